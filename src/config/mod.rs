@@ -1,0 +1,221 @@
+//! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` mirrors what is
+//! written, `resolve` holds every rule and every error, `env` makes the bytes of `.env`.
+
+pub mod env;
+pub mod file;
+pub mod resolve;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::digest::Digest;
+use crate::model::layout::Layout;
+use crate::model::link::SharedLink;
+use crate::model::service::Service;
+
+/// One stage, ready to be worked with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The app's name.
+    pub app: String,
+    /// The stage's name.
+    pub stage: String,
+    /// Where `deploy.toml` lies: relative paths are relative to this.
+    pub base: PathBuf,
+    /// Where it goes on each host.
+    pub layout: Layout,
+    /// How many good releases prune keeps, the live one among them. At least 1.
+    pub keep: usize,
+    /// Never empty, names unique, in the order written.
+    pub hosts: Vec<Host>,
+    /// linked_dirs and linked_files.
+    pub links: Vec<SharedLink>,
+    /// What is deployed, unless a flag says otherwise.
+    pub artifact: Option<ArtifactSpec>,
+    /// The environment file, if there is one.
+    pub env: Option<EnvSpec>,
+    /// What is restarted.
+    pub service: Service,
+    /// How a new release is judged.
+    pub health: Health,
+    /// What the user runs along the way.
+    pub hooks: Hooks,
+    /// How many hosts flip together.
+    pub rollout: Rollout,
+    /// Whether to ask before changing anything.
+    pub confirm: bool,
+    /// SSH settings that do not come from `ssh_config`.
+    pub ssh: SshSettings,
+    /// At most this many hosts at once.
+    pub parallel: usize,
+    /// The agent puts things back when it has not heard from us for so long.
+    pub deadline: Duration,
+}
+
+/// One host of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// As written: what reports call it, and what `ssh -G` is asked about.
+    pub name: String,
+    /// How it is reached.
+    pub address: Address,
+    /// Its roles; empty: all hooks and checks apply.
+    pub roles: Vec<String>,
+}
+
+/// How a host is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// This machine, without SSH.
+    Local,
+    /// By SSH.
+    Ssh {
+        /// An alias of `ssh_config`, a name or an address.
+        host: String,
+        /// Instead of what `ssh_config` says.
+        user: Option<String>,
+        /// Instead of what `ssh_config` says.
+        port: Option<u16>,
+        /// `SHA256:…` that the host key must have, instead of known_hosts.
+        fingerprint: Option<String>,
+    },
+}
+
+/// SSH settings of `deploy.toml`'s `[ssh]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SshSettings {
+    /// Instead of `~/.ssh/config`.
+    pub config: Option<PathBuf>,
+    /// Instead of what `ssh_config` says.
+    pub user: Option<String>,
+    /// Tried first, and alone.
+    pub identity_file: Option<PathBuf>,
+    /// Instead of the user's known_hosts.
+    pub known_hosts: Option<PathBuf>,
+    /// How long connecting and logging in may take.
+    pub connect_timeout: Option<Duration>,
+    /// `ssh_config`'s StrictHostKeyChecking=accept-new, said here.
+    pub accept_new: bool,
+}
+
+/// What is deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactSpec {
+    /// Where it is.
+    pub source: ArtifactSource,
+    /// What is left out: gitignore-like globs on paths inside the artifact.
+    pub exclude: Vec<String>,
+    /// How many leading directories of each path are dropped.
+    pub strip_components: usize,
+}
+
+/// Where an artifact is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// A directory, an archive or a single file on this machine.
+    Path {
+        /// Absolute.
+        path: PathBuf,
+        /// Of the file, checked when given.
+        sha256: Option<Digest>,
+    },
+    /// An `https://` address.
+    Url {
+        /// The address.
+        url: String,
+        /// Of what it answers.
+        sha256: Digest,
+    },
+}
+
+/// The environment config: one file beside the build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvSpec {
+    /// Its name inside the release.
+    pub file: String,
+    /// Octal text, `600`.
+    pub mode: String,
+    /// Who else may read it.
+    pub group: Option<String>,
+    /// Where each value comes from.
+    pub vars: BTreeMap<String, EnvSource>,
+}
+
+/// Where a value of the environment config comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvSource {
+    /// As written in `deploy.toml`.
+    Text(String),
+    /// An environment variable of this process.
+    Variable(String),
+    /// What a command prints, less one final newline.
+    Command(String),
+    /// A file's content, less one final newline.
+    File(PathBuf),
+}
+
+/// How a new release is judged before it is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// How long the unit must stay up without a restart.
+    pub soak: Duration,
+    /// One probe through the connection.
+    pub http: Option<HttpCheck>,
+}
+
+/// An HTTP probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpCheck {
+    /// `http://127.0.0.1:8080/up`, as seen from the host.
+    pub url: String,
+    /// Of that URL.
+    pub host: String,
+    /// Of that URL.
+    pub port: u16,
+    /// Path and query of that URL.
+    pub path: String,
+    /// Between two tries.
+    pub interval: Duration,
+    /// Of one try.
+    pub timeout: Duration,
+    /// Of all tries.
+    pub total: Duration,
+}
+
+/// What the user runs along the way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// On this machine, before anything.
+    pub before: Vec<Hook>,
+    /// On hosts, in the new release, before it is sealed.
+    pub staged: Vec<Hook>,
+    /// On hosts, after the restart, before it is judged.
+    pub activated: Vec<Hook>,
+    /// On this machine, after a deploy that worked.
+    pub after: Vec<Hook>,
+    /// On this machine, after one that did not.
+    pub failed: Vec<Hook>,
+    /// The shell on hosts and its flags: `["bash", "-lc"]`; `["/bin/sh", "-c"]` when not said.
+    pub shell: Vec<String>,
+    /// How long one may take.
+    pub limit: Duration,
+}
+
+/// One command of the user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Text for the shell.
+    pub run: String,
+    /// On the first (matching) host only.
+    pub once: bool,
+    /// On hosts with one of these roles; empty: on all.
+    pub roles: Vec<String>,
+}
+
+/// How the fleet flips.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    /// How many hosts flip together; `None`: all.
+    pub batch: Option<usize>,
+}

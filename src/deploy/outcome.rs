@@ -1,0 +1,136 @@
+//! How a run ended: a value, from which the exit code and the summary are made.
+
+use crate::model::id::ReleaseId;
+
+/// How a run ended, host by host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// `deploy`, `rollback`, `prune`.
+    pub goal: &'static str,
+    /// The stage.
+    pub stage: String,
+    /// What should be live now.
+    pub release: Option<ReleaseId>,
+    /// In the order of the config: name and result.
+    pub hosts: Vec<(String, HostResult)>,
+    /// What did not fail the run but should be known: host (if one) and one line.
+    pub warnings: Vec<(Option<String>, String)>,
+    /// Whether the user stopped it.
+    pub interrupted: bool,
+    /// What failed outside any host (a local hook), if something did.
+    pub failure: Option<Failure>,
+}
+
+/// How it ended on one host.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostResult {
+    /// As asked.
+    Done(Done),
+    /// What was asked for is so already.
+    Unchanged {
+        /// What is live.
+        live: Option<ReleaseId>,
+    },
+    /// What is live was never touched; `None`: because another host failed.
+    Untouched {
+        /// What is live, as far as we know.
+        live: Option<String>,
+        /// Why.
+        failure: Option<Failure>,
+    },
+    /// It was switched and put back; what ran before runs again.
+    PutBack {
+        /// What is live again: an id, another tool's directory, or nothing.
+        live: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// Somebody else holds the lock.
+    Locked {
+        /// Who, in the words of the owner's record.
+        holder: String,
+    },
+    /// It was switched and could not be put back: a person must look.
+    Stuck {
+        /// Why it was to be put back.
+        cause: Failure,
+        /// Why that did not work.
+        undo: Failure,
+    },
+    /// Contact was lost and looking again did not settle what is live.
+    Unknown {
+        /// What is known.
+        failure: Failure,
+    },
+}
+
+/// What was done on a host where all went well.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Done {
+    /// What is live now.
+    pub live: Option<ReleaseId>,
+    /// What was live before, as shown to people.
+    pub before: Option<String>,
+    /// How it was proven: `seen` or `inferred`; `None` where there was nothing to prove.
+    pub proof: Option<Proof>,
+    /// What was pruned.
+    pub pruned: Vec<String>,
+    /// Bytes that travelled.
+    pub sent: u64,
+}
+
+/// How it was proven that the new release is what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The main process's cwd or exe lies inside the release.
+    Seen,
+    /// /proc was closed to us; the unit restarted after the flip and goes through `current`.
+    Inferred,
+}
+
+/// Something that failed, ready to be shown as error / cause / state / hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What could not be done, lower case, without the host's name.
+    pub what: String,
+    /// Why, each on its own line: the innermost last; remote output's last lines among them.
+    pub cause: Vec<String>,
+    /// One command to type next.
+    pub hint: Option<String>,
+}
+
+/// What a run comes to, for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// 0: all as asked.
+    Done,
+    /// 1: not (fully) as asked, but every host is on a healthy release.
+    NotDone,
+    /// 75: somebody else holds the lock; nothing was changed.
+    Locked,
+    /// 130: the user stopped it.
+    Interrupted,
+    /// 3: some host needs hands.
+    NeedsHands,
+}
+
+impl Report {
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        let any = |test: fn(&HostResult) -> bool| self.hosts.iter().any(|(_, r)| test(r));
+        if any(|r| matches!(r, HostResult::Stuck { .. } | HostResult::Unknown { .. })) {
+            return Verdict::NeedsHands;
+        }
+        if self.interrupted {
+            return Verdict::Interrupted;
+        }
+        if any(|r| matches!(r, HostResult::Locked { .. })) {
+            return Verdict::Locked;
+        }
+        let good = |r: &HostResult| matches!(r, HostResult::Done(_) | HostResult::Unchanged { .. });
+        if self.failure.is_none() && self.hosts.iter().all(|(_, r)| good(r)) {
+            return Verdict::Done;
+        }
+        Verdict::NotDone
+    }
+}

@@ -1,0 +1,3 @@
+//! Hands argv over.
+
+fn main() {}

@@ -1,0 +1,143 @@
+//! What one look at a host found. Plans are made from this and from nothing else.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use super::id::ReleaseId;
+use super::ledger::{History, Ledger, Standing};
+
+/// One host, as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostState {
+    /// What the machine is and has.
+    pub facts: Facts,
+    /// What is live.
+    pub current: Current,
+    /// The names in `releases/`, sorted, without what starts with a dot.
+    pub present: Vec<String>,
+    /// What the ledger says.
+    pub ledger: Ledger,
+    /// Releases that a process runs from, as far as /proc could be read.
+    pub in_use: BTreeSet<String>,
+    /// The service's unit, where there is one.
+    pub unit: Option<UnitState>,
+    /// What interrupted runs left: staging directories, run directories, trash; paths below
+    /// `deploy_to`.
+    pub leftovers: Vec<String>,
+    /// The key of this host's config digests.
+    pub key: Vec<u8>,
+    /// Who holds the lock, if somebody does and we do not.
+    pub holder: Option<String>,
+}
+
+/// What `current` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Current {
+    /// There is none.
+    Absent,
+    /// A link to one of our releases that is there.
+    Release(ReleaseId),
+    /// A link to anything else (another tool's release, a directory that is gone): the raw target.
+    Foreign(String),
+    /// Not a link at all: never touched.
+    NotALink,
+}
+
+impl Current {
+    /// The raw content of the link, as `activated` records it: empty where there is none.
+    pub fn raw(&self) -> String {
+        match self {
+            Self::Release(id) => super::layout::Layout::target(*id),
+            Self::Foreign(target) => target.clone(),
+            Self::Absent | Self::NotALink => String::new(),
+        }
+    }
+}
+
+/// What the machine is and has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The host's clock.
+    pub clock: DateTime<Utc>,
+    /// Free bytes for this user below `deploy_to`.
+    pub free_bytes: Option<u64>,
+    /// Free inodes below `deploy_to`.
+    pub free_inodes: Option<u64>,
+    /// Who we are there.
+    pub user: String,
+    /// Whether we are root there.
+    pub root: bool,
+    /// The login shell.
+    pub shell: String,
+    /// Optional tools that are there: `zstd`, `gzip`, `flock`, `sudo`, `systemctl`, `curl`, …
+    pub tools: BTreeSet<String>,
+    /// Releases by groups we are in, for `[env] group`.
+    pub groups: BTreeSet<String>,
+    /// What forbids work here: a missing needed tool, a directory that cannot be written.
+    pub missing: Vec<String>,
+}
+
+/// One unit, as `systemctl show` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitState {
+    /// `loaded`, `not-found`, `masked`, …
+    pub load: String,
+    /// `active`, `failed`, `activating`, …
+    pub active: String,
+    /// `running`, `auto-restart`, …
+    pub sub: String,
+    /// How often systemd restarted it by itself.
+    pub restarts: u64,
+    /// Changes with every start.
+    pub invocation: String,
+    /// 0 when nothing runs.
+    pub main_pid: u32,
+    /// `WorkingDirectory=`.
+    pub working_directory: String,
+    /// `ExecStart=`, as systemd prints it.
+    pub exec_start: String,
+    /// The user it runs as; empty for root or the user itself.
+    pub user: String,
+    /// Since when it is in this state, as systemd prints it.
+    pub since: String,
+    /// What `/proc/<pid>/cwd` and `exe` point to, where they could be read.
+    pub cwd: Option<String>,
+    /// See `cwd`.
+    pub exe: Option<String>,
+    /// When the main process started, in clock ticks since boot.
+    pub started: Option<u64>,
+}
+
+impl HostState {
+    /// The ids of our releases that lie in `releases/`, oldest first.
+    pub fn ids(&self) -> Vec<ReleaseId> {
+        self.present.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// The newest id this host knows, in `releases/` or in the ledger.
+    pub fn newest(&self) -> Option<ReleaseId> {
+        let told = self.ledger.entries().iter().filter_map(|entry| entry.release.parse().ok());
+        self.ids().into_iter().chain(told).max()
+    }
+
+    /// The live release, if it is one of ours.
+    pub fn live(&self) -> Option<ReleaseId> {
+        if let Current::Release(id) = self.current { Some(id) } else { None }
+    }
+
+    /// The release that an interrupted run left without a verdict, if any: the newest whose last
+    /// word is `activated`.
+    pub fn undecided(&self) -> Option<(ReleaseId, History)> {
+        self.histories()
+            .into_iter()
+            .rev()
+            .find(|(_, history)| history.standing == Standing::Undecided)
+    }
+
+    /// What the ledger says of the ids that lie in `releases/`, oldest first.
+    pub fn histories(&self) -> Vec<(ReleaseId, History)> {
+        let mut all = self.ledger.histories();
+        self.ids().into_iter().filter_map(|id| Some((id, all.remove(&id.to_string())?))).collect()
+    }
+}

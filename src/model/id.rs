@@ -1,0 +1,82 @@
+//! Release ids: UTC `YYYYMMDDHHMMSS`, as in Capistrano, sortable as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+const FORMAT: &str = "%Y%m%d%H%M%S";
+
+/// The name of one release: 14 digits that are a UTC time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReleaseId(NaiveDateTime);
+
+impl ReleaseId {
+    /// The id of a release made at `now`, to the second.
+    pub fn at(now: DateTime<Utc>) -> Self {
+        let second = now.naive_utc().format(FORMAT).to_string();
+        Self(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default())
+    }
+
+    /// The smallest id after `self`.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + TimeDelta::seconds(1))
+    }
+
+    /// The id for a release made at `now` where `newest` may already be there: ids only grow,
+    /// whatever the clocks do.
+    #[must_use]
+    pub fn after(newest: Option<Self>, now: DateTime<Utc>) -> Self {
+        match newest {
+            Some(newest) if newest >= Self::at(now) => newest.next(),
+            _ => Self::at(now),
+        }
+    }
+
+    /// The time the id stands for.
+    pub fn time(self) -> DateTime<Utc> {
+        self.0.and_utc()
+    }
+}
+
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.format(FORMAT))
+    }
+}
+
+impl fmt::Debug for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What was read is not a release id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a release id is 14 digits, a UTC time such as 20260821090311")]
+pub struct NotAnId;
+
+impl FromStr for ReleaseId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NotAnId);
+        }
+        NaiveDateTime::parse_from_str(text, FORMAT).map(Self).map_err(|_| NotAnId)
+    }
+}
+
+impl Serialize for ReleaseId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReleaseId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,143 @@
+//! What a release consists of: path, kind, mode, size and digest of every entry, in one canonical
+//! text whose digest does not depend on how the same tree was packed.
+//!
+//! The text is what lies in `.shipit/manifests/<id>` and what the agent's `listing` prints of a
+//! real tree, so that checking is comparing two texts. One line an entry, sorted by path as bytes:
+//!
+//! ```text
+//! d ./log
+//! f 555 1234 <sha256> ./bin/server
+//! l ./bin/run -> server
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::digest::Digest;
+
+/// One entry of a release, without its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A directory (always 0755 on a host).
+    Dir,
+    /// A regular file.
+    File {
+        /// 0444 or 0555 and what lies between: write bits never, owner read always.
+        mode: u32,
+        /// Bytes.
+        size: u64,
+        /// Of the content.
+        sha256: Digest,
+    },
+    /// A symbolic link.
+    Link {
+        /// What it holds, as written.
+        target: String,
+    },
+}
+
+/// The entries of one tree by path: relative, `/`-separated, never empty, no `.` or `..` parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest {
+    nodes: BTreeMap<String, Node>,
+}
+
+impl Manifest {
+    /// A manifest of these entries. Whoever makes one has already refused hostile paths.
+    pub fn new(nodes: BTreeMap<String, Node>) -> Self {
+        Self { nodes }
+    }
+
+    /// The entries, sorted by path as bytes.
+    pub fn nodes(&self) -> &BTreeMap<String, Node> {
+        &self.nodes
+    }
+
+    /// Whether there is an entry at `path`, or below it.
+    pub fn holds(&self, path: &str) -> bool {
+        self.nodes.contains_key(path) || self.nodes.keys().any(|p| is_below(p, path))
+    }
+
+    /// The same without what lies at or below any of `paths`.
+    #[must_use]
+    pub fn without(&self, paths: &[String]) -> Self {
+        let out = |p: &str| paths.iter().any(|cut| p == cut || is_below(p, cut));
+        let kept = self.nodes.iter().filter(|(p, _)| !out(p));
+        Self { nodes: kept.map(|(p, n)| (p.clone(), n.clone())).collect() }
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        let size = |node: &Node| if let Node::File { size, .. } = node { *size } else { 0 };
+        self.nodes.values().map(size).sum()
+    }
+
+    /// How many regular files there are.
+    pub fn files(&self) -> usize {
+        self.nodes.values().filter(|node| matches!(node, Node::File { .. })).count()
+    }
+
+    /// The canonical text.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for (path, node) in &self.nodes {
+            let _ = match node {
+                Node::Dir => writeln!(text, "d ./{path}"),
+                Node::File { mode, size, sha256 } => {
+                    writeln!(text, "f {mode:o} {size} {sha256} ./{path}")
+                }
+                Node::Link { target } => writeln!(text, "l ./{path} -> {target}"),
+            };
+        }
+        text
+    }
+
+    /// The digest of the canonical text: the artifact's, when this is an artifact's manifest.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.to_text().as_bytes())
+    }
+
+    /// Reads the canonical text back.
+    pub fn parse(text: &str) -> Result<Self, NotAManifest> {
+        let mut nodes = BTreeMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let bad = || NotAManifest { line: number + 1 };
+            let (path, node) = parse_line(line).ok_or_else(bad)?;
+            nodes.insert(path, node);
+        }
+        Ok(Self { nodes })
+    }
+}
+
+/// Whether `path` lies below the directory `top`.
+pub fn is_below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn parse_line(line: &str) -> Option<(String, Node)> {
+    let (kind, rest) = line.split_once(' ')?;
+    match kind {
+        "d" => Some((rest.strip_prefix("./")?.to_owned(), Node::Dir)),
+        "f" => {
+            let mut words = rest.splitn(4, ' ');
+            let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+            let size = words.next()?.parse().ok()?;
+            let sha256 = words.next()?.parse().ok()?;
+            let path = words.next()?.strip_prefix("./")?.to_owned();
+            Some((path, Node::File { mode, size, sha256 }))
+        }
+        "l" => {
+            let (path, target) = rest.strip_prefix("./")?.split_once(" -> ")?;
+            Some((path.to_owned(), Node::Link { target: target.to_owned() }))
+        }
+        _ => None,
+    }
+}
+
+/// A text that is not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of the manifest is not readable")]
+pub struct NotAManifest {
+    /// Counted from 1.
+    pub line: usize,
+}

@@ -1,0 +1,10 @@
+//! Floor 0: values without I/O. Nothing here waits, prints, or asks what time it is.
+
+pub mod digest;
+pub mod host_state;
+pub mod id;
+pub mod layout;
+pub mod ledger;
+pub mod link;
+pub mod manifest;
+pub mod service;

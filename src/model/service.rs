@@ -1,0 +1,69 @@
+//! What is restarted when a release goes live.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The thing that runs the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Service {
+    /// A systemd unit.
+    Unit {
+        /// Its name, `todo.service`.
+        name: String,
+        /// Whose systemd.
+        scope: Scope,
+        /// What a flip does to it.
+        action: Action,
+        /// How long one restart may take.
+        limit: Duration,
+    },
+    /// Any command, run with the host's `sh` in the release directory.
+    Command {
+        /// What to run after a flip.
+        restart: String,
+        /// What to run when there is nothing left to run (the first release was taken back).
+        stop: Option<String>,
+        /// How long one restart may take.
+        limit: Duration,
+    },
+    /// Nothing to restart: static files.
+    None,
+}
+
+/// Whose systemd a unit belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The system's: `sudo -n systemctl …` (or plain `systemctl` as root).
+    System,
+    /// The deploying user's: `systemctl --user …`.
+    User,
+}
+
+/// What a flip does to a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `systemctl restart`.
+    Restart,
+    /// `systemctl reload-or-restart`.
+    ReloadOrRestart,
+}
+
+impl Action {
+    /// The word systemctl knows.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::ReloadOrRestart => "reload-or-restart",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unit { name, .. } => f.write_str(name),
+            Self::Command { .. } => f.write_str("the restart command"),
+            Self::None => f.write_str("no service"),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Floor 1: the seam to a host. [`session::Session`] is how anything reaches it, `agent.sh` is
+//! all that is ever done there, [`agent::Agent`] is our end of one conversation with it.
+
+pub mod agent;
+pub mod local;
+pub mod order;
+pub mod quote;
+pub mod session;

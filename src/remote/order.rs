@@ -1,0 +1,174 @@
+//! What can be asked of the agent: one order is one line on the control channel, a verb and quoted
+//! words. The agent answers each with one frame (a code and a text), in order.
+//!
+//! Codes: [`DONE`], [`NOT_DONE`], [`MALFORMED`], [`TAKEN_BACK`], [`NEEDS_HANDS`], [`HELD`],
+//! [`SKIPPED`].
+
+use std::time::Duration;
+
+use crate::model::id::ReleaseId;
+use crate::model::link::SharedLink;
+
+/// It is done, or was so already.
+pub const DONE: u32 = 0;
+/// It is not done and what is live has not changed; the text says why.
+pub const NOT_DONE: u32 = 1;
+/// The line could not be understood.
+pub const MALFORMED: u32 = 2;
+/// An activation failed and was taken back: what was live before runs again.
+pub const TAKEN_BACK: u32 = 3;
+/// An activation failed and could not be taken back: a person must look.
+pub const NEEDS_HANDS: u32 = 4;
+/// Somebody else holds the lock; the text is the owner's record.
+pub const HELD: u32 = 75;
+/// A chained order that was not run because the one before it failed.
+pub const SKIPPED: u32 = 125;
+
+/// A ready-made ledger line, and the line for people in `revisions.log` (empty: none).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// JSON with [`crate::model::ledger::TIME`] (and perhaps `REASON`) where the agent fills in.
+    pub line: String,
+    /// Text for people; the agent puts the host's time before it.
+    pub note: String,
+}
+
+/// The lines an activation may need, all made before it begins: the agent writes them by itself
+/// when nobody is there any more to tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Written and synced before the flip.
+    pub activated: Record,
+    /// Written by `commit`.
+    pub committed: Record,
+    /// Written by `commit` too, about the release that a rollback leaves.
+    pub left: Option<Record>,
+    /// Written when the release was taken back.
+    pub reverted: Record,
+    /// Written when it could not be.
+    pub failed: Record,
+}
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Try to take the lock. [`HELD`] with the owner's record if somebody has it.
+    Lock,
+    /// The text of the greeting again.
+    Look,
+    /// Compare what `receive` unpacked (`releases/.<id>.<run>/tree`) with
+    /// `releases/.<id>.<run>/meta/manifest`; then move it to `releases/<id>` and the manifest to
+    /// `.shipit/manifests/<id>`. The text of a failure lists what differs.
+    Check {
+        /// The release.
+        id: ReleaseId,
+    },
+    /// Make all links into `shared/`, with missing parents.
+    Link {
+        /// The release.
+        id: ReleaseId,
+        /// Which.
+        links: Vec<SharedLink>,
+    },
+    /// Move `meta/env` into the release.
+    Env {
+        /// The release.
+        id: ReleaseId,
+        /// File name inside the release, `.env`.
+        file: String,
+        /// Octal text, `600`.
+        mode: String,
+        /// Set before the bytes are there to be read.
+        group: Option<String>,
+    },
+    /// Write the `REVISION` file.
+    Revision {
+        /// The release.
+        id: ReleaseId,
+        /// Its one line.
+        revision: String,
+    },
+    /// Run a command of the user's in the release directory, with `SHIPIT_*` in its environment.
+    Hook {
+        /// `staged` or `activated`.
+        name: &'static str,
+        /// The release.
+        id: ReleaseId,
+        /// The user's text for the hook shell.
+        command: String,
+        /// `NAME=value` words.
+        vars: Vec<String>,
+        /// Ended after this.
+        limit: Duration,
+    },
+    /// Remove write bits from the release's files; where hooks ran, list the tree anew into its
+    /// manifest.
+    Seal {
+        /// The release.
+        id: ReleaseId,
+        /// Whether hooks may have added files.
+        relist: bool,
+    },
+    /// `sync -f` the release and record that it is complete.
+    Stage {
+        /// The release.
+        id: ReleaseId,
+        /// The `staged` line.
+        record: Record,
+    },
+    /// Record, flip, sync, restart; undecided from then on. [`TAKEN_BACK`] or [`NEEDS_HANDS`]
+    /// when the restart failed.
+    Activate {
+        /// The release.
+        id: ReleaseId,
+        /// The raw content of `current` to return to; empty: there was none.
+        back: String,
+        /// What to record.
+        verdicts: Verdicts,
+    },
+    /// Take over an activation that an interrupted run left undecided, without flipping: from
+    /// then on it is held, committed or reverted like our own.
+    Adopt {
+        /// The release.
+        id: ReleaseId,
+        /// What to return to.
+        back: String,
+        /// What to record (`activated` is not written again).
+        verdicts: Verdicts,
+    },
+    /// The unit now, in the lines of the greeting.
+    Judge {
+        /// The release that should run.
+        id: ReleaseId,
+    },
+    /// The undecided release stays.
+    Commit,
+    /// The undecided release goes: [`DONE`] when what was live before runs again,
+    /// [`NEEDS_HANDS`] when not.
+    Revert {
+        /// One of the fixed words of the ledger: `unhealthy`, `fleet`, `interrupted`, `asked`.
+        reason: &'static str,
+    },
+    /// Append to the ledger.
+    Record(Record),
+    /// Rename a release into the trash and record it; `Sweep` deletes.
+    Prune {
+        /// A name in `releases/`.
+        name: String,
+        /// The `pruned` line.
+        record: Record,
+    },
+    /// Delete the trash and what interrupted runs left.
+    Sweep,
+    /// The last lines of the unit's journal since the flip, or what the restart command printed.
+    Journal {
+        /// How many.
+        lines: u32,
+    },
+    /// What `check` wants to know beyond the greeting: see `agent::Probe`.
+    Probe,
+    /// Still deciding. Not answered.
+    Hold,
+    /// Let go of everything and end.
+    Bye,
+}

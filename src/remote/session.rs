@@ -1,0 +1,200 @@
+//! The seam: how commands reach a host. One implementation speaks SSH, one runs `sh` on this
+//! machine, and tests put faults between.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+/// A way to one host.
+pub trait Session: Send + Sync {
+    /// Starts `command` with the host's login shell; the words are quoted already.
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>>;
+
+    /// Connects to `host:port` as seen from the host.
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>>;
+
+    /// Ends the session. What still runs on the host sees the end of its input.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Both directions of one byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// One running command.
+pub struct Channel {
+    /// Its standard input; shutting it down sends end of file. A write may hang when the other
+    /// side is gone: never await one without also reading `output`.
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// What it says, in order. The stream ends after `Exit`; one that ends without it means
+    /// that the connection was lost and nobody knows how the command ended.
+    pub output: mpsc::Receiver<Output>,
+}
+
+/// One piece of what a command says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Bytes of standard output.
+    Stdout(Bytes),
+    /// Bytes of standard error.
+    Stderr(Bytes),
+    /// How it ended.
+    Exit(Exit),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// With this exit code.
+    Code(u32),
+    /// By this signal, without `SIG`.
+    Signal(String),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(name) => write!(f, "was ended by SIG{name}"),
+        }
+    }
+}
+
+/// Why a host could not be reached, or was lost. `Display` is one line without its source and
+/// without the host's name, which whoever reports it puts before.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No TCP connection (or no local shell).
+    #[error("could not connect to {address}")]
+    Unreachable {
+        /// `host:port`, or the shell.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something took longer than it may.
+    #[error("{what} took longer than {}s", after.as_secs())]
+    Timeout {
+        /// What we waited for.
+        what: String,
+        /// How long.
+        after: Duration,
+    },
+    /// The SSH conversation broke before it began.
+    #[error("the SSH handshake with {address} failed: {reason}")]
+    Handshake {
+        /// `host:port`.
+        address: String,
+        /// What the library said.
+        reason: String,
+    },
+    /// A host key that no file knows.
+    #[error("the host key is not known")]
+    HostKeyUnknown {
+        /// As looked up: `name` or `[name]:port`.
+        name: String,
+        /// `ssh-ed25519`.
+        kind: String,
+        /// `SHA256:…`.
+        fingerprint: String,
+        /// The files that were read.
+        files: Vec<PathBuf>,
+        /// A key of another type that is on record: file and line.
+        other: Option<(PathBuf, usize)>,
+    },
+    /// A host key that differs from the one on record.
+    #[error("the host key is not the one on record")]
+    HostKeyChanged {
+        /// As looked up.
+        name: String,
+        /// `ssh-ed25519`.
+        kind: String,
+        /// `SHA256:…` of what the host showed.
+        fingerprint: String,
+        /// Where the other one stands: the file, or where in the config the pin is.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// A host key that was revoked.
+    #[error("the host key is revoked")]
+    HostKeyRevoked {
+        /// As looked up.
+        name: String,
+        /// `SHA256:…`.
+        fingerprint: String,
+        /// The file that says so.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// A host certificate that does not hold.
+    #[error("the host certificate does not hold: {reason}")]
+    HostCertificate {
+        /// As looked up.
+        name: String,
+        /// `expired`, `not for this name`, …
+        reason: String,
+    },
+    /// The server took none of our keys.
+    #[error("no key was accepted for {user}@{address}")]
+    Auth {
+        /// The user we asked for.
+        user: String,
+        /// `host:port`.
+        address: String,
+        /// One line for each key that was tried or could not be used, and why.
+        tried: Vec<String>,
+    },
+    /// SSH settings that cannot be used.
+    #[error("{setting} cannot be used: {reason}")]
+    Setting {
+        /// `IdentityFile ~/.ssh/id`, `ProxyJump x`, …
+        setting: String,
+        /// Why.
+        reason: String,
+    },
+    /// A hop on the way failed.
+    #[error("could not get through the jump host {hop}")]
+    Jump {
+        /// The hop.
+        hop: String,
+        /// Why.
+        #[source]
+        source: Box<SessionError>,
+    },
+    /// The server refused one more channel.
+    #[error("the server refused a channel: {reason}")]
+    ChannelRefused {
+        /// What it said.
+        reason: String,
+    },
+    /// The server forbids forwarding, or nothing listens there.
+    #[error("the server would not connect to {address}: {reason}")]
+    DialRefused {
+        /// `host:port`.
+        address: String,
+        /// What it said.
+        reason: String,
+        /// Whether it is the server's policy, as opposed to a closed port.
+        forbidden: bool,
+    },
+    /// The connection is gone.
+    #[error("the connection was lost")]
+    Lost {
+        /// What is known of the reason.
+        reason: String,
+    },
+}

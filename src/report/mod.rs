@@ -1,0 +1,1 @@
+//! Floor 3: events, reports and errors become text, here only.

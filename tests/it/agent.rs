@@ -1,0 +1,1 @@
+//! The agent script under every shell, through the local session.

@@ -1,0 +1,1 @@
+//! The program as a person runs it: argv in; exit code, stdout and stderr out.

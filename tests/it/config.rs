@@ -1,0 +1,1 @@
+//! deploy.toml: every rule, every error, the example.

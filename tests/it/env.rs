@@ -1,0 +1,1 @@
+//! .env values read back as the same bytes by every reader.

@@ -1,0 +1,1 @@
+//! Every order times every fault: the report is honest and `current` is whole.

@@ -1,0 +1,1 @@
+//! Deploy, rollback, prune through the real engine and real shells, without SSH.

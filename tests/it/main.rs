@@ -1,0 +1,14 @@
+//! All integration tests, in one binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod agent;
+mod artifact;
+mod cli;
+mod config;
+mod env;
+mod faults;
+mod features;
+mod laws;
+mod messages;
+mod tidy;
+mod wire;

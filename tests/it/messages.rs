@@ -1,0 +1,1 @@
+//! Every error and every screen, as text.

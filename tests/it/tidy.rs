@@ -1,0 +1,1 @@
+//! Rules that must hold of the source itself.

@@ -1,0 +1,1 @@
+//! The SSH side against the embedded server and against OpenSSH.
