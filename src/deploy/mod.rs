@@ -1,4 +1,7 @@
 //! Floor 2: what to do, in which order.
 
+pub mod choose;
 pub mod event;
+pub mod goal;
 pub mod outcome;
+pub mod plan;
