@@ -135,7 +135,7 @@ pub enum ArtifactError {
         why: Malformed,
     },
     /// An entry that may not be in a release.
-    #[error("`{}` in {artifact} {why}", entry.escape_debug())]
+    #[error("`{}` in {artifact} {why}", visible(entry))]
     Refused {
         /// As the user named it.
         artifact: String,
@@ -217,6 +217,14 @@ impl ArtifactError {
             _ => None,
         }
     }
+}
+
+/// A name from an artifact as a terminal may see it: what is invisible or moves the cursor is
+/// written as an escape.
+pub(super) fn visible(name: &str) -> String {
+    let plain = |c: char| matches!(c, '\\' | '\'' | '"');
+    let shown = |c: char| if plain(c) { c.to_string() } else { c.escape_debug().to_string() };
+    name.chars().map(shown).collect()
 }
 
 /// What is wrong with a single entry. Reads on after the entry's name.
@@ -367,9 +375,6 @@ pub enum Malformed {
         /// The entry before.
         after: String,
     },
-    /// A zip archive lists a name twice.
-    #[error("lists the same name twice")]
-    Duplicates,
 }
 
 /// Which limit was reached. Reads on after the artifact's name.

@@ -1,10 +1,10 @@
 //! Where the bytes of an artifact are: files of a directory stay where they are, what comes out of
 //! an archive goes into one nameless temporary file, so that hostile names never touch the disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZero;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -138,7 +138,12 @@ pub(super) fn nameless(scratch: Option<&Path>) -> Result<File, ArtifactError> {
         Some(dir) => tempfile::tempfile_in(dir),
         None => tempfile::tempfile(),
     };
-    made.map_err(|source| ArtifactError::Scratch { source })
+    // Without a name it was made with the umask's mode, and /proc would open it for others.
+    let closed = made.and_then(|file| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(file)
+    });
+    closed.map_err(|source| ArtifactError::Scratch { source })
 }
 
 /// Takes what comes out of an archive.

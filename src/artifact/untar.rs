@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use super::error::{ArtifactError, Malformed, Refusal};
+use super::error::{ArtifactError, Malformed, Refusal, visible};
 use super::limits::Meter;
 use super::name;
 use super::spool::{Place, Spool};
@@ -185,7 +185,7 @@ impl<R: Read> Reader<'_, '_, R> {
 
     /// A hard link becomes a copy of what it names.
     fn hard_link(&self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
-        let target = String::from_utf8_lossy(&member.link).into_owned();
+        let target = visible(&String::from_utf8_lossy(&member.link));
         let named = name::clean(&member.link).ok().flatten();
         let what = named.and_then(|named| self.linkable.get(&named)).cloned();
         match (what, spot) {
@@ -319,7 +319,7 @@ impl<R: Read> Reader<'_, '_, R> {
 
     fn after(&self) -> String {
         match &self.last {
-            Some(name) => format!("`{}`", name.escape_debug()),
+            Some(name) => format!("`{}`", visible(name)),
             None => "its beginning".to_owned(),
         }
     }

@@ -1,12 +1,13 @@
 //! Reads a zip archive by its central directory.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use zip::read::ZipFile;
 use zip::{System, ZipArchive};
 
-use super::error::{ArtifactError, Malformed, Refusal};
+use super::error::{ArtifactError, Refusal, visible};
 use super::limits::Meter;
 use super::name;
 use super::spool::Spool;
@@ -32,8 +33,8 @@ pub(super) fn read(
     let failed = |source| ArtifactError::Zip { artifact: artifact.to_owned(), source };
     let mut archive = ZipArchive::new(file).map_err(failed)?;
     if archive.has_duplicate_names() {
-        let why = Malformed::Duplicates;
-        return Err(ArtifactError::Malformed { artifact: artifact.to_owned(), why });
+        let name = twice(file, archive.central_directory_start()).map_err(|e| failed(e.into()))?;
+        return Err(tree.refuse(&name, Refusal::Duplicate));
     }
     let mut meter = Meter::new(tree.limits(), packed);
     for index in 0..archive.len() {
@@ -45,13 +46,33 @@ pub(super) fn read(
         }
         let broken = |source| ArtifactError::ZipEntry {
             artifact: artifact.to_owned(),
-            entry: name.escape_debug().to_string(),
+            entry: visible(&name),
             source,
         };
         let entry = archive.by_index(index).map_err(broken)?;
         add(entry, &raw, &name, &mut meter, tree, spool)?;
     }
     Ok(())
+}
+
+/// The first name that the central directory lists twice: the archive's own reader keeps only one
+/// of each.
+fn twice(mut file: &File, directory: u64) -> io::Result<String> {
+    const HEADER: usize = 46;
+    let mut data = Vec::new();
+    file.seek(SeekFrom::Start(directory))?;
+    file.read_to_end(&mut data)?;
+    let mut rest = &data[..];
+    let mut names = HashSet::new();
+    while rest.len() >= HEADER && rest.starts_with(b"PK\x01\x02") {
+        let word = |at: usize| usize::from(u16::from_le_bytes([rest[at], rest[at + 1]]));
+        let name = rest.get(HEADER..HEADER + word(28)).unwrap_or_default();
+        if !names.insert(name) {
+            return Ok(String::from_utf8_lossy(name).into_owned());
+        }
+        rest = rest.get(HEADER + word(28) + word(30) + word(32)..).unwrap_or_default();
+    }
+    Ok(String::new())
 }
 
 fn add<R: Read>(
@@ -147,10 +168,10 @@ pub(super) fn is_program(head: &[u8]) -> bool {
     head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
 }
 
-fn unreadable(name: &str, tree: &Tree<'_>, source: std::io::Error) -> ArtifactError {
+fn unreadable(name: &str, tree: &Tree<'_>, source: io::Error) -> ArtifactError {
     ArtifactError::ZipEntry {
         artifact: tree.artifact().to_owned(),
-        entry: name.escape_debug().to_string(),
+        entry: visible(name),
         source: source.into(),
     }
 }
