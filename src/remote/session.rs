@@ -123,10 +123,22 @@ pub enum SessionError {
         kind: String,
         /// `SHA256:…` of what the host showed.
         fingerprint: String,
-        /// Where the other one stands: the file, or where in the config the pin is.
+        /// The file where the other one stands.
         file: PathBuf,
         /// Its line, from 1.
         line: usize,
+    },
+    /// A host key that differs from the one pinned in the config.
+    #[error("the host key is not the one pinned in the config")]
+    HostKeyNotPinned {
+        /// As looked up.
+        name: String,
+        /// `ssh-ed25519`.
+        kind: String,
+        /// `SHA256:…` of what the host showed.
+        fingerprint: String,
+        /// `SHA256:…` of what it should have shown.
+        pinned: String,
     },
     /// A host key that was revoked.
     #[error("the host key is revoked")]
