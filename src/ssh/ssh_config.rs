@@ -516,7 +516,9 @@ mod tests {
         let hops = parse_jump("a,me@b:2200,ssh://c@[fe80::1]:22/,[::1],2001:db8::1").unwrap();
         let shown: Vec<_> = hops
             .iter()
-            .map(|h| format!("{}|{}|{}", h.user.as_deref().unwrap_or(""), h.host, h.port.unwrap_or(0)))
+            .map(|h| {
+                format!("{}|{}|{}", h.user.as_deref().unwrap_or(""), h.host, h.port.unwrap_or(0))
+            })
             .collect();
         assert_eq!(shown, ["|a|0", "me|b|2200", "c|fe80::1|22", "|::1|0", "|2001:db8::1|0"]);
     }
