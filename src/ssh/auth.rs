@@ -125,7 +125,7 @@ pub(crate) async fn candidates(settings: &HostSettings, home: &Path) -> Candidat
     let others = agent.into_iter().filter(|identity| {
         !settings.identities_only && !used.contains(identity.public_key().key_data())
     });
-    found.list.extend(others.map(|identity| of_agent(identity, &certificates)).flatten());
+    found.list.extend(others.flat_map(|identity| of_agent(identity, &certificates)));
     found.list.extend(from_files);
     found
 }
@@ -302,15 +302,11 @@ pub(crate) async fn attempt(
     let binding = handle.agent_session_binding().cloned();
     let mut signer = Signer { settings, holder: &candidate.holder, keys, ask, binding };
     let user = &settings.user;
-    let result = match &candidate.certificate {
-        Some(certificate) => {
-            let certificate = certificate.clone();
-            handle.authenticate_certificate_with(user, certificate, hash, &mut signer).await
-        }
-        None => {
-            let public = candidate.public.clone();
-            handle.authenticate_publickey_with(user, public, hash, &mut signer).await
-        }
+    let result = if let Some(certificate) = candidate.certificate.clone() {
+        handle.authenticate_certificate_with(user, certificate, hash, &mut signer).await
+    } else {
+        let public = candidate.public.clone();
+        handle.authenticate_publickey_with(user, public, hash, &mut signer).await
     };
     match result {
         Ok(AuthResult::Success) => Attempt::Accepted,

@@ -206,19 +206,19 @@ impl Connecting<'_> {
                 Round::Next | Round::Over => {
                     let said = connection.heard.get().banner;
                     connection.goodbye().await;
-                    return Err(self.refused(tried, said, list.len()));
+                    return Err(self.refused(tried, said.as_deref(), list.len()));
                 }
             }
         }
     }
 
-    fn refused(&self, mut tried: Vec<String>, said: Option<String>, found: usize) -> SessionError {
+    fn refused(&self, mut tried: Vec<String>, said: Option<&str>, found: usize) -> SessionError {
         if found == 0 {
             tried.push("there is no key to try".to_owned());
         } else if found > KEYS_AT_ALL {
             tried.push(format!("{} more were not tried", found - KEYS_AT_ALL));
         }
-        if let Some(line) = said.as_deref().map(str::trim).filter(|said| !said.is_empty()) {
+        if let Some(line) = said.map(str::trim).filter(|said| !said.is_empty()) {
             tried.push(format!("the server says: {}", line.lines().next().unwrap_or_default()));
         }
         let (user, address) = (self.settings.user.clone(), self.settings.address());

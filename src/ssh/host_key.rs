@@ -343,7 +343,7 @@ impl HostKeyCheck {
             kind: key.algorithm().to_string(),
             fingerprint: fingerprint.clone(),
             files: self.known.files.clone(),
-            other: other.map(|place| (place.file, place.line)),
+            other: other.map(|place| Box::new((place.file, place.line))),
         };
         match self.known.verdict(&self.name, key.key_data()) {
             Verdict::Known(_) => Ok(Accepted::Known),

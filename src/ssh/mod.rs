@@ -4,6 +4,7 @@
 mod auth;
 mod client;
 pub mod connect;
+pub mod embedded;
 mod exec;
 pub mod host_key;
 mod jump;

@@ -384,8 +384,12 @@ impl<'a> Tokens<'a> {
     /// `%C`: SHA-1 of `%l%h%p%r%j`, as ssh_config(5) says.
     fn connection_hash(&self) -> String {
         use sha1::Digest as _;
+        use std::fmt::Write as _;
         let text = self.expand("%l%h%p%r%j");
-        sha1::Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha1::Sha1::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 
     fn environment(&self, value: &str) -> String {
