@@ -188,7 +188,7 @@ async fn serve(mut stream: TcpStream, world: Arc<World>) {
         return;
     }
     let _ = stream.set_nodelay(true);
-    let connection = Served { world: world.clone(), open: HashMap::new(), sessions: 0 };
+    let connection = Served { world: world.clone(), open: HashMap::new(), taken: Arc::default() };
     let Some(limit) = faults.cut_after else {
         if let Ok(session) = server::run_stream(world.config.clone(), stream, connection).await {
             let _ = session.await;
@@ -219,13 +219,34 @@ async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::
 struct Open {
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     pid: Option<u32>,
+    /// Until a command takes it.
+    seat: Option<Seat>,
+}
+
+/// One of the sessions that a connection may have at once.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>, most: Option<usize>) -> Option<Self> {
+        if most.is_some_and(|most| taken.load(Ordering::Relaxed) >= most) {
+            return None;
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+        Some(Self(taken.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One connection.
 struct Served {
     world: Arc<World>,
     open: HashMap<ChannelId, Open>,
-    sessions: usize,
+    taken: Arc<AtomicUsize>,
 }
 
 impl Served {
@@ -270,12 +291,11 @@ impl server::Handler for Served {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        if self.faults().max_sessions.is_some_and(|most| self.sessions >= most) {
+        let Some(seat) = Seat::take(&self.taken, self.faults().max_sessions) else {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
-        }
-        self.sessions += 1;
-        self.open.insert(channel.id(), Open::default());
+        };
+        self.open.insert(channel.id(), Open { seat: Some(seat), ..Open::default() });
         reply.accept().await;
         Ok(())
     }
@@ -327,8 +347,13 @@ impl server::Handler for Served {
         if let Some(stdin) = child.stdin.take() {
             tokio::spawn(feed(receiver, stdin));
         }
+        let seat = open.seat.take();
         let silent = self.faults().no_exit_status;
-        tokio::spawn(tell(child, session.handle(), id, silent));
+        let telling = tell(child, session.handle(), id, silent);
+        tokio::spawn(async move {
+            telling.await;
+            drop(seat);
+        });
         Ok(())
     }
 
@@ -372,9 +397,7 @@ impl server::Handler for Served {
     }
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
-        if self.open.remove(&id).is_some() {
-            self.sessions = self.sessions.saturating_sub(1);
-        }
+        self.open.remove(&id);
         Ok(())
     }
 }
