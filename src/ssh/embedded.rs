@@ -13,12 +13,12 @@ use std::time::Duration;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Sig, server};
+use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Sig, server};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::remote::session::SessionError;
 use crate::ssh::host_key::fingerprint;
@@ -219,8 +219,19 @@ async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::
 struct Open {
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     pid: Option<u32>,
-    /// Until a command takes it.
-    seat: Option<Seat>,
+    /// Until a command takes them.
+    idle: Option<(Channel<Msg>, Seat)>,
+    /// Tells what the command says. It ends with the channel: a write to one that is closed while
+    /// its window is full would wait for ever.
+    telling: Option<AbortHandle>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(telling) = &self.telling {
+            telling.abort();
+        }
+    }
 }
 
 /// One of the sessions that a connection may have at once.
@@ -291,11 +302,12 @@ impl server::Handler for Served {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
+        let id = channel.id();
         let Some(seat) = Seat::take(&self.taken, self.faults().max_sessions) else {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
         };
-        self.open.insert(channel.id(), Open { seat: Some(seat), ..Open::default() });
+        self.open.entry(id).or_default().idle = Some((channel, seat));
         reply.accept().await;
         Ok(())
     }
@@ -336,8 +348,11 @@ impl server::Handler for Served {
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         self.world.counters.execs.fetch_add(1, Ordering::Relaxed);
+        let silent = self.faults().no_exit_status;
         let spawned = self.spawn(&String::from_utf8_lossy(command));
-        let (Ok(mut child), Some(open)) = (spawned, self.open.get_mut(&id)) else {
+        let open = self.open.get_mut(&id);
+        let idle = open.and_then(|open| Some((open.idle.take()?, open)));
+        let (Ok(mut child), Some(((channel, seat), open))) = (spawned, idle) else {
             return session.channel_failure(id);
         };
         session.channel_success(id)?;
@@ -347,13 +362,13 @@ impl server::Handler for Served {
         if let Some(stdin) = child.stdin.take() {
             tokio::spawn(feed(receiver, stdin));
         }
-        let seat = open.seat.take();
-        let silent = self.faults().no_exit_status;
-        let telling = tell(child, session.handle(), id, silent);
-        tokio::spawn(async move {
-            telling.await;
+        let (_, write) = channel.split();
+        let end = End { write, handle: session.handle(), silent };
+        let telling = tokio::spawn(async move {
+            end.tell(child).await;
             drop(seat);
         });
+        open.telling = Some(telling.abort_handle());
         Ok(())
     }
 
@@ -411,57 +426,57 @@ async fn feed(mut receiver: mpsc::UnboundedReceiver<Vec<u8>>, mut stdin: ChildSt
     }
 }
 
-/// Tells the client all that the command says, and how it ended, in sshd's order: the status when
-/// the command is gone, the end of file when nobody holds its output any more.
-async fn tell(mut child: Child, handle: Handle, id: ChannelId, silent: bool) {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let out = async {
-        if let Some(stdout) = stdout {
-            carry(stdout, &handle, id, None).await;
-        }
-    };
-    let err = async {
-        if let Some(stderr) = stderr {
-            carry(stderr, &handle, id, Some(STDERR)).await;
-        }
-    };
-    let end = async {
-        let status = child.wait().await;
-        if let (Ok(status), false) = (status, silent) {
-            tell_status(&handle, id, status).await;
-        }
-    };
-    tokio::join!(out, err, end);
-    let _ = handle.eof(id).await;
-    let _ = handle.close(id).await;
+/// The server's end of a command's channel.
+struct End {
+    write: ChannelWriteHalf<Msg>,
+    handle: Handle,
+    silent: bool,
 }
 
-async fn carry<R: AsyncRead + Unpin>(mut from: R, to: &Handle, id: ChannelId, ext: Option<u32>) {
-    let mut buffer = vec![0; CHUNK];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let data = buffer[..count].to_vec();
-        let sent = match ext {
-            None => to.data(id, data).await,
-            Some(ext) => to.extended_data(id, ext, data).await,
+impl End {
+    /// Tells the client all that the command says, and how it ended, in sshd's order: the status
+    /// when the command is gone, the end of file when nobody holds its output any more.
+    async fn tell(&self, mut child: Child) {
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let ended = async {
+            let status = child.wait().await;
+            if let (Ok(status), false) = (status, self.silent) {
+                self.status(status).await;
+            }
         };
-        if sent.is_err() {
+        tokio::join!(self.carry(stdout, None), self.carry(stderr, Some(STDERR)), ended);
+        let _ = self.write.eof().await;
+        let _ = self.write.close().await;
+    }
+
+    async fn carry<R: AsyncRead + Unpin>(&self, from: Option<R>, ext: Option<u32>) {
+        let Some(mut from) = from else { return };
+        let mut buffer = vec![0; CHUNK];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let data = buffer[..count].to_vec();
+            let sent = match ext {
+                None => self.write.data_bytes(data).await,
+                Some(ext) => self.write.extended_data_bytes(ext, data).await,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn status(&self, status: ExitStatus) {
+        if let Some(code) = status.code() {
+            let _ = self.write.exit_status(code.cast_unsigned()).await;
             return;
         }
+        let signal = match status.signal() {
+            Some(6) => Sig::ABRT,
+            Some(9) => Sig::KILL,
+            Some(11) => Sig::SEGV,
+            Some(15) => Sig::TERM,
+            other => Sig::Custom(other.unwrap_or_default().to_string()),
+        };
+        let (id, text) = (self.write.id(), String::new());
+        let _ = self.handle.exit_signal_request(id, signal, false, text.clone(), text).await;
     }
-}
-
-async fn tell_status(handle: &Handle, id: ChannelId, status: ExitStatus) {
-    if let Some(code) = status.code() {
-        let _ = handle.exit_status_request(id, code.cast_unsigned()).await;
-        return;
-    }
-    let signal = match status.signal() {
-        Some(6) => Sig::ABRT,
-        Some(9) => Sig::KILL,
-        Some(11) => Sig::SEGV,
-        Some(15) => Sig::TERM,
-        other => Sig::Custom(other.unwrap_or_default().to_string()),
-    };
-    let text = String::new();
-    let _ = handle.exit_signal_request(id, signal, false, text.clone(), text).await;
 }
