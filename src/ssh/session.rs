@@ -22,6 +22,8 @@ const LONGEST_COMMAND: usize = 120 << 10;
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
 /// For saying goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How often to look whether it has been said; the library does not tell.
+const CLOSE_POLL: Duration = Duration::from_millis(2);
 /// sshd counts a session for a moment after its command has ended, so a refusal is tried again
 /// after these pauses.
 const PAUSES_MS: [u64; 4] = [0, 40, 100, 200];
@@ -63,11 +65,18 @@ impl Connection {
         Err(NoChannel::Refused(text::plain(&reason)))
     }
 
+    /// Says goodbye and waits until it has been sent.
+    async fn leave(&self) {
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+        while !self.handle.is_closed() {
+            sleep(CLOSE_POLL).await;
+        }
+    }
+
     /// Ends this connection, then what carried it.
     pub(crate) fn goodbye(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let bye = self.handle.disconnect(Disconnect::ByApplication, "", "en");
-            let _ = timeout(CLOSE_LIMIT, bye).await;
+            let _ = timeout(CLOSE_LIMIT, self.leave()).await;
             if let Way::Jump(outer) = &self.way {
                 outer.goodbye().await;
             }

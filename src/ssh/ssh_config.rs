@@ -464,6 +464,7 @@ pub(crate) fn is_default_key(path: &Path, home: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 

@@ -304,15 +304,15 @@ async fn tunnels_reach_the_hosts_own_loopback() {
         }
         stream.write_all(&bytes).await.unwrap();
     });
-    let sent = noise(1_000_000);
+    let bytes = noise(1_000_000);
     let stream = soon(session.dial("127.0.0.1", port)).await.unwrap();
-    let (mut read, mut write) = tokio::io::split(stream);
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut got = Vec::new();
-    soon(async { tokio::join!(write.write_all(&sent), read.read_to_end(&mut got)) })
+    soon(async { tokio::join!(writer.write_all(&bytes), reader.read_to_end(&mut got)) })
         .await
         .0
         .unwrap();
-    assert!(got == sent, "{} bytes", got.len());
+    assert!(got == bytes, "{} bytes", got.len());
     echo.await.unwrap();
     let closed = soon(session.dial("127.0.0.1", port)).await.err().unwrap();
     assert!(matches!(closed, SessionError::DialRefused { forbidden: false, .. }), "{closed:?}");
@@ -331,7 +331,7 @@ async fn forbidden_forwarding_is_told_from_a_closed_port() {
 
 #[tokio::test]
 async fn a_silent_port_ends_in_time() {
-    let world = World::new(Faults { delay: Duration::from_secs(60), ..Faults::default() }).await;
+    let world = World::new(Faults { delay: Duration::from_mins(1), ..Faults::default() }).await;
     let began = Instant::now();
     let error = refusal(world.connect().await);
     assert_snapshot!(world.told(&error), @"the SSH handshake with 127.0.0.1:PORT took longer than 2s");

@@ -23,7 +23,7 @@ pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// A test that hangs fails.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(HANG, what).await.expect("it hangs")
+    tokio::time::timeout(HANG, what).await.unwrap()
 }
 
 /// What the user would see and be asked.
@@ -132,19 +132,23 @@ pub(crate) async fn collect(mut output: tokio::sync::mpsc::Receiver<Output>) -> 
 
 /// The error and its causes, one a line, then the hint.
 pub(crate) fn told(error: &SessionError) -> String {
-    let mut text = error.to_string();
+    let mut lines = vec![error.to_string()];
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(&format!("\ncause: {cause}"));
+        lines.push(format!("cause: {cause}"));
         source = cause.source();
     }
     if let SessionError::Auth { tried, .. } = error {
-        tried.iter().for_each(|line| text.push_str(&format!("\ntried: {line}")));
+        lines.extend(tried.iter().map(|line| format!("tried: {line}")));
     }
-    if let Some(hint) = error.hint() {
-        text.push_str(&format!("\nhint: {hint}"));
-    }
-    text
+    lines.extend(error.hint().map(|hint| format!("hint: {hint}")));
+    lines.join("\n")
+}
+
+/// Says why a test has nothing to do.
+#[expect(clippy::print_stdout, reason = "whoever runs the tests should know")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
 }
 
 /// `Result::unwrap_err` wants `Debug`, which sessions do not have.

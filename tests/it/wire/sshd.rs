@@ -11,7 +11,7 @@ use shipit::config::SshSettings;
 use shipit::remote::session::{Session, SessionError};
 use tempfile::TempDir;
 
-use super::{User, around, connector, host, soon, told, whoami, write};
+use super::{User, around, connector, host, skipped, soon, told, whoami, write};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -21,7 +21,7 @@ pub(crate) fn present() -> bool {
         return true;
     }
     assert!(std::env::var_os("SHIPIT_TEST_OPENSSH").is_none(), "{SSHD} is missing");
-    println!("skipped: {SSHD} is missing");
+    skipped(&format!("{SSHD} is missing"));
     false
 }
 
