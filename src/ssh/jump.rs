@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, join};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::remote::session::{SessionError, Stream};
@@ -32,13 +33,16 @@ pub(crate) struct Program {
     /// Ends with us.
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Reads its standard error to the end.
+    keeping: JoinHandle<()>,
 }
 
 impl Way {
     /// `reason`, and what the program had to say about it.
     pub(crate) async fn explain(self, reason: String) -> String {
         let Self::Command(mut program) = self else { return reason };
-        let _ = timeout(STDERR_WAIT, program.child.wait()).await;
+        let ending = async { tokio::join!(program.child.wait(), program.keeping) };
+        let _ = timeout(STDERR_WAIT, ending).await;
         let kept = program.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let said = text::plain(&String::from_utf8_lossy(&kept));
         match said.lines().rev().find(|line| !line.trim().is_empty()) {
@@ -138,9 +142,9 @@ pub(crate) fn by_command(
         return Err(failed("it has no pipes".to_owned()));
     };
     let kept = Arc::new(Mutex::new(Vec::new()));
-    tokio::spawn(keep(stderr, kept.clone()));
+    let keeping = tokio::spawn(keep(stderr, kept.clone()));
     let stream = join(stdout, stdin);
-    Ok((Box::new(stream), Way::Command(Program { child, stderr: kept })))
+    Ok((Box::new(stream), Way::Command(Program { child, stderr: kept, keeping })))
 }
 
 /// Reads all, so that the program never waits for us; keeps the last of it.

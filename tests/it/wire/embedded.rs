@@ -297,10 +297,10 @@ async fn tunnels_reach_the_hosts_own_loopback() {
     let echo = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut bytes = Vec::new();
-        let mut part = [0; 4096];
+        let mut buffer = [0; 4096];
         while bytes.len() < 1_000_000 {
-            let count = stream.read(&mut part).await.unwrap();
-            bytes.extend_from_slice(&part[..count]);
+            let count = stream.read(&mut buffer).await.unwrap();
+            bytes.extend_from_slice(&buffer[..count]);
         }
         stream.write_all(&bytes).await.unwrap();
     });

@@ -119,6 +119,7 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
+    /// Commands have the place as their home, so that nobody's `.bashrc` has a say.
     /// With the host key `host` unless `more` names others.
     pub(crate) fn start(place: &Place, more: &str) -> Self {
         Self::start_on(place, "127.0.0.1", more)
@@ -135,7 +136,7 @@ impl Sshd {
             "{more}\n{host_key}\nListenAddress {address}\nPort {port}\nPidFile none\n\
              AuthorizedKeysFile DIR/authorized_keys\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin yes\nLogLevel VERBOSE\n"
+             PermitRootLogin yes\nLogLevel VERBOSE\nSetEnv HOME=DIR\n"
         );
         let config = place.path(&format!("sshd.{port}"));
         write(&config, &text.replace("DIR", &dir.to_string()));
