@@ -23,9 +23,6 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_192_CTR,
     cipher::AES_128_CTR,
 ];
-/// At least so long nothing may come before we give up, also while a write blocks.
-const SHORTEST_SILENCE: Duration = Duration::from_secs(30);
-
 /// What the server told us outside of channels.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Said {
@@ -102,8 +99,6 @@ where
 }
 
 fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Config {
-    let count = u32::try_from(settings.alive_count).unwrap_or(u32::MAX).saturating_add(1);
-    let silence = settings.alive_interval.saturating_mul(count).max(SHORTEST_SILENCE);
     client::Config {
         preferred: Preferred {
             cipher: Cow::Borrowed(CIPHERS),
@@ -114,10 +109,18 @@ fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Conf
         },
         keepalive_interval: Some(settings.alive_interval),
         keepalive_max: settings.alive_count,
-        inactivity_timeout: Some(silence),
+        inactivity_timeout: Some(silence(settings)),
         nodelay: true,
         ..client::Config::default()
     }
+}
+
+/// After so long without a word we give up even where keepalives cannot tell, because a write to
+/// the full socket blocks them: half as long again as they would take. 30 s where nobody says.
+fn silence(settings: &HostSettings) -> Duration {
+    let count = u32::try_from(settings.alive_count).unwrap_or(u32::MAX).saturating_add(1);
+    let by_keepalive = settings.alive_interval.saturating_mul(count);
+    by_keepalive.saturating_add(by_keepalive / 2)
 }
 
 impl client::Handler for Client {

@@ -354,6 +354,59 @@ async fn an_sshd_that_is_killed_in_an_upload_is_lost_at_once() {
     assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
 }
 
+/// Carries connections to `port` until it is told to freeze; then it keeps them open and carries
+/// nothing, as a network does that is cut.
+async fn freezing_way(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let (freeze, frozen) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut frozen = frozen.clone();
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = frozen.wait_for(|frozen| *frozen) => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (own, freeze)
+}
+
+#[tokio::test]
+async fn a_cut_cable_is_noticed_idle_and_with_full_sockets() {
+    for uploads in [0, 1, 8] {
+        let Some((place, sshd)) = web("") else { return };
+        let (port, freeze) = freezing_way(sshd.port).await;
+        place.know(port, "host");
+        place.config(port, "ServerAliveInterval 1\n  ServerAliveCountMax 2");
+        let session = place.session().await;
+        let idle = session.exec("cat").await.unwrap();
+        let mut writers = Vec::new();
+        for _ in 0..uploads {
+            let Channel { mut input, output } = session.exec("cat >/dev/null").await.unwrap();
+            let writer = tokio::spawn(async move {
+                let bytes = noise(1 << 20);
+                while input.write_all(&bytes).await.is_ok() {}
+            });
+            writers.push((writer, output));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        freeze.send(true).unwrap();
+        let began = Instant::now();
+        assert_eq!(soon(collect(idle.output)).await.exit, None);
+        for (writer, output) in writers {
+            assert_eq!(soon(collect(output)).await.exit, None);
+            soon(writer).await.unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(12), "{uploads}: {:?}", began.elapsed());
+        assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
+    }
+}
+
 #[tokio::test]
 async fn a_command_that_closes_its_input_early_ends_the_writer_with_it() {
     let Some((place, _sshd)) = web("") else { return };
