@@ -2,6 +2,7 @@
 
 pub mod choose;
 pub mod event;
+pub mod finding;
 pub mod goal;
 pub mod outcome;
 pub mod plan;
