@@ -13,7 +13,8 @@ const MOST_ROWS: usize = 20;
 /// The rate is that of the last few seconds, so that it is true and does not jump.
 const WINDOW: Duration = Duration::from_secs(4);
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
-const BAR: usize = 24;
+/// The widest and the narrowest bar worth its room.
+const BAR: (usize, usize) = (24, 8);
 
 /// All that is shown.
 #[derive(Debug, Default)]
@@ -67,7 +68,8 @@ impl Meter {
 
     /// Bytes a second.
     fn rate(&self, now: Duration) -> u64 {
-        let Some((from, before)) = self.seen.front() else { return 0 };
+        let outside = self.seen.iter().rfind(|(at, _)| *at + WINDOW <= now);
+        let Some((from, before)) = outside.or(self.seen.front()) else { return 0 };
         let ms = now.saturating_sub(*from).as_millis();
         let bytes = u128::from(self.sent.saturating_sub(*before));
         if ms < 200 { 0 } else { u64::try_from(bytes * 1000 / ms).unwrap_or(u64::MAX) }
@@ -131,7 +133,7 @@ impl Board {
         let (height, width) = (usize::from(size.0), usize::from(size.1).max(20));
         let mut lines = vec![self.heading(now, styles)];
         if self.rows.len() > MOST_ROWS || self.rows.len() + 3 > height {
-            lines.extend(self.summary(now));
+            lines.extend(self.summary(width, now));
         } else {
             let longest = self.rows.iter().map(|row| console::measure_text_width(&row.host)).max();
             // A long name may not push out what is said of the host.
@@ -154,7 +156,7 @@ impl Board {
     }
 
     /// One row for all hosts, and one for all uploads.
-    fn summary(&self, now: Duration) -> Vec<String> {
+    fn summary(&self, width: usize, now: Duration) -> Vec<String> {
         let count = |test: fn(&Doing) -> bool| self.rows.iter().filter(|r| test(&r.doing)).count();
         let failed = count(|doing| matches!(doing, Doing::Failed { .. }));
         let back = count(|doing| matches!(doing, Doing::PuttingBack { .. }));
@@ -171,7 +173,8 @@ impl Board {
             let sent = going.iter().map(|row| row.meter.sent).sum();
             let total = going.iter().map(|row| row.meter.total).sum();
             let rate = going.iter().map(|row| row.meter.rate(now)).sum();
-            lines.push(format!("  upload  {}", progress(sent, total, rate, BAR)));
+            let room = width.saturating_sub(11);
+            lines.push(format!("  upload  {}", progress(sent, total, rate, room)));
         }
         lines
     }
@@ -194,9 +197,9 @@ impl Row {
                 (spinner(now).to_owned(), format!("{step:12} {shown}"))
             }
             Doing::Uploading => {
-                let bar = if width < 80 { 0 } else { BAR };
+                let room = width.saturating_sub(names + 19);
                 let Meter { sent, total, .. } = self.meter;
-                let far = progress(sent, total, self.meter.rate(now), bar);
+                let far = progress(sent, total, self.meter.rate(now), room);
                 (spinner(now).to_owned(), format!("{:12} {far}", "upload"))
             }
             Doing::Done { step, rest } => {
@@ -214,17 +217,13 @@ impl Row {
     }
 }
 
-/// `[████░░░░]  45%  1.9 MB of 4.2 MB  3.1 MB/s  1s left`; no bar where there is no room.
-fn progress(sent: u64, total: u64, rate: u64, bar: usize) -> String {
+/// `[████░░░░]  45%  1.9 MB of 4.2 MB  3.1 MB/s  1s left`; less of it where there is no room.
+fn progress(sent: u64, total: u64, rate: u64, room: usize) -> String {
     let share = |of: usize| {
         let of = u128::try_from(of).unwrap_or_default();
         usize::try_from(u128::from(sent.min(total)) * of / u128::from(total.max(1))).unwrap_or(0)
     };
-    let full = share(bar);
-    let bar = match bar {
-        0 => String::new(),
-        _ => format!("[{}{}] ", "█".repeat(full), "░".repeat(bar - full)),
-    };
+    let far = format!("{:3}%", share(100));
     let speed = match rate {
         _ if sent >= total => String::new(),
         0 => "  stalled".to_owned(),
@@ -233,7 +232,17 @@ fn progress(sent: u64, total: u64, rate: u64, bar: usize) -> String {
             format!("  {}/s  {} left", human::size(rate), left_words(left))
         }
     };
-    format!("{bar}{:3}%  {} of {}{speed}", share(100), human::size(sent), human::size(total))
+    let full = format!("{far}  {} of {}{speed}", human::size(sent), human::size(total));
+    let bar = room.saturating_sub(full.len() + 3).min(BAR.0);
+    match room {
+        _ if bar >= BAR.1 => {
+            let done = share(bar);
+            format!("[{}{}] {full}", "█".repeat(done), "░".repeat(bar - done))
+        }
+        _ if room >= full.len() => full,
+        _ if room >= far.len() + speed.len() => format!("{far}{speed}"),
+        _ => far,
+    }
 }
 
 /// Whole seconds: more would be a pretence.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -11,6 +12,9 @@ use super::styles::Styles;
 use super::{Clock, Reporter, Size, Verbosity, summary, words};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
+
+/// Bytes leave many times a second on many hosts: their rows are not painted more often than this.
+const PAINT_EVERY: Duration = Duration::from_millis(80);
 
 /// Where rows are painted, and when.
 pub struct Screen {
@@ -28,6 +32,7 @@ pub struct Live<W: Write> {
     rows: MultiProgress,
     bars: Vec<ProgressBar>,
     shown: Vec<String>,
+    painted: Option<Duration>,
     board: Board,
     size: Size,
     clock: Clock,
@@ -44,6 +49,7 @@ impl<W: Write> Live<W> {
             rows: MultiProgress::with_draw_target(screen.target),
             bars: Vec::new(),
             shown: Vec::new(),
+            painted: None,
             board: Board::default(),
             size: screen.size,
             clock: screen.clock,
@@ -66,7 +72,9 @@ impl<W: Write> Live<W> {
     }
 
     fn paint(&mut self) {
-        let lines = self.board.lines((self.size)(), (self.clock)(), &self.styles);
+        let now = (self.clock)();
+        self.painted = Some(now);
+        let lines = self.board.lines((self.size)(), now, &self.styles);
         while self.bars.len() > lines.len() {
             if let Some(bar) = self.bars.pop() {
                 self.rows.remove(&bar);
@@ -81,6 +89,10 @@ impl<W: Write> Live<W> {
             }
         }
         self.shown = lines;
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.painted.is_some_and(|at| (self.clock)() < at + PAINT_EVERY)
     }
 
     fn clear(&mut self) {
@@ -133,7 +145,8 @@ impl<W: Write> Reporter for Live<W> {
         if let Some(text) = self.kept(event) {
             self.put(&text);
         }
-        if self.verbosity > Verbosity::Quiet {
+        let may_wait = matches!(event, Event::Progress { .. }) && self.is_fresh();
+        if self.verbosity > Verbosity::Quiet && !may_wait {
             self.paint();
         }
     }

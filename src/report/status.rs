@@ -111,8 +111,10 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
         };
         let all: Vec<_> = groups.iter().map(each).collect();
         notes.push(format!("the hosts are on different releases: {}", all.join("; ")));
-        let hint = "brings them together; so does `shipit rollback` with `--to`";
-        notes.push(format!("  hint:  `shipit deploy {stage}` {hint}"));
+        notes.push(format!(
+            "  hint:  `shipit deploy {stage}` brings them together; so does \
+             `shipit rollback {stage} --to ID`"
+        ));
     }
     if hosts.iter().any(|(_, state)| state.undecided().is_some()) {
         let hint = format!("  hint:  `shipit deploy {stage}` settles what is undecided first");

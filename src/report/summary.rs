@@ -102,7 +102,8 @@ pub fn problems(report: &Report) -> Vec<Problem> {
         .into_iter()
         .map(|((rank, problem), hosts)| (rank, Problem { hosts, ..problem }))
         .collect();
-    all.sort_by_key(|(rank, _)| *rank);
+    // What has a cause of its own stands before what only followed from it.
+    all.sort_by_key(|(rank, problem)| (*rank, problem.cause.is_empty()));
     let of_hosts = all.into_iter().map(|(_, problem)| problem);
     let mut problems: Vec<_> = of_run(report).into_iter().chain(of_hosts).collect();
     if problems.is_empty() && report.verdict() != Verdict::Done {
@@ -335,8 +336,8 @@ fn unchanged_lines(report: &Report) -> Vec<String> {
                 format!("nothing to do: {live} is live on {hosts} already")
             }
             Some(live) => format!(
-                "unchanged: {live} on {hosts} has this build and config already; `--force` makes \
-                 a new release of it all the same"
+                "unchanged: {live} is live on {hosts} already, with this build and config; \
+                 `--force` deploys it again"
             ),
         }
     };
