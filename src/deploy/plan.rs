@@ -378,7 +378,7 @@ impl Planner<'_> {
     }
 
     /// What an interrupted run left without a verdict, if anything.
-    fn settle(&self, host: &Host, state: &HostState) -> Option<Settle> {
+    pub fn settle(&self, host: &Host, state: &HostState) -> Option<Settle> {
         let (id, history) = state.undecided()?;
         let back = history.back.unwrap_or_default();
         if state.live() == Some(id) {
