@@ -84,8 +84,10 @@ impl Board {
                 self.rows = hosts.iter().map(|host| Row::new(host)).collect();
             }
             Event::Phase(phase) => {
+                let batch = matches!(phase, Phase::Switch { batch: 2.., .. });
                 self.phase = Some((*phase, now));
-                self.rows.iter_mut().for_each(|row| row.ready = false);
+                // Batches of one phase are counted together.
+                self.rows.iter_mut().for_each(|row| row.ready &= batch);
             }
             Event::Interrupted { again } => {
                 self.stopping = Some(if *again { "stopping now" } else { "stopping" });
@@ -150,9 +152,10 @@ impl Board {
         let title = styles.strong.apply_to(words::phase(phase));
         let took = human::duration(now.saturating_sub(since));
         let ready = self.rows.iter().filter(|row| row.ready).count();
-        let count = format!("{ready}/{} {}", self.rows.len(), words::ready(phase));
+        let count = format!("  {ready}/{} {}", self.rows.len(), words::ready(phase));
+        let count = if ready == 0 { String::new() } else { count };
         let stopping = self.stopping.map_or_else(String::new, |word| format!("  {word}"));
-        format!("{} {title}  {count}  {took}{stopping}", spinner(now))
+        format!("{} {title}{count}  {took}{stopping}", spinner(now))
     }
 
     /// One row for all hosts, and one for all uploads.

@@ -202,7 +202,7 @@ fn standing(goal: &str, result: &HostResult) -> Standing {
         HostResult::Done(Done { live: Some(live), .. }) if goal != "prune" => {
             Standing::new("is on", "are on", live.to_string())
         }
-        HostResult::Done(_) => Standing::new("is", "are", "done"),
+        HostResult::Done(_) => Standing::new("was", "were", "pruned as asked"),
         HostResult::Unchanged { live: Some(live) } => {
             Standing::new("is still on", "are still on", live.to_string())
         }

@@ -84,15 +84,15 @@ fn an_upload_that_stalls_shows_it() {
         board.apply(&progress(second * 1_000_000), AT + Duration::from_secs(second));
     }
     assert_snapshot!(shown(&board, (24, 60), 10), @"
-    ⠋ prepare  0/1 prepared  10.0s
+    ⠋ prepare  10.0s
       web1 ⠋ upload        25%  1.0 MB/s  30s left
     ");
     assert_snapshot!(shown(&board, (24, 60), 20), @"
-    ⠋ prepare  0/1 prepared  20.0s
+    ⠋ prepare  20.0s
       web1 ⠋ upload        25%  10.0 MB of 40.0 MB  stalled
     ");
     assert_snapshot!(shown(&board, (24, 60), 60), @"
-    ⠋ prepare  0/1 prepared  1m 00s
+    ⠋ prepare  1m 00s
       web1 ⠋ upload        25%  10.0 MB of 40.0 MB  stalled
     ");
 }
@@ -131,7 +131,10 @@ fn counting_begins_anew_with_each_phase() {
     let mut board = busy();
     assert!(shown(&board, (24, 100), 3).contains("1/5 prepared"));
     board.apply(&Event::Phase(Phase::Switch { batch: 1, of: 2 }), AT);
-    assert!(shown(&board, (24, 100), 3).contains("switch, batch 1 of 2  0/5 switched"));
+    assert!(shown(&board, (24, 100), 3).contains("switch, batch 1 of 2  3.0s"));
+    board.apply(&Event::Ready { host: "web1".to_owned() }, AT);
+    board.apply(&Event::Phase(Phase::Switch { batch: 2, of: 2 }), AT);
+    assert!(shown(&board, (24, 100), 3).contains("switch, batch 2 of 2  1/5 switched"));
 }
 
 /// A terminal that knows what is on it: enough of one for rows that are painted and cleared.
