@@ -197,6 +197,7 @@ impl<'a> HostRun<'a> {
                 }
             }
         }
+        self.cx.events.emit(Event::Ready { host: self.name() });
         Ok(())
     }
 
@@ -256,7 +257,9 @@ impl<'a> HostRun<'a> {
             Ok(answer) if answer.code == DONE => {
                 let (detail, took) = (String::new(), began.elapsed());
                 events.emit(Event::StepFinished { host, step: "activate", detail, took });
-                return self.judge_or_put_back(&switch).await;
+                self.judge_or_put_back(&switch).await?;
+                events.emit(Event::Ready { host: self.name() });
+                return Ok(());
             }
             Ok(answer) => self.not_activated(&switch, &answer),
             Err(error) => {

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod choose;
 pub mod event;
+pub mod finding;
 pub mod fleet;
 pub mod goal;
 pub mod health;

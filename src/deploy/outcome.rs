@@ -183,3 +183,27 @@ impl Failure {
         }
     }
 }
+
+impl Verdict {
+    /// The exit code that stands for it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NotDone => 1,
+            Self::NeedsHands => 3,
+            Self::Locked => 75,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The word for machines.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NotDone => "not-done",
+            Self::NeedsHands => "needs-hands",
+            Self::Locked => "locked",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
