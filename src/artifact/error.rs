@@ -9,6 +9,9 @@ use crate::model::digest::Digest;
 /// Why an artifact could not be opened or packed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
+    /// The work was stopped from outside.
+    #[error("the artifact was not packed to the end")]
+    Stopped,
     /// The path cannot be opened.
     #[error("could not open the artifact `{path}`")]
     Open {

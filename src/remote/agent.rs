@@ -1,89 +1,458 @@
-//! stub
-use super::order::Order;
-use super::session::{Session, SessionError};
-use crate::model::{
-    codec::Codec,
-    host_state::{HostState, UnitState},
-    layout::Layout,
-    service::Service,
-};
-use bytes::Bytes;
+//! Our end of one conversation with the agent.
+
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{interval, timeout};
+
+pub use super::answer::{Judgement, Probe};
+use super::answer::{host_state, judgement, probe};
+use super::frames::{Frame, Frames};
+use super::order::{DONE, Order};
+use super::quote::{word, words};
+use super::session::{Channel, Exit, Output, Session, SessionError};
+use crate::model::codec::Codec;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
+use crate::model::service::{Scope, Service};
+
+const SCRIPT: &str = include_str!("agent.sh");
+
+/// How long the greeting may take: a slow `.bashrc` and a slow disk included.
+const GREETING_LIMIT: Duration = Duration::from_secs(60);
+/// The most we keep of what a host says on standard error.
+const ERROR_TAIL: usize = 4 * 1024;
+/// The unit of reading and sending an upload.
+const PIECE: usize = 256 * 1024;
+
+/// What a conversation begins with.
+#[derive(Debug, Clone)]
 pub struct Hello {
+    /// The run's nonce.
     pub run: String,
+    /// Take the lock; otherwise only look, and change nothing.
     pub lock: bool,
+    /// Where it goes on the host.
     pub layout: Layout,
+    /// What the lock's record says of us.
     pub owner: String,
+    /// What is restarted.
     pub service: Service,
+    /// The shell of hooks, and its flags.
     pub hook_shell: Vec<String>,
+    /// How long the host waits for a line before it puts things back.
     pub deadline: Duration,
+    /// Look for processes that run from a release.
     pub scan: bool,
 }
-pub struct Agent;
+
+/// The answer to one order.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// See [`super::order`].
     pub code: u32,
+    /// What it printed, free of control sequences.
     pub text: String,
 }
-pub struct Judgement {
-    pub unit: Option<UnitState>,
-    pub before_invocation: String,
-    pub flip_ticks: Option<u64>,
-    pub real_path: String,
-}
+
+/// A piece of an upload.
 pub enum Part {
-    File { file: Arc<std::fs::File>, len: u64 },
+    /// The first `len` bytes of a file, read as they are sent.
+    File {
+        /// The file; its position is not used.
+        file: Arc<std::fs::File>,
+        /// Bytes.
+        len: u64,
+    },
+    /// These bytes.
     Bytes(Bytes),
 }
+
+/// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    #[error("x")]
-    Lost {
+    /// The session failed.
+    #[error("the conversation with the host could not begin")]
+    Session {
+        /// How.
         #[source]
         source: SessionError,
     },
+    /// The host never greeted.
+    #[error("the host did not run our script")]
+    NoGreeting {
+        /// What it said instead.
+        said: String,
+    },
+    /// The conversation ended before the answer came; the order may or may not have run.
+    #[error("the connection was lost")]
+    Lost {
+        /// What is known of the reason.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("no answer within {}s", after.as_secs())]
+    Silent {
+        /// How long.
+        after: Duration,
+    },
+    /// The host says things that are no answers.
+    #[error("the host answers what cannot be understood: {reason}")]
+    Garbled {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The upload did not arrive.
+    #[error("the host could not unpack what was sent: {how}")]
+    Upload {
+        /// How tar ended.
+        how: String,
+        /// Its last lines.
+        said: String,
+    },
+    /// The packed file could not be read back.
+    #[error("the packed release could not be read")]
+    Spool {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
-impl SessionError {
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
-}
+
 impl AgentError {
+    /// What is said when there is no conversation any more.
     pub fn gone() -> Self {
-        unimplemented!()
+        Self::Lost { reason: "the conversation is over".to_owned() }
     }
+
+    /// One thing to type next.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Session { source } => source.hint(),
+            Self::NoGreeting { .. } => Some(
+                "the login shell must be a POSIX shell, zsh or fish, and /bin/sh must be there: \
+                 `chsh -s /bin/sh` on the host"
+                    .to_owned(),
+            ),
+            Self::Upload { said, .. } if said.contains("No space left") => {
+                Some("`shipit prune` deletes old releases".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// What the host itself said, if that explains the error.
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::NoGreeting { said } | Self::Upload { said, .. } => Some(said),
+            Self::Lost { reason } => Some(reason),
+            _ => None,
+        }
     }
 }
+
+/// One conversation. Dropping it ends it; the host then puts back what is undecided.
+pub struct Agent {
+    session: Arc<dyn Session>,
+    hello: Hello,
+    lines: mpsc::Sender<String>,
+    answers: Mutex<mpsc::Receiver<Result<Answer, AgentError>>>,
+    tasks: [JoinHandle<()>; 2],
+}
+
 impl Agent {
-    pub async fn open(_s: Arc<dyn Session>, _h: Hello) -> Result<(Agent, HostState), AgentError> {
-        unimplemented!()
+    /// Begins: takes the lock if wanted, and looks. A lock that somebody else holds is not an
+    /// error: the state names the holder.
+    pub async fn open(
+        session: Arc<dyn Session>,
+        hello: Hello,
+    ) -> Result<(Self, HostState), AgentError> {
+        let command = serve_command(&hello);
+        let channel =
+            session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
+        let (lines, outgoing) = mpsc::channel(256);
+        let (incoming, answers) = mpsc::channel(256);
+        let Channel { input, output } = channel;
+        let beat = (hello.deadline / 4).min(Duration::from_secs(3));
+        let tasks = [
+            tokio::spawn(write_lines(input, outgoing, beat)),
+            tokio::spawn(read_frames(output, hello.run.clone(), incoming)),
+        ];
+        let agent = Self { session, hello, lines, answers: Mutex::new(answers), tasks };
+        let greeting = agent.answer_within(GREETING_LIMIT).await?;
+        Ok((agent, host_state(&greeting.text)))
     }
-    pub async fn send(&self, _o: &Order, _c: bool) -> Result<(), AgentError> {
-        unimplemented!()
+
+    /// Sends an order without waiting. A chained one is skipped when the one before it failed.
+    pub async fn send(&self, order: &Order, chained: bool) -> Result<(), AgentError> {
+        let line = order.line();
+        let line = if chained { format!("+ {line}\n") } else { format!("{line}\n") };
+        self.lines.send(line).await.map_err(|_| AgentError::gone())
     }
-    pub async fn answer(&self) -> Result<Answer, AgentError> {
-        unimplemented!()
+
+    /// Waits for the answer to the oldest order that has none yet.
+    pub async fn answer_within(&self, limit: Duration) -> Result<Answer, AgentError> {
+        let mut answers = self.answers.lock().await;
+        match timeout(limit, answers.recv()).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(AgentError::gone()),
+            Err(_) => Err(AgentError::Silent { after: limit }),
+        }
     }
-    pub async fn ask(&self, _o: &Order) -> Result<Answer, AgentError> {
-        unimplemented!()
+
+    /// Sends an order and waits for its answer.
+    pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
+        self.send(order, false).await?;
+        self.answer_within(self.limit(order)).await
     }
+
+    fn limit(&self, order: &Order) -> Duration {
+        let restart = match &self.hello.service {
+            Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit,
+            Service::None => Duration::ZERO,
+        };
+        let restarts = if order.restarts() { restart * 3 } else { Duration::ZERO };
+        order.limit() + self.hello.deadline + restarts
+    }
+
+    /// Looks again.
     pub async fn look(&self) -> Result<HostState, AgentError> {
-        unimplemented!()
+        Ok(host_state(&self.ask(&Order::Look).await?.text))
     }
-    pub async fn judge(&self, _id: crate::model::id::ReleaseId) -> Result<Judgement, AgentError> {
-        unimplemented!()
+
+    /// What the unit does now.
+    pub async fn judge(&self, id: ReleaseId) -> Result<Judgement, AgentError> {
+        Ok(judgement(&self.ask(&Order::Judge { id }).await?.text))
     }
+
+    /// What `check` wants to know.
+    pub async fn probe(&self) -> Result<Probe, AgentError> {
+        Ok(probe(&self.ask(&Order::Probe).await?.text))
+    }
+
+    /// Streams a release to the host over a channel of its own.
     pub async fn receive(
         &self,
-        _c: Codec,
-        _p: Vec<Part>,
-        _f: &(dyn Fn(u64) + Send + Sync),
+        codec: Codec,
+        parts: Vec<Part>,
+        progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), AgentError> {
-        unimplemented!()
+        let root = self.hello.layout.root();
+        let command = script_command(&["receive", &self.hello.run, root, codec.word()]);
+        let channel =
+            self.session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
+        let Channel { mut input, mut output } = channel;
+        let sending = async {
+            let mut sent = 0;
+            for part in parts {
+                sent = send_part(&mut input, part, sent, progress).await?;
+            }
+            let _ = input.shutdown().await;
+            Ok::<_, AgentError>(())
+        };
+        let reading = read_exit(&mut output);
+        tokio::pin!(sending, reading);
+        // The host may end early (a full disk), and then a write would never end: whoever ends
+        // first decides.
+        let ended = tokio::select! {
+            ended = &mut reading => ended,
+            sent = &mut sending => match sent {
+                Ok(()) => reading.await,
+                Err(error @ AgentError::Spool { .. }) => return Err(error),
+                // The write failed because the other side ended: it says why.
+                Err(_) => reading.await,
+            },
+        };
+        uploaded(ended)
     }
+
+    /// Ends the conversation; the lock is free when this returns.
     pub async fn bye(self) -> Result<(), AgentError> {
-        unimplemented!()
+        self.send(&Order::Bye, false).await?;
+        match self.answer_within(self.hello.deadline + Duration::from_secs(30)).await {
+            Err(AgentError::Lost { .. }) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Both ends of the channel go, so the host sees the end of its input.
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The script as it is sent: comments and indentation cost bytes on every connection.
+fn script() -> String {
+    let kept = SCRIPT.lines().map(str::trim_start);
+    kept.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+}
+
+fn script_command(arguments: &[&str]) -> String {
+    format!("exec /bin/sh -c {} shipit {}", word(&script()), words(arguments.iter().copied()))
+}
+
+fn serve_command(hello: &Hello) -> String {
+    let (scope, target, action, limit) = match &hello.service {
+        Service::Unit { name, scope, action, limit } => {
+            let scope = if *scope == Scope::User { "user" } else { "system" };
+            (scope, name.as_str(), action.verb(), limit.as_secs())
+        }
+        Service::Command { restart, stop, limit } => {
+            ("command", restart.as_str(), stop.as_deref().unwrap_or_default(), limit.as_secs())
+        }
+        Service::None => ("none", "", "", 0),
+    };
+    let (deadline, limit) = (hello.deadline.as_secs().max(1).to_string(), limit.to_string());
+    let mode = if hello.lock { "lock" } else { "look" };
+    let scan = if hello.scan { "yes" } else { "no" };
+    let mut arguments = vec![
+        "serve",
+        &hello.run,
+        mode,
+        hello.layout.root(),
+        &deadline,
+        &hello.owner,
+        scope,
+        target,
+        action,
+        &limit,
+        scan,
+    ];
+    arguments.extend(hello.hook_shell.iter().map(String::as_str));
+    script_command(&arguments)
+}
+
+type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
+
+/// Writes lines as they come, and `hold` when none has come for a while.
+async fn write_lines(mut input: Input, mut lines: mpsc::Receiver<String>, beat: Duration) {
+    let mut beats = interval(beat);
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => match line {
+                Some(line) => line,
+                None => break,
+            },
+            _ = beats.tick() => "hold\n".to_owned(),
+        };
+        if input.write_all(line.as_bytes()).await.is_err() || input.flush().await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Turns what the host says into answers, until it ends or says what cannot be one.
+async fn read_frames(
+    mut output: mpsc::Receiver<Output>,
+    run: String,
+    answers: mpsc::Sender<Result<Answer, AgentError>>,
+) {
+    let mut frames = Frames::new(&run);
+    let mut errors = Vec::new();
+    let mut greeted = false;
+    let mut how = "the connection was lost".to_owned();
+    while let Some(piece) = output.recv().await {
+        match piece {
+            Output::Stdout(bytes) => {
+                let found = frames.feed(&bytes);
+                let found = found.map_err(|reason| AgentError::Garbled { reason });
+                match found {
+                    Ok(found) => {
+                        for Frame { code, text } in found {
+                            greeted = true;
+                            if answers.send(Ok(Answer { code, text })).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        let _ = answers.send(Err(error)).await;
+                        return;
+                    }
+                }
+            }
+            Output::Stderr(bytes) => keep_tail(&mut errors, &bytes),
+            Output::Exit(exit) => how = format!("the agent {exit}"),
+        }
+    }
+    let said = super::frames::clean(&String::from_utf8_lossy(&errors));
+    let error = if greeted {
+        AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }
+    } else {
+        let noise = frames.noise();
+        AgentError::NoGreeting { said: format!("{how}\n{noise}\n{said}").trim().to_owned() }
+    };
+    let _ = answers.send(Err(error)).await;
+}
+
+fn keep_tail(kept: &mut Vec<u8>, more: &[u8]) {
+    kept.extend_from_slice(more);
+    if kept.len() > ERROR_TAIL {
+        kept.drain(..kept.len() - ERROR_TAIL);
+    }
+}
+
+async fn send_part(
+    input: &mut Input,
+    part: Part,
+    mut sent: u64,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<u64, AgentError> {
+    let lost = |error: std::io::Error| AgentError::Lost { reason: error.to_string() };
+    match part {
+        Part::Bytes(bytes) => {
+            input.write_all(&bytes).await.map_err(lost)?;
+            sent += bytes.len() as u64;
+            progress(sent);
+        }
+        Part::File { file, len } => {
+            let mut at = 0;
+            while at < len {
+                let want = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
+                let piece = read_piece(Arc::clone(&file), at, want).await?;
+                input.write_all(&piece).await.map_err(lost)?;
+                at += want as u64;
+                sent += want as u64;
+                progress(sent);
+            }
+        }
+    }
+    Ok(sent)
+}
+
+async fn read_piece(file: Arc<std::fs::File>, at: u64, want: usize) -> Result<Vec<u8>, AgentError> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut piece = vec![0; want];
+        file.read_exact_at(&mut piece, at).map(|()| piece)
+    });
+    let stopped = |_| AgentError::gone();
+    reading.await.map_err(stopped)?.map_err(|source| AgentError::Spool { source })
+}
+
+/// How the unpacking ended, and the last of what it said.
+async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String) {
+    let (mut exit, mut said) = (None, Vec::new());
+    while let Some(piece) = output.recv().await {
+        match piece {
+            Output::Stdout(bytes) | Output::Stderr(bytes) => keep_tail(&mut said, &bytes),
+            Output::Exit(how) => exit = Some(how),
+        }
+    }
+    (exit, super::frames::clean(&String::from_utf8_lossy(&said)))
+}
+
+fn uploaded((exit, said): (Option<Exit>, String)) -> Result<(), AgentError> {
+    match exit {
+        Some(Exit::Code(code)) if code == DONE => Ok(()),
+        Some(how) => Err(AgentError::Upload { how: format!("it {how}"), said }),
+        None => Err(AgentError::Lost { reason: said }),
     }
 }

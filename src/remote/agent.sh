@@ -32,7 +32,8 @@ serve() {
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
     while read_line; do
-        handle
+        # shellcheck disable=SC2119
+        take_line
     done
     exit 0
 }
@@ -40,6 +41,7 @@ serve() {
 # Reads exactly one line: never more, so that lines may be sent ahead; never longer than the
 # deadline. dash has no `read -t`, so a short-lived shell reads.
 read_line() {
+    # shellcheck disable=SC2016
     line=$(timeout "$deadline" /bin/sh -c 'IFS= read -r line && printf "%s." "$line"' 9>&-)
     case $? in
         0) line=${line%.} ;;
@@ -48,7 +50,8 @@ read_line() {
     esac
 }
 
-handle() {
+# shellcheck disable=SC2120
+take_line() {
     case $line in
         '+ '*)
             line=${line#+ }
@@ -157,7 +160,7 @@ take_lock() {
                 cat "$lock"
                 return 75
             fi
-            lock_kind=link
+            lock_kind="link"
             ;;
     esac
     locked=yes
@@ -314,7 +317,7 @@ look_needs() {
     done
     [ -z "$locked" ] || [ -n "$mv_flag" ] || echo 'missing mv cannot replace a link in one step'
     if [ -n "$locked" ] && [ "$scope" = system ] && ! may_sudo "$action"; then
-        printf 'missing sudo does not let %s run `systemctl %s %s` without a password\n' \
+        printf 'missing sudo does not let %s run "systemctl %s %s" without a password\n' \
             "$(id -un)" "$action" "$target"
     fi
 }
@@ -355,7 +358,7 @@ look_in_use() {
     [ "$scan" = yes ] && [ -d "$root/releases" ] || return 0
     real=$(cd "$root/releases" && pwd -P)
     # One ls for all processes: a readlink for each would take a second on a busy host.
-    # shellcheck disable=SC2012
+    # shellcheck disable=SC2010,SC2012
     ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $real/" |
         while IFS= read -r path; do
             path=${path##*"-> $real/"}
@@ -446,7 +449,7 @@ listing() (
         -e "s/^\\([0-9a-f]*\\) [ *]\\(.*\\)\$/\\2$tab\\1/" "$tmp/sums" | sort >"$tmp/right"
     {
         paste "$tmp/left" "$tmp/right" |
-            sed "s/^\\([^$tab]*\\)$tab\\([^$tab]*\\)$tab[^$tab]*$tab\\(.*\\)\$/\\1${tab}f \\2 \\3 \\1/"
+            sed "s/^\\([^$tab]*\\)$tab\\([^$tab]*\\)${tab}[^$tab]*$tab\\(.*\\)\$/\\1${tab}f \\2 \\3 \\1/"
         find . -type d ! -name . | sed "s/^\\(.*\\)\$/\\1${tab}d \\1/"
         find . -type l | while IFS= read -r path; do
             printf '%s\tl %s -> %s\n' "$path" "$path" "$(readlink "$path")"
@@ -855,7 +858,7 @@ order_probe() {
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
         echo 'killuser yes'
     fi
-    probe_places
+    probe_places "$@"
 }
 
 probe_places() {

@@ -1,38 +1,131 @@
-//! To come: a stand-in until the session on this machine is written.
+//! The session with this machine: the same scripts, without SSH.
 
+use std::collections::BTreeMap;
+use std::process::{ExitStatus, Stdio};
+
+use bytes::BytesMut;
 use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
-use super::session::{Channel, Session, SessionError, Stream};
+use super::session::{Channel, Exit, Output, Session, SessionError, Stream};
 
-/// This machine, without SSH.
-#[derive(Debug, Default)]
-pub struct LocalSession;
+/// How many pieces of output may wait to be read.
+const QUEUE: usize = 64;
 
-impl LocalSession {
-    /// A session on this machine.
-    pub fn new() -> Self {
-        Self
+/// Runs commands with a shell on this machine.
+#[derive(Debug, Clone)]
+pub struct LocalSession {
+    shell: String,
+    vars: BTreeMap<String, String>,
+}
+
+impl Default for LocalSession {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-fn nothing<T>() -> BoxFuture<'static, Result<T, SessionError>> {
-    Box::pin(async { Err(SessionError::Lost { reason: String::new() }) })
+impl LocalSession {
+    /// A session with `/bin/sh` and this process's environment.
+    pub fn new() -> Self {
+        Self { shell: "/bin/sh".to_owned(), vars: BTreeMap::new() }
+    }
+
+    /// The same with another shell.
+    #[must_use]
+    pub fn shell(mut self, shell: &str) -> Self {
+        shell.clone_into(&mut self.shell);
+        self
+    }
+
+    /// The same with one more environment variable.
+    #[must_use]
+    pub fn var(mut self, name: &str, value: &str) -> Self {
+        self.vars.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn spawn(&self, command: &str) -> Result<Child, SessionError> {
+        Command::new(&self.shell)
+            .arg("-c")
+            .arg(command)
+            .envs(&self.vars)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // As sshd does it: a channel's processes are one group and can be ended as one; and
+            // Ctrl-C at our terminal is ours to deal with, not theirs.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| SessionError::Unreachable { address: self.shell.clone(), source })
+    }
 }
 
 impl Session for LocalSession {
-    fn exec<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
-        nothing()
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
+        Box::pin(async move {
+            let mut child = self.spawn(command)?;
+            let gone = || SessionError::Lost { reason: "the shell has no pipes".to_owned() };
+            let input = child.stdin.take().ok_or_else(gone)?;
+            let stdout = child.stdout.take().ok_or_else(gone)?;
+            let stderr = child.stderr.take().ok_or_else(gone)?;
+            let (sender, output) = mpsc::channel(QUEUE);
+            let out = tokio::spawn(pump(stdout, sender.clone(), Output::Stdout));
+            let err = tokio::spawn(pump(stderr, sender.clone(), Output::Stderr));
+            tokio::spawn(async move {
+                let status = child.wait().await;
+                let _ = tokio::join!(out, err);
+                if let Ok(status) = status {
+                    let _ = sender.send(Output::Exit(exit(status))).await;
+                }
+            });
+            Ok(Channel { input: Box::pin(input), output })
+        })
     }
 
     fn dial<'a>(
         &'a self,
-        _: &'a str,
-        _: u16,
+        host: &'a str,
+        port: u16,
     ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
-        nothing()
+        Box::pin(async move {
+            let refused = |error: std::io::Error| SessionError::DialRefused {
+                address: format!("{host}:{port}"),
+                reason: error.to_string(),
+                forbidden: false,
+            };
+            let stream = TcpStream::connect((host, port)).await.map_err(refused)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    to: mpsc::Sender<Output>,
+    piece: fn(bytes::Bytes) -> Output,
+) {
+    let mut buffer = BytesMut::with_capacity(32 * 1024);
+    while let Ok(read) = from.read_buf(&mut buffer).await {
+        if read == 0 || to.send(piece(buffer.split().freeze())).await.is_err() {
+            break;
+        }
+        buffer.reserve(32 * 1024);
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(u32::try_from(code).unwrap_or(255)),
+        (None, Some(signal)) => Exit::Signal(signal.to_string()),
+        (None, None) => Exit::Code(255),
     }
 }

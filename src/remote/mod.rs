@@ -2,6 +2,8 @@
 //! all that is ever done there, [`agent::Agent`] is our end of one conversation with it.
 
 pub mod agent;
+pub mod answer;
+pub mod frames;
 pub mod local;
 pub mod order;
 pub mod quote;

@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use super::quote::line_word;
 use crate::model::id::ReleaseId;
-use crate::model::link::SharedLink;
+use crate::model::layout::Layout;
+use crate::model::link::{SharedKind, SharedLink};
 
 /// It is done, or was so already.
 pub const DONE: u32 = 0;
@@ -171,4 +173,124 @@ pub enum Order {
     Hold,
     /// Let go of everything and end.
     Bye,
+}
+
+impl Order {
+    /// The line that says it, without its newline.
+    pub fn line(&self) -> String {
+        let mut words = vec![self.verb().to_owned()];
+        words.extend(self.arguments());
+        let quoted: Vec<_> = words.iter().map(|word| line_word(word)).collect();
+        quoted.join(" ")
+    }
+
+    /// How long its answer may take, beyond the conversation's deadline.
+    pub fn limit(&self) -> Duration {
+        match self {
+            Self::Hook { limit, .. } => *limit + Duration::from_secs(15),
+            Self::Check { .. } | Self::Seal { .. } | Self::Stage { .. } | Self::Sweep => {
+                Duration::from_secs(900)
+            }
+            _ => Duration::from_secs(60),
+        }
+    }
+
+    /// Whether it restarts the service, whose limit then counts too (twice, where a failed
+    /// restart is taken back).
+    pub const fn restarts(&self) -> bool {
+        matches!(self, Self::Activate { .. } | Self::Revert { .. })
+    }
+
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Look => "look",
+            Self::Check { .. } => "check",
+            Self::Link { .. } => "link",
+            Self::Env { .. } => "env",
+            Self::Revision { .. } => "revision",
+            Self::Hook { .. } => "hook",
+            Self::Seal { .. } => "seal",
+            Self::Stage { .. } => "stage",
+            Self::Activate { .. } => "activate",
+            Self::Adopt { .. } => "adopt",
+            Self::Judge { .. } => "judge",
+            Self::Commit => "commit",
+            Self::Revert { .. } => "revert",
+            Self::Record(_) => "record",
+            Self::Prune { .. } => "prune",
+            Self::Sweep => "sweep",
+            Self::Journal { .. } => "journal",
+            Self::Probe => "probe",
+            Self::Hold => "hold",
+            Self::Bye => "bye",
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Check { id } | Self::Judge { id } => vec![id.to_string()],
+            Self::Link { id, links } => {
+                let mut words = vec![id.to_string()];
+                words.extend(links.iter().flat_map(link_words));
+                words
+            }
+            Self::Env { id, file, mode, group } => {
+                vec![id.to_string(), file.clone(), mode.clone(), group.clone().unwrap_or_default()]
+            }
+            Self::Revision { id, revision } => vec![id.to_string(), revision.clone()],
+            Self::Hook { name, id, command, vars, limit } => {
+                let limit = limit.as_secs().to_string();
+                let mut words = vec![(*name).to_owned(), id.to_string(), limit, command.clone()];
+                words.extend(vars.iter().cloned());
+                words
+            }
+            Self::Seal { id, relist } => {
+                vec![id.to_string(), if *relist { "yes" } else { "no" }.to_owned()]
+            }
+            Self::Stage { id, record } => {
+                vec![id.to_string(), record.line.clone(), record.note.clone()]
+            }
+            Self::Activate { id, back, verdicts } | Self::Adopt { id, back, verdicts } => {
+                let mut words = vec![id.to_string(), back.clone()];
+                words.extend(verdicts.words());
+                words
+            }
+            Self::Revert { reason } => vec![(*reason).to_owned()],
+            Self::Record(record) => vec![record.line.clone(), record.note.clone()],
+            Self::Prune { name, record } => {
+                vec![name.clone(), record.line.clone(), record.note.clone()]
+            }
+            Self::Journal { lines } => vec![lines.to_string()],
+            Self::Lock
+            | Self::Look
+            | Self::Commit
+            | Self::Sweep
+            | Self::Probe
+            | Self::Hold
+            | Self::Bye => Vec::new(),
+        }
+    }
+}
+
+impl Verdicts {
+    fn words(&self) -> Vec<String> {
+        let left = self.left.clone().unwrap_or_default();
+        [&self.activated, &self.committed, &left, &self.reverted, &self.failed]
+            .into_iter()
+            .flat_map(|record| [record.line.clone(), record.note.clone()])
+            .collect()
+    }
+}
+
+fn link_words(link: &SharedLink) -> [String; 5] {
+    let target = Layout::shared_target(&link.path);
+    let (kind, first, second) = match &link.kind {
+        SharedKind::Dir { mode, group } => {
+            ("d", mode.clone().unwrap_or_default(), group.clone().unwrap_or_default())
+        }
+        SharedKind::File { optional: true } => ("f", "optional".to_owned(), String::new()),
+        SharedKind::File { optional: false } => ("f", "need".to_owned(), String::new()),
+    };
+    [kind.to_owned(), link.path.clone(), first, second, target]
 }

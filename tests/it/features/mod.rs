@@ -1,1 +1,4 @@
 //! Deploy, rollback, prune through the real engine and real shells, without SSH.
+
+mod story;
+pub(crate) mod world;

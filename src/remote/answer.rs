@@ -1,0 +1,176 @@
+//! What the agent's texts mean: the look, the judgement, the probe.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::host_state::{Current, Facts, HostState, UnitState};
+use crate::model::ledger::Ledger;
+
+/// What `judge` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Judgement {
+    /// The unit now; `None` where there is none.
+    pub unit: Option<UnitState>,
+    /// Its InvocationID before the flip.
+    pub before_invocation: String,
+    /// When the flip was, in clock ticks since boot.
+    pub flip_ticks: Option<u64>,
+    /// The release's directory, all links resolved.
+    pub real_path: String,
+}
+
+/// What `check` wants to know beyond a look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Probe {
+    /// systemctl verbs and whether sudo lets us run them.
+    pub sudo: Vec<(String, bool)>,
+    /// Whether the user's systemd runs without a login; `None` where it does not matter.
+    pub linger: Option<bool>,
+    /// Whether logind kills what a session leaves behind.
+    pub kills_user_processes: bool,
+    /// `deploy_to`, if it is not there yet.
+    pub absent: Option<String>,
+    /// Directories that cannot be written.
+    pub unwritable: Vec<String>,
+    /// A directory that everybody can write.
+    pub world_writable: Vec<String>,
+    /// Linked paths that are not in `shared/`.
+    pub missing_shared: Vec<String>,
+}
+
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().map(|line| line.split_once(' ').unwrap_or((line, "")))
+}
+
+/// Reads the text of a look. Lines it does not know are passed over.
+pub fn host_state(text: &str) -> HostState {
+    let mut state = HostState {
+        facts: Facts::default(),
+        current: Current::Absent,
+        present: Vec::new(),
+        unfinished: BTreeSet::new(),
+        ledger: Ledger::parse(pairs(text).filter(|(k, _)| *k == "ledger").map(|(_, v)| v)),
+        in_use: BTreeSet::new(),
+        unit: unit(text),
+        leftovers: Vec::new(),
+        key: Vec::new(),
+        holder: None,
+    };
+    let mut made = BTreeSet::new();
+    let mut dangling = false;
+    for (word, value) in pairs(text) {
+        match word {
+            "current" => state.current = current(value),
+            "dangling" => dangling = true,
+            "notalink" => state.current = Current::NotALink,
+            "release" => state.present.push(value.to_owned()),
+            "made" => _ = made.insert(value.to_owned()),
+            "inuse" => _ = state.in_use.insert(value.to_owned()),
+            "leftover" => state.leftovers.push(value.to_owned()),
+            "key" => state.key = value.as_bytes().to_vec(),
+            "holder" => state.holder = Some(value.to_owned()),
+            _ => fact(&mut state.facts, word, value),
+        }
+    }
+    if let (true, Current::Release(id)) = (dangling, &state.current) {
+        state.current = Current::Foreign(crate::model::layout::Layout::target(*id));
+    }
+    state.present.sort();
+    state.unfinished = unfinished(&state, made);
+    state
+}
+
+/// What we made a manifest for, or began a history of, and never called complete.
+fn unfinished(state: &HostState, made: BTreeSet<String>) -> BTreeSet<String> {
+    let histories = state.ledger.histories();
+    let whole = |name: &String| histories.get(name).is_some_and(|history| history.staged);
+    let begun = |name: &String| made.contains(name) || histories.contains_key(name);
+    state.present.iter().filter(|name| begun(name) && !whole(name)).cloned().collect()
+}
+
+fn current(raw: &str) -> Current {
+    match raw.strip_prefix("releases/").and_then(|name| name.parse().ok()) {
+        Some(id) => Current::Release(id),
+        None => Current::Foreign(raw.to_owned()),
+    }
+}
+
+fn fact(facts: &mut Facts, word: &str, value: &str) {
+    match word {
+        "clock" => {
+            let seconds = value.parse().unwrap_or_default();
+            facts.clock = DateTime::<Utc>::from_timestamp(seconds, 0).unwrap_or_default();
+        }
+        "user" => value.clone_into(&mut facts.user),
+        "uid" => facts.root = value == "0",
+        "shell" => value.clone_into(&mut facts.shell),
+        "groups" => facts.groups = value.split_whitespace().map(ToOwned::to_owned).collect(),
+        "kilobytes" => facts.free_bytes = value.parse().ok().map(|k: u64| k.saturating_mul(1024)),
+        "inodes" => facts.free_inodes = value.parse().ok(),
+        "tool" => _ = facts.tools.insert(value.to_owned()),
+        "missing" => facts.missing.push(value.to_owned()),
+        _ => {}
+    }
+}
+
+/// The unit's lines; `None` where the service is no unit.
+fn unit(text: &str) -> Option<UnitState> {
+    let mut found = None;
+    for (_, line) in pairs(text).filter(|(word, _)| *word == "unit") {
+        let unit = found.get_or_insert_with(UnitState::default);
+        let Some((name, value)) = line.split_once('=') else { continue };
+        match name {
+            "LoadState" => value.clone_into(&mut unit.load),
+            "ActiveState" => value.clone_into(&mut unit.active),
+            "SubState" => value.clone_into(&mut unit.sub),
+            "NRestarts" => unit.restarts = value.parse().unwrap_or_default(),
+            "InvocationID" => value.clone_into(&mut unit.invocation),
+            "MainPID" => unit.main_pid = value.parse().unwrap_or_default(),
+            "WorkingDirectory" => value.clone_into(&mut unit.working_directory),
+            "ExecStart" => value.clone_into(&mut unit.exec_start),
+            "User" => value.clone_into(&mut unit.user),
+            "StateChangeTimestamp" => value.clone_into(&mut unit.since),
+            "cwd" => unit.cwd = Some(value.to_owned()),
+            "exe" => unit.exe = Some(value.to_owned()),
+            "started" => unit.started = value.parse().ok(),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Reads the text of a judgement.
+pub fn judgement(text: &str) -> Judgement {
+    let value = |name: &str| {
+        let line = pairs(text).find(|(word, _)| *word == name);
+        line.map(|(_, value)| value.to_owned()).unwrap_or_default()
+    };
+    Judgement {
+        unit: unit(text),
+        before_invocation: value("before"),
+        flip_ticks: value("ticks").parse().ok(),
+        real_path: value("real"),
+    }
+}
+
+/// Reads the text of a probe.
+pub fn probe(text: &str) -> Probe {
+    let mut probe = Probe::default();
+    for (word, value) in pairs(text) {
+        match word {
+            "sudo" => {
+                let (verb, may) = value.split_once(' ').unwrap_or((value, "no"));
+                probe.sudo.push((verb.to_owned(), may == "yes"));
+            }
+            "linger" => probe.linger = Some(value == "yes"),
+            "killuser" => probe.kills_user_processes = true,
+            "absent" => probe.absent = Some(value.to_owned()),
+            "unwritable" => probe.unwritable.push(value.to_owned()),
+            "worldwritable" => probe.world_writable.push(value.to_owned()),
+            "noshared" => probe.missing_shared.push(value.to_owned()),
+            _ => {}
+        }
+    }
+    probe
+}

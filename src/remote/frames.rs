@@ -1,0 +1,102 @@
+//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code>`. Whatever else a host says
+//! between them, a chatty `.bashrc` for one, is noise and passed over, up to a limit.
+
+/// The most one answer may hold.
+const LARGEST: usize = 8 * 1024 * 1024;
+/// The most noise before we stop listening.
+const NOISIEST: usize = 1024 * 1024;
+
+/// One answer, before it means anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// How it ended.
+    pub code: u32,
+    /// What it says.
+    pub text: String,
+}
+
+/// Cuts a stream of bytes into frames.
+#[derive(Debug)]
+pub struct Frames {
+    run: String,
+    buffer: Vec<u8>,
+    noise: Vec<u8>,
+    noisy: usize,
+}
+
+impl Frames {
+    /// For the frames that are marked with `run`.
+    pub fn new(run: &str) -> Self {
+        Self { run: run.to_owned(), buffer: Vec::new(), noise: Vec::new(), noisy: 0 }
+    }
+
+    /// The beginning of what was no frame.
+    pub fn noise(&self) -> String {
+        let unread = &self.buffer[..self.buffer.len().min(1024)];
+        clean(&String::from_utf8_lossy(&[self.noise.as_slice(), unread].concat()))
+    }
+
+    /// Takes more bytes; gives the frames that are whole now, or why this is no agent.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, String> {
+        self.buffer.extend_from_slice(bytes);
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next()? {
+            frames.push(frame);
+        }
+        if self.noisy > NOISIEST {
+            return Err(format!("more than {NOISIEST} bytes that are no answer"));
+        }
+        Ok(frames)
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, String> {
+        let head = format!("{} out ", self.run);
+        self.skip_noise(head.as_bytes());
+        let Some(newline) = self.buffer.iter().position(|b| *b == b'\n') else { return Ok(None) };
+        let Some(size) = self.buffer.get(head.len()..newline).map(String::from_utf8_lossy) else {
+            return Ok(None);
+        };
+        let size: usize = size.parse().map_err(|_| "a frame without a size".to_owned())?;
+        if size > LARGEST {
+            return Err(format!("an answer of {size} bytes"));
+        }
+        self.whole_frame(newline + 1, size)
+    }
+
+    /// The frame whose text begins at `start`, if all of it is there.
+    fn whole_frame(&mut self, start: usize, size: usize) -> Result<Option<Frame>, String> {
+        let Some(rest) = self.buffer.get(start + size..) else { return Ok(None) };
+        let Some(newline) = rest.iter().position(|b| *b == b'\n') else {
+            let longest = self.run.len() + 32;
+            return if rest.len() > longest {
+                Err("a frame without end".to_owned())
+            } else {
+                Ok(None)
+            };
+        };
+        let tail = String::from_utf8_lossy(&rest[..newline]).into_owned();
+        let code = tail.strip_prefix(&format!("{} done ", self.run));
+        let code = code.and_then(|code| code.parse().ok());
+        let code = code.ok_or_else(|| "a frame without end".to_owned())?;
+        let text = clean(&String::from_utf8_lossy(&self.buffer[start..start + size]));
+        self.buffer.drain(..start + size + newline + 1);
+        Ok(Some(Frame { code, text }))
+    }
+
+    /// Drops everything before the next `head`.
+    fn skip_noise(&mut self, head: &[u8]) {
+        let found = self.buffer.windows(head.len()).position(|window| window == head);
+        let drop = found.unwrap_or_else(|| self.buffer.len().saturating_sub(head.len() - 1));
+        self.noisy += drop;
+        if self.noise.len() < 1024 {
+            self.noise.extend_from_slice(&self.buffer[..drop.min(1024)]);
+        }
+        self.buffer.drain(..drop);
+    }
+}
+
+/// `text` without control characters and escape sequences, except newline and tab.
+pub fn clean(text: &str) -> String {
+    let plain = console::strip_ansi_codes(text);
+    plain.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}

@@ -1,0 +1,190 @@
+//! A little fleet in a temporary directory: each host is a directory, reached through the local
+//! session.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{TimeZone as _, Utc};
+use futures::future::BoxFuture;
+use shipit::artifact::{Artifact, Limits};
+use shipit::config::{
+    Address, ArtifactSource, ArtifactSpec, Config, EnvSpec, Health, Hooks, Host, Rollout,
+    SshSettings,
+};
+use shipit::deploy::cancel::Cancel;
+use shipit::deploy::event::{Event, Events};
+use shipit::deploy::fleet::{Goal, run};
+use shipit::deploy::goal::{Build, PruneRule, Run, Target};
+use shipit::deploy::host::{Connect, Context};
+use shipit::deploy::outcome::Report;
+use shipit::model::layout::Layout;
+use shipit::model::service::Service;
+use shipit::remote::local::LocalSession;
+use shipit::remote::session::{Session, SessionError};
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) config: Config,
+    pub(crate) connect: Box<dyn Connect>,
+    pub(crate) events: Mutex<Vec<Event>>,
+    runs: Mutex<u32>,
+}
+
+pub(crate) struct Local(pub(crate) LocalSession);
+
+impl Connect for Local {
+    fn connect<'a>(&'a self, _: &'a Host) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
+        let session: Arc<dyn Session> = Arc::new(self.0.clone());
+        Box::pin(async move { Ok(session) })
+    }
+}
+
+pub(crate) fn host(name: &str) -> Host {
+    Host { name: name.to_owned(), address: Address::Local, roles: Vec::new() }
+}
+
+impl World {
+    /// One host, whose restart command notes what it was restarted on.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("srv");
+        let config = Config {
+            app: "todo".to_owned(),
+            stage: "test".to_owned(),
+            base: dir.path().to_owned(),
+            layout: Layout::new(root.to_str().unwrap()),
+            keep: 3,
+            hosts: vec![host("web1")],
+            links: Vec::new(),
+            artifact: None,
+            env: Some(EnvSpec {
+                file: ".env".to_owned(),
+                mode: "600".to_owned(),
+                group: None,
+                vars: BTreeMap::new(),
+            }),
+            service: Service::Command {
+                restart: "test ! -e broken && cat VERSION >>../../restarts".to_owned(),
+                stop: Some("echo stopped >>restarts".to_owned()),
+                limit: Duration::from_secs(10),
+            },
+            health: Health { soak: Duration::ZERO, http: None },
+            hooks: Hooks {
+                shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+                limit: Duration::from_secs(10),
+                ..Hooks::default()
+            },
+            rollout: Rollout { batch: None },
+            confirm: false,
+            ssh: SshSettings::default(),
+            parallel: 8,
+            deadline: Duration::from_secs(2),
+        };
+        let connect = Box::new(Local(LocalSession::new()));
+        Self { dir, config, connect, events: Mutex::default(), runs: Mutex::new(0) }
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        PathBuf::from(self.config.layout.root())
+    }
+
+    /// A build whose VERSION says `version`; a `broken` one makes the restart fail.
+    pub(crate) fn artifact(&self, version: &str, broken: bool) -> PathBuf {
+        let dir = self.dir.path().join("dist");
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("bin")).unwrap();
+        fs::write(dir.join("VERSION"), format!("{version}\n")).unwrap();
+        fs::write(dir.join("bin/server"), "#!/bin/sh\n").unwrap();
+        fs::write(dir.join("with space \\ and 'quote'"), "odd").unwrap();
+        fs::set_permissions(dir.join("bin/server"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("server", dir.join("bin/run")).unwrap();
+        if broken {
+            fs::write(dir.join("broken"), "").unwrap();
+        }
+        dir
+    }
+
+    pub(crate) fn deploy_goal(&self, version: &str, env: &str, broken: bool) -> Goal {
+        let path = self.artifact(version, broken);
+        let spec = ArtifactSpec {
+            source: ArtifactSource::Path { path, sha256: None },
+            exclude: Vec::new(),
+            strip_components: 0,
+        };
+        let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
+        let build = Build {
+            name: artifact.name().to_owned(),
+            manifest: artifact.manifest().clone(),
+            digest: artifact.digest(),
+            revision: Some(format!("rev-{version}")),
+            env: Some(env.as_bytes().to_vec()),
+            force: false,
+        };
+        Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+    }
+
+    pub(crate) fn run_values(&self, command: &str) -> Run {
+        let mut runs = self.runs.lock().unwrap();
+        *runs += 1;
+        Run {
+            nonce: format!("run{:013}", *runs),
+            now: Utc.with_ymd_and_hms(2026, 8, 21, 9, 0, *runs % 60).unwrap(),
+            who: "ada".to_owned(),
+            from: "laptop".to_owned(),
+            tool: "shipit test".to_owned(),
+            command: command.to_owned(),
+        }
+    }
+
+    pub(crate) async fn run(&self, goal: &Goal) -> Report {
+        self.run_with(goal, &Cancel::never()).await
+    }
+
+    pub(crate) async fn run_with(&self, goal: &Goal, cancel: &Cancel) -> Report {
+        let values = self.run_values(goal.name());
+        let sink = |event| self.events.lock().unwrap().push(event);
+        let cx = Context {
+            config: &self.config,
+            run: &values,
+            connect: self.connect.as_ref(),
+            events: Events::new(&sink),
+            cancel,
+            wait: false,
+        };
+        run(cx, goal).await
+    }
+
+    pub(crate) async fn deploy(&self, version: &str) -> Report {
+        self.run(&self.deploy_goal(version, &format!("V={version}\n"), false)).await
+    }
+
+    pub(crate) async fn rollback(&self) -> Report {
+        self.run(&Goal::Rollback(Target::Previous)).await
+    }
+
+    pub(crate) async fn prune(&self, keep: usize) -> Report {
+        self.run(&Goal::Prune(PruneRule { keep, older_than: None })).await
+    }
+
+    pub(crate) fn read(&self, path: impl AsRef<Path>) -> String {
+        fs::read_to_string(self.root().join(path)).unwrap_or_else(|error| error.to_string())
+    }
+
+    pub(crate) fn live(&self) -> String {
+        fs::read_link(self.root().join("current"))
+            .map_or_else(|_| "nothing".to_owned(), |target| target.display().to_string())
+    }
+
+    pub(crate) fn releases(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.root().join("releases"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
