@@ -248,7 +248,8 @@ impl Agent {
         let channel =
             self.session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
         let Channel { mut input, mut output } = channel;
-        let sending = async {
+        // Dropping the input at the end of this is what ends a pipe; shutting it down does not.
+        let sending = async move {
             let mut sent = 0;
             for part in parts {
                 sent = send_part(&mut input, part, sent, progress).await?;
