@@ -78,10 +78,24 @@ root_of() {
         cp -a --reflink=auto "$tree/." "$dir/root/"
 }
 
+# Where no systemd gives each host a scope, two hosts would share one cgroup and take each other's
+# services for their own; so this shell, from which a host is started, moves to one of its own.
+own_cgroup() {
+    mkdir -p "$(cgroups)/shipit-$1"
+    echo "$BASHPID" >"$(cgroups)/shipit-$1/cgroup.procs"
+}
+
+cgroups() {
+    awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts
+}
+
 # Runs one host until it is switched off; status 133 says that it wants to be booted again.
 run_host() {
     local name=$1 dir=$2 status flags=(--register=no)
-    [[ -d /run/systemd/system ]] || flags+=(--keep-unit)
+    if [[ ! -d /run/systemd/system ]]; then
+        own_cgroup "$name"
+        flags+=(--keep-unit)
+    fi
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
     while status=0; do
         systemd-nspawn --quiet --boot "${flags[@]}" --directory="$dir/root" --machine="shipit-$name" \
@@ -95,10 +109,10 @@ run_host() {
 wait_for_ssh() {
     local dir=$1 name=$2 tries
     for tries in $(seq 1 150); do
-        ssh -F "$dir/ssh_config" -l root "$name" systemctl is-system-running --wait 2>/dev/null | grep -qE 'running|degraded' && return
+        ssh -F "$dir/ssh_config" -l root "$name" systemctl is-system-running --wait >/dev/null 2>&1 && return
         sleep 0.2
     done
-    tail -n 20 "$dir/$name/console.log" >&2
+    ssh -F "$dir/ssh_config" -l root "$name" systemctl --failed >&2 || tail -n 20 "$dir/$name/console.log" >&2
     die "$name did not come up in $((tries / 5)) s"
 }
 
@@ -110,6 +124,7 @@ one_up() {
     ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$dir/$name/root/etc/ssh/ssh_host_ed25519_key"
     echo "$address $(cut -d' ' -f1-2 "$dir/$name/root/etc/ssh/ssh_host_ed25519_key.pub")" >>"$dir/known_hosts"
     echo "$name" >"$dir/$name/root/etc/hostname"
+    printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >"$dir/$name/root/etc/hosts"
     plug "$name" "$address"
     ssh_config "$dir" "$name" "$address" >>"$dir/ssh_config"
     (run_host "$name" "$dir/$name") </dev/null >/dev/null 2>&1 &
@@ -154,6 +169,7 @@ down() {
         ip netns pids "shipit-$name" 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
         ip netns del "shipit-$name" 2>/dev/null || true
         ip link del "c-$name" 2>/dev/null || true
+        find "$(cgroups)/shipit-$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
         unmount "$dir/$name/root"
     done
     ip link del "$bridge" 2>/dev/null || true
