@@ -109,7 +109,7 @@ reboot() {
     fail "$host did not come back after $tries tries"
 }
 
-mkdir -p -m 700 "$work"
+(umask 077 && mkdir -p "$work")
 say "provision"
 provision
 write_ssh_config
