@@ -159,6 +159,11 @@ vars.GREETING = {{ env = "GREETING" }}
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// The version that `current` leads to on a host.
+    pub(crate) fn version(&self, host: Host) -> String {
+        host.ssh(&format!("cat /srv/{}/current/VERSION", self.name))
+    }
+
     /// What `current` holds on a host; empty where there is none.
     pub(crate) fn current(&self, host: Host) -> String {
         host.ssh(&format!("readlink /srv/{}/current || true", self.name))
@@ -204,9 +209,13 @@ vars.GREETING = {{ env = "GREETING" }}
 
     /// Nobody holds the lock of a host.
     pub(crate) fn unlocked(&self, host: Host) -> bool {
-        let test =
-            format!("cd /srv/{}/.shipit 2>/dev/null || exit 0; flock -n lock true", self.name);
-        host.try_ssh(&test).status.success()
+        host.try_ssh(&self.try_lock()).status.success()
+    }
+
+    /// A command that succeeds when nobody holds the lock. It makes no file that is not there.
+    pub(crate) fn try_lock(&self) -> String {
+        let lock = format!("/srv/{}/.shipit/lock", self.name);
+        format!("test ! -e {lock} || flock -n {lock} true")
     }
 }
 
@@ -218,7 +227,10 @@ impl Drop for App {
         }
         for host in &self.hosts {
             let name = self.name;
-            host.try_ssh(&format!("systemctl disable --now {name}; rm -rf /srv/{name}"));
+            host.try_ssh(&format!(
+                "systemctl disable --now {name}; systemctl reset-failed {name}; \
+                 rm -rf /srv/{name} /etc/systemd/system/{name}.service*; systemctl daemon-reload"
+            ));
         }
     }
 }

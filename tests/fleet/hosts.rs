@@ -74,7 +74,7 @@ impl Host {
         until(Duration::from_secs(30), "the host is up again", || {
             let now = self.try_ssh(&format!("systemctl is-system-running --wait; {BOOTED}"));
             let text = String::from_utf8_lossy(&now.stdout).into_owned();
-            text.contains("running") && !text.contains(&before)
+            (text.contains("running") || text.contains("degraded")) && !text.contains(&before)
         });
     }
 

@@ -30,6 +30,11 @@ fn prepare(app: &App) -> ([String; 2], Duration) {
     (versions, start.elapsed())
 }
 
+/// The version that is not live, so that there is something to deploy.
+fn other<'a>(app: &App, versions: &'a [String; 2]) -> &'a str {
+    &versions[usize::from(app.version(APPS[0]) == "v1")]
+}
+
 /// `current` of each host leads to a whole release, and that is what its service answers.
 #[track_caller]
 fn whole(app: &App, moment: Duration) {
@@ -59,7 +64,7 @@ fn killed_at_fifty_moments() {
     let mut slowest = Duration::ZERO;
     for round in 0..KILLS {
         let moment = length.mul_f64(random(round));
-        let mut child = app.start_deploy(&versions[round as usize % 2]);
+        let mut child = app.start_deploy(other(&app, &versions));
         std::thread::sleep(moment);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -86,7 +91,7 @@ fn cut_off_at_twenty_moments() {
     let mut slowest = Duration::ZERO;
     for round in 0..CUTS {
         let moment = length.mul_f64(random(round + 1000));
-        let mut child = app.start_deploy(&versions[round as usize % 2]);
+        let mut child = app.start_deploy(other(&app, &versions));
         std::thread::sleep(moment);
         let cut = &APPS[..=(round as usize % 3)];
         for host in cut {
@@ -115,7 +120,7 @@ fn free_by_itself(app: &App, cut: &[Host], moment: Duration) -> Duration {
     // The command then running adds its own time; a restart here takes less than a second.
     let limit = DEADLINE + Duration::from_secs(3);
     until(limit, &format!("{cut:?} let go after a cut at {moment:?}"), || {
-        cut.iter().all(|host| host.inside(&format!("flock -n /srv/{}/.shipit/lock true", app.name)))
+        cut.iter().all(|host| host.inside(&app.try_lock()))
     })
 }
 

@@ -108,7 +108,6 @@ fn a_service_of_another_user_is_proven_by_inference() {
         tables: "mode = \"0640\"\ngroup = \"other\"\n",
         ..Wish::default()
     };
-    // The log in of the deploy user must be newer than its group.
     let app = App::with(&APPS, "other", &wish);
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let run = app.deploy(&app.tarball("v2", &[])).ends(0);

@@ -75,10 +75,7 @@ fn a_full_disk() {
     mount(APPS[1], "full", 8);
     let big = app.home().join("tree-v2");
     std::fs::create_dir_all(&big).unwrap();
-    // Bytes that do not shrink: nearly 16 MB on a disk of 8.
-    let noise: Vec<u8> =
-        (0..4_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    std::fs::write(big.join("noise"), noise).unwrap();
+    std::fs::write(big.join("too-much"), vec![7; 16_000_000]).unwrap();
     refused(&app, 1, &["app2"], |_| {});
     assert_eq!(app.releases(APPS[1]), 1, "the half of a release was left");
     unmount(APPS[1], "full");
