@@ -1,1 +1,355 @@
 //! Floor 2: the local side: open any artifact, list it, pack it.
+//! Artifacts of every kind become one manifest; hostile ones are refused.
+//!
+//! A source (`directory`, `untar`, `unzip`, or a single file) gives entries to a `tree`, which
+//! holds the rules; bytes go to a `spool` that has no name. Nothing in an artifact can choose
+//! where on this machine anything is written.
+
+mod directory;
+mod error;
+mod exclude;
+mod fetch;
+mod kind;
+mod limits;
+mod name;
+mod pack;
+mod spool;
+mod tree;
+mod untar;
+mod unzip;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
+pub use self::limits::Limits;
+
+use self::kind::Kind;
+use self::pack::{NO_TIME, Stream};
+use self::spool::{Place, Spool};
+use self::tree::{Item, Spot, Tree, What};
+use crate::config::{ArtifactSource, ArtifactSpec};
+use crate::model::codec::Codec;
+use crate::model::digest::Digest;
+use crate::model::manifest::{Manifest, Node};
+
+const RUNS: u32 = 0o555;
+const READS: u32 = 0o444;
+/// A longer first line is not a revision.
+const LONGEST_REVISION: u64 = 200;
+
+/// An artifact that has been opened: what it holds, and where the bytes are.
+#[derive(Debug)]
+pub struct Artifact {
+    name: String,
+    manifest: Manifest,
+    digest: Digest,
+    revision: Option<String>,
+    warnings: Vec<String>,
+    items: BTreeMap<String, Item>,
+    spool: File,
+    scratch: Option<PathBuf>,
+}
+
+/// A packed release, spooled: to be read with `read_at`, by any number of hosts at once.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// Has no name and is gone with the last holder.
+    pub file: Arc<File>,
+    /// How many bytes travel.
+    pub len: u64,
+    /// How many bytes of tar they are.
+    pub unpacked: u64,
+}
+
+impl Artifact {
+    /// Opens what `spec` names and reads all of it once. Temporary files have no name and lie in
+    /// `scratch`, or where the system keeps such. Blocks: to be called where that is allowed.
+    pub fn open(
+        spec: &ArtifactSpec,
+        scratch: Option<&Path>,
+        limits: &Limits,
+    ) -> Result<Self, ArtifactError> {
+        let name = shown(&spec.source);
+        let mut tree = Tree::new(&name, limits, &spec.exclude, spec.strip_components)?;
+        let spool = match &spec.source {
+            ArtifactSource::Path { path, sha256 } => from_path(path, *sha256, scratch, &mut tree)?,
+            ArtifactSource::Url { url, sha256 } => match fetch::target(url)? {
+                fetch::Target::Local(path) => from_path(&path, Some(*sha256), scratch, &mut tree)?,
+                fetch::Target::Remote => {
+                    let file = fetch::fetch(url, *sha256, scratch, limits)?;
+                    from_file(file, &fetch::file_name(url), false, scratch, &mut tree)?
+                }
+            },
+        };
+        let (items, warnings) = tree.finish()?;
+        let manifest = list(&items, &spool)?;
+        let digest = manifest.digest();
+        let revision = revision(&items, &spool)?;
+        let scratch = scratch.map(Path::to_owned);
+        Ok(Self { name, manifest, digest, revision, warnings, items, spool, scratch })
+    }
+
+    /// What the user calls it, without what may be secret in an address.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything it holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The digest of the manifest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The source revision, if a file `REVISION` holds one line that can be one.
+    pub fn revision(&self) -> Option<String> {
+        self.revision.clone()
+    }
+
+    /// What the user should know, one line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Packs every entry of `release`, part of this artifact's manifest, as `<prefix>/tree/…`, and
+    /// the listing as `<prefix>/meta/manifest`. Does not end the archive: what [`pack_bytes`]
+    /// makes must follow. Every file is read again and must still have its digest.
+    pub fn pack(
+        &self,
+        release: &Manifest,
+        prefix: &str,
+        codec: Codec,
+    ) -> Result<Packed, ArtifactError> {
+        let file = spool::nameless(self.scratch.as_deref())?;
+        let mut stream = Stream::new(codec, &file).map_err(scratch_failed)?;
+        for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
+            stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
+        }
+        for (path, node) in release.nodes() {
+            self.pack_node(&mut stream, &format!("{prefix}/tree/{path}"), path, node)?;
+        }
+        let listing = release.to_text();
+        let manifest = format!("{prefix}/meta/manifest");
+        member(&mut stream, &manifest, 0o600, listing.as_bytes()).map_err(scratch_failed)?;
+        let (_, unpacked) = stream.finish().map_err(scratch_failed)?;
+        let len = file.metadata().map_err(scratch_failed)?.len();
+        Ok(Packed { file: Arc::new(file), len, unpacked })
+    }
+
+    fn pack_node(
+        &self,
+        stream: &mut Stream<&File>,
+        member: &str,
+        path: &str,
+        node: &Node,
+    ) -> Result<(), ArtifactError> {
+        let item = self.items.get(path);
+        let mtime = item.and_then(|item| item.mtime).unwrap_or(NO_TIME);
+        let done = match node {
+            Node::Dir => stream.dir(member, 0o755, mtime),
+            Node::Link { target } => stream.link(member, target, mtime),
+            Node::File { mode, size, sha256 } => {
+                let Some(What::File { place, .. }) = item.map(|item| &item.what) else {
+                    return Err(ArtifactError::NotHeld { path: path.to_owned() });
+                };
+                if place.len() != *size {
+                    return Err(ArtifactError::NotHeld { path: path.to_owned() });
+                }
+                stream.file(member, *mode, *size, mtime).map_err(scratch_failed)?;
+                self.pack_content(stream, path, place, *sha256)?;
+                stream.pad()
+            }
+        };
+        done.map_err(scratch_failed)
+    }
+
+    fn pack_content(
+        &self,
+        stream: &mut Stream<&File>,
+        path: &str,
+        place: &Place,
+        sha256: Digest,
+    ) -> Result<(), ArtifactError> {
+        let mut hash = Sha256::new();
+        place.read(&self.spool, path, |bytes| {
+            hash.update(bytes);
+            stream.content(bytes).map_err(scratch_failed)
+        })?;
+        if Digest::from_bytes(hash.finalize().into()) == sha256 {
+            return Ok(());
+        }
+        Err(ArtifactError::Changed { path: path.to_owned() })
+    }
+}
+
+/// A small last frame of the same stream: `(path below prefix, mode, content)` each, then the end
+/// of the archive. What it holds never touches the disk, so secrets may travel in it.
+pub fn pack_bytes(
+    prefix: &str,
+    members: &[(&str, u32, &[u8])],
+    codec: Codec,
+) -> Result<Vec<u8>, ArtifactError> {
+    let pack = || -> io::Result<Vec<u8>> {
+        let mut stream = Stream::new(codec, Vec::new())?;
+        for (path, mode, content) in members {
+            member(&mut stream, &format!("{prefix}/{path}"), *mode, content)?;
+        }
+        stream.end_of_archive()?;
+        Ok(stream.finish()?.0)
+    };
+    pack().map_err(scratch_failed)
+}
+
+fn member<W: io::Write>(
+    stream: &mut Stream<W>,
+    path: &str,
+    mode: u32,
+    content: &[u8],
+) -> io::Result<()> {
+    stream.file(path, mode, content.len() as u64, NO_TIME)?;
+    stream.content(content)?;
+    stream.pad()
+}
+
+fn shown(source: &ArtifactSource) -> String {
+    match source {
+        ArtifactSource::Path { path, .. } => path.display().to_string(),
+        ArtifactSource::Url { url, .. } => fetch::shown(url),
+    }
+}
+
+fn scratch_failed(source: io::Error) -> ArtifactError {
+    ArtifactError::Scratch { source }
+}
+
+fn from_path(
+    path: &Path,
+    sha256: Option<Digest>,
+    scratch: Option<&Path>,
+    tree: &mut Tree<'_>,
+) -> Result<File, ArtifactError> {
+    let failed = |source| ArtifactError::Open { path: path.to_owned(), source };
+    // Opening a fifo would wait for somebody to write to it.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(nonblock).open(path);
+    let file = opened.map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if meta.is_dir() {
+        if sha256.is_some() {
+            return Err(ArtifactError::DigestOfDirectory { path: path.to_owned() });
+        }
+        directory::read(path, tree)?;
+        return spool::nameless(scratch);
+    }
+    if !meta.is_file() {
+        return Err(ArtifactError::NotAFile { path: path.to_owned() });
+    }
+    if let Some(expected) = sha256 {
+        let whole = Place::Spool { at: 0, len: meta.len() };
+        let found = whole.digest(&file, &path.display().to_string())?;
+        fetch::check(tree.artifact(), expected, found)?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    from_file(file, &name, meta.mode() & 0o100 != 0, scratch, tree)
+}
+
+/// Reads the file of an artifact into `tree`. Gives the file in which the bytes are from now on.
+fn from_file(
+    file: File,
+    name: &str,
+    runs: bool,
+    scratch: Option<&Path>,
+    tree: &mut Tree<'_>,
+) -> Result<File, ArtifactError> {
+    let unreadable = |source| ArtifactError::Open { path: PathBuf::from(tree.artifact()), source };
+    let kind = kind::tell(&file, name).map_err(unreadable)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    match kind {
+        None => Err(ArtifactError::NotAnArchive { artifact: tree.artifact().to_owned() }),
+        Some(Kind::Single) => single(file, name, runs, tree),
+        Some(Kind::Zip) => {
+            let mut spool = Spool::new(scratch)?;
+            unzip::read(&file, len, tree, &mut spool)?;
+            spool.finish()
+        }
+        Some(Kind::Tar(packing)) => {
+            let source = kind::unpack(&file, packing).map_err(unreadable)?;
+            let mut spool = Spool::new(scratch)?;
+            untar::read(source, len, tree, &mut spool)?;
+            spool.finish()
+        }
+    }
+}
+
+/// One file, deployed as it is, under its own name.
+fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<File, ArtifactError> {
+    let failed = |source| ArtifactError::Open { path: PathBuf::from(tree.artifact()), source };
+    let meta = file.metadata().map_err(failed)?;
+    let most = tree.limits().bytes;
+    if meta.len() > most {
+        return Err(tree.too_much(LimitHit::Bytes { most }));
+    }
+    let mut head = [0; 4];
+    let got = file.read_at(&mut head, 0).map_err(failed)?;
+    let runs = runs || unzip::is_program(&head[..got]);
+    let entered = tree.enter(name.as_bytes())?;
+    if let Some(Spot::At(path)) = entered.map(|path| tree.spot(&path, false)) {
+        let place = Place::Spool { at: 0, len: meta.len() };
+        let mtime = u64::try_from(meta.mtime()).ok();
+        tree.add(path, Item { what: What::File { runs, place }, mtime })?;
+    }
+    Ok(file)
+}
+
+/// The manifest of these entries. Modes are reduced to two, so that no umask of whoever packed
+/// them can show in the digest.
+fn list(items: &BTreeMap<String, Item>, spool: &File) -> Result<Manifest, ArtifactError> {
+    let place = |(path, item)| match item {
+        &Item { what: What::File { ref place, .. }, .. } => Some((path, place)),
+        _ => None,
+    };
+    let files: Vec<(&str, &Place)> =
+        items.iter().map(|(path, item)| (path.as_str(), item)).filter_map(place).collect();
+    let mut digests = spool::digests(&files, spool)?.into_iter();
+    let mut nodes = BTreeMap::new();
+    for (path, item) in items {
+        let node = match &item.what {
+            What::Dir => Node::Dir,
+            What::Link { target } => Node::Link { target: target.clone() },
+            What::File { runs, place } => {
+                let Some(sha256) = digests.next() else { unreachable!("one digest for each file") };
+                Node::File { mode: if *runs { RUNS } else { READS }, size: place.len(), sha256 }
+            }
+        };
+        nodes.insert(path.clone(), node);
+    }
+    Ok(Manifest::new(nodes))
+}
+
+fn revision(items: &BTreeMap<String, Item>, spool: &File) -> Result<Option<String>, ArtifactError> {
+    let Some(What::File { place, .. }) = items.get("REVISION").map(|item| &item.what) else {
+        return Ok(None);
+    };
+    if place.len() > LONGEST_REVISION {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    place.read(spool, "REVISION", |read| {
+        bytes.extend_from_slice(read);
+        Ok(())
+    })?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let line = text.trim();
+    let sane = !line.is_empty() && !line.chars().any(char::is_control);
+    Ok(sane.then(|| line.to_owned()))
+}

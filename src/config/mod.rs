@@ -60,7 +60,7 @@ pub struct Host {
     pub name: String,
     /// How it is reached.
     pub address: Address,
-    /// Its roles; empty: all hooks and checks apply.
+    /// Its roles.
     pub roles: Vec<String>,
 }
 
@@ -211,6 +211,13 @@ pub struct Hook {
     pub once: bool,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
+}
+
+impl Hook {
+    /// Whether it is for this host.
+    pub fn concerns(&self, host: &Host) -> bool {
+        self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
+    }
 }
 
 /// How the fleet flips.

@@ -41,6 +41,11 @@ pub enum Event {
         /// What is live there: an id, `nothing yet`, another tool's directory.
         live: String,
     },
+    /// A host has done all of the phase that the fleet is in.
+    Ready {
+        /// Which.
+        host: String,
+    },
     /// One step on one host begins.
     StepStarted {
         /// Which.

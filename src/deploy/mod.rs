@@ -1,4 +1,14 @@
 //! Floor 2: what to do, in which order.
 
+pub mod cancel;
+pub mod choose;
 pub mod event;
+pub mod finding;
+pub mod fleet;
+pub mod goal;
+pub mod health;
+pub mod host;
+pub mod local_hook;
 pub mod outcome;
+pub mod payload;
+pub mod plan;

@@ -121,6 +121,12 @@ impl Report {
         if any(|r| matches!(r, HostResult::Stuck { .. } | HostResult::Unknown { .. })) {
             return Verdict::NeedsHands;
         }
+        // Hosts that differ: contact was lost within the commit round, or a host could not stay.
+        if any(|r| matches!(r, HostResult::PutBack { .. }))
+            && any(|r| matches!(r, HostResult::Done(_)))
+        {
+            return Verdict::NeedsHands;
+        }
         if self.interrupted {
             return Verdict::Interrupted;
         }
@@ -132,5 +138,72 @@ impl Report {
             return Verdict::Done;
         }
         Verdict::NotDone
+    }
+}
+
+impl Failure {
+    /// A failure that is its own explanation.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), cause: Vec::new(), hint: None }
+    }
+
+    /// The failure to do `what` because of `error` and everything behind it.
+    pub fn of(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
+        let mut failure = Self::new(what).because(error.to_string());
+        let mut source = error.source();
+        while let Some(error) = source {
+            failure = failure.because(error.to_string());
+            source = error.source();
+        }
+        failure
+    }
+
+    /// The same with one more cause, unless it is empty.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        let cause = cause.into();
+        if !cause.trim().is_empty() {
+            self.cause.push(cause.trim_end().to_owned());
+        }
+        self
+    }
+
+    /// The same with a hint, if there is one.
+    #[must_use]
+    pub fn hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
+    /// What and why in one line, for warnings.
+    pub fn one_line(&self) -> String {
+        match self.cause.first().and_then(|cause| cause.lines().next()) {
+            Some(cause) => format!("{}: {cause}", self.what),
+            None => self.what.clone(),
+        }
+    }
+}
+
+impl Verdict {
+    /// The exit code that stands for it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NotDone => 1,
+            Self::NeedsHands => 3,
+            Self::Locked => 75,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The word for machines.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NotDone => "not-done",
+            Self::NeedsHands => "needs-hands",
+            Self::Locked => "locked",
+            Self::Interrupted => "interrupted",
+        }
     }
 }

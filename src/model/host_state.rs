@@ -16,6 +16,9 @@ pub struct HostState {
     pub current: Current,
     /// The names in `releases/`, sorted, without what starts with a dot.
     pub present: Vec<String>,
+    /// Those of them that we began and the ledger does not know: a run ended before they were
+    /// complete. (What neither we nor the ledger know was left by another tool.)
+    pub unfinished: BTreeSet<String>,
     /// What the ledger says.
     pub ledger: Ledger,
     /// Releases that a process runs from, as far as /proc could be read.
@@ -113,6 +116,19 @@ impl HostState {
     /// The ids of our releases that lie in `releases/`, oldest first.
     pub fn ids(&self) -> Vec<ReleaseId> {
         self.present.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// The same host once `id` is live and good there: what prune after a deploy is planned from.
+    #[must_use]
+    pub fn as_if_live(&self, id: ReleaseId) -> Self {
+        let mut state = self.clone();
+        state.current = Current::Release(id);
+        if !state.present.contains(&id.to_string()) {
+            state.present.push(id.to_string());
+            state.present.sort();
+        }
+        state.ledger.assume_good(id);
+        state
     }
 
     /// The newest id this host knows, in `releases/` or in the ledger.

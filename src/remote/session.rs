@@ -112,7 +112,7 @@ pub enum SessionError {
         /// The files that were read.
         files: Vec<PathBuf>,
         /// A key of another type that is on record: file and line.
-        other: Option<(PathBuf, usize)>,
+        other: Option<Box<(PathBuf, usize)>>,
     },
     /// A host key that differs from the one on record.
     #[error("the host key is not the one on record")]
@@ -123,10 +123,22 @@ pub enum SessionError {
         kind: String,
         /// `SHA256:…` of what the host showed.
         fingerprint: String,
-        /// Where the other one stands: the file, or where in the config the pin is.
+        /// The file where the other one stands.
         file: PathBuf,
         /// Its line, from 1.
         line: usize,
+    },
+    /// A host key that differs from the one pinned in the config.
+    #[error("the host key is not the one pinned in the config")]
+    HostKeyNotPinned {
+        /// As looked up.
+        name: String,
+        /// `ssh-ed25519`.
+        kind: String,
+        /// `SHA256:…` of what the host showed.
+        fingerprint: String,
+        /// `SHA256:…` of what it should have shown.
+        pinned: String,
     },
     /// A host key that was revoked.
     #[error("the host key is revoked")]
@@ -197,4 +209,67 @@ pub enum SessionError {
         /// What is known of the reason.
         reason: String,
     },
+}
+
+impl SessionError {
+    /// One thing to type next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::HostKeyUnknown { name, .. } => Some(format!(
+                "compare the fingerprint with the host's own, then connect once by hand: `ssh {}`",
+                by_hand(name)
+            )),
+            Self::HostKeyChanged { name, file, .. } => Some(format!(
+                "if the host was rebuilt, run `ssh-keygen -R '{name}' -f '{}'` and connect once \
+                 by hand",
+                file.display()
+            )),
+            Self::HostKeyNotPinned { .. } => Some(
+                "if the host was rebuilt, compare the fingerprint with the host's own and change \
+                 the pin in the config"
+                    .to_owned(),
+            ),
+            Self::HostKeyRevoked { .. } => {
+                Some("do not use this host before its owner has given it a new key".to_owned())
+            }
+            Self::HostCertificate { .. } => {
+                Some("ask whoever runs the authority for a new host certificate".to_owned())
+            }
+            Self::Auth { user, address, .. } => {
+                Some(format!("`ssh {}` shows which key works", login(user, address)))
+            }
+            Self::DialRefused { forbidden: true, .. } => {
+                Some("`AllowTcpForwarding local` in the host's sshd_config allows it".to_owned())
+            }
+            Self::ChannelRefused { .. } => {
+                Some("raise `MaxSessions` in the host's sshd_config".to_owned())
+            }
+            Self::Jump { source, .. } => source.hint(),
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Handshake { .. }
+            | Self::Setting { .. }
+            | Self::DialRefused { .. }
+            | Self::Lost { .. } => None,
+        }
+    }
+}
+
+/// `[name]:port` as arguments of `ssh`.
+fn by_hand(name: &str) -> String {
+    match name.strip_prefix('[').and_then(|rest| rest.rsplit_once("]:")) {
+        Some((host, port)) => format!("-p {port} {host}"),
+        None => name.to_owned(),
+    }
+}
+
+/// `user@host` and port as arguments of `ssh`.
+fn login(user: &str, address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some((host, "22")) => format!("{user}@{host} true"),
+        Some((host, port)) => {
+            format!("-p {port} {user}@{} true", host.trim_matches(['[', ']']))
+        }
+        None => format!("{user}@{address} true"),
+    }
 }

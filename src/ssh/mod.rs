@@ -1,1 +1,18 @@
-//! Floor 2: the real Session.
+//! Floor 2: the real Session, over russh. [`connect::Connector`] turns a host of the config into a
+//! [`Session`](crate::remote::session::Session).
+
+mod auth;
+mod client;
+pub mod connect;
+pub mod embedded;
+mod exec;
+pub mod host_key;
+mod jump;
+mod session;
+mod socket;
+pub mod ssh_config;
+mod text;
+mod tunnel;
+
+pub use auth::AskPassphrase;
+pub use session::SshSession;

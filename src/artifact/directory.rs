@@ -1,0 +1,76 @@
+//! Lists a directory of this machine as an artifact.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::error::{ArtifactError, LimitHit, Refusal};
+use super::name;
+use super::spool::Place;
+use super::tree::{Item, Spot, Tree, What};
+
+const SET_BITS: u32 = 0o7000;
+const OWNER_RUNS: u32 = 0o100;
+
+/// Lists everything below `root` into `tree`; reads no file.
+pub(super) fn read(root: &Path, tree: &mut Tree<'_>) -> Result<(), ArtifactError> {
+    let failed = |source| ArtifactError::Walk { path: root.to_owned(), source };
+    let most = tree.limits().bytes;
+    let mut bytes = 0_u64;
+    let mut walk = WalkDir::new(root).min_depth(1).into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = entry.map_err(failed)?;
+        let inside = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let Some(path) = tree.enter(inside.as_os_str().as_bytes())? else { continue };
+        let is_dir = entry.file_type().is_dir();
+        match tree.spot(&path, is_dir) {
+            Spot::At(spot) => {
+                let item = describe(&entry, &path, tree)?;
+                if let What::File { place, .. } = &item.what {
+                    bytes = bytes.saturating_add(place.len());
+                }
+                tree.add(spot, item)?;
+            }
+            Spot::Excluded if is_dir => walk.skip_current_dir(),
+            Spot::Excluded | Spot::Stripped => {}
+        }
+        if bytes > most {
+            return Err(tree.too_much(LimitHit::Bytes { most }));
+        }
+    }
+    Ok(())
+}
+
+fn describe(entry: &DirEntry, path: &str, tree: &Tree<'_>) -> Result<Item, ArtifactError> {
+    let failed = |source: io::Error| ArtifactError::Read { path: entry.path().into(), source };
+    let meta = entry.metadata().map_err(|error| failed(error.into()))?;
+    let kind = meta.file_type();
+    let what = if kind.is_dir() {
+        What::Dir
+    } else if kind.is_symlink() {
+        let target = entry.path().read_link().map_err(failed)?;
+        let target = name::target(target.as_os_str().as_bytes());
+        What::Link { target: target.map_err(|why| tree.refuse(path, why))? }
+    } else if kind.is_file() && meta.mode() & SET_BITS == 0 {
+        let place = Place::Disk { path: entry.path().into(), len: meta.len() };
+        What::File { runs: meta.mode() & OWNER_RUNS != 0, place }
+    } else {
+        return Err(tree.refuse(path, special(kind)));
+    };
+    Ok(Item { what, mtime: u64::try_from(meta.mtime()).ok() })
+}
+
+fn special(kind: std::fs::FileType) -> Refusal {
+    if kind.is_file() {
+        Refusal::SetId
+    } else if kind.is_fifo() {
+        Refusal::Fifo
+    } else if kind.is_socket() {
+        Refusal::Socket
+    } else {
+        Refusal::Device
+    }
+}

@@ -1,0 +1,401 @@
+//! Every way in which an artifact cannot be opened or packed. An entry that is refused is named,
+//! and nothing has been sent to any host by then.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::model::digest::Digest;
+
+/// Why an artifact could not be opened or packed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The path cannot be opened.
+    #[error("could not open the artifact `{path}`")]
+    Open {
+        /// As configured.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Neither a file nor a directory.
+    #[error("the artifact `{path}` is neither a file nor a directory")]
+    NotAFile {
+        /// As configured.
+        path: PathBuf,
+    },
+    /// A file of a directory cannot be read.
+    #[error("could not read `{path}`")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory cannot be listed.
+    #[error("could not list the directory `{path}`")]
+    Walk {
+        /// The artifact.
+        path: PathBuf,
+        /// Why, and where.
+        #[source]
+        source: walkdir::Error,
+    },
+    /// No room or no right to write here.
+    #[error("could not write to a temporary file")]
+    Scratch {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The bytes are not those that were asked for.
+    #[error("{artifact} has the SHA-256 {found}, not {expected}")]
+    WrongDigest {
+        /// As the user named it.
+        artifact: String,
+        /// What the config says.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// A digest is of bytes, and a directory has none.
+    #[error("`sha256` cannot be checked for the directory `{path}`")]
+    DigestOfDirectory {
+        /// As configured.
+        path: PathBuf,
+    },
+    /// Not an address that is fetched.
+    #[error("an artifact's address begins with https:// or file://: {url}")]
+    Scheme {
+        /// Without user, password and query.
+        url: String,
+    },
+    /// The server did not give it.
+    #[error("could not fetch {url}")]
+    Fetch {
+        /// Without user, password and query.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// The answer broke off.
+    #[error("the download of {url} broke off")]
+    Download {
+        /// Without user, password and query.
+        url: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Called an archive, but is none.
+    #[error("{artifact} is named like an archive, but is none that can be read")]
+    NotAnArchive {
+        /// As the user named it.
+        artifact: String,
+    },
+    /// Broken off or damaged.
+    #[error("could not unpack {artifact}, after {entry}")]
+    Unpack {
+        /// As the user named it.
+        artifact: String,
+        /// The last entry that was begun.
+        entry: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The list of a zip archive is damaged.
+    #[error("could not read the zip archive {artifact}")]
+    Zip {
+        /// As the user named it.
+        artifact: String,
+        /// Why.
+        #[source]
+        source: zip::result::ZipError,
+    },
+    /// One entry of a zip archive is damaged or packed in a way that cannot be unpacked.
+    #[error("could not unpack `{entry}` of {artifact}")]
+    ZipEntry {
+        /// As the user named it.
+        artifact: String,
+        /// Which.
+        entry: String,
+        /// Why.
+        #[source]
+        source: zip::result::ZipError,
+    },
+    /// The archive as a whole is not one that every reader reads alike.
+    #[error("{artifact} {why}")]
+    Malformed {
+        /// As the user named it.
+        artifact: String,
+        /// What is wrong.
+        why: Malformed,
+    },
+    /// An entry that may not be in a release.
+    #[error("`{}` in {artifact} {why}", visible(entry))]
+    Refused {
+        /// As the user named it.
+        artifact: String,
+        /// Which, as written in the artifact.
+        entry: String,
+        /// What is wrong.
+        why: Refusal,
+    },
+    /// More than any release should hold.
+    #[error("{artifact} {limit}")]
+    TooMuch {
+        /// As the user named it.
+        artifact: String,
+        /// Which limit.
+        limit: LimitHit,
+    },
+    /// A pattern that cannot be read.
+    #[error("the exclude pattern `{pattern}` cannot be read")]
+    Exclude {
+        /// As configured.
+        pattern: String,
+        /// Why.
+        #[source]
+        source: globset::Error,
+    },
+    /// A pattern that takes back another.
+    #[error("the exclude pattern `{pattern}` begins with `!`, which is not supported")]
+    ExcludeNegated {
+        /// As configured.
+        pattern: String,
+    },
+    /// There is nothing to deploy.
+    #[error("{artifact} is empty")]
+    Empty {
+        /// As the user named it.
+        artifact: String,
+    },
+    /// There is nothing left to deploy.
+    #[error("`strip_components = {strip}` and `exclude` leave nothing of {artifact}")]
+    NothingLeft {
+        /// As the user named it.
+        artifact: String,
+        /// As configured.
+        strip: usize,
+    },
+    /// The bytes are not those that were listed.
+    #[error("`{path}` changed while it was being read")]
+    Changed {
+        /// Inside the artifact.
+        path: String,
+    },
+    /// The release asks for a file that this artifact does not hold.
+    #[error("`{path}` is not a file of the artifact")]
+    NotHeld {
+        /// Inside the release.
+        path: String,
+    },
+}
+
+impl ArtifactError {
+    /// What to do next, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open { .. } => {
+                Some("build it first, or name another one with `--artifact`".to_owned())
+            }
+            Self::WrongDigest { .. } => Some(
+                "if the new content is meant, put its digest into `sha256`; `sha256sum` prints it"
+                    .to_owned(),
+            ),
+            Self::Changed { .. } => Some("deploy again when the build has finished".to_owned()),
+            Self::ExcludeNegated { .. } => {
+                Some("name what is to be left out instead of what is to be kept".to_owned())
+            }
+            Self::NothingLeft { .. } => {
+                Some("count the leading directories with `tar -tf` or `unzip -l`".to_owned())
+            }
+            Self::Refused { why, .. } => why.hint().map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
+/// A name from an artifact as a terminal may see it: what is invisible or moves the cursor is
+/// written as an escape.
+pub(super) fn visible(name: &str) -> String {
+    let plain = |c: char| matches!(c, '\\' | '\'' | '"');
+    let shown = |c: char| if plain(c) { c.to_string() } else { c.escape_debug().to_string() };
+    name.chars().map(shown).collect()
+}
+
+/// What is wrong with a single entry. Reads on after the entry's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Begins with `/`.
+    #[error("has an absolute path")]
+    Absolute,
+    /// Has a part `..`.
+    #[error("has `..` in its path")]
+    DotDot,
+    /// Not text.
+    #[error("has a name that is not UTF-8")]
+    NotUtf8,
+    /// Newlines and other control characters.
+    #[error("has a control character in its name")]
+    Control,
+    /// A zip made by a program that did not keep to the format.
+    #[error("has a backslash in its path")]
+    Backslash,
+    /// No file system takes it.
+    #[error("has a name of more than 255 bytes")]
+    LongName,
+    /// No room for `deploy_to` before it.
+    #[error("has a path of more than 4000 bytes")]
+    LongPath,
+    /// There already.
+    #[error("is in it twice")]
+    Duplicate,
+    /// A directory and something else.
+    #[error("is a directory and also something else")]
+    TwoKinds,
+    /// One name on a file system that does not know case.
+    #[error("has the same name as `{other}` but for upper and lower case")]
+    Case {
+        /// The other one.
+        other: String,
+    },
+    /// Would be written through the link.
+    #[error("lies below the symbolic link `{link}`")]
+    BelowLink {
+        /// The link.
+        link: String,
+    },
+    /// A file has nothing below it.
+    #[error("lies below `{file}`, which is a file")]
+    BelowFile {
+        /// The file.
+        file: String,
+    },
+    /// A link with an absolute target.
+    #[error("is a link to the absolute path `{target}`")]
+    LinkAbsolute {
+        /// What it holds.
+        target: String,
+    },
+    /// A link that leaves, perhaps through other links.
+    #[error("is a link that leads out of the release: `{target}`")]
+    LinkLeaves {
+        /// What it holds.
+        target: String,
+    },
+    /// A link that leads to itself.
+    #[error("is a link that goes in a circle: `{target}`")]
+    LinkCircle {
+        /// What it holds.
+        target: String,
+    },
+    /// Empty, too long, not UTF-8, or with control characters.
+    #[error("is a link whose target is not a usable path")]
+    LinkTarget,
+    /// The listing could not be read back.
+    #[error("is a link with ` -> ` in its path")]
+    LinkArrow,
+    /// A hard link to what is not there.
+    #[error("is a hard link to `{target}`, which does not come before it")]
+    HardLink {
+        /// What it names.
+        target: String,
+    },
+    /// Runs as its owner or group.
+    #[error("has a setuid, setgid or sticky bit")]
+    SetId,
+    /// Block or character.
+    #[error("is a device")]
+    Device,
+    /// A named pipe.
+    #[error("is a fifo")]
+    Fifo,
+    /// Of a program that runs.
+    #[error("is a socket")]
+    Socket,
+    /// Holes are stored in several ways, read differently by different programs.
+    #[error("is stored as a sparse file")]
+    Sparse,
+    /// A kind that this program does not know.
+    #[error("is of the unknown kind `{kind}`")]
+    Kind {
+        /// The type flag.
+        kind: char,
+    },
+    /// A link or a directory that brings bytes: readers disagree on what follows.
+    #[error("brings content although it is no file")]
+    Content,
+    /// A header that cannot be read.
+    #[error("has a damaged header")]
+    Header,
+    /// Needs a password.
+    #[error("is encrypted")]
+    Encrypted,
+    /// Says one size and has another.
+    #[error("is not as long as the archive says")]
+    Size,
+}
+
+impl Refusal {
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Sparse => "pack it without `--sparse` (bsdtar: with `--no-read-sparse`)",
+            Self::SetId => "take the bit off with `chmod u-s,g-s,-t`",
+            Self::LinkAbsolute { .. } | Self::LinkLeaves { .. } => {
+                "make it relative and inside the build, or name it in `linked_dirs`"
+            }
+            Self::Socket | Self::Fifo | Self::Device => "leave it out with `exclude`",
+            _ => return None,
+        })
+    }
+}
+
+/// What is wrong with an archive as a whole. Reads on after its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// No end-of-archive mark.
+    #[error("is cut off: it has no end-of-archive mark")]
+    CutOff,
+    /// Some readers would see more than others.
+    #[error("has something after its end-of-archive mark")]
+    Trailing,
+    /// A header's checksum is wrong.
+    #[error("is damaged: the header after {after} has a wrong checksum")]
+    Checksum {
+        /// The entry before.
+        after: String,
+    },
+    /// A header that describes the next one cannot be read.
+    #[error("is damaged: the extended header after {after} cannot be read")]
+    Extended {
+        /// The entry before.
+        after: String,
+    },
+}
+
+/// Which limit was reached. Reads on after the artifact's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitHit {
+    /// Too many entries.
+    #[error("has more than {most} entries")]
+    Entries {
+        /// The limit.
+        most: usize,
+    },
+    /// Too large.
+    #[error("has more than {most} bytes")]
+    Bytes {
+        /// The limit.
+        most: u64,
+    },
+    /// A bomb.
+    #[error("grows to more than {most} times its size when unpacked")]
+    Ratio {
+        /// The limit.
+        most: u64,
+    },
+}

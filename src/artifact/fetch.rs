@@ -1,0 +1,117 @@
+//! Fetches an artifact over HTTPS into a nameless temporary file.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::{ArtifactError, LimitHit};
+use super::limits::Limits;
+use super::spool;
+use crate::model::digest::Digest;
+
+const CONNECT: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// What an address means.
+pub(super) enum Target {
+    /// A path on this machine.
+    Local(PathBuf),
+    /// To be fetched.
+    Remote,
+}
+
+/// Reads an address.
+pub(super) fn target(url: &str) -> Result<Target, ArtifactError> {
+    let scheme = || ArtifactError::Scheme { url: shown(url) };
+    if let Some(path) = url.strip_prefix("file://") {
+        let path = path.strip_prefix("localhost").unwrap_or(path);
+        let path = Some(path).filter(|path| path.starts_with('/')).ok_or_else(scheme)?;
+        return Ok(Target::Local(decoded(path)));
+    }
+    if url.starts_with("https://") { Ok(Target::Remote) } else { Err(scheme()) }
+}
+
+/// The address as it may be shown and recorded: user, password and query are often secrets.
+pub(super) fn shown(url: &str) -> String {
+    let bare = url.split(['?', '#']).next().unwrap_or(url);
+    let Some((scheme, rest)) = bare.split_once("://") else { return bare.to_owned() };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}/{path}")
+}
+
+/// The last part of the address's path: what the file is called.
+pub(super) fn file_name(url: &str) -> String {
+    let shown = shown(url);
+    let last = shown.rsplit('/').next().unwrap_or_default();
+    decoded(last).to_string_lossy().into_owned()
+}
+
+/// Fetches `url` and checks its digest. Redirects are followed to https only; proxy settings of
+/// the environment are not looked at.
+pub(super) fn fetch(
+    url: &str,
+    expected: Digest,
+    scratch: Option<&Path>,
+    limits: &Limits,
+) -> Result<File, ArtifactError> {
+    let refused = |source| ArtifactError::Fetch { url: shown(url), source: Box::new(source) };
+    let config = ureq::Agent::config_builder()
+        .https_only(true)
+        .proxy(None)
+        .timeout_connect(Some(CONNECT))
+        .timeout_per_read(Some(SILENCE))
+        .accept_encoding("identity")
+        .build();
+    let response = ureq::Agent::new_with_config(config).get(url).call().map_err(refused)?;
+    let most = limits.bytes;
+    let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+    let mut file = spool::nameless(scratch)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut total = 0_u64;
+    loop {
+        let got = match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(ArtifactError::Download { url: shown(url), source }),
+        };
+        total += got as u64;
+        if total > most {
+            let limit = LimitHit::Bytes { most };
+            return Err(ArtifactError::TooMuch { artifact: shown(url), limit });
+        }
+        hash.update(&buffer[..got]);
+        file.write_all(&buffer[..got]).map_err(|source| ArtifactError::Scratch { source })?;
+    }
+    let found = Digest::from_bytes(hash.finalize().into());
+    check(&shown(url), expected, found)?;
+    Ok(file)
+}
+
+/// Whether the bytes are those that were asked for.
+pub(super) fn check(artifact: &str, expected: Digest, found: Digest) -> Result<(), ArtifactError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(ArtifactError::WrongDigest { artifact: artifact.to_owned(), expected, found })
+}
+
+/// `%20` and the like, as bytes.
+fn decoded(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let byte = hex.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok());
+        out.push(byte.unwrap_or(bytes[at]));
+        at += if byte.is_some() { 3 } else { 1 };
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
+}

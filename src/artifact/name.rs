@@ -1,0 +1,88 @@
+//! Which names may be in a release, and where its symbolic links lead.
+
+use std::collections::BTreeMap;
+
+use super::error::Refusal;
+use super::tree::{Item, What};
+
+/// Linux takes 4096 with the final NUL; `deploy_to` and the release's id come before ours.
+const LONGEST_PATH: usize = 4000;
+const LONGEST_NAME: usize = 255;
+/// As many as Linux follows before it gives up.
+const MOST_LINKS: usize = 40;
+
+/// The path that `raw` stands for: without `.` parts and doubled slashes. `None`: the root itself.
+pub(super) fn clean(raw: &[u8]) -> Result<Option<String>, Refusal> {
+    let text = str::from_utf8(raw).map_err(|_| Refusal::NotUtf8)?;
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::Control);
+    }
+    if text.starts_with('/') {
+        return Err(Refusal::Absolute);
+    }
+    let parts: Vec<&str> = parts(text).collect();
+    if parts.contains(&"..") {
+        return Err(Refusal::DotDot);
+    }
+    if parts.iter().any(|part| part.len() > LONGEST_NAME) {
+        return Err(Refusal::LongName);
+    }
+    let path = parts.join("/");
+    if path.len() > LONGEST_PATH {
+        return Err(Refusal::LongPath);
+    }
+    Ok(Some(path).filter(|path| !path.is_empty()))
+}
+
+/// The target of a symbolic link, if it can be one at all.
+pub(super) fn target(raw: &[u8]) -> Result<String, Refusal> {
+    let text = str::from_utf8(raw).map_err(|_| Refusal::LinkTarget)?;
+    let long = text.len() > LONGEST_PATH || parts(text).any(|part| part.len() > LONGEST_NAME);
+    if text.is_empty() || long || text.chars().any(char::is_control) {
+        return Err(Refusal::LinkTarget);
+    }
+    if text.starts_with('/') {
+        return Err(Refusal::LinkAbsolute { target: text.to_owned() });
+    }
+    Ok(text.to_owned())
+}
+
+/// Follows the link at `path` step by step, as the kernel would in a release that holds `items`,
+/// and says whether any step leaves it. What is not there is taken for a directory: it may be one
+/// later, when hooks have run.
+pub(super) fn follow(path: &str, items: &BTreeMap<String, Item>) -> Result<(), Refusal> {
+    let Some(own) = link_at(path, items) else { return Ok(()) };
+    let leaves = || Refusal::LinkLeaves { target: own.to_owned() };
+    let mut here: Vec<&str> = parts(path).collect();
+    here.pop();
+    let mut ahead: Vec<&str> = parts(own).collect();
+    ahead.reverse();
+    let mut links = 0;
+    while let Some(part) = ahead.pop() {
+        if part == ".." {
+            here.pop().ok_or_else(leaves)?;
+            continue;
+        }
+        here.push(part);
+        if let Some(target) = link_at(&here.join("/"), items) {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Refusal::LinkCircle { target: own.to_owned() });
+            }
+            here.pop();
+            ahead.extend(parts(target).collect::<Vec<_>>().into_iter().rev());
+        }
+    }
+    Ok(())
+}
+
+fn link_at<'a>(path: &str, items: &'a BTreeMap<String, Item>) -> Option<&'a str> {
+    match &items.get(path)?.what {
+        What::Link { target } => Some(target),
+        What::Dir | What::File { .. } => None,
+    }
+}
+
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+}

@@ -1,0 +1,191 @@
+//! Where the bytes of an artifact are: files of a directory stay where they are, what comes out of
+//! an archive goes into one nameless temporary file, so that hostile names never touch the disk.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::num::NonZero;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::OFlags;
+use sha2::{Digest as _, Sha256};
+
+use super::error::ArtifactError;
+use crate::model::digest::Digest;
+
+const CHUNK: usize = 256 * 1024;
+
+/// Where the bytes of one file are.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// In the spool.
+    Spool {
+        /// First byte.
+        at: u64,
+        /// How many.
+        len: u64,
+    },
+    /// A file of the artifact's directory.
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// How many bytes it had when it was listed.
+        len: u64,
+    },
+}
+
+impl Place {
+    /// How many bytes.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Spool { len, .. } | Self::Disk { len, .. } => *len,
+        }
+    }
+
+    /// Hands all bytes to `sink`. `path` is what an error names; a file that is shorter or longer
+    /// than it was is an error.
+    pub(super) fn read(
+        &self,
+        spool: &File,
+        path: &str,
+        mut sink: impl FnMut(&[u8]) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        let changed = || ArtifactError::Changed { path: path.to_owned() };
+        let failed = |source| ArtifactError::Read { path: self.named(path), source };
+        let opened;
+        let (file, start) = match self {
+            Self::Spool { at, .. } => (spool, *at),
+            Self::Disk { path, .. } => {
+                opened = open_same(path).map_err(failed)?;
+                (&opened, 0)
+            }
+        };
+        let mut buffer = vec![0; CHUNK];
+        let mut done = 0;
+        while done < self.len() {
+            let want = usize::try_from(self.len() - done).unwrap_or(CHUNK).min(CHUNK);
+            match file.read_at(&mut buffer[..want], start + done) {
+                Ok(0) => return Err(changed()),
+                Ok(got) => {
+                    sink(&buffer[..got])?;
+                    done += got as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let longer = matches!(self, Self::Disk { .. })
+            && file.read_at(&mut buffer[..1], done).map_err(failed)? > 0;
+        if longer { Err(changed()) } else { Ok(()) }
+    }
+
+    /// Its SHA-256.
+    pub(super) fn digest(&self, spool: &File, path: &str) -> Result<Digest, ArtifactError> {
+        let mut hash = Sha256::new();
+        self.read(spool, path, |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+        Ok(Digest::from_bytes(hash.finalize().into()))
+    }
+
+    fn named(&self, inside: &str) -> PathBuf {
+        match self {
+            Self::Spool { .. } => PathBuf::from(inside),
+            Self::Disk { path, .. } => path.clone(),
+        }
+    }
+}
+
+/// The digests of many files, worked out on all cores.
+pub(super) fn digests(
+    files: &[(&str, &Place)],
+    spool: &File,
+) -> Result<Vec<Digest>, ArtifactError> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && let Some((path, place)) = files.get(index)
+        {
+            done.push((index, place.digest(spool, path)?));
+        }
+        Ok(done)
+    };
+    let threads = cores().min(files.len().max(1));
+    let mut all = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let results = workers.into_iter().map(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        results.collect::<Result<Vec<_>, ArtifactError>>()
+    })?
+    .concat();
+    all.sort_unstable_by_key(|(index, _)| *index);
+    Ok(all.into_iter().map(|(_, digest)| digest).collect())
+}
+
+/// How many threads are worth starting.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// A nameless file that only this process can reach, in `scratch` or where the system keeps such.
+pub(super) fn nameless(scratch: Option<&Path>) -> Result<File, ArtifactError> {
+    let made = match scratch {
+        Some(dir) => tempfile::tempfile_in(dir),
+        None => tempfile::tempfile(),
+    };
+    // Without a name it was made with the umask's mode, and /proc would open it for others.
+    let closed = made.and_then(|file| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        Ok(file)
+    });
+    closed.map_err(|source| ArtifactError::Scratch { source })
+}
+
+/// Takes what comes out of an archive.
+pub(super) struct Spool {
+    file: BufWriter<File>,
+    len: u64,
+}
+
+impl Spool {
+    /// An empty one.
+    pub(super) fn new(scratch: Option<&Path>) -> Result<Self, ArtifactError> {
+        Ok(Self { file: BufWriter::with_capacity(CHUNK, nameless(scratch)?), len: 0 })
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn end(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
+        self.file.write_all(bytes).map_err(|source| ArtifactError::Scratch { source })?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// What begins at `at` and ends here.
+    pub(super) fn since(&self, at: u64) -> Place {
+        Place::Spool { at, len: self.len - at }
+    }
+
+    /// The file with everything in it.
+    pub(super) fn finish(self) -> Result<File, ArtifactError> {
+        self.file
+            .into_inner()
+            .map_err(|error| ArtifactError::Scratch { source: error.into_error() })
+    }
+}
+
+/// Opens what was a regular file when it was listed: not through a link that took its place, and
+/// without waiting for a fifo.
+fn open_same(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}

@@ -1,0 +1,364 @@
+//! Reads a tar archive: old, ustar, GNU and pax. Only reads: nothing in it can choose where bytes
+//! go. Where programs read an archive differently it is refused rather than guessed at.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use tar::Header;
+
+use super::error::{ArtifactError, Malformed, Refusal, visible};
+use super::limits::Meter;
+use super::name;
+use super::spool::{Place, Spool};
+use super::tree::{Item, Spot, Tree, What};
+
+const BLOCK: usize = 512;
+/// Long names and pax records are small; whoever needs more is up to something.
+const LONGEST_EXTENSION: u64 = 1 << 20;
+const SET_BITS: u32 = 0o7000;
+const OWNER_RUNS: u32 = 0o100;
+
+/// Reads all entries of `source`, an unpacked tar that was `packed` bytes long, into `tree`.
+pub(super) fn read(
+    source: impl Read,
+    packed: u64,
+    tree: &mut Tree<'_>,
+    spool: &mut Spool,
+) -> Result<(), ArtifactError> {
+    let meter = Meter::new(tree.limits(), packed);
+    let mut reader = Reader { source, meter, tree, spool, last: None, linkable: HashMap::new() };
+    let mut next = Extension::default();
+    while let Some(header) = reader.header()? {
+        match header.entry_type().as_byte() {
+            b'L' => next.name = Some(reader.long_name(&header)?),
+            b'K' => next.link = Some(reader.long_name(&header)?),
+            b'x' | b'X' => reader.pax(&header, &mut next)?,
+            b'g' => reader.global(&header)?,
+            b'V' => {}
+            _ => reader.member(&header, &std::mem::take(&mut next))?,
+        }
+    }
+    reader.end()
+}
+
+/// Whether `block` is a tar header: every header carries its own checksum.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    block.len() == BLOCK && Header::from_byte_slice(block).cksum().ok() == Some(checksum(block))
+}
+
+/// What comes before a member and describes it.
+#[derive(Default)]
+struct Extension {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    mtime: Option<u64>,
+    sparse: bool,
+}
+
+struct Reader<'a, 'b, R> {
+    source: R,
+    meter: Meter<'a>,
+    tree: &'a mut Tree<'b>,
+    spool: &'a mut Spool,
+    last: Option<String>,
+    /// What a hard link may name: by full path, whether or not it is part of the release.
+    linkable: HashMap<String, What>,
+}
+
+/// One member, with everything that its header and its extensions say.
+struct Member {
+    raw: String,
+    path: String,
+    kind: u8,
+    size: u64,
+    mode: u32,
+    mtime: Option<u64>,
+    link: Vec<u8>,
+    sparse: bool,
+}
+
+impl<R: Read> Reader<'_, '_, R> {
+    fn header(&mut self) -> Result<Option<Header>, ArtifactError> {
+        let mut header = Header::new_old();
+        if !self.fill(header.as_mut_bytes())? {
+            return Err(self.malformed(Malformed::CutOff));
+        }
+        if header.as_bytes().iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if !is_header(header.as_bytes()) {
+            return Err(self.malformed(Malformed::Checksum { after: self.after() }));
+        }
+        Ok(Some(header))
+    }
+
+    /// After the first block of zeros there may only be more of them.
+    fn end(&mut self) -> Result<(), ArtifactError> {
+        let mut block = [0; BLOCK];
+        loop {
+            let got = self.some(&mut block)?;
+            if got == 0 {
+                return Ok(());
+            }
+            if block[..got].iter().any(|byte| *byte != 0) {
+                return Err(self.malformed(Malformed::Trailing));
+            }
+        }
+    }
+
+    fn member(&mut self, header: &Header, extension: &Extension) -> Result<(), ArtifactError> {
+        let raw = extension.name.clone().unwrap_or_else(|| header.path_bytes().into_owned());
+        self.last = Some(String::from_utf8_lossy(&raw).into_owned());
+        let Some(path) = self.tree.enter(&raw)? else { return Ok(()) };
+        let member = self.describe(header, extension, &raw, path)?;
+        let spot = self.tree.spot(&member.path, member.kind == b'5');
+        if matches!(spot, Spot::At(_)) {
+            self.check(&member)?;
+        }
+        let what = match member.kind {
+            b'0' => Some(self.file(&member)?),
+            b'1' => Some(self.hard_link(&member, &spot)?),
+            b'2' => Some(self.link(&member, &spot)?),
+            b'5' => Some(What::Dir),
+            _ => None,
+        };
+        let Some(what) = what else { return self.skip(member.size) };
+        if !matches!(what, What::Dir) {
+            self.linkable.insert(member.path, what.clone());
+        }
+        match spot {
+            Spot::At(path) => self.tree.add(path, Item { what, mtime: member.mtime }),
+            Spot::Stripped | Spot::Excluded => Ok(()),
+        }
+    }
+
+    fn describe(
+        &self,
+        header: &Header,
+        extension: &Extension,
+        raw: &[u8],
+        path: String,
+    ) -> Result<Member, ArtifactError> {
+        let raw_text = String::from_utf8_lossy(raw).into_owned();
+        let damaged = |_| self.tree.refuse(&raw_text, Refusal::Header);
+        let kind = match header.entry_type().as_byte() {
+            // Before there was a type for directories, a final slash said it.
+            b'0' | 0 | b'7' if raw.ends_with(b"/") => b'5',
+            0 | b'7' => b'0',
+            other => other,
+        };
+        let header_link = || header.link_name_bytes().unwrap_or_default().into_owned();
+        Ok(Member {
+            kind,
+            size: extension.size.map_or_else(|| header.entry_size(), Ok).map_err(damaged)?,
+            mode: header.mode().map_err(damaged)?,
+            mtime: extension.mtime.or_else(|| header.mtime().ok()),
+            link: extension.link.clone().unwrap_or_else(header_link),
+            sparse: extension.sparse,
+            raw: raw_text,
+            path,
+        })
+    }
+
+    /// What may not be in a release, whatever else it is.
+    fn check(&self, member: &Member) -> Result<(), ArtifactError> {
+        let why = match member.kind {
+            b'0' if member.sparse => Refusal::Sparse,
+            b'0' if member.mode & SET_BITS != 0 => Refusal::SetId,
+            b'1' | b'2' | b'5' if member.size > 0 => Refusal::Content,
+            b'0' | b'1' | b'2' | b'5' => return Ok(()),
+            b'3' | b'4' => Refusal::Device,
+            b'6' => Refusal::Fifo,
+            b'S' => Refusal::Sparse,
+            kind => Refusal::Kind { kind: kind.into() },
+        };
+        Err(self.tree.refuse(&member.raw, why))
+    }
+
+    fn file(&mut self, member: &Member) -> Result<What, ArtifactError> {
+        let at = self.spool.end();
+        self.body(member.size, true)?;
+        let place = self.spool.since(at);
+        Ok(What::File { runs: member.mode & OWNER_RUNS != 0, place })
+    }
+
+    /// A hard link becomes a copy of what it names.
+    fn hard_link(&self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
+        let target = visible(&String::from_utf8_lossy(&member.link));
+        let named = name::clean(&member.link).ok().flatten();
+        let what = named.and_then(|named| self.linkable.get(&named)).cloned();
+        match (what, spot) {
+            (Some(what), _) => Ok(what),
+            (None, Spot::At(_)) => Err(self.tree.refuse(&member.raw, Refusal::HardLink { target })),
+            (None, _) => Ok(empty()),
+        }
+    }
+
+    fn link(&self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
+        match (name::target(&member.link), spot) {
+            (Ok(target), _) => Ok(What::Link { target }),
+            (Err(why), Spot::At(_)) => Err(self.tree.refuse(&member.raw, why)),
+            (Err(_), _) => Ok(empty()),
+        }
+    }
+
+    fn long_name(&mut self, header: &Header) -> Result<Vec<u8>, ArtifactError> {
+        let mut name = self.extension(header)?;
+        while name.last() == Some(&0) {
+            name.pop();
+        }
+        Ok(name)
+    }
+
+    fn pax(&mut self, header: &Header, next: &mut Extension) -> Result<(), ArtifactError> {
+        let records = self.extension(header)?;
+        for (key, value) in self.records(&records)? {
+            match key {
+                b"path" => next.name = Some(value.to_vec()),
+                b"linkpath" => next.link = Some(value.to_vec()),
+                b"size" => next.size = Some(self.number(value)?),
+                // Fractions of seconds and times before 1970 are not kept.
+                b"mtime" => next.mtime = seconds(value),
+                _ if key.starts_with(b"GNU.sparse.") => next.sparse = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A global header may say what it likes (git writes the commit), but not name the members.
+    fn global(&mut self, header: &Header) -> Result<(), ArtifactError> {
+        let records = self.extension(header)?;
+        let harmful = |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size");
+        if self.records(&records)?.iter().any(|(key, _)| harmful(key)) {
+            return Err(self.malformed(Malformed::Extended { after: self.after() }));
+        }
+        Ok(())
+    }
+
+    fn records<'d>(&self, data: &'d [u8]) -> Result<Records<'d>, ArtifactError> {
+        let bad = || self.malformed(Malformed::Extended { after: self.after() });
+        records(data).ok_or_else(bad)
+    }
+
+    fn number(&self, value: &[u8]) -> Result<u64, ArtifactError> {
+        let number = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| self.malformed(Malformed::Extended { after: self.after() }))
+    }
+
+    fn extension(&mut self, header: &Header) -> Result<Vec<u8>, ArtifactError> {
+        let size = header.entry_size().unwrap_or(u64::MAX);
+        if size > LONGEST_EXTENSION {
+            return Err(self.malformed(Malformed::Extended { after: self.after() }));
+        }
+        let mut data = vec![0; usize::try_from(size).unwrap_or_default()];
+        let padding = padding(size);
+        self.exactly(&mut data)?;
+        self.exactly(&mut [0; BLOCK][..padding])?;
+        Ok(data)
+    }
+
+    fn skip(&mut self, size: u64) -> Result<(), ArtifactError> {
+        self.body(size, false)
+    }
+
+    fn body(&mut self, size: u64, keep: bool) -> Result<(), ArtifactError> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut left = size;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+            let got = self.some(&mut buffer[..want])?;
+            if got == 0 {
+                return Err(self.malformed(Malformed::CutOff));
+            }
+            if keep {
+                self.spool.write(&buffer[..got])?;
+            }
+            left -= got as u64;
+        }
+        self.exactly(&mut [0; BLOCK][..padding(size)])
+    }
+
+    /// Fills `buffer`; `false` at the end of the source.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<bool, ArtifactError> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.some(&mut buffer[done..])? {
+                0 => return Ok(false),
+                got => done += got,
+            }
+        }
+        Ok(true)
+    }
+
+    fn exactly(&mut self, buffer: &mut [u8]) -> Result<(), ArtifactError> {
+        if self.fill(buffer)? { Ok(()) } else { Err(self.malformed(Malformed::CutOff)) }
+    }
+
+    /// The one place where the source is read, and counted.
+    fn some(&mut self, buffer: &mut [u8]) -> Result<usize, ArtifactError> {
+        loop {
+            match self.source.read(buffer) {
+                Ok(got) => {
+                    self.meter.charge(got as u64).map_err(|hit| self.tree.too_much(hit))?;
+                    return Ok(got);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let artifact = self.tree.artifact().to_owned();
+                    return Err(ArtifactError::Unpack { artifact, entry: self.after(), source });
+                }
+            }
+        }
+    }
+
+    fn malformed(&self, why: Malformed) -> ArtifactError {
+        ArtifactError::Malformed { artifact: self.tree.artifact().to_owned(), why }
+    }
+
+    fn after(&self) -> String {
+        match &self.last {
+            Some(name) => format!("`{}`", visible(name)),
+            None => "its beginning".to_owned(),
+        }
+    }
+}
+
+/// Keys and values of a pax header.
+type Records<'d> = Vec<(&'d [u8], &'d [u8])>;
+
+/// Stands for what is left out anyway.
+fn empty() -> What {
+    What::File { runs: false, place: Place::Spool { at: 0, len: 0 } }
+}
+
+/// The records of a pax header: `<length> <key>=<value>\n`, where the length is of the whole.
+fn records(mut data: &[u8]) -> Option<Records<'_>> {
+    let mut found = Vec::new();
+    while !data.is_empty() {
+        let space = data.iter().position(|byte| *byte == b' ')?;
+        let length: usize = str::from_utf8(&data[..space]).ok()?.parse().ok()?;
+        let record = data.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        found.push((&record[..equals], &record[equals + 1..]));
+        data = &data[length..];
+    }
+    Some(found)
+}
+
+fn seconds(value: &[u8]) -> Option<u64> {
+    str::from_utf8(value).ok()?.split('.').next()?.parse().ok()
+}
+
+fn padding(size: u64) -> usize {
+    let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
+    if over == 0 { 0 } else { BLOCK - over }
+}
+
+/// The sum of all bytes, with the checksum's own field taken as blanks.
+fn checksum(block: &[u8]) -> u32 {
+    let own = 148..156;
+    let byte = |(at, byte): (usize, &u8)| if own.contains(&at) { b' ' } else { *byte };
+    block.iter().enumerate().map(|pair| u32::from(byte(pair))).sum()
+}

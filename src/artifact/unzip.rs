@@ -1,0 +1,185 @@
+//! Reads a zip archive by its central directory.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use zip::read::ZipFile;
+use zip::{System, ZipArchive};
+
+use super::error::{ArtifactError, Refusal, visible};
+use super::limits::Meter;
+use super::name;
+use super::spool::Spool;
+use super::tree::{Item, Spot, Tree, What};
+
+const KIND: u32 = 0o170_000;
+const LINK: u32 = 0o120_000;
+const DIR: u32 = 0o040_000;
+const REGULAR: u32 = 0o100_000;
+const SET_BITS: u32 = 0o7000;
+const OWNER_RUNS: u32 = 0o100;
+/// A link's target is its content: no path is longer.
+const LONGEST_TARGET: u64 = 4096;
+
+/// Reads all entries of `file`, `packed` bytes long, into `tree`.
+pub(super) fn read(
+    file: &File,
+    packed: u64,
+    tree: &mut Tree<'_>,
+    spool: &mut Spool,
+) -> Result<(), ArtifactError> {
+    let artifact = tree.artifact();
+    let failed = |source| ArtifactError::Zip { artifact: artifact.to_owned(), source };
+    let mut archive = ZipArchive::new(file).map_err(failed)?;
+    if archive.has_duplicate_names() {
+        let name = twice(file, archive.central_directory_start()).map_err(|e| failed(e.into()))?;
+        return Err(tree.refuse(&name, Refusal::Duplicate));
+    }
+    let mut meter = Meter::new(tree.limits(), packed);
+    for index in 0..archive.len() {
+        let entry = archive.by_index_data(index).map_err(failed)?;
+        let raw = entry.name_raw().to_vec();
+        let name = String::from_utf8_lossy(&raw).into_owned();
+        if entry.encrypted() {
+            return Err(tree.refuse(&name, Refusal::Encrypted));
+        }
+        let broken = |source| ArtifactError::ZipEntry {
+            artifact: artifact.to_owned(),
+            entry: visible(&name),
+            source,
+        };
+        let entry = archive.by_index(index).map_err(broken)?;
+        add(entry, &raw, &name, &mut meter, tree, spool)?;
+    }
+    Ok(())
+}
+
+/// The first name that the central directory lists twice: the archive's own reader keeps only one
+/// of each.
+fn twice(mut file: &File, directory: u64) -> io::Result<String> {
+    const HEADER: usize = 46;
+    let mut data = Vec::new();
+    file.seek(SeekFrom::Start(directory))?;
+    file.read_to_end(&mut data)?;
+    let mut rest = &data[..];
+    let mut names = HashSet::new();
+    while rest.len() >= HEADER && rest.starts_with(b"PK\x01\x02") {
+        let word = |at: usize| usize::from(u16::from_le_bytes([rest[at], rest[at + 1]]));
+        let name = rest.get(HEADER..HEADER + word(28)).unwrap_or_default();
+        if !names.insert(name) {
+            return Ok(String::from_utf8_lossy(name).into_owned());
+        }
+        rest = rest.get(HEADER + word(28) + word(30) + word(32)..).unwrap_or_default();
+    }
+    Ok(String::new())
+}
+
+fn add<R: Read>(
+    mut entry: ZipFile<'_, R>,
+    raw: &[u8],
+    name: &str,
+    meter: &mut Meter<'_>,
+    tree: &mut Tree<'_>,
+    spool: &mut Spool,
+) -> Result<(), ArtifactError> {
+    if raw.contains(&b'\\') {
+        return Err(tree.refuse(name, Refusal::Backslash));
+    }
+    let Some(path) = tree.enter(raw)? else { return Ok(()) };
+    let mode = mode(entry.system(), entry.external_attributes());
+    let is_dir = raw.ends_with(b"/") || mode.is_some_and(|mode| mode & KIND == DIR);
+    let Spot::At(path) = tree.spot(&path, is_dir) else { return Ok(()) };
+    let kind = if is_dir { DIR } else { mode.unwrap_or(0) & KIND };
+    let what = match kind {
+        DIR if entry.size() > 0 => return Err(tree.refuse(name, Refusal::Content)),
+        DIR => What::Dir,
+        LINK => link(&mut entry, name, tree)?,
+        0 | REGULAR => unpack(&mut entry, name, mode, meter, tree, spool)?,
+        other => return Err(tree.refuse(name, special(other))),
+    };
+    tree.add(path, Item { what, mtime: mtime(&entry) })
+}
+
+/// Files of Unix archives have a mode; where it is zero the program that packed had none.
+fn mode(system: System, attributes: u32) -> Option<u32> {
+    let mode = attributes >> 16;
+    // macOS calls itself so, and writes modes like any Unix.
+    let unix = matches!(system, System::Unix | System::OsDarwin);
+    (unix && mode != 0).then_some(mode)
+}
+
+fn special(kind: u32) -> Refusal {
+    match kind {
+        0o010_000 => Refusal::Fifo,
+        0o140_000 => Refusal::Socket,
+        0o020_000 | 0o060_000 => Refusal::Device,
+        _ => Refusal::Kind { kind: '?' },
+    }
+}
+
+fn link<R: Read>(
+    entry: &mut ZipFile<'_, R>,
+    name: &str,
+    tree: &Tree<'_>,
+) -> Result<What, ArtifactError> {
+    let mut target = Vec::new();
+    let read = entry.take(LONGEST_TARGET + 1).read_to_end(&mut target);
+    read.map_err(|source| unreadable(name, tree, source))?;
+    let target = name::target(&target).map_err(|why| tree.refuse(name, why))?;
+    Ok(What::Link { target })
+}
+
+fn unpack<R: Read>(
+    entry: &mut ZipFile<'_, R>,
+    name: &str,
+    mode: Option<u32>,
+    meter: &mut Meter<'_>,
+    tree: &Tree<'_>,
+    spool: &mut Spool,
+) -> Result<What, ArtifactError> {
+    if mode.is_some_and(|mode| mode & SET_BITS != 0) {
+        return Err(tree.refuse(name, Refusal::SetId));
+    }
+    let at = spool.end();
+    let mut head = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let got = entry.read(&mut buffer).map_err(|source| unreadable(name, tree, source))?;
+        if got == 0 {
+            break;
+        }
+        if head.len() < 4 {
+            head.extend_from_slice(&buffer[..got.min(4)]);
+        }
+        meter.charge(got as u64).map_err(|hit| tree.too_much(hit))?;
+        spool.write(&buffer[..got])?;
+    }
+    if spool.end() - at != entry.size() {
+        return Err(tree.refuse(name, Refusal::Size));
+    }
+    let runs = mode.map_or_else(|| is_program(&head), |mode| mode & OWNER_RUNS != 0);
+    Ok(What::File { runs, place: spool.since(at) })
+}
+
+/// Whether a file that begins so is meant to be executed: ELF, or a script that names its
+/// interpreter.
+pub(super) fn is_program(head: &[u8]) -> bool {
+    head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
+}
+
+fn unreadable(name: &str, tree: &Tree<'_>, source: io::Error) -> ArtifactError {
+    ArtifactError::ZipEntry {
+        artifact: tree.artifact().to_owned(),
+        entry: visible(name),
+        source: source.into(),
+    }
+}
+
+/// Zip archives hold local times without saying where; they are read as UTC.
+fn mtime<R: Read>(entry: &ZipFile<'_, R>) -> Option<u64> {
+    let at = entry.last_modified()?;
+    let day = chrono::NaiveDate::from_ymd_opt(at.year().into(), at.month().into(), at.day().into());
+    let time = day?.and_hms_opt(at.hour().into(), at.minute().into(), at.second().into())?;
+    u64::try_from(time.and_utc().timestamp()).ok()
+}

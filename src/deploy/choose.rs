@@ -1,0 +1,86 @@
+//! Which release to go back to, and which to delete: pure choices over what the ledger says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+
+use super::goal::PruneRule;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{History, Standing};
+
+/// The releases a rollback may choose by itself on this host, newest first: present, once live
+/// and shown to run, not left by a rollback, older than what is live.
+pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
+    let Some(live) = state.live() else { return Vec::new() };
+    let good = |(id, history): &(ReleaseId, History)| {
+        *id < live && history.staged && history.standing == Standing::Good
+    };
+    state.histories().into_iter().rev().filter(good).map(|(id, _)| id).collect()
+}
+
+/// The newest candidate that every host has.
+pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Option<ReleaseId> {
+    let mut common: Option<BTreeSet<ReleaseId>> = None;
+    for state in states {
+        let here: BTreeSet<_> = rollback_candidates(state).into_iter().collect();
+        common = Some(match common {
+            None => here,
+            Some(before) => before.intersection(&here).copied().collect(),
+        });
+    }
+    common?.last().copied()
+}
+
+/// The entries of `releases/` to delete, in the order to delete them: unfinished and failed ones
+/// first, which never count, then the good ones beyond the newest `keep`, oldest first.
+pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
+    let histories: BTreeMap<_, _> = state.histories().into_iter().collect();
+    let kept = protected(state, &histories);
+    let bad = state.ids().into_iter().filter(|id| is_bad(state, *id, histories.get(id)));
+    let counts = |history: &History| history.standing == Standing::Good && !history.pinned;
+    let good = histories.iter().filter(|(_, history)| counts(history)).map(|(id, _)| *id);
+    let surplus: Vec<_> = good.rev().skip(rule.keep).collect();
+    bad.chain(surplus.into_iter().rev())
+        .filter(|id| !kept.contains(id) && is_older(*id, state.facts.clock, rule))
+        .map(|id| id.to_string())
+        .collect()
+}
+
+fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {
+    rule.older_than.is_none_or(|age| id.time() + age < now)
+}
+
+/// What must stay whatever the rule says: what is live, the way back, what is pinned, what a
+/// process runs from, and what an interrupted run left undecided, with its own way back.
+fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTreeSet<ReleaseId> {
+    let mut kept: BTreeSet<ReleaseId> = state.live().into_iter().collect();
+    kept.extend(rollback_candidates(state).first());
+    kept.extend(state.in_use.iter().filter_map(|name| name.parse::<ReleaseId>().ok()));
+    for (id, history) in histories {
+        if history.standing == Standing::Undecided {
+            kept.extend(history.back.as_deref().and_then(back_id));
+        }
+        if history.pinned || history.standing == Standing::Undecided {
+            kept.insert(*id);
+        }
+    }
+    kept
+}
+
+/// The release that a raw link content names, if it is one of ours.
+pub fn back_id(raw: &str) -> Option<ReleaseId> {
+    raw.strip_prefix("releases/")?.parse().ok()
+}
+
+/// Whether a release never was, or is no longer, one that anybody would go back to.
+fn is_bad(state: &HostState, id: ReleaseId, history: Option<&History>) -> bool {
+    let newer_than_live = state.live().is_some_and(|live| id > live);
+    match history.map(|history| history.standing) {
+        None => state.unfinished.contains(&id.to_string()),
+        Some(Standing::Good | Standing::Undecided) => false,
+        // The evidence of why somebody rolled back stays until the next release is live.
+        Some(Standing::RolledBack) => !newer_than_live,
+        Some(_) => true,
+    }
+}

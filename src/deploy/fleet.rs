@@ -1,0 +1,490 @@
+//! All hosts of one run, phase by phase: look, settle, plan, prepare, switch, commit, tidy. What a
+//! phase needs of every host is done on all at once, under a limit; a later phase begins only
+//! when the one before it is over on every host.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tokio::time::{Instant, sleep};
+
+use super::event::{Event, Phase};
+use super::goal::{Build, PruneRule, Target};
+use super::host::{Context, HostRun};
+use super::local_hook;
+use super::outcome::{Failure, HostResult, Report};
+use super::payload::Payload;
+use super::plan::{HostPlan, PlanError, Planner, is_unchanged, new_id, rollback_target};
+use crate::artifact::Artifact;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
+
+/// How long a run that holds the first host's lock waits for the others.
+const FAIR_WAIT: Duration = Duration::from_secs(5);
+
+/// What a run is for.
+pub enum Goal {
+    /// Make a build live.
+    Deploy {
+        /// What.
+        build: Box<Build>,
+        /// Where its bytes are.
+        artifact: Arc<Artifact>,
+    },
+    /// Make an earlier release live again.
+    Rollback(Target),
+    /// Delete old releases.
+    Prune(PruneRule),
+}
+
+impl Goal {
+    /// One word.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Rollback(_) => "rollback",
+            Self::Prune(_) => "prune",
+        }
+    }
+}
+
+/// The run is over before its end; what there is to say stands in the hosts' results.
+struct Stop;
+
+/// One host's part of a phase.
+type Part<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
+
+struct Fleet<'a> {
+    cx: Context<'a>,
+    hosts: Vec<HostRun<'a>>,
+    release: Option<ReleaseId>,
+    warnings: Vec<(Option<String>, String)>,
+    failure: Option<Failure>,
+}
+
+/// Does it. One host's failure is data in the report.
+pub async fn run(cx: Context<'_>, goal: &Goal) -> Report {
+    let names = cx.config.hosts.iter().map(|host| host.name.clone()).collect();
+    let stage = cx.config.stage.clone();
+    cx.events.emit(Event::RunStarted { goal: goal.name(), stage, hosts: names });
+    let mut fleet = Fleet::new(cx);
+    let pipeline = async {
+        let _ = fleet.pipeline(goal).await;
+        fleet.close().await;
+    };
+    let insisted = tokio::select! {
+        () = pipeline => false,
+        () = cx.cancel.wait(2) => true,
+    };
+    if insisted {
+        fleet.abandon();
+    }
+    let report = fleet.report(goal);
+    local_hook::after(&cx, goal, &report).await;
+    report
+}
+
+/// What would be done, from live facts and by the same code, without taking the lock.
+pub struct Rehearsal {
+    /// Each host with its plan, or why it has none.
+    pub plans: Vec<(String, Result<HostPlan, Failure>)>,
+    /// The release it is about, if that much is known.
+    pub release: Option<ReleaseId>,
+    /// Every host runs exactly this already.
+    pub unchanged: bool,
+    /// Why there is no plan at all.
+    pub failure: Option<Failure>,
+}
+
+/// Looks and plans, and stops there.
+pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
+    let mut fleet = Fleet::new(cx);
+    let opened = fleet.open(goal, false).await;
+    let unchanged = opened.is_ok() && fleet.is_unchanged(goal);
+    let planned = opened.is_ok() && fleet.plan(goal).is_ok();
+    let plan = |host: &HostRun| match &host.result {
+        None if planned => Ok(host.plan.clone()),
+        Some(HostResult::Untouched { failure: Some(failure), .. }) => Err(failure.clone()),
+        _ => Err(Failure::new("was not planned, because of another host")),
+    };
+    let plans = fleet.hosts.iter().map(|host| (host.host.name.clone(), plan(host))).collect();
+    let (release, failure) = (fleet.release, fleet.failure.clone());
+    fleet.close().await;
+    Rehearsal { plans, release, unchanged, failure }
+}
+
+/// Looks at every host, without the lock.
+pub async fn look(cx: Context<'_>) -> Vec<(String, Result<HostState, Failure>)> {
+    let mut fleet = Fleet::new(cx);
+    let found = fleet.each(|host| Box::pin(host.open(false, false))).await;
+    let mut states = Vec::new();
+    for (host, found) in fleet.hosts.iter().zip(found) {
+        let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"));
+        states.push((host.host.name.clone(), found.and(state)));
+    }
+    fleet.close().await;
+    states
+}
+
+impl<'a> Fleet<'a> {
+    fn new(cx: Context<'a>) -> Self {
+        let hosts = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
+        Self { cx, hosts, release: None, warnings: Vec::new(), failure: None }
+    }
+
+    /// Does `part` on all hosts at once, at most `parallel` at a time; results in host order.
+    async fn each<T: Send>(
+        &mut self,
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
+    ) -> Vec<T> {
+        let limit = self.cx.config.parallel.max(1);
+        each_of(&mut self.hosts, limit, part).await
+    }
+
+    async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
+        self.run_local_before(goal).await?;
+        self.cx.events.emit(Event::Phase(Phase::Look));
+        self.open(goal, true).await?;
+        self.settle().await?;
+        if self.is_unchanged(goal) {
+            for host in &mut self.hosts {
+                let live = host.state.as_ref().and_then(HostState::live);
+                host.result = Some(HostResult::Unchanged { live });
+            }
+            return Ok(());
+        }
+        self.plan(goal)?;
+        self.prepare(goal).await?;
+        self.switch().await?;
+        self.commit().await?;
+        self.tidy().await;
+        Ok(())
+    }
+
+    async fn run_local_before(&mut self, goal: &Goal) -> Result<(), Stop> {
+        if let Err(failure) = local_hook::before(&self.cx, goal).await {
+            self.failure = Some(failure);
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed.
+    async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
+        let scan = matches!(goal, Goal::Prune(_) | Goal::Deploy { .. });
+        loop {
+            let opened = self.each(|host| Box::pin(host.open(lock, scan))).await;
+            for (host, opened) in self.hosts.iter_mut().zip(opened) {
+                host.result = opened.err().map(|failure| host.untouched(Some(failure)));
+            }
+            if self.hosts.iter().any(|host| host.result.is_some()) && !is_prune(goal) {
+                return Err(Stop);
+            }
+            if !lock || self.all_locked().await {
+                break;
+            }
+            if !self.cx.wait || self.cx.cancel.asked() {
+                self.note_holders();
+                return Err(Stop);
+            }
+            self.close().await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.stop_if_asked()
+    }
+
+    fn stop_if_asked(&self) -> Result<(), Stop> {
+        if self.cx.cancel.asked() { Err(Stop) } else { Ok(()) }
+    }
+
+    /// Of two runs that each hold some hosts, the one that holds the first host waits for the
+    /// rest and wins; the other lets go.
+    async fn all_locked(&mut self) -> bool {
+        let held = |host: &HostRun| host.holder().is_some();
+        if !self.hosts.iter().any(held) {
+            return true;
+        }
+        let first = self.hosts.iter().min_by(|a, b| a.host.name.cmp(&b.host.name));
+        if first.is_none_or(held) {
+            return false;
+        }
+        let end = Instant::now() + FAIR_WAIT;
+        while Instant::now() < end && !self.cx.cancel.asked() {
+            sleep(Duration::from_millis(200)).await;
+            for host in self.hosts.iter_mut().filter(|host| host.holder().is_some()) {
+                let _ = host.retry_lock().await;
+            }
+            if !self.hosts.iter().any(held) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn note_holders(&mut self) {
+        for host in &mut self.hosts {
+            host.result = Some(match host.holder() {
+                Some(holder) => HostResult::Locked { holder: holder.to_owned() },
+                None => host.untouched(None),
+            });
+        }
+    }
+
+    /// Settles what interrupted runs left, host by host.
+    async fn settle(&mut self) -> Result<(), Stop> {
+        let planner = Planner { config: self.cx.config, run: self.cx.run };
+        let settled = self
+            .each(move |host| {
+                Box::pin(async move {
+                    let Some(state) = &host.state else { return Ok(()) };
+                    match planner.settle(host.host, state) {
+                        Some(settle) => host.settle(&settle).await,
+                        None => Ok(()),
+                    }
+                })
+            })
+            .await;
+        self.note_failures(settled)
+    }
+
+    /// Notes failures that touched nothing; any of them ends the run.
+    fn note_failures(&mut self, results: Vec<Result<(), Failure>>) -> Result<(), Stop> {
+        let mut stop = Ok(());
+        for (host, result) in self.hosts.iter_mut().zip(results) {
+            if let Err(failure) = result {
+                let failure = (!self.cx.cancel.asked()).then_some(failure);
+                host.result = Some(host.untouched(failure));
+                stop = Err(Stop);
+            }
+        }
+        stop?;
+        self.stop_if_asked()
+    }
+
+    fn is_unchanged(&self, goal: &Goal) -> bool {
+        let Goal::Deploy { build, .. } = goal else { return false };
+        let same = |host: &HostRun| {
+            host.state.as_ref().is_some_and(|state| is_unchanged(self.cx.config, state, build))
+        };
+        !build.force && self.hosts.iter().all(same)
+    }
+
+    fn plan(&mut self, goal: &Goal) -> Result<(), Stop> {
+        let planner = Planner { config: self.cx.config, run: self.cx.run };
+        self.release = self.choose_release(goal)?;
+        let mut stop = Ok(());
+        for host in self.hosts.iter_mut().filter(|host| host.result.is_none()) {
+            let Some(state) = host.state.clone() else { continue };
+            let plan = match (goal, self.release) {
+                (Goal::Deploy { build, .. }, Some(id)) => {
+                    planner.deploy(host.host, &state, build, id)
+                }
+                (Goal::Rollback(_), Some(id)) => planner.rollback(host.host, &state, id),
+                (Goal::Prune(rule), _) => planner.prune(host.host, &state, *rule),
+                _ => Ok(HostPlan::default()),
+            };
+            match plan {
+                Ok(plan) => host.plan = plan,
+                Err(error) => {
+                    host.result = Some(host.untouched(Some(plan_failure(&error))));
+                    stop = if is_prune(goal) { stop } else { Err(Stop) };
+                }
+            }
+        }
+        stop?;
+        self.note_warnings();
+        Ok(())
+    }
+
+    fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Stop> {
+        let states: Vec<_> = self
+            .hosts
+            .iter()
+            .filter_map(|host| Some((host.host.name.as_str(), host.state.as_ref()?)))
+            .collect();
+        match goal {
+            Goal::Deploy { .. } => {
+                let id = new_id(states.into_iter().map(|(_, state)| state), self.cx.run);
+                self.cx.events.emit(Event::ReleaseNamed { id });
+                Ok(Some(id))
+            }
+            Goal::Rollback(target) => match rollback_target(&states, *target) {
+                Ok(id) => Ok(Some(id)),
+                Err(error) => {
+                    let mut failure = Failure::new(error.to_string()).hint(Some(error.hint()));
+                    failure.cause = error.causes();
+                    self.failure = Some(failure);
+                    Err(Stop)
+                }
+            },
+            Goal::Prune(_) => Ok(None),
+        }
+    }
+
+    fn note_warnings(&mut self) {
+        for host in &self.hosts {
+            for text in &host.plan.warnings {
+                let host = Some(host.host.name.clone());
+                self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
+                self.warnings.push((host, text.clone()));
+            }
+        }
+    }
+
+    async fn prepare(&mut self, goal: &Goal) -> Result<(), Stop> {
+        let (Goal::Deploy { build, artifact }, Some(id)) = (goal, self.release) else {
+            return Ok(());
+        };
+        self.cx.events.emit(Event::Phase(Phase::Prepare));
+        let prefix = Layout::staging(id, &self.cx.run.nonce);
+        let release = build.release_manifest(self.cx.config);
+        let payload =
+            Arc::new(Payload::new(Arc::clone(artifact), release, prefix, build.env.clone()));
+        let prepared = self
+            .each(move |host| {
+                let payload = Arc::clone(&payload);
+                Box::pin(async move { host.prepare(&payload, id).await })
+            })
+            .await;
+        self.note_failures(prepared)
+    }
+
+    /// Batch by batch; one host that fails puts back every host that was switched.
+    async fn switch(&mut self) -> Result<(), Stop> {
+        let size = self.cx.config.rollout.batch.unwrap_or(self.hosts.len()).max(1);
+        let of = self.hosts.len().div_ceil(size);
+        let switches = self.hosts.iter().any(|host| host.plan.switch.is_some());
+        for batch in 0..of {
+            if switches {
+                self.cx.events.emit(Event::Phase(Phase::Switch { batch: batch + 1, of }));
+            }
+            let end = ((batch + 1) * size).min(self.hosts.len());
+            let part = &mut self.hosts[batch * size..end];
+            let limit = self.cx.config.parallel.max(1);
+            let switched = each_of(part, limit, |host| Box::pin(host.switch())).await;
+            let failed = part.iter().zip(&switched).find(|(_, result)| result.is_err());
+            let culprit = failed.map(|(host, _)| host.host.name.clone());
+            if culprit.is_some() || (switches && self.cx.cancel.asked()) {
+                self.put_all_back(culprit).await;
+                return Err(Stop);
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_all_back(&mut self, culprit: Option<String>) {
+        let (cause, reason) = match culprit {
+            Some(name) => (Failure::new(format!("{name} failed, so the fleet goes back")), "fleet"),
+            None => (Failure::new("stopped on request"), "interrupted"),
+        };
+        let cause = Arc::new(cause);
+        self.each(move |host| {
+            let cause = Arc::clone(&cause);
+            Box::pin(async move {
+                if host.undecided {
+                    host.put_back(&cause, reason).await;
+                }
+            })
+        })
+        .await;
+    }
+
+    async fn commit(&mut self) -> Result<(), Stop> {
+        if self.hosts.iter().any(|host| host.plan.switch.is_some()) {
+            self.cx.events.emit(Event::Phase(Phase::Commit));
+        }
+        self.each(|host| Box::pin(host.commit())).await;
+        if self.hosts.iter().any(|host| host.result.is_some()) && self.release.is_some() {
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    async fn tidy(&mut self) {
+        if self.hosts.iter().all(|host| host.plan.tidy.is_empty()) {
+            return;
+        }
+        self.cx.events.emit(Event::Phase(Phase::Tidy));
+        let warned = self.each(|host| Box::pin(host.tidy())).await;
+        for (host, texts) in self.hosts.iter().zip(warned) {
+            for text in texts {
+                let host = Some(host.host.name.clone());
+                self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
+                self.warnings.push((host, text));
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        self.each(|host| Box::pin(host.close())).await;
+    }
+
+    /// Stops speaking to everyone; what was undecided is unknown to us now.
+    fn abandon(&mut self) {
+        let seconds = self.cx.config.deadline.as_secs();
+        for host in &mut self.hosts {
+            if host.undecided && host.result.is_none() {
+                let failure = Failure::new("was left undecided")
+                    .because(format!("the host goes back by itself within {seconds}s"))
+                    .hint(Some(format!("shipit status {}", self.cx.config.stage)));
+                host.result = Some(HostResult::Unknown { failure });
+            }
+            host.abandon();
+        }
+    }
+
+    fn report(self, goal: &Goal) -> Report {
+        let all_well = self.failure.is_none()
+            && !self.cx.cancel.asked()
+            && self.hosts.iter().all(|host| host.result.is_none());
+        let committed = |host: &HostRun| host.done.live.is_some();
+        let result = |host: HostRun| match host.result.clone() {
+            Some(result) => (host.host.name.clone(), result),
+            None if all_well || committed(&host) || is_prune(goal) => finished(&host, goal),
+            None => (host.host.name.clone(), host.untouched(None)),
+        };
+        let interrupted = self.cx.cancel.asked()
+            && !self.hosts.iter().all(|host| host.result.is_none() && host.done.live.is_some());
+        Report {
+            goal: goal.name(),
+            stage: self.cx.config.stage.clone(),
+            release: self.release,
+            hosts: self.hosts.into_iter().map(result).collect(),
+            warnings: self.warnings,
+            interrupted,
+            failure: self.failure,
+        }
+    }
+}
+
+fn finished(host: &HostRun<'_>, goal: &Goal) -> (String, HostResult) {
+    let live = host.state.as_ref().and_then(HostState::live);
+    let nothing_to_do = host.plan.switch.is_none() && !is_prune(goal);
+    let result = if nothing_to_do {
+        HostResult::Unchanged { live }
+    } else {
+        let live = host.done.live.or(live);
+        HostResult::Done(super::outcome::Done { live, ..host.done.clone() })
+    };
+    (host.host.name.clone(), result)
+}
+
+async fn each_of<'a, T: Send>(
+    hosts: &mut [HostRun<'a>],
+    limit: usize,
+    part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
+) -> Vec<T> {
+    let parts: Vec<_> = hosts.iter_mut().map(part).collect();
+    stream::iter(parts).buffered(limit).collect().await
+}
+
+const fn is_prune(goal: &Goal) -> bool {
+    matches!(goal, Goal::Prune(_))
+}
+
+fn plan_failure(error: &PlanError) -> Failure {
+    Failure::new(error.to_string()).hint(error.hint())
+}

@@ -1,0 +1,581 @@
+//! One host in a run: the interpreter of its plan, and what becomes of it when things go wrong.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio::time::sleep;
+
+use super::cancel::Cancel;
+use super::event::{Event, Events};
+use super::goal::Run;
+use super::health::{prove, stayed_up, wait_for_http};
+use super::outcome::{Done, Failure, HostResult, Proof};
+use super::payload::Payload;
+use super::plan::{HostPlan, Settle, Step, Switch, order_name};
+use crate::config::{Config, Host};
+use crate::model::host_state::{Current, HostState};
+use crate::model::id::ReleaseId;
+use crate::model::ledger::Standing;
+use crate::model::service::Service;
+use crate::remote::agent::{Agent, AgentError, Answer, Hello};
+use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
+use crate::remote::session::{Session, SessionError};
+
+/// How hosts are reached; the command line brings the real one, tests theirs.
+pub trait Connect: Send + Sync {
+    /// A session with `host`.
+    fn connect<'a>(
+        &'a self,
+        host: &'a Host,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>>;
+}
+
+/// What everything in one run needs.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The stage.
+    pub config: &'a Config,
+    /// The run.
+    pub run: &'a Run,
+    /// The way to hosts.
+    pub connect: &'a dyn Connect,
+    /// Who is told.
+    pub events: Events<'a>,
+    /// Whether the user asked to stop.
+    pub cancel: &'a Cancel,
+    /// Wait for a lock that somebody else holds.
+    pub wait: bool,
+}
+
+/// One host in a run.
+pub struct HostRun<'a> {
+    cx: Context<'a>,
+    /// Which.
+    pub host: &'a Host,
+    session: Option<Arc<dyn Session>>,
+    agent: Option<Agent>,
+    /// The last look.
+    pub state: Option<HostState>,
+    /// What is to be done.
+    pub plan: HostPlan,
+    /// Set while a switched release has no verdict.
+    pub undecided: bool,
+    /// What was done so far.
+    pub done: Done,
+    /// How it ended, once it has.
+    pub result: Option<HostResult>,
+}
+
+impl<'a> HostRun<'a> {
+    /// A host that nobody has spoken to yet.
+    pub fn new(cx: Context<'a>, host: &'a Host) -> Self {
+        Self {
+            cx,
+            host,
+            session: None,
+            agent: None,
+            state: None,
+            plan: HostPlan::default(),
+            undecided: false,
+            done: Done::default(),
+            result: None,
+        }
+    }
+
+    /// Connects, takes the lock (if wanted) and looks.
+    pub async fn open(&mut self, lock: bool, scan: bool) -> Result<(), Failure> {
+        let session = self.cx.connect.connect(self.host).await.map_err(session_failure)?;
+        self.session = Some(Arc::clone(&session));
+        let hello = self.hello(lock, scan);
+        let (agent, state) = Agent::open(session, hello).await.map_err(agent_failure)?;
+        self.agent = Some(agent);
+        self.state = Some(state);
+        self.tell_connected();
+        Ok(())
+    }
+
+    fn hello(&self, lock: bool, scan: bool) -> Hello {
+        Hello {
+            run: self.cx.run.nonce.clone(),
+            lock,
+            layout: self.cx.config.layout.clone(),
+            owner: self.cx.run.owner(),
+            service: self.cx.config.service.clone(),
+            hook_shell: self.cx.config.hooks.shell.clone(),
+            deadline: self.cx.config.deadline,
+            scan,
+        }
+    }
+
+    fn tell_connected(&self) {
+        let live = self.live_shown();
+        self.cx.events.emit(Event::Connected { host: self.name(), live });
+    }
+
+    /// What is live, for people.
+    pub fn live_shown(&self) -> String {
+        match self.state.as_ref().map(|state| &state.current) {
+            Some(Current::Release(id)) => id.to_string(),
+            Some(Current::Foreign(target)) => target.clone(),
+            Some(Current::NotALink) => "a directory that is no link".to_owned(),
+            Some(Current::Absent) => "nothing yet".to_owned(),
+            None => "unknown".to_owned(),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.host.name.clone()
+    }
+
+    /// Who holds the lock, if it is not us.
+    pub fn holder(&self) -> Option<&str> {
+        self.state.as_ref()?.holder.as_deref()
+    }
+
+    /// Tries the lock again; looks again when it is ours.
+    pub async fn retry_lock(&mut self) -> Result<bool, Failure> {
+        let answer = self.ask(&Order::Lock).await.map_err(agent_failure)?;
+        if answer.code != DONE {
+            return Ok(false);
+        }
+        self.look().await?;
+        Ok(true)
+    }
+
+    /// Looks again.
+    pub async fn look(&mut self) -> Result<(), Failure> {
+        let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
+        self.state = Some(agent.look().await.map_err(agent_failure)?);
+        Ok(())
+    }
+
+    async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
+        match &self.agent {
+            Some(agent) => {
+                let line = order_name(order).to_owned();
+                self.cx.events.emit(Event::Sent { host: self.name(), line });
+                agent.ask(order).await
+            }
+            None => Err(AgentError::gone()),
+        }
+    }
+
+    /// Runs `work` between a started and a finished (or failed) event.
+    async fn step<T>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = Result<(T, String), Failure>>,
+    ) -> Result<T, Failure> {
+        let (events, host) = (self.cx.events, self.name());
+        events.emit(Event::StepStarted { host: host.clone(), step });
+        let began = Instant::now();
+        match work.await {
+            Ok((value, detail)) => {
+                let took = began.elapsed();
+                events.emit(Event::StepFinished { host, step, detail, took });
+                Ok(value)
+            }
+            Err(failure) => {
+                let error = failure.what.clone();
+                events.emit(Event::StepFailed { host, step, error });
+                Err(failure)
+            }
+        }
+    }
+
+    /// Makes the release: nothing live changes.
+    pub async fn prepare(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
+        for step in self.plan.prepare.clone() {
+            match &step {
+                Step::Upload { .. } => {
+                    self.done.sent = self.step("upload", self.upload(payload, id)).await?;
+                }
+                Step::Do(order) => {
+                    self.step(step.name(), self.obey(order)).await?;
+                }
+            }
+        }
+        self.cx.events.emit(Event::Ready { host: self.name() });
+        Ok(())
+    }
+
+    async fn upload(&self, payload: &Payload, id: ReleaseId) -> Result<(u64, String), Failure> {
+        let what = format!("could not upload {id}");
+        let (Some(agent), Some(state)) = (&self.agent, &self.state) else {
+            return Err(Failure::new(what));
+        };
+        let shipment =
+            payload.shipment(&state.facts).await.map_err(|e| Failure::of(what.clone(), &e))?;
+        let (events, total) = (self.cx.events, shipment.len);
+        let progress =
+            |sent| events.emit(Event::Progress { host: self.host.name.clone(), sent, total });
+        let sending = agent.receive(shipment.codec, shipment.parts, &progress);
+        tokio::select! {
+            sent = sending => sent.map_err(|e| Failure::of(what, &e).hint(e.hint()))?,
+            () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
+        }
+        Ok((total, format!("{total} bytes")))
+    }
+
+    /// Asks for one order; anything but done is a failure with what the host said.
+    async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
+        let answer = tokio::select! {
+            answer = self.ask(order) => answer.map_err(agent_failure)?,
+            () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
+        };
+        if answer.code != DONE {
+            return Err(order_failure(order, &answer));
+        }
+        if let Order::Hook { name, .. } = order {
+            self.show(name, &answer.text);
+        }
+        Ok(((), String::new()))
+    }
+
+    fn show(&self, source: &str, text: &str) {
+        if !text.trim().is_empty() {
+            let (source, text) = (source.to_owned(), text.to_owned());
+            self.cx.events.emit(Event::Printed { host: self.name(), source, text });
+        }
+    }
+
+    /// Makes the release live and judges it. On failure the host is put back already, or
+    /// `result` says what it is.
+    pub async fn switch(&mut self) -> Result<(), Failure> {
+        let Some(switch) = self.plan.switch.clone() else { return Ok(()) };
+        self.done.before = Some(switch.back_shown());
+        let (id, back) = (switch.id, switch.back.clone());
+        let verdicts = switch.verdicts.clone();
+        self.undecided = true;
+        let began = Instant::now();
+        let (events, host) = (self.cx.events, self.name());
+        events.emit(Event::StepStarted { host: host.clone(), step: "activate" });
+        let answer = self.ask(&Order::Activate { id, back, verdicts }).await;
+        let failure = match answer {
+            Ok(answer) if answer.code == DONE => {
+                let (detail, took) = (String::new(), began.elapsed());
+                events.emit(Event::StepFinished { host, step: "activate", detail, took });
+                self.judge_or_put_back(&switch).await?;
+                events.emit(Event::Ready { host: self.name() });
+                return Ok(());
+            }
+            Ok(answer) => self.not_activated(&switch, &answer),
+            Err(error) => {
+                let failure = agent_failure(error);
+                self.put_back(&failure, "interrupted").await;
+                failure
+            }
+        };
+        let error = failure.what.clone();
+        events.emit(Event::StepFailed { host, step: "activate", error });
+        Err(failure)
+    }
+
+    /// The agent has dealt with a failed activation itself: notes what it said.
+    fn not_activated(&mut self, switch: &Switch, answer: &Answer) -> Failure {
+        self.undecided = false;
+        let what = format!("could not activate {}", switch.id);
+        let failure = Failure::new(what).because(&answer.text);
+        self.result = Some(match answer.code {
+            TAKEN_BACK => {
+                HostResult::PutBack { live: switch.back_shown(), failure: failure.clone() }
+            }
+            NEEDS_HANDS => HostResult::Stuck {
+                cause: failure.clone(),
+                undo: Failure::new(format!("could not put back {}", switch.back_shown())),
+            },
+            _ => self.untouched(Some(failure.clone())),
+        });
+        failure
+    }
+
+    async fn judge_or_put_back(&mut self, switch: &Switch) -> Result<(), Failure> {
+        for hook in &switch.hooks {
+            if let Err(failure) = self.step("activated", self.obey(hook)).await {
+                self.put_back(&failure, "unhealthy").await;
+                return Err(failure);
+            }
+        }
+        match self.step("judge", self.judge(switch.id)).await {
+            Ok(proof) => {
+                self.done.proof = proof;
+                Ok(())
+            }
+            Err(failure) => {
+                let failure = self.with_journal(failure).await;
+                let reason = if self.cx.cancel.asked() { "interrupted" } else { "unhealthy" };
+                self.put_back(&failure, reason).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Proof, health and soak.
+    async fn judge(&self, id: ReleaseId) -> Result<(Option<Proof>, String), Failure> {
+        let verdict = tokio::select! {
+            verdict = self.weigh(id) => verdict,
+            () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
+        };
+        let detail = match verdict {
+            Ok(Some(Proof::Seen)) => "seen to run",
+            Ok(Some(Proof::Inferred)) => "inferred to run",
+            _ => "",
+        };
+        verdict.map(|proof| (proof, detail.to_owned()))
+    }
+
+    async fn weigh(&self, id: ReleaseId) -> Result<Option<Proof>, Failure> {
+        let health = &self.cx.config.health;
+        let is_unit = matches!(self.cx.config.service, Service::Unit { .. });
+        let began = Instant::now();
+        let mut first = None;
+        if is_unit {
+            let found = self.judgement(id).await?;
+            let proof = prove(&found, &self.cx.config.layout)?;
+            first = Some((found, proof));
+        }
+        if let (Some(check), Some(session)) = (&health.http, &self.session) {
+            let service = &self.cx.config.service;
+            wait_for_http(session.as_ref(), check).await.map_err(|failure| Failure {
+                what: format!("{service} {}", failure.what),
+                ..failure
+            })?;
+        }
+        if is_unit || health.http.is_some() {
+            sleep(health.soak.saturating_sub(began.elapsed())).await;
+        }
+        let Some((first, _)) = first else { return Ok(None) };
+        let second = self.judgement(id).await?;
+        stayed_up(&first, &second)?;
+        prove(&second, &self.cx.config.layout).map(Some)
+    }
+
+    async fn judgement(&self, id: ReleaseId) -> Result<crate::remote::agent::Judgement, Failure> {
+        let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
+        agent.judge(id).await.map_err(agent_failure)
+    }
+
+    /// The failure with what the service last said.
+    async fn with_journal(&self, failure: Failure) -> Failure {
+        match self.ask(&Order::Journal { lines: 10 }).await {
+            Ok(answer) if answer.code == DONE => failure.because(answer.text),
+            _ => failure,
+        }
+    }
+
+    /// Takes an undecided release back, whatever it takes; `result` says how that went.
+    pub async fn put_back(&mut self, cause: &Failure, reason: &'static str) {
+        let Some(switch) = self.plan.switch.clone() else { return };
+        let to = switch.back_shown();
+        self.cx.events.emit(Event::PuttingBack { host: self.name(), to: to.clone() });
+        self.undecided = false;
+        self.result = Some(match self.ask(&Order::Revert { reason }).await {
+            Ok(answer) if answer.code == DONE => {
+                HostResult::PutBack { live: to, failure: cause.clone() }
+            }
+            Ok(answer) => HostResult::Stuck {
+                cause: cause.clone(),
+                undo: Failure::new(format!("could not put back {to}")).because(answer.text),
+            },
+            Err(_) => self.settle_lost(&switch, cause, false).await,
+        });
+    }
+
+    /// The undecided release stays.
+    pub async fn commit(&mut self) {
+        let Some(switch) = self.plan.switch.clone() else { return };
+        self.undecided = false;
+        let answer = self.ask(&Order::Commit).await;
+        self.done.live = Some(switch.id);
+        self.result = match answer {
+            Ok(answer) if answer.code == DONE => None,
+            Ok(answer) => {
+                let what = format!("could not record that {} stays", switch.id);
+                Some(HostResult::Unknown { failure: Failure::new(what).because(answer.text) })
+            }
+            Err(error) => {
+                let cause = agent_failure(error);
+                match self.settle_lost(&switch, &cause, true).await {
+                    HostResult::Done(_) => None,
+                    other => Some(other),
+                }
+            }
+        };
+    }
+
+    /// Contact was lost while the release was undecided: looks again until the host has settled
+    /// it by itself, or lets us do it.
+    async fn settle_lost(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+        self.agent = None;
+        let patience = self.cx.config.deadline * 2 + restart_limit(&self.cx.config.service);
+        let end = Instant::now() + patience;
+        while Instant::now() < end && !self.cx.cancel.insisted() {
+            if self.open(true, false).await.is_ok() && self.holder().is_none() {
+                return self.settle_seen(switch, cause, keep).await;
+            }
+            self.agent = None;
+            sleep(Duration::from_secs(1)).await;
+        }
+        HostResult::Unknown { failure: cause.clone() }
+    }
+
+    async fn settle_seen(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+        let Some(state) = &self.state else {
+            return HostResult::Unknown { failure: cause.clone() };
+        };
+        let (live, failure) = (switch.back_shown(), cause.clone());
+        let standing = state.ledger.history(switch.id).map(|history| history.standing);
+        match standing {
+            Some(Standing::Good) if state.live() == Some(switch.id) => {
+                HostResult::Done(self.done.clone())
+            }
+            Some(Standing::Undecided) => self.adopt(switch, cause, keep).await,
+            Some(Standing::Reverted) => HostResult::PutBack { live, failure },
+            Some(Standing::Failed) => HostResult::Stuck {
+                cause: failure,
+                undo: Failure::new(format!("could not put back {live}")),
+            },
+            _ if state.live() != Some(switch.id) => self.untouched(Some(failure)),
+            _ => HostResult::Unknown { failure },
+        }
+    }
+
+    async fn adopt(&self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+        let (id, back, verdicts) = (switch.id, switch.back.clone(), switch.verdicts.clone());
+        let adopted = self.ask(&Order::Adopt { id, back, verdicts }).await;
+        let last = if keep { Order::Commit } else { Order::Revert { reason: "interrupted" } };
+        let ended = match adopted {
+            Ok(answer) if answer.code == DONE => self.ask(&last).await,
+            other => other,
+        };
+        match ended {
+            Ok(answer) if answer.code == DONE && keep => HostResult::Done(self.done.clone()),
+            Ok(answer) if answer.code == DONE => {
+                HostResult::PutBack { live: switch.back_shown(), failure: cause.clone() }
+            }
+            Ok(answer) => HostResult::Stuck {
+                cause: cause.clone(),
+                undo: Failure::new(format!("could not put back {}", switch.back_shown()))
+                    .because(answer.text),
+            },
+            Err(_) => HostResult::Unknown { failure: cause.clone() },
+        }
+    }
+
+    /// Settles what an interrupted run left, then looks again.
+    pub async fn settle(&mut self, settle: &Settle) -> Result<(), Failure> {
+        match settle {
+            Settle::Write(_, record) => {
+                self.step("settle", self.obey(&Order::Record(record.clone()))).await?;
+            }
+            Settle::Judge(switch) => self.settle_live(switch).await?,
+        }
+        self.look().await
+    }
+
+    async fn settle_live(&self, switch: &Switch) -> Result<(), Failure> {
+        let (id, back, verdicts) = (switch.id, switch.back.clone(), switch.verdicts.clone());
+        self.step("settle", self.obey(&Order::Adopt { id, back, verdicts })).await?;
+        let text = match self.judge(id).await {
+            Ok(_) => {
+                self.step("settle", self.obey(&Order::Commit)).await?;
+                format!("{id}, which an interrupted run left undecided, runs well and stays")
+            }
+            Err(failure) => {
+                let to = switch.back_shown();
+                self.step("settle", self.obey(&Order::Revert { reason: "unhealthy" })).await?;
+                format!(
+                    "{id}, which an interrupted run left undecided, was put back to {to}: {}",
+                    failure.what
+                )
+            }
+        };
+        self.cx.events.emit(Event::Warning { host: Some(self.name()), text });
+        Ok(())
+    }
+
+    /// Prunes and sweeps; what fails is a warning.
+    pub async fn tidy(&mut self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for order in self.plan.tidy.clone() {
+            match self.ask(&order).await {
+                Ok(answer) if answer.code == DONE => {
+                    if let Order::Prune { name, .. } = &order {
+                        self.done.pruned.push(name.clone());
+                    }
+                }
+                Ok(answer) => {
+                    warnings.push(order_failure(&order, &answer).one_line());
+                }
+                Err(error) => {
+                    warnings.push(agent_failure(error).one_line());
+                    break;
+                }
+            }
+        }
+        warnings
+    }
+
+    /// What is live was never touched.
+    pub fn untouched(&self, failure: Option<Failure>) -> HostResult {
+        let live = self.state.as_ref().map(|_| self.live_shown());
+        HostResult::Untouched { live, failure }
+    }
+
+    /// Lets go of the lock and ends the conversation.
+    pub async fn close(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            let _ = agent.bye().await;
+        }
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+    }
+
+    /// Stops speaking at once; the host then puts back what is undecided.
+    pub fn abandon(&mut self) {
+        self.agent = None;
+        self.session = None;
+    }
+}
+
+fn restart_limit(service: &Service) -> Duration {
+    match service {
+        Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit * 2,
+        Service::None => Duration::ZERO,
+    }
+}
+
+fn session_failure(error: SessionError) -> Failure {
+    with_sources(&error).hint(error.hint())
+}
+
+/// What an agent error is to the user.
+pub fn agent_failure(error: AgentError) -> Failure {
+    with_sources(&error).hint(error.hint())
+}
+
+fn with_sources(error: &dyn std::error::Error) -> Failure {
+    match error.source() {
+        Some(source) => Failure::of(error.to_string(), source),
+        None => Failure::new(error.to_string()),
+    }
+}
+
+/// What an order that was not done is to the user.
+fn order_failure(order: &Order, answer: &Answer) -> Failure {
+    let what = match order {
+        Order::Check { id } => format!("what arrived of {id} is not what was sent"),
+        Order::Link { .. } => "could not link from shared/".to_owned(),
+        Order::Env { file, .. } => format!("could not write {file}"),
+        Order::Hook { name, command, .. } => format!("the {name} hook `{command}` failed"),
+        Order::Seal { id, .. } => format!("could not seal {id}"),
+        Order::Stage { id, .. } => format!("could not record {id} as complete"),
+        Order::Prune { name, .. } => format!("could not prune {name}"),
+        Order::Sweep => "could not delete what was pruned".to_owned(),
+        other => format!("the {} order failed", order_name(other)),
+    };
+    Failure::new(what).because(&answer.text)
+}

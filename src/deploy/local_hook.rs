@@ -1,0 +1,75 @@
+//! The user's commands on this machine: before, after, failed.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::event::Event;
+use super::fleet::Goal;
+use super::host::Context;
+use super::outcome::{Failure, Report, Verdict};
+use super::plan::Planner;
+use crate::config::Hook;
+
+/// Runs `local.before`; the first that fails ends the run before anything is touched.
+pub async fn before(cx: &Context<'_>, goal: &Goal) -> Result<(), Failure> {
+    if !matches!(goal, Goal::Deploy { .. }) {
+        return Ok(());
+    }
+    for hook in &cx.config.hooks.before {
+        run(cx, "local.before", hook, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Runs `local.after` or `local.failed`; what fails there is a warning.
+pub async fn after(cx: &Context<'_>, goal: &Goal, report: &Report) {
+    if !matches!(goal, Goal::Deploy { .. }) {
+        return;
+    }
+    let (name, hooks) = match report.verdict() {
+        Verdict::Done => ("local.after", &cx.config.hooks.after),
+        _ => ("local.failed", &cx.config.hooks.failed),
+    };
+    let release = report.release.map(|id| id.to_string()).unwrap_or_default();
+    let vars = [format!("SHIPIT_RELEASE={release}")];
+    for hook in hooks {
+        if let Err(failure) = run(cx, name, hook, &vars).await {
+            cx.events.emit(Event::Warning { host: None, text: failure.one_line() });
+        }
+    }
+}
+
+async fn run(cx: &Context<'_>, name: &str, hook: &Hook, vars: &[String]) -> Result<(), Failure> {
+    let what = format!("the {name} hook `{}` failed", hook.run);
+    let planner = Planner { config: cx.config, run: cx.run };
+    let all = planner.run_vars().into_iter().chain(vars.iter().cloned());
+    let pairs = all.filter_map(|var| {
+        var.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    });
+    let child = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(&hook.run)
+        .current_dir(&cx.config.base)
+        .envs(pairs)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::select! {
+        ended = timeout(cx.config.hooks.limit, child) => ended,
+        () = cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
+    };
+    let seconds = cx.config.hooks.limit.as_secs();
+    let output = ended
+        .map_err(|_| Failure::new(what.clone()).because(format!("it ran longer than {seconds}s")))?
+        .map_err(|error| Failure::of(what.clone(), &error))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    if output.status.success() {
+        let source = name.to_owned();
+        cx.events.emit(Event::Printed { host: "local".to_owned(), source, text });
+        return Ok(());
+    }
+    Err(Failure::new(what).because(output.status.to_string()).because(text))
+}

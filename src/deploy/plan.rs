@@ -1,0 +1,662 @@
+//! From what is wanted and what one look found to what will be done: pure, so that a dry run is
+//! the same code stopped early, and every small case can be tested.
+
+use std::fmt;
+
+use super::choose::{back_id, rollback_candidates, to_prune};
+use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
+use crate::config::{Config, Hook, Host};
+use crate::model::host_state::{Current, HostState};
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{Entry, Standing, What};
+use crate::model::manifest::Manifest;
+use crate::remote::order::{Order, Record, Verdicts};
+
+/// All that will be done on one host, in order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostPlan {
+    /// What an interrupted run left, settled before anything else.
+    pub settle: Option<Settle>,
+    /// Makes the release; nothing live changes.
+    pub prepare: Vec<Step>,
+    /// Makes it live; `None`: nothing is switched on this host.
+    pub switch: Option<Switch>,
+    /// Afterwards; a failure here is a warning.
+    pub tidy: Vec<Order>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// One step of making a release.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Send the tar stream.
+    Upload {
+        /// Regular files.
+        files: usize,
+        /// Their bytes.
+        size: u64,
+    },
+    /// Ask the agent.
+    Do(Order),
+}
+
+/// How a release becomes live on one host, and what takes it back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Switch {
+    /// What becomes live.
+    pub id: ReleaseId,
+    /// The raw content of `current` to return to.
+    pub back: String,
+    /// What the ledger will say.
+    pub verdicts: Verdicts,
+    /// `activated` hooks, run while the release is undecided.
+    pub hooks: Vec<Order>,
+    /// How the service is restarted, for people.
+    pub restart: Option<String>,
+}
+
+/// What to do about an activation that has no verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settle {
+    /// It is live: judge it, then commit or revert it.
+    Judge(Switch),
+    /// It is not live: only the ledger lacks the word.
+    Write(ReleaseId, Record),
+}
+
+/// Why there is no plan for a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A directory or file where the link should be.
+    #[error("{path} is not a symbolic link, so it cannot be flipped")]
+    CurrentNotALink {
+        /// `<deploy_to>/current`.
+        path: String,
+    },
+    /// The host cannot be worked with.
+    #[error("{0}", what.join("; "))]
+    Unfit {
+        /// Each thing that is missing.
+        what: Vec<String>,
+    },
+    /// It will not fit.
+    #[error("the release needs {need} bytes and {free} are free")]
+    NoSpace {
+        /// Bytes.
+        need: u64,
+        /// Bytes.
+        free: u64,
+    },
+    /// It will not fit.
+    #[error("the release needs {need} inodes and {free} are free")]
+    NoInodes {
+        /// Files, directories and links.
+        need: u64,
+        /// Free ones.
+        free: u64,
+    },
+    /// The artifact brings its own env file.
+    #[error("the artifact holds `{file}`, which [env] would overwrite")]
+    EnvInArtifact {
+        /// The name.
+        file: String,
+    },
+    /// Nothing to go back to.
+    #[error("there is no earlier release to go back to")]
+    NothingEarlier,
+    /// The wanted release is not there.
+    #[error("release {id} is not on this host")]
+    NotThere {
+        /// What was named.
+        id: ReleaseId,
+        /// What could be named instead.
+        candidates: Vec<ReleaseId>,
+    },
+    /// The wanted release was never complete.
+    #[error("release {id} was never completed here")]
+    Unfinished {
+        /// What was named.
+        id: ReleaseId,
+    },
+}
+
+impl PlanError {
+    /// What to type next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::CurrentNotALink { path } => {
+                Some(format!("move it away by hand: `mv {path} {path}.old`, then deploy again"))
+            }
+            Self::Unfit { .. } => Some("`shipit check` says how to mend it".to_owned()),
+            Self::NoSpace { .. } | Self::NoInodes { .. } => {
+                Some("`shipit prune` deletes old releases".to_owned())
+            }
+            Self::EnvInArtifact { file } => {
+                Some(format!("leave it out with `exclude = [\"/{file}\"]` in [artifact]"))
+            }
+            Self::NothingEarlier => Some("`shipit releases` shows what is there".to_owned()),
+            Self::NotThere { candidates, .. } if candidates.is_empty() => {
+                Some("`shipit releases` shows what is there".to_owned())
+            }
+            Self::NotThere { candidates, .. } => {
+                let names: Vec<_> = candidates.iter().map(ToString::to_string).collect();
+                Some(format!("this host could go back to {}", names.join(", ")))
+            }
+            Self::Unfinished { .. } => Some("deploy it again".to_owned()),
+        }
+    }
+}
+
+/// What plans of one run have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Planner<'a> {
+    /// The stage.
+    pub config: &'a Config,
+    /// The run.
+    pub run: &'a Run,
+}
+
+impl Planner<'_> {
+    /// The plan for making `build` live as `id` on `host`.
+    pub fn deploy(
+        &self,
+        host: &Host,
+        state: &HostState,
+        build: &Build,
+        id: ReleaseId,
+    ) -> Result<HostPlan, PlanError> {
+        self.check_fit(state)?;
+        let release = build.release_manifest(self.config);
+        self.check_env(build)?;
+        check_space(state, &release)?;
+        let staged = self.staged_entry(state, build, id);
+        let mut switch = self.switch(host, state, id);
+        switch.verdicts.committed.note = self.deployed_note(id, build.revision.as_deref());
+        Ok(HostPlan {
+            settle: self.settle(host, state),
+            prepare: self.prepare(host, state, build, id, &release, &staged),
+            switch: Some(switch),
+            tidy: self.tidy_after(state, id),
+            warnings: self.warnings(state, build, &release),
+        })
+    }
+
+    /// The plan for making the existing release `id` live again.
+    pub fn rollback(
+        &self,
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Result<HostPlan, PlanError> {
+        self.check_fit(state)?;
+        if !state.ids().contains(&id) {
+            let candidates = rollback_candidates(state);
+            return Err(PlanError::NotThere { id, candidates });
+        }
+        let history = state.ledger.history(id);
+        let never_whole = history.as_ref().is_some_and(|history| !history.staged);
+        if never_whole || state.unfinished.contains(&id.to_string()) {
+            return Err(PlanError::Unfinished { id });
+        }
+        let mut switch = self.switch(host, state, id);
+        switch.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
+        switch.verdicts.left = state.live().map(|left| {
+            let reason = Some(format!("rolled back to {id}"));
+            let entry = Entry { reason, ..self.run.entry(What::RolledBack, &left.to_string()) };
+            self.run.record(&entry, String::new())
+        });
+        let settle = self.settle(host, state);
+        let switch = (state.live() != Some(id)).then_some(switch);
+        Ok(HostPlan { settle, switch, warnings: ledger_warnings(state), ..HostPlan::default() })
+    }
+
+    /// The plan for deleting old releases and what interrupted runs left.
+    pub fn prune(
+        &self,
+        host: &Host,
+        state: &HostState,
+        rule: PruneRule,
+    ) -> Result<HostPlan, PlanError> {
+        if !state.facts.missing.is_empty() {
+            return Err(PlanError::Unfit { what: state.facts.missing.clone() });
+        }
+        Ok(HostPlan {
+            settle: self.settle(host, state),
+            tidy: self.tidy(state, rule),
+            warnings: ledger_warnings(state),
+            ..HostPlan::default()
+        })
+    }
+
+    fn check_fit(&self, state: &HostState) -> Result<(), PlanError> {
+        if state.current == Current::NotALink {
+            return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
+        }
+        if state.facts.missing.is_empty() {
+            return Ok(());
+        }
+        Err(PlanError::Unfit { what: state.facts.missing.clone() })
+    }
+
+    fn check_env(&self, build: &Build) -> Result<(), PlanError> {
+        match &self.config.env {
+            Some(spec) if build.env.is_some() && build.manifest.holds(&spec.file) => {
+                Err(PlanError::EnvInArtifact { file: spec.file.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn staged_entry(&self, state: &HostState, build: &Build, id: ReleaseId) -> Entry {
+        Entry {
+            artifact: Some(build.digest),
+            size: Some(build.manifest.size()),
+            env: build.env_digest(&state.key),
+            config: Some(build.config_digest(self.config, &state.key)),
+            revision: build.revision.clone(),
+            ..self.run.entry(What::Staged, &id.to_string())
+        }
+    }
+
+    fn prepare(
+        &self,
+        host: &Host,
+        state: &HostState,
+        build: &Build,
+        id: ReleaseId,
+        release: &Manifest,
+        staged: &Entry,
+    ) -> Vec<Step> {
+        let mut steps = vec![
+            Step::Upload { files: release.files(), size: release.size() },
+            Step::Do(Order::Check { id }),
+        ];
+        if !self.config.links.is_empty() {
+            steps.push(Step::Do(Order::Link { id, links: self.config.links.clone() }));
+        }
+        if let (Some(spec), Some(_)) = (&self.config.env, &build.env) {
+            let (file, mode, group) = (spec.file.clone(), spec.mode.clone(), spec.group.clone());
+            steps.push(Step::Do(Order::Env { id, file, mode, group }));
+        }
+        if let Some(revision) = build.revision.clone().filter(|_| !release.holds("REVISION")) {
+            steps.push(Step::Do(Order::Revision { id, revision }));
+        }
+        let hooks = self.hooks("staged", &self.config.hooks.staged, host, state, id);
+        let relist = !hooks.is_empty();
+        steps.extend(hooks.into_iter().map(Step::Do));
+        steps.push(Step::Do(Order::Seal { id, relist }));
+        let record = self.run.record(staged, String::new());
+        steps.push(Step::Do(Order::Stage { id, record }));
+        steps
+    }
+
+    /// The hooks that concern this host, as orders.
+    fn hooks(
+        &self,
+        name: &'static str,
+        hooks: &[Hook],
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Vec<Order> {
+        let here = |hook: &&Hook| {
+            let mut eligible = self.config.hosts.iter().filter(|host| hook.concerns(host));
+            if hook.once { eligible.next() == Some(host) } else { hook.concerns(host) }
+        };
+        let order = |hook: &Hook| Order::Hook {
+            name,
+            id,
+            command: hook.run.clone(),
+            vars: self.hook_vars(host, state, id),
+            limit: self.config.hooks.limit,
+        };
+        hooks.iter().filter(here).map(order).collect()
+    }
+
+    fn hook_vars(&self, host: &Host, state: &HostState, id: ReleaseId) -> Vec<String> {
+        let layout = &self.config.layout;
+        let live = state.live().map(|id| id.to_string()).unwrap_or_default();
+        let mut vars = self.run_vars();
+        vars.extend([
+            format!("SHIPIT_RELEASE={id}"),
+            format!("SHIPIT_RELEASE_PATH={}", layout.release(id)),
+            format!("SHIPIT_PREVIOUS_RELEASE={live}"),
+            format!("SHIPIT_DEPLOY_TO={}", layout.root()),
+            format!("SHIPIT_HOST={}", host.name),
+            format!("SHIPIT_ROLES={}", host.roles.join(",")),
+        ]);
+        vars
+    }
+
+    /// What every hook gets to know, here and on hosts.
+    pub fn run_vars(&self) -> Vec<String> {
+        let hosts: Vec<_> = self.config.hosts.iter().map(|host| host.name.as_str()).collect();
+        vec![
+            format!("SHIPIT_APP={}", self.config.app),
+            format!("SHIPIT_STAGE={}", self.config.stage),
+            format!("SHIPIT_HOSTS={}", hosts.join(",")),
+            format!("SHIPIT_PERFORMER={}", self.run.who),
+            format!("SHIPIT_COMMAND={}", self.run.command),
+            format!("SHIPIT_RUN={}", self.run.nonce),
+        ]
+    }
+
+    fn switch(&self, host: &Host, state: &HostState, id: ReleaseId) -> Switch {
+        let back = state.current.raw();
+        Switch {
+            id,
+            verdicts: self.verdicts(id, &back),
+            back,
+            hooks: self.hooks("activated", &self.config.hooks.activated, host, state, id),
+            restart: describe_restart(&self.config.service),
+        }
+    }
+
+    fn verdicts(&self, id: ReleaseId, back: &str) -> Verdicts {
+        let (run, name) = (self.run, id.to_string());
+        let activated = Entry {
+            back: Some(back.to_owned()),
+            hosts: self.config.hosts.iter().map(|host| host.name.clone()).collect(),
+            ..run.entry(What::Activated, &name)
+        };
+        let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
+        let stuck = format!("release {id} by {} could not be taken back: @reason@", run.who);
+        Verdicts {
+            activated: run.record(&activated, String::new()),
+            committed: run.record(&run.entry(What::Committed, &name), String::new()),
+            left: None,
+            reverted: run.reasoned(What::Reverted, &name, taken_back),
+            failed: run.reasoned(What::Failed, &name, stuck),
+        }
+    }
+
+    /// Capistrano's line, as far as a pushed build has what it names.
+    fn deployed_note(&self, id: ReleaseId, revision: Option<&str>) -> String {
+        let at = revision.map(|revision| format!(" (at {revision})")).unwrap_or_default();
+        format!("{}{at} deployed as release {id} by {}", self.config.app, self.run.who)
+    }
+
+    /// What an interrupted run left without a verdict, if anything.
+    pub fn settle(&self, host: &Host, state: &HostState) -> Option<Settle> {
+        let (id, history) = state.undecided()?;
+        let back = history.back.unwrap_or_default();
+        if state.live() == Some(id) {
+            let mut switch = self.switch(host, state, id);
+            switch.verdicts = self.verdicts(id, &back);
+            switch.back = back;
+            switch.hooks = Vec::new();
+            return Some(Settle::Judge(switch));
+        }
+        let reason = Some("found taken back".to_owned());
+        let entry = Entry { reason, ..self.run.entry(What::Reverted, &id.to_string()) };
+        let note = format!("release {id} was found taken back");
+        Some(Settle::Write(id, self.run.record(&entry, note)))
+    }
+
+    /// Prune as it will be right once `id` is live and good.
+    fn tidy_after(&self, state: &HostState, id: ReleaseId) -> Vec<Order> {
+        let rule = PruneRule { keep: self.config.keep, older_than: None };
+        self.tidy(&state.as_if_live(id), rule)
+    }
+
+    fn tidy(&self, state: &HostState, rule: PruneRule) -> Vec<Order> {
+        let order = |name: String| {
+            let record = self.run.record(&self.run.entry(What::Pruned, &name), String::new());
+            Order::Prune { name, record }
+        };
+        let mut orders: Vec<_> = to_prune(state, rule).into_iter().map(order).collect();
+        if !orders.is_empty() || !state.leftovers.is_empty() {
+            orders.push(Order::Sweep);
+        }
+        orders
+    }
+
+    fn warnings(&self, state: &HostState, build: &Build, release: &Manifest) -> Vec<String> {
+        let mut warnings = ledger_warnings(state);
+        let left_out = build.manifest.nodes().len() - release.nodes().len();
+        if left_out > 0 {
+            let links: Vec<_> = self.config.links.iter().map(describe_link).collect();
+            warnings.push(format!(
+                "{left_out} entries of the artifact lie at or below linked paths ({}) and stay out",
+                links.join(", ")
+            ));
+        }
+        if let Current::Foreign(target) = &state.current {
+            warnings.push(format!("`current` leads to {target}, which another tool left"));
+        }
+        warnings
+    }
+}
+
+fn ledger_warnings(state: &HostState) -> Vec<String> {
+    let count = state.ledger.unreadable();
+    if count == 0 {
+        return Vec::new();
+    }
+    vec![format!("{count} lines of the ledger are not readable and were skipped")]
+}
+
+/// Refuses what cannot fit: the bytes of all files, an inode each, and a tenth to spare.
+fn check_space(state: &HostState, release: &Manifest) -> Result<(), PlanError> {
+    let need = release.size() + release.size() / 10;
+    if let Some(free) = state.facts.free_bytes.filter(|free| *free < need) {
+        return Err(PlanError::NoSpace { need, free });
+    }
+    let need = release.nodes().len() as u64 + 32;
+    // Some file systems have no fixed number of inodes and report 0.
+    match state.facts.free_inodes {
+        Some(free) if free > 0 && free < need => Err(PlanError::NoInodes { need, free }),
+        _ => Ok(()),
+    }
+}
+
+/// The id of the release to make: after everything any host knows, whatever the clocks say.
+pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) -> ReleaseId {
+    let newest = states.into_iter().filter_map(HostState::newest).max();
+    ReleaseId::after(newest, run.now)
+}
+
+/// Whether `build` with this config is what is live on a host already.
+pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
+    let Some(history) = state.live().and_then(|live| state.ledger.history(live)) else {
+        return false;
+    };
+    let Some(origin) = history.origin.filter(|_| history.standing == Standing::Good) else {
+        return false;
+    };
+    origin.artifact == Some(build.digest)
+        && origin.config == Some(build.config_digest(config, &state.key))
+}
+
+/// Where a rollback of these hosts goes.
+pub fn rollback_target(
+    states: &[(&str, &HostState)],
+    target: Target,
+) -> Result<ReleaseId, RollbackError> {
+    if let Target::Named(id) = target {
+        return Ok(id);
+    }
+    let live: Vec<_> =
+        states.iter().map(|(name, state)| ((*name).to_owned(), state.live())).collect();
+    if live.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+        return Err(RollbackError::HostsDisagree { live });
+    }
+    let common = super::choose::common_candidate(states.iter().map(|(_, state)| *state));
+    common.ok_or_else(|| {
+        let candidates = |state: &HostState| rollback_candidates(state);
+        let all = states.iter().map(|(name, state)| ((*name).to_owned(), candidates(state)));
+        RollbackError::NoCommon { candidates: all.collect() }
+    })
+}
+
+/// Why a rollback has no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RollbackError {
+    /// They do not run the same release.
+    #[error("the hosts do not run the same release")]
+    HostsDisagree {
+        /// What each runs.
+        live: Vec<(String, Option<ReleaseId>)>,
+    },
+    /// No release was live and good on all of them.
+    #[error("there is no earlier release to go back to")]
+    NoCommon {
+        /// What each could go back to.
+        candidates: Vec<(String, Vec<ReleaseId>)>,
+    },
+}
+
+impl RollbackError {
+    /// One line for each host.
+    pub fn causes(&self) -> Vec<String> {
+        let name = |id: &ReleaseId| id.to_string();
+        match self {
+            Self::HostsDisagree { live } => live
+                .iter()
+                .map(|(host, id)| match id {
+                    Some(id) => format!("{host} runs {id}"),
+                    None => format!("{host} runs none of ours"),
+                })
+                .collect(),
+            Self::NoCommon { candidates } => candidates
+                .iter()
+                .map(|(host, ids)| match ids.as_slice() {
+                    [] => format!("{host} has none that was live and good"),
+                    ids => {
+                        let names: Vec<_> = ids.iter().map(name).collect();
+                        format!("{host} could go back to {}", names.join(", "))
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    /// What to type next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::HostsDisagree { .. } => "name one with `--to ID`; `shipit releases` shows them",
+            Self::NoCommon { .. } => {
+                "`shipit releases` shows what is there and why it is not chosen"
+            }
+        }
+        .to_owned()
+    }
+}
+
+impl Step {
+    /// One word, for rows and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Upload { .. } => "upload",
+            Self::Do(order) => order_name(order),
+        }
+    }
+}
+
+/// One word for what an order does.
+pub fn order_name(order: &Order) -> &'static str {
+    match order {
+        Order::Lock => "lock",
+        Order::Look => "look",
+        Order::Check { .. } => "check",
+        Order::Link { .. } => "link",
+        Order::Env { .. } => "env",
+        Order::Revision { .. } => "revision",
+        Order::Hook { name, .. } => name,
+        Order::Seal { .. } => "seal",
+        Order::Stage { .. } => "stage",
+        Order::Activate { .. } => "activate",
+        Order::Adopt { .. } => "adopt",
+        Order::Judge { .. } => "judge",
+        Order::Commit => "commit",
+        Order::Revert { .. } => "revert",
+        Order::Record(_) => "record",
+        Order::Prune { .. } => "prune",
+        Order::Sweep => "sweep",
+        Order::Journal { .. } => "journal",
+        Order::Probe => "probe",
+        Order::Hold => "hold",
+        Order::Bye => "bye",
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upload { files, size } => write!(f, "upload {files} files, {size} bytes"),
+            Self::Do(order) => f.write_str(&describe(order)),
+        }
+    }
+}
+
+/// What an order does, for a dry run.
+fn describe(order: &Order) -> String {
+    match order {
+        Order::Check { .. } => "check every file against its SHA-256".to_owned(),
+        Order::Link { links, .. } => {
+            let links: Vec<_> = links.iter().map(describe_link).collect();
+            format!("link {} from shared/", links.join(", "))
+        }
+        Order::Env { file, mode, .. } => format!("write {file} (mode {mode})"),
+        Order::Revision { revision, .. } => format!("write REVISION ({revision})"),
+        Order::Hook { name, command, .. } => format!("run the {name} hook `{command}`"),
+        Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
+        Order::Stage { id, .. } => format!("record {id} as complete"),
+        Order::Prune { name, .. } => format!("prune {name}"),
+        Order::Sweep => "delete what was pruned or left by interrupted runs".to_owned(),
+        other => order_name(other).to_owned(),
+    }
+}
+
+impl HostPlan {
+    /// One line a step, for a dry run.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        match &self.settle {
+            Some(Settle::Judge(switch)) => lines.push(format!(
+                "settle {}, which an interrupted run left undecided: judge it, then keep it or \
+                 go back",
+                switch.id
+            )),
+            Some(Settle::Write(id, _)) => {
+                lines.push(format!("settle {id}: record that it was taken back"));
+            }
+            None => {}
+        }
+        lines.extend(self.prepare.iter().map(ToString::to_string));
+        if let Some(switch) = &self.switch {
+            lines.extend(switch.lines());
+        }
+        lines.extend(self.tidy.iter().map(describe));
+        lines
+    }
+
+    /// The names of the releases that will be deleted.
+    pub fn pruned(&self) -> Vec<String> {
+        let name = |order: &Order| match order {
+            Order::Prune { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        self.tidy.iter().filter_map(name).collect()
+    }
+}
+
+impl Switch {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("flip current to {}", self.id)];
+        lines.extend(self.restart.iter().map(|how| format!("restart: {how}")));
+        lines.extend(self.hooks.iter().map(describe));
+        lines.push(format!("judge it; if it does not hold, go back to {}", self.back_shown()));
+        lines
+    }
+
+    /// Where a revert leads, for people.
+    pub fn back_shown(&self) -> String {
+        match back_id(&self.back) {
+            Some(id) => id.to_string(),
+            None if self.back.is_empty() => "nothing".to_owned(),
+            None => self.back.clone(),
+        }
+    }
+}

@@ -1,0 +1,884 @@
+# The agent: all that is ever done on a host, as short functions. It is handed to sshd as a
+# command, lives as long as the conversation, and is never installed. It runs under any POSIX
+# shell. One rule ends it: when the conversation ends, whatever ended it, what was activated and
+# not committed is put back first, then the lock is let go.
+#
+# No `set -e`: statements are chained or say `|| return`. Nothing is written to standard output
+# without a limit in time. Everything it runs has no standard input and not the lock's descriptor.
+
+tab='	'
+# Lines of the control channel hold no newlines; values that do are written with this.
+# shellcheck disable=SC2034
+nl='
+'
+
+# --- the conversation -------------------------------------------------------------------------
+
+serve() {
+    run=$1 mode=$2 root=$3 deadline=$4 owner=$5 scope=$6 target=$7 action=$8 limit=$9
+    shift 9
+    scan=$1
+    shift
+    hook_shell=$*
+    locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
+    before='' flipped='' key=''
+    umask 022
+    lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
+    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.XXXXXX") || exit 70
+    trap end EXIT
+    trap 'exit 143' TERM INT
+    trap : PIPE HUP
+    : >"$tmp/extra"
+    greet >"$tmp/out" 2>&1 </dev/null
+    reply 0
+    while read_line; do
+        handle
+    done
+    exit 0
+}
+
+# Reads exactly one line: never more, so that lines may be sent ahead; never longer than the
+# deadline. dash has no `read -t`, so a short-lived shell reads.
+read_line() {
+    line=$(timeout "$deadline" /bin/sh -c 'IFS= read -r line && printf "%s." "$line"' 9>&-)
+    case $? in
+        0) line=${line%.} ;;
+        124 | 137 | 143) ending=deadline && return 1 ;;
+        *) ending='end of input' && return 1 ;;
+    esac
+}
+
+handle() {
+    case $line in
+        '+ '*)
+            line=${line#+ }
+            if [ "$last" != 0 ]; then
+                : >"$tmp/out"
+                reply 125
+                return
+            fi
+            ;;
+    esac
+    # In some shells a syntax error ends the shell; a subshell finds it first.
+    if ! (eval "set -- $line") >/dev/null 2>&1; then
+        echo 'the line could not be understood' >"$tmp/out"
+        reply 2
+        return
+    fi
+    eval "set -- $line"
+    case $1 in
+        hold) return ;;
+        bye) ending=asked && exit 0 ;;
+    esac
+    obey "$@" >"$tmp/out" 2>&1 </dev/null
+    last=$?
+    reply "$last"
+}
+
+obey() {
+    order=$1
+    shift
+    case $order in
+        lock | look | judge | journal | probe) "order_$order" "$@" ;;
+        check | link | env | revision | hook | seal | stage | activate | adopt | commit | revert | \
+            record | prune | sweep)
+            if [ -z "$locked" ]; then
+                echo 'the lock is not ours'
+                return 1
+            fi
+            "order_$order" "$@"
+            ;;
+        *)
+            echo "there is no order $order"
+            return 2
+            ;;
+    esac
+}
+
+# A frame says how long it is, so nothing in it can be taken for its end. A client that does not
+# read must not disarm the deadline: a frame that does not get through is the end.
+reply() {
+    size=$(wc -c <"$tmp/out")
+    {
+        printf '%s out %s\n' "$run" "$((size))"
+        cat "$tmp/out"
+        printf '%s done %s\n' "$run" "$1"
+    } >"$tmp/frame"
+    timeout "$deadline" cat "$tmp/frame" 2>/dev/null </dev/null 9>&- && return 0
+    ending='end of input'
+    exit 0
+}
+
+# The end of everything, however it came.
+end() {
+    trap : TERM INT PIPE HUP
+    if [ -n "$undecided" ]; then
+        reason=$ending
+        revert >/dev/null 2>&1 </dev/null
+    fi
+    if [ -n "$locked" ]; then
+        end_wards
+        rm -rf "$root"/releases/.2*."$run" "$root/.current.$run" 2>/dev/null
+        unlock
+    fi
+    rm -rf "$tmp"
+}
+
+# Data channels of this conversation must not outlive it: they would write into a new run's tree.
+end_wards() {
+    for ward in "$wards"/ward.*; do
+        [ -f "$ward" ] || continue
+        pid=${ward##*.}
+        kill -TERM -- "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
+    done
+    rm -rf "$wards"
+}
+
+# --- the lock ---------------------------------------------------------------------------------
+
+order_lock() {
+    take_lock
+}
+
+# 0: ours; 75: somebody else's, whose record is printed; 1: cannot be had.
+take_lock() {
+    [ -z "$locked" ] || return 0
+    if ! (: >>"$lock") 2>/dev/null; then
+        echo "$lock cannot be written"
+        return 1
+    fi
+    lock_by_flock
+    case $? in
+        0) lock_kind=flock ;;
+        75) cat "$lock" && return 75 ;;
+        *)
+            make_token
+            if ! take_link "$lock.held"; then
+                cat "$lock"
+                return 75
+            fi
+            lock_kind=link
+            ;;
+    esac
+    locked=yes
+    printf '%s, since %s\n' "$owner" "$(now)" >"$lock" 2>/dev/null
+    mkdir -p "$wards" && echo "$$" >"$wards/agent"
+    make_key
+    choose_mv
+}
+
+lock_by_flock() {
+    command -v flock >/dev/null 2>&1 || return 2
+    exec 9>>"$lock"
+    flock -n 9 9>&9
+    case $? in
+        0) return 0 ;;
+        1) exec 9>&- && return 75 ;;
+        *) exec 9>&- && return 2 ;;
+    esac
+}
+
+# Who we are, so that others can see whether we still live.
+make_token() {
+    boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none)
+    token=${boot}_$$_$(started "$$")_$run
+}
+
+started() {
+    if [ -r "/proc/$1/stat" ]; then
+        sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
+    else
+        ps -o lstart= -p "$1" 2>/dev/null | tr -d ' :'
+    fi
+}
+
+is_alive() {
+    other_boot=${1%%_*}
+    rest=${1#*_}
+    other_pid=${rest%%_*}
+    rest=${rest#*_}
+    [ "$other_boot" = "$boot" ] && [ "$(started "$other_pid")" = "${rest%%_*}" ]
+}
+
+# A link is made in one step and says who made it. A dead owner's link is broken by whoever first
+# gains the link that stands for breaking exactly that one.
+take_link() {
+    ln -s "$token" "$1" 2>/dev/null && return 0
+    held=$(readlink "$1") || { ln -s "$token" "$1" 2>/dev/null; return; }
+    is_alive "$held" && return 1
+    breaker=$lock.break.${held##*_}
+    [ "$1" != "$breaker" ] || return 1
+    take_link "$breaker" || return 1
+    [ "$(readlink "$lock.held")" = "$held" ] && rm -f "$lock.held"
+    ln -s "$token" "$lock.held" 2>/dev/null
+    code=$?
+    rm -f "$breaker"
+    return "$code"
+}
+
+unlock() {
+    : >"$lock"
+    if [ "$lock_kind" = link ] && [ "$(readlink "$lock.held")" = "$token" ]; then
+        rm -f "$lock.held"
+    fi
+    [ "$lock_kind" != flock ] || exec 9>&-
+    locked=''
+}
+
+# --- looking ----------------------------------------------------------------------------------
+
+greet() {
+    if [ "$mode" = lock ]; then
+        if ! make_layout >"$tmp/why" 2>&1; then
+            sed 's/^/missing /' "$tmp/why"
+        elif ! take_lock >"$tmp/why" 2>&1; then
+            if [ "$?" = 75 ] || [ -s "$lock" ]; then
+                printf 'holder %s\n' "$(head -n 1 "$tmp/why")"
+            else
+                sed 's/^/missing /' "$tmp/why"
+            fi
+        fi
+    fi
+    order_look
+}
+
+make_layout() {
+    mkdir -p "$root" || return 1
+    for part in releases shared; do
+        [ -d "$root/$part" ] || mkdir "$root/$part" || return 1
+    done
+    [ -d "$root/.shipit" ] || mkdir -m 700 "$root/.shipit" || return 1
+    for part in manifests run trash; do
+        [ -d "$root/.shipit/$part" ] || mkdir "$root/.shipit/$part" || return 1
+    done
+    if ! (: >"$root/releases/.probe.$run") 2>/dev/null; then
+        echo "$root/releases cannot be written by $(id -un)"
+        return 1
+    fi
+    rm -f "$root/releases/.probe.$run"
+}
+
+# Config digests are keyed: a plain one would give weak secrets away.
+make_key() {
+    if [ ! -s "$root/.shipit/key" ]; then
+        (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/.shipit/key")
+    fi
+    key=$(cat "$root/.shipit/key" 2>/dev/null)
+}
+
+# `mv` without -T would move a link into the directory it should replace.
+choose_mv() {
+    for mv_flag in T h; do
+        rm -f "$wards/a" "$wards/b"
+        ln -s one "$wards/a" && ln -s two "$wards/b"
+        mv "-f$mv_flag" "$wards/b" "$wards/a" 2>/dev/null
+        [ "$(readlink "$wards/a")" = two ] && break
+        mv_flag=''
+    done
+    rm -f "$wards/a" "$wards/b"
+    [ -n "$mv_flag" ] || echo 'mv can replace a link neither with -T nor with -h'
+}
+
+order_look() {
+    look_machine
+    look_needs
+    look_tree
+    look_ledger
+    look_in_use
+    look_unit
+    look_leftovers
+    printf 'key %s\n' "$key"
+}
+
+look_machine() {
+    printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups %s\n' "$(date -u +%s)" "$(id -un)" \
+        "$(id -u)" "${SHELL-}" "$(id -Gn)"
+    place=$root
+    while [ ! -d "$place" ]; do
+        place=$(dirname "$place")
+    done
+    printf 'kilobytes %s\n' "$(df -Pk "$place" 2>/dev/null | free_column)"
+    printf 'inodes %s\n' "$(df -Pi "$place" 2>/dev/null | free_column)"
+    for tool in zstd gzip flock sudo systemctl journalctl curl wget; do
+        command -v "$tool" >/dev/null 2>&1 && printf 'tool %s\n' "$tool"
+    done
+}
+
+free_column() {
+    sed -n '$s/.* \([0-9][0-9]*\)  *[0-9-]*%* .*$/\1/p'
+}
+
+look_needs() {
+    for tool in tar timeout sha256sum find sort stat sed grep mktemp readlink cmp; do
+        command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
+    done
+    [ -z "$locked" ] || [ -n "$mv_flag" ] || echo 'missing mv cannot replace a link in one step'
+    if [ -n "$locked" ] && [ "$scope" = system ] && ! may_sudo "$action"; then
+        printf 'missing sudo does not let %s run `systemctl %s %s` without a password\n' \
+            "$(id -un)" "$action" "$target"
+    fi
+}
+
+may_sudo() {
+    [ "$(id -u)" = 0 ] || timeout 10 sudo -n -l systemctl "$1" "$target" >/dev/null 2>&1 9>&-
+}
+
+look_tree() {
+    if [ -L "$root/current" ]; then
+        printf 'current %s\n' "$(readlink "$root/current")"
+        [ -d "$root/current/" ] || echo 'dangling'
+    elif [ -e "$root/current" ]; then
+        echo 'notalink'
+    fi
+    for path in "$root"/releases/*; do
+        [ -d "$path" ] && [ ! -L "$path" ] && printf 'release %s\n' "${path##*/}"
+    done
+    for path in "$root"/.shipit/manifests/*; do
+        [ -f "$path" ] && printf 'made %s\n' "${path##*/}"
+    done
+}
+
+# The lines of the releases that are there, and the last 50 for the rest of the story.
+look_ledger() {
+    [ -s "$ledger" ] || return 0
+    echo 'no such release' >"$tmp/names"
+    for path in "$root"/releases/*; do
+        printf '"release":"%s"\n' "${path##*/}" >>"$tmp/names"
+    done
+    {
+        grep -n -F -f "$tmp/names" "$ledger"
+        grep -n '' "$ledger" | tail -n 50
+    } | sort -t : -k 1,1n -u | sed 's/^[0-9]*:/ledger /'
+}
+
+look_in_use() {
+    [ "$scan" = yes ] && [ -d "$root/releases" ] || return 0
+    real=$(cd "$root/releases" && pwd -P)
+    # One ls for all processes: a readlink for each would take a second on a busy host.
+    # shellcheck disable=SC2012
+    ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $real/" |
+        while IFS= read -r path; do
+            path=${path##*"-> $real/"}
+            printf 'inuse %s\n' "${path%%/*}"
+        done | sort -u
+}
+
+unit_show() {
+    case $scope in
+        system) timeout 10 systemctl show "$@" "$target" 2>/dev/null 9>&- ;;
+        user) timeout 10 systemctl --user show "$@" "$target" 2>/dev/null 9>&- ;;
+        *) return 1 ;;
+    esac
+}
+
+look_unit() {
+    case $scope in
+        system | user) ;;
+        *) return 0 ;;
+    esac
+    user_bus
+    unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
+        -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp >"$tmp/unit"
+    sed 's/^/unit /' "$tmp/unit"
+    pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
+    [ "${pid:-0}" != 0 ] || return 0
+    link=$(readlink "/proc/$pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
+    link=$(readlink "/proc/$pid/exe" 2>/dev/null) && printf 'unit exe=%s\n' "$link"
+    printf 'unit started=%s\n' "$(started "$pid")"
+}
+
+user_bus() {
+    if [ "$scope" = user ] && [ -z "${XDG_RUNTIME_DIR-}" ]; then
+        XDG_RUNTIME_DIR=/run/user/$(id -u)
+        export XDG_RUNTIME_DIR
+    fi
+}
+
+look_leftovers() {
+    for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
+        "$root"/.current.*; do
+        if [ -e "$path" ] || [ -L "$path" ]; then
+            case $path in
+                *"$run") ;;
+                *) printf 'leftover %s\n' "${path#"$root/"}" ;;
+            esac
+        fi
+    done
+}
+
+# --- making a release -------------------------------------------------------------------------
+
+# Unpacks one stream into releases/. Runs on a channel of its own, as a ward of the conversation.
+receive() {
+    run=$1 root=$2 codec=$3
+    wards=$root/.shipit/run/$run
+    umask 022
+    echo "$$" >"$wards/ward.$$" || exit 70
+    cd "$root/releases" || exit 70
+    agent=$(cat "$wards/agent")
+    (
+        while [ -d "$wards" ] && kill -0 "$agent"; do sleep 1; done
+        kill -TERM 0
+    ) >/dev/null 2>&1 </dev/null &
+    watcher=$!
+    case $codec in
+        zstd) zstd -q -d -c | tar -x -o -f - ;;
+        gzip) gzip -d -c | tar -x -o -f - ;;
+        *) tar -x -o -f - ;;
+    esac
+    code=$?
+    kill "$watcher" 2>/dev/null
+    rm -f "$wards/ward.$$"
+    exit "$code"
+}
+
+# Prints the canonical manifest of the tree $1, without the file $2.
+listing() (
+    cd "$1" || exit 1
+    LC_ALL=C
+    export LC_ALL
+    skip=./${2:-.}
+    find . -type f ! -path "$skip" -exec stat -c "%n$tab%a %s" {} + >"$tmp/stat" || exit 1
+    find . -type f ! -path "$skip" -exec sha256sum {} + >"$tmp/sums" || exit 1
+    sort "$tmp/stat" >"$tmp/left"
+    # GNU's sha256sum writes a name with a backslash escaped, and a backslash before the line.
+    sed -e '/^[\]/{' -e 's/^[\]//' -e 's/[\][\]/\\/g' -e '}' \
+        -e "s/^\\([0-9a-f]*\\) [ *]\\(.*\\)\$/\\2$tab\\1/" "$tmp/sums" | sort >"$tmp/right"
+    {
+        paste "$tmp/left" "$tmp/right" |
+            sed "s/^\\([^$tab]*\\)$tab\\([^$tab]*\\)$tab[^$tab]*$tab\\(.*\\)\$/\\1${tab}f \\2 \\3 \\1/"
+        find . -type d ! -name . | sed "s/^\\(.*\\)\$/\\1${tab}d \\1/"
+        find . -type l | while IFS= read -r path; do
+            printf '%s\tl %s -> %s\n' "$path" "$path" "$(readlink "$path")"
+        done
+    } | sort | sed "s/^[^$tab]*$tab//"
+)
+
+order_check() {
+    stage=$root/releases/.$1.$run
+    listing "$stage/tree" >"$tmp/found" || return 1
+    if ! cmp -s "$stage/meta/manifest" "$tmp/found"; then
+        echo 'expected (-) and found (+):'
+        diff -U 0 "$stage/meta/manifest" "$tmp/found" | sed -e 1,2d -e '/^@/d' | head -n 20
+        return 1
+    fi
+    if [ -e "$root/releases/$1" ]; then
+        echo "releases/$1 is there already"
+        return 1
+    fi
+    cp "$stage/meta/manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+}
+
+# Arguments: the release, then for each link: d PATH MODE GROUP TARGET, or f PATH need|optional -
+# TARGET.
+order_link() {
+    release=$root/releases/$1
+    shift
+    while [ "$#" -ge 5 ]; do
+        link_one "$@" || return 1
+        shift 5
+    done
+}
+
+link_one() {
+    shared=$root/shared/$2
+    if [ -e "$release/$2" ] || [ -L "$release/$2" ]; then
+        echo "the release already holds $2"
+        return 1
+    fi
+    case $1 in
+        d) [ -d "$shared" ] || make_shared "$shared" "$3" "$4" || return 1 ;;
+        f)
+            if [ ! -e "$shared" ]; then
+                [ "$3" = optional ] && return 0
+                echo "$shared is not there; put it there by hand"
+                return 1
+            fi
+            ;;
+    esac
+    mkdir -p "$(dirname "$release/$2")" && ln -s "$5" "$release/$2" || return 1
+    printf 'l ./%s -> %s\n' "$2" "$5" >>"$tmp/extra"
+}
+
+make_shared() {
+    mkdir -p "$1" || return 1
+    if [ -n "$3" ]; then
+        chgrp "$3" "$1" || return 1
+    fi
+    [ -z "$2" ] || chmod "$2" "$1"
+}
+
+# The group is set before others can read the bytes.
+order_env() {
+    env_file=$2
+    from=$root/releases/.$1.$run/meta/env
+    to=$root/releases/$1/$2
+    chmod 600 "$from" || return 1
+    if [ -n "$4" ]; then
+        if ! chgrp "$4" "$from"; then
+            echo "$(id -un) is in these groups: $(id -Gn)"
+            return 1
+        fi
+    fi
+    chmod "$3" "$from" && mkdir -p "$(dirname "$to")" && mv "$from" "$to"
+}
+
+order_revision() {
+    printf '%s\n' "$2" >"$root/releases/$1/REVISION" && chmod 444 "$root/releases/$1/REVISION"
+    sum=$(sha256sum <"$root/releases/$1/REVISION") || return 1
+    size=$(wc -c <"$root/releases/$1/REVISION")
+    printf 'f 444 %s %s ./REVISION\n' "$((size))" "${sum%% *}" >>"$tmp/extra"
+}
+
+# Arguments: name, release, limit, command, then NAME=value words.
+order_hook() {
+    hook=$1 release=$root/releases/$2 hook_limit=$3 command=$4
+    shift 4
+    (
+        # shellcheck disable=SC2086
+        cd "$release" && exec timeout -k 10 "$hook_limit" env "$@" $hook_shell "$command"
+    ) >"$tmp/hook" 2>&1 </dev/null 9>&-
+    code=$?
+    tail -c 65536 "$tmp/hook"
+    rm -f "$tmp/hook"
+    case $code in
+        0) return 0 ;;
+        124 | 137) printf '\nthe %s hook ran longer than %ss\n' "$hook" "$hook_limit" ;;
+        *) printf '\nthe %s hook exited with code %s\n' "$hook" "$code" ;;
+    esac
+    return 1
+}
+
+# Arguments: release, yes|no for hooks that may have added files.
+order_seal() {
+    release=$root/releases/$1
+    find "$release" -type f ! -path "$release/${env_file:-.}" \
+        \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
+    if [ "$2" = yes ]; then
+        listing "$release" "$env_file" >"$tmp/found" || return 1
+    else
+        cat "$root/.shipit/manifests/$1" "$tmp/extra" >"$tmp/found" || return 1
+    fi
+    cp "$tmp/found" "$root/.shipit/manifests/$1"
+}
+
+# Arguments: release, ledger line, note.
+order_stage() {
+    sync_all "$root/releases/$1" && record "$2" "$3" && rm -rf "$root/releases/.$1.$run"
+}
+
+# --- going live -------------------------------------------------------------------------------
+
+# Arguments: release, what to return to, then line and note each for activated, committed, left,
+# reverted, failed.
+remember() {
+    id=$1 back=$2 activated=$3 activated_note=$4 committed=$5 committed_note=$6 left=$7
+    left_note=$8 reverted=$9
+    shift 9
+    reverted_note=$1 failed=$2 failed_note=$3
+}
+
+order_activate() {
+    remember "$@"
+    if [ ! -d "$root/releases/$id" ]; then
+        echo "releases/$id is not there"
+        return 1
+    fi
+    if [ -e "$root/current" ] && [ ! -L "$root/current" ]; then
+        echo "$root/current is not a link"
+        return 1
+    fi
+    before=$(unit_show -p InvocationID | sed 's/^InvocationID=//')
+    record "$activated" "$activated_note" || return 1
+    undecided=$id
+    if ! flip "releases/$id"; then
+        echo 'current could not be flipped'
+        go_back 'flip failed'
+        return
+    fi
+    sync_dir "$root"
+    flipped=$(started self)
+    if ! service restart; then
+        go_back 'restart failed'
+        return
+    fi
+}
+
+# 3: taken back; 4: could not be.
+go_back() {
+    reason=$1
+    revert && return 3
+    return 4
+}
+
+order_adopt() {
+    remember "$@"
+    undecided=$id
+}
+
+order_judge() {
+    look_unit
+    printf 'before %s\nticks %s\nreal %s\n' "$before" "$flipped" \
+        "$(cd "$root/releases/$1" && pwd -P)"
+}
+
+order_commit() {
+    if [ -z "$undecided" ]; then
+        echo 'nothing is undecided'
+        return 1
+    fi
+    record "$committed" "$committed_note" || return 1
+    undecided=''
+    [ -z "$left" ] || record "$left" "$left_note"
+}
+
+order_revert() {
+    if [ -z "$undecided" ]; then
+        echo 'nothing is undecided'
+        return 1
+    fi
+    reason=$1
+    revert || return 4
+}
+
+# Back to what was live before, by whatever means; says so in the ledger.
+revert() {
+    if return_to && revive; then
+        undecided=''
+        record "$reverted" "$reverted_note"
+        return 0
+    fi
+    undecided=''
+    record "$failed" "$failed_note"
+    return 1
+}
+
+return_to() {
+    if [ -n "$back" ]; then
+        flip "$back" || return 1
+    else
+        rm -f "$root/current" || return 1
+    fi
+    sync_dir "$root"
+}
+
+# The service again, from what is live now; stopped where nothing is.
+revive() {
+    case $scope in
+        system | user) privileged reset-failed >/dev/null 2>&1 ;;
+    esac
+    if [ -z "$back" ]; then
+        service stop
+        return
+    fi
+    service restart && stays_up && return 0
+    sleep "$(start_interval)"
+    case $scope in
+        system | user) privileged reset-failed >/dev/null 2>&1 ;;
+    esac
+    service restart && stays_up
+}
+
+# Restarts refused by systemd's start limit are allowed again after its interval.
+start_interval() {
+    interval=$(unit_show -p StartLimitIntervalUSec | sed -n 's/^[^=]*=\([0-9]*\)s$/\1/p')
+    [ "${interval:-10}" -le 20 ] || interval=20
+    echo "${interval:-1}"
+}
+
+# Whether the unit is up, as far as a moment can tell.
+stays_up() {
+    case $scope in
+        system | user) ;;
+        *) return 0 ;;
+    esac
+    tries=0
+    while [ "$tries" -lt 10 ]; do
+        sleep 0.5 2>/dev/null || sleep 1
+        state=$(unit_show -p ActiveState)
+        [ "$state" = ActiveState=active ] && [ "$tries" -ge 1 ] && return 0
+        tries=$((tries + 1))
+    done
+    echo "after the restart systemd says $state"
+    return 1
+}
+
+flip() {
+    rm -f "$root/.current.$run"
+    ln -s "$1" "$root/.current.$run" && mv "-f$mv_flag" "$root/.current.$run" "$root/current" &&
+        [ "$(readlink "$root/current")" = "$1" ]
+}
+
+# Restarts or stops what runs the release; prints what that printed.
+service() {
+    : >"$tmp/service"
+    case $scope-$1 in
+        none-*) return 0 ;;
+        command-restart) run_service_command "$target" ;;
+        command-stop) [ -z "$action" ] || run_service_command "$action" ;;
+        *-restart) privileged "$action" ;;
+        *-stop) privileged stop ;;
+    esac >"$tmp/service" 2>&1
+    code=$?
+    tail -c 65536 "$tmp/service"
+    case $code in
+        0) return 0 ;;
+        124 | 137) printf '\nthe %s ran longer than %ss\n' "$1" "$limit" ;;
+        *) printf '\nthe %s exited with code %s\n' "$1" "$code" ;;
+    esac
+    return 1
+}
+
+run_service_command() (
+    place=$root/current/
+    [ -d "$place" ] || place=$root
+    cd "$place" || exit 1
+    SHIPIT_RELEASE=$(basename "$(pwd -P)")
+    export SHIPIT_RELEASE
+    exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
+)
+
+privileged() {
+    user_bus
+    case $scope in
+        user) timeout -k 10 "$limit" systemctl --user "$1" "$target" </dev/null 9>&- ;;
+        *)
+            if [ "$(id -u)" = 0 ]; then
+                timeout -k 10 "$limit" systemctl "$1" "$target" </dev/null 9>&-
+            else
+                timeout -k 10 "$limit" sudo -n systemctl "$1" "$target" </dev/null 9>&-
+            fi
+            ;;
+    esac
+}
+
+# --- what lasts -------------------------------------------------------------------------------
+
+now() {
+    date -u +%Y-%m-%dT%H:%M:%SZ
+}
+
+# $1 with the time, and the reason, in their places.
+fill() {
+    text=$1
+    case $text in
+        *@now@*) text=${text%%@now@*}$(now)${text#*@now@} ;;
+    esac
+    case $text in
+        *@reason@*) text=${text%%@reason@*}${reason-}${text#*@reason@} ;;
+    esac
+    printf '%s\n' "$text"
+}
+
+# A torn last line must not swallow the next.
+append() {
+    if [ -s "$1" ] && [ -n "$(tail -c 1 "$1")" ]; then
+        printf '\n' >>"$1" || return 1
+    fi
+    printf '%s\n' "$2" >>"$1"
+}
+
+record() {
+    if ! append "$ledger" "$(fill "$1")"; then
+        echo 'the ledger could not be written'
+        return 1
+    fi
+    sync_file "$ledger"
+    [ -z "$2" ] || append "$root/revisions.log" "$(now) $(fill "$2")"
+}
+
+order_record() {
+    record "$1" "$2"
+}
+
+sync_all() {
+    timeout 300 sync -f "$1" 2>/dev/null 9>&- || timeout 300 sync 9>&-
+}
+
+sync_file() {
+    timeout 60 sync "$1" 2>/dev/null 9>&- || timeout 300 sync 9>&-
+}
+
+sync_dir() {
+    sync_file "$1"
+}
+
+# --- tidying ----------------------------------------------------------------------------------
+
+# Arguments: name, ledger line, note. The live release stays whatever is asked.
+order_prune() {
+    case $1 in
+        '' | .* | */*) echo "$1 is not a release" && return 1 ;;
+    esac
+    live=$(readlink "$root/current")
+    if [ "${live##*/}" = "$1" ]; then
+        echo "$1 is live"
+        return 1
+    fi
+    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" || return 1
+    rm -f "$root/.shipit/manifests/$1"
+    record "$2" "$3"
+}
+
+order_sweep() {
+    code=0
+    for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/.shipit/run/* \
+        "$root"/.current.*; do
+        case $path in
+            *"/releases/"*".$run" | *"/run/$run") continue ;;
+        esac
+        rm -rf "$path" || code=1
+    done
+    return "$code"
+}
+
+order_journal() {
+    case $scope in
+        system) timeout 10 journalctl -q -u "$target" -n "$1" --no-pager -o cat 2>&1 9>&- ;;
+        user) timeout 10 journalctl -q --user -u "$target" -n "$1" --no-pager -o cat 2>&1 9>&- ;;
+        *) tail -n "$1" "$tmp/service" 2>/dev/null ;;
+    esac
+    return 0
+}
+
+# What `check` wants to know beyond a look; changes nothing.
+order_probe() {
+    if [ "$scope" = system ]; then
+        for verb in "$action" stop reset-failed; do
+            may_sudo "$verb" && printf 'sudo %s yes\n' "$verb" || printf 'sudo %s no\n' "$verb"
+        done
+    fi
+    if [ "$scope" = user ]; then
+        linger=$(timeout 10 loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null 9>&-)
+        printf 'linger %s\n' "${linger:-no}"
+    fi
+    if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
+        echo 'killuser yes'
+    fi
+    probe_places
+}
+
+probe_places() {
+    place=$root
+    while [ ! -d "$place" ]; do
+        place=$(dirname "$place")
+    done
+    [ "$place" = "$root" ] || printf 'absent %s\n' "$root"
+    [ -w "$place" ] || [ -d "$root/.shipit" ] || printf 'unwritable %s\n' "$place"
+    for part in releases shared .shipit; do
+        [ ! -d "$root/$part" ] || [ -w "$root/$part" ] || printf 'unwritable %s\n' "$root/$part"
+    done
+    [ -z "$(find "$place" -prune -perm -002 2>/dev/null)" ] || printf 'worldwritable %s\n' "$place"
+    for path in "$@"; do
+        [ -e "$root/shared/$path" ] || printf 'noshared %s\n' "$path"
+    done
+}
+
+main() {
+    case $1 in
+        serve) shift && serve "$@" ;;
+        receive) shift && receive "$@" ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,259 @@
+//! What a terminal shows while a run lasts, as a value: events go in, rows come out. Nothing here
+//! draws or asks what time it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::styles::Styles;
+use super::{human, words};
+use crate::deploy::event::{Event, Phase};
+
+/// More hosts than this are shown in one row.
+const MOST_ROWS: usize = 20;
+/// The rate is that of the last few seconds, so that it is true and does not jump.
+const WINDOW: Duration = Duration::from_secs(4);
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+/// The widest and the narrowest bar worth its room.
+const BAR: (usize, usize) = (24, 8);
+
+/// All that is shown.
+#[derive(Debug, Default)]
+pub struct Board {
+    phase: Option<(Phase, Duration)>,
+    stopping: Option<&'static str>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    host: String,
+    doing: Doing,
+    ready: bool,
+    meter: Meter,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Doing {
+    Waiting,
+    Step { step: &'static str, since: Duration },
+    Uploading,
+    Done { step: &'static str, rest: String },
+    Failed { step: &'static str, error: String },
+    PuttingBack { to: String },
+}
+
+/// Bytes of one upload over time.
+#[derive(Debug, Default)]
+struct Meter {
+    sent: u64,
+    total: u64,
+    seen: VecDeque<(Duration, u64)>,
+}
+
+impl Meter {
+    fn note(&mut self, now: Duration, sent: u64, total: u64) {
+        if sent < self.sent || self.seen.is_empty() {
+            self.seen = VecDeque::from([(now, sent)]);
+        }
+        (self.sent, self.total) = (sent, total);
+        // One sample may be older than the window: a stall must show as a falling rate.
+        while self.seen.get(1).is_some_and(|(at, _)| *at + WINDOW < now) {
+            self.seen.pop_front();
+        }
+        let fresh = self.seen.back().is_some_and(|(at, _)| *at + Duration::from_millis(100) > now);
+        if !fresh || self.seen.len() == 1 {
+            self.seen.push_back((now, sent));
+        }
+    }
+
+    /// Bytes a second.
+    fn rate(&self, now: Duration) -> u64 {
+        let outside = self.seen.iter().rfind(|(at, _)| *at + WINDOW <= now);
+        let Some((from, before)) = outside.or(self.seen.front()) else { return 0 };
+        let ms = now.saturating_sub(*from).as_millis();
+        let bytes = u128::from(self.sent.saturating_sub(*before));
+        if ms < 200 { 0 } else { u64::try_from(bytes * 1000 / ms).unwrap_or(u64::MAX) }
+    }
+}
+
+impl Board {
+    /// Takes in what happened at `now`.
+    pub fn apply(&mut self, event: &Event, now: Duration) {
+        match event {
+            Event::RunStarted { hosts, .. } => {
+                self.rows = hosts.iter().map(|host| Row::new(host)).collect();
+            }
+            Event::Phase(phase) => {
+                let batch = matches!(phase, Phase::Switch { batch: 2.., .. });
+                self.phase = Some((*phase, now));
+                // Batches of one phase are counted together.
+                self.rows.iter_mut().for_each(|row| row.ready &= batch);
+            }
+            Event::Interrupted { again } => {
+                self.stopping = Some(if *again { "stopping now" } else { "stopping" });
+            }
+            Event::Ready { host } => self.with(host, |row| row.ready = true),
+            Event::Connected { host, live } => self.with(host, |row| {
+                row.ready = true;
+                row.doing = Doing::Done { step: "connected", rest: format!("live: {live}") };
+            }),
+            Event::Progress { host, sent, total } => self.with(host, |row| {
+                row.meter.note(now, *sent, *total);
+                row.doing = Doing::Uploading;
+            }),
+            _ => self.apply_step(event, now),
+        }
+    }
+
+    fn apply_step(&mut self, event: &Event, now: Duration) {
+        match event {
+            Event::StepStarted { host, step } => self.with(host, |row| {
+                row.doing = Doing::Step { step, since: now };
+            }),
+            Event::StepFinished { host, step, detail, took } => self.with(host, |row| {
+                let rest = words::finished(detail, *took);
+                row.doing = Doing::Done { step, rest };
+            }),
+            Event::StepFailed { host, step, error } => self.with(host, |row| {
+                row.doing = Doing::Failed { step, error: error.clone() };
+            }),
+            Event::PuttingBack { host, to } => self.with(host, |row| {
+                row.doing = Doing::PuttingBack { to: to.clone() };
+            }),
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, host: &str, change: impl FnOnce(&mut Row)) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.host == host) {
+            change(row);
+        }
+    }
+
+    /// The rows at `now` on a terminal of this size, none wider than it.
+    pub fn lines(&self, size: (u16, u16), now: Duration, styles: &Styles) -> Vec<String> {
+        let (height, width) = (usize::from(size.0), usize::from(size.1).max(20));
+        let mut lines = vec![self.heading(now, styles)];
+        if self.rows.len() > MOST_ROWS || self.rows.len() + 3 > height {
+            lines.extend(self.summary(width, now));
+        } else {
+            let longest = self.rows.iter().map(|row| console::measure_text_width(&row.host)).max();
+            // A long name may not push out what is said of the host.
+            let names = longest.unwrap_or(0).min(width / 3);
+            lines.extend(self.rows.iter().map(|row| row.line(names, width, now, styles)));
+        }
+        // The last column stays free: some terminals wrap when it is filled.
+        let cut = |line: String| console::truncate_str(&line, width - 1, "…").into_owned();
+        lines.into_iter().map(cut).collect()
+    }
+
+    fn heading(&self, now: Duration, styles: &Styles) -> String {
+        let Some((phase, since)) = self.phase else { return spinner(now).to_owned() };
+        let title = styles.strong.apply_to(words::phase(phase));
+        let took = human::duration(now.saturating_sub(since));
+        let ready = self.rows.iter().filter(|row| row.ready).count();
+        let count = format!("  {ready}/{} {}", self.rows.len(), words::ready(phase));
+        let count = if ready == 0 { String::new() } else { count };
+        let stopping = self.stopping.map_or_else(String::new, |word| format!("  {word}"));
+        format!("{} {title}{count}  {took}{stopping}", spinner(now))
+    }
+
+    /// One row for all hosts, and one for all uploads.
+    fn summary(&self, width: usize, now: Duration) -> Vec<String> {
+        let count = |test: fn(&Doing) -> bool| self.rows.iter().filter(|r| test(&r.doing)).count();
+        let failed = count(|doing| matches!(doing, Doing::Failed { .. }));
+        let back = count(|doing| matches!(doing, Doing::PuttingBack { .. }));
+        let busy = count(|doing| matches!(doing, Doing::Step { .. } | Doing::Uploading));
+        let counts = [(busy, "working"), (failed, "failed"), (back, "being put back")];
+        let told = counts.iter().filter(|(count, _)| *count > 0);
+        let told: Vec<_> = told.map(|(count, word)| format!("{count} {word}")).collect();
+        let mut lines = Vec::new();
+        if !told.is_empty() {
+            lines.push(format!("  {}", told.join(", ")));
+        }
+        let going: Vec<_> = self.rows.iter().filter(|r| r.doing == Doing::Uploading).collect();
+        if !going.is_empty() {
+            let sent = going.iter().map(|row| row.meter.sent).sum();
+            let total = going.iter().map(|row| row.meter.total).sum();
+            let rate = going.iter().map(|row| row.meter.rate(now)).sum();
+            let room = width.saturating_sub(11);
+            lines.push(format!("  upload  {}", progress(sent, total, rate, room)));
+        }
+        lines
+    }
+}
+
+impl Row {
+    fn new(host: &str) -> Self {
+        let (host, meter) = (host.to_owned(), Meter::default());
+        Self { host, doing: Doing::Waiting, ready: false, meter }
+    }
+
+    fn line(&self, names: usize, width: usize, now: Duration, styles: &Styles) -> String {
+        let host = console::truncate_str(&self.host, names, "…");
+        let host = console::pad_str(&host, names, console::Alignment::Left, None).into_owned();
+        let (mark, text) = match &self.doing {
+            Doing::Waiting => (" ".to_owned(), String::new()),
+            Doing::Step { step, since } => {
+                let took = now.saturating_sub(*since);
+                let shown = if took.as_secs() < 2 { String::new() } else { human::duration(took) };
+                (spinner(now).to_owned(), format!("{step:12} {shown}"))
+            }
+            Doing::Uploading => {
+                let room = width.saturating_sub(names + 19);
+                let Meter { sent, total, .. } = self.meter;
+                let far = progress(sent, total, self.meter.rate(now), room);
+                (spinner(now).to_owned(), format!("{:12} {far}", "upload"))
+            }
+            Doing::Done { step, rest } => {
+                (styles.good.apply_to("✓").to_string(), format!("{step:12} {rest}"))
+            }
+            Doing::Failed { step, error } => {
+                let error = error.lines().next().unwrap_or_default();
+                (styles.bad.apply_to("✗").to_string(), format!("{step:12} {error}"))
+            }
+            Doing::PuttingBack { to } => {
+                (styles.warn.apply_to("↶").to_string(), format!("putting back {to}"))
+            }
+        };
+        format!("  {host} {mark} {text}").trim_end().to_owned()
+    }
+}
+
+/// `[████░░░░]  45%  1.9 MB of 4.2 MB  3.1 MB/s  1s left`; less of it where there is no room.
+fn progress(sent: u64, total: u64, rate: u64, room: usize) -> String {
+    let share = |of: usize| {
+        let of = u128::try_from(of).unwrap_or_default();
+        usize::try_from(u128::from(sent.min(total)) * of / u128::from(total.max(1))).unwrap_or(0)
+    };
+    let far = format!("{:3}%", share(100));
+    let speed = match rate {
+        _ if sent >= total => String::new(),
+        0 => "  stalled".to_owned(),
+        _ => {
+            let left = Duration::from_secs((total - sent).div_ceil(rate));
+            format!("  {}/s  {} left", human::size(rate), left_words(left))
+        }
+    };
+    let full = format!("{far}  {} of {}{speed}", human::size(sent), human::size(total));
+    let bar = room.saturating_sub(full.len() + 3).min(BAR.0);
+    match room {
+        _ if bar >= BAR.1 => {
+            let done = share(bar);
+            format!("[{}{}] {full}", "█".repeat(done), "░".repeat(bar - done))
+        }
+        _ if room >= full.len() => full,
+        _ if room >= far.len() + speed.len() => format!("{far}{speed}"),
+        _ => far,
+    }
+}
+
+/// Whole seconds: more would be a pretence.
+fn left_words(left: Duration) -> String {
+    if left.as_secs() < 60 { format!("{}s", left.as_secs()) } else { human::duration(left) }
+}
+
+fn spinner(now: Duration) -> &'static str {
+    let step = usize::try_from(now.as_millis() / 100 % 10).unwrap_or_default();
+    SPINNER[step]
+}

@@ -1,0 +1,68 @@
+//! What `check` found, worst last, where the eye is; everything that is not well ends in a fix.
+
+use super::clean;
+use super::human::{count, group_by, list};
+use super::styles::Styles;
+use super::words;
+use crate::deploy::finding::{Finding, Level};
+
+/// The findings as text, equal ones of several hosts together.
+pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
+    let key = |finding: &Finding| (finding.level, clean::line(&finding.text), finding.fix.clone());
+    let mut groups = group_by(findings.iter().map(|f| (f.host.as_deref(), key(f))));
+    groups.sort_by_key(|((level, ..), _)| *level);
+    let mut lines = Vec::new();
+    for ((level, what, fix), hosts) in groups {
+        let hosts: Vec<_> = hosts.into_iter().flatten().collect();
+        let about = (!hosts.is_empty()).then(|| list(&hosts));
+        let what = words::about(about.as_deref(), &what);
+        lines.push(format!("{} {what}", label(level, styles)));
+        let fix = fix.or_else(|| (level > Level::Ok).then(|| "none is known".to_owned()));
+        let fix = fix.map(|fix| styles.hint.apply_to(clean::line(&fix)).to_string());
+        lines.extend(fix.map(|fix| format!("         fix: {fix}")));
+    }
+    lines.push(total(findings));
+    lines.join("\n") + "\n"
+}
+
+fn label(level: Level, styles: &Styles) -> String {
+    let (style, word) = match level {
+        Level::Ok => (&styles.good, "ok"),
+        Level::Warning => (&styles.warn, "warning"),
+        Level::Problem => (&styles.bad, "problem"),
+    };
+    style.apply_to(format!("{word:8}")).to_string()
+}
+
+fn total(findings: &[Finding]) -> String {
+    let of = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let (warnings, problems) = (of(Level::Warning), of(Level::Problem));
+    let verdict = match problems {
+        0 => "a deploy would work",
+        _ => "a deploy would not work",
+    };
+    let (warnings, problems) = (count(warnings, "warning"), count(problems, "problem"));
+    format!("{verdict}: {} ok, {warnings}, {problems}", of(Level::Ok))
+}
+
+/// The same for machines.
+pub fn check_json(findings: &[Finding]) -> serde_json::Value {
+    let finding = |finding: &Finding| {
+        serde_json::json!({
+            "host": finding.host,
+            "level": match finding.level {
+                Level::Ok => "ok",
+                Level::Warning => "warning",
+                Level::Problem => "problem",
+            },
+            "text": clean::line(&finding.text),
+            "fix": finding.fix.as_deref().map(clean::line),
+        })
+    };
+    let works = findings.iter().all(|finding| finding.level < Level::Problem);
+    serde_json::json!({
+        "v": super::json::VERSION,
+        "works": works,
+        "findings": findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}

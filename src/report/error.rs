@@ -1,0 +1,104 @@
+//! How an error reads: error, cause, state, hint, always in this order.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use super::clean;
+use super::styles::Styles;
+
+/// More lines of cause than this are cut in the middle: what failed stands first, what was said
+/// last stands at the end.
+const MOST_LINES: usize = 12;
+const LABEL: usize = 9;
+
+/// An error that can say what to type next, and what is true now.
+pub trait Hinted: Error {
+    /// One thing to type next.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// What is true now, on which host.
+    fn state(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The sources of an error, outermost first.
+pub fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(source) = next {
+        causes.push(source.to_string());
+        next = source.source();
+    }
+    causes
+}
+
+/// Prints `error` with its sources, its state and its hint.
+pub fn print(out: &mut dyn Write, styles: &Styles, error: &dyn Hinted) -> io::Result<()> {
+    let (state, hint) = (error.state(), error.hint());
+    let causes = causes(error as &dyn Error);
+    print_error(out, styles, &error.to_string(), &causes, state.as_deref(), hint.as_deref())
+}
+
+/// Prints one error. Only its first line is always there.
+pub fn print_error(
+    out: &mut dyn Write,
+    styles: &Styles,
+    what: &str,
+    causes: &[String],
+    state: Option<&str>,
+    hint: Option<&str>,
+) -> io::Result<()> {
+    print_cause(out, styles, what, causes)?;
+    if let Some(state) = state {
+        print_labelled(out, "state:", state)?;
+    }
+    hint.map_or(Ok(()), |hint| print_hint(out, styles, hint))
+}
+
+/// The first part of an error: what and why.
+pub(super) fn print_cause(
+    out: &mut dyn Write,
+    styles: &Styles,
+    what: &str,
+    causes: &[String],
+) -> io::Result<()> {
+    writeln!(out, "{} {}", styles.bad.apply_to("error:"), clean::line(what))?;
+    let cleaned: Vec<_> = causes.iter().map(|cause| clean::text(cause)).collect();
+    let lines: Vec<_> = cleaned.iter().flat_map(|cause| cause.lines()).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    print_labelled(out, "cause:", &shortened(&lines).join("\n"))
+}
+
+/// The line that says what is true now.
+pub(super) fn print_state(out: &mut dyn Write, state: &str) -> io::Result<()> {
+    print_labelled(out, "state:", state)
+}
+
+/// The line that says what to type next.
+pub(super) fn print_hint(out: &mut dyn Write, styles: &Styles, hint: &str) -> io::Result<()> {
+    let hint = styles.hint.apply_to(clean::line(hint)).to_string();
+    print_labelled(out, "hint:", &hint)
+}
+
+fn print_labelled(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
+    for (number, line) in text.lines().enumerate() {
+        let label = if number == 0 { format!("  {label}") } else { String::new() };
+        writeln!(out, "{label:LABEL$}{line}")?;
+    }
+    Ok(())
+}
+
+fn shortened(lines: &[&str]) -> Vec<String> {
+    if lines.len() <= MOST_LINES {
+        return lines.iter().map(ToString::to_string).collect();
+    }
+    let (first, last) = (&lines[..2], &lines[lines.len() - (MOST_LINES - 3)..]);
+    let gap = format!("… {} lines …", lines.len() - first.len() - last.len());
+    let own = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+    [own(first), vec![gap], own(last)].concat()
+}

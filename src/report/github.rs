@@ -1,0 +1,69 @@
+//! Annotations for GitHub Actions: what failed, where a reviewer sees it.
+
+use std::io::Write;
+
+use super::Reporter;
+use super::summary;
+use crate::deploy::event::Event;
+use crate::deploy::outcome::Report;
+
+/// GitHub shows ten of a kind for each step.
+const MOST: usize = 10;
+
+/// Adds annotations after what another reporter said.
+pub struct Annotated<R, W> {
+    inner: R,
+    out: W,
+}
+
+impl<R, W: Write> Annotated<R, W> {
+    /// Annotations go to `out`, after `inner` has finished.
+    pub fn new(inner: R, out: W) -> Self {
+        Self { inner, out }
+    }
+}
+
+impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
+    fn on_event(&mut self, event: &Event) {
+        self.inner.on_event(event);
+    }
+
+    fn finish(&mut self, report: &Report) {
+        self.inner.finish(report);
+        // Nobody is left to hear of a closed pipe.
+        let _ = self.out.write_all(annotations(report).as_bytes());
+        let _ = self.out.flush();
+    }
+
+    fn tick(&mut self) {
+        self.inner.tick();
+    }
+}
+
+/// The annotations of a report, one a line.
+pub fn annotations(report: &Report) -> String {
+    let title = format!("shipit {} {}", report.goal, report.stage);
+    let state = summary::state(report);
+    let problem = |problem: &summary::Problem| {
+        let mut text = vec![problem.headline()];
+        text.extend(problem.cause.iter().cloned());
+        text.extend(state.iter().map(|state| format!("state: {state}")));
+        text.extend(problem.hint.iter().map(|hint| format!("hint: {hint}")));
+        command("error", &title, &text.join("\n"))
+    };
+    let warning = |(host, text): &(Option<String>, String)| {
+        command("warning", &title, &super::words::about(host.as_deref(), text))
+    };
+    let problems = summary::problems(report);
+    let errors = problems.iter().take(MOST).map(problem);
+    errors.chain(report.warnings.iter().take(MOST).map(warning)).collect()
+}
+
+fn command(kind: &str, title: &str, text: &str) -> String {
+    let title = escape(title).replace(':', "%3A").replace(',', "%2C");
+    format!("::{kind} title={title}::{}\n", escape(text))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}

@@ -1,0 +1,99 @@
+//! Sizes, times and lists as people read them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+
+const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+
+/// `812 B`, `4.2 MB`, `421 MB`: decimal.
+pub fn size(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut one = 1000_u128;
+    let mut unit = 0;
+    // A thousand of a unit, also by rounding, is one of the next.
+    while u128::from(bytes) * 10 + one * 5 >= one * 10_000 && unit + 1 < UNITS.len() {
+        one *= 1000;
+        unit += 1;
+    }
+    let tenths = (u128::from(bytes) * 10 + one / 2) / one;
+    if tenths < 1000 {
+        format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    } else {
+        format!("{} {}", (u128::from(bytes) + one / 2) / one, UNITS[unit])
+    }
+}
+
+/// `40ms`, `1.3s`, `2m 05s`, `1h 02m`.
+pub fn duration(took: Duration) -> String {
+    let ms = took.as_millis();
+    let seconds = (ms + 500) / 1000;
+    match ms {
+        0..100 => format!("{ms}ms"),
+        100..59_950 => format!("{}.{}s", (ms + 50) / 1000, (ms + 50) % 1000 / 100),
+        59_950..3_599_500 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// `3 min ago`, `2 days ago`.
+pub fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let past = now - then;
+    if past < TimeDelta::seconds(-60) {
+        return format!("{} ahead", span(-past));
+    }
+    if past < TimeDelta::seconds(1) { "just now".to_owned() } else { format!("{} ago", span(past)) }
+}
+
+fn span(delta: TimeDelta) -> String {
+    let plural = |count: i64, word: &str| match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    };
+    match delta {
+        _ if delta.num_minutes() < 1 => format!("{} s", delta.num_seconds()),
+        _ if delta.num_hours() < 1 => format!("{} min", delta.num_minutes()),
+        _ if delta.num_days() < 1 => plural(delta.num_hours(), "hour"),
+        _ if delta.num_days() < 60 => plural(delta.num_days(), "day"),
+        _ if delta.num_days() < 730 => plural(delta.num_days() / 30, "month"),
+        _ => plural(delta.num_days() / 365, "year"),
+    }
+}
+
+/// `2026-08-21 11:03`, where the reader is.
+pub fn local(time: DateTime<Utc>, offset: FixedOffset) -> String {
+    time.with_timezone(&offset).format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// `1 file`, `3 files`.
+pub fn count(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+/// `a, b, c`.
+pub fn list<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
+/// `a, b and 45 more hosts` where there are more than `most`.
+pub fn short_list<T: AsRef<str>>(names: &[T], most: usize) -> String {
+    if names.len() <= most {
+        return list(names);
+    }
+    let shown = most.min(3);
+    format!("{} and {} more hosts", list(&names[..shown]), names.len() - shown)
+}
+
+/// Items put together by what they have in common, in the order in which each key is first seen.
+pub fn group_by<T, K: PartialEq>(items: impl IntoIterator<Item = (T, K)>) -> Vec<(K, Vec<T>)> {
+    let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+    for (item, key) in items {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, members)) => members.push(item),
+            None => groups.push((key, vec![item])),
+        }
+    }
+    groups
+}

@@ -1,0 +1,243 @@
+//! `--json`: one object a line, each with `v` and `event`, then the fields as `docs/json.md` has
+//! them. The last is the report.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::Reporter;
+use crate::deploy::event::{Event, Phase};
+use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report};
+use crate::model::id::ReleaseId;
+
+/// The version of the format. It grows when a field changes its meaning or goes.
+pub const VERSION: u32 = 1;
+
+/// Writes JSON lines.
+pub struct Json<W> {
+    out: W,
+}
+
+impl<W: Write> Json<W> {
+    /// Lines go to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out }
+    }
+
+    /// A closed pipe does not fail a run.
+    fn put(&mut self, line: &Line<'_>) {
+        let envelope = Envelope { v: VERSION, line };
+        if let Ok(text) = serde_json::to_string(&envelope) {
+            let _ = writeln!(self.out, "{text}");
+            let _ = self.out.flush();
+        }
+    }
+}
+
+impl<W: Write> Reporter for Json<W> {
+    fn on_event(&mut self, event: &Event) {
+        self.put(&line(event));
+    }
+
+    fn finish(&mut self, report: &Report) {
+        self.put(&Line::Report(Box::new(closing(report))));
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    v: u32,
+    #[serde(flatten)]
+    line: &'a Line<'a>,
+}
+
+/// What a line looks like: the mirror of [`Event`], so that the format does not change with it
+/// unnoticed.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Line<'a> {
+    RunStarted { goal: &'a str, stage: &'a str, hosts: &'a [String] },
+    ArtifactReady { name: &'a str, digest: &'a str, files: usize, size: u64 },
+    ReleaseNamed { id: ReleaseId },
+    Phase { phase: &'static str, batch: Option<usize>, of: Option<usize> },
+    Connected { host: &'a str, live: &'a str },
+    Ready { host: &'a str },
+    StepStarted { host: &'a str, step: &'a str },
+    StepFinished { host: &'a str, step: &'a str, detail: &'a str, took: f64 },
+    StepFailed { host: &'a str, step: &'a str, error: &'a str },
+    Progress { host: &'a str, sent: u64, total: u64 },
+    Printed { host: &'a str, source: &'a str, text: &'a str },
+    Sent { host: &'a str, line: &'a str },
+    Warning { host: Option<&'a str>, text: &'a str },
+    PuttingBack { host: &'a str, to: &'a str },
+    Interrupted { again: bool },
+    Report(Box<Closing<'a>>),
+}
+
+fn line(event: &Event) -> Line<'_> {
+    match event {
+        Event::RunStarted { goal, stage, hosts } => Line::RunStarted { goal, stage, hosts },
+        Event::ArtifactReady { name, digest, files, size } => {
+            Line::ArtifactReady { name, digest, files: *files, size: *size }
+        }
+        Event::ReleaseNamed { id } => Line::ReleaseNamed { id: *id },
+        Event::Phase(phase) => phase_line(*phase),
+        Event::Connected { host, live } => Line::Connected { host, live },
+        Event::Ready { host } => Line::Ready { host },
+        Event::StepStarted { host, step } => Line::StepStarted { host, step },
+        Event::StepFinished { host, step, detail, took } => Line::StepFinished {
+            host,
+            step,
+            detail,
+            took: (took.as_secs_f64() * 1000.0).round() / 1000.0,
+        },
+        Event::StepFailed { host, step, error } => Line::StepFailed { host, step, error },
+        Event::Progress { host, sent, total } => {
+            Line::Progress { host, sent: *sent, total: *total }
+        }
+        Event::Printed { host, source, text } => Line::Printed { host, source, text },
+        Event::Sent { host, line } => Line::Sent { host, line },
+        Event::Warning { host, text } => Line::Warning { host: host.as_deref(), text },
+        Event::PuttingBack { host, to } => Line::PuttingBack { host, to },
+        Event::Interrupted { again } => Line::Interrupted { again: *again },
+    }
+}
+
+fn phase_line(phase: Phase) -> Line<'static> {
+    let simple = |phase| Line::Phase { phase, batch: None, of: None };
+    match phase {
+        Phase::Look => simple("look"),
+        Phase::Prepare => simple("prepare"),
+        Phase::Switch { batch, of } => {
+            Line::Phase { phase: "switch", batch: Some(batch), of: Some(of) }
+        }
+        Phase::Commit => simple("commit"),
+        Phase::Tidy => simple("tidy"),
+    }
+}
+
+#[derive(Serialize)]
+struct Closing<'a> {
+    goal: &'a str,
+    stage: &'a str,
+    release: Option<ReleaseId>,
+    verdict: &'static str,
+    exit_code: u8,
+    interrupted: bool,
+    hosts: Vec<HostLine<'a>>,
+    warnings: Vec<WarningLine<'a>>,
+    failure: Option<FailureLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct HostLine<'a> {
+    host: &'a str,
+    #[serde(flatten)]
+    result: ResultLine<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+enum ResultLine<'a> {
+    Done {
+        live: Option<ReleaseId>,
+        before: Option<&'a str>,
+        proof: Option<&'static str>,
+        pruned: &'a [String],
+        sent: u64,
+    },
+    Unchanged {
+        live: Option<ReleaseId>,
+    },
+    Untouched {
+        live: Option<&'a str>,
+        failure: Option<FailureLine<'a>>,
+    },
+    PutBack {
+        live: &'a str,
+        failure: FailureLine<'a>,
+    },
+    Locked {
+        holder: &'a str,
+    },
+    Stuck {
+        cause: FailureLine<'a>,
+        undo: FailureLine<'a>,
+    },
+    Unknown {
+        failure: FailureLine<'a>,
+    },
+}
+
+#[derive(Serialize)]
+struct WarningLine<'a> {
+    host: Option<&'a str>,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct FailureLine<'a> {
+    what: &'a str,
+    cause: &'a [String],
+    hint: Option<&'a str>,
+}
+
+fn closing(report: &Report) -> Closing<'_> {
+    let verdict = report.verdict();
+    Closing {
+        goal: report.goal,
+        stage: &report.stage,
+        release: report.release,
+        verdict: verdict.word(),
+        exit_code: verdict.exit_code(),
+        interrupted: report.interrupted,
+        hosts: report
+            .hosts
+            .iter()
+            .map(|(host, result)| HostLine { host, result: result_line(result) })
+            .collect(),
+        warnings: report
+            .warnings
+            .iter()
+            .map(|(host, text)| WarningLine { host: host.as_deref(), text })
+            .collect(),
+        failure: report.failure.as_ref().map(failure_line),
+    }
+}
+
+fn result_line(result: &HostResult) -> ResultLine<'_> {
+    match result {
+        HostResult::Done(done) => done_line(done),
+        HostResult::Unchanged { live } => ResultLine::Unchanged { live: *live },
+        HostResult::Untouched { live, failure } => ResultLine::Untouched {
+            live: live.as_deref(),
+            failure: failure.as_ref().map(failure_line),
+        },
+        HostResult::PutBack { live, failure } => {
+            ResultLine::PutBack { live, failure: failure_line(failure) }
+        }
+        HostResult::Locked { holder } => ResultLine::Locked { holder },
+        HostResult::Stuck { cause, undo } => {
+            ResultLine::Stuck { cause: failure_line(cause), undo: failure_line(undo) }
+        }
+        HostResult::Unknown { failure } => ResultLine::Unknown { failure: failure_line(failure) },
+    }
+}
+
+fn done_line(done: &Done) -> ResultLine<'_> {
+    let proof = |proof| match proof {
+        Proof::Seen => "seen",
+        Proof::Inferred => "inferred",
+    };
+    ResultLine::Done {
+        live: done.live,
+        before: done.before.as_deref(),
+        proof: done.proof.map(proof),
+        pruned: &done.pruned,
+        sent: done.sent,
+    }
+}
+
+fn failure_line(failure: &Failure) -> FailureLine<'_> {
+    FailureLine { what: &failure.what, cause: &failure.cause, hint: failure.hint.as_deref() }
+}

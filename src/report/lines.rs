@@ -1,0 +1,154 @@
+//! Plain lines, one for each thing that happened: for logs, pipes and CI.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::Duration;
+
+use console::Style;
+
+use super::styles::Styles;
+use super::{Clock, Reporter, Verbosity, human, summary, words};
+use crate::deploy::event::Event;
+use crate::deploy::outcome::Report;
+
+/// An upload says how far it is so often: CI systems end jobs that are silent for long.
+const PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// The longest host name that others are padded to.
+const WIDEST_HOST: usize = 24;
+
+/// Writes lines.
+pub struct Lines<W: Write> {
+    out: W,
+    styles: Styles,
+    verbosity: Verbosity,
+    clock: Clock,
+    width: usize,
+    warned: BTreeSet<(Option<String>, String)>,
+    progress: BTreeMap<String, Duration>,
+}
+
+impl<W: Write> Lines<W> {
+    /// Lines go to `out`.
+    pub fn new(out: W, styles: Styles, verbosity: Verbosity, clock: Clock) -> Self {
+        Self {
+            out,
+            styles,
+            verbosity,
+            clock,
+            width: 0,
+            warned: BTreeSet::new(),
+            progress: BTreeMap::new(),
+        }
+    }
+
+    /// Nobody is left to hear of a closed pipe, and a run does not fail for it.
+    fn put(&mut self, line: &str) {
+        let _ = writeln!(self.out, "{}", line.trim_end());
+    }
+
+    fn row(&mut self, host: &str, step: &str, rest: &str) {
+        let width = self.width;
+        self.put(&format!("{host:width$} | {step:16} {rest}"));
+    }
+
+    fn styled(&mut self, host: &str, step: &str, style: &Style, word: &str, rest: &str) {
+        let word = style.apply_to(word).to_string();
+        self.row(host, step, &format!("{word}  {rest}"));
+    }
+
+    fn on_run(&mut self, event: &Event) {
+        if let Event::RunStarted { hosts, .. } = event {
+            let longest = hosts.iter().map(|host| host.chars().count()).max().unwrap_or(0);
+            self.width = longest.min(WIDEST_HOST);
+        }
+        if let Some(line) = words::of_run(event) {
+            self.put(&line);
+        }
+    }
+
+    fn on_step(&mut self, event: &Event) {
+        let styles = self.styles.clone();
+        match event {
+            Event::Connected { host, live } => {
+                self.row(host, "connected", &format!("live: {live}"));
+            }
+            Event::StepFinished { host, step, detail, took } => {
+                let rest = words::finished(detail, *took);
+                self.styled(host, step, &styles.good, "done", &rest);
+            }
+            Event::PuttingBack { host, to } => self.row(host, "putting back", to),
+            Event::Printed { host, source, text } => {
+                for line in text.lines() {
+                    self.row(host, source, &styles.dim.apply_to(format!("| {line}")).to_string());
+                }
+            }
+            Event::Progress { host, sent, total } => self.on_progress(host, *sent, *total),
+            _ => {}
+        }
+    }
+
+    fn on_progress(&mut self, host: &str, sent: u64, total: u64) {
+        let now = (self.clock)();
+        let last = *self.progress.entry(host.to_owned()).or_insert(now);
+        if now < last + PROGRESS_EVERY || sent >= total {
+            return;
+        }
+        self.progress.insert(host.to_owned(), now);
+        let far = u128::from(sent) * 100 / u128::from(total.max(1));
+        let rest = format!("{far}%  {} of {}", human::size(sent), human::size(total));
+        self.row(host, "upload", &rest);
+    }
+
+    fn on_trouble(&mut self, event: &Event) {
+        let styles = self.styles.clone();
+        match event {
+            Event::StepFailed { host, step, error } => {
+                self.styled(host, step, &styles.bad, "failed", error);
+            }
+            Event::Warning { host: Some(host), text } => {
+                self.row(host, "warning", &styles.warn.apply_to(text).to_string());
+            }
+            Event::Warning { host: None, text } => {
+                self.put(&format!("{} {text}", styles.warn.apply_to("warning:")));
+            }
+            Event::Interrupted { again } => self.put(words::interrupted(*again)),
+            _ => {}
+        }
+        if let Event::Warning { host, text } = event {
+            self.warned.insert((host.clone(), text.clone()));
+        }
+    }
+}
+
+impl<W: Write> Reporter for Lines<W> {
+    fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::StepFailed { .. } | Event::Warning { .. } | Event::Interrupted { .. } => {
+                self.on_trouble(event);
+            }
+            Event::RunStarted { .. } | Event::ArtifactReady { .. } | Event::ReleaseNamed { .. }
+                if self.verbosity > Verbosity::Quiet =>
+            {
+                self.on_run(event);
+            }
+            Event::Phase(phase) if self.verbosity > Verbosity::Quiet => {
+                let line = format!("== {}", words::phase(*phase));
+                self.put(&self.styles.strong.apply_to(line).to_string());
+            }
+            Event::Sent { host, line } if self.verbosity == Verbosity::Verbose => {
+                let line = self.styles.dim.apply_to(line).to_string();
+                self.row(host, "sent", &line);
+            }
+            _ if self.verbosity > Verbosity::Quiet => self.on_step(event),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, report: &Report) {
+        let told = |warning: &&(Option<String>, String)| !self.warned.contains(*warning);
+        let untold: Vec<_> = report.warnings.iter().filter(told).cloned().collect();
+        let _ = summary::warnings(&mut self.out, &self.styles, &untold);
+        let _ = summary::print(&mut self.out, &self.styles, report, self.verbosity);
+        let _ = self.out.flush();
+    }
+}

@@ -1,0 +1,124 @@
+//! Secrets never show: whatever is printed goes through here, so that no reporter and no view can
+//! forget it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// What stands in place of a secret.
+pub const MASK: &str = "***";
+/// Shorter values are not masked: they would turn up everywhere by chance.
+const SHORTEST: usize = 4;
+/// A line of a longer secret (a key) is masked alone too, from this length on.
+const SHORTEST_LINE: usize = 8;
+
+/// The values that may not show, in every form in which they might.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<Vec<String>>);
+
+impl Secrets {
+    /// Masks these values.
+    pub fn new(values: impl IntoIterator<Item = String>) -> Self {
+        let mut forms: Vec<String> = values.into_iter().flat_map(|value| forms(&value)).collect();
+        forms.sort();
+        forms.dedup();
+        Self(Arc::new(forms))
+    }
+
+    /// `text` with every secret masked, also where secrets overlap.
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut hits: Vec<(usize, usize)> =
+            self.0.iter().flat_map(|secret| find(text, secret)).collect();
+        if hits.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        hits.sort_unstable();
+        Cow::Owned(mask(text, &hits))
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({} forms)", self.0.len())
+    }
+}
+
+/// The value as it is, trimmed, line by line, and as JSON (once and twice) or a shell writes it.
+fn forms(value: &str) -> Vec<String> {
+    let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
+    let plain = [value, value.trim()].into_iter().chain(lines);
+    let all = plain.flat_map(|form| {
+        let json = json_escaped(form);
+        let twice = json_escaped(&json);
+        [form.to_owned(), json, twice, form.replace('\'', r"'\''"), form.escape_debug().to_string()]
+    });
+    all.filter(|form| form.trim().len() >= SHORTEST).collect()
+}
+
+fn json_escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// Where `secret` stands in `text`, overlapping places among them.
+fn find(text: &str, secret: &str) -> Vec<(usize, usize)> {
+    let mut hits = Vec::new();
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find(secret)) {
+        let start = from + at;
+        hits.push((start, start + secret.len()));
+        from = start + secret.chars().next().map_or(1, char::len_utf8);
+    }
+    hits
+}
+
+/// `hits` are sorted by their start.
+fn mask(text: &str, hits: &[(usize, usize)]) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut done = 0;
+    for &(start, end) in hits {
+        if start >= done {
+            masked.push_str(&text[done..start]);
+            masked.push_str(MASK);
+        }
+        done = done.max(end);
+    }
+    masked.push_str(&text[done..]);
+    masked
+}
+
+/// A writer that masks. It holds text back until it is flushed or dropped, so that a secret that
+/// comes in pieces is seen whole.
+pub struct Veil<W: Write> {
+    out: W,
+    secrets: Secrets,
+    held: Vec<u8>,
+}
+
+impl<W: Write> Veil<W> {
+    /// Masks what goes to `out`.
+    pub fn new(out: W, secrets: Secrets) -> Self {
+        Self { out, secrets, held: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Veil<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        self.out.write_all(self.secrets.redact(&String::from_utf8_lossy(&held)).as_bytes())?;
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Drop for Veil<W> {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a closed pipe.
+        let _ = self.flush();
+    }
+}

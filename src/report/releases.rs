@@ -1,0 +1,200 @@
+//! `shipit releases`: what lies on the hosts, newest first.
+
+use chrono::{DateTime, FixedOffset, Utc};
+use serde_json::{Value, json};
+
+use super::human::{self, group_by, list};
+use super::table::{self, Column};
+use super::{clean, json::VERSION};
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{Entry, History, Standing};
+
+const COLUMNS: [Column; 9] = [
+    Column::text("", 0),
+    Column::text("release", 0),
+    Column::text("made", 4),
+    Column::text("age", 1),
+    Column::text("state", 0),
+    Column::text("who", 2),
+    Column::text("revision", 3),
+    Column::text("digest", 6),
+    Column::number("size", 5),
+];
+const REVISION: usize = 12;
+
+/// The releases of all hosts: one table where hosts agree, a section for each group where not.
+pub fn releases_table(
+    hosts: &[(String, HostState)],
+    now: DateTime<Utc>,
+    offset: FixedOffset,
+    width: usize,
+) -> String {
+    let views = hosts.iter().map(|(host, state)| (host.as_str(), View::of(state, now, offset)));
+    let groups = group_by(views);
+    let several = groups.len() > 1;
+    let mut sections = Vec::new();
+    for (view, names) in groups {
+        let title = format!("{}:", list(&names));
+        let mut lines = if several { vec![title] } else { Vec::new() };
+        lines.extend(view.lines(width));
+        sections.push(lines.join("\n") + "\n");
+    }
+    sections.join("\n")
+}
+
+/// What is shown of one host.
+#[derive(PartialEq)]
+struct View {
+    rows: Vec<Vec<String>>,
+    foreign: Vec<String>,
+    unreadable: usize,
+}
+
+impl View {
+    fn of(state: &HostState, now: DateTime<Utc>, offset: FixedOffset) -> Self {
+        let row = |release: &Release<'_>| release.row(now, offset);
+        let foreign = foreign(state).into_iter().map(clean::line).collect();
+        let unreadable = state.ledger.unreadable();
+        Self { rows: releases(state).iter().map(row).collect(), foreign, unreadable }
+    }
+
+    fn lines(&self, width: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.rows.is_empty() {
+            lines.push("no releases yet".to_owned());
+        } else {
+            lines.extend(table::render(&COLUMNS, &self.rows, width));
+        }
+        if !self.foreign.is_empty() {
+            lines.push(format!("left by another tool: {}", list(&self.foreign)));
+        }
+        if self.unreadable > 0 {
+            let count = human::count(self.unreadable, "line");
+            lines.push(format!("{count} of the ledger cannot be read"));
+        }
+        lines
+    }
+}
+
+/// One of our releases on one host.
+struct Release<'a> {
+    id: ReleaseId,
+    history: Option<History>,
+    state: &'a HostState,
+}
+
+impl Release<'_> {
+    fn live(&self) -> bool {
+        self.state.live() == Some(self.id)
+    }
+
+    fn origin(&self) -> Option<&Entry> {
+        self.history.as_ref()?.origin.as_ref()
+    }
+
+    fn pinned(&self) -> bool {
+        self.history.as_ref().is_some_and(|history| history.pinned)
+    }
+
+    fn in_use(&self) -> bool {
+        self.state.in_use.contains(&self.id.to_string())
+    }
+
+    fn standing(&self) -> &'static str {
+        match &self.history {
+            Some(history) => standing(history.standing),
+            None => "unfinished",
+        }
+    }
+
+    fn row(&self, now: DateTime<Utc>, offset: FixedOffset) -> Vec<String> {
+        let origin = self.origin();
+        let word = |text: Option<&str>| text.map_or_else(String::new, clean::line);
+        let mut state = self.standing().to_owned();
+        if self.pinned() {
+            state += ", pinned";
+        }
+        if self.in_use() && !self.live() {
+            state += ", in use";
+        }
+        vec![
+            if self.live() { "*".to_owned() } else { String::new() },
+            self.id.to_string(),
+            human::local(self.id.time(), offset),
+            human::age(self.id.time(), now),
+            state,
+            word(origin.map(|entry| entry.who.as_str())),
+            word(origin.and_then(|e| e.revision.as_deref())).chars().take(REVISION).collect(),
+            origin.and_then(|e| e.artifact).map_or_else(String::new, |digest| digest.short()),
+            origin.and_then(|e| e.size).map_or_else(String::new, human::size),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let origin = self.origin();
+        json!({
+            "id": self.id,
+            "made": self.id.time().to_rfc3339(),
+            "state": self.standing().replace(' ', "-"),
+            "live": self.live(),
+            "pinned": self.pinned(),
+            "in_use": self.in_use(),
+            "who": origin.map(|entry| clean::line(&entry.who)),
+            "from": origin.map(|entry| clean::line(&entry.from)),
+            "revision": origin.and_then(|entry| entry.revision.as_deref()).map(clean::line),
+            "artifact": origin.and_then(|entry| entry.artifact),
+            "size": origin.and_then(|entry| entry.size),
+        })
+    }
+}
+
+/// The words for people.
+pub fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Staged => "staged",
+        Standing::Undecided => "undecided",
+        Standing::Good => "good",
+        Standing::Reverted => "reverted",
+        Standing::RolledBack => "rolled back",
+        Standing::Failed => "failed",
+        Standing::Pruned => "pruned",
+    }
+}
+
+/// Ours, newest first: what the ledger knows, and what we began and did not finish.
+fn releases(state: &HostState) -> Vec<Release<'_>> {
+    let mut histories = state.ledger.histories();
+    let ours = |id: ReleaseId| {
+        let history = histories.remove(&id.to_string());
+        let known = history.is_some() || state.unfinished.contains(&id.to_string());
+        known.then_some(Release { id, history, state })
+    };
+    let mut releases: Vec<_> = state.ids().into_iter().filter_map(ours).collect();
+    releases.reverse();
+    releases
+}
+
+/// What neither we nor the ledger know.
+fn foreign(state: &HostState) -> Vec<&str> {
+    let histories = state.ledger.histories();
+    let unknown = |name: &&String| {
+        name.parse::<ReleaseId>().is_err()
+            || !(histories.contains_key(*name) || state.unfinished.contains(*name))
+    };
+    state.present.iter().filter(unknown).map(String::as_str).collect()
+}
+
+/// The same for machines.
+pub fn releases_json(hosts: &[(String, HostState)]) -> Value {
+    let host = |(host, state): &(String, HostState)| {
+        json!({
+            "host": host,
+            "live": super::status::live(state),
+            "releases": releases(state).iter().map(Release::json).collect::<Vec<_>>(),
+            "foreign": foreign(state).into_iter().map(clean::line).collect::<Vec<_>>(),
+            "unreadable_ledger_lines": state.ledger.unreadable(),
+        })
+    };
+    json!({ "v": VERSION, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })
+}

@@ -1,0 +1,345 @@
+//! The last words on a run: what is live where when all went well; else what failed, why, what is
+//! true on every host now, and what to type next.
+
+use std::io::{self, Write};
+
+use super::human::{self, group_by, list, short_list};
+use super::styles::Styles;
+use super::{Verbosity, error, words};
+use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, Verdict};
+use crate::model::id::ReleaseId;
+
+/// The largest group of hosts is not named in full beyond this many: the others are.
+const MOST_HOSTS: usize = 12;
+/// More failures that differ than this are counted, not shown.
+const MOST_PROBLEMS: usize = 8;
+
+/// Prints it. When all went well and quiet was asked for, that is nothing.
+pub fn print(
+    out: &mut dyn Write,
+    styles: &Styles,
+    report: &Report,
+    verbosity: Verbosity,
+) -> io::Result<()> {
+    if report.verdict() != Verdict::Done {
+        return print_failed(out, styles, report);
+    }
+    if verbosity > Verbosity::Quiet {
+        for line in success(report) {
+            writeln!(out, "{}", styles.good.apply_to(line))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints warnings, hosts with equal ones together.
+pub fn warnings(
+    out: &mut dyn Write,
+    styles: &Styles,
+    warnings: &[(Option<String>, String)],
+) -> io::Result<()> {
+    let groups = group_by(warnings.iter().map(|(host, text)| (host.as_deref(), text)));
+    for (text, hosts) in groups {
+        let hosts: Vec<_> = hosts.into_iter().flatten().collect();
+        let about = (!hosts.is_empty()).then(|| short_list(&hosts, MOST_HOSTS));
+        let line = words::about(about.as_deref(), text);
+        writeln!(out, "{} {line}", styles.warn.apply_to("warning:"))?;
+    }
+    Ok(())
+}
+
+fn print_failed(out: &mut dyn Write, styles: &Styles, report: &Report) -> io::Result<()> {
+    let problems = problems(report);
+    for problem in problems.iter().take(MOST_PROBLEMS) {
+        error::print_cause(out, styles, &problem.headline(), &problem.cause)?;
+    }
+    if let Some(more @ 1..) = problems.len().checked_sub(MOST_PROBLEMS) {
+        let line = format!("{} on other hosts", human::count(more, "more failure"));
+        error::print_cause(out, styles, &line, &[])?;
+    }
+    if let Some(state) = state(report) {
+        error::print_state(out, &state)?;
+    }
+    let mut hints: Vec<_> = problems.into_iter().filter_map(|problem| problem.hint).collect();
+    hints.dedup();
+    hints.iter().take(3).try_for_each(|hint| error::print_hint(out, styles, hint))
+}
+
+/// One thing that failed, on all the hosts where it failed in the same way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where; empty: not on a host.
+    pub hosts: Vec<String>,
+    /// What could not be done.
+    pub what: String,
+    /// Why, line by line.
+    pub cause: Vec<String>,
+    /// What to type next.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// The first line of the error.
+    pub fn headline(&self) -> String {
+        match self.hosts.as_slice() {
+            [] => self.what.clone(),
+            hosts => format!("{}: {}", short_list(hosts, MOST_HOSTS), self.what),
+        }
+    }
+
+    fn of_run(what: String, hint: Option<String>) -> Self {
+        Self { hosts: Vec::new(), what, cause: Vec::new(), hint }
+    }
+}
+
+/// All that failed, worst first.
+pub fn problems(report: &Report) -> Vec<Problem> {
+    let found = report
+        .hosts
+        .iter()
+        .filter_map(|(host, result)| Some((host.clone(), problem(report, result)?)));
+    let mut all: Vec<_> = group_by(found)
+        .into_iter()
+        .map(|((rank, problem), hosts)| (rank, Problem { hosts, ..problem }))
+        .collect();
+    // What has a cause of its own stands before what only followed from it.
+    all.sort_by_key(|(rank, problem)| (*rank, problem.cause.is_empty()));
+    let of_hosts = all.into_iter().map(|(_, problem)| problem);
+    let mut problems: Vec<_> = of_run(report).into_iter().chain(of_hosts).collect();
+    if problems.is_empty() && report.verdict() != Verdict::Done {
+        let what = format!("{} {} did not do all that was asked", report.goal, report.stage);
+        problems.push(Problem::of_run(what, None));
+    }
+    problems
+}
+
+/// What failed outside any host.
+fn of_run(report: &Report) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if report.interrupted {
+        let hint = format!("`shipit {} {}` starts again", report.goal, report.stage);
+        found.push(Problem::of_run(format!("the {} was interrupted", report.goal), Some(hint)));
+    }
+    if let Some(Failure { what, cause, hint }) = report.failure.clone() {
+        found.push(Problem { hosts: Vec::new(), what, cause, hint });
+    }
+    found
+}
+
+/// What failed on one host, and how bad that is (smaller is worse).
+fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
+    let look = || Some(format!("`shipit status {}` shows what is live where", report.stage));
+    let (rank, failure, hint) = match result {
+        HostResult::Done(_) | HostResult::Unchanged { .. } => return None,
+        HostResult::Untouched { failure, .. } => (3, failure.clone()?, None),
+        HostResult::PutBack { failure, .. } => (2, failure.clone(), None),
+        HostResult::Unknown { failure } => (1, failure.clone(), look()),
+        HostResult::Stuck { cause, undo } => (0, stuck(cause, undo), look()),
+        HostResult::Locked { holder } => (4, locked(holder), None),
+    };
+    let hint = failure.hint.or(hint);
+    Some((rank, Problem { hosts: Vec::new(), what: failure.what, cause: failure.cause, hint }))
+}
+
+/// Both what went wrong and why it could not be put right are kept.
+fn stuck(cause: &Failure, undo: &Failure) -> Failure {
+    let mut lines = undo.cause.clone();
+    lines.push(format!("it was to be taken back because: {}", cause.what));
+    lines.extend(cause.cause.iter().cloned());
+    let hint = undo.hint.clone().or_else(|| cause.hint.clone());
+    Failure { what: undo.what.clone(), cause: lines, hint }
+}
+
+fn locked(holder: &str) -> Failure {
+    Failure {
+        what: "another run holds the lock".to_owned(),
+        cause: vec![holder.to_owned()],
+        hint: Some("try again when that run has ended: its lock ends with it".to_owned()),
+    }
+}
+
+/// What is true on every host now, those with equal states together.
+pub fn state(report: &Report) -> Option<String> {
+    let groups = group_by(
+        report.hosts.iter().map(|(host, result)| (host.as_str(), standing(report.goal, result))),
+    );
+    let largest = groups.iter().map(|(_, hosts)| hosts.len()).max().unwrap_or(0);
+    let mut shortened = false;
+    let mut clauses = Vec::new();
+    for (standing, hosts) in groups {
+        // Only one group is not named in full, so that it is clear who is in it.
+        let names = if hosts.len() == largest && !shortened {
+            shortened = largest > MOST_HOSTS;
+            short_list(&hosts, MOST_HOSTS)
+        } else {
+            list(&hosts)
+        };
+        clauses.push(format!("{names} {}", standing.words(hosts.len() > 1)));
+    }
+    (!clauses.is_empty()).then(|| clauses.join("; "))
+}
+
+/// What is true on one host: a verb in the singular and in the plural, and the rest.
+#[derive(PartialEq)]
+struct Standing {
+    one: &'static str,
+    many: &'static str,
+    rest: String,
+}
+
+impl Standing {
+    fn new(one: &'static str, many: &'static str, rest: impl Into<String>) -> Self {
+        Self { one, many, rest: rest.into() }
+    }
+
+    fn words(&self, many: bool) -> String {
+        format!("{} {}", if many { self.many } else { self.one }, self.rest)
+    }
+}
+
+fn standing(goal: &str, result: &HostResult) -> Standing {
+    match result {
+        HostResult::Done(Done { live: Some(live), .. }) if goal != "prune" => {
+            Standing::new("is on", "are on", live.to_string())
+        }
+        HostResult::Done(_) => Standing::new("was", "were", "pruned as asked"),
+        HostResult::Unchanged { live: Some(live) } => {
+            Standing::new("is still on", "are still on", live.to_string())
+        }
+        HostResult::Unchanged { live: None } | HostResult::Locked { .. } => {
+            Standing::new("was", "were", "not changed")
+        }
+        HostResult::Untouched { live, .. } => {
+            let live = live.as_ref().map_or_else(String::new, |live| format!(" (live: {live})"));
+            Standing::new("was", "were", format!("not changed{live}"))
+        }
+        HostResult::PutBack { live, .. } if live.starts_with("nothing") => {
+            Standing::new("has", "have", "nothing live again, as before")
+        }
+        HostResult::PutBack { live, .. } => {
+            Standing::new("is back on", "are back on", live.clone())
+        }
+        HostResult::Stuck { .. } => {
+            let rest = "hands: it was switched and could not be put back";
+            Standing::new("needs", "need", rest)
+        }
+        HostResult::Unknown { .. } => {
+            Standing::new("is", "are", "in an unknown state: contact was lost")
+        }
+    }
+}
+
+/// One line, or a few, for a run that did all that was asked.
+fn success(report: &Report) -> Vec<String> {
+    let done = report.hosts.iter().filter_map(|(host, result)| match result {
+        HostResult::Done(done) => Some((host.as_str(), done)),
+        _ => None,
+    });
+    let done: Vec<(&str, &Done)> = done.collect();
+    let mut lines = Vec::new();
+    if report.goal != "prune" {
+        lines.extend(live_lines(report.goal, &done));
+    }
+    lines.extend(pruned_lines(&done));
+    if report.goal == "prune" {
+        let none = done.iter().filter(|(_, done)| done.pruned.is_empty()).map(|(host, _)| *host);
+        let none: Vec<_> = none.collect();
+        if !none.is_empty() {
+            lines.push(format!("nothing to prune on {}", short_list(&none, MOST_HOSTS)));
+        }
+    }
+    lines.extend(unchanged_lines(report));
+    lines
+}
+
+fn live_lines(goal: &str, done: &[(&str, &Done)]) -> Vec<String> {
+    let again = if goal == "rollback" { " again" } else { "" };
+    let groups = group_by(done.iter().map(|(host, done)| ((*host, *done), done.live)));
+    let line = |(live, members): (Option<ReleaseId>, Vec<(&str, &Done)>)| {
+        let names: Vec<_> = members.iter().map(|(host, _)| *host).collect();
+        let names = short_list(&names, MOST_HOSTS);
+        let head = live.map_or_else(
+            || format!("done on {names}"),
+            |live| format!("{live} is live{again} on {names}"),
+        );
+        let parts = [Some(head + &before(&members)), proof(&members), sent(&members)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    };
+    groups.into_iter().map(line).collect()
+}
+
+/// ` (was X)`, or host by host where that differs.
+fn before(members: &[(&str, &Done)]) -> String {
+    let was = |before: &Option<String>| match before.as_deref() {
+        Some(before) if !before.starts_with("nothing") => format!("was {before}"),
+        _ => "nothing was live before".to_owned(),
+    };
+    let groups = group_by(members.iter().map(|(host, done)| (*host, was(&done.before))));
+    match groups.as_slice() {
+        [(was, _)] => format!(" ({was})"),
+        groups => {
+            let each = |(was, hosts): &(String, Vec<&str>)| {
+                format!("{was} on {}", short_list(hosts, MOST_HOSTS))
+            };
+            format!(" ({})", groups.iter().map(each).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// `proven: seen on 2, inferred on 1`.
+fn proof(members: &[(&str, &Done)]) -> Option<String> {
+    let count = |proof| members.iter().filter(|(_, done)| done.proof == Some(proof)).count();
+    let word = |count, word: &str| match (count, members.len()) {
+        (0, _) => None,
+        (1, 1) => Some(word.to_owned()),
+        _ => Some(format!("{word} on {count}")),
+    };
+    let words = [word(count(Proof::Seen), "seen"), word(count(Proof::Inferred), "inferred")];
+    let words: Vec<_> = words.into_iter().flatten().collect();
+    (!words.is_empty()).then(|| format!("proven: {}", words.join(", ")))
+}
+
+/// `4.2 MB sent to each`.
+fn sent(members: &[(&str, &Done)]) -> Option<String> {
+    let least = members.iter().map(|(_, done)| done.sent).min()?;
+    let most = members.iter().map(|(_, done)| done.sent).max()?;
+    let (least, most) = (human::size(least), human::size(most));
+    match members.len() {
+        _ if most == "0 B" => None,
+        1 => Some(format!("{most} sent")),
+        _ if least == most => Some(format!("{most} sent to each")),
+        _ => Some(format!("{least} to {most} sent to each")),
+    }
+}
+
+fn pruned_lines(done: &[(&str, &Done)]) -> Vec<String> {
+    let pruned = done.iter().filter(|(_, done)| !done.pruned.is_empty());
+    let groups = group_by(pruned.map(|(host, done)| (*host, &done.pruned)));
+    let line = |(names, hosts): (&Vec<String>, Vec<&str>)| {
+        let hosts = short_list(&hosts, MOST_HOSTS);
+        format!("pruned {} on {hosts}: {}", human::count(names.len(), "release"), list(names))
+    };
+    groups.into_iter().map(line).collect()
+}
+
+fn unchanged_lines(report: &Report) -> Vec<String> {
+    let unchanged = report.hosts.iter().filter_map(|(host, result)| match result {
+        HostResult::Unchanged { live } => Some((host.as_str(), *live)),
+        _ => None,
+    });
+    let line = |(live, hosts): (Option<ReleaseId>, Vec<&str>)| {
+        let hosts = short_list(&hosts, MOST_HOSTS);
+        match live {
+            _ if report.goal == "prune" => format!("nothing to prune on {hosts}"),
+            None => format!("nothing to do on {hosts}"),
+            Some(live) if report.goal != "deploy" => {
+                format!("nothing to do: {live} is live on {hosts} already")
+            }
+            Some(live) => format!(
+                "unchanged: {live} is live on {hosts} already, with this build and config; \
+                 `--force` deploys it again"
+            ),
+        }
+    };
+    group_by(unchanged).into_iter().map(line).collect()
+}

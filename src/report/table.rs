@@ -1,0 +1,68 @@
+//! Tables that fit: where the terminal is narrow, columns go, the least important first.
+
+use console::{Alignment, measure_text_width, pad_str, truncate_str};
+
+/// One column.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its heading.
+    pub title: &'static str,
+    /// Whether it is padded on the left, as numbers are.
+    pub right: bool,
+    /// 0 is never left out; the largest goes first.
+    pub rank: u8,
+}
+
+impl Column {
+    /// A column of text.
+    pub const fn text(title: &'static str, rank: u8) -> Self {
+        Self { title, right: false, rank }
+    }
+
+    /// A column of numbers.
+    pub const fn number(title: &'static str, rank: u8) -> Self {
+        Self { title, right: true, rank }
+    }
+}
+
+/// The table in lines no wider than `width`, as long as there is a column that can go. Columns
+/// without any content are left out.
+pub fn render(columns: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String> {
+    let filled = |i: &usize| columns[*i].rank == 0 || rows.iter().any(|row| !row[*i].is_empty());
+    let mut shown: Vec<usize> = (0..columns.len()).filter(filled).collect();
+    while total(columns, rows, &shown) > width {
+        let last = shown.iter().copied().max_by_key(|i| columns[*i].rank);
+        match last.filter(|i| columns[*i].rank > 0) {
+            Some(dropped) => shown.retain(|i| *i != dropped),
+            None => break,
+        }
+    }
+    let titles: Vec<_> = columns.iter().map(|column| column.title.to_owned()).collect();
+    let all = std::iter::once(&titles).chain(rows);
+    all.map(|row| line(columns, rows, &shown, row, width)).collect()
+}
+
+fn line(
+    columns: &[Column],
+    rows: &[Vec<String>],
+    shown: &[usize],
+    row: &[String],
+    width: usize,
+) -> String {
+    let cell = |i: &usize| {
+        let side = if columns[*i].right { Alignment::Right } else { Alignment::Left };
+        pad_str(&row[*i], column_width(columns, rows, *i), side, None).into_owned()
+    };
+    let cells: Vec<_> = shown.iter().map(cell).collect();
+    truncate_str(cells.join("  ").trim_end(), width, "…").into_owned()
+}
+
+fn total(columns: &[Column], rows: &[Vec<String>], shown: &[usize]) -> usize {
+    let cells: usize = shown.iter().map(|i| column_width(columns, rows, *i)).sum();
+    cells + 2 * shown.len().saturating_sub(1)
+}
+
+fn column_width(columns: &[Column], rows: &[Vec<String>], i: usize) -> usize {
+    let cells = rows.iter().map(|row| measure_text_width(&row[i]));
+    cells.chain([measure_text_width(columns[i].title)]).max().unwrap_or(0)
+}

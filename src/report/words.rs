@@ -1,0 +1,66 @@
+//! The words for events that all reporters for people have in common.
+
+use super::human;
+use crate::deploy::event::{Event, Phase};
+
+/// The most host names in one headline.
+const MOST_NAMES: usize = 8;
+
+/// What the fleet is doing.
+pub fn phase(phase: Phase) -> String {
+    match phase {
+        Phase::Look => "look".to_owned(),
+        Phase::Prepare => "prepare".to_owned(),
+        Phase::Switch { of: 0 | 1, .. } => "switch".to_owned(),
+        Phase::Switch { batch, of } => format!("switch, batch {batch} of {of}"),
+        Phase::Commit => "commit".to_owned(),
+        Phase::Tidy => "tidy".to_owned(),
+    }
+}
+
+/// What hosts are that are through with a phase.
+pub fn ready(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Look => "looked at",
+        Phase::Prepare => "prepared",
+        Phase::Switch { .. } => "switched",
+        Phase::Commit => "committed",
+        Phase::Tidy => "tidied",
+    }
+}
+
+/// The line for an event of the whole run, if it is one.
+pub fn of_run(event: &Event) -> Option<String> {
+    match event {
+        Event::RunStarted { goal, stage, hosts } => {
+            Some(format!("{goal} {stage}: {}", human::short_list(hosts, MOST_NAMES)))
+        }
+        Event::ArtifactReady { name, digest, files, size } => {
+            let digest: String = digest.chars().take(12).collect();
+            let files = human::count(*files, "file");
+            Some(format!("artifact {name}: {files}, {}, {digest}", human::size(*size)))
+        }
+        Event::ReleaseNamed { id } => Some(format!("release {id}")),
+        _ => None,
+    }
+}
+
+/// What an interrupt means now.
+pub fn interrupted(again: bool) -> &'static str {
+    if again {
+        "interrupted again: stopping now; what is unknown will be said"
+    } else {
+        "interrupted: nothing new is started, and what is undecided is put back; once more stops now"
+    }
+}
+
+/// `web1: text`, or the text alone.
+pub fn about(host: Option<&str>, text: &str) -> String {
+    host.map_or_else(|| text.to_owned(), |host| format!("{host}: {text}"))
+}
+
+/// What a finished step has to say: `4.2 MB in 1.3s`.
+pub fn finished(detail: &str, took: std::time::Duration) -> String {
+    let took = human::duration(took);
+    if detail.is_empty() { took } else { format!("{detail} in {took}") }
+}

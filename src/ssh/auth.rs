@@ -1,0 +1,424 @@
+//! Logging in: which keys there are, in which order they are tried, and how they sign.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::MethodKind;
+use russh::client::{AuthResult, Handle};
+use russh::keys::agent::client::AgentClient;
+use russh::keys::agent::{AgentIdentity, AgentSessionBinding};
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode as _;
+use russh::keys::ssh_key::Signature;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::ssh::client::Client;
+use crate::ssh::host_key::fingerprint;
+use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
+
+/// An agent that says nothing for so long is not there.
+const AGENT_LIMIT: Duration = Duration::from_secs(5);
+/// How often a passphrase is asked for.
+const TRIES: usize = 3;
+
+/// Asks for the passphrase of the key in this file; `None`: there is nobody to ask. It may take as
+/// long as a person needs.
+pub type AskPassphrase = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
+
+/// A way to prove who we are.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) public: PublicKey,
+    pub(crate) certificate: Option<Certificate>,
+    pub(crate) holder: Holder,
+    /// For people: which key this is.
+    pub(crate) label: String,
+}
+
+/// Who has the private key.
+#[derive(Debug, Clone)]
+pub(crate) enum Holder {
+    /// The agent, which knows it by this.
+    Agent(Box<AgentIdentity>),
+    /// A file, which may ask for a passphrase.
+    File(PathBuf),
+}
+
+/// What there is to try, and why some keys cannot be.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    pub(crate) list: Vec<Candidate>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Decrypted keys, so that a passphrase is asked for once however many hosts there are.
+#[derive(Default)]
+pub(crate) struct KeyRing(Mutex<HashMap<PathBuf, Result<Arc<PrivateKey>, String>>>);
+
+impl KeyRing {
+    /// The key in `path`. Others who want one wait: only one question is asked at a time.
+    pub(crate) async fn get(
+        &self,
+        path: &Path,
+        ask: &AskPassphrase,
+    ) -> Result<Arc<PrivateKey>, String> {
+        let mut keys = self.0.lock().await;
+        if let Some(known) = keys.get(path) {
+            return known.clone();
+        }
+        let (file, ask) = (path.to_path_buf(), ask.clone());
+        let loading = tokio::task::spawn_blocking(move || unlock(&file, &ask));
+        let loaded = loading.await.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new);
+        keys.insert(path.to_path_buf(), loaded.clone());
+        loaded
+    }
+}
+
+fn unlock(path: &Path, ask: &AskPassphrase) -> Result<PrivateKey, String> {
+    match russh::keys::load_secret_key(path, None) {
+        Ok(key) => return Ok(key),
+        Err(russh::keys::Error::KeyIsEncrypted) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    for _ in 0..TRIES {
+        let Some(passphrase) = ask(path) else {
+            return Err("it needs a passphrase, and there is no terminal to ask on".to_owned());
+        };
+        if let Ok(key) = russh::keys::load_secret_key(path, Some(&passphrase)) {
+            return Ok(key);
+        }
+    }
+    Err("the passphrase was wrong".to_owned())
+}
+
+/// Collects what there is to try: named keys that the agent holds, other keys of the agent unless
+/// only named ones may be used, then named keys from their files. A certificate comes before its
+/// bare key.
+pub(crate) async fn candidates(settings: &HostSettings, home: &Path) -> Candidates {
+    let mut found = Candidates::default();
+    let agent = agent_identities(settings, &mut found.notes).await;
+    let named = named_keys(settings, home, &mut found.notes);
+    let certificates = certificates(settings, &mut found.notes);
+    let mut from_files = Vec::new();
+    let mut used = Vec::new();
+    for (path, public) in &named {
+        used.push(public.key_data().clone());
+        let held = agent.iter().find(|identity| {
+            matches!(identity, AgentIdentity::PublicKey { key, .. } if key.key_data() == public.key_data())
+        });
+        let holder = match held {
+            Some(identity) => Holder::Agent(Box::new(identity.clone())),
+            None => Holder::File(path.clone()),
+        };
+        let list = if held.is_some() { &mut found.list } else { &mut from_files };
+        list.extend(with_certificates(public, &holder, &certificates, path));
+    }
+    let others = agent.into_iter().filter(|identity| {
+        !settings.identities_only && !used.contains(identity.public_key().key_data())
+    });
+    found.list.extend(others.flat_map(|identity| of_agent(identity, &certificates)));
+    found.list.extend(from_files);
+    found
+}
+
+/// The bare key, and before it what certificates there are for it.
+fn with_certificates(
+    public: &PublicKey,
+    holder: &Holder,
+    certificates: &[(PathBuf, Certificate)],
+    path: &Path,
+) -> Vec<Candidate> {
+    let print = fingerprint(public);
+    let kind = if matches!(holder, Holder::Agent(_)) { "agent key" } else { "key file" };
+    let bare = Candidate {
+        public: public.clone(),
+        certificate: None,
+        holder: holder.clone(),
+        label: format!("{kind} {} {print}", path.display()),
+    };
+    let own = certificates.iter().filter(|(_, one)| one.public_key() == public.key_data());
+    let certified = own.map(|(file, certificate)| Candidate {
+        certificate: Some(certificate.clone()),
+        label: format!("certificate {} for {print}", file.display()),
+        ..bare.clone()
+    });
+    certified.chain([bare.clone()]).collect()
+}
+
+fn of_agent(identity: AgentIdentity, certificates: &[(PathBuf, Certificate)]) -> Vec<Candidate> {
+    let public = identity.public_key().into_owned();
+    let label = format!("agent key {} ({})", fingerprint(&public), identity.comment());
+    if let AgentIdentity::Certificate { certificate, .. } = &identity {
+        let certificate = Some(certificate.clone());
+        return vec![Candidate {
+            public,
+            certificate,
+            label: format!("{label}, certificate"),
+            holder: Holder::Agent(Box::new(identity)),
+        }];
+    }
+    let comment = PathBuf::from(identity.comment());
+    with_certificates(&public, &Holder::Agent(Box::new(identity)), certificates, &comment)
+        .into_iter()
+        .map(|one| Candidate { label: label.clone(), ..one })
+        .collect()
+}
+
+async fn agent_identities(settings: &HostSettings, notes: &mut Vec<String>) -> Vec<AgentIdentity> {
+    let AgentSocket::Path(path) = &settings.agent else { return Vec::new() };
+    let asked = timeout(AGENT_LIMIT, async {
+        let mut agent = AgentClient::connect_uds(path).await.map_err(|error| error.to_string())?;
+        agent.request_identities().await.map_err(|error| error.to_string())
+    });
+    match asked.await {
+        Ok(Ok(identities)) => identities,
+        Ok(Err(error)) => {
+            notes.push(format!("agent {}: {error}", path.display()));
+            Vec::new()
+        }
+        Err(_) => {
+            notes.push(format!("agent {}: it does not answer", path.display()));
+            Vec::new()
+        }
+    }
+}
+
+/// The public halves of the keys that are named, without asking for a passphrase where possible.
+fn named_keys(
+    settings: &HostSettings,
+    home: &Path,
+    notes: &mut Vec<String>,
+) -> Vec<(PathBuf, PublicKey)> {
+    let mut keys = Vec::new();
+    for path in &settings.identity_files {
+        match public_half(path) {
+            Ok(key) => keys.push((path.clone(), key)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_default_key(path, home) => {
+            }
+            Err(error) => notes.push(format!("key file {}: {error}", path.display())),
+        }
+    }
+    keys
+}
+
+/// From the file beside the key, which also stands for keys that only the agent has; else from
+/// the key file itself.
+fn public_half(path: &Path) -> io::Result<PublicKey> {
+    let beside = PublicKey::read_openssh_file(beside(path, ".pub"));
+    match fs::metadata(path) {
+        Ok(metadata) => check_mode(&metadata)?,
+        Err(_) if beside.is_ok() => {}
+        Err(error) => return Err(error),
+    }
+    if let Ok(key) = beside {
+        return Ok(key);
+    }
+    let text = fs::read_to_string(path)?;
+    if let Ok(key) = PublicKey::from_openssh(&text) {
+        return Ok(key);
+    }
+    if let Ok(key) = PrivateKey::from_openssh(&text) {
+        return Ok(key.public_key().clone());
+    }
+    match russh::keys::decode_secret_key(&text, None) {
+        Ok(key) => Ok(key.public_key().clone()),
+        Err(russh::keys::Error::KeyIsEncrypted) => Err(io::Error::other(format!(
+            "it is encrypted, and {} is missing to tell which key it is",
+            beside_name(path)
+        ))),
+        Err(error) => Err(io::Error::other(error.to_string())),
+    }
+}
+
+fn beside_name(path: &Path) -> String {
+    beside(path, ".pub").display().to_string()
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// As ssh does: a key of ours that others may read is not used.
+fn check_mode(metadata: &fs::Metadata) -> io::Result<()> {
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if ours && metadata.mode() & 0o077 != 0 && metadata.is_file() {
+        return Err(io::Error::other("others may read it, `chmod 600` it"));
+    }
+    Ok(())
+}
+
+fn certificates(settings: &HostSettings, notes: &mut Vec<String>) -> Vec<(PathBuf, Certificate)> {
+    let mut found = Vec::new();
+    let beside = settings.identity_files.iter().map(|path| (beside(path, "-cert.pub"), false));
+    let named = settings.certificate_files.iter().map(|path| (path.clone(), true));
+    for (path, must) in named.chain(beside) {
+        match fs::read_to_string(&path) {
+            Ok(text) => match Certificate::from_openssh(&text) {
+                Ok(certificate) => found.push((path, certificate)),
+                Err(error) => notes.push(format!("certificate {}: {error}", path.display())),
+            },
+            Err(error) if must => notes.push(format!("certificate {}: {error}", path.display())),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// How one try ended.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Accepted,
+    /// Not this one; the next may be tried.
+    Rejected(String),
+    /// No key will do.
+    Pointless(String),
+    /// The connection ended.
+    Gone,
+}
+
+/// Tries one candidate.
+pub(crate) async fn attempt(
+    handle: &mut Handle<Client>,
+    settings: &HostSettings,
+    candidate: &Candidate,
+    keys: &KeyRing,
+    ask: &AskPassphrase,
+) -> Attempt {
+    let hash = match rsa_hash(handle, &candidate.public.algorithm()).await {
+        Ok(hash) => hash,
+        Err(reason) => return Attempt::Rejected(reason),
+    };
+    let binding = handle.agent_session_binding().cloned();
+    let mut signer = Signer { settings, holder: &candidate.holder, keys, ask, binding };
+    let user = &settings.user;
+    let result = if let Some(certificate) = candidate.certificate.clone() {
+        handle.authenticate_certificate_with(user, certificate, hash, &mut signer).await
+    } else {
+        let public = candidate.public.clone();
+        handle.authenticate_publickey_with(user, public, hash, &mut signer).await
+    };
+    match result {
+        Ok(AuthResult::Success) => Attempt::Accepted,
+        Ok(AuthResult::Failure { remaining_methods, partial_success }) => {
+            if remaining_methods.is_empty() && handle.is_closed() {
+                return Attempt::Gone;
+            }
+            rejected(&remaining_methods, partial_success)
+        }
+        Err(SignError::Gone) => Attempt::Gone,
+        Err(SignError::Cannot(reason)) => Attempt::Rejected(reason),
+    }
+}
+
+fn rejected(remaining: &[MethodKind], partial: bool) -> Attempt {
+    let names: Vec<&str> = remaining.iter().map(<&str>::from).collect();
+    if partial {
+        return Attempt::Pointless(format!("accepted, but it wants {} too", names.join(" or ")));
+    }
+    if !remaining.contains(&MethodKind::PublicKey) {
+        return Attempt::Pointless(format!("it takes no keys, only {}", names.join(" or ")));
+    }
+    Attempt::Rejected("not accepted".to_owned())
+}
+
+/// RSA keys sign with SHA-2 or not at all.
+async fn rsa_hash(
+    handle: &Handle<Client>,
+    algorithm: &Algorithm,
+) -> Result<Option<HashAlg>, String> {
+    if !matches!(algorithm, Algorithm::Rsa { .. }) {
+        return Ok(None);
+    }
+    match handle.best_supported_rsa_hash().await {
+        Ok(Some(None)) => Err("the server takes RSA keys with SHA-1 only".to_owned()),
+        Ok(Some(hash)) => Ok(hash),
+        Ok(None) | Err(_) => Ok(Some(HashAlg::Sha512)),
+    }
+}
+
+/// Why there is no signature.
+#[derive(Debug)]
+pub(crate) enum SignError {
+    Gone,
+    Cannot(String),
+}
+
+impl From<russh::SendError> for SignError {
+    fn from(_: russh::SendError) -> Self {
+        Self::Gone
+    }
+}
+
+/// Signs when the server has said that it would accept the key, and only then asks for a
+/// passphrase.
+struct Signer<'a> {
+    settings: &'a HostSettings,
+    holder: &'a Holder,
+    keys: &'a KeyRing,
+    ask: &'a AskPassphrase,
+    binding: Option<AgentSessionBinding>,
+}
+
+impl russh::Signer for Signer<'_> {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        match self.holder {
+            Holder::Agent(identity) => self.by_agent(identity, hash, to_sign).await,
+            Holder::File(path) => {
+                let key = self.keys.get(path, self.ask).await.map_err(SignError::Cannot)?;
+                sign(&key, hash, to_sign).map_err(SignError::Cannot)
+            }
+        }
+    }
+}
+
+impl Signer<'_> {
+    async fn by_agent(
+        &self,
+        identity: &AgentIdentity,
+        hash: Option<HashAlg>,
+        to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        let AgentSocket::Path(path) = &self.settings.agent else {
+            return Err(SignError::Cannot("the agent is gone".to_owned()));
+        };
+        let mut agent: AgentClient<UnixStream> = AgentClient::connect_uds(path)
+            .await
+            .map_err(|error| SignError::Cannot(format!("the agent is gone: {error}")))?;
+        // Keys that are bound to destinations want to know where this goes; old agents refuse to
+        // hear it, which is no matter.
+        if let Some(binding) = &self.binding {
+            let _ = agent.bind_session(binding, false).await;
+        }
+        let signed = agent.sign_request(identity, hash, to_sign).await;
+        signed.map_err(|error| SignError::Cannot(format!("the agent did not sign: {error}")))
+    }
+}
+
+/// The data followed by the signature, as the wire wants it.
+fn sign(key: &PrivateKey, hash: Option<HashAlg>, mut data: Vec<u8>) -> Result<Vec<u8>, String> {
+    let signed: Result<Signature, _> = match (key.key_data(), hash) {
+        (KeypairData::Rsa(rsa), Some(hash)) => (rsa, Some(hash)).try_sign(&data),
+        _ => key.try_sign(&data),
+    };
+    let signature = signed.map_err(|error| error.to_string())?;
+    signature.encode_prefixed(&mut data).map_err(|error| error.to_string())?;
+    Ok(data)
+}

@@ -1,0 +1,251 @@
+//! Our side of one SSH connection: what is offered, what the server may do, what it said.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, Preferred, cipher, compression};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::remote::session::SessionError;
+use crate::ssh::host_key::{Accepted, HostKeyCheck};
+use crate::ssh::ssh_config::HostSettings;
+use crate::ssh::text;
+
+/// AES in hardware is the fastest; CTR modes cost more than twice as much, so they come last.
+const CIPHERS: &[cipher::Name] = &[
+    cipher::AES_128_GCM,
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+/// What the server told us outside of channels.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Said {
+    /// Why it, or the library, ended the connection.
+    pub(crate) goodbye: Option<String>,
+    /// What it shows before logging in.
+    pub(crate) banner: Option<String>,
+    /// A host key that was new, with the notice for the user.
+    pub(crate) new_key: Option<String>,
+}
+
+/// [`Said`], shared with the library's task.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Heard(Arc<Mutex<Said>>);
+
+impl Heard {
+    pub(crate) fn get(&self) -> Said {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Said)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The reason to give for a connection that is gone.
+    pub(crate) fn goodbye(&self) -> String {
+        self.get().goodbye.unwrap_or_else(|| "the other side closed it".to_owned())
+    }
+}
+
+/// How a connection can fail inside the library's task.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    Library(russh::Error),
+    Refused(SessionError),
+}
+
+impl From<russh::Error> for Broken {
+    fn from(error: russh::Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+/// Answers the library's questions.
+pub(crate) struct Client {
+    check: HostKeyCheck,
+    heard: Heard,
+}
+
+/// Speaks SSH over `stream` up to the point where the host has proved who it is.
+pub(crate) async fn handshake<S>(
+    stream: S,
+    settings: &HostSettings,
+    check: HostKeyCheck,
+    heard: &Heard,
+) -> Result<Handle<Client>, Broken>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let config = Arc::new(library_config(settings, &check));
+    let client = Client { check, heard: heard.clone() };
+    match tokio::time::timeout(
+        settings.connect_timeout,
+        client::connect_stream(config, stream, client),
+    )
+    .await
+    {
+        Ok(result) => result,
+        Err(_) => Err(Broken::Refused(SessionError::Timeout {
+            what: format!("the SSH handshake with {}", settings.address()),
+            after: settings.connect_timeout,
+        })),
+    }
+}
+
+fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Config {
+    client::Config {
+        preferred: Preferred {
+            cipher: Cow::Borrowed(CIPHERS),
+            key: Cow::Owned(check.key_types()),
+            host_key_certificates: Cow::Owned(check.certificate_types()),
+            compression: Cow::Borrowed(&[compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        keepalive_interval: Some(settings.alive_interval),
+        keepalive_max: settings.alive_count,
+        inactivity_timeout: Some(silence(settings)),
+        nodelay: true,
+        ..client::Config::default()
+    }
+}
+
+/// After so long without a word we give up even where keepalives cannot tell, because a write to
+/// the full socket blocks them: half as long again as they would take. 30 s where nobody says.
+fn silence(settings: &HostSettings) -> Duration {
+    let count = u32::try_from(settings.alive_count).unwrap_or(u32::MAX).saturating_add(1);
+    let by_keepalive = settings.alive_interval.saturating_mul(count);
+    by_keepalive.saturating_add(by_keepalive / 2)
+}
+
+impl client::Handler for Client {
+    type Error = Broken;
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Broken> {
+        self.heard.note(|said| said.banner = Some(text::plain(banner)));
+        Ok(())
+    }
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Broken> {
+        match self.check.judge(shown) {
+            Ok(Accepted::Known) => {}
+            Ok(Accepted::WrittenDown { fingerprint, file }) => {
+                let notice = format!("new host key {fingerprint}, written to {}", file.display());
+                self.heard.note(|said| said.new_key = Some(notice));
+            }
+            Err(refusal) => return Err(Broken::Refused(refusal)),
+        }
+        Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {
+        let text = match &reason {
+            DisconnectReason::ReceivedDisconnect(info) => text::plain(&info.message),
+            DisconnectReason::Error(Broken::Library(error)) => library_text(error),
+            DisconnectReason::Error(Broken::Refused(error)) => error.to_string(),
+        };
+        self.heard.note(|said| said.goodbye = Some(text));
+        match reason {
+            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            DisconnectReason::Error(error) => Err(error),
+        }
+    }
+
+    // The library accepts what a server opens towards us. We never ask for any of it, and a handle
+    // that is dropped refuses.
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+}
+
+/// What the library says, in words of ours where its own are for programmers.
+pub(crate) fn library_text(error: &russh::Error) -> String {
+    match error {
+        russh::Error::HUP | russh::Error::Disconnect => "the other side closed it".to_owned(),
+        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => {
+            "the host did not answer any more".to_owned()
+        }
+        russh::Error::Version => "what answers there does not speak SSH 2".to_owned(),
+        russh::Error::NoCommonAlgo { kind, theirs, .. } => {
+            format!("no common {kind:?} algorithm, it offers {}", text::plain(&theirs.join(",")))
+        }
+        error => text::plain(&error.to_string()),
+    }
+}

@@ -1,0 +1,323 @@
+//! From a host of the config to a session: settings, way, handshake, login.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use russh::client::Handle;
+use tokio::time::{sleep, timeout};
+
+use crate::config::{Address, Host, SshSettings};
+use crate::remote::local::LocalSession;
+use crate::remote::session::{Session, SessionError, Stream};
+use crate::ssh::auth::{
+    AskPassphrase, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
+};
+use crate::ssh::client::{Broken, Client, Heard, handshake, library_text};
+use crate::ssh::host_key::HostKeyCheck;
+use crate::ssh::jump::{self, Way};
+use crate::ssh::session::SshSession;
+use crate::ssh::socket;
+use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Source, Surroundings, Target};
+
+/// sshd counts every offered key and hangs up after six.
+const KEYS_PER_CONNECTION: usize = 5;
+/// More keys than this are a mistake, and some servers punish it.
+const KEYS_AT_ALL: usize = 20;
+/// A passphrase or a touch takes a person; sshd waits two minutes.
+const PERSON_LIMIT: Duration = Duration::from_secs(100);
+/// How often a server that hangs up before it says anything is asked again.
+const BUSY_TRIES: u32 = 3;
+/// About how long to wait between.
+const BUSY_PAUSE: Duration = Duration::from_millis(300);
+
+/// Tells the user something about a host that is no error.
+pub type Notice = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Whom to turn to while connecting.
+#[derive(Clone)]
+pub struct Callbacks {
+    /// Asks for a passphrase.
+    pub passphrase: AskPassphrase,
+    /// Is given the host's name and one line.
+    pub notice: Notice,
+}
+
+/// Connects to hosts. Clones share the keys that were unlocked.
+#[derive(Clone)]
+pub struct Connector {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: SshSettings,
+    around: Surroundings,
+    callbacks: Callbacks,
+    keys: KeyRing,
+    /// Seconds since 1970, for certificates.
+    now: u64,
+}
+
+/// One host to connect to, be it the one that is meant or one on the way.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// What reports call the host that is meant.
+    pub(crate) name: String,
+    pub(crate) target: Target,
+    pub(crate) pin: Option<String>,
+    /// Instead of the target's own ProxyJump.
+    pub(crate) via: Option<Vec<Target>>,
+    /// How many hops lie behind.
+    pub(crate) depth: usize,
+}
+
+/// One connection that is logged in.
+pub(crate) struct Connection {
+    pub(crate) handle: Handle<Client>,
+    pub(crate) heard: Heard,
+    /// What carries it.
+    pub(crate) way: Way,
+}
+
+impl Connector {
+    /// `now` is the time in seconds since 1970.
+    pub fn new(
+        settings: &SshSettings,
+        around: Surroundings,
+        callbacks: Callbacks,
+        now: u64,
+    ) -> Self {
+        let settings = settings.clone();
+        let keys = KeyRing::default();
+        Self { inner: Arc::new(Inner { settings, around, callbacks, keys, now }) }
+    }
+
+    /// Connects and logs in.
+    pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
+        let Address::Ssh { host: alias, user, port, fingerprint } = &host.address else {
+            return Ok(Arc::new(LocalSession::new()));
+        };
+        let user = user.clone().or_else(|| self.inner.settings.user.clone());
+        let wanted = Wanted {
+            name: host.name.clone(),
+            target: Target { host: alias.clone(), user, port: *port },
+            pin: fingerprint.clone(),
+            via: None,
+            depth: 0,
+        };
+        let first = self.open(&wanted).await?;
+        Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
+    }
+
+    pub(crate) fn notice(&self, wanted: &Wanted, text: &str) {
+        (self.inner.callbacks.notice)(&wanted.name, text);
+    }
+
+    /// One connection, through as many hops as it takes.
+    pub(crate) fn open<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+    ) -> BoxFuture<'a, Result<Connection, SessionError>> {
+        Box::pin(async move {
+            let settings = self.settings(wanted).await?;
+            let check = self.check(&settings, wanted)?;
+            let keys = candidates(&settings, &self.inner.around.home).await;
+            let hops = jump::hops(&settings, wanted);
+            let connecting = Connecting { connector: self, wanted, settings, check, hops };
+            connecting.log_in(keys).await
+        })
+    }
+
+    async fn settings(&self, wanted: &Wanted) -> Result<HostSettings, SessionError> {
+        let Inner { settings, around, .. } = &*self.inner;
+        let (mut host, source) = ssh_config::resolve(&wanted.target, settings, around).await?;
+        if source == Source::Defaults {
+            self.notice(wanted, "there is no `ssh` here to ask, so ssh_config is not read");
+        }
+        if host.policy == KeyPolicy::NoAsStrict {
+            self.notice(
+                wanted,
+                "StrictHostKeyChecking no is not followed: unknown keys are refused",
+            );
+        }
+        if let Some(file) = settings.identity_file.clone() {
+            own_key(&mut host, file, wanted.depth == 0);
+        }
+        Ok(host)
+    }
+
+    fn check(
+        &self,
+        settings: &HostSettings,
+        wanted: &Wanted,
+    ) -> Result<HostKeyCheck, SessionError> {
+        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), self.inner.now)?;
+        for place in check.damaged() {
+            let at = format!("{} line {}", place.file.display(), place.line);
+            self.notice(wanted, &format!("{at} holds no key that can be read"));
+        }
+        Ok(check)
+    }
+}
+
+/// The key that `deploy.toml` names is the only one for its hosts, and the first for hops.
+fn own_key(host: &mut HostSettings, file: PathBuf, meant: bool) {
+    if meant {
+        host.identity_files.clear();
+        host.identities_only = true;
+    }
+    host.identity_files.insert(0, file);
+}
+
+/// How a round of keys on one connection ended.
+enum Round {
+    LoggedIn,
+    /// Keys are left; a new connection may try them.
+    Next,
+    /// No key will do.
+    Over,
+}
+
+/// What is known about a host while it is being connected to.
+struct Connecting<'a> {
+    connector: &'a Connector,
+    wanted: &'a Wanted,
+    settings: HostSettings,
+    check: HostKeyCheck,
+    hops: Vec<Target>,
+}
+
+impl Connecting<'_> {
+    async fn log_in(&self, keys: Candidates) -> Result<Connection, SessionError> {
+        let Candidates { list, notes: mut tried } = keys;
+        let mut rest: &[Candidate] = &list[..list.len().min(KEYS_AT_ALL)];
+        loop {
+            let mut connection = self.shake_hands().await?;
+            let round = self.try_keys(&mut connection, &mut rest, &mut tried).await?;
+            match round {
+                Round::LoggedIn => {
+                    if let Some(notice) = connection.heard.get().new_key {
+                        self.connector.notice(self.wanted, &notice);
+                    }
+                    return Ok(connection);
+                }
+                Round::Next if !rest.is_empty() => connection.goodbye().await,
+                Round::Next | Round::Over => {
+                    let said = connection.heard.get().banner;
+                    connection.goodbye().await;
+                    return Err(self.refused(tried, said.as_deref(), list.len()));
+                }
+            }
+        }
+    }
+
+    fn refused(&self, mut tried: Vec<String>, said: Option<&str>, found: usize) -> SessionError {
+        if found == 0 {
+            tried.push("there is no key to try".to_owned());
+        } else if found > KEYS_AT_ALL {
+            tried.push(format!("{} more were not tried", found - KEYS_AT_ALL));
+        }
+        if let Some(line) = said.map(str::trim).filter(|said| !said.is_empty()) {
+            tried.push(format!("the server says: {}", line.lines().next().unwrap_or_default()));
+        }
+        let (user, address) = (self.settings.user.clone(), self.settings.address());
+        SessionError::Auth { user, address, tried }
+    }
+
+    async fn try_keys(
+        &self,
+        connection: &mut Connection,
+        rest: &mut &[Candidate],
+        tried: &mut Vec<String>,
+    ) -> Result<Round, SessionError> {
+        for _ in 0..KEYS_PER_CONNECTION {
+            let Some((candidate, others)) = rest.split_first() else { return Ok(Round::Over) };
+            let label = &candidate.label;
+            match self.try_key(connection, candidate).await? {
+                Attempt::Accepted => return Ok(Round::LoggedIn),
+                Attempt::Rejected(reason) => tried.push(format!("{label}: {reason}")),
+                Attempt::Pointless(reason) => {
+                    tried.push(format!("{label}: {reason}"));
+                    return Ok(Round::Over);
+                }
+                Attempt::Gone => {
+                    let reason = connection.heard.goodbye();
+                    if !reason.contains("Too many authentication failures") {
+                        return Err(SessionError::Lost { reason });
+                    }
+                    tried.push(format!("{label}: not accepted, too many keys"));
+                    *rest = others;
+                    return Ok(Round::Next);
+                }
+            }
+            *rest = others;
+        }
+        Ok(Round::Next)
+    }
+
+    async fn try_key(
+        &self,
+        connection: &mut Connection,
+        candidate: &Candidate,
+    ) -> Result<Attempt, SessionError> {
+        let Inner { callbacks, keys, .. } = &*self.connector.inner;
+        let ask = &callbacks.passphrase;
+        let trying = attempt(&mut connection.handle, &self.settings, candidate, keys, ask);
+        let result = timeout(PERSON_LIMIT, trying).await;
+        result.map_err(|_| SessionError::Timeout {
+            what: format!("logging in with {}", candidate.label),
+            after: PERSON_LIMIT,
+        })
+    }
+
+    /// A server with too many newcomers hangs up without a word; it is asked again. Hops and
+    /// commands have their own ways to fail.
+    async fn shake_hands(&self) -> Result<Connection, SessionError> {
+        let mut tries = 1;
+        loop {
+            let (heard, (stream, way)) = (Heard::default(), self.stream().await?);
+            let busy = matches!(way, Way::Direct) && tries < BUSY_TRIES;
+            match handshake(stream, &self.settings, self.check.clone(), &heard).await {
+                Ok(handle) => return Ok(Connection { handle, heard, way }),
+                Err(Broken::Library(error)) if busy && hung_up(&error) => {
+                    tries += 1;
+                    sleep(jitter()).await;
+                }
+                Err(Broken::Refused(error)) => return Err(error),
+                Err(Broken::Library(error)) => {
+                    let address = self.settings.address();
+                    let reason = way.explain(library_text(&error)).await;
+                    return Err(SessionError::Handshake { address, reason });
+                }
+            }
+        }
+    }
+
+    async fn stream(&self) -> Result<(Box<dyn Stream>, Way), SessionError> {
+        let HostSettings { hostname, port, connect_timeout, proxy_command, .. } = &self.settings;
+        if !self.hops.is_empty() {
+            return jump::through(self.connector, self.wanted, &self.hops, &self.settings).await;
+        }
+        if let Some(command) = proxy_command {
+            return jump::by_command(command, &self.connector.inner.around);
+        }
+        let stream = socket::connect(hostname, *port, *connect_timeout).await?;
+        Ok((Box::new(stream), Way::Direct))
+    }
+}
+
+fn hung_up(error: &russh::Error) -> bool {
+    match error {
+        russh::Error::HUP | russh::Error::Disconnect => true,
+        russh::Error::IO(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        _ => false,
+    }
+}
+
+/// Between half and one and a half of the pause, so that many hosts do not come back as one.
+fn jitter() -> Duration {
+    let mut byte = [128];
+    let _ = getrandom::fill(&mut byte);
+    BUSY_PAUSE / 2 + BUSY_PAUSE * u32::from(byte[0]) / 255
+}

@@ -1,0 +1,201 @@
+//! One running command: its channel is read all the time, whoever listens.
+//!
+//! The library blocks the whole connection when one channel is not read, and its writers hang for
+//! ever when a channel ends while its window is full. So each channel has one task that reads into
+//! a bounded buffer, and one that writes and is ended with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::remote::session::{Channel, Exit, Output};
+use crate::ssh::text;
+
+/// More than this unread means that nobody listens any more; the channel is given up.
+const UNREAD_LIMIT: usize = 16 << 20;
+/// How many pieces wait in the receiver's own queue.
+const QUEUE: usize = 64;
+/// What we take from the writer at once.
+const CHUNK: usize = 256 << 10;
+/// A background child may hold the output open; after the exit status we wait so long for its end.
+const AFTER_EXIT: Duration = Duration::from_secs(1);
+/// For telling the server that we are done with a channel.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// The extended data that is standard error.
+const STDERR: u32 = 1;
+
+type Writer = Arc<ChannelWriteHalf<Msg>>;
+
+/// Hands out the two ends of a command that has been started on `channel`.
+pub(crate) fn start(channel: russh::Channel<Msg>) -> Channel {
+    let (read, write) = channel.split();
+    let write = Arc::new(write);
+    let (input, ours) = tokio::io::duplex(CHUNK);
+    let (sender, output) = mpsc::channel(QUEUE);
+    let pump = tokio::spawn(pump(ours, write.clone()));
+    let drain = Drain::new(read, sender);
+    tokio::spawn(async move {
+        drain.run(&write).await;
+        pump.abort();
+        let _ = timeout(CLOSE_LIMIT, write.close()).await;
+    });
+    Channel { input: Box::pin(input), output }
+}
+
+/// Carries what is written into the channel, then its end. Ends with an error, or is ended, when
+/// the channel is gone: then the other end of `input` breaks instead of waiting.
+pub(crate) async fn pump<R>(mut input: R, write: Writer)
+where
+    R: tokio::io::AsyncRead + Unpin,
+{
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        match input.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {
+                if write.data_bytes(buffer.split().freeze()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    let _ = write.eof().await;
+}
+
+/// Reads one channel.
+struct Drain {
+    read: ChannelReadHalf,
+    sender: mpsc::Sender<Output>,
+    queue: VecDeque<Output>,
+    unread: usize,
+    listening: bool,
+    exit: Option<Exit>,
+    /// The command has nothing more to say.
+    eof: bool,
+    /// Nothing more comes at all.
+    closed: bool,
+    /// After the exit status: when to stop waiting for the end of the output.
+    deadline: Option<Instant>,
+}
+
+impl Drain {
+    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>) -> Self {
+        Self {
+            read,
+            sender,
+            queue: VecDeque::new(),
+            unread: 0,
+            listening: true,
+            exit: None,
+            eof: false,
+            closed: false,
+            deadline: None,
+        }
+    }
+
+    /// Until the command has ended and all it said is handed over. `Exit` comes last; where the
+    /// connection broke, or nobody listened, there is none.
+    async fn run(mut self, write: &Writer) {
+        while !self.done() {
+            self.step().await;
+            if self.unread > UNREAD_LIMIT {
+                let _ = timeout(CLOSE_LIMIT, write.signal(Sig::TERM)).await;
+                return;
+            }
+        }
+        self.hand_over().await;
+    }
+
+    /// The order of end of file, exit and close is the server's choice.
+    fn done(&self) -> bool {
+        self.closed || (self.eof && self.exit.is_some())
+    }
+
+    async fn step(&mut self) {
+        let has_output = self.listening && !self.queue.is_empty();
+        let deadline = self.deadline.unwrap_or_else(Instant::now);
+        let sender = self.sender.clone();
+        tokio::select! {
+            message = self.read.wait() => self.take(message),
+            permit = sender.reserve(), if has_output => match permit {
+                Ok(permit) => {
+                    if let Some(output) = self.queue.pop_front() {
+                        self.unread -= size(&output);
+                        permit.send(output);
+                    }
+                }
+                Err(_) => self.stop_listening(),
+            },
+            () = sleep_until(deadline), if self.deadline.is_some() => self.closed = true,
+        }
+    }
+
+    fn take(&mut self, message: Option<ChannelMsg>) {
+        match message {
+            Some(ChannelMsg::Data { data }) => self.keep(Output::Stdout(data)),
+            Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => {
+                self.keep(Output::Stderr(data));
+            }
+            Some(ChannelMsg::ExitStatus { exit_status }) => self.exited(Exit::Code(exit_status)),
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                self.exited(Exit::Signal(name_of(signal_name)));
+            }
+            Some(ChannelMsg::Eof) => self.eof = true,
+            Some(ChannelMsg::Close | ChannelMsg::Failure) | None => self.closed = true,
+            Some(_) => {}
+        }
+    }
+
+    fn keep(&mut self, output: Output) {
+        if self.listening {
+            self.unread += size(&output);
+            self.queue.push_back(output);
+        }
+    }
+
+    fn exited(&mut self, exit: Exit) {
+        self.exit = Some(exit);
+        self.deadline = Some(Instant::now() + AFTER_EXIT);
+    }
+
+    fn stop_listening(&mut self) {
+        self.listening = false;
+        self.queue.clear();
+        self.unread = 0;
+    }
+
+    /// The channel is let go of first, so that a slow listener blocks nobody else.
+    async fn hand_over(self) {
+        drop(self.read);
+        for output in self.queue {
+            if self.sender.send(output).await.is_err() {
+                return;
+            }
+        }
+        if let Some(exit) = self.exit {
+            let _ = self.sender.send(Output::Exit(exit)).await;
+        }
+    }
+}
+
+fn size(output: &Output) -> usize {
+    match output {
+        Output::Stdout(bytes) | Output::Stderr(bytes) => bytes.len(),
+        Output::Exit(_) => 0,
+    }
+}
+
+fn name_of(signal: Sig) -> String {
+    match signal {
+        Sig::Custom(name) => text::plain(&name),
+        known => format!("{known:?}"),
+    }
+}

@@ -1,0 +1,173 @@
+//! The session itself: commands and tunnels over one connection, or two where the server wants it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use russh::client::Msg;
+use russh::{Disconnect, Error};
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::remote::session::{Channel, Session, SessionError, Stream};
+use crate::ssh::client::library_text;
+use crate::ssh::connect::{Connection, Connector, Wanted};
+use crate::ssh::jump::Way;
+use crate::ssh::{exec, text, tunnel};
+
+/// sshd drops the whole connection when a command is much longer than an argument may be.
+const LONGEST_COMMAND: usize = 120 << 10;
+/// A dead connection is noticed before this.
+const OPEN_LIMIT: Duration = Duration::from_secs(45);
+/// For saying goodbye.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How often to look whether it has been said; the library does not tell.
+const CLOSE_POLL: Duration = Duration::from_millis(2);
+/// sshd counts a session for a moment after its command has ended, so a refusal is tried again
+/// after these pauses.
+const PAUSES_MS: [u64; 4] = [0, 40, 100, 200];
+
+/// A host that is reached by SSH.
+pub struct SshSession {
+    connector: Connector,
+    wanted: Wanted,
+    first: Connection,
+    /// Made when the server allows no second channel on the first.
+    second: Mutex<Option<Arc<Connection>>>,
+    /// The first connection has refused a channel for good.
+    crowded: AtomicBool,
+}
+
+/// Why there is no channel.
+enum NoChannel {
+    Refused(String),
+    Failed(SessionError),
+}
+
+impl Connection {
+    pub(crate) fn lost(&self) -> SessionError {
+        SessionError::Lost { reason: self.heard.goodbye() }
+    }
+
+    /// A channel, with patience for a server that still counts old ones.
+    async fn channel(&self, pauses: &[u64]) -> Result<russh::Channel<Msg>, NoChannel> {
+        let mut reason = String::new();
+        for pause in pauses {
+            sleep(Duration::from_millis(*pause)).await;
+            match timeout(OPEN_LIMIT, self.handle.channel_open_session()).await {
+                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(Error::ChannelOpenFailure(failure))) => reason = format!("{failure:?}"),
+                Ok(Err(_)) => return Err(NoChannel::Failed(self.lost())),
+                Err(_) => return Err(NoChannel::Failed(late("opening a channel"))),
+            }
+        }
+        Err(NoChannel::Refused(text::plain(&reason)))
+    }
+
+    /// Says goodbye and waits until it has been sent.
+    async fn leave(&self) {
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+        while !self.handle.is_closed() {
+            sleep(CLOSE_POLL).await;
+        }
+    }
+
+    /// Ends this connection, then what carried it.
+    pub(crate) fn goodbye(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = timeout(CLOSE_LIMIT, self.leave()).await;
+            if let Way::Jump(outer) = &self.way {
+                outer.goodbye().await;
+            }
+        })
+    }
+}
+
+impl SshSession {
+    pub(crate) fn new(connector: Connector, wanted: Wanted, first: Connection) -> Self {
+        let crowded = AtomicBool::new(false);
+        Self { connector, wanted, first, second: Mutex::new(None), crowded }
+    }
+
+    async fn start(&self, command: &str) -> Result<Channel, SessionError> {
+        if command.len() > LONGEST_COMMAND {
+            let reason = format!("a command of {} bytes is too long", command.len());
+            return Err(SessionError::ChannelRefused { reason });
+        }
+        let channel = self.channel().await?;
+        match channel.exec(true, command).await {
+            Ok(()) => Ok(exec::start(channel)),
+            Err(error) => Err(SessionError::Lost { reason: library_text(&error) }),
+        }
+    }
+
+    /// On the first connection if it lets us; once it has refused for good it is asked only once.
+    async fn channel(&self) -> Result<russh::Channel<Msg>, SessionError> {
+        let crowded = self.crowded.load(Ordering::Relaxed);
+        let pauses = if crowded { &PAUSES_MS[..1] } else { &PAUSES_MS[..] };
+        match self.first.channel(pauses).await {
+            Ok(channel) => return Ok(channel),
+            Err(NoChannel::Failed(error)) => return Err(error),
+            Err(NoChannel::Refused(_)) => self.crowded.store(true, Ordering::Relaxed),
+        }
+        let second = self.second().await?;
+        second.channel(&PAUSES_MS).await.map_err(|none| match none {
+            NoChannel::Refused(reason) => SessionError::ChannelRefused { reason },
+            NoChannel::Failed(error) => error,
+        })
+    }
+
+    async fn second(&self) -> Result<Arc<Connection>, SessionError> {
+        let mut second = self.second.lock().await;
+        if let Some(connection) = second.as_ref().filter(|one| !one.handle.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let notice = "the server allows no second channel, so a second connection is made";
+        self.connector.notice(&self.wanted, notice);
+        let connection = Arc::new(self.connector.open(&self.wanted).await?);
+        Ok(second.insert(connection).clone())
+    }
+
+    async fn tunnel(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, SessionError> {
+        let handle = &self.first.handle;
+        let opening = handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
+        match timeout(OPEN_LIMIT, opening).await {
+            Ok(Ok(channel)) => Ok(Box::new(tunnel::start(channel))),
+            Ok(Err(Error::ChannelOpenFailure(failure))) => {
+                Err(tunnel::refusal(&failure, host, port))
+            }
+            Ok(Err(_)) => Err(self.first.lost()),
+            Err(_) => Err(late(&format!("connecting to {}", text::address(host, port)))),
+        }
+    }
+
+    async fn end(&self) {
+        if let Some(second) = self.second.lock().await.take() {
+            second.goodbye().await;
+        }
+        self.first.goodbye().await;
+    }
+}
+
+impl Session for SshSession {
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
+        Box::pin(self.start(command))
+    }
+
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+        Box::pin(self.tunnel(host, port))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.end())
+    }
+}
+
+fn late(what: &str) -> SessionError {
+    SessionError::Timeout { what: what.to_owned(), after: OPEN_LIMIT }
+}

@@ -1,0 +1,551 @@
+//! Settings of one host, as the user's own `ssh` understands them: `ssh -G` is asked, because it
+//! is the only program that reads every `ssh_config` right.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::config::SshSettings;
+use crate::remote::session::SessionError;
+use crate::ssh::text;
+
+/// How long `ssh -G` may take; a `Match exec` in the user's file may do anything.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+/// How long connecting may take where nobody says.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a silent server is asked whether it is there.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many of those may stay without an answer.
+const ALIVE_COUNT: usize = 3;
+/// What `ssh` tries when nobody names a key.
+const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+
+/// What comes from around this process; only the command line reads it.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The user's home directory, for `~` and `%d`.
+    pub home: PathBuf,
+    /// What relative paths are relative to.
+    pub cwd: PathBuf,
+    /// The local user, who is also the remote one where nobody says.
+    pub user: String,
+    /// The name of this machine, for `%l`.
+    pub hostname: String,
+    /// The environment, for `SSH_AUTH_SOCK` and `${…}`.
+    pub env: BTreeMap<String, String>,
+    /// The `ssh` program.
+    pub ssh: PathBuf,
+}
+
+/// Whom to ask about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// An alias of `ssh_config`, a name or an address.
+    pub host: String,
+    /// Instead of what `ssh_config` says.
+    pub user: Option<String>,
+    /// Instead of what `ssh_config` says.
+    pub port: Option<u16>,
+}
+
+/// What to do about host keys that no file knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPolicy {
+    /// Refuse.
+    Strict,
+    /// Write them down, if the host is wholly unknown.
+    AcceptNew,
+    /// `StrictHostKeyChecking no`: refused all the same, and said.
+    NoAsStrict,
+}
+
+/// Where keys are held by a running agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSocket {
+    /// `IdentityAgent none`, or there is none.
+    None,
+    /// Its socket.
+    Path(PathBuf),
+}
+
+/// Everything that is needed to reach one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSettings {
+    /// As asked for.
+    pub alias: String,
+    /// Name or address to connect to.
+    pub hostname: String,
+    /// Remote user.
+    pub user: String,
+    /// Remote port.
+    pub port: u16,
+    /// Private keys, in the order to try.
+    pub identity_files: Vec<PathBuf>,
+    /// Only keys that are named here, also from the agent.
+    pub identities_only: bool,
+    /// The agent.
+    pub agent: AgentSocket,
+    /// Certificates beside those that stand next to their keys.
+    pub certificate_files: Vec<PathBuf>,
+    /// The way there, first hop first; empty: direct.
+    pub proxy_jump: Vec<Target>,
+    /// A program that makes the connection.
+    pub proxy_command: Option<String>,
+    /// The user's, then the machine's; the first is where new keys are written.
+    pub known_hosts: Vec<PathBuf>,
+    /// Under which name the host key is looked up, instead of the host's.
+    pub host_key_alias: Option<String>,
+    /// What to do about unknown host keys.
+    pub policy: KeyPolicy,
+    /// Whether names in new lines are hashed.
+    pub hash_known_hosts: bool,
+    /// For connecting, the handshake and logging in.
+    pub connect_timeout: Duration,
+    /// How often a silent server is asked whether it is there.
+    pub alive_interval: Duration,
+    /// How many of those may stay without an answer.
+    pub alive_count: usize,
+}
+
+impl HostSettings {
+    /// `host:port`, `[v6]:port`.
+    pub fn address(&self) -> String {
+        text::address(&self.hostname, self.port)
+    }
+}
+
+/// Whether the settings come from `ssh -G` or, for want of an `ssh`, from defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From `ssh -G`.
+    Asked,
+    /// There is no `ssh` here.
+    Defaults,
+}
+
+/// Finds out how to reach `target`.
+pub async fn resolve(
+    target: &Target,
+    settings: &SshSettings,
+    around: &Surroundings,
+) -> Result<(HostSettings, Source), SessionError> {
+    check_word("host", &target.host)?;
+    if let Some(user) = &target.user {
+        check_word("user", user)?;
+    }
+    let Some(answer) = ask(target, settings, around).await? else {
+        return Ok((defaults(target, settings, around), Source::Defaults));
+    };
+    let asked = parse(&answer, target, around)?;
+    Ok((with_settings(asked, settings), Source::Asked))
+}
+
+/// `None`: there is no `ssh` program.
+async fn ask(
+    target: &Target,
+    settings: &SshSettings,
+    around: &Surroundings,
+) -> Result<Option<String>, SessionError> {
+    let mut command = Command::new(&around.ssh);
+    command.arg("-G").stdin(Stdio::null()).kill_on_drop(true);
+    if let Some(config) = &settings.config {
+        command.arg("-F").arg(config);
+    }
+    if let Some(user) = &target.user {
+        command.arg("-l").arg(user);
+    }
+    if let Some(port) = target.port {
+        command.arg("-p").arg(port.to_string());
+    }
+    command.arg("--").arg(&target.host);
+    match tokio::time::timeout(ASK_LIMIT, command.output()).await {
+        Ok(Ok(output)) => answer_of(&output, target).map(Some),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(Err(error)) => Err(unusable(&format!("{}", around.ssh.display()), &error.to_string())),
+        Err(_) => Err(SessionError::Timeout {
+            what: format!("`ssh -G {}`", target.host),
+            after: ASK_LIMIT,
+        }),
+    }
+}
+
+fn answer_of(output: &Output, target: &Target) -> Result<String, SessionError> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = text::plain(&String::from_utf8_lossy(&output.stderr));
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
+    Err(unusable(&format!("`ssh -G {}`", target.host), last))
+}
+
+fn defaults(target: &Target, settings: &SshSettings, around: &Surroundings) -> HostSettings {
+    let ssh = around.home.join(".ssh");
+    let host = HostSettings {
+        alias: target.host.clone(),
+        hostname: target.host.clone(),
+        user: target.user.clone().unwrap_or_else(|| around.user.clone()),
+        port: target.port.unwrap_or(22),
+        identity_files: DEFAULT_KEYS.iter().map(|name| ssh.join(name)).collect(),
+        identities_only: false,
+        agent: agent_from_env(around, "SSH_AUTH_SOCK"),
+        certificate_files: Vec::new(),
+        proxy_jump: Vec::new(),
+        proxy_command: None,
+        known_hosts: vec![ssh.join("known_hosts"), PathBuf::from("/etc/ssh/ssh_known_hosts")],
+        host_key_alias: None,
+        policy: KeyPolicy::Strict,
+        hash_known_hosts: false,
+        connect_timeout: CONNECT_TIMEOUT,
+        alive_interval: ALIVE_INTERVAL,
+        alive_count: ALIVE_COUNT,
+    };
+    with_settings(host, settings)
+}
+
+/// `deploy.toml` has the last word. The key and user it names are the target's own, which the
+/// caller sets; what stands here holds for jump hosts too.
+fn with_settings(mut host: HostSettings, settings: &SshSettings) -> HostSettings {
+    if let Some(file) = &settings.known_hosts {
+        host.known_hosts = vec![file.clone()];
+    }
+    if let Some(timeout) = settings.connect_timeout {
+        host.connect_timeout = timeout;
+    }
+    if settings.accept_new {
+        host.policy = KeyPolicy::AcceptNew;
+    }
+    host
+}
+
+/// The answer of `ssh -G`: one `keyword value` a line, keywords in lower case.
+struct Answer<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Answer<'a> {
+    fn read(text: &'a str) -> Self {
+        Self(text.lines().filter_map(|line| line.trim().split_once(' ')).collect())
+    }
+
+    fn all(&self, keyword: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| *key == keyword).map(|(_, value)| value.trim())
+    }
+
+    fn one(&self, keyword: &str) -> Option<&'a str> {
+        self.all(keyword).next().filter(|value| !value.is_empty() && *value != "none")
+    }
+
+    fn yes(&self, keyword: &str) -> bool {
+        matches!(self.one(keyword), Some("yes" | "true"))
+    }
+
+    fn seconds(&self, keyword: &str) -> Option<Duration> {
+        self.one(keyword)?.parse().ok().filter(|n| *n > 0).map(Duration::from_secs)
+    }
+}
+
+fn parse(text: &str, target: &Target, around: &Surroundings) -> Result<HostSettings, SessionError> {
+    let answer = Answer::read(text);
+    if answer.yes("proxyusefdpass") {
+        return Err(unusable("ProxyUseFdpass yes", "it is not supported"));
+    }
+    let jump = answer.one("proxyjump");
+    let tokens = Tokens::new(&answer, target, around);
+    let files = |keyword: &str| -> Vec<PathBuf> {
+        answer.all(keyword).filter(|v| *v != "none").map(|v| tokens.path(v)).collect()
+    };
+    let words = |keyword: &str| -> Vec<PathBuf> {
+        let all = answer.all(keyword).flat_map(str::split_whitespace);
+        all.filter(|v| *v != "none").map(|v| tokens.path(v)).collect()
+    };
+    Ok(HostSettings {
+        alias: target.host.clone(),
+        hostname: tokens.hostname.clone(),
+        user: tokens.user.clone(),
+        port: tokens.port,
+        identity_files: files("identityfile"),
+        identities_only: answer.yes("identitiesonly"),
+        agent: agent_of(answer.all("identityagent").next(), &tokens),
+        certificate_files: files("certificatefile"),
+        proxy_jump: jump.map(parse_jump).transpose()?.unwrap_or_default(),
+        proxy_command: answer.one("proxycommand").map(|v| tokens.command(v)),
+        known_hosts: [words("userknownhostsfile"), words("globalknownhostsfile")].concat(),
+        host_key_alias: answer.one("hostkeyalias").map(str::to_owned),
+        policy: policy_of(answer.one("stricthostkeychecking")),
+        hash_known_hosts: answer.yes("hashknownhosts"),
+        connect_timeout: answer.seconds("connecttimeout").unwrap_or(CONNECT_TIMEOUT),
+        alive_interval: answer.seconds("serveraliveinterval").unwrap_or(ALIVE_INTERVAL),
+        alive_count: alive_count(&answer),
+    })
+}
+
+/// `ssh -G` says 3 also when nobody asked for it.
+fn alive_count(answer: &Answer<'_>) -> usize {
+    answer.one("serveralivecountmax").and_then(|n| n.parse().ok()).unwrap_or(ALIVE_COUNT).max(1)
+}
+
+fn policy_of(value: Option<&str>) -> KeyPolicy {
+    match value {
+        Some("accept-new") => KeyPolicy::AcceptNew,
+        Some("no" | "off" | "false") => KeyPolicy::NoAsStrict,
+        _ => KeyPolicy::Strict,
+    }
+}
+
+fn agent_of(value: Option<&str>, tokens: &Tokens<'_>) -> AgentSocket {
+    match value {
+        Some("none") => AgentSocket::None,
+        None | Some("" | "SSH_AUTH_SOCK") => agent_from_env(tokens.around, "SSH_AUTH_SOCK"),
+        Some(value) => match value.strip_prefix('$').filter(|name| !name.starts_with('{')) {
+            Some(name) => agent_from_env(tokens.around, name),
+            None => AgentSocket::Path(tokens.path(value)),
+        },
+    }
+}
+
+fn agent_from_env(around: &Surroundings, name: &str) -> AgentSocket {
+    match around.env.get(name) {
+        Some(path) if !path.is_empty() => AgentSocket::Path(PathBuf::from(path)),
+        _ => AgentSocket::None,
+    }
+}
+
+/// What `%` stands for in file names and commands.
+struct Tokens<'a> {
+    around: &'a Surroundings,
+    alias: &'a str,
+    hostname: String,
+    user: String,
+    port: u16,
+    key_alias: String,
+    jump: &'a str,
+}
+
+impl<'a> Tokens<'a> {
+    fn new(answer: &Answer<'a>, target: &'a Target, around: &'a Surroundings) -> Self {
+        let hostname = answer.one("hostname").unwrap_or(&target.host).to_owned();
+        let user = answer.one("user").unwrap_or(&around.user).to_owned();
+        let port = answer.one("port").and_then(|port| port.parse().ok()).unwrap_or(22);
+        let key_alias = answer.one("hostkeyalias").unwrap_or(&target.host).to_owned();
+        let jump = answer.one("proxyjump").unwrap_or_default();
+        Self { around, alias: &target.host, hostname, user, port, key_alias, jump }
+    }
+
+    fn path(&self, value: &str) -> PathBuf {
+        let expanded = self.environment(&self.expand(value.trim_matches('"')));
+        let path = match expanded.strip_prefix("~/") {
+            Some(rest) => self.around.home.join(rest),
+            None => PathBuf::from(&expanded),
+        };
+        self.around.cwd.join(path)
+    }
+
+    fn command(&self, value: &str) -> String {
+        self.expand(value)
+    }
+
+    fn expand(&self, value: &str) -> String {
+        let mut out = String::with_capacity(value.len());
+        let mut chars = value.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '%' => match chars.next() {
+                    Some(token) => self.token(token, &mut out),
+                    None => out.push('%'),
+                },
+                c => out.push(c),
+            }
+        }
+        out
+    }
+
+    fn token(&self, token: char, out: &mut String) {
+        let hostname = &self.around.hostname;
+        match token {
+            '%' => out.push('%'),
+            'd' => out.push_str(&self.around.home.to_string_lossy()),
+            'h' => out.push_str(&self.hostname),
+            'i' => out.push_str(&rustix::process::getuid().as_raw().to_string()),
+            'j' => out.push_str(self.jump),
+            'k' => out.push_str(&self.key_alias),
+            'L' => out.push_str(hostname.split('.').next().unwrap_or(hostname)),
+            'l' => out.push_str(hostname),
+            'n' => out.push_str(self.alias),
+            'p' => out.push_str(&self.port.to_string()),
+            'r' => out.push_str(&self.user),
+            'u' => out.push_str(&self.around.user),
+            'C' => out.push_str(&self.connection_hash()),
+            other => out.extend(['%', other]),
+        }
+    }
+
+    /// `%C`: SHA-1 of `%l%h%p%r%j`, as ssh_config(5) says.
+    fn connection_hash(&self) -> String {
+        use sha1::Digest as _;
+        use std::fmt::Write as _;
+        let text = self.expand("%l%h%p%r%j");
+        sha1::Sha1::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    fn environment(&self, value: &str) -> String {
+        let mut out = String::new();
+        let mut rest = value;
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, tail)) = after.split_once('}') else { break };
+            out.push_str(before);
+            out.push_str(self.around.env.get(name).map_or("", String::as_str));
+            rest = tail;
+        }
+        out + rest
+    }
+}
+
+/// `[user@]host[:port],…`, each also as `ssh://…` and with a v6 address in brackets.
+fn parse_jump(value: &str) -> Result<Vec<Target>, SessionError> {
+    value.split(',').map(|hop| parse_hop(hop.trim())).collect()
+}
+
+fn parse_hop(hop: &str) -> Result<Target, SessionError> {
+    let bad = |reason: &str| unusable(&format!("ProxyJump {hop}"), reason);
+    let bare = hop.strip_prefix("ssh://").map_or(hop, |rest| rest.trim_end_matches('/'));
+    let (user, place) = match bare.rsplit_once('@') {
+        Some((user, place)) => (Some(user.to_owned()), place),
+        None => (None, bare),
+    };
+    let (host, port) = split_port(place).ok_or_else(|| bad("a bracket is not closed"))?;
+    let port = match port {
+        Some(port) => Some(port.parse().map_err(|_| bad("the port is not a number"))?),
+        None => None,
+    };
+    check_word("ProxyJump", host)?;
+    Ok(Target { host: host.to_owned(), user, port })
+}
+
+/// A bare v6 address has no port.
+fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = place.strip_prefix('[') {
+        let (host, after) = rest.split_once(']')?;
+        return Some((host, after.strip_prefix(':')));
+    }
+    match place.split_once(':') {
+        Some((host, port)) if !port.contains(':') => Some((host, Some(port))),
+        _ => Some((place, None)),
+    }
+}
+
+/// Names end up in commands (`%h`), so nothing that a shell would read in its own way may pass.
+fn check_word(what: &str, value: &str) -> Result<(), SessionError> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || "'\"`$\\;&<>|(){}".contains(c);
+    let reason = if value.is_empty() {
+        "it is empty"
+    } else if value.starts_with('-') {
+        "it begins with a dash"
+    } else if value.contains(bad) {
+        "it holds characters that no host or user name has"
+    } else {
+        return Ok(());
+    };
+    Err(unusable(&format!("{what} {value:?}"), reason))
+}
+
+fn unusable(setting: &str, reason: &str) -> SessionError {
+    SessionError::Setting { setting: setting.to_owned(), reason: reason.to_owned() }
+}
+
+/// Whether `path` is one of the keys that are looked for without being named.
+pub(crate) fn is_default_key(path: &Path, home: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.parent() == Some(&home.join(".ssh")) && name.starts_with("id_")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    fn around() -> Surroundings {
+        Surroundings {
+            home: "/home/me".into(),
+            cwd: "/project".into(),
+            user: "me".into(),
+            hostname: "laptop.example.net".into(),
+            env: BTreeMap::from([("SSH_AUTH_SOCK".into(), "/run/agent".into())]),
+            ssh: "ssh".into(),
+        }
+    }
+
+    fn target(host: &str) -> Target {
+        Target { host: host.into(), user: None, port: None }
+    }
+
+    fn parsed(text: &str) -> HostSettings {
+        parse(text, &target("web"), &around()).unwrap()
+    }
+
+    #[test]
+    fn tokens_and_tilde_are_expanded() {
+        let host = parsed(
+            "hostname web.example.net\nuser deploy\nport 2222\nidentityfile ~/.ssh/%r@%h-%p\n\
+             identityfile %d/keys/%n.%L%%\nidentityfile rel\nproxycommand nc %h %p",
+        );
+        let files: Vec<_> = host.identity_files.iter().map(|p| p.to_string_lossy()).collect();
+        assert_eq!(
+            files,
+            [
+                "/home/me/.ssh/deploy@web.example.net-2222",
+                "/home/me/keys/web.laptop%",
+                "/project/rel"
+            ]
+        );
+        assert_eq!(host.proxy_command.as_deref(), Some("nc web.example.net 2222"));
+        assert_eq!(host.address(), "web.example.net:2222");
+    }
+
+    #[test]
+    fn the_agent_is_where_it_is_said_to_be() {
+        let agent = |text: &str| parsed(text).agent;
+        assert_eq!(agent("port 22"), AgentSocket::Path("/run/agent".into()));
+        assert_eq!(agent("identityagent SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
+        assert_eq!(agent("identityagent $SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
+        assert_eq!(agent("identityagent ~/a"), AgentSocket::Path("/home/me/a".into()));
+        assert_eq!(agent("identityagent none"), AgentSocket::None);
+    }
+
+    #[test]
+    fn jumps_in_every_spelling() {
+        let hops = parse_jump("a,me@b:2200,ssh://c@[fe80::1]:22/,[::1],2001:db8::1").unwrap();
+        let shown: Vec<_> = hops
+            .iter()
+            .map(|h| {
+                format!("{}|{}|{}", h.user.as_deref().unwrap_or(""), h.host, h.port.unwrap_or(0))
+            })
+            .collect();
+        assert_eq!(shown, ["|a|0", "me|b|2200", "c|fe80::1|22", "|::1|0", "|2001:db8::1|0"]);
+    }
+
+    #[test]
+    fn policies() {
+        for (text, policy) in [
+            ("ask", KeyPolicy::Strict),
+            ("true", KeyPolicy::Strict),
+            ("accept-new", KeyPolicy::AcceptNew),
+            ("false", KeyPolicy::NoAsStrict),
+        ] {
+            assert_eq!(parsed(&format!("stricthostkeychecking {text}")).policy, policy);
+        }
+    }
+
+    #[test]
+    fn odd_names_are_refused() {
+        for bad in ["-oProxyCommand=x", "a b", "a\nb", "a;b", "$(x)", "", "a'b"] {
+            assert!(check_word("host", bad).is_err(), "{bad:?}");
+        }
+        assert!(check_word("host", "web_1.example.net").is_ok());
+        assert!(check_word("host", "fe80::1%eth0").is_ok());
+    }
+}

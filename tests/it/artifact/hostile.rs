@@ -1,0 +1,401 @@
+//! Archives that mean harm, or that two programs would read as two things. Each is refused with
+//! the entry's name, and each message is a snapshot.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use insta::assert_snapshot;
+use shipit::artifact::{Artifact, Limits};
+use tar::{EntryType, Header};
+
+use super::{
+    Style, bzip2, file, gzip, link, open, put, spec_of, tar_of, told, tree, write_tree, xz, zip_of,
+    zstd,
+};
+
+/// A tar of raw headers: names are written as they are.
+struct Raw(Vec<u8>);
+
+impl Raw {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn member(mut self, kind: EntryType, name: &[u8], target: &[u8], body: &[u8]) -> Self {
+        self.push(kind, 0o644, name, target, body);
+        self
+    }
+
+    fn file(self, name: &str) -> Self {
+        self.member(EntryType::Regular, name.as_bytes(), b"", b"x")
+    }
+
+    fn link(self, name: &str, target: &str) -> Self {
+        self.member(EntryType::Symlink, name.as_bytes(), target.as_bytes(), b"")
+    }
+
+    fn special(self, kind: EntryType, name: &str) -> Self {
+        self.member(kind, name.as_bytes(), b"", b"")
+    }
+
+    fn push(&mut self, kind: EntryType, mode: u32, name: &[u8], target: &[u8], body: &[u8]) {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(body.len() as u64);
+        let old = header.as_old_mut();
+        old.name[..name.len()].copy_from_slice(name);
+        old.linkname[..target.len()].copy_from_slice(target);
+        header.set_cksum();
+        self.0.extend(header.as_bytes());
+        self.0.extend(body);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.extend([0; 1024]);
+        self.0
+    }
+}
+
+/// What is said about these bytes as a file of this name.
+#[track_caller]
+fn refused(name: &str, bytes: &[u8]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    match open(&put(dir.path(), name, bytes)) {
+        Ok(artifact) => panic!("accepted:\n{}", artifact.manifest().to_text()),
+        Err(error) => told(&error, dir.path()),
+    }
+}
+
+#[track_caller]
+fn tar(raw: Raw) -> String {
+    refused("a.tar", &raw.end())
+}
+
+#[test]
+fn paths_that_leave() {
+    assert_snapshot!(tar(Raw::new().file("/etc/passwd")), @"`/etc/passwd` in a.tar has an absolute path");
+    assert_snapshot!(tar(Raw::new().file("../x")), @"`../x` in a.tar has `..` in its path");
+    assert_snapshot!(tar(Raw::new().file("a/../../x")), @"`a/../../x` in a.tar has `..` in its path");
+    assert_snapshot!(tar(Raw::new().file("a/..")), @"`a/..` in a.tar has `..` in its path");
+    assert_snapshot!(tar(Raw::new().special(EntryType::Directory, "a/../b")), @"`a/../b` in a.tar has `..` in its path");
+}
+
+#[test]
+fn names_that_cannot_be_shown_or_made() {
+    assert_snapshot!(tar(Raw::new().file("a\nb")), @r"`a\nb` in a.tar has a control character in its name");
+    assert_snapshot!(tar(Raw::new().file("a\u{1b}[31m")), @r"`a\u{1b}[31m` in a.tar has a control character in its name");
+    assert_snapshot!(tar(Raw::new().file("a\u{85}b")), @r"`a\u{85}b` in a.tar has a control character in its name");
+    let name = |name: &[u8]| Raw::new().member(EntryType::Regular, name, b"", b"");
+    assert_snapshot!(tar(name(b"caf\xe9")), @"`caf�` in a.tar has a name that is not UTF-8");
+    let long_name = |name: &str| {
+        Raw::new().member(EntryType::GNULongName, b"././@LongLink", b"", name.as_bytes()).file("x")
+    };
+    let shorten = |text: String| {
+        text.replace(&"n".repeat(256), "<256 n>").replace(&"p/".repeat(2001), "<2001 p/>")
+    };
+    assert_snapshot!(shorten(tar(long_name(&"n".repeat(256)))), @"`<256 n>` in a.tar has a name of more than 255 bytes");
+    assert_snapshot!(shorten(tar(long_name(&"p/".repeat(2001)))), @"`<2001 p/>` in a.tar has a path of more than 4000 bytes");
+    assert_snapshot!(tar(long_name("a\0b")), @r"`a\0b` in a.tar has a control character in its name");
+}
+
+#[test]
+fn what_is_only_the_root_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = Raw::new().special(EntryType::Directory, "./").special(EntryType::Directory, ".");
+    let raw = raw.special(EntryType::Directory, "").file(".//a/./b");
+    let artifact = open(&put(dir.path(), "a.tar", &raw.end())).unwrap();
+    assert_eq!(artifact.manifest().nodes().keys().collect::<Vec<_>>(), ["a", "a/b"]);
+}
+
+#[test]
+fn links_that_leave() {
+    assert_snapshot!(tar(Raw::new().link("a", "/etc/passwd")), @"
+    `a` in a.tar is a link to the absolute path `/etc/passwd`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    assert_snapshot!(tar(Raw::new().link("a", "../x")), @"
+    `a` in a.tar is a link that leads out of the release: `../x`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    assert_snapshot!(tar(Raw::new().link("d/a", "../../x")), @"
+    `d/a` in a.tar is a link that leads out of the release: `../../x`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    assert_snapshot!(tar(Raw::new().link("a", "b/../../x")), @"
+    `a` in a.tar is a link that leads out of the release: `b/../../x`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    assert_snapshot!(tar(Raw::new().link("a", "")), @"`a` in a.tar is a link whose target is not a usable path");
+    assert_snapshot!(tar(Raw::new().link("a", "x\ny")), @"`a` in a.tar is a link whose target is not a usable path");
+    assert_snapshot!(tar(Raw::new().link("a -> b", "c")), @"`a -> b` in a.tar is a link with ` -> ` in its path");
+}
+
+#[test]
+fn links_that_leave_through_other_links() {
+    // By the letters `up/../x` stays inside; the kernel goes to `deep/er` first.
+    let two = Raw::new().file("deep/er/f").link("up", "deep/er").link("a", "up/../../../x");
+    assert_snapshot!(tar(two), @"
+    `a` in a.tar is a link that leads out of the release: `up/../../../x`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    let top = Raw::new().link("d/top", "..").link("d/out", "top/../x");
+    assert_snapshot!(tar(top), @"
+    `d/out` in a.tar is a link that leads out of the release: `top/../x`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    let circle = Raw::new().link("a", "b").link("b", "a");
+    assert_snapshot!(tar(circle), @"`a` in a.tar is a link that goes in a circle: `b`");
+    let own = Raw::new().link("a", "a/x");
+    assert_snapshot!(tar(own), @"`a` in a.tar is a link that goes in a circle: `a/x`");
+}
+
+#[test]
+fn links_that_stay_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = Raw::new().file("deep/er/f").link("in", "deep/er").link("a", "in/../er/f");
+    let raw = raw.link("d/x", "../deep/./er//").link("dangling", "made/later").link("self", ".");
+    let artifact = open(&put(dir.path(), "a.tar", &raw.end())).unwrap();
+    assert_eq!(artifact.manifest().nodes().len(), 9);
+}
+
+#[test]
+fn entries_below_links_and_files() {
+    assert_snapshot!(tar(Raw::new().link("l", "d").file("l/x")), @"`l/x` in a.tar lies below the symbolic link `l`");
+    assert_snapshot!(tar(Raw::new().file("f").file("f/x")), @"`f/x` in a.tar lies below `f`, which is a file");
+    assert_snapshot!(tar(Raw::new().file("f/x").file("f")), @"`f` in a.tar is a directory and also something else");
+    assert_snapshot!(tar(Raw::new().file("d/x").link("d", "e")), @"`d` in a.tar is a directory and also something else");
+}
+
+#[test]
+fn kinds_that_are_no_files() {
+    assert_snapshot!(tar(Raw::new().special(EntryType::Char, "dev/null")), @"
+    `dev/null` in a.tar is a device
+      hint: leave it out with `exclude`
+    ");
+    assert_snapshot!(tar(Raw::new().special(EntryType::Block, "dev/sda")), @"
+    `dev/sda` in a.tar is a device
+      hint: leave it out with `exclude`
+    ");
+    assert_snapshot!(tar(Raw::new().special(EntryType::Fifo, "pipe")), @"
+    `pipe` in a.tar is a fifo
+      hint: leave it out with `exclude`
+    ");
+    assert_snapshot!(tar(Raw::new().special(EntryType::GNUSparse, "holes")), @"
+    `holes` in a.tar is stored as a sparse file
+      hint: pack it without `--sparse` (bsdtar: with `--no-read-sparse`)
+    ");
+    assert_snapshot!(tar(Raw::new().special(EntryType::new(b'M'), "part-two")), @"`part-two` in a.tar is of the unknown kind `M`");
+    assert_snapshot!(tar(Raw::new().member(EntryType::Symlink, b"l", b"x", b"content")), @"`l` in a.tar brings content although it is no file");
+    let sparse = Raw::new().member(EntryType::XHeader, b"x", b"", b"22 GNU.sparse.major=1\n");
+    assert_snapshot!(tar(sparse.file("holes")), @"
+    `holes` in a.tar is stored as a sparse file
+      hint: pack it without `--sparse` (bsdtar: with `--no-read-sparse`)
+    ");
+}
+
+#[test]
+fn bits_that_raise_rights() {
+    for mode in [0o4755, 0o2755, 0o1755] {
+        let mut raw = Raw::new();
+        raw.push(EntryType::Regular, mode, b"bin/su", b"", b"");
+        assert!(tar(raw).starts_with("`bin/su` in a.tar has a setuid, setgid or sticky bit"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut raw = Raw::new();
+    raw.push(EntryType::Directory, 0o2775, b"shared", b"", b"");
+    assert!(open(&put(dir.path(), "a.tar", &raw.end())).is_ok(), "directories are made anew");
+}
+
+#[test]
+fn names_that_collide() {
+    assert_snapshot!(tar(Raw::new().file("a").file("./a")), @"`a` in a.tar is in it twice");
+    assert_snapshot!(tar(Raw::new().file("a").link("a", "b")), @"`a` in a.tar is in it twice");
+    assert_snapshot!(tar(Raw::new().file("README").file("readme")), @"`readme` in a.tar has the same name as `README` but for upper and lower case");
+    assert_snapshot!(tar(Raw::new().file("Ärger/x").file("ärger/y")), @"`ärger` in a.tar has the same name as `Ärger` but for upper and lower case");
+}
+
+#[test]
+fn hard_links_name_what_came_before() {
+    let hard = |target: &[u8]| Raw::new().file("a").member(EntryType::Link, b"b", target, b"");
+    assert_snapshot!(tar(hard(b"/etc/passwd")), @"`b` in a.tar is a hard link to `/etc/passwd`, which does not come before it");
+    assert_snapshot!(tar(hard(b"../a")), @"`b` in a.tar is a hard link to `../a`, which does not come before it");
+    assert_snapshot!(tar(hard(b"later")), @"`b` in a.tar is a hard link to `later`, which does not come before it");
+}
+
+#[test]
+fn archives_that_are_damaged() {
+    let whole = Raw::new().file("a").file("b").end();
+    assert_snapshot!(refused("a.tar", &whole[..whole.len() - 1024]), @"a.tar is cut off: it has no end-of-archive mark");
+    assert_snapshot!(refused("a.tar", &whole[..600]), @"a.tar is cut off: it has no end-of-archive mark");
+    let mut hidden = whole.clone();
+    hidden.extend(Raw::new().file("c").end());
+    assert_snapshot!(refused("a.tar", &hidden), @"a.tar has something after its end-of-archive mark");
+    let mut flipped = whole.clone();
+    flipped[1024] ^= 1;
+    assert_snapshot!(refused("a.tar", &flipped), @"a.tar is damaged: the header after `a` has a wrong checksum");
+    let bad = Raw::new().member(EntryType::XHeader, b"x", b"", b"99 path=y\n").file("a");
+    assert_snapshot!(tar(bad), @"a.tar is damaged: the extended header after its beginning cannot be read");
+    let global = Raw::new().member(EntryType::XGlobalHeader, b"x", b"", b"10 path=y\n").file("a");
+    assert_snapshot!(tar(global), @"a.tar is damaged: the extended header after its beginning cannot be read");
+}
+
+#[test]
+fn streams_that_are_cut_off() {
+    let whole = Raw::new().file("a").member(EntryType::Regular, b"b", b"", &vec![7; 200_000]).end();
+    for (name, packed) in [
+        ("a.tar.gz", gzip(&whole)),
+        ("a.tar.zst", zstd(&whole)),
+        ("a.tar.xz", xz(&whole)),
+        ("a.tar.bz2", bzip2(&whole)),
+    ] {
+        for cut in [packed.len() - 3, packed.len() - 9, packed.len() / 2] {
+            let text = refused(name, &packed[..cut]);
+            assert!(text.starts_with("could not unpack a.tar"), "{name} {cut}: {text}");
+        }
+    }
+}
+
+#[test]
+fn pax_values_may_hold_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = b"38 SCHILY.xattr.user.note=two\nlines = 7\n";
+    let size = value.len();
+    let value = String::from_utf8(value.to_vec()).unwrap().replacen("38", &size.to_string(), 1);
+    let raw = Raw::new().member(EntryType::XHeader, b"x", b"", value.as_bytes()).file("a");
+    let artifact = open(&put(dir.path(), "a.tar", &raw.end())).unwrap();
+    assert_eq!(artifact.manifest().nodes().len(), 1);
+}
+
+/// A zip with one stored file of this name, and these attributes.
+fn zip_with(name: &str, mode: u32) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .unix_permissions(0o644);
+    zip.start_file(name, options).unwrap();
+    zip.write_all(b"#!x").unwrap();
+    let mut bytes = zip.finish().unwrap().into_inner();
+    let central = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    bytes[central + 40..central + 42].copy_from_slice(&u16::try_from(mode).unwrap().to_le_bytes());
+    bytes
+}
+
+#[test]
+fn zips_that_mean_harm() {
+    assert_snapshot!(refused("a.zip", &zip_with("../x", 0o100_644)), @"`../x` in a.zip has `..` in its path");
+    assert_snapshot!(refused("a.zip", &zip_with("/x", 0o100_644)), @"`/x` in a.zip has an absolute path");
+    assert_snapshot!(refused("a.zip", &zip_with("a\\b", 0o100_644)), @r"`a\b` in a.zip has a backslash in its path");
+    assert_snapshot!(refused("a.zip", &zip_with("su", 0o104_755)), @"
+    `su` in a.zip has a setuid, setgid or sticky bit
+      hint: take the bit off with `chmod u-s,g-s,-t`
+    ");
+    assert_snapshot!(refused("a.zip", &zip_with("pipe", 0o010_644)), @"
+    `pipe` in a.zip is a fifo
+      hint: leave it out with `exclude`
+    ");
+    assert_snapshot!(refused("a.zip", &zip_with("tty", 0o020_644)), @"
+    `tty` in a.zip is a device
+      hint: leave it out with `exclude`
+    ");
+    let out = zip_of(tree([("l", link("../x"))]).iter(), 0);
+    assert_snapshot!(refused("a.zip", &out), @"
+    `l` in a.zip is a link that leads out of the release: `../x`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    let below = zip_of(tree([("l", link("d")), ("l/x", file(""))]).iter(), 0);
+    assert_snapshot!(refused("a.zip", &below), @"`l/x` in a.zip lies below the symbolic link `l`");
+    let mut locked = zip_with("secret", 0o100_644);
+    let central = locked.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    locked[central + 8] |= 1;
+    locked[6] |= 1;
+    assert_snapshot!(refused("a.zip", &locked), @"`secret` in a.zip is encrypted");
+    let twice = zip_of(tree([("a", file("1")), ("b", file("2"))]).iter(), 0);
+    let twice: Vec<u8> = twice.iter().map(|&byte| if byte == b'b' { b'a' } else { byte }).collect();
+    assert_snapshot!(refused("a.zip", &twice), @"`a` in a.zip is in it twice");
+}
+
+#[test]
+fn zips_that_are_damaged() {
+    let whole = zip_with("a", 0o100_644);
+    assert_snapshot!(refused("a.zip", &whole[..whole.len() - 10]), @"
+    could not read the zip archive a.zip
+      cause: invalid Zip archive: Unexpected end of zip::format::blocks::Zip32CDEBlock
+    ");
+    let mut flipped = whole;
+    let body = flipped.windows(3).position(|three| three == b"#!x").unwrap();
+    flipped[body] ^= 1;
+    assert_snapshot!(refused("a.zip", &flipped), @"
+    could not unpack `a` of a.zip
+      cause: i/o error: Invalid checksum
+      cause: Invalid checksum
+    ");
+}
+
+#[test]
+fn a_zip_without_modes_is_read_by_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let artifact = open(&put(dir.path(), "a.zip", &zip_with("script", 0))).unwrap();
+    assert!(artifact.manifest().to_text().starts_with("f 555 3 "));
+}
+
+#[test]
+fn directories_of_this_machine_are_held_to_the_same_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    write_tree(&root, &tree([("a", file("a"))]));
+    let told = || told(&open(&root).unwrap_err(), dir.path());
+    let socket = std::os::unix::net::UnixListener::bind(root.join("s")).unwrap();
+    assert_snapshot!(told(), @"
+    `s` in tree is a socket
+      hint: leave it out with `exclude`
+    ");
+    drop(socket);
+    fs::remove_file(root.join("s")).unwrap();
+    fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o4755)).unwrap();
+    assert_snapshot!(told(), @"
+    `a` in tree has a setuid, setgid or sticky bit
+      hint: take the bit off with `chmod u-s,g-s,-t`
+    ");
+    fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink("../a", root.join("l")).unwrap();
+    assert_snapshot!(told(), @"
+    `l` in tree is a link that leads out of the release: `../a`
+      hint: make it relative and inside the build, or name it in `linked_dirs`
+    ");
+    let excluded = super::ArtifactSpec { exclude: vec!["l".into()], ..spec_of(&root) };
+    assert!(Artifact::open(&excluded, None, &Limits::default()).is_ok(), "left out, so unharmful");
+}
+
+#[test]
+fn more_than_the_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let bomb = Raw::new().member(EntryType::Regular, b"zeros", b"", &vec![0; 1 << 20]).end();
+    write_tree(&dir.path().join("tree"), &tree([("zeros", file(&"0".repeat(1 << 20)))]));
+    let bombs = [
+        put(dir.path(), "bomb.tgz", &gzip(&bomb)),
+        put(
+            dir.path(),
+            "bomb.zip",
+            &zip_of(tree([("zeros", file(&"0".repeat(1 << 20)))]).iter(), 0),
+        ),
+    ];
+    let told = |path: &std::path::Path, limits: &Limits| {
+        told(&Artifact::open(&spec_of(path), None, limits).unwrap_err(), dir.path())
+    };
+    for path in &bombs {
+        let text = told(path, &Limits { ratio: 100, ratio_from: 1000, ..Limits::default() });
+        assert!(text.contains(" grows to more than 100 times its size"), "{text}");
+        let text = told(path, &Limits { bytes: 100_000, ..Limits::default() });
+        assert!(text.contains(" has more than 100000 bytes"), "{text}");
+    }
+    let small = Limits { bytes: 1000, ..Limits::default() };
+    assert_snapshot!(told(&dir.path().join("tree"), &small), @"tree has more than 1000 bytes");
+    let two = put(dir.path(), "two.tar", &tar_of(super::sample().iter(), Style::PLAIN));
+    let few = Limits { entries: 2, ..Limits::default() };
+    assert_snapshot!(told(&two, &few), @"two.tar has more than 2 entries");
+    let long = Raw::new().member(EntryType::GNULongName, b"L", b"", &vec![b'n'; 2 << 20]).file("x");
+    assert_snapshot!(told(&put(dir.path(), "l.tgz", &gzip(&long.end())), &Limits::default()), @"l.tgz is damaged: the extended header after its beginning cannot be read");
+}

@@ -1,0 +1,187 @@
+//! What `pack` and `pack_bytes` make is what real tar and real decompressors unpack.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use insta::assert_snapshot;
+use shipit::artifact::{Artifact, pack_bytes};
+use shipit::model::codec::Codec;
+use shipit::model::manifest::Manifest;
+
+use super::{Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree};
+
+const PREFIX: &str = ".20261121000000.0123456789ab";
+
+fn bytes_of(file: &File, len: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(len).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// The whole stream for a host: the release, then a last frame with a secret.
+fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
+    let packed = artifact.pack(release, PREFIX, codec).unwrap();
+    assert_eq!(packed.file.metadata().unwrap().len(), packed.len);
+    assert_eq!(packed.file.metadata().unwrap().nlink(), 0, "nobody else can open it");
+    assert_eq!(packed.file.metadata().unwrap().mode() & 0o777, 0o600);
+    let mut bytes = bytes_of(&packed.file, packed.len);
+    bytes.extend(pack_bytes(PREFIX, &[("meta/env", 0o600, b"A=1\n")], codec).unwrap());
+    (bytes, packed.unpacked)
+}
+
+fn unpack(bytes: &[u8], codec: Codec, into: &Path, tar: &str) {
+    fs::create_dir_all(into).unwrap();
+    let source = put(into.parent().unwrap(), "stream", bytes);
+    let unpack = match codec {
+        Codec::Zstd => "zstd -dcq",
+        Codec::Gzip => "gzip -dc",
+        Codec::Plain => "cat",
+    };
+    let command = format!("umask 022; {unpack} | {tar} -x -o -f - -C \"$1\"");
+    let done = Command::new("sh")
+        .args(["-c", &command, "sh"])
+        .arg(into)
+        .stdin(File::open(source).unwrap())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+}
+
+/// Whether the tool can be run; where tests may not skip, a missing one is a failure.
+fn is_here(tool: &str) -> bool {
+    let tool = tool.split(' ').next().unwrap();
+    let ask = "command -v \"$1\" >/dev/null";
+    let found = Command::new("sh").args(["-c", ask, "sh", tool]).status().unwrap().success();
+    assert!(found || std::env::var_os("SHIPIT_TEST_ALL_SHELLS").is_none(), "{tool} is missing");
+    found
+}
+
+/// A tree with everything that a header has no room for.
+fn wide() -> Tree {
+    let long = ["dir".repeat(30), "sub".repeat(30), "deep".repeat(30)].join("/");
+    let mut wide = tree([
+        ("zero", file("")),
+        ("block", file(&"b".repeat(512))),
+        ("large", file(&"0123456789abcdef".repeat(50_000))),
+        (&format!("{long}/ä 'quoted' \"name\""), program("#!/bin/sh\n")),
+        ("to-long", link(&format!("./{long}//"))),
+        ("tidy-me-not", link("./bin/../bin/./server")),
+    ]);
+    // With the prefix, some of these just find room in a header and some just do not.
+    let room = 99 - PREFIX.len() - "/tree/".len();
+    wide.extend((room - 3..room + 5).map(|length| ("n".repeat(length), file("n"))));
+    let targets = (97..103).map(|length| (format!("link-{length}"), link(&"t".repeat(length))));
+    wide.extend(targets);
+    wide.extend(sample());
+    wide
+}
+
+#[test]
+fn what_is_unpacked_is_what_was_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tree(&dir.path().join("tree"), &wide());
+    let from_dir = open(&dir.path().join("tree")).unwrap();
+    let from_tar = open(&put(dir.path(), "a.tar", &tar_of(wide().iter(), Style::PLAIN))).unwrap();
+    for (name, artifact) in [("dir", &from_dir), ("tar", &from_tar)] {
+        for codec in [Codec::Zstd, Codec::Gzip, Codec::Plain] {
+            for tar in ["tar", "busybox tar"] {
+                if !is_here(tar) || (codec == Codec::Zstd && !is_here("zstd")) {
+                    continue;
+                }
+                let into = dir.path().join(format!("{name}-{codec}-{tar}"));
+                let (bytes, _) = stream(artifact, artifact.manifest(), codec);
+                unpack(&bytes, codec, &into, tar);
+                let out = into.join(PREFIX);
+                let unpacked = open(&out.join("tree")).unwrap();
+                assert_eq!(unpacked.manifest(), artifact.manifest(), "{name} {codec} {tar}");
+                let manifest = fs::read_to_string(out.join("meta/manifest")).unwrap();
+                assert_eq!(manifest, artifact.manifest().to_text());
+                assert_eq!(fs::read(out.join("meta/env")).unwrap(), b"A=1\n");
+                assert_eq!(fs::metadata(out.join("meta/env")).unwrap().mode() & 0o777, 0o600);
+                let server = fs::metadata(out.join("tree/bin/server")).unwrap();
+                assert_eq!(server.mode() & 0o777, 0o555, "sealed as it comes out");
+                assert_eq!(fs::metadata(out.join("tree/bin")).unwrap().mode() & 0o777, 0o755);
+            }
+        }
+    }
+}
+
+#[test]
+fn times_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let style = Style { mtime: 1_700_000_001, ..Style::PLAIN };
+    let artifact = open(&put(dir.path(), "a.tar", &tar_of(sample().iter(), style))).unwrap();
+    let into = dir.path().join("out");
+    let (bytes, _) = stream(&artifact, artifact.manifest(), Codec::Plain);
+    unpack(&bytes, Codec::Plain, &into, "tar");
+    let at = |path: &str| fs::metadata(into.join(PREFIX).join("tree").join(path)).unwrap().mtime();
+    assert_eq!(at("bin/server"), 1_700_000_001);
+    assert_eq!(at("public"), 315_532_800, "nothing was said of this directory");
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_pax_extensions([("mtime", &b"1600000000.75"[..])]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(0);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "a", &b""[..]).unwrap();
+    let artifact = open(&put(dir.path(), "b.tar", &tar.into_inner().unwrap())).unwrap();
+    let (bytes, _) = stream(&artifact, artifact.manifest(), Codec::Plain);
+    unpack(&bytes, Codec::Plain, &into, "tar");
+    assert_eq!(at("a"), 1_600_000_000, "a pax header says it more precisely");
+}
+
+#[test]
+fn a_release_may_be_less_than_the_artifact() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tree(&dir.path().join("tree"), &sample());
+    let artifact = open(&dir.path().join("tree")).unwrap();
+    let release = artifact.manifest().without(&["public".to_owned()]);
+    let into = dir.path().join("out");
+    let (bytes, unpacked) = stream(&artifact, &release, Codec::Plain);
+    assert_eq!(unpacked + 512 + 512 + 1024, bytes.len() as u64);
+    unpack(&bytes, Codec::Plain, &into, "tar");
+    assert_eq!(open(&into.join(PREFIX).join("tree")).unwrap().manifest(), &release);
+}
+
+#[test]
+fn a_file_that_changes_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    for (name, change) in [("same length", "####\n"), ("longer", "12345678"), ("shorter", "")] {
+        write_tree(&root, &tree([("a", file("aaaa\n"))]));
+        let artifact = open(&root).unwrap();
+        fs::write(root.join("a"), change).unwrap();
+        let error = artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd).unwrap_err();
+        assert_eq!(error.to_string(), "`a` changed while it was being read", "{name}");
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
+
+#[test]
+fn a_link_that_takes_a_files_place_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    write_tree(&root, &tree([("a", file("aaaa\n"))]));
+    let artifact = open(&root).unwrap();
+    put(dir.path(), "secret", b"aaaa\n");
+    fs::remove_file(root.join("a")).unwrap();
+    std::os::unix::fs::symlink("../secret", root.join("a")).unwrap();
+    let error = artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd).unwrap_err();
+    assert_snapshot!(told(&error, dir.path()), @"
+    could not read `tree/a`
+      cause: Too many levels of symbolic links (os error 40)
+    ");
+}
+
+#[test]
+fn only_what_is_held_can_be_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tree(&dir.path().join("one"), &tree([("a", file("a"))]));
+    write_tree(&dir.path().join("two"), &tree([("b", file("b"))]));
+    let one = open(&dir.path().join("one")).unwrap();
+    let two = open(&dir.path().join("two")).unwrap();
+    let error = one.pack(two.manifest(), PREFIX, Codec::Plain).unwrap_err();
+    assert_snapshot!(error, @"`b` is not a file of the artifact");
+}

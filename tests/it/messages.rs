@@ -1,1 +1,0 @@
-//! Every error and every screen, as text.

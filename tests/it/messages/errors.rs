@@ -1,0 +1,153 @@
+//! The shape of an error, and the first line of every way in which a host cannot be reached.
+
+use std::io;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use shipit::remote::session::SessionError;
+use shipit::report::error::{self, Hinted};
+use shipit::report::styles::Styles;
+
+fn shown(what: &str, causes: &[String], state: Option<&str>, hint: Option<&str>) -> String {
+    let mut out = Vec::new();
+    error::print_error(&mut out, &Styles::plain(), what, causes, state, hint).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_first_line_may_stand_alone() {
+    assert_snapshot!(shown("no such stage: `prod`", &[], None, None), @"error: no such stage: `prod`");
+}
+
+#[test]
+fn all_parts_in_their_order() {
+    let causes = ["`tar -x` exited with code 2\ntar: x: No space left on device".to_owned()];
+    let state = "web1 still runs 20260821090311; web2 was not changed";
+    let hint = "`shipit prune production` frees 1.2 GB";
+    let text = shown("web1: could not upload", &causes, Some(state), Some(hint));
+    assert_snapshot!(text, @"
+    error: web1: could not upload
+      cause: `tar -x` exited with code 2
+             tar: x: No space left on device
+      state: web1 still runs 20260821090311; web2 was not changed
+      hint:  `shipit prune production` frees 1.2 GB
+    ");
+}
+
+#[test]
+fn a_long_cause_is_cut_in_the_middle() {
+    let output: Vec<_> = (1..=40).map(|number| format!("line {number}")).collect();
+    assert_snapshot!(shown("web1: `migrate` failed", &output, None, None), @"
+    error: web1: `migrate` failed
+      cause: line 1
+             line 2
+             … 29 lines …
+             line 32
+             line 33
+             line 34
+             line 35
+             line 36
+             line 37
+             line 38
+             line 39
+             line 40
+    ");
+}
+
+#[test]
+fn control_sequences_do_not_pass() {
+    let causes = ["\u{1b}[2J\u{1b}]0;owned\u{7}gone".to_owned()];
+    assert_snapshot!(shown("web1: \u{1b}[31mred", &causes, None, Some("\u{9b}1mtype this")), @"
+    error: web1: red
+      cause: gone
+      hint:  type this
+    ");
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("could not read deploy.toml")]
+struct Outer {
+    #[source]
+    source: io::Error,
+}
+
+impl Hinted for Outer {
+    fn hint(&self) -> Option<String> {
+        Some("`shipit init` writes one".to_owned())
+    }
+}
+
+#[test]
+fn an_error_brings_its_sources_and_its_hint() {
+    let mut out = Vec::new();
+    let outer = Outer { source: io::Error::other("permission denied") };
+    error::print(&mut out, &Styles::plain(), &outer).unwrap();
+    assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    error: could not read deploy.toml
+      cause: permission denied
+      hint:  `shipit init` writes one
+    ");
+}
+
+#[test]
+fn ways_in_which_a_host_cannot_be_reached() {
+    let address = || "web1:22".to_owned();
+    let lost = || SessionError::Lost { reason: "reset by peer".to_owned() };
+    let reason = || "it said no".to_owned();
+    let name = || "web1".to_owned();
+    let fingerprint = || "SHA256:abc".to_owned();
+    let errors = [
+        SessionError::Unreachable { address: address(), source: io::Error::other("refused") },
+        SessionError::Timeout { what: "logging in".to_owned(), after: Duration::from_secs(10) },
+        SessionError::Handshake { address: address(), reason: reason() },
+        SessionError::HostKeyUnknown {
+            name: name(),
+            kind: "ssh-ed25519".to_owned(),
+            fingerprint: fingerprint(),
+            files: Vec::new(),
+            other: None,
+        },
+        SessionError::HostKeyChanged {
+            name: name(),
+            kind: "ssh-ed25519".to_owned(),
+            fingerprint: fingerprint(),
+            file: "known_hosts".into(),
+            line: 31,
+        },
+        SessionError::HostKeyRevoked {
+            name: name(),
+            fingerprint: fingerprint(),
+            file: "known_hosts".into(),
+            line: 3,
+        },
+        SessionError::HostCertificate { name: name(), reason: "expired".to_owned() },
+        SessionError::Auth { user: "deploy".to_owned(), address: address(), tried: Vec::new() },
+        SessionError::Setting { setting: "ProxyJump x".to_owned(), reason: reason() },
+        SessionError::Jump { hop: "gate".to_owned(), source: Box::new(lost()) },
+        SessionError::ChannelRefused { reason: reason() },
+        SessionError::DialRefused { address: address(), reason: reason(), forbidden: true },
+        lost(),
+    ];
+    let lines: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            let chain = [vec![error.to_string()], error::causes(error)].concat();
+            chain.join(" <- ")
+        })
+        .collect();
+    assert_snapshot!(lines.join("\n"), @"
+    could not connect to web1:22 <- refused
+    logging in took longer than 10s
+    the SSH handshake with web1:22 failed: it said no
+    the host key is not known
+    the host key is not the one on record
+    the host key is revoked
+    the host certificate does not hold: expired
+    no key was accepted for deploy@web1:22
+    ProxyJump x cannot be used: it said no
+    could not get through the jump host gate <- the connection was lost
+    the server refused a channel: it said no
+    the server would not connect to web1:22: it said no
+    the connection was lost
+    ");
+}

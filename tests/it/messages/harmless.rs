@@ -1,0 +1,188 @@
+//! Text from elsewhere cannot do harm: no control sequences, no secrets, no workflow commands.
+
+use std::io::Write;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use shipit::deploy::event::Event;
+use shipit::deploy::outcome::{Failure, HostResult};
+use shipit::report::clean;
+use shipit::report::guard::Guard;
+use shipit::report::json::Json;
+use shipit::report::lines::Lines;
+use shipit::report::redact::{Secrets, Veil};
+use shipit::report::styles::Styles;
+use shipit::report::{Reporter, Verbosity};
+
+use super::{Paper, clock, done, every_event, failure, report, tell};
+
+const POISON: &str = "pois\"on\\'7f\n";
+const KEY: &str = "-----BEGIN KEY-----\nc2VjcmV0c2VjcmV0\n-----END KEY-----";
+
+fn secrets() -> Secrets {
+    Secrets::new([POISON.to_owned(), KEY.to_owned(), "abcdef".to_owned(), "defghi".to_owned()])
+}
+
+#[test]
+fn control_sequences_are_removed() {
+    let table = [
+        ("plain\ttext\n", "plain\ttext\n"),
+        ("\u{1b}[1;31mred\u{1b}[0m", "red"),
+        ("\u{1b}]0;title\u{7}after", "after"),
+        ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+        ("\u{9b}2Jgone \u{9d}0;t\u{9c}end", "gone end"),
+        ("\u{1b}(Bset \u{1b}cfull \u{1b}7save", "set full save"),
+        ("bell\u{7} null\0 del\u{7f}", "bell null del"),
+        ("10%\r50%\rdone\r\n", "10%\n50%\ndone\n"),
+        ("open \u{1b}]0;never closed\nnext", "open \nnext"),
+        ("broken \u{1b}[12\nnext", "broken \nnext"),
+        ("ab\u{202e}txt.exe", "abtxt.exe"),
+    ];
+    for (raw, expect) in table {
+        assert_eq!(clean::strip(raw), expect, "{raw:?}");
+    }
+}
+
+#[test]
+fn long_text_has_an_end() {
+    assert_eq!(clean::line(&"x".repeat(1_010)).chars().count(), 1_000 + 1 + 21);
+    let lines: String = (0..1_000).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
+    let text = clean::text(&lines);
+    assert!(text.starts_with("… 800 lines before these are not shown\n800\n"));
+    assert!(text.ends_with("\n999"));
+}
+
+#[test]
+fn secrets_are_masked_in_every_form() {
+    let masked = |text: &str| secrets().redact(text).into_owned();
+    let json = serde_json::Value::from(POISON).to_string();
+    let twice = serde_json::Value::from(json.clone()).to_string();
+    assert_snapshot!(masked(&format!("as it is {POISON}|")), @"as it is ***|");
+    assert_snapshot!(masked(&format!("trimmed {} here", POISON.trim())), @"trimmed *** here");
+    assert_snapshot!(masked(&format!("json {json}")), @r#"json "***""#);
+    assert_snapshot!(masked(&format!("json in json {twice}")), @r#"json in json "\"***\"""#);
+    assert_snapshot!(masked("one line of a key: c2VjcmV0c2VjcmV0."), @"one line of a key: ***.");
+    assert_snapshot!(masked("overlapping: abcdefghi."), @"overlapping: ***.");
+    assert_snapshot!(masked("nothing secret"), @"nothing secret");
+}
+
+#[test]
+fn short_values_are_not_masked() {
+    assert_eq!(Secrets::new(["on".to_owned(), "  ".to_owned()]).redact("on  off"), "on  off");
+}
+
+#[test]
+fn secrets_do_not_show_in_debug() {
+    assert!(!format!("{:?}", secrets()).contains("abcdef"));
+}
+
+#[test]
+fn a_secret_in_pieces_is_masked() {
+    let paper = Paper::default();
+    let mut veil = Veil::new(paper.clone(), secrets());
+    for byte in b"x abcdef y" {
+        veil.write_all(&[*byte]).unwrap();
+    }
+    drop(veil);
+    assert_eq!(paper.text(), "x *** y");
+}
+
+fn poisoned_failure() -> Failure {
+    failure("what POISON", &["cause POISON"], Some("hint POISON"))
+}
+
+/// Every text in every event and result holds what `change` makes of a marker.
+fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
+    let put = |text: &str| text.replace("POISON", secret);
+    let line = put("a POISON b");
+    let web = "web1".to_owned();
+    let events = vec![
+        Event::Connected { host: web.clone(), live: line.clone() },
+        Event::StepFinished {
+            host: web.clone(),
+            step: "upload",
+            detail: line.clone(),
+            took: std::time::Duration::ZERO,
+        },
+        Event::StepFailed { host: web.clone(), step: "upload", error: line.clone() },
+        Event::Printed { host: web.clone(), source: line.clone(), text: line.clone() },
+        Event::Sent { host: web.clone(), line: line.clone() },
+        Event::Warning { host: Some(web.clone()), text: line.clone() },
+        Event::PuttingBack { host: web, to: line.clone() },
+    ];
+    let fail = || {
+        let Failure { what, cause, hint } = poisoned_failure();
+        let cause = cause.iter().map(|cause| put(cause)).collect();
+        Failure { what: put(&what), cause, hint: hint.map(|hint| put(&hint)) }
+    };
+    let hosts = vec![
+        ("a", HostResult::Untouched { live: Some(line.clone()), failure: Some(fail()) }),
+        ("b", HostResult::PutBack { live: line.clone(), failure: fail() }),
+        ("c", HostResult::Locked { holder: line.clone() }),
+        ("d", HostResult::Stuck { cause: fail(), undo: fail() }),
+        ("e", HostResult::Unknown { failure: fail() }),
+    ];
+    let mut end = report(hosts);
+    end.warnings = vec![(None, line)];
+    end.failure = Some(fail());
+    (events, end)
+}
+
+#[test]
+fn no_reporter_lets_a_secret_through() {
+    let (events, end) = poisoned("abcd\u{1b}[1mef");
+    let paper = Paper::default();
+    let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
+    let reporters: [Box<dyn Reporter>; 2] = [Box::new(lines), Box::new(Json::new(paper.clone()))];
+    for reporter in reporters {
+        let mut guard = Guard::new(reporter, secrets());
+        tell(&mut guard, &events);
+        guard.finish(&end);
+    }
+    let text = paper.text();
+    assert!(!text.contains("abcd") && !text.contains('\u{1b}'), "{text}");
+    assert!(text.matches("***").count() > 40, "{text}");
+}
+
+#[test]
+fn a_guard_changes_nothing_that_is_harmless() {
+    let (plain, guarded) = (Paper::default(), Paper::default());
+    let mut bare = Json::new(plain.clone());
+    let mut guard = Guard::new(Json::new(guarded.clone()), secrets());
+    for event in every_event() {
+        bare.on_event(&event);
+        guard.on_event(&event);
+    }
+    let end = report(vec![("web1", done())]);
+    bare.finish(&end);
+    guard.finish(&end);
+    assert_eq!(plain.text(), guarded.text());
+}
+
+#[test]
+fn workflow_commands_lose_their_effect() {
+    let paper = Paper::default();
+    let mut guard = Guard::new(Json::new(paper.clone()), Secrets::default()).in_github();
+    let text = "  ::set-env name=X::1\nfine :: here\n##[error]no".to_owned();
+    guard.on_event(&Event::Printed { host: "web1".to_owned(), source: "hook".to_owned(), text });
+    assert_snapshot!(paper.text(), @r#"{"v":1,"event":"printed","host":"web1","source":"hook","text":"  : :set-env name=X::1\nfine :: here\n# #[error]no"}"#);
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_what_goes_out_is_clean(raw in any::<String>()) {
+        let clean = clean::strip(&raw);
+        prop_assert!(!clean.chars().any(|char| char.is_control() && char != '\n' && char != '\t'));
+        prop_assert_eq!(clean::strip(&clean), clean);
+    }
+
+    #[test]
+    fn no_secret_survives(secret in "[a-e\"'\\\\]{4,6}", before in "[a-e]{0,6}", after in "[a-e]{0,6}") {
+        let secrets = Secrets::new([secret.clone()]);
+        let text = format!("{before}{secret}{after}");
+        prop_assert!(!secrets.redact(&text).contains(&secret));
+        let json = serde_json::Value::from(text).to_string();
+        let inner = serde_json::Value::from(secret).to_string();
+        prop_assert!(!secrets.redact(&json).contains(&inner[1..inner.len() - 1]));
+    }
+}

@@ -1,0 +1,102 @@
+//! What a run says while it lasts, as plain lines.
+
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use shipit::deploy::event::Event;
+use shipit::report::lines::Lines;
+use shipit::report::styles::Styles;
+use shipit::report::{Reporter, Verbosity};
+
+use super::{Paper, clock, done, every_event, report, tell};
+
+fn told(events: &[Event], verbosity: Verbosity) -> String {
+    let paper = Paper::default();
+    let mut lines = Lines::new(paper.clone(), Styles::plain(), verbosity, clock().0);
+    tell(&mut lines, events);
+    paper.text()
+}
+
+#[test]
+fn a_run_reads_well() {
+    assert_snapshot!(told(&every_event(), Verbosity::Verbose), @"
+    deploy production: web1, web2
+    artifact dist/: 3 files, 4.2 MB, 9f3c9f3c9f3c
+    == look
+    web1 | connected        live: 20260821090311
+    web2 | connected        live: nothing yet
+    release 20260822101502
+    warning: no revision is known
+    == prepare
+    web1 | sent             check 20260822101502
+    web1 | upload           done  4.2 MB in 1.3s
+    web1 | staged           | migrating
+    web1 | staged           | 3 tables
+    == switch, batch 1 of 2
+    web2 | activate         failed  `systemctl restart shop` exited with code 1
+    web2 | putting back     20260821090311
+    web1 | warning          the clock is 3 min ahead
+    interrupted: nothing new is started, and what is undecided is put back; once more stops now
+    == commit
+    == tidy
+    ");
+}
+
+#[test]
+fn orders_are_only_told_when_asked_for() {
+    assert!(told(&every_event(), Verbosity::Verbose).contains("check 20260822101502"));
+    assert!(!told(&every_event(), Verbosity::Normal).contains("check 20260822101502"));
+}
+
+#[test]
+fn quiet_tells_only_trouble() {
+    assert_snapshot!(told(&every_event(), Verbosity::Quiet), @"
+    warning: no revision is known
+    web2 | activate         failed  `systemctl restart shop` exited with code 1
+    web1 | warning          the clock is 3 min ahead
+    interrupted: nothing new is started, and what is undecided is put back; once more stops now
+    ");
+}
+
+#[test]
+fn a_long_upload_says_now_and_then_how_far_it_is() {
+    let paper = Paper::default();
+    let (clock, hand) = clock();
+    let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock);
+    for second in 0..40_u64 {
+        *hand.lock().unwrap() = Duration::from_secs(second);
+        let sent = second * 1_000_000;
+        lines.on_event(&Event::Progress { host: "web1".to_owned(), sent, total: 80_000_000 });
+    }
+    assert_snapshot!(paper.text(), @"
+    web1 | upload           18%  15.0 MB of 80.0 MB
+    web1 | upload           37%  30.0 MB of 80.0 MB
+    ");
+}
+
+#[test]
+fn a_warning_that_was_told_is_not_repeated_at_the_end() {
+    let paper = Paper::default();
+    let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock().0);
+    let told = (Some("web1".to_owned()), "the clock is ahead".to_owned());
+    lines.on_event(&Event::Warning { host: told.0.clone(), text: told.1.clone() });
+    let mut end = report(vec![("web1", done())]);
+    end.warnings = vec![told, (None, "nobody heard this yet".to_owned())];
+    lines.finish(&end);
+    assert_snapshot!(paper.text(), @"
+    web1 | warning          the clock is ahead
+    warning: nobody heard this yet
+    20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent
+    ");
+}
+
+#[test]
+fn colour_adds_nothing_to_the_words() {
+    let paper = Paper::default();
+    let mut lines = Lines::new(paper.clone(), Styles::coloured(), Verbosity::Verbose, clock().0);
+    tell(&mut lines, &every_event());
+    let coloured = paper.text();
+    assert!(coloured.contains('\u{1b}'));
+    let bare = console::strip_ansi_codes(&coloured).into_owned();
+    assert_eq!(bare, told(&every_event(), Verbosity::Verbose));
+}

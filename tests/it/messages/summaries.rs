@@ -1,0 +1,270 @@
+//! The last words on a run.
+
+use insta::assert_snapshot;
+use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
+use shipit::report::styles::Styles;
+use shipit::report::{Verbosity, github, summary};
+
+use super::{NEW, OLD, done, failure, id, report};
+
+fn text(report: &Report) -> String {
+    let mut out = Vec::new();
+    summary::warnings(&mut out, &Styles::plain(), &report.warnings).unwrap();
+    summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn done_with(change: impl FnOnce(&mut Done)) -> HostResult {
+    let HostResult::Done(mut done) = done() else { unreachable!() };
+    change(&mut done);
+    HostResult::Done(done)
+}
+
+fn unhealthy() -> shipit::deploy::outcome::Failure {
+    failure(
+        "shop.service was not healthy within 30s",
+        &["GET http://127.0.0.1:8080/up answered 502, 14 times"],
+        Some("`ssh deploy@web2 journalctl -u shop.service -n 50`"),
+    )
+}
+
+fn untouched() -> HostResult {
+    HostResult::Untouched { live: Some(OLD.to_owned()), failure: None }
+}
+
+#[test]
+fn all_went_well() {
+    let inferred = done_with(|done| done.proof = Some(Proof::Inferred));
+    let report = report(vec![("web1", done()), ("web2", done()), ("web3", inferred)]);
+    assert_snapshot!(text(&report), @"20260822101502 is live on web1, web2, web3 (was 20260821090311); proven: seen on 2, inferred on 1; 4.2 MB sent to each");
+}
+
+#[test]
+fn one_host_went_well() {
+    assert_snapshot!(text(&report(vec![("web1", done())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent");
+}
+
+#[test]
+fn a_first_release_and_one_that_was_not() {
+    let first = done_with(|done| (done.before, done.proof, done.sent) = (None, None, 5_000_000));
+    let pruned = done_with(|done| done.pruned = vec![OLD.to_owned()]);
+    let report = report(vec![("web1", first), ("web2", pruned)]);
+    assert_snapshot!(text(&report), @"
+    20260822101502 is live on web1, web2 (nothing was live before on web1, was 20260821090311 on web2); proven: seen on 1; 4.2 MB to 5.0 MB sent to each
+    pruned 1 release on web2: 20260821090311
+    ");
+}
+
+#[test]
+fn nothing_had_changed() {
+    let same = || HostResult::Unchanged { live: Some(id(OLD)) };
+    assert_snapshot!(text(&report(vec![("web1", same()), ("web2", same())])), @"unchanged: 20260821090311 is live on web1, web2 already, with this build and config; `--force` deploys it again");
+}
+
+#[test]
+fn a_rollback_went_well() {
+    let back = done_with(|done| {
+        (done.live, done.before, done.sent) = (Some(id(OLD)), Some(NEW.to_owned()), 0);
+    });
+    let report = Report { goal: "rollback", ..report(vec![("web1", back)]) };
+    assert_snapshot!(text(&report), @"20260821090311 is live again on web1 (was 20260822101502); proven: seen");
+}
+
+#[test]
+fn a_prune_went_well() {
+    let some = done_with(|done| done.pruned = vec!["20260101000000".to_owned(), OLD.to_owned()]);
+    let none = done_with(|_| {});
+    let report = Report { goal: "prune", ..report(vec![("web1", some), ("web2", none)]) };
+    assert_snapshot!(text(&report), @"
+    pruned 2 releases on web1: 20260101000000, 20260821090311
+    nothing to prune on web2
+    ");
+}
+
+#[test]
+fn quiet_says_nothing_when_all_went_well() {
+    let mut out = Vec::new();
+    let report = report(vec![("web1", done())]);
+    summary::print(&mut out, &Styles::plain(), &report, Verbosity::Quiet).unwrap();
+    assert!(out.is_empty());
+}
+
+#[test]
+fn an_unhealthy_release_was_taken_back() {
+    let fleet = failure("the fleet goes back together", &[], None);
+    let back = |failure| HostResult::PutBack { live: OLD.to_owned(), failure };
+    let report =
+        report(vec![("web1", back(fleet)), ("web2", back(unhealthy())), ("web3", untouched())]);
+    assert_snapshot!(text(&report), @"
+    error: web2: shop.service was not healthy within 30s
+      cause: GET http://127.0.0.1:8080/up answered 502, 14 times
+    error: web1: the fleet goes back together
+      state: web1, web2 are back on 20260821090311; web3 was not changed (live: 20260821090311)
+      hint:  `ssh deploy@web2 journalctl -u shop.service -n 50`
+    ");
+}
+
+#[test]
+fn a_first_release_was_taken_back() {
+    let back = HostResult::PutBack { live: "nothing".to_owned(), failure: unhealthy() };
+    assert_snapshot!(text(&report(vec![("web1", back)])), @"
+    error: web1: shop.service was not healthy within 30s
+      cause: GET http://127.0.0.1:8080/up answered 502, 14 times
+      state: web1 has nothing live again, as before
+      hint:  `ssh deploy@web2 journalctl -u shop.service -n 50`
+    ");
+}
+
+#[test]
+fn two_hosts_failed_alike_and_one_did_not() {
+    let full = |host: &str| HostResult::Untouched {
+        live: Some(OLD.to_owned()),
+        failure: Some(failure(
+            "could not upload 20260822101502",
+            &[
+                "`tar -x` exited with code 2",
+                "tar: app/bin/server: Cannot write: No space left on device",
+            ],
+            Some(host),
+        )),
+    };
+    let hint = "`shipit prune production` deletes old releases";
+    let report = report(vec![("web1", full(hint)), ("web2", full(hint)), ("web3", untouched())]);
+    assert_snapshot!(text(&report), @"
+    error: web1, web2: could not upload 20260822101502
+      cause: `tar -x` exited with code 2
+             tar: app/bin/server: Cannot write: No space left on device
+      state: web1, web2, web3 were not changed (live: 20260821090311)
+      hint:  `shipit prune production` deletes old releases
+    ");
+}
+
+#[test]
+fn a_host_could_not_be_put_back() {
+    let undo = failure(
+        &format!("could not put back {OLD}"),
+        &["the connection was lost; the command may or may not have run"],
+        None,
+    );
+    let stuck = HostResult::Stuck { cause: unhealthy(), undo };
+    assert_snapshot!(text(&report(vec![("web1", untouched()), ("web2", stuck)])), @"
+    error: web2: could not put back 20260821090311
+      cause: the connection was lost; the command may or may not have run
+             it was to be taken back because: shop.service was not healthy within 30s
+             GET http://127.0.0.1:8080/up answered 502, 14 times
+      state: web1 was not changed (live: 20260821090311); web2 needs hands: it was switched and could not be put back
+      hint:  `ssh deploy@web2 journalctl -u shop.service -n 50`
+    ");
+}
+
+#[test]
+fn contact_was_lost_for_good() {
+    let failure = failure("the connection was lost during the commit", &["no route to host"], None);
+    let report = report(vec![("web1", done()), ("web2", HostResult::Unknown { failure })]);
+    assert_snapshot!(text(&report), @"
+    error: web2: the connection was lost during the commit
+      cause: no route to host
+      state: web1 is on 20260822101502; web2 is in an unknown state: contact was lost
+      hint:  `shipit status production` shows what is live where
+    ");
+}
+
+#[test]
+fn somebody_else_was_there_first() {
+    let holder = "ana on laptop (deploy production, run k3j4h5g6) since 2026-08-22T10:14:00Z";
+    let locked = HostResult::Locked { holder: holder.to_owned() };
+    assert_snapshot!(text(&report(vec![("web1", locked), ("web2", untouched())])), @"
+    error: web1: another run holds the lock
+      cause: ana on laptop (deploy production, run k3j4h5g6) since 2026-08-22T10:14:00Z
+      state: web1 was not changed; web2 was not changed (live: 20260821090311)
+      hint:  try again when that run has ended: its lock ends with it
+    ");
+}
+
+#[test]
+fn the_user_stopped_it() {
+    let stopped = failure("it was taken back because the run was interrupted", &[], None);
+    let back = HostResult::PutBack { live: OLD.to_owned(), failure: stopped };
+    let hosts = vec![("web1", back), ("web2", untouched())];
+    let report = Report { interrupted: true, ..report(hosts) };
+    assert_snapshot!(text(&report), @"
+    error: the deploy was interrupted
+    error: web1: it was taken back because the run was interrupted
+      state: web1 is back on 20260821090311; web2 was not changed (live: 20260821090311)
+      hint:  `shipit deploy production` starts again
+    ");
+}
+
+#[test]
+fn a_local_hook_failed_before_anything() {
+    let hook = failure("`./ci/smoke` failed", &["it exited with code 1"], None);
+    let report = Report { failure: Some(hook), ..report(vec![("web1", untouched())]) };
+    assert_snapshot!(text(&report), @"
+    error: `./ci/smoke` failed
+      cause: it exited with code 1
+      state: web1 was not changed (live: 20260821090311)
+    ");
+}
+
+#[test]
+fn warnings_of_several_hosts_are_one_line() {
+    let mut report = report(vec![("web1", done())]);
+    let skew = "the clock is 3 min ahead".to_owned();
+    report.warnings = vec![
+        (Some("web1".to_owned()), skew.clone()),
+        (None, "no revision is known".to_owned()),
+        (Some("web2".to_owned()), skew),
+    ];
+    assert_snapshot!(text(&report), @"
+    warning: web1, web2: the clock is 3 min ahead
+    warning: no revision is known
+    20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent
+    ");
+}
+
+#[test]
+fn in_a_large_fleet_only_the_largest_group_is_shortened() {
+    let names: Vec<_> = (1..=50).map(|number| format!("web{number}")).collect();
+    let result = |number: usize| match number {
+        7 => HostResult::Untouched { live: None, failure: Some(unhealthy()) },
+        _ => HostResult::Unchanged { live: Some(id(OLD)) },
+    };
+    let hosts = names.iter().enumerate().map(|(i, name)| (name.as_str(), result(i))).collect();
+    assert_snapshot!(summary::state(&report(hosts)).unwrap(), @"web1, web2, web3 and 46 more hosts are still on 20260821090311; web8 was not changed");
+}
+
+#[test]
+fn every_host_has_a_state_whatever_happened() {
+    let results = [
+        done(),
+        HostResult::Unchanged { live: None },
+        untouched(),
+        HostResult::PutBack { live: OLD.to_owned(), failure: unhealthy() },
+        HostResult::Locked { holder: "ana".to_owned() },
+        HostResult::Stuck { cause: unhealthy(), undo: unhealthy() },
+        HostResult::Unknown { failure: unhealthy() },
+    ];
+    let names: Vec<_> = (1..=results.len()).map(|number| format!("host{number}")).collect();
+    let hosts = names.iter().map(String::as_str).zip(results).collect();
+    assert_snapshot!(summary::state(&report(hosts)).unwrap().replace("; ", "\n"), @"
+    host1 is on 20260822101502
+    host2, host5 were not changed
+    host3 was not changed (live: 20260821090311)
+    host4 is back on 20260821090311
+    host6 needs hands: it was switched and could not be put back
+    host7 is in an unknown state: contact was lost
+    ");
+}
+
+#[test]
+fn github_is_told_of_failures_and_warnings() {
+    let back = HostResult::PutBack { live: OLD.to_owned(), failure: unhealthy() };
+    let mut report = report(vec![("web2", back)]);
+    report.stage = "eu,prod".to_owned();
+    report.warnings = vec![(Some("web1".to_owned()), "98% of the disk is full".to_owned())];
+    assert_snapshot!(github::annotations(&report), @"
+    ::error title=shipit deploy eu%2Cprod::web2: shop.service was not healthy within 30s%0AGET http://127.0.0.1:8080/up answered 502, 14 times%0Astate: web2 is back on 20260821090311%0Ahint: `ssh deploy@web2 journalctl -u shop.service -n 50`
+    ::warning title=shipit deploy eu%2Cprod::web1: 98%25 of the disk is full
+    ");
+    assert_eq!(github::annotations(&super::report(vec![("web1", done())])), "");
+}

@@ -1,0 +1,342 @@
+//! What commands print that look: releases, status, plans, findings.
+
+use chrono::{DateTime, FixedOffset, Utc};
+use insta::assert_snapshot;
+use shipit::deploy::finding::{Finding, Level};
+use shipit::model::digest::Digest;
+use shipit::model::host_state::{Current, Facts, HostState, UnitState};
+use shipit::model::ledger::{Entry, Ledger, What};
+use shipit::report::check::{check_json, check_view};
+use shipit::report::plan::{plan_json, plan_view};
+use shipit::report::releases::{releases_json, releases_table};
+use shipit::report::status::{Context, status_json, status_view};
+use shipit::report::styles::Styles;
+
+use super::{NEW, OLD, id};
+
+const BAD: &str = "20260820080000";
+const TORN: &str = "20260819070000";
+
+fn now() -> DateTime<Utc> {
+    "2026-08-22T10:18:02Z".parse().unwrap()
+}
+
+fn offset() -> FixedOffset {
+    FixedOffset::east_opt(7200).unwrap()
+}
+
+fn entry(event: What, release: &str) -> String {
+    let at = format!("2026-08-22T10:1{}:00Z", if release == NEW { 5 } else { 0 });
+    let staged = event == What::Staged;
+    let entry = Entry {
+        at,
+        who: "ana".to_owned(),
+        from: "laptop".to_owned(),
+        artifact: staged.then(|| Digest::of(release.as_bytes())),
+        size: staged.then_some(4_200_000),
+        revision: staged.then(|| format!("{release}abcdef")),
+        ..Entry::new(event, release)
+    };
+    serde_json::to_string(&entry).unwrap()
+}
+
+fn host(live: &str) -> HostState {
+    let mut lines = vec![
+        entry(What::Staged, BAD),
+        entry(What::Activated, BAD),
+        entry(What::Reverted, BAD),
+        entry(What::Staged, OLD),
+        entry(What::Activated, OLD),
+        entry(What::Committed, OLD),
+        entry(What::Pinned, OLD),
+    ];
+    if live == NEW {
+        lines.extend([What::Staged, What::Activated, What::Committed].map(|e| entry(e, NEW)));
+    }
+    let mut present = vec![TORN, BAD, OLD, "v1-by-hand"];
+    if live == NEW {
+        present.insert(3, NEW);
+    }
+    HostState {
+        facts: Facts::default(),
+        current: Current::Release(id(live)),
+        present: present.into_iter().map(str::to_owned).collect(),
+        unfinished: [TORN.to_owned()].into(),
+        ledger: Ledger::parse(lines.iter().map(String::as_str)),
+        in_use: [live.to_owned()].into(),
+        unit: Some(UnitState {
+            load: "loaded".to_owned(),
+            active: "active".to_owned(),
+            sub: "running".to_owned(),
+            since: "Sat 2026-08-22 10:15:03 UTC".to_owned(),
+            ..UnitState::default()
+        }),
+        leftovers: Vec::new(),
+        key: Vec::new(),
+        holder: None,
+    }
+}
+
+fn hosts(live: &[&str]) -> Vec<(String, HostState)> {
+    live.iter().enumerate().map(|(i, live)| (format!("web{}", i + 1), host(live))).collect()
+}
+
+fn table(hosts: &[(String, HostState)], width: usize) -> String {
+    releases_table(hosts, now(), offset(), width)
+}
+
+#[test]
+fn releases_of_hosts_that_agree_are_one_table() {
+    assert_snapshot!(table(&hosts(&[NEW, NEW]), 140), @"
+       release         made              age         state         who  revision      digest          size
+    *  20260822101502  2026-08-22 12:15  3 min ago   good          ana  202608221015  5ed5b235ecc7  4.2 MB
+       20260821090311  2026-08-21 11:03  1 day ago   good, pinned  ana  202608210903  8de2ec8964aa  4.2 MB
+       20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800  9575e421b906  4.2 MB
+       20260819070000  2026-08-19 09:00  3 days ago  unfinished
+    left by another tool: v1-by-hand
+    ");
+}
+
+#[test]
+fn releases_of_hosts_that_differ_are_told_apart() {
+    assert_snapshot!(table(&hosts(&[NEW, OLD, NEW]), 80), @"
+    web1, web3:
+       release         made              age         state         who  revision
+    *  20260822101502  2026-08-22 12:15  3 min ago   good          ana  202608221015
+       20260821090311  2026-08-21 11:03  1 day ago   good, pinned  ana  202608210903
+       20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800
+       20260819070000  2026-08-19 09:00  3 days ago  unfinished
+    left by another tool: v1-by-hand
+
+    web2:
+       release         made              age         state         who  revision
+    *  20260821090311  2026-08-21 11:03  1 day ago   good, pinned  ana  202608210903
+       20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800
+       20260819070000  2026-08-19 09:00  3 days ago  unfinished
+    left by another tool: v1-by-hand
+    ");
+}
+
+#[test]
+fn releases_fit_a_narrow_terminal() {
+    assert_snapshot!(table(&hosts(&[NEW]), 50), @"
+       release         age         state         who
+    *  20260822101502  3 min ago   good          ana
+       20260821090311  1 day ago   good, pinned  ana
+       20260820080000  2 days ago  reverted      ana
+       20260819070000  3 days ago  unfinished
+    left by another tool: v1-by-hand
+    ");
+}
+
+#[test]
+fn no_releases_and_a_torn_ledger() {
+    let mut state = host(NEW);
+    (state.current, state.present) = (Current::Absent, Vec::new());
+    state.ledger = Ledger::parse(["{torn"]);
+    assert_snapshot!(table(&[("web1".to_owned(), state)], 80), @"
+    no releases yet
+    1 line of the ledger cannot be read
+    ");
+}
+
+#[test]
+fn what_a_host_says_cannot_draw() {
+    let mut state = host(NEW);
+    state.present.push("\u{1b}[2Jx".to_owned());
+    state.holder = Some("\u{1b}]0;t\u{7}eve".to_owned());
+    let hosts = [("web1".to_owned(), state)];
+    let all =
+        [table(&hosts, 80), status_view(&hosts, context()), releases_json(&hosts).to_string()];
+    assert!(!all.concat().contains('\u{1b}') && all[1].contains("eve"));
+}
+
+#[test]
+fn releases_for_machines() {
+    let value = releases_json(&hosts(&[OLD]));
+    assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
+    {
+      "hosts": [
+        {
+          "foreign": [
+            "v1-by-hand"
+          ],
+          "host": "web1",
+          "live": "20260821090311",
+          "releases": [
+            {
+              "artifact": "8de2ec8964aa3c9635caca74e4baf45d447b57f62641c98e67a4b5857d07fb10",
+              "from": "laptop",
+              "id": "20260821090311",
+              "in_use": true,
+              "live": true,
+              "made": "2026-08-21T09:03:11+00:00",
+              "pinned": true,
+              "revision": "20260821090311abcdef",
+              "size": 4200000,
+              "state": "good",
+              "who": "ana"
+            },
+            {
+              "artifact": "9575e421b90688f2a0234733b08b4de951c7c4439a65a6ddbd110b31a61d00ed",
+              "from": "laptop",
+              "id": "20260820080000",
+              "in_use": false,
+              "live": false,
+              "made": "2026-08-20T08:00:00+00:00",
+              "pinned": false,
+              "revision": "20260820080000abcdef",
+              "size": 4200000,
+              "state": "reverted",
+              "who": "ana"
+            },
+            {
+              "artifact": null,
+              "from": null,
+              "id": "20260819070000",
+              "in_use": false,
+              "live": false,
+              "made": "2026-08-19T07:00:00+00:00",
+              "pinned": false,
+              "revision": null,
+              "size": null,
+              "state": "unfinished",
+              "who": null
+            }
+          ],
+          "unreadable_ledger_lines": 0
+        }
+      ],
+      "v": 1
+    }
+    "#);
+}
+
+fn context() -> Context<'static> {
+    Context { stage: "production", unit: Some("todo.service"), now: now(), offset: offset() }
+}
+
+#[test]
+fn a_healthy_fleet() {
+    assert_snapshot!(status_view(&hosts(&[NEW, NEW]), context()), @"
+    web1, web2:
+      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+    ");
+}
+
+#[test]
+fn a_fleet_in_trouble() {
+    let mut hosts = hosts(&[NEW, OLD, NEW, NEW, NEW]);
+    let mut lines: Vec<_> = [What::Staged, What::Activated].map(|e| entry(e, NEW)).into();
+    lines.insert(0, entry(What::Committed, OLD));
+    hosts[1].1.ledger = Ledger::parse(lines.iter().map(String::as_str));
+    hosts[1].1.present.push(NEW.to_owned());
+    hosts[1].1.leftovers = vec![".shipit/run/k3j4".to_owned(), "releases/.2026.x".to_owned()];
+    hosts[1].1.unit.as_mut().unwrap().restarts = 3;
+    hosts[2].1.holder = Some("ana on laptop (deploy production) since 10:15".to_owned());
+    hosts[3].1.current = Current::Foreign("/srv/old/current".to_owned());
+    hosts[3].1.unit.as_mut().unwrap().load = "not-found".to_owned();
+    hosts[4].1.current = Current::NotALink;
+    hosts[4].1.unit = None;
+    assert_snapshot!(status_view(&hosts, context()), @"
+    web1:
+      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+    web2:
+      live:      20260821090311
+      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC, restarted 3 times by itself
+      undecided: 20260822101502 since 2026-08-22 12:15 (3 min ago): a run ended before its verdict
+      leftovers: .shipit/run/k3j4, releases/.2026.x
+    web3:
+      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      locked by: ana on laptop (deploy production) since 10:15
+    web4:
+      live:      /srv/old/current (not made by shipit)
+      service:   todo.service does not exist
+    web5:
+      live:      `current` is not a link: shipit leaves it alone
+    the hosts are on different releases: 20260822101502 on web1, web3; 20260821090311 on web2; /srv/old/current on web4; not a link on web5
+      hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
+      hint:  `shipit deploy production` settles what is undecided first
+      hint:  `shipit prune production` removes the leftovers
+    ");
+}
+
+#[test]
+fn status_for_machines() {
+    let value = status_json(&hosts(&[NEW, OLD]), context());
+    assert_eq!(value["agree"], false);
+    assert_snapshot!(serde_json::to_string_pretty(&value["hosts"][0]).unwrap(), @r#"
+    {
+      "host": "web1",
+      "leftovers": [],
+      "live": "20260822101502",
+      "locked_by": null,
+      "since": "2026-08-22T10:15:00+00:00",
+      "undecided": null,
+      "unfit": [],
+      "unit": {
+        "active": "active",
+        "load": "loaded",
+        "name": "todo.service",
+        "restarts": 0,
+        "since": "Sat 2026-08-22 10:15:03 UTC",
+        "sub": "running"
+      }
+    }
+    "#);
+}
+
+#[test]
+fn a_plan() {
+    let lines = |last: &str| vec!["upload 3 files (4.2 MB)".to_owned(), last.to_owned()];
+    let flip = format!("flip current to {NEW}");
+    let plans = vec![
+        ("web1".to_owned(), lines(&flip)),
+        ("web2".to_owned(), Vec::new()),
+        ("web3".to_owned(), lines(&flip)),
+    ];
+    let warnings = vec![(Some("web1".to_owned()), "`log/` of the artifact is left out".to_owned())];
+    assert_snapshot!(plan_view(&plans, &warnings), @"
+    warning: web1: `log/` of the artifact is left out
+    web1, web3:
+      upload 3 files (4.2 MB)
+      flip current to 20260822101502
+    web2:
+      nothing to do
+    nothing was changed: this was a dry run
+    ");
+    assert_eq!(plan_json(&plans, &warnings)["hosts"][0]["steps"][1], flip);
+}
+
+fn finding(host: Option<&str>, level: Level, text: &str, fix: Option<&str>) -> Finding {
+    let (host, fix) = (host.map(str::to_owned), fix.map(str::to_owned));
+    Finding { host, level, text: text.to_owned(), fix }
+}
+
+#[test]
+fn findings_end_in_a_fix() {
+    let sudo = "`sudo -n systemctl restart todo.service` is not allowed";
+    let rule = "add `deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service`";
+    let findings = [
+        finding(Some("web1"), Level::Problem, sudo, Some(rule)),
+        finding(None, Level::Ok, "dist/ can be read", None),
+        finding(Some("web1"), Level::Ok, "the host key is known", None),
+        finding(Some("web2"), Level::Ok, "the host key is known", None),
+        finding(Some("web2"), Level::Problem, sudo, Some(rule)),
+        finding(Some("web2"), Level::Warning, "the clock is 3 min ahead", None),
+    ];
+    assert_snapshot!(check_view(&findings, &Styles::plain()), @"
+    ok       dist/ can be read
+    ok       web1, web2: the host key is known
+    warning  web2: the clock is 3 min ahead
+             fix: none is known
+    problem  web1, web2: `sudo -n systemctl restart todo.service` is not allowed
+             fix: add `deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service`
+    a deploy would not work: 3 ok, 1 warning, 2 problems
+    ");
+    assert_eq!(check_json(&findings)["works"], false);
+    assert_eq!(check_json(&findings[1..4])["works"], true);
+}

@@ -1,1 +1,0 @@
-//! The SSH side against the embedded server and against OpenSSH.

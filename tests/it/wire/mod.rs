@@ -1,0 +1,174 @@
+//! The SSH side against the embedded server and against OpenSSH.
+
+mod embedded;
+mod host_keys;
+mod openssh;
+mod sshd;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use shipit::config::{Address, Host, SshSettings};
+use shipit::remote::session::{Channel, Exit, Output, Session, SessionError};
+use shipit::ssh::connect::{Callbacks, Connector};
+use shipit::ssh::ssh_config::Surroundings;
+use tokio::io::AsyncWriteExt as _;
+
+/// Nothing here takes so long unless it hangs.
+pub(crate) const HANG: Duration = Duration::from_secs(30);
+
+/// A test that hangs fails.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(HANG, what).await.unwrap()
+}
+
+/// What the user would see and be asked.
+#[derive(Clone, Default)]
+pub(crate) struct User {
+    pub(crate) passphrase: Option<&'static str>,
+    pub(crate) asked: Arc<Mutex<Vec<PathBuf>>>,
+    pub(crate) notices: Arc<Mutex<Vec<String>>>,
+}
+
+impl User {
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    pub(crate) fn notices(&self) -> String {
+        self.notices.lock().unwrap().join("\n")
+    }
+
+    fn callbacks(&self) -> Callbacks {
+        let (asking, telling) = (self.clone(), self.clone());
+        Callbacks {
+            passphrase: Arc::new(move |path: &Path| {
+                asking.asked.lock().unwrap().push(path.to_path_buf());
+                asking.passphrase.map(str::to_owned)
+            }),
+            notice: Arc::new(move |_, text| telling.notices.lock().unwrap().push(text.to_owned())),
+        }
+    }
+}
+
+pub(crate) fn around(home: &Path, ssh: &str) -> Surroundings {
+    Surroundings {
+        home: home.to_path_buf(),
+        cwd: home.to_path_buf(),
+        user: whoami(),
+        hostname: "laptop".to_owned(),
+        env: BTreeMap::new(),
+        ssh: PathBuf::from(ssh),
+    }
+}
+
+pub(crate) fn whoami() -> String {
+    let out = std::process::Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+pub(crate) fn connector(user: &User, settings: &SshSettings, around: Surroundings) -> Connector {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Connector::new(settings, around, user.callbacks(), now)
+}
+
+pub(crate) fn host(name: &str, port: Option<u16>) -> Host {
+    let address = Address::Ssh { host: name.to_owned(), user: None, port, fingerprint: None };
+    Host { name: name.to_owned(), address, roles: Vec::new() }
+}
+
+/// A private file.
+pub(crate) fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Everything a command said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: Vec<u8>,
+    pub(crate) exit: Option<Exit>,
+}
+
+impl Ran {
+    pub(crate) fn text(&self) -> String {
+        let exit = self.exit.as_ref().map_or("nobody knows how it ended".into(), Exit::to_string);
+        let (out, err) = (String::from_utf8_lossy(&self.out), String::from_utf8_lossy(&self.err));
+        format!("out={out:?} err={err:?} {exit}")
+    }
+}
+
+/// Runs `command` with `input` as its standard input.
+pub(crate) async fn run(session: &dyn Session, command: &str, input: &[u8]) -> Ran {
+    soon(async {
+        let channel = session.exec(command).await.unwrap();
+        let Channel { input: mut stdin, output } = channel;
+        let feed = async {
+            let _ = stdin.write_all(input).await;
+            let _ = stdin.shutdown().await;
+        };
+        tokio::join!(feed, collect(output)).1
+    })
+    .await
+}
+
+pub(crate) async fn collect(mut output: tokio::sync::mpsc::Receiver<Output>) -> Ran {
+    let mut ran = Ran::default();
+    while let Some(piece) = output.recv().await {
+        assert!(ran.exit.is_none(), "the exit is the last word");
+        match piece {
+            Output::Stdout(bytes) => ran.out.extend_from_slice(&bytes),
+            Output::Stderr(bytes) => ran.err.extend_from_slice(&bytes),
+            Output::Exit(exit) => ran.exit = Some(exit),
+        }
+    }
+    ran
+}
+
+/// The error and its causes, one a line, then the hint.
+pub(crate) fn told(error: &SessionError) -> String {
+    let mut lines = vec![error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        lines.push(format!("cause: {cause}"));
+        source = cause.source();
+    }
+    if let SessionError::Auth { tried, .. } = error {
+        lines.extend(tried.iter().map(|line| format!("tried: {line}")));
+    }
+    lines.extend(error.hint().map(|hint| format!("hint: {hint}")));
+    lines.join("\n")
+}
+
+/// Says why a test has nothing to do.
+#[expect(clippy::print_stdout, reason = "whoever runs the tests should know")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// `Result::unwrap_err` wants `Debug`, which sessions do not have.
+pub(crate) fn refusal(result: Result<Arc<dyn Session>, SessionError>) -> SessionError {
+    match result {
+        Ok(_) => panic!("it should not have connected"),
+        Err(error) => error,
+    }
+}
+
+/// Bytes that do not compress and are the same every time.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}

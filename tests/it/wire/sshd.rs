@@ -1,0 +1,178 @@
+//! A real sshd of our own: generated keys and configuration in a temporary directory, on a free
+//! port of loopback, with the rights of whoever runs the tests.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shipit::config::SshSettings;
+use shipit::remote::session::{Session, SessionError};
+use tempfile::TempDir;
+
+use super::{User, around, connector, host, skipped, soon, told, whoami, write};
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// Whether there is an sshd to test against. Where there must be one, its absence fails.
+pub(crate) fn present() -> bool {
+    if Path::new(SSHD).exists() {
+        return true;
+    }
+    assert!(std::env::var_os("SHIPIT_TEST_OPENSSH").is_none(), "{SSHD} is missing");
+    skipped(&format!("{SSHD} is missing"));
+    false
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn must(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
+    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// A directory with keys, a client configuration and sshds that trust the keys in it.
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+    pub(crate) user: User,
+    pub(crate) settings: SshSettings,
+    pub(crate) agent: Option<PathBuf>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let settings =
+            SshSettings { config: Some(dir.path().join("config")), ..SshSettings::default() };
+        let place = Self { dir, user: User::default(), settings, agent: None };
+        place.keygen("host", &["-t", "ed25519"]);
+        place.keygen("id", &["-t", "ed25519"]);
+        place.trust("id");
+        write(&place.path("known_hosts"), "");
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// A key pair `name`, without a passphrase unless the arguments give one.
+    pub(crate) fn keygen(&self, name: &str, args: &[&str]) {
+        let path = self.path(name);
+        let mut all = vec!["-q", "-C", name, "-f", path.to_str().unwrap()];
+        if !args.contains(&"-N") {
+            all.extend(["-N", ""]);
+        }
+        all.extend(args);
+        must("ssh-keygen", &all);
+    }
+
+    /// Lets `name` log in, and nobody else.
+    pub(crate) fn trust(&self, name: &str) {
+        write(&self.path("authorized_keys"), &self.text(&format!("{name}.pub")));
+    }
+
+    /// A known_hosts line for the host key `key` of the server at `port`.
+    pub(crate) fn know(&self, port: u16, key: &str) {
+        let key = self.text(&format!("{key}.pub"));
+        let line = format!("{}[127.0.0.1]:{port} {key}", self.text("known_hosts"));
+        write(&self.path("known_hosts"), &line);
+    }
+
+    /// The client's configuration: `web` is the server at `port`.
+    pub(crate) fn config(&self, port: u16, more: &str) {
+        let dir = self.dir.path().display();
+        let text = format!(
+            "Host web\n  HostName 127.0.0.1\n  Port {port}\n\
+             Host *\n  {}\n  User {}\n  UserKnownHostsFile {dir}/known_hosts\n  \
+             GlobalKnownHostsFile none\n  IdentityFile {dir}/id\n  IdentitiesOnly yes\n",
+            more.replace("DIR", &dir.to_string()),
+            whoami(),
+        );
+        write(&self.path("config"), &text);
+    }
+
+    pub(crate) async fn connect(&self, name: &str) -> Result<Arc<dyn Session>, SessionError> {
+        let mut around = around(self.dir.path(), "ssh");
+        if let Some(agent) = &self.agent {
+            around.env.insert("SSH_AUTH_SOCK".to_owned(), agent.display().to_string());
+        }
+        let connector = connector(&self.user, &self.settings, around);
+        soon(connector.connect(&host(name, None))).await
+    }
+
+    pub(crate) async fn session(&self) -> Arc<dyn Session> {
+        self.connect("web").await.unwrap_or_else(|error| panic!("{}", told(&error)))
+    }
+}
+
+/// A running sshd; gone with this.
+pub(crate) struct Sshd {
+    pub(crate) port: u16,
+    pub(crate) log: PathBuf,
+    child: Child,
+}
+
+impl Sshd {
+    /// Commands have the place as their home, so that nobody's `.bashrc` has a say.
+    /// With the host key `host` unless `more` names others.
+    pub(crate) fn start(place: &Place, more: &str) -> Self {
+        Self::start_on(place, "127.0.0.1", more)
+    }
+
+    pub(crate) fn start_on(place: &Place, address: &str, more: &str) -> Self {
+        if rustix::process::geteuid().is_root() {
+            std::fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+        let (dir, log) = (place.dir.path().display(), place.path(&format!("log.{port}")));
+        let host_key = if more.contains("HostKey ") { "" } else { "HostKey DIR/host" };
+        let text = format!(
+            "{more}\n{host_key}\nListenAddress {address}\nPort {port}\nPidFile none\n\
+             AuthorizedKeysFile DIR/authorized_keys\nStrictModes no\nUsePAM no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             PermitRootLogin yes\nLogLevel VERBOSE\nSetEnv HOME=DIR\n"
+        );
+        let config = place.path(&format!("sshd.{port}"));
+        write(&config, &text.replace("DIR", &dir.to_string()));
+        let child = Command::new(SSHD)
+            .args(["-D", "-e", "-f", config.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let sshd = Self { port, log, child };
+        sshd.wait_for("Server listening");
+        sshd
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    pub(crate) fn wait_for(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.said().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in the log:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// How often it has logged `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.said().matches(text).count()
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
