@@ -198,12 +198,14 @@ fn paths_on_hosts_are_made_in_one_file() {
     none("only src/model/layout.rs makes paths on hosts", &broken);
 }
 
-/// `'\''` and its kin are how one quotes for a shell; only one file may.
+/// `'\''` and its kin are how one quotes for a shell; only one file may. The redactor knows them
+/// too, for it must find a secret again that was quoted.
 #[test]
 fn only_one_file_quotes() {
     let escapes = [r"'\\''", r#"'"'"'"#, r#"r"'\''""#];
     let quoting = |line: &Line| escapes.iter().any(|escape| line.text.contains(escape));
-    let elsewhere = lines().into_iter().filter(|line| line.file != "src/remote/quote.rs");
+    let may = ["src/remote/quote.rs", "src/report/redact.rs"];
+    let elsewhere = lines().into_iter().filter(|line| !may.contains(&line.file.as_str()));
     let broken: Vec<_> =
         elsewhere.filter(quoting).map(|line| format!("{}:{}", line.file, line.number)).collect();
     none("only src/remote/quote.rs quotes for a shell", &broken);
