@@ -1,1 +1,341 @@
-//! Rules that must hold of the source itself.
+//! Rules that hold for the whole tree: who may use whom, what only one place may do, and that the
+//! documents say what the program does. Each is a test, so that none erodes.
+
+use std::fs;
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+/// A line of source that is neither a comment nor in the test module at the end of its file.
+struct Line {
+    file: String,
+    number: usize,
+    text: String,
+}
+
+/// The floor that each top-level module lives on; one may use those below it, never one beside
+/// it or above.
+const FLOORS: [(&str, u8); 8] = [
+    ("model", 0),
+    ("remote", 1),
+    ("config", 1),
+    ("deploy", 2),
+    ("ssh", 2),
+    ("artifact", 2),
+    ("report", 3),
+    ("cli", 4),
+];
+
+/// Uses between neighbours of one floor that are part of the design.
+const NEIGHBOURS: [(&str, &str); 1] = [("deploy", "artifact")];
+
+/// A word, the only files in which it may stand (by how their path begins), and why.
+const ONLY_IN: [(&str, &[&str], &str); 17] = [
+    ("process::exit", &[], "only main ends the process, by returning"),
+    ("todo!(", &[], "unfinished code is not committed"),
+    ("unimplemented!(", &[], "unfinished code is not committed"),
+    ("dbg!(", &[], "unfinished code is not committed"),
+    ("#[allow(", &[], "a lint is answered with #[expect(…, reason = …)]"),
+    ("println!(", &["src/report/", "src/cli/"], "only report and cli print"),
+    ("eprintln!(", &["src/report/", "src/cli/"], "only report and cli print"),
+    ("print!(", &["src/report/", "src/cli/"], "only report and cli print"),
+    ("io::stdout()", &["src/report/", "src/cli/"], "only report and cli print"),
+    ("io::stderr()", &["src/report/", "src/cli/"], "only report and cli print"),
+    ("Utc::now", &["src/cli/"], "the core is told what time it is"),
+    ("Local::now", &["src/cli/"], "the core is told what time it is"),
+    ("SystemTime::now", &["src/cli/"], "the core is told what time it is"),
+    ("env::var", &["src/cli/"], "the core is told what it needs of the environment"),
+    ("env::home_dir", &["src/cli/"], "the core is told what it needs of the environment"),
+    ("signal::unix", &["src/cli/"], "only cli knows of signals"),
+    ("signal::ctrl_c", &["src/cli/"], "only cli knows of signals"),
+];
+
+/// A module, a word that it never says, and why.
+const NEVER_IN: [(&str, &str, &str); 12] = [
+    ("src/model/", "async ", "the model does not wait"),
+    ("src/model/", "std::fs", "the model does no I/O"),
+    ("src/model/", "tokio", "the model does no I/O"),
+    ("src/deploy/", "russh", "what is done does not depend on how hosts are reached"),
+    ("src/deploy/", "clap", "what is done does not depend on who asks"),
+    ("src/deploy/", "console::", "what is done does not depend on how it is shown"),
+    ("src/deploy/", "indicatif", "what is done does not depend on how it is shown"),
+    ("src/ssh/", "ReleaseId", "ssh carries bytes, whatever they mean"),
+    ("src/ssh/", "releases/", "ssh carries bytes, whatever they mean"),
+    ("src/config/", "russh", "configuration is values"),
+    ("src/artifact/", "russh", "artifacts are local"),
+    ("src/report/", "russh", "reports are text"),
+];
+
+/// The exit codes, each to be found in the README.
+const EXIT_CODES: [&str; 6] = ["0", "1", "2", "3", "75", "130"];
+
+/// Functions in tests may be longer than this, for a story is read from top to bottom.
+const LONGEST: usize = 60;
+
+fn rust_files(root: &str) -> Vec<(String, String)> {
+    let files = WalkDir::new(root).sort_by_file_name().into_iter().map(Result::unwrap);
+    files
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| (path.to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+/// All lines of the program that could break a rule.
+fn lines() -> Vec<Line> {
+    let mut all = Vec::new();
+    for (file, text) in rust_files("src") {
+        let code = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").enumerate();
+        all.extend(
+            code.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(at, line)| Line {
+                file: file.clone(),
+                number: at + 1,
+                text: line.to_owned(),
+            }),
+        );
+    }
+    all
+}
+
+/// The top-level module that a file belongs to; `None` for `lib.rs` and `main.rs`.
+fn module(file: &str) -> Option<&str> {
+    let name = file.strip_prefix("src/")?.split(['/', '.']).next()?;
+    FLOORS.iter().find(|(module, _)| *module == name).map(|(module, _)| *module)
+}
+
+fn floor(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
+}
+
+/// The top-level modules that a line names by `crate::`, also in a group.
+fn named(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let (list, many) = rest.strip_prefix('{').map_or((rest, 1), |list| (list, usize::MAX));
+        let parts = list.split('}').next().unwrap().split(", ").take(many);
+        names.extend(parts.filter_map(|part| part.split(not_in_a_name).next()));
+    }
+    names
+}
+
+fn not_in_a_name(c: char) -> bool {
+    !c.is_alphanumeric() && c != '_'
+}
+
+#[track_caller]
+fn none(what: &str, broken: &[String]) {
+    assert!(broken.is_empty(), "{what}:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_module_stays_on_its_floor() {
+    let mut broken = Vec::new();
+    for line in lines() {
+        let Some(user) = module(&line.file) else { continue };
+        for used in named(&line.text) {
+            let Some(floor_used) = floor(used) else { continue };
+            let fine = used == user
+                || floor(user).unwrap() > floor_used
+                || NEIGHBOURS.contains(&(user, used));
+            if !fine {
+                broken.push(format!("{}:{}: {user} uses {used}", line.file, line.number));
+            }
+        }
+    }
+    none("a module may use only floors below its own", &broken);
+}
+
+#[test]
+fn names_in_groups_are_seen() {
+    assert_eq!(named("use crate::{model::id, ssh};"), ["model", "ssh"]);
+    assert_eq!(named("let x = crate::remote::quote::word(y);"), ["remote"]);
+}
+
+#[test]
+fn some_things_are_done_in_one_place_only() {
+    let mut broken = Vec::new();
+    for line in lines() {
+        for (word, places, why) in ONLY_IN {
+            let whole = line.text.match_indices(word).any(|(at, _)| {
+                !line.text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+            });
+            if whole && !places.iter().any(|place| line.file.starts_with(place)) {
+                broken.push(format!("{}:{}: {word}: {why}", line.file, line.number));
+            }
+        }
+    }
+    none("these stand where they may not", &broken);
+}
+
+#[test]
+fn some_modules_do_not_know_of_some_things() {
+    let mut broken = Vec::new();
+    for line in lines() {
+        for (place, word, why) in NEVER_IN {
+            if line.file.starts_with(place) && line.text.contains(word) {
+                broken.push(format!("{}:{}: {word}: {why}", line.file, line.number));
+            }
+        }
+    }
+    none("these stand where they may not", &broken);
+}
+
+/// Paths on hosts are made by the model's layout and by the agent script, nowhere else.
+#[test]
+fn paths_on_hosts_are_made_in_one_file() {
+    let mut broken = Vec::new();
+    for line in lines() {
+        let made = ["/releases/", "/shared/", "/.shipit/", "/current\""];
+        let formats = line.text.contains("format!(") || line.text.contains("push_str(");
+        if formats
+            && made.iter().any(|part| line.text.contains(part))
+            && line.file != "src/model/layout.rs"
+        {
+            broken.push(format!("{}:{}: {}", line.file, line.number, line.text.trim()));
+        }
+    }
+    none("only src/model/layout.rs makes paths on hosts", &broken);
+}
+
+/// `'\''` and its kin are how one quotes for a shell; only one file may. The redactor knows them
+/// too, for it must find a secret again that was quoted.
+#[test]
+fn only_one_file_quotes() {
+    let escapes = [r"'\\''", r#"'"'"'"#, r#"r"'\''""#];
+    let quoting = |line: &Line| escapes.iter().any(|escape| line.text.contains(escape));
+    let may = ["src/remote/quote.rs", "src/report/redact.rs"];
+    let elsewhere = lines().into_iter().filter(|line| !may.contains(&line.file.as_str()));
+    let broken: Vec<_> =
+        elsewhere.filter(quoting).map(|line| format!("{}:{}", line.file, line.number)).collect();
+    none("only src/remote/quote.rs quotes for a shell", &broken);
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let files = rust_files("src").into_iter().chain(rust_files("tests"));
+    let broken: Vec<_> =
+        files.filter(|(_, text)| !text.starts_with("//! ")).map(|(file, _)| file).collect();
+    none("every file begins with a `//!` line", &broken);
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut broken = Vec::new();
+    for (file, text) in rust_files("src") {
+        for (name, length) in functions(&text) {
+            if length > LONGEST {
+                broken.push(format!("{file}: {name} has {length} lines"));
+            }
+        }
+    }
+    none(&format!("no function is longer than {LONGEST} lines"), &broken);
+}
+
+/// Name and length of each function of a formatted file: from `fn` to the brace that stands as
+/// far in as it does.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<_> = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(name) = function_name(line) else { continue };
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let end = lines[at..].iter().position(|line| {
+            line.strip_prefix(indent)
+                .is_some_and(|rest| rest == "}" || rest.starts_with("fn ") && rest.ends_with('}'))
+        });
+        found.push((name.to_owned(), end.unwrap_or(0) + 1));
+    }
+    found
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    let words = ["pub(crate) ", "pub(super) ", "pub ", "const ", "async "];
+    let mut rest = line.trim_start();
+    while let Some(shorter) = words.iter().find_map(|word| rest.strip_prefix(word)) {
+        rest = shorter;
+    }
+    rest.strip_prefix("fn ")?
+        .split(['(', '<'])
+        .next()
+        .filter(|_| !line.trim_end().ends_with(['}', ';']))
+}
+
+#[test]
+fn lengths_of_functions_are_measured() {
+    let text = "fn one() {}\nimpl A {\n    pub async fn two(\n        a: u8,\n    ) -> u8 {\n        a\n    }\n}\n";
+    assert_eq!(functions(text), [("two".to_owned(), 5)]);
+}
+
+/// A document, if it is there.
+fn document(path: &str) -> Option<String> {
+    Path::new(path).exists().then(|| fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn the_readme_names_every_exit_code() {
+    let Some(readme) = document("README.md") else { return };
+    let missing: Vec<_> = EXIT_CODES
+        .iter()
+        .filter(|code| !readme.contains(&format!("`{code}`")))
+        .map(|code| format!("`{code}`"))
+        .collect();
+    none("README.md does not name these exit codes", &missing);
+}
+
+/// Each command has a file of its own below `src/cli/commands`, if that is how they are kept.
+#[test]
+fn the_readme_names_every_command() {
+    let (Some(readme), true) = (document("README.md"), Path::new("src/cli/commands").exists())
+    else {
+        return;
+    };
+    let missing: Vec<_> = rust_files("src/cli/commands")
+        .into_iter()
+        .map(|(file, _)| Path::new(&file).file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name != "mod" && !readme.contains(&format!("shipit {name}")))
+        .collect();
+    none("README.md does not show these commands", &missing);
+}
+
+/// Relative links of the documents lead somewhere.
+#[test]
+fn links_between_documents_work() {
+    let mut broken = Vec::new();
+    for file in documents() {
+        let text = fs::read_to_string(&file).unwrap();
+        let folder = Path::new(&file).parent().unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if !path.is_empty() && !path.contains("://") && !folder.join(path).exists() {
+                broken.push(format!("{file}: {link}"));
+            }
+        }
+    }
+    none("these links lead nowhere", &broken);
+}
+
+fn documents() -> Vec<String> {
+    let files = WalkDir::new("docs").into_iter().chain(WalkDir::new(".").max_depth(1));
+    files
+        .filter_map(Result::ok)
+        .map(|entry| entry.path().to_str().unwrap().to_owned())
+        .filter(|path| Path::new(path).extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+/// The exhaustive list of actions of the workflow: each is pinned by its commit.
+#[test]
+fn actions_are_pinned_by_commit() {
+    let text = fs::read_to_string(".github/workflows/ci.yml").unwrap();
+    let pinned = |line: &str| {
+        let commit = line.split('@').nth(1).and_then(|rest| rest.split_whitespace().next());
+        commit.is_some_and(|commit| {
+            commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+    };
+    let uses =
+        text.lines().filter(|line| line.trim_start().trim_start_matches("- ").starts_with("uses:"));
+    let broken: Vec<_> = uses.filter(|line| !pinned(line)).map(str::to_owned).collect();
+    none("these actions are not pinned by a commit", &broken);
+}

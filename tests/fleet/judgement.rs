@@ -1,0 +1,154 @@
+//! A release that does not prove itself is taken back, and what ran before runs again.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::app::{App, Wish};
+use crate::hosts::{APPS, until};
+
+/// Deploys v1, then v2 that is bad in some way: v1 must run again on every host.
+#[track_caller]
+fn taken_back(app: &App, marks: &[&str]) {
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let before: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();
+    app.deploy(&app.tarball("v2", marks)).ends(1).says(&["cause:", "state:"]);
+    let after: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();
+    assert_eq!(after, before);
+    app.answers("v1", "hello");
+    assert!(app.hosts.iter().any(|&host| app.ledger(host).contains(r#""event":"reverted""#)));
+    // And the next deploy is a plain one.
+    app.deploy(&app.tarball("v3", &[])).ends(0);
+    app.answers("v3", "hello");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn an_unhealthy_release() {
+    let app = App::with(&APPS, "sick", &Wish { health: "total = \"5s\"", ..Wish::default() });
+    taken_back(&app, &["UNHEALTHY"]);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_release_that_crashes() {
+    taken_back(&App::on(&APPS, "crash"), &["CRASH"]);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_unit_that_crashes_faster_than_systemd_allows() {
+    let app = App::on(&APPS, "loop");
+    for host in APPS {
+        let drop_in = "[Unit]\\nStartLimitIntervalSec=10\\nStartLimitBurst=5\\n[Service]\\nRestart=always\\nRestartSec=0\\n";
+        host.ssh(&format!(
+            "mkdir -p /etc/systemd/system/loop.service.d && \
+             printf '{drop_in}' > /etc/systemd/system/loop.service.d/loop.conf && systemctl daemon-reload"
+        ));
+    }
+    taken_back(&app, &["CRASH"]);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_first_deploy_that_fails_leaves_no_link_and_nothing_running() {
+    let app = App::on(&APPS, "first");
+    app.deploy(&app.tarball("v1", &["CRASH"])).ends(1).says(&["state:"]);
+    for host in APPS {
+        assert_eq!(app.current(host), "");
+        let state = host.ssh("systemctl show --value -p ActiveState first");
+        assert!(state == "inactive" || state == "failed", "{}: {state}", host.0);
+    }
+    app.deploy(&app.tarball("v2", &[])).ends(0);
+    app.answers("v2", "hello");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn batches_put_back_what_was_switched() {
+    let wish = Wish { tables: "\n[rollout]\nbatch = 1\n", ..Wish::default() };
+    let app = App::with(&APPS, "batch", &wish);
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let before = APPS.map(|host| app.current(host));
+    // On the second host alone the unit cannot run another version.
+    APPS[1].ssh(
+        "mkdir -p /etc/systemd/system/batch.service.d && \
+         printf '[Service]\\nExecStartPre=/usr/bin/grep -q v1 /srv/batch/current/VERSION\\n' \
+         > /etc/systemd/system/batch.service.d/picky.conf && systemctl daemon-reload",
+    );
+    app.deploy(&app.tarball("v2", &[])).ends(1).says(&["app2", "app1", "app3", "state:"]);
+    assert_eq!(APPS.map(|host| app.current(host)), before);
+    app.answers("v1", "hello");
+    APPS[1].ssh("rm -r /etc/systemd/system/batch.service.d && systemctl daemon-reload");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_unit_of_the_users_own_comes_back_after_a_reboot() {
+    let wish =
+        Wish { provision: &["--scope", "user"], service: "scope = \"user\"", ..Wish::default() };
+    let app = App::with(&APPS[..2], "mine", &wish);
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    app.deploy(&app.tarball("v2", &[])).ends(0);
+    app.answers("v2", "hello");
+    app.shipit(&["rollback", "production", "--yes"]).ends(0);
+    app.answers("v1", "hello");
+    APPS[0].reboot();
+    app.answers_on(APPS[0], "v1", "hello");
+    for host in &APPS[..2] {
+        host.ssh("loginctl disable-linger deploy; loginctl terminate-user deploy || true");
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_service_of_another_user_is_proven_by_inference() {
+    let wish = Wish {
+        provision: &["--run-as", "other"],
+        tables: "mode = \"0640\"\ngroup = \"other\"\n",
+        ..Wish::default()
+    };
+    let app = App::with(&APPS, "other", &wish);
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let run = app.deploy(&app.tarball("v2", &[])).ends(0);
+    app.answers("v2", "hello");
+    let said = run.stdout + &run.stderr;
+    assert!(said.contains("inferred"), "{said}");
+    for host in APPS {
+        assert_eq!(host.ssh("stat -c '%a %G' /srv/other/current/.env"), "640 other");
+        host.ssh("su -s /bin/sh other -c 'test -r /srv/other/current/.env'");
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_client_that_stops_reading_cannot_hold_a_revert_up() {
+    let wish = Wish {
+        tables: "\n[hooks]\nactivated = [\"yes | head -c 10000000; sleep 1\"]\n\n[timeouts]\ndeadline = \"4s\"\n",
+        ..Wish::default()
+    };
+    let app = App::with(&APPS[..1], "deaf", &wish);
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let before = app.current(APPS[0]);
+    let mut command =
+        app.command(&["deploy", "production", "--yes", "--artifact", &app.tarball("v2", &[])]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until(Duration::from_secs(30), "the second version is live", || app.current(APPS[0]) != before);
+    // Stopped, it neither reads nor sends `hold`.
+    signal("STOP", child.id());
+    let start = Instant::now();
+    until(Duration::from_secs(10), "the host has put itself back", || {
+        app.current(APPS[0]) == before
+    });
+    println!("put back {:?} after the client stopped", start.elapsed());
+    signal("CONT", child.id());
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(!child.wait().unwrap().success(), "{errors}");
+    app.answers("v1", "hello");
+}
+
+fn signal(name: &str, pid: u32) {
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}

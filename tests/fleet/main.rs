@@ -1,0 +1,16 @@
+//! Scenarios on real hosts: systemd, OpenSSH, cables that can be cut. `tests/run` boots the hosts
+//! and says in `SHIPIT_FLEET_DIR` where their ssh_config lies; without it nothing here runs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop"
+)]
+#![expect(clippy::print_stdout, reason = "what was measured belongs in the log of the run")]
+
+mod app;
+mod hosts;
+mod interrupts;
+mod judgement;
+mod refusals;
+mod secrets;
+mod story;

@@ -1,0 +1,127 @@
+//! A poisoned secret: a marker in every place that may hold a secret, and nowhere else.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::app::{App, Run, Wish};
+use crate::hosts::{APPS, Host};
+
+const MARKERS: [&str; 3] = ["poisonVariable7Q", "poisonCommand8R", "poisonFile9S"];
+
+const WISH: Wish = Wish {
+    provision: &[],
+    top: "",
+    tables: r#"vars.FROM_VARIABLE = { env = "POISON" }
+vars.FROM_COMMAND = { command = "cat poison-command" }
+vars.FROM_FILE = { file = "poison-file" }
+
+[hooks]
+staged = ["cat .env"]
+activated = ["cat .env; ls"]
+"#,
+    service: "",
+    health: "",
+};
+
+/// Every command line on this machine or a host, over and over until told to stop.
+const WATCH: &str = "while [ ! -e /tmp/watched ]; do cat /proc/[0-9]*/cmdline 2>/dev/null; sleep 0.02; done \
+                     | tr '\\0' ' ' | grep -ao 'poison[A-Z][A-Za-z]*[0-9][A-Z]' | sort | uniq -c";
+
+#[track_caller]
+fn clean(place: &str, text: &str) {
+    for marker in MARKERS {
+        assert!(!text.contains(marker), "{marker} shows in {place}:\n{text}");
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn secrets_show_nowhere() {
+    let app = App::with(&APPS, "poison", &WISH);
+    app.write("poison-command", MARKERS[1]);
+    app.write("poison-file", MARKERS[2]);
+    let watchers = APPS.map(|host| {
+        host.ssh("rm -f /tmp/watched");
+        host.ssh_as("root", WATCH).stdout(Stdio::piped()).spawn().unwrap()
+    });
+    let here = watched(|| runs(&app));
+    clean("a command line here", &here);
+    left_here(&app);
+    for (host, watcher) in APPS.into_iter().zip(watchers) {
+        host.ssh("touch /tmp/watched");
+        let seen = watcher.wait_with_output().unwrap();
+        clean(&format!("a command line on {}", host.0), &String::from_utf8_lossy(&seen.stdout));
+        on_host(&app, host);
+    }
+}
+
+/// Deploys in every way of reporting, once with a failure.
+fn runs(app: &App) {
+    let broken = app.tarball("v4", &["CRASH"]);
+    for (version, flags, code) in
+        [("v1", &[][..], 0), ("v2", &["-v"], 0), ("v3", &["--json", "-v"], 0), ("v4", &["-v"], 1)]
+    {
+        let artifact = if version == "v4" { broken.clone() } else { app.tarball(version, &[]) };
+        let fixed = ["deploy", "production", "--yes", "--artifact", &artifact];
+        let mut command = app.command(&[&fixed[..], flags].concat());
+        let run = Run::of(command.env("POISON", MARKERS[0])).ends(code);
+        clean(&format!("the output of {version}"), &(run.stdout + &run.stderr));
+    }
+    let run = app.shipit(&["releases", "production", "--json"]).ends(0);
+    clean("releases", &(run.stdout + &run.stderr));
+}
+
+/// No file of ours here holds one, but those that it came from.
+fn left_here(app: &App) {
+    for file in walkdir::WalkDir::new(app.home()).into_iter().map(Result::unwrap) {
+        let source = file.file_name().to_str().is_some_and(|name| name.starts_with("poison-"));
+        if file.file_type().is_file() && !source {
+            let bytes = std::fs::read(file.path()).unwrap();
+            clean(&file.path().display().to_string(), &String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+/// All command lines of this machine while something runs.
+fn watched(work: impl FnOnce()) -> String {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = String::new();
+            while !done.load(Ordering::Relaxed) {
+                seen.extend(command_lines().filter(|line| line.contains("poison")));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            seen
+        });
+        work();
+        done.store(true, Ordering::Relaxed);
+        watcher.join().unwrap()
+    })
+}
+
+fn command_lines() -> impl Iterator<Item = String> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    processes.filter_map(|process| {
+        let bytes = std::fs::read(process.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+    })
+}
+
+/// The service has its secrets; nobody else can read them, and no record holds them.
+fn on_host(app: &App, host: Host) {
+    let environment =
+        host.ssh("tr '\\0' '\\n' < /proc/$(systemctl show --value -p MainPID poison)/environ");
+    for marker in MARKERS {
+        assert!(environment.contains(marker), "the service of {} did not get {marker}", host.0);
+    }
+    clean("the ledger", &app.ledger(host));
+    clean("revisions.log", &host.ssh("cat /srv/poison/revisions.log"));
+    clean("the journal", &host.ssh("journalctl -b --no-pager"));
+    let readable =
+        "grep -rlsE 'poison(Variable|Command|File)[0-9]' /srv /tmp /var /home /run /etc || true";
+    assert_eq!(host.ssh(&format!("su -s /bin/sh nobody -c \"{readable}\"")), "");
+    let kept = host.ssh(&format!("({readable}) | grep -v '/\\.env$' || true"));
+    assert_eq!(kept, "", "files of {} beside .env", host.0);
+}
