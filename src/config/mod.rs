@@ -4,6 +4,7 @@
 pub mod env;
 pub mod file;
 pub mod resolve;
+pub mod template;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
