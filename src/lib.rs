@@ -15,3 +15,7 @@ pub mod deploy;
 pub mod artifact;
 pub mod report;
 pub mod ssh;
+
+mod cli;
+
+pub use cli::run;

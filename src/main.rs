@@ -1,3 +1,7 @@
 //! Hands argv over.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shipit::run(std::env::args_os())
+}

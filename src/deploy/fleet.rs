@@ -21,6 +21,7 @@ use crate::artifact::Artifact;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
+use crate::remote::agent::Probe;
 
 /// How long a run that holds the first host's lock waits for the others.
 const FAIR_WAIT: Duration = Duration::from_secs(5);
@@ -127,6 +128,27 @@ pub async fn look(cx: Context<'_>) -> Vec<(String, Result<HostState, Failure>)> 
     }
     fleet.close().await;
     states
+}
+
+/// A host's look, and what `check` wants to know besides.
+pub type Probed = (HostState, Probe);
+
+/// Looks at every host and probes it, without the lock.
+pub async fn probe(cx: Context<'_>) -> Vec<(String, Result<Probed, Failure>)> {
+    let mut fleet = Fleet::new(cx);
+    let found = fleet
+        .each(|host| {
+            Box::pin(async move {
+                host.open(false, false).await?;
+                let state = host.state.clone().ok_or_else(|| Failure::new("no look"))?;
+                Ok((state, host.probe().await?))
+            })
+        })
+        .await;
+    let names = fleet.hosts.iter().map(|host| host.host.name.clone());
+    let probed = names.zip(found).collect();
+    fleet.close().await;
+    probed
 }
 
 impl<'a> Fleet<'a> {

@@ -19,7 +19,7 @@ use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::Standing;
 use crate::model::service::Service;
-use crate::remote::agent::{Agent, AgentError, Answer, Hello};
+use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe};
 use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
 use crate::remote::session::{Session, SessionError};
 
@@ -149,6 +149,12 @@ impl<'a> HostRun<'a> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
         self.state = Some(agent.look().await.map_err(agent_failure)?);
         Ok(())
+    }
+
+    /// What `check` wants to know beyond a look.
+    pub async fn probe(&self) -> Result<Probe, Failure> {
+        let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
+        agent.probe().await.map_err(agent_failure)
     }
 
     async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
@@ -352,7 +358,7 @@ impl<'a> HostRun<'a> {
         prove(&second, &self.cx.config.layout).map(Some)
     }
 
-    async fn judgement(&self, id: ReleaseId) -> Result<crate::remote::agent::Judgement, Failure> {
+    async fn judgement(&self, id: ReleaseId) -> Result<Judgement, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
         agent.judge(id).await.map_err(agent_failure)
     }

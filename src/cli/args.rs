@@ -1,0 +1,150 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::report::styles::Color;
+
+/// Puts a build on your servers through plain SSH: whole releases, atomic flips, rollbacks that
+/// work.
+#[derive(Debug, Parser)]
+#[command(name = "shipit", version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct Common {
+    /// The config file
+    #[arg(short, long, global = true, env = "SHIPIT_CONFIG", default_value = "deploy.toml")]
+    pub(crate) config: PathBuf,
+    /// Show what would be done, from live facts, and do nothing
+    #[arg(short = 'n', long, global = true)]
+    pub(crate) dry_run: bool,
+    /// Only these hosts
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) hosts: Vec<String>,
+    /// Only hosts with one of these roles
+    #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) roles: Vec<String>,
+    /// Also show what is sent to hosts
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Only warnings and failures
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// One JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colour
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: ColorArg,
+    /// Do not ask
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ColorArg {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<ColorArg> for Color {
+    fn from(arg: ColorArg) -> Self {
+        match arg {
+            ColorArg::Auto => Self::Auto,
+            ColorArg::Always => Self::Always,
+            ColorArg::Never => Self::Never,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented deploy.toml
+    Init,
+    /// Prove that a deploy would work, changing nothing
+    Check(StageArg),
+    /// Make a build live
+    Deploy(DeployArgs),
+    /// Make an earlier release live again
+    Rollback(RollbackArgs),
+    /// List what lies on the hosts
+    Releases(StageArg),
+    /// What is live where
+    Status(StageArg),
+    /// Delete old releases; quiet when all is well, for cron
+    Prune(PruneArgs),
+    /// Show the whole story against a server in this process
+    Demo(DemoArgs),
+}
+
+/// Which stage.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StageArg {
+    /// The stage; may be left out where default_stage or the only stage says it
+    #[arg(env = "SHIPIT_STAGE")]
+    pub(crate) stage: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DeployArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// Directory, archive, single file or https URL, instead of the config's
+    #[arg(long, env = "SHIPIT_ARTIFACT", value_name = "PATH")]
+    pub(crate) artifact: Option<String>,
+    /// SHA-256 of the artifact file
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// Also where nothing changed
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Wait for a lock that somebody else holds
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// This release, instead of the newest earlier good one
+    #[arg(long, value_name = "ID")]
+    pub(crate) to: Option<String>,
+    /// Wait for a lock that somebody else holds
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// How many good releases stay, the live one among them
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: Option<usize>,
+    /// Only what is older than this goes: 30d, 12h
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<String>,
+    /// Wait for a lock that somebody else holds
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the directory and the server for playing, until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+}

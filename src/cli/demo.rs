@@ -1,0 +1,137 @@
+//! `shipit demo`: the whole story against an SSH server in this process, in a directory of its
+//! own, each command as a person would type it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use super::error::CliError;
+use super::world::World;
+use crate::ssh::embedded::{Embedded, Faults, Options};
+
+struct Stage {
+    dir: PathBuf,
+    program: PathBuf,
+}
+
+/// Tells it.
+pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
+    let scratch = tempfile::tempdir().map_err(|source| CliError::Start { source })?;
+    let dir = scratch.path().to_owned();
+    let path = world.var("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned());
+    let env = vec![("PATH".to_owned(), path), ("SHELL".to_owned(), "/bin/sh".to_owned())];
+    let options = Options { env, cwd: Some(dir.clone()), port: None, faults: Faults::default() };
+    let server = Embedded::start(options).await.map_err(|source| CliError::Demo { source })?;
+    let program = std::env::current_exe().map_err(|source| CliError::Start { source })?;
+    let stage = Stage { dir, program };
+    stage.set(&server).map_err(|source| CliError::Write { path: stage.dir.clone(), source })?;
+    world.print(&format!(
+        "A server of its own for this demo listens on {}; everything is in {}\n",
+        server.address,
+        stage.dir.display()
+    ));
+    let code = stage.story(world).await?;
+    if keep {
+        let dir = scratch.keep();
+        world.print(&format!(
+            "\nIt stays until Ctrl-C. Play in another terminal:\n  cd {}\n  {} status\n",
+            dir.display(),
+            stage.program.display()
+        ));
+        let _ = tokio::signal::ctrl_c().await;
+        world.print(&format!("The server is gone; the files are still in {}\n", dir.display()));
+    }
+    Ok(code)
+}
+
+impl Stage {
+    /// Keys, a config, and somewhere to deploy to.
+    fn set(&self, server: &Embedded) -> io::Result<()> {
+        let key = self.dir.join("key");
+        fs::write(&key, server.client_key_file())?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        fs::write(self.dir.join("known_hosts"), server.known_hosts_line())?;
+        fs::write(self.dir.join("ssh_config"), "")?;
+        let host = format!("demo@{}", server.address);
+        let config = format!(
+            r#"app = "demo"
+deploy_to = "{dir}/server"
+keep_releases = 2
+linked_dirs = ["log"]
+
+[artifact]
+path = "dist"
+
+[env]
+vars.GREETING = "hello"
+
+[service]
+restart = "echo \"serving $(cat VERSION)\" >>log/restarts"
+
+[ssh]
+config = "ssh_config"
+identity_file = "key"
+known_hosts = "known_hosts"
+
+[stages.demo]
+hosts = ["{host}"]
+"#,
+            dir = self.dir.display()
+        );
+        fs::write(self.dir.join("deploy.toml"), config)
+    }
+
+    async fn story(&self, world: &World) -> Result<u8, CliError> {
+        let builds = [("1.0", "The first build"), ("2.0", "A change"), ("3.0", "One more")];
+        for (version, what) in builds {
+            self.build(version)
+                .map_err(|source| CliError::Write { path: self.dir.clone(), source })?;
+            world.print(&format!("\n# {what}: dist/VERSION says {version}\n"));
+            let code = self.type_command(world, &["deploy", "demo"]).await?;
+            if code != 0 {
+                return Ok(code);
+            }
+        }
+        let rest = [
+            ("What is there", vec!["releases"]),
+            ("Back to the one before, with its own config", vec!["rollback", "demo"]),
+            ("What is live", vec!["status"]),
+            ("Tidy up", vec!["prune", "demo", "--keep", "1", "-v"]),
+        ];
+        for (what, command) in rest {
+            world.print(&format!("\n# {what}\n"));
+            let code = self.type_command(world, &command).await?;
+            if code != 0 {
+                return Ok(code);
+            }
+        }
+        let live = fs::read_to_string(self.dir.join("server/current/VERSION")).unwrap_or_default();
+        world.print(&format!("\ncurrent/VERSION on the server says {}\n", live.trim()));
+        Ok(0)
+    }
+
+    fn build(&self, version: &str) -> io::Result<()> {
+        let dist: &Path = &self.dir.join("dist");
+        fs::create_dir_all(dist)?;
+        fs::write(dist.join("VERSION"), format!("{version}\n"))?;
+        fs::write(dist.join("index.html"), format!("<h1>Hello from {version}</h1>\n"))
+    }
+
+    /// Runs this very program as a person would.
+    async fn type_command(&self, world: &World, command: &[&str]) -> Result<u8, CliError> {
+        world.print(&format!("$ shipit {}\n", command.join(" ")));
+        let status = Command::new(&self.program)
+            .args(command)
+            .current_dir(&self.dir)
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null())
+            .status()
+            .await
+            .map_err(|source| CliError::Start { source })?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+}

@@ -1,0 +1,171 @@
+//! `shipit deploy`, `rollback` and `prune`: one engine, three goals.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use super::args::{DeployArgs, PruneArgs, RollbackArgs};
+use super::error::CliError;
+use super::world::{How, World};
+use crate::artifact::{Artifact, Limits};
+use crate::config::file::duration;
+use crate::config::resolve::Overrides;
+use crate::config::{Config, env};
+use crate::deploy::event::Event;
+use crate::deploy::fleet::Goal;
+use crate::deploy::goal::{Build, PruneRule, Target};
+use crate::report::plan::{plan_json, plan_view};
+use crate::report::redact::Secrets;
+
+/// Makes a build live.
+pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
+    let more = Overrides {
+        artifact: args.artifact.clone(),
+        sha256: args.sha256.clone(),
+        ..Overrides::default()
+    };
+    let config = world.config(&args.stage, more)?;
+    if !world.confirm(&config, "Deploy to")? {
+        return Ok(130);
+    }
+    let mut secrets = Vec::new();
+    let env = match &config.env {
+        Some(spec) => {
+            let file = env::values(spec, &config.base, &|name| world.var(name)).await?;
+            secrets.extend(file.secrets().iter().cloned());
+            Some(file.bytes().to_vec())
+        }
+        None => None,
+    };
+    let artifact = open(&config).await?;
+    let build = Build {
+        name: artifact.name().to_owned(),
+        manifest: artifact.manifest().clone(),
+        digest: artifact.digest(),
+        revision: artifact.revision().or_else(|| revision(world, &config)),
+        env,
+        force: args.force,
+    };
+    let warnings: Vec<_> = artifact.warnings().iter().map(|text| (None, text.clone())).collect();
+    let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) };
+    let secrets = Secrets::new(secrets);
+    go(world, &config, &goal, How { secrets, quiet: false, wait: args.wait }, &warnings).await
+}
+
+async fn open(config: &Config) -> Result<Artifact, CliError> {
+    let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
+    let opening = move || Artifact::open(&spec, None, &Limits::default());
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let stopped = |_| std::io::Error::other("the work was stopped");
+    Ok(opened.map_err(stopped).map_err(|source| CliError::Start { source })??)
+}
+
+/// The source revision: what CI says, else the work tree that deploy.toml lies in.
+fn revision(world: &World, config: &Config) -> Option<String> {
+    if let Some(said) = ["GITHUB_SHA", "CI_COMMIT_SHA"].iter().find_map(|name| world.var(name)) {
+        return Some(said);
+    }
+    let git = |arguments: &[&str]| {
+        let output =
+            Command::new("git").arg("-C").arg(&config.base).args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let head = git(&["rev-parse", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "-uno"])?;
+    Some(if changed.is_empty() { head } else { format!("{head}-dirty") })
+}
+
+/// Makes an earlier release live again.
+pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
+    let config = world.config(&args.stage, Overrides::default())?;
+    let target = match &args.to {
+        None => Target::Previous,
+        Some(id) => Target::Named(id.parse().map_err(|_| CliError::BadFlag {
+            flag: "--to",
+            value: id.clone(),
+            expected: "a release id is 14 digits, see `shipit releases`",
+        })?),
+    };
+    if !world.confirm(&config, "Roll back")? {
+        return Ok(130);
+    }
+    let how = How { secrets: Secrets::new([]), quiet: false, wait: args.wait };
+    go(world, &config, &Goal::Rollback(target), how, &[]).await
+}
+
+/// Deletes old releases.
+pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliError> {
+    let overrides = Overrides { keep: args.keep, ..Overrides::default() };
+    let config = world.config(&args.stage, overrides)?;
+    let older_than = match &args.older_than {
+        None => None,
+        Some(text) => {
+            let age = duration(text).and_then(|age| TimeDelta::from_std(age).ok());
+            let expected = "an age is a number and s, m, h or d";
+            let bad = || CliError::BadFlag { flag: "--older-than", value: text.clone(), expected };
+            Some(age.ok_or_else(bad)?)
+        }
+    };
+    let rule = PruneRule { keep: config.keep, older_than };
+    let quiet = !world.common.verbose;
+    let how = How { secrets: Secrets::new([]), quiet, wait: args.wait };
+    go(world, &config, &Goal::Prune(rule), how, &[]).await
+}
+
+async fn go(
+    world: &World,
+    config: &Config,
+    goal: &Goal,
+    how: How,
+    warnings: &[(Option<String>, String)],
+) -> Result<u8, CliError> {
+    if world.common.dry_run {
+        return Ok(rehearse(world, config, goal, &how.secrets, warnings).await);
+    }
+    for (host, text) in warnings {
+        world.warn(&Event::Warning { host: host.clone(), text: text.clone() });
+    }
+    let report = world.run(config, goal, how).await;
+    Ok(report.verdict().exit_code())
+}
+
+async fn rehearse(
+    world: &World,
+    config: &Config,
+    goal: &Goal,
+    secrets: &Secrets,
+    warnings: &[(Option<String>, String)],
+) -> u8 {
+    let rehearsal = world.rehearse(config, goal).await;
+    let mut warnings = warnings.to_vec();
+    let mut plans = Vec::new();
+    let mut code = 0;
+    if let Some(failure) = &rehearsal.failure {
+        world.print_failure(None, failure, "this was a dry run; nothing was changed");
+        code = 1;
+    }
+    for (host, plan) in &rehearsal.plans {
+        match plan {
+            Ok(_) if rehearsal.unchanged => {
+                plans.push((host.clone(), vec!["nothing: exactly this is live".to_owned()]));
+            }
+            Ok(plan) => {
+                warnings.extend(plan.warnings.iter().map(|w| (Some(host.clone()), w.clone())));
+                plans.push((host.clone(), plan.lines()));
+            }
+            Err(failure) => {
+                world.print_failure(Some(host), failure, "this was a dry run; nothing was changed");
+                code = 1;
+            }
+        }
+    }
+    let text = if world.common.json {
+        format!("{}\n", plan_json(&plans, &warnings))
+    } else {
+        plan_view(&plans, &warnings)
+    };
+    world.print_veiled(&text, secrets);
+    code
+}

@@ -1,0 +1,315 @@
+//! What surrounds the program, read once: environment, clock, terminal, names. The composition
+//! root: everything below gets these as values.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use chrono::{DateTime, FixedOffset, Local, Utc};
+use console::Term;
+use futures::future::BoxFuture;
+
+use super::args::{Common, StageArg};
+use super::error::CliError;
+use super::signals;
+use crate::config::resolve::{Overrides, load};
+use crate::config::{Config, Host};
+use crate::deploy::event::{Event, Events};
+use crate::deploy::fleet::{self, Goal, Rehearsal};
+use crate::deploy::goal::Run;
+use crate::deploy::host::{Connect, Context};
+use crate::deploy::outcome::{Failure, Report};
+use crate::model::host_state::HostState;
+use crate::remote::session::{Session, SessionError};
+use crate::report::redact::{Secrets, Veil};
+use crate::report::styles::Styles;
+use crate::report::{Mode, Reporter, Settings, Verbosity, error, reporter};
+use crate::ssh::connect::{Callbacks, Connector};
+use crate::ssh::ssh_config::Surroundings;
+
+/// All of it.
+pub(crate) struct World {
+    pub(crate) common: Common,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) offset: FixedOffset,
+    pub(crate) cwd: PathBuf,
+    started: Instant,
+    hostname: String,
+    nonce: String,
+}
+
+/// The connector as the engine wants it.
+struct Reach(Connector);
+
+impl Connect for Reach {
+    fn connect<'a>(
+        &'a self,
+        host: &'a Host,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
+        Box::pin(self.0.connect(host))
+    }
+}
+
+impl World {
+    /// Reads what surrounds this process.
+    pub(crate) fn of_this_process(common: Common) -> Self {
+        let text = |value: std::ffi::OsString| value.into_string().ok();
+        let env = std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect();
+        Self {
+            common,
+            env,
+            now: Utc::now(),
+            offset: *Local::now().offset(),
+            cwd: std::env::current_dir().unwrap_or_default(),
+            started: Instant::now(),
+            hostname: gethostname::gethostname().to_string_lossy().into_owned(),
+            nonce: nonce(),
+        }
+    }
+
+    pub(crate) fn var(&self, name: &str) -> Option<String> {
+        self.env.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// Prints why there was no run.
+    pub(crate) fn fail(&self, problem: &CliError) -> ExitCode {
+        let _ = error::print(&mut std::io::stderr(), &self.styles(), problem);
+        ExitCode::from(problem.exit_code())
+    }
+
+    pub(crate) fn styles(&self) -> Styles {
+        let terminal = std::io::stderr().is_terminal();
+        Styles::choose(self.common.color.into(), self.var("NO_COLOR").is_some(), terminal)
+    }
+
+    /// The stage that is meant, with flags over variables over the file.
+    pub(crate) fn config(&self, stage: &StageArg, more: Overrides) -> Result<Config, CliError> {
+        let overrides = Overrides {
+            hosts: self.common.hosts.clone(),
+            roles: self.common.roles.clone(),
+            ..more
+        };
+        let loaded = load(&self.common.config)?;
+        let mut config = loaded.resolve(stage.stage.as_deref(), &overrides)?;
+        config.base = std::path::absolute(&config.base).unwrap_or(config.base);
+        Ok(config)
+    }
+
+    pub(crate) fn run_values(&self, command: &str, config: &Config) -> Run {
+        let ci = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR"];
+        let user = ["USER", "LOGNAME"];
+        let who = ci.iter().chain(&user).find_map(|name| self.var(name));
+        Run {
+            nonce: self.nonce.clone(),
+            now: self.now,
+            who: who.unwrap_or_else(|| "unknown".to_owned()),
+            from: self.hostname.clone(),
+            tool: format!("shipit {}", env!("CARGO_PKG_VERSION")),
+            command: format!("{command} {}", config.stage),
+        }
+    }
+
+    fn connector(&self, config: &Config) -> Reach {
+        let home = self.var("HOME").map(PathBuf::from).unwrap_or_default();
+        let around = Surroundings {
+            home,
+            cwd: self.cwd.clone(),
+            user: self.var("USER").or(self.var("LOGNAME")).unwrap_or_else(|| "root".to_owned()),
+            hostname: self.hostname.clone(),
+            env: self.env.clone(),
+            ssh: PathBuf::from("ssh"),
+        };
+        let verbose = self.common.verbose;
+        let callbacks = Callbacks {
+            passphrase: Arc::new(ask_passphrase),
+            notice: Arc::new(move |host: &str, text: &str| {
+                if verbose {
+                    let _ = writeln!(std::io::stderr(), "{host}: {text}");
+                }
+            }),
+        };
+        let now = u64::try_from(self.now.timestamp()).unwrap_or_default();
+        Reach(Connector::new(&config.ssh, around, callbacks, now))
+    }
+
+    fn reporter(&self, secrets: Secrets, quiet: bool) -> Box<dyn Reporter + Send> {
+        let started = self.started;
+        let mode = if self.common.json {
+            Mode::Json
+        } else if std::io::stderr().is_terminal() && !quiet {
+            Mode::Live(Box::new(|| Term::stderr().size()))
+        } else {
+            Mode::Lines
+        };
+        let verbosity = match (self.common.verbose, self.common.quiet || quiet) {
+            (true, _) => Verbosity::Verbose,
+            (false, true) => Verbosity::Quiet,
+            (false, false) => Verbosity::Normal,
+        };
+        reporter(Settings {
+            mode,
+            styles: self.styles(),
+            verbosity,
+            secrets,
+            github: self.var("GITHUB_ACTIONS").as_deref() == Some("true"),
+            clock: Box::new(move || started.elapsed()),
+        })
+    }
+
+    /// Runs the engine with a reporter; the report has been shown when this returns.
+    pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: How) -> Report {
+        let cancel = signals::follow();
+        let run = self.run_values(goal.name(), config);
+        let connect = self.connector(config);
+        let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
+        let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
+            act(&mut screen.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        let sink = |event: Event| with(&mut |screen| screen.on_event(&event));
+        let events = Events::new(&sink);
+        let cx = Context {
+            config,
+            run: &run,
+            connect: &connect,
+            events,
+            cancel: &cancel,
+            wait: how.wait,
+        };
+        let ticking = async {
+            let mut beats = tokio::time::interval(std::time::Duration::from_millis(120));
+            let mut told = 0;
+            loop {
+                beats.tick().await;
+                with(&mut |screen| screen.tick());
+                let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
+                if asked > told {
+                    told = asked;
+                    events.emit(Event::Interrupted { again: asked > 1 });
+                }
+            }
+        };
+        let report = tokio::select! {
+            report = fleet::run(cx, goal) => report,
+            () = ticking => unreachable!("the ticking never ends"),
+        };
+        with(&mut |screen| screen.finish(&report));
+        report
+    }
+
+    /// Plans from live facts and stops there.
+    pub(crate) async fn rehearse(&self, config: &Config, goal: &Goal) -> Rehearsal {
+        let cancel = signals::follow();
+        let run = self.run_values(goal.name(), config);
+        let connect = self.connector(config);
+        let events = Events::new(&|_| {});
+        let cx =
+            Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
+        fleet::rehearse(cx, goal).await
+    }
+
+    /// Looks at every host, without the lock.
+    pub(crate) async fn look(&self, config: &Config) -> Vec<(String, Result<HostState, Failure>)> {
+        let cancel = signals::follow();
+        let run = self.run_values("look at", config);
+        let connect = self.connector(config);
+        let events = Events::new(&|_| {});
+        let cx =
+            Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
+        fleet::look(cx).await
+    }
+
+    /// The same, with what `check` wants to know besides.
+    pub(crate) async fn probe(
+        &self,
+        config: &Config,
+    ) -> Vec<(String, Result<fleet::Probed, Failure>)> {
+        let cancel = signals::follow();
+        let run = self.run_values("check", config);
+        let connect = self.connector(config);
+        let events = Events::new(&|_| {});
+        let cx =
+            Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
+        fleet::probe(cx).await
+    }
+
+    /// A warning from before the run.
+    pub(crate) fn warn(&self, warning: &Event) {
+        self.reporter(Secrets::new([]), true).on_event(warning);
+    }
+
+    /// Data, on stdout.
+    pub(crate) fn print(&self, text: &str) {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+
+    /// Data that may hold secrets of this run.
+    pub(crate) fn print_veiled(&self, text: &str, secrets: &Secrets) {
+        let mut out = Veil::new(std::io::stdout(), secrets.clone());
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// A host's failure outside a run.
+    pub(crate) fn print_failure(&self, host: Option<&str>, failure: &Failure, state: &str) {
+        let what = match host {
+            Some(host) => format!("{host}: {}", failure.what),
+            None => failure.what.clone(),
+        };
+        let (cause, hint) = (&failure.cause, failure.hint.as_deref());
+        let out = &mut std::io::stderr();
+        let _ = error::print_error(out, &self.styles(), &what, cause, Some(state), hint);
+    }
+
+    /// The width of stdout's terminal, or plenty.
+    pub(crate) fn width(&self) -> usize {
+        let term = Term::stdout();
+        if term.is_term() { usize::from(term.size().1) } else { 160 }
+    }
+
+    /// Asks; `--yes` answers beforehand.
+    pub(crate) fn confirm(&self, config: &Config, what: &str) -> Result<bool, CliError> {
+        if !config.confirm || self.common.yes || self.common.dry_run {
+            return Ok(true);
+        }
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(CliError::Unconfirmed { stage: config.stage.clone() });
+        }
+        let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+        let _ = write!(std::io::stderr(), "{what} {} ({})? [y/N] ", config.stage, hosts.join(", "));
+        let mut line = String::new();
+        let _ = std::io::stdin().read_line(&mut line);
+        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    }
+}
+
+/// How a run is shown.
+pub(crate) struct How {
+    /// Never to be shown.
+    pub(crate) secrets: Secrets,
+    /// Say nothing when all is well.
+    pub(crate) quiet: bool,
+    /// Wait for the lock.
+    pub(crate) wait: bool,
+}
+
+fn ask_passphrase(key: &Path) -> Option<String> {
+    let term = Term::stderr();
+    if !term.is_term() || !std::io::stdin().is_terminal() {
+        return None;
+    }
+    let _ = term.write_str(&format!("Passphrase for {}: ", key.display()));
+    term.read_secure_line().ok()
+}
+
+/// 16 letters and digits that no other run has.
+fn nonce() -> String {
+    let mut bytes = [0; 8];
+    // Without randomness the clock still tells two runs apart.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = Utc::now().timestamp_nanos_opt().unwrap_or_default().to_le_bytes();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
