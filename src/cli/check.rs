@@ -3,7 +3,7 @@
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::World;
+use super::world::{World, print};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::deploy::finding::{Finding, Level};
@@ -27,7 +27,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
         let mut host = Findings { host, found: Vec::new() };
         match probed {
             Ok(probed) => host.judge(world, &config, &probed),
-            Err(failure) => host.unreachable(failure),
+            Err(failure) => host.unreachable(&failure),
         }
         all.extend(host.found);
     }
@@ -36,7 +36,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     } else {
         check_view(&all, &world.styles())
     };
-    world.print(&text);
+    print(&text);
     Ok(u8::from(all.iter().any(|finding| finding.level == Level::Problem)))
 }
 
@@ -62,7 +62,7 @@ impl Findings {
         self.add(Level::Problem, text, Some(fix.into()));
     }
 
-    fn unreachable(&mut self, failure: Failure) {
+    fn unreachable(&mut self, failure: &Failure) {
         let by_hand = format!("connect by hand and see: `ssh {} true`", self.host);
         let fix = failure.hint.clone().unwrap_or(by_hand);
         self.problem(failure.one_line(), fix);
@@ -222,16 +222,16 @@ impl Findings {
     }
 
     fn leftovers(&mut self, config: &Config, state: &HostState) {
-        let stage = &config.stage;
+        let name = &config.stage;
         if let Some((id, _)) = state.undecided() {
-            let fix = format!("`shipit deploy {stage}` or `shipit rollback {stage}` settles it");
+            let fix = format!("`shipit deploy {name}` or `shipit rollback {name}` settles it");
             self.warn(format!("an interrupted run left {id} undecided"), fix);
         }
         if !state.leftovers.is_empty() || !state.unfinished.is_empty() {
             let count = state.leftovers.len() + state.unfinished.len();
             self.warn(
                 format!("{count} things that interrupted runs left"),
-                format!("`shipit prune {stage}` deletes them"),
+                format!("`shipit prune {name}` deletes them"),
             );
         }
     }

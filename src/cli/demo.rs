@@ -10,7 +10,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::error::CliError;
-use super::world::World;
+use super::world::{World, print};
 use crate::ssh::embedded::{Embedded, Faults, Options};
 
 struct Stage {
@@ -29,21 +29,21 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let program = std::env::current_exe().map_err(|source| CliError::Start { source })?;
     let stage = Stage { dir, program };
     stage.set(&server).map_err(|source| CliError::Write { path: stage.dir.clone(), source })?;
-    world.print(&format!(
+    print(&format!(
         "A server of its own for this demo listens on {}; everything is in {}\n",
         server.address,
         stage.dir.display()
     ));
-    let code = stage.story(world).await?;
+    let code = stage.story().await?;
     if keep {
         let dir = scratch.keep();
-        world.print(&format!(
+        print(&format!(
             "\nIt stays until Ctrl-C. Play in another terminal:\n  cd {}\n  {} status\n",
             dir.display(),
             stage.program.display()
         ));
         let _ = tokio::signal::ctrl_c().await;
-        world.print(&format!("The server is gone; the files are still in {}\n", dir.display()));
+        print(&format!("The server is gone; the files are still in {}\n", dir.display()));
     }
     Ok(code)
 }
@@ -85,13 +85,13 @@ hosts = ["{host}"]
         fs::write(self.dir.join("deploy.toml"), config)
     }
 
-    async fn story(&self, world: &World) -> Result<u8, CliError> {
+    async fn story(&self) -> Result<u8, CliError> {
         let builds = [("1.0", "The first build"), ("2.0", "A change"), ("3.0", "One more")];
         for (version, what) in builds {
             self.build(version)
                 .map_err(|source| CliError::Write { path: self.dir.clone(), source })?;
-            world.print(&format!("\n# {what}: dist/VERSION says {version}\n"));
-            let code = self.type_command(world, &["deploy", "demo"]).await?;
+            print(&format!("\n# {what}: dist/VERSION says {version}\n"));
+            let code = self.type_command(&["deploy", "demo"]).await?;
             if code != 0 {
                 return Ok(code);
             }
@@ -103,14 +103,14 @@ hosts = ["{host}"]
             ("Tidy up", vec!["prune", "demo", "--keep", "1", "-v"]),
         ];
         for (what, command) in rest {
-            world.print(&format!("\n# {what}\n"));
-            let code = self.type_command(world, &command).await?;
+            print(&format!("\n# {what}\n"));
+            let code = self.type_command(&command).await?;
             if code != 0 {
                 return Ok(code);
             }
         }
         let live = fs::read_to_string(self.dir.join("server/current/VERSION")).unwrap_or_default();
-        world.print(&format!("\ncurrent/VERSION on the server says {}\n", live.trim()));
+        print(&format!("\ncurrent/VERSION on the server says {}\n", live.trim()));
         Ok(0)
     }
 
@@ -122,8 +122,8 @@ hosts = ["{host}"]
     }
 
     /// Runs this very program as a person would.
-    async fn type_command(&self, world: &World, command: &[&str]) -> Result<u8, CliError> {
-        world.print(&format!("$ shipit {}\n", command.join(" ")));
+    async fn type_command(&self, command: &[&str]) -> Result<u8, CliError> {
+        print(&format!("$ shipit {}\n", command.join(" ")));
         let status = Command::new(&self.program)
             .args(command)
             .current_dir(&self.dir)

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
-use super::world::{How, World};
+use super::world::{How, World, print_veiled};
 use crate::artifact::{Artifact, Limits};
 use crate::config::file::duration;
 use crate::config::resolve::Overrides;
@@ -166,6 +166,6 @@ async fn rehearse(
     } else {
         plan_view(&plans, &warnings)
     };
-    world.print_veiled(&text, secrets);
+    print_veiled(&text, secrets);
     code
 }

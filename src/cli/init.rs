@@ -1,7 +1,7 @@
 //! `shipit init`: a commented deploy.toml.
 
 use super::error::CliError;
-use super::world::World;
+use super::world::{World, print};
 use crate::config::template::{Guess, template};
 
 /// Writes it, unless there is one.
@@ -19,6 +19,6 @@ pub(crate) fn run(world: &World) -> Result<u8, CliError> {
     let artifact = found.iter().find(|path| world.cwd.join(path).exists()).unwrap_or(&"dist");
     let text = template(&Guess { app, artifact: format!("{artifact}/") });
     std::fs::write(&path, text).map_err(|source| CliError::Write { path: path.clone(), source })?;
-    world.print(&format!("wrote {}; next: edit it, then `shipit check`\n", path.display()));
+    print(&format!("wrote {}; next: edit it, then `shipit check`\n", path.display()));
     Ok(0)
 }

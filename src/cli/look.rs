@@ -2,7 +2,7 @@
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::World;
+use super::world::{World, print, width};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::model::host_state::HostState;
@@ -17,9 +17,9 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     let text = if world.common.json {
         format!("{}\n", releases_json(&states))
     } else {
-        releases_table(&states, world.now, world.offset, world.width())
+        releases_table(&states, world.now, world.offset, width())
     };
-    world.print(&text);
+    print(&text);
     Ok(code)
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
     } else {
         status_view(&states, context)
     };
-    world.print(&text);
+    print(&text);
     Ok(code)
 }
 

@@ -20,8 +20,8 @@ use self::error::CliError;
 use self::world::World;
 
 /// Runs one command line; the exit code is the table in `docs/architecture.md`.
-pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = match Args::try_parse_from(argv) {
+pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(line) {
         Ok(args) => args,
         Err(usage) => {
             let _ = usage.print();

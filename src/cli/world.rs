@@ -241,17 +241,6 @@ impl World {
         self.reporter(Secrets::new([]), true).on_event(warning);
     }
 
-    /// Data, on stdout.
-    pub(crate) fn print(&self, text: &str) {
-        let _ = std::io::stdout().write_all(text.as_bytes());
-    }
-
-    /// Data that may hold secrets of this run.
-    pub(crate) fn print_veiled(&self, text: &str, secrets: &Secrets) {
-        let mut out = Veil::new(std::io::stdout(), secrets.clone());
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    }
-
     /// A host's failure outside a run.
     pub(crate) fn print_failure(&self, host: Option<&str>, failure: &Failure, state: &str) {
         let what = match host {
@@ -261,12 +250,6 @@ impl World {
         let (cause, hint) = (&failure.cause, failure.hint.as_deref());
         let out = &mut std::io::stderr();
         let _ = error::print_error(out, &self.styles(), &what, cause, Some(state), hint);
-    }
-
-    /// The width of stdout's terminal, or plenty.
-    pub(crate) fn width(&self) -> usize {
-        let term = Term::stdout();
-        if term.is_term() { usize::from(term.size().1) } else { 160 }
     }
 
     /// Asks; `--yes` answers beforehand.
@@ -311,5 +294,22 @@ fn nonce() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         bytes = Utc::now().timestamp_nanos_opt().unwrap_or_default().to_le_bytes();
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}
+
+/// Data, on stdout.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Data that may hold secrets of this run.
+pub(crate) fn print_veiled(text: &str, secrets: &Secrets) {
+    let mut out = Veil::new(std::io::stdout(), secrets.clone());
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The width of stdout's terminal, or plenty.
+pub(crate) fn width() -> usize {
+    let term = Term::stdout();
+    if term.is_term() { usize::from(term.size().1) } else { 160 }
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{EnvSource, EnvSpec};
 
 /// How long a command that prints a value may take: a person may have to unlock a vault.
-const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+const COMMAND_LIMIT: Duration = Duration::from_mins(2);
 
 /// The environment file of one release. Its content is never printed.
 pub struct EnvFile {

@@ -236,13 +236,11 @@ impl Loaded {
             let problem = "no stage is named".to_owned();
             return Err(ConfigError::Stage { problem, known });
         };
-        match self.file.stages.get(name) {
-            Some(stage) => Ok((self.named("stages", name)?, stage.clone())),
-            None => {
-                let problem = format!("there is no stage `{name}` in {}", shown(&self.path));
-                Err(ConfigError::Stage { problem, known })
-            }
-        }
+        let Some(stage) = self.file.stages.get(name) else {
+            let problem = format!("there is no stage `{name}` in {}", shown(&self.path));
+            return Err(ConfigError::Stage { problem, known });
+        };
+        Ok((self.named("stages", name)?, stage.clone()))
     }
 
     /// An error about the line that holds `needle`.
@@ -588,9 +586,8 @@ impl Loaded {
             None if table.is_none() => return Ok(None),
             None => (&written.path, overrides.sha256.as_ref().or(written.sha256.as_ref())),
         };
-        let sha256 = match sha256.map(|text| text.parse()).transpose() {
-            Ok(digest) => digest,
-            Err(_) => return self.rule("sha256", "sha256 must be 64 hex digits".to_owned()),
+        let Ok(sha256) = sha256.map(|text| text.parse()).transpose() else {
+            return self.rule("sha256", "sha256 must be 64 hex digits".to_owned());
         };
         let source = if path.starts_with("https://") {
             let Some(sha256) = sha256 else {

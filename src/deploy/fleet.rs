@@ -378,9 +378,9 @@ impl<'a> Fleet<'a> {
     async fn switch(&mut self) -> Result<(), Stop> {
         let size = self.cx.config.rollout.batch.unwrap_or(self.hosts.len()).max(1);
         let of = self.hosts.len().div_ceil(size);
-        let switches = self.hosts.iter().any(|host| host.plan.switch.is_some());
+        let flips = self.hosts.iter().any(|host| host.plan.switch.is_some());
         for batch in 0..of {
-            if switches {
+            if flips {
                 self.cx.events.emit(Event::Phase(Phase::Switch { batch: batch + 1, of }));
             }
             let end = ((batch + 1) * size).min(self.hosts.len());
@@ -389,7 +389,7 @@ impl<'a> Fleet<'a> {
             let switched = each_of(part, limit, |host| Box::pin(host.switch())).await;
             let failed = part.iter().zip(&switched).find(|(_, result)| result.is_err());
             let culprit = failed.map(|(host, _)| host.host.name.clone());
-            if culprit.is_some() || (switches && self.cx.cancel.asked()) {
+            if culprit.is_some() || (flips && self.cx.cancel.asked()) {
                 self.put_all_back(culprit).await;
                 return Err(Stop);
             }

@@ -86,10 +86,10 @@ impl<'a> HostRun<'a> {
 
     /// Connects, takes the lock (if wanted) and looks.
     pub async fn open(&mut self, lock: bool, scan: bool) -> Result<(), Failure> {
-        let session = self.cx.connect.connect(self.host).await.map_err(session_failure)?;
+        let session = self.cx.connect.connect(self.host).await?;
         self.session = Some(Arc::clone(&session));
         let hello = self.hello(lock, scan);
-        let (agent, state) = Agent::open(session, hello).await.map_err(agent_failure)?;
+        let (agent, state) = Agent::open(session, hello).await?;
         self.agent = Some(agent);
         self.state = Some(state);
         self.tell_connected();
@@ -136,7 +136,7 @@ impl<'a> HostRun<'a> {
 
     /// Tries the lock again; looks again when it is ours.
     pub async fn retry_lock(&mut self) -> Result<bool, Failure> {
-        let answer = self.ask(&Order::Lock).await.map_err(agent_failure)?;
+        let answer = self.ask(&Order::Lock).await?;
         if answer.code != DONE {
             return Ok(false);
         }
@@ -147,14 +147,14 @@ impl<'a> HostRun<'a> {
     /// Looks again.
     pub async fn look(&mut self) -> Result<(), Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
-        self.state = Some(agent.look().await.map_err(agent_failure)?);
+        self.state = Some(agent.look().await?);
         Ok(())
     }
 
     /// What `check` wants to know beyond a look.
     pub async fn probe(&self) -> Result<Probe, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
-        agent.probe().await.map_err(agent_failure)
+        agent.probe().await.map_err(Failure::from)
     }
 
     async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
@@ -219,7 +219,7 @@ impl<'a> HostRun<'a> {
             |sent| events.emit(Event::Progress { host: self.host.name.clone(), sent, total });
         let sending = agent.receive(shipment.codec, shipment.parts, &progress);
         tokio::select! {
-            sent = sending => sent.map_err(|e| Failure::of(what, &e).hint(e.hint()))?,
+            sent = sending => sent.map_err(|error| Failure::from(error).titled(what))?,
             () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
         }
         Ok((total, format!("{total} bytes")))
@@ -228,7 +228,7 @@ impl<'a> HostRun<'a> {
     /// Asks for one order; anything but done is a failure with what the host said.
     async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
         let answer = tokio::select! {
-            answer = self.ask(order) => answer.map_err(agent_failure)?,
+            answer = self.ask(order) => answer?,
             () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
         };
         if answer.code != DONE {
@@ -269,7 +269,7 @@ impl<'a> HostRun<'a> {
             }
             Ok(answer) => self.not_activated(&switch, &answer),
             Err(error) => {
-                let failure = agent_failure(error);
+                let failure = Failure::from(error);
                 self.put_back(&failure, "interrupted").await;
                 failure
             }
@@ -360,7 +360,7 @@ impl<'a> HostRun<'a> {
 
     async fn judgement(&self, id: ReleaseId) -> Result<Judgement, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
-        agent.judge(id).await.map_err(agent_failure)
+        agent.judge(id).await.map_err(Failure::from)
     }
 
     /// The failure with what the service last said.
@@ -402,7 +402,7 @@ impl<'a> HostRun<'a> {
                 Some(HostResult::Unknown { failure: Failure::new(what).because(answer.text) })
             }
             Err(error) => {
-                let cause = agent_failure(error);
+                let cause = Failure::from(error);
                 match self.settle_lost(&switch, &cause, true).await {
                     HostResult::Done(_) => None,
                     other => Some(other),
@@ -516,7 +516,7 @@ impl<'a> HostRun<'a> {
                     warnings.push(order_failure(&order, &answer).one_line());
                 }
                 Err(error) => {
-                    warnings.push(agent_failure(error).one_line());
+                    warnings.push(Failure::from(error).one_line());
                     break;
                 }
             }
@@ -554,13 +554,22 @@ fn restart_limit(service: &Service) -> Duration {
     }
 }
 
-fn session_failure(error: SessionError) -> Failure {
-    with_sources(&error).hint(error.hint())
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let failure = with_sources(&error).hint(error.hint());
+        error.details().into_iter().fold(failure, Self::because)
+    }
 }
 
-/// What an agent error is to the user.
-pub fn agent_failure(error: AgentError) -> Failure {
-    with_sources(&error).hint(error.hint())
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let details = match &error {
+            AgentError::Session { source } => source.details(),
+            other => other.said().map(ToOwned::to_owned).into_iter().collect(),
+        };
+        let failure = with_sources(&error).hint(error.hint());
+        details.into_iter().fold(failure, Self::because)
+    }
 }
 
 fn with_sources(error: &dyn std::error::Error) -> Failure {

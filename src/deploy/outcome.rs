@@ -175,6 +175,13 @@ impl Failure {
         self
     }
 
+    /// The same under another title; the old one becomes the first cause.
+    #[must_use]
+    pub fn titled(mut self, what: String) -> Self {
+        self.cause.insert(0, std::mem::replace(&mut self.what, what));
+        self
+    }
+
     /// What and why in one line, for warnings.
     pub fn one_line(&self) -> String {
         match self.cause.first().and_then(|cause| cause.lines().next()) {

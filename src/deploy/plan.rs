@@ -38,7 +38,7 @@ pub enum Step {
         size: u64,
     },
     /// Ask the agent.
-    Do(Order),
+    Do(Box<Order>),
 }
 
 /// How a release becomes live on one host, and what takes it back.
@@ -60,7 +60,7 @@ pub struct Switch {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settle {
     /// It is live: judge it, then commit or revert it.
-    Judge(Switch),
+    Judge(Box<Switch>),
     /// It is not live: only the ledger lacks the word.
     Write(ReleaseId, Record),
 }
@@ -270,24 +270,24 @@ impl Planner<'_> {
     ) -> Vec<Step> {
         let mut steps = vec![
             Step::Upload { files: release.files(), size: release.size() },
-            Step::Do(Order::Check { id }),
+            ask(Order::Check { id }),
         ];
         if !self.config.links.is_empty() {
-            steps.push(Step::Do(Order::Link { id, links: self.config.links.clone() }));
+            steps.push(ask(Order::Link { id, links: self.config.links.clone() }));
         }
         if let (Some(spec), Some(_)) = (&self.config.env, &build.env) {
             let (file, mode, group) = (spec.file.clone(), spec.mode.clone(), spec.group.clone());
-            steps.push(Step::Do(Order::Env { id, file, mode, group }));
+            steps.push(ask(Order::Env { id, file, mode, group }));
         }
         if let Some(revision) = build.revision.clone().filter(|_| !release.holds("REVISION")) {
-            steps.push(Step::Do(Order::Revision { id, revision }));
+            steps.push(ask(Order::Revision { id, revision }));
         }
         let hooks = self.hooks("staged", &self.config.hooks.staged, host, state, id);
         let relist = !hooks.is_empty();
-        steps.extend(hooks.into_iter().map(Step::Do));
-        steps.push(Step::Do(Order::Seal { id, relist }));
+        steps.extend(hooks.into_iter().map(ask));
+        steps.push(ask(Order::Seal { id, relist }));
         let record = self.run.record(staged, String::new());
-        steps.push(Step::Do(Order::Stage { id, record }));
+        steps.push(ask(Order::Stage { id, record }));
         steps
     }
 
@@ -386,7 +386,7 @@ impl Planner<'_> {
             switch.verdicts = self.verdicts(id, &back);
             switch.back = back;
             switch.hooks = Vec::new();
-            return Some(Settle::Judge(switch));
+            return Some(Settle::Judge(Box::new(switch)));
         }
         let reason = Some("found taken back".to_owned());
         let entry = Entry { reason, ..self.run.entry(What::Reverted, &id.to_string()) };
@@ -427,6 +427,10 @@ impl Planner<'_> {
         }
         warnings
     }
+}
+
+fn ask(order: Order) -> Step {
+    Step::Do(Box::new(order))
 }
 
 fn ledger_warnings(state: &HostState) -> Vec<String> {

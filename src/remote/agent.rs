@@ -25,7 +25,7 @@ use crate::model::service::{Scope, Service};
 const SCRIPT: &str = include_str!("agent.sh");
 
 /// How long the greeting may take: a slow `.bashrc` and a slow disk included.
-const GREETING_LIMIT: Duration = Duration::from_secs(60);
+const GREETING_LIMIT: Duration = Duration::from_mins(1);
 /// The most we keep of what a host says on standard error.
 const ERROR_TAIL: usize = 4 * 1024;
 /// The unit of reading and sending an upload.
@@ -264,10 +264,9 @@ impl Agent {
         let ended = tokio::select! {
             ended = &mut reading => ended,
             sent = &mut sending => match sent {
-                Ok(()) => reading.await,
                 Err(error @ AgentError::Spool { .. }) => return Err(error),
-                // The write failed because the other side ended: it says why.
-                Err(_) => reading.await,
+                // A write fails because the other side ended: it says why.
+                _ => reading.await,
             },
         };
         uploaded(ended)

@@ -77,12 +77,12 @@ pub fn host_state(text: &str) -> HostState {
         state.current = Current::Foreign(crate::model::layout::Layout::target(*id));
     }
     state.present.sort();
-    state.unfinished = unfinished(&state, made);
+    state.unfinished = unfinished(&state, &made);
     state
 }
 
 /// What we made a manifest for, or began a history of, and never called complete.
-fn unfinished(state: &HostState, made: BTreeSet<String>) -> BTreeSet<String> {
+fn unfinished(state: &HostState, made: &BTreeSet<String>) -> BTreeSet<String> {
     let histories = state.ledger.histories();
     let whole = |name: &String| histories.get(name).is_some_and(|history| history.staged);
     let begun = |name: &String| made.contains(name) || histories.contains_key(name);

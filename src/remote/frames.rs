@@ -79,7 +79,7 @@ impl Frames {
         let code = code.and_then(|code| code.parse().ok());
         let code = code.ok_or_else(|| "a frame without end".to_owned())?;
         let text = clean(&String::from_utf8_lossy(&self.buffer[start..start + size]));
-        self.buffer.drain(..start + size + newline + 1);
+        self.buffer.drain(..=start + size + newline);
         Ok(Some(Frame { code, text }))
     }
 

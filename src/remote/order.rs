@@ -189,9 +189,9 @@ impl Order {
         match self {
             Self::Hook { limit, .. } => *limit + Duration::from_secs(15),
             Self::Check { .. } | Self::Seal { .. } | Self::Stage { .. } | Self::Sweep => {
-                Duration::from_secs(900)
+                Duration::from_mins(15)
             }
-            _ => Duration::from_secs(60),
+            _ => Duration::from_mins(1),
         }
     }
 

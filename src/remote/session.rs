@@ -212,6 +212,37 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// What else is known, a line each: where the other key stands, which keys were tried.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::HostKeyUnknown { name, kind, fingerprint, files, other } => {
+                let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                let mut lines = vec![
+                    format!("{name} shows the {kind} key {fingerprint}"),
+                    format!("it is not in {}", files.join(", ")),
+                ];
+                if let Some((file, line)) = other.as_deref() {
+                    lines.push(format!("{} line {line} has a key of another type", file.display()));
+                }
+                lines
+            }
+            Self::HostKeyChanged { name, kind, fingerprint, file, line } => vec![
+                format!("{} line {line} has a different {kind} key for {name}", file.display()),
+                format!("the host shows {fingerprint}"),
+            ],
+            Self::HostKeyNotPinned { fingerprint, pinned, .. } => {
+                vec![format!("the host shows {fingerprint}, the config has {pinned}")]
+            }
+            Self::HostKeyRevoked { fingerprint, file, line, .. } => {
+                vec![format!("{} line {line} revokes {fingerprint}", file.display())]
+            }
+            Self::Auth { tried, .. } => tried.clone(),
+            Self::Lost { reason } => vec![reason.clone()],
+            Self::Jump { source, .. } => source.details(),
+            _ => Vec::new(),
+        }
+    }
+
     /// One thing to type next.
     pub fn hint(&self) -> Option<String> {
         match self {
