@@ -245,7 +245,8 @@ impl Loaded {
 
     /// An error about the line that holds `needle`.
     fn rule<T>(&self, needle: &str, problem: String) -> Result<T, ConfigError> {
-        let line = self.text.lines().position(|line| line.contains(needle)).map_or(1, |i| i + 1);
+        let find = |text: &str| self.text.lines().position(|line| line.contains(text));
+        let line = find(&format!("\"{needle}\"")).or_else(|| find(needle)).map_or(1, |i| i + 1);
         Err(ConfigError::Rule { place: format!("{}:{line}", shown(&self.path)), problem })
     }
 

@@ -606,7 +606,7 @@ fn describe(order: &Order) -> String {
         Order::Revision { revision, .. } => format!("write REVISION ({revision})"),
         Order::Hook { name, command, .. } => format!("run the {name} hook `{command}`"),
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
-        Order::Stage { id, .. } => format!("record {id} as complete"),
+        Order::Stage { .. } => "record it as complete".to_owned(),
         Order::Prune { name, .. } => format!("prune {name}"),
         Order::Sweep => "delete what was pruned or left by interrupted runs".to_owned(),
         other => order_name(other).to_owned(),

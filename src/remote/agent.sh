@@ -153,11 +153,11 @@ take_lock() {
     lock_by_flock
     case $? in
         0) lock_kind=flock ;;
-        75) cat "$lock" && return 75 ;;
+        75) tell_holder && return 75 ;;
         *)
             make_token
             if ! take_link "$lock.held"; then
-                cat "$lock"
+                tell_holder
                 return 75
             fi
             lock_kind="link"
@@ -168,6 +168,14 @@ take_lock() {
     mkdir -p "$wards" && echo "$$" >"$wards/agent"
     make_key
     choose_mv
+}
+
+tell_holder() {
+    if [ -s "$lock" ]; then
+        cat "$lock"
+    else
+        echo 'somebody who left no record'
+    fi
 }
 
 lock_by_flock() {
@@ -234,12 +242,13 @@ greet() {
     if [ "$mode" = lock ]; then
         if ! make_layout >"$tmp/why" 2>&1; then
             sed 's/^/missing /' "$tmp/why"
-        elif ! take_lock >"$tmp/why" 2>&1; then
-            if [ "$?" = 75 ] || [ -s "$lock" ]; then
-                printf 'holder %s\n' "$(head -n 1 "$tmp/why")"
-            else
-                sed 's/^/missing /' "$tmp/why"
-            fi
+        else
+            take_lock >"$tmp/why" 2>&1
+            case $? in
+                0) ;;
+                75) printf 'holder %s\n' "$(head -n 1 "$tmp/why")" ;;
+                *) sed 's/^/missing /' "$tmp/why" ;;
+            esac
         fi
     fi
     order_look

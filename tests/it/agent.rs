@@ -1,1 +1,296 @@
 //! The agent script under every shell, through the local session.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use shipit::model::host_state::Current;
+use shipit::model::layout::Layout;
+use shipit::model::service::Service;
+use shipit::remote::agent::{Agent, AgentError, Hello};
+use shipit::remote::local::LocalSession;
+use shipit::remote::order::{DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts};
+use shipit::remote::quote::{line_word, word};
+
+const SHELLS: &[&str] = &["dash", "bash", "busybox sh", "mksh"];
+const ID: &str = "20260821090001";
+
+/// The shells of this machine; with SHIPIT_TEST_ALL_SHELLS=1 none may be missing.
+fn shells() -> Vec<&'static str> {
+    let has = |shell: &&&str| {
+        let program = shell.split(' ').next().unwrap();
+        Command::new(program).args(["-c", "true"]).stderr(Stdio::null()).status().is_ok()
+    };
+    let found: Vec<_> = SHELLS.iter().filter(has).copied().collect();
+    if std::env::var_os("SHIPIT_TEST_ALL_SHELLS").is_some() {
+        assert_eq!(found, SHELLS, "a shell is not installed");
+    }
+    found
+}
+
+/// A directory to deploy to, whose host's /bin/sh is `shell`.
+struct Host {
+    dir: tempfile::TempDir,
+    shell: String,
+}
+
+impl Host {
+    fn new(shell: &str) -> Self {
+        let host = Self { dir: tempfile::tempdir().unwrap(), shell: shell.to_owned() };
+        fs::create_dir_all(host.root().join("releases").join(ID)).unwrap();
+        fs::create_dir_all(host.root().join("releases/20260821090000")).unwrap();
+        std::os::unix::fs::symlink("releases/20260821090000", host.root().join("current")).unwrap();
+        host
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.dir.path().join("srv")
+    }
+
+    fn hello(&self, run: &str, restart: &str) -> Hello {
+        Hello {
+            run: run.to_owned(),
+            lock: true,
+            layout: Layout::new(self.root().to_str().unwrap()),
+            owner: format!("ada on laptop, run {run}"),
+            service: Service::Command {
+                restart: restart.to_owned(),
+                stop: None,
+                limit: Duration::from_secs(10),
+            },
+            hook_shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            deadline: Duration::from_secs(2),
+            scan: false,
+        }
+    }
+
+    /// The local session, with `/bin/sh` of the agent's command replaced by this host's shell.
+    fn session(&self) -> Arc<LocalSession> {
+        let wrapper = self.dir.path().join("login");
+        let script = format!(
+            "#!/bin/bash\ncommand=\"$2\"\nexec {} -c \"${{command/#exec \\/bin\\/sh -c/exec {} -c}}\"\n",
+            self.shell, self.shell
+        );
+        fs::write(&wrapper, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&wrapper, mode).unwrap();
+        Arc::new(LocalSession::new().shell(wrapper.to_str().unwrap()))
+    }
+
+    async fn open(
+        &self,
+        run: &str,
+        restart: &str,
+    ) -> (Agent, shipit::model::host_state::HostState) {
+        Agent::open(self.session(), self.hello(run, restart)).await.unwrap()
+    }
+
+    fn live(&self) -> String {
+        fs::read_link(self.root().join("current")).unwrap().display().to_string()
+    }
+
+    fn ledger(&self) -> String {
+        fs::read_to_string(self.root().join(".shipit/ledger.jsonl")).unwrap_or_default()
+    }
+
+    async fn goes_back(&self, within: Duration) {
+        let end = Instant::now() + within;
+        while !self.ledger().contains("taken back") {
+            assert!(Instant::now() < end, "{}: not back: {}", self.shell, self.ledger());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(self.live(), "releases/20260821090000", "{}", self.shell);
+    }
+}
+
+fn activate() -> Order {
+    let record = |line: &str| Record { line: format!("{line} at @now@"), note: String::new() };
+    Order::Activate {
+        id: ID.parse().unwrap(),
+        back: "releases/20260821090000".to_owned(),
+        verdicts: Verdicts {
+            activated: record("activated"),
+            committed: record("committed"),
+            left: None,
+            reverted: record("taken back: @reason@,"),
+            failed: record("stuck: @reason@,"),
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_activated_and_committed_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, state) = host.open("run000000001", "true").await;
+        assert_eq!(state.holder, None, "{shell}");
+        assert_eq!(state.current, Current::Release("20260821090000".parse().unwrap()));
+        assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
+        assert_eq!(host.live(), format!("releases/{ID}"));
+        assert_eq!(agent.ask(&Order::Commit).await.unwrap().code, DONE, "{shell}");
+        agent.bye().await.unwrap();
+        assert!(host.ledger().contains("committed at 20"), "{shell}: {}", host.ledger());
+        assert_eq!(host.live(), format!("releases/{ID}"));
+        assert!(!host.root().join(".shipit/run/run000000001").exists(), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_that_fails_is_taken_back_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", &format!("! pwd -P | grep -q {ID}")).await;
+        let answer = agent.ask(&activate()).await.unwrap();
+        assert_eq!(answer.code, TAKEN_BACK, "{shell}: {}", answer.text);
+        assert_eq!(host.live(), "releases/20260821090000");
+        assert!(host.ledger().contains("taken back: restart failed"), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_input_takes_back_what_is_undecided() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
+        drop(agent);
+        host.goes_back(Duration::from_secs(5)).await;
+        assert!(host.ledger().contains("end of input"), "{shell}: {}", host.ledger());
+    }
+}
+
+/// Speaks the protocol by hand, so that a client can stop speaking without closing anything.
+#[tokio::test]
+async fn silence_takes_back_what_is_undecided() {
+    use shipit::remote::session::Session as _;
+    use tokio::io::AsyncWriteExt as _;
+    for shell in shells() {
+        let host = Host::new(shell);
+        let script = include_str!("../../src/remote/agent.sh");
+        let root = host.root();
+        let words =
+            ["serve", "run000000001", "lock", root.to_str().unwrap(), "1", "me", "none", ""];
+        let words = words.iter().chain(&["", "5", "no", "/bin/sh", "-c"]).map(|w| word(w));
+        let command = format!(
+            "exec /bin/sh -c {} shipit {}",
+            word(script),
+            words.collect::<Vec<_>>().join(" ")
+        );
+        let mut channel = host.session().exec(&command).await.unwrap();
+        let line = format!("{}\n", activate().line());
+        channel.input.write_all(line.as_bytes()).await.unwrap();
+        channel.input.flush().await.unwrap();
+        host.goes_back(Duration::from_secs(8)).await;
+        assert!(host.ledger().contains("taken back: deadline"), "{shell}: {}", host.ledger());
+    }
+}
+
+#[tokio::test]
+async fn one_holds_the_lock_and_the_other_is_told_who() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (first, _) = host.open("run000000001", "true").await;
+        let (second, state) = host.open("run000000002", "true").await;
+        let holder = state.holder.unwrap_or_default();
+        assert!(
+            holder.starts_with("ada on laptop, run run000000001, since 20"),
+            "{shell}: {holder}"
+        );
+        assert_eq!(second.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
+        assert_ne!(second.ask(&activate()).await.unwrap().code, DONE, "{shell}");
+        first.bye().await.unwrap();
+        assert_eq!(second.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_is_answered_and_a_torn_ledger_line_swallows_nothing() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        fs::write(host.root().join(".shipit/ledger.jsonl"), "torn").unwrap();
+        let record =
+            Record { line: "whole".to_owned(), note: "'quoted' \\ note\nof two".to_owned() };
+        assert_eq!(agent.ask(&Order::Record(record)).await.unwrap().code, DONE, "{shell}");
+        assert_eq!(host.ledger(), "torn\nwhole\n", "{shell}");
+        let log = fs::read_to_string(host.root().join("revisions.log")).unwrap();
+        assert!(log.ends_with(" 'quoted' \\ note\nof two\n"), "{shell}: {log}");
+        let odd = Order::Journal { lines: 1 };
+        assert_ne!(agent.ask(&odd).await.unwrap().code, MALFORMED, "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_prints_without_end_is_cut_to_its_tail() {
+    let host = Host::new("dash");
+    let (agent, _) = host.open("run000000001", "true").await;
+    let hook = Order::Hook {
+        name: "staged",
+        id: ID.parse().unwrap(),
+        command: "head -c 10000000 /dev/zero | tr '\\0' x; echo; echo \"$GREETING\"; exit 3"
+            .to_owned(),
+        vars: vec!["GREETING=hello 'you'".to_owned()],
+        limit: Duration::from_secs(20),
+    };
+    let answer = agent.ask(&hook).await.unwrap();
+    assert_eq!(answer.code, 1);
+    assert!(answer.text.len() < 70_000);
+    assert!(answer.text.ends_with("hello 'you'\n\nthe staged hook exited with code 3\n"));
+}
+
+#[tokio::test]
+async fn a_host_that_is_no_host_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new("dash");
+    let shell = dir.path().join("nologin");
+    fs::write(&shell, "#!/bin/sh\necho This account is not available.\nexit 1\n").unwrap();
+    fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let session = Arc::new(LocalSession::new().shell(shell.to_str().unwrap()));
+    let error = Agent::open(session, host.hello("run000000001", "true")).await.err().unwrap();
+    let AgentError::NoGreeting { said } = &error else { panic!("{error}") };
+    assert!(said.contains("not available"), "{said}");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn the_script_passes_shellcheck_and_stays_small() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/remote/agent.sh");
+    assert!(fs::metadata(&script).unwrap().len() < 64 * 1024);
+    match Command::new("shellcheck").args(["-s", "sh"]).arg(&script).output() {
+        Ok(out) => assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout)),
+        Err(_) => assert!(
+            std::env::var_os("SHIPIT_TEST_ALL_SHELLS").is_none(),
+            "shellcheck is not installed"
+        ),
+    }
+}
+
+fn echoed(shell: &str, quoted: &str) -> Vec<u8> {
+    let mut words = shell.split(' ');
+    let script = format!("nl='\n'; printf %s {quoted}");
+    let script = if shell == "fish" { format!("printf %s {quoted}") } else { script };
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg("-c").arg(script).output().unwrap().stdout
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn quoting_round_trips(value in "[ -~\n\té€]{0,40}") {
+        for shell in shells().into_iter().chain(["zsh", "fish"]) {
+            let program = shell.split(' ').next().unwrap();
+            if Command::new(program).args(["-c", "true"]).output().is_err() {
+                continue;
+            }
+            prop_assert_eq!(echoed(shell, &word(&value)), value.as_bytes(), "{}", shell);
+            if shell != "fish" {
+                let line = line_word(&value);
+                prop_assert!(!line.contains('\n'));
+                prop_assert_eq!(echoed(shell, &line), value.as_bytes(), "{}", shell);
+            }
+        }
+    }
+}

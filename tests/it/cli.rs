@@ -1,1 +1,195 @@
 //! The program as a person runs it: argv in; exit code, stdout and stderr out.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use insta::assert_snapshot;
+
+/// A directory of its own, and nothing of this machine's environment.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A stage that is this machine, and a first build.
+    fn local() -> Self {
+        let world = Self::new();
+        world.write(
+            "deploy.toml",
+            &format!(
+                "app = \"todo\"\ndeploy_to = \"{}/srv\"\nlinked_dirs = [\"log\"]\n\n\
+                 [artifact]\npath = \"dist\"\n\n[env]\nvars.A = \"b\"\n\
+                 vars.SECRET = {{ command = \"echo p0isoned-value\" }}\n\n\
+                 [hooks]\nstaged = [\"echo hook says; cat .env\"]\n\n\
+                 [service]\nrestart = \"test -e VERSION\"\n\n[stages.here]\nhosts = [\"local\"]\n",
+                world.dir.path().display()
+            ),
+        );
+        world.write("dist/VERSION", "1\n");
+        world
+    }
+
+    fn shipit(&self, line: &str) -> String {
+        let out = Command::new(env!("CARGO_BIN_EXE_shipit"))
+            .args(line.split_whitespace())
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir.path())
+            .env("USER", "ada")
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            let text = text.replace(self.dir.path().to_str().unwrap(), "<dir>");
+            mask_ids(&text)
+        };
+        let (code, stdout, stderr) =
+            (out.status.code().unwrap(), text(out.stdout), text(out.stderr));
+        format!("exit: {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.dir.path().join(path)).unwrap_or_default()
+    }
+}
+
+#[test]
+fn without_a_config_it_says_how_to_get_one() {
+    assert_snapshot!(World::new().shipit("deploy production"), @r"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: could not read deploy.toml
+      cause: No such file or directory (os error 2)
+      hint:  `shipit init` writes one
+    ");
+}
+
+#[test]
+fn usage_is_2_and_help_names_every_command() {
+    let world = World::new();
+    assert!(world.shipit("deplyo").starts_with("exit: 2"));
+    let help = world.shipit("--help");
+    for command in ["init", "check", "deploy", "rollback", "releases", "status", "prune", "demo"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+    }
+}
+
+#[test]
+fn a_missing_artifact_touches_nothing() {
+    let world = World::local();
+    assert_snapshot!(world.shipit("deploy --artifact gone.tar"), @r"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: could not open the artifact `gone.tar`
+      cause: No such file or directory (os error 2)
+      state: no host was contacted; nothing was changed
+      hint:  build it first, or name another one with `--artifact`
+    ");
+    assert!(!world.dir.path().join("srv").exists());
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_does_nothing() {
+    let world = World::local();
+    assert_snapshot!(world.shipit("deploy -n"), @r"
+    exit: 0
+    --- stdout
+    local:
+      upload 1 files, 2 bytes
+      check every file against its SHA-256
+      link log/ from shared/
+      write .env (mode 0600)
+      run the staged hook `echo hook says; cat .env`
+      seal: remove write bits from its files
+      record it as complete
+      flip current to <id>
+      restart: test -e VERSION
+      judge it; if it does not hold, go back to nothing
+    nothing was changed: this was a dry run
+    --- stderr
+    ");
+    assert!(!world.dir.path().join("srv").exists());
+}
+
+#[test]
+fn this_machine_is_a_host_too_and_secrets_stay_unseen() {
+    let world = World::local();
+    let mut said = world.shipit("deploy -v");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    assert!(said.contains("hook says"), "{said}");
+    assert_eq!(world.read("srv/current/.env"), "A='b'\nSECRET='p0isoned-value'\n");
+    world.write("dist/VERSION", "2\n");
+    said += &world.shipit("deploy --json");
+    said += &world.shipit("rollback");
+    said += &world.shipit("status");
+    said += &world.shipit("releases --json");
+    said += &world.shipit("check");
+    said += &world.read("srv/.shipit/ledger.jsonl");
+    said += &world.read("srv/revisions.log");
+    assert!(!said.contains("p0isoned"), "{said}");
+    assert_eq!(world.read("srv/current/VERSION"), "1\n");
+    assert!(world.shipit("prune").starts_with("exit: 0\n--- stdout\n--- stderr\n"));
+}
+
+#[test]
+fn prune_is_75_at_once_when_the_lock_is_held() {
+    let world = World::local();
+    world.shipit("deploy");
+    let lock = world.dir.path().join("srv/.shipit/lock");
+    let mut holder = Command::new("flock").arg(&lock).args(["sleep", "30"]).spawn().unwrap();
+    while Command::new("flock").args(["-n"]).arg(&lock).arg("true").status().unwrap().success() {}
+    let said = world.shipit("prune");
+    holder.kill().unwrap();
+    let _ = holder.wait();
+    assert!(said.starts_with("exit: 75"), "{said}");
+}
+
+#[test]
+fn init_writes_a_config_once() {
+    let world = World::new();
+    assert!(world.shipit("init").starts_with("exit: 0"));
+    assert!(world.shipit("init").starts_with("exit: 2"));
+    assert!(Path::new(&world.dir.path().join("deploy.toml")).exists());
+}
+
+#[test]
+fn the_demo_tells_the_whole_story() {
+    let said = World::new().shipit("demo");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    for line in
+        ["$ shipit deploy demo", "$ shipit rollback demo", "current/VERSION on the server says 2.0"]
+    {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+}
+
+/// The text with every 14-digit id masked.
+fn mask_ids(text: &str) -> String {
+    let mut out = String::new();
+    let mut digits = String::new();
+    for c in text.chars().chain(['\n']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        out.push_str(if digits.len() == 14 { "<id>" } else { &digits });
+        digits.clear();
+        out.push(c);
+    }
+    out.pop();
+    out
+}
