@@ -1,1 +1,195 @@
 //! Plans and the ledger fold over small states, and properties over random ones.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use shipit::deploy::choose::{rollback_candidates, to_prune};
+use shipit::deploy::goal::{PruneRule, Target};
+use shipit::deploy::plan::rollback_target;
+use shipit::model::host_state::{Current, Facts, HostState};
+use shipit::model::id::ReleaseId;
+use shipit::model::ledger::{Entry, Ledger, Standing, What};
+
+/// Release `n`: the second of that number.
+fn id(n: u32) -> ReleaseId {
+    format!("202608210900{n:02}").parse().unwrap()
+}
+
+/// What happened to a release, in one letter: good, staged, reverted, left by a rollback, undecided,
+/// failed, unfinished, foreign, pinned and good.
+fn events(letter: char) -> &'static [What] {
+    use What::{Activated, Committed, Failed, Pinned, Reverted, RolledBack, Staged};
+    match letter {
+        's' => &[Staged],
+        'r' => &[Staged, Activated, Reverted],
+        'l' => &[Staged, Activated, Committed, RolledBack],
+        'u' => &[Staged, Activated],
+        'f' => &[Staged, Activated, Failed],
+        'x' | 'o' => &[],
+        'p' => &[Staged, Activated, Committed, Pinned],
+        _ => &[Staged, Activated, Committed],
+    }
+}
+
+/// `"g r g*"`: three releases, the last one live.
+fn state(text: &str) -> HostState {
+    let mut state = HostState {
+        facts: Facts { clock: id(59).time(), ..Facts::default() },
+        current: Current::Absent,
+        present: Vec::new(),
+        unfinished: BTreeSet::new(),
+        ledger: Ledger::default(),
+        in_use: BTreeSet::new(),
+        unit: None,
+        leftovers: Vec::new(),
+        key: Vec::new(),
+        holder: None,
+    };
+    let mut lines = Vec::new();
+    for (n, word) in text.split_whitespace().enumerate() {
+        let id = id(u32::try_from(n).unwrap() + 1);
+        let letter = word.chars().next().unwrap();
+        state.present.push(id.to_string());
+        if letter == 'x' {
+            state.unfinished.insert(id.to_string());
+        }
+        if word.ends_with('*') {
+            state.current = Current::Release(id);
+        }
+        if word.ends_with('!') {
+            state.in_use.insert(id.to_string());
+        }
+        for event in events(letter) {
+            lines.push(serde_json::to_string(&Entry::new(*event, &id.to_string())).unwrap());
+        }
+    }
+    state.ledger = Ledger::parse(lines.iter().map(String::as_str));
+    state
+}
+
+fn numbers(names: &[String]) -> String {
+    names.iter().map(|name| name[12..].trim_start_matches('0')).collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn prunes(releases: &str, keep: usize, expect: &str) {
+    let rule = PruneRule { keep, older_than: None };
+    assert_eq!(numbers(&to_prune(&state(releases), rule)), expect, "{releases} keep {keep}");
+}
+
+#[test]
+fn prune_keeps_the_newest_good_ones() {
+    prunes("g g g g*", 2, "1 2");
+    prunes("g g g g*", 9, "");
+}
+
+#[test]
+fn prune_takes_bad_ones_first_and_does_not_count_them() {
+    prunes("g r g x f g*", 2, "2 4 5 1");
+    prunes("g g r r r*", 2, "3 4");
+}
+
+#[test]
+fn prune_never_takes_live_the_way_back_pinned_in_use_or_foreign_ones() {
+    prunes("g* l l l", 1, "");
+    prunes("g g* l", 1, "");
+    prunes("p g! o u g g*", 1, "");
+    prunes("g r! g*", 1, "");
+}
+
+#[test]
+fn prune_minds_the_age() {
+    let young = PruneRule { keep: 1, older_than: Some(chrono::TimeDelta::seconds(57)) };
+    assert_eq!(numbers(&to_prune(&state("g g g g*"), young)), "1");
+}
+
+#[track_caller]
+fn rolls_back(hosts: &[&str], expect: &str) {
+    let states: Vec<_> = hosts.iter().map(|text| state(text)).collect();
+    let named: Vec<_> = states.iter().map(|state| ("web", state)).collect();
+    let found = match rollback_target(&named, Target::Previous) {
+        Ok(id) => numbers(&[id.to_string()]),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(found, expect, "{hosts:?}");
+}
+
+#[test]
+fn rollback_goes_to_the_newest_earlier_good_one_of_all_hosts() {
+    rolls_back(&["g g g*"], "2");
+    rolls_back(&["g l r x s o g*"], "1");
+    rolls_back(&["g g* l"], "1");
+    rolls_back(&["g g g*", "g r g*"], "1");
+    rolls_back(&["g*"], "there is no earlier release to go back to");
+    rolls_back(&["r g*", "g g*"], "there is no earlier release to go back to");
+    rolls_back(&["g g*", "g* s"], "the hosts do not run the same release");
+}
+
+#[test]
+fn the_fold_remembers_the_last_word() {
+    let standing = |text: &str| state(text).ledger.history(id(1)).map(|h| h.standing);
+    assert_eq!(standing("g"), Some(Standing::Good));
+    assert_eq!(standing("p"), Some(Standing::Good));
+    assert_eq!(standing("u"), Some(Standing::Undecided));
+    assert_eq!(standing("l"), Some(Standing::RolledBack));
+    assert_eq!(standing("x"), None);
+}
+
+#[test]
+fn unreadable_lines_are_counted_and_hide_nothing() {
+    let good = serde_json::to_string(&Entry::new(What::Staged, "20260821090001")).unwrap();
+    let ledger = Ledger::parse(["{torn", good.as_str(), ""]);
+    assert_eq!((ledger.entries().len(), ledger.unreadable()), (1, 1));
+}
+
+#[test]
+fn ids_only_grow() {
+    let now = id(30).time();
+    assert_eq!(ReleaseId::after(None, now), id(30));
+    assert_eq!(ReleaseId::after(Some(id(29)), now), id(30));
+    assert_eq!(ReleaseId::after(Some(id(30)), now), id(31));
+    assert_eq!(ReleaseId::after(Some(id(45)), now), id(46), "a clock set back");
+}
+
+#[test]
+fn every_small_state_keeps_what_must_be_kept() {
+    let letters = ['g', 's', 'r', 'l', 'u', 'x', 'o', 'p'];
+    for a in letters {
+        for b in letters {
+            for c in letters {
+                for live in 0..4 {
+                    let mark = |n| if n == live { "*" } else { "" };
+                    let text = format!("{a}{} {b}{} {c}{}", mark(0), mark(1), mark(2));
+                    keeps_what_must_be_kept(&state(&text), 1, &text);
+                }
+            }
+        }
+    }
+}
+
+fn keeps_what_must_be_kept(state: &HostState, keep: usize, text: &str) {
+    let gone = to_prune(state, PruneRule { keep, older_than: None });
+    let gone: BTreeSet<ReleaseId> = gone.iter().map(|name| name.parse().unwrap()).collect();
+    assert!(state.live().is_none_or(|live| !gone.contains(&live)), "{text}");
+    assert!(rollback_candidates(state).first().is_none_or(|id| !gone.contains(id)), "{text}");
+    for (id, history) in state.histories() {
+        assert!(!(history.pinned && gone.contains(&id)), "{text}: pinned");
+        assert!(!(history.standing == Standing::Undecided && gone.contains(&id)), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_states_keep_what_must_be_kept(
+        words in prop::collection::vec("[gsrlufxop][!]?", 1..12),
+        live in 0_usize..12,
+        keep in 1_usize..6,
+    ) {
+        let mut words = words;
+        if let Some(word) = words.get_mut(live) {
+            word.push('*');
+        }
+        let text = words.join(" ");
+        keeps_what_must_be_kept(&state(&text), keep, &text);
+    }
+}
