@@ -1,1 +1,673 @@
-//! To come.
+//! The mirror of `deploy.toml`: what is written, not yet what it means. Unknown keys, wrong types
+//! and keys of later versions are refused here, with their line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, de};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Place, similar};
+
+/// A `deploy.toml` that was read, with all its stages.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    pub(super) name: String,
+    pub(super) base: PathBuf,
+    pub(super) root: Layer,
+    text: String,
+}
+
+/// The keys of the file's top level; a stage has the same ones, less the first three.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Layer {
+    pub(super) app: Option<Spanned<String>>,
+    pub(super) default_stage: Option<Spanned<String>>,
+    pub(super) stages: Option<BTreeMap<Spanned<String>, Layer>>,
+    pub(super) deploy_to: Option<Spanned<String>>,
+    pub(super) keep_releases: Option<Spanned<i64>>,
+    pub(super) hosts: Option<Spanned<Vec<Spanned<TextOr<HostTable>>>>>,
+    pub(super) confirm: Option<bool>,
+    pub(super) parallel: Option<Spanned<i64>>,
+    pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
+    pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
+    pub(super) artifact: Option<Artifact>,
+    pub(super) env: Option<Env>,
+    pub(super) service: Option<Service>,
+    pub(super) health: Option<Health>,
+    pub(super) hooks: Option<Hooks>,
+    pub(super) rollout: Option<Rollout>,
+    pub(super) ssh: Option<Ssh>,
+    pub(super) timeouts: Option<Timeouts>,
+}
+
+/// A host that needs more than its name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostTable {
+    pub(super) address: Spanned<String>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) roles: Vec<Spanned<String>>,
+    pub(super) fingerprint: Option<Spanned<String>>,
+}
+
+/// A linked directory that needs more than its path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirTable {
+    pub(super) path: String,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+}
+
+/// A linked file that needs more than its path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTable {
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) optional: bool,
+}
+
+/// What is deployed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Artifact {
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) sha256: Option<Spanned<String>>,
+    pub(super) exclude: Option<Vec<Spanned<String>>>,
+    pub(super) strip_components: Option<Spanned<i64>>,
+}
+
+/// The environment file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Env {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+    pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+}
+
+/// A variable whose value is elsewhere.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VarTable {
+    pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+}
+
+/// What is restarted.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) unit: Option<Spanned<String>>,
+    pub(super) scope: Option<Spanned<Scope>>,
+    pub(super) action: Option<Spanned<Action>>,
+    pub(super) restart: Option<Spanned<String>>,
+    pub(super) stop: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+}
+
+/// Whose systemd.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Scope {
+    System,
+    User,
+}
+
+/// What a flip does to a unit.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Action {
+    Restart,
+    ReloadOrRestart,
+}
+
+/// How a release is judged.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) http: Option<Spanned<String>>,
+    pub(super) soak: Option<Spanned<Length>>,
+    pub(super) interval: Option<Spanned<Length>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+    pub(super) total: Option<Spanned<Length>>,
+}
+
+/// What the user runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Hooks {
+    pub(super) shell: Option<Spanned<Words>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+    pub(super) local: Option<LocalHooks>,
+    pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
+}
+
+/// What the user runs here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LocalHooks {
+    pub(super) before: Option<Vec<Spanned<String>>>,
+    pub(super) after: Option<Vec<Spanned<String>>>,
+    pub(super) failed: Option<Vec<Spanned<String>>>,
+}
+
+/// A hook that needs more than its command.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HookTable {
+    pub(super) run: String,
+    #[serde(default)]
+    pub(super) once: bool,
+    #[serde(default)]
+    pub(super) roles: Vec<Spanned<String>>,
+}
+
+/// How the fleet flips.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rollout {
+    pub(super) batch: Option<Spanned<Batch>>,
+}
+
+/// SSH settings beside `ssh_config`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ssh {
+    pub(super) config: Option<Spanned<String>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) identity_file: Option<Spanned<String>>,
+    pub(super) known_hosts: Option<Spanned<String>>,
+    pub(super) connect_timeout: Option<Spanned<Length>>,
+    pub(super) host_keys: Option<HostKeys>,
+}
+
+/// What is done with host keys that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum HostKeys {
+    Strict,
+    AcceptNew,
+}
+
+/// Limits in time that belong to nothing else.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) deadline: Option<Spanned<Length>>,
+}
+
+/// A text, or a table that says more.
+#[derive(Debug, Clone)]
+pub(super) enum TextOr<T> {
+    Text(String),
+    Table(T),
+}
+
+/// What a wrong value in place of a [`TextOr`] is told.
+pub(super) trait Form {
+    const EXPECTED: &'static str;
+}
+
+impl Form for HostTable {
+    const EXPECTED: &'static str = "a host such as \"deploy@web1:22\", or a table with `address`";
+}
+impl Form for DirTable {
+    const EXPECTED: &'static str = "a path, or a table with `path`, `mode` and `group`";
+}
+impl Form for FileTable {
+    const EXPECTED: &'static str = "a path, or a table with `path` and `optional`";
+}
+impl Form for VarTable {
+    const EXPECTED: &'static str = "a string, or a table with one of `env`, `command` and `file`";
+}
+impl Form for HookTable {
+    const EXPECTED: &'static str = "a command, or a table with `run`, `once` and `roles`";
+}
+
+impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(TextOrVisitor(PhantomData))
+    }
+}
+
+struct TextOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for TextOrVisitor<T> {
+    type Value = TextOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(TextOr::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Table)
+    }
+}
+
+/// A length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Length(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(LengthVisitor)
+    }
+}
+
+struct LengthVisitor;
+
+impl Visitor<'_> for LengthVisitor {
+    type Value = Length;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of time such as \"30s\", \"2m\", or a number of seconds")
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Length, E> {
+        let wrong = || E::invalid_value(Unexpected::Signed(seconds), &self);
+        u64::try_from(seconds).map(|s| Length(Duration::from_secs(s))).map_err(|_| wrong())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
+        length(text).map(Length).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+fn length(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let number = text[..unit].parse::<u64>().ok()?;
+    let milliseconds = match text[unit..].trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(milliseconds)?))
+}
+
+/// The words of a command: a list, or one text that is split at blanks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Words(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(WordsVisitor)
+    }
+}
+
+struct WordsVisitor;
+
+impl<'de> Visitor<'de> for WordsVisitor {
+    type Value = Words;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shell with its flags such as \"bash -lc\", or a list of words")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
+        Ok(Words(text.split_whitespace().map(str::to_owned).collect()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = list.next_element()? {
+            words.push(word);
+        }
+        Ok(Words(words))
+    }
+}
+
+/// How many hosts flip together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batch {
+    All,
+    Hosts(i64),
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(BatchVisitor)
+    }
+}
+
+struct BatchVisitor;
+
+impl Visitor<'_> for BatchVisitor {
+    type Value = Batch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of hosts, or \"all\"")
+    }
+
+    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<Batch, E> {
+        Ok(Batch::Hosts(hosts))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
+        match text {
+            "all" => Ok(Batch::All),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+impl ConfigFile {
+    /// Reads the text of a file that is called `name` and whose relative paths are relative to
+    /// `base`.
+    pub fn parse(name: &str, base: &Path, text: String) -> Result<Self, ConfigError> {
+        let source = Source { name, text: &text };
+        let tree = DeTable::parse(&text).map_err(|error| source.syntax(&error))?;
+        source.refuse_later_keys(tree.get_ref())?;
+        let reader = toml::de::Deserializer::from(tree.clone());
+        let root = Layer::deserialize(reader).map_err(|error| source.explain(&error, &tree))?;
+        let file = Self { name: name.to_owned(), base: base.to_owned(), root, text };
+        file.refuse_nested_stages()?;
+        Ok(file)
+    }
+
+    /// The place of a value.
+    pub(super) fn place<T>(&self, value: &Spanned<T>) -> Place {
+        Source { name: &self.name, text: &self.text }.place(&value.span())
+    }
+
+    /// The place of what is not there.
+    pub(super) fn nowhere(&self) -> Place {
+        Place::File(self.name.as_str().into())
+    }
+
+    fn refuse_nested_stages(&self) -> Result<(), ConfigError> {
+        for stage in self.root.stages.iter().flat_map(BTreeMap::values) {
+            let inner = stage.stages.as_ref().and_then(|stages| stages.keys().next());
+            let found =
+                [("app", stage.app.as_ref()), ("default_stage", stage.default_stage.as_ref())]
+                    .into_iter()
+                    .chain([("stages", inner)])
+                    .find_map(|(key, value)| value.map(|value| (key, self.place(value))));
+            if let Some((key, place)) = found {
+                return Err(ConfigError::OnlyAtTop { place, key });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text of a file, to find places in it.
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+/// What lies at a place: the key and the table that holds it.
+struct Found {
+    size: usize,
+    path: Vec<String>,
+}
+
+impl Source<'_> {
+    fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place::Line {
+            file: self.name.into(),
+            line: counted(before.matches('\n').count()),
+            column: counted(before[line_start..].chars().count()),
+        }
+    }
+
+    fn error_place(&self, error: &toml::de::Error) -> Place {
+        error.span().map_or_else(|| Place::File(self.name.into()), |span| self.place(&span))
+    }
+
+    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+        ConfigError::Syntax { place: self.error_place(error), reason }
+    }
+
+    /// Says what serde found wrong in our words. serde's own texts are fixed: `unknown field`,
+    /// `missing field` and `invalid … : found, expected …`.
+    fn explain(&self, error: &toml::de::Error, tree: &Spanned<DeTable<'_>>) -> ConfigError {
+        let place = self.error_place(error);
+        let path = error.span().map(|span| path_at(&span, tree)).unwrap_or_default();
+        let message = error.message();
+        let mut names = message.split('`').skip(1).step_by(2);
+        if message.starts_with("unknown field") {
+            let key = names.next().unwrap_or_default();
+            let table = path.split_last().map_or(&path[..], |(_, table)| table);
+            let similar = similar(key, names).map(str::to_owned);
+            return ConfigError::UnknownKey {
+                place,
+                key: key.to_owned(),
+                table: within(table),
+                similar,
+            };
+        }
+        if message.starts_with("missing field") {
+            let key = names.next().unwrap_or_default().to_owned();
+            return ConfigError::Missing { place, key, table: within(&path) };
+        }
+        let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+        ConfigError::WrongType {
+            place,
+            key: dotted(&path),
+            expected: plain(expected),
+            found: self::found(found, path.iter().any(|part| part == "vars")),
+        }
+    }
+
+    fn refuse_later_keys(&self, top: &DeTable<'_>) -> Result<(), ConfigError> {
+        self.refuse_later_keys_of(top)?;
+        let stages = top.get("stages").and_then(|stages| stages.get_ref().as_table());
+        for stage in stages.into_iter().flat_map(DeTable::values) {
+            stage.get_ref().as_table().map_or(Ok(()), |stage| self.refuse_later_keys_of(stage))?;
+        }
+        Ok(())
+    }
+
+    fn refuse_later_keys_of(&self, layer: &DeTable<'_>) -> Result<(), ConfigError> {
+        for (key, value) in layer {
+            let refuse = |key: String, at: Range<usize>| {
+                Err(ConfigError::NotServed { place: self.place(&at), key })
+            };
+            let outer = key.get_ref().as_ref();
+            if LATER.contains(&outer) {
+                return refuse(outer.to_owned(), key.span());
+            }
+            if outer == "health" && matches!(value.get_ref(), DeValue::Array(_)) {
+                return refuse("a list of health checks".to_owned(), key.span());
+            }
+            for (key, value) in value.get_ref().as_table().into_iter().flatten() {
+                let path = format!("{outer}.{}", key.get_ref());
+                if LATER.contains(&path.as_str()) {
+                    return refuse(path, key.span());
+                }
+                if let Some(form) = later_form(&path, value.get_ref()) {
+                    return refuse(form, value.span());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keys of the design that later versions serve.
+const LATER: &[&str] = &[
+    "upload",
+    "rollout.canary",
+    "rollout.pause",
+    "rollout.on_failure",
+    "rollout.on_unreachable",
+    "rollout.max_failed",
+    "health.tcp",
+    "health.command",
+    "health.checks",
+];
+
+/// Forms of values that later versions serve.
+fn later_form(path: &str, value: &DeValue<'_>) -> Option<String> {
+    match (path, value) {
+        ("rollout.batch", DeValue::String(text)) if text.ends_with('%') => {
+            Some(format!("batch = \"{text}\""))
+        }
+        ("health.http", DeValue::Array(_)) => Some("a list of health checks".to_owned()),
+        ("health.http", DeValue::Table(_)) => Some("a table in `health.http`".to_owned()),
+        _ => None,
+    }
+}
+
+/// The number of what comes after `before` others.
+fn counted(before: usize) -> u32 {
+    u32::try_from(before + 1).unwrap_or(u32::MAX)
+}
+
+/// The keys that lead to what lies at `span`: the smallest key or value around it.
+fn path_at(span: &Range<usize>, tree: &Spanned<DeTable<'_>>) -> Vec<String> {
+    let mut best = Found { size: usize::MAX, path: Vec::new() };
+    search_table(span, tree.get_ref(), &mut Vec::new(), &mut best);
+    best.path
+}
+
+fn search_table(
+    span: &Range<usize>,
+    table: &DeTable<'_>,
+    path: &mut Vec<String>,
+    best: &mut Found,
+) {
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        consider(span, &key.span(), path, best);
+        search_value(span, value, path, best);
+        path.pop();
+    }
+}
+
+fn search_value(
+    span: &Range<usize>,
+    value: &Spanned<DeValue<'_>>,
+    path: &mut Vec<String>,
+    best: &mut Found,
+) {
+    consider(span, &value.span(), path, best);
+    match value.get_ref() {
+        DeValue::Table(table) => search_table(span, table, path, best),
+        DeValue::Array(array) => array.iter().for_each(|item| search_value(span, item, path, best)),
+        _ => {}
+    }
+}
+
+fn consider(span: &Range<usize>, around: &Range<usize>, path: &[String], best: &mut Found) {
+    if around.start <= span.start && span.end <= around.end && around.len() < best.size {
+        *best = Found { size: around.len(), path: path.to_vec() };
+    }
+}
+
+fn within(table: &[String]) -> String {
+    if table.is_empty() { "at the top level".to_owned() } else { format!("in [{}]", dotted(table)) }
+}
+
+fn dotted(path: &[String]) -> String {
+    if path.is_empty() { "the file".to_owned() } else { path.join(".") }
+}
+
+/// serde's words for what it expected, in ours.
+fn plain(expected: &str) -> String {
+    match expected {
+        "a boolean" => "true or false".to_owned(),
+        "i64" => "a whole number".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a table".to_owned(),
+        _ if expected.starts_with("struct ") => "a table".to_owned(),
+        _ => expected.replace("one of ", ""),
+    }
+}
+
+/// serde's words for what it found, in ours; without the value where that may be a secret.
+fn found(text: &str, secret: bool) -> String {
+    let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
+    let text = text.strip_prefix("unknown variant ").unwrap_or(text);
+    let text = match text {
+        "sequence" => "a list",
+        "map" => "a table",
+        _ => text,
+    };
+    let kind = text.split([' ', '`', '"']).next().unwrap_or_default();
+    if secret && kind != "a" { kind.to_owned() } else { text.to_owned() }
+}
+
+/// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
+pub fn known_keys() -> Vec<String> {
+    let tables = [
+        ("", fields::<Layer>()),
+        ("hosts", fields::<HostTable>()),
+        ("linked_dirs", fields::<DirTable>()),
+        ("linked_files", fields::<FileTable>()),
+        ("artifact", fields::<Artifact>()),
+        ("env", fields::<Env>()),
+        ("env.vars", fields::<VarTable>()),
+        ("service", fields::<Service>()),
+        ("health", fields::<Health>()),
+        ("hooks", fields::<Hooks>()),
+        ("hooks.local", fields::<LocalHooks>()),
+        ("hooks.staged", fields::<HookTable>()),
+        ("rollout", fields::<Rollout>()),
+        ("ssh", fields::<Ssh>()),
+        ("timeouts", fields::<Timeouts>()),
+    ];
+    let dotted = |table: &str, key: &str| format!("{table}.{key}").trim_matches('.').to_owned();
+    let all =
+        tables.into_iter().flat_map(|(table, keys)| keys.iter().map(move |k| dotted(table, k)));
+    all.collect()
+}
+
+/// The names of a struct's fields, as its `Deserialize` asks for them.
+fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    let _ = T::deserialize(Listener(&mut names));
+    names
+}
+
+/// A deserializer that has nothing to give and remembers what it was asked for.
+struct Listener<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Listener<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("there is nothing here"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}

@@ -2,8 +2,11 @@
 //! written, `resolve` holds every rule and every error, `env` makes the bytes of `.env`.
 
 pub mod env;
+pub mod error;
 pub mod file;
+mod merge;
 pub mod resolve;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
