@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -79,7 +80,7 @@ pub enum EnvError {
         source: io::Error,
     },
     /// A command that failed.
-    #[error("the command for the value of `{key}` failed: {status}")]
+    #[error("the command for the value of `{key}` {}", ended(*status))]
     Failed {
         /// Whose value it is.
         key: String,
@@ -151,7 +152,9 @@ impl EnvError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unset { variable, .. } => Some(format!("export {variable}=… and run this again")),
+            Self::Unset { variable, .. } => {
+                Some(format!("`export {variable}=…`, then run this again"))
+            }
             Self::Unwritable { reason: Unwritable::CarriageReturn, .. } => {
                 Some("if it is a text file, `sed 's/\\r$//'` makes its lines end as on Unix".into())
             }
@@ -286,6 +289,14 @@ fn text(key: &str, bytes: Vec<u8>) -> Result<String, EnvError> {
         text.pop();
     }
     Ok(text)
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "did not end".to_owned(),
+    }
 }
 
 /// The end of a complaint, without what may be the value or a part of it.

@@ -65,12 +65,12 @@ pub enum ConfigError {
         similar: Option<String>,
     },
     /// A key of a later version.
-    #[error("{place}: `{key}` is not served by this version")]
+    #[error("{place}: {what} is not served by this version")]
     NotServed {
         /// Where.
         place: Place,
-        /// The key, or the form of its value.
-        key: String,
+        /// The key in backticks, or the form of its value.
+        what: String,
     },
     /// A value of the wrong type.
     #[error("{place}: `{key}` must be {expected}, not {found}")]
@@ -95,7 +95,7 @@ pub enum ConfigError {
         table: String,
     },
     /// A value that breaks a rule.
-    #[error("{place}: `{key}` must be {must}: {}", value.escape_debug())]
+    #[error("{place}: `{key}` must be {must}: {}", visible(value))]
     Value {
         /// Where.
         place: Place,
@@ -198,7 +198,7 @@ pub enum ConfigError {
         other: String,
     },
     /// A linked path or an environment file where shipit or a link puts something else.
-    #[error("{place}: `{path}` cannot be used here, {reason}")]
+    #[error("{place}: `{path}` cannot be used here: {reason}")]
     PathTaken {
         /// Where.
         place: Place,
@@ -208,12 +208,12 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// A filter that matches nothing.
-    #[error("{place}: no host of `{stage}` has the {what} `{name}`")]
+    #[error("{place}: no host of {whose} has the {what} `{name}`")]
     NoSuch {
         /// The flag, or the line of a hook.
         place: Place,
-        /// The stage.
-        stage: String,
+        /// `any stage`, or the one in backticks.
+        whose: String,
         /// `name` or `role`.
         what: &'static str,
         /// What was asked for.
@@ -284,7 +284,10 @@ pub(super) fn similar<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let scored = known.into_iter().map(|name| (strsim::damerau_levenshtein(wrong, name), name));
-    let near = |distance: usize, name: &str| distance <= 1 + name.len().min(wrong.len()) / 4;
+    let near = |distance: usize, name: &str| {
+        let shorter = name.len().min(wrong.len());
+        distance <= 1 + shorter / 4 && distance < shorter
+    };
     scored.filter(|(distance, name)| near(*distance, name)).min().map(|(_, name)| name)
 }
 
@@ -304,4 +307,9 @@ fn listed(names: &[String]) -> String {
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
         None => "none".to_owned(),
     }
+}
+
+/// A value as it can be shown: control characters escaped, and something to see where it is blank.
+fn visible(value: &str) -> String {
+    if value.trim().is_empty() { format!("{value:?}") } else { value.escape_debug().to_string() }
 }

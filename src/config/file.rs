@@ -486,12 +486,12 @@ impl Source<'_> {
 
     fn refuse_later_keys_of(&self, layer: &DeTable<'_>) -> Result<(), ConfigError> {
         for (key, value) in layer {
-            let refuse = |key: String, at: Range<usize>| {
-                Err(ConfigError::NotServed { place: self.place(&at), key })
+            let refuse = |what: String, at: Range<usize>| {
+                Err(ConfigError::NotServed { place: self.place(&at), what })
             };
             let outer = key.get_ref().as_ref();
             if LATER.contains(&outer) {
-                return refuse(outer.to_owned(), key.span());
+                return refuse(format!("`{outer}`"), key.span());
             }
             if outer == "health" && matches!(value.get_ref(), DeValue::Array(_)) {
                 return refuse("a list of health checks".to_owned(), key.span());
@@ -499,7 +499,7 @@ impl Source<'_> {
             for (key, value) in value.get_ref().as_table().into_iter().flatten() {
                 let path = format!("{outer}.{}", key.get_ref());
                 if LATER.contains(&path.as_str()) {
-                    return refuse(path, key.span());
+                    return refuse(format!("`{path}`"), key.span());
                 }
                 if let Some(form) = later_form(&path, value.get_ref()) {
                     return refuse(form, value.span());
@@ -527,7 +527,7 @@ const LATER: &[&str] = &[
 fn later_form(path: &str, value: &DeValue<'_>) -> Option<String> {
     match (path, value) {
         ("rollout.batch", DeValue::String(text)) if text.ends_with('%') => {
-            Some(format!("batch = \"{text}\""))
+            Some(format!("`batch = \"{text}\"`"))
         }
         ("health.http", DeValue::Array(_)) => Some("a list of health checks".to_owned()),
         ("health.http", DeValue::Table(_)) => Some("a table in `health.http`".to_owned()),
@@ -604,14 +604,20 @@ fn plain(expected: &str) -> String {
 /// serde's words for what it found, in ours; without the value where that may be a secret.
 fn found(text: &str, secret: bool) -> String {
     let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
-    let text = text.strip_prefix("unknown variant ").unwrap_or(text);
-    let text = match text {
-        "sequence" => "a list",
-        "map" => "a table",
-        _ => text,
-    };
-    let kind = text.split([' ', '`', '"']).next().unwrap_or_default();
-    if secret && kind != "a" { kind.to_owned() } else { text.to_owned() }
+    let (kind, value) = text.split_once(' ').unwrap_or((text, ""));
+    let value = value.trim_matches('`');
+    match kind {
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        "integer" | "floating" if secret => "a number".to_owned(),
+        "integer" => format!("the number {value}"),
+        "floating" => format!("the number {}", value.trim_start_matches("point `")),
+        "string" if secret => "a string".to_owned(),
+        "string" | "boolean" => value.to_owned(),
+        "unknown" => format!("`{}`", value.trim_start_matches("variant `")),
+        _ if secret => kind.to_owned(),
+        _ => text.to_owned(),
+    }
 }
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.

@@ -7,6 +7,7 @@ pub mod file;
 mod merge;
 pub mod resolve;
 mod rules;
+pub mod template;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -21,8 +21,10 @@ use crate::model::service::{Action, Scope, Service};
 
 /// No single step may take longer than this.
 const DAY: Duration = Duration::from_hours(24);
+const SECOND: Duration = Duration::from_secs(1);
+const TENTH: Duration = Duration::from_millis(100);
 const NAME: &str =
-    "made of letters, digits, `.`, `_` and `-`, and begin with none of the last three";
+    "a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit";
 
 /// What flags and `SHIPIT_*` variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,7 +143,7 @@ impl ConfigFile {
         let stages = self.root.stages.as_ref().filter(|stages| !stages.is_empty());
         let stages = stages.ok_or_else(|| ConfigError::NoStages { place: self.nowhere() })?;
         for name in stages.keys() {
-            self.rule(name, "stages", NAME, rules::is_name(name.get_ref()))?;
+            self.rule(name, "stage", NAME, rules::is_name(name.get_ref()))?;
         }
         let known = || self.stages().into_iter().map(str::to_owned).collect();
         let (name, place) = match (asked, &self.root.default_stage, stages.keys().next()) {
@@ -315,7 +317,7 @@ impl Here<'_> {
         let must = "an address such as `http://127.0.0.1:8080/up`";
         let (host, port, path) = self.file.need(url, "http", must, rules::http(url.get_ref()))?;
         let length = |key, value: Option<&Spanned<Length>>, usual| {
-            self.span(key, value, Duration::from_secs(usual), Duration::from_millis(10))
+            self.span(key, value, Duration::from_secs(usual), TENTH)
         };
         let http = HttpCheck {
             url: url.get_ref().clone(),
@@ -346,7 +348,7 @@ impl Here<'_> {
         written: Option<&Spanned<Length>>,
         usual: Duration,
     ) -> Result<Duration, ConfigError> {
-        let length = self.span(key, written, usual, Duration::from_secs(1))?;
+        let length = self.span(key, written, usual, SECOND)?;
         let Some(written) = written else { return Ok(length) };
         let whole = (length.subsec_nanos() == 0).then_some(length);
         self.file.need(&shown(written), key, "whole seconds", whole)
@@ -361,7 +363,11 @@ impl Here<'_> {
     ) -> Result<Duration, ConfigError> {
         let Some(written) = written else { return Ok(usual) };
         let Length(length) = *written.get_ref();
-        let must = if length > DAY { "24 hours or less" } else { "longer" };
+        let must = match (length > DAY, least < SECOND) {
+            (true, _) => "24 hours or less",
+            (false, true) => "100ms or more",
+            (false, false) => "1 second or more",
+        };
         let fits = length >= least && length <= DAY;
         self.file.need(&shown(written), key, must, fits.then_some(length))
     }
@@ -530,9 +536,10 @@ impl Here<'_> {
     fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {
         let ssh = layer.ssh.clone().unwrap_or_default();
         let user = ssh.user.as_ref().map(|user| self.user(user)).transpose()?;
-        let connect_timeout = ssh.connect_timeout.as_ref().map(|written| {
-            self.span("connect_timeout", Some(written), Duration::ZERO, Duration::from_millis(100))
-        });
+        let connect_timeout = ssh
+            .connect_timeout
+            .as_ref()
+            .map(|written| self.span("connect_timeout", Some(written), Duration::ZERO, TENTH));
         Ok(SshSettings {
             config: ssh.config.map(|path| self.local_path(path.get_ref())),
             user,
@@ -659,7 +666,7 @@ impl Here<'_> {
             }
             Err(ConfigError::NoSuch {
                 place: self.file.place(role),
-                stage: self.stage.to_owned(),
+                whose: "any stage".to_owned(),
                 what: "role",
                 name,
                 known: known.iter().map(|role| (*role).to_owned()).collect(),
@@ -707,10 +714,15 @@ impl Here<'_> {
     /// An address with what else the host's table says.
     fn refine(&self, table: &HostTable, address: Address) -> Result<Address, ConfigError> {
         let Address::Ssh { host, user, port, .. } = address else {
-            let needs = "an address other than `local`";
-            self.without("user", table.user.as_ref(), needs)?;
-            self.without("port", table.port.as_ref(), needs)?;
-            self.without("fingerprint", table.fingerprint.as_ref(), needs)?;
+            let given = [
+                ("user", table.user.as_ref().map(|user| self.file.place(user))),
+                ("port", table.port.as_ref().map(|port| self.file.place(port))),
+                ("fingerprint", table.fingerprint.as_ref().map(|print| self.file.place(print))),
+            ];
+            let given = given.into_iter().find_map(|(key, place)| place.map(|place| (key, place)));
+            if let Some((one, place)) = given {
+                return Err(ConfigError::Both { place, one, other: "local" });
+            }
             return Ok(Address::Local);
         };
         let both = |one, place| Err(ConfigError::Both { place, one, other: "address" });
@@ -740,7 +752,7 @@ impl Here<'_> {
         let roles = hosts.iter().flat_map(|host| host.roles.clone()).collect::<BTreeSet<_>>();
         let no_such = |flag, what, name: &String, known| ConfigError::NoSuch {
             place: Place::Given(flag),
-            stage: self.stage.to_owned(),
+            whose: format!("`{}`", self.stage),
             what,
             name: name.clone(),
             known,
@@ -820,7 +832,9 @@ fn relation(path: &str, other: &str) -> Option<&'static str> {
 
 /// A length of time as it may be shown.
 fn shown(length: &Spanned<Length>) -> Spanned<String> {
-    Spanned::new(length.span(), format!("{:?}", length.get_ref().0))
+    let Length(time) = length.get_ref();
+    let text = if time.is_zero() { "0s".to_owned() } else { format!("{time:?}") };
+    Spanned::new(length.span(), text)
 }
 
 impl ConfigFile {

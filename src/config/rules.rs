@@ -9,7 +9,7 @@ pub(super) const ADDRESS: &str =
 /// A name of an app, a stage or a role.
 pub(super) fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    !text.is_empty() && !text.starts_with(['-', '.']) && text.chars().all(fits)
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits)
 }
 
 /// An absolute path on a host, not `/`, as `pwd` would print it.
