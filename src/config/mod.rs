@@ -1,9 +1,13 @@
 //! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` mirrors what is
-//! written, `resolve` holds every rule and every error, `env` makes the bytes of `.env`.
+//! written and `explain` says what is wrong with it, `merge` lays a stage over the top level,
+//! `resolve` applies every rule of `rules`, `error` holds every way to fail, `env` makes the bytes
+//! of `.env`, `template` what `shipit init` writes.
 
 pub mod env;
 pub mod error;
+mod explain;
 pub mod file;
+pub mod known;
 mod merge;
 pub mod resolve;
 mod rules;
@@ -86,7 +90,8 @@ pub enum Address {
     },
 }
 
-/// SSH settings of `deploy.toml`'s `[ssh]` table.
+/// SSH settings of `deploy.toml`'s `[ssh]` table. Paths are absolute, or begin with `~`, which
+/// whoever opens them replaces.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SshSettings {
     /// Instead of `~/.ssh/config`.

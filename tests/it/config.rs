@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shipit::config::error::{ConfigError, Place};
-use shipit::config::file::{ConfigFile, known_keys};
+use shipit::config::file::ConfigFile;
+use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
 use shipit::config::{Address, ArtifactSource, Config, EnvSource};
@@ -472,14 +473,14 @@ fn health_is_an_address_seen_from_the_host() {
 #[test]
 fn hooks_are_commands_or_tables() {
     let text = format!(
-        "{LEAST}[hooks]\nshell = \"bash -lc\"\ntimeout = \"1m\"\nlocal.before = [\"a\"]\n\
+        "{LEAST}[hooks]\nshell = \"bash -lc\"\ntimeout = \"1m\"\nlocal.before = [\"a\", {{ run = \"z\" }}]\n\
          staged = [\"b\", {{ run = \"c\", once = true, roles = [\"db\"] }}]\n[stages.prod]\n\
          hosts = [\"x\"]\n[stages.other]\nhosts = [{{ address = \"y\", roles = [\"db\"] }}]\n"
     );
     let hooks = parse(&text).unwrap().resolve(Some("prod"), &Overrides::default()).unwrap().hooks;
     assert_eq!(hooks.shell, ["bash", "-lc"]);
     assert_eq!(hooks.limit, Duration::from_mins(1));
-    assert_eq!(hooks.before.len(), 1);
+    assert_eq!(hooks.before.iter().map(|hook| hook.run.as_str()).collect::<Vec<_>>(), ["a", "z"]);
     assert_eq!((hooks.staged[0].run.as_str(), hooks.staged[0].once), ("b", false));
     assert_eq!((hooks.staged[1].run.as_str(), hooks.staged[1].once), ("c", true));
     assert_eq!(hooks.staged[1].roles, ["db"]);
@@ -489,7 +490,7 @@ fn hooks_are_commands_or_tables() {
     deploy.toml:4: no host of any stage has the role `db`
       hint: there are no roles
     ");
-    assert_snapshot!(wrong("[hooks]\nlocal.before = [{ run = \"x\" }]"), @"deploy.toml:4: `hooks.local.before` must be a string, not a table");
+    assert_snapshot!(wrong("[hooks]\nlocal.before = [{ run = \"x\", once = true }]"), @"deploy.toml:4: unknown key `once` in [hooks.local.before]");
     assert_snapshot!(wrong("rollout.batch = 0"), @"deploy.toml:3: `batch` must be 1 or more: 0");
 }
 
