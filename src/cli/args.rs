@@ -93,7 +93,6 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StageArg {
     /// The stage; may be left out where default_stage or the only stage says it
-    #[arg(env = "SHIPIT_STAGE")]
     pub(crate) stage: Option<String>,
 }
 
@@ -102,10 +101,10 @@ pub(crate) struct DeployArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
     /// Directory, archive, single file or https URL, instead of the config's
-    #[arg(long, env = "SHIPIT_ARTIFACT", value_name = "PATH")]
+    #[arg(long, value_name = "PATH")]
     pub(crate) artifact: Option<String>,
     /// SHA-256 of the artifact file
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", requires = "artifact")]
     pub(crate) sha256: Option<String>,
     /// Also where nothing changed
     #[arg(long)]
@@ -113,6 +112,17 @@ pub(crate) struct DeployArgs {
     /// Wait for a lock that somebody else holds
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+impl DeployArgs {
+    /// The artifact as the config floor takes it, its digest at its end.
+    pub(crate) fn pinned_artifact(&self) -> Option<String> {
+        let artifact = self.artifact.clone()?;
+        Some(match &self.sha256 {
+            Some(sha256) => format!("{artifact}#sha256={sha256}"),
+            None => artifact,
+        })
+    }
 }
 
 #[derive(Debug, Clone, clap::Args)]

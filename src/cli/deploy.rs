@@ -9,7 +9,7 @@ use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
 use super::world::{How, World, print_veiled};
 use crate::artifact::{Artifact, Limits};
-use crate::config::file::duration;
+use crate::config::file::length;
 use crate::config::resolve::Overrides;
 use crate::config::{Config, env};
 use crate::deploy::event::Event;
@@ -20,11 +20,7 @@ use crate::report::redact::Secrets;
 
 /// Makes a build live.
 pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
-    let more = Overrides {
-        artifact: args.artifact.clone(),
-        sha256: args.sha256.clone(),
-        ..Overrides::default()
-    };
+    let more = Overrides { artifact: args.pinned_artifact(), ..Overrides::default() };
     let config = world.config(&args.stage, more)?;
     if !world.confirm(&config, "Deploy to")? {
         return Ok(130);
@@ -102,7 +98,7 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
     let older_than = match &args.older_than {
         None => None,
         Some(text) => {
-            let age = duration(text).and_then(|age| TimeDelta::from_std(age).ok());
+            let age = length(text).and_then(|age| TimeDelta::from_std(age).ok());
             let expected = "an age is a number and s, m, h or d";
             let bad = || CliError::BadFlag { flag: "--older-than", value: text.clone(), expected };
             Some(age.ok_or_else(bad)?)

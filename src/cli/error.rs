@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::artifact::ArtifactError;
 use crate::config::env::EnvError;
-use crate::config::resolve::ConfigError;
+use crate::config::error::ConfigError;
 use crate::report::error::Hinted;
 
 /// Why a command did not get to its run. Nothing was changed on any host.

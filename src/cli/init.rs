@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::world::{World, print};
-use crate::config::template::{Guess, template};
+use crate::config::template::{self, Guess};
 
 /// Writes it, unless there is one.
 pub(crate) fn run(world: &World) -> Result<u8, CliError> {
@@ -17,7 +17,8 @@ pub(crate) fn run(world: &World) -> Result<u8, CliError> {
     let app = if app.is_empty() { "app".to_owned() } else { app };
     let found = ["dist", "build", "public", "target/release"];
     let artifact = found.iter().find(|path| world.cwd.join(path).exists()).unwrap_or(&"dist");
-    let text = template(&Guess { app, artifact: format!("{artifact}/") });
+    let unit = Some(format!("{app}.service"));
+    let text = template::text(&Guess { app, artifact: format!("{artifact}/"), unit });
     std::fs::write(&path, text).map_err(|source| CliError::Write { path: path.clone(), source })?;
     print(&format!("wrote {}; next: edit it, then `shipit check`\n", path.display()));
     Ok(0)

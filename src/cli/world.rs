@@ -91,12 +91,11 @@ impl World {
         let overrides = Overrides {
             hosts: self.common.hosts.clone(),
             roles: self.common.roles.clone(),
+            directory: self.cwd.clone(),
             ..more
         };
-        let loaded = load(&self.common.config)?;
-        let mut config = loaded.resolve(stage.stage.as_deref(), &overrides)?;
-        config.base = std::path::absolute(&config.base).unwrap_or(config.base);
-        Ok(config)
+        let overrides = overrides.or_environment(&|name| self.var(name))?;
+        Ok(load(&self.common.config)?.resolve(stage.stage.as_deref(), &overrides)?)
     }
 
     pub(crate) fn run_values(&self, command: &str, config: &Config) -> Run {

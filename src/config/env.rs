@@ -1,22 +1,29 @@
-//! The bytes of `.env`: values fetched from where they are, and written so that systemd's
-//! EnvironmentFile=, `sh` and dotenv readers all read back the same bytes.
+//! The bytes of `.env`: each value fetched from where it is, then written so that systemd's
+//! `EnvironmentFile=`, a shell's `. ./.env` and the dotenv libraries all read the same bytes back.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::{EnvSource, EnvSpec};
 
-/// How long a command that prints a value may take: a person may have to unlock a vault.
-const COMMAND_LIMIT: Duration = Duration::from_mins(2);
+/// How long a command may take to give a value; some ask a person to unlock something.
+const LIMIT: Duration = Duration::from_mins(1);
+/// Linux hands no single `NAME=value` longer than this to a program, its final NUL included.
+const LONGEST: usize = 128 * 1024;
+/// How much of a failed command's complaint is shown.
+const LINES: usize = 5;
+/// Names that some shell does not let `. ./.env` set.
+const READ_ONLY: [&str; 7] = ["_", "UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"];
 
-/// The environment file of one release. Its content is never printed.
+/// The content of an environment file. It holds secrets: `Debug` shows none.
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvFile {
     bytes: Vec<u8>,
     secrets: Vec<String>,
@@ -28,7 +35,8 @@ impl EnvFile {
         &self.bytes
     }
 
-    /// The values that do not stand in `deploy.toml`: never to be shown.
+    /// The values that do not stand in `deploy.toml` as text: what no output may show. Never
+    /// empty ones.
     pub fn secrets(&self) -> &[String] {
         &self.secrets
     }
@@ -36,172 +44,269 @@ impl EnvFile {
 
 impl fmt::Debug for EnvFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EnvFile({} bytes, not shown)", self.bytes.len())
+        write!(f, "EnvFile({} bytes)", self.bytes.len())
     }
 }
 
-/// Why there is no environment file. No variant holds a value.
+/// Why there is no environment file. Names keys, never values.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
-    /// The variable is not set here.
-    #[error("`{name}` needs the environment variable `{variable}`, which is not set")]
-    NotSet {
-        /// The key.
-        name: String,
-        /// What it is taken from.
+    /// A variable of this process that is not set.
+    #[error("`{key}` comes from the variable `{variable}`, which is not set")]
+    Unset {
+        /// Whose value it is.
+        key: String,
+        /// What is not set.
         variable: String,
     },
-    /// The file cannot be read.
-    #[error("`{name}` could not be read from {path}")]
-    File {
-        /// The key.
-        name: String,
-        /// Which.
+    /// A file that could not be read.
+    #[error("`{key}` comes from the file {}, which could not be read", path.display())]
+    Read {
+        /// Whose value it is.
+        key: String,
+        /// The file.
         path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// The command cannot be run.
-    #[error("the command for `{name}` could not be run")]
-    Command {
-        /// The key.
-        name: String,
+    /// A command that could not be started.
+    #[error("could not start `sh` for the value of `{key}`")]
+    Start {
+        /// Whose value it is.
+        key: String,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// The command failed.
-    #[error("the command for `{name}` failed: {how}")]
-    CommandFailed {
-        /// The key.
-        name: String,
-        /// Its exit status, and the last line of its standard error.
-        how: String,
+    /// A command that failed.
+    #[error("the command for the value of `{key}` {}", ended(*status))]
+    Failed {
+        /// Whose value it is.
+        key: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote to its standard error.
+        #[source]
+        said: Option<Said>,
     },
-    /// What was fetched is not text.
-    #[error("the value of `{name}` is not UTF-8")]
-    NotText {
-        /// The key.
-        name: String,
+    /// A command that did not end.
+    #[error("the command for the value of `{key}` took longer than {}s", after.as_secs())]
+    Timeout {
+        /// Whose value it is.
+        key: String,
+        /// Its limit.
+        after: Duration,
     },
-    /// No reader-independent form.
-    #[error("the value of `{name}` cannot be written so that every reader agrees: {reason}")]
+    /// A value that not every reader would read as it is.
+    #[error("the value of `{key}` cannot be written to an environment file: it {reason}")]
     Unwritable {
-        /// The key.
-        name: String,
-        /// What is in the way.
-        reason: &'static str,
+        /// Whose value it is.
+        key: String,
+        /// Why.
+        reason: Unwritable,
+    },
+    /// A name that a shell keeps for itself.
+    #[error("`{key}` cannot be set in an environment file: shells keep it for themselves")]
+    ReadOnly {
+        /// The name.
+        key: String,
     },
 }
 
+/// What a command wrote to its standard error: its last lines, without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Said(String);
+
+/// Why a value cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// It is not UTF-8, which systemd requires.
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// A character that ends every C string.
+    #[error("holds a NUL character")]
+    Nul,
+    /// Dotenv libraries make a newline of it.
+    #[error("holds a carriage return")]
+    CarriageReturn,
+    /// systemd refuses the file.
+    #[error("holds a code point that is not a character")]
+    Noncharacter,
+    /// Neither kind of quotes can hold it.
+    #[error("holds `'` together with one of `\"`, `$`, `\\` and a backquote")]
+    Quotes,
+    /// python-dotenv expands it between single quotes too.
+    #[error("holds `${{`")]
+    Expansion,
+    /// Some readers take the one before the quote, or one of two, for an escape.
+    #[error("holds `\\` at its end or twice in a row")]
+    Backslashes,
+    /// No program could be started with it.
+    #[error("is longer than 128 KiB")]
+    TooLong,
+}
+
 impl EnvError {
-    /// What to do.
+    /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotSet { variable, .. } => Some(format!("export {variable}=…")),
-            Self::Unwritable { .. } | Self::NotText { .. } => {
-                Some("encode it, with base64 for one, and decode it in the app".to_owned())
+            Self::Unset { variable, .. } => {
+                Some(format!("`export {variable}=…`, then run this again"))
             }
+            Self::Unwritable { reason: Unwritable::CarriageReturn, .. } => {
+                Some("if it is a text file, `sed 's/\\r$//'` makes its lines end as on Unix".into())
+            }
+            Self::Unwritable { reason: Unwritable::TooLong, .. } => {
+                Some("put it into a file below `shared/` and link that".to_owned())
+            }
+            Self::Unwritable { key, .. } => {
+                Some(format!("give `{key}` as base64 and let the program decode it"))
+            }
+            Self::Timeout { .. } => Some("it has no terminal and no input to ask on".to_owned()),
             _ => None,
         }
     }
 }
 
-/// Fetches every value and writes the file; `environment` is this process's.
+/// Fetches every value of `spec` and writes the file. Commands run by `sh` in `base`, one after
+/// the other, for some ask a person; files are relative to `base`; variables are `environment`'s.
 pub async fn values(
     spec: &EnvSpec,
     base: &Path,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<EnvFile, EnvError> {
-    let mut all = BTreeMap::new();
-    let mut secrets = Vec::new();
-    for (name, source) in &spec.vars {
-        let value = fetch(name, source, base, environment).await?;
-        if !matches!(source, EnvSource::Text(_)) {
-            secrets.push(value.clone());
+    let mut file = EnvFile { bytes: Vec::new(), secrets: Vec::new() };
+    for (key, source) in &spec.vars {
+        let value = match source {
+            EnvSource::Text(text) => text.clone(),
+            EnvSource::Variable(name) => variable(key, name, environment)?,
+            EnvSource::Command(text) => command(key, text, base, LIMIT).await?,
+            EnvSource::File(path) => read(key, &base.join(path)).await?,
+        };
+        file.bytes.extend(line(key, &value)?.into_bytes());
+        if !matches!(source, EnvSource::Text(_)) && !value.is_empty() {
+            file.secrets.push(value);
         }
-        all.insert(name.as_str(), value);
     }
-    let mut bytes = Vec::new();
-    for (name, value) in all {
-        let quoted = quoted(&value)
-            .map_err(|reason| EnvError::Unwritable { name: name.to_owned(), reason })?;
-        bytes.extend(format!("{name}={quoted}\n").into_bytes());
-    }
-    Ok(EnvFile { bytes, secrets })
+    Ok(file)
 }
 
-async fn fetch(
-    name: &str,
-    source: &EnvSource,
-    base: &Path,
-    environment: &(dyn Fn(&str) -> Option<String> + Sync),
-) -> Result<String, EnvError> {
-    let name = name.to_owned();
-    let bytes = match source {
-        EnvSource::Text(text) => return Ok(text.clone()),
-        EnvSource::Variable(variable) => {
-            let variable = variable.clone();
-            return environment(&variable).ok_or(EnvError::NotSet { name, variable });
-        }
-        EnvSource::Command(command) => printed(&name, command, base).await?,
-        EnvSource::File(path) => {
-            let path = base.join(path);
-            let read = tokio::fs::read(&path).await;
-            read.map_err(|source| EnvError::File { name: name.clone(), path, source })?
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|_| EnvError::NotText { name })?;
-    Ok(text.strip_suffix('\n').map(ToOwned::to_owned).unwrap_or(text))
+/// The file of values that are known already.
+pub fn written(values: &BTreeMap<String, String>) -> Result<String, EnvError> {
+    values.iter().map(|(key, value)| line(key, value)).collect()
 }
 
-async fn printed(name: &str, command: &str, base: &Path) -> Result<Vec<u8>, EnvError> {
-    let name = name.to_owned();
-    let running = Command::new("/bin/sh")
-        .arg("-c")
-        .arg(command)
-        .current_dir(base)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = match timeout(COMMAND_LIMIT, running).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(source)) => return Err(EnvError::Command { name, source }),
-        Err(_) => {
-            let how = format!("it ran longer than {}s", COMMAND_LIMIT.as_secs());
-            return Err(EnvError::CommandFailed { name, how });
-        }
-    };
-    if output.status.success() {
-        return Ok(output.stdout);
+fn line(key: &str, value: &str) -> Result<String, EnvError> {
+    if READ_ONLY.contains(&key) {
+        return Err(EnvError::ReadOnly { key: key.to_owned() });
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or_default();
-    let how = format!("{} {last}", output.status).trim().to_owned();
-    Err(EnvError::CommandFailed { name, how })
+    let quote =
+        quote(value).map_err(|reason| EnvError::Unwritable { key: key.to_owned(), reason })?;
+    if key.len() + value.len() + 2 > LONGEST {
+        return Err(unwritable(key, Unwritable::TooLong));
+    }
+    Ok(format!("{key}={quote}{value}{quote}\n"))
 }
 
-/// The one form that systemd, `sh`, and the dotenv readers of JavaScript, Python and Ruby agree
-/// on. Between single quotes all of them take everything literally but: the quote itself;
-/// backslashes (Python unescapes some, old systemd all); `${` (Python fills it in everywhere);
-/// carriage returns (JavaScript drops them). A value with a single quote goes between double
-/// quotes, if it holds nothing that means something there.
-fn quoted(value: &str) -> Result<String, &'static str> {
-    if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-        return Err("it holds a control character");
+/// The quotes between which every reader takes `value` as it stands. Nothing is ever escaped: no
+/// two readers agree on what an escape means. What is left was tried with systemd 252, dash, bash,
+/// BusyBox ash, mksh, zsh, npm dotenv 16 and 18, python-dotenv 1.2 and Ruby dotenv 2.4 (which
+/// knows no newlines in values; from 2.8 on it does).
+fn quote(value: &str) -> Result<char, Unwritable> {
+    let holds = |c: char| value.contains(c);
+    if holds('\0') {
+        return Err(Unwritable::Nul);
     }
-    if value.contains('\\') {
-        return Err("it holds a backslash");
+    if holds('\r') {
+        return Err(Unwritable::CarriageReturn);
+    }
+    if value.contains(is_noncharacter) {
+        return Err(Unwritable::Noncharacter);
+    }
+    if holds('\'') {
+        let free = !value.contains(['"', '$', '\\', '`']);
+        return if free { Ok('"') } else { Err(Unwritable::Quotes) };
     }
     if value.contains("${") {
-        return Err("it holds `${`");
+        return Err(Unwritable::Expansion);
     }
-    if !value.contains('\'') {
-        return Ok(format!("'{value}'"));
+    if value.ends_with('\\') || value.contains(r"\\") {
+        return Err(Unwritable::Backslashes);
     }
-    if value.contains(['"', '$', '`']) {
-        return Err("it holds a single quote and one of `\"`, `$`, a backquote");
+    Ok('\'')
+}
+
+/// Code points that Unicode keeps for no character at all.
+fn is_noncharacter(c: char) -> bool {
+    let code = u32::from(c);
+    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+}
+
+fn unwritable(key: &str, reason: Unwritable) -> EnvError {
+    EnvError::Unwritable { key: key.to_owned(), reason }
+}
+
+fn variable(
+    key: &str,
+    name: &str,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<String, EnvError> {
+    let unset = || EnvError::Unset { key: key.to_owned(), variable: name.to_owned() };
+    environment(name).ok_or_else(unset)
+}
+
+async fn read(key: &str, path: &Path) -> Result<String, EnvError> {
+    let wrong = |source| EnvError::Read { key: key.to_owned(), path: path.to_owned(), source };
+    text(key, tokio::fs::read(path).await.map_err(wrong)?)
+}
+
+async fn command(
+    key: &str,
+    text_of_command: &str,
+    base: &Path,
+    limit: Duration,
+) -> Result<String, EnvError> {
+    let mut command = Command::new("sh");
+    command.args(["-c", text_of_command]).current_dir(base);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let ended = tokio::time::timeout(limit, command.output()).await;
+    let timeout = |_| EnvError::Timeout { key: key.to_owned(), after: limit };
+    let start = |source| EnvError::Start { key: key.to_owned(), source };
+    let output = ended.map_err(timeout)?.map_err(start)?;
+    if output.status.success() {
+        return text(key, output.stdout);
     }
-    Ok(format!("\"{value}\""))
+    let said = said(&output.stderr, &output.stdout);
+    Err(EnvError::Failed { key: key.to_owned(), status: output.status, said })
+}
+
+/// Bytes as text, less one final newline.
+fn text(key: &str, bytes: Vec<u8>) -> Result<String, EnvError> {
+    let mut text = String::from_utf8(bytes).map_err(|_| unwritable(key, Unwritable::NotText))?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "did not end".to_owned(),
+    }
+}
+
+/// The end of a complaint, without what may be the value or a part of it.
+fn said(stderr: &[u8], stdout: &[u8]) -> Option<Said> {
+    let mut text = String::from_utf8_lossy(stderr).into_owned();
+    for secret in String::from_utf8_lossy(stdout).lines().filter(|line| !line.trim().is_empty()) {
+        text = text.replace(secret.trim(), "[hidden]");
+    }
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
+    let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    let shown = tail.chars().filter(|c| *c == '\n' || !c.is_control()).collect::<String>();
+    (!shown.is_empty()).then_some(Said(shown))
 }

@@ -1,300 +1,256 @@
-//! `deploy.toml` as it is written. No rules here: only what may stand where.
+//! The mirror of `deploy.toml`: what is written, not yet what it means. Unknown keys, wrong types
+//! and keys of later versions are refused here, with their line.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, de};
+use toml::Spanned;
+use toml::de::DeTable;
 
-/// The whole file. Every table but `[stages]` may also stand in a stage, which wins.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfigFile {
-    /// The app's name.
-    pub app: String,
-    /// The stage that is meant when none is named.
-    pub default_stage: Option<String>,
-    /// Where it goes on each host.
-    pub deploy_to: Option<String>,
-    /// How many good releases stay.
-    pub keep_releases: Option<usize>,
-    /// Directories that outlive releases.
-    pub linked_dirs: Option<Vec<TextOr<LinkedDir>>>,
-    /// Files that outlive releases.
-    pub linked_files: Option<Vec<TextOr<LinkedFile>>>,
-    /// What is deployed.
-    pub artifact: Option<ArtifactTable>,
-    /// The environment config.
-    pub env: Option<EnvTable>,
-    /// What is restarted.
-    pub service: Option<ServiceTable>,
-    /// How a release is judged.
-    pub health: Option<HealthTable>,
-    /// What the user runs along the way.
-    pub hooks: Option<HooksTable>,
-    /// How the fleet flips.
-    pub rollout: Option<RolloutTable>,
-    /// SSH settings.
-    pub ssh: Option<SshTable>,
-    /// Limits in time.
-    pub timeouts: Option<TimeoutsTable>,
-    /// At most this many hosts at once.
-    pub parallel: Option<usize>,
-    /// The stages.
-    #[serde(default)]
-    pub stages: BTreeMap<String, StageTable>,
-}
+use super::error::{ConfigError, Place};
+use super::explain::Source;
 
-/// One stage: its hosts, and what differs from the top level.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StageTable {
-    /// Its hosts.
-    #[serde(default)]
-    pub hosts: Vec<TextOr<HostTable>>,
-    /// Ask before changing anything.
-    #[serde(default)]
-    pub confirm: bool,
-    /// See [`ConfigFile`].
-    pub deploy_to: Option<String>,
-    /// See [`ConfigFile`].
-    pub keep_releases: Option<usize>,
-    /// See [`ConfigFile`].
-    pub linked_dirs: Option<Vec<TextOr<LinkedDir>>>,
-    /// See [`ConfigFile`].
-    pub linked_files: Option<Vec<TextOr<LinkedFile>>>,
-    /// See [`ConfigFile`].
-    pub artifact: Option<ArtifactTable>,
-    /// Merged with the top level's, variable by variable.
-    pub env: Option<EnvTable>,
-    /// See [`ConfigFile`].
-    pub service: Option<ServiceTable>,
-    /// See [`ConfigFile`].
-    pub health: Option<HealthTable>,
-    /// See [`ConfigFile`].
-    pub hooks: Option<HooksTable>,
-    /// See [`ConfigFile`].
-    pub rollout: Option<RolloutTable>,
-    /// See [`ConfigFile`].
-    pub ssh: Option<SshTable>,
-    /// See [`ConfigFile`].
-    pub timeouts: Option<TimeoutsTable>,
-    /// See [`ConfigFile`].
-    pub parallel: Option<usize>,
-}
-
-/// A host with more to say than a string can.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostTable {
-    /// As in the string form.
-    pub address: String,
-    /// Instead of what `ssh_config` says.
-    pub user: Option<String>,
-    /// Instead of what `ssh_config` says.
-    pub port: Option<u16>,
-    /// For hooks and checks that name roles.
-    #[serde(default)]
-    pub roles: Vec<String>,
-    /// `SHA256:…` of its host key, instead of known_hosts.
-    pub fingerprint: Option<String>,
-}
-
-/// A linked directory with a mode or group.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinkedDir {
-    /// Inside the release and `shared/`.
-    pub path: String,
-    /// Octal text.
-    pub mode: Option<String>,
-    /// A group the deploying user is in.
-    pub group: Option<String>,
-}
-
-/// A linked file that need not be there.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinkedFile {
-    /// Inside the release and `shared/`.
-    pub path: String,
-    /// No link is made where it is missing.
-    #[serde(default)]
-    pub optional: bool,
-}
-
-/// `[artifact]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArtifactTable {
-    /// Directory, archive, single file or URL.
-    pub path: String,
-    /// Of the file or what the URL answers.
-    pub sha256: Option<String>,
-    /// What stays out.
-    #[serde(default)]
-    pub exclude: Vec<String>,
-    /// How many leading directories are dropped.
-    #[serde(default)]
-    pub strip_components: usize,
-}
-
-/// `[env]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnvTable {
-    /// Its name inside the release.
-    pub file: Option<String>,
-    /// Octal text.
-    pub mode: Option<String>,
-    /// Who else may read it.
-    pub group: Option<String>,
-    /// Where each value comes from.
-    #[serde(default)]
-    pub vars: BTreeMap<String, TextOr<EnvValue>>,
-}
-
-/// A value that is not written in the file: exactly one of these.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnvValue {
-    /// An environment variable.
-    pub env: Option<String>,
-    /// A command.
-    pub command: Option<String>,
-    /// A file.
-    pub file: Option<String>,
-}
-
-/// `[service]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceTable {
-    /// A systemd unit.
-    pub unit: Option<String>,
-    /// `system` or `user`.
-    pub scope: Option<String>,
-    /// `restart` or `reload-or-restart`.
-    pub action: Option<String>,
-    /// A command, instead of a unit.
-    pub restart: Option<String>,
-    /// What to run when nothing is left to run.
-    pub stop: Option<String>,
-    /// How long one restart may take.
-    pub timeout: Option<Seconds>,
-}
-
-/// `[health]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HealthTable {
-    /// A URL as seen from the host.
-    pub http: Option<String>,
-    /// How long the unit must stay up.
-    pub soak: Option<Seconds>,
-    /// Between two tries.
-    pub interval: Option<Seconds>,
-    /// Of one try.
-    pub timeout: Option<Seconds>,
-    /// Of all tries.
-    pub total: Option<Seconds>,
-}
-
-/// `[hooks]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HooksTable {
-    /// On this machine.
-    #[serde(default)]
-    pub local: LocalHooks,
-    /// On hosts, before the release is sealed.
-    #[serde(default)]
-    pub staged: Vec<TextOr<HookTable>>,
-    /// On hosts, after the restart.
-    #[serde(default)]
-    pub activated: Vec<TextOr<HookTable>>,
-    /// The shell on hosts, `bash -lc`.
-    pub shell: Option<String>,
-    /// How long one may take.
-    pub timeout: Option<Seconds>,
-}
-
-/// `[hooks] local.*`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LocalHooks {
-    /// Before anything.
-    #[serde(default)]
-    pub before: Vec<TextOr<HookTable>>,
-    /// After a deploy that worked.
-    #[serde(default)]
-    pub after: Vec<TextOr<HookTable>>,
-    /// After one that did not.
-    #[serde(default)]
-    pub failed: Vec<TextOr<HookTable>>,
-}
-
-/// A hook with more to say than its command.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HookTable {
-    /// The command.
-    pub run: String,
-    /// On the first host only.
-    #[serde(default)]
-    pub once: bool,
-    /// On hosts with one of these roles.
-    #[serde(default)]
-    pub roles: Vec<String>,
-}
-
-/// `[rollout]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RolloutTable {
-    /// `"all"` or a number of hosts.
-    pub batch: Option<TextOrNumber>,
-}
-
-/// `[ssh]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SshTable {
-    /// Instead of `~/.ssh/config`.
-    pub config: Option<String>,
-    /// For all hosts that do not say otherwise.
-    pub user: Option<String>,
-    /// The one key to use.
-    pub identity_file: Option<String>,
-    /// Instead of the user's own.
-    pub known_hosts: Option<String>,
-    /// How long connecting and logging in may take.
-    pub connect_timeout: Option<Seconds>,
-    /// `strict` or `accept-new`.
-    pub host_keys: Option<String>,
-}
-
-/// `[timeouts]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TimeoutsTable {
-    /// A host that has not heard from us for so long puts things back.
-    pub deadline: Option<Seconds>,
-}
-
-/// A string, or a table where more is to be said.
+/// A `deploy.toml` that was read, with all its stages.
 #[derive(Debug, Clone)]
-pub enum TextOr<T> {
-    /// The short form.
+pub struct ConfigFile {
+    pub(super) name: String,
+    pub(super) base: PathBuf,
+    pub(super) root: Layer,
+    text: String,
+}
+
+/// The keys of the file's top level; a stage has the same ones, less the first three.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Layer {
+    pub(super) app: Option<Spanned<String>>,
+    pub(super) default_stage: Option<Spanned<String>>,
+    pub(super) stages: Option<BTreeMap<Spanned<String>, Layer>>,
+    pub(super) deploy_to: Option<Spanned<String>>,
+    pub(super) keep_releases: Option<Spanned<i64>>,
+    pub(super) hosts: Option<Spanned<Vec<Spanned<TextOr<HostTable>>>>>,
+    pub(super) confirm: Option<bool>,
+    pub(super) parallel: Option<Spanned<i64>>,
+    pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
+    pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
+    pub(super) artifact: Option<Artifact>,
+    pub(super) env: Option<Env>,
+    pub(super) service: Option<Service>,
+    pub(super) health: Option<Health>,
+    pub(super) hooks: Option<Hooks>,
+    pub(super) rollout: Option<Rollout>,
+    pub(super) ssh: Option<Ssh>,
+    pub(super) timeouts: Option<Timeouts>,
+}
+
+/// A host that needs more than its name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostTable {
+    pub(super) address: Spanned<String>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) roles: Vec<Spanned<String>>,
+    pub(super) fingerprint: Option<Spanned<String>>,
+}
+
+/// A linked directory that needs more than its path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirTable {
+    pub(super) path: String,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+}
+
+/// A linked file that needs more than its path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTable {
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) optional: bool,
+}
+
+/// What is deployed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Artifact {
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) sha256: Option<Spanned<String>>,
+    pub(super) exclude: Option<Vec<Spanned<String>>>,
+    pub(super) strip_components: Option<Spanned<i64>>,
+}
+
+/// The environment file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Env {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+    pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+}
+
+/// A variable whose value is elsewhere.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VarTable {
+    pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+}
+
+/// What is restarted.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) unit: Option<Spanned<String>>,
+    pub(super) scope: Option<Spanned<Scope>>,
+    pub(super) action: Option<Spanned<Action>>,
+    pub(super) restart: Option<Spanned<String>>,
+    pub(super) stop: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+}
+
+/// Whose systemd.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Scope {
+    System,
+    User,
+}
+
+/// What a flip does to a unit.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Action {
+    Restart,
+    ReloadOrRestart,
+}
+
+/// How a release is judged.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) http: Option<Spanned<String>>,
+    pub(super) soak: Option<Spanned<Length>>,
+    pub(super) interval: Option<Spanned<Length>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+    pub(super) total: Option<Spanned<Length>>,
+}
+
+/// What the user runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Hooks {
+    pub(super) shell: Option<Spanned<Words>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+    pub(super) local: Option<LocalHooks>,
+    pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
+}
+
+/// What the user runs here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LocalHooks {
+    pub(super) before: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) after: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) failed: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+}
+
+/// A hook here, written as those on hosts are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LocalHookTable {
+    pub(super) run: String,
+}
+
+/// A hook that needs more than its command.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HookTable {
+    pub(super) run: String,
+    #[serde(default)]
+    pub(super) once: bool,
+    #[serde(default)]
+    pub(super) roles: Vec<Spanned<String>>,
+}
+
+/// How the fleet flips.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rollout {
+    pub(super) batch: Option<Spanned<Batch>>,
+}
+
+/// SSH settings beside `ssh_config`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ssh {
+    pub(super) config: Option<Spanned<String>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) identity_file: Option<Spanned<String>>,
+    pub(super) known_hosts: Option<Spanned<String>>,
+    pub(super) connect_timeout: Option<Spanned<Length>>,
+    pub(super) host_keys: Option<HostKeys>,
+}
+
+/// What is done with host keys that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum HostKeys {
+    Strict,
+    AcceptNew,
+}
+
+/// Limits in time that belong to nothing else.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) deadline: Option<Spanned<Length>>,
+}
+
+/// A text, or a table that says more.
+#[derive(Debug, Clone)]
+pub(super) enum TextOr<T> {
     Text(String),
-    /// The long form.
     Table(T),
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+/// What a wrong value in place of a [`TextOr`] is told.
+pub(super) trait Form {
+    const EXPECTED: &'static str;
+}
+
+impl Form for HostTable {
+    const EXPECTED: &'static str = "a host such as \"deploy@web1:22\", or a table with `address`";
+}
+impl Form for DirTable {
+    const EXPECTED: &'static str = "a path, or a table with `path`, `mode` and `group`";
+}
+impl Form for FileTable {
+    const EXPECTED: &'static str = "a path, or a table with `path` and `optional`";
+}
+impl Form for VarTable {
+    const EXPECTED: &'static str = "a string, or a table with one of `env`, `command` and `file`";
+}
+impl Form for LocalHookTable {
+    const EXPECTED: &'static str = "a command, or a table with `run`";
+}
+impl Form for HookTable {
+    const EXPECTED: &'static str = "a command, or a table with `run`, `once` and `roles`";
+}
+
+impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(TextOrVisitor(PhantomData))
     }
@@ -302,14 +258,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
 
 struct TextOrVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrVisitor<T> {
+impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for TextOrVisitor<T> {
     type Value = TextOr<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or a table")
+        f.write_str(T::EXPECTED)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         Ok(TextOr::Text(text.to_owned()))
     }
 
@@ -318,78 +274,152 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrVisitor<T> {
     }
 }
 
-/// A string or a whole number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TextOrNumber {
-    /// A string.
-    Text(String),
-    /// A number.
-    Number(usize),
-}
+/// A length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Length(pub(super) Duration);
 
-impl<'de> Deserialize<'de> for TextOrNumber {
+impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(NumberVisitor("a whole number or a string")).map(|read| match read {
-            Read::Text(text) => Self::Text(text),
-            Read::Number(number) => Self::Number(usize::try_from(number).unwrap_or(usize::MAX)),
-        })
+        from.deserialize_any(LengthVisitor)
     }
 }
 
-/// A time: whole seconds, or text such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seconds(pub Duration);
+struct LengthVisitor;
 
-impl<'de> Deserialize<'de> for Seconds {
+impl Visitor<'_> for LengthVisitor {
+    type Value = Length;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of time such as \"30s\", \"2m\", or a number of seconds")
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Length, E> {
+        let wrong = || E::invalid_value(Unexpected::Signed(seconds), &self);
+        u64::try_from(seconds).map(|s| Length(Duration::from_secs(s))).map_err(|_| wrong())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
+        length(text).map(Length).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// A length of time as it is written: `500ms`, `30s`, `2m`, `1h`, `30d`.
+pub fn length(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let number = text[..unit].parse::<u64>().ok()?;
+    let milliseconds = match text[unit..].trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(milliseconds)?))
+}
+
+/// The words of a command: a list, or one text that is split at blanks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Words(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let expected = "a number of seconds or a time such as \"30s\"";
-        match from.deserialize_any(NumberVisitor(expected))? {
-            Read::Number(seconds) => Ok(Self(Duration::from_secs(seconds))),
-            Read::Text(text) => duration(&text).map(Self).ok_or_else(|| {
-                D::Error::custom(format!("`{text}` is no time: expected {expected}"))
-            }),
+        from.deserialize_any(WordsVisitor)
+    }
+}
+
+struct WordsVisitor;
+
+impl<'de> Visitor<'de> for WordsVisitor {
+    type Value = Words;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shell with its flags such as \"bash -lc\", or a list of words")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
+        Ok(Words(text.split_whitespace().map(str::to_owned).collect()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = list.next_element()? {
+            words.push(word);
+        }
+        Ok(Words(words))
+    }
+}
+
+/// How many hosts flip together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batch {
+    All,
+    Hosts(i64),
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(BatchVisitor)
+    }
+}
+
+struct BatchVisitor;
+
+impl Visitor<'_> for BatchVisitor {
+    type Value = Batch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of hosts, or \"all\"")
+    }
+
+    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<Batch, E> {
+        Ok(Batch::Hosts(hosts))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
+        match text {
+            "all" => Ok(Batch::All),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }
 }
 
-/// Reads `500ms`, `30s`, `2m`, `1h`, `30d`.
-pub fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok()?;
-    let times = |seconds: u64| Some(Duration::from_secs(number.checked_mul(seconds)?));
-    match &text[digits..] {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => times(1),
-        "m" => times(60),
-        "h" => times(3_600),
-        "d" => times(86_400),
-        _ => None,
-    }
-}
-
-enum Read {
-    Text(String),
-    Number(u64),
-}
-
-struct NumberVisitor(&'static str);
-
-impl Visitor<'_> for NumberVisitor {
-    type Value = Read;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+impl ConfigFile {
+    /// Reads the text of a file that is called `name` and whose relative paths are relative to
+    /// `base`.
+    pub fn parse(name: &str, base: &Path, text: String) -> Result<Self, ConfigError> {
+        let source = Source { name, text: &text };
+        let tree = DeTable::parse(&text).map_err(|error| source.syntax(&error))?;
+        source.refuse_later_keys(tree.get_ref())?;
+        let reader = toml::de::Deserializer::from(tree.clone());
+        let root = Layer::deserialize(reader).map_err(|error| source.explain(&error, &tree))?;
+        let file = Self { name: name.to_owned(), base: base.to_owned(), root, text };
+        file.refuse_nested_stages()?;
+        Ok(file)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Read, E> {
-        Ok(Read::Text(text.to_owned()))
+    /// The place of a value.
+    pub(super) fn place<T>(&self, value: &Spanned<T>) -> Place {
+        Source { name: &self.name, text: &self.text }.place(&value.span())
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Read, E> {
-        u64::try_from(number).map(Read::Number).map_err(|_| E::custom("must not be negative"))
+    /// The place of what is not there.
+    pub(super) fn nowhere(&self) -> Place {
+        Place::File(self.name.as_str().into())
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Read, E> {
-        Ok(Read::Number(number))
+    fn refuse_nested_stages(&self) -> Result<(), ConfigError> {
+        for stage in self.root.stages.iter().flat_map(BTreeMap::values) {
+            let inner = stage.stages.as_ref().and_then(|stages| stages.keys().next());
+            let found =
+                [("app", stage.app.as_ref()), ("default_stage", stage.default_stage.as_ref())]
+                    .into_iter()
+                    .chain([("stages", inner)])
+                    .find_map(|(key, value)| value.map(|value| (key, self.place(value))));
+            if let Some((key, place)) = found {
+                return Err(ConfigError::OnlyAtTop { place, key });
+            }
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,16 @@
 //! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` mirrors what is
-//! written, `resolve` holds every rule and every error, `env` makes the bytes of `.env`.
+//! written and `explain` says what is wrong with it, `merge` lays a stage over the top level,
+//! `resolve` applies every rule of `rules`, `error` holds every way to fail, `env` makes the bytes
+//! of `.env`, `template` what `shipit init` writes.
 
 pub mod env;
+pub mod error;
+mod explain;
 pub mod file;
+pub mod known;
+mod merge;
 pub mod resolve;
+mod rules;
 pub mod template;
 
 use std::collections::BTreeMap;
@@ -61,7 +68,7 @@ pub struct Host {
     pub name: String,
     /// How it is reached.
     pub address: Address,
-    /// Its roles.
+    /// Its roles; empty: all hooks and checks apply.
     pub roles: Vec<String>,
 }
 
@@ -83,7 +90,8 @@ pub enum Address {
     },
 }
 
-/// SSH settings of `deploy.toml`'s `[ssh]` table.
+/// SSH settings of `deploy.toml`'s `[ssh]` table. Paths are absolute, or begin with `~`, which
+/// whoever opens them replaces.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SshSettings {
     /// Instead of `~/.ssh/config`.
@@ -214,16 +222,16 @@ pub struct Hook {
     pub roles: Vec<String>,
 }
 
-impl Hook {
-    /// Whether it is for this host.
-    pub fn concerns(&self, host: &Host) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
-    }
-}
-
 /// How the fleet flips.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
     /// How many hosts flip together; `None`: all.
     pub batch: Option<usize>,
+}
+
+impl Hook {
+    /// Whether it is for this host.
+    pub fn concerns(&self, host: &Host) -> bool {
+        self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
+    }
 }

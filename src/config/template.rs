@@ -1,48 +1,71 @@
-//! The `deploy.toml` that `shipit init` writes.
+//! The `deploy.toml` that `shipit init` writes: what most projects need, the rest as comments.
 
-/// What could be guessed of the project.
+/// What `shipit init` guessed about a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guess {
     /// The app's name.
     pub app: String,
-    /// Where its build lies.
+    /// The build: a directory, an archive or a file.
     pub artifact: String,
+    /// The systemd unit that runs it; `None`: nothing is restarted.
+    pub unit: Option<String>,
 }
 
-/// A commented config that loads as it is.
-pub fn template(guess: &Guess) -> String {
-    let Guess { app, artifact } = guess;
-    format!(
-        r#"# How {app} is deployed. `shipit check production` says what is missing,
-# `shipit deploy production` does it. deploy.example.toml of shipit shows every key.
-app = "{app}"
-deploy_to = "/srv/{app}"          # on each host: releases/, current, shared/
+/// The text of a first `deploy.toml`.
+pub fn text(guess: &Guess) -> String {
+    let unit = match &guess.unit {
+        Some(unit) => format!("unit = {}", quoted(unit)),
+        None => format!("# unit = {}", quoted(&format!("{}.service", guess.app))),
+    };
+    TEMPLATE
+        .replace("{app}", &quoted(&guess.app))
+        .replace("{root}", &quoted(&format!("/srv/{}", guess.app)))
+        .replace("{artifact}", &quoted(&guess.artifact))
+        .replace("{unit}", &unit)
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+const TEMPLATE: &str = r#"# What shipit puts where. docs/configuration.md explains every key;
+# `shipit check` shows whether a deploy would work, without changing anything.
+
+app = {app}
+deploy_to = {root}             # made by you, owned by the user who deploys
 keep_releases = 5
-# linked_dirs = ["log", "uploads"]          # outlive releases, in shared/
-# linked_files = ["config/master.key"]      # put there by hand, once
+
+# Directories and files that outlive releases; they live in deploy_to/shared.
+linked_dirs = []                      # ["log", "uploads"]
+linked_files = []                     # ["config/master.key"]
 
 [artifact]
-path = "{artifact}"                # directory | archive | single file | https://… with sha256
+path = {artifact}                     # a directory, an archive or a single file
 # exclude = ["*.map"]
 
-[env]                             # becomes .env of each release
-vars.APP_ENV = "production"
-# vars.DATABASE_URL = {{ env = "PROD_DATABASE_URL" }}
-# vars.SECRET_KEY = {{ command = "op read op://prod/{app}/key" }}
+# Becomes .env of each release: EnvironmentFile=<deploy_to>/current/.env in the unit.
+[env]
+# vars.RUST_LOG = "info"                                       # as it stands here
+# vars.DATABASE_URL = { env = "PROD_DATABASE_URL" }            # from this machine's environment
+# vars.SECRET_KEY = { command = "op read op://prod/key" }      # from a command
+# vars.TLS_KEY = { file = "secrets/tls.key" }                  # from a file beside this one
 
 [service]
-unit = "{app}.service"             # let its WorkingDirectory or ExecStart go through current
-# scope = "user"                  # default: "system", by sudo -n
+{unit}                                # restarted by `sudo -n systemctl restart`
+# scope = "user"                      # `systemctl --user` instead
+# restart = "bin/restart"             # any command, where there is no systemd unit
 
-# [health]
-# http = "http://127.0.0.1:8080/up"
+[health]
+# http = "http://127.0.0.1:8080/up"   # as seen from the host; a release that fails is put back
 
-# [hooks]
-# staged = [{{ run = "./bin/migrate", once = true }}]
+[hooks]
+# local.before = ["./ci/test"]                                 # here, before anything
+# staged = [{ run = "./bin/migrate", once = true }]            # on a host, before the flip
 
 [stages.production]
-hosts = ["deploy@{app}.example.net"]
-# confirm = true
-"#
-    )
-}
+hosts = ["deploy@server.example.com"] # as you would write them after `ssh`
+# confirm = true                      # ask before changing anything
+
+# [stages.staging]
+# hosts = ["deploy@staging.example.com"]
+"#;

@@ -94,7 +94,7 @@ fn a_missing_artifact_touches_nothing() {
     exit: 2
     --- stdout
     --- stderr
-    error: could not open the artifact `gone.tar`
+    error: could not open the artifact `<dir>/gone.tar`
       cause: No such file or directory (os error 2)
       state: no host was contacted; nothing was changed
       hint:  build it first, or name another one with `--artifact`
@@ -112,7 +112,7 @@ fn a_dry_run_shows_the_plan_and_does_nothing() {
       upload 1 files, 2 bytes
       check every file against its SHA-256
       link log/ from shared/
-      write .env (mode 0600)
+      write .env (mode 600)
       run the staged hook `echo hook says; cat .env`
       seal: remove write bits from its files
       record it as complete

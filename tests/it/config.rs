@@ -1,122 +1,680 @@
 //! deploy.toml: every rule, every error, the example.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use insta::assert_snapshot;
-use shipit::config::Address;
-use shipit::config::resolve::{ConfigError, Overrides, load, parse};
-use shipit::config::template::{Guess, template};
+use shipit::config::error::{ConfigError, Place};
+use shipit::config::file::ConfigFile;
+use shipit::config::known::known_keys;
+use shipit::config::resolve::{Overrides, load};
+use shipit::config::template::{self, Guess};
+use shipit::config::{Address, ArtifactSource, Config, EnvSource};
+use shipit::model::link::SharedKind;
+use shipit::model::service::{Action, Scope, Service};
 
-fn problem(toml: &str) -> String {
-    let error = match parse(Path::new("deploy.toml"), toml) {
-        Err(error) => error,
-        Ok(loaded) => match loaded.resolve(None, &Overrides::default()) {
-            Err(error) => error,
-            Ok(_) => return "no error".to_owned(),
-        },
-    };
-    shown(&error)
+/// The least that a file must hold; keys in it can be given again in a stage.
+const LEAST: &str = "app = \"todo\"\ndeploy_to = \"/srv/todo\"\n";
+const STAGE: &str = "[stages.prod]\nhosts = [\"web1\"]\n";
+const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+fn parse(text: &str) -> Result<ConfigFile, ConfigError> {
+    ConfigFile::parse("deploy.toml", Path::new("/project"), text.to_owned())
 }
 
-fn shown(error: &ConfigError) -> String {
-    let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    format!("{error}{hint}")
+fn resolve(text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
+    parse(text)?.resolve(None, overrides)
 }
 
-/// A sound config with more lines at its top level.
-fn with(lines: &str) -> String {
-    problem(&format!("app = \"todo\"\n{lines}\n[stages.test]\nhosts = [\"web1\"]\n"))
+/// The config of the least file with `top` before its one stage and `stage` inside it.
+#[track_caller]
+fn config(top: &str, stage: &str) -> Config {
+    let text = format!("{LEAST}{top}\n{STAGE}{stage}\n");
+    match resolve(&text, &Overrides::default()) {
+        Ok(config) => config,
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+/// The error and the hint of the least file with `top`, from line 3, before its one stage.
+#[track_caller]
+fn wrong(top: &str) -> String {
+    whole(&format!("{LEAST}{top}\n{STAGE}"), &Overrides::default())
+}
+
+/// The same, with `stage` inside the stage, from line 6.
+#[track_caller]
+fn wrong_stage(stage: &str) -> String {
+    whole(&format!("{LEAST}\n{STAGE}{stage}\n"), &Overrides::default())
+}
+
+#[track_caller]
+fn whole(text: &str, overrides: &Overrides) -> String {
+    match resolve(text, overrides) {
+        Ok(config) => panic!("no error, but {config:?}"),
+        Err(error) => say(&error),
+    }
+}
+
+fn say(error: &ConfigError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}\n  hint: {hint}"),
+        None => error.to_string(),
+    }
+}
+
+fn names(config: &Config) -> Vec<&str> {
+    config.hosts.iter().map(|host| host.name.as_str()).collect()
 }
 
 #[test]
-fn unknown_keys_are_named_with_their_place() {
-    assert_snapshot!(with("[health]\nhtp = \"x\""), @r"
-    deploy.toml:3: unknown key `htp` in [health]
-    hint: did you mean `http`?
+fn the_least_file_has_all_defaults() {
+    let config = config("", "");
+    assert_eq!(config.app, "todo");
+    assert_eq!(config.stage, "prod");
+    assert_eq!(config.base, PathBuf::from("/project"));
+    assert_eq!(config.layout.root(), "/srv/todo");
+    assert_eq!(config.keep, 5);
+    assert_eq!(names(&config), ["web1"]);
+    assert!(config.links.is_empty() && config.artifact.is_none() && config.env.is_none());
+    assert_eq!(config.service, Service::None);
+    assert_eq!((config.health.soak, config.health.http), (Duration::ZERO, None));
+    assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
+    assert_eq!(config.hooks.limit, Duration::from_mins(10));
+    assert_eq!(config.rollout.batch, None);
+    assert!(!config.confirm && !config.ssh.accept_new);
+    assert_eq!(config.parallel, 32);
+    assert_eq!(config.deadline, Duration::from_secs(15));
+}
+
+#[test]
+fn keys_that_mean_nothing_are_named_with_their_line() {
+    assert_snapshot!(wrong("[health]\nhtpt = \"x\""), @"
+    deploy.toml:4: unknown key `htpt` in [health]
+      hint: did you mean `http`?
     ");
-    assert_snapshot!(with("keep_release = 3"), @r"
-    deploy.toml:2: unknown key `keep_release`
-    hint: did you mean `keep_releases`?
+    assert_snapshot!(wrong("keep_release = 3"), @"
+    deploy.toml:3: unknown key `keep_release` at the top level
+      hint: did you mean `keep_releases`?
+    ");
+    assert_snapshot!(wrong("flavour = 3"), @"deploy.toml:3: unknown key `flavour` at the top level");
+    assert_snapshot!(wrong_stage("[stages.prod.hooks.local]\nbefor = []"), @"
+    deploy.toml:7: unknown key `befor` in [stages.prod.hooks.local]
+      hint: did you mean `before`?
+    ");
+    assert_snapshot!(wrong_stage("hooks.staged = [{ run = \"x\", onse = true }]"), @"
+    deploy.toml:6: unknown key `onse` in [stages.prod.hooks.staged]
+      hint: did you mean `once`?
+    ");
+    assert_snapshot!(wrong("linked_dirs = [{ path = \"log\", mod = \"750\" }]"), @"
+    deploy.toml:3: unknown key `mod` in [linked_dirs]
+      hint: did you mean `mode`?
+    ");
+    assert_snapshot!(wrong("[env.vars]\nA = { enf = \"B\" }"), @"
+    deploy.toml:4: unknown key `enf` in [env.vars.A]
+      hint: did you mean `env`?
     ");
 }
 
 #[test]
-fn keys_of_later_versions_say_so() {
-    assert_snapshot!(with("[rollout]\ncanary = [\"web1\"]"), @"deploy.toml:3: `canary` in [rollout] is not served by this version");
-    assert_snapshot!(with("rollout = { batch = \"25%\" }"), @r#"deploy.toml:2: batch = "25%" is not served by this version"#);
+fn keys_of_later_versions_are_not_called_unknown() {
+    assert_snapshot!(wrong("[rollout]\nbatch = 1\ncanary = [\"web1\"]"), @"deploy.toml:5: `rollout.canary` is not served by this version");
+    assert_snapshot!(wrong_stage("rollout = { batch = \"25%\" }"), @r#"deploy.toml:6: `batch = "25%"` is not served by this version"#);
+    assert_snapshot!(wrong_stage("rollout.on_failure = \"stop\""), @"deploy.toml:6: `rollout.on_failure` is not served by this version");
+    assert_snapshot!(wrong("[health]\ntcp = 80"), @"deploy.toml:4: `health.tcp` is not served by this version");
+    assert_snapshot!(wrong("[[health]]\nhttp = \"http://x\""), @"deploy.toml:3: a list of health checks is not served by this version");
+    assert_snapshot!(wrong("[health]\nhttp = [\"http://x\"]"), @"deploy.toml:4: a list of health checks is not served by this version");
+    assert_snapshot!(wrong("[upload]\nlink = false"), @"deploy.toml:3: `upload` is not served by this version");
 }
 
 #[test]
 fn wrong_types_say_what_was_expected() {
-    assert_snapshot!(with("keep_releases = \"many\""), @r#"deploy.toml:2: invalid type: string "many", expected usize"#);
-    assert_snapshot!(with("linked_dirs = [3]"), @"deploy.toml:2: invalid type: integer `3`, expected a string or a table");
+    assert_snapshot!(whole("app = 3", &Overrides::default()), @"deploy.toml:1: `app` must be a string, not the number 3");
+    assert_snapshot!(wrong("keep_releases = \"five\""), @r#"deploy.toml:3: `keep_releases` must be a whole number, not "five""#);
+    assert_snapshot!(wrong("confirm = \"yes\""), @r#"deploy.toml:3: `confirm` must be true or false, not "yes""#);
+    assert_snapshot!(wrong("linked_dirs = \"log\""), @r#"deploy.toml:3: `linked_dirs` must be a list, not "log""#);
+    assert_snapshot!(wrong("linked_dirs = [3]"), @"deploy.toml:3: `linked_dirs` must be a path, or a table with `path`, `mode` and `group`, not the number 3");
+    assert_snapshot!(wrong("artifact = \"dist\""), @r#"deploy.toml:3: `artifact` must be a table, not "dist""#);
+    assert_snapshot!(wrong("[service]\nscope = \"sytem\""), @"deploy.toml:4: `service.scope` must be `system` or `user`, not `sytem`");
+    assert_snapshot!(wrong("[service]\ntimeout = \"2 parsecs\""), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not "2 parsecs""#);
+    assert_snapshot!(wrong("[service]\ntimeout = -1"), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not the number -1"#);
+    assert_snapshot!(wrong("[rollout]\nbatch = \"some\""), @r#"deploy.toml:4: `rollout.batch` must be a number of hosts, or "all", not "some""#);
+    assert_snapshot!(wrong("[hooks]\nstaged = [{ once = true }]"), @"deploy.toml:4: `run` is missing in [hooks.staged]");
+    assert_snapshot!(wrong("[hooks]\nshell = 3"), @r#"deploy.toml:4: `hooks.shell` must be a shell with its flags such as "bash -lc", or a list of words, not the number 3"#);
+    assert_snapshot!(wrong("stages = []"), @"deploy.toml:4: not valid TOML: cannot extend value of type array with a dotted key");
+    assert_snapshot!(wrong_stage("hosts = []"), @"deploy.toml:6: not valid TOML: duplicate key");
+    assert_snapshot!(wrong("x = "), @"deploy.toml:3: not valid TOML: string values must be quoted, expected literal string");
 }
 
 #[test]
-fn rules_name_the_value() {
-    assert_snapshot!(with("deploy_to = \"srv/todo\""), @"deploy.toml:2: deploy_to must be an absolute path: srv/todo");
-    assert_snapshot!(with("deploy_to = \"/srv/../todo\""), @"deploy.toml:2: deploy_to must be a plain path: /srv/../todo");
-    assert_snapshot!(with("keep_releases = 0"), @"deploy.toml:2: keep_releases must be at least 1");
-    assert_snapshot!(with("linked_dirs = [\"log\", \"log/old\"]"), @"deploy.toml:2: linked path log/old lies below linked path log");
-    assert_snapshot!(with("linked_files = [\"../secret\"]"), @"deploy.toml:2: linked_files: `../secret` must be a plain path inside the release");
-    assert_snapshot!(with("env = { mode = \"0644\" }"), @"deploy.toml:2: env.mode `0644` lets everybody read");
-    assert_snapshot!(with("service = { unit = \"a b\" }"), @"deploy.toml:2: `a b` is no name of a unit");
-    assert_snapshot!(with("artifact = { path = \"https://example.net/x.tar\" }"), @"deploy.toml:2: an artifact from a URL needs a sha256: https://example.net/x.tar");
-    assert_snapshot!(with("health = { http = \"https://x/up\" }"), @"deploy.toml:2: health.http must be an http:// URL as seen from the host: https://x/up");
-    assert_snapshot!(problem("app = \"todo\"\n[stages.test]\nhosts = [\"-oProxyCommand=x\"]"), @"deploy.toml:3: `-oProxyCommand=x` is no host");
-    assert_snapshot!(problem("app = \"todo\"\n[stages.test]\nhosts = [\"a\", \"a\"]"), @"deploy.toml:3: host a is there twice");
+fn a_value_that_may_be_secret_is_not_shown() {
+    let text = wrong("[env.vars]\nPIN = 987654");
+    assert!(!text.contains("987654"), "{text}");
+    assert_snapshot!(text, @"deploy.toml:4: `env.vars.PIN` must be a string, or a table with `env`, `command` and `file`, not a number");
+    assert!(!wrong("[env.vars]\nPIN = { env = 987654 }").contains("987654"));
+    let url = wrong("artifact.path = \"http://me:hunter2@example.net/x\"");
+    assert!(!url.contains("hunter2"), "{url}");
 }
 
 #[test]
-fn a_stage_must_be_known() {
-    let two = "app = \"todo\"\n[stages.a]\nhosts = [\"x\"]\n[stages.b]\nhosts = [\"y\"]\n";
-    assert_snapshot!(problem(two), @r"
-    no stage is named
-    hint: the stages are a, b
+fn names_and_places_follow_rules() {
+    assert_snapshot!(whole(STAGE, &Overrides::default()), @"deploy.toml: `app` is missing at the top level");
+    assert_snapshot!(whole(&format!("app = \"a b\"\ndeploy_to = \"/x\"\n{STAGE}"), &Overrides::default()), @"deploy.toml:1: `app` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
+    assert_snapshot!(whole(&format!("app = \"a\"\n{STAGE}"), &Overrides::default()), @"deploy.toml: `deploy_to` is missing at the top level");
+    assert_snapshot!(wrong_stage("[stages.\"a b\"]\nhosts = [\"x\"]"), @"deploy.toml:6: `stage` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
+    for bad in ["srv/todo", "/", "//", "/srv/../etc", "/srv/./x", "/srv//x", "~/x", "/a\\nb", ""] {
+        let text = wrong_stage(&format!("deploy_to = \"{bad}\""));
+        assert!(text.starts_with("deploy.toml:6: `deploy_to` must be an absolute path"), "{text}");
+    }
+    assert_eq!(config("", "deploy_to = \"/srv/x/\"").layout.root(), "/srv/x");
+    assert_snapshot!(wrong_stage("deploy_to = \"/a\\nb\""), @r#"deploy.toml:6: `deploy_to` must be an absolute path below `/`, without `.`, `..` and `//`: /a\nb"#);
+    assert_snapshot!(wrong("keep_releases = 0"), @"deploy.toml:3: `keep_releases` must be 1 or more: 0");
+    assert_snapshot!(wrong("parallel = -3"), @"deploy.toml:3: `parallel` must be 1 or more: -3");
+    assert_snapshot!(wrong_stage("app = \"x\""), @"deploy.toml:6: `app` belongs at the top of the file, not in a stage");
+    assert_snapshot!(wrong_stage("[stages.prod.stages.x]\nhosts = []"), @"deploy.toml:6: `stages` belongs at the top of the file, not in a stage");
+}
+
+#[test]
+fn stages_are_chosen_by_name_default_or_being_alone() {
+    let two = format!("{LEAST}[stages.b]\nhosts = [\"b1\"]\n[stages.a]\nhosts = [\"a1\"]\n");
+    let file = parse(&two).unwrap();
+    assert_eq!(file.stages(), ["a", "b"]);
+    let none = Overrides::default();
+    assert_eq!(file.resolve(Some("b"), &none).unwrap().stage, "b");
+    assert_snapshot!(whole(&two, &none), @r#"
+    deploy.toml: which stage? there are `a` and `b`
+      hint: name one, or set `default_stage = "a"`
+    "#);
+    assert_snapshot!(say(&file.resolve(Some("c"), &none).unwrap_err()), @"
+    deploy.toml: there is no stage `c`
+      hint: there are the stages `a` and `b`
     ");
-    let loaded = parse(Path::new("deploy.toml"), two).unwrap();
-    let error = loaded.resolve(Some("c"), &Overrides::default()).unwrap_err();
-    assert_snapshot!(shown(&error), @r"
-    there is no stage `c` in deploy.toml
-    hint: the stages are a, b
+    assert_snapshot!(say(&file.resolve(Some("production"), &none).unwrap_err()), @"
+    deploy.toml: there is no stage `production`
+      hint: there are the stages `a` and `b`
     ");
-    let hosts = Overrides { hosts: vec!["z".to_owned()], ..Overrides::default() };
-    assert_snapshot!(shown(&loaded.resolve(Some("a"), &hosts).unwrap_err()), @r"
-    no host of a matches --hosts z
-    hint: its hosts are x
+    assert_snapshot!(whole(LEAST, &none), @r#"
+    deploy.toml: there is no stage
+      hint: add `[stages.production]` with `hosts = ["web1"]`
+    "#);
+    let with_default = parse(&format!("default_stage = \"a\"\n{two}")).unwrap();
+    assert_eq!(with_default.resolve(None, &none).unwrap().stage, "a");
+    let variable = Overrides { stage: Some("b".to_owned()), ..none.clone() };
+    assert_eq!(with_default.resolve(None, &variable).unwrap().stage, "b");
+    assert_eq!(with_default.resolve(Some("a"), &variable).unwrap().stage, "a");
+    assert_snapshot!(whole(&format!("default_stage = \"prdo\"\n{LEAST}{STAGE}"), &none), @"
+    deploy.toml:1: there is no stage `prdo`
+      hint: did you mean `prod`?
     ");
+}
+
+#[test]
+fn hosts_are_read_as_ssh_writes_them() {
+    let hosts = r#"hosts = ["web1", "deploy@web2:2222", "[2001:db8::1]:22", "2001:db8::2", "me@[::1]",
+        "local", "user@corp@web3", { address = "db1", user = "admin", port = 2222, roles = ["db"] }]"#;
+    let text = format!("{LEAST}[stages.prod]\n{hosts}\n");
+    let config = resolve(&text, &Overrides::default()).unwrap();
+    let shown = config.hosts.iter().map(|host| match &host.address {
+        Address::Local => format!("{} = here", host.name),
+        Address::Ssh { host: name, user, port, .. } => {
+            format!("{} = {name} {user:?} {port:?} {:?}", host.name, host.roles)
+        }
+    });
+    assert_snapshot!(shown.collect::<Vec<_>>().join("\n"), @r#"
+    web1 = web1 None None []
+    deploy@web2:2222 = web2 Some("deploy") Some(2222) []
+    [2001:db8::1]:22 = 2001:db8::1 None Some(22) []
+    2001:db8::2 = 2001:db8::2 None None []
+    me@[::1] = ::1 Some("me") None []
+    local = here
+    user@corp@web3 = web3 Some("user@corp") None []
+    db1 = db1 Some("admin") Some(2222) ["db"]
+    "#);
+}
+
+#[test]
+fn hosts_follow_rules() {
+    let hosts = |list: &str| {
+        whole(&format!("{LEAST}[stages.prod]\nhosts = {list}\n"), &Overrides::default())
+    };
+    for bad in [
+        "",
+        "-oProxyCommand=x",
+        "we b",
+        "a@",
+        "@a",
+        "a:0",
+        "a:70000",
+        "a:x",
+        "a:",
+        "[::1",
+        "a;b",
+        "a$(b)",
+        "-a@b",
+        "u@-b",
+    ] {
+        let text = hosts(&format!("[\"{bad}\"]"));
+        assert!(text.starts_with("deploy.toml:4: `hosts` must be a host as in ssh"), "{text}");
+    }
+    assert_snapshot!(hosts("[\"a b\"]"), @"deploy.toml:4: `hosts` must be a host as in ssh, such as `web1`, `deploy@web1:2222`, `[2001:db8::1]:22` or `local`: a b");
+    assert_snapshot!(hosts("[]"), @r#"
+    deploy.toml:4: stage `prod` has no hosts
+      hint: add `hosts = ["web1"]` to `[stages.prod]`
+    "#);
+    assert_snapshot!(hosts("[\"a\",\n\"b\",\n\"a\"]"), @"
+    deploy.toml:6: host `a` is listed twice
+      hint: two on one address can be written as `name:22` and `name:2222`
+    ");
+    assert_snapshot!(hosts("[\"a:22\", { address = \"a\", port = 22 }]"), @"
+    deploy.toml:4: host `a` is listed twice
+      hint: two on one address can be written as `name:22` and `name:2222`
+    ");
+    assert_snapshot!(hosts("[{ user = \"x\" }]"), @"deploy.toml:4: `address` is missing in [stages.prod.hosts]");
+    assert_snapshot!(hosts("[{ address = \"u@a\", user = \"x\" }]"), @"deploy.toml:4: `user` and `address` cannot both be given");
+    assert_snapshot!(hosts("[{ address = \"a:1\", port = 2 }]"), @"deploy.toml:4: `port` and `address` cannot both be given");
+    assert_snapshot!(hosts("[{ address = \"a\", port = 0 }]"), @"deploy.toml:4: `port` must be between 1 and 65535: 0");
+    assert_snapshot!(hosts("[{ address = \"local\", port = 22 }]"), @"deploy.toml:4: `port` and `local` cannot both be given");
+    assert_snapshot!(hosts("[{ address = \"a\", fingerprint = \"MD5:x\" }]"), @"deploy.toml:4: `fingerprint` must be as `ssh-keygen -l` prints it: `SHA256:` and 43 characters: MD5:x");
+    assert_snapshot!(hosts("[{ address = \"a\", roles = [\"a b\"] }]"), @"deploy.toml:4: `roles` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
+    assert_snapshot!(hosts("[true]"), @r#"deploy.toml:4: `stages.prod.hosts` must be a host such as "deploy@web1:22", or a table with `address`, not true"#);
+    assert_snapshot!(whole(&format!("{LEAST}[stages.prod]\n"), &Overrides::default()), @r#"
+    deploy.toml: stage `prod` has no hosts
+      hint: add `hosts = ["web1"]` to `[stages.prod]`
+    "#);
+}
+
+#[test]
+fn filters_choose_hosts_or_say_what_there_is() {
+    let text = format!(
+        "{LEAST}[stages.prod]\nhosts = [\"deploy@web1:22\", {{ address = \"web2\", roles = [\"web\"] \
+         }}, {{ address = \"db1\", roles = [\"db\", \"web\"] }}]\n"
+    );
+    let filter = |hosts: &[&str], roles: &[&str]| Overrides {
+        hosts: hosts.iter().map(|s| (*s).to_owned()).collect(),
+        roles: roles.iter().map(|s| (*s).to_owned()).collect(),
+        ..Overrides::default()
+    };
+    let chosen = |hosts: &[&str], roles: &[&str]| {
+        let config = resolve(&text, &filter(hosts, roles)).unwrap();
+        names(&config).join(" ")
+    };
+    assert_eq!(chosen(&[], &[]), "deploy@web1:22 web2 db1");
+    assert_eq!(chosen(&["web1"], &[]), "deploy@web1:22");
+    assert_eq!(chosen(&["db1", "deploy@web1:22"], &[]), "deploy@web1:22 db1");
+    assert_eq!(chosen(&[], &["web"]), "web2 db1");
+    assert_eq!(chosen(&["web2"], &["web"]), "web2");
+    assert_snapshot!(whole(&text, &filter(&["web9"], &[])), @"
+    --hosts: no host of `prod` has the name `web9`
+      hint: did you mean `web2`?
+    ");
+    assert_snapshot!(whole(&text, &filter(&[], &["cache"])), @"
+    --roles: no host of `prod` has the role `cache`
+      hint: there are the roles `db` and `web`
+    ");
+    assert_snapshot!(whole(&text, &filter(&["web1"], &["db"])), @"--hosts and --roles together leave no host of `prod`");
+    let plain = format!("{LEAST}{STAGE}");
+    assert_snapshot!(whole(&plain, &filter(&[], &["db"])), @"
+    --roles: no host of `prod` has the role `db`
+      hint: there are no roles
+    ");
+}
+
+#[test]
+fn linked_paths_stay_apart() {
+    let links = config(
+        "linked_dirs = [\"log\", { path = \"up/loads\", mode = \"02775\", group = \"www\" }]\n\
+         linked_files = [\"config/key\", { path = \"x\", optional = true }]",
+        "",
+    )
+    .links;
+    let kinds =
+        links.iter().map(|link| (link.path.as_str(), link.kind.clone())).collect::<Vec<_>>();
+    let (mode, group) = (Some("2775".to_owned()), Some("www".to_owned()));
+    assert_eq!(
+        kinds,
+        [
+            ("log", SharedKind::Dir { mode: None, group: None }),
+            ("up/loads", SharedKind::Dir { mode, group }),
+            ("config/key", SharedKind::File { optional: false }),
+            ("x", SharedKind::File { optional: true }),
+        ]
+    );
+    for bad in ["/log", "log/", "a/../b", "./a", "a//b", "..", "", ".", "a\\nb"] {
+        let text = wrong(&format!("linked_dirs = [\"{bad}\"]"));
+        assert!(text.starts_with("deploy.toml:3: `linked_dirs` must be paths inside"), "{text}");
+    }
+    assert_snapshot!(wrong("linked_dirs = [\"a\", \"a\"]"), @"deploy.toml:3: linked path `a` is the same as linked path `a`");
+    assert_snapshot!(wrong("linked_dirs = [\"a\"]\nlinked_files = [\"a/b\"]"), @"deploy.toml:4: linked path `a/b` lies below linked path `a`");
+    assert_snapshot!(wrong("linked_dirs = [\"a/b\",\n\"a\"]"), @"deploy.toml:4: linked path `a` lies above linked path `a/b`");
+    assert!(config("linked_dirs = [\"a\", \"ab\"]", "").links.len() == 2);
+    assert_snapshot!(wrong("linked_files = [\".env\"]"), @"
+    deploy.toml:3: `.env` cannot be used here: the environment file of a release is written there
+      hint: `vars.NAME` in `[env]` puts a value into it
+    ");
+    assert_snapshot!(wrong("linked_files = [\"REVISION\"]"), @"deploy.toml:3: `REVISION` cannot be used here: the source revision of a release is written there");
+    assert_snapshot!(wrong("linked_dirs = [{ path = \"a\", mode = \"0777\" }]"), @r#"deploy.toml:3: `mode` must be octal, such as "2775", for the owner to use and not for everybody to write: 0777"#);
+    assert_snapshot!(wrong("linked_dirs = [{ path = \"a\", mode = \"0640\" }]"), @r#"deploy.toml:3: `mode` must be octal, such as "2775", for the owner to use and not for everybody to write: 0640"#);
+    assert_snapshot!(wrong("linked_dirs = [{ path = \"a\", group = \"a b\" }]"), @"deploy.toml:3: `group` must be the name of a group: a b");
+}
+
+#[test]
+fn artifacts_are_paths_or_addresses_with_a_digest() {
+    let source = |toml: &str| config(toml, "").artifact.unwrap().source;
+    let path = |path: &str| ArtifactSource::Path { path: path.into(), sha256: None };
+    assert_eq!(source("artifact.path = \"dist/\""), path("/project/dist/"));
+    assert_eq!(source("artifact.path = \"/tmp/x.tar\""), path("/tmp/x.tar"));
+    assert_eq!(source("artifact.path = \"file:///tmp/x\""), path("/tmp/x"));
+    let sha256 = HEX.parse().unwrap();
+    let url = ArtifactSource::Url { url: "https://example.net/x".to_owned(), sha256 };
+    let address = "artifact.path = \"https://example.net/x";
+    assert_eq!(source(&format!("{address}\"\nartifact.sha256 = \"{HEX}\"")), url);
+    assert_eq!(source(&format!("{address}#sha256={HEX}\"")), url);
+    assert_snapshot!(wrong(&format!("{address}\"")), @r#"
+    deploy.toml:3: an artifact from https:// needs its `sha256`
+      hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
+    "#);
+    assert_snapshot!(wrong(&format!("{address}#sha256=00\"")), @"deploy.toml:3: `artifact` must be followed by 64 hex digits: https");
+    assert_snapshot!(wrong("artifact.path = \"http://example.net/x\""), @"deploy.toml:3: `artifact` must be a path, or an address that begins with https:// or file://: http");
+    assert_snapshot!(wrong("artifact.path = \"x\"\nartifact.sha256 = \"0\""), @"deploy.toml:4: `sha256` must be 64 hex digits: 0");
+    assert_snapshot!(wrong("[artifact]\npath = \"x\"\nexclude = [\"a[\"]"), @"deploy.toml:5: `exclude` holds a pattern that is not a glob: a[");
+    assert_snapshot!(wrong("[artifact]\npath = \"x\"\nstrip_components = -1"), @"deploy.toml:5: `strip_components` must be between 0 and 63: -1");
+    assert_snapshot!(wrong(&format!("artifact.sha256 = \"{HEX}\"")), @"deploy.toml:3: `sha256` needs `path`");
+}
+
+#[test]
+fn env_values_come_from_four_places() {
+    let env = config(
+        "[env]\nmode = \"0640\"\ngroup = \"todo\"\nfile = \"config/env\"\n[env.vars]\nA = \"a\"\n\
+         B = { env = \"BB\" }\nC = { command = \"c\" }\nD = { file = \"d\" }",
+        "",
+    )
+    .env
+    .unwrap();
+    assert_eq!((env.file.as_str(), env.mode.as_str()), ("config/env", "640"));
+    assert_eq!(env.group.as_deref(), Some("todo"));
+    let sources = env.vars.into_values().collect::<Vec<_>>();
+    let expected = [
+        EnvSource::Text("a".to_owned()),
+        EnvSource::Variable("BB".to_owned()),
+        EnvSource::Command("c".to_owned()),
+        EnvSource::File("d".into()),
+    ];
+    assert_eq!(sources, expected);
+    assert_snapshot!(wrong("[env.vars]\n1A = \"x\""), @"deploy.toml:4: `vars` must be named with letters, digits and `_`, and not begin with a digit: 1A");
+    assert_snapshot!(wrong("[env.vars]\nA = { env = \"B\", file = \"c\" }"), @"deploy.toml:4: `env` and `file` cannot both be given");
+    assert_snapshot!(wrong("[env.vars]\nA = {}"), @"deploy.toml:4: `env` is missing (or `command`, or `file`) in a variable");
+    assert_snapshot!(wrong("[env.vars]\nA = { command = \" \" }"), @r#"deploy.toml:4: `command` must be a command: " ""#);
+    assert_snapshot!(wrong("[env]\nmode = \"0666\""), @r#"deploy.toml:4: `mode` must be octal, such as "0640": readable for the owner, without execute bits, and not for everybody to write: 0666"#);
+    assert_snapshot!(wrong("[env]\nfile = \"../x\""), @"deploy.toml:4: `file` must be a path inside a release, without `.`, `..`, `//` and a `/` at either end: ../x");
+    assert_snapshot!(wrong("linked_dirs = [\"config\"]\n[env]\nfile = \"config/.env\""), @"deploy.toml:5: `config/.env` cannot be used here: it lies at, above or below a linked path");
+    assert_snapshot!(wrong("[env]\nfile = \"REVISION\""), @"deploy.toml:4: `REVISION` cannot be used here: the source revision of a release is written there");
+}
+
+#[test]
+fn a_service_is_a_unit_or_a_command() {
+    let unit = |name: &str| match config(&format!("service.unit = \"{name}\""), "").service {
+        Service::Unit { name, .. } => name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unit("todo"), "todo.service");
+    assert_eq!(unit("todo.service"), "todo.service");
+    assert_eq!(unit("todo.web"), "todo.web.service");
+    assert_eq!(unit("todo@1"), "todo@1.service");
+    for bad in ["", "-x", "a b", "todo.socket", "todo@", "todo@.service", ".service", "a/b", "a;b"]
+    {
+        let text = wrong(&format!("service.unit = \"{bad}\""));
+        assert!(text.starts_with("deploy.toml:3: `unit` must be the name of a systemd"), "{text}");
+    }
+    let whole = config(
+        "[service]\nunit = \"a\"\nscope = \"user\"\naction = \"reload-or-restart\"\ntimeout = 30",
+        "",
+    );
+    let (scope, action, limit) = (Scope::User, Action::ReloadOrRestart, Duration::from_secs(30));
+    assert_eq!(whole.service, Service::Unit { name: "a.service".to_owned(), scope, action, limit });
+    assert_eq!(whole.health.soak, Duration::from_secs(2));
+    assert_snapshot!(wrong("[service]\nunit = \"a\"\nrestart = \"b\""), @"deploy.toml:4: `unit` and `restart` cannot both be given");
+    assert_snapshot!(wrong("[service]\nunit = \"a\"\nstop = \"b\""), @"deploy.toml:5: `stop` needs `restart`");
+    assert_snapshot!(wrong("[service]\nscope = \"user\""), @"deploy.toml:4: `scope` needs `unit`");
+    assert_snapshot!(wrong("[service]\nrestart = \"\""), @r#"deploy.toml:4: `restart` must be a command: """#);
+    assert_snapshot!(wrong("[service]\nunit = \"a\"\ntimeout = \"1500ms\""), @"deploy.toml:5: `timeout` must be whole seconds: 1.5s");
+    assert_snapshot!(wrong("[service]\nunit = \"a\"\ntimeout = \"48h\""), @"deploy.toml:5: `timeout` must be 24 hours or less: 172800s");
+    assert_snapshot!(wrong("[service]\nunit = \"a\"\ntimeout = 0"), @"deploy.toml:5: `timeout` must be 1 second or more: 0s");
+}
+
+#[test]
+fn health_is_an_address_seen_from_the_host() {
+    let check = |url: &str| {
+        let http = config(&format!("health.http = \"{url}\""), "").health.http.unwrap();
+        format!("{} {} {}", http.host, http.port, http.path)
+    };
+    assert_eq!(check("http://127.0.0.1:8080/up?x=1"), "127.0.0.1 8080 /up?x=1");
+    assert_eq!(check("http://[::1]:81"), "::1 81 /");
+    assert_eq!(check("http://localhost"), "localhost 80 /");
+    assert_eq!(check("http://localhost?x"), "localhost 80 /?x");
+    for bad in [
+        "localhost:80",
+        "ftp://x",
+        "http://",
+        "http://:80/",
+        "http://u:p@h/",
+        "http://h:x/",
+        "http://h/a b",
+        "http://h/#x",
+        "http://h/ä",
+    ] {
+        let text = wrong(&format!("health.http = \"{bad}\""));
+        assert!(text.starts_with("deploy.toml:3: `http` must be an address such as"), "{text}");
+    }
+    assert_snapshot!(wrong("health.total = 3"), @"deploy.toml:3: `total` needs `http`");
+    assert_snapshot!(wrong("[health]\nhttp = \"http://x\"\ninterval = 0"), @"deploy.toml:5: `interval` must be 100ms or more: 0s");
+    assert_snapshot!(wrong("timeouts.deadline = 1"), @"deploy.toml:3: `deadline` must be 2 seconds or more: 1s");
+}
+
+#[test]
+fn hooks_are_commands_or_tables() {
+    let text = format!(
+        "{LEAST}[hooks]\nshell = \"bash -lc\"\ntimeout = \"1m\"\nlocal.before = [\"a\", {{ run = \"z\" }}]\n\
+         staged = [\"b\", {{ run = \"c\", once = true, roles = [\"db\"] }}]\n[stages.prod]\n\
+         hosts = [\"x\"]\n[stages.other]\nhosts = [{{ address = \"y\", roles = [\"db\"] }}]\n"
+    );
+    let hooks = parse(&text).unwrap().resolve(Some("prod"), &Overrides::default()).unwrap().hooks;
+    assert_eq!(hooks.shell, ["bash", "-lc"]);
+    assert_eq!(hooks.limit, Duration::from_mins(1));
+    assert_eq!(hooks.before.iter().map(|hook| hook.run.as_str()).collect::<Vec<_>>(), ["a", "z"]);
+    assert_eq!((hooks.staged[0].run.as_str(), hooks.staged[0].once), ("b", false));
+    assert_eq!((hooks.staged[1].run.as_str(), hooks.staged[1].once), ("c", true));
+    assert_eq!(hooks.staged[1].roles, ["db"]);
+    assert_snapshot!(wrong("[hooks]\nstaged = [\" \"]"), @r#"deploy.toml:4: `staged` must be a command: " ""#);
+    assert_snapshot!(wrong("[hooks]\nshell = \"\""), @r#"deploy.toml:4: `shell` must be a shell with its flags: """#);
+    assert_snapshot!(wrong("[hooks]\nstaged = [{ run = \"x\", roles = [\"db\"] }]"), @"
+    deploy.toml:4: no host of any stage has the role `db`
+      hint: there are no roles
+    ");
+    assert_snapshot!(wrong("[hooks]\nlocal.before = [{ run = \"x\", once = true }]"), @"deploy.toml:4: unknown key `once` in [hooks.local.before]");
+    assert_snapshot!(wrong("rollout.batch = 0"), @"deploy.toml:3: `batch` must be 1 or more: 0");
+}
+
+#[test]
+fn a_stage_wins_over_the_top_and_inherits_the_rest() {
+    let top = "keep_releases = 3\nlinked_dirs = [\"log\"]\nservice = { unit = \"a\", timeout = 7 }\n\
+               artifact = { path = \"a\", exclude = [\"x\"] }\nenv.vars = { A = \"1\", B = \"2\" }\n\
+               health.http = \"http://h:1/\"\nrollout.batch = 4\nconfirm = true";
+    let same = config(top, "");
+    assert_eq!((same.keep, same.links.len(), same.rollout.batch), (3, 1, Some(4)));
+    assert!(same.confirm);
+    let other = config(
+        top,
+        "keep_releases = 9\nlinked_dirs = []\nservice.restart = \"r\"\nartifact.path = \"b\"\n\
+         env.vars.B = \"3\"\nenv.vars.C = \"4\"\nhealth.soak = \"1s\"\nrollout.batch = \"all\"\n\
+         confirm = false",
+    );
+    assert_eq!((other.keep, other.links.len(), other.rollout.batch), (9, 0, None));
+    assert!(!other.confirm);
+    let restart = "r".to_owned();
+    let limit = Duration::from_secs(7);
+    assert_eq!(other.service, Service::Command { restart, stop: None, limit });
+    let artifact = other.artifact.unwrap();
+    assert_eq!(artifact.source, ArtifactSource::Path { path: "/project/b".into(), sha256: None });
+    assert_eq!(artifact.exclude, ["x"]);
+    let vars = other.env.unwrap().vars;
+    let vars = vars.into_iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>();
+    assert_eq!(vars.join(" "), "A=Text(\"1\") B=Text(\"3\") C=Text(\"4\")");
+    assert_eq!(other.health.soak, Duration::from_secs(1));
+    assert_eq!(other.health.http.unwrap().port, 1);
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let variables = |name: &str| match name {
+        "SHIPIT_STAGE" => Some("b".to_owned()),
+        "SHIPIT_ARTIFACT" => Some("from-variable".to_owned()),
+        "SHIPIT_KEEP_RELEASES" => Some("7".to_owned()),
+        "SHIPIT_HOSTS" => Some("b1, b2".to_owned()),
+        "SHIPIT_ROLES" => Some(String::new()),
+        _ => None,
+    };
+    let text = format!(
+        "{LEAST}keep_releases = 2\nparallel = 3\nartifact.path = \"x\"\nartifact.exclude = [\"y\"]\n\
+         default_stage = \"a\"\n[stages.a]\nhosts = [\"a1\"]\n[stages.b]\nhosts = [\"b1\", \"b2\", \"b3\"]\n"
+    );
+    let file = parse(&text).unwrap();
+    let none = Overrides::default().or_environment(&variables).unwrap();
+    let config = file.resolve(None, &none).unwrap();
+    assert_eq!((config.stage.as_str(), config.keep, config.parallel), ("b", 7, 3));
+    assert_eq!(names(&config), ["b1", "b2"]);
+    let artifact = config.artifact.unwrap();
+    let path = "/project/from-variable".into();
+    assert_eq!(artifact.source, ArtifactSource::Path { path, sha256: None });
+    assert_eq!(artifact.exclude, ["y"]);
+
+    let flags = Overrides {
+        artifact: Some(format!("z.tar#sha256={HEX}")),
+        directory: "/cwd".into(),
+        hosts: vec!["b3".to_owned()],
+        keep: Some(1),
+        ..Overrides::default()
+    };
+    let config = file.resolve(None, &flags.or_environment(&variables).unwrap()).unwrap();
+    assert_eq!((config.keep, names(&config)), (1, vec!["b3"]));
+    let sha256 = Some(HEX.parse().unwrap());
+    let source = ArtifactSource::Path { path: "/cwd/z.tar".into(), sha256 };
+    assert_eq!(config.artifact.unwrap().source, source);
+}
+
+#[test]
+fn flags_and_variables_follow_the_same_rules() {
+    let least = format!("{LEAST}{STAGE}");
+    let keep = Overrides { keep: Some(0), ..Overrides::default() };
+    assert_snapshot!(whole(&least, &keep), @"--keep: `keep_releases` must be 1 or more: 0");
+    let artifact = Overrides { artifact: Some("https://x/y".to_owned()), ..Overrides::default() };
+    assert_snapshot!(whole(&least, &artifact), @r#"
+    --artifact: an artifact from https:// needs its `sha256`
+      hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
+    "#);
+    let variables = |name: &str| (name == "SHIPIT_PARALLEL").then(|| "many".to_owned());
+    let error = Overrides::default().or_environment(&variables).unwrap_err();
+    assert_snapshot!(say(&error), @"SHIPIT_PARALLEL: `parallel` must be a whole number: many");
+}
+
+#[test]
+fn places_count_characters() {
+    let error = parse("app = \"ä\"\nö = 1, app = 2\n").unwrap_err();
+    let ConfigError::Syntax { place: Place::Line { line, .. }, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(line, 2);
+    let error = parse("app = \"x\"\nservice = { unit = \"ä\", x = 1 }\n").unwrap_err();
+    let ConfigError::UnknownKey { place: Place::Line { line, column, .. }, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!((line, column), (2, 25));
+}
+
+#[test]
+fn a_missing_file_says_how_to_make_one() {
+    let error = load(Path::new("/nonexistent/deploy.toml")).unwrap_err();
+    assert_snapshot!(say(&error), @"
+    could not read /nonexistent/deploy.toml
+      hint: `shipit init` writes one
+    ");
+}
+
+#[test]
+fn a_file_is_relative_to_where_it_lies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deploy.toml");
+    std::fs::write(&path, format!("{LEAST}artifact.path = \"dist\"\n{STAGE}")).unwrap();
+    let config = load(&path).unwrap().resolve(None, &Overrides::default()).unwrap();
+    assert_eq!(config.base, directory.path());
+    let path = directory.path().join("dist");
+    assert_eq!(config.artifact.unwrap().source, ArtifactSource::Path { path, sha256: None });
+}
+
+#[test]
+fn what_init_writes_is_a_valid_file() {
+    for unit in [Some("my-app"), None] {
+        let guess = Guess {
+            app: "my-app".to_owned(),
+            artifact: "target/release/my \"app\"".to_owned(),
+            unit: unit.map(str::to_owned),
+        };
+        let text = template::text(&guess);
+        let config = resolve(&text, &Overrides::default()).unwrap();
+        assert_eq!((config.app.as_str(), config.stage.as_str()), ("my-app", "production"));
+        assert_eq!(config.layout.root(), "/srv/my-app");
+        let path = "/project/target/release/my \"app\"".into();
+        assert_eq!(config.artifact.unwrap().source, ArtifactSource::Path { path, sha256: None });
+        assert_eq!(config.service != Service::None, unit.is_some());
+    }
+}
+
+/// Every line of the template that is a comment with a key in it must be right too.
+#[test]
+fn what_init_comments_out_is_valid_one_line_at_a_time() {
+    let guess = Guess { app: "a".to_owned(), artifact: "b".to_owned(), unit: None };
+    let text = template::text(&guess);
+    let commented = text.lines().filter(|line| line.starts_with("# ") && line.contains(" = "));
+    let mut seen = 0;
+    for line in commented {
+        let table = "# [stages.staging]\n";
+        let bare = |line: &str| line.trim_start_matches("# ").to_owned();
+        let both = format!("{table}{line}");
+        let line = if text.contains(&both) { both.as_str() } else { line };
+        let tried = text.replace(line, &line.lines().map(bare).collect::<Vec<_>>().join("\n"));
+        let overrides = Overrides { stage: Some("production".to_owned()), ..Overrides::default() };
+        if let Err(error) = resolve(&tried, &overrides) {
+            // A scope alone needs the unit of the line before.
+            assert!(error.to_string().contains("`scope` needs `unit`"), "{line}: {error}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 8, "only {seen} lines");
 }
 
 #[test]
 fn the_example_resolves_for_each_stage() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy.example.toml");
-    let loaded = load(&path).unwrap();
-    assert_eq!(loaded.stages(), ["production", "staging"]);
-    let staging = loaded.resolve(None, &Overrides::default()).unwrap();
-    assert_eq!(staging.stage, "staging");
-    let production = loaded.resolve(Some("production"), &Overrides::default()).unwrap();
-    assert_eq!(production.rollout.batch, Some(1));
-    assert_eq!(production.hosts.len(), 3);
-    let Address::Ssh { user, port, .. } = &production.hosts[1].address else { panic!("not ssh") };
-    assert_eq!((user.as_deref(), *port), (Some("deploy"), Some(2222)));
-}
-
-#[test]
-fn the_example_shows_every_key() {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy.example.toml"))
-            .unwrap();
-    let mirror = include_str!("../../src/config/file.rs");
-    let fields = mirror.lines().filter_map(|line| {
-        line.strip_prefix("    pub ").and_then(|rest| rest.split_once(": ")).map(|(name, _)| name)
-    });
-    for field in fields {
-        assert!(text.contains(field), "deploy.example.toml does not show `{field}`");
+    let text = include_str!("../../deploy.example.toml");
+    let file = parse(text).unwrap();
+    for stage in file.stages() {
+        let config = file.resolve(Some(stage), &Overrides::default());
+        assert!(config.is_ok(), "{stage}: {}", config.unwrap_err());
     }
+    assert_eq!(file.stages().len(), 3);
 }
 
 #[test]
-fn what_init_writes_resolves() {
-    let guess = Guess { app: "todo".to_owned(), artifact: "dist/".to_owned() };
-    assert_eq!(problem(&template(&guess)), "no error");
+fn the_example_and_the_page_name_every_key() {
+    let example = include_str!("../../deploy.example.toml");
+    let page = include_str!("../../docs/configuration.md");
+    let keys = known_keys();
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in &keys {
+        let last = key.rsplit('.').next().unwrap();
+        let words = |text: &str| {
+            let split = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            split.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(words(example).iter().any(|word| word == last), "{key} is not in the example");
+        assert!(words(page).iter().any(|word| word == last), "{key} is not in the page");
+    }
 }

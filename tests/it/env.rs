@@ -4,67 +4,259 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use insta::assert_snapshot;
 use proptest::prelude::*;
-use shipit::config::env::{EnvError, EnvFile, values};
+use shipit::config::env::{EnvError, EnvFile, values, written};
 use shipit::config::{EnvSource, EnvSpec};
 
-fn make(value: EnvSource) -> Result<EnvFile, EnvError> {
-    let vars = BTreeMap::from([("NAME".to_owned(), value)]);
-    let spec = EnvSpec { file: ".env".to_owned(), mode: "600".to_owned(), group: None, vars };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let set = |name: &str| (name == "SET").then(|| "from outside".to_owned());
-    runtime.block_on(values(&spec, Path::new("/"), &set))
+const SHELLS: [&[&str]; 4] = [&["sh"], &["bash"], &["busybox", "sh"], &["mksh"]];
+
+fn one(value: &str) -> Result<String, EnvError> {
+    written(&BTreeMap::from([("KEY".to_owned(), value.to_owned())]))
 }
 
-fn text(value: &str) -> Result<EnvFile, EnvError> {
-    make(EnvSource::Text(value.to_owned()))
+fn say(error: &EnvError) -> String {
+    let cause = std::error::Error::source(error).map(|source| format!("\n  cause: {source}"));
+    let hint = error.hint().map(|hint| format!("\n  hint: {hint}"));
+    format!("{error}{}{}", cause.unwrap_or_default(), hint.unwrap_or_default())
 }
 
-fn read_by_sh(file: &EnvFile) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join(".env"), file.bytes()).unwrap();
-    let script = ". ./.env; printf %s. \"$NAME\"";
-    let out = Command::new("sh").arg("-c").arg(script).current_dir(dir.path()).output().unwrap();
-    let said = String::from_utf8(out.stdout).unwrap();
-    said.strip_suffix('.').unwrap().to_owned()
+/// What a shell has in `names` after reading `text`, or `None` where there is no such shell.
+fn sourced(shell: &[&str], text: &str, names: &[&str]) -> Option<Vec<String>> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), text).unwrap();
+    let script = r#". ./.env; for name do eval "printf '%s\\0' \"\$$name\""; done"#;
+    let output = Command::new(shell[0])
+        .args(&shell[1..])
+        .args(["-c", script, "sh"])
+        .args(names)
+        .current_dir(directory.path())
+        .env("HOME", "/home/somebody")
+        .output()
+        .ok()?;
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    Some(text.split_terminator('\0').map(str::to_owned).collect())
 }
 
-#[test]
-fn sources_are_fetched() {
-    assert_eq!(read_by_sh(&make(EnvSource::Variable("SET".to_owned())).unwrap()), "from outside");
-    let command = make(EnvSource::Command("printf 'a b\\n'".to_owned())).unwrap();
-    assert_eq!(read_by_sh(&command), "a b");
-    assert_eq!(command.secrets(), ["a b"]);
-}
-
-#[test]
-fn errors_name_the_key_and_never_the_value() {
-    let unset = make(EnvSource::Variable("UNSET".to_owned())).unwrap_err();
-    assert_eq!(
-        unset.to_string(),
-        "`NAME` needs the environment variable `UNSET`, which is not set"
-    );
-    let failed = make(EnvSource::Command("echo s3cret; exit 3".to_owned())).unwrap_err();
-    assert!(!failed.to_string().contains("s3cret"), "{failed}");
-    assert!(format!("{:?}", text("s3cret").unwrap()).contains("not shown"));
-}
-
-#[test]
-fn what_readers_disagree_on_is_refused() {
-    for value in ["back\\slash", "fill ${ME}", "carriage\rreturn", "it's $HOME", "bell\u{7}"] {
-        assert!(text(value).is_err(), "{value:?} must be refused");
+/// The values of a file as (quote, value), each read up to the next quote of its kind.
+fn quoted(text: &str) -> Vec<(char, String)> {
+    let mut rest = text;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (_, after) = rest.split_once('=').unwrap();
+        let quote = after.chars().next().unwrap();
+        let (value, after) = after[1..].split_once(quote).unwrap();
+        all.push((quote, value.to_owned()));
+        rest = after.strip_prefix('\n').unwrap();
     }
-    for value in ["", " lead and trail ", "#no comment", "a\nb", "$HOME", "it's", "ü €", "a=b"] {
-        assert_eq!(read_by_sh(&text(value).unwrap()), value);
+    all
+}
+
+/// Whether a value between these quotes is one that systemd, npm's, Ruby's and Python's dotenv
+/// take as it stands, by what their parsers do:
+///
+/// | reader | between single quotes | between double quotes |
+/// |---|---|---|
+/// | systemd (`load_env_file`) | nothing is special | a backslash escapes |
+/// | npm, Ruby | `\'` does not end the value | neither does `\"`; `\n`, `\r` and Ruby's `$` expand |
+/// | python-dotenv | `\\`, `\'` are escapes, `${…}` expands | escapes as in Python, `${…}` expands |
+/// | all | noncharacters, CR and NUL are refused or changed | the same |
+fn stands_for_itself(quote: char, value: &str) -> bool {
+    let everywhere = ['\r', '\0', '\u{fffe}', '\u{ffff}'];
+    let inside = match quote {
+        '\'' => !value.contains(r"\\") && !value.ends_with('\\') && !value.contains("${"),
+        _ => quote == '"' && !value.contains(['\\', '$', '`']),
+    };
+    inside && !value.contains(everywhere)
+}
+
+#[test]
+fn quotes_are_chosen_by_what_the_value_holds() {
+    assert_eq!(one("plain").unwrap(), "KEY='plain'\n");
+    assert_eq!(one("").unwrap(), "KEY=''\n");
+    assert_eq!(one("it's").unwrap(), "KEY=\"it's\"\n");
+    assert_eq!(one("a \"b\" $c `d` \\e #f ! ").unwrap(), "KEY='a \"b\" $c `d` \\e #f ! '\n");
+    assert_eq!(one("two\nlines\n").unwrap(), "KEY='two\nlines\n'\n");
+}
+
+#[test]
+fn what_some_reader_would_change_is_refused() {
+    let refused = |value: &str| say(&one(value).unwrap_err());
+    assert_snapshot!(refused("it's \"both\""), @r#"
+    the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
+      hint: give `KEY` as base64 and let the program decode it
+    "#);
+    assert_snapshot!(refused("a${b}"), @"
+    the value of `KEY` cannot be written to an environment file: it holds `${`
+      hint: give `KEY` as base64 and let the program decode it
+    ");
+    assert_snapshot!(refused("c:\\"), @r#"
+    the value of `KEY` cannot be written to an environment file: it holds `\` at its end or twice in a row
+      hint: give `KEY` as base64 and let the program decode it
+    "#);
+    assert_snapshot!(refused("a\r\nb"), @r#"
+    the value of `KEY` cannot be written to an environment file: it holds a carriage return
+      hint: if it is a text file, `sed 's/\r$//'` makes its lines end as on Unix
+    "#);
+    assert_snapshot!(refused("a\0b"), @"
+    the value of `KEY` cannot be written to an environment file: it holds a NUL character
+      hint: give `KEY` as base64 and let the program decode it
+    ");
+    assert_snapshot!(refused("\u{fffe}"), @"
+    the value of `KEY` cannot be written to an environment file: it holds a code point that is not a character
+      hint: give `KEY` as base64 and let the program decode it
+    ");
+    assert_snapshot!(refused(&"x".repeat(128 * 1024)), @"
+    the value of `KEY` cannot be written to an environment file: it is longer than 128 KiB
+      hint: put it into a file below `shared/` and link that
+    ");
+    for value in ["'$", "'`", "'\\", "\\\\", "\r", "\u{1ffff}", "\u{fdd0}"] {
+        assert!(one(value).is_err(), "{value:?}");
     }
+    for value in ["$", "`", "\\n", "\"", "\u{1}", "\u{7f}", "\u{2028}", "\u{feff}", "漢", "$HOME"]
+    {
+        assert!(one(value).is_ok(), "{value:?}");
+    }
+    assert_eq!(one(&"x".repeat(128 * 1024 - 5)).unwrap().len(), 128 * 1024 + 2);
+    let uid = BTreeMap::from([("UID".to_owned(), "0".to_owned())]);
+    assert_snapshot!(say(&written(&uid).unwrap_err()), @"`UID` cannot be set in an environment file: shells keep it for themselves");
+}
+
+/// Characters that mean something to some reader, more often than others.
+fn tricky() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => prop::sample::select(vec![
+            "'", "\"", "\\", "$", "`", "\n", "\r", "#", " ", "!", "=", "{", "}", "~", "${", "$HOME",
+            "$(id)", "\\n", "\\\\", "\t", "\u{b}", "\u{85}", "\u{2028}", "\u{feff}", "export A=",
+            "\nKEY1=x",
+        ])
+        .prop_map(str::to_owned),
+        2 => "[a-z0-9]{1,4}",
+        1 => any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Many values a case, since a shell costs a millisecond.
     #[test]
-    fn whatever_is_accepted_reads_back(value in "[ -~\n\té]{0,24}") {
-        if let Ok(file) = text(&value) {
-            prop_assert_eq!(read_by_sh(&file), value);
+    fn every_reader_reads_back_what_was_written(candidates in prop::collection::vec(tricky(), 8..40)) {
+        let accepted = candidates.into_iter().filter(|value| one(value).is_ok());
+        let values = accepted
+            .enumerate()
+            .map(|(i, value)| (format!("KEY{i:02}"), value))
+            .collect::<BTreeMap<_, _>>();
+        let text = written(&values).unwrap();
+        let names = values.keys().map(String::as_str).collect::<Vec<_>>();
+        let expected = values.values().cloned().collect::<Vec<_>>();
+        for shell in SHELLS {
+            if let Some(read) = sourced(shell, &text, &names) {
+                prop_assert_eq!(&read, &expected, "{:?}", shell);
+            }
         }
+        let read = quoted(&text);
+        prop_assert!(read.iter().all(|(quote, value)| stands_for_itself(*quote, value)), "{}", text);
+        let read = read.into_iter().map(|(_, value)| value).collect::<Vec<_>>();
+        prop_assert_eq!(read, expected);
     }
+}
+
+fn spec(vars: &[(&str, EnvSource)]) -> EnvSpec {
+    let vars = vars.iter().map(|(key, source)| ((*key).to_owned(), source.clone())).collect();
+    EnvSpec { file: ".env".to_owned(), mode: "600".to_owned(), group: None, vars }
+}
+
+fn run_here(text: &str) -> EnvSource {
+    EnvSource::Command(text.to_owned())
+}
+
+async fn get(base: &Path, vars: &[(&str, EnvSource)]) -> Result<EnvFile, EnvError> {
+    let environment = |name: &str| (name == "GIVEN").then(|| "from outside".to_owned());
+    values(&spec(vars), base, &environment).await
+}
+
+#[tokio::test]
+async fn values_are_fetched_from_where_they_are() {
+    let base = tempfile::tempdir().unwrap();
+    std::fs::write(base.path().join("key.pem"), "one\ntwo\n\n").unwrap();
+    let vars = [
+        ("A_TEXT", EnvSource::Text("text\n".to_owned())),
+        ("B_VARIABLE", EnvSource::Variable("GIVEN".to_owned())),
+        ("C_COMMAND", run_here("cat key.pem; read line || echo no input >&2")),
+        ("D_FILE", EnvSource::File("key.pem".into())),
+        ("E_NOTHING", run_here("true")),
+    ];
+    let file = get(base.path(), &vars).await.unwrap();
+    assert_snapshot!(String::from_utf8_lossy(file.bytes()), @"
+    A_TEXT='text
+    '
+    B_VARIABLE='from outside'
+    C_COMMAND='one
+    two
+    '
+    D_FILE='one
+    two
+    '
+    E_NOTHING=''
+    ");
+    assert_eq!(file.secrets(), ["from outside", "one\ntwo\n", "one\ntwo\n"]);
+    let debug = format!("{file:?}");
+    assert!(!debug.contains("outside") && !debug.contains("one"), "{debug}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_fetched_is_named_by_its_key_only() {
+    let base = tempfile::tempdir().unwrap();
+    std::fs::write(base.path().join("binary"), b"\xff\xfepoison").unwrap();
+    let wrong = async |source| {
+        let text = say(&get(base.path(), &[("KEY", source)]).await.unwrap_err());
+        assert!(!text.contains("poison"), "{text}");
+        text.replace(&base.path().display().to_string(), "/project")
+    };
+    assert_snapshot!(wrong(EnvSource::Variable("ABSENT".to_owned())).await, @"
+    `KEY` comes from the variable `ABSENT`, which is not set
+      hint: `export ABSENT=…`, then run this again
+    ");
+    assert_snapshot!(wrong(EnvSource::File("absent".into())).await, @"
+    `KEY` comes from the file /project/absent, which could not be read
+      cause: No such file or directory (os error 2)
+    ");
+    assert_snapshot!(wrong(EnvSource::File("binary".into())).await, @"
+    the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
+      hint: give `KEY` as base64 and let the program decode it
+    ");
+    let failing = "echo poison; echo 'cannot use poison' >&2; printf 'n\\033o\\n' >&2; exit 3";
+    assert_snapshot!(wrong(run_here(failing)).await, @"
+    the command for the value of `KEY` exited with code 3
+      cause: cannot use [hidden]
+    no
+    ");
+    assert_snapshot!(wrong(run_here("kill -9 $$")).await, @"the command for the value of `KEY` was ended by signal 9");
+    assert_snapshot!(wrong(run_here("printf %s \"poison's \\\"\"")).await, @r#"
+    the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
+      hint: give `KEY` as base64 and let the program decode it
+    "#);
+}
+
+#[tokio::test]
+async fn a_command_has_a_limit_in_time() {
+    let base = tempfile::tempdir().unwrap();
+    let slow = [("KEY", run_here("echo $$ > pid; exec sleep 300"))];
+    let pid = base.path().join("pid");
+    let started = async {
+        while !std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')) {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_secs(61)).await;
+        tokio::time::resume();
+    };
+    let (result, ()) = tokio::join!(get(base.path(), &slow), started);
+    assert_snapshot!(say(&result.unwrap_err()), @"
+    the command for the value of `KEY` took longer than 60s
+      hint: it has no terminal and no input to ask on
+    ");
 }

@@ -1,0 +1,315 @@
+//! Every way in which a configuration can be wrong, each with its place.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Where a wrong value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the file.
+    Line {
+        /// The file as the user named it.
+        file: Box<str>,
+        /// From 1.
+        line: u32,
+        /// In characters, from 1.
+        column: u32,
+    },
+    /// In the file, where something is not.
+    File(Box<str>),
+    /// In a flag or an environment variable, by its name.
+    Given(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { file, line, .. } => write!(f, "{file}:{line}"),
+            Self::File(file) => f.write_str(file),
+            Self::Given(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why there is no [`super::Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not TOML.
+    #[error("{place}: not valid TOML: {reason}")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What the parser says, in one line.
+        reason: String,
+    },
+    /// A key that means nothing.
+    #[error("{place}: unknown key `{key}` {table}")]
+    UnknownKey {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// `in [health]`, `at the top level`.
+        table: String,
+        /// The most similar one that would mean something.
+        similar: Option<String>,
+    },
+    /// A key of a later version.
+    #[error("{place}: {what} is not served by this version")]
+    NotServed {
+        /// Where.
+        place: Place,
+        /// The key in backticks, or the form of its value.
+        what: String,
+    },
+    /// A value of the wrong type.
+    #[error("{place}: `{key}` must be {expected}, not {found}")]
+    WrongType {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A required key that is not there.
+    #[error("{place}: `{key}` is missing {table}")]
+    Missing {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// `in [health]`, `at the top level`.
+        table: String,
+    },
+    /// A value that breaks a rule.
+    #[error("{place}: `{key}` must be {must}: {}", visible(value))]
+    Value {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// The rule.
+        must: &'static str,
+    },
+    /// A glob that is none.
+    #[error("{place}: `exclude` holds a pattern that is not a glob: {}", pattern.escape_debug())]
+    Glob {
+        /// Where.
+        place: Place,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: globset::Error,
+    },
+    /// A key that a stage cannot have.
+    #[error("{place}: `{key}` belongs at the top of the file, not in a stage")]
+    OnlyAtTop {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: &'static str,
+    },
+    /// Two keys of which only one can be meant.
+    #[error("{place}: `{one}` and `{other}` cannot both be given")]
+    Both {
+        /// Where the first one stands.
+        place: Place,
+        /// One.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// A key that makes no sense without another one.
+    #[error("{place}: `{key}` needs `{needs}`")]
+    Needs {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// There is no stage in the file.
+    #[error("{place}: there is no stage")]
+    NoStages {
+        /// The file.
+        place: Place,
+    },
+    /// A stage that the file does not have.
+    #[error("{place}: there is no stage `{stage}`")]
+    UnknownStage {
+        /// Who asked for it.
+        place: Place,
+        /// Its name.
+        stage: String,
+        /// The ones there are.
+        known: Vec<String>,
+    },
+    /// No stage was named and the file does not say which one is meant.
+    #[error("{place}: which stage? there are {}", listed(known))]
+    WhichStage {
+        /// The file.
+        place: Place,
+        /// The ones there are.
+        known: Vec<String>,
+    },
+    /// A stage without hosts.
+    #[error("{place}: stage `{stage}` has no hosts")]
+    NoHosts {
+        /// The list, or the file.
+        place: Place,
+        /// The stage.
+        stage: String,
+    },
+    /// The same host twice.
+    #[error("{place}: host `{name}` is listed twice")]
+    HostTwice {
+        /// The second time.
+        place: Place,
+        /// Its name.
+        name: String,
+    },
+    /// A linked path that another one already covers, or is covered by.
+    #[error("{place}: linked path `{path}` {relation} linked path `{other}`")]
+    LinksOverlap {
+        /// Where.
+        place: Place,
+        /// The path.
+        path: String,
+        /// `is the same as`, `lies below`, `lies above`.
+        relation: &'static str,
+        /// The one before it.
+        other: String,
+    },
+    /// A linked path or an environment file where shipit or a link puts something else.
+    #[error("{place}: `{path}` cannot be used here: {reason}")]
+    PathTaken {
+        /// Where.
+        place: Place,
+        /// The path.
+        path: String,
+        /// By what.
+        reason: &'static str,
+    },
+    /// A filter that matches nothing.
+    #[error("{place}: no host of {whose} has the {what} `{name}`")]
+    NoSuch {
+        /// The flag, or the line of a hook.
+        place: Place,
+        /// `any stage`, or the one in backticks.
+        whose: String,
+        /// `name` or `role`.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Filters that leave nothing.
+    #[error("--hosts and --roles together leave no host of `{stage}`")]
+    NobodyLeft {
+        /// The stage.
+        stage: String,
+    },
+    /// An artifact from the network that anybody could have swapped.
+    #[error("{place}: an artifact from https:// needs its `sha256`")]
+    NoDigest {
+        /// Where.
+        place: Place,
+    },
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("`shipit init` writes one".to_owned())
+            }
+            Self::UnknownKey { similar: Some(similar), .. } => {
+                Some(format!("did you mean `{similar}`?"))
+            }
+            Self::UnknownStage { stage, known, .. } => Some(meant(stage, known, "stages")),
+            Self::NoSuch { name, known, what, .. } => Some(meant(name, known, &format!("{what}s"))),
+            Self::WhichStage { known, .. } => {
+                let first = known.first().map_or("STAGE", String::as_str);
+                Some(format!("name one, or set `default_stage = \"{first}\"`"))
+            }
+            Self::NoStages { .. } => {
+                Some("add `[stages.production]` with `hosts = [\"web1\"]`".to_owned())
+            }
+            Self::NoHosts { stage, .. } => {
+                Some(format!("add `hosts = [\"web1\"]` to `[stages.{stage}]`"))
+            }
+            Self::HostTwice { .. } => {
+                Some("two on one address can be written as `name:22` and `name:2222`".to_owned())
+            }
+            Self::NoDigest { .. } => {
+                Some("add `sha256 = \"…\"`, or `#sha256=…` at the end of the address".to_owned())
+            }
+            Self::PathTaken { reason, .. } if *reason == ENV_FILE => {
+                Some("`vars.NAME` in `[env]` puts a value into it".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why the name of the environment file is not free, whether or not one is configured.
+pub(super) const ENV_FILE: &str = "the environment file of a release is written there";
+/// Why `REVISION` is not free.
+pub(super) const REVISION: &str = "the source revision of a release is written there";
+/// Why the environment file cannot lie where a link is.
+pub(super) const LINKED: &str = "it lies at, above or below a linked path";
+
+/// The name most like `wrong`, if one is like it at all.
+pub(super) fn similar<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let scored = known.into_iter().map(|name| (strsim::damerau_levenshtein(wrong, name), name));
+    let near = |distance: usize, name: &str| {
+        let shorter = name.len().min(wrong.len());
+        distance <= 1 + shorter / 4 && distance < shorter
+    };
+    scored.filter(|(distance, name)| near(*distance, name)).min().map(|(_, name)| name)
+}
+
+fn meant(wrong: &str, known: &[String], what: &str) -> String {
+    match similar(wrong, known.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => format!("there are no {what}"),
+        None => format!("there are the {what} {}", listed(known)),
+    }
+}
+
+/// `a`, `b` and `c`, each in backticks.
+fn listed(names: &[String]) -> String {
+    let quoted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => "none".to_owned(),
+    }
+}
+
+/// A value as it can be shown: control characters escaped, and something to see where it is blank.
+fn visible(value: &str) -> String {
+    if value.trim().is_empty() { format!("{value:?}") } else { value.escape_debug().to_string() }
+}

@@ -1,0 +1,221 @@
+//! What the parser and serde found wrong, in our words and with its place; and the keys of later
+//! versions.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Place, similar};
+
+/// The text of a file, to find places in it.
+pub(super) struct Source<'a> {
+    pub(super) name: &'a str,
+    pub(super) text: &'a str,
+}
+
+/// What lies at a place: the key and the table that holds it.
+struct Found {
+    size: usize,
+    path: Vec<String>,
+}
+
+impl Source<'_> {
+    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place::Line {
+            file: self.name.into(),
+            line: counted(before.matches('\n').count()),
+            column: counted(before[line_start..].chars().count()),
+        }
+    }
+
+    fn error_place(&self, error: &toml::de::Error) -> Place {
+        error.span().map_or_else(|| Place::File(self.name.into()), |span| self.place(&span))
+    }
+
+    pub(super) fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+        let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+        ConfigError::Syntax { place: self.error_place(error), reason }
+    }
+
+    /// Says what serde found wrong in our words. serde's own texts are fixed: `unknown field`,
+    /// `missing field` and `invalid … : found, expected …`.
+    pub(super) fn explain(
+        &self,
+        error: &toml::de::Error,
+        tree: &Spanned<DeTable<'_>>,
+    ) -> ConfigError {
+        let place = self.error_place(error);
+        let path = error.span().map(|span| path_at(&span, tree)).unwrap_or_default();
+        let message = error.message();
+        let mut names = message.split('`').skip(1).step_by(2);
+        if message.starts_with("unknown field") {
+            let key = names.next().unwrap_or_default();
+            let table = path.split_last().map_or(&path[..], |(_, table)| table);
+            let similar = similar(key, names).map(str::to_owned);
+            return ConfigError::UnknownKey {
+                place,
+                key: key.to_owned(),
+                table: within(table),
+                similar,
+            };
+        }
+        if message.starts_with("missing field") {
+            let key = names.next().unwrap_or_default().to_owned();
+            return ConfigError::Missing { place, key, table: within(&path) };
+        }
+        let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+        ConfigError::WrongType {
+            place,
+            key: dotted(&path),
+            expected: plain(expected),
+            found: self::found(found, path.iter().any(|part| part == "vars")),
+        }
+    }
+
+    pub(super) fn refuse_later_keys(&self, top: &DeTable<'_>) -> Result<(), ConfigError> {
+        self.refuse_later_keys_of(top)?;
+        let stages = top.get("stages").and_then(|stages| stages.get_ref().as_table());
+        for stage in stages.into_iter().flat_map(DeTable::values) {
+            stage.get_ref().as_table().map_or(Ok(()), |stage| self.refuse_later_keys_of(stage))?;
+        }
+        Ok(())
+    }
+
+    fn refuse_later_keys_of(&self, layer: &DeTable<'_>) -> Result<(), ConfigError> {
+        for (key, value) in layer {
+            let refuse = |what: String, at: Range<usize>| {
+                Err(ConfigError::NotServed { place: self.place(&at), what })
+            };
+            let outer = key.get_ref().as_ref();
+            if LATER.contains(&outer) {
+                return refuse(format!("`{outer}`"), key.span());
+            }
+            if outer == "health" && matches!(value.get_ref(), DeValue::Array(_)) {
+                return refuse("a list of health checks".to_owned(), key.span());
+            }
+            for (key, value) in value.get_ref().as_table().into_iter().flatten() {
+                let path = format!("{outer}.{}", key.get_ref());
+                if LATER.contains(&path.as_str()) {
+                    return refuse(format!("`{path}`"), key.span());
+                }
+                if let Some(form) = later_form(&path, value.get_ref()) {
+                    return refuse(form, value.span());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keys of the design that later versions serve.
+const LATER: &[&str] = &[
+    "upload",
+    "rollout.canary",
+    "rollout.pause",
+    "rollout.on_failure",
+    "rollout.on_unreachable",
+    "rollout.max_failed",
+    "health.tcp",
+    "health.command",
+    "health.checks",
+];
+
+/// Forms of values that later versions serve.
+fn later_form(path: &str, value: &DeValue<'_>) -> Option<String> {
+    match (path, value) {
+        ("rollout.batch", DeValue::String(text)) if text.ends_with('%') => {
+            Some(format!("`batch = \"{text}\"`"))
+        }
+        ("health.http", DeValue::Array(_)) => Some("a list of health checks".to_owned()),
+        ("health.http", DeValue::Table(_)) => Some("a table in `health.http`".to_owned()),
+        _ => None,
+    }
+}
+
+/// The number of what comes after `before` others.
+fn counted(before: usize) -> u32 {
+    u32::try_from(before + 1).unwrap_or(u32::MAX)
+}
+
+/// The keys that lead to what lies at `span`: the smallest key or value around it.
+fn path_at(span: &Range<usize>, tree: &Spanned<DeTable<'_>>) -> Vec<String> {
+    let mut best = Found { size: usize::MAX, path: Vec::new() };
+    search_table(span, tree.get_ref(), &mut Vec::new(), &mut best);
+    best.path
+}
+
+fn search_table(
+    span: &Range<usize>,
+    table: &DeTable<'_>,
+    path: &mut Vec<String>,
+    best: &mut Found,
+) {
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        consider(span, &key.span(), path, best);
+        search_value(span, value, path, best);
+        path.pop();
+    }
+}
+
+fn search_value(
+    span: &Range<usize>,
+    value: &Spanned<DeValue<'_>>,
+    path: &mut Vec<String>,
+    best: &mut Found,
+) {
+    consider(span, &value.span(), path, best);
+    match value.get_ref() {
+        DeValue::Table(table) => search_table(span, table, path, best),
+        DeValue::Array(array) => array.iter().for_each(|item| search_value(span, item, path, best)),
+        _ => {}
+    }
+}
+
+fn consider(span: &Range<usize>, around: &Range<usize>, path: &[String], best: &mut Found) {
+    if around.start <= span.start && span.end <= around.end && around.len() < best.size {
+        *best = Found { size: around.len(), path: path.to_vec() };
+    }
+}
+
+fn within(table: &[String]) -> String {
+    if table.is_empty() { "at the top level".to_owned() } else { format!("in [{}]", dotted(table)) }
+}
+
+fn dotted(path: &[String]) -> String {
+    if path.is_empty() { "the file".to_owned() } else { path.join(".") }
+}
+
+/// serde's words for what it expected, in ours.
+fn plain(expected: &str) -> String {
+    match expected {
+        "a boolean" => "true or false".to_owned(),
+        "i64" => "a whole number".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a table".to_owned(),
+        _ if expected.starts_with("struct ") => "a table".to_owned(),
+        _ => expected.replace("one of ", ""),
+    }
+}
+
+/// serde's words for what it found, in ours; without the value where that may be a secret.
+fn found(text: &str, secret: bool) -> String {
+    let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
+    let (kind, value) = text.split_once(' ').unwrap_or((text, ""));
+    let value = value.trim_matches('`');
+    match kind {
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        "integer" | "floating" if secret => "a number".to_owned(),
+        "integer" => format!("the number {value}"),
+        "floating" => format!("the number {}", value.trim_start_matches("point `")),
+        "string" if secret => "a string".to_owned(),
+        "string" | "boolean" => value.to_owned(),
+        "unknown" => format!("`{}`", value.trim_start_matches("variant `")),
+        _ if secret => kind.to_owned(),
+        _ => text.to_owned(),
+    }
+}

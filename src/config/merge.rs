@@ -1,0 +1,155 @@
+//! A stage laid over the top level: what the stage says wins, key by key.
+
+use super::file::{
+    Artifact, Env, Health, Hooks, Layer, LocalHooks, Rollout, Service, Ssh, Timeouts,
+};
+
+impl Layer {
+    /// This stage's keys, and those of `top` where it has none. Tables merge key by key; lists
+    /// are replaced as a whole.
+    pub(super) fn over(&self, top: &Self) -> Self {
+        Self {
+            app: None,
+            default_stage: None,
+            stages: None,
+            deploy_to: first(&self.deploy_to, &top.deploy_to),
+            keep_releases: first(&self.keep_releases, &top.keep_releases),
+            hosts: first(&self.hosts, &top.hosts),
+            confirm: first(&self.confirm, &top.confirm),
+            parallel: first(&self.parallel, &top.parallel),
+            linked_dirs: first(&self.linked_dirs, &top.linked_dirs),
+            linked_files: first(&self.linked_files, &top.linked_files),
+            artifact: both(&self.artifact, &top.artifact, Artifact::over),
+            env: both(&self.env, &top.env, Env::over),
+            service: both(&self.service, &top.service, Service::over),
+            health: both(&self.health, &top.health, Health::over),
+            hooks: both(&self.hooks, &top.hooks, Hooks::over),
+            rollout: both(&self.rollout, &top.rollout, Rollout::over),
+            ssh: both(&self.ssh, &top.ssh, Ssh::over),
+            timeouts: both(&self.timeouts, &top.timeouts, Timeouts::over),
+        }
+    }
+}
+
+impl Artifact {
+    /// A digest belongs to its path: a stage with its own path has its own digest or none.
+    fn over(&self, top: &Self) -> Self {
+        let same = self.path.is_none();
+        let inherited = if same { first(&self.sha256, &top.sha256) } else { self.sha256.clone() };
+        Self {
+            path: first(&self.path, &top.path),
+            sha256: inherited,
+            exclude: first(&self.exclude, &top.exclude),
+            strip_components: first(&self.strip_components, &top.strip_components),
+        }
+    }
+}
+
+impl Env {
+    fn over(&self, top: &Self) -> Self {
+        let vars = both(&self.vars, &top.vars, |stage, top| {
+            let mut vars = stage.clone();
+            for (name, value) in top {
+                vars.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            vars
+        });
+        Self {
+            file: first(&self.file, &top.file),
+            mode: first(&self.mode, &top.mode),
+            group: first(&self.group, &top.group),
+            vars,
+        }
+    }
+}
+
+impl Service {
+    /// A stage that names another kind of service inherits only the limit.
+    fn over(&self, top: &Self) -> Self {
+        let (unit, command) = (self.unit.is_some(), self.restart.is_some());
+        let timeout = first(&self.timeout, &top.timeout);
+        let nothing = Self::default();
+        let for_unit = if command { &nothing } else { top };
+        let for_command = if unit { &nothing } else { top };
+        Self {
+            unit: first(&self.unit, &for_unit.unit),
+            scope: first(&self.scope, &for_unit.scope),
+            action: first(&self.action, &for_unit.action),
+            restart: first(&self.restart, &for_command.restart),
+            stop: first(&self.stop, &for_command.stop),
+            timeout,
+        }
+    }
+}
+
+impl Health {
+    fn over(&self, top: &Self) -> Self {
+        Self {
+            http: first(&self.http, &top.http),
+            soak: first(&self.soak, &top.soak),
+            interval: first(&self.interval, &top.interval),
+            timeout: first(&self.timeout, &top.timeout),
+            total: first(&self.total, &top.total),
+        }
+    }
+}
+
+impl Hooks {
+    fn over(&self, top: &Self) -> Self {
+        Self {
+            shell: first(&self.shell, &top.shell),
+            timeout: first(&self.timeout, &top.timeout),
+            local: both(&self.local, &top.local, LocalHooks::over),
+            staged: first(&self.staged, &top.staged),
+            activated: first(&self.activated, &top.activated),
+        }
+    }
+}
+
+impl LocalHooks {
+    fn over(&self, top: &Self) -> Self {
+        Self {
+            before: first(&self.before, &top.before),
+            after: first(&self.after, &top.after),
+            failed: first(&self.failed, &top.failed),
+        }
+    }
+}
+
+impl Rollout {
+    fn over(&self, top: &Self) -> Self {
+        Self { batch: first(&self.batch, &top.batch) }
+    }
+}
+
+impl Ssh {
+    fn over(&self, top: &Self) -> Self {
+        Self {
+            config: first(&self.config, &top.config),
+            user: first(&self.user, &top.user),
+            identity_file: first(&self.identity_file, &top.identity_file),
+            known_hosts: first(&self.known_hosts, &top.known_hosts),
+            connect_timeout: first(&self.connect_timeout, &top.connect_timeout),
+            host_keys: first(&self.host_keys, &top.host_keys),
+        }
+    }
+}
+
+impl Timeouts {
+    fn over(&self, top: &Self) -> Self {
+        Self { deadline: first(&self.deadline, &top.deadline) }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "callers lay field over field")]
+fn first<T: Clone>(stage: &Option<T>, top: &Option<T>) -> Option<T> {
+    stage.as_ref().or(top.as_ref()).cloned()
+}
+
+#[expect(clippy::ref_option, reason = "callers lay field over field")]
+fn both<T: Clone>(stage: &Option<T>, top: &Option<T>, over: fn(&T, &T) -> T) -> Option<T> {
+    match (stage, top) {
+        (Some(stage), Some(top)) => Some(over(stage, top)),
+        _ => first(stage, top),
+    }
+}

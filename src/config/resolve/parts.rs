@@ -1,0 +1,253 @@
+//! What a release is made of: the artifact, links into `shared/`, the environment file.
+
+use std::path::Path;
+
+use toml::Spanned;
+
+use super::{Here, Overrides};
+use crate::config::error::{self, ConfigError, Place};
+use crate::config::file::{self, DirTable, FileTable, Layer, TextOr, VarTable};
+use crate::config::{ArtifactSource, ArtifactSpec, EnvSource, EnvSpec, rules};
+use crate::model::digest::Digest;
+use crate::model::link::{SharedKind, SharedLink};
+use crate::model::manifest::is_below;
+
+impl Here<'_> {
+    pub(super) fn artifact(
+        &self,
+        layer: &Layer,
+        overrides: &Overrides,
+    ) -> Result<Option<ArtifactSpec>, ConfigError> {
+        let artifact = layer.artifact.clone().unwrap_or_default();
+        let source = match (&overrides.artifact, &artifact.path) {
+            (Some(given), _) => {
+                let base = self.file.base.join(&overrides.directory);
+                source(given, None, &base, &|| Place::Given("--artifact"))?
+            }
+            (None, Some(path)) => {
+                let place = || self.file.place(path);
+                let sha256 = artifact.sha256.as_ref().map(|text| self.digest(text)).transpose()?;
+                source(path.get_ref(), sha256, &self.file.base, &place)?
+            }
+            (None, None) => {
+                self.without("sha256", artifact.sha256.as_ref(), "path")?;
+                return Ok(None);
+            }
+        };
+        let exclude = artifact.exclude.iter().flatten().map(|glob| self.glob(glob));
+        let exclude = exclude.collect::<Result<_, _>>()?;
+        let strip = artifact.strip_components.as_ref().map_or(Ok(0), |number| {
+            let count = usize::try_from(*number.get_ref()).ok().filter(|count| *count < 64);
+            self.file.need(number, "strip_components", "between 0 and 63", count)
+        })?;
+        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip }))
+    }
+
+    fn digest(&self, text: &Spanned<String>) -> Result<Digest, ConfigError> {
+        self.file.need(text, "sha256", HEX, text.get_ref().parse().ok())
+    }
+
+    fn glob(&self, glob: &Spanned<String>) -> Result<String, ConfigError> {
+        let pattern = glob.get_ref().clone();
+        match globset::Glob::new(&pattern) {
+            Ok(_) => Ok(pattern),
+            Err(source) => Err(ConfigError::Glob { place: self.file.place(glob), pattern, source }),
+        }
+    }
+
+    pub(super) fn links(&self, layer: &Layer) -> Result<Vec<SharedLink>, ConfigError> {
+        let mut links = Vec::<SharedLink>::new();
+        for entry in layer.linked_dirs.iter().flatten() {
+            let (path, kind) = self.linked_dir(entry.get_ref())?;
+            self.add_link(&mut links, entry, "linked_dirs", path, kind)?;
+        }
+        for entry in layer.linked_files.iter().flatten() {
+            let (path, optional) = match entry.get_ref() {
+                TextOr::Text(path) => (path, false),
+                TextOr::Table(FileTable { path, optional }) => (path, *optional),
+            };
+            let kind = SharedKind::File { optional };
+            self.add_link(&mut links, entry, "linked_files", path, kind)?;
+        }
+        Ok(links)
+    }
+
+    fn linked_dir<'v>(
+        &self,
+        entry: &'v TextOr<DirTable>,
+    ) -> Result<(&'v String, SharedKind), ConfigError> {
+        let table = match entry {
+            TextOr::Text(path) => return Ok((path, SharedKind::Dir { mode: None, group: None })),
+            TextOr::Table(table) => table,
+        };
+        let must = "octal, such as \"2775\", for the owner to use and not for everybody to write";
+        let mode = table.mode.as_ref().map(|text| {
+            let bits = rules::mode(text.get_ref()).filter(|bits| bits & 0o4700 == 0o700);
+            self.file.need(text, "mode", must, bits).map(|bits| format!("{bits:o}"))
+        });
+        let group = table.group.as_ref().map(|group| self.group(group));
+        Ok((&table.path, SharedKind::Dir { mode: mode.transpose()?, group: group.transpose()? }))
+    }
+
+    fn group(&self, group: &Spanned<String>) -> Result<String, ConfigError> {
+        let holds = rules::is_account(group.get_ref());
+        self.file.rule(group, "group", "the name of a group", holds)?;
+        Ok(group.get_ref().clone())
+    }
+
+    fn add_link<T>(
+        &self,
+        links: &mut Vec<SharedLink>,
+        entry: &Spanned<T>,
+        key: &'static str,
+        path: &str,
+        kind: SharedKind,
+    ) -> Result<(), ConfigError> {
+        let place = self.file.place(entry);
+        if !rules::is_clean(path) {
+            let must = "paths inside a release, without `.`, `..`, `//` and a `/` at either end";
+            return Err(ConfigError::Value { place, key, value: path.to_owned(), must });
+        }
+        for (taken, reason) in [(".env", error::ENV_FILE), ("REVISION", error::REVISION)] {
+            if path == taken || is_below(path, taken) {
+                return Err(ConfigError::PathTaken { place, path: path.to_owned(), reason });
+            }
+        }
+        for link in &*links {
+            if let Some(relation) = relation(path, &link.path) {
+                let (path, other) = (path.to_owned(), link.path.clone());
+                return Err(ConfigError::LinksOverlap { place, path, relation, other });
+            }
+        }
+        links.push(SharedLink { path: path.to_owned(), kind });
+        Ok(())
+    }
+
+    pub(super) fn env(
+        &self,
+        layer: &Layer,
+        links: &[SharedLink],
+    ) -> Result<Option<EnvSpec>, ConfigError> {
+        let Some(env) = &layer.env else { return Ok(None) };
+        let file = self.env_file(env, links)?;
+        let must = "octal, such as \"0640\": readable for the owner, without execute bits, and not \
+                    for everybody to write";
+        let mode = env.mode.as_ref().map_or(Ok(0o600), |text| {
+            let bits = rules::mode(text.get_ref()).filter(|bits| bits & 0o7511 == 0o400);
+            self.file.need(text, "mode", must, bits)
+        })?;
+        let group = env.group.as_ref().map(|group| self.group(group)).transpose()?;
+        let vars = env.vars.iter().flatten().map(|(name, value)| self.variable(name, value));
+        let vars = vars.collect::<Result<_, _>>()?;
+        Ok(Some(EnvSpec { file, mode: format!("{mode:o}"), group, vars }))
+    }
+
+    fn env_file(&self, env: &file::Env, links: &[SharedLink]) -> Result<String, ConfigError> {
+        let Some(written) = &env.file else { return Ok(".env".to_owned()) };
+        let file = written.get_ref();
+        let must = "a path inside a release, without `.`, `..`, `//` and a `/` at either end";
+        self.file.rule(written, "file", must, rules::is_clean(file))?;
+        let taken = |reason| {
+            Err(ConfigError::PathTaken {
+                place: self.file.place(written),
+                path: file.clone(),
+                reason,
+            })
+        };
+        if relation(file, "REVISION").is_some() {
+            return taken(error::REVISION);
+        }
+        if links.iter().any(|link| relation(file, &link.path).is_some()) {
+            return taken(error::LINKED);
+        }
+        Ok(file.clone())
+    }
+
+    fn variable(
+        &self,
+        name: &Spanned<String>,
+        value: &Spanned<TextOr<VarTable>>,
+    ) -> Result<(String, EnvSource), ConfigError> {
+        let must = "named with letters, digits and `_`, and not begin with a digit";
+        self.file.rule(name, "vars", must, rules::is_variable(name.get_ref()))?;
+        let source = match value.get_ref() {
+            TextOr::Text(text) => EnvSource::Text(text.clone()),
+            TextOr::Table(table) => self.source(value, table)?,
+        };
+        Ok((name.get_ref().clone(), source))
+    }
+
+    fn source(
+        &self,
+        value: &Spanned<TextOr<VarTable>>,
+        table: &VarTable,
+    ) -> Result<EnvSource, ConfigError> {
+        let both = |place, one, other| {
+            Err(ConfigError::Both { place: self.file.place(place), one, other })
+        };
+        match (&table.env, &table.command, &table.file) {
+            (Some(name), None, None) => {
+                let must = "the name of an environment variable";
+                self.file.rule(name, "env", must, rules::is_variable(name.get_ref()))?;
+                Ok(EnvSource::Variable(name.get_ref().clone()))
+            }
+            (None, Some(text), None) => self.command("command", text).map(EnvSource::Command),
+            (None, None, Some(path)) => {
+                self.file.rule(path, "file", "a path", !path.get_ref().is_empty())?;
+                Ok(EnvSource::File(path.get_ref().into()))
+            }
+            (Some(name), Some(_), _) => both(name, "env", "command"),
+            (Some(name), None, Some(_)) => both(name, "env", "file"),
+            (None, Some(text), Some(_)) => both(text, "command", "file"),
+            (None, None, None) => Err(ConfigError::Missing {
+                place: self.file.place(value),
+                key: "env".to_owned(),
+                table: "(or `command`, or `file`) in a variable".to_owned(),
+            }),
+        }
+    }
+}
+
+const HEX: &str = "64 hex digits";
+
+/// Where an artifact is, from a path or an address that may end in `#sha256=…`.
+fn source(
+    text: &str,
+    sha256: Option<Digest>,
+    base: &Path,
+    place: &dyn Fn() -> Place,
+) -> Result<ArtifactSource, ConfigError> {
+    let wrong = |must| ConfigError::Value {
+        place: place(),
+        key: "artifact",
+        // An address may hold a password.
+        value: text.split_once("://").map_or(text, |(scheme, _)| scheme).to_owned(),
+        must,
+    };
+    let (text, sha256) = match text.rsplit_once("#sha256=") {
+        Some((text, hex)) => {
+            (text, Some(hex.parse().map_err(|_| wrong("followed by 64 hex digits"))?))
+        }
+        None => (text, sha256),
+    };
+    if text.starts_with("https://") {
+        let sha256 = sha256.ok_or_else(|| ConfigError::NoDigest { place: place() })?;
+        return Ok(ArtifactSource::Url { url: text.to_owned(), sha256 });
+    }
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    if path.is_empty() || path.contains("://") {
+        return Err(wrong("a path, or an address that begins with https:// or file://"));
+    }
+    Ok(ArtifactSource::Path { path: base.join(path), sha256 })
+}
+
+/// How two paths of which one would be inside the other relate.
+fn relation(path: &str, other: &str) -> Option<&'static str> {
+    if path == other {
+        return Some("is the same as");
+    }
+    if is_below(path, other) {
+        return Some("lies below");
+    }
+    is_below(other, path).then_some("lies above")
+}

@@ -1,0 +1,260 @@
+//! What runs: the service, how it is judged, hooks, and the limits in time.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Here;
+use crate::config::error::ConfigError;
+use crate::config::file::{self, Batch, HookTable, Layer, Length, LocalHookTable, TextOr};
+use crate::config::{Health, Hook, Hooks, HttpCheck, Rollout, SshSettings, rules};
+use crate::model::service::{Action, Scope, Service};
+
+/// No single step may take longer than this.
+const DAY: Duration = Duration::from_hours(24);
+const SECOND: Duration = Duration::from_secs(1);
+const TENTH: Duration = Duration::from_millis(100);
+
+impl Here<'_> {
+    pub(super) fn service(&self, layer: &Layer) -> Result<Service, ConfigError> {
+        let Some(service) = &layer.service else { return Ok(Service::None) };
+        let limit = self.whole("timeout", service.timeout.as_ref(), Duration::from_mins(2))?;
+        match (&service.unit, &service.restart) {
+            (Some(unit), Some(_)) => {
+                let place = self.file.place(unit);
+                Err(ConfigError::Both { place, one: "unit", other: "restart" })
+            }
+            (Some(unit), None) => {
+                self.without("stop", service.stop.as_ref(), "restart")?;
+                self.unit(service, unit, limit)
+            }
+            (None, Some(restart)) => {
+                self.without("scope", service.scope.as_ref(), "unit")?;
+                self.without("action", service.action.as_ref(), "unit")?;
+                let restart = self.command("restart", restart)?;
+                let stop = service.stop.as_ref().map(|stop| self.command("stop", stop));
+                Ok(Service::Command { restart, stop: stop.transpose()?, limit })
+            }
+            (None, None) => {
+                self.without("stop", service.stop.as_ref(), "restart")?;
+                self.without("scope", service.scope.as_ref(), "unit")?;
+                self.without("action", service.action.as_ref(), "unit")?;
+                self.without("timeout", service.timeout.as_ref(), "unit")?;
+                Ok(Service::None)
+            }
+        }
+    }
+
+    fn unit(
+        &self,
+        service: &file::Service,
+        unit: &Spanned<String>,
+        limit: Duration,
+    ) -> Result<Service, ConfigError> {
+        let must = "the name of a systemd service, such as `todo.service` or `todo@1`";
+        let name = self.file.need(unit, "unit", must, rules::unit(unit.get_ref()))?;
+        let scope = match service.scope.as_ref().map(Spanned::get_ref) {
+            Some(file::Scope::User) => Scope::User,
+            Some(file::Scope::System) | None => Scope::System,
+        };
+        let action = match service.action.as_ref().map(Spanned::get_ref) {
+            Some(file::Action::ReloadOrRestart) => Action::ReloadOrRestart,
+            Some(file::Action::Restart) | None => Action::Restart,
+        };
+        Ok(Service::Unit { name, scope, action, limit })
+    }
+
+    pub(super) fn health(&self, layer: &Layer, service: &Service) -> Result<Health, ConfigError> {
+        let health = layer.health.clone().unwrap_or_default();
+        let usual = match service {
+            Service::Unit { .. } => Duration::from_secs(2),
+            Service::Command { .. } | Service::None => Duration::ZERO,
+        };
+        let soak = self.span("soak", health.soak.as_ref(), usual, Duration::ZERO)?;
+        let Some(url) = &health.http else {
+            for (key, value) in [("interval", &health.interval), ("timeout", &health.timeout)] {
+                self.without(key, value.as_ref(), "http")?;
+            }
+            self.without("total", health.total.as_ref(), "http")?;
+            return Ok(Health { soak, http: None });
+        };
+        let must = "an address such as `http://127.0.0.1:8080/up`";
+        let (host, port, path) = self.file.need(url, "http", must, rules::http(url.get_ref()))?;
+        let length = |key, value: Option<&Spanned<Length>>, usual| {
+            self.span(key, value, Duration::from_secs(usual), TENTH)
+        };
+        let http = HttpCheck {
+            url: url.get_ref().clone(),
+            host,
+            port,
+            path,
+            interval: length("interval", health.interval.as_ref(), 1)?,
+            timeout: length("timeout", health.timeout.as_ref(), 5)?,
+            total: length("total", health.total.as_ref(), 30)?,
+        };
+        Ok(Health { soak, http: Some(http) })
+    }
+
+    pub(super) fn deadline(&self, layer: &Layer) -> Result<Duration, ConfigError> {
+        let written = layer.timeouts.as_ref().and_then(|timeouts| timeouts.deadline.as_ref());
+        let deadline = self.whole("deadline", written, Duration::from_secs(15))?;
+        let Some(written) = written else { return Ok(deadline) };
+        // The client says `hold` every three seconds; one that is late must not cost the release.
+        let must = "2 seconds or more";
+        let fits = deadline >= Duration::from_secs(2);
+        self.file.need(&shown(written), "deadline", must, fits.then_some(deadline))
+    }
+
+    /// A length of time that a host's `timeout` or `read` is given.
+    fn whole(
+        &self,
+        key: &'static str,
+        written: Option<&Spanned<Length>>,
+        usual: Duration,
+    ) -> Result<Duration, ConfigError> {
+        let length = self.span(key, written, usual, SECOND)?;
+        let Some(written) = written else { return Ok(length) };
+        let whole = (length.subsec_nanos() == 0).then_some(length);
+        self.file.need(&shown(written), key, "whole seconds", whole)
+    }
+
+    fn span(
+        &self,
+        key: &'static str,
+        written: Option<&Spanned<Length>>,
+        usual: Duration,
+        least: Duration,
+    ) -> Result<Duration, ConfigError> {
+        let Some(written) = written else { return Ok(usual) };
+        let Length(length) = *written.get_ref();
+        let must = match (length > DAY, least < SECOND) {
+            (true, _) => "24 hours or less",
+            (false, true) => "100ms or more",
+            (false, false) => "1 second or more",
+        };
+        let fits = length >= least && length <= DAY;
+        self.file.need(&shown(written), key, must, fits.then_some(length))
+    }
+
+    pub(super) fn rollout(&self, layer: &Layer) -> Result<Rollout, ConfigError> {
+        let written = layer.rollout.as_ref().and_then(|rollout| rollout.batch.as_ref());
+        let batch = match written.map(|batch| (batch, *batch.get_ref())) {
+            None | Some((_, Batch::All)) => None,
+            Some((batch, Batch::Hosts(number))) => {
+                let shown = Spanned::new(batch.span(), number);
+                let number = usize::try_from(number).ok().filter(|number| *number >= 1);
+                Some(self.file.need(&shown, "batch", "1 or more", number)?)
+            }
+        };
+        Ok(Rollout { batch })
+    }
+
+    pub(super) fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {
+        let ssh = layer.ssh.clone().unwrap_or_default();
+        let user = ssh.user.as_ref().map(|user| self.user(user)).transpose()?;
+        let connect_timeout = ssh
+            .connect_timeout
+            .as_ref()
+            .map(|written| self.span("connect_timeout", Some(written), Duration::ZERO, TENTH));
+        Ok(SshSettings {
+            config: ssh.config.map(|path| self.local_path(path.get_ref())),
+            user,
+            identity_file: ssh.identity_file.map(|path| self.local_path(path.get_ref())),
+            known_hosts: ssh.known_hosts.map(|path| self.local_path(path.get_ref())),
+            connect_timeout: connect_timeout.transpose()?,
+            accept_new: ssh.host_keys == Some(file::HostKeys::AcceptNew),
+        })
+    }
+
+    pub(super) fn user(&self, user: &Spanned<String>) -> Result<String, ConfigError> {
+        let holds = rules::is_account(user.get_ref());
+        self.file.rule(user, "user", "the name of a user", holds)?;
+        Ok(user.get_ref().clone())
+    }
+
+    /// Relative to the file; `~/…` stays, for whoever knows whose home that is.
+    fn local_path(&self, path: &str) -> PathBuf {
+        if path.starts_with('~') { PathBuf::from(path) } else { self.file.base.join(path) }
+    }
+
+    pub(super) fn hooks(&self, layer: &Layer) -> Result<Hooks, ConfigError> {
+        let hooks = layer.hooks.clone().unwrap_or_default();
+        let local = hooks.local.unwrap_or_default();
+        let shell = match &hooks.shell {
+            None => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            Some(words) => {
+                let list = &words.get_ref().0;
+                let fits = list.first().is_some_and(|word| !word.is_empty());
+                let fits = fits && !list.iter().any(|word| word.contains(char::is_control));
+                let shown = Spanned::new(words.span(), list.join(" "));
+                self.file.rule(&shown, "shell", "a shell with its flags", fits)?;
+                list.clone()
+            }
+        };
+        Ok(Hooks {
+            before: self.local_hooks("before", local.before.as_deref())?,
+            after: self.local_hooks("after", local.after.as_deref())?,
+            failed: self.local_hooks("failed", local.failed.as_deref())?,
+            staged: self.host_hooks("staged", hooks.staged.as_deref())?,
+            activated: self.host_hooks("activated", hooks.activated.as_deref())?,
+            shell,
+            limit: self.whole("timeout", hooks.timeout.as_ref(), Duration::from_mins(10))?,
+        })
+    }
+
+    fn local_hooks(
+        &self,
+        key: &'static str,
+        hooks: Option<&[Spanned<TextOr<LocalHookTable>>]>,
+    ) -> Result<Vec<Hook>, ConfigError> {
+        let one = |hook: &Spanned<TextOr<LocalHookTable>>| {
+            let (TextOr::Text(run) | TextOr::Table(LocalHookTable { run })) = hook.get_ref();
+            let run = self.command(key, &Spanned::new(hook.span(), run.clone()))?;
+            Ok(Hook { run, once: false, roles: Vec::new() })
+        };
+        hooks.unwrap_or_default().iter().map(one).collect()
+    }
+
+    fn host_hooks(
+        &self,
+        key: &'static str,
+        hooks: Option<&[Spanned<TextOr<HookTable>>]>,
+    ) -> Result<Vec<Hook>, ConfigError> {
+        let one = |hook: &Spanned<TextOr<HookTable>>| {
+            let (run, once, roles) = match hook.get_ref() {
+                TextOr::Text(run) => (run, false, &[][..]),
+                TextOr::Table(table) => (&table.run, table.once, &table.roles[..]),
+            };
+            let run = self.command(key, &Spanned::new(hook.span(), run.clone()))?;
+            Ok(Hook { run, once, roles: self.known_roles(roles)? })
+        };
+        hooks.unwrap_or_default().iter().map(one).collect()
+    }
+
+    /// The roles of a hook, each of which some host of some stage must have.
+    fn known_roles(&self, roles: &[Spanned<String>]) -> Result<Vec<String>, ConfigError> {
+        let known = self.file.all_roles();
+        let one = |role: &Spanned<String>| {
+            let name = role.get_ref().clone();
+            if known.contains(name.as_str()) {
+                return Ok(name);
+            }
+            Err(ConfigError::NoSuch {
+                place: self.file.place(role),
+                whose: "any stage".to_owned(),
+                what: "role",
+                name,
+                known: known.iter().map(|role| (*role).to_owned()).collect(),
+            })
+        };
+        roles.iter().map(one).collect()
+    }
+}
+
+/// A length of time as it may be shown.
+fn shown(length: &Spanned<Length>) -> Spanned<String> {
+    let Length(time) = length.get_ref();
+    let text = if time.is_zero() { "0s".to_owned() } else { format!("{time:?}") };
+    Spanned::new(length.span(), text)
+}

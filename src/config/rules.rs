@@ -1,0 +1,126 @@
+//! What single values must look like. Each rule is a question about one text.
+
+use super::Address;
+
+/// What an address must be, for messages.
+pub(super) const ADDRESS: &str =
+    "a host as in ssh, such as `web1`, `deploy@web1:2222`, `[2001:db8::1]:22` or `local`";
+
+/// A name of an app, a stage or a role.
+pub(super) fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits)
+}
+
+/// An absolute path on a host, not `/`, as `pwd` would print it.
+pub(super) fn is_root(text: &str) -> bool {
+    text.strip_prefix('/').is_some_and(|rest| is_clean(rest.strip_suffix('/').unwrap_or(rest)))
+}
+
+/// A relative path that stays where it is and is written in the one shortest way.
+pub(super) fn is_clean(text: &str) -> bool {
+    let part = |p: &str| !p.is_empty() && p != "." && p != "..";
+    text.split('/').all(part) && !text.contains(char::is_control)
+}
+
+/// The name of an environment variable.
+pub(super) fn is_variable(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty() && text.chars().all(fits)
+}
+
+/// A user's or a group's name, or its number.
+pub(super) fn is_account(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "._-@\\+$".contains(c);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
+}
+
+/// The bits of an octal mode that is not open to everybody's writing.
+pub(super) fn mode(text: &str) -> Option<u32> {
+    let digits = text.chars().all(|c| c.is_digit(8)) && (3..=5).contains(&text.len());
+    let bits = digits.then(|| u32::from_str_radix(text, 8).ok()).flatten()?;
+    (bits <= 0o7777 && bits & 0o002 == 0).then_some(bits)
+}
+
+/// The full name of a service unit.
+pub(super) fn unit(text: &str) -> Option<String> {
+    const OTHERS: [&str; 9] =
+        ["socket", "target", "timer", "path", "mount", "slice", "scope", "device", "swap"];
+    let fits = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let stem = text.strip_suffix(".service").unwrap_or(text);
+    let other = stem.rsplit_once('.').is_some_and(|(_, suffix)| OTHERS.contains(&suffix));
+    let sane = !stem.is_empty() && !stem.starts_with(['-', '.', '@']) && !stem.ends_with('@');
+    (sane && !other && stem.len() < 240 && stem.chars().all(fits))
+        .then(|| format!("{stem}.service"))
+}
+
+/// A host as written: `user@host:port`, `[v6]:port`, `local`.
+pub(super) fn address(text: &str) -> Option<Address> {
+    if text == "local" {
+        return Some(Address::Local);
+    }
+    let (user, place) = match text.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, text),
+    };
+    let (host, port) = host_and_port(place)?;
+    let user_fits = user.is_none_or(is_account);
+    (user_fits && is_host(host)).then(|| Address::Ssh {
+        host: host.to_owned(),
+        user: user.map(str::to_owned),
+        port,
+        fingerprint: None,
+    })
+}
+
+/// Splits `host`, `host:port`, `[v6]`, `[v6]:port` and a bare v6 address.
+pub(super) fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        let port = rest.strip_prefix(':').map(port);
+        return match (port, rest) {
+            (None, "") => Some((host, None)),
+            (Some(Some(port)), _) => Some((host, Some(port))),
+            _ => None,
+        };
+    }
+    match text.split_once(':') {
+        Some((host, number)) if !number.contains(':') => Some((host, Some(port(number)?))),
+        _ => Some((text, None)),
+    }
+}
+
+/// What ssh itself takes for a host name: nothing that a shell in a ProxyCommand would act on.
+pub(super) fn is_host(text: &str) -> bool {
+    let bad =
+        |c: char| c.is_control() || c.is_whitespace() || "'`\"$\\;&<>|(){}[],@/?#*!".contains(c);
+    !text.is_empty() && !text.starts_with('-') && !text.contains(bad)
+}
+
+fn port(text: &str) -> Option<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+/// `SHA256:` and 43 digits of base64, as `ssh-keygen -l` prints it.
+pub(super) fn is_fingerprint(text: &str) -> bool {
+    let digit = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+    text.strip_prefix("SHA256:").is_some_and(|hash| hash.len() == 43 && hash.chars().all(digit))
+}
+
+/// Something that a shell can be given.
+pub(super) fn is_command(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains('\0')
+}
+
+/// The parts of an HTTP address: host, port, path and query.
+pub(super) fn http(text: &str) -> Option<(String, u16, String)> {
+    let rest = text.strip_prefix("http://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (host, port) = host_and_port(authority)?;
+    let visible = |c: char| c.is_ascii_graphic() && c != '#';
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    (is_host(host) && path.chars().all(visible))
+        .then(|| (host.to_owned(), port.unwrap_or(80), format!("{slash}{path}")))
+}
