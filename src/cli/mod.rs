@@ -19,7 +19,7 @@ use self::args::{Args, Command};
 use self::error::CliError;
 use self::world::World;
 
-/// Runs one command line; the exit code is the table in `docs/architecture.md`.
+/// Runs one command line; the exit codes are the table in the README.
 pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(line) {
         Ok(args) => args,

@@ -133,7 +133,7 @@ while not os.path.exists("/tmp/flips-done"):
 print(reads, failures)
 "#;
     let flips = format!(
-        "{functions}\nflip_often() {{ {FLIP_LOOP} }}\nflip_often {first} {second} {FLIPS}\n"
+        "{functions}\nroot=/srv/flips run=flips mv_flag=T\nflip_often() {{ {FLIP_LOOP} }}\nflip_often {first} {second} {FLIPS}\n"
     );
     APPS[0].put("/tmp/flips.sh", &flips);
     APPS[0].put("/tmp/reader.py", reader);
