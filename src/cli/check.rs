@@ -23,7 +23,7 @@ const LOW_BYTES: u64 = 500_000_000;
 pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let mut all = Vec::new();
-    for (host, probed) in world.probe(&config).await {
+    for (host, probed) in world.probe(&config).await? {
         let mut host = Findings { host, found: Vec::new() };
         match probed {
             Ok(probed) => host.judge(world, &config, &probed),

@@ -10,12 +10,17 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::error::CliError;
+use super::signals;
 use super::world::{World, print};
+use crate::deploy::cancel::Cancel;
 use crate::ssh::embedded::{Embedded, Faults, Options};
 
 struct Stage {
     dir: PathBuf,
     program: PathBuf,
+    /// What would lead the commands to another config or stage.
+    foreign: Vec<String>,
+    cancel: Cancel,
 }
 
 /// Tells it.
@@ -27,7 +32,9 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let options = Options { env, cwd: Some(dir.clone()), port: None, faults: Faults::default() };
     let server = Embedded::start(options).await.map_err(|source| CliError::Demo { source })?;
     let program = std::env::current_exe().map_err(|source| CliError::Start { source })?;
-    let stage = Stage { dir, program };
+    let foreign = world.env.keys().filter(|name| name.starts_with("SHIPIT_")).cloned().collect();
+    // Followed from here on, so that an interrupt ends the story and not the cleaning up.
+    let stage = Stage { dir, program, foreign, cancel: signals::follow() };
     stage.set(&server).map_err(|source| CliError::Write { path: stage.dir.clone(), source })?;
     print(&format!(
         "A server of its own for this demo listens on {}; everything is in {}\n",
@@ -42,7 +49,7 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
             dir.display(),
             stage.program.display()
         ));
-        let _ = tokio::signal::ctrl_c().await;
+        stage.cancel.wait(1).await;
         print(&format!("The server is gone; the files are still in {}\n", dir.display()));
     }
     Ok(code)
@@ -123,11 +130,16 @@ hosts = ["{host}"]
 
     /// Runs this very program as a person would.
     async fn type_command(&self, command: &[&str]) -> Result<u8, CliError> {
+        if self.cancel.asked() {
+            return Ok(130);
+        }
         print(&format!("$ shipit {}\n", command.join(" ")));
-        let status = Command::new(&self.program)
-            .args(command)
-            .current_dir(&self.dir)
-            .env_remove("SSH_AUTH_SOCK")
+        let mut program = Command::new(&self.program);
+        program.args(command).current_dir(&self.dir).env_remove("SSH_AUTH_SOCK");
+        for name in &self.foreign {
+            program.env_remove(name);
+        }
+        let status = program
             .stdin(Stdio::null())
             .status()
             .await

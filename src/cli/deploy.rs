@@ -118,7 +118,7 @@ async fn go(
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
     if world.common.dry_run {
-        return Ok(rehearse(world, config, goal, &how.secrets, warnings).await);
+        return rehearse(world, config, goal, &how.secrets, warnings).await;
     }
     for (host, text) in warnings {
         world.warn(&Event::Warning { host: host.clone(), text: text.clone() });
@@ -133,8 +133,8 @@ async fn rehearse(
     goal: &Goal,
     secrets: &Secrets,
     warnings: &[(Option<String>, String)],
-) -> u8 {
-    let rehearsal = world.rehearse(config, goal).await;
+) -> Result<u8, CliError> {
+    let rehearsal = world.rehearse(config, goal).await?;
     let mut warnings = warnings.to_vec();
     let mut plans = Vec::new();
     let mut code = 0;
@@ -163,5 +163,5 @@ async fn rehearse(
         plan_view(&plans, &warnings)
     };
     print_veiled(&text, secrets);
-    code
+    Ok(code)
 }

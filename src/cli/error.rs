@@ -17,6 +17,8 @@ pub(crate) enum CliError {
     Env(#[from] EnvError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    #[error("stopped on request")]
+    Stopped,
     #[error("there is no artifact to deploy")]
     NoArtifact,
     #[error("the program could not start")]
@@ -44,9 +46,10 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// Usage and config are 2; the rest failed to do what was asked.
+    /// Usage and config are 2, a stop is 130; the rest failed to do what was asked.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::Stopped => 130,
             Self::Start { .. } | Self::Write { .. } | Self::Demo { .. } => 1,
             _ => 2,
         }
@@ -70,6 +73,7 @@ impl Hinted for CliError {
             Self::Env(_) | Self::Artifact(_) | Self::NoArtifact | Self::Unconfirmed { .. } => {
                 Some("no host was contacted; nothing was changed".to_owned())
             }
+            Self::Stopped => Some("nothing was changed".to_owned()),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use crate::report::status::{Context, status_json, status_view};
 /// What lies on the hosts.
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
-    let (states, code) = look(world, &config).await;
+    let (states, code) = look(world, &config).await?;
     let text = if world.common.json {
         format!("{}\n", releases_json(&states))
     } else {
@@ -26,7 +26,7 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
 /// What is live where.
 pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
-    let (states, code) = look(world, &config).await;
+    let (states, code) = look(world, &config).await?;
     let unit = match &config.service {
         Service::Unit { name, .. } => Some(name.as_str()),
         _ => None,
@@ -42,10 +42,10 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
 }
 
 /// The hosts that could be looked at; the others are errors, and the code says so.
-async fn look(world: &World, config: &Config) -> (Vec<(String, HostState)>, u8) {
+async fn look(world: &World, config: &Config) -> Result<(Vec<(String, HostState)>, u8), CliError> {
     let mut states = Vec::new();
     let mut code = 0;
-    for (host, found) in world.look(config).await {
+    for (host, found) in world.look(config).await? {
         match found {
             Ok(state) => states.push((host, state)),
             Err(failure) => {
@@ -54,5 +54,5 @@ async fn look(world: &World, config: &Config) -> (Vec<(String, HostState)>, u8) 
             }
         }
     }
-    (states, code)
+    Ok((states, code))
 }

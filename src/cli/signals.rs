@@ -5,21 +5,21 @@ use tokio::sync::watch;
 
 use crate::deploy::cancel::Cancel;
 
-/// Follows the signals of this process from now on.
+/// Follows the signals of this process: all that come after this returns are counted.
 pub(crate) fn follow() -> Cancel {
-    let (asked, cancel) = watch::channel(0);
+    let (asked, cancel) = watch::channel(0_u8);
+    let (Ok(mut interrupts), Ok(mut terms)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return Cancel::never();
+    };
     tokio::spawn(async move {
-        let (Ok(mut interrupts), Ok(mut terms)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
         loop {
             tokio::select! {
                 _ = interrupts.recv() => {}
                 _ = terms.recv() => {}
             }
-            asked.send_modify(|times| *times += 1);
+            asked.send_modify(|times| *times = times.saturating_add(1));
         }
     });
     Cancel::new(cancel)

@@ -2,6 +2,7 @@
 //! root: everything below gets these as values.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use super::error::CliError;
 use super::signals;
 use crate::config::resolve::{Overrides, load};
 use crate::config::{Config, Host};
+use crate::deploy::cancel::Cancel;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::fleet::{self, Goal, Rehearsal};
 use crate::deploy::goal::Run;
@@ -200,39 +202,46 @@ impl World {
     }
 
     /// Plans from live facts and stops there.
-    pub(crate) async fn rehearse(&self, config: &Config, goal: &Goal) -> Rehearsal {
+    pub(crate) async fn rehearse(
+        &self,
+        config: &Config,
+        goal: &Goal,
+    ) -> Result<Rehearsal, CliError> {
         let cancel = signals::follow();
         let run = self.run_values(goal.name(), config);
         let connect = self.connector(config);
         let events = Events::new(&|_| {});
         let cx =
             Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
-        fleet::rehearse(cx, goal).await
+        unless_stopped(&cancel, fleet::rehearse(cx, goal)).await
     }
 
     /// Looks at every host, without the lock.
-    pub(crate) async fn look(&self, config: &Config) -> Vec<(String, Result<HostState, Failure>)> {
+    pub(crate) async fn look(
+        &self,
+        config: &Config,
+    ) -> Result<Vec<(String, Result<HostState, Failure>)>, CliError> {
         let cancel = signals::follow();
         let run = self.run_values("look at", config);
         let connect = self.connector(config);
         let events = Events::new(&|_| {});
         let cx =
             Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
-        fleet::look(cx).await
+        unless_stopped(&cancel, fleet::look(cx)).await
     }
 
     /// The same, with what `check` wants to know besides.
     pub(crate) async fn probe(
         &self,
         config: &Config,
-    ) -> Vec<(String, Result<fleet::Probed, Failure>)> {
+    ) -> Result<Vec<(String, Result<fleet::Probed, Failure>)>, CliError> {
         let cancel = signals::follow();
         let run = self.run_values("check", config);
         let connect = self.connector(config);
         let events = Events::new(&|_| {});
         let cx =
             Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
-        fleet::probe(cx).await
+        unless_stopped(&cancel, fleet::probe(cx)).await
     }
 
     /// A warning from before the run.
@@ -275,6 +284,14 @@ pub(crate) struct How {
     pub(crate) quiet: bool,
     /// Wait for the lock.
     pub(crate) wait: bool,
+}
+
+/// What only looks holds no lock and has nothing to put back, so one Ctrl-C drops it.
+async fn unless_stopped<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, CliError> {
+    tokio::select! {
+        value = work => Ok(value),
+        () = cancel.wait(1) => Err(CliError::Stopped),
+    }
 }
 
 fn ask_passphrase(key: &Path) -> Option<String> {

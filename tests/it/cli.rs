@@ -1,8 +1,11 @@
 //! The program as a person runs it: argv in; exit code, stdout and stderr out.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
@@ -40,16 +43,24 @@ impl World {
         world
     }
 
-    fn shipit(&self, line: &str) -> String {
-        let out = Command::new(env!("CARGO_BIN_EXE_shipit"))
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
+        command
             .args(line.split_whitespace())
             .current_dir(self.dir.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
-            .env("USER", "ada")
-            .output()
-            .unwrap();
+            .env("USER", "ada");
+        command
+    }
+
+    fn shipit(&self, line: &str) -> String {
+        self.said(&mut self.command(line))
+    }
+
+    fn said(&self, command: &mut Command) -> String {
+        let out = command.output().unwrap();
         let text = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).unwrap();
             let text = text.replace(self.dir.path().to_str().unwrap(), "<dir>");
@@ -158,6 +169,30 @@ fn prune_is_75_at_once_when_the_lock_is_held() {
     assert!(said.starts_with("exit: 75"), "{said}");
 }
 
+/// A host that takes the connection and then says nothing.
+#[test]
+fn one_interrupt_ends_what_only_looks() {
+    for line in ["status", "releases", "check", "deploy -n"] {
+        let world = World::local();
+        let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+        let text = world.read("deploy.toml");
+        let host = format!("ada@{}", mute.local_addr().unwrap());
+        world.write("deploy.toml", &text.replace("\"local\"", &format!("\"{host}\"")));
+        let child = world.command(line).stderr(Stdio::piped()).spawn().unwrap();
+        // It speaks to the host, so it listens to signals.
+        let _connection = mute.accept().unwrap();
+        let began = Instant::now();
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        let out = child.wait_with_output().unwrap();
+        assert_eq!(out.status.code(), Some(130), "{line}");
+        // The host would have had 15 seconds to answer.
+        assert!(began.elapsed() < Duration::from_secs(10), "{line}");
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(said, "error: stopped on request\n  state: nothing was changed\n", "{line}");
+    }
+}
+
 #[test]
 fn init_writes_a_config_once() {
     let world = World::new();
@@ -175,6 +210,31 @@ fn the_demo_tells_the_whole_story() {
     {
         assert!(said.contains(line), "{line}\n{said}");
     }
+}
+
+#[test]
+fn the_demo_heeds_no_settings_of_another_project() {
+    let world = World::new();
+    let mut demo = world.command("demo");
+    let said = world.said(demo.env("SHIPIT_STAGE", "production").env("SHIPIT_CONFIG", "/gone"));
+    assert!(said.starts_with("exit: 0"), "{said}");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing() {
+    let world = World::new();
+    let scratch = world.dir.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let mut demo = world.command("demo");
+    let demo = demo.env("TMPDIR", &scratch).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = demo.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "$ shipit deploy demo"));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
 }
 
 /// The text with every 14-digit id masked.
