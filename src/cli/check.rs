@@ -4,8 +4,8 @@
 use super::args::StageArg;
 use super::error::CliError;
 use super::world::{World, print};
-use crate::config::Config;
 use crate::config::resolve::Overrides;
+use crate::config::{Address, Config, Host};
 use crate::deploy::finding::{Finding, Level};
 use crate::deploy::fleet::Probed;
 use crate::deploy::outcome::Failure;
@@ -69,7 +69,12 @@ impl Findings {
     }
 
     fn judge(&mut self, world: &World, config: &Config, (state, probe): &Probed) {
-        self.ok(format!("logged in as {}, host key and key accepted", state.facts.user));
+        let user = &state.facts.user;
+        let here = |host: &&Host| host.name == self.host && host.address == Address::Local;
+        self.ok(match config.hosts.iter().find(here) {
+            Some(_) => format!("is this machine, as {user}"),
+            None => format!("logged in as {user}, host key and key accepted"),
+        });
         for what in &state.facts.missing {
             self.problem(what.clone(), "install it, or mend what it says, on the host");
         }
@@ -107,6 +112,13 @@ impl Findings {
         }
         for path in &probe.world_writable {
             self.warn(format!("everybody can write {path}"), format!("`chmod o-w {path}`"));
+        }
+        for path in &probe.missing_shared {
+            let path = config.layout.shared(path);
+            self.problem(
+                format!("{path} is not there"),
+                "put it there by hand, it is a linked file",
+            );
         }
         match &state.current {
             Current::NotALink => {

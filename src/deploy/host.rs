@@ -154,7 +154,9 @@ impl<'a> HostRun<'a> {
     /// What `check` wants to know beyond a look.
     pub async fn probe(&self) -> Result<Probe, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
-        agent.probe().await.map_err(Failure::from)
+        let needed = self.cx.config.links.iter().filter(|link| link.is_needed());
+        let shared = needed.map(|link| link.path.clone()).collect();
+        agent.probe(shared).await.map_err(Failure::from)
     }
 
     async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {

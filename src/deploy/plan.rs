@@ -579,7 +579,7 @@ pub fn order_name(order: &Order) -> &'static str {
         Order::Prune { .. } => "prune",
         Order::Sweep => "sweep",
         Order::Journal { .. } => "journal",
-        Order::Probe => "probe",
+        Order::Probe { .. } => "probe",
         Order::Hold => "hold",
         Order::Bye => "bye",
     }

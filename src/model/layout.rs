@@ -41,6 +41,11 @@ impl Layout {
         format!(".{id}.{run}")
     }
 
+    /// What the link at `path` inside a release leads to, as a person on the host names it.
+    pub fn shared(&self, path: &str) -> String {
+        format!("{}/shared/{path}", self.root)
+    }
+
     /// What the link at `path` inside a release points to: `../../shared/log` for `log`, one
     /// `../` more for each directory that `path` lies in.
     pub fn shared_target(path: &str) -> String {

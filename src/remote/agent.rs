@@ -232,8 +232,8 @@ impl Agent {
     }
 
     /// What `check` wants to know.
-    pub async fn probe(&self) -> Result<Probe, AgentError> {
-        Ok(probe(&self.ask(&Order::Probe).await?.text))
+    pub async fn probe(&self, shared: Vec<String>) -> Result<Probe, AgentError> {
+        Ok(probe(&self.ask(&Order::Probe { shared }).await?.text))
     }
 
     /// Streams a release to the host over a channel of its own.

@@ -35,7 +35,7 @@ pub struct Probe {
     pub unwritable: Vec<String>,
     /// A directory that everybody can write.
     pub world_writable: Vec<String>,
-    /// Linked paths that are not in `shared/`.
+    /// Needed paths that are not in `shared/`.
     pub missing_shared: Vec<String>,
 }
 

@@ -168,7 +168,10 @@ pub enum Order {
         lines: u32,
     },
     /// What `check` wants to know beyond the greeting: see `agent::Probe`.
-    Probe,
+    Probe {
+        /// Paths that must be in `shared/`.
+        shared: Vec<String>,
+    },
     /// Still deciding. Not answered.
     Hold,
     /// Let go of everything and end.
@@ -221,7 +224,7 @@ impl Order {
             Self::Prune { .. } => "prune",
             Self::Sweep => "sweep",
             Self::Journal { .. } => "journal",
-            Self::Probe => "probe",
+            Self::Probe { .. } => "probe",
             Self::Hold => "hold",
             Self::Bye => "bye",
         }
@@ -262,13 +265,10 @@ impl Order {
                 vec![name.clone(), record.line.clone(), record.note.clone()]
             }
             Self::Journal { lines } => vec![lines.to_string()],
-            Self::Lock
-            | Self::Look
-            | Self::Commit
-            | Self::Sweep
-            | Self::Probe
-            | Self::Hold
-            | Self::Bye => Vec::new(),
+            Self::Probe { shared } => shared.clone(),
+            Self::Lock | Self::Look | Self::Commit | Self::Sweep | Self::Hold | Self::Bye => {
+                Vec::new()
+            }
         }
     }
 }

@@ -194,6 +194,31 @@ fn one_interrupt_ends_what_only_looks() {
 }
 
 #[test]
+fn check_finds_what_would_stop_a_deploy() {
+    let world = World::local();
+    let text = world.read("deploy.toml");
+    let linked = "linked_dirs = [\"log\"]\nlinked_files = [\"config/key\"]";
+    world.write("deploy.toml", &text.replace("linked_dirs = [\"log\"]", linked));
+    // Who runs the tests is in the third line.
+    let said = world.shipit("check");
+    let lines: Vec<_> = said.lines().filter(|line| !line.contains("this machine")).collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    exit: 1
+    --- stdout
+    ok       local: <dir>/srv can be written
+    ok       local: nothing is live yet
+    problem  local: <dir>/srv/shared/config/key is not there
+             fix: put it there by hand, it is a linked file
+    a deploy would not work: 3 ok, 0 warnings, 1 problem
+    --- stderr
+    ");
+    assert!(world.shipit("deploy").starts_with("exit: 1"));
+    world.write("srv/shared/config/key", "k");
+    assert!(world.shipit("check").starts_with("exit: 0"));
+    assert!(world.shipit("deploy").starts_with("exit: 0"));
+}
+
+#[test]
 fn init_writes_a_config_once() {
     let world = World::new();
     assert!(world.shipit("init").starts_with("exit: 0"));
