@@ -288,10 +288,12 @@ pub(crate) struct How {
 
 /// What only looks holds no lock and has nothing to put back, so one Ctrl-C drops it.
 async fn unless_stopped<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, CliError> {
-    tokio::select! {
-        value = work => Ok(value),
-        () = cancel.wait(1) => Err(CliError::Stopped),
-    }
+    let done = tokio::select! {
+        done = work => Some(done),
+        () = cancel.wait(1) => None,
+    };
+    // What was asked while the work ended is asked all the same.
+    done.filter(|_| !cancel.asked()).ok_or(CliError::Stopped)
 }
 
 fn ask_passphrase(key: &Path) -> Option<String> {

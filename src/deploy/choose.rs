@@ -56,6 +56,7 @@ fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {
 fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTreeSet<ReleaseId> {
     let mut kept: BTreeSet<ReleaseId> = state.live().into_iter().collect();
     kept.extend(rollback_candidates(state).first());
+    kept.extend(state.perhaps_in_use());
     kept.extend(state.in_use.iter().filter_map(|name| name.parse::<ReleaseId>().ok()));
     for (id, history) in histories {
         if history.standing == Standing::Undecided {

@@ -198,7 +198,11 @@ impl<'a> Fleet<'a> {
     async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
         let scan = matches!(goal, Goal::Prune(_) | Goal::Deploy { .. });
         loop {
-            let opened = self.each(|host| Box::pin(host.open(lock, scan))).await;
+            let cancel = self.cx.cancel;
+            let opened = tokio::select! {
+                opened = self.each(|host| Box::pin(host.open(lock, scan))) => opened,
+                () = cancel.wait(1) => return Err(Stop),
+            };
             for (host, opened) in self.hosts.iter_mut().zip(opened) {
                 host.result = opened.err().map(|failure| host.untouched(Some(failure)));
             }

@@ -324,18 +324,19 @@ impl Planner<'_> {
             format!("SHIPIT_PREVIOUS_RELEASE={live}"),
             format!("SHIPIT_DEPLOY_TO={}", layout.root()),
             format!("SHIPIT_HOST={}", host.name),
-            format!("SHIPIT_ROLES={}", host.roles.join(",")),
+            format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
         ]);
         vars
     }
 
-    /// What every hook gets to know, here and on hosts.
+    /// What every hook gets to know, here and on hosts. No name but `SHIPIT_STAGE` is one that
+    /// `shipit` itself reads: a hook may call it.
     pub fn run_vars(&self) -> Vec<String> {
         let hosts: Vec<_> = self.config.hosts.iter().map(|host| host.name.as_str()).collect();
         vec![
             format!("SHIPIT_APP={}", self.config.app),
             format!("SHIPIT_STAGE={}", self.config.stage),
-            format!("SHIPIT_HOSTS={}", hosts.join(",")),
+            format!("SHIPIT_ALL_HOSTS={}", hosts.join(",")),
             format!("SHIPIT_PERFORMER={}", self.run.who),
             format!("SHIPIT_COMMAND={}", self.run.command),
             format!("SHIPIT_RUN={}", self.run.nonce),

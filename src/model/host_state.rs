@@ -1,8 +1,9 @@
 //! What one look at a host found. Plans are made from this and from nothing else.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::id::ReleaseId;
 use super::ledger::{History, Ledger, Standing};
@@ -110,6 +111,8 @@ pub struct UnitState {
     pub exe: Option<String>,
     /// When the main process started, in clock ticks since boot.
     pub started: Option<u64>,
+    /// How long the main process has been running.
+    pub running_for: Option<Duration>,
 }
 
 impl HostState {
@@ -149,6 +152,17 @@ impl HostState {
             .into_iter()
             .rev()
             .find(|(_, history)| history.standing == Standing::Undecided)
+    }
+
+    /// What the unit's main process may run from where /proc is closed to us: all that was live
+    /// about when it started.
+    pub fn perhaps_in_use(&self) -> BTreeSet<ReleaseId> {
+        let hidden = |unit: &&UnitState| unit.main_pid != 0 && unit.cwd.is_none();
+        let Some(unit) = self.unit.as_ref().filter(hidden) else { return BTreeSet::new() };
+        match unit.running_for.and_then(|age| TimeDelta::from_std(age).ok()) {
+            Some(age) => self.ledger.live_about(self.facts.clock - age),
+            None => self.ids().into_iter().collect(),
+        }
     }
 
     /// What the ledger says of the ids that lie in `releases/`, oldest first.

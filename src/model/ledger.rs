@@ -1,9 +1,9 @@
 //! The ledger: the only history of a host. An append-only list of events, folded to one state per
 //! release; rollback, prune and `releases` decide from it, never from mtimes or the order of names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -196,6 +196,34 @@ impl Ledger {
             history.apply(entry);
         }
         all
+    }
+
+    /// What was live at a moment, or within a minute of it: clocks and steps are not exact.
+    pub fn live_about(&self, moment: DateTime<Utc>) -> BTreeSet<ReleaseId> {
+        let minute = TimeDelta::minutes(1);
+        let mut found = BTreeSet::new();
+        for entry in &self.entries {
+            let now = match entry.event {
+                What::Activated => entry.release.parse().ok(),
+                What::Reverted => self.way_back(&entry.release),
+                _ => continue,
+            };
+            let at = entry.time().unwrap_or(moment);
+            if at > moment + minute {
+                break;
+            }
+            if at < moment - minute {
+                found.clear();
+            }
+            found.extend(now);
+        }
+        found
+    }
+
+    fn way_back(&self, release: &str) -> Option<ReleaseId> {
+        let activated = |entry: &&Entry| entry.event == What::Activated && entry.release == release;
+        let back = self.entries.iter().rev().find(activated)?.back.as_deref()?;
+        back.strip_prefix("releases/")?.parse().ok()
     }
 
     /// The history of one release.

@@ -390,13 +390,15 @@ look_unit() {
     esac
     user_bus
     unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
-        -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp >"$tmp/unit"
+        -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
+        -p ExecMainStartTimestampMonotonic >"$tmp/unit"
     sed 's/^/unit /' "$tmp/unit"
     pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
     [ "${pid:-0}" != 0 ] || return 0
     link=$(readlink "/proc/$pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
     link=$(readlink "/proc/$pid/exe" 2>/dev/null) && printf 'unit exe=%s\n' "$link"
     printf 'unit started=%s\n' "$(started "$pid")"
+    uptime=$(cat /proc/uptime 2>/dev/null) && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
 }
 
 user_bus() {

@@ -1,6 +1,7 @@
 //! What the agent's texts mean: the look, the judgement, the probe.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -117,6 +118,7 @@ fn fact(facts: &mut Facts, word: &str, value: &str) {
 /// The unit's lines; `None` where the service is no unit.
 fn unit(text: &str) -> Option<UnitState> {
     let mut found = None;
+    let (mut up, mut began) = (None, None);
     for (_, line) in pairs(text).filter(|(word, _)| *word == "unit") {
         let unit = found.get_or_insert_with(UnitState::default);
         let Some((name, value)) = line.split_once('=') else { continue };
@@ -134,8 +136,15 @@ fn unit(text: &str) -> Option<UnitState> {
             "cwd" => unit.cwd = Some(value.to_owned()),
             "exe" => unit.exe = Some(value.to_owned()),
             "started" => unit.started = value.parse().ok(),
+            "uptime" => up = value.parse().ok().map(Duration::from_secs),
+            "ExecMainStartTimestampMonotonic" => {
+                began = value.parse().ok().map(Duration::from_micros);
+            }
             _ => {}
         }
+    }
+    if let (Some(unit), Some(up), Some(began)) = (&mut found, up, began) {
+        unit.running_for = Some(up.saturating_sub(began));
     }
     found
 }

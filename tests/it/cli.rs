@@ -171,8 +171,8 @@ fn prune_is_75_at_once_when_the_lock_is_held() {
 
 /// A host that takes the connection and then says nothing.
 #[test]
-fn one_interrupt_ends_what_only_looks() {
-    for line in ["status", "releases", "check", "deploy -n"] {
+fn one_interrupt_ends_what_has_only_looked() {
+    for line in ["status", "releases", "check", "deploy -n", "deploy"] {
         let world = World::local();
         let mute = TcpListener::bind("127.0.0.1:0").unwrap();
         let text = world.read("deploy.toml");
@@ -189,7 +189,12 @@ fn one_interrupt_ends_what_only_looks() {
         // The host would have had 15 seconds to answer.
         assert!(began.elapsed() < Duration::from_secs(10), "{line}");
         let said = String::from_utf8(out.stderr).unwrap();
-        assert_eq!(said, "error: stopped on request\n  state: nothing was changed\n", "{line}");
+        if line == "deploy" {
+            assert!(said.contains("error: the deploy was interrupted\n"), "{said}");
+            assert!(said.contains(" was not changed\n"), "{said}");
+        } else {
+            assert_eq!(said, "error: stopped on request\n  state: nothing was changed\n", "{line}");
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Plans and the ledger fold over small states, and properties over random ones.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use shipit::deploy::choose::{rollback_candidates, to_prune};
 use shipit::deploy::goal::{PruneRule, Target};
 use shipit::deploy::plan::rollback_target;
-use shipit::model::host_state::{Current, Facts, HostState};
+use shipit::model::host_state::{Current, Facts, HostState, UnitState};
 use shipit::model::id::ReleaseId;
 use shipit::model::ledger::{Entry, Ledger, Standing, What};
 
@@ -95,6 +96,38 @@ fn prune_never_takes_live_the_way_back_pinned_in_use_or_foreign_ones() {
     prunes("g g* l", 1, "");
     prunes("p g! o u g g*", 1, "");
     prunes("g r! g*", 1, "");
+}
+
+/// A unit whose main process nobody may read, started some seconds before the look.
+fn hidden_unit(running_for: u64) -> UnitState {
+    let running_for = Some(Duration::from_secs(running_for));
+    UnitState { main_pid: 7, running_for, ..UnitState::default() }
+}
+
+#[test]
+fn prune_keeps_what_was_live_when_an_unreadable_process_started() {
+    let mut state = state("g g g g g*");
+    let lines: Vec<_> = (1..=5)
+        .map(|n| {
+            let at = format!("2026-08-21T0{n}:00:00Z");
+            let entry = Entry { at, ..Entry::new(What::Activated, &id(n).to_string()) };
+            serde_json::to_string(&entry).unwrap()
+        })
+        .chain((1..=5).flat_map(|n| {
+            let good = |event| serde_json::to_string(&Entry::new(event, &id(n).to_string()));
+            [What::Staged, What::Committed].map(|event| good(event).unwrap())
+        }))
+        .collect();
+    state.ledger = Ledger::parse(lines.iter().map(String::as_str));
+    state.facts.clock = "2026-08-21T06:00:00Z".parse().unwrap();
+    let rule = PruneRule { keep: 1, older_than: None };
+    assert_eq!(numbers(&to_prune(&state, rule)), "1 2 3", "the way back stays anyhow");
+    state.unit = Some(hidden_unit(3 * 3600 + 1800));
+    assert_eq!(numbers(&to_prune(&state, rule)), "1 3", "it began at half past two");
+    state.unit = Some(UnitState { running_for: None, ..hidden_unit(0) });
+    assert_eq!(numbers(&to_prune(&state, rule)), "", "nobody knows when it began");
+    state.unit = Some(UnitState { cwd: Some("/".to_owned()), ..hidden_unit(12_600) });
+    assert_eq!(numbers(&to_prune(&state, rule)), "1 2 3", "its directory was read");
 }
 
 #[test]
