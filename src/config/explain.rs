@@ -111,24 +111,11 @@ impl Source<'_> {
 }
 
 /// Keys of the design that later versions serve.
-const LATER: &[&str] = &[
-    "upload",
-    "rollout.canary",
-    "rollout.pause",
-    "rollout.on_failure",
-    "rollout.on_unreachable",
-    "rollout.max_failed",
-    "health.tcp",
-    "health.command",
-    "health.checks",
-];
+const LATER: &[&str] = &["upload", "health.tcp", "health.command", "health.checks"];
 
 /// Forms of values that later versions serve.
 fn later_form(path: &str, value: &DeValue<'_>) -> Option<String> {
     match (path, value) {
-        ("rollout.batch", DeValue::String(text)) if text.ends_with('%') => {
-            Some(format!("`batch = \"{text}\"`"))
-        }
         ("health.http", DeValue::Array(_)) => Some("a list of health checks".to_owned()),
         ("health.http", DeValue::Table(_)) => Some("a table in `health.http`".to_owned()),
         _ => None,

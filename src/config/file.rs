@@ -190,6 +190,28 @@ pub(super) struct HookTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Rollout {
     pub(super) batch: Option<Spanned<Batch>>,
+    pub(super) canary: Option<Vec<Spanned<String>>>,
+    pub(super) pause: Option<Spanned<Length>>,
+    pub(super) on_failure: Option<OnFailure>,
+    pub(super) on_unreachable: Option<OnUnreachable>,
+    pub(super) max_failed: Option<Spanned<i64>>,
+}
+
+/// What becomes of the others when a host fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnFailure {
+    RevertAll,
+    RevertBatch,
+    Stop,
+}
+
+/// What becomes of the run when a host cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnUnreachable {
+    Abort,
+    Skip,
 }
 
 /// SSH settings beside `ssh_config`.
@@ -355,6 +377,7 @@ impl<'de> Visitor<'de> for WordsVisitor {
 pub(super) enum Batch {
     All,
     Hosts(i64),
+    Percent(i64),
 }
 
 impl<'de> Deserialize<'de> for Batch {
@@ -369,7 +392,7 @@ impl Visitor<'_> for BatchVisitor {
     type Value = Batch;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of hosts, or \"all\"")
+        f.write_str("a number of hosts, a part of them such as \"25%\", or \"all\"")
     }
 
     fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<Batch, E> {
@@ -377,8 +400,10 @@ impl Visitor<'_> for BatchVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
-        match text {
-            "all" => Ok(Batch::All),
+        let part = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        match (text, part) {
+            ("all", _) => Ok(Batch::All),
+            (_, Some(part)) => Ok(Batch::Percent(part)),
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }

@@ -118,7 +118,14 @@ impl LocalHooks {
 
 impl Rollout {
     fn over(&self, top: &Self) -> Self {
-        Self { batch: first(&self.batch, &top.batch) }
+        Self {
+            batch: first(&self.batch, &top.batch),
+            canary: first(&self.canary, &top.canary),
+            pause: first(&self.pause, &top.pause),
+            on_failure: first(&self.on_failure, &top.on_failure),
+            on_unreachable: first(&self.on_unreachable, &top.on_unreachable),
+            max_failed: first(&self.max_failed, &top.max_failed),
+        }
     }
 }
 

@@ -223,10 +223,54 @@ pub struct Hook {
 }
 
 /// How the fleet flips.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rollout {
-    /// How many hosts flip together; `None`: all.
-    pub batch: Option<usize>,
+    /// How many hosts flip together.
+    pub batch: Batch,
+    /// Names of the hosts that flip before all others.
+    pub canary: Vec<String>,
+    /// Between a batch that is well and the next one.
+    pub pause: Duration,
+    /// What becomes of the others when more hosts fail than may.
+    pub on_failure: OnFailure,
+    /// What becomes of the run when a host cannot be reached.
+    pub on_unreachable: OnUnreachable,
+    /// So many hosts may fail, and are put back alone, before the run counts as failed.
+    pub max_failed: usize,
+}
+
+/// How many hosts flip together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Batch {
+    /// Every host.
+    #[default]
+    All,
+    /// At most so many.
+    Hosts(usize),
+    /// At most this part of the run's hosts, rounded down, and at least one host.
+    Percent(usize),
+}
+
+/// What becomes of the other hosts when a host fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Every host is undecided until all are well; one that is not puts all back.
+    #[default]
+    RevertAll,
+    /// A batch is committed when all of it is well, else put back; what was before it stays.
+    RevertBatch,
+    /// Hosts that are well are committed, those that are not put back, and no more follow.
+    Stop,
+}
+
+/// What becomes of the run when a host cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnreachable {
+    /// Nothing is touched anywhere.
+    #[default]
+    Abort,
+    /// The others go on; the host is behind until the next deploy.
+    Skip,
 }
 
 impl Hook {

@@ -108,20 +108,21 @@ impl ConfigFile {
         let layer = layer.over(&self.root);
         let here = Here { file: self, stage };
         let service = here.service(&layer)?;
+        let hosts = here.hosts(&layer)?;
         let mut config = Config {
             app: here.app()?,
             stage: stage.to_owned(),
             base: self.base.clone(),
             layout: here.layout(&layer)?,
             keep: here.count("keep_releases", overrides.keep, layer.keep_releases.as_ref(), 5)?,
-            hosts: here.hosts(&layer)?,
             links: here.links(&layer)?,
             artifact: here.artifact(&layer, overrides)?,
             env: None,
             health: here.health(&layer, &service)?,
             service,
             hooks: here.hooks(&layer)?,
-            rollout: here.rollout(&layer)?,
+            rollout: here.rollout(&layer, &hosts)?,
+            hosts,
             confirm: layer.confirm.unwrap_or(false),
             ssh: here.ssh(&layer)?,
             parallel: here.count("parallel", overrides.parallel, layer.parallel.as_ref(), 32)?,

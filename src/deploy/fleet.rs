@@ -1,6 +1,6 @@
 //! All hosts of one run, phase by phase: look, settle, plan, prepare, switch, commit, tidy. What a
 //! phase needs of every host is done on all at once, under a limit; a later phase begins only
-//! when the one before it is over on every host.
+//! when the one before it is over on every host. Switching and committing are `rollout`'s.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,8 +16,10 @@ use super::host::{Context, HostRun};
 use super::local_hook;
 use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
-use super::plan::{HostPlan, PlanError, Planner, is_unchanged, new_id, rollback_target};
+use super::plan::{HostPlan, PlanError, Planner, Settle, is_unchanged, new_id, rollback_target};
+use super::split::find_split;
 use crate::artifact::Artifact;
+use crate::config::OnUnreachable;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -53,17 +55,20 @@ impl Goal {
 }
 
 /// The run is over before its end; what there is to say stands in the hosts' results.
-struct Stop;
+pub(super) struct Stop;
 
 /// One host's part of a phase.
-type Part<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
+pub(super) type Part<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 
-struct Fleet<'a> {
-    cx: Context<'a>,
-    hosts: Vec<HostRun<'a>>,
+/// All hosts of a run.
+pub(super) struct Fleet<'a> {
+    pub(super) cx: Context<'a>,
+    pub(super) hosts: Vec<HostRun<'a>>,
     release: Option<ReleaseId>,
     warnings: Vec<(Option<String>, String)>,
     failure: Option<Failure>,
+    /// Some hosts committed what others, which were to commit it too, do not run.
+    pub(super) split: bool,
 }
 
 /// Does it. One host's failure is data in the report.
@@ -154,7 +159,7 @@ pub async fn probe(cx: Context<'_>) -> Vec<(String, Result<Probed, Failure>)> {
 impl<'a> Fleet<'a> {
     fn new(cx: Context<'a>) -> Self {
         let hosts = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
-        Self { cx, hosts, release: None, warnings: Vec::new(), failure: None }
+        Self { cx, hosts, release: None, warnings: Vec::new(), failure: None, split: false }
     }
 
     /// Does `part` on all hosts at once, at most `parallel` at a time; results in host order.
@@ -162,8 +167,39 @@ impl<'a> Fleet<'a> {
         &mut self,
         part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
     ) -> Vec<T> {
+        let all = self.each_that(|_| true, part).await;
+        all.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// The same on those hosts that are `wanted`; each result with the host's place. A slow host
+    /// keeps nobody else waiting.
+    pub(super) async fn each_that<T: Send>(
+        &mut self,
+        wanted: impl Fn(&HostRun<'a>) -> bool,
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
+    ) -> Vec<(usize, T)> {
         let limit = self.cx.config.parallel.max(1);
-        each_of(&mut self.hosts, limit, part).await
+        let hosts = self.hosts.iter_mut().enumerate().filter(|(_, host)| wanted(host));
+        let numbered = |(place, host)| {
+            let part = part(host);
+            async move { (place, part.await) }
+        };
+        let parts: Vec<_> = hosts.map(numbered).collect();
+        let mut done: Vec<_> = stream::iter(parts).buffer_unordered(limit).collect().await;
+        done.sort_by_key(|(place, _)| *place);
+        done
+    }
+
+    fn planner(&self) -> Planner<'a> {
+        let skipped = self.hosts.iter().filter(|host| !host.takes_part());
+        let skipped = skipped.map(|host| host.host.name.clone()).collect();
+        Planner { config: self.cx.config, run: self.cx.run, skipped }
+    }
+
+    /// The hosts that take part, as they were when they were looked at.
+    fn states(&self) -> Vec<(&str, &HostState)> {
+        let here = self.hosts.iter().filter(|host| host.takes_part());
+        here.filter_map(|host| Some((host.host.name.as_str(), host.state.as_ref()?))).collect()
     }
 
     async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
@@ -171,8 +207,11 @@ impl<'a> Fleet<'a> {
         self.cx.events.emit(Event::Phase(Phase::Look));
         self.open(goal, true).await?;
         self.settle().await?;
+        if !is_prune(goal) {
+            self.finish_split().await?;
+        }
         if self.is_unchanged(goal) {
-            for host in &mut self.hosts {
+            for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
                 let live = host.state.as_ref().and_then(HostState::live);
                 host.result = Some(HostResult::Unchanged { live });
             }
@@ -181,7 +220,6 @@ impl<'a> Fleet<'a> {
         self.plan(goal)?;
         self.prepare(goal).await?;
         self.switch().await?;
-        self.commit().await?;
         self.tidy().await;
         Ok(())
     }
@@ -194,7 +232,8 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed.
+    /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed, and so
+    /// does a run that may skip some.
     async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
         let scan = matches!(goal, Goal::Prune(_) | Goal::Deploy { .. });
         loop {
@@ -203,12 +242,7 @@ impl<'a> Fleet<'a> {
                 opened = self.each(|host| Box::pin(host.open(lock, scan))) => opened,
                 () = cancel.wait(1) => return Err(Stop),
             };
-            for (host, opened) in self.hosts.iter_mut().zip(opened) {
-                host.result = opened.err().map(|failure| host.untouched(Some(failure)));
-            }
-            if self.hosts.iter().any(|host| host.result.is_some()) && !is_prune(goal) {
-                return Err(Stop);
-            }
+            self.note_unreachable(goal, opened)?;
             if !lock || self.all_locked().await {
                 break;
             }
@@ -222,7 +256,23 @@ impl<'a> Fleet<'a> {
         self.stop_if_asked()
     }
 
-    fn stop_if_asked(&self) -> Result<(), Stop> {
+    fn note_unreachable(
+        &mut self,
+        goal: &Goal,
+        opened: Vec<Result<(), Failure>>,
+    ) -> Result<(), Stop> {
+        let skips = self.cx.config.rollout.on_unreachable == OnUnreachable::Skip;
+        let skips = skips && !is_prune(goal) && opened.iter().any(Result::is_ok);
+        for (host, opened) in self.hosts.iter_mut().zip(opened) {
+            host.result = opened.err().map(|failure| {
+                if skips { HostResult::Skipped { failure } } else { host.untouched(Some(failure)) }
+            });
+        }
+        let missing = self.hosts.iter().any(|host| !host.takes_part());
+        if missing && !skips && !is_prune(goal) { Err(Stop) } else { Ok(()) }
+    }
+
+    pub(super) fn stop_if_asked(&self) -> Result<(), Stop> {
         if self.cx.cancel.asked() { Err(Stop) } else { Ok(()) }
     }
 
@@ -233,7 +283,8 @@ impl<'a> Fleet<'a> {
         if !self.hosts.iter().any(held) {
             return true;
         }
-        let first = self.hosts.iter().min_by(|a, b| a.host.name.cmp(&b.host.name));
+        let here = self.hosts.iter().filter(|host| host.takes_part());
+        let first = here.min_by(|a, b| a.host.name.cmp(&b.host.name));
         if first.is_none_or(held) {
             return false;
         }
@@ -251,7 +302,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn note_holders(&mut self) {
-        for host in &mut self.hosts {
+        for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
             host.result = Some(match host.holder() {
                 Some(holder) => HostResult::Locked { holder: holder.to_owned() },
                 None => host.untouched(None),
@@ -261,9 +312,10 @@ impl<'a> Fleet<'a> {
 
     /// Settles what interrupted runs left, host by host.
     async fn settle(&mut self) -> Result<(), Stop> {
-        let planner = Planner { config: self.cx.config, run: self.cx.run };
+        let planner = self.planner();
         let settled = self
-            .each(move |host| {
+            .each_that(HostRun::takes_part, move |host| {
+                let planner = planner.clone();
                 Box::pin(async move {
                     let Some(state) = &host.state else { return Ok(()) };
                     match planner.settle(host.host, state) {
@@ -276,13 +328,46 @@ impl<'a> Fleet<'a> {
         self.note_failures(settled)
     }
 
+    /// Makes a release that a lost connection left on some hosts only live on all of them.
+    async fn finish_split(&mut self) -> Result<(), Stop> {
+        let Some(split) = find_split(&self.states()) else { return Ok(()) };
+        let (on, behind) = (split.committed.join(", "), split.behind.join(", "));
+        self.warn(None, format!(
+            "contact was lost while {} was committed: {on} kept it and {behind} took it back; it \
+             goes live there too now",
+            split.id
+        ));
+        let planner = self.planner();
+        let split = Arc::new(split);
+        let behind = Arc::clone(&split);
+        let wanted = |host: &HostRun| behind.behind.contains(&host.host.name);
+        let finished = self
+            .each_that(wanted, move |host| {
+                let (planner, split) = (planner.clone(), Arc::clone(&split));
+                Box::pin(async move {
+                    let Some(state) = host.state.clone() else { return Ok(()) };
+                    let forward = planner.forward(host.host, &state, &split);
+                    host.settle(&Settle::Forward(Box::new(forward))).await
+                })
+            })
+            .await;
+        self.split = finished.iter().any(|(_, result)| result.is_err());
+        self.note_failures(finished)
+    }
+
+    fn warn(&mut self, host: Option<String>, text: String) {
+        self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
+        self.warnings.push((host, text));
+    }
+
     /// Notes failures that touched nothing; any of them ends the run.
-    fn note_failures(&mut self, results: Vec<Result<(), Failure>>) -> Result<(), Stop> {
+    fn note_failures(&mut self, results: Vec<(usize, Result<(), Failure>)>) -> Result<(), Stop> {
         let mut stop = Ok(());
-        for (host, result) in self.hosts.iter_mut().zip(results) {
+        for (place, result) in results {
+            let host = &mut self.hosts[place];
             if let Err(failure) = result {
                 let failure = (!self.cx.cancel.asked()).then_some(failure);
-                host.result = Some(host.untouched(failure));
+                host.result = host.result.take().or_else(|| Some(host.untouched(failure)));
                 stop = Err(Stop);
             }
         }
@@ -292,17 +377,15 @@ impl<'a> Fleet<'a> {
 
     fn is_unchanged(&self, goal: &Goal) -> bool {
         let Goal::Deploy { build, .. } = goal else { return false };
-        let same = |host: &HostRun| {
-            host.state.as_ref().is_some_and(|state| is_unchanged(self.cx.config, state, build))
-        };
-        !build.force && self.hosts.iter().all(same)
+        let states = self.states();
+        !build.force && states.iter().all(|(_, state)| is_unchanged(self.cx.config, state, build))
     }
 
     fn plan(&mut self, goal: &Goal) -> Result<(), Stop> {
-        let planner = Planner { config: self.cx.config, run: self.cx.run };
+        let planner = self.planner();
         self.release = self.choose_release(goal)?;
         let mut stop = Ok(());
-        for host in self.hosts.iter_mut().filter(|host| host.result.is_none()) {
+        for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
             let Some(state) = host.state.clone() else { continue };
             let plan = match (goal, self.release) {
                 (Goal::Deploy { build, .. }, Some(id)) => {
@@ -326,11 +409,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Stop> {
-        let states: Vec<_> = self
-            .hosts
-            .iter()
-            .filter_map(|host| Some((host.host.name.as_str(), host.state.as_ref()?)))
-            .collect();
+        let states = self.states();
         match goal {
             Goal::Deploy { .. } => {
                 let id = new_id(states.into_iter().map(|(_, state)| state), self.cx.run);
@@ -351,12 +430,13 @@ impl<'a> Fleet<'a> {
     }
 
     fn note_warnings(&mut self) {
-        for host in &self.hosts {
-            for text in &host.plan.warnings {
-                let host = Some(host.host.name.clone());
-                self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
-                self.warnings.push((host, text.clone()));
-            }
+        let of = |host: &HostRun| {
+            let name = host.host.name.clone();
+            host.plan.warnings.clone().into_iter().map(move |text| (name.clone(), text))
+        };
+        let all: Vec<_> = self.hosts.iter().flat_map(of).collect();
+        for (host, text) in all {
+            self.warn(Some(host), text);
         }
     }
 
@@ -370,7 +450,7 @@ impl<'a> Fleet<'a> {
         let payload =
             Arc::new(Payload::new(Arc::clone(artifact), release, prefix, build.env.clone()));
         let prepared = self
-            .each(move |host| {
+            .each_that(HostRun::takes_part, move |host| {
                 let payload = Arc::clone(&payload);
                 Box::pin(async move { host.prepare(&payload, id).await })
             })
@@ -378,68 +458,16 @@ impl<'a> Fleet<'a> {
         self.note_failures(prepared)
     }
 
-    /// Batch by batch; one host that fails puts back every host that was switched.
-    async fn switch(&mut self) -> Result<(), Stop> {
-        let size = self.cx.config.rollout.batch.unwrap_or(self.hosts.len()).max(1);
-        let of = self.hosts.len().div_ceil(size);
-        let flips = self.hosts.iter().any(|host| host.plan.switch.is_some());
-        for batch in 0..of {
-            if flips {
-                self.cx.events.emit(Event::Phase(Phase::Switch { batch: batch + 1, of }));
-            }
-            let end = ((batch + 1) * size).min(self.hosts.len());
-            let part = &mut self.hosts[batch * size..end];
-            let limit = self.cx.config.parallel.max(1);
-            let switched = each_of(part, limit, |host| Box::pin(host.switch())).await;
-            let failed = part.iter().zip(&switched).find(|(_, result)| result.is_err());
-            let culprit = failed.map(|(host, _)| host.host.name.clone());
-            if culprit.is_some() || (flips && self.cx.cancel.asked()) {
-                self.put_all_back(culprit).await;
-                return Err(Stop);
-            }
-        }
-        Ok(())
-    }
-
-    async fn put_all_back(&mut self, culprit: Option<String>) {
-        let (cause, reason) = match culprit {
-            Some(name) => (Failure::new(format!("{name} failed, so the fleet goes back")), "fleet"),
-            None => (Failure::new("stopped on request"), "interrupted"),
-        };
-        let cause = Arc::new(cause);
-        self.each(move |host| {
-            let cause = Arc::clone(&cause);
-            Box::pin(async move {
-                if host.undecided {
-                    host.put_back(&cause, reason).await;
-                }
-            })
-        })
-        .await;
-    }
-
-    async fn commit(&mut self) -> Result<(), Stop> {
-        if self.hosts.iter().any(|host| host.plan.switch.is_some()) {
-            self.cx.events.emit(Event::Phase(Phase::Commit));
-        }
-        self.each(|host| Box::pin(host.commit())).await;
-        if self.hosts.iter().any(|host| host.result.is_some()) && self.release.is_some() {
-            return Err(Stop);
-        }
-        Ok(())
-    }
-
     async fn tidy(&mut self) {
         if self.hosts.iter().all(|host| host.plan.tidy.is_empty()) {
             return;
         }
         self.cx.events.emit(Event::Phase(Phase::Tidy));
-        let warned = self.each(|host| Box::pin(host.tidy())).await;
-        for (host, texts) in self.hosts.iter().zip(warned) {
+        let warned = self.each_that(HostRun::takes_part, |host| Box::pin(host.tidy())).await;
+        for (place, texts) in warned {
+            let host = self.hosts[place].host.name.clone();
             for text in texts {
-                let host = Some(host.host.name.clone());
-                self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
-                self.warnings.push((host, text));
+                self.warn(Some(host.clone()), text);
             }
         }
     }
@@ -482,6 +510,7 @@ impl<'a> Fleet<'a> {
             warnings: self.warnings,
             interrupted,
             failure: self.failure,
+            split: self.split,
         }
     }
 }
@@ -496,15 +525,6 @@ fn finished(host: &HostRun<'_>, goal: &Goal) -> (String, HostResult) {
         HostResult::Done(super::outcome::Done { live, ..host.done.clone() })
     };
     (host.host.name.clone(), result)
-}
-
-async fn each_of<'a, T: Send>(
-    hosts: &mut [HostRun<'a>],
-    limit: usize,
-    part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
-) -> Vec<T> {
-    let parts: Vec<_> = hosts.iter_mut().map(part).collect();
-    stream::iter(parts).buffered(limit).collect().await
 }
 
 const fn is_prune(goal: &Goal) -> bool {

@@ -413,6 +413,21 @@ impl<'a> HostRun<'a> {
         };
     }
 
+    /// Whether it was told to keep its release and took it back before it heard.
+    pub fn went_back_unheard(&self) -> bool {
+        let decided = self.done.live.is_some() && self.agent.is_some();
+        decided && matches!(self.result, Some(HostResult::PutBack { .. }))
+    }
+
+    /// Makes the planned release live once more, judges it anew and commits it.
+    pub async fn forward(&mut self) {
+        self.result = None;
+        self.done.live = None;
+        if self.switch().await.is_ok() {
+            self.commit().await;
+        }
+    }
+
     /// Contact was lost while the release was undecided: looks again until the host has settled
     /// it by itself, or lets us do it.
     async fn settle_lost(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
@@ -479,6 +494,14 @@ impl<'a> HostRun<'a> {
                 self.step("settle", self.obey(&Order::Record(record.clone()))).await?;
             }
             Settle::Judge(switch) => self.settle_live(switch).await?,
+            Settle::Forward(switch) => {
+                self.plan.switch = Some(Switch::clone(switch));
+                self.forward().await;
+                if self.result.is_some() {
+                    return Err(Failure::new(format!("could not finish {}", switch.id)));
+                }
+                (self.plan.switch, self.done) = (None, Done::default());
+            }
         }
         self.look().await
     }

@@ -43,7 +43,7 @@ pub async fn after(cx: &Context<'_>, goal: &Goal, report: &Report) {
 
 async fn run(cx: &Context<'_>, name: &str, hook: &Hook, vars: &[String]) -> Result<(), Failure> {
     let what = format!("the {name} hook `{}` failed", hook.run);
-    let planner = Planner { config: cx.config, run: cx.run };
+    let planner = Planner { config: cx.config, run: cx.run, skipped: [].into() };
     let all = planner.run_vars().into_iter().chain(vars.iter().cloned());
     let pairs = all.filter_map(|var| {
         var.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -12,3 +12,5 @@ pub mod local_hook;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
+pub mod rollout;
+pub mod split;

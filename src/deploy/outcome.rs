@@ -19,6 +19,9 @@ pub struct Report {
     pub interrupted: bool,
     /// What failed outside any host (a local hook), if something did.
     pub failure: Option<Failure>,
+    /// Contact was lost while the release was committed: some hosts kept it and others, which
+    /// were to keep it too, took it back.
+    pub split: bool,
 }
 
 /// How it ended on one host.
@@ -37,6 +40,11 @@ pub enum HostResult {
         live: Option<String>,
         /// Why.
         failure: Option<Failure>,
+    },
+    /// It could not be reached, and the run was to go on without it: it is behind.
+    Skipped {
+        /// Why.
+        failure: Failure,
     },
     /// It was switched and put back; what ran before runs again.
     PutBack {
@@ -118,12 +126,7 @@ impl Report {
     /// What it comes to.
     pub fn verdict(&self) -> Verdict {
         let any = |test: fn(&HostResult) -> bool| self.hosts.iter().any(|(_, r)| test(r));
-        if any(|r| matches!(r, HostResult::Stuck { .. } | HostResult::Unknown { .. })) {
-            return Verdict::NeedsHands;
-        }
-        // Hosts that differ: contact was lost within the commit round, or a host could not stay.
-        if any(|r| matches!(r, HostResult::PutBack { .. }))
-            && any(|r| matches!(r, HostResult::Done(_)))
+        if self.split || any(|r| matches!(r, HostResult::Stuck { .. } | HostResult::Unknown { .. }))
         {
             return Verdict::NeedsHands;
         }

@@ -2,9 +2,11 @@
 //! the same code stopped early, and every small case can be tested.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::choose::{back_id, rollback_candidates, to_prune};
 use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
+use super::split::Split;
 use crate::config::{Config, Hook, Host};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
@@ -63,6 +65,8 @@ pub enum Settle {
     Judge(Box<Switch>),
     /// It is not live: only the ledger lacks the word.
     Write(ReleaseId, Record),
+    /// Other hosts of that run committed it: make it live here too.
+    Forward(Box<Switch>),
 }
 
 /// Why there is no plan for a host.
@@ -149,12 +153,14 @@ impl PlanError {
 }
 
 /// What plans of one run have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Planner<'a> {
     /// The stage.
     pub config: &'a Config,
     /// The run.
     pub run: &'a Run,
+    /// Hosts that the run goes on without.
+    pub skipped: Arc<[String]>,
 }
 
 impl Planner<'_> {
@@ -291,6 +297,11 @@ impl Planner<'_> {
         steps
     }
 
+    /// The hosts that take part.
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.config.hosts.iter().filter(|host| !self.skipped.contains(&host.name))
+    }
+
     /// The hooks that concern this host, as orders.
     fn hooks(
         &self,
@@ -301,7 +312,7 @@ impl Planner<'_> {
         id: ReleaseId,
     ) -> Vec<Order> {
         let here = |hook: &&Hook| {
-            let mut eligible = self.config.hosts.iter().filter(|host| hook.concerns(host));
+            let mut eligible = self.hosts().filter(|host| hook.concerns(host));
             if hook.once { eligible.next() == Some(host) } else { hook.concerns(host) }
         };
         let order = |hook: &Hook| Order::Hook {
@@ -332,7 +343,7 @@ impl Planner<'_> {
     /// What every hook gets to know, here and on hosts. No name but `SHIPIT_STAGE` is one that
     /// `shipit` itself reads: a hook may call it.
     pub fn run_vars(&self) -> Vec<String> {
-        let hosts: Vec<_> = self.config.hosts.iter().map(|host| host.name.as_str()).collect();
+        let hosts: Vec<_> = self.hosts().map(|host| host.name.as_str()).collect();
         vec![
             format!("SHIPIT_APP={}", self.config.app),
             format!("SHIPIT_STAGE={}", self.config.stage),
@@ -358,7 +369,7 @@ impl Planner<'_> {
         let (run, name) = (self.run, id.to_string());
         let activated = Entry {
             back: Some(back.to_owned()),
-            hosts: self.config.hosts.iter().map(|host| host.name.clone()).collect(),
+            hosts: self.hosts().map(|host| host.name.clone()).collect(),
             ..run.entry(What::Activated, &name)
         };
         let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
@@ -393,6 +404,23 @@ impl Planner<'_> {
         let entry = Entry { reason, ..self.run.entry(What::Reverted, &id.to_string()) };
         let note = format!("release {id} was found taken back");
         Some(Settle::Write(id, self.run.record(&entry, note)))
+    }
+
+    /// How a release that other hosts of its run committed becomes live here as well.
+    pub fn forward(&self, host: &Host, state: &HostState, split: &Split) -> Switch {
+        let mut switch = self.switch(host, state, split.id);
+        switch.verdicts.committed.note = format!(
+            "release {} is live as on {}, by {}",
+            split.id,
+            split.committed.join(", "),
+            self.run.who
+        );
+        switch.verdicts.left = split.left.map(|left| {
+            let reason = Some(format!("rolled back to {}", split.id));
+            let entry = Entry { reason, ..self.run.entry(What::RolledBack, &left.to_string()) };
+            self.run.record(&entry, String::new())
+        });
+        switch
     }
 
     /// Prune as it will be right once `id` is live and good.
@@ -626,6 +654,10 @@ impl HostPlan {
             )),
             Some(Settle::Write(id, _)) => {
                 lines.push(format!("settle {id}: record that it was taken back"));
+            }
+            Some(Settle::Forward(switch)) => {
+                lines.push(format!("settle {}: make it live here as on other hosts", switch.id));
+                lines.extend(switch.lines());
             }
             None => {}
         }

@@ -105,6 +105,7 @@ impl<R> Guard<R> {
             warnings: report.warnings.iter().map(warning).collect(),
             interrupted: report.interrupted,
             failure: report.failure.as_ref().map(|failure| self.failure(failure)),
+            split: report.split,
         }
     }
 
@@ -116,6 +117,9 @@ impl<R> Guard<R> {
                 live: self.fit_option(live.as_ref()),
                 failure: failure.as_ref().map(|failure| self.failure(failure)),
             },
+            HostResult::Skipped { failure } => {
+                HostResult::Skipped { failure: self.failure(failure) }
+            }
             HostResult::PutBack { live, failure } => {
                 HostResult::PutBack { live: self.fit(live), failure: self.failure(failure) }
             }

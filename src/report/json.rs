@@ -127,6 +127,7 @@ struct Closing<'a> {
     hosts: Vec<HostLine<'a>>,
     warnings: Vec<WarningLine<'a>>,
     failure: Option<FailureLine<'a>>,
+    split: bool,
 }
 
 #[derive(Serialize)]
@@ -152,6 +153,9 @@ enum ResultLine<'a> {
     Untouched {
         live: Option<&'a str>,
         failure: Option<FailureLine<'a>>,
+    },
+    Skipped {
+        failure: FailureLine<'a>,
     },
     PutBack {
         live: &'a str,
@@ -202,6 +206,7 @@ fn closing(report: &Report) -> Closing<'_> {
             .map(|(host, text)| WarningLine { host: host.as_deref(), text })
             .collect(),
         failure: report.failure.as_ref().map(failure_line),
+        split: report.split,
     }
 }
 
@@ -213,6 +218,7 @@ fn result_line(result: &HostResult) -> ResultLine<'_> {
             live: live.as_deref(),
             failure: failure.as_ref().map(failure_line),
         },
+        HostResult::Skipped { failure } => ResultLine::Skipped { failure: failure_line(failure) },
         HostResult::PutBack { live, failure } => {
             ResultLine::PutBack { live, failure: failure_line(failure) }
         }

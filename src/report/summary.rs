@@ -120,6 +120,15 @@ fn of_run(report: &Report) -> Vec<Problem> {
         let hint = format!("`shipit {} {}` starts again", report.goal, report.stage);
         found.push(Problem::of_run(format!("the {} was interrupted", report.goal), Some(hint)));
     }
+    if let (true, Some(id)) = (report.split, report.release) {
+        let what = format!("contact was lost while {id} was committed: hosts differ");
+        let again = match report.goal {
+            "rollback" => format!("`shipit rollback {} --to {id}`", report.stage),
+            goal => format!("`shipit {goal} {}`", report.stage),
+        };
+        let hint = format!("{again} makes it live on the others too");
+        found.push(Problem::of_run(what, Some(hint)));
+    }
     if let Some(Failure { what, cause, hint }) = report.failure.clone() {
         found.push(Problem { hosts: Vec::new(), what, cause, hint });
     }
@@ -129,10 +138,13 @@ fn of_run(report: &Report) -> Vec<Problem> {
 /// What failed on one host, and how bad that is (smaller is worse).
 fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
     let look = || Some(format!("`shipit status {}` shows what is live where", report.stage));
+    let catch_up =
+        || Some(format!("`shipit deploy {}` catches it up once it is back", report.stage));
     let (rank, failure, hint) = match result {
         HostResult::Done(_) | HostResult::Unchanged { .. } => return None,
         HostResult::Untouched { failure, .. } => (3, failure.clone()?, None),
         HostResult::PutBack { failure, .. } => (2, failure.clone(), None),
+        HostResult::Skipped { failure } => (3, failure.clone(), catch_up()),
         HostResult::Unknown { failure } => (1, failure.clone(), look()),
         HostResult::Stuck { cause, undo } => (0, stuck(cause, undo), look()),
         HostResult::Locked { holder } => (4, locked(holder), None),
@@ -209,6 +221,7 @@ fn standing(goal: &str, result: &HostResult) -> Standing {
         HostResult::Unchanged { live: None } | HostResult::Locked { .. } => {
             Standing::new("was", "were", "not changed")
         }
+        HostResult::Skipped { .. } => Standing::new("was", "were", "skipped, so behind"),
         HostResult::Untouched { live, .. } => {
             let live = live.as_ref().map_or_else(String::new, |live| format!(" (live: {live})"));
             Standing::new("was", "were", format!("not changed{live}"))

@@ -9,7 +9,7 @@ use shipit::config::file::ConfigFile;
 use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
-use shipit::config::{Address, ArtifactSource, Config, EnvSource};
+use shipit::config::{Address, ArtifactSource, Batch, Config, EnvSource, OnFailure, OnUnreachable};
 use shipit::model::link::SharedKind;
 use shipit::model::service::{Action, Scope, Service};
 
@@ -81,7 +81,7 @@ fn the_least_file_has_all_defaults() {
     assert_eq!((config.health.soak, config.health.http), (Duration::ZERO, None));
     assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
     assert_eq!(config.hooks.limit, Duration::from_mins(10));
-    assert_eq!(config.rollout.batch, None);
+    assert_eq!(config.rollout.batch, Batch::All);
     assert!(!config.confirm && !config.ssh.accept_new);
     assert_eq!(config.parallel, 32);
     assert_eq!(config.deadline, Duration::from_secs(15));
@@ -118,9 +118,6 @@ fn keys_that_mean_nothing_are_named_with_their_line() {
 
 #[test]
 fn keys_of_later_versions_are_not_called_unknown() {
-    assert_snapshot!(wrong("[rollout]\nbatch = 1\ncanary = [\"web1\"]"), @"deploy.toml:5: `rollout.canary` is not served by this version");
-    assert_snapshot!(wrong_stage("rollout = { batch = \"25%\" }"), @r#"deploy.toml:6: `batch = "25%"` is not served by this version"#);
-    assert_snapshot!(wrong_stage("rollout.on_failure = \"stop\""), @"deploy.toml:6: `rollout.on_failure` is not served by this version");
     assert_snapshot!(wrong("[health]\ntcp = 80"), @"deploy.toml:4: `health.tcp` is not served by this version");
     assert_snapshot!(wrong("[[health]]\nhttp = \"http://x\""), @"deploy.toml:3: a list of health checks is not served by this version");
     assert_snapshot!(wrong("[health]\nhttp = [\"http://x\"]"), @"deploy.toml:4: a list of health checks is not served by this version");
@@ -138,7 +135,7 @@ fn wrong_types_say_what_was_expected() {
     assert_snapshot!(wrong("[service]\nscope = \"sytem\""), @"deploy.toml:4: `service.scope` must be `system` or `user`, not `sytem`");
     assert_snapshot!(wrong("[service]\ntimeout = \"2 parsecs\""), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not "2 parsecs""#);
     assert_snapshot!(wrong("[service]\ntimeout = -1"), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not the number -1"#);
-    assert_snapshot!(wrong("[rollout]\nbatch = \"some\""), @r#"deploy.toml:4: `rollout.batch` must be a number of hosts, or "all", not "some""#);
+    assert_snapshot!(wrong("[rollout]\nbatch = \"some\""), @r#"deploy.toml:4: `rollout.batch` must be a number of hosts, a part of them such as "25%", or "all", not "some""#);
     assert_snapshot!(wrong("[hooks]\nstaged = [{ once = true }]"), @"deploy.toml:4: `run` is missing in [hooks.staged]");
     assert_snapshot!(wrong("[hooks]\nshell = 3"), @r#"deploy.toml:4: `hooks.shell` must be a shell with its flags such as "bash -lc", or a list of words, not the number 3"#);
     assert_snapshot!(wrong("stages = []"), @"deploy.toml:4: not valid TOML: cannot extend value of type array with a dotted key");
@@ -492,6 +489,32 @@ fn hooks_are_commands_or_tables() {
     ");
     assert_snapshot!(wrong("[hooks]\nlocal.before = [{ run = \"x\", once = true }]"), @"deploy.toml:4: unknown key `once` in [hooks.local.before]");
     assert_snapshot!(wrong("rollout.batch = 0"), @"deploy.toml:3: `batch` must be 1 or more: 0");
+    assert_snapshot!(wrong("rollout.batch = \"0%\""), @"deploy.toml:3: `batch` must be 1% to 100%: 0%");
+    assert_snapshot!(wrong("rollout.batch = \"110%\""), @"deploy.toml:3: `batch` must be 1% to 100%: 110%");
+    assert_snapshot!(wrong("rollout.canary = [\"nobody\"]"), @"
+    deploy.toml:3: no host of `prod` has the host `nobody`
+      hint: there are the hosts `web1`
+    ");
+    assert_snapshot!(wrong("rollout.max_failed = -1"), @"deploy.toml:3: `max_failed` must be 0 or more: -1");
+    assert_snapshot!(wrong("rollout.on_failure = \"retry\""), @"deploy.toml:3: `rollout.on_failure` must be `revert-all`, `revert-batch`, `stop`, not `retry`");
+    assert_snapshot!(wrong("rollout.pause = \"2d\""), @"deploy.toml:3: `pause` must be 24 hours or less: 172800s");
+}
+
+#[test]
+fn a_rollout_says_who_flips_when() {
+    let all = config(
+        "rollout = { batch = \"25%\", pause = \"30s\", on_failure = \"stop\", max_failed = 2, \
+         on_unreachable = \"skip\" }",
+        "rollout.canary = [\"web1\"]",
+    );
+    let rollout = all.rollout;
+    assert_eq!((rollout.batch, rollout.max_failed), (Batch::Percent(25), 2));
+    assert_eq!(
+        (rollout.pause, &rollout.canary[..]),
+        (Duration::from_secs(30), &["web1".to_owned()][..])
+    );
+    assert_eq!(rollout.on_failure, OnFailure::Stop);
+    assert_eq!(rollout.on_unreachable, OnUnreachable::Skip);
 }
 
 #[test]
@@ -500,7 +523,7 @@ fn a_stage_wins_over_the_top_and_inherits_the_rest() {
                artifact = { path = \"a\", exclude = [\"x\"] }\nenv.vars = { A = \"1\", B = \"2\" }\n\
                health.http = \"http://h:1/\"\nrollout.batch = 4\nconfirm = true";
     let same = config(top, "");
-    assert_eq!((same.keep, same.links.len(), same.rollout.batch), (3, 1, Some(4)));
+    assert_eq!((same.keep, same.links.len(), same.rollout.batch), (3, 1, Batch::Hosts(4)));
     assert!(same.confirm);
     let other = config(
         top,
@@ -508,7 +531,7 @@ fn a_stage_wins_over_the_top_and_inherits_the_rest() {
          env.vars.B = \"3\"\nenv.vars.C = \"4\"\nhealth.soak = \"1s\"\nrollout.batch = \"all\"\n\
          confirm = false",
     );
-    assert_eq!((other.keep, other.links.len(), other.rollout.batch), (9, 0, None));
+    assert_eq!((other.keep, other.links.len(), other.rollout.batch), (9, 0, Batch::All));
     assert!(!other.confirm);
     let restart = "r".to_owned();
     let limit = Duration::from_secs(7);

@@ -117,7 +117,7 @@ impl Here<'_> {
 }
 
 /// Whether `name` means `host`: as written, or by its address alone.
-fn is_called(host: &Host, name: &str) -> bool {
+pub(super) fn is_called(host: &Host, name: &str) -> bool {
     let alone = match &host.address {
         Address::Local => "local",
         Address::Ssh { host, .. } => host,

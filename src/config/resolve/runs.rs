@@ -6,9 +6,13 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Here;
+use super::hosts::is_called;
 use crate::config::error::ConfigError;
-use crate::config::file::{self, Batch, HookTable, Layer, Length, LocalHookTable, TextOr};
-use crate::config::{Health, Hook, Hooks, HttpCheck, Rollout, SshSettings, rules};
+use crate::config::file::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
+use crate::config::{
+    Batch, Health, Hook, Hooks, Host, HttpCheck, OnFailure, OnUnreachable, Rollout, SshSettings,
+    rules,
+};
 use crate::model::service::{Action, Scope, Service};
 
 /// No single step may take longer than this.
@@ -137,17 +141,61 @@ impl Here<'_> {
         self.file.need(&shown(written), key, must, fits.then_some(length))
     }
 
-    pub(super) fn rollout(&self, layer: &Layer) -> Result<Rollout, ConfigError> {
-        let written = layer.rollout.as_ref().and_then(|rollout| rollout.batch.as_ref());
-        let batch = match written.map(|batch| (batch, *batch.get_ref())) {
-            None | Some((_, Batch::All)) => None,
-            Some((batch, Batch::Hosts(number))) => {
-                let shown = Spanned::new(batch.span(), number);
-                let number = usize::try_from(number).ok().filter(|number| *number >= 1);
-                Some(self.file.need(&shown, "batch", "1 or more", number)?)
-            }
+    pub(super) fn rollout(&self, layer: &Layer, hosts: &[Host]) -> Result<Rollout, ConfigError> {
+        let rollout = layer.rollout.clone().unwrap_or_default();
+        let canary = rollout.canary.iter().flatten().map(|name| self.canary(name, hosts));
+        let pause = rollout.pause.as_ref();
+        let on_failure = match rollout.on_failure {
+            Some(file::OnFailure::RevertAll) | None => OnFailure::RevertAll,
+            Some(file::OnFailure::RevertBatch) => OnFailure::RevertBatch,
+            Some(file::OnFailure::Stop) => OnFailure::Stop,
         };
-        Ok(Rollout { batch })
+        let on_unreachable = match rollout.on_unreachable {
+            Some(file::OnUnreachable::Abort) | None => OnUnreachable::Abort,
+            Some(file::OnUnreachable::Skip) => OnUnreachable::Skip,
+        };
+        let max_failed = rollout.max_failed.as_ref().map(|number| {
+            let count = usize::try_from(*number.get_ref()).ok();
+            self.file.need(number, "max_failed", "0 or more", count)
+        });
+        Ok(Rollout {
+            batch: self.batch(rollout.batch.as_ref())?,
+            canary: canary.collect::<Result<_, _>>()?,
+            pause: self.span("pause", pause, Duration::ZERO, Duration::ZERO)?,
+            on_failure,
+            on_unreachable,
+            max_failed: max_failed.transpose()?.unwrap_or(0),
+        })
+    }
+
+    fn batch(&self, written: Option<&Spanned<file::Batch>>) -> Result<Batch, ConfigError> {
+        let Some(written) = written else { return Ok(Batch::All) };
+        let at_least_one = |number| usize::try_from(number).ok().filter(|number| *number >= 1);
+        match *written.get_ref() {
+            file::Batch::All => Ok(Batch::All),
+            file::Batch::Hosts(number) => {
+                let shown = Spanned::new(written.span(), number);
+                let hosts = at_least_one(number);
+                self.file.need(&shown, "batch", "1 or more", hosts).map(Batch::Hosts)
+            }
+            file::Batch::Percent(number) => {
+                let shown = Spanned::new(written.span(), format!("{number}%"));
+                let part = at_least_one(number).filter(|part| *part <= 100);
+                self.file.need(&shown, "batch", "1% to 100%", part).map(Batch::Percent)
+            }
+        }
+    }
+
+    /// The name of the host that is meant: as written, or its address alone.
+    fn canary(&self, written: &Spanned<String>, hosts: &[Host]) -> Result<String, ConfigError> {
+        let found = hosts.iter().find(|host| is_called(host, written.get_ref()));
+        found.map(|host| host.name.clone()).ok_or_else(|| ConfigError::NoSuch {
+            place: self.file.place(written),
+            whose: format!("`{}`", self.stage),
+            what: "host",
+            name: written.get_ref().clone(),
+            known: hosts.iter().map(|host| host.name.clone()).collect(),
+        })
     }
 
     pub(super) fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {

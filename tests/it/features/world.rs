@@ -78,7 +78,7 @@ impl World {
                 limit: Duration::from_secs(10),
                 ..Hooks::default()
             },
-            rollout: Rollout { batch: None },
+            rollout: Rollout::default(),
             confirm: false,
             ssh: SshSettings::default(),
             parallel: 8,

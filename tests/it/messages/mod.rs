@@ -77,6 +77,7 @@ pub(crate) fn report(hosts: Vec<(&str, HostResult)>) -> Report {
         warnings: Vec::new(),
         interrupted: false,
         failure: None,
+        split: false,
     }
 }
 

@@ -268,3 +268,29 @@ fn github_is_told_of_failures_and_warnings() {
     ");
     assert_eq!(github::annotations(&super::report(vec![("web1", done())])), "");
 }
+
+#[test]
+fn a_host_was_skipped() {
+    let source = failure("could not connect to web2:22", &["Connection refused"], None);
+    let report = report(vec![("web1", done()), ("web2", HostResult::Skipped { failure: source })]);
+    assert_snapshot!(text(&report), @"
+    error: web2: could not connect to web2:22
+      cause: Connection refused
+      state: web1 is on 20260822101502; web2 was skipped, so behind
+      hint:  `shipit deploy production` catches it up once it is back
+    ");
+}
+
+#[test]
+fn contact_was_lost_while_it_was_committed() {
+    let lost = failure("the connection was lost", &[], None);
+    let back = HostResult::PutBack { live: OLD.to_owned(), failure: lost };
+    let mut report = report(vec![("web1", done()), ("web2", back)]);
+    report.split = true;
+    assert_snapshot!(text(&report), @"
+    error: contact was lost while 20260822101502 was committed: hosts differ
+    error: web2: the connection was lost
+      state: web1 is on 20260822101502; web2 is back on 20260821090311
+      hint:  `shipit deploy production` makes it live on the others too
+    ");
+}

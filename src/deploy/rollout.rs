@@ -1,0 +1,133 @@
+//! Which hosts flip when, and what becomes of the others when one fails: `[rollout]`.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use super::event::{Event, Phase};
+use super::fleet::{Fleet, Stop};
+use super::host::HostRun;
+use super::outcome::{Failure, HostResult};
+use crate::config::{Batch, Host, OnFailure, Rollout};
+
+/// The batches, as places in `hosts`: canaries first, each in the order written. No batch takes
+/// more than `batch` says.
+pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
+    let size = match rollout.batch {
+        Batch::All => hosts.len(),
+        Batch::Hosts(number) => number,
+        Batch::Percent(part) => hosts.len() * part / 100,
+    };
+    let is_canary = |place: &usize| rollout.canary.contains(&hosts[*place].name);
+    let (canaries, others): (Vec<_>, Vec<_>) = (0..hosts.len()).partition(is_canary);
+    let parts = canaries.chunks(size.max(1)).chain(others.chunks(size.max(1)));
+    parts.map(<[usize]>::to_vec).collect()
+}
+
+impl Fleet<'_> {
+    /// Batch by batch: flip, restart, judge; then commit, or put back as the policy says.
+    pub(super) async fn switch(&mut self) -> Result<(), Stop> {
+        if self.hosts.iter().all(|host| host.plan.switch.is_none()) {
+            return Ok(());
+        }
+        let rollout = &self.cx.config.rollout;
+        let batches = batches(rollout, &self.cx.config.hosts);
+        let of = batches.len();
+        for (place, batch) in batches.iter().enumerate() {
+            if place > 0 {
+                self.pause().await?;
+            }
+            self.cx.events.emit(Event::Phase(Phase::Switch { batch: place + 1, of }));
+            self.switch_batch(batch).await?;
+            if rollout.on_failure != OnFailure::RevertAll {
+                self.commit().await?;
+            }
+        }
+        self.commit().await
+    }
+
+    /// Between two batches, with what was switched still held.
+    async fn pause(&mut self) -> Result<(), Stop> {
+        let cancel = self.cx.cancel;
+        tokio::select! {
+            () = sleep(self.cx.config.rollout.pause) => Ok(()),
+            () = cancel.wait(1) => {
+                self.put_back_undecided(&Failure::new("stopped on request"), "interrupted").await;
+                Err(Stop)
+            }
+        }
+    }
+
+    async fn switch_batch(&mut self, batch: &[usize]) -> Result<(), Stop> {
+        let names: Vec<_> =
+            batch.iter().map(|place| self.hosts[*place].host.name.clone()).collect();
+        let here = |host: &HostRun| host.takes_part() && names.contains(&host.host.name);
+        let switched = self.each_that(here, |host| Box::pin(host.switch())).await;
+        if self.cx.cancel.asked() {
+            self.put_back_undecided(&Failure::new("stopped on request"), "interrupted").await;
+            return Err(Stop);
+        }
+        let failed = switched.iter().find(|(_, result)| result.is_err());
+        let Some((culprit, _)) = failed else { return Ok(()) };
+        let failures = self.hosts.iter().filter(|host| host.has_failed()).count();
+        if failures <= self.cx.config.rollout.max_failed {
+            return Ok(());
+        }
+        let culprit = &self.hosts[*culprit].host.name;
+        let cause = Failure::new(format!("{culprit} failed, so {}", self.consequence()));
+        if self.cx.config.rollout.on_failure == OnFailure::Stop {
+            self.commit().await?;
+        } else {
+            self.put_back_undecided(&cause, "fleet").await;
+        }
+        Err(Stop)
+    }
+
+    fn consequence(&self) -> &'static str {
+        match self.cx.config.rollout.on_failure {
+            OnFailure::RevertAll => "the fleet goes back",
+            OnFailure::RevertBatch => "its batch goes back",
+            OnFailure::Stop => "no more hosts follow",
+        }
+    }
+
+    async fn put_back_undecided(&mut self, cause: &Failure, reason: &'static str) {
+        let cause = Arc::new(cause.clone());
+        self.each_that(
+            |host| host.undecided,
+            move |host| {
+                let cause = Arc::clone(&cause);
+                Box::pin(async move { host.put_back(&cause, reason).await })
+            },
+        )
+        .await;
+    }
+
+    /// Tells every undecided host that its release stays. A host that went back by itself before
+    /// it heard is brought forward once; where that fails too, the fleet is split.
+    async fn commit(&mut self) -> Result<(), Stop> {
+        if !self.hosts.iter().any(|host| host.undecided) {
+            return Ok(());
+        }
+        self.cx.events.emit(Event::Phase(Phase::Commit));
+        let told = self.each_that(|host| host.undecided, |host| Box::pin(host.commit())).await;
+        let told: Vec<_> = told.into_iter().map(|(place, ())| place).collect();
+        self.each_that(HostRun::went_back_unheard, |host| Box::pin(host.forward())).await;
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|place| self.hosts[*place].takes_part());
+        self.split |= !kept.is_empty() && !lost.is_empty();
+        if lost.is_empty() { Ok(()) } else { Err(Stop) }
+    }
+}
+
+impl HostRun<'_> {
+    /// Whether the run goes on here.
+    pub(super) fn takes_part(&self) -> bool {
+        self.result.is_none()
+    }
+
+    /// Whether it was switched and could not stay.
+    fn has_failed(&self) -> bool {
+        !matches!(&self.result, None | Some(HostResult::Skipped { .. }))
+    }
+}

@@ -1,0 +1,170 @@
+//! Ways to several hosts on this machine, each with a directory of its own, that can be cut.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use shipit::config::Host;
+use shipit::deploy::host::Connect;
+use shipit::remote::local::LocalSession;
+use shipit::remote::session::{Channel, Output, Session, SessionError, Stream};
+use tokio::io::AsyncWrite;
+use tokio::sync::{Notify, mpsc};
+
+/// What goes wrong on the way to one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Nobody answers.
+    Dead,
+    /// The first order of this name never arrives; the second conversation is whole again.
+    CutBefore(&'static str),
+    /// It arrives, and its answer does not.
+    CutAfter(&'static str),
+}
+
+/// The directory `root` of all hosts is one of each host's own below `root`'s parent.
+pub(crate) struct Wires {
+    root: String,
+    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+}
+
+impl Wires {
+    pub(crate) fn new(root: &str) -> Self {
+        Self { root: root.to_owned(), faults: Arc::default() }
+    }
+
+    /// The handle by which tests break and mend wires while the world holds the rest.
+    pub(crate) fn faults(&self) -> Arc<Mutex<BTreeMap<String, Wire>>> {
+        Arc::clone(&self.faults)
+    }
+}
+
+impl Connect for Wires {
+    fn connect<'a>(
+        &'a self,
+        host: &'a Host,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
+        Box::pin(async move {
+            if self.faults.lock().unwrap().get(&host.name) == Some(&Wire::Dead) {
+                let source = io::Error::from(io::ErrorKind::ConnectionRefused);
+                return Err(SessionError::Unreachable { address: host.name.clone(), source });
+            }
+            Ok(Arc::new(Wired {
+                inner: LocalSession::new(),
+                name: host.name.clone(),
+                from: self.root.clone(),
+                faults: Arc::clone(&self.faults),
+            }) as Arc<dyn Session>)
+        })
+    }
+}
+
+struct Wired {
+    inner: LocalSession,
+    name: String,
+    from: String,
+    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+}
+
+impl Session for Wired {
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
+        let own = command.replace(&self.from, &format!("{}-{}", self.from, self.name));
+        Box::pin(async move {
+            let Channel { input, mut output } = self.inner.exec(&own).await?;
+            let (cut, silence) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let tap = Tap {
+                inner: Some(input),
+                name: self.name.clone(),
+                faults: Arc::clone(&self.faults),
+                cut: Arc::clone(&cut),
+                silence: Arc::clone(&silence),
+            };
+            let (sender, heard) = mpsc::channel::<Output>(64);
+            tokio::spawn(async move {
+                let mut silent = false;
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = cut.notified() => break,
+                        () = silence.notified() => silent = true,
+                        said = output.recv() => match said {
+                            Some(said) if !silent => { let _ = sender.send(said).await; }
+                            _ => break,
+                        },
+                    }
+                }
+            });
+            Ok(Channel { input: Box::pin(tap), output: heard })
+        })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+        self.inner.dial(host, port)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+/// Listens to what is sent, and cuts where it is told to.
+struct Tap {
+    inner: Option<Pin<Box<dyn AsyncWrite + Send>>>,
+    name: String,
+    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+    cut: Arc<Notify>,
+    silence: Arc<Notify>,
+}
+
+impl Tap {
+    /// Whether this is where the wire breaks; it does so once.
+    fn breaks(&self, sent: &[u8]) -> Option<Wire> {
+        let mut faults = self.faults.lock().unwrap();
+        let wire = *faults.get(&self.name)?;
+        let (Wire::CutBefore(verb) | Wire::CutAfter(verb)) = wire else { return None };
+        let here = sent.starts_with(format!("'{verb}'").as_bytes());
+        here.then(|| faults.remove(&self.name)).flatten()
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        sent: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.breaks(sent) {
+            Some(Wire::CutBefore(_)) => {
+                self.inner = None;
+                self.cut.notify_one();
+            }
+            Some(_) => self.silence.notify_one(),
+            None => {}
+        }
+        match &mut self.inner {
+            Some(inner) => inner.as_mut().poll_write(cx, sent),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Some(inner) => inner.as_mut().poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Some(inner) => inner.as_mut().poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
