@@ -7,11 +7,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::hosts::{self, Host, until};
+use crate::hosts::{self, Host, SPARE, until};
 
 static PORT: AtomicU16 = AtomicU16::new(9100);
 
@@ -36,6 +37,16 @@ pub(crate) struct App {
     pub(crate) hosts: Vec<Host>,
     port: u16,
     home: TempDir,
+    /// Held by the one scenario that has the spare hosts.
+    _alone: Option<MutexGuard<'static, ()>>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+static PROVISIONING: Mutex<()> = Mutex::new(());
+
+/// Whatever another scenario made of its turn.
+fn take(turn: &'static Mutex<()>) -> MutexGuard<'static, ()> {
+    turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a run of the program ended.
@@ -55,12 +66,16 @@ impl App {
     /// An app with wishes.
     pub(crate) fn with(hosts: &[Host], name: &'static str, wish: &Wish) -> Self {
         let port = PORT.fetch_add(1, Ordering::Relaxed);
-        let app = Self { name, hosts: hosts.to_vec(), port, home: TempDir::new().unwrap() };
+        let alone = hosts.iter().any(|host| SPARE.contains(host)).then(|| take(&ALONE));
+        let home = TempDir::new().unwrap();
+        let app = Self { name, hosts: hosts.to_vec(), port, home, _alone: alone };
         let number = port.to_string();
         let options = [&["--app", name, "--port", &number], wish.provision].concat();
+        let one_by_one = take(&PROVISIONING);
         for host in hosts {
             host.provision(&options);
         }
+        drop(one_by_one);
         app.write("deploy.toml", &app.deploy_toml(wish));
         app
     }
@@ -153,30 +168,36 @@ vars.GREETING = {{ env = "GREETING" }}
         self.shipit(&["deploy", "production", "--yes", "--artifact", artifact])
     }
 
-    /// Starts a deploy and does not wait for it.
+    /// Starts a deploy and does not wait for it; what it says goes to `said`.
     pub(crate) fn start_deploy(&self, artifact: &str) -> Child {
         let mut command = self.command(&["deploy", "production", "--yes", "--artifact", artifact]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let said = fs::File::create(self.home.path().join("said")).unwrap();
+        command.stdout(Stdio::null()).stderr(said).spawn().unwrap()
+    }
+
+    /// What the last deploy that was started said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.home.path().join("said")).unwrap()
     }
 
     /// The version that `current` leads to on a host.
     pub(crate) fn version(&self, host: Host) -> String {
-        host.ssh(&format!("cat /srv/{}/current/VERSION", self.name))
+        host.root(&format!("cat /srv/{}/current/VERSION", self.name))
     }
 
     /// What `current` holds on a host; empty where there is none.
     pub(crate) fn current(&self, host: Host) -> String {
-        host.ssh(&format!("readlink /srv/{}/current || true", self.name))
+        host.root(&format!("readlink /srv/{}/current || true", self.name))
     }
 
     /// The number of releases on a host.
     pub(crate) fn releases(&self, host: Host) -> usize {
-        host.ssh(&format!("ls /srv/{}/releases | wc -l", self.name)).parse().unwrap()
+        host.root(&format!("ls /srv/{}/releases | wc -l", self.name)).parse().unwrap()
     }
 
     /// The lines of the ledger of a host.
     pub(crate) fn ledger(&self, host: Host) -> String {
-        host.ssh(&format!("cat /srv/{}/.shipit/ledger.jsonl", self.name))
+        host.root(&format!("cat /srv/{}/.shipit/ledger.jsonl", self.name))
     }
 
     /// What the service on a host answers, or why it does not.
@@ -207,15 +228,12 @@ vars.GREETING = {{ env = "GREETING" }}
         });
     }
 
-    /// Nobody holds the lock of a host.
+    /// Nobody holds the lock of a host: no agent has it open. To try the lock would get in the way
+    /// of a run that is about to take it.
     pub(crate) fn unlocked(&self, host: Host) -> bool {
-        host.try_ssh(&self.try_lock()).status.success()
-    }
-
-    /// A command that succeeds when nobody holds the lock. It makes no file that is not there.
-    pub(crate) fn try_lock(&self) -> String {
-        let lock = format!("/srv/{}/.shipit/lock", self.name);
-        format!("test ! -e {lock} || flock -n {lock} true")
+        let open = format!("-> /srv/{}/.shipit/lock", self.name);
+        let held = format!("ls -l /proc/[0-9]*/fd/9 2>/dev/null | grep -q -- '{open}$'");
+        !host.try_root(&held).status.success()
     }
 }
 
@@ -227,7 +245,7 @@ impl Drop for App {
         }
         for host in &self.hosts {
             let name = self.name;
-            host.try_ssh(&format!(
+            host.try_root(&format!(
                 "systemctl disable --now {name}; systemctl reset-failed {name}; \
                  rm -rf /srv/{name} /etc/systemd/system/{name}.service*; systemctl daemon-reload"
             ));

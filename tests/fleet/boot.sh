@@ -9,7 +9,7 @@
 # $SHIPIT_FLEET_CACHE (/var/tmp/shipit-fleet) under a name that says what is in it.
 set -euo pipefail
 
-readonly hosts=(app1 app2 app3 jump)
+readonly hosts=(app1 app2 app3 app4 app5 app6 jump)
 readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,zstd
 readonly suite=bookworm
 readonly bridge=shipit0

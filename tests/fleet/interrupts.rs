@@ -5,20 +5,20 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::app::{App, Wish};
-use crate::hosts::{APPS, Host, until};
+use crate::hosts::{APPS, Host, SPARE, until};
 
 const KILLS: u32 = 50;
 const CUTS: u32 = 20;
 const DEADLINE: Duration = Duration::from_secs(4);
 
-fn quick(name: &'static str) -> App {
+fn quick(hosts: &[Host; 3], name: &'static str) -> App {
     let wish = Wish {
         top: "keep_releases = 3",
         health: "soak = \"0s\"",
         tables: "\n[timeouts]\ndeadline = \"4s\"\n",
         ..Wish::default()
     };
-    App::with(&APPS, name, &wish)
+    App::with(hosts, name, &wish)
 }
 
 /// Two versions that replace each other, and how long a deploy of them takes undisturbed.
@@ -32,19 +32,16 @@ fn prepare(app: &App) -> ([String; 2], Duration) {
 
 /// The version that is not live, so that there is something to deploy.
 fn other<'a>(app: &App, versions: &'a [String; 2]) -> &'a str {
-    &versions[usize::from(app.version(APPS[0]) == "v1")]
+    &versions[usize::from(app.version(app.hosts[0]) == "v1")]
 }
 
 /// `current` of each host leads to a whole release, and that is what its service answers.
 #[track_caller]
 fn whole(app: &App, moment: Duration) {
-    for host in APPS {
+    for &host in &app.hosts {
         let id = app.current(host);
-        let check = format!(
-            "cd /srv/{}/current/ && test -x bin/serve && test -L log -o ! -e log && cat VERSION",
-            app.name
-        );
-        let version = host.ssh(&check);
+        let check = format!("cd /srv/{}/current/ && test -x bin/serve && cat VERSION", app.name);
+        let version = host.root(&check);
         assert!(id.starts_with("releases/"), "{} after {moment:?}: {id}", host.0);
         app.answers_on(host, &version, "hello");
     }
@@ -59,7 +56,7 @@ fn random(seed: u32) -> f64 {
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn killed_at_fifty_moments() {
-    let app = quick("kills");
+    let app = quick(&APPS, "kills");
     let (versions, length) = prepare(&app);
     let mut slowest = Duration::ZERO;
     for round in 0..KILLS {
@@ -86,14 +83,14 @@ fn killed_at_fifty_moments() {
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn cut_off_at_twenty_moments() {
-    let app = quick("cuts");
+    let app = quick(&SPARE, "cuts");
     let (versions, length) = prepare(&app);
     let mut slowest = Duration::ZERO;
     for round in 0..CUTS {
         let moment = length.mul_f64(random(round + 1000));
         let mut child = app.start_deploy(other(&app, &versions));
         std::thread::sleep(moment);
-        let cut = &APPS[..=(round as usize % 3)];
+        let cut = &SPARE[..=(round as usize % 3)];
         for host in cut {
             host.cut();
         }
@@ -102,7 +99,8 @@ fn cut_off_at_twenty_moments() {
             host.heal();
         }
         let code = ended(&mut child);
-        assert!(matches!(code, Some(0 | 1 | 3)), "exit code {code:?} after a cut at {moment:?}");
+        let said = app.said();
+        assert!(matches!(code, Some(0 | 1 | 3)), "{code:?} after a cut at {moment:?}: {said}");
         whole(&app, moment);
         if round % 5 == 4 {
             let next = app.tarball(&format!("c{round}"), &[]);
@@ -114,13 +112,13 @@ fn cut_off_at_twenty_moments() {
 }
 
 /// Hosts that nobody can reach let go by themselves. They are asked through the back door, their
-/// namespace, because their cable is out.
+/// namespaces, because their cable is out.
 #[track_caller]
 fn free_by_itself(app: &App, cut: &[Host], moment: Duration) -> Duration {
     // The command then running adds its own time; a restart here takes less than a second.
     let limit = DEADLINE + Duration::from_secs(3);
     until(limit, &format!("{cut:?} let go after a cut at {moment:?}"), || {
-        cut.iter().all(|host| host.inside(&app.try_lock()))
+        cut.iter().all(|host| app.unlocked(*host))
     })
 }
 

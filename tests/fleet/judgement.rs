@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::app::{App, Wish};
-use crate::hosts::{APPS, until};
+use crate::hosts::{APPS, SPARE, until};
 
 /// Deploys v1, then v2 that is bad in some way: v1 must run again on every host.
 #[track_caller]
@@ -41,7 +41,7 @@ fn a_unit_that_crashes_faster_than_systemd_allows() {
     let app = App::on(&APPS, "loop");
     for host in APPS {
         let drop_in = "[Unit]\\nStartLimitIntervalSec=10\\nStartLimitBurst=5\\n[Service]\\nRestart=always\\nRestartSec=0\\n";
-        host.ssh(&format!(
+        host.root(&format!(
             "mkdir -p /etc/systemd/system/loop.service.d && \
              printf '{drop_in}' > /etc/systemd/system/loop.service.d/loop.conf && systemctl daemon-reload"
         ));
@@ -56,7 +56,7 @@ fn a_first_deploy_that_fails_leaves_no_link_and_nothing_running() {
     app.deploy(&app.tarball("v1", &["CRASH"])).ends(1).says(&["state:"]);
     for host in APPS {
         assert_eq!(app.current(host), "");
-        let state = host.ssh("systemctl show --value -p ActiveState first");
+        let state = host.root("systemctl show --value -p ActiveState first");
         assert!(state == "inactive" || state == "failed", "{}: {state}", host.0);
     }
     app.deploy(&app.tarball("v2", &[])).ends(0);
@@ -71,7 +71,7 @@ fn batches_put_back_what_was_switched() {
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let before = APPS.map(|host| app.current(host));
     // On the second host alone the unit cannot run another version.
-    APPS[1].ssh(
+    APPS[1].root(
         "mkdir -p /etc/systemd/system/batch.service.d && \
          printf '[Service]\\nExecStartPre=/usr/bin/grep -q v1 /srv/batch/current/VERSION\\n' \
          > /etc/systemd/system/batch.service.d/picky.conf && systemctl daemon-reload",
@@ -79,7 +79,7 @@ fn batches_put_back_what_was_switched() {
     app.deploy(&app.tarball("v2", &[])).ends(1).says(&["app2", "app1", "app3", "state:"]);
     assert_eq!(APPS.map(|host| app.current(host)), before);
     app.answers("v1", "hello");
-    APPS[1].ssh("rm -r /etc/systemd/system/batch.service.d && systemctl daemon-reload");
+    APPS[1].root("rm -r /etc/systemd/system/batch.service.d && systemctl daemon-reload");
 }
 
 #[test]
@@ -87,16 +87,16 @@ fn batches_put_back_what_was_switched() {
 fn a_unit_of_the_users_own_comes_back_after_a_reboot() {
     let wish =
         Wish { provision: &["--scope", "user"], service: "scope = \"user\"", ..Wish::default() };
-    let app = App::with(&APPS[..2], "mine", &wish);
+    let app = App::with(&SPARE[..2], "mine", &wish);
     app.deploy(&app.tarball("v1", &[])).ends(0);
     app.deploy(&app.tarball("v2", &[])).ends(0);
     app.answers("v2", "hello");
     app.shipit(&["rollback", "production", "--yes"]).ends(0);
     app.answers("v1", "hello");
-    APPS[0].reboot();
-    app.answers_on(APPS[0], "v1", "hello");
-    for host in &APPS[..2] {
-        host.ssh("loginctl disable-linger deploy; loginctl terminate-user deploy || true");
+    SPARE[0].reboot();
+    app.answers_on(SPARE[0], "v1", "hello");
+    for host in &SPARE[..2] {
+        host.root("loginctl disable-linger deploy; loginctl terminate-user deploy || true");
     }
 }
 
@@ -115,8 +115,8 @@ fn a_service_of_another_user_is_proven_by_inference() {
     let said = run.stdout + &run.stderr;
     assert!(said.contains("inferred"), "{said}");
     for host in APPS {
-        assert_eq!(host.ssh("stat -c '%a %G' /srv/other/current/.env"), "640 other");
-        host.ssh("su -s /bin/sh other -c 'test -r /srv/other/current/.env'");
+        assert_eq!(host.root("stat -c '%a %G' /srv/other/current/.env"), "640 other");
+        host.root("su -s /bin/sh other -c 'test -r /srv/other/current/.env'");
     }
 }
 

@@ -83,13 +83,13 @@ fn a_full_disk() {
 
 /// Puts a small file system where an app is deployed to.
 fn mount(host: Host, app: &str, megabytes: u32) {
-    host.ssh(&format!(
+    host.root(&format!(
         "mount -t tmpfs -o size={megabytes}m,mode=755,uid=$(id -u deploy),gid=$(id -g deploy) none /srv/{app}"
     ));
 }
 
 fn unmount(host: Host, app: &str) {
-    host.ssh(&format!("systemctl stop {app}; umount /srv/{app}"));
+    host.root(&format!("systemctl stop {app}; umount /srv/{app}"));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_read_only_directory() {
     let app = App::on(&APPS, "readonly");
     mount(APPS[2], "readonly", 8);
     refused(&app, 1, &["app3"], |_| {
-        APPS[2].ssh("mount -o remount,ro /srv/readonly");
+        APPS[2].root("mount -o remount,ro /srv/readonly");
     });
     unmount(APPS[2], "readonly");
 }
@@ -108,7 +108,7 @@ fn a_read_only_directory() {
 fn a_missing_sudo_rule() {
     let app = App::on(&APPS, "nosudo");
     let run = refused(&app, 1, &["app1", "sudo"], |_| {
-        APPS[0].ssh("rm /etc/sudoers.d/shipit-nosudo");
+        APPS[0].root("rm /etc/sudoers.d/shipit-nosudo");
     });
     assert!(run.stderr.contains("hint:"), "{}", run.stderr);
 }
@@ -117,9 +117,9 @@ fn a_missing_sudo_rule() {
 #[ignore = "needs the fleet that tests/run boots"]
 fn current_is_a_directory() {
     let app = App::on(&APPS, "realdir");
-    APPS[1].ssh("mkdir -p /srv/realdir/current/keep && chown -R deploy: /srv/realdir");
+    APPS[1].root("mkdir -p /srv/realdir/current/keep && chown -R deploy: /srv/realdir");
     app.deploy(&app.tarball("v1", &[])).ends(1).says(&["app2", "current", "state:"]);
-    APPS[1].ssh("test -d /srv/realdir/current/keep");
+    APPS[1].root("test -d /srv/realdir/current/keep");
     for host in [APPS[0], APPS[2]] {
         assert_eq!(app.current(host), "", "{} was switched", host.0);
     }

@@ -42,14 +42,14 @@ fn secrets_show_nowhere() {
     app.write("poison-command", MARKERS[1]);
     app.write("poison-file", MARKERS[2]);
     let watchers = APPS.map(|host| {
-        host.ssh("rm -f /tmp/watched");
-        host.ssh_as("root", WATCH).stdout(Stdio::piped()).spawn().unwrap()
+        host.root("rm -f /tmp/watched");
+        host.enter(WATCH).stdout(Stdio::piped()).spawn().unwrap()
     });
     let here = watched(|| runs(&app));
     clean("a command line here", &here);
     left_here(&app);
     for (host, watcher) in APPS.into_iter().zip(watchers) {
-        host.ssh("touch /tmp/watched");
+        host.root("touch /tmp/watched");
         let seen = watcher.wait_with_output().unwrap();
         clean(&format!("a command line on {}", host.0), &String::from_utf8_lossy(&seen.stdout));
         on_host(&app, host);
@@ -112,16 +112,16 @@ fn command_lines() -> impl Iterator<Item = String> {
 /// The service has its secrets; nobody else can read them, and no record holds them.
 fn on_host(app: &App, host: Host) {
     let environment =
-        host.ssh("tr '\\0' '\\n' < /proc/$(systemctl show --value -p MainPID poison)/environ");
+        host.root("tr '\\0' '\\n' < /proc/$(systemctl show --value -p MainPID poison)/environ");
     for marker in MARKERS {
         assert!(environment.contains(marker), "the service of {} did not get {marker}", host.0);
     }
     clean("the ledger", &app.ledger(host));
-    clean("revisions.log", &host.ssh("cat /srv/poison/revisions.log"));
-    clean("the journal", &host.ssh("journalctl -b --no-pager"));
+    clean("revisions.log", &host.root("cat /srv/poison/revisions.log"));
+    clean("the journal", &host.root("journalctl -b --no-pager"));
     let readable =
         "grep -rlsE 'poison(Variable|Command|File)[0-9]' /srv /tmp /var /home /run /etc || true";
-    assert_eq!(host.ssh(&format!("su -s /bin/sh nobody -c \"{readable}\"")), "");
-    let kept = host.ssh(&format!("({readable}) | grep -v '/\\.env$' || true"));
+    assert_eq!(host.root(&format!("su -s /bin/sh nobody -c \"{readable}\"")), "");
+    let kept = host.root(&format!("({readable}) | grep -v '/\\.env$' || true"));
     assert_eq!(kept, "", "files of {} beside .env", host.0);
 }

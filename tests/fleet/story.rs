@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::app::{App, Run, Wish};
-use crate::hosts::{APPS, Host};
+use crate::hosts::{APPS, Host, SPARE};
 
 /// Ten linked paths and three hooks.
 const MANY: Wish = Wish {
@@ -22,7 +22,7 @@ activated = ["test -e made-by-hook"]
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn versions_come_and_go_on_three_hosts() {
-    let app = App::on(&APPS, "story");
+    let app = App::on(&SPARE, "story");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     app.answers("v1", "hello");
 
@@ -36,10 +36,10 @@ fn versions_come_and_go_on_three_hosts() {
     app.shipit(&["releases", "production"]).ends(0);
     app.shipit(&["status", "production"]).ends(0);
 
-    let live = app.current(APPS[1]);
-    APPS[1].reboot();
-    app.answers_on(APPS[1], "v1", "hello");
-    assert_eq!(app.current(APPS[1]), live);
+    let live = app.current(SPARE[1]);
+    SPARE[1].reboot();
+    app.answers_on(SPARE[1], "v1", "hello");
+    assert_eq!(app.current(SPARE[1]), live);
 }
 
 #[test]
@@ -85,19 +85,19 @@ fn a_crontab_line_prunes_and_keeps_what_it_must() {
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn one_connection_and_two_execs_whatever_there_is_to_do() {
-    let app = App::with(&APPS, "count", &MANY);
-    for host in APPS {
+    let app = App::with(&SPARE, "count", &MANY);
+    for host in SPARE {
         let files = "for f in master.key one.yml two.yml; do echo x > shared/config/$f; done";
-        host.ssh(&format!(
+        host.root(&format!(
             "cd /srv/count && mkdir -p shared/config && {files} && chown -R deploy: ."
         ));
     }
     app.deploy(&app.tarball("v1", &[])).ends(0);
-    let marks = APPS.map(journal_cursor);
+    let marks = SPARE.map(journal_cursor);
     app.deploy(&app.tarball("v2", &[])).ends(0);
     app.answers("v2", "hello");
-    for (host, mark) in APPS.into_iter().zip(marks) {
-        let log = host.ssh(&format!("journalctl -u ssh -o cat --after-cursor '{mark}'"));
+    for (host, mark) in SPARE.into_iter().zip(marks) {
+        let log = host.root(&format!("journalctl -u ssh -o cat --after-cursor '{mark}'"));
         let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
         assert_eq!(count("Accepted publickey for deploy"), 1, "{log}");
         assert!(count("Starting session: command for deploy") <= 2, "{log}");
@@ -105,7 +105,7 @@ fn one_connection_and_two_execs_whatever_there_is_to_do() {
 }
 
 fn journal_cursor(host: Host) -> String {
-    let last = host.ssh("journalctl -u ssh -n 1 --show-cursor -o cat | tail -n 1");
+    let last = host.root("journalctl -u ssh -n 1 --show-cursor -o cat | tail -n 1");
     last.strip_prefix("-- cursor: ").unwrap().to_owned()
 }
 
@@ -137,7 +137,7 @@ print(reads, failures)
     );
     APPS[0].put("/tmp/flips.sh", &flips);
     APPS[0].put("/tmp/reader.py", reader);
-    let counts = APPS[0].ssh(
+    let counts = APPS[0].root(
         "cd /tmp; rm -f flips-done; python3 reader.py > reads & sh flips.sh; rc=$?; touch flips-done; \
          wait; cat reads; exit $rc",
     );

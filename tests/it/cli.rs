@@ -10,23 +10,27 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 
 /// A directory of its own, and nothing of this machine's environment.
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// A stage that is this machine, and a first build.
-    fn local() -> Self {
+    pub(crate) fn local() -> Self {
         let world = Self::new();
         world.write(
             "deploy.toml",
@@ -43,7 +47,7 @@ impl World {
         world
     }
 
-    fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
         command
             .args(line.split_whitespace())
@@ -55,11 +59,11 @@ impl World {
         command
     }
 
-    fn shipit(&self, line: &str) -> String {
+    pub(crate) fn shipit(&self, line: &str) -> String {
         self.said(&mut self.command(line))
     }
 
-    fn said(&self, command: &mut Command) -> String {
+    pub(crate) fn said(&self, command: &mut Command) -> String {
         let out = command.output().unwrap();
         let text = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).unwrap();
@@ -71,7 +75,7 @@ impl World {
         format!("exit: {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.dir.path().join(path)).unwrap_or_default()
     }
 }

@@ -10,5 +10,6 @@ mod faults;
 mod features;
 mod laws;
 mod messages;
+mod readme;
 mod tidy;
 mod wire;

@@ -267,35 +267,15 @@ fn lengths_of_functions_are_measured() {
     assert_eq!(functions(text), [("two".to_owned(), 5)]);
 }
 
-/// A document, if it is there.
-fn document(path: &str) -> Option<String> {
-    Path::new(path).exists().then(|| fs::read_to_string(path).unwrap())
-}
-
 #[test]
 fn the_readme_names_every_exit_code() {
-    let Some(readme) = document("README.md") else { return };
+    let readme = fs::read_to_string("README.md").unwrap();
     let missing: Vec<_> = EXIT_CODES
         .iter()
         .filter(|code| !readme.contains(&format!("`{code}`")))
         .map(|code| format!("`{code}`"))
         .collect();
     none("README.md does not name these exit codes", &missing);
-}
-
-/// Each command has a file of its own below `src/cli/commands`, if that is how they are kept.
-#[test]
-fn the_readme_names_every_command() {
-    let (Some(readme), true) = (document("README.md"), Path::new("src/cli/commands").exists())
-    else {
-        return;
-    };
-    let missing: Vec<_> = rust_files("src/cli/commands")
-        .into_iter()
-        .map(|(file, _)| Path::new(&file).file_stem().unwrap().to_str().unwrap().to_owned())
-        .filter(|name| name != "mod" && !readme.contains(&format!("shipit {name}")))
-        .collect();
-    none("README.md does not show these commands", &missing);
 }
 
 /// Relative links of the documents lead somewhere.

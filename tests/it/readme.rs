@@ -1,0 +1,102 @@
+//! What README.md tells a newcomer to type is typed here. What it does to a host as root is typed
+//! by the fleet's `story::the_readme_from_top_to_bottom`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::cli::World;
+
+/// The fenced blocks of README.md: language and text, without the indentation of lists.
+fn blocks() -> Vec<(String, String)> {
+    let text = fs::read_to_string("README.md").unwrap();
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in text.lines().map(str::trim_start) {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(language), None) => open = Some((language.to_owned(), String::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((_, body))) => body.extend([line, "\n"]),
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// The lines of all shell blocks, without remarks.
+fn commands() -> Vec<String> {
+    let shell = blocks().into_iter().filter(|(language, _)| language == "sh");
+    let lines = shell.flat_map(|(_, body)| body.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.map(|line| line.split("   #").next().unwrap().trim_end().to_owned()).collect()
+}
+
+#[test]
+fn every_block_is_of_a_kind_that_is_tested() {
+    let mut kinds: Vec<_> = blocks().into_iter().map(|(language, _)| language).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, ["", "ini", "sh"], "crontab lines have no language");
+}
+
+#[test]
+fn every_command_there_is_is_shown() {
+    let help = World::new().shipit("help");
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let text = fs::read_to_string("README.md").unwrap();
+    for name in commands.lines().filter_map(|line| line.split_whitespace().next()) {
+        let shown = name == "help" || text.contains(&format!("| `shipit {name}`"));
+        assert!(shown, "README.md does not show `shipit {name}`");
+    }
+}
+
+#[test]
+fn every_command_works() {
+    let world = World::local();
+    let text = world.read("deploy.toml");
+    world.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
+    for line in commands() {
+        match line.split(' ').next().unwrap() {
+            "shipit" => runs(&world, &line),
+            // The demo has a test of its own, on the binary that cargo has just built.
+            "cargo" => assert_eq!(line, "cargo run --release -- demo"),
+            // This very test is run by it.
+            "tests/run" => {
+                let mode = fs::metadata(Path::new(&line)).unwrap().permissions().mode();
+                assert_eq!(mode & 0o111, 0o111);
+            }
+            "sudo" | "echo" => {} // On a host, by the fleet.
+            other => panic!("no test runs `{other}`: {line}"),
+        }
+    }
+}
+
+fn runs(world: &World, line: &str) {
+    if line.starts_with("shipit rollback") {
+        world.write("dist/VERSION", "2\n");
+        assert!(world.shipit("deploy production").starts_with("exit: 0"));
+    }
+    let said = world.shipit(line.strip_prefix("shipit ").unwrap());
+    assert!(said.starts_with("exit: 0"), "{line}: {said}");
+}
+
+#[test]
+fn the_crontab_line_runs_and_is_quiet() {
+    let world = World::local();
+    let text = world.read("deploy.toml");
+    world.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
+    assert!(world.shipit("deploy production").starts_with("exit: 0"));
+    let (_, crontab) = blocks().into_iter().find(|(language, _)| language.is_empty()).unwrap();
+    let command = crontab.trim().splitn(6, char::is_whitespace).nth(5).unwrap().trim();
+    let program = Path::new(env!("CARGO_BIN_EXE_shipit")).parent().unwrap();
+    let home = world.path().to_str().unwrap();
+    let output = Command::new("/bin/sh")
+        .args(["-c", &command.replace("/home/me/todo", home)])
+        .env("PATH", format!("{}:/usr/bin:/bin", program.display()))
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((output.stdout.len(), output.stderr.len()), (0, 0), "cron would send a mail");
+}
