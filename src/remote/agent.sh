@@ -170,12 +170,10 @@ take_lock() {
     choose_mv
 }
 
+# The record may be emptied while it is read.
 tell_holder() {
-    if [ -s "$lock" ]; then
-        cat "$lock"
-    else
-        echo 'somebody who left no record'
-    fi
+    holder=$(cat "$lock" 2>/dev/null)
+    echo "${holder:-somebody who left no record}"
 }
 
 lock_by_flock() {
@@ -409,8 +407,8 @@ user_bus() {
 }
 
 look_leftovers() {
-    for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
-        "$root"/.current.*; do
+    for path in "$root"/releases/.2*.* "$root"/releases/.probe.* "$root"/.shipit/run/* \
+        "$root"/.shipit/trash/* "$root"/.current.*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run") ;;
@@ -836,8 +834,8 @@ order_prune() {
 
 order_sweep() {
     code=0
-    for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/.shipit/run/* \
-        "$root"/.current.*; do
+    for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/releases/.probe.* \
+        "$root"/.shipit/run/* "$root"/.current.*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run") continue ;;
         esac

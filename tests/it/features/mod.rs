@@ -2,5 +2,5 @@
 
 mod rollouts;
 mod story;
-mod wires;
+pub(crate) mod wires;
 pub(crate) mod world;

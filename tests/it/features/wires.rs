@@ -23,17 +23,25 @@ pub(crate) enum Wire {
     CutBefore(&'static str),
     /// It arrives, and its answer does not.
     CutAfter(&'static str),
+    /// Half of the first upload arrives; then its channel ends.
+    HalfUpload,
 }
 
 /// The directory `root` of all hosts is one of each host's own below `root`'s parent.
 pub(crate) struct Wires {
+    session: LocalSession,
     root: String,
     faults: Arc<Mutex<BTreeMap<String, Wire>>>,
 }
 
 impl Wires {
     pub(crate) fn new(root: &str) -> Self {
-        Self { root: root.to_owned(), faults: Arc::default() }
+        Self { session: LocalSession::new(), root: root.to_owned(), faults: Arc::default() }
+    }
+
+    /// The same with another shell or environment on the hosts.
+    pub(crate) fn over(self, session: LocalSession) -> Self {
+        Self { session, ..self }
     }
 
     /// The handle by which tests break and mend wires while the world holds the rest.
@@ -53,7 +61,7 @@ impl Connect for Wires {
                 return Err(SessionError::Unreachable { address: host.name.clone(), source });
             }
             Ok(Arc::new(Wired {
-                inner: LocalSession::new(),
+                inner: self.session.clone(),
                 name: host.name.clone(),
                 from: self.root.clone(),
                 faults: Arc::clone(&self.faults),
@@ -81,6 +89,8 @@ impl Session for Wired {
                 faults: Arc::clone(&self.faults),
                 cut: Arc::clone(&cut),
                 silence: Arc::clone(&silence),
+                upload: own.contains("'receive'"),
+                ending: false,
             };
             let (sender, heard) = mpsc::channel::<Output>(64);
             tokio::spawn(async move {
@@ -121,6 +131,8 @@ struct Tap {
     faults: Arc<Mutex<BTreeMap<String, Wire>>>,
     cut: Arc<Notify>,
     silence: Arc<Notify>,
+    upload: bool,
+    ending: bool,
 }
 
 impl Tap {
@@ -132,6 +144,13 @@ impl Tap {
         let here = sent.starts_with(format!("'{verb}'").as_bytes());
         here.then(|| faults.remove(&self.name)).flatten()
     }
+
+    /// Whether this is the upload of which only half may pass.
+    fn halves(&self) -> bool {
+        let mut faults = self.faults.lock().unwrap();
+        let here = self.upload && faults.get(&self.name) == Some(&Wire::HalfUpload);
+        here && faults.remove(&self.name).is_some()
+    }
 }
 
 impl AsyncWrite for Tap {
@@ -140,6 +159,14 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         sent: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.ending {
+            self.inner = None;
+        }
+        if self.halves() {
+            self.ending = true;
+            let half = &sent[..sent.len() / 2];
+            return self.inner.as_mut().unwrap().as_mut().poll_write(cx, half);
+        }
         match self.breaks(sent) {
             Some(Wire::CutBefore(_)) => {
                 self.inner = None;

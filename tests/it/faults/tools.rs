@@ -1,0 +1,75 @@
+//! A tool of the host fails once.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use futures::stream::{self, StreamExt as _};
+use shipit::remote::local::LocalSession;
+
+use super::oracle::Subject;
+
+/// Everything the agent runs that could fail.
+const TOOLS: [&str; 20] = [
+    "tar",
+    "mv",
+    "ln",
+    "sync",
+    "sha256sum",
+    "find",
+    "stat",
+    "chmod",
+    "mkdir",
+    "cp",
+    "rm",
+    "readlink",
+    "cmp",
+    "sort",
+    "sed",
+    "date",
+    "mktemp",
+    "timeout",
+    "wc",
+    "cat",
+];
+
+/// Which calls fail.
+const CALLS: [u32; 2] = [1, 3];
+
+/// A host whose `tool` counts its calls and fails on the one that `fail-at` names.
+fn failing(dir: &Path, tool: &str) -> LocalSession {
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let real = which(tool);
+    let here = dir.display();
+    let script = format!(
+        "#!/bin/bash\nif [ -e {here}/fail-at ]; then\n  {{ read -r left <{here}/fail-at; }}\n  \
+         left=$((left - 1))\n  echo $left >{here}/fail-at\n  [ $left != 0 ] || exit 1\nfi\n\
+         exec {real} \"$@\"\n"
+    );
+    fs::write(bin.join(tool), script).unwrap();
+    fs::set_permissions(bin.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+    LocalSession::new().var("PATH", &format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()))
+}
+
+fn which(tool: &str) -> String {
+    let places = ["/usr/local/bin", "/usr/bin", "/bin"].map(|place| format!("{place}/{tool}"));
+    places.into_iter().find(|path| Path::new(path).exists()).unwrap()
+}
+
+#[tokio::test]
+async fn a_tool_fails_once() {
+    let cases = TOOLS.into_iter().flat_map(|tool| CALLS.map(|call| (tool, call)));
+    stream::iter(cases)
+        .map(|(tool, call)| async move {
+            let dir = tempfile::tempdir().unwrap();
+            let subject = Subject::new(failing(dir.path(), tool)).await;
+            fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
+            let report = subject.world.deploy("2").await;
+            fs::remove_file(dir.path().join("fail-at")).unwrap();
+            subject.is_honest(&format!("{tool} failed on call {call}"), &report).await;
+        })
+        .buffer_unordered(6)
+        .collect::<Vec<_>>()
+        .await;
+}

@@ -1,0 +1,70 @@
+//! Connections that break: before an order arrives, after it was obeyed, in the middle of an
+//! upload.
+
+use futures::stream::{self, StreamExt as _};
+use shipit::deploy::outcome::{HostResult, Verdict};
+use shipit::remote::local::LocalSession;
+
+use super::oracle::{Subject, hook};
+use crate::features::wires::Wire;
+
+/// Every order of a deploy that goes well.
+const DEPLOY: [&str; 12] = [
+    "check", "link", "env", "revision", "hook", "seal", "stage", "activate", "commit", "prune",
+    "sweep", "bye",
+];
+
+#[tokio::test]
+async fn a_deploy_loses_its_connection_around_every_order() {
+    let wires = DEPLOY.into_iter().flat_map(|verb| [Wire::CutBefore(verb), Wire::CutAfter(verb)]);
+    let wires = wires.chain([Wire::HalfUpload]);
+    stream::iter(wires)
+        .map(|wire| async move {
+            let subject = Subject::new(LocalSession::new()).await;
+            subject.wire(wire);
+            let report = subject.world.deploy("2").await;
+            let used = subject.faults.lock().unwrap().is_empty();
+            assert!(used, "{wire:?} was never met");
+            subject.is_honest(&format!("{wire:?}"), &report).await;
+        })
+        .buffer_unordered(6)
+        .collect::<Vec<_>>()
+        .await;
+}
+
+#[tokio::test]
+async fn a_revert_loses_its_connection() {
+    for wire in [Wire::CutBefore("revert"), Wire::CutAfter("revert")] {
+        let mut subject = Subject::new(LocalSession::new()).await;
+        subject.world.config.hooks.activated = hook("! grep -q 2 VERSION");
+        subject.wire(wire);
+        let report = subject.world.deploy("2").await;
+        assert!(matches!(report.hosts[0].1, HostResult::PutBack { .. }), "{report:?}");
+        subject.is_honest(&format!("{wire:?}"), &report).await;
+    }
+}
+
+/// The agent is killed by the restart it runs: nobody is left on the host to put anything back.
+#[tokio::test]
+async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
+    for verb in ["adopt", "revert"] {
+        for wire in [Wire::CutBefore(verb), Wire::CutAfter(verb)] {
+            let mut subject = Subject::new(LocalSession::new()).await;
+            subject.world.config.service = shipit::model::service::Service::Command {
+                restart: "cat VERSION >../../running; test -e ../../killed || { touch \
+                          ../../killed; kill -9 $(cat ../../.shipit/run/*/agent); }"
+                    .to_owned(),
+                stop: None,
+                limit: std::time::Duration::from_secs(10),
+            };
+            subject.wire(wire);
+            let report = subject.world.deploy("2").await;
+            assert_ne!(report.verdict(), Verdict::Done, "{report:?}");
+            subject.faults.lock().unwrap().clear();
+            subject.is_let_go(verb).await;
+            let next = subject.world.deploy("3").await;
+            assert_eq!(next.verdict(), Verdict::Done, "{wire:?}: {next:?}");
+            assert_eq!(subject.read("current/VERSION"), "3\n");
+        }
+    }
+}
