@@ -78,11 +78,7 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
     let config = world.config(&args.stage, Overrides::default())?;
     let target = match &args.to {
         None => Target::Previous,
-        Some(id) => Target::Named(id.parse().map_err(|_| CliError::BadFlag {
-            flag: "--to",
-            value: id.clone(),
-            expected: "a release id is 14 digits, see `shipit releases`",
-        })?),
+        Some(id) => Target::Named(world.release("--to", id)?),
     };
     if !world.confirm(&config, "Roll back")? {
         return Ok(130);

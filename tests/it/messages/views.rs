@@ -71,9 +71,7 @@ fn host(live: &str) -> HostState {
             since: "Sat 2026-08-22 10:15:03 UTC".to_owned(),
             ..UnitState::default()
         }),
-        leftovers: Vec::new(),
-        key: Vec::new(),
-        holder: None,
+        ..HostState::default()
     }
 }
 
