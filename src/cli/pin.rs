@@ -2,10 +2,11 @@
 
 use super::args::{LockArgs, PinArgs};
 use super::error::CliError;
-use super::world::{How, World, print};
+use super::world::{How, World, print, release_id};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::deploy::ask::{self, Change};
+use crate::deploy::host::Context;
 use crate::deploy::outcome::Failure;
 use crate::deploy::verify::not_there;
 use crate::model::host_state::HostState;
@@ -26,7 +27,7 @@ pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError>
 
 async fn keep(world: &World, args: &PinArgs, event: What) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
-    let id = world.release("ID", &args.id)?;
+    let id = release_id("ID", &args.id)?;
     let goal = if event == What::Pinned { "pin" } else { "unpin" };
     let run = world.run_values(goal, &config);
     let order = |state: &HostState| -> Result<Option<Order>, Failure> {
@@ -68,7 +69,7 @@ async fn go(world: &World, config: &Config, change: &Change<'_>) -> Result<u8, C
         return rehearse(world, config, change).await;
     }
     let how = How { secrets: Secrets::new([]), quiet: false, wait: false };
-    let doing = async |cx: crate::deploy::host::Context<'_>| ask::change(cx, change).await;
+    let doing = async |cx: Context<'_>| ask::change(cx, change).await;
     let report = world.shown(config, change.goal, how, doing).await;
     Ok(report.verdict().exit_code())
 }

@@ -24,7 +24,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     if code != 0 || world.common.dry_run {
         return Ok(code);
     }
-    if !names.is_empty() && !world.ask(&format!("Unlock {}", names.join(", ")), &config.stage)? {
+    if !names.is_empty() && !world.ask(&format!("Unlock {}", names.join(", ")), "unlock")? {
         return Ok(130);
     }
     let found: Vec<LockFacts> = states.iter().map(|(_, state)| state.lock.clone()).collect();

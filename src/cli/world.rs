@@ -265,15 +265,6 @@ impl World {
         (found, code)
     }
 
-    /// A release that was named on the command line.
-    pub(crate) fn release(&self, flag: &'static str, text: &str) -> Result<ReleaseId, CliError> {
-        text.parse().map_err(|_| CliError::BadFlag {
-            flag,
-            value: text.to_owned(),
-            expected: "a release id is 14 digits, see `shipit releases`",
-        })
-    }
-
     /// For a person, before a question.
     pub(crate) fn tell(&self, text: &str) {
         if !self.common.quiet {
@@ -306,19 +297,28 @@ impl World {
         self.ask(&format!("{what} {} ({})", config.stage, hosts.join(", ")), &config.stage)
     }
 
-    /// Asks a question of this stage; `--yes` answers beforehand.
-    pub(crate) fn ask(&self, question: &str, stage: &str) -> Result<bool, CliError> {
+    /// Asks a question, which `who` wants answered; `--yes` answers beforehand.
+    pub(crate) fn ask(&self, question: &str, who: &str) -> Result<bool, CliError> {
         if self.common.yes {
             return Ok(true);
         }
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Err(CliError::Unconfirmed { stage: stage.to_owned() });
+            return Err(CliError::Unconfirmed { who: who.to_owned() });
         }
         let _ = write!(std::io::stderr(), "{question}? [y/N] ");
         let mut line = String::new();
         let _ = std::io::stdin().read_line(&mut line);
         Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
+}
+
+/// A release that was named on the command line.
+pub(crate) fn release_id(flag: &'static str, text: &str) -> Result<ReleaseId, CliError> {
+    text.parse().map_err(|_| CliError::BadFlag {
+        flag,
+        value: text.to_owned(),
+        expected: "a release id is 14 digits, see `shipit releases`",
+    })
 }
 
 /// How a run is shown.

@@ -110,7 +110,7 @@ impl Verified {
         match history {
             None => self.trouble("the ledger does not know it"),
             Some(history) if !history.staged => {
-                self.trouble("the ledger does not call it complete")
+                self.trouble("the ledger does not call it complete");
             }
             Some(history) if self.live => match history.standing {
                 Standing::Good => {}

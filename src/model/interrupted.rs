@@ -16,6 +16,8 @@ pub struct Interrupted {
     pub step: Stopped,
     /// A line of the ledger that says who and when, if there is one.
     pub entry: Option<Entry>,
+    /// What the lock's record says of it, where that was left.
+    pub record: Option<String>,
 }
 
 /// In which step a run ended.
@@ -54,7 +56,8 @@ impl Stopped {
     }
 }
 
-/// The runs that left something on a host, the furthest first.
+/// The runs that left something on a host, the furthest first. The one that holds the lock now is
+/// at work and not among them.
 pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
     let mut runs: BTreeMap<String, (Stopped, Option<String>)> = BTreeMap::new();
     for path in &state.leftovers {
@@ -69,7 +72,7 @@ pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
             let made = release.as_ref().is_some_and(|id| state.unfinished.contains(id));
             let step = if made { step.max(Stopped::Make) } else { step };
             let entry = state.ledger.entries().iter().rfind(|e| e.run == run).cloned();
-            Interrupted { run: Some(run), release, step, entry }
+            Interrupted { record: record(state, &run), run: Some(run), release, step, entry }
         })
         .collect();
     unfinished(state, &mut found);
@@ -81,9 +84,11 @@ pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
 /// Releases that nobody finished and that no leftover tells of.
 fn unfinished(state: &HostState, found: &mut Vec<Interrupted>) {
     for name in &state.unfinished {
-        if !found.iter().any(|one| one.release.as_ref() == Some(name)) {
+        if state.lock.owner.is_none() && !found.iter().any(|one| one.release.as_ref() == Some(name))
+        {
             let release = Some(name.clone());
-            found.push(Interrupted { run: None, release, step: Stopped::Make, entry: None });
+            let (step, run, entry, record) = (Stopped::Make, None, None, None);
+            found.push(Interrupted { run, release, step, entry, record });
         }
     }
 }
@@ -91,9 +96,18 @@ fn unfinished(state: &HostState, found: &mut Vec<Interrupted>) {
 fn undecided(state: &HostState, found: &mut Vec<Interrupted>) {
     let Some((id, history)) = state.undecided() else { return };
     let step = if state.live() == Some(id) { Stopped::Judge } else { Stopped::Flip };
+    if state.lock.owner.as_ref().is_some_and(|owner| owner.run == history.last.run) {
+        return;
+    }
+    let record = record(state, &history.last.run);
     let (run, release) = (Some(history.last.run.clone()), Some(id.to_string()));
     found.retain(|one| one.run != run);
-    found.push(Interrupted { run, release, step, entry: Some(history.last) });
+    found.push(Interrupted { run, release, step, entry: Some(history.last), record });
+}
+
+/// The record of the lock, if it is of this run: all that is known of one that ended early.
+fn record(state: &HostState, run: &str) -> Option<String> {
+    state.lock.stale.clone().filter(|record| record.contains(run))
 }
 
 /// Whose a leftover is, and what it tells: `releases/.<id>.<run>`, `.shipit/run/<run>`,

@@ -135,7 +135,7 @@ end_wards() {
     for ward in "$wards"/ward.*; do
         [ -f "$ward" ] || continue
         pid=${ward##*.}
-        kill -TERM -- "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
+        kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
     done
     rm -rf "$wards"
 }
@@ -272,7 +272,7 @@ kill_hard() {
     children=$(sed -n "s/^\([0-9]*\) (.*) [A-Z] $1 .*/\1/p" /proc/[0-9]*/stat 2>/dev/null)
     kill -KILL "$1"
     for child in $children; do
-        kill -KILL -- "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null
+        kill -KILL "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null
     done
 }
 

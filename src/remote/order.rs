@@ -230,8 +230,9 @@ impl Order {
     /// How long its answer may take, beyond the conversation's deadline.
     pub fn limit(&self) -> Duration {
         match self {
-            Self::Hook { limit, .. } => *limit + Duration::from_secs(15),
-            Self::Break { limit, .. } => *limit + Duration::from_secs(15),
+            Self::Hook { limit, .. } | Self::Break { limit, .. } => {
+                *limit + Duration::from_secs(15)
+            }
             Self::Check { .. }
             | Self::Seal { .. }
             | Self::Stage { .. }
@@ -314,9 +315,8 @@ impl Order {
             Self::Prune { name, record } => {
                 vec![name.clone(), record.line.clone(), record.note.clone()]
             }
-            Self::Journal { lines } => vec![lines.to_string()],
+            Self::Journal { lines } | Self::History { lines } => vec![lines.to_string()],
             Self::Probe { shared } => shared.clone(),
-            Self::History { lines } => vec![lines.to_string()],
             Self::Verify { id, env } | Self::Drift { id, env } => {
                 vec![id.to_string(), env.clone().unwrap_or_default()]
             }

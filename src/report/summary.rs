@@ -305,7 +305,10 @@ fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
         lines.push(format!("{what} on {}", names(&done)));
     }
     if !unchanged.is_empty() {
-        lines.push(format!("nothing to do: {what} already on {}", names(&unchanged)));
+        lines.push(match report.goal {
+            "unlock" => format!("nothing held deploys off {}", names(&unchanged)),
+            _ => format!("nothing to do: {what} already on {}", names(&unchanged)),
+        });
     }
     lines
 }
