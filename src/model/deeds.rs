@@ -29,6 +29,8 @@ pub struct Deed {
     pub reason: Option<String>,
     /// The source revision, where one is known.
     pub revision: Option<String>,
+    /// What a deploy deleted afterwards.
+    pub pruned: Vec<String>,
 }
 
 /// What a deed was.
@@ -107,6 +109,9 @@ pub fn deeds(entries: &[Entry]) -> Vec<Deed> {
 
 fn goes_on(deed: &Deed, entry: &Entry) -> bool {
     let waits = matches!(deed.outcome, Outcome::Staged | Outcome::Undecided);
+    if entry.event == What::Pruned {
+        return deed.run == entry.run && deed.kind == Kind::Deploy;
+    }
     deed.release == entry.release
         && waits
         && match entry.event {
@@ -140,10 +145,15 @@ impl Deed {
             outcome,
             reason: entry.reason.clone(),
             revision: entry.revision.clone(),
+            pruned: Vec::new(),
         }
     }
 
     fn go_on(&mut self, entry: &Entry) {
+        if entry.event == What::Pruned {
+            self.pruned.push(entry.release.clone());
+            return;
+        }
         self.outcome = match entry.event {
             What::Activated => Outcome::Undecided,
             What::Reverted => Outcome::Reverted,
@@ -181,7 +191,8 @@ mod tests {
             let took =
                 deed.took.map_or_else(String::new, |took| format!(" {}s", took.num_seconds()));
             let (kind, outcome) = (deed.kind.word(), deed.outcome.word());
-            format!("{} {kind} {} {outcome}{took}", deed.run, deed.release)
+            let pruned: String = deed.pruned.iter().map(|id| format!(" -{id}")).collect();
+            format!("{} {kind} {} {outcome}{took}{pruned}", deed.run, deed.release)
         };
         assert_eq!(deeds(&entries).iter().map(told).collect::<Vec<_>>().join(", "), expect);
     }
@@ -194,6 +205,7 @@ mod tests {
         check("a staged 1, a failed 1", "a deploy 1 failed 1s");
         check("b activated 1, b committed 1, b rolled-back 2", "b rollback 1 done 1s");
         check("p pruned 1, p pruned 2", "p prune 1 done, p prune 2 done");
+        check("a staged 2, a activated 2, a committed 2, a pruned 1", "a deploy 2 done 2s -1");
         check("p pinned 1, q unpinned 1", "p pin 1 done, q unpin 1 done");
         check("a reverted 1", "a settle 1 reverted");
     }

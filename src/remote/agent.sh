@@ -131,6 +131,7 @@ end() {
 }
 
 # Data channels of this conversation must not outlive it: they would write into a new run's tree.
+# Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
 end_wards() {
     for ward in "$wards"/ward.*; do
         [ -f "$ward" ] || continue

@@ -159,6 +159,7 @@ fn deed_json(deed: &Deed) -> Value {
         "who": clean::line(&deed.who),
         "from": clean::line(&deed.from),
         "tool": clean::line(&deed.tool),
+        "pruned": deed.pruned.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
         "revision": deed.revision.as_deref().map(clean::line),
     })
 }

@@ -101,6 +101,7 @@ fn history_for_machines() {
       "at": "2026-08-22T10:15:05+00:00",
       "from": "laptop",
       "outcome": "reverted",
+      "pruned": [],
       "reason": "fleet",
       "release": "20260822101502",
       "revision": null,
@@ -321,7 +322,7 @@ fn small_changes_are_summed_up() {
     unpinned 20260821090311 on web1
     locked on web1
     unlocked on web1
-    nothing to do: unlocked already on web2
+    nothing held deploys off web2
     error: web2: somebody holds deploys off
       cause: locked by ben on desk: audit, since 09:00
       state: web1, web2 were not changed
