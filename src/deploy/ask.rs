@@ -4,19 +4,23 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
+use tokio::time::sleep;
 
 use super::event::Event;
 use super::host::{Context, HostRun};
 use super::outcome::{Done, Failure, HostResult, Report};
-use crate::model::host_state::{HostState, LockFacts};
+use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
 use crate::model::service::Service;
-use crate::remote::agent::Told;
+use crate::remote::agent::{Answer, Told};
 use crate::remote::answer::told;
 use crate::remote::order::{DONE, HELD, Order};
 
 /// The most lines of a ledger that a history reads.
 pub const HISTORY: u32 = 10_000;
+
+/// How many seconds a run that was ended may hold the lock again.
+const LAST_LOOK: u32 = 15;
 
 /// What every host answers, in the order of the config.
 pub type Answers<T> = Vec<(String, Result<T, Failure>)>;
@@ -202,7 +206,7 @@ async fn unlock_host(
         done(host, &order, "could not end the freeze").await?;
     }
     // Whoever still holds it is none of ours, or came in the meantime.
-    let tried = host.ask(&Order::Lock).await?;
+    let tried = try_lock(host, found.owner.as_ref()).await?;
     let result = if tried.code == HELD {
         HostResult::Locked { holder: tried.text.trim().to_owned() }
     } else if found.owner.is_some() || found.frozen.is_some() {
@@ -211,6 +215,21 @@ async fn unlock_host(
         HostResult::Unchanged { live: None }
     };
     Ok((result, said))
+}
+
+/// Tries the lock. The run that was ended may hold it for a moment once more, to see what became
+/// of its release.
+async fn try_lock(host: &HostRun<'_>, ended: Option<&Owner>) -> Result<Answer, Failure> {
+    let mut tried = host.ask(&Order::Lock).await?;
+    for _ in 0..LAST_LOOK {
+        let again = ended.is_some_and(|owner| tried.text.contains(&owner.run));
+        if tried.code != HELD || !again {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+        tried = host.ask(&Order::Lock).await?;
+    }
+    Ok(tried)
 }
 
 async fn done(host: &HostRun<'_>, order: &Order, what: &str) -> Result<String, Failure> {

@@ -191,7 +191,11 @@ mod tests {
             let took =
                 deed.took.map_or_else(String::new, |took| format!(" {}s", took.num_seconds()));
             let (kind, outcome) = (deed.kind.word(), deed.outcome.word());
-            let pruned: String = deed.pruned.iter().map(|id| format!(" -{id}")).collect();
+            let pruned = if deed.pruned.is_empty() {
+                String::new()
+            } else {
+                format!(" -{}", deed.pruned.join(" -"))
+            };
             format!("{} {kind} {} {outcome}{took}{pruned}", deed.run, deed.release)
         };
         assert_eq!(deeds(&entries).iter().map(told).collect::<Vec<_>>().join(", "), expect);

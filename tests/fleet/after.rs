@@ -53,7 +53,7 @@ fn unlock_ends_a_living_run_and_every_host_goes_back() {
     app.shipit(&["unlock", "production", "--yes"]).ends(0).says(&["unlocked on "]);
     app.answers("v1", "hello");
     let mut code = None;
-    until(Duration::from_secs(60), "the run has noticed", || {
+    until(Duration::from_mins(1), "the run has noticed", || {
         code = child.try_wait().unwrap();
         code.is_some()
     });
