@@ -177,6 +177,29 @@ fn drift_for_machines() {
     "#);
 }
 
+/// Every key of an object and of all within it.
+fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+    for part in value.as_array().into_iter().flatten() {
+        keys(part, found);
+    }
+    for (key, part) in value.as_object().into_iter().flatten() {
+        found.push(key.clone());
+        keys(part, found);
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let text = std::fs::read_to_string("docs/json.md").unwrap();
+    let mut found = Vec::new();
+    keys(&history_json(&told(), "production", 0), &mut found);
+    keys(&verify_json(&verified(), "production"), &mut found);
+    keys(&status_json(&troubled(), context()), &mut found);
+    let missing: Vec<_> =
+        found.iter().filter(|key| *key != "v" && !text.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/json.md does not name {missing:?}");
+}
+
 fn host(leftovers: &[&str], entries: &[Entry], lock: LockFacts) -> HostState {
     HostState {
         current: Current::Release(id(OLD)),
