@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use futures::future::join_all;
 use shipit::model::digest::Digest;
 use shipit::model::drift::Change;
 use shipit::model::host_state::HostState;
@@ -146,92 +147,98 @@ fn breaking(limit: u64) -> Order {
 
 #[tokio::test]
 async fn a_living_holder_puts_back_and_lets_go_under_every_shell() {
-    for shell in shells() {
-        let host = Host::new(shell);
-        let (holder, _) = host.open("run000000001", "true").await;
-        assert_eq!(holder.ask(&activate()).await.unwrap().code, DONE);
-        let (agent, state) = look(&host, host.session()).await;
-        assert!(state.holder.unwrap_or_default().starts_with("ada on laptop"), "{shell}");
-        let owner = state.lock.owner.unwrap();
-        assert_eq!(owner.run, "run000000001", "{shell}");
-        assert!(Path::new(&format!("/proc/{}", owner.pid)).exists(), "{shell}");
-        assert!(state.leftovers.is_empty(), "{shell}: {:?}", state.leftovers);
-        let answer = agent.ask(&breaking(30)).await.unwrap();
-        assert_eq!((answer.code, answer.text.as_str()), (DONE, ""), "{shell}");
-        host.goes_back(Duration::from_secs(1)).await;
-        assert!(host.ledger().contains("taken back: terminated"), "{shell}: {}", host.ledger());
-        assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
-    }
+    join_all(shells().into_iter().map(break_living)).await;
+}
+
+async fn break_living(shell: &str) {
+    let host = Host::new(shell);
+    let (holder, _) = host.open("run000000001", "true").await;
+    assert_eq!(holder.ask(&activate()).await.unwrap().code, DONE);
+    let (agent, state) = look(&host, host.session()).await;
+    assert!(state.holder.unwrap_or_default().starts_with("ada on laptop"), "{shell}");
+    let owner = state.lock.owner.unwrap();
+    assert_eq!(owner.run, "run000000001", "{shell}");
+    assert!(Path::new(&format!("/proc/{}", owner.pid)).exists(), "{shell}");
+    assert!(state.leftovers.is_empty(), "{shell}: {:?}", state.leftovers);
+    let answer = agent.ask(&breaking(30)).await.unwrap();
+    assert_eq!((answer.code, answer.text.as_str()), (DONE, ""), "{shell}");
+    host.goes_back(Duration::from_secs(1)).await;
+    assert!(host.ledger().contains("taken back: terminated"), "{shell}: {}", host.ledger());
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
 }
 
 /// Its restart would take a minute, so the request to end is heard too late.
 #[tokio::test]
 async fn a_holder_that_does_not_end_in_time_is_killed_with_what_it_runs() {
-    for shell in shells() {
-        let host = Host::new(shell);
-        let minute = host.dir.path().join("minute");
-        let restart = format!("echo $$ >{}; exec sleep 60", minute.display());
-        let mut hello = host.hello("run000000001", &restart);
-        if let Service::Command { limit, .. } = &mut hello.service {
-            *limit = Duration::from_mins(2);
-        }
-        let (holder, _) = Agent::open(host.session(), hello).await.unwrap();
-        holder.send(&activate(), false).await.unwrap();
-        let end = Instant::now() + Duration::from_secs(10);
-        while fs::read_to_string(&minute).unwrap_or_default().is_empty() {
-            assert!(Instant::now() < end, "{shell}: it was not restarted");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let (agent, _) = look(&host, host.session()).await;
-        let answer = agent.ask(&breaking(1)).await.unwrap();
-        assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
-        assert!(answer.text.contains("was killed"), "{shell}: {}", answer.text);
-        let pid = fs::read_to_string(&minute).unwrap();
-        while Path::new("/proc").join(pid.trim()).join("exe").exists() {
-            assert!(Instant::now() < end, "{shell}: what it ran lives on");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        // What it left undecided waits for the next run; nothing was guessed.
-        let state = agent.look().await.unwrap();
-        assert_eq!((state.holder, state.lock.owner), (None, None), "{shell}");
-        assert!(state.lock.stale.unwrap().contains("run000000001"), "{shell}");
-        assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+    join_all(shells().into_iter().map(break_slow)).await;
+}
+
+async fn break_slow(shell: &str) {
+    let host = Host::new(shell);
+    let minute = host.dir.path().join("minute");
+    let restart = format!("echo $$ >{}; exec sleep 60", minute.display());
+    let mut hello = host.hello("run000000001", &restart);
+    if let Service::Command { limit, .. } = &mut hello.service {
+        *limit = Duration::from_mins(2);
     }
+    let (holder, _) = Agent::open(host.session(), hello).await.unwrap();
+    holder.send(&activate(), false).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    while fs::read_to_string(&minute).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < end, "{shell}: it was not restarted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (agent, _) = look(&host, host.session()).await;
+    let answer = agent.ask(&breaking(1)).await.unwrap();
+    assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
+    assert!(answer.text.contains("was killed"), "{shell}: {}", answer.text);
+    let pid = fs::read_to_string(&minute).unwrap();
+    while Path::new("/proc").join(pid.trim()).join("exe").exists() {
+        assert!(Instant::now() < end, "{shell}: what it ran lives on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What it left undecided waits for the next run; nothing was guessed.
+    let state = agent.look().await.unwrap();
+    assert_eq!((state.holder, state.lock.owner), (None, None), "{shell}");
+    assert!(state.lock.stale.unwrap().contains("run000000001"), "{shell}");
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
 }
 
 /// The lock is a link where the host has no flock(1).
 #[tokio::test]
 async fn a_host_without_flock_tells_living_from_gone_too() {
-    for shell in shells() {
-        let host = Host::new(shell);
-        let tools = host.dir.path().join("tools");
-        fs::create_dir(&tools).unwrap();
-        for folder in ["/bin", "/usr/bin"] {
-            for tool in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-                if tool.file_name() != "flock" {
-                    let _ = std::os::unix::fs::symlink(tool.path(), tools.join(tool.file_name()));
-                }
+    join_all(shells().into_iter().map(break_without_flock)).await;
+}
+
+async fn break_without_flock(shell: &str) {
+    let host = Host::new(shell);
+    let tools = host.dir.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for folder in ["/bin", "/usr/bin"] {
+        for tool in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if tool.file_name() != "flock" {
+                let _ = std::os::unix::fs::symlink(tool.path(), tools.join(tool.file_name()));
             }
         }
-        let without =
-            || Arc::new(LocalSession::clone(&host.session()).var("PATH", tools.to_str().unwrap()));
-        let hello = host.hello("run000000001", "true");
-        let (holder, state) = Agent::open(without(), hello).await.unwrap();
-        assert!(!state.facts.tools.contains("flock"));
-        assert!(host.root().join(".shipit/lock.held").symlink_metadata().is_ok(), "{shell}");
-        let (agent, state) = look(&host, without()).await;
-        assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
-        let pid = state.lock.owner.unwrap().pid.to_string();
-        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-        let end = Instant::now() + Duration::from_secs(5);
-        while agent.look().await.unwrap().lock.owner.is_some() {
-            assert!(Instant::now() < end, "{shell}: it is still thought to live");
-        }
-        assert!(agent.look().await.unwrap().lock.stale.is_some(), "{shell}");
-        assert_eq!(agent.ask(&breaking(1)).await.unwrap().code, DONE, "{shell}");
-        assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
-        drop(holder);
     }
+    let without =
+        || Arc::new(LocalSession::clone(&host.session()).var("PATH", tools.to_str().unwrap()));
+    let hello = host.hello("run000000001", "true");
+    let (holder, state) = Agent::open(without(), hello).await.unwrap();
+    assert!(!state.facts.tools.contains("flock"));
+    assert!(host.root().join(".shipit/lock.held").symlink_metadata().is_ok(), "{shell}");
+    let (agent, state) = look(&host, without()).await;
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
+    let pid = state.lock.owner.unwrap().pid.to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let end = Instant::now() + Duration::from_secs(5);
+    while agent.look().await.unwrap().lock.owner.is_some() {
+        assert!(Instant::now() < end, "{shell}: it is still thought to live");
+    }
+    assert!(agent.look().await.unwrap().lock.stale.is_some(), "{shell}");
+    assert_eq!(agent.ask(&breaking(1)).await.unwrap().code, DONE, "{shell}");
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+    drop(holder);
 }
 
 #[tokio::test]
