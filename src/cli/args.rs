@@ -83,6 +83,18 @@ pub(crate) enum Command {
     Releases(StageArg),
     /// What is live where
     Status(StageArg),
+    /// What was done: who, what, when, how long, and what came of it
+    History(HistoryArgs),
+    /// Compare what lies and runs on the hosts with what was released
+    Verify(VerifyArgs),
+    /// Keep a release whatever prune says
+    Pin(PinArgs),
+    /// Leave a pinned release to prune again
+    Unpin(PinArgs),
+    /// Hold deploys, rollbacks and prunes off, until unlock
+    Lock(LockArgs),
+    /// Show who holds deploys off, and end it
+    Unlock(StageArg),
     /// Delete old releases; quiet when all is well, for cron
     Prune(PruneArgs),
     /// Show the whole story against a server in this process
@@ -150,6 +162,41 @@ pub(crate) struct PruneArgs {
     /// Wait for a lock that somebody else holds
     #[arg(long)]
     pub(crate) wait: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// The newest N; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// This release, instead of what is live
+    #[arg(long, value_name = "ID")]
+    pub(crate) release: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PinArgs {
+    /// The release
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LockArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// Why, for those who find it locked
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -96,6 +96,10 @@ impl Findings {
             Service::Command { .. } | Service::None => {}
         }
         self.leftovers(config, state);
+        if let Some(freeze) = &state.lock.frozen {
+            let fix = format!("`shipit unlock {}` ends it", config.stage);
+            self.warn(format!("locked by {freeze}"), fix);
+        }
         if let Some(holder) = &state.holder {
             self.warn(format!("locked by {holder}"), "wait for it, or deploy with `--wait`");
         }

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
-use super::world::{How, World, print_veiled};
+use super::world::{How, World, print_veiled, release_id};
 use crate::artifact::{Artifact, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
@@ -78,11 +78,7 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
     let config = world.config(&args.stage, Overrides::default())?;
     let target = match &args.to {
         None => Target::Previous,
-        Some(id) => Target::Named(id.parse().map_err(|_| CliError::BadFlag {
-            flag: "--to",
-            value: id.clone(),
-            expected: "a release id is 14 digits, see `shipit releases`",
-        })?),
+        Some(id) => Target::Named(release_id("--to", id)?),
     };
     if !world.confirm(&config, "Roll back")? {
         return Ok(130);

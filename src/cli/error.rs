@@ -26,8 +26,8 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
-    #[error("{stage} asks for confirmation and nobody can be asked here")]
-    Unconfirmed { stage: String },
+    #[error("{who} asks for confirmation and nobody can be asked here")]
+    Unconfirmed { who: String },
     #[error("`{value}` cannot be given to {flag}: {expected}")]
     BadFlag { flag: &'static str, value: String, expected: &'static str },
     #[error("{path} is there already")]
@@ -70,10 +70,10 @@ impl Hinted for CliError {
 
     fn state(&self) -> Option<String> {
         match self {
-            Self::Env(_) | Self::Artifact(_) | Self::NoArtifact | Self::Unconfirmed { .. } => {
+            Self::Env(_) | Self::Artifact(_) | Self::NoArtifact => {
                 Some("no host was contacted; nothing was changed".to_owned())
             }
-            Self::Stopped => Some("nothing was changed".to_owned()),
+            Self::Stopped | Self::Unconfirmed { .. } => Some("nothing was changed".to_owned()),
             _ => None,
         }
     }

@@ -3,9 +3,7 @@
 use super::args::StageArg;
 use super::error::CliError;
 use super::world::{World, print, width};
-use crate::config::Config;
 use crate::config::resolve::Overrides;
-use crate::model::host_state::HostState;
 use crate::model::service::Service;
 use crate::report::releases::{releases_json, releases_table};
 use crate::report::status::{Context, status_json, status_view};
@@ -13,7 +11,7 @@ use crate::report::status::{Context, status_json, status_view};
 /// What lies on the hosts.
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
-    let (states, code) = look(world, &config).await?;
+    let (states, code) = world.found(world.look(&config).await?);
     let text = if world.common.json {
         format!("{}\n", releases_json(&states))
     } else {
@@ -26,7 +24,7 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
 /// What is live where.
 pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
-    let (states, code) = look(world, &config).await?;
+    let (states, code) = world.found(world.look(&config).await?);
     let unit = match &config.service {
         Service::Unit { name, .. } => Some(name.as_str()),
         _ => None,
@@ -39,20 +37,4 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
     };
     print(&text);
     Ok(code)
-}
-
-/// The hosts that could be looked at; the others are errors, and the code says so.
-async fn look(world: &World, config: &Config) -> Result<(Vec<(String, HostState)>, u8), CliError> {
-    let mut states = Vec::new();
-    let mut code = 0;
-    for (host, found) in world.look(config).await? {
-        match found {
-            Ok(state) => states.push((host, state)),
-            Err(failure) => {
-                code = 1;
-                world.print_failure(Some(&host), &failure, "nothing was changed");
-            }
-        }
-    }
-    Ok((states, code))
 }

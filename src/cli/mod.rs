@@ -5,9 +5,13 @@ mod check;
 mod demo;
 mod deploy;
 mod error;
+mod history;
 mod init;
 mod look;
+mod pin;
 mod signals;
+mod unlock;
+mod verify;
 mod world;
 
 use std::ffi::OsString;
@@ -51,6 +55,12 @@ async fn dispatch(world: &World, command: Command) -> Result<u8, CliError> {
         Command::Prune(prune) => deploy::prune(world, &prune).await,
         Command::Releases(stage) => look::releases(world, &stage).await,
         Command::Status(stage) => look::status(world, &stage).await,
+        Command::History(history) => history::run(world, &history).await,
+        Command::Verify(verify) => verify::run(world, &verify).await,
+        Command::Pin(pin) => pin::pin(world, &pin).await,
+        Command::Unpin(pin) => pin::unpin(world, &pin).await,
+        Command::Lock(lock) => pin::lock(world, &lock).await,
+        Command::Unlock(stage) => unlock::run(world, &stage).await,
         Command::Demo(demo) => demo::run(world, demo.keep).await,
     }
 }

@@ -18,6 +18,7 @@ use super::error::CliError;
 use super::signals;
 use crate::config::resolve::{Overrides, load};
 use crate::config::{Config, Host};
+use crate::deploy::ask::Answers;
 use crate::deploy::cancel::Cancel;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::fleet::{self, Goal, Rehearsal};
@@ -25,6 +26,7 @@ use crate::deploy::goal::Run;
 use crate::deploy::host::{Connect, Context};
 use crate::deploy::outcome::{Failure, Report};
 use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
 use crate::remote::session::{Session, SessionError};
 use crate::report::redact::{Secrets, Veil};
 use crate::report::styles::Styles;
@@ -163,8 +165,19 @@ impl World {
 
     /// Runs the engine with a reporter; the report has been shown when this returns.
     pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: How) -> Report {
+        self.shown(config, goal.name(), how, async |cx| fleet::run(cx, goal).await).await
+    }
+
+    /// Does `work` with a reporter; its report has been shown when this returns.
+    pub(crate) async fn shown(
+        &self,
+        config: &Config,
+        command: &str,
+        how: How,
+        work: impl AsyncFnOnce(Context<'_>) -> Report,
+    ) -> Report {
         let cancel = signals::follow();
-        let run = self.run_values(goal.name(), config);
+        let run = self.run_values(command, config);
         let connect = self.connector(config);
         let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
         let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
@@ -194,7 +207,7 @@ impl World {
             }
         };
         let report = tokio::select! {
-            report = fleet::run(cx, goal) => report,
+            report = work(cx) => report,
             () = ticking => unreachable!("the ticking never ends"),
         };
         with(&mut |screen| screen.finish(&report));
@@ -207,41 +220,56 @@ impl World {
         config: &Config,
         goal: &Goal,
     ) -> Result<Rehearsal, CliError> {
-        let cancel = signals::follow();
-        let run = self.run_values(goal.name(), config);
-        let connect = self.connector(config);
-        let events = Events::new(&|_| {});
-        let cx =
-            Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
-        unless_stopped(&cancel, fleet::rehearse(cx, goal)).await
+        self.quietly(config, goal.name(), async |cx| fleet::rehearse(cx, goal).await).await
     }
 
     /// Looks at every host, without the lock.
-    pub(crate) async fn look(
-        &self,
-        config: &Config,
-    ) -> Result<Vec<(String, Result<HostState, Failure>)>, CliError> {
-        let cancel = signals::follow();
-        let run = self.run_values("look at", config);
-        let connect = self.connector(config);
-        let events = Events::new(&|_| {});
-        let cx =
-            Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
-        unless_stopped(&cancel, fleet::look(cx)).await
+    pub(crate) async fn look(&self, config: &Config) -> Result<Answers<HostState>, CliError> {
+        self.quietly(config, "look at", fleet::look).await
     }
 
     /// The same, with what `check` wants to know besides.
-    pub(crate) async fn probe(
+    pub(crate) async fn probe(&self, config: &Config) -> Result<Answers<fleet::Probed>, CliError> {
+        self.quietly(config, "check", fleet::probe).await
+    }
+
+    /// Does `work` that only looks, and tells nobody about it.
+    pub(crate) async fn quietly<T>(
         &self,
         config: &Config,
-    ) -> Result<Vec<(String, Result<fleet::Probed, Failure>)>, CliError> {
+        command: &str,
+        work: impl AsyncFnOnce(Context<'_>) -> T,
+    ) -> Result<T, CliError> {
         let cancel = signals::follow();
-        let run = self.run_values("check", config);
+        let run = self.run_values(command, config);
         let connect = self.connector(config);
         let events = Events::new(&|_| {});
         let cx =
             Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
-        unless_stopped(&cancel, fleet::probe(cx)).await
+        unless_stopped(&cancel, work(cx)).await
+    }
+
+    /// The hosts that answered; the others are errors, and the code says so.
+    pub(crate) fn found<T>(&self, answers: Answers<T>) -> (Vec<(String, T)>, u8) {
+        let mut found = Vec::new();
+        let mut code = 0;
+        for (host, answer) in answers {
+            match answer {
+                Ok(value) => found.push((host, value)),
+                Err(failure) => {
+                    code = 1;
+                    self.print_failure(Some(&host), &failure, "nothing was changed");
+                }
+            }
+        }
+        (found, code)
+    }
+
+    /// For a person, before a question.
+    pub(crate) fn tell(&self, text: &str) {
+        if !self.common.quiet {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
     }
 
     /// A warning from before the run.
@@ -262,18 +290,35 @@ impl World {
 
     /// Asks; `--yes` answers beforehand.
     pub(crate) fn confirm(&self, config: &Config, what: &str) -> Result<bool, CliError> {
-        if !config.confirm || self.common.yes || self.common.dry_run {
+        if !config.confirm || self.common.dry_run {
+            return Ok(true);
+        }
+        let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+        self.ask(&format!("{what} {} ({})", config.stage, hosts.join(", ")), &config.stage)
+    }
+
+    /// Asks a question, which `who` wants answered; `--yes` answers beforehand.
+    pub(crate) fn ask(&self, question: &str, who: &str) -> Result<bool, CliError> {
+        if self.common.yes {
             return Ok(true);
         }
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Err(CliError::Unconfirmed { stage: config.stage.clone() });
+            return Err(CliError::Unconfirmed { who: who.to_owned() });
         }
-        let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
-        let _ = write!(std::io::stderr(), "{what} {} ({})? [y/N] ", config.stage, hosts.join(", "));
+        let _ = write!(std::io::stderr(), "{question}? [y/N] ");
         let mut line = String::new();
         let _ = std::io::stdin().read_line(&mut line);
         Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
+}
+
+/// A release that was named on the command line.
+pub(crate) fn release_id(flag: &'static str, text: &str) -> Result<ReleaseId, CliError> {
+    text.parse().map_err(|_| CliError::BadFlag {
+        flag,
+        value: text.to_owned(),
+        expected: "a release id is 14 digits, see `shipit releases`",
+    })
 }
 
 /// How a run is shown.

@@ -9,7 +9,7 @@ use crate::model::id::ReleaseId;
 pub enum Event {
     /// A run begins.
     RunStarted {
-        /// `deploy`, `rollback`, `prune`.
+        /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
         goal: &'static str,
         /// The stage.
         stage: String,

@@ -18,6 +18,7 @@ use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
 use super::plan::{HostPlan, PlanError, Planner, Settle, is_unchanged, new_id, rollback_target};
 use super::split::find_split;
+use super::verify::drift_warning;
 use crate::artifact::Artifact;
 use crate::config::OnUnreachable;
 use crate::model::host_state::HostState;
@@ -210,6 +211,7 @@ impl<'a> Fleet<'a> {
         if !is_prune(goal) {
             self.finish_split().await?;
         }
+        self.warn_of_drift(goal).await;
         if self.is_unchanged(goal) {
             for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
                 let live = host.state.as_ref().and_then(HostState::live);
@@ -373,6 +375,22 @@ impl<'a> Fleet<'a> {
         }
         stop?;
         self.stop_if_asked()
+    }
+
+    /// Says where somebody touched what is live. A deploy replaces it, but somebody should know.
+    async fn warn_of_drift(&mut self, goal: &Goal) {
+        if !matches!(goal, Goal::Deploy { .. }) {
+            return;
+        }
+        let config = self.cx.config;
+        let found =
+            self.each_that(HostRun::takes_part, |host| Box::pin(drift_warning(host, config))).await;
+        for (place, text) in found {
+            let Some(text) = text else { continue };
+            let host = Some(self.hosts[place].host.name.clone());
+            self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
+            self.warnings.push((host, text));
+        }
     }
 
     fn is_unchanged(&self, goal: &Goal) -> bool {

@@ -159,7 +159,8 @@ impl<'a> HostRun<'a> {
         agent.probe(shared).await.map_err(Failure::from)
     }
 
-    async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
+    /// Sends an order and waits for its answer.
+    pub(super) async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
         match &self.agent {
             Some(agent) => {
                 let line = order_name(order).to_owned();
@@ -171,7 +172,7 @@ impl<'a> HostRun<'a> {
     }
 
     /// Runs `work` between a started and a finished (or failed) event.
-    async fn step<T>(
+    pub(super) async fn step<T>(
         &self,
         step: &'static str,
         work: impl Future<Output = Result<(T, String), Failure>>,
@@ -360,7 +361,8 @@ impl<'a> HostRun<'a> {
         prove(&second, &self.cx.config.layout).map(Some)
     }
 
-    async fn judgement(&self, id: ReleaseId) -> Result<Judgement, Failure> {
+    /// What runs now.
+    pub(super) async fn judgement(&self, id: ReleaseId) -> Result<Judgement, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
         agent.judge(id).await.map_err(Failure::from)
     }

@@ -1,5 +1,6 @@
 //! Floor 2: what to do, in which order.
 
+pub mod ask;
 pub mod cancel;
 pub mod choose;
 pub mod event;
@@ -14,3 +15,4 @@ pub mod payload;
 pub mod plan;
 pub mod rollout;
 pub mod split;
+pub mod verify;

@@ -5,7 +5,7 @@ use crate::model::id::ReleaseId;
 /// How a run ended, host by host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// `deploy`, `rollback`, `prune`.
+    /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
     pub goal: &'static str,
     /// The stage.
     pub stage: String,

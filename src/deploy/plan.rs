@@ -590,27 +590,8 @@ impl Step {
 /// One word for what an order does.
 pub fn order_name(order: &Order) -> &'static str {
     match order {
-        Order::Lock => "lock",
-        Order::Look => "look",
-        Order::Check { .. } => "check",
-        Order::Link { .. } => "link",
-        Order::Env { .. } => "env",
-        Order::Revision { .. } => "revision",
         Order::Hook { name, .. } => name,
-        Order::Seal { .. } => "seal",
-        Order::Stage { .. } => "stage",
-        Order::Activate { .. } => "activate",
-        Order::Adopt { .. } => "adopt",
-        Order::Judge { .. } => "judge",
-        Order::Commit => "commit",
-        Order::Revert { .. } => "revert",
-        Order::Record(_) => "record",
-        Order::Prune { .. } => "prune",
-        Order::Sweep => "sweep",
-        Order::Journal { .. } => "journal",
-        Order::Probe { .. } => "probe",
-        Order::Hold => "hold",
-        Order::Bye => "bye",
+        other => other.verb(),
     }
 }
 

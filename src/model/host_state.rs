@@ -9,7 +9,7 @@ use super::id::ReleaseId;
 use super::ledger::{History, Ledger, Standing};
 
 /// One host, as it was when it was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostState {
     /// What the machine is and has.
     pub facts: Facts,
@@ -31,14 +31,41 @@ pub struct HostState {
     pub leftovers: Vec<String>,
     /// The key of this host's config digests.
     pub key: Vec<u8>,
-    /// Who holds the lock, if somebody does and we do not.
+    /// Who holds the lock, if somebody does and we do not: the owner's record, or [`FROZEN`] and
+    /// the freeze.
     pub holder: Option<String>,
+    /// What else is to be known of the lock.
+    pub lock: LockFacts,
+}
+
+/// How a holder begins who is nobody's run: somebody froze the stage.
+pub const FROZEN: &str = "frozen by ";
+
+/// What a look tells of the lock besides its holder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LockFacts {
+    /// Who froze the host, why and since when.
+    pub frozen: Option<String>,
+    /// The conversation that holds the lock: a process that lives.
+    pub owner: Option<Owner>,
+    /// The record of somebody whose process is gone: nothing holds the lock any more.
+    pub stale: Option<String>,
+}
+
+/// The conversation that holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its agent's process on the host.
+    pub pid: u32,
+    /// Its run.
+    pub run: String,
 }
 
 /// What `current` is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Current {
     /// There is none.
+    #[default]
     Absent,
     /// A link to one of our releases that is there.
     Release(ReleaseId),

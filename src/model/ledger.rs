@@ -177,6 +177,14 @@ impl Ledger {
         &self.entries
     }
 
+    /// The same without the run of its first line.
+    #[must_use]
+    pub fn without_first_run(mut self) -> Self {
+        let first = self.entries.first().map(|entry| entry.run.clone());
+        self.entries.retain(|entry| Some(&entry.run) != first.as_ref());
+        self
+    }
+
     /// Appends what a deploy of `id` that works will have appended.
     pub fn assume_good(&mut self, id: ReleaseId) {
         let event = |event| Entry::new(event, &id.to_string());

@@ -53,6 +53,11 @@ impl Manifest {
         &self.nodes
     }
 
+    /// The same, given away.
+    pub fn into_nodes(self) -> BTreeMap<String, Node> {
+        self.nodes
+    }
+
     /// Whether there is an entry at `path`, or below it.
     pub fn holds(&self, path: &str) -> bool {
         self.nodes.contains_key(path) || self.nodes.keys().any(|p| is_below(p, path))

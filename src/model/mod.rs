@@ -1,9 +1,12 @@
 //! Floor 0: values without I/O. Nothing here waits, prints, or asks what time it is.
 
 pub mod codec;
+pub mod deeds;
 pub mod digest;
+pub mod drift;
 pub mod host_state;
 pub mod id;
+pub mod interrupted;
 pub mod layout;
 pub mod ledger;
 pub mod link;

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 
-pub use super::answer::{Judgement, Probe};
+pub use super::answer::{Compared, Judgement, Probe, Told};
 use super::answer::{host_state, judgement, probe};
 use super::frames::{Frame, Frames};
 use super::order::{DONE, Order};

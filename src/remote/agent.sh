@@ -24,6 +24,7 @@ serve() {
     before='' flipped='' key=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
+    frozen=$root/.shipit/frozen holder_run=''
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.XXXXXX") || exit 70
     trap end EXIT
     trap 'exit 143' TERM INT
@@ -82,9 +83,11 @@ obey() {
     order=$1
     shift
     case $order in
-        lock | look | judge | journal | probe) "order_$order" "$@" ;;
+        lock | look | judge | journal | probe | history | verify | drift | thaw | break)
+            "order_$order" "$@"
+            ;;
         check | link | env | revision | hook | seal | stage | activate | adopt | commit | revert | \
-            record | prune | sweep)
+            record | prune | sweep | freeze)
             if [ -z "$locked" ]; then
                 echo 'the lock is not ours'
                 return 1
@@ -128,11 +131,12 @@ end() {
 }
 
 # Data channels of this conversation must not outlive it: they would write into a new run's tree.
+# Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
 end_wards() {
     for ward in "$wards"/ward.*; do
         [ -f "$ward" ] || continue
         pid=${ward##*.}
-        kill -TERM -- "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
+        kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
     done
     rm -rf "$wards"
 }
@@ -150,12 +154,12 @@ take_lock() {
         echo "$lock cannot be written"
         return 1
     fi
+    make_token
     lock_by_flock
     case $? in
         0) lock_kind=flock ;;
         75) tell_holder && return 75 ;;
         *)
-            make_token
             if ! take_link "$lock.held"; then
                 tell_holder
                 return 75
@@ -164,8 +168,13 @@ take_lock() {
             ;;
     esac
     locked=yes
+    if [ -s "$frozen" ]; then
+        unlock
+        printf 'frozen by %s\n' "$(head -n 1 "$frozen")"
+        return 75
+    fi
+    mkdir -p "$wards" && echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
     printf '%s, since %s\n' "$owner" "$(now)" >"$lock" 2>/dev/null
-    mkdir -p "$wards" && echo "$$" >"$wards/agent"
     make_key
     choose_mv
 }
@@ -223,6 +232,67 @@ take_link() {
     code=$?
     rm -f "$breaker"
     return "$code"
+}
+
+# The conversation that holds the lock, if one does: its token is that of a living process. The
+# lock itself is not touched: a try would make somebody else's fail.
+find_holder() {
+    holder_run='' holder_pid=''
+    make_token
+    for path in "$root"/.shipit/run/*/token; do
+        [ -f "$path" ] || continue
+        held=$(cat "$path")
+        is_alive "$held" && holder_run=${held##*_} holder_pid=$other_pid
+    done
+}
+
+# Ends the conversation of run $1, if it still holds the lock. It is asked first, so that it puts
+# back what is undecided and unlocks by itself, and killed only when it has not within $2 seconds:
+# the lock is never taken from under a living agent.
+order_break() {
+    find_holder
+    if [ "$holder_run" = "$1" ] && ! kill -TERM "$holder_pid"; then
+        return 1
+    fi
+    waited=0
+    while [ "$holder_run" = "$1" ] && [ "$waited" -lt "$2" ]; do
+        sleep 1
+        waited=$((waited + 1))
+        find_holder
+    done
+    if [ "$holder_run" = "$1" ]; then
+        kill_hard "$holder_pid"
+        echo "it did not end within ${2}s and was killed"
+    fi
+}
+
+# What it was running has a group of its own, made by timeout(1).
+kill_hard() {
+    children=$(sed -n "s/^\([0-9]*\) (.*) [A-Z] $1 .*/\1/p" /proc/[0-9]*/stat 2>/dev/null)
+    kill -KILL "$1"
+    for child in $children; do
+        kill -KILL "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null
+    done
+}
+
+# Keeps everybody who wants the lock off. Arguments: who and why, a line for revisions.log.
+order_freeze() {
+    if ! printf '%s, since %s\n' "$1" "$(now)" >"$wards/frozen" || ! mv -f "$wards/frozen" "$frozen"; then
+        echo "$frozen cannot be written"
+        return 1
+    fi
+    sync_file "$frozen"
+    append "$root/revisions.log" "$(now) $2"
+}
+
+# Arguments: the freeze that is to end, as a look shows it, and a line for revisions.log.
+order_thaw() {
+    [ -s "$frozen" ] || return 0
+    if [ "$(head -n 1 "$frozen")" != "$1" ]; then
+        echo 'it was frozen anew in the meantime'
+        return 1
+    fi
+    rm -f "$frozen" && append "$root/revisions.log" "$(now) $2"
 }
 
 unlock() {
@@ -292,12 +362,24 @@ choose_mv() {
 order_look() {
     look_machine
     look_needs
+    look_holder
     look_tree
     look_ledger
     look_in_use
     look_unit
     look_leftovers
     printf 'key %s\n' "$key"
+}
+
+look_holder() {
+    [ -s "$frozen" ] && printf 'frozen %s\n' "$(head -n 1 "$frozen")"
+    [ -z "$locked" ] && [ -s "$lock" ] || return 0
+    find_holder
+    if [ -n "$holder_run" ]; then
+        printf 'holder %s\nowner %s %s\n' "$(head -n 1 "$lock")" "$holder_pid" "$holder_run"
+    else
+        printf 'stale %s\n' "$(head -n 1 "$lock")"
+    fi
 }
 
 look_machine() {
@@ -411,7 +493,7 @@ look_leftovers() {
         "$root"/.shipit/trash/* "$root"/.current.*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
-                *"$run") ;;
+                *"$run" | *"${holder_run:-$run}") ;;
                 *) printf 'leftover %s\n' "${path#"$root/"}" ;;
             esac
         fi
@@ -569,7 +651,12 @@ order_seal() {
     if [ "$2" = yes ]; then
         listing "$release" "$env_file" >"$tmp/found" || return 1
     else
-        cat "$root/.shipit/manifests/$1" "$tmp/extra" >"$tmp/found" || return 1
+        # Links and the env file may have needed directories that the build has not.
+        {
+            grep -v '^d ' "$root/.shipit/manifests/$1"
+            cat "$tmp/extra"
+            (cd "$release" && find . -type d ! -name . | sed 's/^/d /')
+        } >"$tmp/found" || return 1
     fi
     cp "$tmp/found" "$root/.shipit/manifests/$1"
 }
@@ -813,6 +900,89 @@ sync_file() {
 
 sync_dir() {
     sync_file "$1"
+}
+
+# --- looking back -----------------------------------------------------------------------------
+
+# The last $1 lines of the ledger, and how many there are.
+order_history() {
+    [ -s "$ledger" ] || return 0
+    printf 'lines %s\n' "$(($(wc -l <"$ledger")))"
+    tail -n "$1" "$ledger" | tail -c 4194304 | sed 's/^/ledger /'
+}
+
+# Compares a release with its manifest, byte for byte. Arguments: release, its env file or nothing.
+order_verify() {
+    tree=$root/releases/$1
+    if [ -f "$root/.shipit/manifests/$1" ]; then
+        listing "$tree" "$2" >"$tmp/found" 2>"$tmp/why" || sed 's/^/unread /' "$tmp/why"
+        differences "$root/.shipit/manifests/$1" "$tmp/found" | head -c 4194304
+        (cd "$tree" && find . ! -type d ! -type f ! -type l) | sed 's/^/special /'
+    else
+        echo nomanifest
+    fi
+    if [ -n "$2" ] && [ -f "$tree/$2" ]; then
+        printf 'envmode %s\nenv %s\n' "$(stat -c %a "$tree/$2")" "$(keyed "$tree/$2")"
+    fi
+}
+
+# Lines of $1 that are not in $2 (was) and the other way round (is), in any order.
+differences() {
+    LC_ALL=C sort "$1" >"$tmp/left" && LC_ALL=C sort "$2" >"$tmp/right"
+    diff -U 0 "$tmp/left" "$tmp/right" | sed -n -e 1,2d -e 's/^-/was /p' -e 's/^+/is /p'
+}
+
+# HMAC-SHA256 of the file $1 under this host's key, whose 64 digits are just one block. Neither the
+# key nor the content is printed, leaves the host, or is anybody's argument.
+keyed() {
+    [ "$(tr -dc 0-9a-f <"$root/.shipit/key" | wc -c)" -eq 64 ] && [ -r "$1" ] || return 1
+    inner=$({
+        key_with '\006\007\004\005\002\003\000\001\016\017WTURSP'
+        cat "$1"
+    } | sha256sum)
+    {
+        key_with 'lmnohijkde=>?89:'
+        as_bytes "${inner%% *}"
+    } | sha256sum | cut -d ' ' -f 1
+}
+
+# The key, its digits 0 to f replaced by those of $1: the digits under the mask of HMAC.
+key_with() {
+    tr -d '\n' <"$root/.shipit/key" | tr 0123456789abcdef "$1"
+}
+
+as_bytes() {
+    hex=$1
+    while [ -n "$hex" ]; do
+        rest=${hex#??}
+        # shellcheck disable=SC2059
+        printf "\\$(printf %03o "0x${hex%"$rest"}")"
+        hex=$rest
+    done
+}
+
+# A cheap look at what became of a release: one walk that reads no bytes, for at most 10 seconds.
+# Prints names: of what is missing or extra, has another size or mode, or was written since.
+# Arguments: release, its env file or nothing.
+order_drift() {
+    manifest=$root/.shipit/manifests/$1
+    [ -f "$manifest" ] || return 0
+    (
+        cd "$root/releases/$1" && LC_ALL=C timeout 10 find . ! -name . \
+            ! \( -path "./${2:-.}" ! -newer "$manifest" \) \
+            \( -type f -newer "$manifest" -exec stat -c 'w %n' {} + \
+            -o -exec stat -c '%F:%a:%s:%n' {} + \)
+    ) >"$tmp/walk" 2>"$tmp/why" </dev/null 9>&- || {
+        head -n 1 "$tmp/why"
+        return 1
+    }
+    sed -e 's/^regular[^:]*:\([0-7]*\):\([0-9]*\):/f \1 \2 /' -e 's/^directory:[^:]*:[^:]*:/d /' \
+        -e 's/^symbolic link:[^:]*:[^:]*:/l /' "$tmp/walk" >"$tmp/found"
+    sed -e 's/^\(f [0-7]* [0-9]*\) [0-9a-f]* /\1 /' -e 's/^\(l .*\) -> .*/\1/' "$manifest" \
+        >"$tmp/sealed"
+    differences "$tmp/sealed" "$tmp/found" |
+        sed -e 's/^[a-z]* f [0-7]* [0-9]* //' -e 's/^[a-z]* [dlw] //' -e 's/^is [^:.]*:[^:]*:[^:]*://' |
+        sort -u | head -n 1000
 }
 
 # --- tidying ----------------------------------------------------------------------------------

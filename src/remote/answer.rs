@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::host_state::{Current, Facts, HostState, UnitState};
+use crate::model::digest::Digest;
+use crate::model::drift::{Change, Drift, drift};
+use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, UnitState};
 use crate::model::ledger::Ledger;
 
 /// What `judge` answers.
@@ -46,18 +48,7 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Reads the text of a look. Lines it does not know are passed over.
 pub fn host_state(text: &str) -> HostState {
-    let mut state = HostState {
-        facts: Facts::default(),
-        current: Current::Absent,
-        present: Vec::new(),
-        unfinished: BTreeSet::new(),
-        ledger: Ledger::parse(pairs(text).filter(|(k, _)| *k == "ledger").map(|(_, v)| v)),
-        in_use: BTreeSet::new(),
-        unit: unit(text),
-        leftovers: Vec::new(),
-        key: Vec::new(),
-        holder: None,
-    };
+    let mut state = HostState { ledger: ledger(text), unit: unit(text), ..HostState::default() };
     let mut made = BTreeSet::new();
     let mut dangling = false;
     for (word, value) in pairs(text) {
@@ -71,6 +62,7 @@ pub fn host_state(text: &str) -> HostState {
             "leftover" => state.leftovers.push(value.to_owned()),
             "key" => state.key = value.as_bytes().to_vec(),
             "holder" => state.holder = Some(value.to_owned()),
+            "frozen" | "owner" | "stale" => lock_fact(&mut state.lock, word, value),
             _ => fact(&mut state.facts, word, value),
         }
     }
@@ -80,6 +72,21 @@ pub fn host_state(text: &str) -> HostState {
     state.present.sort();
     state.unfinished = unfinished(&state, &made);
     state
+}
+
+fn ledger(text: &str) -> Ledger {
+    Ledger::parse(pairs(text).filter(|(word, _)| *word == "ledger").map(|(_, line)| line))
+}
+
+fn lock_fact(lock: &mut LockFacts, word: &str, value: &str) {
+    match word {
+        "frozen" => lock.frozen = Some(value.to_owned()),
+        "stale" => lock.stale = Some(value.to_owned()),
+        _ => {
+            let owner = value.split_once(' ').and_then(|(pid, run)| Some((pid.parse().ok()?, run)));
+            lock.owner = owner.map(|(pid, run)| Owner { pid, run: run.to_owned() });
+        }
+    }
 }
 
 /// What we made a manifest for, or began a history of, and never called complete.
@@ -182,4 +189,57 @@ pub fn probe(text: &str) -> Probe {
         }
     }
     probe
+}
+
+/// What `history` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// The newest lines of the ledger.
+    pub ledger: Ledger,
+    /// Whether there are older ones that were not sent.
+    pub more: bool,
+}
+
+/// Reads the text of a history. Where older lines were left out, what remains of the oldest run
+/// goes too: half of it would tell another story.
+pub fn told(text: &str) -> Told {
+    let lines: Vec<_> = pairs(text).filter(|(word, _)| *word == "ledger").collect();
+    let all = pairs(text).find(|(word, _)| *word == "lines").and_then(|(_, n)| n.parse().ok());
+    let more = all.is_some_and(|all: usize| all > lines.len());
+    let lines = lines.into_iter().map(|(_, line)| line).skip(usize::from(more));
+    let ledger = Ledger::parse(lines);
+    Told { ledger: if more { ledger.without_first_run() } else { ledger }, more }
+}
+
+/// What `verify` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Compared {
+    /// Whether there is a manifest to compare with.
+    pub manifest: bool,
+    /// What differs from it.
+    pub drift: Vec<Drift>,
+    /// What could not be read, as the host says it.
+    pub unread: Vec<String>,
+    /// The env file's mode and keyed digest, if it was asked for and is there; no digest where it
+    /// or the key could not be read.
+    pub env: Option<(String, Option<Digest>)>,
+}
+
+/// Reads the text of a comparison.
+pub fn compared(text: &str) -> Compared {
+    let of = |word: &'static str| {
+        pairs(text).filter(move |(found, _)| *found == word).map(|(_, value)| value)
+    };
+    let special = of("special").map(|path| Drift {
+        path: path.trim_start_matches("./").to_owned(),
+        change: Change::Extra,
+    });
+    let mode = of("envmode").next().map(ToOwned::to_owned);
+    let digest = of("env").next().and_then(|digest| digest.parse().ok());
+    Compared {
+        manifest: of("nomanifest").next().is_none(),
+        drift: drift(of("was"), of("is")).into_iter().chain(special).collect(),
+        unread: of("unread").map(ToOwned::to_owned).collect(),
+        env: mode.map(|mode| (mode, digest)),
+    }
 }

@@ -172,6 +172,46 @@ pub enum Order {
         /// Paths that must be in `shared/`.
         shared: Vec<String>,
     },
+    /// The last lines of the ledger: see `agent::Told`.
+    History {
+        /// At most so many.
+        lines: u32,
+    },
+    /// Compare a release with its manifest, byte for byte: see `agent::Compared`.
+    Verify {
+        /// The release.
+        id: ReleaseId,
+        /// The name of its env file, if it has one.
+        env: Option<String>,
+    },
+    /// Look for drift without reading bytes: a path a line.
+    Drift {
+        /// The release.
+        id: ReleaseId,
+        /// The name of its env file, if it has one.
+        env: Option<String>,
+    },
+    /// Keep everybody who wants the lock off.
+    Freeze {
+        /// Who and why; the agent adds since when.
+        record: String,
+        /// The line of `revisions.log`.
+        note: String,
+    },
+    /// End a freeze.
+    Thaw {
+        /// As a look showed it.
+        record: String,
+        /// The line of `revisions.log`.
+        note: String,
+    },
+    /// End the conversation that holds the lock. The text says so if it had to be killed.
+    Break {
+        /// Its run.
+        run: String,
+        /// How long it has to put things back.
+        limit: Duration,
+    },
     /// Still deciding. Not answered.
     Hold,
     /// Let go of everything and end.
@@ -190,10 +230,14 @@ impl Order {
     /// How long its answer may take, beyond the conversation's deadline.
     pub fn limit(&self) -> Duration {
         match self {
-            Self::Hook { limit, .. } => *limit + Duration::from_secs(15),
-            Self::Check { .. } | Self::Seal { .. } | Self::Stage { .. } | Self::Sweep => {
-                Duration::from_mins(15)
+            Self::Hook { limit, .. } | Self::Break { limit, .. } => {
+                *limit + Duration::from_secs(15)
             }
+            Self::Check { .. }
+            | Self::Seal { .. }
+            | Self::Stage { .. }
+            | Self::Sweep
+            | Self::Verify { .. } => Duration::from_mins(15),
             _ => Duration::from_mins(1),
         }
     }
@@ -204,7 +248,8 @@ impl Order {
         matches!(self, Self::Activate { .. } | Self::Revert { .. })
     }
 
-    fn verb(&self) -> &'static str {
+    /// One word, as the agent knows it.
+    pub fn verb(&self) -> &'static str {
         match self {
             Self::Lock => "lock",
             Self::Look => "look",
@@ -225,6 +270,12 @@ impl Order {
             Self::Sweep => "sweep",
             Self::Journal { .. } => "journal",
             Self::Probe { .. } => "probe",
+            Self::History { .. } => "history",
+            Self::Verify { .. } => "verify",
+            Self::Drift { .. } => "drift",
+            Self::Freeze { .. } => "freeze",
+            Self::Thaw { .. } => "thaw",
+            Self::Break { .. } => "break",
             Self::Hold => "hold",
             Self::Bye => "bye",
         }
@@ -264,8 +315,15 @@ impl Order {
             Self::Prune { name, record } => {
                 vec![name.clone(), record.line.clone(), record.note.clone()]
             }
-            Self::Journal { lines } => vec![lines.to_string()],
+            Self::Journal { lines } | Self::History { lines } => vec![lines.to_string()],
             Self::Probe { shared } => shared.clone(),
+            Self::Verify { id, env } | Self::Drift { id, env } => {
+                vec![id.to_string(), env.clone().unwrap_or_default()]
+            }
+            Self::Freeze { record, note } | Self::Thaw { record, note } => {
+                vec![record.clone(), note.clone()]
+            }
+            Self::Break { run, limit } => vec![run.clone(), limit.as_secs().to_string()],
             Self::Lock | Self::Look | Self::Commit | Self::Sweep | Self::Hold | Self::Bye => {
                 Vec::new()
             }

@@ -11,6 +11,7 @@ pub mod clean;
 pub mod error;
 pub mod github;
 pub mod guard;
+pub mod history;
 pub mod human;
 pub mod json;
 pub mod lines;
@@ -22,6 +23,8 @@ pub mod status;
 pub mod styles;
 pub mod summary;
 pub mod table;
+pub mod unlock;
+pub mod verify;
 pub mod words;
 
 use std::io;

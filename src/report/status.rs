@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::human::{self, group_by, list};
 use super::{clean, json::VERSION};
 use crate::model::host_state::{Current, HostState, UnitState};
+use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, What};
 
 /// What the view needs besides the hosts.
@@ -41,9 +42,9 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Labelled> {
     if let Some(unit) = &state.unit {
         lines.push(("service", unit_line(unit, context.unit)));
     }
-    if let Some((id, history)) = state.undecided() {
-        let since = history.last.time().map_or_else(String::new, |at| since(at, context));
-        lines.push(("undecided", format!("{id}{since}: a run ended before its verdict")));
+    lines.extend(interrupted(state).iter().map(|one| ("stopped", stopped_line(one, context))));
+    if let Some(freeze) = &state.lock.frozen {
+        lines.push(("locked by", clean::line(freeze)));
     }
     if let Some(holder) = &state.holder {
         lines.push(("locked by", clean::line(holder)));
@@ -57,6 +58,35 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Labelled> {
         lines.push(("unfit", list(&missing)));
     }
     lines
+}
+
+/// Whose run it was, and how far it had come.
+fn stopped_line(one: &Interrupted, context: Context<'_>) -> String {
+    let run = one.run.as_deref().map_or_else(|| "a run".to_owned(), |run| format!("run {run}"));
+    let whose = match (&one.entry, &one.record) {
+        (Some(entry), _) => {
+            format!("{run} by {} on {}{}", entry.who, entry.from, when(entry, context))
+        }
+        (None, Some(record)) => record.clone(),
+        (None, None) => run,
+    };
+    let what = match (&one.release, one.step) {
+        (Some(id), Stopped::Judge) => format!("{id} is live and has no verdict"),
+        (Some(id), Stopped::Flip) => format!("{id} was about to go live, and is not"),
+        (Some(id), Stopped::Make) => format!("{id} was being made"),
+        (Some(id), Stopped::Upload) => format!("{id} was being uploaded"),
+        (Some(id), Stopped::Prune) => format!("{id} was being deleted"),
+        (_, Stopped::Flip) => "it was about to flip".to_owned(),
+        _ => "it had only begun".to_owned(),
+    };
+    clean::line(&format!("{whose}: {what}"))
+}
+
+fn when(entry: &Entry, context: Context<'_>) -> String {
+    entry.time().map_or_else(String::new, |at| {
+        let (local, age) = (human::local(at, context.offset), human::age(at, context.now));
+        format!(", {local} ({age})")
+    })
 }
 
 fn live_line(state: &HostState, context: Context<'_>) -> String {
@@ -116,13 +146,22 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
              `shipit rollback {stage} --to ID`"
         ));
     }
-    if hosts.iter().any(|(_, state)| state.undecided().is_some()) {
-        let hint = format!("  hint:  `shipit deploy {stage}` settles what is undecided first");
-        notes.push(hint);
+    let waits = |state: &HostState| interrupted(state).iter().any(|one| one.step.is_undecided());
+    if hosts.iter().any(|(_, state)| waits(state)) {
+        notes.push(format!(
+            "  hint:  the next `shipit deploy {stage}` or `shipit rollback {stage}` settles what \
+             has no verdict"
+        ));
     }
-    let idle = |state: &HostState| state.holder.is_none() && !state.leftovers.is_empty();
+    if hosts.iter().any(|(_, state)| state.lock.frozen.is_some()) {
+        notes.push(format!("  hint:  `shipit unlock {stage}` lets deploys in again"));
+    }
+    let idle = |state: &HostState| {
+        let left = !state.leftovers.is_empty() || !state.unfinished.is_empty();
+        state.holder.is_none() && left
+    };
     if hosts.iter().any(|(_, state)| idle(state)) {
-        notes.push(format!("  hint:  `shipit prune {stage}` removes the leftovers"));
+        notes.push(format!("  hint:  `shipit prune {stage}` removes what was left"));
     }
     notes
 }
@@ -140,13 +179,16 @@ pub(super) fn live(state: &HostState) -> Option<String> {
 /// The same for machines.
 pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value {
     let host = |(host, state): &(String, HostState)| {
-        let undecided = state.undecided();
+        let stopped = interrupted(state);
+        let undecided = stopped.iter().find(|one| one.step.is_undecided());
         json!({
             "host": host,
             "live": live(state),
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.unit.as_ref().map(|unit| unit_json(unit, context.unit)),
-            "undecided": undecided.map(|(id, _)| id),
+            "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
+            "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
+            "frozen": state.lock.frozen.as_deref().map(clean::line),
             "locked_by": state.holder.as_deref().map(clean::line),
             "leftovers": state.leftovers.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
             "unfit": state.facts.missing.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
@@ -155,6 +197,19 @@ pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value
     let hosts: Vec<_> = hosts.iter().map(host).collect();
     let agree = hosts.windows(2).all(|pair| pair[0]["live"] == pair[1]["live"]);
     json!({ "v": VERSION, "stage": context.stage, "agree": agree, "hosts": hosts })
+}
+
+fn stopped_json(one: &Interrupted) -> Value {
+    let entry = one.entry.as_ref();
+    json!({
+        "run": one.run.as_deref().map(clean::line),
+        "release": one.release.as_deref().map(clean::line),
+        "step": one.step.word(),
+        "who": entry.map(|entry| clean::line(&entry.who)),
+        "from": entry.map(|entry| clean::line(&entry.from)),
+        "at": entry.and_then(Entry::time).map(|at| at.to_rfc3339()),
+        "record": one.record.as_deref().map(clean::line),
+    })
 }
 
 fn unit_json(unit: &UnitState, name: Option<&str>) -> Value {

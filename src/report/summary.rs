@@ -7,6 +7,7 @@ use super::human::{self, group_by, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
 use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, Verdict};
+use crate::model::host_state::FROZEN;
 use crate::model::id::ReleaseId;
 
 /// The largest group of hosts is not named in full beyond this many: the others are.
@@ -147,7 +148,7 @@ fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
         HostResult::Skipped { failure } => (3, failure.clone(), catch_up()),
         HostResult::Unknown { failure } => (1, failure.clone(), look()),
         HostResult::Stuck { cause, undo } => (0, stuck(cause, undo), look()),
-        HostResult::Locked { holder } => (4, locked(holder), None),
+        HostResult::Locked { holder } => (4, locked(holder, &report.stage), None),
     };
     let hint = failure.hint.or(hint);
     Some((rank, Problem { hosts: Vec::new(), what: failure.what, cause: failure.cause, hint }))
@@ -162,7 +163,14 @@ fn stuck(cause: &Failure, undo: &Failure) -> Failure {
     Failure { what: undo.what.clone(), cause: lines, hint }
 }
 
-fn locked(holder: &str) -> Failure {
+fn locked(holder: &str, stage: &str) -> Failure {
+    if let Some(freeze) = holder.strip_prefix(FROZEN) {
+        return Failure {
+            what: "somebody holds deploys off".to_owned(),
+            cause: vec![format!("locked by {freeze}")],
+            hint: Some(format!("`shipit unlock {stage}` ends it")),
+        };
+    }
     Failure {
         what: "another run holds the lock".to_owned(),
         cause: vec![holder.to_owned()],
@@ -211,10 +219,11 @@ impl Standing {
 
 fn standing(goal: &str, result: &HostResult) -> Standing {
     match result {
-        HostResult::Done(Done { live: Some(live), .. }) if goal != "prune" => {
+        HostResult::Done(Done { live: Some(live), .. }) if switches(goal) => {
             Standing::new("is on", "are on", live.to_string())
         }
-        HostResult::Done(_) => Standing::new("was", "were", "pruned as asked"),
+        HostResult::Done(_) if goal == "prune" => Standing::new("was", "were", "pruned as asked"),
+        HostResult::Done(_) => Standing::new("was", "were", format!("{} as asked", past(goal))),
         HostResult::Unchanged { live: Some(live) } => {
             Standing::new("is still on", "are still on", live.to_string())
         }
@@ -249,6 +258,9 @@ fn success(report: &Report) -> Vec<String> {
         _ => None,
     });
     let done: Vec<(&str, &Done)> = done.collect();
+    if !switches(report.goal) && report.goal != "prune" {
+        return small_lines(report, &done);
+    }
     let mut lines = Vec::new();
     if report.goal != "prune" {
         lines.extend(live_lines(report.goal, &done));
@@ -262,6 +274,42 @@ fn success(report: &Report) -> Vec<String> {
         }
     }
     lines.extend(unchanged_lines(report));
+    lines
+}
+
+/// Whether it is a goal that makes a release live.
+fn switches(goal: &str) -> bool {
+    matches!(goal, "deploy" | "rollback")
+}
+
+fn past(goal: &str) -> &str {
+    match goal {
+        "pin" => "pinned",
+        "unpin" => "unpinned",
+        "lock" => "locked",
+        "unlock" => "unlocked",
+        other => other,
+    }
+}
+
+/// `pinned 20260821090311 on web1, web2`, `unlocked on web1`.
+fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
+    let release = report.release.map_or_else(String::new, |id| format!(" {id}"));
+    let what = format!("{}{release}", past(report.goal));
+    let unchanged = report.hosts.iter().filter(|(_, r)| matches!(r, HostResult::Unchanged { .. }));
+    let names = |hosts: &[&str]| short_list(hosts, MOST_HOSTS);
+    let done: Vec<_> = done.iter().map(|(host, _)| *host).collect();
+    let unchanged: Vec<_> = unchanged.map(|(host, _)| host.as_str()).collect();
+    let mut lines = Vec::new();
+    if !done.is_empty() {
+        lines.push(format!("{what} on {}", names(&done)));
+    }
+    if !unchanged.is_empty() {
+        lines.push(match report.goal {
+            "unlock" => format!("nothing held deploys off {}", names(&unchanged)),
+            _ => format!("nothing to do: {what} already on {}", names(&unchanged)),
+        });
+    }
     lines
 }
 

@@ -1,5 +1,7 @@
 //! The agent script under every shell, through the local session.
 
+mod after;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,5 +1,7 @@
 //! The program as a person runs it: argv in; exit code, stdout and stderr out.
 
+mod after;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -97,7 +99,11 @@ fn usage_is_2_and_help_names_every_command() {
     let world = World::new();
     assert!(world.shipit("deplyo").starts_with("exit: 2"));
     let help = world.shipit("--help");
-    for command in ["init", "check", "deploy", "rollback", "releases", "status", "prune", "demo"] {
+    let commands = [
+        "init", "check", "deploy", "rollback", "releases", "status", "history", "verify", "pin",
+        "unpin", "lock", "unlock", "prune", "demo",
+    ];
+    for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
 }
@@ -176,7 +182,9 @@ fn prune_is_75_at_once_when_the_lock_is_held() {
 /// A host that takes the connection and then says nothing.
 #[test]
 fn one_interrupt_ends_what_has_only_looked() {
-    for line in ["status", "releases", "check", "deploy -n", "deploy"] {
+    for line in
+        ["status", "releases", "check", "history", "verify", "unlock", "deploy -n", "deploy"]
+    {
         let world = World::local();
         let mute = TcpListener::bind("127.0.0.1:0").unwrap();
         let text = world.read("deploy.toml");

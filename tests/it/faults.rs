@@ -5,3 +5,13 @@ mod oracle;
 mod statements;
 mod tools;
 mod wires;
+
+/// How much is tried: a little by default, so that `cargo test` is quick; more with
+/// SHIPIT_TEST_FAULTS=more, as `tests/run` sets it; everything with `all` (some minutes).
+fn effort<T>(little: T, more: T, all: T) -> T {
+    match std::env::var("SHIPIT_TEST_FAULTS").as_deref() {
+        Ok("all") => all,
+        Ok("more") => more,
+        _ => little,
+    }
+}

@@ -36,15 +36,7 @@ fn events(letter: char) -> &'static [What] {
 fn state(text: &str) -> HostState {
     let mut state = HostState {
         facts: Facts { clock: id(59).time(), ..Facts::default() },
-        current: Current::Absent,
-        present: Vec::new(),
-        unfinished: BTreeSet::new(),
-        ledger: Ledger::default(),
-        in_use: BTreeSet::new(),
-        unit: None,
-        leftovers: Vec::new(),
-        key: Vec::new(),
-        holder: None,
+        ..HostState::default()
     };
     let mut lines = Vec::new();
     for (n, word) in text.split_whitespace().enumerate() {

@@ -8,10 +8,8 @@ use futures::stream::{self, StreamExt as _};
 use shipit::deploy::outcome::Verdict;
 use shipit::remote::local::LocalSession;
 
+use super::effort;
 use super::oracle::Subject;
-
-/// How many of the statements are tried; all with SHIPIT_TEST_FAULTS=all.
-const SAMPLE: usize = 20;
 
 /// A login shell that hands the agent to a bash which counts its statements and, if there is a
 /// number in `kill-at`, kills it when it is reached, once.
@@ -54,8 +52,7 @@ async fn the_agent_is_killed_after_a_statement() {
     subject.world.deploy("2").await;
     let all = count(dir.path());
     assert!(all > 500, "{all} statements were counted");
-    let every = std::env::var("SHIPIT_TEST_FAULTS").is_ok_and(|what| what == "all");
-    let step = if every { 1 } else { all / SAMPLE };
+    let step = effort(all / 6, all / 24, 1);
     stream::iter((1..all).step_by(step))
         .map(|number| async move {
             let dir = tempfile::tempdir().unwrap();

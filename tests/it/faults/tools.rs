@@ -7,6 +7,7 @@ use std::path::Path;
 use futures::stream::{self, StreamExt as _};
 use shipit::remote::local::LocalSession;
 
+use super::effort;
 use super::oracle::Subject;
 
 /// Everything the agent runs that could fail.
@@ -33,9 +34,6 @@ const TOOLS: [&str; 20] = [
     "cat",
 ];
 
-/// Which calls fail.
-const CALLS: [u32; 2] = [1, 3];
-
 /// A host whose `tool` counts its calls and fails on the one that `fail-at` names.
 fn failing(dir: &Path, tool: &str) -> LocalSession {
     let bin = dir.join("bin");
@@ -59,7 +57,8 @@ fn which(tool: &str) -> String {
 
 #[tokio::test]
 async fn a_tool_fails_once() {
-    let cases = TOOLS.into_iter().flat_map(|tool| CALLS.map(|call| (tool, call)));
+    let calls: &[u32] = effort(&[1], &[1, 3], &[1, 2, 3, 4, 5, 6]);
+    let cases = TOOLS.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
     stream::iter(cases)
         .map(|(tool, call)| async move {
             let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! Deploy, rollback, prune through the real engine and real shells, without SSH.
 
+mod after;
 mod rollouts;
 mod story;
 pub(crate) mod wires;

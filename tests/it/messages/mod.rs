@@ -1,5 +1,6 @@
 //! Every error and every screen, as text.
 
+mod after;
 mod errors;
 mod harmless;
 mod live;

@@ -71,9 +71,7 @@ fn host(live: &str) -> HostState {
             since: "Sat 2026-08-22 10:15:03 UTC".to_owned(),
             ..UnitState::default()
         }),
-        leftovers: Vec::new(),
-        key: Vec::new(),
-        holder: None,
+        ..HostState::default()
     }
 }
 
@@ -222,6 +220,8 @@ fn a_healthy_fleet() {
     web1, web2:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      stopped:   a run: 20260819070000 was being made
+      hint:  `shipit prune production` removes what was left
     ");
 }
 
@@ -243,24 +243,31 @@ fn a_fleet_in_trouble() {
     web1:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      stopped:   a run: 20260819070000 was being made
     web2:
       live:      20260821090311
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC, restarted 3 times by itself
-      undecided: 20260822101502 since 2026-08-22 12:15 (3 min ago): a run ended before its verdict
+      stopped:   run  by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 was about to go live, and is not
+      stopped:   a run: 20260819070000 was being made
+      stopped:   run x: 2026 was being uploaded
+      stopped:   run k3j4: it had only begun
       leftovers: .shipit/run/k3j4, releases/.2026.x
     web3:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      stopped:   a run: 20260819070000 was being made
       locked by: ana on laptop (deploy production) since 10:15
     web4:
       live:      /srv/old/current (not made by shipit)
       service:   todo.service does not exist
+      stopped:   a run: 20260819070000 was being made
     web5:
       live:      `current` is not a link: shipit leaves it alone
+      stopped:   a run: 20260819070000 was being made
     the hosts are on different releases: 20260822101502 on web1, web3; 20260821090311 on web2; /srv/old/current on web4; not a link on web5
       hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
-      hint:  `shipit deploy production` settles what is undecided first
-      hint:  `shipit prune production` removes the leftovers
+      hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
+      hint:  `shipit prune production` removes what was left
     ");
 }
 
@@ -270,7 +277,19 @@ fn status_for_machines() {
     assert_eq!(value["agree"], false);
     assert_snapshot!(serde_json::to_string_pretty(&value["hosts"][0]).unwrap(), @r#"
     {
+      "frozen": null,
       "host": "web1",
+      "interrupted": [
+        {
+          "at": null,
+          "from": null,
+          "record": null,
+          "release": "20260819070000",
+          "run": null,
+          "step": "make",
+          "who": null
+        }
+      ],
       "leftovers": [],
       "live": "20260822101502",
       "locked_by": null,

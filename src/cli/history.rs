@@ -1,0 +1,23 @@
+//! `shipit history`: what was done, from the ledgers of all hosts.
+
+use super::args::HistoryArgs;
+use super::error::CliError;
+use super::world::{World, print, width};
+use crate::config::resolve::Overrides;
+use crate::deploy::ask;
+use crate::report::history::{Page, history_json, history_table};
+
+/// Reads and tells.
+pub(crate) async fn run(world: &World, args: &HistoryArgs) -> Result<u8, CliError> {
+    let config = world.config(&args.stage, Overrides::default())?;
+    let answers = world.quietly(&config, "history", ask::history).await?;
+    let (told, code) = world.found(answers);
+    let text = if world.common.json {
+        format!("{}\n", history_json(&told, &config.stage, args.limit))
+    } else {
+        let page = Page { limit: args.limit, offset: world.offset, width: width() };
+        history_table(&told, page)
+    };
+    print(&text);
+    Ok(code)
+}

@@ -1,0 +1,101 @@
+//! `shipit pin`, `unpin` and `lock`: one small change on every host, or on none.
+
+use super::args::{LockArgs, PinArgs};
+use super::error::CliError;
+use super::world::{How, World, print, release_id};
+use crate::config::Config;
+use crate::config::resolve::Overrides;
+use crate::deploy::ask::{self, Change};
+use crate::deploy::host::Context;
+use crate::deploy::outcome::Failure;
+use crate::deploy::verify::not_there;
+use crate::model::host_state::HostState;
+use crate::model::ledger::What;
+use crate::remote::order::Order;
+use crate::report::plan::{plan_json, plan_view};
+use crate::report::redact::Secrets;
+
+/// Keeps a release whatever prune says.
+pub(crate) async fn pin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
+    keep(world, args, What::Pinned).await
+}
+
+/// Leaves it to prune again.
+pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
+    keep(world, args, What::Unpinned).await
+}
+
+async fn keep(world: &World, args: &PinArgs, event: What) -> Result<u8, CliError> {
+    let config = world.config(&args.stage, Overrides::default())?;
+    let id = release_id("ID", &args.id)?;
+    let goal = if event == What::Pinned { "pin" } else { "unpin" };
+    let run = world.run_values(goal, &config);
+    let order = |state: &HostState| -> Result<Option<Order>, Failure> {
+        if !state.ids().contains(&id) {
+            return Err(not_there(state, id));
+        }
+        let history = state.ledger.history(id).filter(|history| history.staged);
+        let Some(history) = history else {
+            return Err(Failure::new(format!("release {id} was never completed here")));
+        };
+        let note = format!("release {id} {goal}ned by {}", run.who);
+        let record = run.record(&run.entry(event, &id.to_string()), note);
+        Ok((history.pinned != (event == What::Pinned)).then_some(Order::Record(record)))
+    };
+    go(world, &config, &Change { goal, release: Some(id), order: &order }).await
+}
+
+/// Holds deploys off.
+pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError> {
+    let config = world.config(&args.stage, Overrides::default())?;
+    let run = world.run_values("lock", &config);
+    let reason = args.message.as_deref().map(one_line).filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let record = format!("{} on {}{reason}", run.who, run.from);
+    let note = format!("{} locked by {}{reason}", config.stage, run.who);
+    let order = |_: &HostState| -> Result<Option<Order>, Failure> {
+        Ok(Some(Order::Freeze { record: record.clone(), note: note.clone() }))
+    };
+    go(world, &config, &Change { goal: "lock", release: None, order: &order }).await
+}
+
+/// A record is one line.
+fn one_line(text: &str) -> String {
+    text.split(char::is_whitespace).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+async fn go(world: &World, config: &Config, change: &Change<'_>) -> Result<u8, CliError> {
+    if world.common.dry_run {
+        return rehearse(world, config, change).await;
+    }
+    let how = How { secrets: Secrets::new([]), quiet: false, wait: false };
+    let doing = async |cx: Context<'_>| ask::change(cx, change).await;
+    let report = world.shown(config, change.goal, how, doing).await;
+    Ok(report.verdict().exit_code())
+}
+
+async fn rehearse(world: &World, config: &Config, change: &Change<'_>) -> Result<u8, CliError> {
+    let (states, mut code) = world.found(world.look(config).await?);
+    let mut plans = Vec::new();
+    for (host, state) in states {
+        let what = change
+            .release
+            .map_or_else(|| change.goal.to_owned(), |id| format!("{} {id}", change.goal));
+        match (change.order)(&state) {
+            Ok(Some(_)) => plans.push((host, vec![what])),
+            Ok(None) => plans.push((host, vec!["nothing: it is so already".to_owned()])),
+            Err(failure) => {
+                code = 1;
+                let state = "this was a dry run; nothing was changed";
+                world.print_failure(Some(&host), &failure, state);
+            }
+        }
+    }
+    let text = if world.common.json {
+        format!("{}\n", plan_json(&plans, &[]))
+    } else {
+        plan_view(&plans, &[])
+    };
+    print(&text);
+    Ok(code)
+}

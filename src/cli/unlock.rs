@@ -1,0 +1,36 @@
+//! `shipit unlock`: shows who holds deploys off, living or gone, and ends it when told to.
+
+use super::args::StageArg;
+use super::error::CliError;
+use super::world::{How, World};
+use crate::config::resolve::Overrides;
+use crate::deploy::ask;
+use crate::deploy::host::Context;
+use crate::model::host_state::{HostState, LockFacts};
+use crate::report::redact::Secrets;
+use crate::report::unlock::holders;
+
+/// Looks, shows, asks, does.
+pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
+    let config = world.config(stage, Overrides::default())?;
+    let (states, code) = world.found(world.look(&config).await?);
+    if !world.common.json {
+        world.tell(&holders(&states));
+    }
+    let held = |(_, state): &&(String, HostState)| {
+        state.lock.frozen.is_some() || state.lock.owner.is_some()
+    };
+    let names: Vec<_> = states.iter().filter(held).map(|(host, _)| host.as_str()).collect();
+    if code != 0 || world.common.dry_run {
+        return Ok(code);
+    }
+    if !names.is_empty() && !world.ask(&format!("Unlock {}", names.join(", ")), "unlock")? {
+        return Ok(130);
+    }
+    let found: Vec<LockFacts> = states.iter().map(|(_, state)| state.lock.clone()).collect();
+    let note = format!("{} unlocked by {}", config.stage, world.run_values("", &config).who);
+    let how = How { secrets: Secrets::new([]), quiet: false, wait: false };
+    let doing = async |cx: Context<'_>| ask::unlock(cx, &found, &note).await;
+    let report = world.shown(&config, "unlock", how, doing).await;
+    Ok(report.verdict().exit_code())
+}

@@ -1,0 +1,23 @@
+//! `shipit verify`: whether what lies and runs on every host is what was released.
+
+use super::args::VerifyArgs;
+use super::error::CliError;
+use super::world::{World, print, release_id};
+use crate::config::resolve::Overrides;
+use crate::deploy::verify::verify;
+use crate::report::verify::{verify_json, verify_view};
+
+/// Compares and tells; 1 where anything differs.
+pub(crate) async fn run(world: &World, args: &VerifyArgs) -> Result<u8, CliError> {
+    let config = world.config(&args.stage, Overrides::default())?;
+    let wanted = args.release.as_deref().map(|id| release_id("--release", id)).transpose()?;
+    let answers = world.quietly(&config, "verify", async |cx| verify(cx, wanted).await).await?;
+    let (found, code) = world.found(answers);
+    let text = if world.common.json {
+        format!("{}\n", verify_json(&found, &config.stage))
+    } else {
+        verify_view(&found, &world.styles())
+    };
+    print(&text);
+    Ok(if found.iter().all(|(_, verified)| verified.is_clean()) { code } else { 1 })
+}

@@ -1,0 +1,206 @@
+//! Whether what lies and runs on a host is what was released. Only looks.
+
+use super::ask::{Answers, of_each};
+use super::health::prove;
+use super::host::{Context, HostRun};
+use super::outcome::{Failure, Proof};
+use crate::config::Config;
+use crate::model::digest::Digest;
+use crate::model::drift::{Change, Drift};
+use crate::model::host_state::{Current, HostState};
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{History, Standing};
+use crate::model::service::Service;
+use crate::remote::agent::Compared;
+use crate::remote::answer::compared;
+use crate::remote::order::{DONE, Order};
+
+/// More drifted paths than this are counted, not named, in the warning of a deploy.
+const MOST_NAMES: usize = 10;
+
+/// What was found of one release on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Which; `None`: nothing of ours is live.
+    pub release: Option<ReleaseId>,
+    /// Whether it is what is live.
+    pub live: bool,
+    /// What is not as it should be, besides single files.
+    pub problems: Vec<String>,
+    /// What differs from what was released.
+    pub drift: Vec<Drift>,
+    /// How it was shown that it runs.
+    pub proof: Option<Proof>,
+}
+
+impl Verified {
+    /// Whether all is as it was released.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty() && self.drift.is_empty()
+    }
+
+    fn trouble(&mut self, what: impl Into<String>) {
+        self.problems.push(what.into());
+    }
+}
+
+/// Looks at `wanted`, or at what is live, on every host.
+pub async fn verify(cx: Context<'_>, wanted: Option<ReleaseId>) -> Answers<Verified> {
+    of_each(cx, true, async |host| verify_host(host, cx, wanted).await).await
+}
+
+async fn verify_host(
+    host: &mut HostRun<'_>,
+    cx: Context<'_>,
+    wanted: Option<ReleaseId>,
+) -> Result<Verified, Failure> {
+    let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"))?;
+    let mut found = Verified::default();
+    let Some(id) = wanted.or(state.live()) else {
+        found.trouble(nothing_live(&state.current));
+        return Ok(found);
+    };
+    if !state.ids().contains(&id) {
+        return Err(not_there(&state, id));
+    }
+    (found.release, found.live) = (Some(id), state.live() == Some(id));
+    let history = state.ledger.history(id);
+    found.told_by_ledger(&state, history.as_ref());
+    let recorded = history.and_then(|history| history.origin).and_then(|origin| origin.env);
+    let env = recorded.map(|_| env_file(cx.config));
+    let answer = host.ask(&Order::Verify { id, env: env.clone() }).await?;
+    if answer.code != DONE {
+        return Err(Failure::new(format!("could not compare {id}")).because(answer.text));
+    }
+    found.compared(compared(&answer.text), env.zip(recorded), cx.config);
+    if found.live {
+        found.running(host, cx.config, &state, id).await?;
+    }
+    Ok(found)
+}
+
+fn nothing_live(current: &Current) -> String {
+    match current {
+        Current::Foreign(target) => {
+            format!("`current` leads to {target}, which is no release of ours")
+        }
+        Current::NotALink => "`current` is not a link".to_owned(),
+        Current::Absent | Current::Release(_) => "nothing is live".to_owned(),
+    }
+}
+
+/// The failure to find `id`, with what could be named instead.
+pub fn not_there(state: &HostState, id: ReleaseId) -> Failure {
+    let names: Vec<_> =
+        state.ids().iter().rev().take(MOST_NAMES).map(ToString::to_string).collect();
+    let hint = match names.as_slice() {
+        [] => "`shipit releases` shows what is there".to_owned(),
+        names => format!("this host has {}", names.join(", ")),
+    };
+    Failure::new(format!("release {id} is not on this host")).hint(Some(hint))
+}
+
+/// The name of env files; that of the config, which may have been another for older releases.
+fn env_file(config: &Config) -> String {
+    config.env.as_ref().map_or_else(|| ".env".to_owned(), |spec| spec.file.clone())
+}
+
+impl Verified {
+    fn told_by_ledger(&mut self, state: &HostState, history: Option<&History>) {
+        match history {
+            None => self.trouble("the ledger does not know it"),
+            Some(history) if !history.staged => {
+                self.trouble("the ledger does not call it complete");
+            }
+            Some(history) if self.live => match history.standing {
+                Standing::Good => {}
+                Standing::Undecided => self.trouble("it is live and has no verdict"),
+                _ => self.trouble("it is live, and the ledger does not call it good"),
+            },
+            Some(_) => {}
+        }
+        if state.ledger.unreadable() > 0 {
+            self.trouble(format!(
+                "{} lines of the ledger are not readable",
+                state.ledger.unreadable()
+            ));
+        }
+    }
+
+    fn compared(&mut self, found: Compared, env: Option<(String, Digest)>, config: &Config) {
+        if !found.manifest {
+            self.trouble("there is no manifest to compare it with");
+        }
+        self.drift.extend(found.drift);
+        for text in found.unread {
+            self.trouble(format!("could not be read: {text}"));
+        }
+        let Some((path, recorded)) = env else { return };
+        let Some((mode, digest)) = found.env else {
+            self.drift.push(Drift { path, change: Change::Missing });
+            return;
+        };
+        match digest {
+            None => self.trouble(format!("{path} or the key of its digest could not be read")),
+            Some(digest) if digest != recorded => {
+                self.drift.push(Drift { path: path.clone(), change: Change::Changed });
+            }
+            Some(_) => {}
+        }
+        let octal = |text: &str| u32::from_str_radix(text, 8).ok();
+        let was = config.env.as_ref().and_then(|spec| octal(&spec.mode));
+        if let (Some(was), Some(is), true) = (was, octal(&mode), self.live)
+            && was != is
+        {
+            self.drift.push(Drift { path, change: Change::Mode { was, is } });
+        }
+    }
+
+    /// Whether the live release is what runs.
+    async fn running(
+        &mut self,
+        host: &HostRun<'_>,
+        config: &Config,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Result<(), Failure> {
+        match &config.service {
+            Service::Unit { .. } => match prove(&host.judgement(id).await?, &config.layout) {
+                Ok(proof) => self.proof = Some(proof),
+                Err(failure) => self.trouble(failure.one_line()),
+            },
+            Service::Command { .. } if state.in_use.contains(&id.to_string()) => {
+                self.proof = Some(Proof::Seen);
+            }
+            Service::Command { .. } if !state.in_use.is_empty() => {
+                let others: Vec<_> = state.in_use.iter().map(String::as_str).collect();
+                self.trouble(format!(
+                    "no process runs from it, but one runs from {}",
+                    others.join(", ")
+                ));
+            }
+            Service::Command { .. } | Service::None => {}
+        }
+        Ok(())
+    }
+}
+
+/// What a deploy says when somebody touched what is live: a look that reads no bytes.
+pub async fn drift_warning(host: &HostRun<'_>, config: &Config) -> Option<String> {
+    let id = host.state.as_ref()?.live()?;
+    let answer = host.ask(&Order::Drift { id, env: Some(env_file(config)) }).await.ok()?;
+    if answer.code != DONE {
+        let why = answer.text.lines().next().unwrap_or("it took too long").to_owned();
+        return Some(format!("{id} could not be looked at for changes: {why}"));
+    }
+    let paths: Vec<_> =
+        answer.text.lines().map(|line| line.strip_prefix("./").unwrap_or(line)).collect();
+    let shown = paths.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+    let more = match paths.len().saturating_sub(MOST_NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text =
+        format!("{id} is not as it was released: {shown}{more}; `shipit verify` compares it");
+    (!paths.is_empty()).then_some(text)
+}

@@ -1,0 +1,138 @@
+//! What became of a release after it was made: its manifest against what lies there now.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::manifest::{Manifest, Node};
+
+/// One way in which one entry of a release differs from its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Drift {
+    /// Inside the release.
+    pub path: String,
+    /// How.
+    pub change: Change,
+}
+
+/// How an entry differs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// It is gone.
+    Missing,
+    /// It was not part of the release.
+    Extra,
+    /// Other bytes.
+    Changed,
+    /// Another mode.
+    Mode {
+        /// As released.
+        was: u32,
+        /// Now.
+        is: u32,
+    },
+    /// A link that leads elsewhere.
+    Target {
+        /// As released.
+        was: String,
+        /// Now.
+        is: String,
+    },
+    /// A file where a directory or a link was, or the other way round.
+    Kind,
+}
+
+impl Change {
+    /// The word for machines.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Changed => "changed",
+            Self::Mode { .. } => "mode",
+            Self::Target { .. } => "target",
+            Self::Kind => "kind",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mode { was, is } => write!(f, "mode {is:o} instead of {was:o}"),
+            Self::Target { was, is } => write!(f, "leads to {is} instead of {was}"),
+            Self::Kind => f.write_str("is something else now"),
+            _ => f.write_str(self.word()),
+        }
+    }
+}
+
+/// What differs, by path: `was` holds the lines of the manifest that are not so any more, `is`
+/// what lies there instead. Lines that are not readable are extra entries by their own text.
+pub fn drift<'a>(
+    was: impl IntoIterator<Item = &'a str>,
+    is: impl IntoIterator<Item = &'a str>,
+) -> Vec<Drift> {
+    let mut both: BTreeMap<String, [Option<Node>; 2]> = BTreeMap::new();
+    let mut all = Vec::new();
+    for (side, line) in was.into_iter().map(|l| (0, l)).chain(is.into_iter().map(|l| (1, l))) {
+        match Manifest::parse(line).ok().and_then(|one| one.into_nodes().into_iter().next()) {
+            Some((path, node)) => both.entry(path).or_default()[side] = Some(node),
+            None => all.push(Drift { path: line.to_owned(), change: Change::Extra }),
+        }
+    }
+    for (path, [was, is]) in both {
+        let changes = changes(was, is).into_iter();
+        all.extend(changes.map(|change| Drift { path: path.clone(), change }));
+    }
+    all.sort();
+    all
+}
+
+fn changes(was: Option<Node>, is: Option<Node>) -> Vec<Change> {
+    match (was, is) {
+        (None, None) => Vec::new(),
+        (Some(_), None) => vec![Change::Missing],
+        (None, Some(_)) => vec![Change::Extra],
+        (Some(Node::Link { target: was }), Some(Node::Link { target: is })) => {
+            vec![Change::Target { was, is }]
+        }
+        (
+            Some(Node::File { mode: was, sha256: old, .. }),
+            Some(Node::File { mode: is, sha256: new, .. }),
+        ) => {
+            let bytes = (old != new).then_some(Change::Changed);
+            bytes.into_iter().chain((was != is).then_some(Change::Mode { was, is })).collect()
+        }
+        _ => vec![Change::Kind],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(was: &str, is: &str, expect: &str) {
+        let found: Vec<_> = drift(was.lines(), is.lines())
+            .iter()
+            .map(|d| format!("{} {}", d.path, d.change))
+            .collect();
+        assert_eq!(found.join("; "), expect);
+    }
+
+    #[test]
+    fn each_change_is_named() {
+        let a = "0".repeat(64);
+        let b = "1".repeat(64);
+        let file = |mode, sum: &str| format!("f {mode} 3 {sum} ./x");
+        check(&file(444, &a), "", "x missing");
+        check("", &file(444, &a), "x extra");
+        check(&file(444, &a), &file(444, &b), "x changed");
+        check(&file(444, &a), &file(644, &a), "x mode 644 instead of 444");
+        check(&file(444, &a), &file(644, &b), "x changed; x mode 644 instead of 444");
+        check(&file(444, &a), "d ./x", "x is something else now");
+        check("l ./x -> a", "l ./x -> b", "x leads to b instead of a");
+        check("d ./x\nd ./y", "l ./z -> a", "x missing; y missing; z extra");
+        check("", "garbage", "garbage extra");
+    }
+}

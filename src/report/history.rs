@@ -1,0 +1,165 @@
+//! `shipit history`: what was done on the hosts, newest first, the same deed of several hosts in
+//! one line where they agree.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, Utc};
+use serde_json::{Value, json};
+
+use super::human::{self, list};
+use super::table::{self, Column};
+use super::{clean, json::VERSION};
+use crate::model::deeds::{Deed, deeds};
+use crate::remote::agent::Told;
+
+const COLUMNS: [Column; 8] = [
+    Column::text("when", 0),
+    Column::text("what", 0),
+    Column::text("release", 0),
+    Column::text("outcome", 0),
+    Column::number("took", 3),
+    Column::text("who", 1),
+    Column::text("hosts", 0),
+    Column::text("reason", 2),
+];
+
+/// How much is shown, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// The newest so many; 0: all.
+    pub limit: usize,
+    /// Where the reader is.
+    pub offset: FixedOffset,
+    /// Of the terminal.
+    pub width: usize,
+}
+
+/// The deeds of all hosts as a table.
+pub fn history_table(hosts: &[(String, Told)], page: Page) -> String {
+    let all = merged(hosts);
+    let shown = limited(page.limit, all.len());
+    let rows: Vec<_> = all[..shown].iter().map(|deed| deed.row(hosts.len(), page.offset)).collect();
+    let mut lines = if rows.is_empty() {
+        vec!["nothing was done yet".to_owned()]
+    } else {
+        table::render(&COLUMNS, &rows, page.width)
+    };
+    if shown < all.len() {
+        lines.push(format!("{} before these: `--limit 0` shows all", all.len() - shown));
+    }
+    let more = hosts.iter().filter(|(_, told)| told.more).map(|(host, _)| host);
+    let more: Vec<_> = more.collect();
+    if !more.is_empty() {
+        lines.push(format!("the ledger of {} goes back further than is read", list(&more)));
+    }
+    for (host, told) in hosts.iter().filter(|(_, told)| told.ledger.unreadable() > 0) {
+        let count = human::count(told.ledger.unreadable(), "line");
+        lines.push(format!("{host}: {count} of the ledger cannot be read"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn limited(limit: usize, all: usize) -> usize {
+    if limit == 0 { all } else { limit.min(all) }
+}
+
+/// One deed, and the hosts where it came to the same.
+struct Merged<'a> {
+    deed: Deed,
+    hosts: Vec<&'a str>,
+}
+
+/// Newest first. Hosts agree where the run, the release, and what came of it are the same; the
+/// line then has the earliest time and the longest duration.
+fn merged(hosts: &[(String, Told)]) -> Vec<Merged<'_>> {
+    let mut all: Vec<Merged<'_>> = Vec::new();
+    let mut known = HashMap::new();
+    for (host, told) in hosts {
+        for deed in deeds(told.ledger.entries()) {
+            let key = (
+                deed.run.clone(),
+                deed.kind,
+                deed.release.clone(),
+                deed.outcome,
+                deed.reason.clone(),
+            );
+            let at = *known.entry(key).or_insert(all.len());
+            match all.get_mut(at) {
+                Some(merged) => merged.take(host, &deed),
+                None => all.push(Merged { deed, hosts: vec![host] }),
+            }
+        }
+    }
+    // What one host's ledger tells in an order stays in it where times are equal.
+    all.reverse();
+    all.sort_by_key(|merged| std::cmp::Reverse(merged.deed.at));
+    all
+}
+
+impl<'a> Merged<'a> {
+    fn take(&mut self, host: &'a str, deed: &Deed) {
+        if !self.hosts.contains(&host) {
+            self.hosts.push(host);
+        }
+        self.deed.at = self.deed.at.min(deed.at);
+        self.deed.took = self.deed.took.max(deed.took);
+    }
+
+    fn row(&self, of: usize, offset: FixedOffset) -> Vec<String> {
+        let deed = &self.deed;
+        let local =
+            |at: DateTime<Utc>| at.with_timezone(&offset).format("%Y-%m-%d %H:%M:%S").to_string();
+        vec![
+            deed.at.map_or_else(|| "?".to_owned(), local),
+            deed.kind.word().to_owned(),
+            clean::line(&deed.release),
+            deed.outcome.word().to_owned(),
+            deed.took.and_then(|took| took.to_std().ok()).map_or_else(String::new, seconds),
+            clean::line(&deed.who),
+            if self.hosts.len() == of { String::new() } else { list(&self.hosts) },
+            deed.reason.as_deref().map_or_else(String::new, clean::line),
+        ]
+    }
+}
+
+/// The ledger tells whole seconds.
+fn seconds(took: Duration) -> String {
+    match took.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        _ => human::duration(took),
+    }
+}
+
+/// The same for machines: host by host, nothing merged.
+pub fn history_json(hosts: &[(String, Told)], stage: &str, limit: usize) -> Value {
+    let host = |(host, told): &(String, Told)| {
+        let mut all = deeds(told.ledger.entries());
+        all.reverse();
+        all.truncate(limited(limit, all.len()));
+        json!({
+            "host": host,
+            "deeds": all.iter().map(deed_json).collect::<Vec<_>>(),
+            "truncated": told.more,
+            "unreadable_ledger_lines": told.ledger.unreadable(),
+        })
+    };
+    json!({ "v": VERSION, "stage": stage, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })
+}
+
+fn deed_json(deed: &Deed) -> Value {
+    json!({
+        "run": clean::line(&deed.run),
+        "what": deed.kind.word(),
+        "release": clean::line(&deed.release),
+        "outcome": deed.outcome.word(),
+        "reason": deed.reason.as_deref().map(clean::line),
+        "at": deed.at.map(|at| at.to_rfc3339()),
+        "took": deed.took.map(|took| took.num_seconds()),
+        "who": clean::line(&deed.who),
+        "from": clean::line(&deed.from),
+        "tool": clean::line(&deed.tool),
+        "pruned": deed.pruned.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
+        "revision": deed.revision.as_deref().map(clean::line),
+    })
+}

@@ -1,0 +1,77 @@
+//! `shipit verify`: what is as it was released, and what is not, by file.
+
+use serde_json::{Value, json};
+
+use super::human::{count, group_by, list};
+use super::styles::Styles;
+use super::{clean, json::VERSION};
+use crate::deploy::outcome::Proof;
+use crate::deploy::verify::Verified;
+
+/// More differing files of one host than this are counted, not shown; `--json` has them all.
+const MOST_FILES: usize = 50;
+
+/// What was found as text, hosts that are alike together.
+pub fn verify_view(hosts: &[(String, Verified)], styles: &Styles) -> String {
+    let mut lines = Vec::new();
+    for (found, names) in group_by(hosts.iter().map(|(host, found)| (host.as_str(), found))) {
+        let names = list(&names);
+        if found.is_clean() {
+            let ok = styles.good.apply_to("ok      ");
+            lines.push(format!("{ok} {names}: {}", praise(found)));
+            continue;
+        }
+        let release = found.release.map_or_else(String::new, |id| format!(" {id}"));
+        let drift = styles.bad.apply_to("drift   ");
+        lines.push(format!("{drift} {names}:{release} is not as it was released"));
+        lines.extend(found.problems.iter().map(|what| format!("         {}", clean::line(what))));
+        let file = |drift: &crate::model::drift::Drift| {
+            let change = drift.change.to_string();
+            format!("         {}: {}", clean::line(&drift.path), clean::line(&change))
+        };
+        lines.extend(found.drift.iter().take(MOST_FILES).map(file));
+        if let Some(more @ 1..) = found.drift.len().checked_sub(MOST_FILES) {
+            lines.push(format!("         and {}", count(more, "more difference")));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn praise(found: &Verified) -> String {
+    let id = found.release.map_or_else(String::new, |id| id.to_string());
+    let runs = match found.proof {
+        Some(Proof::Seen) => ", and is seen to run",
+        Some(Proof::Inferred) => ", and is inferred to run",
+        None => "",
+    };
+    let place = if found.live { "live" } else { "not live" };
+    format!("{id} ({place}) is as it was released{runs}")
+}
+
+/// The same for machines.
+pub fn verify_json(hosts: &[(String, Verified)], stage: &str) -> Value {
+    let host = |(host, found): &(String, Verified)| {
+        let drift = found.drift.iter().map(|drift| {
+            json!({
+                "path": clean::line(&drift.path),
+                "change": drift.change.word(),
+                "text": clean::line(&drift.change.to_string()),
+            })
+        });
+        json!({
+            "host": host,
+            "release": found.release,
+            "live": found.live,
+            "clean": found.is_clean(),
+            "proof": found.proof.map(|proof| match proof {
+                Proof::Seen => "seen",
+                Proof::Inferred => "inferred",
+            }),
+            "problems": found.problems.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
+            "drift": drift.collect::<Vec<_>>(),
+        })
+    };
+    let clean = hosts.iter().all(|(_, found)| found.is_clean());
+    let hosts: Vec<_> = hosts.iter().map(host).collect();
+    json!({ "v": VERSION, "stage": stage, "clean": clean, "hosts": hosts })
+}

@@ -1,0 +1,270 @@
+//! What is asked of the agent after the fact, and by people who want somebody else's lock.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use futures::future::join_all;
+use shipit::model::digest::Digest;
+use shipit::model::drift::Change;
+use shipit::model::host_state::HostState;
+use shipit::remote::agent::Compared;
+use shipit::remote::answer::{compared, told};
+
+use super::*;
+
+const KEY: &str = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
+/// Bytes that a shell would lose, all of which must count.
+const SECRET: &[u8] = b"TOKEN='p0isoned'\n\x00\xff\\n%s\n\n";
+
+/// A host with a sealed release: files, a link, an env file; and the agent that looks at it.
+async fn sealed(shell: &str) -> (Host, Agent) {
+    let host = Host::new(shell);
+    let (agent, _) = host.open("run000000001", "true").await;
+    let release = host.root().join("releases").join(ID);
+    fs::create_dir_all(release.join("bin")).unwrap();
+    fs::write(release.join("bin/a file \\ with 'quotes'"), "a").unwrap();
+    fs::write(release.join("VERSION"), "1\n").unwrap();
+    std::os::unix::fs::symlink("bin", release.join("link")).unwrap();
+    fs::write(release.join(".env"), SECRET).unwrap();
+    fs::write(host.root().join(".shipit/key"), KEY).unwrap();
+    let sum = |bytes: &str| Digest::of(bytes.as_bytes());
+    let manifest = format!(
+        "f 644 1 {} ./bin/a file \\ with 'quotes'\nl ./link -> bin\nf 644 2 {} ./VERSION\nd ./bin\n",
+        sum("a"),
+        sum("1\n")
+    );
+    fs::write(host.root().join(".shipit/manifests").join(ID), manifest).unwrap();
+    (host, agent)
+}
+
+async fn verify(agent: &Agent) -> Compared {
+    let order = Order::Verify { id: ID.parse().unwrap(), env: Some(".env".to_owned()) };
+    let answer = agent.ask(&order).await.unwrap();
+    assert_eq!(answer.code, DONE, "{}", answer.text);
+    assert!(!answer.text.contains("p0isoned") && !answer.text.contains(KEY), "{}", answer.text);
+    compared(&answer.text)
+}
+
+async fn drifted(agent: &Agent) -> String {
+    let order = Order::Drift { id: ID.parse().unwrap(), env: Some(".env".to_owned()) };
+    let answer = agent.ask(&order).await.unwrap();
+    assert_eq!(answer.code, DONE, "{}", answer.text);
+    answer.text.lines().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn what_is_as_it_was_is_clean_under_every_shell() {
+    for shell in shells() {
+        let (_host, agent) = sealed(shell).await;
+        let found = verify(&agent).await;
+        assert!(found.manifest && found.drift.is_empty() && found.unread.is_empty(), "{found:?}");
+        let digest = Digest::keyed(KEY.as_bytes(), SECRET);
+        assert_eq!(found.env, Some(("644".to_owned(), Some(digest))), "{shell}");
+        assert_eq!(drifted(&agent).await, "", "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn every_drift_is_found_under_every_shell() {
+    for shell in shells() {
+        let (host, agent) = sealed(shell).await;
+        let release = host.root().join("releases").join(ID);
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(release.join("VERSION"), "2\n").unwrap();
+        fs::write(release.join("bin/new"), "").unwrap();
+        fs::remove_file(release.join("link")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", release.join("link")).unwrap();
+        let quoted = release.join("bin/a file \\ with 'quotes'");
+        fs::set_permissions(&quoted, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(release.join(".env"), "TOKEN=other").unwrap();
+        assert!(Command::new("mkfifo").arg(release.join("pipe")).status().unwrap().success());
+        let found = verify(&agent).await;
+        let shown: Vec<_> =
+            found.drift.iter().map(|drift| format!("{}: {}", drift.path, drift.change)).collect();
+        let expected = [
+            "VERSION: changed",
+            "bin/a file \\ with 'quotes': mode 755 instead of 644",
+            "bin/new: extra",
+            "link: leads to elsewhere instead of bin",
+            "pipe: extra",
+        ];
+        assert_eq!(shown, expected, "{shell}");
+        let digest = found.env.and_then(|(_, digest)| digest);
+        assert_eq!(digest, Some(Digest::keyed(KEY.as_bytes(), b"TOKEN=other")), "{shell}");
+        // The cheap look does not see where a link leads.
+        let cheap = "./.env ./VERSION ./bin/a file \\ with 'quotes' ./bin/new ./pipe";
+        assert_eq!(drifted(&agent).await, cheap, "{shell}");
+        fs::remove_dir_all(release.join("bin")).unwrap();
+        fs::remove_file(host.root().join(".shipit/key")).unwrap();
+        let found = verify(&agent).await;
+        let gone = found.drift.iter().filter(|drift| drift.change == Change::Missing).count();
+        assert_eq!((gone, found.env), (2, Some(("644".to_owned(), None))), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn a_release_without_manifest_is_said_to_be_one() {
+    let (host, agent) = sealed("dash").await;
+    fs::remove_file(host.root().join(".shipit/manifests").join(ID)).unwrap();
+    assert!(!verify(&agent).await.manifest);
+    assert_eq!(drifted(&agent).await, "");
+}
+
+#[tokio::test]
+async fn a_frozen_host_gives_its_lock_to_nobody_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        let record = "ben on desk: audit".to_owned();
+        let freeze = Order::Freeze { record, note: "locked by ben".to_owned() };
+        assert_eq!(agent.ask(&freeze).await.unwrap().code, DONE, "{shell}");
+        agent.bye().await.unwrap();
+
+        let (second, state) = host.open("run000000002", "true").await;
+        let holder = state.holder.unwrap_or_default();
+        assert!(holder.starts_with("frozen by ben on desk: audit, since 20"), "{shell}: {holder}");
+        assert_eq!(second.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
+        assert_ne!(second.ask(&activate()).await.unwrap().code, DONE, "{shell}");
+        let thaw =
+            |record: &str| Order::Thaw { record: record.to_owned(), note: "free".to_owned() };
+        assert_ne!(second.ask(&thaw("somebody else")).await.unwrap().code, DONE, "{shell}");
+        let shown = state.lock.frozen.unwrap();
+        assert_eq!(second.ask(&thaw(&shown)).await.unwrap().code, DONE, "{shell}");
+        assert_eq!(second.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+        let log = fs::read_to_string(host.root().join("revisions.log")).unwrap();
+        assert!(log.contains(" locked by ben\n") && log.ends_with(" free\n"), "{shell}: {log}");
+    }
+}
+
+/// Looks without wanting the lock.
+async fn look(host: &Host, session: Arc<LocalSession>) -> (Agent, HostState) {
+    let hello = Hello { lock: false, ..host.hello("run00000look", "true") };
+    Agent::open(session, hello).await.unwrap()
+}
+
+fn breaking(limit: u64) -> Order {
+    Order::Break { run: "run000000001".to_owned(), limit: Duration::from_secs(limit) }
+}
+
+#[tokio::test]
+async fn a_living_holder_puts_back_and_lets_go_under_every_shell() {
+    join_all(shells().into_iter().map(break_living)).await;
+}
+
+async fn break_living(shell: &str) {
+    let host = Host::new(shell);
+    let (holder, _) = host.open("run000000001", "true").await;
+    assert_eq!(holder.ask(&activate()).await.unwrap().code, DONE);
+    let (agent, state) = look(&host, host.session()).await;
+    assert!(state.holder.unwrap_or_default().starts_with("ada on laptop"), "{shell}");
+    let owner = state.lock.owner.unwrap();
+    assert_eq!(owner.run, "run000000001", "{shell}");
+    assert!(Path::new(&format!("/proc/{}", owner.pid)).exists(), "{shell}");
+    assert!(state.leftovers.is_empty(), "{shell}: {:?}", state.leftovers);
+    let answer = agent.ask(&breaking(30)).await.unwrap();
+    assert_eq!((answer.code, answer.text.as_str()), (DONE, ""), "{shell}");
+    host.goes_back(Duration::from_secs(1)).await;
+    assert!(host.ledger().contains("taken back: terminated"), "{shell}: {}", host.ledger());
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+}
+
+/// Its restart would take a minute, so the request to end is heard too late.
+#[tokio::test]
+async fn a_holder_that_does_not_end_in_time_is_killed_with_what_it_runs() {
+    join_all(shells().into_iter().map(break_slow)).await;
+}
+
+async fn break_slow(shell: &str) {
+    let host = Host::new(shell);
+    let minute = host.dir.path().join("minute");
+    let restart = format!("echo $$ >{}; exec sleep 60", minute.display());
+    let mut hello = host.hello("run000000001", &restart);
+    if let Service::Command { limit, .. } = &mut hello.service {
+        *limit = Duration::from_mins(2);
+    }
+    let (holder, _) = Agent::open(host.session(), hello).await.unwrap();
+    holder.send(&activate(), false).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while fs::read_to_string(&minute).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < end, "{shell}: it was not restarted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (agent, _) = look(&host, host.session()).await;
+    let answer = agent.ask(&breaking(1)).await.unwrap();
+    assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
+    assert!(answer.text.contains("was killed"), "{shell}: {}", answer.text);
+    let pid = fs::read_to_string(&minute).unwrap();
+    while Path::new("/proc").join(pid.trim()).join("exe").exists() {
+        assert!(Instant::now() < end, "{shell}: what it ran lives on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What it left undecided waits for the next run; nothing was guessed.
+    let state = agent.look().await.unwrap();
+    assert_eq!((state.holder, state.lock.owner), (None, None), "{shell}");
+    assert!(state.lock.stale.unwrap().contains("run000000001"), "{shell}");
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+}
+
+/// A directory with all programs of this machine but flock(1).
+fn without_flock() -> tempfile::TempDir {
+    let tools = tempfile::tempdir().unwrap();
+    for folder in ["/bin", "/usr/bin"] {
+        for tool in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if tool.file_name() != "flock" {
+                let _ =
+                    std::os::unix::fs::symlink(tool.path(), tools.path().join(tool.file_name()));
+            }
+        }
+    }
+    tools
+}
+
+/// The lock is a link where the host has no flock(1).
+#[tokio::test]
+async fn a_host_without_flock_tells_living_from_gone_too() {
+    let tools = without_flock();
+    let one = |shell| break_without_flock(shell, tools.path());
+    join_all(shells().into_iter().map(one)).await;
+}
+
+async fn break_without_flock(shell: &str, tools: &Path) {
+    let host = Host::new(shell);
+    let without =
+        || Arc::new(LocalSession::clone(&host.session()).var("PATH", tools.to_str().unwrap()));
+    let hello = host.hello("run000000001", "true");
+    let (holder, state) = Agent::open(without(), hello).await.unwrap();
+    assert!(!state.facts.tools.contains("flock"));
+    assert!(host.root().join(".shipit/lock.held").symlink_metadata().is_ok(), "{shell}");
+    let (agent, state) = look(&host, without()).await;
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
+    let pid = state.lock.owner.unwrap().pid.to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let end = Instant::now() + Duration::from_secs(30);
+    while agent.look().await.unwrap().lock.owner.is_some() {
+        assert!(Instant::now() < end, "{shell}: it is still thought to live");
+    }
+    assert!(agent.look().await.unwrap().lock.stale.is_some(), "{shell}");
+    assert_eq!(agent.ask(&breaking(1)).await.unwrap().code, DONE, "{shell}");
+    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+    drop(holder);
+}
+
+#[tokio::test]
+async fn a_history_has_an_end() {
+    let host = Host::new("dash");
+    let (agent, _) = host.open("run000000001", "true").await;
+    let line = |n: usize| {
+        let run = n / 2;
+        format!(
+            r#"{{"v":1,"event":"staged","at":"","release":"{n}","run":"{run}","who":"","from":"","tool":""}}"#
+        )
+    };
+    let lines: Vec<_> = (0..100).map(line).collect();
+    fs::write(host.root().join(".shipit/ledger.jsonl"), lines.join("\n") + "\n").unwrap();
+    let ask = async |lines| told(&agent.ask(&Order::History { lines }).await.unwrap().text);
+    let all = ask(1000).await;
+    assert_eq!((all.ledger.entries().len(), all.more), (100, false));
+    // The first line that came may be torn, and the rest of its run is not told either.
+    let some = ask(9).await;
+    assert_eq!((some.ledger.entries()[0].run.as_str(), some.more), ("47", true));
+    assert_eq!(some.ledger.unreadable(), 0);
+}

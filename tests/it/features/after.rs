@@ -1,0 +1,286 @@
+//! After the fact, through the engine: pins, freezes, verify, drift, history, unlocking.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use shipit::config::Hook;
+use shipit::deploy::ask::{self, Answers, Change};
+use shipit::deploy::cancel::Cancel;
+use shipit::deploy::event::Events;
+use shipit::deploy::fleet;
+use shipit::deploy::host::Context;
+use shipit::deploy::outcome::{Failure, HostResult, Report, Verdict};
+use shipit::deploy::verify::{Verified, verify};
+use shipit::model::deeds::{Outcome, deeds};
+use shipit::model::host_state::HostState;
+use shipit::model::id::ReleaseId;
+use shipit::model::ledger::What;
+use shipit::remote::order::Order;
+
+use super::world::{World, host};
+
+impl World {
+    /// Does `work` in a run of its own.
+    async fn within<T>(&self, work: impl AsyncFnOnce(Context<'_>) -> T) -> T {
+        let (run, cancel) = (self.run_values("after"), Cancel::never());
+        let sink = |event| self.events.lock().unwrap().push(event);
+        let (config, connect) = (&self.config, self.connect.as_ref());
+        let events = Events::new(&sink);
+        work(Context { config, run: &run, connect, events, cancel: &cancel, wait: false }).await
+    }
+
+    async fn pin(&self, id: &str, event: What) -> Report {
+        let id: ReleaseId = id.parse().unwrap();
+        let run = self.run_values("pin");
+        let order = |state: &HostState| -> Result<Option<Order>, Failure> {
+            if !state.ids().contains(&id) {
+                return Err(Failure::new("not there"));
+            }
+            let record = run.record(&run.entry(event, &id.to_string()), String::new());
+            Ok(Some(Order::Record(record)))
+        };
+        let change = Change { goal: "pin", release: Some(id), order: &order };
+        self.within(async |cx| ask::change(cx, &change).await).await
+    }
+
+    async fn freeze(&self) -> Report {
+        let order = |_: &HostState| -> Result<Option<Order>, Failure> {
+            let record = "ben on desk: audit".to_owned();
+            Ok(Some(Order::Freeze { record, note: "locked".to_owned() }))
+        };
+        let change = Change { goal: "lock", release: None, order: &order };
+        self.within(async |cx| ask::change(cx, &change).await).await
+    }
+
+    async fn look(&self) -> Vec<HostState> {
+        let looked = self.within(fleet::look).await;
+        looked.into_iter().map(|(_, state)| state.unwrap()).collect()
+    }
+
+    async fn unlock(&self) -> Report {
+        let found: Vec<_> = self.look().await.into_iter().map(|state| state.lock).collect();
+        self.within(async |cx| ask::unlock(cx, &found, "unlocked").await).await
+    }
+
+    async fn verify(&self, id: Option<&str>) -> Answers<Verified> {
+        let id = id.map(|id| id.parse().unwrap());
+        self.within(async |cx| verify(cx, id).await).await
+    }
+
+    async fn verified(&self) -> Verified {
+        self.verify(None).await.remove(0).1.unwrap()
+    }
+
+    /// Writes to a sealed file.
+    fn touch(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o644));
+        fs::write(path, text).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_release_outlives_prune_until_it_is_unpinned() {
+    let world = World::new();
+    for version in ["1", "2", "3"] {
+        world.deploy(version).await;
+    }
+    let oldest = world.releases()[0].clone();
+    let pinned = world.pin(&oldest, What::Pinned).await;
+    assert_eq!(pinned.verdict(), Verdict::Done, "{pinned:?}");
+    assert!(matches!(pinned.hosts[0].1, HostResult::Done(_)));
+    world.prune(1).await;
+    assert!(world.releases().contains(&oldest));
+    world.pin(&oldest, What::Unpinned).await;
+    world.prune(1).await;
+    assert!(!world.releases().contains(&oldest));
+    let gone = world.pin(&oldest, What::Pinned).await;
+    assert_eq!(gone.verdict(), Verdict::NotDone, "{gone:?}");
+}
+
+/// Two names of one directory: whoever comes first holds the lock of the other.
+#[tokio::test]
+async fn a_change_is_done_on_all_hosts_or_on_none() {
+    let mut world = World::new();
+    world.deploy("1").await;
+    world.config.hosts.push(host("web2"));
+    let report = world.freeze().await;
+    assert_eq!(report.verdict(), Verdict::Locked, "{report:?}");
+    assert!(world.look().await[0].lock.frozen.is_none());
+}
+
+#[tokio::test]
+async fn a_freeze_holds_off_whatever_wants_the_lock() {
+    let world = World::new();
+    world.deploy("1").await;
+    assert_eq!(world.freeze().await.verdict(), Verdict::Done);
+    let before = world.read(".shipit/ledger.jsonl");
+    for report in [world.deploy("2").await, world.rollback().await, world.prune(1).await] {
+        assert_eq!(report.verdict(), Verdict::Locked, "{report:?}");
+        let HostResult::Locked { holder } = &report.hosts[0].1 else { panic!("{report:?}") };
+        assert!(holder.contains("ben on desk: audit, since 20"), "{holder}");
+    }
+    assert_eq!(world.freeze().await.verdict(), Verdict::Locked, "a freeze is not replaced");
+    assert_eq!(world.read(".shipit/ledger.jsonl"), before);
+    let unlocked = world.unlock().await;
+    assert!(matches!(unlocked.hosts[0].1, HostResult::Done(_)), "{unlocked:?}");
+    assert_eq!(world.deploy("2").await.verdict(), Verdict::Done);
+    let again = world.unlock().await;
+    assert!(matches!(again.hosts[0].1, HostResult::Unchanged { .. }), "{again:?}");
+}
+
+/// Somebody else's process, which left no record.
+#[tokio::test]
+async fn a_lock_that_is_not_ours_is_not_broken() {
+    let world = World::new();
+    world.deploy("1").await;
+    let lock = world.root().join(".shipit/lock");
+    let mut flock = Command::new("flock");
+    let mut holder = flock
+        .arg(&lock)
+        .args(["sh", "-c", "echo held; cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = [0; 4];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
+    let report = world.unlock().await;
+    assert_eq!(report.verdict(), Verdict::Locked, "{report:?}");
+    assert!(holder.try_wait().unwrap().is_none(), "it still runs");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_run_whose_lock_is_taken_puts_back_and_says_so() {
+    let mut world = World::new();
+    world.deploy("1").await;
+    let gate = world.dir.path().join("gate");
+    let run = format!("touch {0}.in; while test ! -e {0}; do sleep 0.1; done", gate.display());
+    world.config.hooks.activated = vec![Hook { run, once: false, roles: Vec::new() }];
+    let goal = world.deploy_goal("2", "V=2\n", false);
+    let breaking = async {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !world.dir.path().join("gate.in").exists() {
+            assert!(Instant::now() < end, "the hook was not run");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let unlocking = world.unlock();
+        let opening = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            fs::write(&gate, "").unwrap();
+        };
+        tokio::join!(unlocking, opening).0
+    };
+    let (report, unlocked) = tokio::join!(world.run(&goal), breaking);
+    assert!(matches!(unlocked.hosts[0].1, HostResult::Done(_)), "{unlocked:?}");
+    assert_eq!(unlocked.warnings, [], "it was not killed");
+    assert!(matches!(report.hosts[0].1, HostResult::PutBack { .. }), "{report:?}");
+    assert_eq!(world.read("current/VERSION"), "1\n");
+    assert!(world.read(".shipit/ledger.jsonl").contains("terminated"));
+}
+
+#[tokio::test]
+async fn what_was_deployed_verifies_and_what_was_touched_does_not() {
+    let world = World::new();
+    let nothing = world.verify(None).await.remove(0).1.unwrap();
+    assert_eq!(nothing.problems, ["nothing is live"]);
+    world.deploy("1").await;
+    world.deploy("2").await;
+    let clean = world.verified().await;
+    assert!(clean.is_clean() && clean.live, "{clean:?}");
+    let older = world.releases()[0].clone();
+    let old = world.verify(Some(&older)).await.remove(0).1.unwrap();
+    assert!(old.is_clean() && !old.live, "{old:?}");
+
+    world.touch("current/VERSION", "3\n");
+    world.touch("current/.env", "p0isoned");
+    let found = world.verified().await;
+    let told: Vec<_> = found.drift.iter().map(|d| format!("{} {}", d.path, d.change)).collect();
+    let expected = [
+        "VERSION changed",
+        "VERSION mode 644 instead of 444",
+        ".env changed",
+        ".env mode 644 instead of 600",
+    ];
+    assert_eq!(told, expected);
+    fs::remove_file(world.root().join("current/.env")).unwrap();
+    let found = world.verified().await;
+    assert!(found.drift.iter().any(|d| d.path == ".env" && d.change.word() == "missing"));
+    let gone = world.verify(Some("20200101000000")).await.remove(0).1.unwrap_err();
+    assert!(gone.hint.unwrap().contains(&older));
+}
+
+/// Links and the env file lie in directories that the build has not; they belong to the release.
+#[tokio::test]
+async fn directories_made_for_links_are_no_drift() {
+    let mut world = World::new();
+    world.config.env.as_mut().unwrap().file = "conf/deep/env".to_owned();
+    world.deploy("1").await;
+    let clean = world.verified().await;
+    assert!(clean.is_clean(), "{clean:?}");
+}
+
+#[tokio::test]
+async fn verify_believes_neither_ledger_nor_link_alone() {
+    let world = World::new();
+    world.deploy("1").await;
+    let id = world.releases()[0].clone();
+    let ledger = world.read(".shipit/ledger.jsonl");
+    let cut: Vec<_> = ledger.lines().filter(|line| !line.contains("committed")).collect();
+    fs::write(world.root().join(".shipit/ledger.jsonl"), cut.join("\n") + "\n{torn").unwrap();
+    let found = world.verified().await;
+    let expected = ["it is live and has no verdict", "1 lines of the ledger are not readable"];
+    assert_eq!(found.problems, expected);
+    fs::remove_file(world.root().join(".shipit/manifests").join(&id)).unwrap();
+    assert!(
+        world
+            .verified()
+            .await
+            .problems
+            .contains(&"there is no manifest to compare it with".to_owned())
+    );
+    fs::remove_file(world.root().join("current")).unwrap();
+    std::os::unix::fs::symlink("/tmp", world.root().join("current")).unwrap();
+    let found = world.verified().await;
+    assert_eq!(found.problems, ["`current` leads to /tmp, which is no release of ours"]);
+}
+
+#[tokio::test]
+async fn a_deploy_names_what_somebody_touched() {
+    let world = World::new();
+    world.deploy("1").await;
+    assert_eq!(world.deploy("2").await.warnings, []);
+    for n in 0..12 {
+        world.touch(&format!("current/x{n:02}"), "");
+    }
+    let same = world.deploy("2").await;
+    let HostResult::Unchanged { live: Some(live) } = same.hosts[0].1 else { panic!("{same:?}") };
+    let text = format!(
+        "{live} is not as it was released: \
+         x00, x01, x02, x03, x04, x05, x06, x07, x08, x09 and 2 more; `shipit verify` compares it"
+    );
+    assert_eq!(same.warnings, [(Some("web1".to_owned()), text)]);
+    let next = world.deploy("3").await;
+    assert_eq!((next.verdict(), next.warnings.len()), (Verdict::Done, 1));
+    assert_eq!(world.deploy("4").await.warnings, []);
+}
+
+#[tokio::test]
+async fn history_tells_what_was_done() {
+    let world = World::new();
+    world.deploy("1").await;
+    world.run(&world.deploy_goal("2", "", true)).await;
+    world.deploy("3").await;
+    world.rollback().await;
+    let told = world.within(ask::history).await.remove(0).1.unwrap();
+    let told: Vec<_> = deeds(told.ledger.entries())
+        .iter()
+        .map(|deed| format!("{} {}", deed.kind.word(), deed.outcome.word()))
+        .collect();
+    assert_eq!(told, ["deploy done", "deploy reverted", "deploy done", "rollback done"]);
+    assert_eq!(Outcome::Done.word(), "done");
+}

@@ -1,0 +1,354 @@
+//! What is told after the fact: history, verify, interrupted runs, who holds the lock.
+
+use chrono::FixedOffset;
+use insta::assert_snapshot;
+use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
+use shipit::deploy::verify::Verified;
+use shipit::model::drift::{Change, Drift};
+use shipit::model::host_state::{Current, FROZEN, HostState, LockFacts, Owner};
+use shipit::model::ledger::{Entry, Ledger, What};
+use shipit::remote::agent::Told;
+use shipit::report::history::{Page, history_json, history_table};
+use shipit::report::status::{Context, status_json, status_view};
+use shipit::report::styles::Styles;
+use shipit::report::unlock::holders;
+use shipit::report::verify::{verify_json, verify_view};
+use shipit::report::{Verbosity, summary};
+
+use super::{NEW, OLD, id};
+
+const RUN: &str = "k3j4k3j4k3j4k3j4";
+
+fn line(run: &str, event: What, release: &str, second: u32, reason: Option<&str>) -> Entry {
+    Entry {
+        at: format!("2026-08-22T10:15:{second:02}Z"),
+        run: run.to_owned(),
+        who: "ana".to_owned(),
+        from: "laptop".to_owned(),
+        reason: reason.map(str::to_owned),
+        ..Entry::new(event, release)
+    }
+}
+
+fn ledger(entries: &[Entry]) -> Ledger {
+    let lines: Vec<_> = entries.iter().map(|e| serde_json::to_string(e).unwrap()).collect();
+    Ledger::parse(lines.iter().map(String::as_str))
+}
+
+/// A deploy on each of three hosts, which one of them had to take back; then a rollback and a pin.
+fn told() -> Vec<(String, Told)> {
+    let host = |number: u32| {
+        let verdict = match number {
+            3 => line("b", What::Reverted, NEW, 9, Some("fleet")),
+            _ => line("b", What::Committed, NEW, 8 + number, None),
+        };
+        let entries = [
+            line("a", What::Staged, OLD, 0, None),
+            line("a", What::Activated, OLD, 1, None),
+            line("a", What::Committed, OLD, 2 + number, None),
+            line("b", What::Staged, NEW, 5, None),
+            line("b", What::Activated, NEW, 6, None),
+            verdict,
+            line("c", What::Activated, OLD, 20, None),
+            line("c", What::Committed, OLD, 21, None),
+            line("c", What::RolledBack, NEW, 21, Some("rolled back")),
+            line("d", What::Pinned, OLD, 30, None),
+        ];
+        (format!("web{number}"), Told { ledger: ledger(&entries), more: false })
+    };
+    (1..=3).map(host).collect()
+}
+
+fn table(hosts: &[(String, Told)], limit: usize) -> String {
+    let offset = FixedOffset::east_opt(7200).unwrap();
+    history_table(hosts, Page { limit, offset, width: 120 })
+}
+
+#[test]
+fn history_is_merged_where_hosts_agree() {
+    assert_snapshot!(table(&told(), 0), @"
+    when                 what      release         outcome   took  who  hosts       reason
+    2026-08-22 12:15:30  pin       20260821090311  done            ana
+    2026-08-22 12:15:20  rollback  20260821090311  done        1s  ana
+    2026-08-22 12:15:05  deploy    20260822101502  reverted    4s  ana  web3        fleet
+    2026-08-22 12:15:05  deploy    20260822101502  done        5s  ana  web1, web2
+    2026-08-22 12:15:00  deploy    20260821090311  done        5s  ana
+    ");
+}
+
+#[test]
+fn history_says_what_it_leaves_out() {
+    let mut hosts = told();
+    hosts[1].1.more = true;
+    hosts[1].1.ledger = Ledger::parse(["{torn"]);
+    assert_snapshot!(table(&hosts, 1), @"
+    when                 what  release         outcome  who  hosts
+    2026-08-22 12:15:30  pin   20260821090311  done     ana  web1, web3
+    4 before these: `--limit 0` shows all
+    the ledger of web2 goes back further than is read
+    web2: 1 line of the ledger cannot be read
+    ");
+    assert_snapshot!(table(&[], 0), @"nothing was done yet");
+}
+
+#[test]
+fn history_for_machines() {
+    let value = history_json(&told()[2..], "production", 3);
+    assert_eq!(value["hosts"][0]["deeds"].as_array().unwrap().len(), 3);
+    let deed = serde_json::to_string_pretty(&value["hosts"][0]["deeds"][2]).unwrap();
+    assert_snapshot!(deed, @r#"
+    {
+      "at": "2026-08-22T10:15:05+00:00",
+      "from": "laptop",
+      "outcome": "reverted",
+      "pruned": [],
+      "reason": "fleet",
+      "release": "20260822101502",
+      "revision": null,
+      "run": "b",
+      "took": 4,
+      "tool": "",
+      "what": "deploy",
+      "who": "ana"
+    }
+    "#);
+}
+
+fn verified() -> Vec<(String, Verified)> {
+    let clean = Verified {
+        release: Some(id(NEW)),
+        live: true,
+        proof: Some(Proof::Seen),
+        ..Verified::default()
+    };
+    let drift = |path: &str, change| Drift { path: path.to_owned(), change };
+    let drifted = Verified {
+        problems: vec!["the unit runs another release".to_owned()],
+        drift: vec![
+            drift("bin/server", Change::Changed),
+            drift("VERSION", Change::Mode { was: 0o444, is: 0o644 }),
+            drift("log", Change::Target { was: "a".to_owned(), is: "\u{1b}[2Jb".to_owned() }),
+            drift("gone", Change::Missing),
+            drift("tmp/x", Change::Extra),
+            drift("lib", Change::Kind),
+        ],
+        proof: None,
+        ..clean.clone()
+    };
+    let hosts = [("web1", clean.clone()), ("web2", drifted), ("web3", clean)];
+    hosts.map(|(host, found)| (host.to_owned(), found)).into()
+}
+
+#[test]
+fn drift_is_listed_by_file() {
+    assert_snapshot!(verify_view(&verified(), &Styles::plain()), @"
+    ok       web1, web3: 20260822101502 (live) is as it was released, and is seen to run
+    drift    web2: 20260822101502 is not as it was released
+             the unit runs another release
+             bin/server: changed
+             VERSION: mode 644 instead of 444
+             log: leads to b instead of a
+             gone: missing
+             tmp/x: extra
+             lib: is something else now
+    ");
+}
+
+#[test]
+fn much_drift_is_counted() {
+    let mut hosts = verified().split_off(1);
+    let extra = |n| Drift { path: format!("x{n}"), change: Change::Extra };
+    hosts[0].1.drift = (0..120).map(extra).collect();
+    assert!(verify_view(&hosts, &Styles::plain()).contains("\n         and 70 more differences\n"));
+    let value = verify_json(&hosts, "production");
+    assert_eq!(value["hosts"][0]["drift"].as_array().unwrap().len(), 120);
+}
+
+#[test]
+fn drift_for_machines() {
+    let value = verify_json(&verified(), "production");
+    assert_eq!((&value["clean"], &value["hosts"][0]["clean"]), (&false.into(), &true.into()));
+    assert_snapshot!(serde_json::to_string_pretty(&value["hosts"][1]["drift"][1]).unwrap(), @r#"
+    {
+      "change": "mode",
+      "path": "VERSION",
+      "text": "mode 644 instead of 444"
+    }
+    "#);
+}
+
+/// Every key of an object and of all within it.
+fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+    for part in value.as_array().into_iter().flatten() {
+        keys(part, found);
+    }
+    for (key, part) in value.as_object().into_iter().flatten() {
+        found.push(key.clone());
+        keys(part, found);
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let text = std::fs::read_to_string("docs/json.md").unwrap();
+    let mut found = Vec::new();
+    keys(&history_json(&told(), "production", 0), &mut found);
+    keys(&verify_json(&verified(), "production"), &mut found);
+    keys(&status_json(&troubled(), context()), &mut found);
+    let missing: Vec<_> =
+        found.iter().filter(|key| *key != "v" && !text.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/json.md does not name {missing:?}");
+}
+
+fn host(leftovers: &[&str], entries: &[Entry], lock: LockFacts) -> HostState {
+    HostState {
+        current: Current::Release(id(OLD)),
+        present: vec![OLD.to_owned(), NEW.to_owned()],
+        leftovers: leftovers.iter().map(|path| (*path).to_owned()).collect(),
+        ledger: ledger(entries),
+        lock,
+        ..HostState::default()
+    }
+}
+
+fn stale() -> LockFacts {
+    let record =
+        format!("ana on laptop (deploy production, run {RUN}), since 2026-08-22T10:15:00Z");
+    LockFacts { stale: Some(record), ..LockFacts::default() }
+}
+
+fn troubled() -> Vec<(String, HostState)> {
+    let open = [line(RUN, What::Staged, NEW, 0, None), line(RUN, What::Activated, NEW, 1, None)];
+    let upload = format!("releases/.{NEW}.{RUN}");
+    let rundir = format!(".shipit/run/{RUN}");
+    let mut judged = host(&[&rundir], &open, stale());
+    judged.current = Current::Release(id(NEW));
+    let mut made = host(&[], &[], LockFacts::default());
+    made.unfinished = [NEW.to_owned()].into();
+    let frozen = Some("ben on desk: audit, since 2026-08-22T09:00:00Z".to_owned());
+    let owner = Some(Owner { pid: 4711, run: RUN.to_owned() });
+    let mut busy = host(&[], &open, LockFacts { owner, ..LockFacts::default() });
+    busy.holder = Some("ana on laptop (deploy production), since 10:15".to_owned());
+    let trash = [format!(".shipit/trash/{OLD}.{RUN}")];
+    let hosts = vec![
+        host(&[&upload, &rundir], &[], stale()),
+        host(&[], &open, LockFacts::default()),
+        judged,
+        made,
+        host(&[&trash[0]], &[], LockFacts { frozen, ..LockFacts::default() }),
+        busy,
+        host(&[".current.abc", ".shipit/run/xyz"], &[], LockFacts::default()),
+    ];
+    hosts.into_iter().enumerate().map(|(n, host)| (format!("web{}", n + 1), host)).collect()
+}
+
+fn context() -> Context<'static> {
+    let offset = FixedOffset::east_opt(7200).unwrap();
+    let now = "2026-08-22T10:18:02Z".parse().unwrap();
+    Context { stage: "production", unit: None, now, offset }
+}
+
+#[test]
+fn status_names_interrupted_runs_and_their_step() {
+    assert_snapshot!(status_view(&troubled(), context()), @"
+    web1:
+      live:      20260821090311
+      stopped:   ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22T10:15:00Z: 20260822101502 was being uploaded
+      leftovers: releases/.20260822101502.k3j4k3j4k3j4k3j4, .shipit/run/k3j4k3j4k3j4k3j4
+    web2:
+      live:      20260821090311
+      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 was about to go live, and is not
+    web3:
+      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 is live and has no verdict
+      leftovers: .shipit/run/k3j4k3j4k3j4k3j4
+    web4:
+      live:      20260821090311
+      stopped:   a run: 20260822101502 was being made
+    web5:
+      live:      20260821090311
+      stopped:   run k3j4k3j4k3j4k3j4: 20260821090311 was being deleted
+      locked by: ben on desk: audit, since 2026-08-22T09:00:00Z
+      leftovers: .shipit/trash/20260821090311.k3j4k3j4k3j4k3j4
+    web6:
+      live:      20260821090311
+      locked by: ana on laptop (deploy production), since 10:15
+    web7:
+      live:      20260821090311
+      stopped:   run abc: it was about to flip
+      stopped:   run xyz: it had only begun
+      leftovers: .current.abc, .shipit/run/xyz
+    the hosts are on different releases: 20260821090311 on web1, web2, web4, web5, web6, web7; 20260822101502 on web3
+      hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
+      hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
+      hint:  `shipit unlock production` lets deploys in again
+      hint:  `shipit prune production` removes what was left
+    ");
+}
+
+#[test]
+fn interrupted_runs_for_machines() {
+    let value = status_json(&troubled()[1..2], context());
+    let host = &value["hosts"][0];
+    assert_eq!(host["undecided"], NEW);
+    assert_snapshot!(serde_json::to_string_pretty(&host["interrupted"]).unwrap(), @r#"
+    [
+      {
+        "at": "2026-08-22T10:15:01+00:00",
+        "from": "laptop",
+        "record": null,
+        "release": "20260822101502",
+        "run": "k3j4k3j4k3j4k3j4",
+        "step": "flip",
+        "who": "ana"
+      }
+    ]
+    "#);
+}
+
+#[test]
+fn unlock_tells_living_from_gone() {
+    assert_snapshot!(holders(&troubled()), @"
+    web1, web3: the record of ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22T10:15:00Z is stale: its process is gone
+    web2, web4, web7: not locked
+    web5: locked by ben on desk: audit, since 2026-08-22T09:00:00Z
+    web6: held by ana on laptop (deploy production), since 10:15: process 4711 lives; it will be asked to put back what is undecided and to end
+    ");
+}
+
+fn said(goal: &'static str, hosts: Vec<(&str, HostResult)>) -> String {
+    let release = goal.ends_with("pin").then(|| id(OLD));
+    let report = Report { goal, release, ..super::report(hosts) };
+    let mut out = Vec::new();
+    summary::print(&mut out, &Styles::plain(), &report, Verbosity::Normal).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn small_changes_are_summed_up() {
+    let done = || HostResult::Done(Done { live: Some(id(NEW)), ..Done::default() });
+    let same = || HostResult::Unchanged { live: None };
+    let frozen = HostResult::Locked { holder: format!("{FROZEN}ben on desk: audit, since 09:00") };
+    let all = [
+        said("pin", vec![("web1", done()), ("web2", done()), ("web3", same())]),
+        said("unpin", vec![("web1", done())]),
+        said("lock", vec![("web1", done())]),
+        said("unlock", vec![("web1", done()), ("web2", same())]),
+        said(
+            "lock",
+            vec![("web1", HostResult::Untouched { live: None, failure: None }), ("web2", frozen)],
+        ),
+    ];
+    assert_snapshot!(all.concat(), @"
+    pinned 20260821090311 on web1, web2
+    nothing to do: pinned 20260821090311 already on web3
+    unpinned 20260821090311 on web1
+    locked on web1
+    unlocked on web1
+    nothing held deploys off web2
+    error: web2: somebody holds deploys off
+      cause: locked by ben on desk: audit, since 09:00
+      state: web1, web2 were not changed
+      hint:  `shipit unlock production` ends it
+    ");
+}
