@@ -49,7 +49,8 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     go(world, &config, &goal, How { secrets, quiet: false, wait: args.wait }, &warnings).await
 }
 
-async fn open(config: &Config) -> Result<Artifact, CliError> {
+/// Opens the artifact that is to be deployed.
+pub(super) async fn open(config: &Config) -> Result<Artifact, CliError> {
     let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
     let opening = move || Artifact::open(&spec, None, &Limits::default());
     let opened = tokio::task::spawn_blocking(opening).await;

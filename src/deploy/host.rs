@@ -18,6 +18,7 @@ use crate::config::{Config, Host};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::Standing;
+use crate::model::link::SharedKind;
 use crate::model::service::Service;
 use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe};
 use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
@@ -154,9 +155,11 @@ impl<'a> HostRun<'a> {
     /// What `check` wants to know beyond a look.
     pub async fn probe(&self) -> Result<Probe, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
-        let needed = self.cx.config.links.iter().filter(|link| link.is_needed());
-        let shared = needed.map(|link| link.path.clone()).collect();
-        agent.probe(shared).await.map_err(Failure::from)
+        let optional = SharedKind::File { optional: true };
+        let links = self.cx.config.links.iter().filter(|link| link.kind != optional);
+        let unit = self.state.as_ref().and_then(|state| state.unit.as_ref());
+        let runner = unit.map(|unit| unit.user.clone()).unwrap_or_default();
+        agent.probe(runner, links.cloned().collect()).await.map_err(Failure::from)
     }
 
     /// Sends an order and waits for its answer.

@@ -9,13 +9,6 @@ pub struct SharedLink {
     pub kind: SharedKind,
 }
 
-impl SharedLink {
-    /// Whether a release cannot be made on a host where this is not there.
-    pub fn is_needed(&self) -> bool {
-        self.kind == SharedKind::File { optional: false }
-    }
-}
-
 /// What a shared link leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SharedKind {

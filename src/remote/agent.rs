@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 
-pub use super::answer::{Compared, Judgement, Probe, Told};
+pub use super::answer::{Access, Compared, Judgement, Probe, Told};
 use super::answer::{host_state, judgement, probe};
 use super::frames::{Frame, Frames};
 use super::order::{DONE, Order};
@@ -20,6 +20,7 @@ use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
+use crate::model::link::SharedLink;
 use crate::model::service::{Scope, Service};
 
 const SCRIPT: &str = include_str!("agent.sh");
@@ -232,8 +233,12 @@ impl Agent {
     }
 
     /// What `check` wants to know.
-    pub async fn probe(&self, shared: Vec<String>) -> Result<Probe, AgentError> {
-        Ok(probe(&self.ask(&Order::Probe { shared }).await?.text))
+    pub async fn probe(
+        &self,
+        runner: String,
+        shared: Vec<SharedLink>,
+    ) -> Result<Probe, AgentError> {
+        Ok(probe(&self.ask(&Order::Probe { runner, shared }).await?.text))
     }
 
     /// Streams a release to the host over a channel of its own.

@@ -1023,8 +1023,11 @@ order_journal() {
     return 0
 }
 
-# What `check` wants to know beyond a look; changes nothing.
+# What `check` wants to know beyond a look; changes nothing. Arguments: the service's user (empty:
+# root, or ourselves), then `f PATH` or `d PATH` for what is linked from shared/.
 order_probe() {
+    runner=$1
+    shift
     if [ "$scope" = system ]; then
         for verb in "$action" stop reset-failed; do
             may_sudo "$verb" && printf 'sudo %s yes\n' "$verb" || printf 'sudo %s no\n' "$verb"
@@ -1037,7 +1040,10 @@ order_probe() {
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
         echo 'killuser yes'
     fi
-    probe_places "$@"
+    unit_show -p EnvironmentFiles | sed -n 's/^[^=]*=\(.\)/envfile \1/p'
+    [ -z "$runner" ] || printf 'runner %s\n' "$(id -Gn "$runner" 2>/dev/null)"
+    probe_places
+    probe_shared "$@"
 }
 
 probe_places() {
@@ -1051,9 +1057,27 @@ probe_places() {
         [ ! -d "$root/$part" ] || [ -w "$root/$part" ] || printf 'unwritable %s\n' "$root/$part"
     done
     [ -z "$(find "$place" -prune -perm -002 2>/dev/null)" ] || printf 'worldwritable %s\n' "$place"
-    for path in "$@"; do
-        [ -e "$root/shared/$path" ] || printf 'noshared %s\n' "$path"
+    printf 'filesystem %s\n' "$(stat -f -c %T "$place" 2>/dev/null)"
+    while :; do
+        printf 'way %s\n' "$(access "$place")"
+        [ "$place" != / ] || break
+        place=$(dirname "$place")
     done
+}
+
+probe_shared() {
+    while [ "$#" -ge 2 ]; do
+        if [ "$1" = d ]; then
+            [ ! -d "$root/shared/$2" ] || printf 'dir %s\n' "$(access "$root/shared/$2")"
+        elif [ ! -e "$root/shared/$2" ]; then
+            printf 'noshared %s\n' "$2"
+        fi
+        shift 2
+    done
+}
+
+access() {
+    stat -L -c '%a %U %G %n' "$1"
 }
 
 main() {

@@ -40,6 +40,16 @@ pub struct Probe {
     pub world_writable: Vec<String>,
     /// Needed paths that are not in `shared/`.
     pub missing_shared: Vec<String>,
+    /// The groups of the service's user, where that is not the user that is logged in.
+    pub runner_groups: Vec<String>,
+    /// `deploy_to` (or what is there of it) and all directories above it.
+    pub ways: Vec<Access>,
+    /// The linked directories that are there.
+    pub shared_dirs: Vec<Access>,
+    /// The unit's `EnvironmentFile=` lines, which systemd itself reads.
+    pub env_files: Vec<String>,
+    /// The type of the file system, as stat(1) calls it; empty: unknown.
+    pub filesystem: String,
 }
 
 fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -170,6 +180,40 @@ pub fn judgement(text: &str) -> Judgement {
     }
 }
 
+/// Who may do what with a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// A user's name, or `UNKNOWN`.
+    pub owner: String,
+    /// A group's name.
+    pub group: String,
+    /// Where it is on the host.
+    pub path: String,
+}
+
+impl Access {
+    /// Whether a user in these groups has all of `bits` (4 read, 2 write, 1 enter).
+    pub fn lets(&self, user: &str, groups: &[String], bits: u32) -> bool {
+        let shift = match () {
+            () if user == "root" => return true,
+            () if self.owner == user => 6,
+            () if groups.contains(&self.group) => 3,
+            () => 0,
+        };
+        (self.mode >> shift) & bits == bits
+    }
+}
+
+/// `755 deploy deploy /srv/todo`.
+fn access(text: &str) -> Option<Access> {
+    let mut words = text.splitn(4, ' ');
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+    let mut word = || words.next().map(str::to_owned);
+    Some(Access { mode, owner: word()?, group: word()?, path: word()? })
+}
+
 /// Reads the text of a probe.
 pub fn probe(text: &str) -> Probe {
     let mut probe = Probe::default();
@@ -185,6 +229,13 @@ pub fn probe(text: &str) -> Probe {
             "unwritable" => probe.unwritable.push(value.to_owned()),
             "worldwritable" => probe.world_writable.push(value.to_owned()),
             "noshared" => probe.missing_shared.push(value.to_owned()),
+            "runner" => {
+                probe.runner_groups = value.split_whitespace().map(str::to_owned).collect();
+            }
+            "way" => probe.ways.extend(access(value)),
+            "dir" => probe.shared_dirs.extend(access(value)),
+            "envfile" => probe.env_files.push(value.to_owned()),
+            "filesystem" => value.clone_into(&mut probe.filesystem),
             _ => {}
         }
     }

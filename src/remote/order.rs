@@ -169,8 +169,10 @@ pub enum Order {
     },
     /// What `check` wants to know beyond the greeting: see `agent::Probe`.
     Probe {
-        /// Paths that must be in `shared/`.
-        shared: Vec<String>,
+        /// Who the service runs as; empty: root, or the user that is logged in.
+        runner: String,
+        /// What is linked: directories, and files that must be there.
+        shared: Vec<SharedLink>,
     },
     /// The last lines of the ledger: see `agent::Told`.
     History {
@@ -316,7 +318,11 @@ impl Order {
                 vec![name.clone(), record.line.clone(), record.note.clone()]
             }
             Self::Journal { lines } | Self::History { lines } => vec![lines.to_string()],
-            Self::Probe { shared } => shared.clone(),
+            Self::Probe { runner, shared } => {
+                let mut words = vec![runner.clone()];
+                words.extend(shared.iter().flat_map(probe_words));
+                words
+            }
             Self::Verify { id, env } | Self::Drift { id, env } => {
                 vec![id.to_string(), env.clone().unwrap_or_default()]
             }
@@ -339,6 +345,11 @@ impl Verdicts {
             .flat_map(|record| [record.line.clone(), record.note.clone()])
             .collect()
     }
+}
+
+fn probe_words(link: &SharedLink) -> [String; 2] {
+    let kind = if matches!(link.kind, SharedKind::Dir { .. }) { "d" } else { "f" };
+    [kind.to_owned(), link.path.clone()]
 }
 
 fn link_words(link: &SharedLink) -> [String; 5] {

@@ -296,3 +296,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn access_is_the_owners_the_groups_or_everybodys() {
+    use shipit::remote::agent::Access;
+    let place = |mode| Access {
+        mode,
+        owner: "deploy".to_owned(),
+        group: "www".to_owned(),
+        path: "/srv/todo/shared/log".to_owned(),
+    };
+    let www = ["www".to_owned()];
+    assert!(place(0o755).lets("deploy", &[], 7));
+    assert!(!place(0o055).lets("deploy", &www, 1), "the owner's own bits count, not the group's");
+    assert!(!place(0o755).lets("todo", &www, 2));
+    assert!(place(0o2775).lets("todo", &www, 3));
+    assert!(!place(0o770).lets("todo", &[], 1));
+    assert!(place(0o000).lets("root", &[], 7));
+}

@@ -219,14 +219,16 @@ fn check_finds_what_would_stop_a_deploy() {
     // Who runs the tests is in the third line.
     let said = world.shipit("check");
     let lines: Vec<_> = said.lines().filter(|line| !line.contains("this machine")).collect();
-    assert_snapshot!(lines.join("\n"), @r"
+    assert_snapshot!(lines.join("\n"), @"
     exit: 1
     --- stdout
-    ok       local: <dir>/srv can be written
+    ok       <dir>/dist: 1 file, 2 B
+    ok       2 values for .env
+    ok       local: <dir>/srv is not there yet and can be made
     ok       local: nothing is live yet
     problem  local: <dir>/srv/shared/config/key is not there
              fix: put it there by hand, it is a linked file
-    a deploy would not work: 3 ok, 0 warnings, 1 problem
+    a deploy would not work: 5 ok, 0 warnings, 1 problem
     --- stderr
     ");
     assert!(world.shipit("deploy").starts_with("exit: 1"));

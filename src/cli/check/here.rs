@@ -1,0 +1,48 @@
+//! This machine's part: the artifact and the values of `[env]`.
+
+use super::super::deploy::open;
+use super::super::error::CliError;
+use super::super::world::World;
+use super::Findings;
+use crate::config::{Config, env};
+use crate::report::error::Hinted as _;
+use crate::report::human;
+
+impl Findings {
+    /// The artifact opens, and nothing in it would be refused.
+    pub(super) async fn artifact(&mut self, config: &Config) {
+        if config.artifact.is_none() {
+            let fix = "`path` in [artifact], or `shipit deploy --artifact PATH`";
+            return self.warn("deploy.toml names no artifact", fix);
+        }
+        match open(config).await {
+            Ok(artifact) => {
+                let (name, manifest) = (artifact.name(), artifact.manifest());
+                let size = human::size(manifest.size());
+                self.ok(format!("{name}: {}, {size}", human::count(manifest.files(), "file")));
+                for text in artifact.warnings() {
+                    self.warn(text.clone(), "leave it out with `exclude` in [artifact]");
+                }
+            }
+            Err(error) => self.cannot(&error),
+        }
+    }
+
+    /// Every value of `[env]` can be had. None is shown.
+    pub(super) async fn env(&mut self, world: &World, config: &Config) {
+        let Some(spec) = &config.env else { return };
+        match env::values(spec, &config.base, &|name| world.var(name)).await {
+            Ok(_) => {
+                let values = human::count(spec.vars.len(), "value");
+                self.ok(format!("{values} for {}", spec.file));
+            }
+            Err(error) => self.cannot(&error.into()),
+        }
+    }
+
+    fn cannot(&mut self, error: &CliError) {
+        let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+        let fix = error.hint().unwrap_or_else(|| "mend it, then check again".to_owned());
+        self.problem(format!("{error}{}", source.unwrap_or_default()), fix);
+    }
+}
