@@ -21,9 +21,9 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Common {
-    /// The config file
-    #[arg(short, long, global = true, env = "SHIPIT_CONFIG", default_value = "deploy.toml")]
-    pub(crate) config: PathBuf,
+    /// The config file; else `$SHIPIT_CONFIG`, else `deploy.toml`
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Show what would be done, from live facts, and do nothing
     #[arg(short = 'n', long, global = true)]
     pub(crate) dry_run: bool,

@@ -6,7 +6,7 @@ use crate::config::template::{self, Guess};
 
 /// Writes it, unless there is one.
 pub(crate) fn run(world: &World) -> Result<u8, CliError> {
-    let path = world.common.config.clone();
+    let path = world.config_path();
     if path.exists() {
         return Err(CliError::Exists { path });
     }

@@ -90,6 +90,12 @@ impl World {
         Styles::choose(self.common.color.into(), self.var("NO_COLOR").is_some(), terminal)
     }
 
+    /// The config file: the flag, the variable, or the usual name.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        let named = self.common.config.clone().or(self.var("SHIPIT_CONFIG").map(PathBuf::from));
+        named.unwrap_or_else(|| PathBuf::from("deploy.toml"))
+    }
+
     /// The stage that is meant, with flags over variables over the file.
     pub(crate) fn config(&self, stage: &StageArg, more: Overrides) -> Result<Config, CliError> {
         let overrides = Overrides {
@@ -99,7 +105,7 @@ impl World {
             ..more
         };
         let overrides = overrides.or_environment(&|name| self.var(name))?;
-        Ok(load(&self.common.config)?.resolve(stage.stage.as_deref(), &overrides)?)
+        Ok(load(&self.config_path())?.resolve(stage.stage.as_deref(), &overrides)?)
     }
 
     pub(crate) fn run_values(&self, command: &str, config: &Config) -> Run {
@@ -117,9 +123,9 @@ impl World {
     }
 
     fn connector(&self, config: &Config) -> Reach {
-        let home = self.var("HOME").map(PathBuf::from).unwrap_or_default();
+        let home = self.var("HOME").map(PathBuf::from).or_else(std::env::home_dir);
         let around = Surroundings {
-            home,
+            home: home.unwrap_or_default(),
             cwd: self.cwd.clone(),
             user: self.var("USER").or(self.var("LOGNAME")).unwrap_or_else(|| "root".to_owned()),
             hostname: self.hostname.clone(),

@@ -368,7 +368,7 @@ order_look() {
     look_in_use
     look_unit
     look_leftovers
-    printf 'key %s\n' "$key"
+    printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
 }
 
 look_holder() {

@@ -109,6 +109,24 @@ fn usage_is_2_and_help_names_every_command() {
 }
 
 #[test]
+fn an_empty_variable_is_none() {
+    let world = World::local();
+    let said = world.said(world.command("deploy -n").env("SHIPIT_CONFIG", ""));
+    assert!(said.starts_with("exit: 0"), "{said}");
+    let said = world.said(world.command("deploy -n").env("SHIPIT_CONFIG", "gone.toml"));
+    assert!(said.contains("could not read gone.toml"), "{said}");
+    let said = world.said(world.command("deploy -n").env_remove("HOME"));
+    assert!(said.starts_with("exit: 0"), "{said}");
+}
+
+#[test]
+fn a_dry_run_knows_that_nothing_changed() {
+    let world = World::local();
+    assert!(world.shipit("deploy").starts_with("exit: 0"));
+    assert!(world.shipit("deploy -n").contains("nothing: exactly this is live"));
+}
+
+#[test]
 fn a_missing_artifact_touches_nothing() {
     let world = World::local();
     assert_snapshot!(world.shipit("deploy --artifact gone.tar"), @r"

@@ -114,6 +114,12 @@ fn ways_in_which_a_host_cannot_be_reached() {
             file: "known_hosts".into(),
             line: 31,
         },
+        SessionError::HostKeyNotPinned {
+            name: name(),
+            kind: "ssh-ed25519".to_owned(),
+            fingerprint: "SHA256:shown".to_owned(),
+            pinned: "SHA256:pinned".to_owned(),
+        },
         SessionError::HostKeyRevoked {
             name: name(),
             fingerprint: fingerprint(),
@@ -141,6 +147,7 @@ fn ways_in_which_a_host_cannot_be_reached() {
     the SSH handshake with web1:22 failed: it said no
     the host key is not known
     the host key is not the one on record
+    the host key is not the one pinned in the config
     the host key is revoked
     the host certificate does not hold: expired
     no key was accepted for deploy@web1:22
