@@ -67,7 +67,18 @@ pub struct HostRun<'a> {
     pub done: Done,
     /// How it ended, once it has.
     pub result: Option<HostResult>,
+    judged: Option<Judged>,
 }
+
+/// A unit that was judged well.
+struct Judged {
+    proof: Proof,
+    found: Judgement,
+    at: Instant,
+}
+
+/// A judgement that is not older needs no second look.
+const RECENT: Duration = Duration::from_secs(1);
 
 impl<'a> HostRun<'a> {
     /// A host that nobody has spoken to yet.
@@ -82,6 +93,7 @@ impl<'a> HostRun<'a> {
             undecided: false,
             done: Done::default(),
             result: None,
+            judged: None,
         }
     }
 
@@ -311,8 +323,9 @@ impl<'a> HostRun<'a> {
             }
         }
         match self.step("judge", self.judge(switch.id)).await {
-            Ok(proof) => {
-                self.done.proof = proof;
+            Ok(judged) => {
+                self.done.proof = judged.as_ref().map(|judged| judged.proof);
+                self.judged = judged;
                 Ok(())
             }
             Err(failure) => {
@@ -325,20 +338,20 @@ impl<'a> HostRun<'a> {
     }
 
     /// Proof, health and soak.
-    async fn judge(&self, id: ReleaseId) -> Result<(Option<Proof>, String), Failure> {
+    async fn judge(&self, id: ReleaseId) -> Result<(Option<Judged>, String), Failure> {
         let verdict = tokio::select! {
             verdict = self.weigh(id) => verdict,
             () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
         };
-        let detail = match verdict {
-            Ok(Some(Proof::Seen)) => "seen to run",
-            Ok(Some(Proof::Inferred)) => "inferred to run",
+        let detail = match &verdict {
+            Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen to run",
+            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "inferred to run",
             _ => "",
         };
-        verdict.map(|proof| (proof, detail.to_owned()))
+        verdict.map(|judged| (judged, detail.to_owned()))
     }
 
-    async fn weigh(&self, id: ReleaseId) -> Result<Option<Proof>, Failure> {
+    async fn weigh(&self, id: ReleaseId) -> Result<Option<Judged>, Failure> {
         let health = &self.cx.config.health;
         let is_unit = matches!(self.cx.config.service, Service::Unit { .. });
         let began = Instant::now();
@@ -361,7 +374,26 @@ impl<'a> HostRun<'a> {
         let Some((first, _)) = first else { return Ok(None) };
         let second = self.judgement(id).await?;
         stayed_up(&first, &second)?;
-        prove(&second, &self.cx.config.layout).map(Some)
+        let proof = prove(&second, &self.cx.config.layout)?;
+        Ok(Some(Judged { proof, found: second, at: Instant::now() }))
+    }
+
+    /// Whether what was judged well some time ago still is; if not, it is put back.
+    pub async fn confirm(&mut self) -> Result<(), Failure> {
+        let Some(judged) = self.judged.take() else { return Ok(()) };
+        let Some(id) = self.plan.switch.as_ref().map(|switch| switch.id) else { return Ok(()) };
+        if judged.at.elapsed() < RECENT {
+            return Ok(());
+        }
+        let still = async {
+            let now = self.judgement(id).await?;
+            stayed_up(&judged.found, &now)?;
+            prove(&now, &self.cx.config.layout)
+        };
+        let Err(failure) = still.await else { return Ok(()) };
+        let failure = self.with_journal(failure).await;
+        self.put_back(&failure, "unhealthy").await;
+        Err(failure)
     }
 
     /// What runs now.

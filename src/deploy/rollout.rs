@@ -43,7 +43,15 @@ impl Fleet<'_> {
                 self.commit().await?;
             }
         }
+        self.confirm().await?;
         self.commit().await
+    }
+
+    /// What was well when its batch was judged must be so when all are told to keep it.
+    async fn confirm(&mut self) -> Result<(), Stop> {
+        let held = |host: &HostRun| host.undecided;
+        let confirmed = self.each_that(held, |host| Box::pin(host.confirm())).await;
+        self.go_on(&confirmed).await
     }
 
     /// Between two batches, with what was switched still held.
@@ -63,11 +71,16 @@ impl Fleet<'_> {
             batch.iter().map(|place| self.hosts[*place].host.name.clone()).collect();
         let here = |host: &HostRun| host.takes_part() && names.contains(&host.host.name);
         let switched = self.each_that(here, |host| Box::pin(host.switch())).await;
+        self.go_on(&switched).await
+    }
+
+    /// Goes on unless the user asked to stop or more failed than may; then the policy is applied.
+    async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Stop> {
         if self.cx.cancel.asked() {
             self.put_back_undecided(&Failure::new("stopped on request"), "interrupted").await;
             return Err(Stop);
         }
-        let failed = switched.iter().find(|(_, result)| result.is_err());
+        let failed = results.iter().find(|(_, result)| result.is_err());
         let Some((culprit, _)) = failed else { return Ok(()) };
         let failures = self.hosts.iter().filter(|host| host.has_failed()).count();
         if failures <= self.cx.config.rollout.max_failed {

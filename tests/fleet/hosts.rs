@@ -51,7 +51,7 @@ impl Host {
         let first = first.unwrap_or_default();
         let first = first.split_whitespace().next().unwrap_or("none");
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        let mut words = vec!["nsenter", "-t", first, "-m", "-u", "-i", "-n", "-p", "--wd=/"];
+        let mut words = vec!["nsenter", "-t", first, "-m", "-u", "-i", "-n", "-p", "-r", "-w"];
         words.extend(["env", "-i", "HOME=/root", path, "sh", "-c", command]);
         let mut enter = Self::here(&words);
         enter.stdin(Stdio::null());

@@ -84,6 +84,24 @@ fn batches_put_back_what_was_switched() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
+fn a_unit_that_dies_while_others_are_judged_takes_the_fleet_back() {
+    let wish = Wish { tables: "\n[rollout]\nbatch = 1\npause = \"2s\"\n", ..Wish::default() };
+    let app = App::with(&APPS, "late", &wish);
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    APPS[0].root(
+        "mkdir -p /etc/systemd/system/late.service.d && \
+         printf '[Service]\\nRuntimeMaxSec=4\\n' > /etc/systemd/system/late.service.d/short.conf && \
+         systemctl daemon-reload",
+    );
+    app.deploy(&app.tarball("v2", &[])).ends(1).says(&["app1", "did not stay up", "state:"]);
+    for host in APPS {
+        assert_eq!(app.version(host), "v1", "{}", host.0);
+    }
+    APPS[0].root("rm -r /etc/systemd/system/late.service.d && systemctl daemon-reload");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
 fn a_unit_of_the_users_own_comes_back_after_a_reboot() {
     let wish =
         Wish { provision: &["--scope", "user"], service: "scope = \"user\"", ..Wish::default() };

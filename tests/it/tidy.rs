@@ -239,6 +239,10 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let Some(name) = function_name(line) else { continue };
+        let head = lines[at..].iter().find(|line| line.ends_with(['{', '}', ';']));
+        if head.is_none_or(|line| line.ends_with(';')) {
+            continue; // Declared in a trait, without a body.
+        }
         let indent = &line[..line.len() - line.trim_start().len()];
         let end = lines[at..].iter().position(|line| {
             line.strip_prefix(indent)
@@ -263,7 +267,7 @@ fn function_name(line: &str) -> Option<&str> {
 
 #[test]
 fn lengths_of_functions_are_measured() {
-    let text = "fn one() {}\nimpl A {\n    pub async fn two(\n        a: u8,\n    ) -> u8 {\n        a\n    }\n}\n";
+    let text = "trait T {\n    fn none<'a>(\n        a: &'a u8,\n    ) -> u8;\n}\nfn one() {}\nimpl A {\n    pub async fn two(\n        a: u8,\n    ) -> u8 {\n        a\n    }\n}\n";
     assert_eq!(functions(text), [("two".to_owned(), 5)]);
 }
 

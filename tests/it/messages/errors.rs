@@ -89,14 +89,13 @@ fn an_error_brings_its_sources_and_its_hint() {
     ");
 }
 
-#[test]
-fn ways_in_which_a_host_cannot_be_reached() {
+fn every_session_error() -> Vec<SessionError> {
     let address = || "web1:22".to_owned();
     let lost = || SessionError::Lost { reason: "reset by peer".to_owned() };
     let reason = || "it said no".to_owned();
     let name = || "web1".to_owned();
     let fingerprint = || "SHA256:abc".to_owned();
-    let errors = [
+    vec![
         SessionError::Unreachable { address: address(), source: io::Error::other("refused") },
         SessionError::Timeout { what: "logging in".to_owned(), after: Duration::from_secs(10) },
         SessionError::Handshake { address: address(), reason: reason() },
@@ -133,7 +132,12 @@ fn ways_in_which_a_host_cannot_be_reached() {
         SessionError::ChannelRefused { reason: reason() },
         SessionError::DialRefused { address: address(), reason: reason(), forbidden: true },
         lost(),
-    ];
+    ]
+}
+
+#[test]
+fn ways_in_which_a_host_cannot_be_reached() {
+    let errors = every_session_error();
     let lines: Vec<_> = errors
         .iter()
         .map(|error| {
