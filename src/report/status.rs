@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::human::{self, group_by, list};
 use super::{clean, json::VERSION};
+use crate::deploy::split::find_split;
 use crate::model::host_state::{Current, HostState, UnitState};
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, What};
@@ -131,6 +132,22 @@ fn unit_line(unit: &UnitState, name: Option<&str>) -> String {
     format!("{name} is {active} ({sub}){since}{restarts}")
 }
 
+/// Which hosts are behind, and whether it is known why.
+fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
+    let states: Vec<_> = hosts.iter().map(|(host, state)| (host.as_str(), state)).collect();
+    if let Some(split) = find_split(&states) {
+        let (kept, back) = (split.committed.join(", "), split.behind.join(", "));
+        let id = split.id;
+        return Some(format!(
+            "contact was lost while {id} was committed: {kept} kept it, {back} not"
+        ));
+    }
+    let newest = hosts.iter().filter_map(|(_, state)| state.live()).max()?;
+    let behind = hosts.iter().filter(|(_, state)| state.live() != Some(newest));
+    let behind: Vec<_> = behind.map(|(host, _)| host).collect();
+    Some(format!("behind {newest}, the newest that is live: {}", list(&behind)))
+}
+
 fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
     let mut notes = Vec::new();
     let groups = group_by(hosts.iter().map(|(host, state)| (host.as_str(), live(state))));
@@ -141,6 +158,7 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
         };
         let all: Vec<_> = groups.iter().map(each).collect();
         notes.push(format!("the hosts are on different releases: {}", all.join("; ")));
+        notes.extend(why_different(hosts));
         notes.push(format!(
             "  hint:  `shipit deploy {stage}` brings them together; so does \
              `shipit rollback {stage} --to ID`"
@@ -178,12 +196,14 @@ pub(super) fn live(state: &HostState) -> Option<String> {
 
 /// The same for machines.
 pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value {
+    let newest = hosts.iter().filter_map(|(_, state)| state.live()).max();
     let host = |(host, state): &(String, HostState)| {
         let stopped = interrupted(state);
         let undecided = stopped.iter().find(|one| one.step.is_undecided());
         json!({
             "host": host,
             "live": live(state),
+            "behind": newest.is_some() && state.live() != newest,
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.unit.as_ref().map(|unit| unit_json(unit, context.unit)),
             "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),

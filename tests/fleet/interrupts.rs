@@ -1,22 +1,38 @@
-//! A deployer that is killed and cables that are cut, at any moment: every host ends on a whole
-//! release whose service runs, and the next deploy needs nobody's help.
+//! A deployer that is killed and cables that are cut, at any moment of a deploy in batches: every
+//! host ends on a whole release whose service runs, the fleet on one release, and the next deploy
+//! needs nobody's help. Where contact went within the commit round, hosts may differ until then.
 
-use std::process::Child;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::app::{App, Wish};
 use crate::hosts::{APPS, Host, SPARE, until};
 
-const KILLS: u32 = 50;
-const CUTS: u32 = 20;
 const DEADLINE: Duration = Duration::from_secs(4);
 const SETTLED: Duration = Duration::from_millis(400);
+
+/// How many moments are tried, unless SHIPIT_TEST_MOMENTS says otherwise.
+fn moments(usual: u32) -> u32 {
+    std::env::var("SHIPIT_TEST_MOMENTS").map_or(usual, |number| number.parse().unwrap())
+}
+
+/// How the fleet came to one release again.
+#[derive(Default, Debug)]
+struct Tally {
+    /// By itself.
+    alone: u32,
+    /// With the next command, which finished what some hosts had committed.
+    helped: u32,
+    /// Until the last host let go of its lock.
+    slowest: Duration,
+}
 
 fn quick(hosts: &[Host; 3], name: &'static str) -> App {
     let wish = Wish {
         top: "keep_releases = 3",
         health: "soak = \"0s\"",
-        tables: "\n[timeouts]\ndeadline = \"4s\"\n",
+        tables: "\n[timeouts]\ndeadline = \"4s\"\n\n[rollout]\nbatch = 1\n",
         ..Wish::default()
     };
     App::with(hosts, name, &wish)
@@ -54,60 +70,111 @@ fn random(seed: u32) -> f64 {
     f64::from(mixed ^ (mixed >> 15)) / f64::from(u32::MAX)
 }
 
-#[test]
-#[ignore = "needs the fleet that tests/run boots"]
-fn killed_at_fifty_moments() {
-    let app = quick(&APPS, "kills");
-    let (versions, length) = prepare(&app);
-    let mut slowest = Duration::ZERO;
-    for round in 0..KILLS {
-        let moment = length.mul_f64(random(round));
-        let mut child = app.start_deploy(other(&app, &versions));
-        std::thread::sleep(moment);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let limit = Duration::from_secs(3);
-        slowest =
-            slowest.max(free(&app, &APPS, limit, &format!("the locks are free after {moment:?}")));
-        whole(&app, moment);
-        if round % 5 == 4 {
-            let next = app.tarball(&format!("k{round}"), &[]);
-            app.deploy(&next).ends(0);
-            app.answers(&format!("k{round}"), "hello");
-        }
+/// All hosts run one release, if need be after the next command, which names the split.
+#[track_caller]
+fn converges(app: &App, artifact: &str, moment: Duration, tally: &mut Tally) {
+    whole(app, moment);
+    let versions: Vec<_> = app.hosts.iter().map(|&host| app.version(host)).collect();
+    if versions.iter().all(|version| *version == versions[0]) {
+        tally.alone += 1;
+        return;
     }
-    println!("{KILLS} kills within {length:?}; the slowest host was free after {slowest:?}");
+    app.deploy(artifact).ends(0).says(&["contact was lost while", "took it back"]);
+    whole(app, moment);
+    let version = app.version(app.hosts[0]);
+    app.answers(&version, "hello");
+    tally.helped += 1;
+}
+
+/// From time to time something quite new is deployed.
+fn goes_on(app: &App, round: u32) {
+    if round % 5 == 4 {
+        let version = format!("n{round}");
+        app.deploy(&app.tarball(&version, &[])).ends(0);
+        app.answers(&version, "hello");
+    }
 }
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn cut_off_at_twenty_moments() {
+fn killed_at_any_moment() {
+    let app = quick(&APPS, "kills");
+    let (versions, length) = prepare(&app);
+    let mut tally = Tally::default();
+    for round in 0..moments(50) {
+        let moment = length.mul_f64(random(round));
+        let artifact = other(&app, &versions);
+        let mut child = app.start_deploy(artifact);
+        std::thread::sleep(moment);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed(&app, artifact, moment, &mut tally);
+        goes_on(&app, round);
+    }
+    println!("kills within {length:?}: {tally:?}");
+}
+
+#[track_caller]
+fn killed(app: &App, artifact: &str, moment: Duration, tally: &mut Tally) {
+    let what = format!("the locks are free after {moment:?}");
+    tally.slowest = tally.slowest.max(free(app, &APPS, Duration::from_secs(4), &what));
+    converges(app, artifact, moment, tally);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn killed_while_the_release_is_committed() {
+    let app = quick(&APPS, "commits");
+    let (versions, _) = prepare(&app);
+    let mut tally = Tally::default();
+    for round in 0..moments(50) / 5 {
+        let artifact = other(&app, &versions);
+        let mut child = committing(&app, artifact);
+        let moment = Duration::from_millis(12).mul_f64(random(round + 2000));
+        std::thread::sleep(moment);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed(&app, artifact, moment, &mut tally);
+    }
+    println!("kills within the commit round: {tally:?}");
+}
+
+/// A deploy that begins to tell its hosts that the release stays.
+fn committing(app: &App, artifact: &str) -> Child {
+    let arguments = ["deploy", "production", "--yes", "--json", "--artifact", artifact];
+    let mut command = app.command(&arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(events.any(|event| event.contains("\"phase\":\"commit\"")), "no commit round");
+    child
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn cut_off_at_any_moment() {
     let app = quick(&SPARE, "cuts");
     let (versions, length) = prepare(&app);
-    let mut slowest = Duration::ZERO;
-    for round in 0..CUTS {
+    let mut tally = Tally::default();
+    for round in 0..moments(50) * 2 / 5 {
         let moment = length.mul_f64(random(round + 1000));
-        let mut child = app.start_deploy(other(&app, &versions));
+        let artifact = other(&app, &versions);
+        let mut child = app.start_deploy(artifact);
         std::thread::sleep(moment);
         let cut = &SPARE[..=(round as usize % 3)];
         for host in cut {
             host.cut();
         }
-        slowest = slowest.max(free_by_itself(&app, cut, moment));
+        tally.slowest = tally.slowest.max(free_by_itself(&app, cut, moment));
         for host in cut {
             host.heal();
         }
         let code = ended(&mut child);
         let said = app.said();
         assert!(matches!(code, Some(0 | 1 | 3)), "{code:?} after a cut at {moment:?}: {said}");
-        whole(&app, moment);
-        if round % 5 == 4 {
-            let next = app.tarball(&format!("c{round}"), &[]);
-            app.deploy(&next).ends(0);
-            app.answers(&format!("c{round}"), "hello");
-        }
+        converges(&app, artifact, moment, &mut tally);
+        goes_on(&app, round);
     }
-    println!("{CUTS} cuts within {length:?}; the slowest host was free after {slowest:?}");
+    println!("cuts within {length:?}: {tally:?}");
 }
 
 /// Hosts that nobody can reach let go by themselves. They are asked through the back door, their

@@ -14,4 +14,5 @@ mod interrupts;
 mod judgement;
 mod refusals;
 mod secrets;
+mod six;
 mod story;

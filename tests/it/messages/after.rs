@@ -279,6 +279,7 @@ fn status_names_interrupted_runs_and_their_step() {
       stopped:   run xyz: it had only begun
       leftovers: .current.abc, .shipit/run/xyz
     the hosts are on different releases: 20260821090311 on web1, web2, web4, web5, web6, web7; 20260822101502 on web3
+    behind 20260822101502, the newest that is live: web1, web2, web4, web5, web6, web7
       hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
       hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
       hint:  `shipit unlock production` lets deploys in again

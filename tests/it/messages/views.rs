@@ -265,6 +265,7 @@ fn a_fleet_in_trouble() {
       live:      `current` is not a link: shipit leaves it alone
       stopped:   a run: 20260819070000 was being made
     the hosts are on different releases: 20260822101502 on web1, web3; 20260821090311 on web2; /srv/old/current on web4; not a link on web5
+    behind 20260822101502, the newest that is live: web2, web4, web5
       hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
       hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
       hint:  `shipit prune production` removes what was left
@@ -277,6 +278,7 @@ fn status_for_machines() {
     assert_eq!(value["agree"], false);
     assert_snapshot!(serde_json::to_string_pretty(&value["hosts"][0]).unwrap(), @r#"
     {
+      "behind": false,
       "frozen": null,
       "host": "web1",
       "interrupted": [
