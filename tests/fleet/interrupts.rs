@@ -121,32 +121,52 @@ fn killed(app: &App, artifact: &str, moment: Duration, tally: &mut Tally) {
     converges(app, artifact, moment, tally);
 }
 
+/// Everything that sshd does for one host stops when that host has been judged well; so the word
+/// that the release stays reaches all hosts but this one. Then the deployer is killed, and the
+/// connection with it.
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn killed_while_the_release_is_committed() {
-    let app = quick(&APPS, "commits");
+fn cut_off_while_the_release_is_committed() {
+    let app = quick(&SPARE, "commits");
+    app.edit("batch = 1", "batch = 3");
     let (versions, _) = prepare(&app);
+    // The others wait for the first host's restart, so that there is time for the cut.
+    SPARE[0].root(
+        "mkdir -p /etc/systemd/system/commits.service.d && \
+         printf '[Service]\\nExecStartPre=/bin/sleep 0.6\\n' \
+         > /etc/systemd/system/commits.service.d/slow.conf && systemctl daemon-reload",
+    );
     let mut tally = Tally::default();
-    for round in 0..moments(50) / 5 {
+    for round in 0..moments(50) / 10 {
         let artifact = other(&app, &versions);
-        let mut child = committing(&app, artifact);
-        let moment = Duration::from_millis(12).mul_f64(random(round + 2000));
-        std::thread::sleep(moment);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        killed(&app, artifact, moment, &mut tally);
+        committing_without(&app, SPARE[1 + round as usize % 2], artifact);
+        let what = "the locks are free after a cut within the commit round";
+        tally.slowest = tally.slowest.max(free(&app, &SPARE, Duration::from_secs(4), what));
+        converges(&app, artifact, Duration::ZERO, &mut tally);
     }
-    println!("kills within the commit round: {tally:?}");
+    SPARE[0].root("rm -r /etc/systemd/system/commits.service.d && systemctl daemon-reload");
+    println!("cuts within the commit round: {tally:?}");
+    assert!(tally.helped > 0, "no cut was within the commit round: {tally:?}");
 }
 
-/// A deploy that begins to tell its hosts that the release stays.
-fn committing(app: &App, artifact: &str) -> Child {
+/// A deploy whose last word does not reach one host.
+fn committing_without(app: &App, lost: Host, artifact: &str) {
+    let sessions = "pkill -STOP -f 'sshd.*: deploy@notty'";
     let arguments = ["deploy", "production", "--yes", "--json", "--artifact", artifact];
     let mut command = app.command(&arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let judged = |event: &String| {
+        let words = ["step-finished", "\"judge\"", lost.0];
+        words.iter().all(|word| event.contains(word))
+    };
+    assert!(events.any(|event| judged(&event)), "{} was not judged well", lost.0);
+    lost.root(sessions);
     assert!(events.any(|event| event.contains("\"phase\":\"commit\"")), "no commit round");
-    child
+    std::thread::sleep(Duration::from_millis(200));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lost.root(&sessions.replace("STOP", "KILL"));
 }
 
 #[test]

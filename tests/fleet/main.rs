@@ -15,4 +15,5 @@ mod judgement;
 mod refusals;
 mod secrets;
 mod six;
+mod soak;
 mod story;

@@ -1,0 +1,141 @@
+//! Many deploys in a row to one host, one in two of them disturbed: nothing grows but the ledger.
+
+use std::process::Child;
+use std::time::Duration;
+
+use crate::app::{App, Wish};
+use crate::hosts::{APPS, Host, until};
+
+/// How many deploys, unless SHIPIT_TEST_SOAK says otherwise.
+fn rounds() -> u32 {
+    std::env::var("SHIPIT_TEST_SOAK").map_or(24, |number| number.parse().unwrap())
+}
+
+/// What could grow, by how much it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Footprint {
+    /// Files in `.shipit` and what begins with a dot beside releases.
+    files: u32,
+    /// Releases.
+    releases: u32,
+    /// Processes of agents and uploads.
+    processes: u32,
+}
+
+fn footprint(host: Host) -> Footprint {
+    let number = |command: &str| host.root(command).parse::<u32>().unwrap();
+    Footprint {
+        files: number(
+            "cd /srv/soak && find .shipit releases/.[!.]* .current.* ! -path '.shipit/manifests/*' \
+             2>/dev/null | wc -l",
+        ),
+        releases: number("ls /srv/soak/releases | wc -l"),
+        processes: number("pgrep -c -f 'shipit (serve|receive) .*/srv/soak' || true"),
+    }
+}
+
+/// The most memory that the client's process used, in KiB, looked at while it ran.
+fn peak(child: &mut Child) -> u64 {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let size = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(size.unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    peak
+}
+
+/// How much memory the host's end of a conversation takes, in KiB, while a hook runs.
+fn agent_memory(app: &App) -> u64 {
+    app.edit("staged = [", "staged = [\"sleep 1\", ");
+    let mut child = app.start_deploy(&app.tarball("memory", &[]));
+    let mut size = 0;
+    until(Duration::from_secs(20), "the deploy has ended", || {
+        let rss = "ps -eo rss,args | grep 'shipit serve .*/srv/soak' | grep -v grep | sort -rn";
+        let first = APPS[0].root(&format!("{rss} | head -n 1 | awk '{{print $1}}'"));
+        size = size.max(first.parse().unwrap_or(0));
+        child.try_wait().unwrap().is_some()
+    });
+    app.edit("\"sleep 1\", ", "");
+    size
+}
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    std::process::Command::new("kill").args([name, &id]).status().unwrap();
+}
+
+/// Disturbs a deploy in one of several ways, or not at all.
+fn disturb(app: &App, round: u32) {
+    let moment = Duration::from_millis(u64::from(round.wrapping_mul(2_654_435_761) >> 8) % 1500);
+    let version = format!("v{}", round % 7);
+    match round % 8 {
+        1 => {
+            app.deploy(&app.tarball(&format!("crash{}", round % 3), &["CRASH"])).ends(1);
+        }
+        3 => {
+            let mut child = app.start_deploy(&app.tarball(&version, &[]));
+            std::thread::sleep(moment);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        5 => {
+            let mut child = app.start_deploy(&app.tarball(&version, &[]));
+            std::thread::sleep(moment);
+            signal(&child, "-INT");
+            child.wait().unwrap();
+        }
+        7 => {
+            app.deploy(&app.tarball(&format!("hook{}", round % 3), &["REFUSED"])).ends(1);
+        }
+        _ => {}
+    }
+    // A login that was under way may still start an agent.
+    until(Duration::from_secs(8), "the lock is free", || app.unlocked(APPS[0]));
+    std::thread::sleep(Duration::from_millis(300));
+    until(Duration::from_secs(8), "the lock is free", || app.unlocked(APPS[0]));
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn nothing_grows_but_the_ledger() {
+    let wish = Wish {
+        top: "keep_releases = 3",
+        health: "soak = \"0s\"",
+        tables: "\n[timeouts]\ndeadline = \"4s\"\n\n[hooks]\nstaged = [\"test ! -e REFUSED\"]\n",
+        ..Wish::default()
+    };
+    let app = App::with(&APPS[..1], "soak", &wish);
+    let mut first = None;
+    let mut memory = Vec::new();
+    let agent_before = agent_memory(&app);
+    for round in 0..rounds() {
+        disturb(&app, round);
+        let version = format!("w{}", round % 5);
+        let mut child = app.start_deploy(&app.tarball(&version, &[]));
+        memory.push(peak(&mut child));
+        assert!(child.wait().unwrap().success(), "round {round}: {}", app.said());
+        app.answers(&version, "hello");
+        if round >= 16 {
+            let now = footprint(APPS[0]);
+            let first = first.get_or_insert_with(|| now.clone());
+            assert_eq!(now.processes, 0, "round {round}");
+            assert_eq!(now.files, first.files, "round {round}");
+            assert!(now.releases <= 6, "round {round}: {now:?}");
+        }
+    }
+    let agent_after = agent_memory(&app);
+    let (early, late) = (memory[1..9].iter().max().unwrap(), memory.iter().rev().take(8).max());
+    let late = late.unwrap();
+    println!(
+        "{} rounds: the program took {early} KiB at first and {late} KiB at last, its agent \
+         {agent_before} and {agent_after} KiB; {:?}",
+        rounds(),
+        footprint(APPS[0])
+    );
+    assert!(*late < early + early / 4, "the program grew from {early} to {late} KiB");
+    assert!(agent_after < agent_before + agent_before / 2, "{agent_before} to {agent_after} KiB");
+}
