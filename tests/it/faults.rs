@@ -1,6 +1,7 @@
 //! Every order × every fault: the report is honest, `current` is whole, the next deploy needs
 //! nobody's help. Each world is a real host on this machine, with its own shell and tools.
 
+mod hostile;
 mod oracle;
 mod statements;
 mod tools;
