@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,10 @@ const SCRIPT: &str = include_str!("agent.sh");
 const GREETING_LIMIT: Duration = Duration::from_mins(1);
 /// The most we keep of what a host says on standard error.
 const ERROR_TAIL: usize = 4 * 1024;
+/// How long the host may take for one piece of an upload.
+const PIECE_LIMIT: Duration = Duration::from_mins(2);
+/// How long it may take to unpack what it has, when all of it was sent.
+const UNPACK_LIMIT: Duration = Duration::from_mins(15);
 /// The unit of reading and sending an upload.
 const PIECE: usize = 256 * 1024;
 
@@ -158,12 +163,17 @@ impl AgentError {
     }
 }
 
+/// An answer with its number: the greeting is 0, that to the first order 1.
+type Numbered = Result<(usize, Answer), AgentError>;
+
 /// One conversation. Dropping it ends it; the host then puts back what is undecided.
 pub struct Agent {
     session: Arc<dyn Session>,
     hello: Hello,
     lines: mpsc::Sender<String>,
-    answers: Mutex<mpsc::Receiver<Result<Answer, AgentError>>>,
+    /// How many orders were sent that are answered.
+    asked: Arc<AtomicUsize>,
+    answers: Mutex<mpsc::Receiver<Numbered>>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -181,36 +191,48 @@ impl Agent {
         let (incoming, answers) = mpsc::channel(256);
         let Channel { input, output } = channel;
         let beat = (hello.deadline / 4).min(Duration::from_secs(3));
+        let asked = Arc::new(AtomicUsize::new(0));
         let tasks = [
             tokio::spawn(write_lines(input, outgoing, beat)),
-            tokio::spawn(read_frames(output, hello.run.clone(), incoming)),
+            tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&asked), incoming)),
         ];
-        let agent = Self { session, hello, lines, answers: Mutex::new(answers), tasks };
-        let greeting = agent.answer_within(GREETING_LIMIT).await?;
+        let agent = Self { session, hello, lines, asked, answers: Mutex::new(answers), tasks };
+        let greeting = agent.answer(0, GREETING_LIMIT).await?;
         Ok((agent, host_state(&greeting.text)))
     }
 
-    /// Sends an order without waiting. A chained one is skipped when the one before it failed.
-    pub async fn send(&self, order: &Order, chained: bool) -> Result<(), AgentError> {
+    /// Sends an order without waiting; the number of its answer. A chained one is skipped when
+    /// the one before it failed.
+    pub async fn send(&self, order: &Order, chained: bool) -> Result<usize, AgentError> {
         let line = order.line();
         let line = if chained { format!("+ {line}\n") } else { format!("{line}\n") };
-        self.lines.send(line).await.map_err(|_| AgentError::gone())
+        let answered = usize::from(order.is_answered());
+        let number = self.asked.fetch_add(answered, Ordering::SeqCst) + answered;
+        self.lines.send(line).await.map_err(|_| AgentError::gone())?;
+        Ok(number)
     }
 
-    /// Waits for the answer to the oldest order that has none yet.
-    pub async fn answer_within(&self, limit: Duration) -> Result<Answer, AgentError> {
-        let mut answers = self.answers.lock().await;
-        match timeout(limit, answers.recv()).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(AgentError::gone()),
-            Err(_) => Err(AgentError::Silent { after: limit }),
-        }
+    /// Waits for the answer of this number. Those before it came too late for whoever asked: an
+    /// order that was given up is answered all the same.
+    async fn answer(&self, number: usize, limit: Duration) -> Result<Answer, AgentError> {
+        let waiting = async {
+            let mut answers = self.answers.lock().await;
+            loop {
+                match answers.recv().await {
+                    Some(Ok((this, answer))) if this == number => return Ok(answer),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error),
+                    None => return Err(AgentError::gone()),
+                }
+            }
+        };
+        timeout(limit, waiting).await.unwrap_or(Err(AgentError::Silent { after: limit }))
     }
 
-    /// Sends an order and waits for its answer.
+    /// Sends an order and waits for its answer. One order at a time.
     pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
-        self.send(order, false).await?;
-        self.answer_within(self.limit(order)).await
+        let number = self.send(order, false).await?;
+        self.answer(number, self.limit(order)).await
     }
 
     fn limit(&self, order: &Order) -> Duration {
@@ -269,9 +291,13 @@ impl Agent {
         let ended = tokio::select! {
             ended = &mut reading => ended,
             sent = &mut sending => match sent {
-                Err(error @ AgentError::Spool { .. }) => return Err(error),
+                Err(error @ (AgentError::Spool { .. } | AgentError::Silent { .. })) => {
+                    return Err(error);
+                }
                 // A write fails because the other side ended: it says why.
-                _ => reading.await,
+                _ => timeout(UNPACK_LIMIT, reading)
+                    .await
+                    .map_err(|_| AgentError::Silent { after: UNPACK_LIMIT })?,
             },
         };
         uploaded(ended)
@@ -280,7 +306,7 @@ impl Agent {
     /// Ends the conversation; the lock is free when this returns.
     pub async fn bye(self) -> Result<(), AgentError> {
         self.send(&Order::Bye, false).await?;
-        match self.answer_within(self.hello.deadline + Duration::from_secs(30)).await {
+        match self.answer(usize::MAX, self.hello.deadline + Duration::from_secs(30)).await {
             Err(AgentError::Lost { .. }) => Ok(()),
             other => other.map(|_| ()),
         }
@@ -358,28 +384,19 @@ async fn write_lines(mut input: Input, mut lines: mpsc::Receiver<String>, beat: 
 async fn read_frames(
     mut output: mpsc::Receiver<Output>,
     run: String,
-    answers: mpsc::Sender<Result<Answer, AgentError>>,
+    asked: Arc<AtomicUsize>,
+    answers: mpsc::Sender<Numbered>,
 ) {
     let mut frames = Frames::new(&run);
     let mut errors = Vec::new();
-    let mut greeted = false;
+    let mut next = 0;
     let mut how = "the connection was lost".to_owned();
     while let Some(piece) = output.recv().await {
         match piece {
             Output::Stdout(bytes) => {
-                let found = frames.feed(&bytes);
-                let found = found.map_err(|reason| AgentError::Garbled { reason });
-                match found {
-                    Ok(found) => {
-                        for Frame { code, text } in found {
-                            greeted = true;
-                            if answers.send(Ok(Answer { code, text })).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        let _ = answers.send(Err(error)).await;
+                for answer in number(frames.feed(&bytes), &mut next, &asked) {
+                    let last = answer.is_err();
+                    if answers.send(answer).await.is_err() || last {
                         return;
                     }
                 }
@@ -389,13 +406,37 @@ async fn read_frames(
         }
     }
     let said = super::frames::clean(&String::from_utf8_lossy(&errors));
-    let error = if greeted {
+    let error = if next > 0 {
         AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }
     } else {
         let noise = frames.noise();
         AgentError::NoGreeting { said: format!("{how}\n{noise}\n{said}").trim().to_owned() }
     };
     let _ = answers.send(Err(error)).await;
+}
+
+/// The frames as answers; the last is an error where the host says what cannot be one, an answer
+/// that nobody asked for among it.
+fn number(
+    found: Result<Vec<Frame>, String>,
+    next: &mut usize,
+    asked: &AtomicUsize,
+) -> Vec<Numbered> {
+    let garbled = |reason: String| Err(AgentError::Garbled { reason });
+    let frames = match found {
+        Ok(frames) => frames,
+        Err(reason) => return vec![garbled(reason)],
+    };
+    let mut answers = Vec::new();
+    for Frame { code, text } in frames {
+        if *next > asked.load(Ordering::SeqCst) {
+            answers.push(garbled("an answer to what nobody asked".to_owned()));
+            break;
+        }
+        answers.push(Ok((*next, Answer { code, text })));
+        *next += 1;
+    }
+    answers
 }
 
 fn keep_tail(kept: &mut Vec<u8>, more: &[u8]) {
@@ -411,19 +452,20 @@ async fn send_part(
     mut sent: u64,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<u64, AgentError> {
-    let lost = |error: std::io::Error| AgentError::Lost { reason: error.to_string() };
     match part {
         Part::Bytes(bytes) => {
-            input.write_all(&bytes).await.map_err(lost)?;
-            sent += bytes.len() as u64;
-            progress(sent);
+            for piece in bytes.chunks(PIECE) {
+                send_piece(input, piece).await?;
+                sent += piece.len() as u64;
+                progress(sent);
+            }
         }
         Part::File { file, len } => {
             let mut at = 0;
             while at < len {
                 let want = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
                 let piece = read_piece(Arc::clone(&file), at, want).await?;
-                input.write_all(&piece).await.map_err(lost)?;
+                send_piece(input, &piece).await?;
                 at += want as u64;
                 sent += want as u64;
                 progress(sent);
@@ -431,6 +473,14 @@ async fn send_part(
         }
     }
     Ok(sent)
+}
+
+/// A host that takes nothing for so long never will.
+async fn send_piece(input: &mut Input, piece: &[u8]) -> Result<(), AgentError> {
+    match timeout(PIECE_LIMIT, input.write_all(piece)).await {
+        Ok(sent) => sent.map_err(|error| AgentError::Lost { reason: error.to_string() }),
+        Err(_) => Err(AgentError::Silent { after: PIECE_LIMIT }),
+    }
 }
 
 async fn read_piece(file: Arc<std::fs::File>, at: u64, want: usize) -> Result<Vec<u8>, AgentError> {

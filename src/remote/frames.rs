@@ -3,6 +3,8 @@
 
 /// The most one answer may hold.
 const LARGEST: usize = 8 * 1024 * 1024;
+/// The longest number of bytes or code that a frame may state, in digits.
+const LONGEST_NUMBER: usize = 20;
 /// The most noise before we stop listening.
 const NOISIEST: usize = 1024 * 1024;
 
@@ -52,7 +54,10 @@ impl Frames {
     fn next(&mut self) -> Result<Option<Frame>, String> {
         let head = format!("{} out ", self.run);
         self.skip_noise(head.as_bytes());
-        let Some(newline) = self.buffer.iter().position(|b| *b == b'\n') else { return Ok(None) };
+        let Some(newline) = self.buffer.iter().position(|b| *b == b'\n') else {
+            let endless = self.buffer.len() > head.len() + LONGEST_NUMBER;
+            return if endless { Err("a frame without a size".to_owned()) } else { Ok(None) };
+        };
         let Some(size) = self.buffer.get(head.len()..newline).map(String::from_utf8_lossy) else {
             return Ok(None);
         };
@@ -67,7 +72,7 @@ impl Frames {
     fn whole_frame(&mut self, start: usize, size: usize) -> Result<Option<Frame>, String> {
         let Some(rest) = self.buffer.get(start + size..) else { return Ok(None) };
         let Some(newline) = rest.iter().position(|b| *b == b'\n') else {
-            let longest = self.run.len() + 32;
+            let longest = self.run.len() + " done ".len() + LONGEST_NUMBER;
             return if rest.len() > longest {
                 Err("a frame without end".to_owned())
             } else {

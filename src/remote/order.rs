@@ -250,6 +250,11 @@ impl Order {
         matches!(self, Self::Activate { .. } | Self::Revert { .. })
     }
 
+    /// Whether the agent answers it.
+    pub const fn is_answered(&self) -> bool {
+        !matches!(self, Self::Hold | Self::Bye)
+    }
+
     /// One word, as the agent knows it.
     pub fn verb(&self) -> &'static str {
         match self {

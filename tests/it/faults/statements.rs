@@ -4,12 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use futures::stream::{self, StreamExt as _};
 use shipit::deploy::outcome::Verdict;
 use shipit::remote::local::LocalSession;
 
-use super::effort;
 use super::oracle::Subject;
+use super::{effort, try_all};
 
 /// A login shell that hands the agent to a bash which counts its statements and, if there is a
 /// number in `kill-at`, kills it when it is reached, once.
@@ -53,18 +52,15 @@ async fn the_agent_is_killed_after_a_statement() {
     let all = count(dir.path());
     assert!(all > 500, "{all} statements were counted");
     let step = effort(all / 6, all / 24, 1);
-    stream::iter((1..all).step_by(step))
-        .map(|number| async move {
-            let dir = tempfile::tempdir().unwrap();
-            let subject = Subject::new(counting_shell(dir.path())).await;
-            fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
-            let report = subject.world.deploy("2").await;
-            // A run that waits less has fewer statements.
-            let reached = !dir.path().join("kill-at").exists();
-            assert!(reached || report.verdict() == Verdict::Done, "{number}: {report:?}");
-            subject.is_honest(&format!("killed after {number} of {all}"), &report).await;
-        })
-        .buffer_unordered(6)
-        .collect::<Vec<_>>()
-        .await;
+    try_all((1..all).step_by(step), |number| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let subject = Subject::new(counting_shell(dir.path())).await;
+        fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
+        let report = subject.world.deploy("2").await;
+        // A run that waits less has fewer statements.
+        let reached = !dir.path().join("kill-at").exists();
+        assert!(reached || report.verdict() == Verdict::Done, "{number}: {report:?}");
+        subject.is_honest(&format!("killed after {number} of {all}"), &report).await;
+    })
+    .await;
 }

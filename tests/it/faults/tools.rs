@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use futures::stream::{self, StreamExt as _};
 use shipit::remote::local::LocalSession;
 
-use super::effort;
 use super::oracle::Subject;
+use super::{effort, try_all};
 
 /// Everything the agent runs that could fail.
 const TOOLS: [&str; 20] = [
@@ -59,16 +58,13 @@ fn which(tool: &str) -> String {
 async fn a_tool_fails_once() {
     let calls: &[u32] = effort(&[1], &[1, 3], &[1, 2, 3, 4, 5, 6]);
     let cases = TOOLS.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
-    stream::iter(cases)
-        .map(|(tool, call)| async move {
-            let dir = tempfile::tempdir().unwrap();
-            let subject = Subject::new(failing(dir.path(), tool)).await;
-            fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
-            let report = subject.world.deploy("2").await;
-            fs::remove_file(dir.path().join("fail-at")).unwrap();
-            subject.is_honest(&format!("{tool} failed on call {call}"), &report).await;
-        })
-        .buffer_unordered(6)
-        .collect::<Vec<_>>()
-        .await;
+    try_all(cases, |(tool, call)| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let subject = Subject::new(failing(dir.path(), tool)).await;
+        fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
+        let report = subject.world.deploy("2").await;
+        fs::remove_file(dir.path().join("fail-at")).unwrap();
+        subject.is_honest(&format!("{tool} failed on call {call}"), &report).await;
+    })
+    .await;
 }

@@ -1,11 +1,11 @@
 //! Connections that break: before an order arrives, after it was obeyed, in the middle of an
 //! upload.
 
-use futures::stream::{self, StreamExt as _};
 use shipit::deploy::outcome::{HostResult, Verdict};
 use shipit::remote::local::LocalSession;
 
 use super::oracle::{Subject, hook};
+use super::try_all;
 use crate::features::wires::Wire;
 
 /// Every order of a deploy that goes well.
@@ -18,18 +18,15 @@ const DEPLOY: [&str; 12] = [
 async fn a_deploy_loses_its_connection_around_every_order() {
     let wires = DEPLOY.into_iter().flat_map(|verb| [Wire::CutBefore(verb), Wire::CutAfter(verb)]);
     let wires = wires.chain([Wire::HalfUpload]);
-    stream::iter(wires)
-        .map(|wire| async move {
-            let subject = Subject::new(LocalSession::new()).await;
-            subject.wire(wire);
-            let report = subject.world.deploy("2").await;
-            let used = subject.faults.lock().unwrap().is_empty();
-            assert!(used, "{wire:?} was never met");
-            subject.is_honest(&format!("{wire:?}"), &report).await;
-        })
-        .buffer_unordered(6)
-        .collect::<Vec<_>>()
-        .await;
+    try_all(wires, |wire| async move {
+        let subject = Subject::new(LocalSession::new()).await;
+        subject.wire(wire);
+        let report = subject.world.deploy("2").await;
+        let used = subject.faults.lock().unwrap().is_empty();
+        assert!(used, "{wire:?} was never met");
+        subject.is_honest(&format!("{wire:?}"), &report).await;
+    })
+    .await;
 }
 
 #[tokio::test]

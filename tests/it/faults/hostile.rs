@@ -1,0 +1,262 @@
+//! Hosts that are no hosts: they lie, babble or say nothing. None may make a run hang, fill the
+//! memory, end in a panic or be called done. Time is tokio's and stands still while nobody waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use shipit::config::Host;
+use shipit::deploy::host::Connect;
+use shipit::deploy::outcome::{Report, Verdict};
+use shipit::model::layout::Layout;
+use shipit::model::service::Service;
+use shipit::remote::agent::{Agent, Hello};
+use shipit::remote::order::Order;
+use shipit::remote::session::{Channel, Exit, Output, Session, SessionError, Stream};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::features::world::World;
+
+/// How much it says at once.
+const PIECE: usize = 32 * 1024;
+
+/// A host on which nothing is live, and something is to be swept.
+const GREETING: &str = "clock 1787302800\nkey 00\nleftover .shipit/run/old\n";
+
+/// What a host does instead of answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Garbage,
+    /// A frame that says it is this long.
+    Long(&'static str),
+    /// A frame whose end is not where it says.
+    Short,
+    /// Not even that it is over.
+    Silent,
+    Ends,
+    Babbles,
+    /// A size without an end.
+    Digits,
+    /// Answers to what nobody asked.
+    Frames,
+    /// The same on standard error.
+    Wails,
+}
+
+const MANNERS: [Manner; 11] = [
+    Manner::Garbage,
+    Manner::Long("18446744073709551615"),
+    Manner::Long("99999999999999999999999"),
+    Manner::Long("-1"),
+    Manner::Short,
+    Manner::Silent,
+    Manner::Ends,
+    Manner::Babbles,
+    Manner::Digits,
+    Manner::Frames,
+    Manner::Wails,
+];
+
+/// A host that answers every order as if it were obeyed, until it hears the one that it does not
+/// like: `greeting`, `receive`, or a verb.
+#[derive(Debug, Clone)]
+struct Hostile {
+    manner: Manner,
+    at: &'static str,
+    greeting: Arc<str>,
+    /// How long each answer takes.
+    pause: Duration,
+    /// Bytes that shipit took from it while it misbehaved.
+    taken: Arc<AtomicUsize>,
+}
+
+impl Connect for Hostile {
+    fn connect<'a>(&'a self, _: &'a Host) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
+        Box::pin(async { Ok(Arc::new(self.clone()) as Arc<dyn Session>) })
+    }
+}
+
+impl Session for Hostile {
+    fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
+        let (input, heard) = tokio::io::duplex(64 * 1024);
+        let (said, output) = mpsc::channel(64);
+        if command.contains("'serve'") {
+            let run = command.split("'serve' '").nth(1).and_then(|rest| rest.split('\'').next());
+            tokio::spawn(self.clone().serve(run.unwrap().to_owned(), heard, said));
+        } else {
+            tokio::spawn(self.clone().receive(heard, said));
+        }
+        Box::pin(async move { Ok(Channel { input: Box::pin(input), output }) })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+        let (address, reason) = (format!("{host}:{port}"), "no".to_owned());
+        Box::pin(async { Err(SessionError::DialRefused { address, reason, forbidden: true }) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Hostile {
+    fn new(manner: Manner, at: &'static str) -> Self {
+        let greeting = GREETING.into();
+        Self { manner, at, greeting, pause: Duration::ZERO, taken: Arc::default() }
+    }
+
+    async fn serve(self, run: String, heard: DuplexStream, said: Sender<Output>) {
+        let mut lines = BufReader::new(heard).lines();
+        if self.at == "greeting" {
+            return self.misbehave(&run, &said).await;
+        }
+        let greeting = frame(&run, &self.greeting);
+        let _ = said.send(greeting).await;
+        while let Ok(Some(line)) = lines.next_line().await {
+            let verb = line.split('\'').nth(1).unwrap_or_default();
+            sleep(self.pause).await;
+            match verb {
+                _ if verb == self.at => return self.misbehave(&run, &said).await,
+                "" => {}
+                "bye" => return,
+                _ if said.send(frame(&run, verb)).await.is_err() => return,
+                _ => {}
+            }
+        }
+    }
+
+    async fn receive(self, mut heard: DuplexStream, said: Sender<Output>) {
+        if self.at == "receive" {
+            return self.misbehave("", &said).await;
+        }
+        let _ = heard.read_to_end(&mut Vec::new()).await;
+        let _ = said.send(Output::Exit(Exit::Code(0))).await;
+    }
+
+    /// Until nobody listens. With a pause now and then: time stands still for who never waits.
+    async fn misbehave(&self, run: &str, said: &Sender<Output>) {
+        if self.manner == Manner::Digits {
+            let _ = said.send(out(format!("{run} out "))).await;
+        }
+        loop {
+            let (piece, again) = self.manner.piece(run);
+            let Some(piece) = piece else { break };
+            let size = piece_size(&piece);
+            if said.send(piece).await.is_err() || !again {
+                break;
+            }
+            self.taken.fetch_add(size, Ordering::SeqCst);
+            sleep(Duration::from_millis(250)).await;
+        }
+        if self.manner != Manner::Ends {
+            said.closed().await;
+        }
+    }
+}
+
+impl Manner {
+    /// What it says, and whether it says so for ever.
+    fn piece(self, run: &str) -> (Option<Output>, bool) {
+        match self {
+            Self::Garbage => (Some(out("\u{0}\u{1b}[2J\u{202e}\r\n".repeat(9))), false),
+            Self::Long(size) => (Some(out(format!("{run} out {size}\n"))), false),
+            Self::Short => (Some(out(format!("{run} out 3\n{run} done 0\n{run} done 0\n"))), false),
+            Self::Silent | Self::Ends => (None, false),
+            Self::Babbles => (Some(out("x".repeat(PIECE))), true),
+            Self::Digits => (Some(out("0".repeat(PIECE))), true),
+            Self::Frames => (Some(out(format!("{run} out 0\n{run} done 0\n").repeat(99))), true),
+            Self::Wails => (Some(Output::Stderr(vec![b'!'; PIECE].into())), true),
+        }
+    }
+}
+
+fn out(text: String) -> Output {
+    Output::Stdout(text.into())
+}
+
+fn frame(run: &str, text: &str) -> Output {
+    out(format!("{run} out {}\n{text}{run} done 0\n", text.len()))
+}
+
+const fn piece_size(piece: &Output) -> usize {
+    match piece {
+        Output::Stdout(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// A deploy to one such host: its report, and how long it took by tokio's clock.
+async fn deploy(host: &Hostile) -> (Report, Duration) {
+    let mut world = World::new();
+    world.connect = Box::new(host.clone());
+    let began = Instant::now();
+    let report = world.deploy("1").await;
+    (report, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_behaves_is_done() {
+    let (report, _) = deploy(&Hostile::new(Manner::Ends, "never")).await;
+    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_host_that_misbehaves_is_done() {
+    const VERBS: [&str; 9] =
+        ["greeting", "receive", "check", "env", "revision", "seal", "stage", "activate", "commit"];
+    for manner in MANNERS {
+        for at in VERBS {
+            // The first of its many answers is one to the commit: it says that it is done.
+            if (manner, at) == (Manner::Frames, "commit") {
+                continue;
+            }
+            let host = Hostile::new(manner, at);
+            let (report, took) = deploy(&host).await;
+            let case = format!("{manner:?} at {at}");
+            assert_ne!(report.verdict(), Verdict::Done, "{case}: {report:?}");
+            assert!(took < Duration::from_mins(40), "{case} took {took:?}");
+            // An upload's channel may say what it likes: only the last of it is kept.
+            let taken = host.taken.load(Ordering::SeqCst);
+            assert!(at == "receive" || taken < 4 << 20, "{case}: {taken} bytes were taken");
+        }
+    }
+}
+
+/// A user who stops a run gives an order up that the host answers all the same.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_not_taken_for_the_next() {
+    let pause = Duration::from_secs(10);
+    let host = Arc::new(Hostile { pause, ..Hostile::new(Manner::Ends, "never") });
+    let hello = Hello {
+        run: "run1".to_owned(),
+        lock: true,
+        layout: Layout::new("/srv/todo"),
+        owner: "ada".to_owned(),
+        service: Service::None,
+        hook_shell: Vec::new(),
+        deadline: Duration::from_mins(1),
+        scan: false,
+    };
+    let (agent, _) = Agent::open(host, hello).await.unwrap();
+    assert!(timeout(pause / 2, agent.ask(&Order::Sweep)).await.is_err());
+    let answer = agent.ask(&Order::Commit).await.unwrap();
+    assert_eq!(answer.text, "commit");
+}
+
+/// What comes after the verdict cannot change it.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_misbehaves_after_the_commit_is_done_with_a_warning() {
+    for manner in MANNERS.into_iter().filter(|manner| *manner != Manner::Frames) {
+        let (report, took) = deploy(&Hostile::new(manner, "sweep")).await;
+        assert_eq!(report.verdict(), Verdict::Done, "{manner:?}: {report:?}");
+        assert!(!report.warnings.is_empty(), "{manner:?}");
+        assert!(took < Duration::from_mins(40), "{manner:?} took {took:?}");
+    }
+}
