@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Boots a fleet of systemd hosts with real sshds, each with its own address, and takes it down.
 #
-#   boot.sh up DIR    three application hosts and a jump host; DIR/env says how to reach them
+#   boot.sh up DIR    six application hosts and a jump host; DIR/env says how to reach them
 #   boot.sh down DIR  nothing of them is left
+#
+# Fleets are numbered from 0, each with a bridge and a network of its own, so that several can be
+# up and one that a crash left behind is in nobody's way.
 #
 # A host is systemd-nspawn over an overlay of one Debian tree, in a network namespace whose cable
 # ends in a bridge. The tree is made by debootstrap from the mirror that apt uses here, and kept in
@@ -12,8 +15,8 @@ set -euo pipefail
 readonly hosts=(app1 app2 app3 app4 app5 app6 jump)
 readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,zstd
 readonly suite=bookworm
-readonly bridge=shipit0
-readonly net=${SHIPIT_FLEET_NET:-10.89.77}
+readonly most=50
+readonly nets=${SHIPIT_FLEET_NETS:-10.89}
 readonly cache=${SHIPIT_FLEET_CACHE:-/var/tmp/shipit-fleet}
 
 die() {
@@ -59,15 +62,29 @@ base() {
     echo "$tree"
 }
 
-# A namespace with one cable, `c-NAME` on our side.
+# Takes the first number whose bridge nobody has; making it is what takes it.
+claim() {
+    local number refusal
+    for number in $(seq 0 $((most - 1))); do
+        if refusal=$(ip link add "shipit$number" type bridge 2>&1); then
+            echo "$number"
+            return
+        fi
+        [[ $refusal == *"File exists"* ]] || die "bridges do not work here: $refusal"
+    done
+    die "$most fleets are there already; \`ip link del shipitN\` frees a number"
+}
+
+# A namespace with one cable, `cN-NAME` on our side.
 plug() {
-    local name=$1 address=$2
-    ip netns add "shipit-$name"
-    ip link add "c-$name" type veth peer name host0 netns "shipit-$name"
-    ip link set "c-$name" master "$bridge" up
-    ip -n "shipit-$name" addr add "$address/24" dev host0
-    ip -n "shipit-$name" link set lo up
-    ip -n "shipit-$name" link set host0 up
+    local fleet=$1 name=$2 address=$3 space=shipit$1-$2
+    ip netns del "$space" 2>/dev/null || true
+    ip netns add "$space"
+    ip link add "c$fleet-$name" type veth peer name host0 netns "$space"
+    ip link set "c$fleet-$name" master "shipit$fleet" up
+    ip -n "$space" addr add "$address/24" dev host0
+    ip -n "$space" link set lo up
+    ip -n "$space" link set host0 up
 }
 
 # A writable copy of the tree that costs nothing, or a real copy where overlays do not work.
@@ -81,8 +98,8 @@ root_of() {
 # Where no systemd gives each host a scope, two hosts would share one cgroup and take each other's
 # services for their own; so this shell, from which a host is started, moves to one of its own.
 own_cgroup() {
-    mkdir -p "$(cgroups)/shipit-$1"
-    echo "$BASHPID" >"$(cgroups)/shipit-$1/cgroup.procs"
+    mkdir -p "$(cgroups)/$1"
+    echo "$BASHPID" >"$(cgroups)/$1/cgroup.procs"
 }
 
 cgroups() {
@@ -91,15 +108,15 @@ cgroups() {
 
 # Runs one host until it is switched off; status 133 says that it wants to be booted again.
 run_host() {
-    local name=$1 dir=$2 status flags=(--register=no)
+    local machine=$1 dir=$2 status flags=(--register=no)
     if [[ ! -d /run/systemd/system ]]; then
-        own_cgroup "$name"
+        own_cgroup "$machine"
         flags+=(--keep-unit)
     fi
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
     while status=0; do
-        systemd-nspawn --quiet --boot "${flags[@]}" --directory="$dir/root" --machine="shipit-$name" \
-            --network-namespace-path="/run/netns/shipit-$name" --console=pipe \
+        systemd-nspawn --quiet --boot "${flags[@]}" --directory="$dir/root" --machine="$machine" \
+            --network-namespace-path="/run/netns/$machine" --console=pipe \
             </dev/null >>"$dir/console.log" 2>&1 & echo $! >"$dir/nspawn.pid"
         wait $! || status=$?
         [[ $status == 133 && ! -e $dir/stop ]] || return 0
@@ -117,7 +134,7 @@ wait_for_ssh() {
 }
 
 one_up() {
-    local dir=$1 tree=$2 name=$3 address=$4
+    local dir=$1 tree=$2 fleet=$3 name=$4 address=$5
     root_of "$dir/$name" "$tree"
     install -d -m 700 "$dir/$name/root/root/.ssh"
     install -m 600 "$dir/key.pub" "$dir/$name/root/root/.ssh/authorized_keys"
@@ -125,9 +142,9 @@ one_up() {
     echo "$address $(cut -d' ' -f1-2 "$dir/$name/root/etc/ssh/ssh_host_ed25519_key.pub")" >>"$dir/known_hosts"
     echo "$name" >"$dir/$name/root/etc/hostname"
     printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >"$dir/$name/root/etc/hosts"
-    plug "$name" "$address"
+    plug "$fleet" "$name" "$address"
     ssh_config "$dir" "$name" "$address" >>"$dir/ssh_config"
-    (run_host "$name" "$dir/$name") </dev/null >/dev/null 2>&1 &
+    (run_host "shipit$fleet-$name" "$dir/$name") </dev/null >/dev/null 2>&1 &
 }
 
 ssh_config() {
@@ -137,42 +154,45 @@ ssh_config() {
 }
 
 up() {
-    local dir=$1 tree name number=10
+    local dir=$1 tree fleet net name last=10
     [[ $(id -u) == 0 ]] || die "booting hosts needs root"
     mkdir -p "$dir"
     tree=$(base)
     ssh-keygen -q -t ed25519 -N '' -C fleet -f "$dir/key"
     : >"$dir/known_hosts"
     : >"$dir/ssh_config"
-    ip link add "$bridge" type bridge || die "there is a fleet already, or bridges do not work here"
-    ip addr add "$net.1/24" dev "$bridge"
-    ip link set "$bridge" up
+    fleet=$(claim)
+    echo "$fleet" >"$dir/number"
+    net=$nets.$((77 + fleet))
+    ip addr add "$net.1/24" dev "shipit$fleet"
+    ip link set "shipit$fleet" up
     for name in "${hosts[@]}"; do
-        number=$((number + 1))
-        one_up "$dir" "$tree" "$name" "$net.$number"
+        last=$((last + 1))
+        one_up "$dir" "$tree" "$fleet" "$name" "$net.$last"
     done
     for name in "${hosts[@]}"; do wait_for_ssh "$dir" "$name"; done
-    printf 'export SHIPIT_FLEET_DIR=%q\nexport SHIPIT_FLEET_NET=%q\nexport SHIPIT_FLEET_BRIDGE=%q\n' \
-        "$dir" "$net" "$bridge" >"$dir/env"
+    printf 'export SHIPIT_FLEET_DIR=%q\nexport SHIPIT_FLEET_NET=%q\nexport SHIPIT_FLEET_NUMBER=%q\n' \
+        "$dir" "$net" "$fleet" >"$dir/env"
     [[ -z ${SUDO_UID:-} ]] || chown -R "$SUDO_UID" "$dir"/{key,key.pub,known_hosts,ssh_config,env}
 }
 
 # Ends the hosts, then removes what they left; also of a fleet that came up only in part.
 down() {
-    local dir=$1 name
+    local dir=$1 fleet name
+    fleet=$(cat "$dir/number" 2>/dev/null) || fleet=none
     for name in "${hosts[@]}"; do
         [[ -d $dir/$name ]] || continue
         touch "$dir/$name/stop"
         [[ ! -s $dir/$name/nspawn.pid ]] || kill -KILL "$(<"$dir/$name/nspawn.pid")" 2>/dev/null || true
     done
     for name in "${hosts[@]}"; do
-        ip netns pids "shipit-$name" 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
-        ip netns del "shipit-$name" 2>/dev/null || true
-        ip link del "c-$name" 2>/dev/null || true
-        find "$(cgroups)/shipit-$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
+        ip netns pids "shipit$fleet-$name" 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
+        ip netns del "shipit$fleet-$name" 2>/dev/null || true
+        ip link del "c$fleet-$name" 2>/dev/null || true
+        find "$(cgroups)/shipit$fleet-$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
         unmount "$dir/$name/root"
     done
-    ip link del "$bridge" 2>/dev/null || true
+    ip link del "shipit$fleet" 2>/dev/null || true
     # A host whose tree could not be unmounted is left where it is rather than emptied.
     rm -rf --one-file-system "$dir"
 }

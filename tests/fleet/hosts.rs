@@ -94,12 +94,16 @@ impl Host {
 
     /// Plugs the cable in again.
     pub(crate) fn heal(self) {
-        let bridge = std::env::var("SHIPIT_FLEET_BRIDGE").unwrap();
-        self.link(&["master", &bridge]);
+        self.link(&["master", &format!("shipit{}", Self::fleet())]);
+    }
+
+    /// The number of the fleet that this run talks to.
+    fn fleet() -> String {
+        std::env::var("SHIPIT_FLEET_NUMBER").unwrap()
     }
 
     fn link(self, what: &[&str]) {
-        let cable = format!("c-{}", self.0);
+        let cable = format!("c{}-{}", Self::fleet(), self.0);
         let mut ip = Self::here(&[&["ip", "link", "set", &cable], what].concat());
         assert!(ip.status().unwrap().success());
     }
