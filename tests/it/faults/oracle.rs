@@ -1,14 +1,15 @@
-//! What must be true after a fault, seen by looking at the directory itself.
+//! What must be true after a fault, seen by looking at the directories themselves.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::model::id::ReleaseId;
 use shipit::model::ledger::{Ledger, Standing};
 use shipit::model::link::{SharedKind, SharedLink};
 use shipit::model::service::Service;
@@ -16,9 +17,28 @@ use shipit::remote::local::LocalSession;
 use tokio::sync::OnceCell;
 
 use crate::features::wires::{Wire, Wires};
-use crate::features::world::World;
+use crate::features::world::{World, host};
 
-/// One host on which version 1 is live and well, and the way to it.
+/// What is tried on a host where version 1 is live and 0 was before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Deploy,
+    Rollback,
+    Prune,
+}
+
+impl Work {
+    /// The version that is live when it is done.
+    pub(super) const fn aim(self) -> &'static str {
+        match self {
+            Self::Deploy => "2",
+            Self::Rollback => "0",
+            Self::Prune => "1",
+        }
+    }
+}
+
+/// Hosts on which version 1 is live and well, 0 the way back and an older one too many.
 pub(super) struct Subject {
     pub(super) world: World,
     pub(super) faults: Arc<Mutex<BTreeMap<String, Wire>>>,
@@ -29,21 +49,30 @@ pub(super) fn hook(run: &str) -> Vec<Hook> {
 }
 
 impl Subject {
-    /// A host reached by `session`, with version 1 live. A deploy of it sends every order there is.
+    /// One host reached by `session`. A deploy of it sends every order there is.
     pub(super) async fn new(session: LocalSession) -> Self {
+        Self::fleet(session, &["web1"]).await
+    }
+
+    /// The same with more hosts.
+    pub(super) async fn fleet(session: LocalSession, names: &[&str]) -> Self {
         static FIRST: OnceCell<Subject> = OnceCell::const_new();
-        let first = FIRST.get_or_init(Self::first).await;
-        let subject = Self::empty(session);
-        let copied = Command::new("cp").args(["-a", &first.root(), &subject.root()]).status();
-        assert!(copied.unwrap().success());
-        subject.world.after_runs(2);
+        let first = FIRST.get_or_init(Self::first).await.site("web1");
+        let mut subject = Self::empty(session);
+        subject.world.config.hosts = names.iter().map(|name| host(name)).collect();
+        for site in subject.sites() {
+            let copied = Command::new("cp").arg("-a").args([&first.root, &site.root]).status();
+            assert!(copied.unwrap().success());
+        }
+        subject.world.after_runs(3);
         subject
     }
 
     /// The one that all others are copies of.
     async fn first() -> Self {
-        let subject = Self::empty(LocalSession::new());
-        for version in ["0", "1"] {
+        let mut subject = Self::empty(LocalSession::new());
+        subject.world.config.keep = 3;
+        for version in ["older", "0", "1"] {
             let report = subject.world.deploy(version).await;
             assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
         }
@@ -68,20 +97,88 @@ impl Subject {
         Self { world, faults }
     }
 
-    pub(super) fn wire(&self, wire: Wire) {
-        self.faults.lock().unwrap().insert("web1".to_owned(), wire);
+    pub(super) fn wire(&self, host: &str, wire: Wire) {
+        self.faults.lock().unwrap().insert(host.to_owned(), wire);
     }
 
-    fn root(&self) -> String {
-        format!("{}-web1", self.world.config.layout.root())
+    pub(super) async fn work(&self, work: Work) -> Report {
+        match work {
+            Work::Deploy => self.world.deploy("2").await,
+            Work::Rollback => self.world.rollback().await,
+            Work::Prune => self.world.prune(0).await,
+        }
     }
 
+    pub(super) fn site(&self, name: &str) -> Site {
+        let root = format!("{}-{name}", self.world.config.layout.root());
+        Site { name: name.to_owned(), root: root.into() }
+    }
+
+    fn sites(&self) -> Vec<Site> {
+        self.world.config.hosts.iter().map(|host| self.site(&host.name)).collect()
+    }
+
+    /// The locks are free within the deadline.
+    pub(super) async fn is_let_go(&self, case: &str) {
+        let end = Instant::now() + self.world.config.deadline + Duration::from_secs(3);
+        while self.sites().iter().any(Site::is_held) {
+            assert!(Instant::now() < end, "{case}: the lock is still held");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The report says of every host what is so there, and comes to what the hosts come to.
+    pub(super) fn is_told(&self, case: &str, work: Work, report: &Report) {
+        let mut lives = Vec::new();
+        for (site, (_, result)) in self.sites().iter().zip(&report.hosts) {
+            let live = site.live(case);
+            let told = match result {
+                HostResult::Done(_) => work.aim(),
+                HostResult::PutBack { .. } | HostResult::Untouched { .. } => "1",
+                other => panic!("{case}: a host that can be looked at is known: {other:?}"),
+            };
+            assert_eq!(live, told, "{case}: {}: {report:?}", site.name);
+            let ledger = site.read(".shipit/ledger.jsonl");
+            assert_eq!(site.standing(), Standing::Good, "{case}: {}: {ledger}", site.name);
+            lives.push(live);
+        }
+        let all_done = report.hosts.iter().all(|(_, result)| matches!(result, HostResult::Done(_)));
+        assert_eq!(report.verdict() == Verdict::Done, all_done, "{case}: {report:?}");
+        lives.dedup();
+        assert!(lives.len() == 1 || report.verdict() == Verdict::NeedsHands, "{case}: {report:?}");
+    }
+
+    /// Version 3 is deployed as if nothing had been, and nothing of what was is left.
+    pub(super) async fn goes_on(&self, case: &str) {
+        self.is_let_go(case).await;
+        let next = self.world.deploy("3").await;
+        assert_eq!(next.verdict(), Verdict::Done, "{case}: {next:?}");
+        for site in self.sites() {
+            assert_eq!(site.live(case), "3", "{case}");
+            assert_eq!(site.left(), [""; 0], "{case}: left behind");
+        }
+    }
+
+    /// Both.
+    pub(super) async fn is_honest(&self, case: &str, work: Work, report: &Report) {
+        self.is_told(case, work, report);
+        self.goes_on(case).await;
+    }
+}
+
+/// One host's directory.
+pub(super) struct Site {
+    name: String,
+    root: PathBuf,
+}
+
+impl Site {
     pub(super) fn read(&self, path: &str) -> String {
-        fs::read_to_string(Path::new(&self.root()).join(path)).unwrap_or_default()
+        fs::read_to_string(self.root.join(path)).unwrap_or_default()
     }
 
     fn names(&self, path: &str) -> Vec<String> {
-        let found = fs::read_dir(Path::new(&self.root()).join(path)).into_iter().flatten();
+        let found = fs::read_dir(self.root.join(path)).into_iter().flatten();
         found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
@@ -90,61 +187,59 @@ impl Subject {
     fn live(&self, case: &str) -> String {
         let version = self.read("current/VERSION").trim().to_owned();
         assert_eq!(self.read("current/.env"), format!("V={version}\n"), "{case}: its config");
-        assert_eq!(self.read("current/bin/server"), "#!/bin/sh\n", "{case}: whole");
-        assert_eq!(self.read("current/with space \\ and 'quote'"), "odd", "{case}: whole");
         assert_eq!(self.read("running").trim(), version, "{case}: what is live is what runs");
+        let manifest = self.read(&format!(".shipit/manifests/{}", self.live_id()));
+        assert!(manifest.contains(" ./VERSION\n"), "{case}: {manifest}");
+        for (sum, path) in manifest.lines().filter_map(file) {
+            let bytes = fs::read(self.root.join("current").join(path)).unwrap_or_default();
+            assert_eq!(sha256(&bytes), sum, "{case}: {path} is whole");
+        }
         version
+    }
+
+    fn live_id(&self) -> ReleaseId {
+        let target = fs::read_link(self.root.join("current")).unwrap();
+        target.file_name().unwrap().to_str().unwrap().parse().unwrap()
     }
 
     /// What the ledger says of what is live.
     fn standing(&self) -> Standing {
-        let target = fs::read_link(Path::new(&self.root()).join("current")).unwrap();
-        let id = target.file_name().unwrap().to_str().unwrap().parse().unwrap();
         let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
-        ledger.history(id).unwrap().standing
+        ledger.history(self.live_id()).unwrap().standing
     }
 
-    /// The lock is free within the deadline: the agent's directory goes with its conversation.
-    pub(super) async fn is_let_go(&self, case: &str) {
-        let lock = format!("{}/.shipit/lock", self.root());
-        let end = Instant::now() + self.world.config.deadline + Duration::from_secs(3);
-        let held =
-            || !Command::new("flock").args(["-n", &lock, "true"]).status().unwrap().success();
-        while held() {
-            assert!(Instant::now() < end, "{case}: the lock is still held");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    /// Whether somebody who lives holds the lock.
+    fn is_held(&self) -> bool {
+        let lock = self.root.join(".shipit/lock");
+        let by_flock = Command::new("flock").arg("-n").arg(&lock).arg("true").status();
+        let by_link = fs::read_link(lock.with_extension("held")).is_ok_and(|token| {
+            let pid = token.to_str().unwrap().split('_').nth(1).unwrap().to_owned();
+            Path::new("/proc").join(pid).exists()
+        });
+        by_link || !by_flock.unwrap().success()
     }
 
-    /// The report of a deploy of version 2 says what is so; then version 3 is deployed as if
-    /// nothing had been.
-    pub(super) async fn is_honest(&self, case: &str, report: &Report) {
-        let live = self.live(case);
-        assert!(live == "1" || live == "2", "{case}: {live} is live");
-        let (_, result) = &report.hosts[0];
-        let shown = match result {
-            HostResult::Done(_) => "2",
-            HostResult::PutBack { .. } | HostResult::Untouched { .. } => "1",
-            other => panic!("{case}: a host that can be looked at is known: {other:?}"),
-        };
-        assert_eq!(live, shown, "{case}: {report:?}");
-        assert_eq!(report.verdict() == Verdict::Done, shown == "2", "{case}: {report:?}");
-        assert_eq!(
-            self.standing(),
-            Standing::Good,
-            "{case}: {}",
-            self.read(".shipit/ledger.jsonl")
-        );
-        self.is_let_go(case).await;
-        let next = self.world.deploy("3").await;
-        assert_eq!(next.verdict(), Verdict::Done, "{case}: {next:?}");
-        assert_eq!(self.live(case), "3", "{case}");
-        let left: Vec<_> = [".shipit/run", ".shipit/trash"]
-            .into_iter()
-            .flat_map(|path| self.names(path))
-            .chain(self.names("releases").into_iter().filter(|name| name.starts_with('.')))
+    /// What is there that belongs to no release and no run.
+    fn left(&self) -> Vec<String> {
+        let releases = self.names("releases");
+        let without_release =
+            self.names(".shipit/manifests").into_iter().filter(|name| !releases.contains(name));
+        let left = [".shipit/run", ".shipit/trash"].into_iter().flat_map(|path| self.names(path));
+        left.chain(releases.clone().into_iter().filter(|name| name.starts_with('.')))
             .chain(self.names("").into_iter().filter(|name| name.starts_with(".current")))
-            .collect();
-        assert_eq!(left, [""; 0], "{case}: left behind");
+            .chain(self.names(".shipit").into_iter().filter(|name| name.starts_with("lock.")))
+            .chain(without_release)
+            .collect()
     }
+}
+
+/// The digest and the path of a manifest's line about a file.
+fn file(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.strip_prefix("f ")?.splitn(4, ' ').skip(2);
+    Some((words.next()?, words.next()?))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shipit::deploy::outcome::Verdict;
 use shipit::remote::local::LocalSession;
 
-use super::oracle::Subject;
+use super::oracle::{Subject, Work};
 use super::{effort, try_all};
 
 /// A login shell that hands the agent to a bash which counts its statements and, if there is a
@@ -44,23 +44,54 @@ fn count(dir: &Path) -> usize {
     fs::read_to_string(dir.join("count")).unwrap().trim().parse().unwrap()
 }
 
-#[tokio::test]
-async fn the_agent_is_killed_after_a_statement() {
+/// A host without flock(1) locks by a link, which the dead leave behind.
+fn without_flock(dir: &Path, session: LocalSession) -> LocalSession {
+    let bin = dir.join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("flock"), "#!/bin/sh\nexit 64\n").unwrap();
+    fs::set_permissions(bin.join("flock"), fs::Permissions::from_mode(0o755)).unwrap();
+    session.var("PATH", &format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()))
+}
+
+async fn is_killed_after_a_statement(work: Work, flock: bool, cases: usize) {
+    let shell = |dir: &Path| {
+        let session = counting_shell(dir);
+        if flock { session } else { without_flock(dir, session) }
+    };
     let dir = tempfile::tempdir().unwrap();
-    let subject = Subject::new(counting_shell(dir.path())).await;
-    subject.world.deploy("2").await;
+    Subject::new(shell(dir.path())).await.work(work).await;
     let all = count(dir.path());
-    assert!(all > 500, "{all} statements were counted");
-    let step = effort(all / 6, all / 24, 1);
-    try_all((1..all).step_by(step), |number| async move {
+    assert!(all > 250, "{all} statements were counted");
+    try_all((1..all).step_by((all / cases).max(1)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
-        let subject = Subject::new(counting_shell(dir.path())).await;
+        let subject = Subject::new(shell(dir.path())).await;
         fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
-        let report = subject.world.deploy("2").await;
+        let report = subject.work(work).await;
         // A run that waits less has fewer statements.
         let reached = !dir.path().join("kill-at").exists();
-        assert!(reached || report.verdict() == Verdict::Done, "{number}: {report:?}");
-        subject.is_honest(&format!("killed after {number} of {all}"), &report).await;
+        let case = format!("{work:?}, flock {flock}: killed after {number} of {all}");
+        assert!(reached || report.verdict() == Verdict::Done, "{case}: {report:?}");
+        subject.is_honest(&case, work, &report).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_agent_is_killed_after_a_statement_of_a_deploy() {
+    is_killed_after_a_statement(Work::Deploy, true, effort(6, 24, usize::MAX)).await;
+}
+
+#[tokio::test]
+async fn the_agent_is_killed_after_a_statement_of_a_rollback() {
+    is_killed_after_a_statement(Work::Rollback, true, effort(3, 12, usize::MAX)).await;
+}
+
+#[tokio::test]
+async fn the_agent_is_killed_after_a_statement_of_a_prune() {
+    is_killed_after_a_statement(Work::Prune, true, effort(2, 12, usize::MAX)).await;
+}
+
+#[tokio::test]
+async fn the_agent_is_killed_after_a_statement_where_the_lock_is_a_link() {
+    is_killed_after_a_statement(Work::Deploy, false, effort(3, 12, usize::MAX)).await;
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use shipit::remote::local::LocalSession;
 
-use super::oracle::Subject;
+use super::oracle::{Subject, Work};
 use super::{effort, try_all};
 
 /// Everything the agent runs that could fail.
@@ -64,7 +64,7 @@ async fn a_tool_fails_once() {
         fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
         let report = subject.world.deploy("2").await;
         fs::remove_file(dir.path().join("fail-at")).unwrap();
-        subject.is_honest(&format!("{tool} failed on call {call}"), &report).await;
+        subject.is_honest(&format!("{tool} failed on call {call}"), Work::Deploy, &report).await;
     })
     .await;
 }

@@ -23,6 +23,10 @@ pub(crate) enum Wire {
     CutBefore(&'static str),
     /// It arrives, and its answer does not.
     CutAfter(&'static str),
+    /// It never arrives, and from then on nobody answers.
+    CutForGood(&'static str),
+    /// The first conversation begins, and its greeting does not arrive.
+    CutGreeting,
     /// Half of the first upload arrives; then its channel ends.
     HalfUpload,
 }
@@ -92,6 +96,9 @@ impl Session for Wired {
                 upload: own.contains("'receive'"),
                 ending: false,
             };
+            if tap.mutes() {
+                silence.notify_one();
+            }
             let (sender, heard) = mpsc::channel::<Output>(64);
             tokio::spawn(async move {
                 let mut silent = false;
@@ -140,9 +147,24 @@ impl Tap {
     fn breaks(&self, sent: &[u8]) -> Option<Wire> {
         let mut faults = self.faults.lock().unwrap();
         let wire = *faults.get(&self.name)?;
-        let (Wire::CutBefore(verb) | Wire::CutAfter(verb)) = wire else { return None };
-        let here = sent.starts_with(format!("'{verb}'").as_bytes());
-        here.then(|| faults.remove(&self.name)).flatten()
+        let (Wire::CutBefore(verb) | Wire::CutAfter(verb) | Wire::CutForGood(verb)) = wire else {
+            return None;
+        };
+        if !sent.starts_with(format!("'{verb}'").as_bytes()) {
+            return None;
+        }
+        faults.remove(&self.name);
+        if matches!(wire, Wire::CutForGood(_)) {
+            faults.insert(self.name.clone(), Wire::Dead);
+        }
+        Some(wire)
+    }
+
+    /// Whether this is the conversation whose greeting is not to arrive.
+    fn mutes(&self) -> bool {
+        let mut faults = self.faults.lock().unwrap();
+        let here = faults.get(&self.name) == Some(&Wire::CutGreeting);
+        here && faults.remove(&self.name).is_some()
     }
 
     /// Whether this is the upload of which only half may pass.
@@ -168,7 +190,7 @@ impl AsyncWrite for Tap {
             return self.inner.as_mut().unwrap().as_mut().poll_write(cx, half);
         }
         match self.breaks(sent) {
-            Some(Wire::CutBefore(_)) => {
+            Some(Wire::CutBefore(_) | Wire::CutForGood(_)) => {
                 self.inner = None;
                 self.cut.notify_one();
             }
