@@ -222,7 +222,7 @@ impl<'a> Fleet<'a> {
         self.plan(goal)?;
         self.prepare(goal).await?;
         self.switch().await?;
-        self.tidy().await;
+        self.tidy(goal).await;
         Ok(())
     }
 
@@ -476,16 +476,21 @@ impl<'a> Fleet<'a> {
         self.note_failures(prepared)
     }
 
-    async fn tidy(&mut self) {
+    /// What fails is a warning after a release was made live, and the result of a prune.
+    async fn tidy(&mut self, goal: &Goal) {
         if self.hosts.iter().all(|host| host.plan.tidy.is_empty()) {
             return;
         }
         self.cx.events.emit(Event::Phase(Phase::Tidy));
-        let warned = self.each_that(HostRun::takes_part, |host| Box::pin(host.tidy())).await;
-        for (place, texts) in warned {
-            let host = self.hosts[place].host.name.clone();
-            for text in texts {
-                self.warn(Some(host.clone()), text);
+        let failed = self.each_that(HostRun::takes_part, |host| Box::pin(host.tidy())).await;
+        for (place, mut failures) in failed {
+            let host = &mut self.hosts[place];
+            if is_prune(goal) && !failures.is_empty() {
+                host.result = Some(host.untouched(Some(failures.remove(0))));
+            }
+            let name = host.host.name.clone();
+            for failure in failures {
+                self.warn(Some(name.clone()), failure.one_line());
             }
         }
     }

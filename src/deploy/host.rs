@@ -564,9 +564,9 @@ impl<'a> HostRun<'a> {
         Ok(())
     }
 
-    /// Prunes and sweeps; what fails is a warning.
-    pub async fn tidy(&mut self) -> Vec<String> {
-        let mut warnings = Vec::new();
+    /// Prunes and sweeps; gives what failed.
+    pub async fn tidy(&mut self) -> Vec<Failure> {
+        let mut failures = Vec::new();
         for order in self.plan.tidy.clone() {
             match self.ask(&order).await {
                 Ok(answer) if answer.code == DONE => {
@@ -574,16 +574,14 @@ impl<'a> HostRun<'a> {
                         self.done.pruned.push(name.clone());
                     }
                 }
-                Ok(answer) => {
-                    warnings.push(order_failure(&order, &answer).one_line());
-                }
+                Ok(answer) => failures.push(order_failure(&order, &answer)),
                 Err(error) => {
-                    warnings.push(Failure::from(error).one_line());
+                    failures.push(Failure::from(error).titled(failed_to(&order)));
                     break;
                 }
             }
         }
-        warnings
+        failures
     }
 
     /// What is live was never touched.
@@ -641,9 +639,13 @@ fn with_sources(error: &dyn std::error::Error) -> Failure {
     }
 }
 
-/// What an order that was not done is to the user.
 fn order_failure(order: &Order, answer: &Answer) -> Failure {
-    let what = match order {
+    Failure::new(failed_to(order)).because(&answer.text)
+}
+
+/// What an order that was not done is to the user.
+fn failed_to(order: &Order) -> String {
+    match order {
         Order::Check { id } => format!("what arrived of {id} is not what was sent"),
         Order::Link { .. } => "could not link from shared/".to_owned(),
         Order::Env { file, .. } => format!("could not write {file}"),
@@ -653,6 +655,5 @@ fn order_failure(order: &Order, answer: &Answer) -> Failure {
         Order::Prune { name, .. } => format!("could not prune {name}"),
         Order::Sweep => "could not delete what was pruned".to_owned(),
         other => format!("the {} order failed", order_name(other)),
-    };
-    Failure::new(what).because(&answer.text)
+    }
 }

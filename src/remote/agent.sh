@@ -430,29 +430,35 @@ look_tree() {
     done
 }
 
-# The lines of the releases that are there, and the last 50 for the rest of the story.
+# A ledger that is read in part would make good releases look unfinished, which prune deletes.
 look_ledger() {
-    [ -s "$ledger" ] || return 0
+    [ ! -s "$ledger" ] || ledger_lines || echo 'missing the ledger cannot be read'
+}
+
+# The lines of the releases that are there, and the last 50 for the rest of the story.
+ledger_lines() {
     echo 'no such release' >"$tmp/names"
     for path in "$root"/releases/*; do
         printf '"release":"%s"\n' "${path##*/}" >>"$tmp/names"
     done
-    {
-        grep -n -F -f "$tmp/names" "$ledger"
-        grep -n '' "$ledger" | tail -n 50
-    } | sort -t : -k 1,1n -u | sed 's/^[0-9]*:/ledger /'
+    grep -n '' "$ledger" >"$tmp/ledger" && tail -n 50 "$tmp/ledger" >"$tmp/lines" || return
+    grep -F -f "$tmp/names" "$tmp/ledger" >>"$tmp/lines" || [ $? = 1 ] || return
+    sort -t : -k 1,1n -u "$tmp/lines" >"$tmp/ledger" && sed 's/^[0-9]*:/ledger /' "$tmp/ledger"
 }
 
+# One ls for all processes: a readlink for each would take a second on a busy host.
 look_in_use() {
     [ "$scan" = yes ] && [ -d "$root/releases" ] || return 0
     real=$(cd "$root/releases" && pwd -P)
-    # One ls for all processes: a readlink for each would take a second on a busy host.
-    # shellcheck disable=SC2010,SC2012
-    ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $real/" |
-        while IFS= read -r path; do
-            path=${path##*"-> $real/"}
-            printf 'inuse %s\n' "${path%%/*}"
-        done | sort -u
+    # shellcheck disable=SC2012
+    ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null >"$tmp/processes"
+    grep -F -- "-> $real/" "$tmp/processes" >"$tmp/used"
+    [ $? -le 1 ] && [ -n "$real" ] && [ -s "$tmp/processes" ] ||
+        echo 'missing /proc does not say what runs'
+    while IFS= read -r path; do
+        path=${path##*"-> $real/"}
+        printf 'inuse %s\n' "${path%%/*}"
+    done <"$tmp/used"
 }
 
 unit_show() {

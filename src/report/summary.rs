@@ -231,6 +231,9 @@ fn standing(goal: &str, result: &HostResult) -> Standing {
             Standing::new("was", "were", "not changed")
         }
         HostResult::Skipped { .. } => Standing::new("was", "were", "skipped, so behind"),
+        HostResult::Untouched { live: Some(live), .. } if goal == "prune" => {
+            Standing::new("is still on", "are still on", live.clone())
+        }
         HostResult::Untouched { live, .. } => {
             let live = live.as_ref().map_or_else(String::new, |live| format!(" (live: {live})"));
             Standing::new("was", "were", format!("not changed{live}"))

@@ -151,7 +151,7 @@ fn cut_off_while_the_release_is_committed() {
 
 /// A deploy whose last word does not reach one host.
 fn committing_without(app: &App, lost: Host, artifact: &str) {
-    let sessions = "pkill -STOP -f 'sshd.*: deploy@notty'";
+    let sessions = "pkill -STOP -f 'ssh[d].*: deploy@notty'";
     let arguments = ["deploy", "production", "--yes", "--json", "--artifact", artifact];
     let mut command = app.command(&arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -4,6 +4,7 @@
 mod hostile;
 mod oracle;
 mod statements;
+mod table;
 mod tools;
 mod wires;
 

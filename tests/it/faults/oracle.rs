@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
 use shipit::model::ledger::{Ledger, Standing};
 use shipit::model::link::{SharedKind, SharedLink};
@@ -16,6 +17,7 @@ use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 use tokio::sync::OnceCell;
 
+use super::table;
 use crate::features::wires::{Wire, Wires};
 use crate::features::world::{World, host};
 
@@ -140,6 +142,8 @@ impl Subject {
             assert_eq!(live, told, "{case}: {}: {report:?}", site.name);
             let ledger = site.read(".shipit/ledger.jsonl");
             assert_eq!(site.standing(), Standing::Good, "{case}: {}: {ledger}", site.name);
+            let back = site.way_back();
+            assert!(back.is_some_and(|back| back.exists()), "{case}: {}: a way back", site.name);
             lives.push(live);
         }
         let all_done = report.hosts.iter().all(|(_, result)| matches!(result, HostResult::Done(_)));
@@ -157,6 +161,12 @@ impl Subject {
             assert_eq!(site.live(case), "3", "{case}");
             assert_eq!(site.left(), [""; 0], "{case}: left behind");
         }
+    }
+
+    /// `docs/faults.md` says so of this fault, which `test` is about.
+    pub(super) fn is_in_the_table(&self, test: &str, fault: &str, report: &Report) {
+        let lives: Vec<_> = self.sites().iter().map(|site| site.live(fault)).collect();
+        table::agrees(test, fault, report, &lives);
     }
 
     /// Both.
@@ -184,7 +194,7 @@ impl Site {
 
     /// The version that is live, whole, with its own config, and running.
     #[track_caller]
-    fn live(&self, case: &str) -> String {
+    pub(super) fn live(&self, case: &str) -> String {
         let version = self.read("current/VERSION").trim().to_owned();
         assert_eq!(self.read("current/.env"), format!("V={version}\n"), "{case}: its config");
         assert_eq!(self.read("running").trim(), version, "{case}: what is live is what runs");
@@ -192,7 +202,7 @@ impl Site {
         assert!(manifest.contains(" ./VERSION\n"), "{case}: {manifest}");
         for (sum, path) in manifest.lines().filter_map(file) {
             let bytes = fs::read(self.root.join("current").join(path)).unwrap_or_default();
-            assert_eq!(sha256(&bytes), sum, "{case}: {path} is whole");
+            assert_eq!(Digest::of(&bytes).to_string(), sum, "{case}: {path} is whole");
         }
         version
     }
@@ -200,6 +210,18 @@ impl Site {
     fn live_id(&self) -> ReleaseId {
         let target = fs::read_link(self.root.join("current")).unwrap();
         target.file_name().unwrap().to_str().unwrap().parse().unwrap()
+    }
+
+    /// The release that was live before what is live.
+    fn way_back(&self) -> Option<PathBuf> {
+        let live = self.live_id();
+        let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
+        let good = |id: &ReleaseId| {
+            *id < live && ledger.history(*id).is_some_and(|h| h.standing == Standing::Good)
+        };
+        let ids = ledger.histories().into_keys().filter_map(|id| id.parse().ok());
+        let earlier = ids.filter(good).max()?;
+        Some(self.root.join("releases").join(earlier.to_string()))
     }
 
     /// What the ledger says of what is live.
@@ -237,9 +259,4 @@ impl Site {
 fn file(line: &str) -> Option<(&str, &str)> {
     let mut words = line.strip_prefix("f ")?.splitn(4, ' ').skip(2);
     Some((words.next()?, words.next()?))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

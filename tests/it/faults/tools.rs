@@ -64,6 +64,10 @@ async fn a_tool_fails_once() {
         fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
         let report = subject.world.deploy("2").await;
         fs::remove_file(dir.path().join("fail-at")).unwrap();
+        if call == 1 {
+            let fault = format!("deploy: `{tool}` fails once");
+            subject.is_in_the_table("faults::tools::a_tool_fails_once", &fault, &report);
+        }
         subject.is_honest(&format!("{tool} failed on call {call}"), Work::Deploy, &report).await;
     })
     .await;

@@ -1,7 +1,8 @@
 //! Connections that break: before an order arrives, after it was obeyed, in the middle of an
-//! upload.
+//! upload, for a while and for good.
 
-use shipit::deploy::outcome::{HostResult, Verdict};
+use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
 use super::oracle::{Subject, Work, hook};
@@ -16,43 +17,100 @@ const DEPLOY: [&str; 13] = [
 const ROLLBACK: [&str; 4] = ["activate", "hook", "commit", "bye"];
 const PRUNE: [&str; 3] = ["prune", "sweep", "bye"];
 
-async fn loses_its_connection(work: Work, verbs: &[&'static str], more: &[Wire]) {
+/// How the table names a fault.
+fn fault(work: Work, wire: Wire) -> String {
+    let work = format!("{work:?}").to_lowercase();
+    match wire {
+        Wire::CutBefore(verb) => format!("{work}: cut off before `{verb}` arrives"),
+        Wire::CutAfter(verb) => format!("{work}: cut off after `{verb}` was obeyed"),
+        Wire::CutForGood(verb) => format!("{work} to two: web2 is lost for good at `{verb}`"),
+        Wire::CutGreeting => format!("{work}: cut off before the greeting arrives"),
+        Wire::HalfUpload => format!("{work}: cut off in the middle of the upload"),
+        Wire::Dead => format!("{work} to two: web2 does not answer"),
+    }
+}
+
+async fn loses_its_connection(test: &str, work: Work, verbs: &[&'static str], more: &[Wire]) {
     let wires = verbs.iter().flat_map(|verb| [Wire::CutBefore(verb), Wire::CutAfter(verb)]);
     try_all(wires.chain(more.iter().copied()), |wire| async move {
         let subject = Subject::new(LocalSession::new()).await;
         subject.wire("web1", wire);
         let report = subject.work(work).await;
-        let used = subject.faults.lock().unwrap().is_empty();
-        assert!(used, "{work:?}: {wire:?} was never met");
-        subject.is_honest(&format!("{work:?}: {wire:?}"), work, &report).await;
+        let fault = fault(work, wire);
+        assert!(subject.faults.lock().unwrap().is_empty(), "{fault}: never met");
+        subject.is_in_the_table(test, &fault, &report);
+        subject.is_honest(&fault, work, &report).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_deploy_loses_its_connection_around_every_order() {
-    loses_its_connection(Work::Deploy, &DEPLOY, &[Wire::HalfUpload, Wire::CutGreeting]).await;
+async fn a_deploy_loses_its_connection() {
+    let test = "faults::wires::a_deploy_loses_its_connection";
+    let more = [Wire::HalfUpload, Wire::CutGreeting];
+    loses_its_connection(test, Work::Deploy, &DEPLOY, &more).await;
 }
 
 #[tokio::test]
-async fn a_rollback_loses_its_connection_around_every_order() {
-    loses_its_connection(Work::Rollback, &ROLLBACK, &[Wire::CutGreeting]).await;
+async fn a_rollback_loses_its_connection() {
+    let test = "faults::wires::a_rollback_loses_its_connection";
+    loses_its_connection(test, Work::Rollback, &ROLLBACK, &[Wire::CutGreeting]).await;
 }
 
 #[tokio::test]
-async fn a_prune_loses_its_connection_around_every_order() {
-    loses_its_connection(Work::Prune, &PRUNE, &[Wire::CutGreeting]).await;
+async fn a_prune_loses_its_connection() {
+    let test = "faults::wires::a_prune_loses_its_connection";
+    loses_its_connection(test, Work::Prune, &PRUNE, &[Wire::CutGreeting]).await;
 }
 
 #[tokio::test]
 async fn a_revert_loses_its_connection() {
+    let test = "faults::wires::a_revert_loses_its_connection";
     for wire in [Wire::CutBefore("revert"), Wire::CutAfter("revert")] {
         let mut subject = Subject::new(LocalSession::new()).await;
         subject.world.config.hooks.activated = hook("! grep -q 2 VERSION");
         subject.wire("web1", wire);
         let report = subject.world.deploy("2").await;
+        let fault = fault(Work::Deploy, wire);
         assert!(matches!(report.hosts[0].1, HostResult::PutBack { .. }), "{report:?}");
-        subject.is_honest(&format!("{wire:?}"), Work::Deploy, &report).await;
+        subject.is_in_the_table(test, &fault, &report);
+        subject.is_honest(&fault, Work::Deploy, &report).await;
+    }
+}
+
+/// One of two hosts goes and is not seen again until the next run.
+#[tokio::test]
+async fn a_host_is_lost_for_good() {
+    let test = "faults::wires::a_host_is_lost_for_good";
+    let verbs = ["check", "env", "hook", "seal", "stage", "activate", "commit", "prune", "bye"];
+    try_all(verbs.map(Wire::CutForGood).into_iter().chain([Wire::Dead]), |wire| async move {
+        let subject = Subject::fleet(LocalSession::new(), &["web1", "web2"]).await;
+        subject.wire("web2", wire);
+        let report = subject.work(Work::Deploy).await;
+        let fault = fault(Work::Deploy, wire);
+        claims_no_more_than_is_so(&fault, &subject, &report).await;
+        subject.is_in_the_table(test, &fault, &report);
+        subject.faults.lock().unwrap().clear();
+        subject.goes_on(&fault).await;
+    })
+    .await;
+}
+
+/// What is said of a host is so; of one that nobody can look at, that it is unknown.
+async fn claims_no_more_than_is_so(fault: &str, subject: &Subject, report: &Report) {
+    subject.is_let_go(fault).await;
+    for (host, result) in &report.hosts {
+        let live = subject.site(host).live(fault);
+        match result {
+            HostResult::Done(_) => assert_eq!(live, "2", "{fault}: {report:?}"),
+            HostResult::PutBack { .. } | HostResult::Untouched { .. } => {
+                assert_eq!(live, "1", "{fault}: {report:?}");
+            }
+            HostResult::Unknown { .. } => {
+                assert_eq!(report.verdict(), Verdict::NeedsHands, "{fault}: {report:?}");
+            }
+            other => panic!("{fault}: {other:?}"),
+        }
     }
 }
 
@@ -62,7 +120,7 @@ async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
     for verb in ["adopt", "revert"] {
         for wire in [Wire::CutBefore(verb), Wire::CutAfter(verb)] {
             let mut subject = Subject::new(LocalSession::new()).await;
-            subject.world.config.service = shipit::model::service::Service::Command {
+            subject.world.config.service = Service::Command {
                 restart: "cat VERSION >../../running; test -e ../../killed || { touch \
                           ../../killed; kill -9 $(cat ../../.shipit/run/*/agent); }"
                     .to_owned(),
