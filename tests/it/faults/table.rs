@@ -25,11 +25,11 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
 
 impl Row {
     /// A line of a table that is neither its head nor the rule below it.
-    fn parse(line: &str) -> Option<Self> {
-        let inner = line.strip_prefix("| ")?.strip_suffix(" |")?;
+    fn parse(text: &str) -> Option<Self> {
+        let inner = text.strip_prefix("| ")?.strip_suffix(" |")?;
         let cells: Vec<_> = inner.split(" | ").map(str::to_owned).collect();
-        let [fault, exit, says, live, name] = cells.try_into().ok()?;
-        (exit != "exit").then_some(Self { fault, exit, says, live, test: name })
+        let [fault, exit, says, live, test] = cells.try_into().ok()?;
+        (exit != "exit").then_some(Self { fault, exit, says, live, test })
     }
 
     /// Whether it tells of what was seen; where two things race, it has both, with ` / ` between.
