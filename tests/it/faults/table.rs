@@ -25,8 +25,8 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
 
 impl Row {
     /// A line of a table that is neither its head nor the rule below it.
-    fn parse(text: &str) -> Option<Self> {
-        let inner = text.strip_prefix("| ")?.strip_suffix(" |")?;
+    fn parse(source: &str) -> Option<Self> {
+        let inner = source.strip_prefix("| ")?.strip_suffix(" |")?;
         let cells: Vec<_> = inner.split(" | ").map(str::to_owned).collect();
         let [fault, exit, says, live, test] = cells.try_into().ok()?;
         (exit != "exit").then_some(Self { fault, exit, says, live, test })
