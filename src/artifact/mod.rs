@@ -36,8 +36,9 @@ use self::spool::{Place, Spool};
 use self::tree::{Item, Spot, Tree, What};
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::codec::Codec;
+use crate::model::delta::Delta;
 use crate::model::digest::Digest;
-use crate::model::manifest::{Manifest, Node};
+use crate::model::manifest::{Manifest, Node, sealed};
 
 const RUNS: u32 = 0o555;
 const READS: u32 = 0o444;
@@ -121,26 +122,43 @@ impl Artifact {
         &self.warnings
     }
 
-    /// Packs every entry of `release`, part of this artifact's manifest, as `<prefix>/tree/…`, and
-    /// the listing as `<prefix>/meta/manifest`. Does not end the archive: what [`pack_bytes`]
-    /// makes must follow. Every file is read again and must still have its digest.
+    /// Packs every entry of `release`, part of this artifact's manifest, as `<prefix>/tree/…`:
+    /// as a hard link where `delta` has one, else with its bytes. First goes `<prefix>/meta/of`,
+    /// the digest of the sealed manifest, by which a part of the release is known; last
+    /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base. Does not end the
+    /// archive: what [`pack_bytes`] makes must follow. Every file that is packed is read again and
+    /// must still have its digest.
     pub fn pack(
         &self,
         release: &Manifest,
         prefix: &str,
         codec: Codec,
+        delta: &Delta,
     ) -> Result<Packed, ArtifactError> {
         let file = spool::nameless(self.scratch.as_deref())?;
         let mut stream = Stream::new(codec, &file).map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
             stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
         }
+        let of = release.sealed_digest().to_string();
+        let meta = |name: &str, stream: &mut Stream<&File>, text: &str| {
+            let path = format!("{prefix}/meta/{name}");
+            member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
+        };
+        meta("of", &mut stream, &of)?;
         for (path, node) in release.nodes() {
-            self.pack_node(&mut stream, &format!("{prefix}/tree/{path}"), path, node)?;
+            let name = format!("{prefix}/tree/{path}");
+            match delta.links.get(path) {
+                Some(to) => stream.twin(&name, to).map_err(scratch_failed)?,
+                None => self.pack_node(&mut stream, &name, path, node)?,
+            }
         }
-        let listing = release.to_text();
-        let manifest = format!("{prefix}/meta/manifest");
-        member(&mut stream, &manifest, 0o600, listing.as_bytes()).map_err(scratch_failed)?;
+        if delta.base.is_some() {
+            meta("gone", &mut stream, &sealed(delta.gone.iter().cloned()))?;
+            meta("new", &mut stream, &sealed(delta.new.iter().cloned()))?;
+        } else {
+            meta("manifest", &mut stream, &release.to_text())?;
+        }
         let (_, unpacked) = stream.finish().map_err(scratch_failed)?;
         let len = file.metadata().map_err(scratch_failed)?.len();
         Ok(Packed { file: Arc::new(file), len, unpacked })

@@ -141,6 +141,12 @@ impl<W: Write> Stream<W> {
         self.header(EntryType::Symlink, path, target, 0o777, 0, mtime)
     }
 
+    /// Another name for a file that the host has. Mode and time are that file's, so that headers
+    /// differ in little but names.
+    pub(super) fn twin(&mut self, path: &str, to: &str) -> io::Result<()> {
+        self.header(EntryType::Link, path, to, 0o444, 0, NO_TIME)
+    }
+
     /// The header of a file; `size` bytes of content and then `pad` must follow.
     pub(super) fn file(&mut self, path: &str, mode: u32, size: u64, mtime: u64) -> io::Result<()> {
         self.header(EntryType::Regular, path, "", mode, size, mtime)

@@ -14,6 +14,7 @@ use console::Term;
 use futures::future::BoxFuture;
 
 use super::args::{Common, StageArg};
+use super::cabinet::Cabinet;
 use super::error::CliError;
 use super::signals;
 use crate::config::resolve::{Overrides, load};
@@ -145,6 +146,13 @@ impl World {
         Reach(Connector::new(&config.ssh, around, callbacks, now))
     }
 
+    /// Where the manifests of what was released are kept on this machine.
+    fn cabinet(&self) -> Cabinet {
+        let cache = self.var("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = cache.or_else(|| Some(PathBuf::from(self.var("HOME")?).join(".cache")));
+        Cabinet::new(cache.map(|cache| cache.join("shipit/manifests")))
+    }
+
     fn reporter(&self, secrets: Secrets, quiet: bool) -> Box<dyn Reporter + Send> {
         let started = self.started;
         let mode = if self.common.json {
@@ -191,12 +199,14 @@ impl World {
         };
         let sink = |event: Event| with(&mut |screen| screen.on_event(&event));
         let events = Events::new(&sink);
+        let cabinet = self.cabinet();
         let cx = Context {
             config,
             run: &run,
             connect: &connect,
             events,
             cancel: &cancel,
+            shelf: &cabinet,
             wait: how.wait,
         };
         let ticking = async {
@@ -250,8 +260,16 @@ impl World {
         let run = self.run_values(command, config);
         let connect = self.connector(config);
         let events = Events::new(&|_| {});
-        let cx =
-            Context { config, run: &run, connect: &connect, events, cancel: &cancel, wait: false };
+        let cabinet = self.cabinet();
+        let cx = Context {
+            config,
+            run: &run,
+            connect: &connect,
+            events,
+            cancel: &cancel,
+            shelf: &cabinet,
+            wait: false,
+        };
         unless_stopped(&cancel, work(cx)).await
     }
 

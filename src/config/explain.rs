@@ -111,7 +111,7 @@ impl Source<'_> {
 }
 
 /// Keys of the design that later versions serve.
-const LATER: &[&str] = &["upload", "health.tcp", "health.command", "health.checks"];
+const LATER: &[&str] = &["health.tcp", "health.command", "health.checks"];
 
 /// Forms of values that later versions serve.
 fn later_form(path: &str, value: &DeValue<'_>) -> Option<String> {

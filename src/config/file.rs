@@ -45,6 +45,7 @@ pub(super) struct Layer {
     pub(super) health: Option<Health>,
     pub(super) hooks: Option<Hooks>,
     pub(super) rollout: Option<Rollout>,
+    pub(super) upload: Option<Upload>,
     pub(super) ssh: Option<Ssh>,
     pub(super) timeouts: Option<Timeouts>,
 }
@@ -212,6 +213,15 @@ pub(super) enum OnFailure {
 pub(super) enum OnUnreachable {
     Abort,
     Skip,
+}
+
+/// How releases travel.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Upload {
+    pub(super) link: Option<bool>,
+    pub(super) limit: Option<Spanned<String>>,
+    pub(super) parallel: Option<Spanned<i64>>,
 }
 
 /// SSH settings beside `ssh_config`.

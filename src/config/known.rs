@@ -5,7 +5,7 @@ use serde::{Deserialize, de};
 
 use super::file::{
     Artifact, DirTable, Env, FileTable, Health, HookTable, Hooks, HostTable, Layer, LocalHookTable,
-    LocalHooks, Rollout, Service, Ssh, Timeouts, VarTable,
+    LocalHooks, Rollout, Service, Ssh, Timeouts, Upload, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -25,6 +25,7 @@ pub fn known_keys() -> Vec<String> {
         ("hooks.local.before", fields::<LocalHookTable>()),
         ("hooks.staged", fields::<HookTable>()),
         ("rollout", fields::<Rollout>()),
+        ("upload", fields::<Upload>()),
         ("ssh", fields::<Ssh>()),
         ("timeouts", fields::<Timeouts>()),
     ];

@@ -1,7 +1,7 @@
 //! A stage laid over the top level: what the stage says wins, key by key.
 
 use super::file::{
-    Artifact, Env, Health, Hooks, Layer, LocalHooks, Rollout, Service, Ssh, Timeouts,
+    Artifact, Env, Health, Hooks, Layer, LocalHooks, Rollout, Service, Ssh, Timeouts, Upload,
 };
 
 impl Layer {
@@ -25,6 +25,7 @@ impl Layer {
             health: both(&self.health, &top.health, Health::over),
             hooks: both(&self.hooks, &top.hooks, Hooks::over),
             rollout: both(&self.rollout, &top.rollout, Rollout::over),
+            upload: both(&self.upload, &top.upload, Upload::over),
             ssh: both(&self.ssh, &top.ssh, Ssh::over),
             timeouts: both(&self.timeouts, &top.timeouts, Timeouts::over),
         }
@@ -125,6 +126,16 @@ impl Rollout {
             on_failure: first(&self.on_failure, &top.on_failure),
             on_unreachable: first(&self.on_unreachable, &top.on_unreachable),
             max_failed: first(&self.max_failed, &top.max_failed),
+        }
+    }
+}
+
+impl Upload {
+    fn over(&self, top: &Self) -> Self {
+        Self {
+            link: first(&self.link, &top.link),
+            limit: first(&self.limit, &top.limit),
+            parallel: first(&self.parallel, &top.parallel),
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// How many hosts flip together.
     pub rollout: Rollout,
+    /// How releases travel.
+    pub upload: Upload,
     /// Whether to ask before changing anything.
     pub confirm: bool,
     /// SSH settings that do not come from `ssh_config`.
@@ -237,6 +239,23 @@ pub struct Rollout {
     pub on_unreachable: OnUnreachable,
     /// So many hosts may fail, and are put back alone, before the run counts as failed.
     pub max_failed: usize,
+}
+
+/// How releases travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Whether files that did not change are shared with the release that is live.
+    pub link: bool,
+    /// At most so many bytes a second, to all hosts together.
+    pub limit: Option<u64>,
+    /// At most so many hosts receive at the same time.
+    pub parallel: Option<usize>,
+}
+
+impl Default for Upload {
+    fn default() -> Self {
+        Self { link: true, limit: None, parallel: None }
+    }
 }
 
 /// How many hosts flip together.

@@ -122,6 +122,7 @@ impl ConfigFile {
             service,
             hooks: here.hooks(&layer)?,
             rollout: here.rollout(&layer, &hosts)?,
+            upload: here.upload(&layer)?,
             hosts,
             confirm: layer.confirm.unwrap_or(false),
             ssh: here.ssh(&layer)?,

@@ -124,3 +124,25 @@ pub(super) fn http(text: &str) -> Option<(String, u16, String)> {
     (is_host(host) && path.chars().all(visible))
         .then(|| (host.to_owned(), port.unwrap_or(80), format!("{slash}{path}")))
 }
+
+/// Bytes a second: `20 MiB/s`, `500 kB/s`, `1.5 MB/s`.
+pub(super) fn rate(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+    let factor = match unit.trim() {
+        "B/s" => 1.0,
+        "kB/s" | "KB/s" => 1e3,
+        "MB/s" => 1e6,
+        "GB/s" => 1e9,
+        "KiB/s" => 1024.0,
+        "MiB/s" => 1024.0 * 1024.0,
+        "GiB/s" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and a terabyte"
+    )]
+    (1.0..=1e12).contains(&bytes).then_some(bytes as u64)
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
+use super::bases::Bases;
 use super::event::{Event, Phase};
 use super::goal::{Build, PruneRule, Target};
 use super::host::{Context, HostRun};
@@ -111,6 +112,11 @@ pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
     let mut fleet = Fleet::new(cx);
     let opened = fleet.open(goal, false).await;
     let unchanged = opened.is_ok() && fleet.is_unchanged(goal);
+    if opened.is_ok() && !unchanged {
+        let bases = fleet.bases(goal);
+        fleet.look_at_live(bases.as_ref()).await;
+        fleet.share(bases).await;
+    }
     let planned = opened.is_ok() && fleet.plan(goal).is_ok();
     let plan = |host: &HostRun| match &host.result {
         None if planned => Ok(host.plan.clone()),
@@ -211,7 +217,8 @@ impl<'a> Fleet<'a> {
         if !is_prune(goal) {
             self.finish_split().await?;
         }
-        self.warn_of_drift(goal).await;
+        let bases = self.bases(goal);
+        self.look_at_live(bases.as_ref()).await;
         if self.is_unchanged(goal) {
             for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
                 let live = host.state.as_ref().and_then(HostState::live);
@@ -219,6 +226,7 @@ impl<'a> Fleet<'a> {
             }
             return Ok(());
         }
+        self.share(bases).await;
         self.plan(goal)?;
         self.prepare(goal).await?;
         self.switch().await?;
@@ -377,20 +385,48 @@ impl<'a> Fleet<'a> {
         self.stop_if_asked()
     }
 
-    /// Says where somebody touched what is live. A deploy replaces it, but somebody should know.
-    async fn warn_of_drift(&mut self, goal: &Goal) {
-        if !matches!(goal, Goal::Deploy { .. }) {
-            return;
-        }
+    fn bases(&self, goal: &Goal) -> Option<Arc<Bases>> {
+        let Goal::Deploy { build, .. } = goal else { return None };
+        Some(Arc::new(Bases::new(build.release_manifest(self.cx.config))))
+    }
+
+    /// Asks at once whether somebody touched what is live, and what the new release can share with
+    /// it. A deploy replaces what was touched, but somebody should know.
+    async fn look_at_live(&mut self, bases: Option<&Arc<Bases>>) {
+        let Some(bases) = bases else { return };
         let config = self.cx.config;
-        let found =
-            self.each_that(HostRun::takes_part, |host| Box::pin(drift_warning(host, config))).await;
+        let found = self
+            .each_that(HostRun::takes_part, |host| {
+                let bases = Arc::clone(bases);
+                Box::pin(async move {
+                    let (warning, there) =
+                        futures::join!(drift_warning(host, config), bases.ask(host, config));
+                    host.shareable = there;
+                    warning
+                })
+            })
+            .await;
         for (place, text) in found {
             let Some(text) = text else { continue };
             let host = Some(self.hosts[place].host.name.clone());
-            self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
-            self.warnings.push((host, text));
+            self.warn(host, text);
         }
+    }
+
+    /// Works out for each host what of the release is there already.
+    async fn share(&mut self, bases: Option<Arc<Bases>>) {
+        let Some(bases) = bases else { return };
+        let kept = self.cx.shelf;
+        self.each_that(HostRun::takes_part, |host| {
+            let bases = Arc::clone(&bases);
+            Box::pin(async move {
+                let delta = bases.delta(host, kept, &host.shareable).await;
+                if let Some(state) = &mut host.state {
+                    state.delta = delta;
+                }
+            })
+        })
+        .await;
     }
 
     fn is_unchanged(&self, goal: &Goal) -> bool {
@@ -465,8 +501,9 @@ impl<'a> Fleet<'a> {
         self.cx.events.emit(Event::Phase(Phase::Prepare));
         let prefix = Layout::staging(id, &self.cx.run.nonce);
         let release = build.release_manifest(self.cx.config);
-        let payload =
-            Arc::new(Payload::new(Arc::clone(artifact), release, prefix, build.env.clone()));
+        let (env, upload) = (build.env.clone(), &self.cx.config.upload);
+        let payload = Payload::new(Arc::clone(artifact), release, prefix, env, upload);
+        let payload = Arc::new(payload);
         let prepared = self
             .each_that(HostRun::takes_part, move |host| {
                 let payload = Arc::clone(&payload);

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
+use super::bases::Shelf;
 use super::cancel::Cancel;
 use super::event::{Event, Events};
 use super::goal::Run;
@@ -15,6 +17,7 @@ use super::outcome::{Done, Failure, HostResult, Proof};
 use super::payload::Payload;
 use super::plan::{HostPlan, Settle, Step, Switch, order_name};
 use crate::config::{Config, Host};
+use crate::model::delta::{Delta, Shareable};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::Standing;
@@ -46,6 +49,8 @@ pub struct Context<'a> {
     pub events: Events<'a>,
     /// Whether the user asked to stop.
     pub cancel: &'a Cancel,
+    /// Where manifests are kept.
+    pub shelf: &'a dyn Shelf,
     /// Wait for a lock that somebody else holds.
     pub wait: bool,
 }
@@ -63,6 +68,8 @@ pub struct HostRun<'a> {
     pub plan: HostPlan,
     /// Set while a switched release has no verdict.
     pub undecided: bool,
+    /// What there is on the host that a new release could share.
+    pub shareable: Shareable,
     /// What was done so far.
     pub done: Done,
     /// How it ended, once it has.
@@ -91,6 +98,7 @@ impl<'a> HostRun<'a> {
             state: None,
             plan: HostPlan::default(),
             undecided: false,
+            shareable: Shareable::default(),
             done: Done::default(),
             result: None,
             judged: None,
@@ -213,38 +221,129 @@ impl<'a> HostRun<'a> {
     pub async fn prepare(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
         for step in self.plan.prepare.clone() {
             match &step {
-                Step::Upload { .. } => {
-                    self.done.sent = self.step("upload", self.upload(payload, id)).await?;
+                Step::Upload { files, size, linked, linked_size } => {
+                    (self.done.files, self.done.size) = (*files, *size);
+                    (self.done.linked, self.done.linked_size) = (*linked, *linked_size);
+                    self.upload(payload, id).await?;
                 }
-                Step::Do(order) => {
-                    self.step(step.name(), self.obey(order)).await?;
+                Step::Check { .. } => self.check(payload, id).await?,
+                Step::Do(order) if matches!(**order, Order::Seal { .. }) => {
+                    let answer = self.step("seal", self.answer(order)).await?;
+                    payload.learn(&answer.text, self.cx.shelf);
                 }
+                Step::Do(order) => self.step(step.name(), self.obey(order)).await?,
             }
         }
         self.cx.events.emit(Event::Ready { host: self.name() });
         Ok(())
     }
 
-    async fn upload(&self, payload: &Payload, id: ReleaseId) -> Result<(u64, String), Failure> {
-        let what = format!("could not upload {id}");
-        let (Some(agent), Some(state)) = (&self.agent, &self.state) else {
-            return Err(Failure::new(what));
+    fn delta(&self) -> Arc<Delta> {
+        self.state.as_ref().map(|state| Arc::clone(&state.delta)).unwrap_or_default()
+    }
+
+    /// Sends what the host has not. Where it cannot share files after all, sends everything.
+    async fn upload(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
+        let delta = self.delta();
+        let work = async {
+            let (mut sent, mut ended) = self.stream(payload, id, &delta).await;
+            let refused = matches!(ended, Err(Unsent::Refused(_))) && delta.shares();
+            if let (Err(Unsent::Refused(failure)), true) = (&ended, refused) {
+                self.warn_of_whole(failure);
+                self.obey(&Order::Discard { id }).await?;
+                let (more, again) = self.stream(payload, id, &Arc::default()).await;
+                (sent, ended) = (sent + more, again);
+            }
+            if let Err(Unsent::Full(_)) = ended {
+                // What is in the way of the app that runs goes at once.
+                let _ = self.ask(&Order::Discard { id }).await;
+            }
+            let titled = |unsent: Unsent| unsent.failure().titled(format!("could not upload {id}"));
+            ended.map_err(titled)?;
+            Ok(((sent, refused), format!("{sent} bytes")))
         };
-        let shipment =
-            payload.shipment(&state.facts).await.map_err(|e| Failure::of(what.clone(), &e))?;
-        let (events, total) = (self.cx.events, shipment.len);
-        let progress =
-            |sent| events.emit(Event::Progress { host: self.host.name.clone(), sent, total });
-        let sending = agent.receive(shipment.codec, shipment.parts, &progress);
-        tokio::select! {
-            sent = sending => sent.map_err(|error| Failure::from(error).titled(what))?,
-            () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
+        let (sent, refused) = self.step("upload", work).await?;
+        self.sent(sent, refused);
+        Ok(())
+    }
+
+    /// Checks what has arrived. Where that is not what was sent because of what it was built on,
+    /// all of it is sent once more.
+    async fn check(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
+        let (digest, linked) = (payload.digest, self.done.linked > 0);
+        let base = self.delta().base.filter(|_| linked);
+        let work = async {
+            let checked = self.obey(&Order::Check { id, base, digest }).await;
+            match checked {
+                Err(failure) if linked && !self.cx.cancel.asked() => self.warn_of_whole(&failure),
+                checked => return checked.map(|_| (None, String::new())),
+            }
+            let (sent, ended) = self.stream(payload, id, &Arc::default()).await;
+            ended.map_err(Unsent::failure)?;
+            self.obey(&Order::Check { id, base: None, digest }).await?;
+            Ok((Some(sent), String::new()))
+        };
+        if let Some(sent) = self.step("check", work).await? {
+            self.sent(sent, true);
         }
-        Ok((total, format!("{total} bytes")))
+        Ok(())
+    }
+
+    /// Counts what travelled; `whole` where nothing is shared for that.
+    fn sent(&mut self, bytes: u64, whole: bool) {
+        self.done.sent += bytes;
+        if whole {
+            (self.done.linked, self.done.linked_size) = (0, 0);
+        }
+    }
+
+    fn warn_of_whole(&self, failure: &Failure) {
+        let why = failure.one_line();
+        let text = format!("files that did not change could not be shared, so all are sent: {why}");
+        self.cx.events.emit(Event::Warning { host: Some(self.name()), text });
+    }
+
+    /// One stream. Gives how many bytes of it left, too.
+    async fn stream(
+        &self,
+        payload: &Payload,
+        id: ReleaseId,
+        delta: &Arc<Delta>,
+    ) -> (u64, Result<(), Unsent>) {
+        let (Some(agent), Some(state)) = (&self.agent, &self.state) else {
+            return (0, Err(Unsent::Failed(AgentError::gone().into())));
+        };
+        let shipment = match payload.shipment(&state.facts, delta).await {
+            Ok(shipment) => shipment,
+            Err(error) => {
+                let failure = Failure::of(format!("could not pack {id}"), &error);
+                return (0, Err(Unsent::Failed(failure)));
+            }
+        };
+        let (events, total, left) = (self.cx.events, shipment.len, AtomicU64::new(0));
+        let progress = |sent| {
+            left.store(sent, Ordering::Relaxed);
+            events.emit(Event::Progress { host: self.host.name.clone(), sent, total });
+        };
+        let sending = async {
+            let _turn = payload.turns.acquire().await;
+            let throttle = payload.throttle.as_ref();
+            agent.receive(shipment.codec, shipment.parts, throttle, &progress).await
+        };
+        let ended = tokio::select! {
+            ended = sending => ended.map_err(Unsent::from),
+            () = self.cx.cancel.wait(1) => Err(Unsent::Failed(Failure::new("stopped on request"))),
+        };
+        (left.load(Ordering::Relaxed), ended)
     }
 
     /// Asks for one order; anything but done is a failure with what the host said.
     async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
+        self.answer(order).await.map(|(_, detail)| ((), detail))
+    }
+
+    /// The same, with what it answered.
+    async fn answer(&self, order: &Order) -> Result<(Answer, String), Failure> {
         let answer = tokio::select! {
             answer = self.ask(order) => answer?,
             () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
@@ -255,7 +354,7 @@ impl<'a> HostRun<'a> {
         if let Order::Hook { name, .. } = order {
             self.show(name, &answer.text);
         }
-        Ok(((), String::new()))
+        Ok((answer, String::new()))
     }
 
     fn show(&self, source: &str, text: &str) {
@@ -607,6 +706,34 @@ impl<'a> HostRun<'a> {
     }
 }
 
+/// Why a stream did not arrive.
+enum Unsent {
+    /// The host could not unpack it, though it has room.
+    Refused(Failure),
+    /// The host has no room.
+    Full(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl Unsent {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Refused(failure) | Self::Full(failure) | Self::Failed(failure) => failure,
+        }
+    }
+}
+
+impl From<AgentError> for Unsent {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Upload { .. } if error.is_full() => Self::Full(error.into()),
+            AgentError::Upload { .. } => Self::Refused(error.into()),
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
 fn restart_limit(service: &Service) -> Duration {
     match service {
         Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit * 2,
@@ -646,14 +773,14 @@ fn order_failure(order: &Order, answer: &Answer) -> Failure {
 /// What an order that was not done is to the user.
 fn failed_to(order: &Order) -> String {
     match order {
-        Order::Check { id } => format!("what arrived of {id} is not what was sent"),
+        Order::Check { id, .. } => format!("what arrived of {id} is not what was sent"),
         Order::Link { .. } => "could not link from shared/".to_owned(),
         Order::Env { file, .. } => format!("could not write {file}"),
         Order::Hook { name, command, .. } => format!("the {name} hook `{command}` failed"),
         Order::Seal { id, .. } => format!("could not seal {id}"),
         Order::Stage { id, .. } => format!("could not record {id} as complete"),
         Order::Prune { name, .. } => format!("could not prune {name}"),
-        Order::Sweep => "could not delete what was pruned".to_owned(),
+        Order::Sweep { .. } => "could not delete what was pruned".to_owned(),
         other => format!("the {} order failed", order_name(other)),
     }
 }

@@ -1,6 +1,7 @@
 //! Floor 2: what to do, in which order.
 
 pub mod ask;
+pub mod bases;
 pub mod cancel;
 pub mod choose;
 pub mod event;

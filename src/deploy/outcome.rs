@@ -85,6 +85,14 @@ pub struct Done {
     pub pruned: Vec<String>,
     /// Bytes that travelled.
     pub sent: u64,
+    /// Bytes of all files of the release.
+    pub size: u64,
+    /// How many files it has.
+    pub files: usize,
+    /// How many of them were on the host already.
+    pub linked: usize,
+    /// Their bytes.
+    pub linked_size: u64,
 }
 
 /// How it was proven that the new release is what runs.

@@ -1,25 +1,41 @@
-//! The bytes of a deploy: packed once per codec, shared by all hosts that take it.
+//! The bytes of a deploy: packed once per codec and delta, shared by all hosts that take it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
+use super::bases::Shelf;
 use crate::artifact::{Artifact, ArtifactError, Packed, pack_bytes};
+use crate::config::Upload;
 use crate::model::codec::Codec;
+use crate::model::delta::Delta;
+use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Manifest;
 use crate::remote::agent::Part;
+use crate::remote::answer::sealed;
+use crate::remote::throttle::Throttle;
 
 /// What is sent to the hosts of one run.
 pub struct Payload {
     artifact: Arc<Artifact>,
-    release: Manifest,
+    release: Arc<Manifest>,
     prefix: String,
     env: Option<Vec<u8>>,
-    packed: Mutex<BTreeMap<Codec, Arc<Packed>>>,
+    /// Of the sealed text of the release's manifest.
+    pub digest: Digest,
+    /// Keeps all uploads together below a rate.
+    pub throttle: Option<Throttle>,
+    /// Holds as many as may be under way at once.
+    pub turns: Semaphore,
+    packed: Mutex<BTreeMap<Stream, Arc<OnceCell<Packed>>>>,
+    learnt: std::sync::Mutex<BTreeSet<String>>,
 }
+
+/// What tells streams apart: how they are packed, and what they leave out.
+type Stream = (Codec, Option<Digest>);
 
 /// The stream for one host.
 pub struct Shipment {
@@ -38,34 +54,61 @@ impl Payload {
         release: Manifest,
         prefix: String,
         env: Option<Vec<u8>>,
+        upload: &Upload,
     ) -> Self {
-        Self { artifact, release, prefix, env, packed: Mutex::default() }
+        let digest = release.sealed_digest();
+        let turns = upload.parallel.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self {
+            artifact,
+            release: Arc::new(release),
+            prefix,
+            env,
+            digest,
+            throttle: upload.limit.map(Throttle::new),
+            turns: Semaphore::new(turns),
+            packed: Mutex::default(),
+            learnt: std::sync::Mutex::default(),
+        }
     }
 
-    /// The stream for a host with these facts.
-    pub async fn shipment(&self, facts: &Facts) -> Result<Shipment, ArtifactError> {
+    /// The stream for a host with these facts, less what it has already.
+    pub async fn shipment(
+        &self,
+        facts: &Facts,
+        delta: &Arc<Delta>,
+    ) -> Result<Shipment, ArtifactError> {
         let codec = codec_for(facts);
-        let packed = self.packed(codec).await?;
+        let packed = self.packed(codec, delta).await?;
         // Secrets travel in a part of their own, which is never on this machine's disk.
         let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
         let tail = pack_bytes(&self.prefix, env.as_slice(), codec)?;
         let len = packed.len + tail.len() as u64;
-        let body = Part::File { file: Arc::clone(&packed.file), len: packed.len };
+        let body = Part::File { file: packed.file, len: packed.len };
         Ok(Shipment { codec, parts: vec![body, Part::Bytes(Bytes::from(tail))], len })
     }
 
-    /// The first host that needs a codec packs; the others wait for it.
-    async fn packed(&self, codec: Codec) -> Result<Arc<Packed>, ArtifactError> {
-        let mut all = self.packed.lock().await;
-        if let Some(packed) = all.get(&codec) {
-            return Ok(Arc::clone(packed));
+    /// The first host that needs a codec and a delta packs; others like it wait for it, and
+    /// nobody else does.
+    async fn packed(&self, codec: Codec, delta: &Arc<Delta>) -> Result<Packed, ArtifactError> {
+        let stream = (codec, delta.key);
+        let cell = Arc::clone(self.packed.lock().await.entry(stream).or_default());
+        let packing = async || {
+            let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
+            let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
+            let work = move || artifact.pack(&release, &prefix, codec, &delta);
+            tokio::task::spawn_blocking(work).await.map_err(|_| ArtifactError::Stopped)?
+        };
+        cell.get_or_try_init(packing).await.cloned()
+    }
+
+    /// Keeps the manifest that a host has sealed: the next deploy builds on it.
+    pub fn learn(&self, answer: &str, kept: &dyn Shelf) {
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        if learnt.insert(answer.to_owned())
+            && let Some((digest, text)) = sealed(answer, &self.release)
+        {
+            kept.keep(digest, &text);
         }
-        let (artifact, release) = (Arc::clone(&self.artifact), self.release.clone());
-        let prefix = self.prefix.clone();
-        let work = tokio::task::spawn_blocking(move || artifact.pack(&release, &prefix, codec));
-        let packed = Arc::new(work.await.map_err(|_| ArtifactError::Stopped)??);
-        all.insert(codec, Arc::clone(&packed));
-        Ok(packed)
     }
 }
 

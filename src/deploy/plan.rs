@@ -34,10 +34,19 @@ pub struct HostPlan {
 pub enum Step {
     /// Send the tar stream.
     Upload {
-        /// Regular files.
+        /// Regular files of the release.
         files: usize,
         /// Their bytes.
         size: u64,
+        /// Those of them that the host has already.
+        linked: usize,
+        /// Their bytes.
+        linked_size: u64,
+    },
+    /// Hold what arrived against its manifest.
+    Check {
+        /// Whether it shares files with the live release, which are not read again.
+        shared: bool,
     },
     /// Ask the agent.
     Do(Box<Order>),
@@ -274,10 +283,18 @@ impl Planner<'_> {
         release: &Manifest,
         staged: &Entry,
     ) -> Vec<Step> {
-        let mut steps = vec![
-            Step::Upload { files: release.files(), size: release.size() },
-            ask(Order::Check { id }),
-        ];
+        let delta = &state.delta;
+        let upload = Step::Upload {
+            files: release.files(),
+            size: release.size(),
+            linked: delta.links.len(),
+            linked_size: delta.linked,
+        };
+        let mut steps = Vec::new();
+        if state.parts().any(|part| Some(part) != delta.part.as_deref()) {
+            steps.push(ask(Order::Sweep { keep: delta.part.clone() }));
+        }
+        steps.extend([upload, Step::Check { shared: delta.base.is_some() }]);
         if !self.config.links.is_empty() {
             steps.push(ask(Order::Link { id, links: self.config.links.clone() }));
         }
@@ -436,7 +453,7 @@ impl Planner<'_> {
         };
         let mut orders: Vec<_> = to_prune(state, rule).into_iter().map(order).collect();
         if !orders.is_empty() || !state.leftovers.is_empty() {
-            orders.push(Order::Sweep);
+            orders.push(Order::Sweep { keep: None });
         }
         orders
     }
@@ -470,9 +487,11 @@ fn ledger_warnings(state: &HostState) -> Vec<String> {
     vec![format!("{count} lines of the ledger are not readable and were skipped")]
 }
 
-/// Refuses what cannot fit: the bytes of all files, an inode each, and a tenth to spare.
+/// Refuses what cannot fit: the bytes of all files that are not there yet, an inode for
+/// everything, and a tenth to spare.
 fn check_space(state: &HostState, release: &Manifest) -> Result<(), PlanError> {
-    let need = release.size() + release.size() / 10;
+    let size = release.size().saturating_sub(state.delta.linked);
+    let need = size + size / 10;
     if let Some(free) = state.facts.free_bytes.filter(|free| *free < need) {
         return Err(PlanError::NoSpace { need, free });
     }
@@ -582,6 +601,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Upload { .. } => "upload",
+            Self::Check { .. } => "check",
             Self::Do(order) => order_name(order),
         }
     }
@@ -598,7 +618,19 @@ pub fn order_name(order: &Order) -> &'static str {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Upload { files, size } => write!(f, "upload {files} files, {size} bytes"),
+            Self::Upload { files, size, linked: 0, .. } => {
+                write!(f, "upload {files} files, {size} bytes")
+            }
+            Self::Upload { files, size, linked, linked_size } => write!(
+                f,
+                "upload {} of {files} files, {} of {size} bytes; the others are there already",
+                files - linked,
+                size - linked_size
+            ),
+            Self::Check { shared: false } => f.write_str("check every file against its SHA-256"),
+            Self::Check { shared: true } => f.write_str(
+                "check every file that is sent against its SHA-256, all others by size and mode",
+            ),
             Self::Do(order) => f.write_str(&describe(order)),
         }
     }
@@ -607,7 +639,6 @@ impl fmt::Display for Step {
 /// What an order does, for a dry run.
 fn describe(order: &Order) -> String {
     match order {
-        Order::Check { .. } => "check every file against its SHA-256".to_owned(),
         Order::Link { links, .. } => {
             let links: Vec<_> = links.iter().map(describe_link).collect();
             format!("link {} from shared/", links.join(", "))
@@ -618,7 +649,12 @@ fn describe(order: &Order) -> String {
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
         Order::Stage { .. } => "record it as complete".to_owned(),
         Order::Prune { name, .. } => format!("prune {name}"),
-        Order::Sweep => "delete what was pruned or left by interrupted runs".to_owned(),
+        Order::Sweep { keep: None } => {
+            "delete what was pruned or left by interrupted runs".to_owned()
+        }
+        Order::Sweep { keep: Some(_) } => {
+            "delete what interrupted runs left, but for what arrived of this release".to_owned()
+        }
         other => order_name(other).to_owned(),
     }
 }

@@ -1,10 +1,12 @@
 //! What one look at a host found. Plans are made from this and from nothing else.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::delta::Delta;
 use super::id::ReleaseId;
 use super::ledger::{History, Ledger, Standing};
 
@@ -36,6 +38,8 @@ pub struct HostState {
     pub holder: Option<String>,
     /// What else is to be known of the lock.
     pub lock: LockFacts,
+    /// What of the release to be made is here already, where that has been asked.
+    pub delta: Arc<Delta>,
 }
 
 /// How a holder begins who is nobody's run: somebody froze the stage.
@@ -143,6 +147,12 @@ pub struct UnitState {
 }
 
 impl HostState {
+    /// What interrupted runs left of releases that did not arrive whole: names in `releases/`.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        let names = self.leftovers.iter().filter_map(|path| path.strip_prefix("releases/"));
+        names.filter(|name| name.starts_with(".2"))
+    }
+
     /// The ids of our releases that lie in `releases/`, oldest first.
     pub fn ids(&self) -> Vec<ReleaseId> {
         self.present.iter().filter_map(|name| name.parse().ok()).collect()

@@ -41,6 +41,16 @@ impl Layout {
         format!(".{id}.{run}")
     }
 
+    /// A file of a release, relative to `releases/`.
+    pub fn file(id: ReleaseId, path: &str) -> String {
+        format!("{id}/{path}")
+    }
+
+    /// A file of what is unpacked at `staging`, relative to `releases/`.
+    pub fn unpacked(staging: &str, path: &str) -> String {
+        format!("{staging}/tree/{path}")
+    }
+
     /// What the link at `path` inside a release leads to, as a person on the host names it.
     pub fn shared(&self, path: &str) -> String {
         format!("{}/shared/{path}", self.root)

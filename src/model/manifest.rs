@@ -1,8 +1,8 @@
 //! What a release consists of: path, kind, mode, size and digest of every entry, in one canonical
 //! text whose digest does not depend on how the same tree was packed.
 //!
-//! The text is what lies in `.shipit/manifests/<id>` and what the agent's `listing` prints of a
-//! real tree, so that checking is comparing two texts. One line an entry, sorted by path as bytes:
+//! The same lines lie in `.shipit/manifests/<id>`, and the agent's `listing` prints them of a real
+//! tree. One line an entry, sorted by path as bytes:
 //!
 //! ```text
 //! d ./log
@@ -86,15 +86,19 @@ impl Manifest {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (path, node) in &self.nodes {
-            let _ = match node {
-                Node::Dir => writeln!(text, "d ./{path}"),
-                Node::File { mode, size, sha256 } => {
-                    writeln!(text, "f {mode:o} {size} {sha256} ./{path}")
-                }
-                Node::Link { target } => writeln!(text, "l ./{path} -> {target}"),
-            };
+            let _ = writeln!(text, "{}", line(path, node));
         }
         text
+    }
+
+    /// The same lines sorted as bytes, which is how a host keeps them.
+    pub fn sealed_text(&self) -> String {
+        sealed(self.nodes.iter().map(|(path, node)| line(path, node)))
+    }
+
+    /// Of that text: by which hosts know what they have.
+    pub fn sealed_digest(&self) -> Digest {
+        Digest::of(self.sealed_text().as_bytes())
     }
 
     /// The digest of the canonical text: the artifact's, when this is an artifact's manifest.
@@ -112,6 +116,22 @@ impl Manifest {
         }
         Ok(Self { nodes })
     }
+}
+
+/// One line of the text, without its newline.
+pub fn line(path: &str, node: &Node) -> String {
+    match node {
+        Node::Dir => format!("d ./{path}"),
+        Node::File { mode, size, sha256 } => format!("f {mode:o} {size} {sha256} ./{path}"),
+        Node::Link { target } => format!("l ./{path} -> {target}"),
+    }
+}
+
+/// Lines as a host keeps them: sorted as bytes.
+pub fn sealed(lines: impl IntoIterator<Item = String>) -> String {
+    let mut lines: Vec<_> = lines.into_iter().collect();
+    lines.sort_unstable();
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// Whether `path` lies below the directory `top`.

@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod deeds;
+pub mod delta;
 pub mod digest;
 pub mod drift;
 pub mod host_state;

@@ -17,6 +17,7 @@ use super::frames::{Frame, Frames};
 use super::order::{DONE, Order};
 use super::quote::{word, words};
 use super::session::{Channel, Exit, Output, Session, SessionError};
+use super::throttle::Throttle;
 use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -30,6 +31,8 @@ const SCRIPT: &str = include_str!("agent.sh");
 const GREETING_LIMIT: Duration = Duration::from_mins(1);
 /// The most we keep of what a host says on standard error.
 const ERROR_TAIL: usize = 4 * 1024;
+/// What tools say of a full disk.
+const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 /// How long the host may take for one piece of an upload.
 const PIECE_LIMIT: Duration = Duration::from_mins(2);
 /// How long it may take to unpack what it has, when all of it was sent.
@@ -65,6 +68,8 @@ pub struct Answer {
     pub code: u32,
     /// What it printed, free of control sequences.
     pub text: String,
+    /// What it printed.
+    pub bytes: Vec<u8>,
 }
 
 /// A piece of an upload.
@@ -146,11 +151,16 @@ impl AgentError {
                  `chsh -s /bin/sh` on the host"
                     .to_owned(),
             ),
-            Self::Upload { said, .. } if said.contains("No space left") => {
+            Self::Upload { .. } if self.is_full() => {
                 Some("`shipit prune` deletes old releases".to_owned())
             }
             _ => None,
         }
+    }
+
+    /// Whether the host's disk is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Upload { said, .. } if FULL.iter().any(|full| said.contains(full)))
     }
 
     /// What the host itself said, if that explains the error.
@@ -263,11 +273,12 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { runner, shared }).await?.text))
     }
 
-    /// Streams a release to the host over a channel of its own.
+    /// Streams a release to the host over a channel of its own, no faster than `limit` lets it.
     pub async fn receive(
         &self,
         codec: Codec,
         parts: Vec<Part>,
+        limit: Option<&Throttle>,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), AgentError> {
         let root = self.hello.layout.root();
@@ -279,7 +290,7 @@ impl Agent {
         let sending = async move {
             let mut sent = 0;
             for part in parts {
-                sent = send_part(&mut input, part, sent, progress).await?;
+                sent = send_part(&mut input, part, sent, (limit, progress)).await?;
             }
             let _ = input.shutdown().await;
             Ok::<_, AgentError>(())
@@ -428,12 +439,12 @@ fn number(
         Err(reason) => return vec![garbled(reason)],
     };
     let mut answers = Vec::new();
-    for Frame { code, text } in frames {
+    for Frame { code, text, bytes } in frames {
         if *next > asked.load(Ordering::SeqCst) {
             answers.push(garbled("an answer to what nobody asked".to_owned()));
             break;
         }
-        answers.push(Ok((*next, Answer { code, text })));
+        answers.push(Ok((*next, Answer { code, text, bytes })));
         *next += 1;
     }
     answers
@@ -450,12 +461,12 @@ async fn send_part(
     input: &mut Input,
     part: Part,
     mut sent: u64,
-    progress: &(dyn Fn(u64) + Send + Sync),
+    (limit, progress): (Option<&Throttle>, &(dyn Fn(u64) + Send + Sync)),
 ) -> Result<u64, AgentError> {
     match part {
         Part::Bytes(bytes) => {
             for piece in bytes.chunks(PIECE) {
-                send_piece(input, piece).await?;
+                send_piece(input, piece, limit).await?;
                 sent += piece.len() as u64;
                 progress(sent);
             }
@@ -465,7 +476,7 @@ async fn send_part(
             while at < len {
                 let want = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
                 let piece = read_piece(Arc::clone(&file), at, want).await?;
-                send_piece(input, &piece).await?;
+                send_piece(input, &piece, limit).await?;
                 at += want as u64;
                 sent += want as u64;
                 progress(sent);
@@ -476,7 +487,14 @@ async fn send_part(
 }
 
 /// A host that takes nothing for so long never will.
-async fn send_piece(input: &mut Input, piece: &[u8]) -> Result<(), AgentError> {
+async fn send_piece(
+    input: &mut Input,
+    piece: &[u8],
+    limit: Option<&Throttle>,
+) -> Result<(), AgentError> {
+    if let Some(limit) = limit {
+        limit.take(piece.len()).await;
+    }
     match timeout(PIECE_LIMIT, input.write_all(piece)).await {
         Ok(sent) => sent.map_err(|error| AgentError::Lost { reason: error.to_string() }),
         Err(_) => Err(AgentError::Silent { after: PIECE_LIMIT }),

@@ -21,7 +21,7 @@ serve() {
     shift
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key=''
+    before='' flipped='' key='' base=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
@@ -83,11 +83,12 @@ obey() {
     order=$1
     shift
     case $order in
-        lock | look | judge | journal | probe | history | verify | drift | thaw | break)
+        lock | look | judge | journal | probe | history | verify | drift | thaw | break | base | \
+            manifest)
             "order_$order" "$@"
             ;;
-        check | link | env | revision | hook | seal | stage | activate | adopt | commit | revert | \
-            record | prune | sweep | freeze)
+        check | discard | link | env | revision | hook | seal | stage | activate | adopt | \
+            commit | revert | record | prune | sweep | freeze)
             if [ -z "$locked" ]; then
                 echo 'the lock is not ours'
                 return 1
@@ -124,7 +125,8 @@ end() {
     fi
     if [ -n "$locked" ]; then
         end_wards
-        rm -rf "$root"/releases/.2*."$run" "$root/.current.$run" 2>/dev/null
+        leave_parts
+        rm -rf "$root/.current.$run"
         unlock
     fi
     rm -rf "$tmp"
@@ -139,6 +141,13 @@ end_wards() {
         kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
     done
     rm -rf "$wards"
+}
+
+# What arrived of an upload stays for the next one, which sends only the rest. Secrets do not.
+leave_parts() {
+    for path in "$root"/releases/.2*."$run"; do
+        if [ -d "$path/tree" ]; then rm -f "$path/meta/env"; else rm -rf "$path"; fi
+    done
 }
 
 # --- the lock ---------------------------------------------------------------------------------
@@ -532,7 +541,7 @@ receive() {
     exit "$code"
 }
 
-# Prints the canonical manifest of the tree $1, without the file $2.
+# Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
 listing() (
     cd "$1" || exit 1
     LC_ALL=C
@@ -544,29 +553,148 @@ listing() (
     # GNU's sha256sum writes a name with a backslash escaped, and a backslash before the line.
     sed -e '/^[\]/{' -e 's/^[\]//' -e 's/[\][\]/\\/g' -e '}' \
         -e "s/^\\([0-9a-f]*\\) [ *]\\(.*\\)\$/\\2$tab\\1/" "$tmp/sums" | sort >"$tmp/right"
-    {
-        paste "$tmp/left" "$tmp/right" |
-            sed "s/^\\([^$tab]*\\)$tab\\([^$tab]*\\)${tab}[^$tab]*$tab\\(.*\\)\$/\\1${tab}f \\2 \\3 \\1/"
-        find . -type d ! -name . | sed "s/^\\(.*\\)\$/\\1${tab}d \\1/"
-        find . -type l | while IFS= read -r path; do
-            printf '%s\tl %s -> %s\n' "$path" "$path" "$(readlink "$path")"
-        done
-    } | sort | sed "s/^[^$tab]*$tab//"
+    paste "$tmp/left" "$tmp/right" |
+        sed "s/^\\([^$tab]*\\)$tab\\([^$tab]*\\)${tab}[^$tab]*$tab\\(.*\\)\$/f \\2 \\3 \\1/"
+    find . -type d ! -name . | sed 's/^/d /'
+    links
 )
 
-order_check() {
-    stage=$root/releases/.$1.$run
-    listing "$stage/tree" >"$tmp/found" || return 1
-    if ! cmp -s "$stage/meta/manifest" "$tmp/found"; then
-        echo 'expected (-) and found (+):'
-        diff -U 0 "$stage/meta/manifest" "$tmp/found" | sed -e 1,2d -e '/^@/d' | head -n 20
-        return 1
+# The links below here as lines of a manifest. GNU's readlink takes all at once, BusyBox' one.
+links() {
+    find . -type l >"$tmp/names"
+    find . -type l -exec readlink {} + >"$tmp/targets" 2>/dev/null
+    if [ "$(wc -l <"$tmp/names")" = "$(wc -l <"$tmp/targets")" ]; then
+        paste "$tmp/names" "$tmp/targets" | sed -e 's/^/l /' -e "s/$tab/ -> /"
+    else
+        while IFS= read -r path; do
+            printf 'l %s -> %s\n' "$path" "$(readlink "$path")"
+        done <"$tmp/names"
     fi
+}
+
+# The same lines without the digests: no file is read.
+shape() (
+    cd "$1" || exit 1
+    LC_ALL=C
+    export LC_ALL
+    find . -type f -exec stat -c 'f %a %s %n' {} + || exit 1
+    find . -type d ! -name . | sed 's/^/d /'
+    links
+)
+
+# Takes what `receive` unpacked for a release. Arguments: the release, the one whose manifest the
+# new one builds on or nothing, the digest of the new manifest. What is not as it was sent is
+# thrown away: no later upload is to build on it.
+order_check() {
+    stage=$root/releases/.$1.$run base=$2
     if [ -e "$root/releases/$1" ]; then
         echo "releases/$1 is there already"
         return 1
     fi
-    cp "$stage/meta/manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+    if ! make_manifest "$stage/meta" "$2" "$3" || ! has_shape "$stage/tree" ||
+        ! read_back "$stage/tree" "$tmp/new"; then
+        rm -rf "$stage"
+        return 1
+    fi
+    # Times of the build that lie ahead of this clock would look like changes made later on.
+    : >"$tmp/now"
+    find "$stage/tree" -type f -newer "$tmp/now" -exec touch {} +
+    cp "$tmp/manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+}
+
+# The new manifest, sorted, and those of its lines whose bytes are to be read back.
+make_manifest() {
+    if [ -n "$2" ]; then
+        if ! apart "$2" >"$tmp/now_apart" || ! cmp -s "$tmp/apart" "$tmp/now_apart"; then
+            echo "somebody changed $2 in the meantime"
+            return 1
+        fi
+        LC_ALL=C sort "$root/.shipit/manifests/$2" "$1/gone" | uniq -u >"$tmp/kept"
+        cp "$1/new" "$tmp/new" && LC_ALL=C sort "$tmp/kept" "$tmp/new" >"$tmp/manifest"
+    else
+        LC_ALL=C sort "$1/manifest" >"$tmp/manifest" && cp "$tmp/manifest" "$tmp/new"
+    fi || return 1
+    sum=$(sha256sum <"$tmp/manifest")
+    [ "${sum%% *}" = "$3" ] && return 0
+    echo 'the manifest is not the one that was sent'
+    return 1
+}
+
+# Whether kind, mode, size and target of everything in $1 are as the new manifest says.
+has_shape() {
+    sed 's/^\(f [0-7]* [0-9]*\) [0-9a-f]* /\1 /' "$tmp/manifest" >"$tmp/expected"
+    shape "$1" >"$tmp/found" || return 1
+    differences "$tmp/expected" "$tmp/found" >"$tmp/differences"
+    cmp -s "$tmp/left" "$tmp/right" && return 0
+    echo 'expected (-) and found (+):'
+    sed -e 's/^was /-/' -e 's/^is /+/' "$tmp/differences" | head -n 20
+    return 1
+}
+
+# Whether the files of $1 that $2 has lines of hold the bytes that these say.
+read_back() {
+    sed -n 's/^f [0-7]* [0-9]* \([0-9a-f]*\) \(.*\)$/\1  \2/p' "$2" >"$tmp/sums"
+    [ -s "$tmp/sums" ] || return 0
+    (cd "$1" && LC_ALL=C sha256sum -c "$tmp/sums") >"$tmp/found" 2>&1 && return 0
+    echo 'other bytes than were sent:'
+    grep -v ': OK$' "$tmp/found" | head -n 20
+    return 1
+}
+
+# Throws away what has arrived of a release, so that it can be sent in another way.
+order_discard() {
+    rm -rf "$root/releases/.$1.$run"
+}
+
+# The files of release $1 that others must not share: touched since it was made, somebody else's,
+# or near what a file system allows of links.
+apart() (
+    cd "$root/releases/$1" && timeout 10 find . -type f \( -newer "$root/.shipit/manifests/$1" -o \
+        ! -user "$(id -u)" -o -links +60000 \) </dev/null 9>&-
+)
+
+# What a new release can share with what is here. Arguments: the live release or nothing, the
+# digest of the new one's manifest.
+order_base() {
+    what_is_there "$@" >"$tmp/there" && pack "$tmp/there"
+}
+
+what_is_there() {
+    manifest=$root/.shipit/manifests/$1
+    if [ -n "$1" ] && [ -f "$manifest" ]; then
+        apart "$1" >"$tmp/apart" || return 1
+        # Where most was touched, little is to be gained.
+        if [ "$(wc -l <"$tmp/apart")" -le 5000 ]; then
+            sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
+            sed 's/^/apart /' "$tmp/apart"
+        fi
+    fi
+    for path in "$root"/releases/.2*.*; do
+        case $path in
+            *".$run") continue ;;
+        esac
+        [ "$(cat "$path/meta/of" 2>/dev/null)" = "$2" ] || continue
+        printf 'part %s\n' "${path##*/}"
+        (cd "$path/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
+    done | head -c 4194304
+}
+
+# A piece of the packed manifest of release $1, from byte $2 on: what is sent at once must get
+# through within the deadline, on a slow line too. The last piece is shorter than the others.
+order_manifest() {
+    [ "$2" != 1 ] || pack "$root/.shipit/manifests/$1" >"$tmp/packed" || return 1
+    tail -c "+$2" "$tmp/packed" | head -c 524288
+}
+
+# The file $1, packed where that can be.
+pack() {
+    if command -v zstd >/dev/null 2>&1; then
+        zstd -q -c "$1"
+    elif command -v gzip >/dev/null 2>&1; then
+        gzip -c "$1"
+    else
+        cat "$1"
+    fi
 }
 
 # Arguments: the release, then for each link: d PATH MODE GROUP TARGET, or f PATH need|optional -
@@ -649,22 +777,39 @@ order_hook() {
     return 1
 }
 
-# Arguments: release, yes|no for hooks that may have added files.
+# Arguments: release, yes|no for hooks that may have added files. Prints the digest of the sealed
+# manifest and the lines that came to it, few as they are, so that the other side has it too.
 order_seal() {
-    release=$root/releases/$1
+    release=$root/releases/$1 manifest=$root/.shipit/manifests/$1
     find "$release" -type f ! -path "$release/${env_file:-.}" \
         \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
     if [ "$2" = yes ]; then
-        listing "$release" "$env_file" >"$tmp/found" || return 1
+        listing "$release" "$env_file" >"$tmp/found" && spares_base || return 1
     else
         # Links and the env file may have needed directories that the build has not.
-        {
-            grep -v '^d ' "$root/.shipit/manifests/$1"
-            cat "$tmp/extra"
-            (cd "$release" && find . -type d ! -name . | sed 's/^/d /')
-        } >"$tmp/found" || return 1
+        (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" || return 1
+        LC_ALL=C sort -u "$manifest" "$tmp/extra" "$tmp/dirs" >"$tmp/found" || return 1
     fi
-    cp "$tmp/found" "$root/.shipit/manifests/$1"
+    LC_ALL=C sort "$manifest" "$manifest" "$tmp/found" | uniq -u >"$tmp/more"
+    LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
+    sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
+    head -n 1000 "$tmp/more" | sed 's/^/more /'
+}
+
+# A hook that makes files writable and writes to them writes to the base, where they are shared.
+spares_base() {
+    [ -n "$base" ] || return 0
+    differences "$manifest" "$tmp/found" | sed -n 's/^[a-z]* f [0-7]* [0-9]* [0-9a-f]* //p' |
+        sort | uniq -d >"$tmp/changed"
+    (cd "$release" && find . -type f -links +1) | sort - "$tmp/changed" | uniq -d >"$tmp/names"
+    while IFS= read -r path; do
+        twin=$(find "$root/releases/$base" -inum "$(stat -c %i "$release/$path")")
+        [ -z "$twin" ] || echo "$path"
+    done <"$tmp/names" >"$tmp/hurt"
+    [ -s "$tmp/hurt" ] || return 0
+    echo "hooks wrote to files that are shared with $base, and so changed it:"
+    head -n 20 "$tmp/hurt"
+    return 1
 }
 
 # Arguments: release, ledger line, note.
@@ -1008,12 +1153,13 @@ order_prune() {
     record "$2" "$3"
 }
 
+# Argument: what is to stay in releases/, or nothing.
 order_sweep() {
     code=0
     for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/releases/.probe.* \
         "$root"/.shipit/run/* "$root"/.current.*; do
         case $path in
-            *"/releases/"*".$run" | *"/run/$run") continue ;;
+            *"/releases/"*".$run" | *"/run/$run" | "$root/releases/${1-}") continue ;;
         esac
         rm -rf "$path" || code=1
     done

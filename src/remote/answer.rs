@@ -1,14 +1,23 @@
 //! What the agent's texts mean: the look, the judgement, the probe.
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::model::delta::{Part, Shareable};
 use crate::model::digest::Digest;
 use crate::model::drift::{Change, Drift, drift};
 use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, UnitState};
+use crate::model::id::ReleaseId;
 use crate::model::ledger::Ledger;
+use crate::model::manifest::{self, Manifest, line};
+
+/// The longest manifest that is read: of a million files with long names.
+pub const LONGEST_MANIFEST: u64 = 256 << 20;
+/// The most that a host may list of what is there.
+const LONGEST_LIST: u64 = 8 << 20;
 
 /// What `judge` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -293,4 +302,69 @@ pub fn compared(text: &str) -> Compared {
         unread: of("unread").map(ToOwned::to_owned).collect(),
         env: mode.map(|mode| (mode, digest)),
     }
+}
+
+/// Reads what `base` answers. Of several parts the largest is used.
+pub fn shareable(bytes: &[u8], live: Option<ReleaseId>) -> io::Result<Shareable> {
+    let text = unpack(bytes, LONGEST_LIST)?;
+    let mut found = Shareable::default();
+    let mut parts: Vec<Part> = Vec::new();
+    for (word, value) in pairs(&text) {
+        match word {
+            "sealed" => found.live = live.zip(value.parse().ok()),
+            "apart" => _ = found.apart.insert(below(value).to_owned()),
+            "part" => parts.push(Part { place: value.to_owned(), ..Part::default() }),
+            "file" => {
+                let file = part_file(value);
+                if let (Some(part), Some((path, file))) = (parts.last_mut(), file) {
+                    part.files.insert(path, file);
+                }
+            }
+            _ => {}
+        }
+    }
+    let bytes = |part: &Part| part.files.values().map(|(_, size)| size).sum::<u64>();
+    found.part = parts.into_iter().max_by_key(bytes);
+    Ok(found)
+}
+
+/// `444 12 ./bin/server`.
+fn part_file(text: &str) -> Option<(String, (u32, u64))> {
+    let mut words = text.splitn(3, ' ');
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+    let size = words.next()?.parse().ok()?;
+    Some((below(words.next()?).to_owned(), (mode, size)))
+}
+
+fn below(path: &str) -> &str {
+    path.strip_prefix("./").unwrap_or(path)
+}
+
+/// The sealed text of a release's manifest, from what `seal` answers and the manifest that was
+/// checked; `None` where hooks changed more than they added.
+pub fn sealed(text: &str, checked: &Manifest) -> Option<(Digest, String)> {
+    let mut digest = None;
+    let mut more = Vec::new();
+    for (word, value) in pairs(text) {
+        match word {
+            "sealed" => digest = value.parse().ok(),
+            "more" => more.push(value.to_owned()),
+            _ => {}
+        }
+    }
+    let lines = checked.nodes().iter().map(|(path, node)| line(path, node));
+    let text = manifest::sealed(lines.chain(more));
+    digest.filter(|digest| *digest == Digest::of(text.as_bytes())).map(|digest| (digest, text))
+}
+
+/// The text that was packed, whichever way; no more than `most` bytes of it.
+pub fn unpack(bytes: &[u8], most: u64) -> io::Result<String> {
+    let mut text = String::new();
+    let source: Box<dyn Read + '_> = match bytes {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(bytes)?),
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::GzDecoder::new(bytes)),
+        _ => Box::new(bytes),
+    };
+    source.take(most).read_to_string(&mut text)?;
+    Ok(text)
 }

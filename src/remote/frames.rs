@@ -13,8 +13,10 @@ const NOISIEST: usize = 1024 * 1024;
 pub struct Frame {
     /// How it ended.
     pub code: u32,
-    /// What it says.
+    /// What it says, free of control sequences.
     pub text: String,
+    /// The same as it came.
+    pub bytes: Vec<u8>,
 }
 
 /// Cuts a stream of bytes into frames.
@@ -83,9 +85,10 @@ impl Frames {
         let code = tail.strip_prefix(&format!("{} done ", self.run));
         let code = code.and_then(|code| code.parse().ok());
         let code = code.ok_or_else(|| "a frame without end".to_owned())?;
-        let text = clean(&String::from_utf8_lossy(&self.buffer[start..start + size]));
+        let bytes = self.buffer[start..start + size].to_vec();
         self.buffer.drain(..=start + size + newline);
-        Ok(Some(Frame { code, text }))
+        let text = clean(&String::from_utf8_lossy(&bytes));
+        Ok(Some(Frame { code, text, bytes }))
     }
 
     /// Drops everything before the next `head`.

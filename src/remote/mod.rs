@@ -8,3 +8,4 @@ pub mod local;
 pub mod order;
 pub mod quote;
 pub mod session;
+pub mod throttle;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::quote::line_word;
+use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::{SharedKind, SharedLink};
@@ -25,6 +26,9 @@ pub const NEEDS_HANDS: u32 = 4;
 pub const HELD: u32 = 75;
 /// A chained order that was not run because the one before it failed.
 pub const SKIPPED: u32 = 125;
+
+/// Bytes of a piece of a manifest.
+pub const MANIFEST_PIECE: usize = 512 * 1024;
 
 /// A ready-made ledger line, and the line for people in `revisions.log` (empty: none).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,12 +62,36 @@ pub enum Order {
     Lock,
     /// The text of the greeting again.
     Look,
-    /// Compare what `receive` unpacked (`releases/.<id>.<run>/tree`) with
-    /// `releases/.<id>.<run>/meta/manifest`; then move it to `releases/<id>` and the manifest to
-    /// `.shipit/manifests/<id>`. The text of a failure lists what differs.
+    /// Take what `receive` unpacked (`releases/.<id>.<run>/tree`) for the release: kind, mode, size
+    /// and target of everything must be as its manifest says, and the bytes of what was written.
+    /// What is not so is thrown away, and the text lists it.
     Check {
         /// The release.
         id: ReleaseId,
+        /// Whose manifest the sent one builds on; `None`: it was sent whole.
+        base: Option<ReleaseId>,
+        /// Of the sealed text of its manifest.
+        digest: Digest,
+    },
+    /// Throw away what has arrived of a release.
+    Discard {
+        /// The release.
+        id: ReleaseId,
+    },
+    /// What a new release could share with what is there: see `answer::shareable`.
+    Base {
+        /// What is live, if it is one of ours.
+        live: Option<ReleaseId>,
+        /// Of the sealed text of the new manifest.
+        digest: Digest,
+    },
+    /// A piece of the manifest of a release, as bytes that are packed or not: see
+    /// `answer::unpack`. The last one is shorter than [`MANIFEST_PIECE`].
+    Manifest {
+        /// The release.
+        id: ReleaseId,
+        /// How many bytes came before.
+        after: usize,
     },
     /// Make all links into `shared/`, with missing parents.
     Link {
@@ -104,7 +132,7 @@ pub enum Order {
         limit: Duration,
     },
     /// Remove write bits from the release's files; where hooks ran, list the tree anew into its
-    /// manifest.
+    /// manifest. See `answer::sealed` for the text.
     Seal {
         /// The release.
         id: ReleaseId,
@@ -161,7 +189,10 @@ pub enum Order {
         record: Record,
     },
     /// Delete the trash and what interrupted runs left.
-    Sweep,
+    Sweep {
+        /// But for this in `releases/`: what arrived of the release that is being made.
+        keep: Option<String>,
+    },
     /// The last lines of the unit's journal since the flip, or what the restart command printed.
     Journal {
         /// How many.
@@ -236,9 +267,10 @@ impl Order {
                 *limit + Duration::from_secs(15)
             }
             Self::Check { .. }
+            | Self::Discard { .. }
             | Self::Seal { .. }
             | Self::Stage { .. }
-            | Self::Sweep
+            | Self::Sweep { .. }
             | Self::Verify { .. } => Duration::from_mins(15),
             _ => Duration::from_mins(1),
         }
@@ -261,6 +293,9 @@ impl Order {
             Self::Lock => "lock",
             Self::Look => "look",
             Self::Check { .. } => "check",
+            Self::Discard { .. } => "discard",
+            Self::Base { .. } => "base",
+            Self::Manifest { .. } => "manifest",
             Self::Link { .. } => "link",
             Self::Env { .. } => "env",
             Self::Revision { .. } => "revision",
@@ -274,7 +309,7 @@ impl Order {
             Self::Revert { .. } => "revert",
             Self::Record(_) => "record",
             Self::Prune { .. } => "prune",
-            Self::Sweep => "sweep",
+            Self::Sweep { .. } => "sweep",
             Self::Journal { .. } => "journal",
             Self::Probe { .. } => "probe",
             Self::History { .. } => "history",
@@ -290,7 +325,12 @@ impl Order {
 
     fn arguments(&self) -> Vec<String> {
         match self {
-            Self::Check { id } | Self::Judge { id } => vec![id.to_string()],
+            Self::Judge { id } | Self::Discard { id } => vec![id.to_string()],
+            Self::Manifest { id, after } => vec![id.to_string(), (after + 1).to_string()],
+            Self::Check { id, base, digest } => {
+                vec![id.to_string(), name(*base), digest.to_string()]
+            }
+            Self::Base { live, digest } => vec![name(*live), digest.to_string()],
             Self::Link { id, links } => {
                 let mut words = vec![id.to_string()];
                 words.extend(links.iter().flat_map(link_words));
@@ -335,9 +375,8 @@ impl Order {
                 vec![record.clone(), note.clone()]
             }
             Self::Break { run, limit } => vec![run.clone(), limit.as_secs().to_string()],
-            Self::Lock | Self::Look | Self::Commit | Self::Sweep | Self::Hold | Self::Bye => {
-                Vec::new()
-            }
+            Self::Sweep { keep } => keep.iter().cloned().collect(),
+            Self::Lock | Self::Look | Self::Commit | Self::Hold | Self::Bye => Vec::new(),
         }
     }
 }
@@ -350,6 +389,10 @@ impl Verdicts {
             .flat_map(|record| [record.line.clone(), record.note.clone()])
             .collect()
     }
+}
+
+fn name(id: Option<ReleaseId>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 fn probe_words(link: &SharedLink) -> [String; 2] {

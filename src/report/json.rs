@@ -146,6 +146,10 @@ enum ResultLine<'a> {
         proof: Option<&'static str>,
         pruned: &'a [String],
         sent: u64,
+        size: u64,
+        files: usize,
+        linked: usize,
+        linked_size: u64,
     },
     Unchanged {
         live: Option<ReleaseId>,
@@ -241,6 +245,10 @@ fn done_line(done: &Done) -> ResultLine<'_> {
         proof: done.proof.map(proof),
         pruned: &done.pruned,
         sent: done.sent,
+        size: done.size,
+        files: done.files,
+        linked: done.linked,
+        linked_size: done.linked_size,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The agent script under every shell, through the local session.
 
 mod after;
+mod sharing;
 
 use std::fs;
 use std::path::Path;

@@ -121,7 +121,6 @@ fn keys_of_later_versions_are_not_called_unknown() {
     assert_snapshot!(wrong("[health]\ntcp = 80"), @"deploy.toml:4: `health.tcp` is not served by this version");
     assert_snapshot!(wrong("[[health]]\nhttp = \"http://x\""), @"deploy.toml:3: a list of health checks is not served by this version");
     assert_snapshot!(wrong("[health]\nhttp = [\"http://x\"]"), @"deploy.toml:4: a list of health checks is not served by this version");
-    assert_snapshot!(wrong("[upload]\nlink = false"), @"deploy.toml:3: `upload` is not served by this version");
 }
 
 #[test]

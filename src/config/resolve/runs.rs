@@ -11,7 +11,7 @@ use crate::config::error::ConfigError;
 use crate::config::file::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
 use crate::config::{
     Batch, Health, Hook, Hooks, Host, HttpCheck, OnFailure, OnUnreachable, Rollout, SshSettings,
-    rules,
+    Upload, rules,
 };
 use crate::model::service::{Action, Scope, Service};
 
@@ -196,6 +196,18 @@ impl Here<'_> {
             name: written.get_ref().clone(),
             known: hosts.iter().map(|host| host.name.clone()).collect(),
         })
+    }
+
+    pub(super) fn upload(&self, layer: &Layer) -> Result<Upload, ConfigError> {
+        let upload = layer.upload.clone().unwrap_or_default();
+        let must = "bytes a second, such as `20 MiB/s` or `500 kB/s`";
+        let limit = upload.limit.as_ref();
+        let limit =
+            limit.map(|text| self.file.need(text, "limit", must, rules::rate(text.get_ref())));
+        let parallel = upload.parallel.as_ref();
+        let parallel =
+            parallel.map(|written| self.count("parallel", None, Some(written), 1)).transpose()?;
+        Ok(Upload { link: upload.link.unwrap_or(true), limit: limit.transpose()?, parallel })
     }
 
     pub(super) fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use insta::assert_snapshot;
 use shipit::artifact::{Artifact, pack_bytes};
 use shipit::model::codec::Codec;
+use shipit::model::delta::Delta;
 use shipit::model::manifest::Manifest;
 
 use super::{Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree};
@@ -22,7 +23,7 @@ fn bytes_of(file: &File, len: u64) -> Vec<u8> {
 
 /// The whole stream for a host: the release, then a last frame with a secret.
 fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
-    let packed = artifact.pack(release, PREFIX, codec).unwrap();
+    let packed = artifact.pack(release, PREFIX, codec, &Delta::default()).unwrap();
     assert_eq!(packed.file.metadata().unwrap().len(), packed.len);
     assert_eq!(packed.file.metadata().unwrap().nlink(), 0, "nobody else can open it");
     assert_eq!(packed.file.metadata().unwrap().mode() & 0o777, 0o600);
@@ -153,7 +154,8 @@ fn a_file_that_changes_is_noticed() {
         write_tree(&root, &tree([("a", file("aaaa\n"))]));
         let artifact = open(&root).unwrap();
         fs::write(root.join("a"), change).unwrap();
-        let error = artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd).unwrap_err();
+        let error =
+            artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
         assert_eq!(error.to_string(), "`a` changed while it was being read", "{name}");
         fs::remove_dir_all(&root).unwrap();
     }
@@ -168,7 +170,8 @@ fn a_link_that_takes_a_files_place_is_not_followed() {
     put(dir.path(), "secret", b"aaaa\n");
     fs::remove_file(root.join("a")).unwrap();
     std::os::unix::fs::symlink("../secret", root.join("a")).unwrap();
-    let error = artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd).unwrap_err();
+    let error =
+        artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
     assert_snapshot!(told(&error, dir.path()), @"
     could not read `tree/a`
       cause: Too many levels of symbolic links (os error 40)
@@ -182,6 +185,6 @@ fn only_what_is_held_can_be_packed() {
     write_tree(&dir.path().join("two"), &tree([("b", file("b"))]));
     let one = open(&dir.path().join("one")).unwrap();
     let two = open(&dir.path().join("two")).unwrap();
-    let error = one.pack(two.manifest(), PREFIX, Codec::Plain).unwrap_err();
+    let error = one.pack(two.manifest(), PREFIX, Codec::Plain, &Delta::default()).unwrap_err();
     assert_snapshot!(error, @"`b` is not a file of the artifact");
 }

@@ -245,7 +245,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
         scan: false,
     };
     let (agent, _) = Agent::open(host, hello).await.unwrap();
-    assert!(timeout(pause / 2, agent.ask(&Order::Sweep)).await.is_err());
+    assert!(timeout(pause / 2, agent.ask(&Order::Sweep { keep: None })).await.is_err());
     let answer = agent.ask(&Order::Commit).await.unwrap();
     assert_eq!(answer.text, "commit");
 }

@@ -99,6 +99,12 @@ impl Subject {
         Self { world, faults }
     }
 
+    /// The same, so that a deploy shares files: root does not where hooks are run.
+    pub(super) fn sharing(mut self) -> Self {
+        self.world.config.hooks.staged.clear();
+        self
+    }
+
     pub(super) fn wire(&self, host: &str, wire: Wire) {
         self.faults.lock().unwrap().insert(host.to_owned(), wire);
     }

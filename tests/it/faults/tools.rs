@@ -33,6 +33,10 @@ const TOOLS: [&str; 20] = [
     "cat",
 ];
 
+/// What sharing files needs of them, and besides.
+const SHARING: [&str; 10] =
+    ["tar", "sha256sum", "find", "stat", "cp", "cmp", "sort", "uniq", "head", "cat"];
+
 /// A host whose `tool` counts its calls and fails on the one that `fail-at` names.
 fn failing(dir: &Path, tool: &str) -> LocalSession {
     let bin = dir.join("bin");
@@ -69,6 +73,22 @@ async fn a_tool_fails_once() {
             subject.is_in_the_table("faults::tools::a_tool_fails_once", &fault, &report);
         }
         subject.is_honest(&format!("{tool} failed on call {call}"), Work::Deploy, &report).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tool_fails_once_where_files_are_shared() {
+    let calls: &[u32] = effort(&[2], &[1, 2, 3], &[1, 2, 3, 4, 5, 6]);
+    let cases = SHARING.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
+    try_all(cases, |(tool, call)| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let subject = Subject::new(failing(dir.path(), tool)).await.sharing();
+        fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
+        let report = subject.world.deploy("2").await;
+        fs::remove_file(dir.path().join("fail-at")).unwrap();
+        let case = format!("{tool} failed on call {call} where files are shared");
+        subject.is_honest(&case, Work::Deploy, &report).await;
     })
     .await;
 }

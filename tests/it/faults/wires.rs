@@ -52,6 +52,21 @@ async fn a_deploy_loses_its_connection() {
 }
 
 #[tokio::test]
+async fn a_deploy_that_shares_files_loses_its_connection() {
+    let verbs = ["drift", "base", "manifest", "check", "seal", "sweep"];
+    let wires = verbs.iter().flat_map(|verb| [Wire::CutBefore(verb), Wire::CutAfter(verb)]);
+    try_all(wires.chain([Wire::HalfUpload]), |wire| async move {
+        let subject = Subject::new(LocalSession::new()).await.sharing();
+        subject.wire("web1", wire);
+        let report = subject.work(Work::Deploy).await;
+        let fault = fault(Work::Deploy, wire);
+        assert!(subject.faults.lock().unwrap().is_empty(), "{fault}: never met");
+        subject.is_honest(&fault, Work::Deploy, &report).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rollback_loses_its_connection() {
     let test = "faults::wires::a_rollback_loses_its_connection";
     loses_its_connection(test, Work::Rollback, &ROLLBACK, &[Wire::CutGreeting]).await;

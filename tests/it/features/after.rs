@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
 use shipit::deploy::ask::{self, Answers, Change};
+use shipit::deploy::bases::NoShelf;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::Events;
 use shipit::deploy::fleet;
@@ -28,7 +29,16 @@ impl World {
         let sink = |event| self.events.lock().unwrap().push(event);
         let (config, connect) = (&self.config, self.connect.as_ref());
         let events = Events::new(&sink);
-        work(Context { config, run: &run, connect, events, cancel: &cancel, wait: false }).await
+        work(Context {
+            config,
+            run: &run,
+            connect,
+            events,
+            cancel: &cancel,
+            shelf: &NoShelf,
+            wait: false,
+        })
+        .await
     }
 
     async fn pin(&self, id: &str, event: What) -> Report {

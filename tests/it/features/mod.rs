@@ -1,6 +1,7 @@
 //! Deploy, rollback, prune through the real engine and real shells, without SSH.
 
 mod after;
+mod delta;
 mod rollouts;
 mod story;
 pub(crate) mod wires;

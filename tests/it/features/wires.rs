@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -27,7 +28,7 @@ pub(crate) enum Wire {
     CutForGood(&'static str),
     /// The first conversation begins, and its greeting does not arrive.
     CutGreeting,
-    /// Half of the first upload arrives; then its channel ends.
+    /// Half of the first upload arrives; then its channel is lost.
     HalfUpload,
 }
 
@@ -87,14 +88,16 @@ impl Session for Wired {
         Box::pin(async move {
             let Channel { input, mut output } = self.inner.exec(&own).await?;
             let (cut, silence) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let halved = Arc::new(AtomicBool::new(false));
             let tap = Tap {
                 inner: Some(input),
                 name: self.name.clone(),
                 faults: Arc::clone(&self.faults),
                 cut: Arc::clone(&cut),
                 silence: Arc::clone(&silence),
+                halved: Arc::clone(&halved),
                 upload: own.contains("'receive'"),
-                ending: false,
+                may_pass: None,
             };
             if tap.mutes() {
                 silence.notify_one();
@@ -108,6 +111,7 @@ impl Session for Wired {
                         () = cut.notified() => break,
                         () = silence.notified() => silent = true,
                         said = output.recv() => match said {
+                            Some(Output::Exit(_)) if halved.load(Ordering::SeqCst) => break,
                             Some(said) if !silent => { let _ = sender.send(said).await; }
                             _ => break,
                         },
@@ -138,8 +142,10 @@ struct Tap {
     faults: Arc<Mutex<BTreeMap<String, Wire>>>,
     cut: Arc<Notify>,
     silence: Arc<Notify>,
+    halved: Arc<AtomicBool>,
     upload: bool,
-    ending: bool,
+    /// Of an upload that breaks off.
+    may_pass: Option<usize>,
 }
 
 impl Tap {
@@ -181,13 +187,20 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         sent: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.ending {
-            self.inner = None;
-        }
         if self.halves() {
-            self.ending = true;
-            let half = &sent[..sent.len() / 2];
-            return self.inner.as_mut().unwrap().as_mut().poll_write(cx, half);
+            self.halved.store(true, Ordering::SeqCst);
+            self.may_pass = Some(sent.len() / 2);
+        }
+        if let Some(may_pass) = self.may_pass.filter(|_| self.inner.is_some()) {
+            // A pipe may take a page at a time.
+            let piece = &sent[..sent.len().min(may_pass)];
+            let inner = self.inner.as_mut().unwrap().as_mut();
+            let passed = std::task::ready!(inner.poll_write(cx, piece))?;
+            self.may_pass = Some(may_pass - passed);
+            if may_pass == passed {
+                self.inner = None;
+            }
+            return Poll::Ready(Ok(passed));
         }
         match self.breaks(sent) {
             Some(Wire::CutBefore(_) | Wire::CutForGood(_)) => {

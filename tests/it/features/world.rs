@@ -13,14 +13,16 @@ use futures::future::BoxFuture;
 use shipit::artifact::{Artifact, Limits};
 use shipit::config::{
     Address, ArtifactSource, ArtifactSpec, Config, EnvSpec, Health, Hooks, Host, Rollout,
-    SshSettings,
+    SshSettings, Upload,
 };
+use shipit::deploy::bases::Shelf;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet::{Goal, run};
 use shipit::deploy::goal::{Build, PruneRule, Run, Target};
 use shipit::deploy::host::{Connect, Context};
 use shipit::deploy::outcome::Report;
+use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
@@ -31,6 +33,7 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) shelf: Drawer,
     runs: Mutex<u32>,
 }
 
@@ -40,6 +43,20 @@ impl Connect for Local {
     fn connect<'a>(&'a self, _: &'a Host) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
         let session: Arc<dyn Session> = Arc::new(self.0.clone());
         Box::pin(async move { Ok(session) })
+    }
+}
+
+/// A shelf in memory.
+#[derive(Default)]
+pub(crate) struct Drawer(pub(crate) Mutex<BTreeMap<Digest, String>>);
+
+impl Shelf for Drawer {
+    fn find(&self, digest: Digest) -> Option<String> {
+        self.0.lock().unwrap().get(&digest).cloned()
+    }
+
+    fn keep(&self, digest: Digest, text: &str) {
+        self.0.lock().unwrap().insert(digest, text.to_owned());
     }
 }
 
@@ -79,13 +96,21 @@ impl World {
                 ..Hooks::default()
             },
             rollout: Rollout::default(),
+            upload: Upload::default(),
             confirm: false,
             ssh: SshSettings::default(),
             parallel: 8,
             deadline: Duration::from_secs(2),
         };
         let connect = Box::new(Local(LocalSession::new()));
-        Self { dir, config, connect, events: Mutex::default(), runs: Mutex::new(0) }
+        Self {
+            dir,
+            config,
+            connect,
+            events: Mutex::default(),
+            shelf: Drawer::default(),
+            runs: Mutex::new(0),
+        }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -158,6 +183,7 @@ impl World {
             connect: self.connect.as_ref(),
             events: Events::new(&sink),
             cancel,
+            shelf: &self.shelf,
             wait: false,
         };
         run(cx, goal).await

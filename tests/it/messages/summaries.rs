@@ -41,6 +41,10 @@ fn all_went_well() {
 
 #[test]
 fn one_host_went_well() {
+    let some = || done_with(|done| (done.linked, done.linked_size) = (40, 8_900_000));
+    assert_snapshot!(text(&report(vec![("web1", some())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent, 40 of 42 files (8.9 MB) were there already");
+    assert_snapshot!(text(&report(vec![("web1", some()), ("web2", some())])), @"20260822101502 is live on web1, web2 (was 20260821090311); proven: seen on 2; 4.2 MB sent to each, 40 of 42 files (8.9 MB) were there already");
+    assert_snapshot!(text(&report(vec![("web1", some()), ("web2", done())])), @"20260822101502 is live on web1, web2 (was 20260821090311); proven: seen on 2; 4.2 MB sent to each");
     assert_snapshot!(text(&report(vec![("web1", done())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent");
 }
 

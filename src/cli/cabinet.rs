@@ -1,0 +1,109 @@
+//! The manifests of what was released from this machine, each in a file that is named by its
+//! digest. It only saves a round trip: whatever goes wrong with it, nothing else does.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::deploy::bases::Shelf;
+use crate::model::digest::Digest;
+use crate::remote::answer::{LONGEST_MANIFEST, unpack};
+
+/// All files together; the oldest go first.
+const LARGEST: u64 = 64 << 20;
+
+/// A directory of them, or nothing where there is no place for one.
+#[derive(Debug, Clone)]
+pub(crate) struct Cabinet(Option<PathBuf>);
+
+impl Cabinet {
+    /// In `dir`, which is made when the first one comes.
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        Self(dir)
+    }
+
+    fn put(dir: &Path, digest: Digest, text: &str) -> io::Result<()> {
+        let path = dir.join(digest.to_string());
+        if path.exists() {
+            // Its time is when it was last of use.
+            return File::open(path)?.set_modified(SystemTime::now());
+        }
+        fs::create_dir_all(dir)?;
+        let packed = zstd::bulk::compress(text.as_bytes(), 3)?;
+        make_room(dir, packed.len() as u64)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(&packed)?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+impl Shelf for Cabinet {
+    fn find(&self, digest: Digest) -> Option<String> {
+        let path = self.0.as_ref()?.join(digest.to_string());
+        let text = unpack(&fs::read(path).ok()?, LONGEST_MANIFEST).ok()?;
+        (Digest::of(text.as_bytes()) == digest).then_some(text)
+    }
+
+    fn keep(&self, digest: Digest, text: &str) {
+        if let Some(dir) = &self.0 {
+            let _ = Self::put(dir, digest, text);
+        }
+    }
+}
+
+/// Deletes the oldest files until `wanted` bytes more fit.
+fn make_room(dir: &Path, wanted: u64) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        files.push((meta.modified()?, meta.len(), entry.path()));
+    }
+    files.sort();
+    let mut size = wanted + files.iter().map(|(_, size, _)| size).sum::<u64>();
+    for (_, len, path) in files {
+        if size <= LARGEST {
+            break;
+        }
+        fs::remove_file(path)?;
+        size -= len;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "a test")]
+    fn what_was_kept_is_found_unless_it_was_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let cabinet = Cabinet::new(Some(dir.path().join("deep/down")));
+        let digest = Digest::of(b"d ./a\n");
+        assert_eq!(cabinet.find(digest), None);
+        cabinet.keep(digest, "d ./a\n");
+        cabinet.keep(digest, "d ./a\n");
+        assert_eq!(cabinet.find(digest).as_deref(), Some("d ./a\n"));
+        fs::write(dir.path().join("deep/down").join(digest.to_string()), "d ./b\n").unwrap();
+        assert_eq!(cabinet.find(digest), None);
+    }
+
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "a test")]
+    fn the_oldest_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, age) in [("old", 9), ("new", 1)] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_len(LARGEST / 2).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(age))
+                .unwrap();
+        }
+        make_room(dir.path(), 0).unwrap();
+        assert!(dir.path().join("old").exists());
+        make_room(dir.path(), 1).unwrap();
+        assert!(!dir.path().join("old").exists() && dir.path().join("new").exists());
+    }
+}

@@ -1,0 +1,144 @@
+//! What the hosts of a run have of the release to be made. A host that knows less than it could
+//! costs bytes, never a deploy: whatever fails here, the release is sent whole.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::host::HostRun;
+use crate::config::Config;
+use crate::model::delta::{Delta, Shareable};
+use crate::model::digest::Digest;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::manifest::Manifest;
+use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
+use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
+
+/// Where this machine keeps the manifests of what it released, by the digest of their sealed
+/// text: what is there need not be fetched from a host.
+pub trait Shelf: Send + Sync {
+    /// The text, if it is there and has that digest.
+    fn find(&self, digest: Digest) -> Option<String>;
+
+    /// Puts a text there. That it cannot be kept fails nothing.
+    fn keep(&self, digest: Digest, text: &str);
+}
+
+/// A shelf that holds nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoShelf;
+
+impl Shelf for NoShelf {
+    fn find(&self, _: Digest) -> Option<String> {
+        None
+    }
+
+    fn keep(&self, _: Digest, _: &str) {}
+}
+
+/// The deltas of one release. Each manifest is fetched once, from the first host that has it, and
+/// each delta is worked out once for all hosts that have the same.
+pub struct Bases {
+    release: Manifest,
+    digest: Digest,
+    manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
+    deltas: Mutex<BTreeMap<Shareable, Arc<Delta>>>,
+}
+
+impl Bases {
+    /// For making `release`.
+    pub fn new(release: Manifest) -> Self {
+        let digest = release.sealed_digest();
+        Self { release, digest, manifests: Mutex::default(), deltas: Mutex::default() }
+    }
+
+    /// Asks a host what there is to share. It never waits for more than this one answer.
+    pub async fn ask(&self, host: &HostRun<'_>, config: &Config) -> Shareable {
+        let Some(state) = host.state.as_ref().filter(|state| may_link(config, state)) else {
+            return Shareable::default();
+        };
+        let live = state.live();
+        if live.is_none() && state.parts().next().is_none() {
+            return Shareable::default();
+        }
+        match host.ask(&Order::Base { live, digest: self.digest }).await {
+            Ok(answer) if answer.code == DONE => shareable(&answer.bytes, live).unwrap_or_default(),
+            _ => Shareable::default(),
+        }
+    }
+
+    /// What of the release is on a host that has `found` to share.
+    pub async fn delta(
+        &self,
+        host: &HostRun<'_>,
+        kept: &dyn Shelf,
+        found: &Shareable,
+    ) -> Arc<Delta> {
+        if let Some(delta) = lock(&self.deltas).get(found) {
+            return Arc::clone(delta);
+        }
+        let base = match found.live {
+            Some((id, digest)) => {
+                let cell = Arc::clone(lock(&self.manifests).entry(digest).or_default());
+                let known = cell.get_or_try_init(|| manifest(host, kept, id, digest)).await;
+                known.ok().cloned().map(|manifest| (id, manifest))
+            }
+            None => None,
+        };
+        let base = base.as_ref().map(|(id, manifest)| (*id, manifest));
+        let mut deltas = lock(&self.deltas);
+        let fresh = || Arc::new(Delta::new(&self.release, base, found));
+        Arc::clone(deltas.entry(found.clone()).or_insert_with(fresh))
+    }
+}
+
+/// Whether releases may share files there. Root writes to sealed files as well, so where hooks
+/// run as root, they would write to earlier releases.
+fn may_link(config: &Config, state: &HostState) -> bool {
+    let root_hooks = state.facts.root && !config.hooks.staged.is_empty();
+    config.upload.link && !root_hooks
+}
+
+/// The sealed manifest of release `id`, from this machine or from the host.
+async fn manifest(
+    host: &HostRun<'_>,
+    kept: &dyn Shelf,
+    id: ReleaseId,
+    digest: Digest,
+) -> Result<Manifest, NoManifest> {
+    if let Some(text) = kept.find(digest) {
+        return Manifest::parse(&text).map_err(|_| NoManifest);
+    }
+    let text = unpack(&packed(host, id).await?, LONGEST_MANIFEST).map_err(|_| NoManifest)?;
+    if Digest::of(text.as_bytes()) != digest {
+        return Err(NoManifest);
+    }
+    kept.keep(digest, &text);
+    Manifest::parse(&text).map_err(|_| NoManifest)
+}
+
+/// The host's packed text, piece by piece.
+async fn packed(host: &HostRun<'_>, id: ReleaseId) -> Result<Vec<u8>, NoManifest> {
+    let mut packed = Vec::new();
+    while (packed.len() as u64) < LONGEST_MANIFEST {
+        let order = Order::Manifest { id, after: packed.len() };
+        let answer = host.ask(&order).await.map_err(|_| NoManifest)?;
+        if answer.code != DONE {
+            return Err(NoManifest);
+        }
+        packed.extend(&answer.bytes);
+        if answer.bytes.len() < MANIFEST_PIECE {
+            return Ok(packed);
+        }
+    }
+    Err(NoManifest)
+}
+
+/// It could not be had, or read.
+struct NoManifest;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

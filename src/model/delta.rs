@@ -1,0 +1,250 @@
+//! What of a release a host has already, and so need not be sent: pure, so that a plan can say
+//! beforehand what will travel.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+use super::digest::Digest;
+use super::id::ReleaseId;
+use super::layout::Layout;
+use super::manifest::{Manifest, Node, line};
+
+/// So many files of one release may share one file of another by their content alone. ext4 ends
+/// at 65,000 links, and hosts hold back what has 60,000.
+const MOST_COPIES: usize = 1000;
+
+/// What a host says of the files that a new release may share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shareable {
+    /// The live release, and the digest of its sealed manifest.
+    pub live: Option<(ReleaseId, Digest)>,
+    /// Files of it that must not be shared: touched since, somebody else's, near the limit of links.
+    pub apart: BTreeSet<String>,
+    /// What an interrupted upload of the same release left.
+    pub part: Option<Part>,
+}
+
+/// A release that arrived in part. Nobody has read its files back yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// Where it is, relative to `releases/`.
+    pub place: String,
+    /// Mode and size of its files, by path.
+    pub files: BTreeMap<String, (u32, u64)>,
+}
+
+/// What becomes of each entry of a release on one host: shared with files that are there, or sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// The release whose manifest is the base of the new one's; `None`: all of it is sent.
+    pub base: Option<ReleaseId>,
+    /// Files that are shared: path in the release, and what it is linked to, relative to
+    /// `releases/`.
+    pub links: BTreeMap<String, String>,
+    /// Lines of the base's manifest that are not so in the release.
+    pub gone: Vec<String>,
+    /// Lines of the release that are not in the base, or whose bytes are written anew: what they
+    /// say of bytes is checked on the host.
+    pub new: Vec<String>,
+    /// The bytes that are shared.
+    pub linked: u64,
+    /// The part that is made use of.
+    pub part: Option<String>,
+    /// What tells this one from others that share something.
+    pub key: Option<Digest>,
+}
+
+impl Delta {
+    /// What `release` has in common with `base`, less what the host holds back, and with a part
+    /// of the same release.
+    pub fn new(release: &Manifest, base: Option<(ReleaseId, &Manifest)>, host: &Shareable) -> Self {
+        let mut twins = base.map(|(id, manifest)| Twins::new(id, manifest, &host.apart));
+        let mut delta = Self::default();
+        for (path, node) in release.nodes() {
+            let Node::File { mode, size, .. } = node else { continue };
+            // Empty files cost nothing to send, and there may be very many of them.
+            if *size == 0 {
+                continue;
+            }
+            let twin = twins.as_mut().and_then(|twins| twins.of(path, node));
+            let arrived = || {
+                let part = host.part.as_ref()?;
+                let whole = part.files.get(path) == Some(&(*mode, *size));
+                whole.then(|| Layout::unpacked(&part.place, path))
+            };
+            if let Some(to) = twin.or_else(arrived) {
+                delta.linked += size;
+                delta.links.insert(path.clone(), to);
+            }
+        }
+        let place = host.part.as_ref().map(|part| part.place.clone());
+        delta.part = place.filter(|place| delta.links.values().any(|to| to.starts_with(place)));
+        if let (Some((id, manifest)), true) = (base, delta.shares()) {
+            delta.differ(release, id, manifest);
+        }
+        delta.key = delta.shares().then(|| delta.digest());
+        delta
+    }
+
+    /// Whether anything is shared.
+    pub fn shares(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    fn digest(&self) -> Digest {
+        let mut text = format!("{:?}\n", self.base);
+        for (path, to) in &self.links {
+            let _ = writeln!(text, "{path}\n{to}");
+        }
+        // Lines of manifests hold no newlines, and begin with a letter and a space.
+        Digest::of([text, self.gone.join("\n"), self.new.join("\n")].join("\n\n").as_bytes())
+    }
+
+    fn differ(&mut self, release: &Manifest, id: ReleaseId, base: &Manifest) {
+        let kept = |path: &String, node: &Node| match node {
+            Node::File { size: 1.., .. } => {
+                self.links.get(path).is_some_and(|to| *to == Layout::file(id, path))
+            }
+            _ => true,
+        };
+        let stays = |path: &String, node: &Node| {
+            base.nodes().get(path) == Some(node)
+                && release.nodes().get(path) == Some(node)
+                && kept(path, node)
+        };
+        let lines = |of: &Manifest| {
+            let changed = of.nodes().iter().filter(|(path, node)| !stays(path, node));
+            changed.map(|(path, node)| line(path, node)).collect::<Vec<_>>()
+        };
+        let (gone, new) = (lines(base), lines(release));
+        (self.base, self.gone, self.new) = (Some(id), gone, new);
+    }
+}
+
+/// Finds for a file one of the same content and mode in a base.
+struct Twins<'a> {
+    id: ReleaseId,
+    base: &'a Manifest,
+    apart: &'a BTreeSet<String>,
+    by_content: HashMap<(Digest, u32), (&'a String, usize)>,
+}
+
+impl<'a> Twins<'a> {
+    fn new(id: ReleaseId, base: &'a Manifest, apart: &'a BTreeSet<String>) -> Self {
+        let content = |(path, node): (&'a String, &Node)| match node {
+            Node::File { mode, sha256, .. } if !apart.contains(path) => {
+                Some(((*sha256, *mode), (path, 0)))
+            }
+            _ => None,
+        };
+        let by_content = base.nodes().iter().filter_map(content).collect();
+        Self { id, base, apart, by_content }
+    }
+
+    /// The one at the same path first, so that no two files become one that were not.
+    fn of(&mut self, path: &String, node: &Node) -> Option<String> {
+        if self.base.nodes().get(path) == Some(node) && !self.apart.contains(path) {
+            return Some(Layout::file(self.id, path));
+        }
+        let Node::File { mode, sha256, .. } = node else { return None };
+        let (twin, copies) = self.by_content.get_mut(&(*sha256, *mode))?;
+        *copies += 1;
+        (*copies <= MOST_COPIES).then(|| Layout::file(self.id, twin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a=x b=y!`: paths with their content; `!` makes it run.
+    fn manifest(text: &str) -> Manifest {
+        let node = |word: &str| {
+            let (path, content) = word.split_once('=').unwrap_or((word, ""));
+            let (content, mode) = match content.strip_suffix('!') {
+                Some(content) => (content, 0o555),
+                None => (content, 0o444),
+            };
+            let sha256 = Digest::of(content.as_bytes());
+            (path.to_owned(), Node::File { mode, size: content.len() as u64, sha256 })
+        };
+        Manifest::new(text.split_whitespace().map(node).collect())
+    }
+
+    fn id() -> ReleaseId {
+        "20260821090001".parse().unwrap_or_else(|_| unreachable!("an id"))
+    }
+
+    fn shown(delta: &Delta) -> String {
+        let links: Vec<_> = delta.links.iter().map(|(path, to)| format!("{path}<{to}")).collect();
+        let path = |line: &String| line.rsplit("./").next().unwrap_or_default().to_owned();
+        let paths = |lines: &[String]| lines.iter().map(path).collect::<Vec<_>>().join(" ");
+        let text = format!("{} -{} +{}", links.join(" "), paths(&delta.gone), paths(&delta.new));
+        text.replace("20260821090001/", "@")
+    }
+
+    #[track_caller]
+    fn check(base: &str, release: &str, apart: &str, expect: &str) {
+        let apart = apart.split_whitespace().map(str::to_owned).collect();
+        let host = Shareable { apart, ..Shareable::default() };
+        let delta = Delta::new(&manifest(release), Some((id(), &manifest(base))), &host);
+        assert_eq!(shown(&delta), expect);
+    }
+
+    #[test]
+    fn what_did_not_change_is_shared() {
+        check("a=1 b=2", "a=1 b=2", "", "a<@a b<@b - +");
+        check("a=1 b=2", "a=1 b=3", "", "a<@a -b +b");
+        check("a=1 b=2", "a=1", "", "a<@a -b +");
+        check("a=1", "a=1 b=2", "", "a<@a - +b");
+        check("a=1", "a=2", "", " - +");
+    }
+
+    #[test]
+    fn renames_cost_nothing_and_are_read_back() {
+        check("a=1", "b=1", "", "b<@a -a +b");
+        check("a=1 b=1", "a=1 b=1 c=1", "", "a<@a b<@b c<@b - +c");
+    }
+
+    #[test]
+    fn a_mode_is_part_of_a_file() {
+        check("a=1 b=2", "a=1! b=2", "", "b<@b -a +a");
+        check("a=1 b=1!", "a=1! b=1", "", "a<@b b<@a -a b +a b");
+    }
+
+    #[test]
+    fn what_is_held_back_is_sent() {
+        check("a=1 b=2", "a=1 b=2 c=1", "a", "b<@b -a +a c");
+    }
+
+    #[test]
+    fn empty_files_are_sent_and_known_by_their_size() {
+        check("a=1 e=", "a=1 e= f=", "", "a<@a - +f");
+    }
+
+    #[test]
+    fn what_arrived_is_used_where_the_live_release_has_nothing() {
+        let files = BTreeMap::from([
+            ("a".to_owned(), (0o444, 1)),
+            ("b".to_owned(), (0o444, 1)),
+            ("c".to_owned(), (0o444, 7)),
+        ]);
+        let part = Some(Part { place: ".x.run".to_owned(), files });
+        let host = Shareable { part, ..Shareable::default() };
+        let release = manifest("a=1 b=2 c=3");
+        let delta = Delta::new(&release, Some((id(), &manifest("a=1"))), &host);
+        assert_eq!(shown(&delta), "a<@a b<.x.run/tree/b - +b c");
+        let alone = Delta::new(&release, None, &host);
+        assert_eq!(shown(&alone), "a<.x.run/tree/a b<.x.run/tree/b - +");
+        assert_eq!((alone.base, alone.linked), (None, 2));
+    }
+
+    #[test]
+    fn one_file_is_not_shared_without_end() {
+        let many: Vec<_> = (0..MOST_COPIES + 5).map(|n| format!("f{n}=1")).collect();
+        let release = manifest(&many.join(" "));
+        let base = manifest("a=1");
+        let delta = Delta::new(&release, Some((id(), &base)), &Shareable::default());
+        assert_eq!(delta.links.len(), MOST_COPIES);
+    }
+}

@@ -1,0 +1,104 @@
+//! What a release shares, and how it is checked, under every shell.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+
+use shipit::model::digest::Digest;
+use shipit::model::manifest::{Manifest, Node};
+use shipit::remote::answer::{shareable, unpack};
+use shipit::remote::order::MANIFEST_PIECE;
+
+use super::*;
+
+const OLD: &str = "20260821090000";
+const NEW: &str = "20260821090002";
+
+/// A read-only file of a tree that is being made.
+fn file(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
+}
+
+fn manifest(files: &[(&str, &str)]) -> Manifest {
+    let node = |text: &str| Node::File {
+        mode: 0o444,
+        size: text.len() as u64,
+        sha256: Digest::of(text.as_bytes()),
+    };
+    let nodes: BTreeMap<_, _> =
+        files.iter().map(|(path, text)| ((*path).to_owned(), node(text))).collect();
+    Manifest::new(nodes)
+}
+
+#[tokio::test]
+async fn a_long_manifest_comes_in_pieces_under_every_shell() {
+    let mut state = 1_u64;
+    let line = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        format!("f 444 12 {state:064x} ./{state:x}\n")
+    });
+    let text: String = line.take(100_000).collect();
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        fs::write(host.root().join(".shipit/manifests").join(OLD), &text).unwrap();
+        let mut packed = Vec::new();
+        loop {
+            let order = Order::Manifest { id: OLD.parse().unwrap(), after: packed.len() };
+            let answer = agent.ask(&order).await.unwrap();
+            packed.extend(&answer.bytes);
+            if answer.bytes.len() < MANIFEST_PIECE {
+                break;
+            }
+        }
+        assert!(packed.len() > 2 * MANIFEST_PIECE, "{shell}: {}", packed.len());
+        assert!(unpack(&packed, 1 << 30).unwrap() == text, "{shell}");
+        assert!(unpack(&packed, 1000).unwrap().len() == 1000, "{shell}");
+        agent.bye().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_made_of_another_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        let (base, release) = (
+            manifest(&[("a", "one"), ("b", "two"), ("c", "three")]),
+            manifest(&[("a", "one"), ("b", "zwei")]),
+        );
+        let releases = host.root().join("releases");
+        for (path, text) in [("a", "one"), ("b", "two"), ("c", "three")] {
+            file(&releases.join(OLD).join(path), text);
+        }
+        let sealed = base.sealed_text();
+        fs::write(host.root().join(".shipit/manifests").join(OLD), &sealed).unwrap();
+        fs::remove_file(releases.join(OLD).join("c")).unwrap();
+        file(&releases.join(OLD).join("c"), "three!");
+
+        let (live, digest) = (OLD.parse().ok(), release.sealed_digest());
+        let answer = agent.ask(&Order::Base { live, digest }).await.unwrap();
+        let found = shareable(&answer.bytes, live).unwrap();
+        assert_eq!(found.live, live.zip(Some(base.sealed_digest())), "{shell}: {}", answer.text);
+        assert_eq!(found.apart.iter().collect::<Vec<_>>(), ["c"], "{shell}");
+
+        let stage = releases.join(format!(".{NEW}.run000000001"));
+        file(&stage.join("tree/b"), "zwei");
+        fs::hard_link(releases.join(OLD).join("a"), stage.join("tree/a")).unwrap();
+        let lines = |of: &Manifest, paths: &[&str]| -> String {
+            let text = of.sealed_text();
+            let wanted = |line: &&str| paths.iter().any(|path| line.trim_end().ends_with(path));
+            text.split_inclusive('\n').filter(wanted).collect()
+        };
+        file(&stage.join("meta/gone"), &lines(&base, &["./b", "./c"]));
+        file(&stage.join("meta/new"), &lines(&release, &["./b"]));
+        let check = Order::Check { id: NEW.parse().unwrap(), base: live, digest };
+        let answer = agent.ask(&check).await.unwrap();
+        assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
+        let made = fs::read_to_string(host.root().join(".shipit/manifests").join(NEW)).unwrap();
+        assert_eq!(made, release.sealed_text(), "{shell}");
+        assert!(releases.join(NEW).join("a").exists(), "{shell}");
+        agent.bye().await.unwrap();
+    }
+}

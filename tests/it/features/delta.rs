@@ -1,0 +1,487 @@
+//! What did not change does not travel, and what is shared is safe.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use shipit::artifact::{Artifact, Limits};
+use shipit::config::{ArtifactSource, ArtifactSpec, Hook};
+use shipit::deploy::cancel::Cancel;
+use shipit::deploy::event::{Event, Events};
+use shipit::deploy::fleet::{Goal, rehearse};
+use shipit::deploy::goal::Build;
+use shipit::deploy::host::Context;
+use shipit::deploy::outcome::{Done, HostResult, Report, Verdict};
+use shipit::remote::local::LocalSession;
+
+use super::wires::{Wire, Wires};
+use super::world::{Local, World};
+
+/// Bytes that shrink to a quarter, the same for the same seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + (state.to_le_bytes()[3] & 3)
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// A deploy of these files: path and seed.
+fn goal(world: &World, files: &[(&str, u64)]) -> Goal {
+    let path = world.dir.path().join("dist");
+    let _ = fs::remove_dir_all(&path);
+    for (name, seed) in files {
+        let file = path.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, noise(*seed, 100_000)).unwrap();
+    }
+    fs::write(path.join("VERSION"), format!("{files:?}")).unwrap();
+    fs::write(path.join("empty"), "").unwrap();
+    let source = ArtifactSource::Path { path, sha256: None };
+    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
+    let build = Build {
+        name: "dist".to_owned(),
+        manifest: artifact.manifest().clone(),
+        digest: artifact.digest(),
+        revision: Some("rev".to_owned()),
+        env: Some(b"A=1\n".to_vec()),
+        force: true,
+    };
+    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+}
+
+async fn deploy(world: &World, files: &[(&str, u64)]) -> Done {
+    let report = world.run(&goal(world, files)).await;
+    done(&report)
+}
+
+#[track_caller]
+fn done(report: &Report) -> Done {
+    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    let HostResult::Done(done) = report.hosts[0].1.clone() else { panic!("{report:?}") };
+    done
+}
+
+/// What is live is these files.
+#[track_caller]
+fn holds(world: &World, files: &[(&str, u64)]) {
+    for (name, seed) in files {
+        let bytes = fs::read(world.root().join("current").join(name)).unwrap();
+        assert!(bytes == noise(*seed, 100_000), "{name}");
+    }
+}
+
+fn inode(world: &World, path: &str) -> u64 {
+    fs::metadata(world.root().join(path)).unwrap().ino()
+}
+
+/// How often an order of this name was sent, or a warning with this in it was given.
+fn times(world: &World, what: &str) -> usize {
+    let told = |event: &Event| match event {
+        Event::Sent { line, .. } => line == what,
+        Event::Warning { text, .. } => text.contains(what),
+        _ => false,
+    };
+    world.events.lock().unwrap().iter().filter(|event| told(event)).count()
+}
+
+const ONE: [(&str, u64); 3] = [("a", 1), ("lib/b", 2), ("lib/with \\ 'c'", 3)];
+const TWO: [(&str, u64); 3] = [("a", 9), ("lib/b", 2), ("lib/moved", 3)];
+
+#[tokio::test]
+async fn what_did_not_change_is_shared_and_what_changed_is_not() {
+    let world = World::new();
+    let first = deploy(&world, &ONE).await;
+    assert_eq!((first.linked, first.files), (0, 5));
+    let second = deploy(&world, &TWO).await;
+    assert_eq!((second.linked, second.files), (2, 5));
+    assert!(second.sent > 24_000 && second.sent < 40_000, "{second:?}");
+    holds(&world, &TWO);
+    let (old, new) = ("releases/20260821090001", "releases/20260821090002");
+    let at = |release: &str, path: &str| inode(&world, &format!("{release}/{path}"));
+    assert_eq!(at(old, "lib/b"), at(new, "lib/b"));
+    assert_eq!(at(old, "lib/with \\ 'c'"), at(new, "lib/moved"), "a rename costs nothing");
+    assert_ne!(at(old, "a"), at(new, "a"));
+    assert_ne!(at(old, "empty"), at(new, "empty"), "there may be too many of them");
+    let back = world.rollback().await;
+    assert_eq!(back.verdict(), Verdict::Done, "{back:?}");
+    holds(&world, &ONE);
+}
+
+#[tokio::test]
+async fn a_manifest_is_fetched_only_where_it_is_not_known() {
+    let mut world = World::new();
+    let shared = shipit::model::link::SharedLink {
+        path: "var/log".to_owned(),
+        kind: shipit::model::link::SharedKind::Dir { mode: None, group: None },
+    };
+    world.config.links = vec![shared];
+    deploy(&world, &ONE).await;
+    assert_eq!(deploy(&world, &TWO).await.linked, 2);
+    assert_eq!(times(&world, "manifest"), 0, "it is what was sealed by ourselves");
+    world.shelf.0.lock().unwrap().clear();
+    assert_eq!(deploy(&world, &ONE).await.linked, 2);
+    assert_eq!(times(&world, "manifest"), 1);
+    let digests: Vec<_> = world.shelf.0.lock().unwrap().keys().copied().collect();
+    assert_eq!(digests.len(), 2, "what was fetched and what was sealed");
+}
+
+#[tokio::test]
+async fn what_a_hook_added_is_part_of_the_base() {
+    let mut world = World::new();
+    world.config.hooks.staged = vec![Hook {
+        run: "cp a made && chmod u+w lib && rm -f lib/b && echo x >lib/b".to_owned(),
+        once: false,
+        roles: Vec::new(),
+    }];
+    deploy(&world, &ONE).await;
+    world.config.hooks.staged.clear();
+    let next = deploy(&world, &[("a", 1), ("lib/b", 2), ("made", 1)]).await;
+    assert_eq!(next.linked, 2, "the hook's own b is not ours");
+    holds(&world, &[("a", 1), ("lib/b", 2), ("made", 1)]);
+}
+
+#[tokio::test]
+async fn root_shares_nothing_with_hooks() {
+    let mut world = World::new();
+    let run = "echo more >>a".to_owned();
+    world.config.hooks.staged = vec![Hook { run, once: false, roles: Vec::new() }];
+    let root = fs::metadata(world.dir.path()).unwrap().uid() == 0;
+    if !root {
+        world.config.hooks.staged[0].run = "true".to_owned();
+    }
+    deploy(&world, &ONE).await;
+    let second = deploy(&world, &ONE).await;
+    assert_eq!(second.linked, if root { 0 } else { 4 });
+}
+
+#[tokio::test]
+async fn what_was_touched_is_not_shared() {
+    let world = World::new();
+    deploy(&world, &ONE).await;
+    let live = world.root().join("current");
+    fs::set_permissions(live.join("a"), fs::Permissions::from_mode(0o644)).unwrap();
+    let mut changed = noise(1, 100_000);
+    changed[500] ^= 1;
+    fs::write(live.join("a"), changed).unwrap();
+    fs::set_permissions(live.join("a"), fs::Permissions::from_mode(0o444)).unwrap();
+    assert_eq!(deploy(&world, &ONE).await.linked, 3);
+    holds(&world, &ONE);
+}
+
+#[tokio::test]
+async fn times_ahead_of_the_host_are_no_changes() {
+    let world = World::new();
+    let first = goal(&world, &ONE);
+    let ahead = std::time::SystemTime::now() + std::time::Duration::from_hours(5);
+    let file = fs::File::open(world.dir.path().join("dist/lib/b")).unwrap();
+    file.set_modified(ahead).unwrap();
+    let Goal::Deploy { build, .. } = first else { unreachable!() };
+    let source = ArtifactSource::Path { path: world.dir.path().join("dist"), sha256: None };
+    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let artifact = Arc::new(Artifact::open(&spec, None, &Limits::default()).unwrap());
+    done(&world.run(&Goal::Deploy { build, artifact }).await);
+    assert_eq!(deploy(&world, &ONE).await.linked, 4);
+    assert_eq!(times(&world, "not as it was released"), 0);
+}
+
+#[tokio::test]
+async fn sharing_can_be_turned_off() {
+    let mut world = World::new();
+    world.config.upload.link = false;
+    deploy(&world, &ONE).await;
+    assert_eq!(deploy(&world, &ONE).await.linked, 0);
+    assert_eq!(times(&world, "base"), 0);
+}
+
+/// A host on which `tar` is this, and what it needs comes from BusyBox if wanted.
+fn host_with(world: &mut World, tar: &str, busybox: bool) -> bool {
+    let bin = world.dir.path().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let has = |tool: &str| {
+        let ask = format!("command -v {tool} >/dev/null");
+        Command::new("sh").args(["-c", &ask]).status().unwrap().success()
+    };
+    if !has(tar.split(' ').next().unwrap()) || (busybox && !has("busybox")) {
+        assert!(std::env::var_os("SHIPIT_TEST_ALL_SHELLS").is_none(), "{tar} is missing");
+        return false;
+    }
+    let script = |name: &str, text: &str| {
+        fs::write(bin.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("tar", &format!("PATH=/usr/bin:/bin exec {tar} \"$@\""));
+    for tool in
+        ["find", "stat", "sort", "uniq", "sha256sum", "readlink", "sed", "grep", "head", "cp"]
+    {
+        if busybox {
+            script(tool, &format!("exec busybox {tool} \"$@\""));
+        }
+    }
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    world.connect = Box::new(Local(LocalSession::new().var("PATH", &path)));
+    true
+}
+
+#[tokio::test]
+async fn every_tar_links() {
+    let tars = [("tar", false), ("busybox tar", false), ("bsdtar", false), ("busybox tar", true)];
+    for (tar, busybox) in tars {
+        let mut world = World::new();
+        if !host_with(&mut world, tar, busybox) {
+            continue;
+        }
+        deploy(&world, &ONE).await;
+        assert_eq!(deploy(&world, &TWO).await.linked, 2, "{tar}");
+        holds(&world, &TWO);
+        assert_eq!(times(&world, "not be shared"), 0, "{tar}");
+    }
+}
+
+#[tokio::test]
+async fn where_tar_cannot_link_everything_is_sent() {
+    let mut world = World::new();
+    deploy(&world, &ONE).await;
+    let count = world.dir.path().join("count");
+    let refuse = format!(
+        "sh -c 'echo >>{0}; [ $(wc -l <{0}) != 1 ] && exec tar \"$@\"; exec \
+                          tar \"$@\" --exclude=lib/moved -C /nowhere' tar",
+        count.display()
+    );
+    assert!(host_with(&mut world, &refuse, false));
+    let second = deploy(&world, &TWO).await;
+    assert_eq!(second.linked, 0);
+    assert_eq!(times(&world, "not be shared"), 1);
+    holds(&world, &TWO);
+}
+
+/// A host whose `tar` does this once, before it unpacks.
+fn host_that(world: &mut World, does: &str) {
+    let once = world.dir.path().join("once");
+    let (once, releases) = (once.display(), world.root().join("releases"));
+    let wrapped = format!(
+        "sh -c '[ -e {once} ] || {{ >{once}; cd {}; {does}; }}; exec tar \"$@\"' tar",
+        releases.display()
+    );
+    assert!(host_with(world, &wrapped, false));
+}
+
+#[tokio::test]
+async fn a_base_that_changes_while_it_is_built_on_is_noticed() {
+    let mut world = World::new();
+    deploy(&world, &ONE).await;
+    host_that(
+        &mut world,
+        "chmod u+w */lib/b; head -c 100000 /dev/zero >20260821090001/lib/b; chmod a-w */lib/b",
+    );
+    let second = deploy(&world, &TWO).await;
+    assert_eq!((second.linked, second.linked_size), (0, 0));
+    assert!(second.sent > 90_000, "both streams count: {second:?}");
+    assert_eq!(times(&world, "changed 20260821090001 in the meantime"), 1);
+    holds(&world, &TWO);
+}
+
+#[tokio::test]
+async fn a_base_that_vanishes_while_it_is_built_on_is_noticed() {
+    let mut world = World::new();
+    deploy(&world, &ONE).await;
+    host_that(&mut world, "rm -rf */lib");
+    assert_eq!(deploy(&world, &TWO).await.linked, 0);
+    assert_eq!(times(&world, "not be shared"), 1);
+    assert_eq!(times(&world, "discard"), 1);
+    holds(&world, &TWO);
+}
+
+/// On the host we are not root, whoever runs this.
+fn as_nobody(world: &mut World) {
+    if fs::metadata(world.dir.path()).unwrap().uid() != 0 {
+        return;
+    }
+    let shell = world.dir.path().join("nobody");
+    let user = "--reuid=65534 --regid=65534 --clear-groups";
+    fs::write(&shell, format!("#!/bin/sh\nexec setpriv {user} /bin/sh \"$@\"\n")).unwrap();
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(world.dir.path(), Some(65534), Some(65534)).unwrap();
+    world.connect = Box::new(Local(LocalSession::new().shell(shell.to_str().unwrap())));
+}
+
+#[tokio::test]
+async fn a_hook_that_writes_to_what_is_shared_fails() {
+    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
+    let mut world = World::new();
+    as_nobody(&mut world);
+    deploy(&world, &ONE).await;
+    world.config.hooks.staged = vec![hook("chmod u+w lib/b && echo more >>lib/b")];
+    let report = world.run(&goal(&world, &TWO)).await;
+    assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+    let why = format!("{report:?}");
+    assert!(why.contains("shared with 20260821090001, and so changed it"), "{why}");
+    assert!(why.contains("./lib/b"), "{why}");
+    world.config.hooks.staged =
+        vec![hook("cp a new && mv -f new a && ln a copy && chmod 600 copy")];
+    assert_eq!(deploy(&world, &TWO).await.linked, 1, "what the first hook wrote to is not shared");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_travel() {
+    let world = World::new();
+    deploy(&world, &ONE).await;
+    let values = world.run_values("deploy");
+    let cx = Context {
+        config: &world.config,
+        run: &values,
+        connect: world.connect.as_ref(),
+        events: Events::new(&|_| {}),
+        cancel: &Cancel::never(),
+        shelf: &world.shelf,
+        wait: false,
+    };
+    let rehearsal = rehearse(cx, &goal(&world, &TWO)).await;
+    let lines = rehearsal.plans[0].1.as_ref().unwrap().lines();
+    assert_eq!(
+        lines[..2],
+        [
+            "upload 3 of 5 files, 100042 of 300042 bytes; the others are there already",
+            "check every file that is sent against its SHA-256, all others by size and mode",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn sharing_costs_no_round_trip() {
+    let mut world = World::new();
+    world.config.hosts = ["web1", "web2"].map(super::world::host).to_vec();
+    world.connect = Box::new(Wires::new(world.config.layout.root()));
+    done(&world.run(&goal(&world, &ONE)).await);
+    assert_eq!(times(&world, "base"), 0, "nothing is live");
+    let before = world.events.lock().unwrap().len();
+    done(&world.run(&goal(&world, &TWO)).await);
+    let events = world.events.lock().unwrap();
+    let lines = events[before..].iter().filter_map(|event| match event {
+        Event::Sent { host, line } if host == "web2" => Some(line.as_str()),
+        _ => None,
+    });
+    let asked: Vec<_> = lines.take_while(|line| *line != "activate").collect();
+    // The first two are asked at once.
+    assert_eq!(asked, ["drift", "base", "check", "env", "revision", "seal", "stage"]);
+}
+
+#[tokio::test]
+async fn no_more_hosts_receive_at_once_than_is_said() {
+    let mut world = World::new();
+    world.config.hosts = ["web1", "web2", "web3"].map(super::world::host).to_vec();
+    world.config.upload.parallel = Some(1);
+    world.connect = Box::new(Wires::new(world.config.layout.root()));
+    done(&world.run(&goal(&world, &MANY)).await);
+    let mut order = Vec::new();
+    for event in world.events.lock().unwrap().iter() {
+        if let Event::Progress { host, .. } = event
+            && order.last() != Some(host)
+        {
+            order.push(host.clone());
+        }
+    }
+    order.sort();
+    assert_eq!(order, ["web1", "web2", "web3"], "each had its turn once");
+}
+
+/// An upload that breaks off. Of what it leaves, `damage` makes what it wants.
+async fn after_half_an_upload(damage: impl FnOnce(&Path)) -> (World, Done) {
+    let mut world = World::new();
+    world.config.deadline = std::time::Duration::from_secs(2);
+    let root = format!("{}-web1", world.config.layout.root());
+    let wires = Wires::new(world.config.layout.root());
+    wires.faults().lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
+    world.connect = Box::new(wires);
+    let report = world.run(&goal(&world, &MANY)).await;
+    assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+    let left: Vec<_> = fs::read_dir(Path::new(&root).join("releases")).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    damage(&left[0].as_ref().unwrap().path().join("tree"));
+    let done = deploy(&world, &MANY).await;
+    for (name, seed) in MANY {
+        let bytes = fs::read(Path::new(&root).join("current").join(name)).unwrap();
+        assert!(bytes == noise(seed, 100_000), "{name}");
+    }
+    (world, done)
+}
+
+const MANY: [(&str, u64); 8] =
+    [("1", 1), ("2", 2), ("3", 3), ("4", 4), ("5", 5), ("6", 6), ("7", 7), ("8", 8)];
+
+#[tokio::test]
+async fn what_arrived_of_an_interrupted_upload_is_used() {
+    let (_, done) = after_half_an_upload(|_| {}).await;
+    assert!(done.linked > 0, "{done:?}");
+}
+
+#[tokio::test]
+async fn what_arrived_is_read_back_before_it_is_used() {
+    let (world, done) = after_half_an_upload(|tree| {
+        let file = tree.join("1");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&file, noise(9, 100_000)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+    })
+    .await;
+    assert_eq!(done.linked, 0, "{done:?}");
+    assert_eq!(times(&world, "other bytes than were sent"), 1);
+}
+
+/// The names in `releases/` of web1.
+fn there(world: &World) -> Vec<String> {
+    let root = format!("{}-web1", world.config.layout.root());
+    let names = fs::read_dir(Path::new(&root).join("releases")).unwrap();
+    let mut names: Vec<_> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn what_arrived_is_not_left_for_ever() {
+    let mut world = World::new();
+    let wires = Wires::new(world.config.layout.root());
+    let faults = wires.faults();
+    world.connect = Box::new(wires);
+    let broken = async |files: &[(&str, u64)]| {
+        faults.lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
+        let report = world.run(&goal(&world, files)).await;
+        assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+        there(&world)
+    };
+    let first = broken(&MANY).await;
+    assert_eq!(first.len(), 1, "{first:?}");
+    let second = broken(&MANY).await;
+    assert!(second.len() <= 2 && second.contains(&first[0]), "{second:?}");
+    let third = broken(&MANY).await;
+    assert!(third.len() <= 2, "no more than what is used and what is new: {third:?}");
+    assert!(third.iter().any(|name| second.contains(name)), "what is used stays: {third:?}");
+    let other = broken(&ONE).await;
+    assert!(
+        other.len() <= 1 && !other.contains(&first[0]),
+        "what is of no use goes first: {other:?}"
+    );
+    assert_eq!(world.prune(5).await.verdict(), Verdict::Done);
+    assert!(there(&world).is_empty());
+    broken(&MANY).await;
+    deploy(&world, &TWO).await;
+    let left = there(&world);
+    assert!(left.len() == 1 && !left[0].starts_with('.'), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_base_whose_manifest_is_not_readable_is_not_used() {
+    let world = World::new();
+    deploy(&world, &ONE).await;
+    let manifest = world.root().join(".shipit/manifests/20260821090001");
+    fs::write(&manifest, "what is this\n").unwrap();
+    assert_eq!(deploy(&world, &TWO).await.linked, 0);
+    holds(&world, &TWO);
+}
