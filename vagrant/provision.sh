@@ -55,6 +55,8 @@ users() {
         chown "$user:" "$home/.ssh/authorized_keys"
         chmod 600 "$home/.ssh/authorized_keys"
     fi
+    # So that a deploy that fails can show what the service last said.
+    ! getent group systemd-journal >/dev/null || usermod --append --groups systemd-journal "$user"
     [ -n "$run_as" ] || return 0
     # The service's user owns nothing of a release; the deploy user is in its group, so that
     # `.env` can be 0640 for that group.

@@ -16,10 +16,11 @@ use crate::report::check::{check_json, check_view};
 
 /// Looks, probes, tells.
 pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
-    let config = world.config(stage, Overrides::default())?;
+    let mut config = world.config(stage, Overrides::default())?;
     let mut here = Findings::of(None);
     here.artifact(&config).await;
     here.env(world, &config).await;
+    here.checks(world, &mut config).await;
     let mut all = here.found;
     for (host, probed) in world.probe(&config).await? {
         let mut host = Findings::of(Some(host));

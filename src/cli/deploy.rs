@@ -11,7 +11,7 @@ use super::world::{How, World, print_veiled, release_id};
 use crate::artifact::{Artifact, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
-use crate::config::{Config, env};
+use crate::config::{Config, checks, env};
 use crate::deploy::event::Event;
 use crate::deploy::fleet::Goal;
 use crate::deploy::goal::{Build, PruneRule, Target};
@@ -21,11 +21,11 @@ use crate::report::redact::Secrets;
 /// Makes a build live.
 pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.pinned_artifact(), ..Overrides::default() };
-    let config = world.config(&args.stage, more)?;
+    let mut config = world.config(&args.stage, more)?;
     if !world.confirm(&config, "Deploy to")? {
         return Ok(130);
     }
-    let mut secrets = Vec::new();
+    let mut secrets = gather(world, &mut config).await?;
     let env = match &config.env {
         Some(spec) => {
             let file = env::values(spec, &config.base, &|name| world.var(name)).await?;
@@ -76,7 +76,7 @@ fn revision(world: &World, config: &Config) -> Option<String> {
 
 /// Makes an earlier release live again.
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let mut config = world.config(&args.stage, Overrides::default())?;
     let target = match &args.to {
         None => Target::Previous,
         Some(id) => Target::Named(release_id("--to", id)?),
@@ -84,14 +84,15 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
     if !world.confirm(&config, "Roll back")? {
         return Ok(130);
     }
-    let how = How { secrets: Secrets::new([]), quiet: false, wait: args.wait };
+    let secrets = Secrets::new(gather(world, &mut config).await?);
+    let how = How { secrets, quiet: false, wait: args.wait };
     go(world, &config, &Goal::Rollback(target), how, &[]).await
 }
 
 /// Deletes old releases.
 pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliError> {
     let overrides = Overrides { keep: args.keep, ..Overrides::default() };
-    let config = world.config(&args.stage, overrides)?;
+    let mut config = world.config(&args.stage, overrides)?;
     let older_than = match &args.older_than {
         None => None,
         Some(text) => {
@@ -103,8 +104,16 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
     };
     let rule = PruneRule { keep: config.keep, older_than };
     let quiet = !world.common.verbose;
-    let how = How { secrets: Secrets::new([]), quiet, wait: args.wait };
+    // What an interrupted run left may have to be judged.
+    let secrets = Secrets::new(gather(world, &mut config).await?);
+    let how = How { secrets, quiet, wait: args.wait };
     go(world, &config, &Goal::Prune(rule), how, &[]).await
+}
+
+/// What health checks need of this machine; gives what may not be shown of it.
+pub(super) async fn gather(world: &World, config: &mut Config) -> Result<Vec<String>, CliError> {
+    let Config { health, base, .. } = config;
+    Ok(checks::gather(health, base, &|name| world.var(name)).await?)
 }
 
 async fn go(

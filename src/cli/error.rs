@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::artifact::ArtifactError;
+use crate::config::checks::GatherError;
 use crate::config::env::EnvError;
 use crate::config::error::ConfigError;
 use crate::report::error::Hinted;
@@ -15,6 +16,8 @@ pub(crate) enum CliError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Env(#[from] EnvError),
+    #[error(transparent)]
+    Checks(#[from] GatherError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error("stopped on request")]
@@ -61,6 +64,7 @@ impl Hinted for CliError {
         match self {
             Self::Config(error) => error.hint(),
             Self::Env(error) => error.hint(),
+            Self::Checks(error) => error.hint(),
             Self::Artifact(error) => error.hint(),
             Self::NoArtifact => Some("`--artifact PATH`, or `path` in [artifact]".to_owned()),
             Self::Unconfirmed { .. } => Some("`--yes` says so beforehand".to_owned()),
@@ -70,7 +74,7 @@ impl Hinted for CliError {
 
     fn state(&self) -> Option<String> {
         match self {
-            Self::Env(_) | Self::Artifact(_) | Self::NoArtifact => {
+            Self::Env(_) | Self::Checks(_) | Self::Artifact(_) | Self::NoArtifact => {
                 Some("no host was contacted; nothing was changed".to_owned())
             }
             Self::Stopped | Self::Unconfirmed { .. } => Some("nothing was changed".to_owned()),

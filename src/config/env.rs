@@ -179,18 +179,28 @@ pub async fn values(
 ) -> Result<EnvFile, EnvError> {
     let mut file = EnvFile { bytes: Vec::new(), secrets: Vec::new() };
     for (key, source) in &spec.vars {
-        let value = match source {
-            EnvSource::Text(text) => text.clone(),
-            EnvSource::Variable(name) => variable(key, name, environment)?,
-            EnvSource::Command(text) => command(key, text, base, LIMIT).await?,
-            EnvSource::File(path) => read(key, &base.join(path)).await?,
-        };
+        let value = value(key, source, base, environment).await?;
         file.bytes.extend(line(key, &value)?.into_bytes());
         if !matches!(source, EnvSource::Text(_)) && !value.is_empty() {
             file.secrets.push(value);
         }
     }
     Ok(file)
+}
+
+/// The value of `key`, from wherever it is.
+pub(super) async fn value(
+    key: &str,
+    source: &EnvSource,
+    base: &Path,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<String, EnvError> {
+    match source {
+        EnvSource::Text(text) => Ok(text.clone()),
+        EnvSource::Variable(name) => variable(key, name, environment),
+        EnvSource::Command(text) => command(key, text, base, LIMIT).await,
+        EnvSource::File(path) => read(key, &base.join(path)).await,
+    }
 }
 
 /// The file of values that are known already.

@@ -64,14 +64,6 @@ pub enum ConfigError {
         /// The most similar one that would mean something.
         similar: Option<String>,
     },
-    /// A key of a later version.
-    #[error("{place}: {what} is not served by this version")]
-    NotServed {
-        /// Where.
-        place: Place,
-        /// The key in backticks, or the form of its value.
-        what: String,
-    },
     /// A value of the wrong type.
     #[error("{place}: `{key}` must be {expected}, not {found}")]
     WrongType {

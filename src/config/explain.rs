@@ -1,5 +1,4 @@
-//! What the parser and serde found wrong, in our words and with its place; and the keys of later
-//! versions.
+//! What the parser and serde found wrong, in our words and with its place.
 
 use std::ops::Range;
 
@@ -71,54 +70,8 @@ impl Source<'_> {
             place,
             key: dotted(&path),
             expected: plain(expected),
-            found: self::found(found, path.iter().any(|part| part == "vars")),
+            found: self::found(found, path.iter().any(|part| part == "vars" || part == "headers")),
         }
-    }
-
-    pub(super) fn refuse_later_keys(&self, top: &DeTable<'_>) -> Result<(), ConfigError> {
-        self.refuse_later_keys_of(top)?;
-        let stages = top.get("stages").and_then(|stages| stages.get_ref().as_table());
-        for stage in stages.into_iter().flat_map(DeTable::values) {
-            stage.get_ref().as_table().map_or(Ok(()), |stage| self.refuse_later_keys_of(stage))?;
-        }
-        Ok(())
-    }
-
-    fn refuse_later_keys_of(&self, layer: &DeTable<'_>) -> Result<(), ConfigError> {
-        for (key, value) in layer {
-            let refuse = |what: String, at: Range<usize>| {
-                Err(ConfigError::NotServed { place: self.place(&at), what })
-            };
-            let outer = key.get_ref().as_ref();
-            if LATER.contains(&outer) {
-                return refuse(format!("`{outer}`"), key.span());
-            }
-            if outer == "health" && matches!(value.get_ref(), DeValue::Array(_)) {
-                return refuse("a list of health checks".to_owned(), key.span());
-            }
-            for (key, value) in value.get_ref().as_table().into_iter().flatten() {
-                let path = format!("{outer}.{}", key.get_ref());
-                if LATER.contains(&path.as_str()) {
-                    return refuse(format!("`{path}`"), key.span());
-                }
-                if let Some(form) = later_form(&path, value.get_ref()) {
-                    return refuse(form, value.span());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Keys of the design that later versions serve.
-const LATER: &[&str] = &["health.tcp", "health.command", "health.checks"];
-
-/// Forms of values that later versions serve.
-fn later_form(path: &str, value: &DeValue<'_>) -> Option<String> {
-    match (path, value) {
-        ("health.http", DeValue::Array(_)) => Some("a list of health checks".to_owned()),
-        ("health.http", DeValue::Table(_)) => Some("a table in `health.http`".to_owned()),
-        _ => None,
     }
 }
 

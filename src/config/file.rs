@@ -1,5 +1,7 @@
-//! The mirror of `deploy.toml`: what is written, not yet what it means. Unknown keys, wrong types
-//! and keys of later versions are refused here, with their line.
+//! The mirror of `deploy.toml`: what is written, not yet what it means. Unknown keys and
+//! wrong types are refused here, with their line.
+
+mod health;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +15,7 @@ use serde::{Deserialize, de};
 use toml::Spanned;
 use toml::de::DeTable;
 
+pub(super) use self::health::{Check, Health};
 use super::error::{ConfigError, Place};
 use super::explain::Source;
 
@@ -118,6 +121,7 @@ pub(super) struct Service {
     pub(super) action: Option<Spanned<Action>>,
     pub(super) restart: Option<Spanned<String>>,
     pub(super) stop: Option<Spanned<String>>,
+    pub(super) log: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
 }
 
@@ -135,17 +139,6 @@ pub(super) enum Scope {
 pub(super) enum Action {
     Restart,
     ReloadOrRestart,
-}
-
-/// How a release is judged.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Health {
-    pub(super) http: Option<Spanned<String>>,
-    pub(super) soak: Option<Spanned<Length>>,
-    pub(super) interval: Option<Spanned<Length>>,
-    pub(super) timeout: Option<Spanned<Length>>,
-    pub(super) total: Option<Spanned<Length>>,
 }
 
 /// What the user runs.
@@ -425,7 +418,6 @@ impl ConfigFile {
     pub fn parse(name: &str, base: &Path, text: String) -> Result<Self, ConfigError> {
         let source = Source { name, text: &text };
         let tree = DeTable::parse(&text).map_err(|error| source.syntax(&error))?;
-        source.refuse_later_keys(tree.get_ref())?;
         let reader = toml::de::Deserializer::from(tree.clone());
         let root = Layer::deserialize(reader).map_err(|error| source.explain(&error, &tree))?;
         let file = Self { name: name.to_owned(), base: base.to_owned(), root, text };

@@ -4,8 +4,8 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 
 use super::file::{
-    Artifact, DirTable, Env, FileTable, Health, HookTable, Hooks, HostTable, Layer, LocalHookTable,
-    LocalHooks, Rollout, Service, Ssh, Timeouts, Upload, VarTable,
+    Artifact, Check, DirTable, Env, FileTable, Health, HookTable, Hooks, HostTable, Layer,
+    LocalHookTable, LocalHooks, Rollout, Service, Ssh, Timeouts, Upload, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -20,6 +20,7 @@ pub fn known_keys() -> Vec<String> {
         ("env.vars", fields::<VarTable>()),
         ("service", fields::<Service>()),
         ("health", fields::<Health>()),
+        ("health.checks", fields::<Check>()),
         ("hooks", fields::<Hooks>()),
         ("hooks.local", fields::<LocalHooks>()),
         ("hooks.local.before", fields::<LocalHookTable>()),

@@ -78,6 +78,7 @@ impl Service {
             action: first(&self.action, &for_unit.action),
             restart: first(&self.restart, &for_command.restart),
             stop: first(&self.stop, &for_command.stop),
+            log: first(&self.log, &for_command.log),
             timeout,
         }
     }
@@ -87,10 +88,14 @@ impl Health {
     fn over(&self, top: &Self) -> Self {
         Self {
             http: first(&self.http, &top.http),
+            tcp: first(&self.tcp, &top.tcp),
+            command: first(&self.command, &top.command),
+            checks: first(&self.checks, &top.checks),
             soak: first(&self.soak, &top.soak),
             interval: first(&self.interval, &top.interval),
             timeout: first(&self.timeout, &top.timeout),
             total: first(&self.total, &top.total),
+            successes: first(&self.successes, &top.successes),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` mirrors what is
 //! written and `explain` says what is wrong with it, `merge` lays a stage over the top level,
 //! `resolve` applies every rule of `rules`, `error` holds every way to fail, `env` makes the bytes
-//! of `.env`, `template` what `shipit init` writes.
+//! of `.env`, `checks` says what health checks ask, `template` what `shipit init` writes.
 
+pub mod checks;
 pub mod env;
 pub mod error;
 mod explain;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::checks::Check;
 use crate::model::digest::Digest;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
@@ -171,27 +173,8 @@ pub enum EnvSource {
 pub struct Health {
     /// How long the unit must stay up without a restart.
     pub soak: Duration,
-    /// One probe through the connection.
-    pub http: Option<HttpCheck>,
-}
-
-/// An HTTP probe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpCheck {
-    /// `http://127.0.0.1:8080/up`, as seen from the host.
-    pub url: String,
-    /// Of that URL.
-    pub host: String,
-    /// Of that URL.
-    pub port: u16,
-    /// Path and query of that URL.
-    pub path: String,
-    /// Between two tries.
-    pub interval: Duration,
-    /// Of one try.
-    pub timeout: Duration,
-    /// Of all tries.
-    pub total: Duration,
+    /// What it must answer well, all at the same time.
+    pub checks: Vec<Check>,
 }
 
 /// What the user runs along the way.

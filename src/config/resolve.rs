@@ -1,6 +1,7 @@
 //! From what is written to what it means. Every rule and every error of a configuration is met
 //! here; what comes out cannot be invalid.
 
+mod health;
 mod hosts;
 mod parts;
 mod runs;

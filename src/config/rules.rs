@@ -113,16 +113,54 @@ pub(super) fn is_command(text: &str) -> bool {
     !text.trim().is_empty() && !text.contains('\0')
 }
 
-/// The parts of an HTTP address: host, port, path and query.
-pub(super) fn http(text: &str) -> Option<(String, u16, String)> {
-    let rest = text.strip_prefix("http://")?;
+/// The parts of an HTTP address.
+pub(super) struct Url {
+    /// Whether it is HTTPS.
+    pub(super) tls: bool,
+    /// A name or an address, without brackets.
+    pub(super) host: String,
+    /// Its port.
+    pub(super) port: u16,
+    /// Path and query.
+    pub(super) path: String,
+}
+
+/// Takes an HTTP address apart.
+pub(super) fn http(text: &str) -> Option<Url> {
+    let (tls, rest) = match text.split_once("://")? {
+        ("http", rest) => (false, rest),
+        ("https", rest) => (true, rest),
+        _ => return None,
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let (host, port) = host_and_port(authority)?;
     let visible = |c: char| c.is_ascii_graphic() && c != '#';
     let slash = if path.starts_with('/') { "" } else { "/" };
-    (is_host(host) && path.chars().all(visible))
-        .then(|| (host.to_owned(), port.unwrap_or(80), format!("{slash}{path}")))
+    (is_host(host) && path.chars().all(visible)).then(|| Url {
+        tls,
+        host: host.to_owned(),
+        port: port.unwrap_or(if tls { 443 } else { 80 }),
+        path: format!("{slash}{path}"),
+    })
+}
+
+/// A host and its port.
+pub(super) fn tcp(text: &str) -> Option<(String, u16)> {
+    let (host, port) = host_and_port(text)?;
+    is_host(host).then_some((host.to_owned(), port?))
+}
+
+/// A name or an address that a certificate can be for.
+pub(super) fn is_server_name(text: &str) -> bool {
+    rustls::pki_types::ServerName::try_from(text).is_ok()
+}
+
+/// The name of a header that a user may set.
+pub(super) fn is_header(text: &str) -> bool {
+    const OURS: [&str; 4] = ["host", "connection", "content-length", "transfer-encoding"];
+    let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !text.is_empty() && text.chars().all(fits) && !OURS.contains(&text.to_lowercase().as_str())
 }
 
 /// Bytes a second: `20 MiB/s`, `500 kB/s`, `1.5 MB/s`.

@@ -12,8 +12,8 @@ use super::bases::Shelf;
 use super::cancel::Cancel;
 use super::event::{Event, Events};
 use super::goal::Run;
-use super::health::{prove, stayed_up, wait_for_http};
-use super::outcome::{Done, Failure, HostResult, Proof};
+use super::judge::Judged;
+use super::outcome::{Done, Failure, HostResult};
 use super::payload::Payload;
 use super::plan::{HostPlan, Settle, Step, Switch, order_name};
 use crate::config::{Config, Host};
@@ -57,7 +57,7 @@ pub struct Context<'a> {
 
 /// One host in a run.
 pub struct HostRun<'a> {
-    cx: Context<'a>,
+    pub(super) cx: Context<'a>,
     /// Which.
     pub host: &'a Host,
     session: Option<Arc<dyn Session>>,
@@ -74,18 +74,8 @@ pub struct HostRun<'a> {
     pub done: Done,
     /// How it ended, once it has.
     pub result: Option<HostResult>,
-    judged: Option<Judged>,
+    pub(super) judged: Option<Judged>,
 }
-
-/// A unit that was judged well.
-struct Judged {
-    proof: Proof,
-    found: Judgement,
-    at: Instant,
-}
-
-/// A judgement that is not older needs no second look.
-const RECENT: Duration = Duration::from_secs(1);
 
 impl<'a> HostRun<'a> {
     /// A host that nobody has spoken to yet.
@@ -180,6 +170,16 @@ impl<'a> HostRun<'a> {
         let unit = self.state.as_ref().and_then(|state| state.unit.as_ref());
         let runner = unit.map(|unit| unit.user.clone()).unwrap_or_default();
         agent.probe(runner, links.cloned().collect()).await.map_err(Failure::from)
+    }
+
+    /// The stage.
+    pub(super) const fn config(&self) -> &'a Config {
+        self.cx.config
+    }
+
+    /// The way to the host, while there is one.
+    pub(super) fn session(&self) -> Option<&dyn Session> {
+        self.session.as_deref()
     }
 
     /// Sends an order and waits for its answer.
@@ -421,7 +421,7 @@ impl<'a> HostRun<'a> {
                 return Err(failure);
             }
         }
-        match self.step("judge", self.judge(switch.id)).await {
+        match self.step("judge", self.judge(switch)).await {
             Ok(judged) => {
                 self.done.proof = judged.as_ref().map(|judged| judged.proof);
                 self.judged = judged;
@@ -436,65 +436,6 @@ impl<'a> HostRun<'a> {
         }
     }
 
-    /// Proof, health and soak.
-    async fn judge(&self, id: ReleaseId) -> Result<(Option<Judged>, String), Failure> {
-        let verdict = tokio::select! {
-            verdict = self.weigh(id) => verdict,
-            () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
-        };
-        let detail = match &verdict {
-            Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen to run",
-            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "inferred to run",
-            _ => "",
-        };
-        verdict.map(|judged| (judged, detail.to_owned()))
-    }
-
-    async fn weigh(&self, id: ReleaseId) -> Result<Option<Judged>, Failure> {
-        let health = &self.cx.config.health;
-        let is_unit = matches!(self.cx.config.service, Service::Unit { .. });
-        let began = Instant::now();
-        let mut first = None;
-        if is_unit {
-            let found = self.judgement(id).await?;
-            let proof = prove(&found, &self.cx.config.layout)?;
-            first = Some((found, proof));
-        }
-        if let (Some(check), Some(session)) = (&health.http, &self.session) {
-            let service = &self.cx.config.service;
-            wait_for_http(session.as_ref(), check).await.map_err(|failure| Failure {
-                what: format!("{service} {}", failure.what),
-                ..failure
-            })?;
-        }
-        if is_unit || health.http.is_some() {
-            sleep(health.soak.saturating_sub(began.elapsed())).await;
-        }
-        let Some((first, _)) = first else { return Ok(None) };
-        let second = self.judgement(id).await?;
-        stayed_up(&first, &second)?;
-        let proof = prove(&second, &self.cx.config.layout)?;
-        Ok(Some(Judged { proof, found: second, at: Instant::now() }))
-    }
-
-    /// Whether what was judged well some time ago still is; if not, it is put back.
-    pub async fn confirm(&mut self) -> Result<(), Failure> {
-        let Some(judged) = self.judged.take() else { return Ok(()) };
-        let Some(id) = self.plan.switch.as_ref().map(|switch| switch.id) else { return Ok(()) };
-        if judged.at.elapsed() < RECENT {
-            return Ok(());
-        }
-        let still = async {
-            let now = self.judgement(id).await?;
-            stayed_up(&judged.found, &now)?;
-            prove(&now, &self.cx.config.layout)
-        };
-        let Err(failure) = still.await else { return Ok(()) };
-        let failure = self.with_journal(failure).await;
-        self.put_back(&failure, "unhealthy").await;
-        Err(failure)
-    }
-
     /// What runs now.
     pub(super) async fn judgement(&self, id: ReleaseId) -> Result<Judgement, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
@@ -502,7 +443,7 @@ impl<'a> HostRun<'a> {
     }
 
     /// The failure with what the service last said.
-    async fn with_journal(&self, failure: Failure) -> Failure {
+    pub(super) async fn with_journal(&self, failure: Failure) -> Failure {
         match self.ask(&Order::Journal { lines: 10 }).await {
             Ok(answer) if answer.code == DONE => failure.because(answer.text),
             _ => failure,
@@ -645,7 +586,7 @@ impl<'a> HostRun<'a> {
     async fn settle_live(&self, switch: &Switch) -> Result<(), Failure> {
         let (id, back, verdicts) = (switch.id, switch.back.clone(), switch.verdicts.clone());
         self.step("settle", self.obey(&Order::Adopt { id, back, verdicts })).await?;
-        let text = match self.judge(id).await {
+        let text = match self.judge(switch).await {
             Ok(_) => {
                 self.step("settle", self.obey(&Order::Commit)).await?;
                 format!("{id}, which an interrupted run left undecided, runs well and stays")

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod goal;
 pub mod health;
 pub mod host;
+mod judge;
 pub mod local_hook;
 pub mod outcome;
 pub mod payload;

@@ -61,6 +61,8 @@ pub struct Switch {
     pub back: String,
     /// What the ledger will say.
     pub verdicts: Verdicts,
+    /// What commands on the host get to know, as `NAME=value` words.
+    pub vars: Vec<String>,
     /// `activated` hooks, run while the release is undecided.
     pub hooks: Vec<Order>,
     /// How the service is restarted, for people.
@@ -377,6 +379,7 @@ impl Planner<'_> {
             id,
             verdicts: self.verdicts(id, &back),
             back,
+            vars: self.hook_vars(host, state, id),
             hooks: self.hooks("activated", &self.config.hooks.activated, host, state, id),
             restart: describe_restart(&self.config.service),
         }

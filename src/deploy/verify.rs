@@ -165,9 +165,9 @@ impl Verified {
         id: ReleaseId,
     ) -> Result<(), Failure> {
         match &config.service {
-            Service::Unit { .. } => match prove(&host.judgement(id).await?, &config.layout) {
+            Service::Unit { name, .. } => match prove(&host.judgement(id).await?, &config.layout) {
                 Ok(proof) => self.proof = Some(proof),
-                Err(failure) => self.trouble(failure.one_line()),
+                Err(doubt) => self.trouble(doubt.failure(name).one_line()),
             },
             Service::Command { .. } if state.in_use.contains(&id.to_string()) => {
                 self.proof = Some(Proof::Seen);

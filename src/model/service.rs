@@ -23,6 +23,8 @@ pub enum Service {
         restart: String,
         /// What to run when there is nothing left to run (the first release was taken back).
         stop: Option<String>,
+        /// What it writes to, for when it fails: a path inside the release, or an absolute one.
+        log: Option<String>,
         /// How long one restart may take.
         limit: Duration,
     },

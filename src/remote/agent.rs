@@ -2,12 +2,11 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 
@@ -16,6 +15,7 @@ use super::answer::{host_state, judgement, probe};
 use super::frames::{Frame, Frames};
 use super::order::{DONE, Order};
 use super::quote::{word, words};
+use super::replies::{Replies, Reply};
 use super::session::{Channel, Exit, Output, Session, SessionError};
 use super::throttle::Throttle;
 use crate::model::codec::Codec;
@@ -173,17 +173,12 @@ impl AgentError {
     }
 }
 
-/// An answer with its number: the greeting is 0, that to the first order 1.
-type Numbered = Result<(usize, Answer), AgentError>;
-
 /// One conversation. Dropping it ends it; the host then puts back what is undecided.
 pub struct Agent {
     session: Arc<dyn Session>,
     hello: Hello,
-    lines: mpsc::Sender<String>,
-    /// How many orders were sent that are answered.
-    asked: Arc<AtomicUsize>,
-    answers: Mutex<mpsc::Receiver<Numbered>>,
+    lines: mpsc::UnboundedSender<String>,
+    replies: Arc<Replies>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -197,52 +192,30 @@ impl Agent {
         let command = serve_command(&hello);
         let channel =
             session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
-        let (lines, outgoing) = mpsc::channel(256);
-        let (incoming, answers) = mpsc::channel(256);
+        let (lines, outgoing) = mpsc::unbounded_channel();
+        let replies = Arc::new(Replies::default());
+        let greeting = replies.expect(GREETING_LIMIT, || true);
         let Channel { input, output } = channel;
         let beat = (hello.deadline / 4).min(Duration::from_secs(3));
-        let asked = Arc::new(AtomicUsize::new(0));
         let tasks = [
             tokio::spawn(write_lines(input, outgoing, beat)),
-            tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&asked), incoming)),
+            tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&replies))),
         ];
-        let agent = Self { session, hello, lines, asked, answers: Mutex::new(answers), tasks };
-        let greeting = agent.answer(0, GREETING_LIMIT).await?;
+        let agent = Self { session, hello, lines, replies, tasks };
+        let greeting = greeting.get().await?;
         Ok((agent, host_state(&greeting.text)))
     }
 
-    /// Sends an order without waiting; the number of its answer. A chained one is skipped when
-    /// the one before it failed.
-    pub async fn send(&self, order: &Order, chained: bool) -> Result<usize, AgentError> {
+    /// Sends an order without waiting. A chained one is skipped when the one before it failed.
+    pub fn send(&self, order: &Order, chained: bool) -> Reply {
         let line = order.line();
         let line = if chained { format!("+ {line}\n") } else { format!("{line}\n") };
-        let answered = usize::from(order.is_answered());
-        let number = self.asked.fetch_add(answered, Ordering::SeqCst) + answered;
-        self.lines.send(line).await.map_err(|_| AgentError::gone())?;
-        Ok(number)
-    }
-
-    /// Waits for the answer of this number. Those before it came too late for whoever asked: an
-    /// order that was given up is answered all the same.
-    async fn answer(&self, number: usize, limit: Duration) -> Result<Answer, AgentError> {
-        let waiting = async {
-            let mut answers = self.answers.lock().await;
-            loop {
-                match answers.recv().await {
-                    Some(Ok((this, answer))) if this == number => return Ok(answer),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(error),
-                    None => return Err(AgentError::gone()),
-                }
-            }
-        };
-        timeout(limit, waiting).await.unwrap_or(Err(AgentError::Silent { after: limit }))
+        self.replies.expect(self.limit(order), || self.lines.send(line).is_ok())
     }
 
     /// Sends an order and waits for its answer. One order at a time.
     pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
-        let number = self.send(order, false).await?;
-        self.answer(number, self.limit(order)).await
+        self.send(order, false).get().await
     }
 
     fn limit(&self, order: &Order) -> Duration {
@@ -316,8 +289,7 @@ impl Agent {
 
     /// Ends the conversation; the lock is free when this returns.
     pub async fn bye(self) -> Result<(), AgentError> {
-        self.send(&Order::Bye, false).await?;
-        match self.answer(usize::MAX, self.hello.deadline + Duration::from_secs(30)).await {
+        match self.ask(&Order::Bye).await {
             Err(AgentError::Lost { .. }) => Ok(()),
             other => other.map(|_| ()),
         }
@@ -347,10 +319,14 @@ fn serve_command(hello: &Hello) -> String {
             let scope = if *scope == Scope::User { "user" } else { "system" };
             (scope, name.as_str(), action.verb(), limit.as_secs())
         }
-        Service::Command { restart, stop, limit } => {
+        Service::Command { restart, stop, limit, .. } => {
             ("command", restart.as_str(), stop.as_deref().unwrap_or_default(), limit.as_secs())
         }
         Service::None => ("none", "", "", 0),
+    };
+    let log = match &hello.service {
+        Service::Command { log: Some(log), .. } => log,
+        _ => "",
     };
     let (deadline, limit) = (hello.deadline.as_secs().max(1).to_string(), limit.to_string());
     let mode = if hello.lock { "lock" } else { "look" };
@@ -367,6 +343,7 @@ fn serve_command(hello: &Hello) -> String {
         action,
         &limit,
         scan,
+        log,
     ];
     arguments.extend(hello.hook_shell.iter().map(String::as_str));
     script_command(&arguments)
@@ -375,7 +352,7 @@ fn serve_command(hello: &Hello) -> String {
 type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 
 /// Writes lines as they come, and `hold` when none has come for a while.
-async fn write_lines(mut input: Input, mut lines: mpsc::Receiver<String>, beat: Duration) {
+async fn write_lines(mut input: Input, mut lines: mpsc::UnboundedReceiver<String>, beat: Duration) {
     let mut beats = interval(beat);
     loop {
         let line = tokio::select! {
@@ -392,24 +369,18 @@ async fn write_lines(mut input: Input, mut lines: mpsc::Receiver<String>, beat: 
 }
 
 /// Turns what the host says into answers, until it ends or says what cannot be one.
-async fn read_frames(
-    mut output: mpsc::Receiver<Output>,
-    run: String,
-    asked: Arc<AtomicUsize>,
-    answers: mpsc::Sender<Numbered>,
-) {
+async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: Arc<Replies>) {
     let mut frames = Frames::new(&run);
     let mut errors = Vec::new();
-    let mut next = 0;
+    let mut greeted = false;
     let mut how = "the connection was lost".to_owned();
     while let Some(piece) = output.recv().await {
         match piece {
             Output::Stdout(bytes) => {
-                for answer in number(frames.feed(&bytes), &mut next, &asked) {
-                    let last = answer.is_err();
-                    if answers.send(answer).await.is_err() || last {
-                        return;
-                    }
+                let found = frames.feed(&bytes);
+                greeted |= found.as_ref().is_ok_and(|found| !found.is_empty());
+                if let Err(reason) = found.and_then(|found| hand_out(found, &replies)) {
+                    return replies.end(AgentError::Garbled { reason });
                 }
             }
             Output::Stderr(bytes) => keep_tail(&mut errors, &bytes),
@@ -417,37 +388,23 @@ async fn read_frames(
         }
     }
     let said = super::frames::clean(&String::from_utf8_lossy(&errors));
-    let error = if next > 0 {
+    let error = if greeted {
         AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }
     } else {
         let noise = frames.noise();
         AgentError::NoGreeting { said: format!("{how}\n{noise}\n{said}").trim().to_owned() }
     };
-    let _ = answers.send(Err(error)).await;
+    replies.end(error);
 }
 
-/// The frames as answers; the last is an error where the host says what cannot be one, an answer
-/// that nobody asked for among it.
-fn number(
-    found: Result<Vec<Frame>, String>,
-    next: &mut usize,
-    asked: &AtomicUsize,
-) -> Vec<Numbered> {
-    let garbled = |reason: String| Err(AgentError::Garbled { reason });
-    let frames = match found {
-        Ok(frames) => frames,
-        Err(reason) => return vec![garbled(reason)],
-    };
-    let mut answers = Vec::new();
-    for Frame { code, text, bytes } in frames {
-        if *next > asked.load(Ordering::SeqCst) {
-            answers.push(garbled("an answer to what nobody asked".to_owned()));
-            break;
+/// To each who waits theirs, in the order in which they asked.
+fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
+    for Frame { code, text, bytes } in found {
+        if !replies.answer(Answer { code, text, bytes }) {
+            return Err("an answer to what nobody asked".to_owned());
         }
-        answers.push(Ok((*next, Answer { code, text, bytes })));
-        *next += 1;
     }
-    answers
+    Ok(())
 }
 
 fn keep_tail(kept: &mut Vec<u8>, more: &[u8]) {

@@ -17,11 +17,11 @@ nl='
 serve() {
     run=$1 mode=$2 root=$3 deadline=$4 owner=$5 scope=$6 target=$7 action=$8 limit=$9
     shift 9
-    scan=$1
-    shift
+    scan=$1 log=$2
+    shift 2
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base=''
+    before='' flipped='' key='' base='' since='' logged=0
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
@@ -30,6 +30,9 @@ serve() {
     trap 'exit 143' TERM INT
     trap : PIPE HUP
     : >"$tmp/extra"
+    # A line may hold a secret, and in some shells printf is a program with arguments to see.
+    # shellcheck disable=SC2016
+    say=$(/bin/sh -c 'case $(command -v printf) in /*) echo print -rn -- ;; *) echo printf %s ;; esac')
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
     while read_line; do
@@ -43,7 +46,7 @@ serve() {
 # deadline. dash has no `read -t`, so a short-lived shell reads.
 read_line() {
     # shellcheck disable=SC2016
-    line=$(timeout "$deadline" /bin/sh -c 'IFS= read -r line && printf "%s." "$line"' 9>&-)
+    line=$(timeout "$deadline" /bin/sh -c 'IFS= read -r line && '"$say"' "$line."' 9>&-)
     case $? in
         0) line=${line%.} ;;
         124 | 137 | 143) ending=deadline && return 1 ;;
@@ -87,8 +90,8 @@ obey() {
             manifest)
             "order_$order" "$@"
             ;;
-        check | discard | link | env | revision | hook | seal | stage | activate | adopt | \
-            commit | revert | record | prune | sweep | freeze)
+        check | discard | link | env | revision | hook | try | fetch | reach | seal | stage | \
+            activate | adopt | commit | revert | record | prune | sweep | freeze)
             if [ -z "$locked" ]; then
                 echo 'the lock is not ours'
                 return 1
@@ -760,8 +763,15 @@ order_revision() {
 
 # Arguments: name, release, limit, command, then NAME=value words.
 order_hook() {
-    hook=$1 release=$root/releases/$2 hook_limit=$3 command=$4
-    shift 4
+    what="the $1 hook"
+    shift
+    run_command "$@"
+}
+
+# What the user runs in a release; says how it ended if that was not well.
+run_command() {
+    release=$root/releases/$1 hook_limit=$2 command=$3
+    shift 3
     (
         # shellcheck disable=SC2086
         cd "$release" && exec timeout -k 10 "$hook_limit" env "$@" $hook_shell "$command"
@@ -771,8 +781,8 @@ order_hook() {
     rm -f "$tmp/hook"
     case $code in
         0) return 0 ;;
-        124 | 137) printf '\nthe %s hook ran longer than %ss\n' "$hook" "$hook_limit" ;;
-        *) printf '\nthe %s hook exited with code %s\n' "$hook" "$code" ;;
+        124 | 137) printf '\n%s ran longer than %ss\n' "$what" "$hook_limit" ;;
+        *) printf '\n%s exited with code %s\n' "$what" "$code" ;;
     esac
     return 1
 }
@@ -848,10 +858,128 @@ order_activate() {
     fi
     sync_dir "$root"
     flipped=$(started self)
+    mark_time
     if ! service restart; then
+        recent 10
         go_back 'restart failed'
         return
     fi
+}
+
+# What is logged from here on is the new release's.
+mark_time() {
+    since=$(date +%s) logged=0
+    [ -z "$log" ] || [ ! -f "$(log_path)" ] || logged=$(($(wc -c <"$(log_path)")))
+}
+
+log_path() {
+    case $log in
+        /*) echo "$log" ;;
+        *) echo "$root/current/$log" ;;
+    esac
+}
+
+# The last $1 lines since the restart: of the unit's journal, or of the log that was named.
+recent() {
+    case $scope in
+        system) recent_journal "$1" -u "$target" ;;
+        user) recent_journal "$1" --user -u "$target" ;;
+        *) [ -z "$log" ] || recent_log "$1" "$(log_path)" ;;
+    esac
+}
+
+recent_journal() {
+    lines=$1 after=${since:+ since the restart}
+    shift
+    timeout 10 journalctl -q "$@" ${since:+--since "@$since"} -n "$lines" --no-pager -o cat \
+        >"$tmp/journal" 2>&1 9>&-
+    if [ -s "$tmp/journal" ]; then
+        printf 'the journal of %s%s:\n' "$target" "$after"
+        tail -c 65536 "$tmp/journal"
+        return
+    fi
+    case "$scope $(id -u) $(id -Gn) " in
+        user* | 'system 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*)
+            printf 'the journal of %s has no line%s\n' "$target" "$after"
+            ;;
+        *)
+            printf '%s may not read the journal of %s; who is in the group systemd-journal may\n' \
+                "$(id -un)" "$target"
+            ;;
+    esac
+}
+
+recent_log() {
+    if [ ! -f "$2" ] || [ ! -r "$2" ]; then
+        printf '%s is no file that can be read\n' "$2"
+        return
+    fi
+    # One that is shorter now was begun anew.
+    [ "$(wc -c <"$2")" -ge "$logged" ] || logged=0
+    printf '%s%s:\n' "$2" "${since:+ since the restart}"
+    tail -c "+$((logged + 1))" "$2" | tail -n "$1" | tail -c 65536
+}
+
+# Arguments: release, limit, command, then NAME=value words.
+order_try() {
+    what=it
+    run_command "$@"
+}
+
+# One GET. What the headers hold may be secret: it is in no argument. Arguments: curl or wget,
+# seconds, URL, where to connect instead or nothing, `public`, `anybody` or certificates, header
+# lines or nothing.
+order_fetch() {
+    tool=$1 seconds=$2 url=$3 connect=$4 trust=$5 headers=$6
+    : >"$tmp/head"
+    "fetch_by_$tool" 2>"$tmp/why" </dev/null 9>&- | head -c 65536 >"$tmp/body"
+    [ "$tool" = curl ] || cp "$tmp/why" "$tmp/head"
+    # Interim answers come before the one that counts; those to redirects, which some wgets
+    # follow, come after it.
+    status=$(sed -n 's|^.*HTTP/[0-9.]* \([1-9][0-9][0-9]\).*$|\1|p' "$tmp/head" |
+        grep -v '^1' | head -n 1)
+    if [ -z "$status" ]; then
+        tail -n 1 "$tmp/why" | grep . || echo "no answer within ${seconds}s"
+        return 1
+    fi
+    printf '%s\n' "$status"
+    cat "$tmp/body"
+}
+
+fetch_by_curl() {
+    set -- -q -sS -g --noproxy '*' --max-time "$seconds" -D "$tmp/head" -o - "$url"
+    [ -z "$connect" ] || set -- "$@" --connect-to "$connect"
+    case $trust in
+        public) ;;
+        anybody) set -- "$@" -k ;;
+        *)
+            printf '%s\n' "$trust" >"$tmp/ca"
+            set -- "$@" --cacert "$tmp/ca"
+            ;;
+    esac
+    timeout -k 2 "$((seconds + 1))" curl "$@" -H @- <<EOF
+$headers
+EOF
+}
+
+fetch_by_wget() {
+    unset http_proxy
+    set -- -q -S -O - "$url"
+    [ -z "$headers" ] || set -- "$@" --header "$headers"
+    timeout -k 2 "$seconds" wget "$@"
+}
+
+# Whether somebody listens. curl waits for what a server says first; many say nothing.
+order_reach() {
+    seconds=$1
+    [ "$seconds" -le 2 ] || seconds=2
+    took=$(timeout -k 2 "$((seconds + 1))" curl -q -sS --noproxy '*' --max-time "$seconds" \
+        -o /dev/null -w '%{time_connect}' "telnet://$2" 2>"$tmp/why" </dev/null 9>&-)
+    case $took in
+        *[1-9]*) return 0 ;;
+    esac
+    tail -n 1 "$tmp/why"
+    return 1
 }
 
 # 3: taken back; 4: could not be.
@@ -1167,10 +1295,9 @@ order_sweep() {
 }
 
 order_journal() {
-    case $scope in
-        system) timeout 10 journalctl -q -u "$target" -n "$1" --no-pager -o cat 2>&1 9>&- ;;
-        user) timeout 10 journalctl -q --user -u "$target" -n "$1" --no-pager -o cat 2>&1 9>&- ;;
-        *) tail -n "$1" "$tmp/service" 2>/dev/null ;;
+    case $scope-$log in
+        command-) tail -n "$1" "$tmp/service" 2>/dev/null ;;
+        *) recent "$1" ;;
     esac
     return 0
 }

@@ -7,5 +7,6 @@ pub mod frames;
 pub mod local;
 pub mod order;
 pub mod quote;
+pub mod replies;
 pub mod session;
 pub mod throttle;

@@ -4,6 +4,7 @@
 //! Codes: [`DONE`], [`NOT_DONE`], [`MALFORMED`], [`TAKEN_BACK`], [`NEEDS_HANDS`], [`HELD`],
 //! [`SKIPPED`].
 
+use std::fmt;
 use std::time::Duration;
 
 use super::quote::line_word;
@@ -53,6 +54,31 @@ pub struct Verdicts {
     pub reverted: Record,
     /// Written when it could not be.
     pub failed: Record,
+}
+
+/// A GET that the host is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// `curl` or `wget`.
+    pub tool: &'static str,
+    /// What to get.
+    pub url: String,
+    /// Where to connect instead, as curl's `--connect-to` has it.
+    pub connect: Option<String>,
+    /// `public`, `anybody`, or certificates in PEM form.
+    pub trust: String,
+    /// `Name: value` lines. With wget at most one, which everybody on the host can see.
+    pub headers: Hidden,
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// One order.
@@ -131,6 +157,33 @@ pub enum Order {
         /// Ended after this.
         limit: Duration,
     },
+    /// Run a check of the user's in the release directory, as a hook is run. The last line of the
+    /// text of one that fails says how it ended.
+    Try {
+        /// The release.
+        id: ReleaseId,
+        /// The user's text for the hook shell.
+        command: String,
+        /// `NAME=value` words.
+        vars: Vec<String>,
+        /// Ended after this.
+        limit: Duration,
+    },
+    /// One GET from the host itself. The text is the status in a line, then the beginning of the
+    /// body; or why there is none.
+    Fetch {
+        /// Ended after this.
+        limit: Duration,
+        /// Of what, and how.
+        fetch: Fetch,
+    },
+    /// Whether somebody listens, as the host itself sees it.
+    Reach {
+        /// Ended after this.
+        limit: Duration,
+        /// `host:port`.
+        address: String,
+    },
     /// Remove write bits from the release's files; where hooks ran, list the tree anew into its
     /// manifest. See `answer::sealed` for the text.
     Seal {
@@ -193,7 +246,8 @@ pub enum Order {
         /// But for this in `releases/`: what arrived of the release that is being made.
         keep: Option<String>,
     },
-    /// The last lines of the unit's journal since the flip, or what the restart command printed.
+    /// The last lines since the flip of the unit's journal, or of the file that a command service
+    /// logs to; what the restart command printed, where neither is there.
     Journal {
         /// How many.
         lines: u32,
@@ -263,9 +317,11 @@ impl Order {
     /// How long its answer may take, beyond the conversation's deadline.
     pub fn limit(&self) -> Duration {
         match self {
-            Self::Hook { limit, .. } | Self::Break { limit, .. } => {
-                *limit + Duration::from_secs(15)
-            }
+            Self::Hook { limit, .. }
+            | Self::Try { limit, .. }
+            | Self::Fetch { limit, .. }
+            | Self::Reach { limit, .. }
+            | Self::Break { limit, .. } => *limit + Duration::from_secs(15),
             Self::Check { .. }
             | Self::Discard { .. }
             | Self::Seal { .. }
@@ -282,11 +338,6 @@ impl Order {
         matches!(self, Self::Activate { .. } | Self::Revert { .. })
     }
 
-    /// Whether the agent answers it.
-    pub const fn is_answered(&self) -> bool {
-        !matches!(self, Self::Hold | Self::Bye)
-    }
-
     /// One word, as the agent knows it.
     pub fn verb(&self) -> &'static str {
         match self {
@@ -300,6 +351,9 @@ impl Order {
             Self::Env { .. } => "env",
             Self::Revision { .. } => "revision",
             Self::Hook { .. } => "hook",
+            Self::Try { .. } => "try",
+            Self::Fetch { .. } => "fetch",
+            Self::Reach { .. } => "reach",
             Self::Seal { .. } => "seal",
             Self::Stage { .. } => "stage",
             Self::Activate { .. } => "activate",
@@ -332,9 +386,7 @@ impl Order {
             }
             Self::Base { live, digest } => vec![name(*live), digest.to_string()],
             Self::Link { id, links } => {
-                let mut words = vec![id.to_string()];
-                words.extend(links.iter().flat_map(link_words));
-                words
+                followed(vec![id.to_string()], links.iter().flat_map(link_words))
             }
             Self::Env { id, file, mode, group } => {
                 vec![id.to_string(), file.clone(), mode.clone(), group.clone().unwrap_or_default()]
@@ -342,10 +394,15 @@ impl Order {
             Self::Revision { id, revision } => vec![id.to_string(), revision.clone()],
             Self::Hook { name, id, command, vars, limit } => {
                 let limit = limit.as_secs().to_string();
-                let mut words = vec![(*name).to_owned(), id.to_string(), limit, command.clone()];
-                words.extend(vars.iter().cloned());
-                words
+                let words = vec![(*name).to_owned(), id.to_string(), limit, command.clone()];
+                followed(words, vars.iter().cloned())
             }
+            Self::Try { id, command, vars, limit } => {
+                let words = vec![id.to_string(), limit.as_secs().to_string(), command.clone()];
+                followed(words, vars.iter().cloned())
+            }
+            Self::Fetch { limit, fetch } => fetch.words(*limit),
+            Self::Reach { limit, address } => vec![limit.as_secs().to_string(), address.clone()],
             Self::Seal { id, relist } => {
                 vec![id.to_string(), if *relist { "yes" } else { "no" }.to_owned()]
             }
@@ -353,9 +410,7 @@ impl Order {
                 vec![id.to_string(), record.line.clone(), record.note.clone()]
             }
             Self::Activate { id, back, verdicts } | Self::Adopt { id, back, verdicts } => {
-                let mut words = vec![id.to_string(), back.clone()];
-                words.extend(verdicts.words());
-                words
+                followed(vec![id.to_string(), back.clone()], verdicts.words())
             }
             Self::Revert { reason } => vec![(*reason).to_owned()],
             Self::Record(record) => vec![record.line.clone(), record.note.clone()],
@@ -364,9 +419,7 @@ impl Order {
             }
             Self::Journal { lines } | Self::History { lines } => vec![lines.to_string()],
             Self::Probe { runner, shared } => {
-                let mut words = vec![runner.clone()];
-                words.extend(shared.iter().flat_map(probe_words));
-                words
+                followed(vec![runner.clone()], shared.iter().flat_map(probe_words))
             }
             Self::Verify { id, env } | Self::Drift { id, env } => {
                 vec![id.to_string(), env.clone().unwrap_or_default()]
@@ -381,6 +434,15 @@ impl Order {
     }
 }
 
+impl Fetch {
+    fn words(&self, limit: Duration) -> Vec<String> {
+        let connect = self.connect.clone().unwrap_or_default();
+        let limit = limit.as_secs().to_string();
+        let (url, trust, headers) = (self.url.clone(), self.trust.clone(), self.headers.0.clone());
+        vec![self.tool.to_owned(), limit, url, connect, trust, headers]
+    }
+}
+
 impl Verdicts {
     fn words(&self) -> Vec<String> {
         let left = self.left.clone().unwrap_or_default();
@@ -389,6 +451,11 @@ impl Verdicts {
             .flat_map(|record| [record.line.clone(), record.note.clone()])
             .collect()
     }
+}
+
+fn followed(mut words: Vec<String>, more: impl IntoIterator<Item = String>) -> Vec<String> {
+    words.extend(more);
+    words
 }
 
 fn name(id: Option<ReleaseId>) -> String {

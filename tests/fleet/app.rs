@@ -127,6 +127,11 @@ vars.GREETING = {{ env = "GREETING" }}
         self.write("deploy.toml", &text.replace(from, to));
     }
 
+    /// Where the service listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where deploy.toml lies.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()

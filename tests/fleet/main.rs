@@ -9,6 +9,7 @@
 
 mod after;
 mod app;
+mod health;
 mod hosts;
 mod interrupts;
 mod judgement;

@@ -22,7 +22,7 @@ const SHELLS: &[&str] = &["dash", "bash", "busybox sh", "mksh"];
 const ID: &str = "20260821090001";
 
 /// The shells of this machine; with SHIPIT_TEST_ALL_SHELLS=1 none may be missing.
-fn shells() -> Vec<&'static str> {
+pub(crate) fn shells() -> Vec<&'static str> {
     let has = |shell: &&&str| {
         let program = shell.split(' ').next().unwrap();
         Command::new(program).args(["-c", "true"]).stderr(Stdio::null()).status().is_ok()
@@ -32,6 +32,19 @@ fn shells() -> Vec<&'static str> {
         assert_eq!(found, SHELLS, "a shell is not installed");
     }
     found
+}
+
+/// The local session, with `/bin/sh` of the agent's command replaced by `shell`; by a script in
+/// `dir`.
+pub(crate) fn session_of(shell: &str, dir: &Path) -> LocalSession {
+    let wrapper = dir.join("login");
+    let script = format!(
+        "#!/bin/bash\ncommand=\"$2\"\nexec {shell} -c \"${{command/#exec \\/bin\\/sh -c/exec {shell} -c}}\"\n"
+    );
+    fs::write(&wrapper, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&wrapper, mode).unwrap();
+    LocalSession::new().shell(wrapper.to_str().unwrap())
 }
 
 /// A directory to deploy to, whose host's /bin/sh is `shell`.
@@ -62,6 +75,7 @@ impl Host {
             service: Service::Command {
                 restart: restart.to_owned(),
                 stop: None,
+                log: None,
                 limit: Duration::from_secs(10),
             },
             hook_shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
@@ -72,15 +86,7 @@ impl Host {
 
     /// The local session, with `/bin/sh` of the agent's command replaced by this host's shell.
     fn session(&self) -> Arc<LocalSession> {
-        let wrapper = self.dir.path().join("login");
-        let script = format!(
-            "#!/bin/bash\ncommand=\"$2\"\nexec {} -c \"${{command/#exec \\/bin\\/sh -c/exec {} -c}}\"\n",
-            self.shell, self.shell
-        );
-        fs::write(&wrapper, script).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&wrapper, mode).unwrap();
-        Arc::new(LocalSession::new().shell(wrapper.to_str().unwrap()))
+        Arc::new(session_of(&self.shell, self.dir.path()))
     }
 
     async fn open(

@@ -1,5 +1,7 @@
 //! deploy.toml: every rule, every error, the example.
 
+mod health;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,7 +80,7 @@ fn the_least_file_has_all_defaults() {
     assert_eq!(names(&config), ["web1"]);
     assert!(config.links.is_empty() && config.artifact.is_none() && config.env.is_none());
     assert_eq!(config.service, Service::None);
-    assert_eq!((config.health.soak, config.health.http), (Duration::ZERO, None));
+    assert_eq!((config.health.soak, config.health.checks), (Duration::ZERO, Vec::new()));
     assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
     assert_eq!(config.hooks.limit, Duration::from_mins(10));
     assert_eq!(config.rollout.batch, Batch::All);
@@ -114,13 +116,6 @@ fn keys_that_mean_nothing_are_named_with_their_line() {
     deploy.toml:4: unknown key `enf` in [env.vars.A]
       hint: did you mean `env`?
     ");
-}
-
-#[test]
-fn keys_of_later_versions_are_not_called_unknown() {
-    assert_snapshot!(wrong("[health]\ntcp = 80"), @"deploy.toml:4: `health.tcp` is not served by this version");
-    assert_snapshot!(wrong("[[health]]\nhttp = \"http://x\""), @"deploy.toml:3: a list of health checks is not served by this version");
-    assert_snapshot!(wrong("[health]\nhttp = [\"http://x\"]"), @"deploy.toml:4: a list of health checks is not served by this version");
 }
 
 #[test]
@@ -438,35 +433,6 @@ fn a_service_is_a_unit_or_a_command() {
 }
 
 #[test]
-fn health_is_an_address_seen_from_the_host() {
-    let check = |url: &str| {
-        let http = config(&format!("health.http = \"{url}\""), "").health.http.unwrap();
-        format!("{} {} {}", http.host, http.port, http.path)
-    };
-    assert_eq!(check("http://127.0.0.1:8080/up?x=1"), "127.0.0.1 8080 /up?x=1");
-    assert_eq!(check("http://[::1]:81"), "::1 81 /");
-    assert_eq!(check("http://localhost"), "localhost 80 /");
-    assert_eq!(check("http://localhost?x"), "localhost 80 /?x");
-    for bad in [
-        "localhost:80",
-        "ftp://x",
-        "http://",
-        "http://:80/",
-        "http://u:p@h/",
-        "http://h:x/",
-        "http://h/a b",
-        "http://h/#x",
-        "http://h/ä",
-    ] {
-        let text = wrong(&format!("health.http = \"{bad}\""));
-        assert!(text.starts_with("deploy.toml:3: `http` must be an address such as"), "{text}");
-    }
-    assert_snapshot!(wrong("health.total = 3"), @"deploy.toml:3: `total` needs `http`");
-    assert_snapshot!(wrong("[health]\nhttp = \"http://x\"\ninterval = 0"), @"deploy.toml:5: `interval` must be 100ms or more: 0s");
-    assert_snapshot!(wrong("timeouts.deadline = 1"), @"deploy.toml:3: `deadline` must be 2 seconds or more: 1s");
-}
-
-#[test]
 fn hooks_are_commands_or_tables() {
     let text = format!(
         "{LEAST}[hooks]\nshell = \"bash -lc\"\ntimeout = \"1m\"\nlocal.before = [\"a\", {{ run = \"z\" }}]\n\
@@ -534,7 +500,7 @@ fn a_stage_wins_over_the_top_and_inherits_the_rest() {
     assert!(!other.confirm);
     let restart = "r".to_owned();
     let limit = Duration::from_secs(7);
-    assert_eq!(other.service, Service::Command { restart, stop: None, limit });
+    assert_eq!(other.service, Service::Command { restart, stop: None, log: None, limit });
     let artifact = other.artifact.unwrap();
     assert_eq!(artifact.source, ArtifactSource::Path { path: "/project/b".into(), sha256: None });
     assert_eq!(artifact.exclude, ["x"]);
@@ -542,7 +508,7 @@ fn a_stage_wins_over_the_top_and_inherits_the_rest() {
     let vars = vars.into_iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>();
     assert_eq!(vars.join(" "), "A=Text(\"1\") B=Text(\"3\") C=Text(\"4\")");
     assert_eq!(other.health.soak, Duration::from_secs(1));
-    assert_eq!(other.health.http.unwrap().port, 1);
+    assert_eq!(other.health.checks.len(), 1);
 }
 
 #[test]

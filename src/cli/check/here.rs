@@ -1,6 +1,6 @@
-//! This machine's part: the artifact and the values of `[env]`.
+//! This machine's part: the artifact, the values of `[env]`, and what health checks need.
 
-use super::super::deploy::open;
+use super::super::deploy::{gather, open};
 use super::super::error::CliError;
 use super::super::world::World;
 use super::Findings;
@@ -37,6 +37,13 @@ impl Findings {
                 self.ok(format!("{values} for {}", spec.file));
             }
             Err(error) => self.cannot(&error.into()),
+        }
+    }
+
+    /// The values of headers and the certificates of health checks can be had.
+    pub(super) async fn checks(&mut self, world: &World, config: &mut Config) {
+        if let Err(error) = gather(world, config).await {
+            self.cannot(&error);
         }
     }
 

@@ -177,7 +177,7 @@ impl Here<'_> {
         Ok((name.get_ref().clone(), source))
     }
 
-    fn source(
+    pub(super) fn source(
         &self,
         value: &Spanned<TextOr<VarTable>>,
         table: &VarTable,

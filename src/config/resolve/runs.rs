@@ -10,15 +10,14 @@ use super::hosts::is_called;
 use crate::config::error::ConfigError;
 use crate::config::file::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
 use crate::config::{
-    Batch, Health, Hook, Hooks, Host, HttpCheck, OnFailure, OnUnreachable, Rollout, SshSettings,
-    Upload, rules,
+    Batch, Hook, Hooks, Host, OnFailure, OnUnreachable, Rollout, SshSettings, Upload, rules,
 };
 use crate::model::service::{Action, Scope, Service};
 
 /// No single step may take longer than this.
 const DAY: Duration = Duration::from_hours(24);
 const SECOND: Duration = Duration::from_secs(1);
-const TENTH: Duration = Duration::from_millis(100);
+pub(super) const TENTH: Duration = Duration::from_millis(100);
 
 impl Here<'_> {
     pub(super) fn service(&self, layer: &Layer) -> Result<Service, ConfigError> {
@@ -31,6 +30,7 @@ impl Here<'_> {
             }
             (Some(unit), None) => {
                 self.without("stop", service.stop.as_ref(), "restart")?;
+                self.without("log", service.log.as_ref(), "restart")?;
                 self.unit(service, unit, limit)
             }
             (None, Some(restart)) => {
@@ -38,16 +38,27 @@ impl Here<'_> {
                 self.without("action", service.action.as_ref(), "unit")?;
                 let restart = self.command("restart", restart)?;
                 let stop = service.stop.as_ref().map(|stop| self.command("stop", stop));
-                Ok(Service::Command { restart, stop: stop.transpose()?, limit })
+                let log = service.log.as_ref().map(|log| self.log(log)).transpose()?;
+                Ok(Service::Command { restart, stop: stop.transpose()?, log, limit })
             }
             (None, None) => {
                 self.without("stop", service.stop.as_ref(), "restart")?;
+                self.without("log", service.log.as_ref(), "restart")?;
                 self.without("scope", service.scope.as_ref(), "unit")?;
                 self.without("action", service.action.as_ref(), "unit")?;
                 self.without("timeout", service.timeout.as_ref(), "unit")?;
                 Ok(Service::None)
             }
         }
+    }
+
+    /// A path inside the release, where a linked directory leads out of it, or an absolute one.
+    fn log(&self, log: &Spanned<String>) -> Result<String, ConfigError> {
+        let path = log.get_ref();
+        let must = "a path inside the release, or an absolute one, without `.`, `..` and `//`";
+        let holds = rules::is_clean(path.strip_prefix('/').unwrap_or(path));
+        self.file.rule(log, "log", must, holds)?;
+        Ok(path.clone())
     }
 
     fn unit(
@@ -67,37 +78,6 @@ impl Here<'_> {
             Some(file::Action::Restart) | None => Action::Restart,
         };
         Ok(Service::Unit { name, scope, action, limit })
-    }
-
-    pub(super) fn health(&self, layer: &Layer, service: &Service) -> Result<Health, ConfigError> {
-        let health = layer.health.clone().unwrap_or_default();
-        let usual = match service {
-            Service::Unit { .. } => Duration::from_secs(2),
-            Service::Command { .. } | Service::None => Duration::ZERO,
-        };
-        let soak = self.span("soak", health.soak.as_ref(), usual, Duration::ZERO)?;
-        let Some(url) = &health.http else {
-            for (key, value) in [("interval", &health.interval), ("timeout", &health.timeout)] {
-                self.without(key, value.as_ref(), "http")?;
-            }
-            self.without("total", health.total.as_ref(), "http")?;
-            return Ok(Health { soak, http: None });
-        };
-        let must = "an address such as `http://127.0.0.1:8080/up`";
-        let (host, port, path) = self.file.need(url, "http", must, rules::http(url.get_ref()))?;
-        let length = |key, value: Option<&Spanned<Length>>, usual| {
-            self.span(key, value, Duration::from_secs(usual), TENTH)
-        };
-        let http = HttpCheck {
-            url: url.get_ref().clone(),
-            host,
-            port,
-            path,
-            interval: length("interval", health.interval.as_ref(), 1)?,
-            timeout: length("timeout", health.timeout.as_ref(), 5)?,
-            total: length("total", health.total.as_ref(), 30)?,
-        };
-        Ok(Health { soak, http: Some(http) })
     }
 
     pub(super) fn deadline(&self, layer: &Layer) -> Result<Duration, ConfigError> {
@@ -123,7 +103,7 @@ impl Here<'_> {
         self.file.need(&shown(written), key, "whole seconds", whole)
     }
 
-    fn span(
+    pub(super) fn span(
         &self,
         key: &'static str,
         written: Option<&Spanned<Length>>,
@@ -293,7 +273,10 @@ impl Here<'_> {
     }
 
     /// The roles of a hook, each of which some host of some stage must have.
-    fn known_roles(&self, roles: &[Spanned<String>]) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn known_roles(
+        &self,
+        roles: &[Spanned<String>],
+    ) -> Result<Vec<String>, ConfigError> {
         let known = self.file.all_roles();
         let one = |role: &Spanned<String>| {
             let name = role.get_ref().clone();

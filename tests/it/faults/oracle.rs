@@ -91,6 +91,7 @@ impl Subject {
         world.config.service = Service::Command {
             restart: "test ! -e broken && cat VERSION >../../running".to_owned(),
             stop: Some("rm -f running".to_owned()),
+            log: None,
             limit: Duration::from_secs(10),
         };
         let wires = Wires::new(world.config.layout.root()).over(session);

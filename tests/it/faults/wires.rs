@@ -140,6 +140,7 @@ async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
                           ../../killed; kill -9 $(cat ../../.shipit/run/*/agent); }"
                     .to_owned(),
                 stop: None,
+                log: None,
                 limit: std::time::Duration::from_secs(10),
             };
             subject.wire("web1", wire);

@@ -2,6 +2,7 @@
 
 mod after;
 mod delta;
+pub(crate) mod health;
 mod rollouts;
 mod story;
 pub(crate) mod wires;

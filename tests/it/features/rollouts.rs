@@ -117,6 +117,7 @@ async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, Stri
     hosts.world.config.service = shipit::model::service::Service::Command {
         restart: SICK.to_owned(),
         stop: None,
+        log: None,
         limit: Duration::from_secs(10),
     };
     assert_eq!(hosts.deploy("1").await.verdict(), Verdict::Done);
@@ -127,6 +128,7 @@ async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, Stri
             "if grep -q 2 VERSION; then {SICK}; else cat VERSION >>../../restarts; fi"
         ),
         stop: None,
+        log: None,
         limit: Duration::from_secs(10),
     };
     hosts.breaks("web2", true);

@@ -87,9 +87,10 @@ impl World {
             service: Service::Command {
                 restart: "test ! -e broken && cat VERSION >>../../restarts".to_owned(),
                 stop: Some("echo stopped >>restarts".to_owned()),
+                log: None,
                 limit: Duration::from_secs(10),
             },
-            health: Health { soak: Duration::ZERO, http: None },
+            health: Health { soak: Duration::ZERO, checks: Vec::new() },
             hooks: Hooks {
                 shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
                 limit: Duration::from_secs(10),

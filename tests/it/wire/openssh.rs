@@ -6,6 +6,8 @@ use insta::assert_snapshot;
 use shipit::remote::session::{Channel, Exit, SessionError};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::features::health;
+
 use super::sshd::{Place, Sshd, must, present};
 use super::{collect, noise, refusal, run, skipped, soon, told, whoami, write};
 
@@ -490,6 +492,22 @@ async fn dialling_tells_forbidden_from_refused() {
     let Some((place, _sshd)) = web("") else { return };
     let error = soon(place.session().await.dial("127.0.0.1", 1)).await.err().unwrap();
     assert!(matches!(error, SessionError::DialRefused { forbidden: false, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn health_is_asked_through_the_connection_or_by_the_host() {
+    let http = "[health]\ninterval = \"100ms\"\n[[health.checks]]\n\
+                http = \"http://127.0.0.1:PORT/up\"\nbody = \"ready\"";
+    for policy in ["", "AllowTcpForwarding no"] {
+        let Some((place, _sshd)) = web(policy) else { return };
+        if !health::has("curl") {
+            return;
+        }
+        let server = health::Server::start(&["503 No", "200 OK\nready"]).await;
+        assert_eq!(health::judged_over(http, &server, place.session().await).await, "done");
+        let by_curl: Vec<_> = server.asked().iter().map(|asked| asked.contains("curl")).collect();
+        assert_eq!(by_curl, [!policy.is_empty(); 2], "{policy}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,206 @@
+//! How a release is judged: checks in their short and in their full form.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Here;
+use super::runs::TENTH;
+use crate::config::checks::{self, Check, Header, HttpCheck, Pace, Probe, Statuses, Trust};
+use crate::config::error::ConfigError;
+use crate::config::file::{self, Layer, Length, TextOr};
+use crate::config::{EnvSource, Health, rules};
+use crate::model::service::Service;
+
+/// What applies where nothing else is said.
+const USUAL: Pace = Pace {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_secs(5),
+    total: Duration::from_secs(30),
+    successes: 1,
+};
+
+const HTTP: &str = "an address such as `http://127.0.0.1:8080/up`";
+
+impl Here<'_> {
+    pub(super) fn health(&self, layer: &Layer, service: &Service) -> Result<Health, ConfigError> {
+        let health = layer.health.clone().unwrap_or_default();
+        let usual = match service {
+            Service::Unit { .. } => USUAL.interval * 2,
+            Service::Command { .. } | Service::None => Duration::ZERO,
+        };
+        let soak = self.span("soak", health.soak.as_ref(), usual, Duration::ZERO)?;
+        let written = [&health.interval, &health.timeout, &health.total];
+        let pace = self.pace(written, health.successes.as_ref(), USUAL)?;
+        let mut checks = Vec::new();
+        for probe in self.short(&health)? {
+            checks.push(Check { probe, pace, roles: Vec::new() });
+        }
+        for check in health.checks.iter().flatten() {
+            checks.push(self.check(check, pace)?);
+        }
+        if checks.is_empty() {
+            for (key, value) in [("interval", &health.interval), ("timeout", &health.timeout)] {
+                self.without(key, value.as_ref(), "http")?;
+            }
+            self.without("total", health.total.as_ref(), "http")?;
+            self.without("successes", health.successes.as_ref(), "http")?;
+        }
+        Ok(Health { soak, checks })
+    }
+
+    fn pace(
+        &self,
+        [interval, timeout, total]: [&Option<Spanned<Length>>; 3],
+        successes: Option<&Spanned<i64>>,
+        usual: Pace,
+    ) -> Result<Pace, ConfigError> {
+        let successes = successes.map_or(Ok(usual.successes), |number| {
+            let count = u32::try_from(*number.get_ref()).ok().filter(|count| *count >= 1);
+            self.file.need(number, "successes", "1 or more", count)
+        })?;
+        Ok(Pace {
+            interval: self.span("interval", interval.as_ref(), usual.interval, TENTH)?,
+            timeout: self.span("timeout", timeout.as_ref(), usual.timeout, TENTH)?,
+            total: self.span("total", total.as_ref(), usual.total, TENTH)?,
+            successes,
+        })
+    }
+
+    /// The checks that are a key of `[health]` each.
+    fn short(&self, health: &file::Health) -> Result<Vec<Probe>, ConfigError> {
+        let http = health.http.as_ref().map(|url| self.http(url, &file::Check::default()));
+        let tcp = health.tcp.as_ref().map(|address| self.tcp(address));
+        let command = health.command.as_ref().map(|text| self.probing_command(text));
+        [http, tcp, command].into_iter().flatten().collect()
+    }
+
+    fn check(&self, written: &Spanned<file::Check>, pace: Pace) -> Result<Check, ConfigError> {
+        let check = written.get_ref();
+        let both = |value, one, other| {
+            Err(ConfigError::Both { place: self.file.place(value), one, other })
+        };
+        let probe = match (&check.http, &check.tcp, &check.command) {
+            (Some(url), None, None) => self.http(url, check)?,
+            (None, Some(address), None) => {
+                self.without_http(check)?;
+                self.tcp(address)?
+            }
+            (None, None, Some(command)) => {
+                self.without_http(check)?;
+                self.probing_command(command)?
+            }
+            (Some(url), Some(_), _) => return both(url, "http", "tcp"),
+            (Some(url), None, Some(_)) => return both(url, "http", "command"),
+            (None, Some(address), Some(_)) => return both(address, "tcp", "command"),
+            (None, None, None) => {
+                return Err(ConfigError::Missing {
+                    place: self.file.place(written),
+                    key: "http".to_owned(),
+                    table: "(or `tcp`, or `command`) in a health check".to_owned(),
+                });
+            }
+        };
+        let written = [&check.interval, &check.timeout, &check.total];
+        let pace = self.pace(written, check.successes.as_ref(), pace)?;
+        Ok(Check { probe, pace, roles: self.known_roles(&check.roles)? })
+    }
+
+    /// Refuses what only HTTP has.
+    fn without_http(&self, check: &file::Check) -> Result<(), ConfigError> {
+        self.without("status", check.status.as_ref(), "http")?;
+        self.without("body", check.body.as_ref(), "http")?;
+        self.without("host", check.host.as_ref(), "http")?;
+        self.without("ca", check.ca.as_ref(), "http")?;
+        self.without("insecure", check.insecure.as_ref(), "http")?;
+        let header = check.headers.as_ref().and_then(|headers| headers.keys().next());
+        self.without("headers", header, "http")
+    }
+
+    fn tcp(&self, written: &Spanned<String>) -> Result<Probe, ConfigError> {
+        let must = "a host and a port such as `127.0.0.1:5432`";
+        let (host, port) = self.file.need(written, "tcp", must, rules::tcp(written.get_ref()))?;
+        Ok(Probe::Tcp { host, port })
+    }
+
+    fn probing_command(&self, written: &Spanned<String>) -> Result<Probe, ConfigError> {
+        self.command("command", written).map(Probe::Command)
+    }
+
+    fn http(&self, url: &Spanned<String>, check: &file::Check) -> Result<Probe, ConfigError> {
+        let rules::Url { tls, host, port, path } =
+            self.file.need(url, "http", HTTP, rules::http(url.get_ref()))?;
+        let name = check.host.as_ref().map(|name| {
+            let made = rules::is_server_name(name.get_ref()).then(|| name.get_ref().clone());
+            self.file.need(name, "host", "the name of a host, without a port", made)
+        });
+        let name = name.transpose()?;
+        let trust = self.trust(check, tls)?;
+        let shown = name.as_ref().unwrap_or(&host);
+        if trust.is_some() && !rules::is_server_name(shown) {
+            let shown = Spanned::new(url.span(), shown.clone());
+            self.file.rule(&shown, "host", "a name that a certificate can have", false)?;
+        }
+        let headers = check.headers.iter().flatten();
+        let headers = headers.map(|(name, value)| self.header(name, value));
+        Ok(Probe::Http(Box::new(HttpCheck {
+            url: url.get_ref().clone(),
+            trust,
+            host,
+            port,
+            path,
+            name,
+            status: self.statuses(check),
+            body: check.body.as_ref().map(|text| text.get_ref().clone()),
+            headers: headers.collect::<Result<_, _>>()?,
+        })))
+    }
+
+    #[expect(clippy::unused_self, reason = "as its neighbours")]
+    fn statuses(&self, check: &file::Check) -> Statuses {
+        let written = check.status.as_ref().map(|written| Statuses(written.get_ref().0.clone()));
+        written.unwrap_or_default()
+    }
+
+    fn trust(&self, check: &file::Check, tls: bool) -> Result<Option<Trust>, ConfigError> {
+        if !tls {
+            self.without("ca", check.ca.as_ref(), "https://")?;
+            self.without("insecure", check.insecure.as_ref(), "https://")?;
+            return Ok(None);
+        }
+        let anybody = check.insecure.as_ref().is_some_and(|insecure| *insecure.get_ref());
+        Ok(Some(match &check.ca {
+            Some(path) if anybody => {
+                let place = self.file.place(path);
+                return Err(ConfigError::Both { place, one: "ca", other: "insecure" });
+            }
+            Some(path) => {
+                self.file.rule(path, "ca", "a path", !path.get_ref().is_empty())?;
+                let path = self.file.base.join(path.get_ref());
+                Trust::Only { path, pem: String::new() }
+            }
+            None if anybody => Trust::Anybody,
+            None => Trust::Public,
+        }))
+    }
+
+    fn header(
+        &self,
+        name: &Spanned<String>,
+        value: &Spanned<TextOr<file::VarTable>>,
+    ) -> Result<Header, ConfigError> {
+        let must =
+            "named as HTTP has it; `Host` is said by `host`, and what frames a request by us";
+        self.file.rule(name, "headers", must, rules::is_header(name.get_ref()))?;
+        let source = match value.get_ref() {
+            TextOr::Text(text) => {
+                let shown = Spanned::new(value.span(), text);
+                let must = "text in one line";
+                self.file.rule(&shown, "headers", must, checks::is_sendable(text))?;
+                EnvSource::Text(text.clone())
+            }
+            TextOr::Table(table) => self.source(value, table)?,
+        };
+        Ok(Header { name: name.get_ref().clone(), value: source })
+    }
+}

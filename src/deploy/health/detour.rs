@@ -1,0 +1,125 @@
+//! Where the server does not forward, the host asks for us, with its own tools.
+
+use std::time::Duration;
+
+use super::http::{Answer, headers};
+use super::{Miss, Ward};
+use crate::config::checks::{HttpCheck, Trust};
+use crate::remote::agent::Answer as Said;
+use crate::remote::order::{DONE, Fetch, Hidden, Order};
+
+const ALLOW: &str = "`AllowTcpForwarding local` in its sshd_config does without";
+
+/// Whole seconds, which is what a host's tools count in.
+pub(super) fn whole(limit: Duration) -> Duration {
+    Duration::from_secs(limit.as_secs() + u64::from(limit.subsec_nanos() > 0))
+}
+
+/// Asks the agent.
+pub(super) async fn ask(ward: &Ward<'_>, order: &Order) -> Result<Said, Miss> {
+    ward.host.ask(order).await.map_err(|error| Miss { hopeless: true, ..Miss::silent(error) })
+}
+
+/// One GET from the host itself.
+pub(super) async fn fetch(
+    ward: &Ward<'_>,
+    check: &HttpCheck,
+    limit: Duration,
+) -> Result<Answer, Miss> {
+    let fetch = if has(ward, "curl") {
+        by_curl(check)?
+    } else if has(ward, "wget") {
+        by_wget(check)?
+    } else {
+        return Err(cannot("neither curl nor wget is there"));
+    };
+    let answer = ask(ward, &Order::Fetch { limit: whole(limit), fetch }).await?;
+    if answer.code != DONE {
+        return Err(Miss::silent(last_line(&answer.text)));
+    }
+    let (status, body) = answer.text.split_once('\n').unwrap_or((&answer.text, ""));
+    let status = status.parse().map_err(|_| Miss::silent("that was not HTTP"))?;
+    Ok(Answer { status, body: body.to_owned() })
+}
+
+/// Whether somebody listens, as the host itself sees it.
+pub(super) async fn reach(
+    ward: &Ward<'_>,
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<(), Miss> {
+    if !has(ward, "curl") {
+        return Err(cannot("curl is not there"));
+    }
+    let address = bracketed(host, port);
+    let answer = ask(ward, &Order::Reach { limit: whole(limit), address }).await?;
+    if answer.code == DONE { Ok(()) } else { Err(Miss::silent(last_line(&answer.text))) }
+}
+
+fn by_curl(check: &HttpCheck) -> Result<Fetch, Miss> {
+    let mut lines = String::new();
+    for (name, value) in headers(check)? {
+        // curl takes `Name:` for a header to leave out, and `Name;` for one without a value.
+        let line = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    if let Some(name) = &check.name {
+        lines.push_str("Host: ");
+        lines.push_str(name);
+    }
+    let named = |name: &String| {
+        let scheme = if check.trust.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", bracketed(name, check.port), check.path)
+    };
+    Ok(Fetch {
+        tool: "curl",
+        url: check.name.as_ref().map_or_else(|| check.url.clone(), named),
+        connect: check.name.as_ref().map(|_| format!("::{}", bracketed(&check.host, check.port))),
+        trust: match &check.trust {
+            None | Some(Trust::Public) => "public".to_owned(),
+            Some(Trust::Anybody) => "anybody".to_owned(),
+            Some(Trust::Only { pem, .. }) => pem.clone(),
+        },
+        headers: Hidden(lines.trim_end().to_owned()),
+    })
+}
+
+/// wget has no way to be told a header in secret, nor to ask an address for another name's
+/// certificate.
+fn by_wget(check: &HttpCheck) -> Result<Fetch, Miss> {
+    if check.trust.is_some() {
+        return Err(cannot("wget, which is all there is, cannot be told whom to trust"));
+    }
+    if !check.headers.is_empty() {
+        return Err(cannot("wget, which is all there is, would show the headers to everybody"));
+    }
+    let name = check.name.as_ref().map(|name| format!("Host: {name}"));
+    Ok(Fetch {
+        tool: "wget",
+        url: check.url.clone(),
+        connect: None,
+        trust: String::new(),
+        headers: Hidden(name.unwrap_or_default()),
+    })
+}
+
+fn has(ward: &Ward<'_>, tool: &str) -> bool {
+    ward.host.state.as_ref().is_some_and(|state| state.facts.tools.contains(tool))
+}
+
+/// The server does not forward, and the host cannot ask either.
+fn cannot(why: &str) -> Miss {
+    let what = format!("could not be asked: the server forbids forwarding, and {why}");
+    Miss { hopeless: true, ..Miss::new(what) }
+        .hint(Some(format!("install curl on the host; {ALLOW}")))
+}
+
+fn bracketed(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim_end().lines().next_back().unwrap_or("nobody knows why")
+}

@@ -1,0 +1,156 @@
+//! One GET, through the session where the server forwards. Redirects are not followed: the status
+//! decides.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Miss, Ward, detour, tls};
+use crate::config::EnvSource;
+use crate::config::checks::HttpCheck;
+use crate::remote::session::{SessionError, Stream};
+
+/// So much of an answer is read, and no more: it may have no end.
+const MOST_BODY: usize = 64 * 1024;
+/// So long may what stands before the body be.
+const MOST_HEAD: usize = 64 * 1024;
+
+/// What was answered, as far as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// Why there is no answer.
+enum Trouble {
+    /// The server does not forward.
+    Forbidden,
+    Missed(Miss),
+}
+
+impl From<Miss> for Trouble {
+    fn from(miss: Miss) -> Self {
+        Self::Missed(miss)
+    }
+}
+
+pub(super) async fn attempt(
+    ward: &Ward<'_>,
+    check: &HttpCheck,
+    limit: Duration,
+) -> Result<(), Miss> {
+    if !ward.takes_detour() {
+        match ask(ward, check, limit).await {
+            Ok(answer) => return weigh(check, &answer),
+            Err(Trouble::Missed(miss)) => return Err(miss),
+            Err(Trouble::Forbidden) => ward.take_detour(),
+        }
+    }
+    weigh(check, &detour::fetch(ward, check, limit).await?)
+}
+
+/// Whether the answer is what it should be.
+fn weigh(check: &HttpCheck, answer: &Answer) -> Result<(), Miss> {
+    let status = answer.status;
+    let lacks = |text: &&String| !answer.body.contains(text.as_str());
+    let what = match check.body.as_ref().filter(lacks) {
+        _ if !check.status.hold(status) => format!("answered {status}"),
+        Some(text) => format!("answered {status} without {text:?} in its body"),
+        None => return Ok(()),
+    };
+    Err(Miss { said: answer.body.clone(), ..Miss::new(what) })
+}
+
+/// Asks once. What has come of a body when time is over counts.
+async fn ask(ward: &Ward<'_>, check: &HttpCheck, limit: Duration) -> Result<Answer, Trouble> {
+    let by = Instant::now() + limit;
+    let mut driving = JoinSet::new();
+    let head = timeout_at(by, head(ward, check, &mut driving));
+    let (status, mut body) = head.await.map_err(|_| Miss::late(limit))??;
+    let mut answer = Answer { status, body: String::new() };
+    // Where the status alone decides, nothing else need come.
+    if check.body.is_some() || !check.status.hold(status) {
+        let mut bytes = Vec::new();
+        let wanted = check.body.as_deref().unwrap_or_default();
+        let _ = timeout_at(by, read(&mut body, wanted, &mut bytes)).await;
+        answer.body = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    Ok(answer)
+}
+
+/// The status, and the body that is still to come. `driving` moves the bytes until it is dropped.
+async fn head(
+    ward: &Ward<'_>,
+    check: &HttpCheck,
+    driving: &mut JoinSet<()>,
+) -> Result<(u16, Incoming), Trouble> {
+    let stream = match ward.session.dial(&check.host, check.port).await {
+        Err(SessionError::DialRefused { forbidden: true, .. }) => return Err(Trouble::Forbidden),
+        dialled => dialled.map_err(Miss::silent)?,
+    };
+    let stream: Box<dyn Stream> = match &check.trust {
+        None => stream,
+        Some(trust) => tls::wrap(stream, trust, check.name.as_ref().unwrap_or(&check.host)).await?,
+    };
+    let mut builder = http1::Builder::new();
+    let shaking = builder.max_buf_size(MOST_HEAD).handshake(TokioIo::new(stream));
+    let (mut sender, connection) = shaking.await.map_err(Miss::silent)?;
+    driving.spawn(async move {
+        let _ = connection.await;
+    });
+    let answer = sender.send_request(request(check)?).await.map_err(Miss::silent)?;
+    Ok((answer.status().as_u16(), answer.into_body()))
+}
+
+fn request(check: &HttpCheck) -> Result<Request<Empty<Bytes>>, Miss> {
+    let mut request =
+        Request::get(&check.path).header(HOST, authority(check)).header(CONNECTION, "close");
+    for (name, value) in headers(check)? {
+        request = request.header(name, value.as_bytes());
+    }
+    request.body(Empty::new()).map_err(Miss::silent)
+}
+
+/// What is asked for: the name as it was given, or the URL's host and port.
+fn authority(check: &HttpCheck) -> String {
+    match &check.name {
+        Some(name) => name.clone(),
+        None if check.host.contains(':') => format!("[{}]:{}", check.host, check.port),
+        None => format!("{}:{}", check.host, check.port),
+    }
+}
+
+/// The headers that are sent along.
+pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, Miss> {
+    let known = check.headers.iter().map(|header| match &header.value {
+        EnvSource::Text(value) => Ok((header.name.as_str(), value.as_str())),
+        _ => Err(Miss {
+            hopeless: true,
+            ..Miss::new(format!("could not be asked: nobody fetched the value of {}", header.name))
+        }),
+    });
+    known.collect()
+}
+
+/// Reads until what is wanted was there, enough was, or all.
+async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) {
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            let room = MOST_BODY - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(room)]);
+        }
+        let found = !wanted.is_empty() && String::from_utf8_lossy(bytes).contains(wanted);
+        if found || bytes.len() >= MOST_BODY {
+            return;
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Judging a release that is live but undecided: is it what runs and does it stay up (`proof`),
+//! does it answer (`http`, `tcp`, `command`, and `detour` where the server does not forward)?
+
+mod command;
+mod detour;
+mod http;
+mod proof;
+mod tcp;
+mod tls;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+pub use self::proof::{Doubt, prove, stayed_up};
+use super::host::HostRun;
+use super::outcome::Failure;
+use super::plan::Switch;
+use crate::config::checks::{Check, Pace, Probe};
+use crate::model::service::Service;
+use crate::remote::frames::clean;
+use crate::remote::session::Session;
+
+/// No try is shorter than this, however little time is left.
+const SHORTEST_TRY: Duration = Duration::from_millis(100);
+/// So many lines of an answer are shown,
+const LINES: usize = 5;
+/// and so many characters of each.
+const COLUMNS: usize = 200;
+
+/// A host whose new release is judged, as the checks see it.
+struct Ward<'a> {
+    host: &'a HostRun<'a>,
+    session: &'a dyn Session,
+    switch: &'a Switch,
+    /// The server does not forward: found out once, then not asked again.
+    detour: AtomicBool,
+}
+
+/// How one try was not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Miss {
+    /// `answered 502`, `did not answer within 5s`: what follows the check's name.
+    what: String,
+    /// The beginning of what it answered or printed.
+    said: String,
+    hint: Option<String>,
+    /// Another try would end in the same way.
+    hopeless: bool,
+}
+
+impl Miss {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), said: String::new(), hint: None, hopeless: false }
+    }
+
+    fn late(limit: Duration) -> Self {
+        Self::new(format!("did not answer within {limit:?}"))
+    }
+
+    fn silent(reason: impl std::fmt::Display) -> Self {
+        Self::new(format!("did not answer: {reason}"))
+    }
+
+    fn hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+/// Asks a host all checks that concern it, at the same time. The first that fails names itself.
+pub(super) async fn pass(host: &HostRun<'_>, switch: &Switch) -> Result<(), Failure> {
+    let config = host.config();
+    let checks: Vec<_> =
+        config.health.checks.iter().filter(|check| check.concerns(host.host)).collect();
+    let Some(session) = host.session().filter(|_| !checks.is_empty()) else { return Ok(()) };
+    let ward = Ward { host, session, switch, detour: AtomicBool::new(false) };
+    try_join_all(checks.into_iter().map(|check| persist(&ward, check))).await?;
+    Ok(())
+}
+
+/// Tries until all is well, or time is over.
+async fn persist(ward: &Ward<'_>, check: &Check) -> Result<(), Failure> {
+    let Pace { interval, timeout, total, successes } = check.pace;
+    let end = Instant::now() + total;
+    let mut tries = Tries::default();
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).max(SHORTEST_TRY);
+        tries.note(ward.attempt(&check.probe, timeout.min(left)).await);
+        if tries.in_a_row >= successes {
+            return Ok(());
+        }
+        if tries.hopeless() {
+            let what = format!("nobody could ask whether {} is healthy", subject(ward.host));
+            return Err(tries.failure(what, check));
+        }
+        if Instant::now() + interval >= end {
+            let what = format!("{} was not healthy within {total:?}", subject(ward.host));
+            return Err(tries.failure(what, check));
+        }
+        sleep(interval).await;
+    }
+}
+
+/// What is or is not healthy.
+fn subject(host: &HostRun<'_>) -> String {
+    match &host.config().service {
+        Service::Unit { name, .. } => name.clone(),
+        Service::Command { .. } | Service::None => "the release".to_owned(),
+    }
+}
+
+impl Ward<'_> {
+    async fn attempt(&self, probe: &Probe, limit: Duration) -> Result<(), Miss> {
+        match probe {
+            Probe::Http(check) => http::attempt(self, check, limit).await,
+            Probe::Tcp { host, port } => tcp::attempt(self, host, *port, limit).await,
+            Probe::Command(text) => command::attempt(self, text, limit).await,
+        }
+    }
+
+    fn takes_detour(&self) -> bool {
+        self.detour.load(Ordering::Relaxed)
+    }
+
+    fn take_detour(&self) {
+        self.detour.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What became of the tries of one check.
+#[derive(Debug, Default)]
+struct Tries {
+    count: u32,
+    in_a_row: u32,
+    /// The last one that was not well, and how many before it were not well in the same way.
+    last: Option<(Miss, u32)>,
+}
+
+impl Tries {
+    fn note(&mut self, result: Result<(), Miss>) {
+        self.count += 1;
+        let Err(miss) = result else {
+            self.in_a_row += 1;
+            return;
+        };
+        self.in_a_row = 0;
+        let before = self.last.take();
+        let same = before.filter(|(last, _)| last.what == miss.what).map_or(0, |(_, same)| same);
+        self.last = Some((miss, same + 1));
+    }
+
+    fn hopeless(&self) -> bool {
+        self.in_a_row == 0 && self.last.as_ref().is_some_and(|(miss, _)| miss.hopeless)
+    }
+
+    fn failure(self, what: String, check: &Check) -> Failure {
+        let (probe, count) = (&check.probe, self.count);
+        let Some((miss, same)) = self.last.filter(|_| self.in_a_row == 0) else {
+            let enough = check.pace.successes;
+            let well = format!("{probe} was well {} times in a row, not {enough}", self.in_a_row);
+            return Failure::new(what).because(format!("{well}, in {count} tries"));
+        };
+        let often = match (same == count, count) {
+            (_, 1) => String::new(),
+            (true, 2) => ", twice".to_owned(),
+            (true, _) => format!(", {count} times"),
+            (false, _) => format!(", at the last of {count} tries"),
+        };
+        let failure = Failure::new(what).because(format!("{probe} {}{often}", miss.what));
+        failure.because(excerpt(&miss.said)).hint(miss.hint)
+    }
+}
+
+/// The first lines of what was answered, harmless and short.
+fn excerpt(said: &str) -> String {
+    let said = clean(said);
+    let lines = said.lines().filter(|line| !line.trim().is_empty()).take(LINES);
+    let lines: Vec<String> = lines.map(|line| line.chars().take(COLUMNS).collect()).collect();
+    if lines.is_empty() { String::new() } else { format!("it said: {}", lines.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(successes: u32) -> Check {
+        let second = Duration::from_secs(1);
+        let pace = Pace { interval: second, timeout: second, total: second, successes };
+        let probe = Probe::Tcp { host: "::1".to_owned(), port: 80 };
+        Check { probe, pace, roles: Vec::new() }
+    }
+
+    #[track_caller]
+    fn says(tries: &[Option<&str>], expected: &[&str]) {
+        let mut noted = Tries::default();
+        for what in tries {
+            noted.note(what.map_or(Ok(()), |what| Err(Miss::new(what))));
+        }
+        assert_eq!(noted.failure("x".to_owned(), &check(3)).cause, expected);
+    }
+
+    #[test]
+    fn tries_are_counted() {
+        let (no, slow) = (Some("refused"), Some("was slow"));
+        says(&[no], &["TCP [::1]:80 refused"]);
+        says(&[no, no], &["TCP [::1]:80 refused, twice"]);
+        says(&[no, no, no], &["TCP [::1]:80 refused, 3 times"]);
+        says(&[no, slow, no], &["TCP [::1]:80 refused, at the last of 3 tries"]);
+        says(&[no, None, no], &["TCP [::1]:80 refused, at the last of 3 tries"]);
+        says(&[no, None, None], &["TCP [::1]:80 was well 2 times in a row, not 3, in 3 tries"]);
+    }
+
+    #[test]
+    fn what_is_shown_of_an_answer_is_short_and_harmless() {
+        assert_eq!(excerpt("\n \n"), "");
+        assert_eq!(excerpt("\u{1b}[31mred\u{7}\r\n\n2\n3\n4\n5\n6"), "it said: red\n2\n3\n4\n5");
+        assert_eq!(excerpt(&"x".repeat(1000)).len(), COLUMNS + "it said: ".len());
+    }
+}

@@ -1,0 +1,314 @@
+//! Whether the unit is what the release is about: it runs the release's code, and stays up.
+
+use crate::deploy::outcome::{Failure, Proof};
+use crate::model::host_state::UnitState;
+use crate::model::layout::Layout;
+use crate::model::manifest::is_below;
+use crate::remote::agent::Judgement;
+
+/// Why a unit does not count as running the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// The host says nothing of it.
+    Unseen,
+    /// It is not up.
+    NotActive {
+        /// `failed`, `inactive`, …
+        active: String,
+        /// `exit-code`, `dead`, …
+        sub: String,
+    },
+    /// It was started, and is not up any more.
+    WentDown {
+        /// As above.
+        active: String,
+        /// As above.
+        sub: String,
+    },
+    /// It ends by itself, and systemd starts it again and again.
+    Crashing {
+        /// How often by now.
+        restarts: u64,
+    },
+    /// It was started once more, and not by systemd itself.
+    StartedAnew,
+    /// Its main process is in another release.
+    OtherRelease {
+        /// The name of that release.
+        release: String,
+        /// Where the process is.
+        path: String,
+    },
+    /// It was not started since the flip.
+    NotStarted {
+        /// How that is known.
+        how: &'static str,
+    },
+    /// It was started, from somewhere else.
+    Elsewhere {
+        /// Where its main process is, and what it runs, where that could be seen.
+        seen: Option<String>,
+        /// What neither WorkingDirectory= nor ExecStart= goes through.
+        current: String,
+    },
+}
+
+impl Doubt {
+    /// The same of a unit whose start was reported as done.
+    #[must_use]
+    pub fn after_its_start(self) -> Self {
+        match self {
+            Self::NotActive { active, sub } => Self::WentDown { active, sub },
+            other => other,
+        }
+    }
+
+    /// The same for people, about the unit of this name.
+    pub fn failure(self, unit: &str) -> Failure {
+        let fails = |what: &str| Failure::new(format!("{unit} {what}"));
+        match self {
+            Self::Unseen => fails("could not be looked at"),
+            Self::NotActive { active, sub } => {
+                fails("is not active").because(format!("systemd calls it {active} ({sub})"))
+            }
+            Self::WentDown { active, sub } => {
+                fails("did not stay up").because(format!("systemd calls it {active} ({sub})"))
+            }
+            Self::Crashing { restarts } => {
+                let times =
+                    if restarts == 1 { "once".to_owned() } else { format!("{restarts} times") };
+                fails("did not stay up").because(format!(
+                    "it ended by itself and systemd started it again, {times} by now"
+                ))
+            }
+            Self::StartedAnew => {
+                fails("did not stay up").because("somebody started it anew while it was judged")
+            }
+            Self::OtherRelease { release, path } => fails("runs another release")
+                .because(format!("its main process is in {path}, which belongs to {release}")),
+            Self::NotStarted { how } => fails("still runs what ran before")
+                .because(format!("it has not been started since the flip: {how}")),
+            Self::Elsewhere { seen, current } => fails("does not run from the release")
+                .because(seen.unwrap_or_default())
+                .because(format!("neither WorkingDirectory= nor ExecStart= goes through {current}"))
+                .hint(Some(format!(
+                    "let the unit's WorkingDirectory or ExecStart go through {current}"
+                ))),
+        }
+    }
+}
+
+/// Whether the unit runs the new release, and how that is known.
+pub fn prove(found: &Judgement, layout: &Layout) -> Result<Proof, Doubt> {
+    let unit = found.unit.as_ref().ok_or(Doubt::Unseen)?;
+    is_up(unit)?;
+    let mut seen = [&unit.cwd, &unit.exe].into_iter().flatten();
+    if seen.clone().any(|path| is_inside(path, &found.real_path)) {
+        return Ok(Proof::Seen);
+    }
+    let releases = found.real_path.rsplit_once('/').map_or("", |(releases, _)| releases);
+    if let Some(path) = seen.find(|path| !releases.is_empty() && is_below(path, releases)) {
+        let rest = path[releases.len()..].trim_start_matches('/');
+        let release = rest.split('/').next().unwrap_or(rest).to_owned();
+        return Err(Doubt::OtherRelease { release, path: path.clone() });
+    }
+    infer(unit, found, layout)
+}
+
+fn is_up(unit: &UnitState) -> Result<(), Doubt> {
+    match (unit.active.as_str(), unit.sub.as_str()) {
+        ("active" | "reloading", _) => Ok(()),
+        (_, "auto-restart" | "auto-restart-queued") => {
+            Err(Doubt::Crashing { restarts: unit.restarts + 1 })
+        }
+        (active, sub) => Err(Doubt::NotActive { active: active.to_owned(), sub: sub.to_owned() }),
+    }
+}
+
+fn is_inside(path: &str, release: &str) -> bool {
+    !release.is_empty() && (path == release || is_below(path, release))
+}
+
+/// Without sight of the process: it was started anew, after the flip, through `current`.
+fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, Doubt> {
+    if unit.invocation.is_empty() || unit.invocation == found.before_invocation {
+        return Err(Doubt::NotStarted { how: "its InvocationID is the same" });
+    }
+    if let (Some(started), Some(flipped)) = (unit.started, found.flip_ticks)
+        && started < flipped
+    {
+        return Err(Doubt::NotStarted { how: "its main process is older" });
+    }
+    let current = layout.current();
+    if [&unit.working_directory, &unit.exec_start].into_iter().any(|text| leads(text, &current)) {
+        return Ok(Proof::Inferred);
+    }
+    let seen = match (&unit.cwd, &unit.exe) {
+        (Some(cwd), Some(exe)) => Some(format!("its main process is in {cwd} and runs {exe}")),
+        (Some(cwd), None) => Some(format!("its main process is in {cwd}")),
+        (None, Some(exe)) => Some(format!("its main process runs {exe}")),
+        (None, None) => None,
+    };
+    Err(Doubt::Elsewhere { seen, current })
+}
+
+/// Whether a path in `text` is `current` or lies below it.
+fn leads(text: &str, current: &str) -> bool {
+    let in_a_name = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    text.match_indices(current).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + current.len()..]);
+        !before.ends_with(in_a_name) && (after.starts_with('/') || !after.starts_with(in_a_name))
+    })
+}
+
+/// Whether the unit stayed up between two looks.
+pub fn stayed_up(first: &Judgement, second: &Judgement) -> Result<(), Doubt> {
+    let (Some(first), Some(second)) = (&first.unit, &second.unit) else {
+        return Err(Doubt::Unseen);
+    };
+    is_up(second).map_err(Doubt::after_its_start)?;
+    if second.restarts > first.restarts {
+        return Err(Doubt::Crashing { restarts: second.restarts });
+    }
+    if second.invocation != first.invocation {
+        return Err(Doubt::StartedAnew);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: &str = "/srv/todo/releases/20260821090002";
+    const OLD: &str = "/srv/todo/releases/20260821090001/bin/serve";
+
+    /// What a look finds of a unit that was started well, and whose process cannot be seen; then
+    /// changed as `KEY=VALUE` words say.
+    fn look(changes: &str) -> Judgement {
+        let mut unit = UnitState {
+            active: "active".to_owned(),
+            sub: "running".to_owned(),
+            invocation: "b".to_owned(),
+            started: Some(200),
+            working_directory: "/srv/todo/current".to_owned(),
+            ..UnitState::default()
+        };
+        for (key, value) in changes.split(' ').filter_map(|word| word.split_once('=')) {
+            let text = value.to_owned();
+            match key {
+                "active" => unit.active = text,
+                "sub" => unit.sub = text,
+                "invocation" => unit.invocation = text,
+                "started" => unit.started = value.parse().ok(),
+                "dir" => unit.working_directory = text,
+                "exec" => unit.exec_start = text.replace('+', " "),
+                "cwd" => unit.cwd = Some(text),
+                "exe" => unit.exe = Some(text),
+                "restarts" => unit.restarts = value.parse().unwrap_or_default(),
+                _ => panic!("{key}"),
+            }
+        }
+        Judgement {
+            unit: Some(unit),
+            before_invocation: "a".to_owned(),
+            flip_ticks: Some(100),
+            real_path: NEW.to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check(changes: &str, expected: &str) {
+        let verdict = match prove(&look(changes), &Layout::new("/srv/todo")) {
+            Ok(proof) => format!("{proof:?}"),
+            Err(doubt) => doubt.failure("todo.service").one_line(),
+        };
+        assert_eq!(verdict, expected, "{changes}");
+    }
+
+    #[test]
+    fn a_process_that_can_be_seen_decides() {
+        check(&format!("cwd={NEW} exe=/usr/bin/python3"), "Seen");
+        check(&format!("cwd=/ exe={NEW}/bin/serve dir=/"), "Seen");
+        check(&format!("cwd={NEW} invocation=a"), "Seen");
+        let other = format!(
+            "todo.service runs another release: its main process is in {OLD}, which belongs to \
+             20260821090001"
+        );
+        check(&format!("cwd=/ exe={OLD}"), &other);
+        check(&format!("cwd={OLD} invocation=a started=5"), &other);
+        // A name that only begins like that of the release.
+        check(
+            &format!("cwd={NEW}0"),
+            &format!(
+                "todo.service runs another release: its main process is in {NEW}0, which belongs \
+                 to 202608210900020"
+            ),
+        );
+    }
+
+    #[test]
+    fn one_that_cannot_be_seen_is_inferred_from_its_start() {
+        check("", "Inferred");
+        check("dir=/ exec={+path=/srv/todo/current/bin/serve+;+argv[]=x+}", "Inferred");
+        check("cwd=/opt exe=/usr/bin/python3", "Inferred");
+        check(
+            "invocation=a",
+            "todo.service still runs what ran before: it has not been started since the flip: its \
+             InvocationID is the same",
+        );
+        check(
+            "invocation=",
+            "todo.service still runs what ran before: it has not been started since the flip: its InvocationID is the same",
+        );
+        check(
+            "started=99",
+            "todo.service still runs what ran before: it has not been started since the flip: its \
+             main process is older",
+        );
+    }
+
+    #[test]
+    fn one_that_runs_from_elsewhere_is_named() {
+        let neither = "neither WorkingDirectory= nor ExecStart= goes through /srv/todo/current";
+        for dir in ["/opt", "/srv/todo/current-old", "/mnt/srv/todo/current", "/srv/todo/currents"]
+        {
+            check(
+                &format!("dir={dir}"),
+                &format!("todo.service does not run from the release: {neither}"),
+            );
+        }
+        check(
+            "dir=/opt/releases/1 cwd=/opt/releases/1 exe=/usr/bin/python3",
+            "todo.service does not run from the release: its main process is in /opt/releases/1 \
+             and runs /usr/bin/python3",
+        );
+    }
+
+    #[test]
+    fn one_that_is_not_up_is_named() {
+        check(
+            "active=failed sub=failed",
+            "todo.service is not active: systemd calls it failed (failed)",
+        );
+        check(
+            "active=activating sub=auto-restart restarts=4",
+            "todo.service did not stay up: it ended by itself and systemd started it again, 5 times by now",
+        );
+        assert_eq!(prove(&Judgement::default(), &Layout::new("/srv/todo")), Err(Doubt::Unseen));
+    }
+
+    #[test]
+    fn staying_up_is_the_same_start_all_along() {
+        let stays = |first: &str, second: &str| stayed_up(&look(first), &look(second));
+        assert_eq!(stays("restarts=3", "restarts=3"), Ok(()));
+        assert_eq!(stays("", "restarts=1"), Err(Doubt::Crashing { restarts: 1 }));
+        assert_eq!(stays("", "invocation=c"), Err(Doubt::StartedAnew));
+        assert_eq!(
+            stays("", "active=activating sub=auto-restart"),
+            Err(Doubt::Crashing { restarts: 1 })
+        );
+        assert!(matches!(stays("", "active=failed sub=failed"), Err(Doubt::WentDown { .. })));
+        assert_eq!(stayed_up(&look(""), &Judgement::default()), Err(Doubt::Unseen));
+    }
+}

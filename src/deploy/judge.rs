@@ -1,0 +1,123 @@
+//! Judging the release that is live and undecided on one host: whether it is what runs, whether it
+//! is healthy, and whether it stays so for a while.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::health::{self, Doubt, prove, stayed_up};
+use super::host::HostRun;
+use super::outcome::{Failure, Proof};
+use super::plan::Switch;
+use crate::model::id::ReleaseId;
+use crate::model::service::Service;
+use crate::remote::agent::Judgement;
+
+/// How often a unit is looked at while it is asked whether it is healthy.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A judgement that is not older needs no second look.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// A unit that was judged well.
+pub(super) struct Judged {
+    /// How it is known that it runs the release.
+    pub proof: Proof,
+    found: Judgement,
+    at: Instant,
+}
+
+impl HostRun<'_> {
+    /// Proof, health and soak; and how it is known, for people.
+    pub(super) async fn judge(&self, switch: &Switch) -> Result<(Option<Judged>, String), Failure> {
+        let verdict = tokio::select! {
+            verdict = self.weigh(switch) => verdict,
+            () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
+        };
+        let detail = match &verdict {
+            Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen to run",
+            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "inferred to run",
+            _ => "",
+        };
+        verdict.map(|judged| (judged, detail.to_owned()))
+    }
+
+    async fn weigh(&self, switch: &Switch) -> Result<Option<Judged>, Failure> {
+        let soak = self.config().health.soak;
+        let soaked = Instant::now() + soak;
+        let Some(unit) = self.unit() else {
+            health::pass(self, switch).await?;
+            if !soak.is_zero() {
+                sleep_until(soaked).await;
+                health::pass(self, switch).await?;
+            }
+            return Ok(None);
+        };
+        let first = self.judgement(switch.id).await?;
+        match prove(&first, &self.config().layout) {
+            // Where it runs may not be seen before it has begun: the second look decides.
+            Ok(_) | Err(Doubt::Elsewhere { .. }) => {}
+            Err(doubt) => return Err(doubt.after_its_start().failure(unit)),
+        }
+        // A unit that goes down need not be asked until the checks' time is over.
+        tokio::select! {
+            passed = health::pass(self, switch) => passed?,
+            down = self.wait_until_down(unit, switch.id, &first) => return Err(down),
+        }
+        sleep_until(soaked).await;
+        self.look_again(unit, switch.id, &first).await.map(Some)
+    }
+
+    /// The unit, where the service is one.
+    fn unit(&self) -> Option<&str> {
+        match &self.config().service {
+            Service::Unit { name, .. } => Some(name),
+            Service::Command { .. } | Service::None => None,
+        }
+    }
+
+    async fn wait_until_down(&self, unit: &str, id: ReleaseId, first: &Judgement) -> Failure {
+        loop {
+            sleep(LOOK_AGAIN).await;
+            if let Err(failure) = self.still_up(unit, id, first).await {
+                return failure;
+            }
+        }
+    }
+
+    /// What runs now, if that is what the first look saw.
+    async fn still_up(
+        &self,
+        unit: &str,
+        id: ReleaseId,
+        first: &Judgement,
+    ) -> Result<Judgement, Failure> {
+        let now = self.judgement(id).await?;
+        stayed_up(first, &now).map_err(|doubt| doubt.failure(unit))?;
+        Ok(now)
+    }
+
+    async fn look_again(
+        &self,
+        unit: &str,
+        id: ReleaseId,
+        first: &Judgement,
+    ) -> Result<Judged, Failure> {
+        let found = self.still_up(unit, id, first).await?;
+        let proof = prove(&found, &self.config().layout).map_err(|doubt| doubt.failure(unit))?;
+        Ok(Judged { proof, found, at: Instant::now() })
+    }
+
+    /// Whether what was judged well some time ago still is; if not, it is put back.
+    pub async fn confirm(&mut self) -> Result<(), Failure> {
+        let Some(judged) = self.judged.take() else { return Ok(()) };
+        let (Some(switch), Some(unit)) = (&self.plan.switch, self.unit()) else { return Ok(()) };
+        if judged.at.elapsed() < RECENT {
+            return Ok(());
+        }
+        let again = self.look_again(unit, switch.id, &judged.found).await;
+        let Err(failure) = again else { return Ok(()) };
+        let failure = self.with_journal(failure).await;
+        self.put_back(&failure, "unhealthy").await;
+        Err(failure)
+    }
+}

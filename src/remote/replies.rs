@@ -1,0 +1,136 @@
+//! Who waits for which answer. The agent answers in the order in which it was asked, so whoever
+//! waits no longer keeps the place: the answer is not taken for somebody else's.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::agent::{AgentError, Answer};
+
+/// All answers that are still to come, the next one first.
+#[derive(Default)]
+pub(super) struct Replies(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    waiting: VecDeque<oneshot::Sender<Result<Answer, AgentError>>>,
+    /// When the last of them is to be there.
+    by: Option<Instant>,
+    over: bool,
+    /// Why it is over, until somebody was told.
+    reason: Option<AgentError>,
+}
+
+/// The answer to one order.
+pub struct Reply {
+    answer: oneshot::Receiver<Result<Answer, AgentError>>,
+    by: Instant,
+    limit: Duration,
+}
+
+impl Reply {
+    /// Waits for it.
+    pub async fn get(self) -> Result<Answer, AgentError> {
+        match timeout_at(self.by, self.answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(AgentError::gone()),
+            Err(_) => Err(AgentError::Silent { after: self.limit }),
+        }
+    }
+}
+
+impl Replies {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more answer is to come, within `limit` of those before it: the agent does one thing at
+    /// a time. `send` sends what it answers, if that is still possible.
+    pub(super) fn expect(&self, limit: Duration, send: impl FnOnce() -> bool) -> Reply {
+        let (sender, answer) = oneshot::channel();
+        let mut places = self.places();
+        let now = Instant::now();
+        let before = places.by.filter(|_| !places.waiting.is_empty());
+        let by = before.map_or(now, |before| before.max(now)) + limit;
+        if places.over || !send() {
+            let reason = places.reason.take().unwrap_or_else(AgentError::gone);
+            let _ = sender.send(Err(reason));
+        } else {
+            places.waiting.push_back(sender);
+            places.by = Some(by);
+        }
+        Reply { answer, by, limit }
+    }
+
+    /// The next answer is there. Gives whether anybody asked.
+    pub(super) fn answer(&self, answer: Answer) -> bool {
+        let place = self.places().waiting.pop_front();
+        place.map(|place| place.send(Ok(answer))).is_some()
+    }
+
+    /// No more answers will come. Whoever waits for the next one hears why.
+    pub(super) fn end(&self, reason: AgentError) {
+        let mut places = self.places();
+        places.over = true;
+        let mut reason = Some(reason);
+        for place in std::mem::take(&mut places.waiting) {
+            if let Err(Err(untold)) =
+                place.send(Err(reason.take().unwrap_or_else(AgentError::gone)))
+            {
+                reason = Some(untold);
+            }
+        }
+        places.reason = reason;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u32) -> Answer {
+        Answer { code, text: String::new(), bytes: Vec::new() }
+    }
+
+    fn expect(replies: &Replies) -> Reply {
+        replies.expect(Duration::from_secs(1), || true)
+    }
+
+    #[tokio::test]
+    async fn each_gets_the_answer_to_what_was_asked() {
+        let replies = Replies::default();
+        let (first, given_up, third) = (expect(&replies), expect(&replies), expect(&replies));
+        drop(given_up);
+        assert!([1, 2, 3].into_iter().all(|code| replies.answer(answer(code))));
+        assert!(!replies.answer(answer(4)), "nobody asked for a fourth");
+        // Whoever waits later still has theirs.
+        assert!(matches!(third.get().await, Ok(Answer { code: 3, .. })));
+        assert!(matches!(first.get().await, Ok(Answer { code: 1, .. })));
+    }
+
+    #[tokio::test]
+    async fn the_end_is_explained_once_and_nothing_is_sent_after_it() {
+        let replies = Replies::default();
+        let (given_up, waiting) = (expect(&replies), expect(&replies));
+        drop(given_up);
+        replies.end(AgentError::Lost { reason: "a cut".to_owned() });
+        let told = waiting.get().await;
+        assert!(matches!(told, Err(AgentError::Lost { reason }) if reason == "a cut"));
+        let late = replies.expect(Duration::from_secs(1), || panic!("nobody hears it"));
+        assert!(matches!(late.get().await, Err(AgentError::Lost { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_counts_from_the_answer_before() {
+        let replies = Replies::default();
+        let began = Instant::now();
+        let replies = [expect(&replies), expect(&replies)];
+        for (number, reply) in (1..).zip(replies) {
+            assert!(matches!(reply.get().await, Err(AgentError::Silent { .. })));
+            assert_eq!(began.elapsed(), Duration::from_secs(number));
+        }
+    }
+}

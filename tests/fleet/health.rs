@@ -1,0 +1,233 @@
+//! Health checks on real hosts, and units that look well and are not what was released: each is
+//! taken back and named.
+
+use crate::app::{App, Wish};
+use crate::hosts::{APPS, Host, SPARE};
+
+/// Deploys v1 well, then what `bad` makes of v2, which must be taken back and say `words`.
+#[track_caller]
+fn caught(app: &App, bad: impl FnOnce() -> String, words: &[&str]) -> String {
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    caught_later(app, bad, words)
+}
+
+/// The same where v1 is live already.
+#[track_caller]
+fn caught_later(app: &App, bad: impl FnOnce() -> String, words: &[&str]) -> String {
+    let before: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();
+    let run = app.deploy(&bad()).ends(1).says(words).says(&["state:"]);
+    let after: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();
+    assert_eq!(after, before, "{}", run.stderr);
+    app.answers("v1", "hello");
+    run.stderr
+}
+
+/// The unit is reloaded, which for it means nothing, and may be.
+fn reloads_nothing(app: &App, host: Host) {
+    drop_in(app, host, "ExecReload=/bin/true");
+    let unit = format!("{}.service", app.name);
+    let rule = format!("deploy ALL=(root) NOPASSWD: /usr/bin/systemctl reload-or-restart {unit}\n");
+    host.put(&format!("/etc/sudoers.d/reload-{}", app.name), &rule);
+}
+
+/// Lays a drop-in over the app's unit.
+fn drop_in(app: &App, host: Host, lines: &str) {
+    let dir = format!("/etc/systemd/system/{}.service.d", app.name);
+    host.root(&format!("mkdir -p {dir}"));
+    host.put(&format!("{dir}/other.conf"), &format!("[Service]\n{lines}\n"));
+    host.root("systemctl daemon-reload");
+}
+
+fn no_drop_in(app: &App, host: Host) {
+    host.root(&format!(
+        "rm -r /etc/systemd/system/{}.service.d && systemctl daemon-reload",
+        app.name
+    ));
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn an_answer_is_weighed_by_status_body_header_and_name() {
+    let wish = Wish {
+        health: r#"total = "3s"
+
+[[health.checks]]
+http = "http://127.0.0.1:PORT/asked"
+host = "todo.example.net"
+status = 203
+body = "host=todo.example.net key=open"
+headers = { X-Key = { env = "GREETING" } }
+"#,
+        ..Wish::default()
+    };
+    let app = App::with(&APPS, "weigh", &wish);
+    app.edit("PORT", &app.port().to_string());
+    app.edit("key=open", "key=hello");
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    app.edit("status = 203", "status = 200");
+    caught_later(
+        &app,
+        || app.tarball("v2", &[]),
+        &["/asked answered 203, ", "it said: host=todo.example.net key=***"],
+    );
+    app.edit("status = 200", "status = \"2xx\"");
+    app.edit("key=hello", "key=other");
+    let words = ["answered 203 without \"host=todo.example.net key=other\" in its body, "];
+    caught_later(&app, || app.tarball("v3", &[]), &words);
+    app.edit("key=other", "key=hello");
+    app.deploy(&app.tarball("v4", &[])).ends(0);
+    app.answers("v4", "hello");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_port_and_a_command_are_asked_by_role() {
+    let wish = Wish {
+        health: r#"total = "3s"
+tcp = "127.0.0.1:PORT"
+
+[[health.checks]]
+command = "test ! -e UNHEALTHY || { echo it is sick; exit 4; }"
+roles = ["web"]
+
+[[health.checks]]
+tcp = "127.0.0.1:1"
+roles = ["db"]
+"#,
+        ..Wish::default()
+    };
+    let app = App::with(&APPS[..2], "asks", &wish);
+    app.edit("http = ", "# http = ");
+    app.edit("PORT", &app.port().to_string());
+    app.edit("hosts = [", "hosts = [{ address = \"app1\", roles = [\"web\"] }, \"app2\"] # ");
+    app.edit(
+        "[stages.production]",
+        "[stages.other]\nhosts = [{ address = \"app2\", roles = [\"db\"] }]\n[stages.production]",
+    );
+    let words = [
+        "asks.service was not healthy within 3s",
+        "`test ! -e UNHEALTHY || { echo it is sick; exit 4; }` exited with code 4, ",
+        "it said: it is sick",
+        "the journal of asks.service",
+    ];
+    caught(&app, || app.tarball("v2", &["UNHEALTHY"]), &words);
+    app.edit("roles = [\"db\"]\n\n", "\n");
+    let words = ["TCP 127.0.0.1:1 did not answer: the server would not connect to 127.0.0.1:1"];
+    caught_later(&app, || app.tarball("v3", &[]), &words);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_host_that_may_not_forward_asks_by_itself() {
+    let host = SPARE[0];
+    let wish = Wish { health: "total = \"3s\"\ntcp = \"127.0.0.1:PORT\"", ..Wish::default() };
+    let app = App::with(&SPARE[..1], "detour", &wish);
+    app.edit("PORT", &app.port().to_string());
+    host.put("/etc/ssh/sshd_config.d/forbid.conf", "AllowTcpForwarding no\n");
+    host.root("systemctl reload ssh");
+    let words = ["/up answered 500, ", "it said: broken", "the journal of detour.service"];
+    caught(&app, || app.tarball("v2", &["UNHEALTHY"]), &words);
+    // A host with nothing to ask with says so at once.
+    host.root("mv /usr/bin/curl /usr/bin/curl.away");
+    let words = [
+        "nobody could ask whether detour.service is healthy",
+        "the server forbids forwarding, and ",
+        "install curl on the host",
+    ];
+    caught_later(&app, || app.tarball("v3", &[]), &words);
+    host.root("mv /usr/bin/curl.away /usr/bin/curl");
+    host.root("rm /etc/ssh/sshd_config.d/forbid.conf && systemctl reload ssh");
+    app.deploy(&app.tarball("v4", &[])).ends(0);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_unit_that_crashes_again_and_again_shows_its_journal() {
+    let app = App::on(&APPS, "crashing");
+    let words = [
+        "crashing.service did not stay up",
+        "the journal of crashing.service since the restart:",
+        "this version crashes at once",
+    ];
+    let said = caught(&app, || app.tarball("v2", &["CRASH"]), &words);
+    assert!(!said.contains("within 30s"), "nobody waited for a unit that is down: {said}");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn who_may_not_read_the_journal_is_told() {
+    let wish = Wish { provision: &["--run-as", "silent"], ..Wish::default() };
+    let app = App::with(&SPARE[..1], "silent", &wish);
+    app.edit("[env]\n", "[env]\nmode = \"0640\"\ngroup = \"silent\"\n");
+    SPARE[0].root("gpasswd -d deploy systemd-journal");
+    let words =
+        ["silent.service did not stay up", "deploy may not read the journal of silent.service"];
+    caught(&app, || app.tarball("v2", &["CRASH"]), &words);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_unit_that_still_runs_old_code_is_named() {
+    let wish = Wish { service: "action = \"reload-or-restart\"", ..Wish::default() };
+    let app = App::with(&APPS, "stale", &wish);
+    for host in APPS {
+        reloads_nothing(&app, host);
+    }
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let old = app.current(APPS[0]).replace("releases/", "");
+    let told = format!("its main process is in /srv/stale/releases/{old}, which belongs to {old}");
+    caught_later(&app, || app.tarball("v2", &[]), &["stale.service runs another release", &told]);
+    for host in APPS {
+        no_drop_in(&app, host);
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn old_code_of_another_user_is_inferred() {
+    let wish = Wish {
+        provision: &["--run-as", "hidden"],
+        service: "action = \"reload-or-restart\"",
+        tables: "mode = \"0640\"\ngroup = \"hidden\"\n",
+        ..Wish::default()
+    };
+    let app = App::with(&APPS, "hidden", &wish);
+    for host in APPS {
+        reloads_nothing(&app, host);
+    }
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let words = [
+        "hidden.service still runs what ran before",
+        "it has not been started since the flip: its InvocationID is the same",
+    ];
+    caught_later(&app, || app.tarball("v2", &[]), &words);
+    for host in APPS {
+        no_drop_in(&app, host);
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_unit_that_runs_from_elsewhere_is_named() {
+    let app = App::on(&APPS, "stray");
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    for host in APPS {
+        host.root("mkdir -p /opt/stray && cp -a /srv/stray/current/. /opt/stray/");
+        drop_in(
+            &app,
+            host,
+            "WorkingDirectory=/opt/stray\nExecStart=\nExecStart=/opt/stray/bin/serve",
+        );
+    }
+    let words = [
+        "stray.service does not run from the release",
+        "its main process is in /opt/stray and runs /usr/bin/python3",
+        "neither WorkingDirectory= nor ExecStart= goes through /srv/stray/current",
+        "hint:",
+    ];
+    caught_later(&app, || app.tarball("v2", &[]), &words);
+    for host in APPS {
+        no_drop_in(&app, host);
+        host.root("rm -r /opt/stray");
+    }
+}
