@@ -25,7 +25,7 @@ serve() {
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
-    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.XXXXXX") || exit 70
+    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$(uname -n).$$.XXXXXX") || exit 70
     trap end EXIT
     trap 'exit 143' TERM INT
     trap : PIPE HUP
@@ -131,8 +131,20 @@ end() {
         leave_parts
         rm -rf "$root/.current.$run"
         unlock
+        sweep_tmp
     fi
     rm -rf "$tmp"
+}
+
+# What agents that were killed left beside our own temporary directory. Their names say which
+# process of which machine made them, for machines may share the place; a link there, or what
+# another user made, is none of ours.
+sweep_tmp() {
+    for path in "${tmp%.*.*}".*.??????; do
+        pid=${path%.*}
+        kill -0 "${pid##*.}" 2>/dev/null ||
+            find "$path" -prune -type d -user "$(id -u)" -exec rm -rf {} + 2>/dev/null
+    done
 }
 
 # Data channels of this conversation must not outlive it: they would write into a new run's tree.
@@ -167,18 +179,20 @@ take_lock() {
         return 1
     fi
     make_token
-    lock_by_flock
-    case $? in
-        0) lock_kind=flock ;;
-        75) tell_holder && return 75 ;;
-        *)
-            if ! take_link "$lock.held"; then
-                tell_holder
-                return 75
-            fi
-            lock_kind="link"
-            ;;
-    esac
+    tries=0
+    # A record that is empty is being written, or the lock is about to be free.
+    while
+        seize && code=0 || code=75
+        holder=$(cat "$lock" 2>/dev/null)
+        [ "$code$holder" = 75 ] && [ "$tries" -lt 5 ]
+    do
+        tries=$((tries + 1))
+        sleep 0.2 2>/dev/null || sleep 1
+    done
+    if [ "$code" != 0 ]; then
+        echo "${holder:-somebody who left no record}"
+        return 75
+    fi
     locked=yes
     if [ -s "$frozen" ]; then
         unlock
@@ -191,10 +205,13 @@ take_lock() {
     choose_mv
 }
 
-# The record may be emptied while it is read.
-tell_holder() {
-    holder=$(cat "$lock" 2>/dev/null)
-    echo "${holder:-somebody who left no record}"
+seize() {
+    lock_by_flock
+    case $? in
+        0) lock_kind=flock ;;
+        75) return 1 ;;
+        *) take_link "$lock.held" && lock_kind="link" ;;
+    esac
 }
 
 lock_by_flock() {
@@ -1050,11 +1067,20 @@ revive() {
         return
     fi
     service restart && stays_up && return 0
+    # Nothing is started on a machine that goes down; it boots with what is live now.
+    goes_down && return 0
     sleep "$(start_interval)"
     case $scope in
         system | user) privileged reset-failed >/dev/null 2>&1 ;;
     esac
     service restart && stays_up
+}
+
+goes_down() {
+    case $scope in
+        system | user) [ "$(timeout 10 systemctl is-system-running 2>/dev/null 9>&-)" = stopping ] ;;
+        *) return 1 ;;
+    esac
 }
 
 # Restarts refused by systemd's start limit are allowed again after its interval.

@@ -43,15 +43,20 @@ impl Host {
         text
     }
 
+    /// Its first process, unless it is down.
+    fn first(self) -> Option<String> {
+        let nspawn = std::fs::read_to_string(dir().join(self.0).join("nspawn.pid")).unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", nspawn.trim());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().next().map(str::to_owned)
+    }
+
     /// What would run a command as root through the namespaces of the host's first process: fast,
     /// not in sshd's log, and there while the cable is out. Fails while the host is down.
     pub(crate) fn enter(self, command: &str) -> Command {
-        let nspawn = std::fs::read_to_string(dir().join(self.0).join("nspawn.pid")).unwrap();
-        let first = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", nspawn.trim()));
-        let first = first.unwrap_or_default();
-        let first = first.split_whitespace().next().unwrap_or("none");
+        let first = self.first().unwrap_or_else(|| "none".to_owned());
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        let mut words = vec!["nsenter", "-t", first, "-m", "-u", "-i", "-n", "-p", "-r", "-w"];
+        let mut words = vec!["nsenter", "-t", &first, "-m", "-u", "-i", "-n", "-p", "-r", "-w"];
         words.extend(["env", "-i", "HOME=/root", path, "sh", "-c", command]);
         let mut enter = Self::here(&words);
         enter.stdin(Stdio::null());
@@ -77,13 +82,26 @@ impl Host {
 
     /// Boots it anew and waits until it is up.
     pub(crate) fn reboot(self) {
-        const BOOTED: &str = "systemctl show --value -p UserspaceTimestampMonotonic";
-        let before = self.root(BOOTED);
-        self.try_root("systemctl reboot");
+        self.boot_anew("systemctl reboot");
+    }
+
+    /// The same, but nobody on it is told: as if the plug were pulled, except that what was written
+    /// stays.
+    pub(crate) fn crash(self) {
+        self.boot_anew("systemctl reboot --force --force");
+    }
+
+    /// Who enters a host that goes down is stopped with all that is on it, and then keeps it from
+    /// going: so nobody does before there is another first process.
+    fn boot_anew(self, how: &str) {
+        let before = self.first();
+        self.try_root(how);
+        until(Duration::from_mins(1), "the host goes down and boots", || {
+            self.first().is_some_and(|first| Some(first) != before)
+        });
         until(Duration::from_secs(30), "the host is up again", || {
-            let now = self.try_root(&format!("systemctl is-system-running --wait; {BOOTED}"));
-            let text = String::from_utf8_lossy(&now.stdout).into_owned();
-            (text.contains("running") || text.contains("degraded")) && !text.contains(&before)
+            let state = self.try_root("systemctl is-system-running --wait").stdout;
+            ["running", "degraded"].contains(&String::from_utf8_lossy(&state).trim())
         });
     }
 

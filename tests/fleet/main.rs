@@ -13,6 +13,7 @@ mod health;
 mod hosts;
 mod interrupts;
 mod judgement;
+mod reboots;
 mod refusals;
 mod secrets;
 mod six;

@@ -20,6 +20,8 @@ struct Footprint {
     releases: u32,
     /// Processes of agents and uploads.
     processes: u32,
+    /// What agents that are gone left in the host's temporary directory.
+    temporary: u32,
 }
 
 fn footprint(host: Host) -> Footprint {
@@ -31,6 +33,10 @@ fn footprint(host: Host) -> Footprint {
         ),
         releases: number("ls /srv/soak/releases | wc -l"),
         processes: number("pgrep -c -f 'shipit (serve|receive) .*/srv/soak' || true"),
+        temporary: number(
+            "for path in /tmp/shipit.*; do pid=${path%.*}; kill -0 ${pid##*.} 2>/dev/null || \
+             ls -d $path 2>/dev/null; done | wc -l",
+        ),
     }
 }
 
@@ -72,7 +78,7 @@ fn signal(child: &Child, name: &str) {
 fn disturb(app: &App, round: u32) {
     let moment = Duration::from_millis(u64::from(round.wrapping_mul(2_654_435_761) >> 8) % 1500);
     let version = format!("v{}", round % 7);
-    match round % 8 {
+    match round % 10 {
         1 => {
             app.deploy(&app.tarball(&format!("crash{}", round % 3), &["CRASH"])).ends(1);
         }
@@ -90,6 +96,12 @@ fn disturb(app: &App, round: u32) {
         }
         7 => {
             app.deploy(&app.tarball(&format!("hook{}", round % 3), &["REFUSED"])).ends(1);
+        }
+        9 => {
+            let mut child = app.start_deploy(&app.tarball(&version, &[]));
+            std::thread::sleep(moment);
+            APPS[0].try_root("pkill -KILL -f 'shipit serve .*/srv/soak'");
+            child.wait().unwrap();
         }
         _ => {}
     }
@@ -119,12 +131,15 @@ fn nothing_grows_but_the_ledger() {
         memory.push(peak(&mut child));
         assert!(child.wait().unwrap().success(), "round {round}: {}", app.said());
         app.answers(&version, "hello");
-        if round >= 16 {
+        if round >= 20 {
             let now = footprint(APPS[0]);
             let first = first.get_or_insert_with(|| now.clone());
-            assert_eq!(now.processes, 0, "round {round}");
+            assert_eq!((now.processes, now.temporary), (0, 0), "round {round}");
             assert_eq!(now.files, first.files, "round {round}");
             assert!(now.releases <= 6, "round {round}: {now:?}");
+            if round % 100 == 99 {
+                println!("{} rounds: {now:?}, {} KiB", round + 1, memory[memory.len() - 1]);
+            }
         }
     }
     let agent_after = agent_memory(&app);

@@ -1,6 +1,7 @@
 //! The agent script under every shell, through the local session.
 
 mod after;
+mod leftovers;
 mod sharing;
 
 use std::fs;
@@ -212,6 +213,28 @@ async fn one_holds_the_lock_and_the_other_is_told_who() {
         assert_ne!(second.ask(&activate()).await.unwrap().code, DONE, "{shell}");
         first.bye().await.unwrap();
         assert_eq!(second.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+    }
+}
+
+/// Who has just got the lock has not said so yet.
+#[tokio::test]
+async fn a_holder_who_is_about_to_sign_is_named_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        fs::create_dir(host.root().join(".shipit")).unwrap();
+        let script = "touch held; sleep 0.5; echo eve >lock; exec sleep 60";
+        let mut holder = Command::new("flock")
+            .args(["--no-fork", "lock", "sh", "-c", script])
+            .current_dir(host.root().join(".shipit"))
+            .spawn()
+            .unwrap();
+        while !host.root().join(".shipit/held").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (_agent, state) = host.open("run000000001", "true").await;
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert_eq!(state.holder.as_deref(), Some("eve"), "{shell}");
     }
 }
 

@@ -14,9 +14,11 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 
+pub(crate) use oracle::hook;
+
 /// How much is tried: a little by default, so that `cargo test` is quick; more with
 /// SHIPIT_TEST_FAULTS=more, as `tests/run` sets it; everything with `all` (some minutes).
-fn effort<T>(little: T, more: T, all: T) -> T {
+pub(crate) fn effort<T>(little: T, more: T, all: T) -> T {
     match std::env::var("SHIPIT_TEST_FAULTS").as_deref() {
         Ok("all") => all,
         Ok("more") => more,

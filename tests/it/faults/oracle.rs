@@ -46,7 +46,7 @@ pub(super) struct Subject {
     pub(super) faults: Arc<Mutex<BTreeMap<String, Wire>>>,
 }
 
-pub(super) fn hook(run: &str) -> Vec<Hook> {
+pub(crate) fn hook(run: &str) -> Vec<Hook> {
     vec![Hook { run: run.to_owned(), once: false, roles: Vec::new() }]
 }
 

@@ -1,0 +1,46 @@
+//! What an agent that was killed leaves in the host's temporary directory.
+
+use super::*;
+
+/// An agent whose temporary directory is in `place`.
+async fn open(host: &Host, place: &Path, run: &str, lock: bool) -> Agent {
+    let session = (*host.session()).clone().var("TMPDIR", place.to_str().unwrap());
+    let hello = Hello { lock, ..host.hello(run, "true") };
+    Agent::open(Arc::new(session), hello).await.unwrap().0
+}
+
+fn names(place: &Path) -> Vec<String> {
+    let entries = fs::read_dir(place).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_next_agent_removes_it_and_nothing_else_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let place = host.dir.path().join("tmp");
+        fs::create_dir(&place).unwrap();
+        let _killed = open(&host, &place, "run000000001", true).await;
+        let left = names(&place).remove(0);
+        let pid = fs::read_to_string(host.root().join(".shipit/run/run000000001/agent")).unwrap();
+        assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+        let _alive = open(&host, &place, "run000000002", false).await;
+        let (machine, _) = left.rsplit_once(&format!(".{}.", pid.trim())).unwrap();
+        // Somebody's file, what another machine may still need, and the way to another place.
+        fs::write(place.join(format!("{machine}.{}.file00", pid.trim())), "").unwrap();
+        fs::create_dir(place.join(format!("shipit.elsewhere.{}.AAAAAA", pid.trim()))).unwrap();
+        let link = place.join(format!("{machine}.{}.link00", pid.trim()));
+        std::os::unix::fs::symlink(host.root(), link).unwrap();
+        assert_eq!(names(&place).len(), 5, "{shell}");
+
+        let next = open(&host, &place, "run000000003", true).await;
+        next.bye().await.unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        while names(&place).len() > 4 {
+            assert!(Instant::now() < end, "{shell}: {:?}", names(&place));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!names(&place).contains(&left), "{shell}");
+        assert!(host.root().join("releases").join(ID).exists(), "{shell}");
+    }
+}

@@ -1,0 +1,213 @@
+//! Two people at once: each with a configuration, a home and a process of their own, and one host.
+//! One of them wins, or one comes after the other; what the host holds is never a bit of both.
+
+#![expect(clippy::print_stdout, reason = "how many rounds were races belongs in the log")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::model::ledger::{Ledger, What};
+
+use crate::cli::World;
+use crate::faults::effort;
+use crate::features::wires::Wires;
+use crate::features::world;
+
+/// Somebody who deploys to a directory that is not theirs alone.
+struct Person {
+    name: &'static str,
+    world: World,
+}
+
+impl Person {
+    fn new(name: &'static str, root: &Path) -> Self {
+        let world = World::new();
+        world.write(
+            "deploy.toml",
+            &format!(
+                "app = \"todo\"\ndeploy_to = \"{}\"\nkeep_releases = 3\n\n\
+                 [artifact]\npath = \"dist\"\n\n[service]\nrestart = \"test -e VERSION\"\n\n\
+                 [stages.here]\nhosts = [\"local\"]\n",
+                root.display()
+            ),
+        );
+        Self { name, world }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = self.world.command(line);
+        command.env("USER", self.name).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn builds(&self, version: &str) {
+        self.world.write("dist/VERSION", version);
+    }
+}
+
+/// The ledger, the whole file.
+fn ledger(root: &Path) -> Ledger {
+    let text = fs::read_to_string(root.join(".shipit/ledger.jsonl")).unwrap();
+    let ledger = Ledger::parse(text.lines());
+    assert_eq!(ledger.unreadable(), 0, "{text}");
+    ledger
+}
+
+/// The runs in the order of the ledger. One that comes up again after another has begun was mixed
+/// with it.
+fn runs(ledger: &Ledger) -> Vec<String> {
+    let mut runs: Vec<_> = ledger.entries().iter().map(|entry| entry.run.clone()).collect();
+    runs.dedup();
+    let mut once = runs.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(runs.len(), once.len(), "runs are mixed: {ledger:?}");
+    runs
+}
+
+/// What is live was committed last and is whole; nothing half made is left.
+#[track_caller]
+fn is_one_thing(root: &Path, round: &str) {
+    let ledger = ledger(root);
+    runs(&ledger);
+    let mut committed = ledger.entries().iter().filter(|entry| entry.event == What::Committed);
+    let live = fs::read_link(root.join("current")).unwrap();
+    let id = &committed.next_back().unwrap().release;
+    assert_eq!(live, Path::new("releases").join(id), "{round}: {ledger:?}");
+    assert!(root.join("current/VERSION").exists(), "{round}");
+    let left = |path: &str, half: fn(&str) -> bool| {
+        let names = fs::read_dir(root.join(path)).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| half(name)).count()
+    };
+    let half = left("releases", |name| name.contains('.')) + left(".shipit/run", |_| true);
+    assert_eq!(half + left(".shipit/trash", |_| true), 0, "{round}: something is left");
+}
+
+/// How the two ended: in turn, or one of them was told who is there.
+#[track_caller]
+fn is_one_winner(ends: &[(&Person, Output); 2], round: &str) -> usize {
+    let said = |out: &Output| String::from_utf8_lossy(&out.stderr).into_owned();
+    let [(first, one), (second, two)] = ends;
+    match (one.status.code(), two.status.code()) {
+        (Some(0), Some(0)) => 0,
+        (Some(0), Some(75)) if said(two).contains(&format!("{} on", first.name)) => 1,
+        (Some(75), Some(0)) if said(one).contains(&format!("{} on", second.name)) => 1,
+        codes => panic!("{round}: {codes:?}\n{}\n{}", said(one), said(two)),
+    }
+}
+
+#[test]
+fn of_two_at_once_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("srv");
+    let (ada, bob) = (Person::new("ada", &root), Person::new("bob", &root));
+    let mut length = Duration::ZERO;
+    for version in ["first", "second"] {
+        ada.builds(version);
+        let start = Instant::now();
+        assert!(ada.command("deploy").status().unwrap().success());
+        length = start.elapsed();
+    }
+    let rounds = effort(6, 24, 200);
+    let mut refused = 0;
+    for round in 0..rounds {
+        let other = ["deploy", "prune --keep 2", "rollback --yes"][round % 3];
+        let shown = format!("round {round}: deploy and {other}");
+        ada.builds(&format!("a{round}"));
+        bob.builds(&format!("b{round}"));
+        let mut one = ada.command("deploy");
+        let mut two = bob.command(other);
+        // Who comes first changes, and by how much: at once, or about when the other ends.
+        let head_start = length.mul_f64([0.0, 0.01, 0.9, 0.1, 1.1, 0.5, 0.95][round % 7]);
+        let start = |command: &mut Command, head_start| {
+            let child = command.spawn().unwrap();
+            std::thread::sleep(head_start);
+            child
+        };
+        let (one, two) = if round % 2 == 0 {
+            let one = start(&mut one, head_start);
+            (one, start(&mut two, Duration::ZERO))
+        } else {
+            let two = start(&mut two, head_start);
+            (start(&mut one, Duration::ZERO), two)
+        };
+        let (one, two) = (one.wait_with_output().unwrap(), two.wait_with_output().unwrap());
+        let lost = one.status.code() == Some(75);
+        refused += is_one_winner(&[(&ada, one), (&bob, two)], &shown);
+        is_one_thing(&root, &shown);
+        if lost {
+            let again = ada.command("deploy").output().unwrap();
+            assert!(again.status.success(), "{shown}: {}", String::from_utf8_lossy(&again.stderr));
+        }
+    }
+    println!("{rounds} rounds; in {refused} somebody was told to wait");
+    assert!(refused > rounds / 4, "only {refused} of {rounds} rounds were races");
+}
+
+/// One of two who deploy to the same four hosts. The number begins the names of their runs.
+fn fleet_of(root: &str, number: u32) -> world::World {
+    let mut world = world::World::new();
+    world.config.hosts = ["web1", "web2", "web3", "web4"].map(world::host).into();
+    world.config.layout = shipit::model::layout::Layout::new(root);
+    world.connect = Box::new(Wires::new(root));
+    world.after_runs(number * 1_000_000);
+    world
+}
+
+/// What a run that lost was told of the one that won: nothing was done anywhere.
+#[track_caller]
+fn lost_everywhere(report: &Report, winner: &str, round: &str) {
+    let mut holders = 0;
+    for (host, result) in &report.hosts {
+        match result {
+            HostResult::Locked { holder } if holder.contains(winner) => holders += 1,
+            HostResult::Untouched { failure: None, .. } => {}
+            other => panic!("{round}: {host}: {other:?}"),
+        }
+    }
+    assert!(holders > 0, "{round}: nobody is named: {report:?}");
+}
+
+#[tokio::test]
+async fn of_two_fleet_deploys_at_once_one_wins_on_all_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("srv").display().to_string();
+    let (ada, ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
+    let rounds = effort(2, 16, 200);
+    let mut refused = 0;
+    for round in 0..rounds {
+        let (a, b) = (format!("a{round}"), format!("b{round}"));
+        let late = |round: usize| Duration::from_millis([0, 0, 3, 10, 30][round % 5]);
+        let (one, two) = tokio::join!(
+            async {
+                tokio::time::sleep(late(round % 2 * round)).await;
+                ada.deploy(&a).await
+            },
+            async {
+                tokio::time::sleep(late((round + 1) % 2 * round)).await;
+                ben.deploy(&b).await
+            }
+        );
+        let shown = format!("round {round}");
+        match (one.verdict(), two.verdict()) {
+            (Verdict::Done, Verdict::Done) => continue,
+            (Verdict::Done, Verdict::Locked) => lost_everywhere(&two, "run run0000001", &shown),
+            (Verdict::Locked, Verdict::Done) => lost_everywhere(&one, "run run0000002", &shown),
+            verdicts => panic!("{shown}: {verdicts:?}\n{one:?}\n{two:?}"),
+        }
+        refused += 1;
+        let won = if one.verdict() == Verdict::Done { a } else { b };
+        for host in &ada.config.hosts {
+            let root = format!("{root}-{}", host.name);
+            is_one_thing(Path::new(&root), &shown);
+            let live = fs::read_to_string(Path::new(&root).join("current/VERSION")).unwrap();
+            assert_eq!(live.trim(), won, "{shown}: {}", host.name);
+        }
+    }
+    println!("{rounds} rounds; in {refused} one fleet deploy was told to wait");
+    assert!(refused * 2 >= rounds, "only {refused} of {rounds} rounds were races");
+}
