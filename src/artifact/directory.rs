@@ -17,7 +17,10 @@ const OWNER_RUNS: u32 = 0o100;
 
 /// Lists everything below `root` into `tree`; reads no file.
 pub(super) fn read(root: &Path, tree: &mut Tree<'_>) -> Result<(), ArtifactError> {
-    let failed = |source| ArtifactError::Walk { path: root.to_owned(), source };
+    let failed = |error: walkdir::Error| ArtifactError::Walk {
+        path: error.path().unwrap_or(root).to_owned(),
+        source: error.into_io_error().unwrap_or_else(|| io::ErrorKind::InvalidInput.into()),
+    };
     let most = tree.limits().bytes;
     let mut bytes = 0_u64;
     let mut walk = WalkDir::new(root).min_depth(1).into_iter();

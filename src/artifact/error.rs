@@ -39,11 +39,11 @@ pub enum ArtifactError {
     /// A directory cannot be listed.
     #[error("could not list the directory `{path}`")]
     Walk {
-        /// The artifact.
+        /// Which, in the artifact or the artifact itself.
         path: PathBuf,
-        /// Why, and where.
+        /// Why.
         #[source]
-        source: walkdir::Error,
+        source: io::Error,
     },
     /// No room or no right to write here.
     #[error("could not write to a temporary file")]
@@ -210,6 +210,12 @@ impl ArtifactError {
                     .to_owned(),
             ),
             Self::Changed { .. } => Some("deploy again when the build has finished".to_owned()),
+            Self::Scratch { .. } => Some("`TMPDIR` names another place for them".to_owned()),
+            Self::DigestOfDirectory { .. } => {
+                Some("leave `sha256` out, or deploy an archive of it".to_owned())
+            }
+            Self::NotAnArchive { artifact } => Some(format!("`file {artifact}` says what it is")),
+            Self::Empty { .. } => Some("build it first".to_owned()),
             Self::ExcludeNegated { .. } => {
                 Some("name what is to be left out instead of what is to be kept".to_owned())
             }

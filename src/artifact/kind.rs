@@ -75,8 +75,8 @@ pub(super) fn unpack(file: &File, packing: Packing) -> io::Result<Box<dyn Read +
 }
 
 fn packing(head: &[u8]) -> Packing {
-    let bzip2 = head.starts_with(b"BZh")
-        && (head[4..].starts_with(b"1AY&SY") || head[4..].starts_with(b"\x17\x72\x45\x38\x50\x90"));
+    let block = head.strip_prefix(b"BZh").and_then(|rest| rest.get(1..)).unwrap_or_default();
+    let bzip2 = block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38\x50\x90");
     if head.starts_with(b"\x1f\x8b") {
         Packing::Gzip
     } else if head.starts_with(b"\x28\xb5\x2f\xfd") {

@@ -93,10 +93,15 @@ impl<'a> Tree<'a> {
     /// Counts an entry and cleans its path. `None`: the root, which needs no entry.
     pub(super) fn enter(&mut self, raw: &[u8]) -> Result<Option<String>, ArtifactError> {
         self.seen += 1;
-        if self.seen > self.limits.entries {
-            return Err(self.too_much(LimitHit::Entries { most: self.limits.entries }));
-        }
+        self.count()?;
         name::clean(raw).map_err(|why| self.refuse(&String::from_utf8_lossy(raw), why))
+    }
+
+    /// Directories that are only named as part of a path cost as much as any entry.
+    fn count(&self) -> Result<(), ArtifactError> {
+        let most = self.limits.entries;
+        let over = self.seen.max(self.items.len()) > most;
+        if over { Err(self.too_much(LimitHit::Entries { most })) } else { Ok(()) }
     }
 
     /// Where the entry with this clean path goes. The directories above it are there from now on,
@@ -132,6 +137,7 @@ impl<'a> Tree<'a> {
 
     /// Checks what can only be seen of the whole. Gives the entries and what to warn about.
     pub(super) fn finish(self) -> Result<(BTreeMap<String, Item>, Vec<String>), ArtifactError> {
+        self.count()?;
         let mut folded: HashMap<String, &str> = HashMap::new();
         for (path, item) in &self.items {
             self.check_above(path)?;

@@ -183,13 +183,17 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(What::File { runs: member.mode & OWNER_RUNS != 0, place })
     }
 
-    /// A hard link becomes a copy of what it names.
-    fn hard_link(&self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
+    /// A hard link becomes a copy of what it names, and costs as much.
+    fn hard_link(&mut self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
         let target = visible(&String::from_utf8_lossy(&member.link));
         let named = name::clean(&member.link).ok().flatten();
         let what = named.and_then(|named| self.linkable.get(&named)).cloned();
         match (what, spot) {
-            (Some(what), _) => Ok(what),
+            (Some(what), _) => {
+                let copied = if let What::File { place, .. } = &what { place.len() } else { 0 };
+                self.meter.charge(copied).map_err(|hit| self.tree.too_much(hit))?;
+                Ok(what)
+            }
             (None, Spot::At(_)) => Err(self.tree.refuse(&member.raw, Refusal::HardLink { target })),
             (None, _) => Ok(empty()),
         }

@@ -68,6 +68,9 @@ impl Hinted for CliError {
             Self::Artifact(error) => error.hint(),
             Self::NoArtifact => Some("`--artifact PATH`, or `path` in [artifact]".to_owned()),
             Self::Unconfirmed { .. } => Some("`--yes` says so beforehand".to_owned()),
+            Self::Exists { path } => {
+                Some(format!("keep {}, or name another file with `-c`", path.display()))
+            }
             _ => None,
         }
     }
@@ -80,5 +83,76 @@ impl Hinted for CliError {
             Self::Stopped | Self::Unconfirmed { .. } => Some("nothing was changed".to_owned()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    //! The texts of what is only the command line's.
+
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::remote::session::SessionError;
+    use crate::report::error::print;
+    use crate::report::styles::Styles;
+
+    /// Whether an error is no other module's; a variant that is new does not compile before it is
+    /// listed here and below.
+    fn is_own(error: &CliError) -> bool {
+        match error {
+            CliError::Config(_)
+            | CliError::Env(_)
+            | CliError::Checks(_)
+            | CliError::Artifact(_) => false,
+            CliError::Stopped
+            | CliError::NoArtifact
+            | CliError::Start { .. }
+            | CliError::Unconfirmed { .. }
+            | CliError::BadFlag { .. }
+            | CliError::Exists { .. }
+            | CliError::Write { .. }
+            | CliError::Demo { .. } => true,
+        }
+    }
+
+    #[test]
+    fn every_variant_of_its_own_reads_well() {
+        let denied = || io::Error::other("permission denied");
+        let path = || PathBuf::from("deploy.toml");
+        let errors = [
+            CliError::Stopped,
+            CliError::NoArtifact,
+            CliError::Start { source: denied() },
+            CliError::Unconfirmed { who: "production".to_owned() },
+            CliError::BadFlag { flag: "--to", value: "1".to_owned(), expected: "14 digits" },
+            CliError::Exists { path: path() },
+            CliError::Write { path: path(), source: denied() },
+            CliError::Demo { source: SessionError::Lost { reason: "reset".to_owned() } },
+        ];
+        let mut out = Vec::new();
+        for error in errors.iter().filter(|error| is_own(error)) {
+            print(&mut out, &Styles::plain(), error).unwrap();
+        }
+        assert_snapshot!(String::from_utf8(out).unwrap(), @"
+        error: stopped on request
+          state: nothing was changed
+        error: there is no artifact to deploy
+          state: no host was contacted; nothing was changed
+          hint:  `--artifact PATH`, or `path` in [artifact]
+        error: the program could not start
+          cause: permission denied
+        error: production asks for confirmation and nobody can be asked here
+          state: nothing was changed
+          hint:  `--yes` says so beforehand
+        error: `1` cannot be given to --to: 14 digits
+        error: deploy.toml is there already
+          hint:  keep deploy.toml, or name another file with `-c`
+        error: deploy.toml could not be written
+          cause: permission denied
+        error: the demo's server could not start
+          cause: the connection was lost
+        ");
     }
 }

@@ -51,8 +51,8 @@ impl fmt::Debug for EnvFile {
 /// Why there is no environment file. Names keys, never values.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
-    /// A variable of this process that is not set.
-    #[error("`{key}` comes from the variable `{variable}`, which is not set")]
+    /// A variable of this process that is not set, or empty: so CI gives a secret that it lacks.
+    #[error("`{key}` comes from the variable `{variable}`, which is empty or not set")]
     Unset {
         /// Whose value it is.
         key: String,
@@ -165,7 +165,12 @@ impl EnvError {
                 Some(format!("give `{key}` as base64 and let the program decode it"))
             }
             Self::Timeout { .. } => Some("it has no terminal and no input to ask on".to_owned()),
-            _ => None,
+            Self::Read { .. } => Some("paths are relative to deploy.toml".to_owned()),
+            Self::Failed { .. } => {
+                Some("run it by hand with `sh -c`, beside deploy.toml".to_owned())
+            }
+            Self::ReadOnly { .. } => Some("choose another name".to_owned()),
+            Self::Start { .. } => None,
         }
     }
 }

@@ -255,6 +255,8 @@ impl ConfigError {
             Self::NoDigest { .. } => {
                 Some("add `sha256 = \"…\"`, or `#sha256=…` at the end of the address".to_owned())
             }
+            Self::LinksOverlap { .. } => Some("leave one of the two out".to_owned()),
+            Self::NobodyLeft { .. } => Some("give one of them".to_owned()),
             Self::PathTaken { reason, .. } if *reason == ENV_FILE => {
                 Some("`vars.NAME` in `[env]` puts a value into it".to_owned())
             }

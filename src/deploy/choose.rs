@@ -48,7 +48,7 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
 }
 
 fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {
-    rule.older_than.is_none_or(|age| id.time() + age < now)
+    rule.older_than.is_none_or(|age| now - id.time() > age)
 }
 
 /// What must stay whatever the rule says: what is live, the way back, what is pinned, what a

@@ -196,8 +196,9 @@ impl HostState {
     pub fn perhaps_in_use(&self) -> BTreeSet<ReleaseId> {
         let hidden = |unit: &&UnitState| unit.main_pid != 0 && unit.cwd.is_none();
         let Some(unit) = self.unit.as_ref().filter(hidden) else { return BTreeSet::new() };
-        match unit.running_for.and_then(|age| TimeDelta::from_std(age).ok()) {
-            Some(age) => self.ledger.live_about(self.facts.clock - age),
+        let age = unit.running_for.and_then(|age| TimeDelta::from_std(age).ok());
+        match age.and_then(|age| self.facts.clock.checked_sub_signed(age)) {
+            Some(began) => self.ledger.live_about(began),
             None => self.ids().into_iter().collect(),
         }
     }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const FORMAT: &str = "%Y%m%d%H%M%S";
+/// Later ones have more digits.
+const LAST_YEAR: i32 = 9999;
 
 /// The name of one release: 14 digits that are a UTC time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,10 +21,12 @@ impl ReleaseId {
         Self(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default())
     }
 
-    /// The smallest id after `self`.
+    /// The smallest id after `self`. The last second of the year 9999 has none: it stays, and
+    /// whoever wants to make that release again hears that it is there.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + TimeDelta::seconds(1))
+        let next = self.0 + TimeDelta::seconds(1);
+        if next.year() > LAST_YEAR { self } else { Self(next) }
     }
 
     /// The id for a release made at `now` where `newest` may already be there: ids only grow,
@@ -65,7 +69,9 @@ impl FromStr for ReleaseId {
         if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(NotAnId);
         }
-        NaiveDateTime::parse_from_str(text, FORMAT).map(Self).map_err(|_| NotAnId)
+        let time = NaiveDateTime::parse_from_str(text, FORMAT).map_err(|_| NotAnId)?;
+        // A leap second, `…60`, is no whole one to chrono; clocks of hosts have none.
+        if time.nanosecond() == 0 { Ok(Self(time)) } else { Err(NotAnId) }
     }
 }
 

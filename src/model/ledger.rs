@@ -217,10 +217,10 @@ impl Ledger {
                 _ => continue,
             };
             let at = entry.time().unwrap_or(moment);
-            if at > moment + minute {
+            if at - moment > minute {
                 break;
             }
-            if at < moment - minute {
+            if moment - at > minute {
                 found.clear();
             }
             found.extend(now);

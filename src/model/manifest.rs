@@ -106,13 +106,17 @@ impl Manifest {
         Digest::of(self.to_text().as_bytes())
     }
 
-    /// Reads the canonical text back.
+    /// Reads the canonical text back, in any order, and no other that would mean the same.
     pub fn parse(text: &str) -> Result<Self, NotAManifest> {
         let mut nodes = BTreeMap::new();
-        for (number, line) in text.lines().enumerate() {
+        // Not `lines`: a carriage return would be part of a name.
+        for (number, read) in text.split_terminator('\n').enumerate() {
             let bad = || NotAManifest { line: number + 1 };
-            let (path, node) = parse_line(line).ok_or_else(bad)?;
-            nodes.insert(path, node);
+            let (path, node) = parse_line(read).ok_or_else(bad)?;
+            let canonical = stays_inside(&path) && line(&path, &node) == read;
+            if !canonical || nodes.insert(path, node).is_some() {
+                return Err(bad());
+            }
         }
         Ok(Self { nodes })
     }
@@ -137,6 +141,10 @@ pub fn sealed(lines: impl IntoIterator<Item = String>) -> String {
 /// Whether `path` lies below the directory `top`.
 pub fn is_below(path: &str, top: &str) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn stays_inside(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 fn parse_line(line: &str) -> Option<(String, Node)> {

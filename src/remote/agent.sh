@@ -1345,10 +1345,18 @@ order_probe() {
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
         echo 'killuser yes'
     fi
-    unit_show -p EnvironmentFiles | sed -n 's/^[^=]*=\(.\)/envfile \1/p'
-    [ -z "$runner" ] || printf 'runner %s\n' "$(id -Gn "$runner" 2>/dev/null)"
+    probe_runner "$runner"
     probe_places
     probe_shared "$@"
+}
+
+# Who the service runs as may have more groups by its unit, and exist only while it runs.
+probe_runner() {
+    unit_show -p EnvironmentFiles -p Group -p SupplementaryGroups |
+        sed -n -e 's/^EnvironmentFiles=\(.\)/envfile \1/p' -e 's/^.*Groups*=\(.\)/runner \1/p'
+    [ -n "$1" ] || return 0
+    id -Gn "$1" 2>/dev/null | sed 's/^/runner /'
+    id "$1" >/dev/null 2>&1 || unit_show -p DynamicUser | grep -q =yes || printf 'nouser %s\n' "$1"
 }
 
 probe_places() {
@@ -1357,12 +1365,16 @@ probe_places() {
         place=$(dirname "$place")
     done
     [ "$place" = "$root" ] || printf 'absent %s\n' "$root"
-    [ -w "$place" ] || [ -d "$root/.shipit" ] || printf 'unwritable %s\n' "$place"
+    [ -w "$place" ] || printf 'unwritable %s\n' "$place"
     for part in releases shared .shipit; do
         [ ! -d "$root/$part" ] || [ -w "$root/$part" ] || printf 'unwritable %s\n' "$root/$part"
     done
-    [ -z "$(find "$place" -prune -perm -002 2>/dev/null)" ] || printf 'worldwritable %s\n' "$place"
+    [ -z "$(find "$place" -prune -perm -002 ! -perm -1000 2>/dev/null)" ] ||
+        printf 'worldwritable %s\n' "$place"
     printf 'filesystem %s\n' "$(stat -f -c %T "$place" 2>/dev/null)"
+    for part in releases shared; do
+        [ ! -d "$root/$part" ] || printf 'way %s\n' "$(access "$root/$part")"
+    done
     while :; do
         printf 'way %s\n' "$(access "$place")"
         [ "$place" != / ] || break
@@ -1372,9 +1384,9 @@ probe_places() {
 
 probe_shared() {
     while [ "$#" -ge 2 ]; do
-        if [ "$1" = d ]; then
-            [ ! -d "$root/shared/$2" ] || printf 'dir %s\n' "$(access "$root/shared/$2")"
-        elif [ ! -e "$root/shared/$2" ]; then
+        if [ -e "$root/shared/$2" ]; then
+            printf 'shared %s\n' "$(access "$root/shared/$2")"
+        elif [ "$1" = f ]; then
             printf 'noshared %s\n' "$2"
         fi
         shift 2

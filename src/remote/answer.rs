@@ -49,12 +49,15 @@ pub struct Probe {
     pub world_writable: Vec<String>,
     /// Needed paths that are not in `shared/`.
     pub missing_shared: Vec<String>,
-    /// The groups of the service's user, where that is not the user that is logged in.
+    /// The groups of the service: those of its unit, then those of its user.
     pub runner_groups: Vec<String>,
-    /// `deploy_to` (or what is there of it) and all directories above it.
+    /// The service's user, if the host has no such user.
+    pub no_user: Option<String>,
+    /// `deploy_to` (or what is there of it), what is to be gone through in it, and all
+    /// directories above it.
     pub ways: Vec<Access>,
-    /// The linked directories that are there.
-    pub shared_dirs: Vec<Access>,
+    /// What is linked and is there.
+    pub shared: Vec<Access>,
     /// The unit's `EnvironmentFile=` lines, which systemd itself reads.
     pub env_files: Vec<String>,
     /// The type of the file system, as stat(1) calls it; empty: unknown.
@@ -239,10 +242,11 @@ pub fn probe(text: &str) -> Probe {
             "worldwritable" => probe.world_writable.push(value.to_owned()),
             "noshared" => probe.missing_shared.push(value.to_owned()),
             "runner" => {
-                probe.runner_groups = value.split_whitespace().map(str::to_owned).collect();
+                probe.runner_groups.extend(value.split_whitespace().map(str::to_owned));
             }
+            "nouser" => probe.no_user = Some(value.to_owned()),
             "way" => probe.ways.extend(access(value)),
-            "dir" => probe.shared_dirs.extend(access(value)),
+            "shared" => probe.shared.extend(access(value)),
             "envfile" => probe.env_files.push(value.to_owned()),
             "filesystem" => value.clone_into(&mut probe.filesystem),
             _ => {}

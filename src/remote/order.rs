@@ -254,7 +254,7 @@ pub enum Order {
     },
     /// What `check` wants to know beyond the greeting: see `agent::Probe`.
     Probe {
-        /// Who the service runs as; empty: root, or the user that is logged in.
+        /// Who the service's unit says it runs as; empty: nobody in particular.
         runner: String,
         /// What is linked: directories, and files that must be there.
         shared: Vec<SharedLink>,

@@ -230,9 +230,10 @@ impl SessionError {
                 format!("{} line {line} has a different {kind} key for {name}", file.display()),
                 format!("the host shows {fingerprint}"),
             ],
-            Self::HostKeyNotPinned { fingerprint, pinned, .. } => {
-                vec![format!("the host shows {fingerprint}, the config has {pinned}")]
-            }
+            Self::HostKeyNotPinned { kind, fingerprint, pinned, .. } => vec![
+                format!("the host shows the {kind} key {fingerprint}"),
+                format!("the config has {pinned}"),
+            ],
             Self::HostKeyRevoked { fingerprint, file, line, .. } => {
                 vec![format!("{} line {line} revokes {fingerprint}", file.display())]
             }
@@ -256,8 +257,8 @@ impl SessionError {
                 file.display()
             )),
             Self::HostKeyNotPinned { .. } => Some(
-                "if the host was rebuilt, compare the fingerprint with the host's own and change \
-                 the pin in the config"
+                "if the host was rebuilt, compare the fingerprint with the host's own, then change \
+                 `fingerprint` in the config"
                     .to_owned(),
             ),
             Self::HostKeyRevoked { .. } => {
@@ -272,16 +273,20 @@ impl SessionError {
             Self::DialRefused { forbidden: true, .. } => {
                 Some("`AllowTcpForwarding local` in the host's sshd_config allows it".to_owned())
             }
+            Self::DialRefused { .. } => Some("`ss -ltn` on the host shows what listens".to_owned()),
+            Self::Timeout { .. } => {
+                Some("`connect_timeout` in [ssh] says how long it may take".to_owned())
+            }
+            Self::Unreachable { address, .. } => {
+                let (host, port) = address.rsplit_once(':')?;
+                let host = host.trim_matches(['[', ']']);
+                Some(format!("`ssh -v -p {port} {host} true` shows how far it gets"))
+            }
             Self::ChannelRefused { .. } => {
                 Some("raise `MaxSessions` in the host's sshd_config".to_owned())
             }
             Self::Jump { source, .. } => source.hint(),
-            Self::Unreachable { .. }
-            | Self::Timeout { .. }
-            | Self::Handshake { .. }
-            | Self::Setting { .. }
-            | Self::DialRefused { .. }
-            | Self::Lost { .. } => None,
+            Self::Handshake { .. } | Self::Setting { .. } | Self::Lost { .. } => None,
         }
     }
 }

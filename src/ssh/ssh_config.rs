@@ -140,7 +140,7 @@ pub async fn resolve(
     let Some(answer) = ask(target, settings, around).await? else {
         return Ok((defaults(target, settings, around), Source::Defaults));
     };
-    let asked = parse(&answer, target, around)?;
+    let asked = read_answer(&answer, target, around)?;
     Ok((with_settings(asked, settings), Source::Asked))
 }
 
@@ -246,7 +246,13 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn parse(text: &str, target: &Target, around: &Surroundings) -> Result<HostSettings, SessionError> {
+/// What `ssh -G` printed about `target`: lines it does not know are passed
+/// over, and what cannot be served is an error.
+pub fn read_answer(
+    text: &str,
+    target: &Target,
+    around: &Surroundings,
+) -> Result<HostSettings, SessionError> {
     let answer = Answer::read(text);
     if answer.yes("proxyusefdpass") {
         return Err(unusable("ProxyUseFdpass yes", "it is not supported"));
@@ -484,7 +490,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> HostSettings {
-        parse(text, &target("web"), &around()).unwrap()
+        read_answer(text, &target("web"), &around()).unwrap()
     }
 
     #[test]

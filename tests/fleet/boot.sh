@@ -13,7 +13,7 @@
 set -euo pipefail
 
 readonly hosts=(app1 app2 app3 app4 app5 app6 jump)
-readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,zstd,curl
+readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-dotenv,zstd,curl
 readonly suite=bookworm
 readonly most=50
 readonly nets=${SHIPIT_FLEET_NETS:-10.89}

@@ -170,37 +170,3 @@ fn signal(name: &str, pid: u32) {
     let mut kill = std::process::Command::new("kill");
     assert!(kill.args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
-
-#[test]
-#[ignore = "needs the fleet that tests/run boots"]
-fn check_says_what_the_services_user_may_not_do_and_how_to_let_it() {
-    let wish = Wish {
-        provision: &["--run-as", "svc"],
-        top: "linked_dirs = [\"uploads\"]",
-        ..Wish::default()
-    };
-    let app = App::with(&APPS, "runner", &wish);
-    app.tarball("v1", &[]);
-    app.edit("[service]", "[artifact]\npath = \"v1.tar.gz\"\n\n[service]");
-    let said = app.shipit(&["check", "production"]).ends(0).stdout;
-    assert!(said.contains("may not write /srv/runner/shared/uploads"), "{said}");
-    let better = "{ path = \"uploads\", mode = \"2775\", group = \"svc\" }";
-    assert!(said.contains(&format!("fix: in linked_dirs: `{better}`")), "{said}");
-    app.edit("\"uploads\"", better);
-    // systemd no longer reads the env file for it.
-    for host in APPS {
-        host.root(
-            "sed -i /EnvironmentFile/d /etc/systemd/system/runner.service && systemctl daemon-reload",
-        );
-    }
-    let said = app.shipit(&["check", "production"]).ends(1).stdout;
-    assert!(said.contains("svc, which the service runs as, may not read .env"), "{said}");
-    app.edit("[env]\n", "[env]\nmode = \"0640\"\ngroup = \"svc\"\n");
-    let said = app.shipit(&["check", "production"]).ends(0).stdout;
-    assert!(said.contains("svc, which the service runs as, may read and write"), "{said}");
-    assert!(said.contains(" 0 warnings, 0 problems"), "{said}");
-    app.deploy(&app.tarball("v1", &[])).ends(0);
-    for host in APPS {
-        host.root("su -s /bin/sh svc -c 'touch /srv/runner/current/uploads/x && test -r /srv/runner/current/.env'");
-    }
-}

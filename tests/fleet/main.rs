@@ -9,10 +9,13 @@
 
 mod after;
 mod app;
+mod check;
+mod envfile;
 mod health;
 mod hosts;
 mod interrupts;
 mod judgement;
+mod readme;
 mod reboots;
 mod refusals;
 mod secrets;

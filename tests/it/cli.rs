@@ -1,6 +1,7 @@
 //! The program as a person runs it: argv in; exit code, stdout and stderr out.
 
 mod after;
+mod check;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -240,12 +241,12 @@ fn check_finds_what_would_stop_a_deploy() {
     assert_snapshot!(lines.join("\n"), @"
     exit: 1
     --- stdout
-    ok       <dir>/dist: 1 file, 2 B
+    ok       <dir>/dist: 1 file, 2 B, digest 48fd0c43edb0
     ok       2 values for .env
     ok       local: <dir>/srv is not there yet and can be made
     ok       local: nothing is live yet
     problem  local: <dir>/srv/shared/config/key is not there
-             fix: put it there by hand, it is a linked file
+             fix: on the host: `mkdir -p <dir>/srv/shared/config && cat > <dir>/srv/shared/config/key` takes its content
     a deploy would not work: 5 ok, 0 warnings, 1 problem
     --- stderr
     ");

@@ -302,7 +302,10 @@ fn filters_choose_hosts_or_say_what_there_is() {
     --roles: no host of `prod` has the role `cache`
       hint: there are the roles `db` and `web`
     ");
-    assert_snapshot!(whole(&text, &filter(&["web1"], &["db"])), @"--hosts and --roles together leave no host of `prod`");
+    assert_snapshot!(whole(&text, &filter(&["web1"], &["db"])), @"
+    --hosts and --roles together leave no host of `prod`
+      hint: give one of them
+    ");
     let plain = format!("{LEAST}{STAGE}");
     assert_snapshot!(whole(&plain, &filter(&[], &["db"])), @"
     --roles: no host of `prod` has the role `db`
@@ -334,9 +337,18 @@ fn linked_paths_stay_apart() {
         let text = wrong(&format!("linked_dirs = [\"{bad}\"]"));
         assert!(text.starts_with("deploy.toml:3: `linked_dirs` must be paths inside"), "{text}");
     }
-    assert_snapshot!(wrong("linked_dirs = [\"a\", \"a\"]"), @"deploy.toml:3: linked path `a` is the same as linked path `a`");
-    assert_snapshot!(wrong("linked_dirs = [\"a\"]\nlinked_files = [\"a/b\"]"), @"deploy.toml:4: linked path `a/b` lies below linked path `a`");
-    assert_snapshot!(wrong("linked_dirs = [\"a/b\",\n\"a\"]"), @"deploy.toml:4: linked path `a` lies above linked path `a/b`");
+    assert_snapshot!(wrong("linked_dirs = [\"a\", \"a\"]"), @"
+    deploy.toml:3: linked path `a` is the same as linked path `a`
+      hint: leave one of the two out
+    ");
+    assert_snapshot!(wrong("linked_dirs = [\"a\"]\nlinked_files = [\"a/b\"]"), @"
+    deploy.toml:4: linked path `a/b` lies below linked path `a`
+      hint: leave one of the two out
+    ");
+    assert_snapshot!(wrong("linked_dirs = [\"a/b\",\n\"a\"]"), @"
+    deploy.toml:4: linked path `a` lies above linked path `a/b`
+      hint: leave one of the two out
+    ");
     assert!(config("linked_dirs = [\"a\", \"ab\"]", "").links.len() == 2);
     assert_snapshot!(wrong("linked_files = [\".env\"]"), @"
     deploy.toml:3: `.env` cannot be used here: the environment file of a release is written there

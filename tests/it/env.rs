@@ -120,7 +120,10 @@ fn what_some_reader_would_change_is_refused() {
     }
     assert_eq!(one(&"x".repeat(128 * 1024 - 5)).unwrap().len(), 128 * 1024 + 2);
     let uid = BTreeMap::from([("UID".to_owned(), "0".to_owned())]);
-    assert_snapshot!(say(&written(&uid).unwrap_err()), @"`UID` cannot be set in an environment file: shells keep it for themselves");
+    assert_snapshot!(say(&written(&uid).unwrap_err()), @"
+    `UID` cannot be set in an environment file: shells keep it for themselves
+      hint: choose another name
+    ");
 }
 
 /// Characters that mean something to some reader, more often than others.
@@ -217,12 +220,13 @@ async fn what_cannot_be_fetched_is_named_by_its_key_only() {
         text.replace(&base.path().display().to_string(), "/project")
     };
     assert_snapshot!(wrong(EnvSource::Variable("ABSENT".to_owned())).await, @"
-    `KEY` comes from the variable `ABSENT`, which is not set
+    `KEY` comes from the variable `ABSENT`, which is empty or not set
       hint: `export ABSENT=…`, then run this again
     ");
     assert_snapshot!(wrong(EnvSource::File("absent".into())).await, @"
     `KEY` comes from the file /project/absent, which could not be read
       cause: No such file or directory (os error 2)
+      hint: paths are relative to deploy.toml
     ");
     assert_snapshot!(wrong(EnvSource::File("binary".into())).await, @"
     the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
@@ -233,8 +237,12 @@ async fn what_cannot_be_fetched_is_named_by_its_key_only() {
     the command for the value of `KEY` exited with code 3
       cause: cannot use [hidden]
     no
+      hint: run it by hand with `sh -c`, beside deploy.toml
     ");
-    assert_snapshot!(wrong(run_here("kill -9 $$")).await, @"the command for the value of `KEY` was ended by signal 9");
+    assert_snapshot!(wrong(run_here("kill -9 $$")).await, @"
+    the command for the value of `KEY` was ended by signal 9
+      hint: run it by hand with `sh -c`, beside deploy.toml
+    ");
     assert_snapshot!(wrong(run_here("printf %s \"poison's \\\"\"")).await, @r#"
     the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
       hint: give `KEY` as base64 and let the program decode it

@@ -1,5 +1,5 @@
 //! What README.md tells a newcomer to type is typed here. What it does to a host as root is typed
-//! by the fleet's `story::the_readme_from_top_to_bottom`.
+//! by the fleet's `readme::the_readme_from_top_to_bottom`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

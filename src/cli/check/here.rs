@@ -19,7 +19,8 @@ impl Findings {
             Ok(artifact) => {
                 let (name, manifest) = (artifact.name(), artifact.manifest());
                 let size = human::size(manifest.size());
-                self.ok(format!("{name}: {}, {size}", human::count(manifest.files(), "file")));
+                let (files, digest) = (human::count(manifest.files(), "file"), manifest.digest());
+                self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
                 for text in artifact.warnings() {
                     self.warn(text.clone(), "leave it out with `exclude` in [artifact]");
                 }

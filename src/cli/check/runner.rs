@@ -1,25 +1,61 @@
-//! What the service's user may do: reach the release, read its env file, write what is linked.
+//! What the service's user may do: reach the release, read its env file and the linked files,
+//! write the linked directories. Permission bits decide, as far as they show.
 
 use super::Findings;
 use crate::config::{Config, EnvSpec};
 use crate::model::host_state::HostState;
 use crate::model::link::{SharedKind, SharedLink};
+use crate::model::service::{Scope, Service};
 use crate::remote::agent::{Access, Probe};
 
-/// Who the service runs as, where that is neither root nor the user that deploys.
+/// Of the bits of a mode.
+const READ: u32 = 4;
+const WRITE_AND_ENTER: u32 = 3;
+const ENTER: u32 = 1;
+
+/// Who the service runs as, unless that is root, who may do anything.
 struct Runner<'a> {
     user: &'a str,
-    groups: &'a [String],
+    groups: Vec<String>,
+    /// Who makes the releases, and owns what is not there yet.
+    maker: &'a str,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    fn of(config: &Config, state: &'a HostState, probe: &Probe) -> Option<Self> {
+        let (maker, unit) = (state.facts.user.as_str(), state.unit.as_ref()?);
+        let user = match &config.service {
+            Service::Unit { scope: Scope::User, .. } => maker,
+            _ => unit.user.as_str(),
+        };
+        let mut groups = probe.runner_groups.clone();
+        if user == maker {
+            groups.extend(state.facts.groups.iter().cloned());
+        }
+        (!["", "root"].contains(&user)).then_some(Self { user, groups, maker })
+    }
+
     fn may(&self, place: &Access, bits: u32) -> bool {
-        place.lets(self.user, self.groups, bits)
+        place.lets(self.user, &self.groups, bits)
     }
 
     /// The group through which it may be let in.
     fn team(&self) -> &str {
         self.groups.first().map_or(self.user, String::as_str)
+    }
+
+    /// What shipit would make.
+    fn planned(&self, path: String, mode: &str, group: Option<&String>) -> Access {
+        Access {
+            mode: u32::from_str_radix(mode, 8).unwrap_or(0),
+            owner: self.maker.to_owned(),
+            group: group.cloned().unwrap_or_default(),
+            path,
+        }
+    }
+
+    fn may_not(&self, what: &str) -> String {
+        format!("{}, which the service runs as, may not {what}", self.user)
     }
 }
 
@@ -36,102 +72,87 @@ impl Findings {
         let mut missing: Vec<_> = env.chain(links).filter(foreign).collect();
         missing.dedup();
         for group in missing {
-            let fix = format!("on the host: `sudo usermod -aG {group} {user}`");
+            let fix = format!(
+                "on the host: `sudo groupadd -f {group} && sudo usermod -aG {group} {user}`"
+            );
             self.problem(format!("{user} is not in the group {group}"), fix);
         }
     }
 
-    /// A service that runs as another user than the one that deploys.
+    /// What the service may not do that it will have to.
     pub(super) fn runner(&mut self, config: &Config, state: &HostState, probe: &Probe) {
-        let user = state.unit.as_ref().map(|unit| unit.user.as_str()).unwrap_or_default();
-        if ["", "root", &state.facts.user].contains(&user) {
-            return;
+        if let Some(user) = &probe.no_user {
+            let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
+            return self.problem(format!("the unit runs as {user}, who is no user there"), fix);
         }
-        let runner = Runner { user, groups: &probe.runner_groups };
+        let Some(runner) = Runner::of(config, state, probe) else { return };
         let known = self.found.len();
         self.ways(&runner, probe);
         if let Some(spec) = &config.env {
-            self.env_file(&runner, config, spec, state, probe);
+            self.env_file(&runner, config, spec, probe);
         }
         for link in &config.links {
-            self.linked_dir(&runner, config, link, state, probe);
+            self.linked(&runner, config, link, probe);
         }
         if self.found.len() == known {
+            let user = runner.user;
             self.ok(format!("{user}, which the service runs as, may read and write what it needs"));
         }
     }
 
     fn ways(&mut self, runner: &Runner<'_>, probe: &Probe) {
-        for place in probe.ways.iter().filter(|place| !runner.may(place, 1)) {
-            let text =
-                format!("{}, which the service runs as, may not enter {}", runner.user, place.path);
-            self.problem(text, format!("on the host: `sudo chmod o+x {}`", place.path));
+        for place in probe.ways.iter().filter(|place| !runner.may(place, ENTER)) {
+            let fix = format!("on the host: `sudo chmod o+x {}`", place.path);
+            self.problem(runner.may_not(&format!("enter {}", place.path)), fix);
         }
     }
 
     /// systemd reads `EnvironmentFile=` as root; a program that reads it itself must be able to.
-    fn env_file(
-        &mut self,
-        runner: &Runner<'_>,
-        config: &Config,
-        spec: &EnvSpec,
-        state: &HostState,
-        probe: &Probe,
-    ) {
+    fn env_file(&mut self, runner: &Runner<'_>, config: &Config, spec: &EnvSpec, probe: &Probe) {
         let path = format!("{}/{}", config.layout.current(), spec.file);
         if probe.env_files.iter().any(|line| line.contains(&path)) {
             return;
         }
-        let made = Access {
-            mode: u32::from_str_radix(&spec.mode, 8).unwrap_or(0),
-            owner: state.facts.user.clone(),
-            group: spec.group.clone().unwrap_or_default(),
-            path,
-        };
-        if !runner.may(&made, 4) {
-            let group = runner.team();
-            let text =
-                format!("{}, which the service runs as, may not read {}", runner.user, spec.file);
-            let fix = format!(
-                "`mode = \"0640\"` and `group = \"{group}\"` in [env], or EnvironmentFile={} in \
-                 the unit",
-                made.path
-            );
-            self.problem(text, fix);
+        let made = runner.planned(path, &spec.mode, spec.group.as_ref());
+        if !runner.may(&made, READ) {
+            let fix = format!("in [env]: `mode = \"0640\"` and `group = \"{}\"`", runner.team());
+            self.problem(runner.may_not(&format!("read {}", spec.file)), fix);
         }
     }
 
-    fn linked_dir(
-        &mut self,
-        runner: &Runner<'_>,
-        config: &Config,
-        link: &SharedLink,
-        state: &HostState,
-        probe: &Probe,
-    ) {
-        let SharedKind::Dir { mode, group } = &link.kind else { return };
+    /// Those that are there as they are, the others as they would be made.
+    fn linked(&mut self, runner: &Runner<'_>, config: &Config, link: &SharedLink, probe: &Probe) {
         let path = config.layout.shared(&link.path);
-        let there = probe.shared_dirs.iter().find(|place| place.path == path);
-        let bits = mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok());
-        let planned = Access {
-            mode: bits.unwrap_or(0o755),
-            owner: state.facts.user.clone(),
-            group: group.clone().unwrap_or_default(),
-            path: path.clone(),
-        };
-        if runner.may(there.unwrap_or(&planned), 3) {
-            return;
-        }
-        let team = runner.team();
-        let fix = match there {
-            Some(_) => {
-                format!("on the host: `sudo chgrp {team} {path} && sudo chmod g+rwxs {path}`")
+        let there = probe.shared.iter().find(|place| place.path == path);
+        let (team, maker) = (runner.team(), runner.maker);
+        match (&link.kind, there) {
+            (SharedKind::File { .. }, Some(file)) if !runner.may(file, READ) => {
+                let fix =
+                    format!("on the host: `sudo chgrp {team} {path} && sudo chmod g+r {path}`");
+                self.warn(runner.may_not(&format!("read {path}")), fix);
             }
-            None => format!(
-                "in linked_dirs: `{{ path = \"{}\", mode = \"2775\", group = \"{team}\" }}`",
-                link.path
-            ),
-        };
-        self.warn(format!("{}, which the service runs as, may not write {path}", runner.user), fix);
+            (SharedKind::Dir { .. }, Some(dir)) if !runner.may(dir, WRITE_AND_ENTER) => {
+                let mend = if runner.user == maker {
+                    format!("sudo chown {maker} {path}")
+                } else {
+                    format!("sudo chgrp {team} {path} && sudo chmod g+rwxs {path}")
+                };
+                let fix = format!("on the host: `{mend}`");
+                self.warn(runner.may_not(&format!("write {path}")), fix);
+            }
+            (SharedKind::Dir { mode, group }, None) => {
+                let mode = mode.as_deref().unwrap_or("755");
+                if !runner.may(&runner.planned(path.clone(), mode, group.as_ref()), WRITE_AND_ENTER)
+                {
+                    let better = format!(
+                        "{{ path = \"{}\", mode = \"2775\", group = \"{team}\" }}",
+                        link.path
+                    );
+                    let fix = format!("in linked_dirs: `{better}`");
+                    self.warn(runner.may_not(&format!("write {path}")), fix);
+                }
+            }
+            _ => {}
+        }
     }
 }

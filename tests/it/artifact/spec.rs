@@ -155,11 +155,20 @@ fn nothing_left_is_an_error() {
       hint: count the leading directories with `tar -tf` or `unzip -l`
     ");
     fs::create_dir(dir.path().join("empty")).unwrap();
-    assert_snapshot!(told(&open(&dir.path().join("empty")).unwrap_err(), dir.path()), @"empty is empty");
+    assert_snapshot!(told(&open(&dir.path().join("empty")).unwrap_err(), dir.path()), @"
+    empty is empty
+      hint: build it first
+    ");
     let nothing = put(dir.path(), "empty.tar", &[0; 10240]);
-    assert_snapshot!(told(&open(&nothing).unwrap_err(), dir.path()), @"empty.tar is empty");
+    assert_snapshot!(told(&open(&nothing).unwrap_err(), dir.path()), @"
+    empty.tar is empty
+      hint: build it first
+    ");
     let nothing = put(dir.path(), "empty.zip", &zip_of(Tree::new().iter(), 0));
-    assert_snapshot!(told(&open(&nothing).unwrap_err(), dir.path()), @"empty.zip is empty");
+    assert_snapshot!(told(&open(&nothing).unwrap_err(), dir.path()), @"
+    empty.zip is empty
+      hint: build it first
+    ");
 }
 
 #[test]
@@ -221,9 +230,18 @@ fn an_archive_by_name_only_is_an_error() {
     let told = |name: &str, bytes: &[u8]| {
         told(&open(&put(dir.path(), name, bytes)).unwrap_err(), dir.path())
     };
-    assert_snapshot!(told("a.tar", b"hello"), @"a.tar is named like an archive, but is none that can be read");
-    assert_snapshot!(told("a.zip", b"hello"), @"a.zip is named like an archive, but is none that can be read");
-    assert_snapshot!(told("a.tgz", &gzip(b"hello")), @"a.tgz is named like an archive, but is none that can be read");
+    assert_snapshot!(told("a.tar", b"hello"), @"
+    a.tar is named like an archive, but is none that can be read
+      hint: `file a.tar` says what it is
+    ");
+    assert_snapshot!(told("a.zip", b"hello"), @"
+    a.zip is named like an archive, but is none that can be read
+      hint: `file a.zip` says what it is
+    ");
+    assert_snapshot!(told("a.tgz", &gzip(b"hello")), @"
+    a.tgz is named like an archive, but is none that can be read
+      hint: `file a.tgz` says what it is
+    ");
     assert_snapshot!(told("b.tgz", b"\x1f\x8b\x08 and then not"), @"
     could not unpack b.tgz, after its beginning
       cause: invalid gzip header

@@ -8,6 +8,7 @@ mod machines;
 mod numbers;
 mod running;
 mod summaries;
+mod variants;
 mod views;
 
 use std::io::{self, Write};

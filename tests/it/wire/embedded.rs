@@ -334,7 +334,10 @@ async fn a_silent_port_ends_in_time() {
     let world = World::new(Faults { delay: Duration::from_mins(1), ..Faults::default() }).await;
     let began = Instant::now();
     let error = refusal(world.connect().await);
-    assert_snapshot!(world.told(&error), @"the SSH handshake with 127.0.0.1:PORT took longer than 2s");
+    assert_snapshot!(world.told(&error), @"
+    the SSH handshake with 127.0.0.1:PORT took longer than 2s
+    hint: `connect_timeout` in [ssh] says how long it may take
+    ");
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 

@@ -1,0 +1,75 @@
+//! Values of `[env]` that somebody might misread: systemd, a shell and Python's dotenv all see the
+//! bytes that were meant.
+
+use std::fmt::Write as _;
+
+use crate::app::{App, Wish};
+use crate::hosts::APPS;
+
+/// Names and values, as TOML strings hold them too.
+const VALUES: [(&str, &str); 16] = [
+    ("EMPTY", ""),
+    ("BLANKS", "  both ends  "),
+    ("DOLLAR", "$HOME $(id) $$ a$"),
+    ("DOUBLE", "she said \"no\""),
+    ("SINGLE", "it's"),
+    ("SINGLE_MANY", "'it's' # isn't it!"),
+    ("BACKSLASH", "a\\b \\n \\\" \\$"),
+    ("HASH", "#1 # not a remark"),
+    ("SEMICOLON", "; a=b"),
+    ("LINES", "one\ntwo\n\n  four"),
+    ("TAB", "\tin\tbetween\t"),
+    ("BACKQUOTE", "`id`"),
+    ("PERCENT", "%h %% %i"),
+    ("UNICODE", "naïve 漢字 🦀 \u{a0}"),
+    ("EQUALS", "a=b=c=="),
+    ("GLOB", "* ? [a] ~ {a,b}"),
+];
+
+/// What a program has that was started with this environment, one after another, NUL between.
+fn pairs(environment: &str) -> Vec<(String, String)> {
+    let known = |name: &str| VALUES.iter().any(|(known, _)| *known == name);
+    let all = environment.split('\0').filter_map(|pair| pair.split_once('='));
+    let ours = all.filter(|(name, _)| known(name));
+    let mut ours: Vec<_> = ours.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    ours.sort();
+    ours
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn every_reader_of_the_env_file_reads_the_same() {
+    let app = App::with(&APPS[..1], "bytes", &Wish::default());
+    let mut lines = "[env]\n".to_owned();
+    let mut meant = Vec::new();
+    for (name, value) in VALUES {
+        // JSON's strings are TOML's.
+        writeln!(lines, "vars.{name} = {}", serde_json::to_string(value).unwrap()).unwrap();
+        meant.push((name.to_owned(), value.to_owned()));
+    }
+    meant.sort();
+    app.edit("[env]\n", &lines);
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let host = APPS[0];
+    let systemd = host.root("cat /proc/$(systemctl show --value -p MainPID bytes)/environ");
+    assert_eq!(pairs(&systemd), meant, "systemd");
+    let shell = "cd /srv/bytes/current && env -i sh -c 'set -a; . ./.env; exec env -0'";
+    assert_eq!(pairs(&host.root(shell)), meant, "sh");
+    let python = "cd /srv/bytes/current && python3 -c 'import dotenv, sys; \
+         [sys.stdout.write(k + \"=\" + v + \"\\0\") for k, v in dotenv.dotenv_values(\".env\").items()]'";
+    assert_eq!(pairs(&host.root(python)), meant, "python-dotenv");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn what_readers_would_not_agree_on_reaches_no_host() {
+    let app = App::with(&APPS[..1], "refused", &Wish::default());
+    for value in ["it's \"both\"", "a\r\nb", "${HOME}", "ends in \\", "two \\\\"] {
+        let toml = serde_json::to_string(value).unwrap();
+        app.edit("[env]\n", &format!("[env]\nvars.BAD = {toml}\n"));
+        let run = app.deploy(&app.tarball("v1", &[])).ends(2);
+        run.says(&["the value of `BAD` cannot be written", "no host was contacted", "hint:"]);
+        app.edit(&format!("vars.BAD = {toml}\n"), "");
+    }
+    assert_eq!(APPS[0].root("ls -A /srv/refused"), "");
+}

@@ -1,0 +1,666 @@
+//! The text of every variant of every error: what, cause and hint as they are printed. A variant
+//! that is new does not compile before it is listed here.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use globset::Glob;
+use insta::assert_snapshot;
+use shipit::artifact::{ArtifactError, LimitHit, Malformed, Refusal};
+use shipit::config::checks::GatherError;
+use shipit::config::env::{EnvError, Unwritable};
+use shipit::config::error::{ConfigError, Place};
+use shipit::deploy::health::Doubt;
+use shipit::deploy::outcome::Failure;
+use shipit::deploy::plan::{PlanError, RollbackError};
+use shipit::model::digest::Digest;
+use shipit::remote::agent::AgentError;
+use shipit::remote::session::SessionError;
+use shipit::report::error;
+use shipit::report::styles::Styles;
+use zip::result::ZipError;
+
+use super::{NEW, OLD, id};
+
+/// One value of each variant.
+macro_rules! every {
+    ($enum:ident { $($variant:ident $fields:tt)* }) => {{
+        let _all_are_listed = |value: &$enum| match value { $($enum::$variant { .. })|* => {} };
+        [$($enum::$variant $fields),*]
+    }};
+}
+
+fn shown(what: &str, causes: &[String], hint: Option<&str>) -> String {
+    let mut out = Vec::new();
+    error::print_error(&mut out, &Styles::plain(), what, causes, None, hint).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn failed(failure: impl Into<Failure>) -> String {
+    let failure = failure.into();
+    shown(&failure.what, &failure.cause, failure.hint.as_deref())
+}
+
+fn refused<E: std::error::Error>(error: &E, hint: fn(&E) -> Option<String>) -> String {
+    shown(&error.to_string(), &error::causes(error), hint(error).as_deref())
+}
+
+fn denied() -> io::Error {
+    io::Error::other("permission denied")
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn bad_glob() -> globset::Error {
+    Glob::new("a[").unwrap_err()
+}
+
+fn session_errors() -> Vec<SessionError> {
+    let lost = || SessionError::Lost { reason: text("reset by peer") };
+    let unknown = |other| SessionError::HostKeyUnknown {
+        name: text("[web1]:2222"),
+        kind: text("ssh-ed25519"),
+        fingerprint: text("SHA256:shown"),
+        files: vec!["known_hosts".into(), "/etc/ssh/ssh_known_hosts".into()],
+        other,
+    };
+    let errors = every!(SessionError {
+        Unreachable { address: text("web1:22"), source: denied() }
+        Timeout { what: text("logging in"), after: Duration::from_secs(10) }
+        Handshake { address: text("web1:22"), reason: text("no common cipher") }
+        HostKeyUnknown {
+            name: text("web1"),
+            kind: text("ssh-ed25519"),
+            fingerprint: text("SHA256:shown"),
+            files: vec!["known_hosts".into()],
+            other: Some(Box::new((PathBuf::from("known_hosts"), 7)))
+        }
+        HostKeyChanged {
+            name: text("web1"),
+            kind: text("ssh-ed25519"),
+            fingerprint: text("SHA256:shown"),
+            file: "known_hosts".into(),
+            line: 31
+        }
+        HostKeyNotPinned {
+            name: text("web1"),
+            kind: text("ssh-ed25519"),
+            fingerprint: text("SHA256:shown"),
+            pinned: text("SHA256:pinned")
+        }
+        HostKeyRevoked {
+            name: text("web1"),
+            fingerprint: text("SHA256:shown"),
+            file: "known_hosts".into(),
+            line: 3
+        }
+        HostCertificate { name: text("web1"), reason: text("expired") }
+        Auth {
+            user: text("deploy"),
+            address: text("[2001:db8::1]:2222"),
+            tried: vec![text("key file id_ed25519: refused"), text("the agent has no key")]
+        }
+        Setting { setting: text("ProxyJump x"), reason: text("no such host") }
+        Jump { hop: text("gate"), source: Box::new(lost()) }
+        ChannelRefused { reason: text("open failed") }
+        DialRefused { address: text("127.0.0.1:8080"), reason: text("refused"), forbidden: true }
+        Lost { reason: text("reset by peer") }
+    });
+    let closed = SessionError::DialRefused {
+        address: text("127.0.0.1:8080"),
+        reason: text("refused"),
+        forbidden: false,
+    };
+    let behind = SessionError::Jump { hop: text("gate"), source: Box::new(unknown(None)) };
+    errors.into_iter().chain([unknown(None), closed, behind]).collect()
+}
+
+#[test]
+fn ways_to_a_host() {
+    let told = session_errors().into_iter().map(failed);
+    assert_snapshot!(told.collect::<String>(), @"
+    error: could not connect to web1:22
+      cause: permission denied
+      hint:  `ssh -v -p 22 web1 true` shows how far it gets
+    error: logging in took longer than 10s
+      hint:  `connect_timeout` in [ssh] says how long it may take
+    error: the SSH handshake with web1:22 failed: no common cipher
+    error: the host key is not known
+      cause: web1 shows the ssh-ed25519 key SHA256:shown
+             it is not in known_hosts
+             known_hosts line 7 has a key of another type
+      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh web1`
+    error: the host key is not the one on record
+      cause: known_hosts line 31 has a different ssh-ed25519 key for web1
+             the host shows SHA256:shown
+      hint:  if the host was rebuilt, run `ssh-keygen -R 'web1' -f 'known_hosts'` and connect once by hand
+    error: the host key is not the one pinned in the config
+      cause: the host shows the ssh-ed25519 key SHA256:shown
+             the config has SHA256:pinned
+      hint:  if the host was rebuilt, compare the fingerprint with the host's own, then change `fingerprint` in the config
+    error: the host key is revoked
+      cause: known_hosts line 3 revokes SHA256:shown
+      hint:  do not use this host before its owner has given it a new key
+    error: the host certificate does not hold: expired
+      hint:  ask whoever runs the authority for a new host certificate
+    error: no key was accepted for deploy@[2001:db8::1]:2222
+      cause: key file id_ed25519: refused
+             the agent has no key
+      hint:  `ssh -p 2222 deploy@2001:db8::1 true` shows which key works
+    error: ProxyJump x cannot be used: no such host
+    error: could not get through the jump host gate
+      cause: the connection was lost
+             reset by peer
+    error: the server refused a channel: open failed
+      hint:  raise `MaxSessions` in the host's sshd_config
+    error: the server would not connect to 127.0.0.1:8080: refused
+      hint:  `AllowTcpForwarding local` in the host's sshd_config allows it
+    error: the connection was lost
+      cause: reset by peer
+    error: the host key is not known
+      cause: [web1]:2222 shows the ssh-ed25519 key SHA256:shown
+             it is not in known_hosts, /etc/ssh/ssh_known_hosts
+      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1`
+    error: the server would not connect to 127.0.0.1:8080: refused
+      hint:  `ss -ltn` on the host shows what listens
+    error: could not get through the jump host gate
+      cause: the host key is not known
+             [web1]:2222 shows the ssh-ed25519 key SHA256:shown
+             it is not in known_hosts, /etc/ssh/ssh_known_hosts
+      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1`
+    ");
+}
+
+#[test]
+fn conversations_with_a_host() {
+    let errors = every!(AgentError {
+        Session { source: SessionError::ChannelRefused { reason: text("open failed") } }
+        NoGreeting { said: text("This account is currently not available.") }
+        Lost { reason: text("reset by peer") }
+        Silent { after: Duration::from_secs(15) }
+        Garbled { reason: text("a length that is no number") }
+        Upload { how: text("exited with code 2"), said: text("tar: x: No space left on device") }
+        Spool { source: denied() }
+    });
+    assert_snapshot!(errors.map(failed).concat(), @"
+    error: the conversation with the host could not begin
+      cause: the server refused a channel: open failed
+      hint:  raise `MaxSessions` in the host's sshd_config
+    error: the host did not run our script
+      cause: This account is currently not available.
+      hint:  the login shell must be a POSIX shell, zsh or fish, and /bin/sh must be there: `chsh -s /bin/sh` on the host
+    error: the connection was lost
+      cause: reset by peer
+    error: no answer within 15s
+    error: the host answers what cannot be understood: a length that is no number
+    error: the host could not unpack what was sent: exited with code 2
+      cause: tar: x: No space left on device
+      hint:  `shipit prune` deletes old releases
+    error: the packed release could not be read
+      cause: permission denied
+    ");
+}
+
+#[test]
+fn plans() {
+    let errors = every!(PlanError {
+        CurrentNotALink { path: text("/srv/todo/current") }
+        Unfit { what: vec![text("tar is not installed"), text("find is not installed")] }
+        NoSpace { need: 5_000_000, free: 1_000_000 }
+        NoInodes { need: 700, free: 12 }
+        EnvInArtifact { file: text(".env") }
+        NothingEarlier {}
+        NotThere { id: id(NEW), candidates: vec![id(OLD)] }
+        Unfinished { id: id(NEW) }
+    });
+    let nowhere = PlanError::NotThere { id: id(NEW), candidates: Vec::new() };
+    let all = errors.iter().chain([&nowhere]).map(|error| refused(error, PlanError::hint));
+    assert_snapshot!(all.collect::<String>(), @r#"
+    error: /srv/todo/current is not a symbolic link, so it cannot be flipped
+      hint:  move it away by hand: `mv /srv/todo/current /srv/todo/current.old`, then deploy again
+    error: tar is not installed; find is not installed
+      hint:  `shipit check` says how to mend it
+    error: the release needs 5000000 bytes and 1000000 are free
+      hint:  `shipit prune` deletes old releases
+    error: the release needs 700 inodes and 12 are free
+      hint:  `shipit prune` deletes old releases
+    error: the artifact holds `.env`, which [env] would overwrite
+      hint:  leave it out with `exclude = ["/.env"]` in [artifact]
+    error: there is no earlier release to go back to
+      hint:  `shipit releases` shows what is there
+    error: release 20260822101502 is not on this host
+      hint:  this host could go back to 20260821090311
+    error: release 20260822101502 was never completed here
+      hint:  deploy it again
+    error: release 20260822101502 is not on this host
+      hint:  `shipit releases` shows what is there
+    "#);
+}
+
+#[test]
+fn rollbacks() {
+    let errors = every!(RollbackError {
+        HostsDisagree { live: vec![(text("web1"), Some(id(NEW))), (text("web2"), None)] }
+        NoCommon { candidates: vec![(text("web1"), vec![id(OLD)]), (text("web2"), Vec::new())] }
+    });
+    let told = errors.map(|error| shown(&error.to_string(), &error.causes(), Some(&error.hint())));
+    assert_snapshot!(told.concat(), @"
+    error: the hosts do not run the same release
+      cause: web1 runs 20260822101502
+             web2 runs none of ours
+      hint:  name one with `--to ID`; `shipit releases` shows them
+    error: there is no earlier release to go back to
+      cause: web1 could go back to 20260821090311
+             web2 has none that was live and good
+      hint:  `shipit releases` shows what is there and why it is not chosen
+    ");
+}
+
+fn status(code: i32) -> ExitStatus {
+    Command::new("sh").args(["-c", &format!("exit {code}")]).status().unwrap()
+}
+
+#[test]
+fn values_of_the_environment_file() {
+    let key = || text("KEY");
+    let errors = every!(EnvError {
+        Unset { key: key(), variable: text("PROD_KEY") }
+        Read { key: key(), path: "secrets/key".into(), source: denied() }
+        Start { key: key(), source: denied() }
+        Failed { key: key(), status: status(3), said: None }
+        Timeout { key: key(), after: Duration::from_mins(1) }
+        Unwritable { key: key(), reason: Unwritable::NotText }
+        ReadOnly { key: text("UID") }
+    });
+    let reasons = every!(Unwritable {
+        NotText {}
+        Nul {}
+        CarriageReturn {}
+        Noncharacter {}
+        Quotes {}
+        Expansion {}
+        Backslashes {}
+        TooLong {}
+    });
+    let unwritable = reasons.map(|reason| EnvError::Unwritable { key: key(), reason });
+    let all = errors.iter().chain(&unwritable).map(|error| refused(error, EnvError::hint));
+    assert_snapshot!(all.collect::<String>(), @r#"
+    error: `KEY` comes from the variable `PROD_KEY`, which is empty or not set
+      hint:  `export PROD_KEY=…`, then run this again
+    error: `KEY` comes from the file secrets/key, which could not be read
+      cause: permission denied
+      hint:  paths are relative to deploy.toml
+    error: could not start `sh` for the value of `KEY`
+      cause: permission denied
+    error: the command for the value of `KEY` exited with code 3
+      hint:  run it by hand with `sh -c`, beside deploy.toml
+    error: the command for the value of `KEY` took longer than 60s
+      hint:  it has no terminal and no input to ask on
+    error: the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
+      hint:  give `KEY` as base64 and let the program decode it
+    error: `UID` cannot be set in an environment file: shells keep it for themselves
+      hint:  choose another name
+    error: the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
+      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it holds a NUL character
+      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it holds a carriage return
+      hint:  if it is a text file, `sed 's/\r$//'` makes its lines end as on Unix
+    error: the value of `KEY` cannot be written to an environment file: it holds a code point that is not a character
+      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
+      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it holds `${`
+      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it holds `\` at its end or twice in a row
+      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it is longer than 128 KiB
+      hint:  put it into a file below `shared/` and link that
+    "#);
+}
+
+#[test]
+fn what_health_checks_need() {
+    let unset = EnvError::Unset { key: text("Authorization"), variable: text("TOKEN") };
+    let errors = every!(GatherError {
+        Header(unset)
+        Unsendable { name: text("Authorization") }
+        Read { path: "ca.pem".into(), source: denied() }
+        NoCertificate { path: "ca.pem".into() }
+    });
+    let told = errors.iter().map(|error| refused(error, GatherError::hint));
+    assert_snapshot!(told.collect::<String>(), @"
+    error: a health check lacks a header
+      cause: `Authorization` comes from the variable `TOKEN`, which is empty or not set
+      hint:  `export TOKEN=…`, then run this again
+    error: the value of the header `Authorization` of a health check holds characters that no header may
+    error: could not read the certificates in ca.pem
+      cause: permission denied
+    error: ca.pem holds no certificate in PEM form
+      hint:  it begins with `-----BEGIN CERTIFICATE-----`
+    ");
+}
+
+#[test]
+fn doubts_about_a_unit() {
+    let (active, sub) = (text("failed"), text("exit-code"));
+    let doubts = every!(Doubt {
+        Unseen {}
+        NotActive { active: active.clone(), sub: sub.clone() }
+        WentDown { active, sub }
+        Crashing { restarts: 3 }
+        StartedAnew {}
+        OtherRelease { release: text(OLD), path: format!("/srv/todo/releases/{OLD}") }
+        NotStarted { how: "its InvocationID is the same" }
+        Elsewhere { seen: Some(text("it is in /opt/old")), current: text("/srv/todo/current") }
+    });
+    let told = doubts.map(|doubt| failed(doubt.failure("todo.service")));
+    assert_snapshot!(told.concat(), @"
+    error: todo.service could not be looked at
+    error: todo.service is not active
+      cause: systemd calls it failed (exit-code)
+    error: todo.service did not stay up
+      cause: systemd calls it failed (exit-code)
+    error: todo.service did not stay up
+      cause: it ended by itself and systemd started it again, 3 times by now
+    error: todo.service did not stay up
+      cause: somebody started it anew while it was judged
+    error: todo.service runs another release
+      cause: its main process is in /srv/todo/releases/20260821090311, which belongs to 20260821090311
+    error: todo.service still runs what ran before
+      cause: it has not been started since the flip: its InvocationID is the same
+    error: todo.service does not run from the release
+      cause: it is in /opt/old
+             neither WorkingDirectory= nor ExecStart= goes through /srv/todo/current
+      hint:  let the unit's WorkingDirectory or ExecStart go through /srv/todo/current
+    ");
+}
+
+fn config_errors() -> Vec<ConfigError> {
+    let place = || Place::Line { file: "deploy.toml".into(), line: 14, column: 1 };
+    let known = || vec![text("production"), text("staging")];
+    let file = || Place::File("deploy.toml".into());
+    let errors = every!(ConfigError {
+        Read { path: "deploy.toml".into(), source: io::Error::from(io::ErrorKind::NotFound) }
+        Syntax { place: place(), reason: text("expected `=`") }
+        UnknownKey {
+            place: place(),
+            key: text("sok"),
+            table: text("in [health]"),
+            similar: Some(text("soak"))
+        }
+        WrongType {
+            place: place(),
+            key: text("keep_releases"),
+            expected: text("a number"),
+            found: text("text")
+        }
+        Missing { place: file(), key: text("app"), table: text("at the top level") }
+        Value { place: place(), key: "deploy_to", value: text(""), must: "an absolute path" }
+        Glob { place: place(), pattern: text("a["), source: bad_glob() }
+        OnlyAtTop { place: place(), key: "app" }
+        Both { place: place(), one: "unit", other: "restart" }
+        Needs { place: place(), key: "stop", needs: "restart" }
+        NoStages { place: file() }
+        UnknownStage { place: Place::Given("STAGE"), stage: text("prodution"), known: known() }
+        WhichStage { place: file(), known: known() }
+        NoHosts { place: place(), stage: text("staging") }
+        HostTwice { place: place(), name: text("web1") }
+        LinksOverlap {
+            place: place(),
+            path: text("log/old"),
+            relation: "lies below",
+            other: text("log")
+        }
+        PathTaken { place: place(), path: text("REVISION"), reason: "shipit writes it" }
+        NoSuch {
+            place: Place::Given("--roles"),
+            whose: text("`staging`"),
+            what: "role",
+            name: text("db"),
+            known: vec![text("web")]
+        }
+        NobodyLeft { stage: text("staging") }
+        NoDigest { place: place() }
+    });
+    errors.into()
+}
+
+#[test]
+fn configurations() {
+    let told =
+        config_errors().iter().map(|error| refused(error, ConfigError::hint)).collect::<String>();
+    assert_snapshot!(told, @r#"
+    error: could not read deploy.toml
+      cause: entity not found
+      hint:  `shipit init` writes one
+    error: deploy.toml:14: not valid TOML: expected `=`
+    error: deploy.toml:14: unknown key `sok` in [health]
+      hint:  did you mean `soak`?
+    error: deploy.toml:14: `keep_releases` must be a number, not text
+    error: deploy.toml: `app` is missing at the top level
+    error: deploy.toml:14: `deploy_to` must be an absolute path: ""
+    error: deploy.toml:14: `exclude` holds a pattern that is not a glob: a[
+      cause: error parsing glob 'a[': unclosed character class; missing ']'
+    error: deploy.toml:14: `app` belongs at the top of the file, not in a stage
+    error: deploy.toml:14: `unit` and `restart` cannot both be given
+    error: deploy.toml:14: `stop` needs `restart`
+    error: deploy.toml: there is no stage
+      hint:  add `[stages.production]` with `hosts = ["web1"]`
+    error: STAGE: there is no stage `prodution`
+      hint:  did you mean `production`?
+    error: deploy.toml: which stage? there are `production` and `staging`
+      hint:  name one, or set `default_stage = "production"`
+    error: deploy.toml:14: stage `staging` has no hosts
+      hint:  add `hosts = ["web1"]` to `[stages.staging]`
+    error: deploy.toml:14: host `web1` is listed twice
+      hint:  two on one address can be written as `name:22` and `name:2222`
+    error: deploy.toml:14: linked path `log/old` lies below linked path `log`
+      hint:  leave one of the two out
+    error: deploy.toml:14: `REVISION` cannot be used here: shipit writes it
+    error: --roles: no host of `staging` has the role `db`
+      hint:  there are the roles `web`
+    error: --hosts and --roles together leave no host of `staging`
+      hint:  give one of them
+    error: deploy.toml:14: an artifact from https:// needs its `sha256`
+      hint:  add `sha256 = "…"`, or `#sha256=…` at the end of the address
+    "#);
+}
+
+fn artifact_errors() -> Vec<ArtifactError> {
+    let artifact = || text("todo.tar.gz");
+    let url = || text("https://example.net/todo.tar.gz");
+    let errors = every!(ArtifactError {
+        Stopped {}
+        Open { path: "dist".into(), source: denied() }
+        NotAFile { path: "dist".into() }
+        Read { path: "dist/a".into(), source: denied() }
+        Walk { path: "dist".into(), source: denied() }
+        Scratch { source: denied() }
+        WrongDigest { artifact: artifact(), expected: Digest::of(b"a"), found: Digest::of(b"b") }
+        DigestOfDirectory { path: "dist".into() }
+        Scheme { url: text("ftp://example.net/a") }
+        Fetch { url: url(), source: Box::new(ureq::Error::StatusCode(404)) }
+        Download { url: url(), source: denied() }
+        NotAnArchive { artifact: artifact() }
+        Unpack { artifact: artifact(), entry: text("`bin/server`"), source: denied() }
+        Zip { artifact: text("todo.zip"), source: ZipError::FileNotFound }
+        ZipEntry { artifact: text("todo.zip"), entry: text("a"), source: ZipError::FileNotFound }
+        Malformed { artifact: artifact(), why: Malformed::CutOff }
+        Refused { artifact: artifact(), entry: text("bin/a\nb"), why: Refusal::Control }
+        TooMuch { artifact: artifact(), limit: LimitHit::Entries { most: 10 } }
+        Exclude { pattern: text("a["), source: bad_glob() }
+        ExcludeNegated { pattern: text("!a") }
+        Empty { artifact: artifact() }
+        NothingLeft { artifact: artifact(), strip: 2 }
+        Changed { path: text("bin/server") }
+        NotHeld { path: text("bin/server") }
+    });
+    errors.into()
+}
+
+#[test]
+fn artifacts() {
+    let told = artifact_errors()
+        .iter()
+        .map(|error| refused(error, ArtifactError::hint))
+        .collect::<String>();
+    assert_snapshot!(told, @r"
+    error: the artifact was not packed to the end
+    error: could not open the artifact `dist`
+      cause: permission denied
+      hint:  build it first, or name another one with `--artifact`
+    error: the artifact `dist` is neither a file nor a directory
+    error: could not read `dist/a`
+      cause: permission denied
+    error: could not list the directory `dist`
+      cause: permission denied
+    error: could not write to a temporary file
+      cause: permission denied
+      hint:  `TMPDIR` names another place for them
+    error: todo.tar.gz has the SHA-256 3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d, not ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb
+      hint:  if the new content is meant, put its digest into `sha256`; `sha256sum` prints it
+    error: `sha256` cannot be checked for the directory `dist`
+      hint:  leave `sha256` out, or deploy an archive of it
+    error: an artifact's address begins with https:// or file://: ftp://example.net/a
+    error: could not fetch https://example.net/todo.tar.gz
+      cause: http status: 404
+    error: the download of https://example.net/todo.tar.gz broke off
+      cause: permission denied
+    error: todo.tar.gz is named like an archive, but is none that can be read
+      hint:  `file todo.tar.gz` says what it is
+    error: could not unpack todo.tar.gz, after `bin/server`
+      cause: permission denied
+    error: could not read the zip archive todo.zip
+      cause: specified file not found in archive
+    error: could not unpack `a` of todo.zip
+      cause: specified file not found in archive
+    error: todo.tar.gz is cut off: it has no end-of-archive mark
+    error: `bin/a\nb` in todo.tar.gz has a control character in its name
+    error: todo.tar.gz has more than 10 entries
+    error: the exclude pattern `a[` cannot be read
+      cause: error parsing glob 'a[': unclosed character class; missing ']'
+    error: the exclude pattern `!a` begins with `!`, which is not supported
+      hint:  name what is to be left out instead of what is to be kept
+    error: todo.tar.gz is empty
+      hint:  build it first
+    error: `strip_components = 2` and `exclude` leave nothing of todo.tar.gz
+      hint:  count the leading directories with `tar -tf` or `unzip -l`
+    error: `bin/server` changed while it was being read
+      hint:  deploy again when the build has finished
+    error: `bin/server` is not a file of the artifact
+    ");
+}
+
+fn refusals() -> Vec<Refusal> {
+    let other = || text("b");
+    let all = every!(Refusal {
+        Absolute {}
+        DotDot {}
+        NotUtf8 {}
+        Control {}
+        Backslash {}
+        LongName {}
+        LongPath {}
+        Duplicate {}
+        TwoKinds {}
+        Case { other: other() }
+        BelowLink { link: other() }
+        BelowFile { file: other() }
+        LinkAbsolute { target: other() }
+        LinkLeaves { target: other() }
+        LinkCircle { target: other() }
+        LinkTarget {}
+        LinkArrow {}
+        HardLink { target: other() }
+        SetId {}
+        Device {}
+        Fifo {}
+        Socket {}
+        Sparse {}
+        Kind { kind: 'Z' }
+        Content {}
+        Header {}
+        Encrypted {}
+        Size {}
+    });
+    all.into()
+}
+
+#[test]
+fn entries_of_artifacts() {
+    let told = refusals().into_iter().map(|why| {
+        let error = ArtifactError::Refused { artifact: text("todo.tar"), entry: text("a"), why };
+        refused(&error, ArtifactError::hint)
+    });
+    assert_snapshot!(told.collect::<String>(), @"
+    error: `a` in todo.tar has an absolute path
+    error: `a` in todo.tar has `..` in its path
+    error: `a` in todo.tar has a name that is not UTF-8
+    error: `a` in todo.tar has a control character in its name
+    error: `a` in todo.tar has a backslash in its path
+    error: `a` in todo.tar has a name of more than 255 bytes
+    error: `a` in todo.tar has a path of more than 4000 bytes
+    error: `a` in todo.tar is in it twice
+    error: `a` in todo.tar is a directory and also something else
+    error: `a` in todo.tar has the same name as `b` but for upper and lower case
+    error: `a` in todo.tar lies below the symbolic link `b`
+    error: `a` in todo.tar lies below `b`, which is a file
+    error: `a` in todo.tar is a link to the absolute path `b`
+      hint:  make it relative and inside the build, or name it in `linked_dirs`
+    error: `a` in todo.tar is a link that leads out of the release: `b`
+      hint:  make it relative and inside the build, or name it in `linked_dirs`
+    error: `a` in todo.tar is a link that goes in a circle: `b`
+    error: `a` in todo.tar is a link whose target is not a usable path
+    error: `a` in todo.tar is a link with ` -> ` in its path
+    error: `a` in todo.tar is a hard link to `b`, which does not come before it
+    error: `a` in todo.tar has a setuid, setgid or sticky bit
+      hint:  take the bit off with `chmod u-s,g-s,-t`
+    error: `a` in todo.tar is a device
+      hint:  leave it out with `exclude`
+    error: `a` in todo.tar is a fifo
+      hint:  leave it out with `exclude`
+    error: `a` in todo.tar is a socket
+      hint:  leave it out with `exclude`
+    error: `a` in todo.tar is stored as a sparse file
+      hint:  pack it without `--sparse` (bsdtar: with `--no-read-sparse`)
+    error: `a` in todo.tar is of the unknown kind `Z`
+    error: `a` in todo.tar brings content although it is no file
+    error: `a` in todo.tar has a damaged header
+    error: `a` in todo.tar is encrypted
+    error: `a` in todo.tar is not as long as the archive says
+    ");
+}
+
+#[test]
+fn whole_artifacts() {
+    let artifact = || text("todo.tar");
+    let wholes = every!(Malformed {
+        CutOff {}
+        Trailing {}
+        Checksum { after: text("`a`") }
+        Extended { after: text("`a`") }
+    });
+    let limits = every!(LimitHit {
+        Entries { most: 10 }
+        Bytes { most: 1_000 }
+        Ratio { most: 1_000 }
+    });
+    let wholes = wholes.map(|why| ArtifactError::Malformed { artifact: artifact(), why });
+    let limits = limits.map(|limit| ArtifactError::TooMuch { artifact: artifact(), limit });
+    let all: Vec<ArtifactError> = wholes.into_iter().chain(limits).collect();
+    let told = all.iter().map(|error| refused(error, ArtifactError::hint));
+    assert_snapshot!(told.collect::<String>(), @"
+    error: todo.tar is cut off: it has no end-of-archive mark
+    error: todo.tar has something after its end-of-archive mark
+    error: todo.tar is damaged: the header after `a` has a wrong checksum
+    error: todo.tar is damaged: the extended header after `a` cannot be read
+    error: todo.tar has more than 10 entries
+    error: todo.tar has more than 1000 bytes
+    error: todo.tar grows to more than 1000 times its size when unpacked
+    ");
+}
