@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::host::HostRun;
+use super::verify::drift;
 use crate::config::Config;
 use crate::model::delta::{Delta, Shareable};
 use crate::model::digest::Digest;
@@ -54,6 +55,12 @@ impl Bases {
         Self { release, digest, manifests: Mutex::default(), deltas: Mutex::default() }
     }
 
+    /// What to ask a host along with the greeting.
+    pub fn first(&self, config: &Config) -> Vec<Order> {
+        let base = config.upload.link.then_some(Order::Base { digest: self.digest });
+        [drift(config)].into_iter().chain(base).collect()
+    }
+
     /// Asks a host what there is to share. It never waits for more than this one answer.
     pub async fn ask(&self, host: &HostRun<'_>, config: &Config) -> Shareable {
         let Some(state) = host.state.as_ref().filter(|state| may_link(config, state)) else {
@@ -63,7 +70,7 @@ impl Bases {
         if live.is_none() && state.parts().next().is_none() {
             return Shareable::default();
         }
-        match host.ask(&Order::Base { live, digest: self.digest }).await {
+        match host.ask(&Order::Base { digest: self.digest }).await {
             Ok(answer) if answer.code == DONE => shareable(&answer.bytes, live).unwrap_or_default(),
             _ => Shareable::default(),
         }

@@ -110,10 +110,10 @@ pub struct Rehearsal {
 /// Looks and plans, and stops there.
 pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
     let mut fleet = Fleet::new(cx);
-    let opened = fleet.open(goal, false).await;
+    let bases = fleet.bases(goal);
+    let opened = fleet.open(goal, false, bases.as_ref()).await;
     let unchanged = opened.is_ok() && fleet.is_unchanged(goal);
     if opened.is_ok() && !unchanged {
-        let bases = fleet.bases(goal);
         fleet.look_at_live(bases.as_ref()).await;
         fleet.share(bases).await;
     }
@@ -212,12 +212,12 @@ impl<'a> Fleet<'a> {
     async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
         self.run_local_before(goal).await?;
         self.cx.events.emit(Event::Phase(Phase::Look));
-        self.open(goal, true).await?;
+        let bases = self.bases(goal);
+        self.open(goal, true, bases.as_ref()).await?;
         self.settle().await?;
         if !is_prune(goal) {
             self.finish_split().await?;
         }
-        let bases = self.bases(goal);
         self.look_at_live(bases.as_ref()).await;
         if self.is_unchanged(goal) {
             for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
@@ -244,12 +244,19 @@ impl<'a> Fleet<'a> {
 
     /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed, and so
     /// does a run that may skip some.
-    async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
+    async fn open(
+        &mut self,
+        goal: &Goal,
+        lock: bool,
+        bases: Option<&Arc<Bases>>,
+    ) -> Result<(), Stop> {
+        let config = self.cx.config;
+        let first = bases.map(|bases| bases.first(config)).unwrap_or_default();
         let scan = matches!(goal, Goal::Prune(_) | Goal::Deploy { .. });
         loop {
             let cancel = self.cx.cancel;
             let opened = tokio::select! {
-                opened = self.each(|host| Box::pin(host.open(lock, scan))) => opened,
+                opened = self.each(|host| Box::pin(host.open_asking(lock, scan, first.clone()))) => opened,
                 () = cancel.wait(1) => return Err(Stop),
             };
             self.note_unreachable(goal, opened)?;

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -14,10 +13,9 @@ use super::event::{Event, Events};
 use super::goal::Run;
 use super::judge::Judged;
 use super::outcome::{Done, Failure, HostResult};
-use super::payload::Payload;
-use super::plan::{HostPlan, Settle, Step, Switch, order_name};
+use super::plan::{HostPlan, Settle, Switch, order_name};
 use crate::config::{Config, Host};
-use crate::model::delta::{Delta, Shareable};
+use crate::model::delta::Shareable;
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::Standing;
@@ -25,6 +23,7 @@ use crate::model::link::SharedKind;
 use crate::model::service::Service;
 use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe};
 use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
+use crate::remote::replies::Reply;
 use crate::remote::session::{Session, SessionError};
 
 /// How hosts are reached; the command line brings the real one, tests theirs.
@@ -61,7 +60,7 @@ pub struct HostRun<'a> {
     /// Which.
     pub host: &'a Host,
     session: Option<Arc<dyn Session>>,
-    agent: Option<Agent>,
+    pub(super) agent: Option<Agent>,
     /// The last look.
     pub state: Option<HostState>,
     /// What is to be done.
@@ -75,6 +74,8 @@ pub struct HostRun<'a> {
     /// How it ended, once it has.
     pub result: Option<HostResult>,
     pub(super) judged: Option<Judged>,
+    /// What was sent and has no answer yet.
+    ahead: Vec<(Order, Reply)>,
 }
 
 impl<'a> HostRun<'a> {
@@ -92,14 +93,25 @@ impl<'a> HostRun<'a> {
             done: Done::default(),
             result: None,
             judged: None,
+            ahead: Vec::new(),
         }
     }
 
     /// Connects, takes the lock (if wanted) and looks.
     pub async fn open(&mut self, lock: bool, scan: bool) -> Result<(), Failure> {
+        self.open_asking(lock, scan, Vec::new()).await
+    }
+
+    /// The same, with orders whose answers are wanted first.
+    pub async fn open_asking(
+        &mut self,
+        lock: bool,
+        scan: bool,
+        first: Vec<Order>,
+    ) -> Result<(), Failure> {
         let session = self.cx.connect.connect(self.host).await?;
         self.session = Some(Arc::clone(&session));
-        let hello = self.hello(lock, scan);
+        let hello = Hello { first, ..self.hello(lock, scan) };
         let (agent, state) = Agent::open(session, hello).await?;
         self.agent = Some(agent);
         self.state = Some(state);
@@ -117,6 +129,7 @@ impl<'a> HostRun<'a> {
             hook_shell: self.cx.config.hooks.shell.clone(),
             deadline: self.cx.config.deadline,
             scan,
+            first: Vec::new(),
         }
     }
 
@@ -136,7 +149,7 @@ impl<'a> HostRun<'a> {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.host.name.clone()
     }
 
@@ -186,20 +199,24 @@ impl<'a> HostRun<'a> {
     pub(super) async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
         match &self.agent {
             Some(agent) => {
-                let line = order_name(order).to_owned();
-                self.cx.events.emit(Event::Sent { host: self.name(), line });
+                self.tell_sent(order);
                 agent.ask(order).await
             }
             None => Err(AgentError::gone()),
         }
     }
 
+    fn tell_sent(&self, order: &Order) {
+        let line = order_name(order).to_owned();
+        self.cx.events.emit(Event::Sent { host: self.name(), line });
+    }
+
     /// Runs `work` between a started and a finished (or failed) event.
-    pub(super) async fn step<T>(
+    pub(super) async fn step<T, E: AsRef<Failure>>(
         &self,
         step: &'static str,
-        work: impl Future<Output = Result<(T, String), Failure>>,
-    ) -> Result<T, Failure> {
+        work: impl Future<Output = Result<(T, String), E>>,
+    ) -> Result<T, E> {
         let (events, host) = (self.cx.events, self.name());
         events.emit(Event::StepStarted { host: host.clone(), step });
         let began = Instant::now();
@@ -210,151 +227,36 @@ impl<'a> HostRun<'a> {
                 Ok(value)
             }
             Err(failure) => {
-                let error = failure.what.clone();
+                let error = failure.as_ref().what.clone();
                 events.emit(Event::StepFailed { host, step, error });
                 Err(failure)
             }
         }
     }
 
-    /// Makes the release: nothing live changes.
-    pub async fn prepare(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
-        for step in self.plan.prepare.clone() {
-            match &step {
-                Step::Upload { files, size, linked, linked_size } => {
-                    (self.done.files, self.done.size) = (*files, *size);
-                    (self.done.linked, self.done.linked_size) = (*linked, *linked_size);
-                    self.upload(payload, id).await?;
-                }
-                Step::Check { .. } => self.check(payload, id).await?,
-                Step::Do(order) if matches!(**order, Order::Seal { .. }) => {
-                    let answer = self.step("seal", self.answer(order)).await?;
-                    payload.learn(&answer.text, self.cx.shelf);
-                }
-                Step::Do(order) => self.step(step.name(), self.obey(order)).await?,
-            }
-        }
-        self.cx.events.emit(Event::Ready { host: self.name() });
-        Ok(())
-    }
-
-    fn delta(&self) -> Arc<Delta> {
-        self.state.as_ref().map(|state| Arc::clone(&state.delta)).unwrap_or_default()
-    }
-
-    /// Sends what the host has not. Where it cannot share files after all, sends everything.
-    async fn upload(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
-        let delta = self.delta();
-        let work = async {
-            let (mut sent, mut ended) = self.stream(payload, id, &delta).await;
-            let refused = matches!(ended, Err(Unsent::Refused(_))) && delta.shares();
-            if let (Err(Unsent::Refused(failure)), true) = (&ended, refused) {
-                self.warn_of_whole(failure);
-                self.obey(&Order::Discard { id }).await?;
-                let (more, again) = self.stream(payload, id, &Arc::default()).await;
-                (sent, ended) = (sent + more, again);
-            }
-            if let Err(Unsent::Full(_)) = ended {
-                // What is in the way of the app that runs goes at once.
-                let _ = self.ask(&Order::Discard { id }).await;
-            }
-            let titled = |unsent: Unsent| unsent.failure().titled(format!("could not upload {id}"));
-            ended.map_err(titled)?;
-            Ok(((sent, refused), format!("{sent} bytes")))
-        };
-        let (sent, refused) = self.step("upload", work).await?;
-        self.sent(sent, refused);
-        Ok(())
-    }
-
-    /// Checks what has arrived. Where that is not what was sent because of what it was built on,
-    /// all of it is sent once more.
-    async fn check(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
-        let (digest, linked) = (payload.digest, self.done.linked > 0);
-        let base = self.delta().base.filter(|_| linked);
-        let work = async {
-            let checked = self.obey(&Order::Check { id, base, digest }).await;
-            match checked {
-                Err(failure) if linked && !self.cx.cancel.asked() => self.warn_of_whole(&failure),
-                checked => return checked.map(|_| (None, String::new())),
-            }
-            let (sent, ended) = self.stream(payload, id, &Arc::default()).await;
-            ended.map_err(Unsent::failure)?;
-            self.obey(&Order::Check { id, base: None, digest }).await?;
-            Ok((Some(sent), String::new()))
-        };
-        if let Some(sent) = self.step("check", work).await? {
-            self.sent(sent, true);
-        }
-        Ok(())
-    }
-
-    /// Counts what travelled; `whole` where nothing is shared for that.
-    fn sent(&mut self, bytes: u64, whole: bool) {
-        self.done.sent += bytes;
-        if whole {
-            (self.done.linked, self.done.linked_size) = (0, 0);
-        }
-    }
-
-    fn warn_of_whole(&self, failure: &Failure) {
-        let why = failure.one_line();
-        let text = format!("files that did not change could not be shared, so all are sent: {why}");
-        self.cx.events.emit(Event::Warning { host: Some(self.name()), text });
-    }
-
-    /// One stream. Gives how many bytes of it left, too.
-    async fn stream(
-        &self,
-        payload: &Payload,
-        id: ReleaseId,
-        delta: &Arc<Delta>,
-    ) -> (u64, Result<(), Unsent>) {
-        let (Some(agent), Some(state)) = (&self.agent, &self.state) else {
-            return (0, Err(Unsent::Failed(AgentError::gone().into())));
-        };
-        let shipment = match payload.shipment(&state.facts, delta).await {
-            Ok(shipment) => shipment,
-            Err(error) => {
-                let failure = Failure::of(format!("could not pack {id}"), &error);
-                return (0, Err(Unsent::Failed(failure)));
-            }
-        };
-        let (events, total, left) = (self.cx.events, shipment.len, AtomicU64::new(0));
-        let progress = |sent| {
-            left.store(sent, Ordering::Relaxed);
-            events.emit(Event::Progress { host: self.host.name.clone(), sent, total });
-        };
-        let sending = async {
-            let _turn = payload.turns.acquire().await;
-            let throttle = payload.throttle.as_ref();
-            agent.receive(shipment.codec, shipment.parts, throttle, &progress).await
-        };
-        let ended = tokio::select! {
-            ended = sending => ended.map_err(Unsent::from),
-            () = self.cx.cancel.wait(1) => Err(Unsent::Failed(Failure::new("stopped on request"))),
-        };
-        (left.load(Ordering::Relaxed), ended)
-    }
-
     /// Asks for one order; anything but done is a failure with what the host said.
-    async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
-        self.answer(order).await.map(|(_, detail)| ((), detail))
+    pub(super) async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
+        let answer = self.heeding(self.ask(order)).await??;
+        self.obeyed(order, &answer).map(|()| ((), String::new()))
     }
 
-    /// The same, with what it answered.
-    async fn answer(&self, order: &Order) -> Result<(Answer, String), Failure> {
-        let answer = tokio::select! {
-            answer = self.ask(order) => answer?,
-            () = self.cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
-        };
+    /// Waits for `work` unless the user asks to stop.
+    pub(super) async fn heeding<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
+        }
+    }
+
+    /// What the host said to an order: a failure, or perhaps something to show.
+    pub(super) fn obeyed(&self, order: &Order, answer: &Answer) -> Result<(), Failure> {
         if answer.code != DONE {
-            return Err(order_failure(order, &answer));
+            return Err(order_failure(order, answer));
         }
         if let Order::Hook { name, .. } = order {
             self.show(name, &answer.text);
         }
-        Ok((answer, String::new()))
+        Ok(())
     }
 
     fn show(&self, source: &str, text: &str) {
@@ -468,11 +370,17 @@ impl<'a> HostRun<'a> {
         });
     }
 
-    /// The undecided release stays.
-    pub async fn commit(&mut self) {
+    /// The undecided release stays. What tidies up goes along with the word, and where it is the
+    /// `last` of the run, so does the goodbye.
+    pub async fn commit(&mut self, last: bool) {
         let Some(switch) = self.plan.switch.clone() else { return };
         self.undecided = false;
-        let answer = self.ask(&Order::Commit).await;
+        let committed = self.send(&Order::Commit, false, &[]);
+        self.send_tidy(true);
+        if let (true, Some(agent)) = (last, &self.agent) {
+            agent.say_bye();
+        }
+        let answer = committed.get().await;
         self.done.live = Some(switch.id);
         self.result = match answer {
             Ok(answer) if answer.code == DONE => None,
@@ -501,7 +409,7 @@ impl<'a> HostRun<'a> {
         self.result = None;
         self.done.live = None;
         if self.switch().await.is_ok() {
-            self.commit().await;
+            self.commit(false).await;
         }
     }
 
@@ -604,11 +512,14 @@ impl<'a> HostRun<'a> {
         Ok(())
     }
 
-    /// Prunes and sweeps; gives what failed.
+    /// Prunes and sweeps, unless that was ordered with the commit; gives what failed.
     pub async fn tidy(&mut self) -> Vec<Failure> {
         let mut failures = Vec::new();
-        for order in self.plan.tidy.clone() {
-            match self.ask(&order).await {
+        if self.ahead.is_empty() {
+            self.send_tidy(false);
+        }
+        for (order, reply) in std::mem::take(&mut self.ahead) {
+            match reply.get().await {
                 Ok(answer) if answer.code == DONE => {
                     if let Order::Prune { name, .. } = &order {
                         self.done.pruned.push(name.clone());
@@ -622,6 +533,21 @@ impl<'a> HostRun<'a> {
             }
         }
         failures
+    }
+
+    /// Sends all that tidies up. `after`: skip it unless what was sent before is done.
+    fn send_tidy(&mut self, after: bool) {
+        for order in self.plan.tidy.clone() {
+            let reply = self.send(&order, after, &[]);
+            self.ahead.push((order, reply));
+        }
+    }
+
+    /// Sends an order, and the bytes it is about, without waiting.
+    pub(super) fn send(&self, order: &Order, chained: bool, bytes: &[u8]) -> Reply {
+        let Some(agent) = &self.agent else { return Reply::gone() };
+        self.tell_sent(order);
+        agent.send_with(order, chained, bytes)
     }
 
     /// What is live was never touched.
@@ -644,34 +570,6 @@ impl<'a> HostRun<'a> {
     pub fn abandon(&mut self) {
         self.agent = None;
         self.session = None;
-    }
-}
-
-/// Why a stream did not arrive.
-enum Unsent {
-    /// The host could not unpack it, though it has room.
-    Refused(Failure),
-    /// The host has no room.
-    Full(Failure),
-    /// Anything else.
-    Failed(Failure),
-}
-
-impl Unsent {
-    fn failure(self) -> Failure {
-        match self {
-            Self::Refused(failure) | Self::Full(failure) | Self::Failed(failure) => failure,
-        }
-    }
-}
-
-impl From<AgentError> for Unsent {
-    fn from(error: AgentError) -> Self {
-        match error {
-            AgentError::Upload { .. } if error.is_full() => Self::Full(error.into()),
-            AgentError::Upload { .. } => Self::Refused(error.into()),
-            _ => Self::Failed(error.into()),
-        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod local_hook;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
+mod prepare;
 pub mod rollout;
 pub mod split;
 pub mod verify;

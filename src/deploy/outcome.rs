@@ -115,6 +115,12 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
+impl AsRef<Self> for Failure {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// What a run comes to, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {

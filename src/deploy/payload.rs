@@ -1,6 +1,7 @@
 //! The bytes of a deploy: packed once per codec and delta, shared by all hosts that take it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Manifest;
-use crate::remote::agent::Part;
+use crate::remote::agent::{AgentError, Part};
 use crate::remote::answer::sealed;
 use crate::remote::throttle::Throttle;
 
@@ -45,6 +46,25 @@ pub struct Shipment {
     pub parts: Vec<Part>,
     /// Bytes in all.
     pub len: u64,
+}
+
+impl Shipment {
+    /// All of it: only for what is small.
+    pub fn bytes(&self) -> Result<Vec<u8>, AgentError> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Bytes(bytes) => all.extend_from_slice(bytes),
+                Part::File { file, len } => {
+                    let start = all.len();
+                    all.resize(start + usize::try_from(*len).unwrap_or(usize::MAX), 0);
+                    file.read_exact_at(&mut all[start..], 0)
+                        .map_err(|source| AgentError::Spool { source })?;
+                }
+            }
+        }
+        Ok(all)
+    }
 }
 
 impl Payload {

@@ -40,11 +40,11 @@ impl Fleet<'_> {
             self.cx.events.emit(Event::Phase(Phase::Switch { batch: place + 1, of }));
             self.switch_batch(batch).await?;
             if rollout.on_failure != OnFailure::RevertAll {
-                self.commit().await?;
+                self.commit(false).await?;
             }
         }
         self.confirm().await?;
-        self.commit().await
+        self.commit(true).await
     }
 
     /// What was well when its batch was judged must be so when all are told to keep it.
@@ -89,7 +89,7 @@ impl Fleet<'_> {
         let culprit = &self.hosts[*culprit].host.name;
         let cause = Failure::new(format!("{culprit} failed, so {}", self.consequence()));
         if self.cx.config.rollout.on_failure == OnFailure::Stop {
-            self.commit().await?;
+            self.commit(false).await?;
         } else {
             self.put_back_undecided(&cause, "fleet").await;
         }
@@ -117,13 +117,15 @@ impl Fleet<'_> {
     }
 
     /// Tells every undecided host that its release stays. A host that went back by itself before
-    /// it heard is brought forward once; where that fails too, the fleet is split.
-    async fn commit(&mut self) -> Result<(), Stop> {
+    /// it heard is brought forward once; where that fails too, the fleet is split. `finally`: nothing
+    /// else is asked of these hosts in this run.
+    async fn commit(&mut self, finally: bool) -> Result<(), Stop> {
         if !self.hosts.iter().any(|host| host.undecided) {
             return Ok(());
         }
         self.cx.events.emit(Event::Phase(Phase::Commit));
-        let told = self.each_that(|host| host.undecided, |host| Box::pin(host.commit())).await;
+        let undecided = |host: &HostRun| host.undecided;
+        let told = self.each_that(undecided, move |host| Box::pin(host.commit(finally))).await;
         let told: Vec<_> = told.into_iter().map(|(place, ())| place).collect();
         self.each_that(HostRun::went_back_unheard, |host| Box::pin(host.forward())).await;
         let (kept, lost): (Vec<_>, Vec<_>) =

@@ -185,10 +185,15 @@ impl Verified {
     }
 }
 
+/// The order for [`drift_warning`].
+pub fn drift(config: &Config) -> Order {
+    Order::Drift { env: Some(env_file(config)) }
+}
+
 /// What a deploy says when somebody touched what is live: a look that reads no bytes.
 pub async fn drift_warning(host: &HostRun<'_>, config: &Config) -> Option<String> {
     let id = host.state.as_ref()?.live()?;
-    let answer = host.ask(&Order::Drift { id, env: Some(env_file(config)) }).await.ok()?;
+    let answer = host.ask(&drift(config)).await.ok()?;
     if answer.code != DONE {
         let why = answer.text.lines().next().unwrap_or("it took too long").to_owned();
         return Some(format!("{id} could not be looked at for changes: {why}"));

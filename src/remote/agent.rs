@@ -1,7 +1,7 @@
 //! Our end of one conversation with the agent.
 
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ const GREETING_LIMIT: Duration = Duration::from_mins(1);
 const ERROR_TAIL: usize = 4 * 1024;
 /// What tools say of a full disk.
 const FULL: [&str; 2] = ["No space left", "quota exceeded"];
+/// How long the host may take to end, beyond the deadline.
+const BYE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the host may take for one piece of an upload.
 const PIECE_LIMIT: Duration = Duration::from_mins(2);
 /// How long it may take to unpack what it has, when all of it was sent.
@@ -59,6 +61,9 @@ pub struct Hello {
     pub deadline: Duration,
     /// Look for processes that run from a release.
     pub scan: bool,
+    /// Orders that come with the greeting and are answered right after it: no round trip is spent
+    /// on them. They change nothing and hold no secrets.
+    pub first: Vec<Order>,
 }
 
 /// The answer to one order.
@@ -177,8 +182,12 @@ impl AgentError {
 pub struct Agent {
     session: Arc<dyn Session>,
     hello: Hello,
-    lines: mpsc::UnboundedSender<String>,
+    lines: mpsc::UnboundedSender<Vec<u8>>,
     replies: Arc<Replies>,
+    /// What was asked with the greeting.
+    first: Mutex<Vec<(Order, Reply)>>,
+    /// The end, once goodbye was said.
+    goodbye: Mutex<Option<Reply>>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -197,34 +206,47 @@ impl Agent {
         let greeting = replies.expect(GREETING_LIMIT, || true);
         let Channel { input, output } = channel;
         let beat = (hello.deadline / 4).min(Duration::from_secs(3));
+        let expect = |order: &Order| (order.clone(), replies.expect(limit(&hello, order), || true));
+        let first = hello.first.iter().map(expect).collect();
         let tasks = [
             tokio::spawn(write_lines(input, outgoing, beat)),
             tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&replies))),
         ];
-        let agent = Self { session, hello, lines, replies, tasks };
+        let (first, goodbye) = (Mutex::new(first), Mutex::default());
+        let agent = Self { session, hello, lines, replies, first, goodbye, tasks };
         let greeting = greeting.get().await?;
         Ok((agent, host_state(&greeting.text)))
     }
 
     /// Sends an order without waiting. A chained one is skipped when the one before it failed.
     pub fn send(&self, order: &Order, chained: bool) -> Reply {
-        let line = order.line();
-        let line = if chained { format!("+ {line}\n") } else { format!("{line}\n") };
-        self.replies.expect(self.limit(order), || self.lines.send(line).is_ok())
+        self.send_with(order, chained, &[])
     }
 
-    /// Sends an order and waits for its answer. One order at a time.
+    /// The same with the bytes that an order is about, which follow its line.
+    pub fn send_with(&self, order: &Order, chained: bool, bytes: &[u8]) -> Reply {
+        let line = format!("{}{}\n", if chained { "+ " } else { "" }, order.line());
+        let message = [line.as_bytes(), bytes].concat();
+        self.replies.expect(limit(&self.hello, order), || self.lines.send(message).is_ok())
+    }
+
+    /// Sends an order and waits for its answer.
     pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
-        self.send(order, false).get().await
+        match self.asked_first(order) {
+            Some(reply) => reply.get().await,
+            None => self.send(order, false).get().await,
+        }
     }
 
-    fn limit(&self, order: &Order) -> Duration {
-        let restart = match &self.hello.service {
-            Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit,
-            Service::None => Duration::ZERO,
-        };
-        let restarts = if order.restarts() { restart * 3 } else { Duration::ZERO };
-        order.limit() + self.hello.deadline + restarts
+    /// The answer to an order that was given with the greeting. It holds until another order is
+    /// given, which may change what is so.
+    fn asked_first(&self, order: &Order) -> Option<Reply> {
+        let mut first = lock(&self.first);
+        let place = first.iter().position(|(asked, _)| asked == order);
+        if place.is_none() {
+            first.clear();
+        }
+        place.map(|place| first.remove(place).1)
     }
 
     /// Looks again.
@@ -287,9 +309,20 @@ impl Agent {
         uploaded(ended)
     }
 
+    /// Says goodbye: what was sent is still obeyed, then the lock is let go.
+    pub fn say_bye(&self) {
+        let mut goodbye = lock(&self.goodbye);
+        if goodbye.is_none() {
+            *goodbye = Some(self.send(&Order::Bye, false));
+        }
+    }
+
     /// Ends the conversation; the lock is free when this returns.
     pub async fn bye(self) -> Result<(), AgentError> {
-        match self.ask(&Order::Bye).await {
+        self.say_bye();
+        let limit = self.hello.deadline + BYE_LIMIT;
+        let end = lock(&self.goodbye).take().unwrap_or_else(Reply::gone);
+        match timeout(limit, end.get()).await.unwrap_or(Err(AgentError::Silent { after: limit })) {
             Err(AgentError::Lost { .. }) => Ok(()),
             other => other.map(|_| ()),
         }
@@ -301,6 +334,20 @@ impl Drop for Agent {
         // Both ends of the channel go, so the host sees the end of its input.
         self.tasks.iter().for_each(JoinHandle::abort);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long the answer to an order may take.
+fn limit(hello: &Hello, order: &Order) -> Duration {
+    let restart = match &hello.service {
+        Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit,
+        Service::None => Duration::ZERO,
+    };
+    let restarts = if order.restarts() { restart * 3 } else { Duration::ZERO };
+    order.limit() + hello.deadline + restarts
 }
 
 /// The script as it is sent: comments and indentation cost bytes on every connection.
@@ -331,6 +378,7 @@ fn serve_command(hello: &Hello) -> String {
     let (deadline, limit) = (hello.deadline.as_secs().max(1).to_string(), limit.to_string());
     let mode = if hello.lock { "lock" } else { "look" };
     let scan = if hello.scan { "yes" } else { "no" };
+    let first = hello.first.iter().map(Order::line).collect::<Vec<_>>().join("\n");
     let mut arguments = vec![
         "serve",
         &hello.run,
@@ -344,6 +392,7 @@ fn serve_command(hello: &Hello) -> String {
         &limit,
         scan,
         log,
+        &first,
     ];
     arguments.extend(hello.hook_shell.iter().map(String::as_str));
     script_command(&arguments)
@@ -352,7 +401,11 @@ fn serve_command(hello: &Hello) -> String {
 type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 
 /// Writes lines as they come, and `hold` when none has come for a while.
-async fn write_lines(mut input: Input, mut lines: mpsc::UnboundedReceiver<String>, beat: Duration) {
+async fn write_lines(
+    mut input: Input,
+    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
+    beat: Duration,
+) {
     let mut beats = interval(beat);
     loop {
         let line = tokio::select! {
@@ -360,9 +413,9 @@ async fn write_lines(mut input: Input, mut lines: mpsc::UnboundedReceiver<String
                 Some(line) => line,
                 None => break,
             },
-            _ = beats.tick() => "hold\n".to_owned(),
+            _ = beats.tick() => b"hold\n".to_vec(),
         };
-        if input.write_all(line.as_bytes()).await.is_err() || input.flush().await.is_err() {
+        if input.write_all(&line).await.is_err() || input.flush().await.is_err() {
             break;
         }
     }

@@ -8,7 +8,6 @@
 
 tab='	'
 # Lines of the control channel hold no newlines; values that do are written with this.
-# shellcheck disable=SC2034
 nl='
 '
 
@@ -17,8 +16,8 @@ nl='
 serve() {
     run=$1 mode=$2 root=$3 deadline=$4 owner=$5 scope=$6 target=$7 action=$8 limit=$9
     shift 9
-    scan=$1 log=$2
-    shift 2
+    scan=$1 log=$2 first=$3
+    shift 3
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
     before='' flipped='' key='' base='' since='' logged=0
@@ -35,6 +34,13 @@ serve() {
     say=$(/bin/sh -c 'case $(command -v printf) in /*) echo print -rn -- ;; *) echo printf %s ;; esac')
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
+    # What the other side would ask in any case came with it, and costs no round trip.
+    while [ -n "$first" ]; do
+        line=${first%%"$nl"*}
+        first=${first#"$line"} && first=${first#"$nl"}
+        # shellcheck disable=SC2119
+        take_line
+    done
     while read_line; do
         # shellcheck disable=SC2119
         take_line
@@ -56,19 +62,14 @@ read_line() {
 
 # shellcheck disable=SC2120
 take_line() {
+    chained=''
     case $line in
-        '+ '*)
-            line=${line#+ }
-            if [ "$last" != 0 ]; then
-                : >"$tmp/out"
-                reply 125
-                return
-            fi
-            ;;
+        '+ '*) chained=yes line=${line#+ } ;;
     esac
     # In some shells a syntax error ends the shell; a subshell finds it first.
     if ! (eval "set -- $line") >/dev/null 2>&1; then
         echo 'the line could not be understood' >"$tmp/out"
+        last=2
         reply 2
         return
     fi
@@ -76,10 +77,25 @@ take_line() {
     case $1 in
         hold) return ;;
         bye) ending=asked && exit 0 ;;
+        unpack) take_parcel "$3" ;;
     esac
+    if [ -n "$chained" ] && [ "$last" != 0 ]; then
+        : >"$tmp/out"
+        reply 125
+        return
+    fi
     obey "$@" >"$tmp/out" 2>&1 </dev/null
     last=$?
     reply "$last"
+}
+
+# The bytes that follow a line, all of them and no more, so that the next line is one. BusyBox' head
+# takes more than it is asked for.
+take_parcel() {
+    timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>/dev/null 9>&-
+    [ "$(($(wc -c <"$tmp/parcel")))" = "$1" ] && return
+    ending='end of input'
+    exit 0
 }
 
 obey() {
@@ -90,8 +106,8 @@ obey() {
             manifest)
             "order_$order" "$@"
             ;;
-        check | discard | link | env | revision | hook | try | fetch | reach | seal | stage | \
-            activate | adopt | commit | revert | record | prune | sweep | freeze)
+        unpack | check | discard | link | env | revision | hook | try | fetch | reach | seal | \
+            stage | activate | adopt | commit | revert | record | prune | sweep | freeze)
             if [ -z "$locked" ]; then
                 echo 'the lock is not ours'
                 return 1
@@ -430,7 +446,7 @@ free_column() {
 }
 
 look_needs() {
-    for tool in tar timeout sha256sum find sort stat sed grep mktemp readlink cmp; do
+    for tool in tar timeout dd sha256sum find sort stat sed grep mktemp readlink cmp; do
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
     [ -z "$locked" ] || [ -n "$mv_flag" ] || echo 'missing mv cannot replace a link in one step'
@@ -457,6 +473,16 @@ look_tree() {
     for path in "$root"/.shipit/manifests/*; do
         [ -f "$path" ] && printf 'made %s\n' "${path##*/}"
     done
+}
+
+# The release that is live, if it is one of ours.
+find_live() {
+    live=$(readlink "$root/current" 2>/dev/null)
+    case $live in
+        releases/*/*) live='' ;;
+        releases/*) live=${live#releases/} ;;
+        *) live='' ;;
+    esac
 }
 
 # A ledger that is read in part would make good releases look unfinished, which prune deletes.
@@ -550,15 +576,27 @@ receive() {
         kill -TERM 0
     ) >/dev/null 2>&1 </dev/null &
     watcher=$!
-    case $codec in
-        zstd) zstd -q -d -c | tar -x -o -f - ;;
-        gzip) gzip -d -c | tar -x -o -f - ;;
-        *) tar -x -o -f - ;;
-    esac
+    unpack "$codec"
     code=$?
     kill "$watcher" 2>/dev/null
     rm -f "$wards/ward.$$"
     exit "$code"
+}
+
+unpack() {
+    case $1 in
+        zstd) zstd -q -d -c | tar -x -o -f - ;;
+        gzip) gzip -d -c | tar -x -o -f - ;;
+        *) tar -x -o -f - ;;
+    esac
+}
+
+# Arguments: how it is packed, its size.
+order_unpack() {
+    (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
+    code=$?
+    rm -f "$tmp/parcel"
+    return "$code"
 }
 
 # Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
@@ -673,16 +711,16 @@ apart() (
         ! -user "$(id -u)" -o -links +60000 \) </dev/null 9>&-
 )
 
-# What a new release can share with what is here. Arguments: the live release or nothing, the
-# digest of the new one's manifest.
+# What a new release can share with what is here. Argument: the digest of its manifest.
 order_base() {
-    what_is_there "$@" >"$tmp/there" && pack "$tmp/there"
+    what_is_there "$1" >"$tmp/there" && pack "$tmp/there"
 }
 
 what_is_there() {
-    manifest=$root/.shipit/manifests/$1
-    if [ -n "$1" ] && [ -f "$manifest" ]; then
-        apart "$1" >"$tmp/apart" || return 1
+    find_live
+    manifest=$root/.shipit/manifests/$live
+    if [ -n "$live" ] && [ -f "$manifest" ]; then
+        apart "$live" >"$tmp/apart" || return 1
         # Where most was touched, little is to be gained.
         if [ "$(wc -l <"$tmp/apart")" -le 5000 ]; then
             sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
@@ -693,7 +731,7 @@ what_is_there() {
         case $path in
             *".$run") continue ;;
         esac
-        [ "$(cat "$path/meta/of" 2>/dev/null)" = "$2" ] || continue
+        [ "$(cat "$path/meta/of" 2>/dev/null)" = "$1" ] || continue
         printf 'part %s\n' "${path##*/}"
         (cd "$path/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
     done | head -c 4194304
@@ -1270,11 +1308,12 @@ as_bytes() {
 # Prints names: of what is missing or extra, has another size or mode, or was written since.
 # Arguments: release, its env file or nothing.
 order_drift() {
-    manifest=$root/.shipit/manifests/$1
-    [ -f "$manifest" ] || return 0
+    find_live
+    manifest=$root/.shipit/manifests/$live
+    [ -n "$live" ] && [ -f "$manifest" ] || return 0
     (
-        cd "$root/releases/$1" && LC_ALL=C timeout 10 find . ! -name . \
-            ! \( -path "./${2:-.}" ! -newer "$manifest" \) \
+        cd "$root/releases/$live" && LC_ALL=C timeout 10 find . ! -name . \
+            ! \( -path "./${1:-.}" ! -newer "$manifest" \) \
             \( -type f -newer "$manifest" -exec stat -c 'w %n' {} + \
             -o -exec stat -c '%F:%a:%s:%n' {} + \)
     ) >"$tmp/walk" 2>"$tmp/why" </dev/null 9>&- || {

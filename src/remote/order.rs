@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::quote::line_word;
+use crate::model::codec::Codec;
 use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -88,7 +89,17 @@ pub enum Order {
     Lock,
     /// The text of the greeting again.
     Look,
-    /// Take what `receive` unpacked (`releases/.<id>.<run>/tree`) for the release: kind, mode, size
+    /// Unpack a small stream into `releases/`: the bytes that follow the line. What does not fit
+    /// between orders goes through `receive`, over a channel of its own.
+    Unpack {
+        /// What is made of it.
+        id: ReleaseId,
+        /// How it is packed.
+        codec: Codec,
+        /// How many bytes follow.
+        size: usize,
+    },
+    /// Take what `receive` or `unpack` unpacked (`releases/.<id>.<run>/tree`) for the release: kind, mode, size
     /// and target of everything must be as its manifest says, and the bytes of what was written.
     /// What is not so is thrown away, and the text lists it.
     Check {
@@ -104,10 +115,9 @@ pub enum Order {
         /// The release.
         id: ReleaseId,
     },
-    /// What a new release could share with what is there: see `answer::shareable`.
+    /// What a new release could share with what is live and what has arrived of it before: see
+    /// `answer::shareable`.
     Base {
-        /// What is live, if it is one of ours.
-        live: Option<ReleaseId>,
         /// Of the sealed text of the new manifest.
         digest: Digest,
     },
@@ -271,10 +281,8 @@ pub enum Order {
         /// The name of its env file, if it has one.
         env: Option<String>,
     },
-    /// Look for drift without reading bytes: a path a line.
+    /// Look for drift of what is live without reading bytes: a path a line.
     Drift {
-        /// The release.
-        id: ReleaseId,
         /// The name of its env file, if it has one.
         env: Option<String>,
     },
@@ -322,7 +330,8 @@ impl Order {
             | Self::Fetch { limit, .. }
             | Self::Reach { limit, .. }
             | Self::Break { limit, .. } => *limit + Duration::from_secs(15),
-            Self::Check { .. }
+            Self::Unpack { .. }
+            | Self::Check { .. }
             | Self::Discard { .. }
             | Self::Seal { .. }
             | Self::Stage { .. }
@@ -343,6 +352,7 @@ impl Order {
         match self {
             Self::Lock => "lock",
             Self::Look => "look",
+            Self::Unpack { .. } => "unpack",
             Self::Check { .. } => "check",
             Self::Discard { .. } => "discard",
             Self::Base { .. } => "base",
@@ -384,7 +394,8 @@ impl Order {
             Self::Check { id, base, digest } => {
                 vec![id.to_string(), name(*base), digest.to_string()]
             }
-            Self::Base { live, digest } => vec![name(*live), digest.to_string()],
+            Self::Unpack { codec, size, .. } => vec![codec.word().to_owned(), size.to_string()],
+            Self::Base { digest } => vec![digest.to_string()],
             Self::Link { id, links } => {
                 followed(vec![id.to_string()], links.iter().flat_map(link_words))
             }
@@ -421,9 +432,8 @@ impl Order {
             Self::Probe { runner, shared } => {
                 followed(vec![runner.clone()], shared.iter().flat_map(probe_words))
             }
-            Self::Verify { id, env } | Self::Drift { id, env } => {
-                vec![id.to_string(), env.clone().unwrap_or_default()]
-            }
+            Self::Verify { id, env } => vec![id.to_string(), env.clone().unwrap_or_default()],
+            Self::Drift { env } => vec![env.clone().unwrap_or_default()],
             Self::Freeze { record, note } | Self::Thaw { record, note } => {
                 vec![record.clone(), note.clone()]
             }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentError, Answer};
 
@@ -16,7 +16,7 @@ pub(super) struct Replies(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
-    waiting: VecDeque<oneshot::Sender<Result<Answer, AgentError>>>,
+    waiting: VecDeque<Place>,
     /// When the last of them is to be there.
     by: Option<Instant>,
     over: bool,
@@ -24,20 +24,41 @@ struct Places {
     reason: Option<AgentError>,
 }
 
+/// Where an answer goes, and the word that nobody is before it any more.
+struct Place {
+    answer: oneshot::Sender<Result<Answer, AgentError>>,
+    turn: oneshot::Sender<Instant>,
+}
+
 /// The answer to one order.
 pub struct Reply {
     answer: oneshot::Receiver<Result<Answer, AgentError>>,
+    turn: oneshot::Receiver<Instant>,
+    /// At the latest, whenever its turn comes.
     by: Instant,
     limit: Duration,
 }
 
 impl Reply {
+    /// That of a conversation which is over.
+    pub fn gone() -> Self {
+        let ((_, answer), (_, turn)) = (oneshot::channel(), oneshot::channel());
+        Self { answer, turn, by: Instant::now(), limit: Duration::ZERO }
+    }
+
     /// Waits for it.
-    pub async fn get(self) -> Result<Answer, AgentError> {
-        match timeout_at(self.by, self.answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(AgentError::gone()),
-            Err(_) => Err(AgentError::Silent { after: self.limit }),
+    pub async fn get(mut self) -> Result<Answer, AgentError> {
+        let mut waits = true;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut self.answer => return answer.unwrap_or_else(|_| Err(AgentError::gone())),
+                turn = &mut self.turn, if waits => {
+                    waits = false;
+                    self.by = turn.map_or(self.by, |turn| self.by.min(turn + self.limit));
+                }
+                () = sleep_until(self.by) => return Err(AgentError::Silent { after: self.limit }),
+            }
         }
     }
 }
@@ -50,7 +71,7 @@ impl Replies {
     /// One more answer is to come, within `limit` of those before it: the agent does one thing at
     /// a time. `send` sends what it answers, if that is still possible.
     pub(super) fn expect(&self, limit: Duration, send: impl FnOnce() -> bool) -> Reply {
-        let (sender, answer) = oneshot::channel();
+        let ((sender, answer), (turn, comes)) = (oneshot::channel(), oneshot::channel());
         let mut places = self.places();
         let now = Instant::now();
         let before = places.by.filter(|_| !places.waiting.is_empty());
@@ -59,16 +80,22 @@ impl Replies {
             let reason = places.reason.take().unwrap_or_else(AgentError::gone);
             let _ = sender.send(Err(reason));
         } else {
-            places.waiting.push_back(sender);
+            places.waiting.push_back(Place { answer: sender, turn });
             places.by = Some(by);
         }
-        Reply { answer, by, limit }
+        Reply { answer, turn: comes, by, limit }
     }
 
     /// The next answer is there. Gives whether anybody asked.
     pub(super) fn answer(&self, answer: Answer) -> bool {
-        let place = self.places().waiting.pop_front();
-        place.map(|place| place.send(Ok(answer))).is_some()
+        let mut places = self.places();
+        let Some(place) = places.waiting.pop_front() else { return false };
+        let _ = place.answer.send(Ok(answer));
+        if let Some(next) = places.waiting.front_mut() {
+            let (told, _) = oneshot::channel();
+            let _ = std::mem::replace(&mut next.turn, told).send(Instant::now());
+        }
+        true
     }
 
     /// No more answers will come. Whoever waits for the next one hears why.
@@ -78,7 +105,7 @@ impl Replies {
         let mut reason = Some(reason);
         for place in std::mem::take(&mut places.waiting) {
             if let Err(Err(untold)) =
-                place.send(Err(reason.take().unwrap_or_else(AgentError::gone)))
+                place.answer.send(Err(reason.take().unwrap_or_else(AgentError::gone)))
             {
                 reason = Some(untold);
             }
@@ -127,10 +154,12 @@ mod tests {
     async fn time_counts_from_the_answer_before() {
         let replies = Replies::default();
         let began = Instant::now();
-        let replies = [expect(&replies), expect(&replies)];
-        for (number, reply) in (1..).zip(replies) {
-            assert!(matches!(reply.get().await, Err(AgentError::Silent { .. })));
-            assert_eq!(began.elapsed(), Duration::from_secs(number));
-        }
+        let [first, second, third] = [expect(&replies), expect(&replies), expect(&replies)];
+        assert!(matches!(first.get().await, Err(AgentError::Silent { .. })));
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        assert!(replies.answer(answer(1)) && replies.answer(answer(2)));
+        assert!(matches!(second.get().await, Ok(Answer { code: 2, .. })));
+        assert!(matches!(third.get().await, Err(AgentError::Silent { .. })));
+        assert_eq!(began.elapsed(), Duration::from_secs(2), "not after three");
     }
 }

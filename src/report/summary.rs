@@ -122,7 +122,7 @@ fn of_run(report: &Report) -> Vec<Problem> {
         found.push(Problem::of_run(format!("the {} was interrupted", report.goal), Some(hint)));
     }
     if let (true, Some(id)) = (report.split, report.release) {
-        let what = format!("contact was lost while {id} was committed: hosts differ");
+        let what = format!("contact was lost while {id} was committed: hosts may differ");
         let again = match report.goal {
             "rollback" => format!("`shipit rollback {} --to {id}`", report.stage),
             goal => format!("`shipit {goal} {}`", report.stage),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use shipit::model::codec::Codec;
 use shipit::model::host_state::Current;
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
@@ -82,6 +83,7 @@ impl Host {
             hook_shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
             deadline: Duration::from_secs(2),
             scan: false,
+            first: Vec::new(),
         }
     }
 
@@ -157,6 +159,58 @@ async fn a_restart_that_fails_is_taken_back_under_every_shell() {
         assert_eq!(answer.code, TAKEN_BACK, "{shell}: {}", answer.text);
         assert_eq!(host.live(), "releases/20260821090000");
         assert!(host.ledger().contains("taken back: restart failed"), "{shell}");
+    }
+}
+
+/// A stream with one file, small enough to go between orders.
+fn parcel() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "20260821090002/VERSION", &b"+ \n"[..]).unwrap();
+    archive.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        let unpack = |size| Order::Unpack { id: ID.parse().unwrap(), codec: Codec::Plain, size };
+        let (good, bad) = (parcel(), b"'sweep'\n no archive\n".repeat(99));
+        let sent = [
+            agent.send_with(&unpack(good.len()), false, &good),
+            agent.send_with(&unpack(bad.len()), true, &bad),
+            agent.send_with(&unpack(good.len()), true, &good),
+            agent.send(&Order::Look, true),
+            agent.send(&Order::Look, false),
+        ];
+        let mut codes = Vec::new();
+        for reply in sent {
+            let answer = reply.get().await.unwrap();
+            codes.push(if answer.code == 125 || answer.code == 0 { answer.code } else { 1 });
+        }
+        assert_eq!(codes, [0, 1, 125, 125, 0], "{shell}");
+        let version = fs::read(host.root().join("releases/20260821090002/VERSION")).unwrap();
+        assert_eq!(version, b"+ \n", "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_with_the_greeting_is_answered_until_something_else_is_asked_under_every_shell()
+{
+    for shell in shells() {
+        let host = Host::new(shell);
+        fs::create_dir_all(host.root().join(".shipit/manifests")).unwrap();
+        fs::write(host.root().join(".shipit/manifests/20260821090000"), "").unwrap();
+        let drift = || Order::Drift { env: None };
+        let hello = Hello { first: vec![drift(), Order::Look], ..host.hello("run1", "true") };
+        let (agent, _) = Agent::open(host.session(), hello).await.unwrap();
+        assert_eq!(agent.ask(&Order::Look).await.unwrap().code, DONE, "{shell}");
+        fs::write(host.root().join("releases/20260821090000/added"), "").unwrap();
+        assert_eq!(agent.ask(&drift()).await.unwrap().text, "", "{shell}");
+        assert_eq!(agent.ask(&drift()).await.unwrap().text, "./added\n", "{shell}");
     }
 }
 

@@ -26,6 +26,11 @@ pub(crate) fn effort<T>(little: T, more: T, all: T) -> T {
     }
 }
 
+/// Every third of them unless more is wanted.
+fn some<Case>(cases: impl IntoIterator<Item = Case>) -> impl Iterator<Item = Case> {
+    cases.into_iter().step_by(effort(3, 1, 1))
+}
+
 /// Tries all cases, several at a time. One that fails keeps no other from being tried: each says
 /// for itself what is wrong.
 async fn try_all<Case, Trial: Future<Output = ()>>(

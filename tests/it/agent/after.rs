@@ -15,7 +15,7 @@ const KEY: &str = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abc
 /// Bytes that a shell would lose, all of which must count.
 const SECRET: &[u8] = b"TOKEN='p0isoned'\n\x00\xff\\n%s\n\n";
 
-/// A host with a sealed release: files, a link, an env file; and the agent that looks at it.
+/// A host with a sealed release that is live: files, a link, an env file; and the agent that looks at it.
 async fn sealed(shell: &str) -> (Host, Agent) {
     let host = Host::new(shell);
     let (agent, _) = host.open("run000000001", "true").await;
@@ -33,6 +33,8 @@ async fn sealed(shell: &str) -> (Host, Agent) {
         sum("1\n")
     );
     fs::write(host.root().join(".shipit/manifests").join(ID), manifest).unwrap();
+    fs::remove_file(host.root().join("current")).unwrap();
+    std::os::unix::fs::symlink(format!("releases/{ID}"), host.root().join("current")).unwrap();
     (host, agent)
 }
 
@@ -45,7 +47,7 @@ async fn verify(agent: &Agent) -> Compared {
 }
 
 async fn drifted(agent: &Agent) -> String {
-    let order = Order::Drift { id: ID.parse().unwrap(), env: Some(".env".to_owned()) };
+    let order = Order::Drift { env: Some(".env".to_owned()) };
     let answer = agent.ask(&order).await.unwrap();
     assert_eq!(answer.code, DONE, "{}", answer.text);
     answer.text.lines().collect::<Vec<_>>().join(" ")

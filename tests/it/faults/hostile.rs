@@ -84,8 +84,10 @@ impl Session for Hostile {
         let (input, heard) = tokio::io::duplex(64 * 1024);
         let (said, output) = mpsc::channel(64);
         if command.contains("'serve'") {
-            let run = command.split("'serve' '").nth(1).and_then(|rest| rest.split('\'').next());
-            tokio::spawn(self.clone().serve(run.unwrap().to_owned(), heard, said));
+            let arguments = command.split("'serve' '").nth(1).unwrap();
+            let run = arguments.split('\'').next().unwrap().to_owned();
+            let first = ["drift", "base"].into_iter().filter(|verb| arguments.contains(verb));
+            tokio::spawn(self.clone().serve(run, first.count(), heard, said));
         } else {
             tokio::spawn(self.clone().receive(heard, said));
         }
@@ -112,15 +114,23 @@ impl Hostile {
         Self { manner, at, greeting, pause: Duration::ZERO, taken: Arc::default() }
     }
 
-    async fn serve(self, run: String, heard: DuplexStream, said: Sender<Output>) {
+    async fn serve(self, run: String, first: usize, heard: DuplexStream, said: Sender<Output>) {
         let mut lines = BufReader::new(heard).lines();
         if self.at == "greeting" {
             return self.misbehave(&run, &said).await;
         }
         let greeting = frame(&run, &self.greeting);
         let _ = said.send(greeting).await;
+        for _ in 0..first {
+            let _ = said.send(frame(&run, "")).await;
+        }
         while let Ok(Some(line)) = lines.next_line().await {
-            let verb = line.split('\'').nth(1).unwrap_or_default();
+            let words: Vec<_> = line.split('\'').collect();
+            let verb = words.get(1).copied().unwrap_or_default();
+            if verb == "unpack" {
+                let mut parcel = vec![0; words[5].parse().unwrap()];
+                lines.get_mut().read_exact(&mut parcel).await.unwrap();
+            }
             sleep(self.pause).await;
             match verb {
                 _ if verb == self.at => return self.misbehave(&run, &said).await,
@@ -196,6 +206,7 @@ const fn piece_size(piece: &Output) -> usize {
 async fn deploy(host: &Hostile) -> (Report, Duration) {
     let mut world = World::new();
     world.connect = Box::new(host.clone());
+    world.ballast = if host.at == "receive" { 300_000 } else { 0 };
     let began = Instant::now();
     let report = world.deploy("1").await;
     (report, began.elapsed())
@@ -209,8 +220,10 @@ async fn a_host_that_behaves_is_done() {
 
 #[tokio::test(start_paused = true)]
 async fn no_host_that_misbehaves_is_done() {
-    const VERBS: [&str; 9] =
-        ["greeting", "receive", "check", "env", "revision", "seal", "stage", "activate", "commit"];
+    const VERBS: [&str; 10] = [
+        "greeting", "receive", "unpack", "check", "env", "revision", "seal", "stage", "activate",
+        "commit",
+    ];
     for manner in MANNERS {
         for at in VERBS {
             // The first of its many answers is one to the commit: it says that it is done.
@@ -243,6 +256,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
         hook_shell: Vec::new(),
         deadline: Duration::from_mins(1),
         scan: false,
+        first: Vec::new(),
     };
     let (agent, _) = Agent::open(host, hello).await.unwrap();
     assert!(timeout(pause / 2, agent.ask(&Order::Sweep { keep: None })).await.is_err());

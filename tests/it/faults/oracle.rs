@@ -92,7 +92,7 @@ impl Subject {
             restart: "test ! -e broken && cat VERSION >../../running".to_owned(),
             stop: Some("rm -f running".to_owned()),
             log: None,
-            limit: Duration::from_secs(10),
+            limit: Duration::from_secs(5),
         };
         let wires = Wires::new(world.config.layout.root()).over(session);
         let faults = wires.faults();

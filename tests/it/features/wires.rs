@@ -156,7 +156,8 @@ impl Tap {
         let (Wire::CutBefore(verb) | Wire::CutAfter(verb) | Wire::CutForGood(verb)) = wire else {
             return None;
         };
-        if !sent.starts_with(format!("'{verb}'").as_bytes()) {
+        let line = sent.strip_prefix(b"+ ").unwrap_or(sent);
+        if !line.starts_with(format!("'{verb}'").as_bytes()) {
             return None;
         }
         faults.remove(&self.name);
@@ -174,9 +175,10 @@ impl Tap {
     }
 
     /// Whether this is the upload of which only half may pass.
-    fn halves(&self) -> bool {
+    fn halves(&self, sent: &[u8]) -> bool {
         let mut faults = self.faults.lock().unwrap();
-        let here = self.upload && faults.get(&self.name) == Some(&Wire::HalfUpload);
+        let is_upload = self.upload || sent.starts_with(b"'unpack'");
+        let here = is_upload && faults.get(&self.name) == Some(&Wire::HalfUpload);
         here && faults.remove(&self.name).is_some()
     }
 }
@@ -187,8 +189,8 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         sent: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.halves() {
-            self.halved.store(true, Ordering::SeqCst);
+        if self.halves(sent) {
+            self.halved.store(self.upload, Ordering::SeqCst);
             self.may_pass = Some(sent.len() / 2);
         }
         if let Some(may_pass) = self.may_pass.filter(|_| self.inner.is_some()) {
@@ -199,6 +201,9 @@ impl AsyncWrite for Tap {
             self.may_pass = Some(may_pass - passed);
             if may_pass == passed {
                 self.inner = None;
+                if !self.upload {
+                    self.cut.notify_one();
+                }
             }
             return Poll::Ready(Ok(passed));
         }

@@ -28,12 +28,16 @@ use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
 
+use super::delta::noise;
+
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) config: Config,
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) shelf: Drawer,
+    /// Bytes of what else is in every build: many need a channel of their own.
+    pub(crate) ballast: usize,
     runs: Mutex<u32>,
 }
 
@@ -110,6 +114,7 @@ impl World {
             connect,
             events: Mutex::default(),
             shelf: Drawer::default(),
+            ballast: 0,
             runs: Mutex::new(0),
         }
     }
@@ -125,6 +130,9 @@ impl World {
         fs::create_dir_all(dir.join("bin")).unwrap();
         fs::write(dir.join("VERSION"), format!("{version}\n")).unwrap();
         fs::write(dir.join("bin/server"), "#!/bin/sh\n").unwrap();
+        if self.ballast > 0 {
+            fs::write(dir.join("ballast"), noise(7, self.ballast)).unwrap();
+        }
         fs::write(dir.join("with space \\ and 'quote'"), "odd").unwrap();
         fs::set_permissions(dir.join("bin/server"), fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("server", dir.join("bin/run")).unwrap();

@@ -292,7 +292,7 @@ fn contact_was_lost_while_it_was_committed() {
     let mut report = report(vec![("web1", done()), ("web2", back)]);
     report.split = true;
     assert_snapshot!(text(&report), @"
-    error: contact was lost while 20260822101502 was committed: hosts differ
+    error: contact was lost while 20260822101502 was committed: hosts may differ
     error: web2: the connection was lost
       state: web1 is on 20260822101502; web2 is back on 20260821090311
       hint:  `shipit deploy production` makes it live on the others too

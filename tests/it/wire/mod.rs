@@ -4,6 +4,7 @@ mod embedded;
 mod host_keys;
 mod openssh;
 mod sshd;
+mod trips;
 
 use std::collections::BTreeMap;
 use std::future::Future;

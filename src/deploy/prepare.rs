@@ -1,0 +1,247 @@
+//! Making the release on one host: what it has not is sent and checked, and the rest is put around
+//! it. Nothing live changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::event::Event;
+use super::host::HostRun;
+use super::outcome::Failure;
+use super::payload::{Payload, Shipment};
+use super::plan::{Step, order_name};
+use crate::model::delta::Delta;
+use crate::model::id::ReleaseId;
+use crate::remote::agent::{AgentError, Answer};
+use crate::remote::order::{DONE, Order};
+
+/// A stream of no more bytes goes between the orders. A larger one has a channel of its own, for
+/// which it pays two round trips, and which does not keep the orders waiting.
+const PARCEL: u64 = 128 << 10;
+
+/// Why the release was not made.
+struct Unmade {
+    why: Why,
+    failure: Failure,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// What arrived could not be unpacked, though there is room, or is not what was sent.
+    Unfit,
+    /// The host has no room.
+    Full,
+    Other,
+}
+
+/// One of several orders that are sent at once.
+struct Link {
+    order: Order,
+    /// What follows its line.
+    bytes: Vec<u8>,
+}
+
+impl HostRun<'_> {
+    /// Makes the release. Where it cannot share files after all, everything is sent.
+    pub async fn prepare(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
+        let mut orders = Vec::new();
+        for step in self.plan.prepare.clone() {
+            match step {
+                Step::Upload { files, size, linked, linked_size } => {
+                    (self.done.files, self.done.size) = (files, size);
+                    (self.done.linked, self.done.linked_size) = (linked, linked_size);
+                }
+                Step::Check { .. } => {}
+                Step::Do(order) if matches!(*order, Order::Sweep { .. }) => {
+                    self.step("sweep", self.obey(&order)).await?;
+                }
+                Step::Do(order) => orders.push(*order),
+            }
+        }
+        let delta = self.state.as_ref().map(|state| Arc::clone(&state.delta)).unwrap_or_default();
+        let mut made = self.make(payload, id, &delta, &orders).await;
+        if let (Err(Unmade { why: Why::Unfit, failure }), true) = (&made, delta.shares()) {
+            self.warn_of_whole(failure);
+            self.obey(&Order::Discard { id }).await?;
+            (self.done.linked, self.done.linked_size) = (0, 0);
+            made = self.make(payload, id, &Arc::default(), &orders).await;
+        }
+        if let Err(Unmade { why: Why::Full, .. }) = made {
+            // What is in the way of the app that runs goes at once.
+            let _ = self.ask(&Order::Discard { id }).await;
+        }
+        made.map_err(|unmade| unmade.failure)?;
+        self.cx.events.emit(Event::Ready { host: self.name() });
+        Ok(())
+    }
+
+    fn warn_of_whole(&self, failure: &Failure) {
+        let why = failure.one_line();
+        let text = format!("files that did not change could not be shared, so all are sent: {why}");
+        self.cx.events.emit(Event::Warning { host: Some(self.name()), text });
+    }
+
+    /// Sends, checks, and obeys the rest. As much as can be is sent without waiting for answers;
+    /// but nothing behind a hook, so that a run that is stopped begins no other one.
+    async fn make(
+        &mut self,
+        payload: &Payload,
+        id: ReleaseId,
+        delta: &Arc<Delta>,
+        orders: &[Order],
+    ) -> Result<(), Unmade> {
+        let mut chain = self.send_stream(payload, id, delta).await?;
+        let base = delta.base.filter(|_| delta.shares());
+        chain.push(Link::new(Order::Check { id, base, digest: payload.digest }));
+        for order in orders {
+            chain.push(Link::new(order.clone()));
+            if matches!(order, Order::Hook { .. }) {
+                self.chain(payload, std::mem::take(&mut chain)).await?;
+            }
+        }
+        self.chain(payload, chain).await
+    }
+
+    /// Sends the stream if it is large; else gives the order that brings it.
+    async fn send_stream(
+        &mut self,
+        payload: &Payload,
+        id: ReleaseId,
+        delta: &Arc<Delta>,
+    ) -> Result<Vec<Link>, Unmade> {
+        let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
+        let unpacked = |error| Failure::of(format!("could not pack {id}"), &error);
+        let shipment = payload.shipment(&facts, delta).await.map_err(unpacked)?;
+        if shipment.len > PARCEL {
+            return self.stream(payload, id, shipment).await.map(|()| Vec::new());
+        }
+        let codec = shipment.codec;
+        let bytes = shipment.bytes().map_err(Failure::from)?;
+        if let Some(throttle) = &payload.throttle {
+            throttle.take(bytes.len()).await;
+        }
+        Ok(vec![Link { order: Order::Unpack { id, codec, size: bytes.len() }, bytes }])
+    }
+
+    /// Sends a stream over a channel of its own.
+    async fn stream(
+        &mut self,
+        payload: &Payload,
+        id: ReleaseId,
+        shipment: Shipment,
+    ) -> Result<(), Unmade> {
+        let (events, total, left) = (self.cx.events, shipment.len, AtomicU64::new(0));
+        let host = self.name();
+        let progress = |sent| {
+            left.store(sent, Ordering::Relaxed);
+            events.emit(Event::Progress { host: host.clone(), sent, total });
+        };
+        let sending = async {
+            let _turn = payload.turns.acquire().await;
+            let Some(agent) = &self.agent else { return Err(AgentError::gone()) };
+            let throttle = payload.throttle.as_ref();
+            agent.receive(shipment.codec, shipment.parts, throttle, &progress).await
+        };
+        let work = async {
+            let sent = self.heeding(sending).await?;
+            sent.map_err(|error| Unmade::unsent(id, error))?;
+            Ok::<_, Unmade>(((), format!("{total} bytes")))
+        };
+        let ended = self.step("upload", work).await;
+        self.done.sent += left.load(Ordering::Relaxed);
+        ended
+    }
+
+    /// Sends orders at once; each is skipped where the one before it failed.
+    async fn chain(&mut self, payload: &Payload, links: Vec<Link>) -> Result<(), Unmade> {
+        let mut sent = Vec::new();
+        for Link { order, bytes } in links {
+            let reply = self.send(&order, !sent.is_empty(), &bytes);
+            self.done.sent += bytes.len() as u64;
+            sent.push((order, reply));
+        }
+        for (order, reply) in sent {
+            let work = async {
+                let answer = self.heeding(reply.get()).await?;
+                let answer = answer.map_err(|error| Unmade::lost(&order, error))?;
+                self.made(&order, &answer)?;
+                Ok::<_, Unmade>((answer, detail(&order)))
+            };
+            let answer = self.step(step_name(&order), work).await?;
+            if matches!(order, Order::Seal { .. }) {
+                payload.learn(&answer.text, self.cx.shelf);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the host said to an order.
+    fn made(&self, order: &Order, answer: &Answer) -> Result<(), Unmade> {
+        match order {
+            Order::Unpack { id, .. } if answer.code != DONE => {
+                let how = format!("it exited with code {}", answer.code);
+                let said = answer.text.clone();
+                Err(Unmade::unsent(*id, AgentError::Upload { how, said }))
+            }
+            Order::Unpack { size, .. } => {
+                let (host, size) = (self.name(), *size as u64);
+                self.cx.events.emit(Event::Progress { host, sent: size, total: size });
+                Ok(())
+            }
+            Order::Check { .. } => {
+                self.obeyed(order, answer).map_err(|failure| Unmade { why: Why::Unfit, failure })
+            }
+            _ => Ok(self.obeyed(order, answer)?),
+        }
+    }
+}
+
+impl Link {
+    const fn new(order: Order) -> Self {
+        Self { order, bytes: Vec::new() }
+    }
+}
+
+impl Unmade {
+    fn lost(order: &Order, error: AgentError) -> Self {
+        match order {
+            Order::Unpack { id, .. } => Self::unsent(*id, error),
+            _ => Failure::from(error).into(),
+        }
+    }
+
+    fn unsent(id: ReleaseId, error: AgentError) -> Self {
+        let why = match &error {
+            AgentError::Upload { .. } if error.is_full() => Why::Full,
+            AgentError::Upload { .. } => Why::Unfit,
+            _ => Why::Other,
+        };
+        Self { why, failure: Failure::from(error).titled(format!("could not upload {id}")) }
+    }
+}
+
+impl From<Failure> for Unmade {
+    fn from(failure: Failure) -> Self {
+        Self { why: Why::Other, failure }
+    }
+}
+
+impl AsRef<Failure> for Unmade {
+    fn as_ref(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+/// What the step is called that an order does.
+fn step_name(order: &Order) -> &'static str {
+    match order {
+        Order::Unpack { .. } => "upload",
+        other => order_name(other),
+    }
+}
+
+fn detail(order: &Order) -> String {
+    match order {
+        Order::Unpack { size, .. } => format!("{size} bytes"),
+        _ => String::new(),
+    }
+}
