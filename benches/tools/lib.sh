@@ -1,0 +1,31 @@
+# What the hand-written tools share. Each is called with `prepare` (not timed), `deploy` or
+# `rollback`, and finds in its environment: ARTIFACT (a directory), APP (where to, on the host),
+# HOSTS (names that SSH_CONFIG knows), ENV_FILE (becomes .env), KEEP, WORK (scratch).
+# shellcheck shell=sh
+set -eu
+release=$(date -u +%Y%m%d%H%M%S%3N)
+ssh="ssh -F $SSH_CONFIG"
+
+# What runs on the host once the release is in place: link, flip by rename, restart, clean.
+# shellcheck disable=SC2034
+finish="mkdir -p $APP/shared/log && cd $APP/releases/$release && ln -s ../../shared/log log &&
+ln -sfn releases/$release $APP/next && mv -T $APP/next $APP/current && true &&
+cd $APP/releases && ls | sort | head -n -$KEEP | xargs -r rm -rf"
+
+# The release before the one that is live, made live.
+back="cd $APP/releases && live=\$(basename \$(readlink $APP/current)) &&
+old=\$(ls | sort | grep -B1 -x \$live | head -n1) && test \$old != \$live &&
+ln -sfn releases/\$old $APP/next && mv -T $APP/next $APP/current && true"
+
+# Calls function $1 for every host, all at once; fails if one does.
+each() {
+    pids="" failed=0
+    for host in $HOSTS; do
+        "$1" "$host" &
+        pids="$pids $!"
+    done
+    for pid in $pids; do wait "$pid" || failed=1; done
+    return $failed
+}
+
+roll_back() { $ssh "$1" "$back"; }
