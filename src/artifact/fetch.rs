@@ -5,12 +5,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::error::{ArtifactError, LimitHit};
 use super::limits::Limits;
 use super::spool;
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, Hasher};
 
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
@@ -70,7 +68,7 @@ pub(super) fn fetch(
     let most = limits.bytes;
     let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
     let mut file = spool::nameless(scratch)?;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0_u64;
     loop {
@@ -88,7 +86,7 @@ pub(super) fn fetch(
         hash.update(&buffer[..got]);
         file.write_all(&buffer[..got]).map_err(|source| ArtifactError::Scratch { source })?;
     }
-    let found = Digest::from_bytes(hash.finalize().into());
+    let found = hash.finish();
     check(&shown(url), expected, found)?;
     Ok(file)
 }

@@ -25,8 +25,6 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
 pub use self::limits::Limits;
 
@@ -37,7 +35,7 @@ use self::tree::{Item, Spot, Tree, What};
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, Hasher};
 use crate::model::manifest::{Manifest, Node, sealed};
 
 const RUNS: u32 = 0o555;
@@ -198,12 +196,12 @@ impl Artifact {
         place: &Place,
         sha256: Digest,
     ) -> Result<(), ArtifactError> {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::default();
         place.read(&self.spool, path, |bytes| {
             hash.update(bytes);
             stream.content(bytes).map_err(scratch_failed)
         })?;
-        if Digest::from_bytes(hash.finalize().into()) == sha256 {
+        if hash.finish() == sha256 {
             return Ok(());
         }
         Err(ArtifactError::Changed { path: path.to_owned() })

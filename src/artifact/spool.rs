@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::OFlags;
-use sha2::{Digest as _, Sha256};
 
 use super::error::ArtifactError;
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, Hasher};
 
 const CHUNK: usize = 256 * 1024;
 
@@ -82,12 +81,12 @@ impl Place {
 
     /// Its SHA-256.
     pub(super) fn digest(&self, spool: &File, path: &str) -> Result<Digest, ArtifactError> {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::default();
         self.read(spool, path, |bytes| {
             hash.update(bytes);
             Ok(())
         })?;
-        Ok(Digest::from_bytes(hash.finalize().into()))
+        Ok(hash.finish())
     }
 
     fn named(&self, inside: &str) -> PathBuf {
