@@ -199,7 +199,7 @@ impl Host {
              cp --sparse=always image next\nmv next copies/$$\n"
         );
         script(&self.path("copy"), &copy);
-        let step = if kind == Disk::Hurried { effort(9, 3, 1) } else { 1 };
+        let step = if kind == Disk::Hurried { effort(9, 6, 1) } else { 1 };
         let trap = format!(
             "set -T\nstatement=0\ntrap 'if ((BASHPID == $$ && ++statement % {step} == 0)); then \
              {here}/copy 9>&- </dev/null >/dev/null 2>&1; fi' DEBUG\n"
