@@ -32,7 +32,10 @@ fn footprint(host: Host) -> Footprint {
              2>/dev/null | wc -l",
         ),
         releases: number("ls /srv/soak/releases | wc -l"),
-        processes: number("pgrep -c -f 'shipit (serve|receive) .*/srv/soak' || true"),
+        processes: number(
+            "for it in $(grep -lszxE 'serve|receive' /proc/[0-9]*/cmdline); do \
+             grep -qszx /srv/soak $it && echo $it; done | wc -l",
+        ),
         temporary: number(
             "for path in /tmp/shipit.*; do pid=${path%.*}; kill -0 ${pid##*.} 2>/dev/null || \
              ls -d $path 2>/dev/null; done | wc -l",
@@ -60,9 +63,9 @@ fn agent_memory(app: &App) -> u64 {
     let mut child = app.start_deploy(&app.tarball("memory", &[]));
     let mut size = 0;
     until(Duration::from_secs(20), "the deploy has ended", || {
-        let rss = "ps -eo rss,args | grep 'shipit serve .*/srv/soak' | grep -v grep | sort -rn";
-        let first = APPS[0].root(&format!("{rss} | head -n 1 | awk '{{print $1}}'"));
-        size = size.max(first.parse().unwrap_or(0));
+        let rss = "pid=$(cat /srv/soak/.shipit/run/*/agent 2>/dev/null) && \
+                   awk '/^VmRSS:/ { print $2 }' /proc/$pid/status 2>/dev/null || true";
+        size = size.max(APPS[0].root(rss).trim().parse().unwrap_or(0));
         child.try_wait().unwrap().is_some()
     });
     app.edit("\"sleep 1\", ", "");
@@ -152,5 +155,6 @@ fn nothing_grows_but_the_ledger() {
         footprint(APPS[0])
     );
     assert!(*late < early + early / 4, "the program grew from {early} to {late} KiB");
+    assert!(agent_before > 0, "nobody saw the agent");
     assert!(agent_after < agent_before + agent_before / 2, "{agent_before} to {agent_after} KiB");
 }
