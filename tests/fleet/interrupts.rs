@@ -101,7 +101,7 @@ fn killed_at_any_moment() {
     let app = quick(&APPS, "kills");
     let (versions, length) = prepare(&app);
     let mut tally = Tally::default();
-    for round in 0..moments(50) {
+    for round in 0..moments(20) {
         let moment = length.mul_f64(random(round));
         let artifact = other(&app, &versions);
         let mut child = app.start_deploy(artifact);
@@ -137,7 +137,7 @@ fn cut_off_while_the_release_is_committed() {
          > /etc/systemd/system/commits.service.d/slow.conf && systemctl daemon-reload",
     );
     let mut tally = Tally::default();
-    for round in 0..moments(50) / 10 {
+    for round in 0..moments(20) / 10 {
         let artifact = other(&app, &versions);
         committing_without(&app, SPARE[1 + round as usize % 2], artifact);
         let what = "the locks are free after a cut within the commit round";
@@ -175,7 +175,7 @@ fn cut_off_at_any_moment() {
     let app = quick(&SPARE, "cuts");
     let (versions, length) = prepare(&app);
     let mut tally = Tally::default();
-    for round in 0..moments(50) * 2 / 5 {
+    for round in 0..moments(20) * 2 / 5 {
         let moment = length.mul_f64(random(round + 1000));
         let artifact = other(&app, &versions);
         let mut child = app.start_deploy(artifact);

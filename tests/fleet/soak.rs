@@ -8,7 +8,7 @@ use crate::hosts::{APPS, Host, until};
 
 /// How many deploys, unless SHIPIT_TEST_SOAK says otherwise.
 fn rounds() -> u32 {
-    std::env::var("SHIPIT_TEST_SOAK").map_or(24, |number| number.parse().unwrap())
+    std::env::var("SHIPIT_TEST_SOAK").map_or(20, |number| number.parse().unwrap())
 }
 
 /// What could grow, by how much it has.
