@@ -9,7 +9,7 @@ use shipit::config::Hook;
 use shipit::deploy::ask::{self, Answers, Change};
 use shipit::deploy::bases::NoShelf;
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::event::Events;
+use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet;
 use shipit::deploy::host::Context;
 use shipit::deploy::outcome::{Failure, HostResult, Report, Verdict};
@@ -180,7 +180,14 @@ async fn a_run_whose_lock_is_taken_puts_back_and_says_so() {
         }
         let unlocking = world.unlock();
         let opening = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            let is_break =
+                |event: &Event| matches!(event, Event::Sent { line, .. } if line == "break");
+            while !world.events.lock().unwrap().iter().any(is_break) {
+                assert!(Instant::now() < end, "nobody was told to let go");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // The host has the word, and needs a moment to pass it on.
+            tokio::time::sleep(Duration::from_secs(1)).await;
             fs::write(&gate, "").unwrap();
         };
         tokio::join!(unlocking, opening).0
