@@ -20,6 +20,8 @@ use shipit::remote::local::LocalSession;
 use shipit::remote::order::{DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts};
 use shipit::remote::quote::{line_word, word};
 
+use crate::program::program;
+
 const SHELLS: &[&str] = &["dash", "bash", "busybox sh", "mksh"];
 const ID: &str = "20260821090001";
 
@@ -43,9 +45,7 @@ pub(crate) fn session_of(shell: &str, dir: &Path) -> LocalSession {
     let script = format!(
         "#!/bin/bash\ncommand=\"$2\"\nexec {shell} -c \"${{command/#exec \\/bin\\/sh -c/exec {shell} -c}}\"\n"
     );
-    fs::write(&wrapper, script).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&wrapper, mode).unwrap();
+    program(&wrapper, &script);
     LocalSession::new().shell(wrapper.to_str().unwrap())
 }
 
@@ -332,8 +332,7 @@ async fn a_host_that_is_no_host_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::new("dash");
     let shell = dir.path().join("nologin");
-    fs::write(&shell, "#!/bin/sh\necho This account is not available.\nexit 1\n").unwrap();
-    fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    program(&shell, "#!/bin/sh\necho This account is not available.\nexit 1\n");
     let session = Arc::new(LocalSession::new().shell(shell.to_str().unwrap()));
     let error = Agent::open(session, host.hello("run000000001", "true")).await.err().unwrap();
     let AgentError::NoGreeting { said } = &error else { panic!("{error}") };

@@ -12,6 +12,7 @@ mod laws;
 mod load;
 mod messages;
 mod power;
+mod program;
 mod properties;
 mod races;
 mod readme;

@@ -1,7 +1,6 @@
 //! The agent dies after any of its statements: killed, with no trap run and nobody told.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use shipit::deploy::outcome::Verdict;
@@ -9,14 +8,14 @@ use shipit::remote::local::LocalSession;
 
 use super::oracle::{Subject, Work};
 use super::{effort, try_all};
+use crate::program::program;
 
 /// A login shell that hands the agent to a bash which counts its statements and, if there is a
 /// number in `kill-at`, kills it when it is reached, once.
 fn counting_shell(dir: &Path) -> LocalSession {
     let file = |name: &str, text: String| -> PathBuf {
         let path = dir.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        program(&path, &text);
         path
     };
     let here = dir.display();
@@ -48,8 +47,7 @@ fn count(dir: &Path) -> usize {
 fn without_flock(dir: &Path, session: LocalSession) -> LocalSession {
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
-    fs::write(bin.join("flock"), "#!/bin/sh\nexit 64\n").unwrap();
-    fs::set_permissions(bin.join("flock"), fs::Permissions::from_mode(0o755)).unwrap();
+    program(&bin.join("flock"), "#!/bin/sh\nexit 64\n");
     session.var("PATH", &format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()))
 }
 

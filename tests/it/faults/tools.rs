@@ -1,13 +1,13 @@
 //! A tool of the host fails once.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use shipit::remote::local::LocalSession;
 
 use super::oracle::{Subject, Work};
 use super::{effort, some, try_all};
+use crate::program::program;
 
 /// Everything the agent runs that could fail.
 const TOOLS: [&str; 20] = [
@@ -48,8 +48,7 @@ fn failing(dir: &Path, tool: &str) -> LocalSession {
          left=$((left - 1))\n  echo $left >{here}/fail-at\n  [ $left != 0 ] || exit 1\nfi\n\
          exec {real} \"$@\"\n"
     );
-    fs::write(bin.join(tool), script).unwrap();
-    fs::set_permissions(bin.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+    program(&bin.join(tool), &script);
     LocalSession::new().var("PATH", &format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()))
 }
 

@@ -18,6 +18,7 @@ use shipit::remote::local::LocalSession;
 
 use super::wires::{Wire, Wires};
 use super::world::{Local, World};
+use crate::program::program;
 
 /// Bytes that shrink by a quarter, the same for the same seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -213,8 +214,7 @@ fn host_with(world: &mut World, tar: &str, busybox: bool) -> bool {
         return false;
     }
     let script = |name: &str, text: &str| {
-        fs::write(bin.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        program(&bin.join(name), &format!("#!/bin/sh\n{text}\n"));
     };
     script("tar", &format!("PATH=/usr/bin:/bin exec {tar} \"$@\""));
     for tool in
@@ -305,8 +305,7 @@ fn as_nobody(world: &mut World) {
     }
     let shell = world.dir.path().join("nobody");
     let user = "--reuid=65534 --regid=65534 --clear-groups";
-    fs::write(&shell, format!("#!/bin/sh\nexec setpriv {user} /bin/sh \"$@\"\n")).unwrap();
-    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+    program(&shell, &format!("#!/bin/sh\nexec setpriv {user} /bin/sh \"$@\"\n"));
     std::os::unix::fs::chown(world.dir.path(), Some(65534), Some(65534)).unwrap();
     world.connect = Box::new(Local(LocalSession::new().shell(shell.to_str().unwrap())));
 }
