@@ -242,7 +242,7 @@ fn skips_two(report: &Report) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_hosts_do_not_wait_for_bad_ones() {
-    let count = effort(8, 40, 200);
+    let count = effort(8, 24, 200);
     let mut many = Hosts::new(count).await;
 
     let report = many.deploy("1", count - 3).await;

@@ -112,7 +112,7 @@ fn of_two_at_once_one_wins() {
         assert!(ada.command("deploy").status().unwrap().success());
         length = start.elapsed();
     }
-    let rounds = effort(6, 10, 200);
+    let rounds = effort(4, 6, 200);
     let mut refused = 0;
     for round in 0..rounds {
         let other = ["deploy", "prune --keep 2", "rollback --yes"][round % 3];
@@ -177,7 +177,7 @@ async fn of_two_fleet_deploys_at_once_one_wins_on_all_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("srv").display().to_string();
     let (ada, ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
-    let rounds = effort(2, 6, 200);
+    let rounds = effort(2, 4, 200);
     let mut refused = 0;
     for round in 0..rounds {
         let (a, b) = (format!("a{round}"), format!("b{round}"));

@@ -76,20 +76,20 @@ async fn is_killed_after_a_statement(work: Work, flock: bool, cases: usize) {
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_of_a_deploy() {
-    is_killed_after_a_statement(Work::Deploy, true, effort(3, 8, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Deploy, true, effort(3, 4, usize::MAX)).await;
 }
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_of_a_rollback() {
-    is_killed_after_a_statement(Work::Rollback, true, effort(2, 4, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Rollback, true, effort(1, 2, usize::MAX)).await;
 }
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_of_a_prune() {
-    is_killed_after_a_statement(Work::Prune, true, effort(1, 3, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Prune, true, effort(1, 2, usize::MAX)).await;
 }
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_where_the_lock_is_a_link() {
-    is_killed_after_a_statement(Work::Deploy, false, effort(2, 4, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Deploy, false, effort(1, 2, usize::MAX)).await;
 }
