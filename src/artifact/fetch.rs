@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ureq::tls::{RootCerts, TlsConfig};
+
 use super::error::{ArtifactError, LimitHit};
 use super::limits::Limits;
 use super::spool;
-use ureq::tls::{RootCerts, TlsConfig};
-
 use crate::model::digest::{Digest, Hasher};
 
 const CONNECT: Duration = Duration::from_secs(20);

@@ -47,6 +47,21 @@ pub(crate) struct World {
     nonce: String,
 }
 
+/// What one run borrows.
+struct Means {
+    cancel: Cancel,
+    run: Run,
+    connect: Reach,
+    cabinet: Cabinet,
+}
+
+impl Means {
+    fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> Context<'a> {
+        let Self { cancel, run, connect, cabinet } = self;
+        Context { config, run, connect, events, cancel, shelf: cabinet, wait }
+    }
+}
+
 /// The connector as the engine wants it.
 struct Reach(Connector);
 
@@ -153,6 +168,15 @@ impl World {
         Cabinet::new(cache.map(|cache| cache.join("shipit/manifests")))
     }
 
+    fn means(&self, config: &Config, command: &str) -> Means {
+        Means {
+            cancel: signals::follow(),
+            run: self.run_values(command, config),
+            connect: self.connector(config),
+            cabinet: self.cabinet(),
+        }
+    }
+
     fn reporter(&self, secrets: Secrets, quiet: bool) -> Box<dyn Reporter + Send> {
         let started = self.started;
         let mode = if self.common.json {
@@ -190,25 +214,14 @@ impl World {
         how: How,
         work: impl AsyncFnOnce(Context<'_>) -> Report,
     ) -> Report {
-        let cancel = signals::follow();
-        let run = self.run_values(command, config);
-        let connect = self.connector(config);
+        let means = self.means(config, command);
         let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
         let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
             act(&mut screen.lock().unwrap_or_else(PoisonError::into_inner));
         };
         let sink = |event: Event| with(&mut |screen| screen.on_event(&event));
         let events = Events::new(&sink);
-        let cabinet = self.cabinet();
-        let cx = Context {
-            config,
-            run: &run,
-            connect: &connect,
-            events,
-            cancel: &cancel,
-            shelf: &cabinet,
-            wait: how.wait,
-        };
+        let cancel = &means.cancel;
         let ticking = async {
             let mut beats = tokio::time::interval(std::time::Duration::from_millis(120));
             let mut told = 0;
@@ -223,7 +236,7 @@ impl World {
             }
         };
         let report = tokio::select! {
-            report = work(cx) => report,
+            report = work(means.context(config, events, how.wait)) => report,
             () = ticking => unreachable!("the ticking never ends"),
         };
         with(&mut |screen| screen.finish(&report));
@@ -256,21 +269,9 @@ impl World {
         command: &str,
         work: impl AsyncFnOnce(Context<'_>) -> T,
     ) -> Result<T, CliError> {
-        let cancel = signals::follow();
-        let run = self.run_values(command, config);
-        let connect = self.connector(config);
-        let events = Events::new(&|_| {});
-        let cabinet = self.cabinet();
-        let cx = Context {
-            config,
-            run: &run,
-            connect: &connect,
-            events,
-            cancel: &cancel,
-            shelf: &cabinet,
-            wait: false,
-        };
-        unless_stopped(&cancel, work(cx)).await
+        let means = self.means(config, command);
+        let cx = means.context(config, Events::new(&|_| {}), false);
+        unless_stopped(&means.cancel, work(cx)).await
     }
 
     /// The hosts that answered; the others are errors, and the code says so.

@@ -137,20 +137,26 @@ fn cut_off_while_the_release_is_committed() {
          > /etc/systemd/system/commits.service.d/slow.conf && systemctl daemon-reload",
     );
     let mut tally = Tally::default();
-    for round in 0..moments(20) / 10 {
+    let (rounds, mut within) = (moments(20) / 10, 0);
+    for round in 0..rounds * 3 {
+        if within == rounds {
+            break;
+        }
         let artifact = other(&app, &versions);
-        committing_without(&app, SPARE[1 + round as usize % 2], artifact);
+        within += u32::from(committing_without(&app, SPARE[1 + round as usize % 2], artifact));
         let what = "the locks are free after a cut within the commit round";
         tally.slowest = tally.slowest.max(free(&app, &SPARE, Duration::from_secs(4), what));
         converges(&app, artifact, Duration::ZERO, &mut tally);
     }
     SPARE[0].root("rm -r /etc/systemd/system/commits.service.d && systemctl daemon-reload");
-    println!("cuts within the commit round: {tally:?}");
-    assert!(tally.helped > 0, "no cut was within the commit round: {tally:?}");
+    println!("{within} cuts within the commit round: {tally:?}");
+    assert_eq!(within, rounds, "so many cuts were within the commit round: {tally:?}");
+    assert!(tally.helped > 0, "no cut left the fleet on two releases: {tally:?}");
 }
 
-/// A deploy whose last word does not reach one host.
-fn committing_without(app: &App, lost: Host, artifact: &str) {
+/// A deploy whose last word does not reach one host. Not so where the others took longer than
+/// the deadline, as they may on a busy machine: then there was no such word.
+fn committing_without(app: &App, lost: Host, artifact: &str) -> bool {
     let sessions = "pkill -STOP -f 'ssh[d].*: deploy@notty'";
     let arguments = ["deploy", "production", "--yes", "--json", "--artifact", artifact];
     let mut command = app.command(&arguments);
@@ -162,11 +168,12 @@ fn committing_without(app: &App, lost: Host, artifact: &str) {
     };
     assert!(events.any(|event| judged(&event)), "{} was not judged well", lost.0);
     lost.root(sessions);
-    assert!(events.any(|event| event.contains("\"phase\":\"commit\"")), "no commit round");
+    let committed = events.any(|event| event.contains("\"phase\":\"commit\""));
     std::thread::sleep(Duration::from_millis(200));
     child.kill().unwrap();
     child.wait().unwrap();
     lost.root(&sessions.replace("STOP", "KILL"));
+    committed
 }
 
 #[test]

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::faults::{effort, hook};
 use crate::features::world::World;
+use crate::program::program;
 use crate::wire::{User, around, connector, write};
 
 /// How many hosts are worked on at a time.
@@ -143,19 +144,14 @@ impl Hosts {
     fn write_scripts(&self) {
         let home = self.world.dir.path();
         fs::create_dir(home.join("bin")).unwrap();
-        let script = |path: PathBuf, text: &str| {
-            fs::write(&path, text).unwrap();
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(path, mode).unwrap();
-        };
-        script(home.join("bin/tar"), "#!/bin/sh\nexec cat >/dev/full\n");
+        program(&home.join("bin/tar"), "#!/bin/sh\nexec cat >/dev/full\n");
         let gate = format!(
             "#!/bin/sh\n: >{gate}/$1.$NAME\n[ $NAME = slow ] || exit 0\nfor tries in $(seq 600)\n\
              do\n  set -- $1 {gate}/$1.*\n  [ $# -le $(cat {gate}/all) ] || exit 0\n  sleep 0.1\n\
              done\nexit 1\n",
             gate = self.gate.display()
         );
-        script(home.join("pass"), &gate);
+        program(&home.join("pass"), &gate);
     }
 
     /// A deploy of one version. The slow host waits until so many have come as far.

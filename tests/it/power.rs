@@ -11,7 +11,6 @@
 use std::fmt::Display;
 use std::fs;
 use std::future::Future;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use shipit::remote::local::LocalSession;
 
 use crate::faults::effort;
 use crate::features::world::{Local, World};
+use crate::program::program;
 
 /// The host's file system, and what it does between two syncs.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -92,11 +92,6 @@ fn unmount(place: &str) {
         std::thread::sleep(Duration::from_millis(50));
     }
     root(&["umount", "--lazy", place]);
-}
-
-fn script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn entries(place: &Path) -> Vec<PathBuf> {
@@ -198,18 +193,18 @@ impl Host {
              while kill -0 {test} && [ $# -gt {WAITING} ]; do sleep 0.01; set -- copies/*; done\n\
              cp --sparse=always image next\nmv next copies/$$\n"
         );
-        script(&self.path("copy"), &copy);
+        program(&self.path("copy"), &copy);
         let step = if kind == Disk::Hurried { effort(9, 6, 1) } else { 1 };
         let trap = format!(
             "set -T\nstatement=0\ntrap 'if ((BASHPID == $$ && ++statement % {step} == 0)); then \
              {here}/copy 9>&- </dev/null >/dev/null 2>&1; fi' DEBUG\n"
         );
-        script(&self.path("trap.sh"), &trap);
+        program(&self.path("trap.sh"), &trap);
         let login = format!(
             "#!/bin/bash\ncommand=${{2/#exec \\/bin\\/sh -c/exec bash -c}}\n\
              exec bash -c \"BASH_ENV={here}/trap.sh $command\"\n"
         );
-        script(&self.path("login"), &login);
+        program(&self.path("login"), &login);
         let left_out = match syncs {
             Syncs::All => "''",
             Syncs::None => "*",
@@ -222,7 +217,7 @@ impl Host {
              *) /usr/bin/env PATH=/usr/bin:/bin sync \"$@\" ;;\nesac\ncode=$?\n{here}/copy\n\
              exit $code\n"
         );
-        script(&self.path("bin/sync"), &sync);
+        program(&self.path("bin/sync"), &sync);
     }
 
     /// Runs to the end of `run`. Each copy made meanwhile is looked at and gone before there are

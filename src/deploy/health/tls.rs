@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -51,42 +53,51 @@ fn config(trust: &Trust) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions()?;
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+    let takes = match trust {
         Trust::Public => {
             let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
         }
-        Trust::Anybody => Arc::new(Anybody(provider)),
-        Trust::Only { pem, .. } => Arc::new(Listed::new(pem, provider)?),
+        Trust::Anybody => Takes::Any,
+        Trust::Only { pem, .. } => Takes::listed(pem, Arc::clone(&provider))?,
     };
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let verifier = Verifier { takes, algorithms: provider.signature_verification_algorithms };
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(builder.with_no_client_auth())
 }
 
-/// Takes any certificate; whoever shows it must still hold its key.
+/// Whoever shows a certificate must hold its key, whichever are taken.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-/// Takes the certificates of a list, for the names in them, and what they signed. A certificate
-/// that stands in the list itself need not be one of an authority, nor be told apart from one.
-#[derive(Debug)]
-struct Listed {
-    listed: Vec<CertificateDer<'static>>,
-    signed: Arc<WebPkiServerVerifier>,
+struct Verifier {
+    takes: Takes,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Listed {
-    fn new(pem: &str, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+/// Which certificates are taken.
+#[derive(Debug)]
+enum Takes {
+    Any,
+    /// Those of a list, for the names in them, and what they signed. One that stands in the list
+    /// itself need not be one of an authority, nor be told apart from one.
+    Listed {
+        listed: Vec<CertificateDer<'static>>,
+        signed: Arc<WebPkiServerVerifier>,
+    },
+}
+
+impl Takes {
+    fn listed(pem: &str, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
         let listed: Vec<_> =
             CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect();
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(listed.iter().cloned());
         let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
         let signed = signed.build().map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { listed, signed })
+        Ok(Self::Listed { listed, signed })
     }
 }
 
-impl ServerCertVerifier for Listed {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -95,12 +106,17 @@ impl ServerCertVerifier for Listed {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.listed.iter().any(|listed| listed == shown) {
-            let parsed = ParsedCertificate::try_from(shown)?;
-            rustls::client::verify_server_name(&parsed, name)?;
-            return Ok(ServerCertVerified::assertion());
+        match &self.takes {
+            Takes::Any => Ok(ServerCertVerified::assertion()),
+            Takes::Listed { listed, .. } if listed.contains(&shown.clone().into_owned()) => {
+                let parsed = ParsedCertificate::try_from(shown)?;
+                rustls::client::verify_server_name(&parsed, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Takes::Listed { signed, .. } => {
+                signed.verify_server_cert(shown, between, name, ocsp, now)
+            }
         }
-        self.signed.verify_server_cert(shown, between, name, ocsp, now)
     }
 
     fn verify_tls12_signature(
@@ -109,7 +125,7 @@ impl ServerCertVerifier for Listed {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signed.verify_tls12_signature(message, shown, signed)
+        verify_tls12_signature(message, shown, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -118,45 +134,10 @@ impl ServerCertVerifier for Listed {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signed.verify_tls13_signature(message, shown, signed)
+        verify_tls13_signature(message, shown, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signed.supported_verify_schemes()
-    }
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        shown: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, shown, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        shown: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, shown, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
