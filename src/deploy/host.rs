@@ -21,7 +21,7 @@ use crate::model::id::ReleaseId;
 use crate::model::ledger::Standing;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
-use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe};
+use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Sent};
 use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
 use crate::remote::replies::Reply;
 use crate::remote::session::{Session, SessionError};
@@ -375,12 +375,13 @@ impl<'a> HostRun<'a> {
     pub async fn commit(&mut self, last: bool) {
         let Some(switch) = self.plan.switch.clone() else { return };
         self.undecided = false;
-        let committed = self.send(&Order::Commit, false, &[]);
+        self.tell_sent(&Order::Commit);
+        let committed = self.agent.as_ref().map(|agent| agent.send(Order::Commit));
         self.send_tidy(true);
         if let (true, Some(agent)) = (last, &self.agent) {
             agent.say_bye();
         }
-        let answer = committed.get().await;
+        let answer = committed.unwrap_or_else(Reply::gone).get().await;
         self.done.live = Some(switch.id);
         self.result = match answer {
             Ok(answer) if answer.code == DONE => None,
@@ -537,17 +538,19 @@ impl<'a> HostRun<'a> {
 
     /// Sends all that tidies up. `after`: skip it unless what was sent before is done.
     fn send_tidy(&mut self, after: bool) {
-        for order in self.plan.tidy.clone() {
-            let reply = self.send(&order, after, &[]);
-            self.ahead.push((order, reply));
-        }
+        let tidy = self.plan.tidy.iter().cloned();
+        let tidy = tidy.map(|order| Sent { chained: after, ..order.into() }).collect();
+        self.ahead = self.send_all(tidy);
     }
 
-    /// Sends an order, and the bytes it is about, without waiting.
-    pub(super) fn send(&self, order: &Order, chained: bool, bytes: &[u8]) -> Reply {
-        let Some(agent) = &self.agent else { return Reply::gone() };
-        self.tell_sent(order);
-        agent.send_with(order, chained, bytes)
+    /// Sends orders that belong together, without waiting for their answers.
+    pub(super) fn send_all(&self, all: Vec<Sent>) -> Vec<(Order, Reply)> {
+        let Some(agent) = &self.agent else {
+            return all.into_iter().map(|sent| (sent.order, Reply::gone())).collect();
+        };
+        all.iter().for_each(|sent| self.tell_sent(&sent.order));
+        let orders: Vec<_> = all.iter().map(|sent| sent.order.clone()).collect();
+        orders.into_iter().zip(agent.send_all(all)).collect()
     }
 
     /// What is live was never touched.

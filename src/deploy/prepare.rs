@@ -11,7 +11,7 @@ use super::payload::{Payload, Shipment};
 use super::plan::{Step, order_name};
 use crate::model::delta::Delta;
 use crate::model::id::ReleaseId;
-use crate::remote::agent::{AgentError, Answer};
+use crate::remote::agent::{AgentError, Answer, Sent};
 use crate::remote::order::{DONE, Order};
 
 /// A stream of no more bytes goes between the orders. A larger one has a channel of its own, for
@@ -31,13 +31,6 @@ enum Why {
     /// The host has no room.
     Full,
     Other,
-}
-
-/// One of several orders that are sent at once.
-struct Link {
-    order: Order,
-    /// What follows its line.
-    bytes: Vec<u8>,
 }
 
 impl HostRun<'_> {
@@ -91,9 +84,9 @@ impl HostRun<'_> {
     ) -> Result<(), Unmade> {
         let mut chain = self.send_stream(payload, id, delta).await?;
         let base = delta.base.filter(|_| delta.shares());
-        chain.push(Link::new(Order::Check { id, base, digest: payload.digest }));
+        chain.push(Order::Check { id, base, digest: payload.digest }.into());
         for order in orders {
-            chain.push(Link::new(order.clone()));
+            chain.push(order.clone().into());
             if matches!(order, Order::Hook { .. }) {
                 self.chain(payload, std::mem::take(&mut chain)).await?;
             }
@@ -107,7 +100,7 @@ impl HostRun<'_> {
         payload: &Payload,
         id: ReleaseId,
         delta: &Arc<Delta>,
-    ) -> Result<Vec<Link>, Unmade> {
+    ) -> Result<Vec<Sent>, Unmade> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let unpacked = |error| Failure::of(format!("could not pack {id}"), &error);
         let shipment = payload.shipment(&facts, delta).await.map_err(unpacked)?;
@@ -119,7 +112,8 @@ impl HostRun<'_> {
         if let Some(throttle) = &payload.throttle {
             throttle.take(bytes.len()).await;
         }
-        Ok(vec![Link { order: Order::Unpack { id, codec, size: bytes.len() }, bytes }])
+        let order = Order::Unpack { id, codec, size: bytes.len() };
+        Ok(vec![Sent { bytes, ..order.into() }])
     }
 
     /// Sends a stream over a channel of its own.
@@ -152,14 +146,10 @@ impl HostRun<'_> {
     }
 
     /// Sends orders at once; each is skipped where the one before it failed.
-    async fn chain(&mut self, payload: &Payload, links: Vec<Link>) -> Result<(), Unmade> {
-        let mut sent = Vec::new();
-        for Link { order, bytes } in links {
-            let reply = self.send(&order, !sent.is_empty(), &bytes);
-            self.done.sent += bytes.len() as u64;
-            sent.push((order, reply));
-        }
-        for (order, reply) in sent {
+    async fn chain(&mut self, payload: &Payload, mut chain: Vec<Sent>) -> Result<(), Unmade> {
+        self.done.sent += chain.iter().map(|sent| sent.bytes.len() as u64).sum::<u64>();
+        chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
+        for (order, reply) in self.send_all(chain) {
             let work = async {
                 let answer = self.heeding(reply.get()).await?;
                 let answer = answer.map_err(|error| Unmade::lost(&order, error))?;
@@ -192,12 +182,6 @@ impl HostRun<'_> {
             }
             _ => Ok(self.obeyed(order, answer)?),
         }
-    }
-}
-
-impl Link {
-    const fn new(order: Order) -> Self {
-        Self { order, bytes: Vec::new() }
     }
 }
 

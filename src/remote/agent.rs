@@ -1,5 +1,6 @@
 //! Our end of one conversation with the agent.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -75,6 +76,23 @@ pub struct Answer {
     pub text: String,
     /// What it printed.
     pub bytes: Vec<u8>,
+}
+
+/// An order as it is sent.
+#[derive(Debug)]
+pub struct Sent {
+    /// What is to be done.
+    pub order: Order,
+    /// Only if the order before it was done.
+    pub chained: bool,
+    /// What it is about; follows the lines.
+    pub bytes: Vec<u8>,
+}
+
+impl From<Order> for Sent {
+    fn from(order: Order) -> Self {
+        Self { order, chained: false, bytes: Vec::new() }
+    }
 }
 
 /// A piece of an upload.
@@ -203,10 +221,11 @@ impl Agent {
             session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
         let (lines, outgoing) = mpsc::unbounded_channel();
         let replies = Arc::new(Replies::default());
-        let greeting = replies.expect(GREETING_LIMIT, || true);
+        let limit = GREETING_LIMIT + limits(&hello, hello.first.iter());
+        let greeting = replies.expect(limit, || true);
         let Channel { input, output } = channel;
         let beat = (hello.deadline / 4).min(Duration::from_secs(3));
-        let expect = |order: &Order| (order.clone(), replies.expect(limit(&hello, order), || true));
+        let expect = |order: &Order| (order.clone(), replies.expect(limit, || true));
         let first = hello.first.iter().map(expect).collect();
         let tasks = [
             tokio::spawn(write_lines(input, outgoing, beat)),
@@ -218,23 +237,34 @@ impl Agent {
         Ok((agent, host_state(&greeting.text)))
     }
 
-    /// Sends an order without waiting. A chained one is skipped when the one before it failed.
-    pub fn send(&self, order: &Order, chained: bool) -> Reply {
-        self.send_with(order, chained, &[])
+    /// Sends an order without waiting.
+    pub fn send(&self, order: Order) -> Reply {
+        self.send_all(vec![Sent::from(order)]).pop().unwrap_or_else(Reply::gone)
     }
 
-    /// The same with the bytes that an order is about, which follow its line.
-    pub fn send_with(&self, order: &Order, chained: bool, bytes: &[u8]) -> Reply {
-        let line = format!("{}{}\n", if chained { "+ " } else { "" }, order.line());
-        let message = [line.as_bytes(), bytes].concat();
-        self.replies.expect(limit(&self.hello, order), || self.lines.send(message).is_ok())
+    /// Sends orders that belong together, without waiting: the host reads all of them, obeys one
+    /// after the other, and gives all answers when it is done with the last.
+    pub fn send_all(&self, all: Vec<Sent>) -> Vec<Reply> {
+        let limit = limits(&self.hello, all.iter().map(|sent| &sent.order));
+        let (mut message, mut bytes) = (String::new(), Vec::new());
+        let mut replies = Vec::new();
+        for (place, sent) in all.iter().enumerate() {
+            let more = if place + 1 < all.len() { "& " } else { "" };
+            let after = if sent.chained { "+ " } else { "" };
+            let _ = writeln!(message, "{more}{after}{}", sent.order.line());
+            bytes.extend_from_slice(&sent.bytes);
+            let send =
+                || more != "" || self.lines.send([message.as_bytes(), &bytes].concat()).is_ok();
+            replies.push(self.replies.expect(limit, send));
+        }
+        replies
     }
 
     /// Sends an order and waits for its answer.
     pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
         match self.asked_first(order) {
             Some(reply) => reply.get().await,
-            None => self.send(order, false).get().await,
+            None => self.send(order.clone()).get().await,
         }
     }
 
@@ -313,7 +343,7 @@ impl Agent {
     pub fn say_bye(&self) {
         let mut goodbye = lock(&self.goodbye);
         if goodbye.is_none() {
-            *goodbye = Some(self.send(&Order::Bye, false));
+            *goodbye = Some(self.send(Order::Bye));
         }
     }
 
@@ -338,6 +368,11 @@ impl Drop for Agent {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long the answers to orders may take that are obeyed one after the other.
+fn limits<'a>(hello: &Hello, orders: impl Iterator<Item = &'a Order>) -> Duration {
+    orders.map(|order| limit(hello, order)).sum()
 }
 
 /// How long the answer to an order may take.

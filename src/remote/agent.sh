@@ -35,26 +35,30 @@ serve() {
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
     # What the other side would ask in any case came with it, and costs no round trip.
-    while [ -n "$first" ]; do
-        line=${first%%"$nl"*}
-        first=${first#"$line"} && first=${first#"$nl"}
-        # shellcheck disable=SC2119
-        take_line
+    lines=$first
+    while :; do
+        while [ -n "$lines" ]; do
+            line=${lines%%"$nl"*}
+            lines=${lines#"$line"} && lines=${lines#"$nl"}
+            # shellcheck disable=SC2119
+            take_line
+        done
+        answer
+        read_lines || exit 0
     done
-    while read_line; do
-        # shellcheck disable=SC2119
-        take_line
-    done
-    exit 0
 }
 
-# Reads exactly one line: never more, so that lines may be sent ahead; never longer than the
-# deadline. dash has no `read -t`, so a short-lived shell reads.
-read_line() {
+# Reads one line, and the next where it says that one belongs to it: never more, so that lines may
+# be sent ahead; never longer than the deadline. dash has no `read -t`, so a short-lived shell reads.
+read_lines() {
     # shellcheck disable=SC2016
-    line=$(timeout "$deadline" /bin/sh -c 'IFS= read -r line && '"$say"' "$line."' 9>&-)
+    lines=$(timeout "$deadline" /bin/sh -c 'while IFS= read -r line; do
+        '"$say"' "$line" && echo
+        case $line in "& "*) ;; *) exit 0 ;; esac
+    done
+    exit 1' 9>&-)
     case $? in
-        0) line=${line%.} ;;
+        0) return 0 ;;
         124 | 137 | 143) ending=deadline && return 1 ;;
         *) ending='end of input' && return 1 ;;
     esac
@@ -62,7 +66,7 @@ read_line() {
 
 # shellcheck disable=SC2120
 take_line() {
-    chained=''
+    chained='' line=${line#& }
     case $line in
         '+ '*) chained=yes line=${line#+ } ;;
     esac
@@ -76,7 +80,7 @@ take_line() {
     eval "set -- $line"
     case $1 in
         hold) return ;;
-        bye) ending=asked && exit 0 ;;
+        bye) answer && ending=asked && exit 0 ;;
         unpack) take_parcel "$3" ;;
     esac
     if [ -n "$chained" ] && [ "$last" != 0 ]; then
@@ -89,8 +93,8 @@ take_line() {
     reply "$last"
 }
 
-# The bytes that follow a line, all of them and no more, so that the next line is one. BusyBox' head
-# takes more than it is asked for.
+# The bytes that follow the line and those that belong to it, all of them and no more, so that the
+# next line is one. BusyBox' head takes more than it is asked for.
 take_parcel() {
     timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>/dev/null 9>&-
     [ "$(($(wc -c <"$tmp/parcel")))" = "$1" ] && return
@@ -121,16 +125,25 @@ obey() {
     esac
 }
 
-# A frame says how long it is, so nothing in it can be taken for its end. A client that does not
-# read must not disarm the deadline: a frame that does not get through is the end.
+# A frame says how long it is, so nothing in it can be taken for its end.
 reply() {
-    size=$(wc -c <"$tmp/out")
+    size=0
+    if [ -s "$tmp/out" ]; then size=$(wc -c <"$tmp/out"); fi
     {
         printf '%s out %s\n' "$run" "$((size))"
-        cat "$tmp/out"
+        [ "$size" = 0 ] || cat "$tmp/out"
         printf '%s done %s\n' "$run" "$1"
-    } >"$tmp/frame"
-    timeout "$deadline" cat "$tmp/frame" 2>/dev/null </dev/null 9>&- && return 0
+    } >>"$tmp/frames"
+}
+
+# Sends the answers to lines that came together. A client that does not read must not disarm the
+# deadline: what does not get through is the end.
+answer() {
+    [ -s "$tmp/frames" ] || return 0
+    if timeout "$deadline" cat "$tmp/frames" 2>/dev/null </dev/null 9>&-; then
+        : >"$tmp/frames"
+        return 0
+    fi
     ending='end of input'
     exit 0
 }

@@ -330,8 +330,7 @@ impl Order {
             | Self::Fetch { limit, .. }
             | Self::Reach { limit, .. }
             | Self::Break { limit, .. } => *limit + Duration::from_secs(15),
-            Self::Unpack { .. }
-            | Self::Check { .. }
+            Self::Check { .. }
             | Self::Discard { .. }
             | Self::Seal { .. }
             | Self::Stage { .. }

@@ -15,7 +15,7 @@ use shipit::model::codec::Codec;
 use shipit::model::host_state::Current;
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
-use shipit::remote::agent::{Agent, AgentError, Hello};
+use shipit::remote::agent::{Agent, AgentError, Hello, Sent};
 use shipit::remote::local::LocalSession;
 use shipit::remote::order::{DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts};
 use shipit::remote::quote::{line_word, word};
@@ -177,15 +177,16 @@ async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
-        let unpack = |size| Order::Unpack { id: ID.parse().unwrap(), codec: Codec::Plain, size };
         let (good, bad) = (parcel(), b"'sweep'\n no archive\n".repeat(99));
-        let sent = [
-            agent.send_with(&unpack(good.len()), false, &good),
-            agent.send_with(&unpack(bad.len()), true, &bad),
-            agent.send_with(&unpack(good.len()), true, &good),
-            agent.send(&Order::Look, true),
-            agent.send(&Order::Look, false),
-        ];
+        let unpack = |chained, bytes: &[u8]| {
+            let (id, size) = (ID.parse().unwrap(), bytes.len());
+            let order = Order::Unpack { id, codec: Codec::Plain, size };
+            Sent { order, chained, bytes: bytes.to_vec() }
+        };
+        let look = Sent { chained: true, ..Order::Look.into() };
+        let sent = [unpack(false, &good), unpack(true, &bad), unpack(true, &good), look];
+        let mut sent = agent.send_all(sent.into());
+        sent.push(agent.send(Order::Look));
         let mut codes = Vec::new();
         for reply in sent {
             let answer = reply.get().await.unwrap();

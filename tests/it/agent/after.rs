@@ -184,7 +184,7 @@ async fn break_slow(shell: &str) {
         *limit = Duration::from_mins(2);
     }
     let (holder, _) = Agent::open(host.session(), hello).await.unwrap();
-    let _unheard = holder.send(&activate(), false);
+    let _unheard = holder.send(activate());
     let end = Instant::now() + Duration::from_secs(30);
     while fs::read_to_string(&minute).unwrap_or_default().is_empty() {
         assert!(Instant::now() < end, "{shell}: it was not restarted");

@@ -124,12 +124,17 @@ impl Hostile {
         for _ in 0..first {
             let _ = said.send(frame(&run, "")).await;
         }
+        let mut parcel = Vec::new();
         while let Ok(Some(line)) = lines.next_line().await {
             let words: Vec<_> = line.split('\'').collect();
             let verb = words.get(1).copied().unwrap_or_default();
             if verb == "unpack" {
-                let mut parcel = vec![0; words[5].parse().unwrap()];
+                parcel.resize(words[5].parse().unwrap(), 0);
+            }
+            // It follows the lines that belong together.
+            if !line.starts_with("& ") {
                 lines.get_mut().read_exact(&mut parcel).await.unwrap();
+                parcel.clear();
             }
             sleep(self.pause).await;
             match verb {
@@ -234,7 +239,8 @@ async fn no_host_that_misbehaves_is_done() {
             let (report, took) = deploy(&host).await;
             let case = format!("{manner:?} at {at}");
             assert_ne!(report.verdict(), Verdict::Done, "{case}: {report:?}");
-            assert!(took < Duration::from_mins(40), "{case} took {took:?}");
+            // Orders that belong together may each take as long as they may alone.
+            assert!(took < Duration::from_mins(55), "{case} took {took:?}");
             // An upload's channel may say what it likes: only the last of it is kept.
             let taken = host.taken.load(Ordering::SeqCst);
             assert!(at == "receive" || taken < 4 << 20, "{case}: {taken} bytes were taken");

@@ -156,8 +156,9 @@ impl Tap {
         let (Wire::CutBefore(verb) | Wire::CutAfter(verb) | Wire::CutForGood(verb)) = wire else {
             return None;
         };
-        let line = sent.strip_prefix(b"+ ").unwrap_or(sent);
-        if !line.starts_with(format!("'{verb}'").as_bytes()) {
+        let ordered = format!("'{verb}'");
+        let mut lines = sent.split(|byte| *byte == b'\n').map(bare);
+        if !lines.any(|line| line.starts_with(ordered.as_bytes())) {
             return None;
         }
         faults.remove(&self.name);
@@ -177,7 +178,7 @@ impl Tap {
     /// Whether this is the upload of which only half may pass.
     fn halves(&self, sent: &[u8]) -> bool {
         let mut faults = self.faults.lock().unwrap();
-        let is_upload = self.upload || sent.starts_with(b"'unpack'");
+        let is_upload = self.upload || bare(sent).starts_with(b"'unpack'");
         let here = is_upload && faults.get(&self.name) == Some(&Wire::HalfUpload);
         here && faults.remove(&self.name).is_some()
     }
@@ -234,4 +235,10 @@ impl AsyncWrite for Tap {
             None => Poll::Ready(Ok(())),
         }
     }
+}
+
+/// A line without what says how it belongs to others.
+fn bare(line: &[u8]) -> &[u8] {
+    let line = line.strip_prefix(b"& ").unwrap_or(line);
+    line.strip_prefix(b"+ ").unwrap_or(line)
 }
