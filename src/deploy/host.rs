@@ -548,9 +548,11 @@ impl<'a> HostRun<'a> {
         let Some(agent) = &self.agent else {
             return all.into_iter().map(|sent| (sent.order, Reply::gone())).collect();
         };
-        all.iter().for_each(|sent| self.tell_sent(&sent.order));
-        let orders: Vec<_> = all.iter().map(|sent| sent.order.clone()).collect();
-        orders.into_iter().zip(agent.send_all(all)).collect()
+        for sent in &all {
+            self.tell_sent(&sent.order);
+        }
+        let replies = agent.send_all(&all);
+        all.into_iter().map(|sent| sent.order).zip(replies).collect()
     }
 
     /// What is live was never touched.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval_at, timeout};
 
 pub use super::answer::{Access, Compared, Judgement, Probe, Told};
 use super::answer::{host_state, judgement, probe};
@@ -239,12 +239,12 @@ impl Agent {
 
     /// Sends an order without waiting.
     pub fn send(&self, order: Order) -> Reply {
-        self.send_all(vec![Sent::from(order)]).pop().unwrap_or_else(Reply::gone)
+        self.send_all(&[Sent::from(order)]).pop().unwrap_or_else(Reply::gone)
     }
 
     /// Sends orders that belong together, without waiting: the host reads all of them, obeys one
     /// after the other, and gives all answers when it is done with the last.
-    pub fn send_all(&self, all: Vec<Sent>) -> Vec<Reply> {
+    pub fn send_all(&self, all: &[Sent]) -> Vec<Reply> {
         let limit = limits(&self.hello, all.iter().map(|sent| &sent.order));
         let (mut message, mut bytes) = (String::new(), Vec::new());
         let mut replies = Vec::new();
@@ -253,8 +253,9 @@ impl Agent {
             let after = if sent.chained { "+ " } else { "" };
             let _ = writeln!(message, "{more}{after}{}", sent.order.line());
             bytes.extend_from_slice(&sent.bytes);
-            let send =
-                || more != "" || self.lines.send([message.as_bytes(), &bytes].concat()).is_ok();
+            let send = || {
+                !more.is_empty() || self.lines.send([message.as_bytes(), &bytes].concat()).is_ok()
+            };
             replies.push(self.replies.expect(limit, send));
         }
         replies
@@ -441,7 +442,7 @@ async fn write_lines(
     mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
     beat: Duration,
 ) {
-    let mut beats = interval(beat);
+    let mut beats = interval_at(Instant::now() + beat, beat);
     loop {
         let line = tokio::select! {
             line = lines.recv() => match line {
@@ -453,6 +454,7 @@ async fn write_lines(
         if input.write_all(&line).await.is_err() || input.flush().await.is_err() {
             break;
         }
+        beats.reset();
     }
 }
 

@@ -20,11 +20,12 @@ serve() {
     shift 3
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base='' since='' logged=0
+    before='' flipped='' key='' base='' since='' logged=0 appended=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
-    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$(uname -n).$$.XXXXXX") || exit 70
+    uid=$(id -u) machine=$(uname -n)
+    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
     trap end EXIT
     trap 'exit 143' TERM INT
     trap : PIPE HUP
@@ -158,7 +159,7 @@ end() {
     if [ -n "$locked" ]; then
         end_wards
         leave_parts
-        rm -rf "$root/.current.$run"
+        [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
         unlock
         sweep_tmp
     fi
@@ -172,7 +173,7 @@ sweep_tmp() {
     for path in "${tmp%.*.*}".*.??????; do
         pid=${path%.*}
         kill -0 "${pid##*.}" 2>/dev/null ||
-            find "$path" -prune -type d -user "$(id -u)" -exec rm -rf {} + 2>/dev/null
+            find "$path" -prune -type d -user "$uid" -exec rm -rf {} + 2>/dev/null
     done
 }
 
@@ -190,7 +191,11 @@ end_wards() {
 # What arrived of an upload stays for the next one, which sends only the rest. Secrets do not.
 leave_parts() {
     for path in "$root"/releases/.2*."$run"; do
-        if [ -d "$path/tree" ]; then rm -f "$path/meta/env"; else rm -rf "$path"; fi
+        if [ -d "$path/tree" ]; then
+            rm -f "$path/meta/env"
+        elif [ -e "$path" ]; then
+            rm -rf "$path"
+        fi
     done
 }
 
@@ -212,7 +217,8 @@ take_lock() {
     # A record that is empty is being written, or the lock is about to be free.
     while
         seize && code=0 || code=75
-        holder=$(cat "$lock" 2>/dev/null)
+        holder=''
+        [ "$code" = 0 ] || holder=$(cat "$lock" 2>/dev/null)
         [ "$code$holder" = 75 ] && [ "$tries" -lt 5 ]
     do
         tries=$((tries + 1))
@@ -229,7 +235,8 @@ take_lock() {
         return 75
     fi
     mkdir -p "$wards" && echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
-    printf '%s, since %s\n' "$owner" "$(now)" >"$lock" 2>/dev/null
+    look_at_clock
+    printf '%s, since %s\n' "$owner" "$now" >"$lock" 2>/dev/null
     make_key
     choose_mv
 }
@@ -256,14 +263,16 @@ lock_by_flock() {
 
 # Who we are, so that others can see whether we still live.
 make_token() {
-    boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo none)
+    IFS= read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id || boot=none
     token=${boot}_$$_$(started "$$")_$run
 }
 
 started() {
-    if [ -r "/proc/$1/stat" ]; then
-        sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
-    else
+    if [ -r "/proc/$1/stat" ] && IFS= read -r stat 2>/dev/null <"/proc/$1/stat"; then
+        # shellcheck disable=SC2086
+        set -- ${stat##*) }
+        [ "$#" -lt 20 ] || echo "${20}"
+    elif [ ! -d /proc/self ]; then
         ps -o lstart= -p "$1" 2>/dev/null | tr -d ' :'
     fi
 }
@@ -335,12 +344,13 @@ kill_hard() {
 
 # Keeps everybody who wants the lock off. Arguments: who and why, a line for revisions.log.
 order_freeze() {
-    if ! printf '%s, since %s\n' "$1" "$(now)" >"$wards/frozen" || ! mv -f "$wards/frozen" "$frozen"; then
+    look_at_clock
+    if ! printf '%s, since %s\n' "$1" "$now" >"$wards/frozen" || ! mv -f "$wards/frozen" "$frozen"; then
         echo "$frozen cannot be written"
         return 1
     fi
     sync_file "$frozen"
-    append "$root/revisions.log" "$(now) $2"
+    append "$root/revisions.log" "$now $2"
 }
 
 # Arguments: the freeze that is to end, as a look shows it, and a line for revisions.log.
@@ -350,7 +360,8 @@ order_thaw() {
         echo 'it was frozen anew in the meantime'
         return 1
     fi
-    rm -f "$frozen" && append "$root/revisions.log" "$(now) $2"
+    look_at_clock
+    rm -f "$frozen" && append "$root/revisions.log" "$now $2"
 }
 
 unlock() {
@@ -381,13 +392,11 @@ greet() {
 }
 
 make_layout() {
-    mkdir -p "$root" || return 1
-    for part in releases shared; do
-        [ -d "$root/$part" ] || mkdir "$root/$part" || return 1
-    done
-    [ -d "$root/.shipit" ] || mkdir -m 700 "$root/.shipit" || return 1
+    [ -d "$root" ] || mkdir -p "$root" || return 1
+    make_dir "$root/releases" && make_dir "$root/shared" &&
+        make_dir "$root/.shipit" -m 700 || return 1
     for part in manifests run trash; do
-        [ -d "$root/.shipit/$part" ] || mkdir "$root/.shipit/$part" || return 1
+        make_dir "$root/.shipit/$part" || return 1
     done
     if ! (: >"$root/releases/.probe.$run") 2>/dev/null; then
         echo "$root/releases cannot be written by $(id -un)"
@@ -396,24 +405,28 @@ make_layout() {
     rm -f "$root/releases/.probe.$run"
 }
 
+# Another run may make it at the same moment.
+make_dir() {
+    [ -d "$1" ] || mkdir "$@" || [ -d "$1" ]
+}
+
 # Config digests are keyed: a plain one would give weak secrets away.
 make_key() {
     if [ ! -s "$root/.shipit/key" ]; then
         (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/.shipit/key")
     fi
-    key=$(cat "$root/.shipit/key" 2>/dev/null)
+    IFS= read -r key <"$root/.shipit/key" || :
 }
 
 # `mv` without -T would move a link into the directory it should replace.
 choose_mv() {
     for mv_flag in T h; do
-        rm -f "$wards/a" "$wards/b"
         ln -s one "$wards/a" && ln -s two "$wards/b"
         mv "-f$mv_flag" "$wards/b" "$wards/a" 2>/dev/null
         [ "$(readlink "$wards/a")" = two ] && break
         mv_flag=''
+        rm -rf "$wards/a" "$wards/b"
     done
-    rm -f "$wards/a" "$wards/b"
     [ -n "$mv_flag" ] || echo 'mv can replace a link neither with -T nor with -h'
 }
 
@@ -441,21 +454,17 @@ look_holder() {
 }
 
 look_machine() {
-    printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups %s\n' "$(date -u +%s)" "$(id -un)" \
-        "$(id -u)" "${SHELL-}" "$(id -Gn)"
+    look_at_clock
+    printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups %s\n' "$seconds" "$(id -un)" "$uid" \
+        "${SHELL-}" "$(id -Gn)"
     place=$root
     while [ ! -d "$place" ]; do
         place=$(dirname "$place")
     done
-    printf 'kilobytes %s\n' "$(df -Pk "$place" 2>/dev/null | free_column)"
-    printf 'inodes %s\n' "$(df -Pi "$place" 2>/dev/null | free_column)"
+    stat -f -c 'free %a %S %d' "$place" 2>/dev/null
     for tool in zstd gzip flock sudo systemctl journalctl curl wget; do
         command -v "$tool" >/dev/null 2>&1 && printf 'tool %s\n' "$tool"
     done
-}
-
-free_column() {
-    sed -n '$s/.* \([0-9][0-9]*\)  *[0-9-]*%* .*$/\1/p'
 }
 
 look_needs() {
@@ -470,7 +479,7 @@ look_needs() {
 }
 
 may_sudo() {
-    [ "$(id -u)" = 0 ] || timeout 10 sudo -n -l systemctl "$1" "$target" >/dev/null 2>&1 9>&-
+    [ "$uid" = 0 ] || timeout 10 sudo -n -l systemctl "$1" "$target" >/dev/null 2>&1 9>&-
 }
 
 look_tree() {
@@ -552,12 +561,12 @@ look_unit() {
     link=$(readlink "/proc/$pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
     link=$(readlink "/proc/$pid/exe" 2>/dev/null) && printf 'unit exe=%s\n' "$link"
     printf 'unit started=%s\n' "$(started "$pid")"
-    uptime=$(cat /proc/uptime 2>/dev/null) && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
+    IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
 }
 
 user_bus() {
     if [ "$scope" = user ] && [ -z "${XDG_RUNTIME_DIR-}" ]; then
-        XDG_RUNTIME_DIR=/run/user/$(id -u)
+        XDG_RUNTIME_DIR=/run/user/$uid
         export XDG_RUNTIME_DIR
     fi
 }
@@ -608,7 +617,7 @@ unpack() {
 order_unpack() {
     (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
     code=$?
-    rm -f "$tmp/parcel"
+    : >"$tmp/parcel"
     return "$code"
 }
 
@@ -721,7 +730,7 @@ order_discard() {
 # or near what a file system allows of links.
 apart() (
     cd "$root/releases/$1" && timeout 10 find . -type f \( -newer "$root/.shipit/manifests/$1" -o \
-        ! -user "$(id -u)" -o -links +60000 \) </dev/null 9>&-
+        ! -user "$uid" -o -links +60000 \) </dev/null 9>&-
 )
 
 # What a new release can share with what is here. Argument: the digest of its manifest.
@@ -795,8 +804,12 @@ link_one() {
             fi
             ;;
     esac
-    mkdir -p "$(dirname "$release/$2")" && ln -s "$5" "$release/$2" || return 1
+    make_parent "$release/$2" && ln -s "$5" "$release/$2" || return 1
     printf 'l ./%s -> %s\n' "$2" "$5" >>"$tmp/extra"
+}
+
+make_parent() {
+    [ -d "${1%/*}" ] || mkdir -p "${1%/*}"
 }
 
 make_shared() {
@@ -819,7 +832,8 @@ order_env() {
             return 1
         fi
     fi
-    chmod "$3" "$from" && mkdir -p "$(dirname "$to")" && mv "$from" "$to"
+    [ "$3" = 600 ] || chmod "$3" "$from" || return 1
+    make_parent "$to" && mv "$from" "$to"
 }
 
 order_revision() {
@@ -916,7 +930,7 @@ order_activate() {
         echo "$root/current is not a link"
         return 1
     fi
-    before=$(unit_show -p InvocationID | sed 's/^InvocationID=//')
+    before=$(unit_show -p InvocationID) && before=${before#InvocationID=}
     record "$activated" "$activated_note" || return 1
     undecided=$id
     if ! flip "releases/$id"; then
@@ -966,7 +980,7 @@ recent_journal() {
         tail -c 65536 "$tmp/journal"
         return
     fi
-    case "$scope $(id -u) $(id -Gn) " in
+    case "$scope $uid $(id -Gn) " in
         user* | 'system 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*)
             printf 'the journal of %s has no line%s\n' "$target" "$after"
             ;;
@@ -1159,7 +1173,7 @@ stays_up() {
 }
 
 flip() {
-    rm -f "$root/.current.$run"
+    [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
     ln -s "$1" "$root/.current.$run" && mv "-f$mv_flag" "$root/.current.$run" "$root/current" &&
         [ "$(readlink "$root/current")" = "$1" ]
 }
@@ -1175,7 +1189,7 @@ service() {
         *-stop) privileged stop ;;
     esac >"$tmp/service" 2>&1
     code=$?
-    tail -c 65536 "$tmp/service"
+    [ ! -s "$tmp/service" ] || tail -c 65536 "$tmp/service"
     case $code in
         0) return 0 ;;
         124 | 137) printf '\nthe %s ran longer than %ss\n' "$1" "$limit" ;;
@@ -1187,8 +1201,8 @@ service() {
 run_service_command() (
     place=$root/current/
     [ -d "$place" ] || place=$root
-    cd "$place" || exit 1
-    SHIPIT_RELEASE=$(basename "$(pwd -P)")
+    cd -P "$place" || exit 1
+    SHIPIT_RELEASE=${PWD##*/}
     export SHIPIT_RELEASE
     exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
 )
@@ -1198,7 +1212,7 @@ privileged() {
     case $scope in
         user) timeout -k 10 "$limit" systemctl --user "$1" "$target" </dev/null 9>&- ;;
         *)
-            if [ "$(id -u)" = 0 ]; then
+            if [ "$uid" = 0 ]; then
                 timeout -k 10 "$limit" systemctl "$1" "$target" </dev/null 9>&-
             else
                 timeout -k 10 "$limit" sudo -n systemctl "$1" "$target" </dev/null 9>&-
@@ -1209,37 +1223,50 @@ privileged() {
 
 # --- what lasts -------------------------------------------------------------------------------
 
-now() {
-    date -u +%Y-%m-%dT%H:%M:%SZ
+# The time, as `seconds` and as the text `now`.
+look_at_clock() {
+    now=$(date -u '+%s %Y-%m-%dT%H:%M:%SZ')
+    seconds=${now%% *} now=${now#* }
 }
 
-# $1 with the time, and the reason, in their places.
+# $1 with the time, and the reason, in their places, as `filled`.
 fill() {
-    text=$1
-    case $text in
-        *@now@*) text=${text%%@now@*}$(now)${text#*@now@} ;;
+    filled=$1
+    case $filled in
+        *@now@*) filled=${filled%%@now@*}$now${filled#*@now@} ;;
     esac
-    case $text in
-        *@reason@*) text=${text%%@reason@*}${reason-}${text#*@reason@} ;;
+    case $filled in
+        *@reason@*) filled=${filled%%@reason@*}${reason-}${filled#*@reason@} ;;
     esac
-    printf '%s\n' "$text"
 }
 
-# A torn last line must not swallow the next.
+# A torn last line must not swallow the next. What we wrote ourselves is not torn.
 append() {
-    if [ -s "$1" ] && [ -n "$(tail -c 1 "$1")" ]; then
-        printf '\n' >>"$1" || return 1
-    fi
-    printf '%s\n' "$2" >>"$1"
+    case $appended in
+        *"|$1|"*) ;;
+        *)
+            if [ -s "$1" ] && [ -n "$(tail -c 1 "$1")" ]; then
+                printf '\n' >>"$1" || return 1
+            fi
+            ;;
+    esac
+    printf '%s\n' "$2" >>"$1" || return 1
+    appended="$appended|$1|"
 }
 
+# Arguments: a line for the ledger, a note for revisions.log or nothing.
 record() {
-    if ! append "$ledger" "$(fill "$1")"; then
+    look_at_clock
+    fill "$1"
+    if ! append "$ledger" "$filled"; then
         echo 'the ledger could not be written'
         return 1
     fi
     sync_file "$ledger"
-    [ -z "$2" ] || append "$root/revisions.log" "$(now) $(fill "$2")"
+    [ -z "$2" ] || {
+        fill "$2"
+        append "$root/revisions.log" "$now $filled"
+    }
 }
 
 order_record() {
@@ -1285,6 +1312,7 @@ order_verify() {
 # Lines of $1 that are not in $2 (was) and the other way round (is), in any order.
 differences() {
     LC_ALL=C sort "$1" >"$tmp/left" && LC_ALL=C sort "$2" >"$tmp/right"
+    cmp -s "$tmp/left" "$tmp/right" && return
     diff -U 0 "$tmp/left" "$tmp/right" | sed -n -e 1,2d -e 's/^-/was /p' -e 's/^+/is /p'
 }
 
@@ -1337,9 +1365,10 @@ order_drift() {
         -e 's/^symbolic link:[^:]*:[^:]*:/l /' "$tmp/walk" >"$tmp/found"
     sed -e 's/^\(f [0-7]* [0-9]*\) [0-9a-f]* /\1 /' -e 's/^\(l .*\) -> .*/\1/' "$manifest" \
         >"$tmp/sealed"
-    differences "$tmp/sealed" "$tmp/found" |
-        sed -e 's/^[a-z]* f [0-7]* [0-9]* //' -e 's/^[a-z]* [dlw] //' -e 's/^is [^:.]*:[^:]*:[^:]*://' |
-        sort -u | head -n 1000
+    differences "$tmp/sealed" "$tmp/found" >"$tmp/differences"
+    [ -s "$tmp/differences" ] || return 0
+    sed -e 's/^[a-z]* f [0-7]* [0-9]* //' -e 's/^[a-z]* [dlw] //' -e 's/^is [^:.]*:[^:]*:[^:]*://' \
+        "$tmp/differences" | sort -u | head -n 1000
 }
 
 # --- tidying ----------------------------------------------------------------------------------
@@ -1367,7 +1396,9 @@ order_sweep() {
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$root/releases/${1-}") continue ;;
         esac
-        rm -rf "$path" || code=1
+        if [ -e "$path" ] || [ -L "$path" ]; then
+            rm -rf "$path" || code=1
+        fi
     done
     return "$code"
 }

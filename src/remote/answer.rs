@@ -136,8 +136,12 @@ fn fact(facts: &mut Facts, word: &str, value: &str) {
         "uid" => facts.root = value == "0",
         "shell" => value.clone_into(&mut facts.shell),
         "groups" => facts.groups = value.split_whitespace().map(ToOwned::to_owned).collect(),
-        "kilobytes" => facts.free_bytes = value.parse().ok().map(|k: u64| k.saturating_mul(1024)),
-        "inodes" => facts.free_inodes = value.parse().ok(),
+        "free" => {
+            let mut numbers = value.split(' ').map(|number| number.parse::<u64>().ok());
+            let [blocks, size, inodes] = std::array::from_fn(|_| numbers.next().flatten());
+            facts.free_bytes = blocks.zip(size).map(|(blocks, size)| blocks.saturating_mul(size));
+            facts.free_inodes = inodes;
+        }
         "tool" => _ = facts.tools.insert(value.to_owned()),
         "missing" => facts.missing.push(value.to_owned()),
         _ => {}

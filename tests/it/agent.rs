@@ -185,7 +185,7 @@ async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
         };
         let look = Sent { chained: true, ..Order::Look.into() };
         let sent = [unpack(false, &good), unpack(true, &bad), unpack(true, &good), look];
-        let mut sent = agent.send_all(sent.into());
+        let mut sent = agent.send_all(&sent);
         sent.push(agent.send(Order::Look));
         let mut codes = Vec::new();
         for reply in sent {

@@ -145,7 +145,7 @@ fn of_two_at_once_one_wins() {
         }
     }
     println!("{rounds} rounds; in {refused} somebody was told to wait");
-    assert!(refused > rounds / 4, "only {refused} of {rounds} rounds were races");
+    assert!(refused * 8 >= rounds, "only {refused} of {rounds} rounds were races");
 }
 
 /// One of two who deploy to the same four hosts. The number begins the names of their runs.

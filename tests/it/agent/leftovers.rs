@@ -24,6 +24,9 @@ async fn the_next_agent_removes_it_and_nothing_else_under_every_shell() {
         let left = names(&place).remove(0);
         let pid = fs::read_to_string(host.root().join(".shipit/run/run000000001/agent")).unwrap();
         assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+        while Path::new("/proc").join(pid.trim()).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let _alive = open(&host, &place, "run000000002", false).await;
         let (machine, _) = left.rsplit_once(&format!(".{}.", pid.trim())).unwrap();
         // Somebody's file, what another machine may still need, and the way to another place.
