@@ -71,13 +71,7 @@ take_line() {
     case $line in
         '+ '*) chained=yes line=${line#+ } ;;
     esac
-    # In some shells a syntax error ends the shell; a subshell finds it first.
-    if ! (eval "set -- $line") >/dev/null 2>&1; then
-        echo 'the line could not be understood' >"$tmp/out"
-        last=2
-        reply 2
-        return
-    fi
+    # What is no words at all ends most shells, and so the conversation: nothing is left undecided.
     eval "set -- $line"
     case $1 in
         hold) return ;;
