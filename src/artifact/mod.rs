@@ -5,6 +5,7 @@
 //! holds the rules; bytes go to a `spool` that has no name. Nothing in an artifact can choose
 //! where on this machine anything is written.
 
+mod ahead;
 mod directory;
 mod error;
 mod exclude;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
 pub use self::limits::Limits;
 
+use self::ahead::{Ahead, Wanted};
 use self::kind::Kind;
 use self::pack::{NO_TIME, Stream};
 use self::spool::{Place, Spool};
@@ -144,11 +146,14 @@ impl Artifact {
             member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
         };
         meta("of", &mut stream, &of)?;
+        let sent = release.nodes().iter().filter(|(path, _)| !delta.links.contains_key(*path));
+        let mut ahead =
+            Ahead::new(&self.spool, sent.filter_map(|(path, node)| self.wanted(path, node)));
         for (path, node) in release.nodes() {
             let name = format!("{prefix}/tree/{path}");
             match delta.links.get(path) {
                 Some(to) => stream.twin(&name, to).map_err(scratch_failed)?,
-                None => self.pack_node(&mut stream, &name, path, node)?,
+                None => self.pack_node(&mut stream, &mut ahead, (&name, path, node))?,
             }
         }
         if delta.base.is_some() {
@@ -165,28 +170,38 @@ impl Artifact {
     fn pack_node(
         &self,
         stream: &mut Stream<&File>,
-        member: &str,
-        path: &str,
-        node: &Node,
+        ahead: &mut Ahead<'_>,
+        (member, path, node): (&str, &str, &Node),
     ) -> Result<(), ArtifactError> {
         let item = self.items.get(path);
         let mtime = item.and_then(|item| item.mtime).unwrap_or(NO_TIME);
         let done = match node {
             Node::Dir => stream.dir(member, 0o755, mtime),
             Node::Link { target } => stream.link(member, target, mtime),
-            Node::File { mode, size, sha256 } => {
-                let Some(What::File { place, .. }) = item.map(|item| &item.what) else {
+            Node::File { mode, size, .. } => {
+                let Some((_, place, sha256)) = self.wanted(path, node) else {
                     return Err(ArtifactError::NotHeld { path: path.to_owned() });
                 };
-                if place.len() != *size {
-                    return Err(ArtifactError::NotHeld { path: path.to_owned() });
-                }
                 stream.file(member, *mode, *size, mtime).map_err(scratch_failed)?;
-                self.pack_content(stream, path, place, *sha256)?;
+                if Ahead::takes(place) {
+                    stream.content(&ahead.next()?).map_err(scratch_failed)?;
+                } else {
+                    self.pack_content(stream, path, place, sha256)?;
+                }
                 stream.pad()
             }
         };
         done.map_err(scratch_failed)
+    }
+
+    /// The bytes of a file, if this artifact holds it.
+    fn wanted<'a>(&'a self, path: &'a str, node: &Node) -> Option<Wanted<'a>> {
+        match (&self.items.get(path)?.what, node) {
+            (What::File { place, .. }, Node::File { size, sha256, .. }) => {
+                (place.len() == *size).then_some((path, place, *sha256))
+            }
+            _ => None,
+        }
     }
 
     fn pack_content(

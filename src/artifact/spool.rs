@@ -60,7 +60,8 @@ impl Place {
                 (&opened, 0)
             }
         };
-        let mut buffer = vec![0; CHUNK];
+        // To clear a large buffer for each of many small files costs more than to hash them.
+        let mut buffer = vec![0; usize::try_from(self.len()).unwrap_or(CHUNK).clamp(1, CHUNK)];
         let mut done = 0;
         while done < self.len() {
             let want = usize::try_from(self.len() - done).unwrap_or(CHUNK).min(CHUNK);
@@ -102,28 +103,41 @@ pub(super) fn digests(
     files: &[(&str, &Place)],
     spool: &File,
 ) -> Result<Vec<Digest>, ArtifactError> {
+    on_all_cores(files.len(), |index| {
+        let (path, place) = files[index];
+        place.digest(spool, path)
+    })
+}
+
+/// What `work` gives for each number below `count`, in order, worked out on all cores.
+pub(super) fn on_all_cores<T: Send, E: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
     let next = AtomicUsize::new(0);
-    let work = || {
+    let some = || {
         let mut done = Vec::new();
         while let index = next.fetch_add(1, Ordering::Relaxed)
-            && let Some((path, place)) = files.get(index)
+            && index < count
         {
-            done.push((index, place.digest(spool, path)?));
+            done.push((index, work(index)?));
         }
         Ok(done)
     };
-    let threads = cores().min(files.len().max(1));
-    let mut all = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let results = workers.into_iter().map(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        results.collect::<Result<Vec<_>, ArtifactError>>()
-    })?
-    .concat();
+    let threads = cores().min(count.max(1));
+    let mut all = Vec::with_capacity(count);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => all.extend(done?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    })?;
     all.sort_unstable_by_key(|(index, _)| *index);
-    Ok(all.into_iter().map(|(_, digest)| digest).collect())
+    Ok(all.into_iter().map(|(_, done)| done).collect())
 }
 
 /// How many threads are worth starting.

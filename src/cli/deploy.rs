@@ -34,6 +34,9 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
         }
         None => None,
     };
+    // With commands to run here first, it may be long before hosts are spoken with.
+    let soon = !world.common.dry_run && config.hooks.before.is_empty();
+    let reach = soon.then(|| world.reach(&config).ahead(&config));
     let artifact = open(&config).await?;
     let build = Build {
         name: artifact.name().to_owned(),
@@ -46,7 +49,8 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     let warnings: Vec<_> = artifact.warnings().iter().map(|text| (None, text.clone())).collect();
     let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) };
     let secrets = Secrets::new(secrets);
-    go(world, &config, &goal, How { secrets, quiet: false, wait: args.wait }, &warnings).await
+    let how = How { secrets, quiet: false, wait: args.wait, reach };
+    go(world, &config, &goal, how, &warnings).await
 }
 
 /// Opens the artifact that is to be deployed.
@@ -85,7 +89,7 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
         return Ok(130);
     }
     let secrets = Secrets::new(gather(world, &mut config).await?);
-    let how = How { secrets, quiet: false, wait: args.wait };
+    let how = How { secrets, quiet: false, wait: args.wait, reach: None };
     go(world, &config, &Goal::Rollback(target), how, &[]).await
 }
 
@@ -106,7 +110,7 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
     let quiet = !world.common.verbose;
     // What an interrupted run left may have to be judged.
     let secrets = Secrets::new(gather(world, &mut config).await?);
-    let how = How { secrets, quiet, wait: args.wait };
+    let how = How { secrets, quiet, wait: args.wait, reach: None };
     go(world, &config, &Goal::Prune(rule), how, &[]).await
 }
 

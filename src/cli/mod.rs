@@ -10,6 +10,7 @@ mod history;
 mod init;
 mod look;
 mod pin;
+mod reach;
 mod signals;
 mod unlock;
 mod verify;

@@ -68,7 +68,7 @@ async fn go(world: &World, config: &Config, change: &Change<'_>) -> Result<u8, C
     if world.common.dry_run {
         return rehearse(world, config, change).await;
     }
-    let how = How { secrets: Secrets::new([]), quiet: false, wait: false };
+    let how = How { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
     let doing = async |cx: Context<'_>| ask::change(cx, change).await;
     let report = world.shown(config, change.goal, how, doing).await;
     Ok(report.verdict().exit_code())

@@ -11,24 +11,23 @@ use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
 use console::Term;
-use futures::future::BoxFuture;
 
 use super::args::{Common, StageArg};
 use super::cabinet::Cabinet;
 use super::error::CliError;
+use super::reach::Reach;
 use super::signals;
+use crate::config::Config;
 use crate::config::resolve::{Overrides, load};
-use crate::config::{Config, Host};
 use crate::deploy::ask::Answers;
 use crate::deploy::cancel::Cancel;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::fleet::{self, Goal, Rehearsal};
 use crate::deploy::goal::Run;
-use crate::deploy::host::{Connect, Context};
+use crate::deploy::host::Context;
 use crate::deploy::outcome::{Failure, Report};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::remote::session::{Session, SessionError};
 use crate::report::redact::{Secrets, Veil};
 use crate::report::styles::Styles;
 use crate::report::{Mode, Reporter, Settings, Verbosity, error, reporter};
@@ -59,18 +58,6 @@ impl Means {
     fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> Context<'a> {
         let Self { cancel, run, connect, cabinet } = self;
         Context { config, run, connect, events, cancel, shelf: cabinet, wait }
-    }
-}
-
-/// The connector as the engine wants it.
-struct Reach(Connector);
-
-impl Connect for Reach {
-    fn connect<'a>(
-        &'a self,
-        host: &'a Host,
-    ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
-        Box::pin(self.0.connect(host))
     }
 }
 
@@ -138,7 +125,8 @@ impl World {
         }
     }
 
-    fn connector(&self, config: &Config) -> Reach {
+    /// The way to the hosts.
+    pub(crate) fn reach(&self, config: &Config) -> Reach {
         let home = self.var("HOME").map(PathBuf::from).or_else(std::env::home_dir);
         let around = Surroundings {
             home: home.unwrap_or_default(),
@@ -158,7 +146,7 @@ impl World {
             }),
         };
         let now = u64::try_from(self.now.timestamp()).unwrap_or_default();
-        Reach(Connector::new(&config.ssh, around, callbacks, now))
+        Reach::new(Connector::new(&config.ssh, around, callbacks, now))
     }
 
     /// Where the manifests of what was released are kept on this machine.
@@ -168,11 +156,11 @@ impl World {
         Cabinet::new(cache.map(|cache| cache.join("shipit/manifests")))
     }
 
-    fn means(&self, config: &Config, command: &str) -> Means {
+    fn means(&self, config: &Config, command: &str, reach: Option<Reach>) -> Means {
         Means {
             cancel: signals::follow(),
             run: self.run_values(command, config),
-            connect: self.connector(config),
+            connect: reach.unwrap_or_else(|| self.reach(config)),
             cabinet: self.cabinet(),
         }
     }
@@ -214,7 +202,7 @@ impl World {
         how: How,
         work: impl AsyncFnOnce(Context<'_>) -> Report,
     ) -> Report {
-        let means = self.means(config, command);
+        let means = self.means(config, command, how.reach);
         let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
         let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
             act(&mut screen.lock().unwrap_or_else(PoisonError::into_inner));
@@ -269,7 +257,7 @@ impl World {
         command: &str,
         work: impl AsyncFnOnce(Context<'_>) -> T,
     ) -> Result<T, CliError> {
-        let means = self.means(config, command);
+        let means = self.means(config, command, None);
         let cx = means.context(config, Events::new(&|_| {}), false);
         unless_stopped(&means.cancel, work(cx)).await
     }
@@ -354,6 +342,8 @@ pub(crate) struct How {
     pub(crate) quiet: bool,
     /// Wait for the lock.
     pub(crate) wait: bool,
+    /// The way to the hosts, if it was begun already.
+    pub(crate) reach: Option<Reach>,
 }
 
 /// What only looks holds no lock and has nothing to put back, so one Ctrl-C drops it.

@@ -15,9 +15,14 @@ use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Manifest;
-use crate::remote::agent::{AgentError, Part};
+use crate::remote::agent::Part;
 use crate::remote::answer::sealed;
 use crate::remote::throttle::Throttle;
+
+/// The most that is written at once, when nothing is to hold the sending back.
+const PARCEL: u64 = 1 << 20;
+/// The same where a rate or a number of uploads is not to be exceeded.
+const SMALL_PARCEL: u64 = 128 << 10;
 
 /// What is sent to the hosts of one run.
 pub struct Payload {
@@ -31,7 +36,10 @@ pub struct Payload {
     pub throttle: Option<Throttle>,
     /// Holds as many as may be under way at once.
     pub turns: Semaphore,
-    packed: Mutex<BTreeMap<Stream, Arc<OnceCell<Packed>>>>,
+    /// A stream of no more bytes goes between the orders. A larger one has a channel of its own,
+    /// for which it pays two round trips and the script once more, and which takes turns.
+    pub parcel: u64,
+    packed: Mutex<BTreeMap<Stream, Arc<OnceCell<Body>>>>,
     learnt: std::sync::Mutex<BTreeSet<String>>,
 }
 
@@ -49,21 +57,34 @@ pub struct Shipment {
 }
 
 impl Shipment {
-    /// All of it: only for what is small.
-    pub fn bytes(&self) -> Result<Vec<u8>, AgentError> {
-        let mut all = Vec::new();
-        for part in &self.parts {
-            match part {
-                Part::Bytes(bytes) => all.extend_from_slice(bytes),
-                Part::File { file, len } => {
-                    let start = all.len();
-                    all.resize(start + usize::try_from(*len).unwrap_or(usize::MAX), 0);
-                    file.read_exact_at(&mut all[start..], 0)
-                        .map_err(|source| AgentError::Spool { source })?;
-                }
-            }
+    /// Its pieces that are in memory, as those of a parcel are.
+    pub fn in_memory(self) -> Vec<Bytes> {
+        let bytes = |part| if let Part::Bytes(bytes) = part { Some(bytes) } else { None };
+        self.parts.into_iter().filter_map(bytes).collect()
+    }
+}
+
+/// What is packed. A parcel is read back into memory, once for all hosts.
+#[derive(Clone)]
+struct Body {
+    packed: Packed,
+    parcel: Option<Bytes>,
+}
+
+impl Body {
+    fn new(packed: Packed, most: u64) -> Result<Self, ArtifactError> {
+        let mut bytes = vec![0; usize::try_from(packed.len.min(most)).unwrap_or_default()];
+        let fits = packed.len <= most;
+        if fits {
+            let read = packed.file.read_exact_at(&mut bytes, 0);
+            read.map_err(|source| ArtifactError::Scratch { source })?;
         }
-        Ok(all)
+        Ok(Self { packed, parcel: fits.then(|| Bytes::from(bytes)) })
+    }
+
+    fn part(self) -> Part {
+        let Packed { file, len, .. } = self.packed;
+        self.parcel.map_or(Part::File { file, len }, Part::Bytes)
     }
 }
 
@@ -78,6 +99,7 @@ impl Payload {
     ) -> Self {
         let digest = release.sealed_digest();
         let turns = upload.parallel.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        let held_back = upload.limit.is_some() || upload.parallel.is_some();
         Self {
             artifact,
             release: Arc::new(release),
@@ -86,6 +108,7 @@ impl Payload {
             digest,
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
+            parcel: if held_back { SMALL_PARCEL } else { PARCEL },
             packed: Mutex::default(),
             learnt: std::sync::Mutex::default(),
         }
@@ -98,24 +121,23 @@ impl Payload {
         delta: &Arc<Delta>,
     ) -> Result<Shipment, ArtifactError> {
         let codec = codec_for(facts);
-        let packed = self.packed(codec, delta).await?;
+        let body = self.body(codec, delta).await?;
         // Secrets travel in a part of their own, which is never on this machine's disk.
         let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
         let tail = pack_bytes(&self.prefix, env.as_slice(), codec)?;
-        let len = packed.len + tail.len() as u64;
-        let body = Part::File { file: packed.file, len: packed.len };
-        Ok(Shipment { codec, parts: vec![body, Part::Bytes(Bytes::from(tail))], len })
+        let len = body.packed.len + tail.len() as u64;
+        Ok(Shipment { codec, parts: vec![body.part(), Part::Bytes(Bytes::from(tail))], len })
     }
 
     /// The first host that needs a codec and a delta packs; others like it wait for it, and
     /// nobody else does.
-    async fn packed(&self, codec: Codec, delta: &Arc<Delta>) -> Result<Packed, ArtifactError> {
+    async fn body(&self, codec: Codec, delta: &Arc<Delta>) -> Result<Body, ArtifactError> {
         let stream = (codec, delta.key);
         let cell = Arc::clone(self.packed.lock().await.entry(stream).or_default());
         let packing = async || {
             let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
-            let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
-            let work = move || artifact.pack(&release, &prefix, codec, &delta);
+            let (prefix, delta, most) = (self.prefix.clone(), Arc::clone(delta), self.parcel);
+            let work = move || Body::new(artifact.pack(&release, &prefix, codec, &delta)?, most);
             tokio::task::spawn_blocking(work).await.map_err(|_| ArtifactError::Stopped)?
         };
         cell.get_or_try_init(packing).await.cloned()

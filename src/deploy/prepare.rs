@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
 use super::event::Event;
 use super::host::HostRun;
 use super::outcome::Failure;
@@ -13,10 +15,6 @@ use crate::model::delta::Delta;
 use crate::model::id::ReleaseId;
 use crate::remote::agent::{AgentError, Answer, Sent};
 use crate::remote::order::{DONE, Order};
-
-/// A stream of no more bytes goes between the orders. A larger one has a channel of its own, for
-/// which it pays two round trips, and which does not keep the orders waiting.
-const PARCEL: u64 = 128 << 10;
 
 /// Why the release was not made.
 struct Unmade {
@@ -104,15 +102,16 @@ impl HostRun<'_> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let unpacked = |error| Failure::of(format!("could not pack {id}"), &error);
         let shipment = payload.shipment(&facts, delta).await.map_err(unpacked)?;
-        if shipment.len > PARCEL {
+        if shipment.len > payload.parcel {
             return self.stream(payload, id, shipment).await.map(|()| Vec::new());
         }
         let codec = shipment.codec;
-        let bytes = shipment.bytes().map_err(Failure::from)?;
+        let bytes = shipment.in_memory();
+        let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
-            throttle.take(bytes.len()).await;
+            throttle.take(size).await;
         }
-        let order = Order::Unpack { id, codec, size: bytes.len() };
+        let order = Order::Unpack { id, codec, size };
         Ok(vec![Sent { bytes, ..order.into() }])
     }
 
@@ -147,7 +146,8 @@ impl HostRun<'_> {
 
     /// Sends orders at once; each is skipped where the one before it failed.
     async fn chain(&mut self, payload: &Payload, mut chain: Vec<Sent>) -> Result<(), Unmade> {
-        self.done.sent += chain.iter().map(|sent| sent.bytes.len() as u64).sum::<u64>();
+        self.done.sent +=
+            chain.iter().flat_map(|sent| &sent.bytes).map(|part| part.len() as u64).sum::<u64>();
         chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
         for (order, reply) in self.send_all(chain) {
             let work = async {

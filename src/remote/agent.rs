@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{iter, mem};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
@@ -85,8 +86,8 @@ pub struct Sent {
     pub order: Order,
     /// Only if the order before it was done.
     pub chained: bool,
-    /// What it is about; follows the lines.
-    pub bytes: Vec<u8>,
+    /// What it is about; follows the lines. Shared, not copied: many hosts may be sent the same.
+    pub bytes: Vec<Bytes>,
 }
 
 impl From<Order> for Sent {
@@ -200,7 +201,8 @@ impl AgentError {
 pub struct Agent {
     session: Arc<dyn Session>,
     hello: Hello,
-    lines: mpsc::UnboundedSender<Vec<u8>>,
+    /// Each with the bytes that belong to it.
+    lines: mpsc::UnboundedSender<Vec<Bytes>>,
     replies: Arc<Replies>,
     /// What was asked with the greeting.
     first: Mutex<Vec<(Order, Reply)>>,
@@ -246,16 +248,19 @@ impl Agent {
     /// after the other, and gives all answers when it is done with the last.
     pub fn send_all(&self, all: &[Sent]) -> Vec<Reply> {
         let limit = limits(&self.hello, all.iter().map(|sent| &sent.order));
-        let (mut message, mut bytes) = (String::new(), Vec::new());
+        let (mut lines, mut bytes) = (String::new(), Vec::new());
         let mut replies = Vec::new();
+        let last = all.len().saturating_sub(1);
         for (place, sent) in all.iter().enumerate() {
-            let more = if place + 1 < all.len() { "& " } else { "" };
+            let more = if place < last { "& " } else { "" };
             let after = if sent.chained { "+ " } else { "" };
-            let _ = writeln!(message, "{more}{after}{}", sent.order.line());
-            bytes.extend_from_slice(&sent.bytes);
-            let send = || {
-                !more.is_empty() || self.lines.send([message.as_bytes(), &bytes].concat()).is_ok()
+            let _ = writeln!(lines, "{more}{after}{}", sent.order.line());
+            bytes.extend(sent.bytes.iter().cloned());
+            let mut message = || {
+                let lines = Bytes::from(mem::take(&mut lines));
+                iter::once(lines).chain(bytes.drain(..)).collect()
             };
+            let send = || place < last || self.lines.send(message()).is_ok();
             replies.push(self.replies.expect(limit, send));
         }
         replies
@@ -439,20 +444,25 @@ type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 /// Writes lines as they come, and `hold` when none has come for a while.
 async fn write_lines(
     mut input: Input,
-    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut lines: mpsc::UnboundedReceiver<Vec<Bytes>>,
     beat: Duration,
 ) {
     let mut beats = interval_at(Instant::now() + beat, beat);
     loop {
-        let line = tokio::select! {
-            line = lines.recv() => match line {
-                Some(line) => line,
+        let message = tokio::select! {
+            message = lines.recv() => match message {
+                Some(message) => message,
                 None => break,
             },
-            _ = beats.tick() => b"hold\n".to_vec(),
+            _ = beats.tick() => vec![Bytes::from_static(b"hold\n")],
         };
-        if input.write_all(&line).await.is_err() || input.flush().await.is_err() {
-            break;
+        for bytes in message {
+            if input.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        if input.flush().await.is_err() {
+            return;
         }
         beats.reset();
     }

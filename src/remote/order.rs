@@ -194,8 +194,8 @@ pub enum Order {
         /// `host:port`.
         address: String,
     },
-    /// Remove write bits from the release's files; where hooks ran, list the tree anew into its
-    /// manifest. See `answer::sealed` for the text.
+    /// Complete the release's manifest. Where hooks ran, remove write bits from its files and list
+    /// the tree anew; else its modes are those that `check` found. See `answer::sealed` for the text.
     Seal {
         /// The release.
         id: ReleaseId,

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use shipit::model::codec::Codec;
 use shipit::model::host_state::Current;
@@ -181,7 +182,7 @@ async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
         let unpack = |chained, bytes: &[u8]| {
             let (id, size) = (ID.parse().unwrap(), bytes.len());
             let order = Order::Unpack { id, codec: Codec::Plain, size };
-            Sent { order, chained, bytes: bytes.to_vec() }
+            Sent { order, chained, bytes: vec![Bytes::copy_from_slice(bytes)] }
         };
         let look = Sent { chained: true, ..Order::Look.into() };
         let sent = [unpack(false, &good), unpack(true, &bad), unpack(true, &good), look];

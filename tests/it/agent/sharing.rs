@@ -102,3 +102,31 @@ async fn a_release_is_made_of_another_under_every_shell() {
         agent.bye().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn many_files_are_read_back_under_every_shell() {
+    let names: Vec<_> = (0..450).map(|number| format!("lib/part {number}")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), "content")).collect();
+    let lib = [("lib".to_owned(), Node::Dir)];
+    let release = Manifest::new(manifest(&files).into_nodes().into_iter().chain(lib).collect());
+    for shell in shells() {
+        let host = Host::new(shell);
+        let (agent, _) = host.open("run000000001", "true").await;
+        let stage = host.root().join(format!("releases/.{NEW}.run000000001"));
+        let (id, digest) = (NEW.parse().unwrap(), release.sealed_digest());
+        let check = Order::Check { id, base: None, digest };
+        for damaged in [Some("lib/part 449"), None] {
+            for (name, content) in &files {
+                let content = if damaged == Some(*name) { "c0ntent" } else { content };
+                file(&stage.join("tree").join(name), content);
+            }
+            file(&stage.join("meta/manifest"), &release.sealed_text());
+            let answer = agent.ask(&check).await.unwrap();
+            assert_eq!(answer.code == DONE, damaged.is_none(), "{shell}: {}", answer.text);
+            let told = answer.text.contains("./lib/part 449: FAILED");
+            assert_eq!(told, damaged.is_some(), "{shell}: {}", answer.text);
+        }
+        assert!(host.root().join("releases").join(NEW).join("lib/part 0").exists(), "{shell}");
+        agent.bye().await.unwrap();
+    }
+}

@@ -211,7 +211,7 @@ const fn piece_size(piece: &Output) -> usize {
 async fn deploy(host: &Hostile) -> (Report, Duration) {
     let mut world = World::new();
     world.connect = Box::new(host.clone());
-    world.ballast = if host.at == "receive" { 300_000 } else { 0 };
+    world.ballast = if host.at == "receive" { 1_200_000 } else { 0 };
     let began = Instant::now();
     let report = world.deploy("1").await;
     (report, began.elapsed())

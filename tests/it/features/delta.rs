@@ -389,10 +389,16 @@ async fn no_more_hosts_receive_at_once_than_is_said() {
     assert_eq!(order, ["web1", "web2", "web3"], "each had its turn once");
 }
 
+/// Where uploads take turns, a stream of this size does not go between the orders.
+fn own_channel(world: &mut World) {
+    world.config.upload.parallel = Some(1);
+}
+
 /// An upload that breaks off. Of what it leaves, `damage` makes what it wants.
 async fn after_half_an_upload(damage: impl FnOnce(&Path)) -> (World, Done) {
     let mut world = World::new();
     world.config.deadline = std::time::Duration::from_secs(2);
+    own_channel(&mut world);
     let root = format!("{}-web1", world.config.layout.root());
     let wires = Wires::new(world.config.layout.root());
     wires.faults().lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
@@ -445,6 +451,7 @@ fn there(world: &World) -> Vec<String> {
 #[tokio::test]
 async fn what_arrived_is_not_left_for_ever() {
     let mut world = World::new();
+    own_channel(&mut world);
     let wires = Wires::new(world.config.layout.root());
     let faults = wires.faults();
     world.connect = Box::new(wires);
