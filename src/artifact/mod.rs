@@ -14,6 +14,8 @@ mod kind;
 mod limits;
 mod name;
 mod pack;
+mod ranges;
+mod rebuild;
 mod spool;
 mod tree;
 mod untar;
@@ -24,7 +26,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
 pub use self::limits::Limits;
@@ -32,6 +34,7 @@ pub use self::limits::Limits;
 use self::ahead::{Ahead, Wanted};
 use self::kind::Kind;
 use self::pack::{NO_TIME, Stream};
+use self::rebuild::Rebuilt;
 use self::spool::{Place, Spool};
 use self::tree::{Item, Spot, Tree, What};
 use crate::config::{ArtifactSource, ArtifactSpec};
@@ -56,7 +59,11 @@ pub struct Artifact {
     items: BTreeMap<String, Item>,
     spool: File,
     scratch: Option<PathBuf>,
+    rebuilt: Mutex<BTreeMap<Making, Arc<Rebuilt>>>,
 }
+
+/// What is made from what: a path, the digest of the old file, and whether by patches.
+type Making = (String, Digest, bool);
 
 /// A packed release, spooled: to be read with `read_at`, by any number of hosts at once.
 #[derive(Debug, Clone)]
@@ -94,7 +101,8 @@ impl Artifact {
         let digest = manifest.digest();
         let revision = revision(&items, &spool)?;
         let scratch = scratch.map(Path::to_owned);
-        Ok(Self { name, manifest, digest, revision, warnings, items, spool, scratch })
+        let rebuilt = Mutex::default();
+        Ok(Self { name, manifest, digest, revision, warnings, items, spool, scratch, rebuilt })
     }
 
     /// What the user calls it, without what may be secret in an address.
@@ -123,9 +131,11 @@ impl Artifact {
     }
 
     /// Packs every entry of `release`, part of this artifact's manifest, as `<prefix>/tree/…`:
-    /// as a hard link where `delta` has one, else with its bytes. First goes `<prefix>/meta/of`,
+    /// as a hard link where `delta` has one, empty where it is put together on the host, else with
+    /// its bytes. First goes `<prefix>/meta/of`,
     /// the digest of the sealed manifest, by which a part of the release is known; last
-    /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base. Does not end the
+    /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
+    /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
     /// archive: what [`pack_bytes`] makes must follow. Every file that is packed is read again and
     /// must still have its digest.
     pub fn pack(
@@ -146,16 +156,22 @@ impl Artifact {
             member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
         };
         meta("of", &mut stream, &of)?;
-        let sent = release.nodes().iter().filter(|(path, _)| !delta.links.contains_key(*path));
+        let sent = release.nodes().iter().filter(|(path, _)| {
+            !delta.links.contains_key(*path) && !delta.rebuilt.contains_key(*path)
+        });
         let mut ahead =
             Ahead::new(&self.spool, sent.filter_map(|(path, node)| self.wanted(path, node)));
         for (path, node) in release.nodes() {
             let name = format!("{prefix}/tree/{path}");
             match delta.links.get(path) {
                 Some(to) => stream.twin(&name, to).map_err(scratch_failed)?,
+                None if delta.rebuilt.contains_key(path) => {
+                    self.pack_place(&mut stream, &name, path, node).map_err(scratch_failed)?;
+                }
                 None => self.pack_node(&mut stream, &mut ahead, (&name, path, node))?,
             }
         }
+        self.pack_rebuilt(&mut stream, prefix, release, delta)?;
         if delta.base.is_some() {
             meta("gone", &mut stream, &sealed(delta.gone.iter().cloned()))?;
             meta("new", &mut stream, &sealed(delta.new.iter().cloned()))?;

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZero;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,6 +81,21 @@ impl Place {
         if longer { Err(changed()) } else { Ok(()) }
     }
 
+    /// The bytes, to be read anywhere by many threads: `work` gets them. Whether they are still
+    /// those that were listed shows when what was made of them is checked.
+    pub(super) fn with_source<T>(
+        &self,
+        spool: &File,
+        work: impl FnOnce(Source<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Spool { at, len } => work(Source { file: spool, start: *at, len: *len }),
+            Self::Disk { path, len } => {
+                work(Source { file: &open_same(path)?, start: 0, len: *len })
+            }
+        }
+    }
+
     /// Its SHA-256.
     pub(super) fn digest(&self, spool: &File, path: &str) -> Result<Digest, ArtifactError> {
         let mut hash = Hasher::default();
@@ -95,6 +111,35 @@ impl Place {
             Self::Spool { .. } => PathBuf::from(inside),
             Self::Disk { path, .. } => path.clone(),
         }
+    }
+}
+
+/// Bytes in a file.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    file: &'a File,
+    start: u64,
+    len: u64,
+}
+
+impl<'a> Source<'a> {
+    /// All of a file.
+    pub(super) fn whole(file: &'a File) -> io::Result<Self> {
+        Ok(Self { file, start: 0, len: file.metadata()?.len() })
+    }
+
+    /// How many bytes.
+    pub(super) const fn len(self) -> u64 {
+        self.len
+    }
+
+    /// Those in a range, or as many of them as there are.
+    pub(super) fn read(self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let (start, end) = (range.start.min(self.len), range.end.min(self.len));
+        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, self.start + start)?;
+        Ok(bytes)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The manifests of what was released from this machine, each in a file that is named by its
-//! digest. It only saves a round trip: whatever goes wrong with it, nothing else does.
+//! digest. It only saves a round trip: whatever goes wrong with it, nothing else does. The large
+//! files are in the attic beside it.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::attic::Attic;
 use crate::deploy::bases::Shelf;
 use crate::model::digest::Digest;
 use crate::remote::answer::{LONGEST_MANIFEST, unpack};
@@ -15,12 +17,21 @@ const LARGEST: u64 = 64 << 20;
 
 /// A directory of them, or nothing where there is no place for one.
 #[derive(Debug, Clone)]
-pub(crate) struct Cabinet(Option<PathBuf>);
+pub(crate) struct Cabinet {
+    manifests: Option<PathBuf>,
+    attic: Attic,
+}
 
 impl Cabinet {
-    /// In `dir`, which is made when the first one comes.
-    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
-        Self(dir)
+    /// In `cache`, which is made when the first one comes.
+    pub(crate) fn new(cache: Option<&Path>) -> Self {
+        let attic = Attic::new(cache.map(|cache| cache.join("files")));
+        Self { manifests: cache.map(|cache| cache.join("manifests")), attic }
+    }
+
+    /// Where the large files are.
+    pub(crate) fn attic(&self) -> &Attic {
+        &self.attic
     }
 
     fn put(dir: &Path, digest: Digest, text: &str) -> io::Result<()> {
@@ -31,7 +42,7 @@ impl Cabinet {
         }
         fs::create_dir_all(dir)?;
         let packed = zstd::bulk::compress(text.as_bytes(), 3)?;
-        make_room(dir, packed.len() as u64)?;
+        make_room(dir, packed.len() as u64, LARGEST)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&packed)?;
         file.persist(path)?;
@@ -41,20 +52,24 @@ impl Cabinet {
 
 impl Shelf for Cabinet {
     fn find(&self, digest: Digest) -> Option<String> {
-        let path = self.0.as_ref()?.join(digest.to_string());
+        let path = self.manifests.as_ref()?.join(digest.to_string());
         let text = unpack(&fs::read(path).ok()?, LONGEST_MANIFEST).ok()?;
         (Digest::of(text.as_bytes()) == digest).then_some(text)
     }
 
     fn keep(&self, digest: Digest, text: &str) {
-        if let Some(dir) = &self.0 {
+        if let Some(dir) = &self.manifests {
             let _ = Self::put(dir, digest, text);
         }
     }
+
+    fn file(&self, digest: Digest, size: u64) -> Option<File> {
+        self.attic.find(digest, size)
+    }
 }
 
-/// Deletes the oldest files until `wanted` bytes more fit.
-fn make_room(dir: &Path, wanted: u64) -> io::Result<()> {
+/// Deletes the oldest files until `wanted` bytes more are no more than `most`.
+pub(super) fn make_room(dir: &Path, wanted: u64, most: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -64,7 +79,7 @@ fn make_room(dir: &Path, wanted: u64) -> io::Result<()> {
     files.sort();
     let mut size = wanted + files.iter().map(|(_, size, _)| size).sum::<u64>();
     for (_, len, path) in files {
-        if size <= LARGEST {
+        if size <= most {
             break;
         }
         fs::remove_file(path)?;
@@ -81,13 +96,14 @@ mod tests {
     #[expect(clippy::unwrap_used, reason = "a test")]
     fn what_was_kept_is_found_unless_it_was_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let cabinet = Cabinet::new(Some(dir.path().join("deep/down")));
+        let cabinet = Cabinet::new(Some(&dir.path().join("deep/down")));
         let digest = Digest::of(b"d ./a\n");
         assert_eq!(cabinet.find(digest), None);
         cabinet.keep(digest, "d ./a\n");
         cabinet.keep(digest, "d ./a\n");
         assert_eq!(cabinet.find(digest).as_deref(), Some("d ./a\n"));
-        fs::write(dir.path().join("deep/down").join(digest.to_string()), "d ./b\n").unwrap();
+        fs::write(dir.path().join("deep/down/manifests").join(digest.to_string()), "d ./b\n")
+            .unwrap();
         assert_eq!(cabinet.find(digest), None);
     }
 
@@ -101,9 +117,9 @@ mod tests {
             file.set_modified(SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(age))
                 .unwrap();
         }
-        make_room(dir.path(), 0).unwrap();
+        make_room(dir.path(), 0, LARGEST).unwrap();
         assert!(dir.path().join("old").exists());
-        make_room(dir.path(), 1).unwrap();
+        make_room(dir.path(), 1, LARGEST).unwrap();
         assert!(!dir.path().join("old").exists() && dir.path().join("new").exists());
     }
 }

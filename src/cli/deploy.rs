@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use chrono::TimeDelta;
 
@@ -47,10 +48,13 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
         force: args.force,
     };
     let warnings: Vec<_> = artifact.warnings().iter().map(|text| (None, text.clone())).collect();
-    let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) };
-    let secrets = Secrets::new(secrets);
-    let how = How { secrets, quiet: false, wait: args.wait, reach };
-    go(world, &config, &goal, how, &warnings).await
+    let artifact = Arc::new(artifact);
+    let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::clone(&artifact) };
+    let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach };
+    let keeping = (!world.common.dry_run).then(|| world.cabinet().attic().keep(artifact));
+    let code = go(world, &config, &goal, how, &warnings).await;
+    let _ = keeping.map(JoinHandle::join);
+    code
 }
 
 /// Opens the artifact that is to be deployed.

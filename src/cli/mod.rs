@@ -1,6 +1,7 @@
 //! Floor 4: speaks with the person. One file per command; `world` is the composition root.
 
 mod args;
+mod attic;
 mod cabinet;
 mod check;
 mod demo;

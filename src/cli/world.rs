@@ -149,11 +149,11 @@ impl World {
         Reach::new(Connector::new(&config.ssh, around, callbacks, now))
     }
 
-    /// Where the manifests of what was released are kept on this machine.
-    fn cabinet(&self) -> Cabinet {
+    /// Where what was released is kept on this machine.
+    pub(crate) fn cabinet(&self) -> Cabinet {
         let cache = self.var("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = cache.or_else(|| Some(PathBuf::from(self.var("HOME")?).join(".cache")));
-        Cabinet::new(cache.map(|cache| cache.join("shipit/manifests")))
+        Cabinet::new(cache.map(|cache| cache.join("shipit")).as_deref())
     }
 
     fn means(&self, config: &Config, command: &str, reach: Option<Reach>) -> Means {

@@ -2,14 +2,16 @@
 //! costs bytes, never a deploy: whatever fails here, the release is sent whole.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
 use super::host::HostRun;
 use super::verify::drift;
+use crate::artifact::Artifact;
 use crate::config::Config;
-use crate::model::delta::{Delta, Shareable};
+use crate::model::delta::{Change, Delta, Rebuild, Shareable};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -17,14 +19,21 @@ use crate::model::manifest::Manifest;
 use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
 use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
 
-/// Where this machine keeps the manifests of what it released, by the digest of their sealed
-/// text: what is there need not be fetched from a host.
+/// Where this machine keeps what it released: manifests by the digest of their sealed text, which
+/// need not be fetched from a host then, and large files by that of their bytes, so that one that
+/// changed inside need not travel whole.
 pub trait Shelf: Send + Sync {
     /// The text, if it is there and has that digest.
     fn find(&self, digest: Digest) -> Option<String>;
 
     /// Puts a text there. That it cannot be kept fails nothing.
     fn keep(&self, digest: Digest, text: &str);
+
+    /// A file of that digest and so many bytes, if it is there. Nobody reads it to be sure: what
+    /// is made of it is checked by the host.
+    fn file(&self, _digest: Digest, _size: u64) -> Option<File> {
+        None
+    }
 }
 
 /// A shelf that holds nothing.
@@ -44,15 +53,20 @@ impl Shelf for NoShelf {
 pub struct Bases {
     release: Manifest,
     digest: Digest,
+    artifact: Arc<Artifact>,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
-    deltas: Mutex<BTreeMap<Shareable, Arc<Delta>>>,
+    deltas: Mutex<BTreeMap<Likeness, Arc<OnceCell<Arc<Delta>>>>>,
 }
 
+/// What hosts with the same delta have in common: what there is to share, and whether they decode
+/// patches.
+type Likeness = (Shareable, bool);
+
 impl Bases {
-    /// For making `release`.
-    pub fn new(release: Manifest) -> Self {
+    /// For making `release`, whose bytes are in `artifact`.
+    pub fn new(release: Manifest, artifact: Arc<Artifact>) -> Self {
         let digest = release.sealed_digest();
-        Self { release, digest, manifests: Mutex::default(), deltas: Mutex::default() }
+        Self { release, digest, artifact, manifests: Mutex::default(), deltas: Mutex::default() }
     }
 
     /// What to ask a host along with the greeting.
@@ -83,9 +97,19 @@ impl Bases {
         kept: &dyn Shelf,
         found: &Shareable,
     ) -> Arc<Delta> {
-        if let Some(delta) = lock(&self.deltas).get(found) {
-            return Arc::clone(delta);
-        }
+        let patched = host.state.as_ref().is_some_and(|state| state.facts.tools.contains("zstd"));
+        let likeness = (found.clone(), patched);
+        let cell = Arc::clone(lock(&self.deltas).entry(likeness).or_default());
+        Arc::clone(cell.get_or_init(|| self.work_out(host, kept, found, patched)).await)
+    }
+
+    async fn work_out(
+        &self,
+        host: &HostRun<'_>,
+        kept: &dyn Shelf,
+        found: &Shareable,
+        patched: bool,
+    ) -> Arc<Delta> {
         let base = match found.live {
             Some((id, digest)) => {
                 let cell = Arc::clone(lock(&self.manifests).entry(digest).or_default());
@@ -95,9 +119,23 @@ impl Bases {
             None => None,
         };
         let base = base.as_ref().map(|(id, manifest)| (*id, manifest));
-        let mut deltas = lock(&self.deltas);
-        let fresh = || Arc::new(Delta::new(&self.release, base, found));
-        Arc::clone(deltas.entry(found.clone()).or_insert_with(fresh))
+        let delta = Delta::new(&self.release, base, found);
+        let mut rebuilt = BTreeMap::new();
+        for change in delta.changed(&self.release, base, &found.apart) {
+            if let Some(made) = self.rebuild(kept, &change, patched).await {
+                rebuilt.insert(change.path, made);
+            }
+        }
+        Arc::new(delta.with_rebuilt(rebuilt))
+    }
+
+    /// How a large file is made from its old self, if that is known here. Whatever goes wrong, the
+    /// file travels whole.
+    async fn rebuild(&self, kept: &dyn Shelf, change: &Change, patched: bool) -> Option<Rebuild> {
+        let old = kept.file(change.old, change.old_size)?;
+        let (artifact, change) = (Arc::clone(&self.artifact), change.clone());
+        let work = move || artifact.rebuild(&change, &old, patched);
+        tokio::task::spawn_blocking(work).await.ok()?.ok()?
     }
 }
 

@@ -393,8 +393,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn bases(&self, goal: &Goal) -> Option<Arc<Bases>> {
-        let Goal::Deploy { build, .. } = goal else { return None };
-        Some(Arc::new(Bases::new(build.release_manifest(self.cx.config))))
+        let Goal::Deploy { build, artifact } = goal else { return None };
+        let release = build.release_manifest(self.cx.config);
+        Some(Arc::new(Bases::new(release, Arc::clone(artifact))))
     }
 
     /// Asks at once whether somebody touched what is live, and what the new release can share with

@@ -93,6 +93,10 @@ pub struct Done {
     pub linked: usize,
     /// Their bytes.
     pub linked_size: u64,
+    /// How many were put together from their old selves.
+    pub rebuilt: usize,
+    /// The bytes of those that did not travel.
+    pub spared: u64,
 }
 
 /// How it was proven that the new release is what runs.

@@ -8,6 +8,7 @@ use super::choose::{back_id, rollback_candidates, to_prune};
 use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
 use super::split::Split;
 use crate::config::{Config, Hook, Host};
+use crate::model::delta::Rebuild;
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, Standing, What};
@@ -42,6 +43,19 @@ pub enum Step {
         linked: usize,
         /// Their bytes.
         linked_size: u64,
+        /// Bytes that need not travel because large files are put together on the host.
+        spared: u64,
+    },
+    /// Put a large file together from its old self; a part of `Check`.
+    Rebuild {
+        /// In the release.
+        path: String,
+        /// Its bytes.
+        size: u64,
+        /// Those that are sent for it.
+        sent: u64,
+        /// As patches; else as ranges of it.
+        patched: bool,
     },
     /// Hold what arrived against its manifest.
     Check {
@@ -291,12 +305,21 @@ impl Planner<'_> {
             size: release.size(),
             linked: delta.links.len(),
             linked_size: delta.linked,
+            spared: delta.spared(),
+        };
+        let rebuild = |(path, file): (&String, &Rebuild)| Step::Rebuild {
+            path: path.clone(),
+            size: file.size,
+            sent: file.sent,
+            patched: file.patched,
         };
         let mut steps = Vec::new();
         if state.parts().any(|part| Some(part) != delta.part.as_deref()) {
             steps.push(ask(Order::Sweep { keep: delta.part.clone() }));
         }
-        steps.extend([upload, Step::Check { shared: delta.base.is_some() }]);
+        steps.push(upload);
+        steps.extend(delta.rebuilt.iter().map(rebuild));
+        steps.push(Step::Check { shared: delta.base.is_some() });
         if !self.config.links.is_empty() {
             steps.push(ask(Order::Link { id, links: self.config.links.clone() }));
         }
@@ -604,6 +627,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Upload { .. } => "upload",
+            Self::Rebuild { .. } => "rebuild",
             Self::Check { .. } => "check",
             Self::Do(order) => order_name(order),
         }
@@ -621,15 +645,19 @@ pub fn order_name(order: &Order) -> &'static str {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Upload { files, size, linked: 0, .. } => {
+            Self::Upload { files, size, linked: 0, spared: 0, .. } => {
                 write!(f, "upload {files} files, {size} bytes")
             }
-            Self::Upload { files, size, linked, linked_size } => write!(
+            Self::Upload { files, size, linked, linked_size, spared } => write!(
                 f,
                 "upload {} of {files} files, {} of {size} bytes; the others are there already",
                 files - linked,
-                size - linked_size
+                size - linked_size - spared
             ),
+            Self::Rebuild { path, size, sent, patched } => {
+                let what = if *patched { "patches" } else { "ranges" };
+                write!(f, "rebuild {path} from its old self and {sent} of {size} bytes ({what})")
+            }
             Self::Check { shared: false } => f.write_str("check every file against its SHA-256"),
             Self::Check { shared: true } => f.write_str(
                 "check every file that is sent against its SHA-256, all others by size and mode",

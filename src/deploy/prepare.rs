@@ -37,10 +37,12 @@ impl HostRun<'_> {
         let mut orders = Vec::new();
         for step in self.plan.prepare.clone() {
             match step {
-                Step::Upload { files, size, linked, linked_size } => {
+                Step::Upload { files, size, linked, linked_size, spared } => {
                     (self.done.files, self.done.size) = (files, size);
                     (self.done.linked, self.done.linked_size) = (linked, linked_size);
+                    self.done.spared = spared;
                 }
+                Step::Rebuild { .. } => self.done.rebuilt += 1,
                 Step::Check { .. } => {}
                 Step::Do(order) if matches!(*order, Order::Sweep { .. }) => {
                     self.step("sweep", self.obey(&order)).await?;
@@ -54,6 +56,7 @@ impl HostRun<'_> {
             self.warn_of_whole(failure);
             self.obey(&Order::Discard { id }).await?;
             (self.done.linked, self.done.linked_size) = (0, 0);
+            (self.done.rebuilt, self.done.spared) = (0, 0);
             made = self.make(payload, id, &Arc::default(), &orders).await;
         }
         if let Err(Unmade { why: Why::Full, .. }) = made {
@@ -67,7 +70,7 @@ impl HostRun<'_> {
 
     fn warn_of_whole(&self, failure: &Failure) {
         let why = failure.one_line();
-        let text = format!("files that did not change could not be shared, so all are sent: {why}");
+        let text = format!("what the host has could not be used, so all is sent: {why}");
         self.cx.events.emit(Event::Warning { host: Some(self.name()), text });
     }
 

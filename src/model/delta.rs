@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::digest::Digest;
 use super::id::ReleaseId;
@@ -12,6 +13,9 @@ use super::manifest::{Manifest, Node, line};
 /// So many files of one release may share one file of another by their content alone. ext4 ends
 /// at 65,000 links, and hosts hold back what has 60,000.
 const MOST_COPIES: usize = 1000;
+
+/// A smaller file travels whole when it changed: less is saved than the work costs.
+pub const LARGE: u64 = 4 << 20;
 
 /// What a host says of the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,10 +52,40 @@ pub struct Delta {
     pub new: Vec<String>,
     /// The bytes that are shared.
     pub linked: u64,
+    /// Large files that the host puts together from their old selves, by path.
+    pub rebuilt: BTreeMap<String, Rebuild>,
     /// The part that is made use of.
     pub part: Option<String>,
     /// What tells this one from others that share something.
     pub key: Option<Digest>,
+}
+
+/// A large file of the base, and what it became in the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// In the release.
+    pub path: String,
+    /// The old file, relative to `releases/`.
+    pub from: String,
+    /// Of its bytes.
+    pub old: Digest,
+    /// Bytes of the old file.
+    pub old_size: u64,
+}
+
+/// How a large file comes to be on a host without travelling whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuild {
+    /// The old file, relative to `releases/`.
+    pub from: String,
+    /// Of its bytes.
+    pub old: Digest,
+    /// Whether the host decodes patches; else it only copies ranges.
+    pub patched: bool,
+    /// Bytes of the new file.
+    pub size: u64,
+    /// Bytes that are sent instead, before the stream is compressed.
+    pub sent: u64,
 }
 
 impl Delta {
@@ -86,15 +120,49 @@ impl Delta {
         delta
     }
 
-    /// Whether anything is shared.
+    /// The large files of `release` that would travel whole, though there is an old self of theirs
+    /// in `base` that nobody touched: at the same path, or the most likely one that is gone.
+    pub fn changed(
+        &self,
+        release: &Manifest,
+        base: Option<(ReleaseId, &Manifest)>,
+        apart: &BTreeSet<String>,
+    ) -> Vec<Change> {
+        let Some((id, base)) = base else { return Vec::new() };
+        let change = |(path, node): (&String, &Node)| {
+            let size = large(node).filter(|_| !self.links.contains_key(path))?.0;
+            let (from, node) = old_self(path, size, release, base)?;
+            let (old_size, old) = large(node).filter(|_| !apart.contains(from))?;
+            Some(Change { path: path.clone(), from: Layout::file(id, from), old, old_size })
+        };
+        release.nodes().iter().filter_map(change).collect()
+    }
+
+    /// The same, and these files are put together on the host.
+    #[must_use]
+    pub fn with_rebuilt(mut self, rebuilt: BTreeMap<String, Rebuild>) -> Self {
+        self.rebuilt = rebuilt;
+        self.key = self.shares().then(|| self.digest());
+        self
+    }
+
+    /// Bytes that need not travel because files are put together on the host.
+    pub fn spared(&self) -> u64 {
+        self.rebuilt.values().map(|file| file.size.saturating_sub(file.sent)).sum()
+    }
+
+    /// Whether anything is made from what the host has.
     pub fn shares(&self) -> bool {
-        !self.links.is_empty()
+        !self.links.is_empty() || !self.rebuilt.is_empty()
     }
 
     fn digest(&self) -> Digest {
         let mut text = format!("{:?}\n", self.base);
         for (path, to) in &self.links {
             let _ = writeln!(text, "{path}\n{to}");
+        }
+        for (path, file) in &self.rebuilt {
+            let _ = writeln!(text, "{path}\n{} {} {}", file.from, file.old, file.patched);
         }
         // Lines of manifests hold no newlines, and begin with a letter and a space.
         Digest::of([text, self.gone.join("\n"), self.new.join("\n")].join("\n\n").as_bytes())
@@ -119,6 +187,33 @@ impl Delta {
         let (gone, new) = (lines(base), lines(release));
         (self.base, self.gone, self.new) = (Some(id), gone, new);
     }
+}
+
+/// Size and digest of a large file.
+fn large(node: &Node) -> Option<(u64, Digest)> {
+    match node {
+        Node::File { size, sha256, .. } if *size >= LARGE => Some((*size, *sha256)),
+        _ => None,
+    }
+}
+
+/// The file of `base` that became the one at `path`: names often hold a version, so of those that
+/// are gone and have the same ending, the one of the most similar size.
+fn old_self<'a>(
+    path: &str,
+    size: u64,
+    release: &Manifest,
+    base: &'a Manifest,
+) -> Option<(&'a String, &'a Node)> {
+    if let Some(same) = base.nodes().get_key_value(path) {
+        return Some(same);
+    }
+    let ending = Path::new(path).extension();
+    let gone = base.nodes().iter().filter(|(old, node)| {
+        let is_gone = large(node).is_some() && !release.nodes().contains_key(*old);
+        is_gone && Path::new(old).extension() == ending
+    });
+    gone.min_by_key(|(_, node)| large(node).map(|(old, _)| old.abs_diff(size)))
 }
 
 /// Finds for a file one of the same content and mode in a base.

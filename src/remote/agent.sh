@@ -689,12 +689,48 @@ order_check() {
         echo "releases/$1 is there already"
         return 1
     fi
-    if ! make_manifest "$stage/meta" "$2" "$3" || ! has_shape "$stage/tree" ||
+    if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" || ! has_shape "$stage/tree" ||
         ! read_back "$stage/tree" "$tmp/new"; then
         rm -rf "$stage"
         return 1
     fi
     cp "$tmp/manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+}
+
+# Makes the large files that were not sent whole, step by step as the recipe says: from ranges of
+# an old file, of what was sent, and from patches in it, whose dictionary is a range of the old file.
+rebuild() {
+    [ -f "$1/meta/recipe" ] || return 0
+    stage=$1 fresh=$1/meta/fresh made=$1/meta/made
+    while IFS= read -r line; do
+        # shellcheck disable=SC2086
+        case $line in
+            'old '*) old=$root/releases/${line#old } ;;
+            'new '*) new=$stage/tree/${line#new } && : >"$made" ;;
+            'mode '*) touch -r "$new" "$made" && chmod "${line#mode }" "$made" && mv -f "$made" "$new" ;;
+            *) piece $line >>"$made" ;;
+        esac 2>"$tmp/why" || {
+            echo "${new#"$stage/tree/"} could not be put together from its old self"
+            tail -n 1 "$tmp/why"
+            return 1
+        }
+    done <"$1/meta/recipe" 9>&-
+}
+
+piece() {
+    case $1 in
+        copy) range "$old" "$2" "$3" ;;
+        fresh) range "$fresh" "$2" "$3" ;;
+        *)
+            range "$old" "$4" "$5" >"$stage/meta/old" &&
+                range "$fresh" "$2" "$3" | zstd -q -d -c -D "$stage/meta/old"
+            ;;
+    esac
+}
+
+# File, first byte, bytes.
+range() {
+    dd if="$1" bs=1048576 iflag=skip_bytes,count_bytes,fullblock skip="$2" count="$3"
 }
 
 # The new manifest, sorted, and those of its lines whose bytes are to be read back.

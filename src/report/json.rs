@@ -150,6 +150,8 @@ enum ResultLine<'a> {
         files: usize,
         linked: usize,
         linked_size: u64,
+        rebuilt: usize,
+        spared: u64,
     },
     Unchanged {
         live: Option<ReleaseId>,
@@ -249,6 +251,8 @@ fn done_line(done: &Done) -> ResultLine<'_> {
         files: done.files,
         linked: done.linked,
         linked_size: done.linked_size,
+        rebuilt: done.rebuilt,
+        spared: done.spared,
     }
 }
 

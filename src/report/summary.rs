@@ -368,7 +368,7 @@ fn sent(members: &[(&str, &Done)]) -> Option<String> {
     let least = members.iter().map(|(_, done)| done.sent).min()?;
     let most = members.iter().map(|(_, done)| done.sent).max()?;
     let (least, most) = (human::size(least), human::size(most));
-    let saved = saved(members).unwrap_or_default();
+    let saved = saved(members).unwrap_or_default() + &rebuilt(members).unwrap_or_default();
     match members.len() {
         _ if most == "0 B" => None,
         1 => Some(format!("{most} sent{saved}")),
@@ -386,6 +386,15 @@ fn saved(members: &[(&str, &Done)]) -> Option<String> {
     let size = human::size(*linked_size);
     (*linked > 0)
         .then(|| format!(", {at_least}{linked} of {files} files ({size}) were there already"))
+}
+
+/// What of large files did not travel; where that differs, what was spared at least.
+fn rebuilt(members: &[(&str, &Done)]) -> Option<String> {
+    let (_, least) = members.iter().min_by_key(|(_, done)| done.spared)?;
+    let same = members.iter().all(|(_, done)| done.spared == least.spared);
+    let at_least = if same { "" } else { "at least " };
+    let (count, size) = (least.rebuilt, human::size(least.spared));
+    (count > 0).then(|| format!(", {at_least}{count} rebuilt from old selves ({size} spared)"))
 }
 
 fn pruned_lines(done: &[(&str, &Done)]) -> Vec<String> {

@@ -121,6 +121,28 @@ fn an_empty_variable_is_none() {
 }
 
 #[test]
+fn a_large_file_is_made_from_what_this_machine_kept() {
+    let world = World::local();
+    let config = world.read("deploy.toml").replace("staged = [\"echo hook says; cat .env\"]", "");
+    world.write("deploy.toml", &config);
+    let mut bytes = crate::features::delta::noise(1, 5 << 20);
+    let mut deploy = |seed| {
+        bytes[2_000_000..2_001_000].copy_from_slice(&crate::features::delta::noise(seed, 1000));
+        fs::write(world.dir.path().join("dist/large"), &bytes).unwrap();
+        let said = world.shipit("deploy");
+        assert!(fs::read(world.dir.path().join("srv/current/large")).unwrap() == bytes, "{said}");
+        said
+    };
+    assert!(deploy(2).contains("3.9 MB sent"));
+    let said = deploy(3);
+    assert!(said.contains("1 rebuilt from old selves (5.2 MB spared)"), "{said}");
+    let kept = fs::read_dir(world.dir.path().join(".cache/shipit/files")).unwrap().count();
+    assert_eq!(kept, 2, "the large ones, and nothing else");
+    fs::remove_dir_all(world.dir.path().join(".cache")).unwrap();
+    assert!(!deploy(4).contains("rebuilt"));
+}
+
+#[test]
 fn a_dry_run_knows_that_nothing_changed() {
     let world = World::local();
     assert!(world.shipit("deploy").starts_with("exit: 0"));

@@ -240,7 +240,7 @@ async fn every_tar_links() {
         deploy(&world, &ONE).await;
         assert_eq!(deploy(&world, &TWO).await.linked, 2, "{tar}");
         holds(&world, &TWO);
-        assert_eq!(times(&world, "not be shared"), 0, "{tar}");
+        assert_eq!(times(&world, "could not be used"), 0, "{tar}");
     }
 }
 
@@ -257,7 +257,7 @@ async fn where_tar_cannot_link_everything_is_sent() {
     assert!(host_with(&mut world, &refuse, false));
     let second = deploy(&world, &TWO).await;
     assert_eq!(second.linked, 0);
-    assert_eq!(times(&world, "not be shared"), 1);
+    assert_eq!(times(&world, "could not be used"), 1);
     holds(&world, &TWO);
 }
 
@@ -293,7 +293,7 @@ async fn a_base_that_vanishes_while_it_is_built_on_is_noticed() {
     deploy(&world, &ONE).await;
     host_that(&mut world, "rm -rf */lib");
     assert_eq!(deploy(&world, &TWO).await.linked, 0);
-    assert_eq!(times(&world, "not be shared"), 1);
+    assert_eq!(times(&world, "could not be used"), 1);
     assert_eq!(times(&world, "discard"), 1);
     holds(&world, &TWO);
 }

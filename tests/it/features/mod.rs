@@ -1,8 +1,9 @@
 //! Deploy, rollback, prune through the real engine and real shells, without SSH.
 
 mod after;
-mod delta;
+pub(crate) mod delta;
 pub(crate) mod health;
+mod large;
 mod rollouts;
 mod story;
 pub(crate) mod wires;

@@ -71,6 +71,8 @@ pub(crate) fn done() -> HostResult {
         files: 42,
         linked: 0,
         linked_size: 0,
+        rebuilt: 0,
+        spared: 0,
     })
 }
 

@@ -49,6 +49,12 @@ fn one_host_went_well() {
 }
 
 #[test]
+fn large_files_were_rebuilt() {
+    let some = || done_with(|done| (done.rebuilt, done.spared) = (1, 197_600_000));
+    assert_snapshot!(text(&report(vec![("web1", some())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent, 1 rebuilt from old selves (198 MB spared)");
+}
+
+#[test]
 fn a_first_release_and_one_that_was_not() {
     let first = done_with(|done| (done.before, done.proof, done.sent) = (None, None, 5_000_000));
     let pruned = done_with(|done| done.pruned = vec![OLD.to_owned()]);

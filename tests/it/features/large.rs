@@ -1,0 +1,274 @@
+//! A large file that changed inside is put together on the host, or travels whole: what is live in
+//! the end is the same.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use shipit::artifact::{Artifact, Limits};
+use shipit::config::{ArtifactSource, ArtifactSpec};
+use shipit::deploy::cancel::Cancel;
+use shipit::deploy::event::{Event, Events};
+use shipit::deploy::fleet::{Goal, rehearse};
+use shipit::deploy::goal::Build;
+use shipit::deploy::host::Context;
+use shipit::deploy::outcome::{Done, HostResult, Verdict};
+use shipit::model::digest::Digest;
+use shipit::remote::local::LocalSession;
+
+use super::delta::noise;
+use super::world::{Local, World};
+use crate::agent::{session_of, shells};
+use crate::program::program;
+
+const SIZE: usize = 5 << 20;
+const OLD: &str = "20260821090001";
+
+/// A deploy of one large program and a small file.
+fn goal(world: &World, name: &str, bytes: &[u8]) -> Goal {
+    let path = world.dir.path().join("dist");
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(path.join("bin")).unwrap();
+    let file = path.join("bin").join(name);
+    fs::write(&file, bytes).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_mins(25_000_000);
+    fs::File::open(&file).unwrap().set_modified(then).unwrap();
+    fs::write(path.join("VERSION"), format!("{name} {}\n", Digest::of(bytes))).unwrap();
+    let source = ArtifactSource::Path { path, sha256: None };
+    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
+    let build = Build {
+        name: "dist".to_owned(),
+        manifest: artifact.manifest().clone(),
+        digest: artifact.digest(),
+        revision: None,
+        env: Some(b"A=1\n".to_vec()),
+        force: true,
+    };
+    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+}
+
+async fn deploy(world: &World, name: &str, bytes: &[u8]) -> Done {
+    let report = world.run(&goal(world, name, bytes)).await;
+    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    let live = world.root().join("current/bin").join(name);
+    assert!(fs::read(&live).unwrap() == bytes, "{name}");
+    let meta = fs::metadata(&live).unwrap();
+    assert_eq!((meta.mode() & 0o777, meta.mtime()), (0o555, 1_500_000_000));
+    let HostResult::Done(done) = report.hosts[0].1.clone() else { panic!("{report:?}") };
+    done
+}
+
+/// This machine has these bytes under the digest of `of`.
+fn keep(world: &World, of: &[u8], bytes: &[u8]) {
+    let path = world.dir.path().join(format!("kept-{}", Digest::of(of)));
+    fs::write(&path, bytes).unwrap();
+    world.shelf.1.lock().unwrap().insert(Digest::of(of), path);
+}
+
+fn warnings(world: &World) -> Vec<String> {
+    let text = |event: &Event| match event {
+        Event::Warning { text, .. } => Some(text.clone()),
+        _ => None,
+    };
+    world.events.lock().unwrap().iter().filter_map(text).collect()
+}
+
+/// Bytes written over in some places, some put in, some taken out, and the rest moved.
+fn edited(old: &[u8]) -> Vec<u8> {
+    let mut new = old.to_vec();
+    for place in [0, 700_000, 1_500_000, SIZE - 3000] {
+        new[place..place + 3000].copy_from_slice(&noise(place as u64 + 99, 3000));
+    }
+    new.splice(2_000_000..2_000_000, noise(55, 12_345));
+    new.drain(3_000_000..3_070_000);
+    new
+}
+
+/// The directories of this machine's tools, without some and with scripts for others.
+fn tools(dir: &Path, without: &[&str], scripts: &[(&str, &str)]) -> PathBuf {
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for from in ["/usr/bin", "/bin", "/usr/sbin"] {
+        for entry in fs::read_dir(from).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let replaced = scripts.iter().any(|(script, _)| *script == name);
+            if !without.contains(&name.as_str()) && !replaced {
+                let _ = symlink(entry.path(), bin.join(name));
+            }
+        }
+    }
+    for (name, text) in scripts {
+        program(&bin.join(name), &format!("#!/bin/sh\n{text}\n"));
+    }
+    bin
+}
+
+fn on_host(world: &mut World, without: &[&str], scripts: &[(&str, &str)]) {
+    let bin = tools(world.dir.path(), without, scripts);
+    let session = LocalSession::new().var("PATH", bin.to_str().unwrap());
+    world.connect = Box::new(Local(session));
+}
+
+#[tokio::test]
+async fn patches_make_the_new_file_under_every_shell() {
+    for shell in shells() {
+        let mut world = World::new();
+        world.connect = Box::new(Local(session_of(shell, world.dir.path())));
+        let old = noise(1, SIZE);
+        deploy(&world, "a b's \\ server", &old).await;
+        keep(&world, &old, &old);
+        let done = deploy(&world, "a b's \\ server", &edited(&old)).await;
+        assert_eq!((done.rebuilt, warnings(&world)), (1, vec![]), "{shell}");
+        assert!(done.sent < 30_000 && done.spared > 5_000_000, "{shell}: {done:?}");
+        let base = world.root().join("releases").join(OLD).join("bin/a b's \\ server");
+        assert!(fs::read(base).unwrap() == old, "{shell}: the base is as it was");
+    }
+}
+
+#[tokio::test]
+async fn ranges_do_without_zstd_under_every_shell_and_with_busybox() {
+    for shell in shells() {
+        let mut world = World::new();
+        let busybox = shell.contains("busybox");
+        let script = [("dd", "exec busybox dd \"$@\"")];
+        let bin = tools(world.dir.path(), &["zstd"], if busybox { &script } else { &[] });
+        let session = session_of(shell, world.dir.path()).var("PATH", bin.to_str().unwrap());
+        world.connect = Box::new(Local(session));
+        let old = noise(1, SIZE);
+        deploy(&world, "server", &old).await;
+        keep(&world, &old, &old);
+        let done = deploy(&world, "server", &edited(&old)).await;
+        assert_eq!((done.rebuilt, warnings(&world)), (1, vec![]), "{shell}");
+        assert!(done.sent < 60_000 && done.spared > 5_000_000, "{shell}: {done:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_another_version_in_its_name_is_made_from_the_one_that_is_gone() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "app-1.0.jar", &old).await;
+    keep(&world, &old, &old);
+    assert_eq!(deploy(&world, "app-1.1.jar", &edited(&old)).await.rebuilt, 1);
+    assert_eq!(deploy(&world, "app-1.2.zip", &old).await.rebuilt, 0, "another kind of file");
+}
+
+#[tokio::test]
+async fn without_the_old_bytes_it_travels_whole() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "server", &old).await;
+    let done = deploy(&world, "server", &edited(&old)).await;
+    assert_eq!((done.rebuilt, done.spared, warnings(&world)), (0, 0, vec![]));
+    assert!(done.sent > 3_000_000, "{done:?}");
+}
+
+#[tokio::test]
+async fn nothing_alike_travels_whole() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "server", &old).await;
+    keep(&world, &old, &old);
+    assert_eq!(deploy(&world, "server", &noise(2, SIZE)).await.rebuilt, 0);
+}
+
+#[tokio::test]
+async fn wrong_bytes_on_this_machine_cost_bytes_and_nothing_else() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "server", &old).await;
+    let mut damaged = old.clone();
+    damaged.rotate_left(1000);
+    keep(&world, &old, &damaged);
+    let done = deploy(&world, "server", &edited(&old)).await;
+    assert_eq!((done.rebuilt, done.spared), (0, 0));
+    let said = warnings(&world);
+    assert!(said.len() == 1 && said[0].contains("so all is sent"), "{said:?}");
+}
+
+#[tokio::test]
+async fn where_the_host_cannot_put_files_together_they_travel_whole() {
+    let old_dd = "case \"$*\" in *skip_bytes*) echo 'dd: invalid input flag' >&2; exit 1 ;; esac; \
+                  exec /usr/bin/dd \"$@\"";
+    let bad_zstd = "case \"$*\" in *-D*) echo 'zstd: no dictionaries' >&2; exit 1 ;; esac; \
+                    exec /usr/bin/zstd \"$@\"";
+    for script in [("dd", old_dd), ("zstd", bad_zstd)] {
+        let mut world = World::new();
+        on_host(&mut world, &[], &[script]);
+        let old = noise(1, SIZE);
+        deploy(&world, "server", &old).await;
+        keep(&world, &old, &old);
+        let done = deploy(&world, "server", &edited(&old)).await;
+        assert_eq!((done.rebuilt, done.spared), (0, 0), "{script:?}");
+        let said = warnings(&world);
+        let why = "so all is sent: ";
+        assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_touched_is_no_old_self() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "server", &old).await;
+    keep(&world, &old, &old);
+    let live = world.root().join("current/bin/server");
+    fs::set_permissions(&live, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&live, noise(3, SIZE)).unwrap();
+    assert_eq!(deploy(&world, "server", &edited(&old)).await.rebuilt, 0);
+}
+
+#[tokio::test]
+async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "server", &old).await;
+    keep(&world, &old, &old);
+    let new = edited(&old);
+    let Goal::Deploy { build, .. } = goal(&world, "server", &new) else { unreachable!() };
+    let part = world.root().join("releases/.20260821090002.run0000000000009");
+    fs::create_dir_all(part.join("tree/bin")).unwrap();
+    fs::create_dir_all(part.join("meta")).unwrap();
+    fs::write(part.join("meta/of"), build.manifest.sealed_digest().to_string()).unwrap();
+    fs::write(part.join("meta/recipe"), "old x\nnew y\n").unwrap();
+    fs::write(part.join("tree/bin/server"), "").unwrap();
+    fs::copy(world.dir.path().join("dist/VERSION"), part.join("tree/VERSION")).unwrap();
+    for path in ["tree/VERSION", "tree/bin/server"] {
+        fs::set_permissions(part.join(path), fs::Permissions::from_mode(0o444)).unwrap();
+    }
+    let done = deploy(&world, "server", &new).await;
+    assert_eq!((done.rebuilt, done.linked, warnings(&world)), (1, 1, vec![]));
+}
+
+#[tokio::test]
+async fn a_dry_run_says_how_a_file_would_be_made() {
+    let world = World::new();
+    let old = noise(1, SIZE);
+    deploy(&world, "server", &old).await;
+    keep(&world, &old, &old);
+    let values = world.run_values("deploy");
+    let cx = Context {
+        config: &world.config,
+        run: &values,
+        connect: world.connect.as_ref(),
+        events: Events::new(&|_| {}),
+        cancel: &Cancel::never(),
+        shelf: &world.shelf,
+        wait: false,
+    };
+    let rehearsal = rehearse(cx, &goal(&world, "server", &edited(&old))).await;
+    let lines = rehearsal.plans[0].1.as_ref().unwrap().lines();
+    let Some(sent) = lines[1].strip_prefix("rebuild bin/server from its old self and ") else {
+        panic!("{lines:?}")
+    };
+    let sent = sent.strip_suffix(" of 5185225 bytes (patches)").unwrap();
+    let sent: u64 = sent.parse().unwrap();
+    assert!((10_000..30_000).contains(&sent), "{lines:?}");
+    let first = format!("upload 2 of 2 files, {} of 5185297 bytes", sent + 72);
+    assert!(lines[0].starts_with(&first), "{lines:?}");
+}
