@@ -27,7 +27,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::remote::agent::Probe;
 
-/// How long a run that holds the first host's lock waits for the others.
+/// How long a run waits for hosts that one which will let go of them holds.
 const FAIR_WAIT: Duration = Duration::from_secs(5);
 
 /// What a run is for.
@@ -293,16 +293,13 @@ impl<'a> Fleet<'a> {
         if self.cx.cancel.asked() { Err(Stop) } else { Ok(()) }
     }
 
-    /// Of two runs that each hold some hosts, the one that holds the first host waits for the
-    /// rest and wins; the other lets go.
+    /// Whether every lock is ours, perhaps after a while.
     async fn all_locked(&mut self) -> bool {
         let held = |host: &HostRun| host.holder().is_some();
         if !self.hosts.iter().any(held) {
             return true;
         }
-        let here = self.hosts.iter().filter(|host| host.takes_part());
-        let first = here.min_by(|a, b| a.host.name.cmp(&b.host.name));
-        if first.is_none_or(held) {
+        if !self.may_wait() {
             return false;
         }
         let end = Instant::now() + FAIR_WAIT;
@@ -316,6 +313,19 @@ impl<'a> Fleet<'a> {
             }
         }
         false
+    }
+
+    /// Of two runs that each hold some hosts, the one of the smaller nonce waits for the rest and
+    /// wins; the other lets go. Each sees the other's name on what it lacks, whatever hosts they
+    /// have in common, and no circle of runs can wait for each other.
+    fn may_wait(&self) -> bool {
+        let after_us = |host: &HostRun| {
+            let owner = host.state.as_ref().and_then(|state| state.lock.owner.as_ref());
+            owner.is_some_and(|owner| owner.run > self.cx.run.nonce)
+        };
+        let here = || self.hosts.iter().filter(|host| host.takes_part());
+        here().any(|host| host.holder().is_none())
+            && here().all(|host| host.holder().is_none() || after_us(host))
     }
 
     fn note_holders(&mut self) {

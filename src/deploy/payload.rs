@@ -69,22 +69,25 @@ impl Shipment {
 struct Body {
     packed: Packed,
     parcel: Option<Bytes>,
+    /// Secrets travel in a part of their own, which is never on this machine's disk.
+    tail: Bytes,
 }
 
 impl Body {
-    fn new(packed: Packed, most: u64) -> Result<Self, ArtifactError> {
+    fn new(packed: Packed, tail: Bytes, most: u64) -> Result<Self, ArtifactError> {
         let mut bytes = vec![0; usize::try_from(packed.len.min(most)).unwrap_or_default()];
         let fits = packed.len <= most;
         if fits {
             let read = packed.file.read_exact_at(&mut bytes, 0);
             read.map_err(|source| ArtifactError::Scratch { source })?;
         }
-        Ok(Self { packed, parcel: fits.then(|| Bytes::from(bytes)) })
+        Ok(Self { packed, parcel: fits.then(|| Bytes::from(bytes)), tail })
     }
 
-    fn part(self) -> Part {
+    fn parts(self) -> Vec<Part> {
         let Packed { file, len, .. } = self.packed;
-        self.parcel.map_or(Part::File { file, len }, Part::Bytes)
+        let body = self.parcel.map_or(Part::File { file, len }, Part::Bytes);
+        vec![body, Part::Bytes(self.tail)]
     }
 }
 
@@ -122,11 +125,8 @@ impl Payload {
     ) -> Result<Shipment, ArtifactError> {
         let codec = codec_for(facts);
         let body = self.body(codec, delta).await?;
-        // Secrets travel in a part of their own, which is never on this machine's disk.
-        let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
-        let tail = pack_bytes(&self.prefix, env.as_slice(), codec)?;
-        let len = body.packed.len + tail.len() as u64;
-        Ok(Shipment { codec, parts: vec![body.part(), Part::Bytes(Bytes::from(tail))], len })
+        let len = body.packed.len + body.tail.len() as u64;
+        Ok(Shipment { codec, parts: body.parts(), len })
     }
 
     /// The first host that needs a codec and a delta packs; others like it wait for it, and
@@ -137,7 +137,10 @@ impl Payload {
         let packing = async || {
             let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
             let (prefix, delta, most) = (self.prefix.clone(), Arc::clone(delta), self.parcel);
-            let work = move || Body::new(artifact.pack(&release, &prefix, codec, &delta)?, most);
+            let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
+            let tail = pack_bytes(&prefix, env.as_slice(), codec)?.into();
+            let pack = move || artifact.pack(&release, &prefix, codec, &delta);
+            let work = move || Body::new(pack()?, tail, most);
             tokio::task::spawn_blocking(work).await.map_err(|_| ArtifactError::Stopped)?
         };
         cell.get_or_try_init(packing).await.cloned()

@@ -410,11 +410,7 @@ impl Planner<'_> {
 
     fn verdicts(&self, id: ReleaseId, back: &str) -> Verdicts {
         let (run, name) = (self.run, id.to_string());
-        let activated = Entry {
-            back: Some(back.to_owned()),
-            hosts: self.hosts().map(|host| host.name.clone()).collect(),
-            ..run.entry(What::Activated, &name)
-        };
+        let activated = Entry { back: Some(back.to_owned()), ..run.entry(What::Activated, &name) };
         let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
         let stuck = format!("release {id} by {} could not be taken back: @reason@", run.who);
         Verdicts {

@@ -1,6 +1,8 @@
 //! A fleet that a lost connection split: some hosts heard that a release stays, others did not,
 //! and took it back by themselves.
 
+use std::collections::BTreeSet;
+
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, Standing, What};
@@ -22,43 +24,43 @@ pub struct Split {
     pub left: Option<ReleaseId>,
 }
 
+/// A run, and what it made live.
+type Went<'s> = (&'s str, ReleaseId);
+
 /// The split among these hosts, if there is one.
 pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Split> {
-    hosts.iter().find_map(|(_, state)| {
-        let id = committed(state)?;
-        let run = &last_activated(state)?.run;
-        let names = |wanted: &dyn Fn(&HostState) -> bool| {
-            let found = hosts.iter().filter(|(_, state)| wanted(state));
-            found.map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>()
-        };
-        let same_run = |state: &HostState| last_activated(state).is_some_and(|e| e.run == *run);
-        let behind = names(&|state| same_run(state) && took_back(state, id));
-        let left = state.histories().into_iter().find_map(|(left, history)| {
-            (history.standing == Standing::RolledBack && history.last.run == *run).then_some(left)
-        });
-        let committed = names(&|state| same_run(state) && committed(state) == Some(id));
-        (!behind.is_empty()).then_some(Split { id, committed, behind, left })
-    })
+    let taken_back: BTreeSet<Went> =
+        hosts.iter().filter_map(|(_, state)| took_back(state)).collect();
+    let split = |state| committed(state).filter(|went| taken_back.contains(went));
+    let (state, went) = hosts.iter().find_map(|(_, state)| Some((state, split(state)?)))?;
+    let names = |end: fn(&HostState) -> Option<Went<'_>>| {
+        let found = hosts.iter().filter(|(_, state)| end(state) == Some(went));
+        found.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let left = state.histories().into_iter().find_map(|(left, history)| {
+        (history.standing == Standing::RolledBack && history.last.run == went.0).then_some(left)
+    });
+    Some(Split { id: went.1, committed: names(committed), behind: names(took_back), left })
 }
 
-/// What is live and committed.
-fn committed(state: &HostState) -> Option<ReleaseId> {
+/// What is live and committed, with the run that activated last.
+fn committed(state: &HostState) -> Option<Went<'_>> {
     let id = state.live()?;
-    (state.ledger.history(id)?.standing == Standing::Good).then_some(id)
+    let good = state.ledger.history(id)?.standing == Standing::Good;
+    good.then_some((&last_activated(state)?.run, id))
 }
 
 fn last_activated(state: &HostState) -> Option<&Entry> {
     state.ledger.entries().iter().rev().find(|entry| entry.event == What::Activated)
 }
 
-/// Whether `id`, which is still here and whole, was the last to be activated and went by itself.
-fn took_back(state: &HostState, id: ReleaseId) -> bool {
-    let last = last_activated(state).is_some_and(|entry| entry.release == id.to_string());
-    let Some(history) = state.ledger.history(id) else { return false };
+/// What was the last to be activated, went by itself, and is still here and whole.
+fn took_back(state: &HostState) -> Option<Went<'_>> {
+    let last = last_activated(state)?;
+    let id = last.release.parse().ok()?;
+    let history = state.ledger.history(id)?;
     let reason = history.last.reason.as_deref().unwrap_or_default();
-    last && history.staged
-        && history.standing == Standing::Reverted
-        && BY_ITSELF.contains(&reason)
-        && state.ids().contains(&id)
-        && state.live() != Some(id)
+    let whole = history.staged && state.ids().contains(&id);
+    let by_itself = history.standing == Standing::Reverted && BY_ITSELF.contains(&reason);
+    (whole && by_itself && state.live() != Some(id)).then_some((&last.run, id))
 }

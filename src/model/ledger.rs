@@ -78,9 +78,6 @@ pub struct Entry {
     /// With `activated`: what `current` held before, as read (empty: there was no link).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
-    /// With `activated`: all hosts of the run, so that a split fleet can be named afterwards.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hosts: Vec<String>,
 }
 
 impl Entry {
@@ -102,7 +99,6 @@ impl Entry {
             revision: None,
             reason: None,
             back: None,
-            hosts: Vec::new(),
         }
     }
 
@@ -236,7 +232,13 @@ impl Ledger {
 
     /// The history of one release.
     pub fn history(&self, id: ReleaseId) -> Option<History> {
-        self.histories().remove(&id.to_string())
+        let release = id.to_string();
+        let entries = self.entries.iter().filter(|entry| entry.release == release);
+        entries.fold(None, |history, entry| {
+            let mut history = history.unwrap_or_else(|| History::begin(entry));
+            history.apply(entry);
+            Some(history)
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{iter, mem};
 
@@ -391,14 +391,15 @@ fn limit(hello: &Hello, order: &Order) -> Duration {
     order.limit() + hello.deadline + restarts
 }
 
-/// The script as it is sent: comments and indentation cost bytes on every connection.
-fn script() -> String {
+/// The script as it is sent, quoted: comments and indentation cost bytes on every connection.
+static SCRIPT_WORD: LazyLock<String> = LazyLock::new(|| {
     let kept = SCRIPT.lines().map(str::trim_start);
-    kept.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
-}
+    let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    word(&kept.collect::<Vec<_>>().join("\n"))
+});
 
 fn script_command(arguments: &[&str]) -> String {
-    format!("exec /bin/sh -c {} shipit {}", word(&script()), words(arguments.iter().copied()))
+    format!("exec /bin/sh -c {} shipit {}", *SCRIPT_WORD, words(arguments.iter().copied()))
 }
 
 fn serve_command(hello: &Hello) -> String {

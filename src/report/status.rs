@@ -25,38 +25,86 @@ pub struct Context<'a> {
 
 /// The state of all hosts as text, those that are alike together.
 pub fn status_view(hosts: &[(String, HostState)], context: Context<'_>) -> String {
-    let blocks = hosts.iter().map(|(host, state)| (host.as_str(), block(state, context)));
+    let blocks = hosts.iter().map(|(host, state)| {
+        let parts = block(state, context).into_iter().map(Line::split);
+        let (alike, since): (Vec<_>, Vec<_>) = parts.unzip();
+        ((host, since), alike)
+    });
     let mut all = Vec::new();
-    for (lines, names) in group_by(blocks) {
+    for (lines, members) in group_by(blocks) {
+        let names: Vec<_> = members.iter().map(|(host, _)| host).collect();
         all.push(format!("{}:", list(&names)));
-        let row = |(label, line): Labelled| format!("  {:10} {line}", format!("{label}:"));
-        all.extend(lines.into_iter().map(row));
+        for (row, Alike { label, text, rest, .. }) in lines.into_iter().enumerate() {
+            let since = span(members.iter().filter_map(|(_, since)| since[row].as_ref()));
+            all.push(format!("  {:10} {text}{since}{rest}", format!("{label}:")));
+        }
     }
     all.extend(notes(hosts, context.stage));
     all.join("\n") + "\n"
 }
 
-type Labelled = (&'static str, String);
+/// One line about a host: what is so, since when, and what else.
+struct Line {
+    label: &'static str,
+    text: String,
+    since: Option<Since>,
+    rest: String,
+}
 
-fn block(state: &HostState, context: Context<'_>) -> Vec<Labelled> {
-    let mut lines = vec![("live", live_line(state, context))];
-    if let Some(unit) = &state.unit {
-        lines.push(("service", unit_line(unit, context.unit)));
+/// What of a line must be the same for hosts to be shown together: a fleet goes live within
+/// seconds, not in one.
+#[derive(PartialEq)]
+struct Alike {
+    label: &'static str,
+    text: String,
+    rest: String,
+    dated: bool,
+}
+
+/// A moment as it is shown, below one that sorts by time.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Since {
+    sorts: String,
+    shown: String,
+}
+
+impl Line {
+    fn plain(label: &'static str, text: String) -> Self {
+        Self { label, text, since: None, rest: String::new() }
     }
-    lines.extend(interrupted(state).iter().map(|one| ("stopped", stopped_line(one, context))));
-    if let Some(freeze) = &state.lock.frozen {
-        lines.push(("locked by", clean::line(freeze)));
+
+    fn split(self) -> (Alike, Option<Since>) {
+        let Self { label, text, since, rest } = self;
+        (Alike { label, text, rest, dated: since.is_some() }, since)
     }
-    if let Some(holder) = &state.holder {
-        lines.push(("locked by", clean::line(holder)));
+}
+
+/// From the first to the last of these moments.
+fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
+    match (all.clone().min(), all.max()) {
+        (Some(first), Some(last)) if first.sorts == last.sorts => format!(" since {}", first.shown),
+        (Some(first), Some(last)) => format!(" since {} … {}", first.shown, last.shown),
+        _ => String::new(),
+    }
+}
+
+fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
+    let mut lines = vec![live_line(state, context)];
+    lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context.unit)));
+    let mut tell = |label, text| lines.push(Line::plain(label, text));
+    for one in interrupted(state) {
+        tell("stopped", stopped_line(&one, context));
+    }
+    for holder in state.lock.frozen.iter().chain(&state.holder) {
+        tell("locked by", clean::line(holder));
     }
     if !state.leftovers.is_empty() {
         let names: Vec<_> = state.leftovers.iter().map(|name| clean::line(name)).collect();
-        lines.push(("leftovers", list(&names)));
+        tell("leftovers", list(&names));
     }
     if !state.facts.missing.is_empty() {
         let missing: Vec<_> = state.facts.missing.iter().map(|what| clean::line(what)).collect();
-        lines.push(("unfit", list(&missing)));
+        tell("unfit", list(&missing));
     }
     lines
 }
@@ -90,20 +138,20 @@ fn when(entry: &Entry, context: Context<'_>) -> String {
     })
 }
 
-fn live_line(state: &HostState, context: Context<'_>) -> String {
-    let since =
-        live_entry(state).and_then(Entry::time).map_or_else(String::new, |at| since(at, context));
-    match &state.current {
+fn live_line(state: &HostState, context: Context<'_>) -> Line {
+    let text = match &state.current {
         Current::Absent => "nothing yet".to_owned(),
-        Current::Release(id) => format!("{id}{since}"),
+        Current::Release(id) => id.to_string(),
         Current::Foreign(target) => format!("{} (not made by shipit)", clean::line(target)),
         Current::NotALink => "`current` is not a link: shipit leaves it alone".to_owned(),
-    }
+    };
+    let at = live_entry(state).and_then(Entry::time);
+    Line { since: at.map(|at| since(at, context)), ..Line::plain("live", text) }
 }
 
-fn since(at: DateTime<Utc>, context: Context<'_>) -> String {
+fn since(at: DateTime<Utc>, context: Context<'_>) -> Since {
     let (local, age) = (human::local(at, context.offset), human::age(at, context.now));
-    format!(" since {local} ({age})")
+    Since { shown: format!("{local} ({age})"), sorts: local }
 }
 
 /// The flip that made it live: the last `activated` of the live release. (It is live since then,
@@ -114,22 +162,26 @@ fn live_entry(state: &HostState) -> Option<&Entry> {
     state.ledger.entries().iter().rfind(flips)
 }
 
-fn unit_line(unit: &UnitState, name: Option<&str>) -> String {
+fn unit_line(unit: &UnitState, name: Option<&str>) -> Line {
     let name = name.unwrap_or("the unit");
     if unit.load == "not-found" {
-        return format!("{name} does not exist");
+        return Line::plain("service", format!("{name} does not exist"));
     }
-    let since = match unit.since.as_str() {
-        "" => String::new(),
-        since => format!(" since {}", clean::line(since)),
-    };
-    let restarts = match unit.restarts {
+    let rest = match unit.restarts {
         0 => String::new(),
         1 => ", restarted once by itself".to_owned(),
         times => format!(", restarted {times} times by itself"),
     };
     let (active, sub) = (clean::line(&unit.active), clean::line(&unit.sub));
-    format!("{name} is {active} ({sub}){since}{restarts}")
+    let text = format!("{name} is {active} ({sub})");
+    Line { label: "service", text, since: unit_since(&unit.since), rest }
+}
+
+/// Systemd writes the weekday before the date.
+fn unit_since(text: &str) -> Option<Since> {
+    let shown = clean::line(text);
+    let sorts = shown.split_once(' ').map_or(&*shown, |(_, date)| date).to_owned();
+    (!shown.is_empty()).then_some(Since { sorts, shown })
 }
 
 /// Which hosts are behind, and whether it is known why.

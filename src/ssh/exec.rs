@@ -24,6 +24,8 @@ const UNREAD_LIMIT: usize = 16 << 20;
 const QUEUE: usize = 64;
 /// What we take from the writer at once.
 const CHUNK: usize = 256 << 10;
+/// What we begin with: who writes little, on a thousand hosts at once, needs no more.
+const FIRST_CHUNK: usize = 4 << 10;
 /// A background child may hold the output open; after the exit status we wait so long for its end.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
 /// For telling the server that we are done with a channel.
@@ -56,11 +58,15 @@ where
     R: tokio::io::AsyncRead + Unpin,
 {
     let mut buffer = BytesMut::new();
+    let mut room = FIRST_CHUNK;
     loop {
-        buffer.reserve(CHUNK);
+        buffer.reserve(room);
         match input.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => break,
-            Ok(_) => {
+            Ok(taken) => {
+                if taken >= room {
+                    room = (room * 4).min(CHUNK);
+                }
                 if write.data_bytes(buffer.split().freeze()).await.is_err() {
                     return;
                 }

@@ -85,10 +85,23 @@ impl KnownHosts {
     /// Reads `files`. One that is not there is empty; one that cannot be read is an error,
     /// because a revocation may stand in it.
     pub fn read(files: &[PathBuf]) -> Result<Self, SessionError> {
+        Self::read_those(files, &|_| true)
+    }
+
+    /// Only the lines that speak of one of `names`. Of a thousand hosts, each has its own, and
+    /// none has to hold, or to understand, the lines about the others.
+    fn read_about(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
+        Self::read_those(files, &|line| names.iter().any(|name| line.matches(name)))
+    }
+
+    fn read_those(
+        files: &[PathBuf],
+        wanted: &dyn Fn(&Names) -> bool,
+    ) -> Result<Self, SessionError> {
         let mut known = Self { lines: Vec::new(), files: files.to_vec() };
         for file in files {
             match fs::read(file) {
-                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes)),
+                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), wanted),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unusable(file, &error)),
             }
@@ -96,9 +109,10 @@ impl KnownHosts {
         Ok(known)
     }
 
-    fn add(&mut self, file: &Path, text: &str) {
+    fn add(&mut self, file: &Path, text: &str, wanted: &dyn Fn(&Names) -> bool) {
         let numbered = text.lines().enumerate();
-        self.lines.extend(numbered.filter_map(|(at, line)| parse_line(file, at + 1, line)));
+        let parse = |(at, line)| parse_line(file, at + 1, line, wanted);
+        self.lines.extend(numbered.filter_map(parse));
     }
 
     fn about<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a Line> {
@@ -142,7 +156,12 @@ impl KnownHosts {
     }
 }
 
-fn parse_line(file: &Path, number: usize, line: &str) -> Option<Line> {
+fn parse_line(
+    file: &Path,
+    number: usize,
+    line: &str,
+    wanted: &dyn Fn(&Names) -> bool,
+) -> Option<Line> {
     let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
     let first = words.next().filter(|word| !word.starts_with('#'))?;
     let (marker, names) = match first {
@@ -151,7 +170,7 @@ fn parse_line(file: &Path, number: usize, line: &str) -> Option<Line> {
         marker if marker.starts_with('@') => return None,
         names => (Marker::None, names),
     };
-    let names = parse_names(names)?;
+    let names = parse_names(names).filter(wanted)?;
     let (kind, key) = (words.next()?, words.next().unwrap_or_default());
     let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok();
     let key = key.map(|key| key.key_data().clone());
@@ -267,15 +286,18 @@ impl HostKeyCheck {
         pin: Option<&str>,
         now: u64,
     ) -> Result<Self, SessionError> {
+        let name = record_name(settings);
+        let bare = settings.host_key_alias.as_ref().unwrap_or(&settings.hostname).to_lowercase();
+        let mut names = vec![name.as_str(), bare.as_str()];
+        names.dedup();
         let known = match pin {
             Some(_) => KnownHosts::default(),
-            None => KnownHosts::read(&settings.known_hosts)?,
+            None => KnownHosts::read_about(&settings.known_hosts, &names)?,
         };
-        let bare = settings.host_key_alias.as_ref().unwrap_or(&settings.hostname);
         Ok(Self {
             known,
-            name: record_name(settings),
-            bare: bare.to_lowercase(),
+            name,
+            bare,
             policy: settings.policy,
             pin: pin.map(str::to_owned),
             hashed: settings.hash_known_hosts,

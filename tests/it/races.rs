@@ -211,3 +211,22 @@ async fn of_two_fleet_deploys_at_once_one_wins_on_all_hosts() {
     println!("{rounds} rounds; in {refused} one fleet deploy was told to wait");
     assert!(refused * 2 >= rounds, "only {refused} of {rounds} rounds were races");
 }
+
+/// Each holds the first of its own hosts, and wants one that the other may hold.
+#[tokio::test]
+async fn of_two_deploys_that_have_some_hosts_in_common_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("srv").display().to_string();
+    let (mut ada, mut ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
+    ada.config.hosts.retain(|host| host.name != "web4");
+    ben.config.hosts.retain(|host| host.name != "web1");
+    ben.config.hosts.reverse();
+    for round in 0..effort(2, 4, 200) {
+        let (a, b) = (format!("a{round}"), format!("b{round}"));
+        let (one, two) = tokio::join!(ada.deploy(&a), ben.deploy(&b));
+        let ends = [one.verdict(), two.verdict()];
+        let fair = ends.contains(&Verdict::Done)
+            && ends.iter().all(|end| [Verdict::Done, Verdict::Locked].contains(end));
+        assert!(fair, "round {round}: {ends:?}\n{one:?}\n{two:?}");
+    }
+}

@@ -225,6 +225,26 @@ fn a_healthy_fleet() {
     ");
 }
 
+/// Hosts that went live one after the other are one group, with the first and the last of them.
+#[test]
+fn a_fleet_that_went_live_within_minutes() {
+    let mut hosts = hosts(&[NEW, NEW, NEW]);
+    for (place, (_, host)) in hosts.iter_mut().enumerate() {
+        let minute = format!(" 10:1{}:", 7 - place);
+        let later = |text: String| text.replace("T10:15:", &minute.replace(' ', "T"));
+        let lines = [What::Staged, What::Activated, What::Committed].map(|e| later(entry(e, NEW)));
+        host.ledger = Ledger::parse(lines.iter().map(String::as_str));
+        host.unfinished.clear();
+        let unit = host.unit.as_mut().unwrap();
+        unit.since = unit.since.replace(" 10:15:", &minute);
+    }
+    assert_snapshot!(status_view(&hosts, context()), @"
+    web1, web2, web3:
+      live:      20260822101502 since 2026-08-22 12:15 (3 min ago) … 2026-08-22 12:17 (1 min ago)
+      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC … Sat 2026-08-22 10:17:03 UTC
+    ");
+}
+
 #[test]
 fn a_fleet_in_trouble() {
     let mut hosts = hosts(&[NEW, OLD, NEW, NEW, NEW]);
