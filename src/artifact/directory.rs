@@ -9,7 +9,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::error::{ArtifactError, LimitHit, Refusal};
 use super::name;
-use super::spool::Place;
+use super::spool::{Place, Stamp};
 use super::tree::{Item, Spot, Tree, What};
 
 const SET_BITS: u32 = 0o7000;
@@ -58,7 +58,7 @@ fn describe(entry: &DirEntry, path: &str, tree: &Tree<'_>) -> Result<Item, Artif
         let target = name::target(target.as_os_str().as_bytes());
         What::Link { target: target.map_err(|why| tree.refuse(path, why))? }
     } else if kind.is_file() && meta.mode() & SET_BITS == 0 {
-        let place = Place::Disk { path: entry.path().into(), len: meta.len() };
+        let place = Place::Disk { path: entry.path().into(), stamp: Stamp::new(&meta) };
         What::File { runs: meta.mode() & OWNER_RUNS != 0, place }
     } else {
         return Err(tree.refuse(path, special(kind)));

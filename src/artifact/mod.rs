@@ -14,8 +14,10 @@ mod kind;
 mod limits;
 mod name;
 mod pack;
+mod pieces;
 mod ranges;
 mod rebuild;
+mod sample;
 mod spool;
 mod tree;
 mod untar;
@@ -30,12 +32,14 @@ use std::sync::{Arc, Mutex};
 
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
 pub use self::limits::Limits;
+pub use self::pieces::Piece;
 
 use self::ahead::{Ahead, Wanted};
 use self::kind::Kind;
 use self::pack::{NO_TIME, Stream};
+use self::pieces::Pieces;
 use self::rebuild::Rebuilt;
-use self::spool::{Place, Spool};
+use self::spool::{Place, Spool, Stamp};
 use self::tree::{Item, Spot, Tree, What};
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::codec::Codec;
@@ -58,6 +62,8 @@ pub struct Artifact {
     warnings: Vec<String>,
     items: BTreeMap<String, Item>,
     spool: File,
+    /// Of the spool, before anything was read.
+    stamp: Stamp,
     scratch: Option<PathBuf>,
     rebuilt: Mutex<BTreeMap<Making, Arc<Rebuilt>>>,
 }
@@ -65,11 +71,13 @@ pub struct Artifact {
 /// What is made from what: a path, the digest of the old file, and whether by patches.
 type Making = (String, Digest, bool);
 
-/// A packed release, spooled: to be read with `read_at`, by any number of hosts at once.
+/// A packed release.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// Has no name and is gone with the last holder.
-    pub file: Arc<File>,
+    /// How it is compressed.
+    pub codec: Codec,
+    /// What travels, in order.
+    pub pieces: Vec<Piece>,
     /// How many bytes travel.
     pub len: u64,
     /// How many bytes of tar they are.
@@ -97,12 +105,24 @@ impl Artifact {
             },
         };
         let (items, warnings) = tree.finish()?;
+        let stamp = Stamp::new(&spool.metadata().map_err(scratch_failed)?);
         let manifest = list(&items, &spool)?;
         let digest = manifest.digest();
         let revision = revision(&items, &spool)?;
         let scratch = scratch.map(Path::to_owned);
         let rebuilt = Mutex::default();
-        Ok(Self { name, manifest, digest, revision, warnings, items, spool, scratch, rebuilt })
+        Ok(Self {
+            name,
+            manifest,
+            digest,
+            revision,
+            warnings,
+            items,
+            spool,
+            stamp,
+            scratch,
+            rebuilt,
+        })
     }
 
     /// What the user calls it, without what may be secret in an address.
@@ -136,8 +156,9 @@ impl Artifact {
     /// the digest of the sealed manifest, by which a part of the release is known; last
     /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
     /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
-    /// archive: what [`pack_bytes`] makes must follow. Every file that is packed is read again and
-    /// must still have its digest.
+    /// archive: what [`pack_bytes`] makes must follow, with the same codec: `codec`, or none where
+    /// that would not pay. Every file that is packed must still be what it was: it is read again,
+    /// or, where it is to be sent from where it is, has not been written to.
     pub fn pack(
         &self,
         release: &Manifest,
@@ -145,8 +166,11 @@ impl Artifact {
         codec: Codec,
         delta: &Delta,
     ) -> Result<Packed, ArtifactError> {
-        let file = spool::nameless(self.scratch.as_deref())?;
-        let mut stream = Stream::new(codec, &file).map_err(scratch_failed)?;
+        let sent = self.sent(release, delta);
+        let codec = self.worth(&sent, codec)?;
+        let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?);
+        let spool = pieces.spool();
+        let mut stream = Stream::new(codec, &*spool).map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
             stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
         }
@@ -156,11 +180,7 @@ impl Artifact {
             member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
         };
         meta("of", &mut stream, &of)?;
-        let sent = release.nodes().iter().filter(|(path, _)| {
-            !delta.links.contains_key(*path) && !delta.rebuilt.contains_key(*path)
-        });
-        let mut ahead =
-            Ahead::new(&self.spool, sent.filter_map(|(path, node)| self.wanted(path, node)));
+        let mut ahead = Ahead::new(&self.spool, sent.into_iter());
         for (path, node) in release.nodes() {
             let name = format!("{prefix}/tree/{path}");
             match delta.links.get(path) {
@@ -168,7 +188,9 @@ impl Artifact {
                 None if delta.rebuilt.contains_key(path) => {
                     self.pack_place(&mut stream, &name, path, node).map_err(scratch_failed)?;
                 }
-                None => self.pack_node(&mut stream, &mut ahead, (&name, path, node))?,
+                None => {
+                    self.pack_node(&mut stream, (&mut pieces, &mut ahead), (&name, path, node))?;
+                }
             }
         }
         self.pack_rebuilt(&mut stream, prefix, release, delta)?;
@@ -179,14 +201,30 @@ impl Artifact {
             meta("manifest", &mut stream, &release.to_text())?;
         }
         let (_, unpacked) = stream.finish().map_err(scratch_failed)?;
-        let len = file.metadata().map_err(scratch_failed)?.len();
-        Ok(Packed { file: Arc::new(file), len, unpacked })
+        let pieces = pieces.finish().map_err(scratch_failed)?;
+        let len = pieces.iter().map(|piece| piece.len).sum();
+        Ok(Packed { codec, pieces, len, unpacked })
+    }
+
+    /// The files that travel with all their bytes.
+    fn sent<'a>(&'a self, release: &'a Manifest, delta: &Delta) -> Vec<Wanted<'a>> {
+        let nodes = release.nodes().iter().filter(|(path, _)| {
+            !delta.links.contains_key(*path) && !delta.rebuilt.contains_key(*path)
+        });
+        nodes.filter_map(|(path, node)| self.wanted(path, node)).collect()
+    }
+
+    /// The codec, or none for files that would not shrink.
+    fn worth(&self, sent: &[Wanted<'_>], codec: Codec) -> Result<Codec, ArtifactError> {
+        let files: Vec<_> = sent.iter().map(|(path, place, _)| (*path, *place)).collect();
+        let pays = codec == Codec::Plain || sample::shrinks(&files, &self.spool)?;
+        Ok(if pays { codec } else { Codec::Plain })
     }
 
     fn pack_node(
         &self,
         stream: &mut Stream<&File>,
-        ahead: &mut Ahead<'_>,
+        (pieces, ahead): (&mut Pieces, &mut Ahead<'_>),
         (member, path, node): (&str, &str, &Node),
     ) -> Result<(), ArtifactError> {
         let item = self.items.get(path);
@@ -199,7 +237,9 @@ impl Artifact {
                     return Err(ArtifactError::NotHeld { path: path.to_owned() });
                 };
                 stream.file(member, *mode, *size, mtime).map_err(scratch_failed)?;
-                if Ahead::takes(place) {
+                if stream.is_plain() && pieces.takes(*size) {
+                    self.leave_content(stream, pieces, path, place)?;
+                } else if Ahead::takes(place) {
                     stream.content(&ahead.next()?).map_err(scratch_failed)?;
                 } else {
                     self.pack_content(stream, path, place, sha256)?;
@@ -218,6 +258,23 @@ impl Artifact {
             }
             _ => None,
         }
+    }
+
+    /// The content stays where it is until it is sent. Should somebody write to it in the meantime,
+    /// the host finds other bytes than the manifest says.
+    fn leave_content(
+        &self,
+        stream: &mut Stream<&File>,
+        pieces: &mut Pieces,
+        path: &str,
+        place: &Place,
+    ) -> Result<(), ArtifactError> {
+        let unread = |source| ArtifactError::Read { path: PathBuf::from(path), source };
+        let source = place.source(&self.spool, self.stamp).map_err(unread)?;
+        let changed = || ArtifactError::Changed { path: path.to_owned() };
+        let (file, at) = source.ok_or_else(changed)?;
+        stream.elsewhere(place.len()).map_err(scratch_failed)?;
+        pieces.insert(file, at, place.len()).map_err(scratch_failed)
     }
 
     fn pack_content(

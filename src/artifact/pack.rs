@@ -21,14 +21,16 @@ pub(super) const NO_TIME: u64 = 315_532_800;
 const ZSTD_LEVEL: i32 = 3;
 /// Level 1 makes what does not shrink five percent larger (measured); level 2 does not.
 const GZIP_LEVEL: u32 = 2;
-/// Each is a gzip member of its own, so that all cores can work; much smaller ones pack worse.
+/// More of them would take more memory, some 25 MB each, and feed no link faster.
+const MOST_THREADS: usize = 8;
+/// Each is a gzip member of its own, so that several cores can work; much smaller ones pack worse.
 const GZIP_MEMBER: usize = 1 << 20;
 
 /// A compressor and what it writes to.
 pub(super) enum Packer<W: Write> {
-    /// On all cores.
+    /// On several cores.
     Zstd(Box<zstd::Encoder<'static, W>>),
-    /// On all cores too: members may follow one another.
+    /// On several cores too: members may follow one another.
     Gzip(Members<W>),
     /// None.
     Plain(BufWriter<W>),
@@ -41,7 +43,7 @@ impl<W: Write> Packer<W> {
             Codec::Zstd => {
                 let mut encoder = zstd::Encoder::new(to, ZSTD_LEVEL)?;
                 encoder.include_checksum(true)?;
-                encoder.multithread(u32::try_from(spool::cores()).unwrap_or(1))?;
+                encoder.multithread(u32::try_from(threads()).unwrap_or(1))?;
                 Self::Zstd(Box::new(encoder))
             }
             Codec::Gzip => Self::Gzip(Members { to, pending: Vec::new() }),
@@ -76,7 +78,7 @@ impl<W: Write> Write for Packer<W> {
     }
 }
 
-/// Compresses as many gzip members at once as there are cores.
+/// Compresses several gzip members at once.
 pub(super) struct Members<W: Write> {
     to: W,
     pending: Vec<u8>,
@@ -92,7 +94,7 @@ impl<W: Write> Members<W> {
 impl<W: Write> Write for Members<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= GZIP_MEMBER * spool::cores() {
+        if self.pending.len() >= GZIP_MEMBER * threads() {
             self.flush()?;
         }
         Ok(bytes.len())
@@ -111,6 +113,10 @@ impl<W: Write> Write for Members<W> {
         self.pending.clear();
         packed.into_iter().try_for_each(|member| self.to.write_all(&member?))
     }
+}
+
+fn threads() -> usize {
+    spool::cores().min(MOST_THREADS)
 }
 
 fn gzip(part: &[u8]) -> io::Result<Vec<u8>> {
@@ -156,6 +162,18 @@ impl<W: Write> Stream<W> {
     pub(super) fn content(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
         self.to.write_all(bytes)
+    }
+
+    /// Whether content is written as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.to, Packer::Plain(_))
+    }
+
+    /// Room for content that is sent from elsewhere: what came before is written out. Only for
+    /// what is not compressed.
+    pub(super) fn elsewhere(&mut self, size: u64) -> io::Result<()> {
+        self.written += size;
+        self.to.flush()
     }
 
     /// Fills up the last block.

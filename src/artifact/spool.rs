@@ -1,11 +1,11 @@
 //! Where the bytes of an artifact are: files of a directory stay where they are, what comes out of
 //! an archive goes into one nameless temporary file, so that hostile names never touch the disk.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZero;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,16 +30,33 @@ pub(super) enum Place {
     Disk {
         /// Which.
         path: PathBuf,
-        /// How many bytes it had when it was listed.
-        len: u64,
+        /// What it was when it was listed.
+        stamp: Stamp,
     },
+}
+
+/// What changes with a file: which one it is, its size, and when it was last written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    len: u64,
+    inode: (u64, u64),
+    times: [(i64, i64); 2],
+}
+
+impl Stamp {
+    /// Of a file with this metadata.
+    pub(super) fn new(meta: &Metadata) -> Self {
+        let times = [(meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())];
+        Self { len: meta.len(), inode: (meta.dev(), meta.ino()), times }
+    }
 }
 
 impl Place {
     /// How many bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Spool { len, .. } | Self::Disk { len, .. } => *len,
+            Self::Spool { len, .. } => *len,
+            Self::Disk { stamp, .. } => stamp.len,
         }
     }
 
@@ -88,12 +105,34 @@ impl Place {
         spool: &File,
         work: impl FnOnce(Source<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
-        match self {
-            Self::Spool { at, len } => work(Source { file: spool, start: *at, len: *len }),
-            Self::Disk { path, len } => {
-                work(Source { file: &open_same(path)?, start: 0, len: *len })
-            }
-        }
+        let (file, start) = self.open(spool)?;
+        work(Source { file: &file, start, len: self.len() })
+    }
+
+    /// At most `most` bytes from `from` on; fewer at the end.
+    pub(super) fn some(
+        &self,
+        spool: &File,
+        path: &str,
+        from: u64,
+        most: usize,
+    ) -> Result<Vec<u8>, ArtifactError> {
+        let failed = |source| ArtifactError::Read { path: self.named(path), source };
+        let (file, start) = self.open(spool).map_err(failed)?;
+        let left = usize::try_from(self.len().saturating_sub(from)).unwrap_or(most);
+        let mut bytes = vec![0; left.min(most)];
+        let got = file.read_at(&mut bytes, start + from).map_err(failed)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
+    /// The file that holds the bytes and where they begin, to be read when they are sent. `None` if
+    /// it was changed since it was listed.
+    pub(super) fn source(&self, spool: &File, was: Stamp) -> io::Result<Option<(File, u64)>> {
+        let (file, at) = self.open(spool)?;
+        let was = if let Self::Disk { stamp, .. } = self { *stamp } else { was };
+        let same = Stamp::new(&file.metadata()?) == was;
+        Ok(same.then_some((file, at)))
     }
 
     /// Its SHA-256.
@@ -104,6 +143,14 @@ impl Place {
             Ok(())
         })?;
         Ok(hash.finish())
+    }
+
+    /// The file, and where in it the bytes begin.
+    fn open(&self, spool: &File) -> io::Result<(File, u64)> {
+        match self {
+            Self::Spool { at, .. } => Ok((spool.try_clone()?, *at)),
+            Self::Disk { path, .. } => Ok((open_same(path)?, 0)),
+        }
     }
 
     fn named(&self, inside: &str) -> PathBuf {

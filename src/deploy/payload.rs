@@ -8,16 +8,16 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::bases::Shelf;
-use crate::artifact::{Artifact, ArtifactError, Packed, pack_bytes};
+use crate::artifact::{Artifact, ArtifactError, Packed, Piece, pack_bytes};
 use crate::config::Upload;
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Manifest;
-use crate::remote::agent::Part;
 use crate::remote::answer::sealed;
 use crate::remote::throttle::Throttle;
+use crate::remote::upload::{Part, lanes};
 
 /// The most that is written at once, when nothing is to hold the sending back.
 const PARCEL: u64 = 1 << 20;
@@ -39,6 +39,8 @@ pub struct Payload {
     /// A stream of no more bytes goes between the orders. A larger one has a channel of its own,
     /// for which it pays two round trips and the script once more, and which takes turns.
     pub parcel: u64,
+    /// The further connections that uploads may make.
+    pub lanes: Semaphore,
     packed: Mutex<BTreeMap<Stream, Arc<OnceCell<Body>>>>,
     learnt: std::sync::Mutex<BTreeSet<String>>,
 }
@@ -75,20 +77,30 @@ struct Body {
 
 impl Body {
     fn new(packed: Packed, tail: Bytes, most: u64) -> Result<Self, ArtifactError> {
-        let mut bytes = vec![0; usize::try_from(packed.len.min(most)).unwrap_or_default()];
-        let fits = packed.len <= most;
-        if fits {
-            let read = packed.file.read_exact_at(&mut bytes, 0);
-            read.map_err(|source| ArtifactError::Scratch { source })?;
-        }
-        Ok(Self { packed, parcel: fits.then(|| Bytes::from(bytes)), tail })
+        let parcel = if packed.len <= most { Some(in_memory(&packed.pieces)?) } else { None };
+        Ok(Self { packed, parcel, tail })
     }
 
     fn parts(self) -> Vec<Part> {
-        let Packed { file, len, .. } = self.packed;
-        let body = self.parcel.map_or(Part::File { file, len }, Part::Bytes);
-        vec![body, Part::Bytes(self.tail)]
+        let piece = |Piece { file, at, len }| Part::File { file, at, len };
+        let mut parts: Vec<Part> = match self.parcel {
+            Some(bytes) => vec![Part::Bytes(bytes)],
+            None => self.packed.pieces.into_iter().map(piece).collect(),
+        };
+        parts.push(Part::Bytes(self.tail));
+        parts
     }
+}
+
+fn in_memory(pieces: &[Piece]) -> Result<Bytes, ArtifactError> {
+    let mut all = Vec::new();
+    for Piece { file, at, len } in pieces {
+        let start = all.len();
+        all.resize(start + usize::try_from(*len).unwrap_or(usize::MAX), 0);
+        let read = file.read_exact_at(&mut all[start..], *at);
+        read.map_err(|source| ArtifactError::Scratch { source })?;
+    }
+    Ok(all.into())
 }
 
 impl Payload {
@@ -112,6 +124,7 @@ impl Payload {
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
             parcel: if held_back { SMALL_PARCEL } else { PARCEL },
+            lanes: lanes(),
             packed: Mutex::default(),
             learnt: std::sync::Mutex::default(),
         }
@@ -123,10 +136,9 @@ impl Payload {
         facts: &Facts,
         delta: &Arc<Delta>,
     ) -> Result<Shipment, ArtifactError> {
-        let codec = codec_for(facts);
-        let body = self.body(codec, delta).await?;
+        let body = self.body(codec_for(facts), delta).await?;
         let len = body.packed.len + body.tail.len() as u64;
-        Ok(Shipment { codec, parts: body.parts(), len })
+        Ok(Shipment { codec: body.packed.codec, parts: body.parts(), len })
     }
 
     /// The first host that needs a codec and a delta packs; others like it wait for it, and
@@ -136,12 +148,13 @@ impl Payload {
         let cell = Arc::clone(self.packed.lock().await.entry(stream).or_default());
         let packing = async || {
             let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
-            let (prefix, delta, most) = (self.prefix.clone(), Arc::clone(delta), self.parcel);
+            let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
+            let work = move || artifact.pack(&release, &prefix, codec, &delta);
+            let packed = tokio::task::spawn_blocking(work).await;
+            let packed = packed.map_err(|_| ArtifactError::Stopped)??;
             let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
-            let tail = pack_bytes(&prefix, env.as_slice(), codec)?.into();
-            let pack = move || artifact.pack(&release, &prefix, codec, &delta);
-            let work = move || Body::new(pack()?, tail, most);
-            tokio::task::spawn_blocking(work).await.map_err(|_| ArtifactError::Stopped)?
+            let tail = pack_bytes(&self.prefix, env.as_slice(), packed.codec)?.into();
+            Body::new(packed, tail, self.parcel)
         };
         cell.get_or_try_init(packing).await.cloned()
     }

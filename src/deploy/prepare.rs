@@ -15,6 +15,7 @@ use crate::model::delta::Delta;
 use crate::model::id::ReleaseId;
 use crate::remote::agent::{AgentError, Answer, Sent};
 use crate::remote::order::{DONE, Order};
+use crate::remote::upload::Terms;
 
 /// Why the release was not made.
 struct Unmade {
@@ -112,7 +113,7 @@ impl HostRun<'_> {
         let bytes = shipment.in_memory();
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
-            throttle.take(size).await;
+            self.heeding(throttle.take(size)).await?;
         }
         let order = Order::Unpack { id, codec, size };
         Ok(vec![Sent { bytes, ..order.into() }])
@@ -131,11 +132,14 @@ impl HostRun<'_> {
             left.store(sent, Ordering::Relaxed);
             events.emit(Event::Progress { host: host.clone(), sent, total });
         };
+        let notice = |text| events.emit(Event::Warning { host: Some(host.clone()), text });
         let sending = async {
             let _turn = payload.turns.acquire().await;
             let Some(agent) = &self.agent else { return Err(AgentError::gone()) };
-            let throttle = payload.throttle.as_ref();
-            agent.receive(shipment.codec, shipment.parts, throttle, &progress).await
+            let limit = payload.throttle.as_ref();
+            let terms =
+                Terms { limit, progress: &progress, notice: &notice, lanes: &payload.lanes };
+            agent.receive(shipment.codec, shipment.parts, &terms).await
         };
         let work = async {
             let sent = self.heeding(sending).await?;

@@ -1,7 +1,6 @@
 //! Our end of one conversation with the agent.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{iter, mem};
@@ -15,11 +14,11 @@ use tokio::time::{Instant, interval_at, timeout};
 pub use super::answer::{Access, Compared, Judgement, Probe, Told};
 use super::answer::{host_state, judgement, probe};
 use super::frames::{Frame, Frames};
-use super::order::{DONE, Order};
+use super::order::Order;
 use super::quote::{word, words};
 use super::replies::{Replies, Reply};
-use super::session::{Channel, Exit, Output, Session, SessionError};
-use super::throttle::Throttle;
+use super::session::{Channel, Output, Session, SessionError};
+use super::upload::{self, Part, Terms};
 use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -37,12 +36,6 @@ const ERROR_TAIL: usize = 4 * 1024;
 const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 /// How long the host may take to end, beyond the deadline.
 const BYE_LIMIT: Duration = Duration::from_secs(30);
-/// How long the host may take for one piece of an upload.
-const PIECE_LIMIT: Duration = Duration::from_mins(2);
-/// How long it may take to unpack what it has, when all of it was sent.
-const UNPACK_LIMIT: Duration = Duration::from_mins(15);
-/// The unit of reading and sending an upload.
-const PIECE: usize = 256 * 1024;
 
 /// What a conversation begins with.
 #[derive(Debug, Clone)]
@@ -94,19 +87,6 @@ impl From<Order> for Sent {
     fn from(order: Order) -> Self {
         Self { order, chained: false, bytes: Vec::new() }
     }
-}
-
-/// A piece of an upload.
-pub enum Part {
-    /// The first `len` bytes of a file, read as they are sent.
-    File {
-        /// The file; its position is not used.
-        file: Arc<std::fs::File>,
-        /// Bytes.
-        len: u64,
-    },
-    /// These bytes.
-    Bytes(Bytes),
 }
 
 /// Why a conversation failed.
@@ -304,45 +284,19 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { runner, shared }).await?.text))
     }
 
-    /// Streams a release to the host over a channel of its own, no faster than `limit` lets it.
+    /// Streams a release to the host over a channel of its own, or several.
     pub async fn receive(
         &self,
         codec: Codec,
         parts: Vec<Part>,
-        limit: Option<&Throttle>,
-        progress: &(dyn Fn(u64) + Send + Sync),
+        terms: &Terms<'_>,
     ) -> Result<(), AgentError> {
         let root = self.hello.layout.root();
-        let command = script_command(&["receive", &self.hello.run, root, codec.word()]);
-        let channel =
-            self.session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
-        let Channel { mut input, mut output } = channel;
-        // Dropping the input at the end of this is what ends a pipe; shutting it down does not.
-        let sending = async move {
-            let mut sent = 0;
-            for part in parts {
-                sent = send_part(&mut input, part, sent, (limit, progress)).await?;
-            }
-            let _ = input.shutdown().await;
-            Ok::<_, AgentError>(())
+        let command = |words: &[&str]| {
+            let (verb, rest) = (&words[..1], &words[1..]);
+            script_command(&[verb, &[self.hello.run.as_str(), root], rest].concat())
         };
-        let reading = read_exit(&mut output);
-        tokio::pin!(sending, reading);
-        // The host may end early (a full disk), and then a write would never end: whoever ends
-        // first decides.
-        let ended = tokio::select! {
-            ended = &mut reading => ended,
-            sent = &mut sending => match sent {
-                Err(error @ (AgentError::Spool { .. } | AgentError::Silent { .. })) => {
-                    return Err(error);
-                }
-                // A write fails because the other side ended: it says why.
-                _ => timeout(UNPACK_LIMIT, reading)
-                    .await
-                    .map_err(|_| AgentError::Silent { after: UNPACK_LIMIT })?,
-            },
-        };
-        uploaded(ended)
+        upload::send(&self.session, &command, (codec.word(), parts), terms).await
     }
 
     /// Says goodbye: what was sent is still obeyed, then the lock is let go.
@@ -508,82 +462,9 @@ fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
     Ok(())
 }
 
-fn keep_tail(kept: &mut Vec<u8>, more: &[u8]) {
+pub(super) fn keep_tail(kept: &mut Vec<u8>, more: &[u8]) {
     kept.extend_from_slice(more);
     if kept.len() > ERROR_TAIL {
         kept.drain(..kept.len() - ERROR_TAIL);
-    }
-}
-
-async fn send_part(
-    input: &mut Input,
-    part: Part,
-    mut sent: u64,
-    (limit, progress): (Option<&Throttle>, &(dyn Fn(u64) + Send + Sync)),
-) -> Result<u64, AgentError> {
-    match part {
-        Part::Bytes(bytes) => {
-            for piece in bytes.chunks(PIECE) {
-                send_piece(input, piece, limit).await?;
-                sent += piece.len() as u64;
-                progress(sent);
-            }
-        }
-        Part::File { file, len } => {
-            let mut at = 0;
-            while at < len {
-                let want = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
-                let piece = read_piece(Arc::clone(&file), at, want).await?;
-                send_piece(input, &piece, limit).await?;
-                at += want as u64;
-                sent += want as u64;
-                progress(sent);
-            }
-        }
-    }
-    Ok(sent)
-}
-
-/// A host that takes nothing for so long never will.
-async fn send_piece(
-    input: &mut Input,
-    piece: &[u8],
-    limit: Option<&Throttle>,
-) -> Result<(), AgentError> {
-    if let Some(limit) = limit {
-        limit.take(piece.len()).await;
-    }
-    match timeout(PIECE_LIMIT, input.write_all(piece)).await {
-        Ok(sent) => sent.map_err(|error| AgentError::Lost { reason: error.to_string() }),
-        Err(_) => Err(AgentError::Silent { after: PIECE_LIMIT }),
-    }
-}
-
-async fn read_piece(file: Arc<std::fs::File>, at: u64, want: usize) -> Result<Vec<u8>, AgentError> {
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut piece = vec![0; want];
-        file.read_exact_at(&mut piece, at).map(|()| piece)
-    });
-    let stopped = |_| AgentError::gone();
-    reading.await.map_err(stopped)?.map_err(|source| AgentError::Spool { source })
-}
-
-/// How the unpacking ended, and the last of what it said.
-async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String) {
-    let (mut exit, mut said) = (None, Vec::new());
-    while let Some(piece) = output.recv().await {
-        match piece {
-            Output::Stdout(bytes) | Output::Stderr(bytes) => keep_tail(&mut said, &bytes),
-            Output::Exit(how) => exit = Some(how),
-        }
-    }
-    (exit, super::frames::clean(&String::from_utf8_lossy(&said)))
-}
-
-fn uploaded((exit, said): (Option<Exit>, String)) -> Result<(), AgentError> {
-    match exit {
-        Some(Exit::Code(code)) if code == DONE => Ok(()),
-        Some(how) => Err(AgentError::Upload { how: format!("it {how}"), said }),
-        None => Err(AgentError::Lost { reason: said }),
     }
 }

@@ -10,3 +10,4 @@ pub mod quote;
 pub mod replies;
 pub mod session;
 pub mod throttle;
+pub mod upload;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,17 @@ pub trait Session: Send + Sync {
         host: &'a str,
         port: u16,
     ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>>;
+
+    /// How long a word takes to the host and back; `None` where there is no way to speak of.
+    fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
+        Box::pin(async { None })
+    }
+
+    /// A further connection to the same host, as the same user.
+    fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {
+        let reason = "there is only one way to this host".to_owned();
+        Box::pin(async { Err(SessionError::ChannelRefused { reason }) })
+    }
 
     /// Ends the session. What still runs on the host sees the end of its input.
     fn close(&self) -> BoxFuture<'_, ()>;

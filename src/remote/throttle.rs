@@ -18,6 +18,11 @@ impl Throttle {
         Self { rate: rate.max(1), free: Mutex::new(Instant::now()) }
     }
 
+    /// Bytes a second.
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// Waits until `bytes` may be sent. Who asked first goes first, so that hosts share evenly.
     pub async fn take(&self, bytes: usize) {
         let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.rate);

@@ -70,6 +70,15 @@ pub(crate) struct Wanted {
     pub(crate) via: Option<Vec<Target>>,
     /// How many hops lie behind.
     pub(crate) depth: usize,
+    /// There is a connection already: what there is to tell was told.
+    pub(crate) further: bool,
+}
+
+impl Wanted {
+    /// The same once more.
+    pub(crate) fn again(&self) -> Self {
+        Self { further: true, ..self.clone() }
+    }
 }
 
 /// One connection that is logged in.
@@ -105,13 +114,16 @@ impl Connector {
             pin: fingerprint.clone(),
             via: None,
             depth: 0,
+            further: false,
         };
         let first = self.open(&wanted).await?;
         Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
     }
 
     pub(crate) fn notice(&self, wanted: &Wanted, text: &str) {
-        (self.inner.callbacks.notice)(&wanted.name, text);
+        if !wanted.further {
+            (self.inner.callbacks.notice)(&wanted.name, text);
+        }
     }
 
     /// One connection, through as many hops as it takes.

@@ -87,6 +87,7 @@ pub(crate) async fn through(
         pin: None,
         via: (!before.is_empty()).then(|| before.to_vec()),
         depth: wanted.depth + 1,
+        further: wanted.further,
     };
     let failed = |source| SessionError::Jump { hop: last.host.clone(), source: Box::new(source) };
     let connection = connector.open(&hop).await.map_err(failed)?;

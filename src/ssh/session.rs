@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use russh::client::Msg;
 use russh::{Disconnect, Error};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::remote::session::{Channel, Session, SessionError, Stream};
 use crate::ssh::client::library_text;
@@ -109,6 +109,9 @@ impl SshSession {
         match self.first.channel(pauses).await {
             Ok(channel) => return Ok(channel),
             Err(NoChannel::Failed(error)) => return Err(error),
+            Err(NoChannel::Refused(reason)) if self.wanted.further => {
+                return Err(SessionError::ChannelRefused { reason });
+            }
             Err(NoChannel::Refused(_)) => self.crowded.store(true, Ordering::Relaxed),
         }
         let second = self.second().await?;
@@ -142,6 +145,18 @@ impl SshSession {
         }
     }
 
+    async fn ping(&self) -> Option<Duration> {
+        let began = Instant::now();
+        timeout(OPEN_LIMIT, self.first.handle.send_ping()).await.ok()?.ok()?;
+        Some(began.elapsed())
+    }
+
+    async fn connect_again(&self) -> Result<Arc<dyn Session>, SessionError> {
+        let wanted = self.wanted.again();
+        let first = self.connector.open(&wanted).await?;
+        Ok(Arc::new(Self::new(self.connector.clone(), wanted, first)))
+    }
+
     async fn end(&self) {
         if let Some(second) = self.second.lock().await.take() {
             second.goodbye().await;
@@ -161,6 +176,14 @@ impl Session for SshSession {
         port: u16,
     ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
         Box::pin(self.tunnel(host, port))
+    }
+
+    fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
+        Box::pin(self.ping())
+    }
+
+    fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {
+        Box::pin(self.connect_again())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

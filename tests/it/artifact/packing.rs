@@ -6,28 +6,36 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
-use shipit::artifact::{Artifact, pack_bytes};
+use shipit::artifact::{Artifact, Packed, Piece, pack_bytes};
 use shipit::model::codec::Codec;
 use shipit::model::delta::Delta;
 use shipit::model::manifest::Manifest;
+
+use crate::wire::noise;
 
 use super::{Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree};
 
 const PREFIX: &str = ".20261121000000.0123456789ab";
 
-fn bytes_of(file: &File, len: u64) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(len).unwrap()];
-    file.read_exact_at(&mut bytes, 0).unwrap();
+fn bytes_of(packed: &Packed) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Piece { file, at, len } in &packed.pieces {
+        let start = bytes.len();
+        bytes.resize(start + usize::try_from(*len).unwrap(), 0);
+        file.read_exact_at(&mut bytes[start..], *at).unwrap();
+    }
+    assert_eq!(bytes.len() as u64, packed.len);
     bytes
 }
 
 /// The whole stream for a host: the release, then a last frame with a secret.
 fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
     let packed = artifact.pack(release, PREFIX, codec, &Delta::default()).unwrap();
-    assert_eq!(packed.file.metadata().unwrap().len(), packed.len);
-    assert_eq!(packed.file.metadata().unwrap().nlink(), 0, "nobody else can open it");
-    assert_eq!(packed.file.metadata().unwrap().mode() & 0o777, 0o600);
-    let mut bytes = bytes_of(&packed.file, packed.len);
+    let spool = packed.pieces[0].file.metadata().unwrap();
+    assert_eq!(spool.nlink(), 0, "nobody else can open it");
+    assert_eq!(spool.mode() & 0o777, 0o600);
+    assert_eq!(packed.codec, codec, "what shrinks is compressed");
+    let mut bytes = bytes_of(&packed);
     bytes.extend(pack_bytes(PREFIX, &[("meta/env", 0o600, b"A=1\n")], codec).unwrap());
     (bytes, packed.unpacked)
 }
@@ -107,6 +115,58 @@ fn what_is_unpacked_is_what_was_listed() {
                 assert_eq!(fs::metadata(out.join("tree/bin")).unwrap().mode() & 0o777, 0o755);
             }
         }
+    }
+}
+
+#[test]
+fn what_does_not_shrink_is_sent_from_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    let write = |size: usize| {
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("text"), "text\n").unwrap();
+        fs::write(root.join("one.jpg"), noise(size + 1)).unwrap();
+        fs::write(root.join("two.jpg"), noise(size)).unwrap();
+        open(&root).unwrap()
+    };
+    let artifact = write(5 << 20);
+    let single = open(&root.join("one.jpg")).unwrap();
+    let packed =
+        artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
+    assert_eq!((packed.codec, packed.pieces.len()), (Codec::Plain, 5));
+    for (number, artifact) in [artifact, single].iter().enumerate() {
+        for tar in ["tar", "busybox tar"] {
+            if !is_here(tar) {
+                continue;
+            }
+            let packed =
+                artifact.pack(artifact.manifest(), PREFIX, Codec::Gzip, &Delta::default()).unwrap();
+            let into = dir.path().join(format!("{number}-{tar}"));
+            let mut bytes = bytes_of(&packed);
+            bytes.extend(pack_bytes(PREFIX, &[], packed.codec).unwrap());
+            unpack(&bytes, packed.codec, &into, tar);
+            let unpacked = open(&into.join(PREFIX).join("tree")).unwrap();
+            assert_eq!(unpacked.manifest(), artifact.manifest());
+        }
+    }
+    let artifact = write(1 << 20);
+    let packed =
+        artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
+    assert_eq!((packed.codec, packed.pieces.len()), (Codec::Zstd, 1), "too little to ask");
+}
+
+#[test]
+fn what_was_written_to_is_not_sent_from_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    fs::create_dir(&root).unwrap();
+    let path = root.join("picture");
+    fs::write(&path, noise(5 << 20)).unwrap();
+    for (name, artifact) in [("dir", open(&root).unwrap()), ("single", open(&path).unwrap())] {
+        File::options().write(true).open(&path).unwrap().write_all_at(b"x", 9).unwrap();
+        let error =
+            artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+        assert_eq!(error.to_string(), "`picture` changed while it was being read", "{name}");
     }
 }
 

@@ -102,6 +102,24 @@ async fn many_bytes_go_both_ways_and_stay_the_same() {
 }
 
 #[tokio::test]
+async fn a_further_connection_is_made_in_silence_and_makes_none_itself() {
+    let world = World::new(Faults { max_sessions: Some(1), ..Faults::default() }).await;
+    let session = world.session().await;
+    assert!(session.round_trip().await.is_some_and(|trip| trip < Duration::from_secs(1)));
+    let further = session.another().await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    assert_eq!((world.server.connections(), world.server.logins()), (2, 2));
+    assert_eq!(world.user.notices(), "there is no `ssh` here to ask, so ssh_config is not read");
+    let only = further.exec("cat").await.unwrap();
+    assert!(matches!(further.exec("cat").await, Err(SessionError::ChannelRefused { .. })));
+    assert_eq!(world.server.connections(), 2);
+    drop(only);
+    let running = session.exec("cat").await.unwrap();
+    let again = session.exec("cat").await.unwrap();
+    assert_eq!(world.server.connections(), 3, "the first one makes a second where it must");
+    drop((running, again));
+}
+
+#[tokio::test]
 async fn a_session_that_was_closed_is_lost() {
     let world = world().await;
     let session = world.session().await;

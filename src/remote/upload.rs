@@ -1,0 +1,428 @@
+//! Sending a release: one stream over a channel of its own, or, where the way is long, over several
+//! at once.
+//!
+//! sshd lets a channel carry no more than 2 MiB before it hears from the host, so that one channel
+//! takes a round trip for every 2 MiB, however fast the link. Where that is what takes the time,
+//! the stream is cut into blocks, which go over the channels in turn; the host puts them together as
+//! they come. What is checked afterwards is the same.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{join_all, select_all, try_join_all};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::time::timeout;
+
+use super::agent::{AgentError, keep_tail};
+use super::frames::clean;
+use super::order::DONE;
+use super::session::{Channel, Exit, Output, Session, SessionError};
+use super::throttle::Throttle;
+
+/// How long the host may take for one piece of an upload.
+const PIECE_LIMIT: Duration = Duration::from_mins(2);
+/// How long it may take to unpack what it has, when all of it was sent.
+const UNPACK_LIMIT: Duration = Duration::from_mins(15);
+/// The unit of reading and sending an upload.
+const PIECE: usize = 256 << 10;
+/// What one channel carries before the next one's turn. `weave` in agent.sh has the same number.
+const BLOCK: usize = 1 << 20;
+/// What sshd lets a channel carry before it must hear from the host.
+const WINDOW: u64 = 2 << 20;
+/// Below this a round trip is no delay: one channel carries 400 MB/s.
+const SHORT: Duration = Duration::from_millis(5);
+/// A stream that takes so many round trips on one channel takes two channels, which cost nothing.
+const TWO: u64 = 4;
+/// One that takes so many is worth further connections, each of which costs about seven.
+const MORE: u64 = 16;
+/// How many further connections, and how many channels on each. More carry no more (measured).
+const CONNECTIONS: u32 = 3;
+const CHANNELS: usize = 2;
+/// How many further connections a run may have at once, to all hosts together: with many hosts
+/// each one's share of the link is small anyway.
+const CONNECTIONS_IN_ALL: usize = 12;
+/// How long making a further connection may take. One that wants a person to touch a key takes
+/// longer, and is not worth it.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// When a channel breaks, the host may be about to say why.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// The host's shell reads the stripes from its standard input, and from these descriptors.
+const DESCRIPTORS: [&str; 7] = ["3", "4", "5", "6", "7", "8", "9"];
+
+/// A piece of an upload.
+pub enum Part {
+    /// Bytes of a file, read as they are sent.
+    File {
+        /// The file; its position is not used.
+        file: Arc<File>,
+        /// The first byte.
+        at: u64,
+        /// How many.
+        len: u64,
+    },
+    /// These bytes.
+    Bytes(Bytes),
+}
+
+impl Part {
+    fn len(&self) -> u64 {
+        match self {
+            Self::File { len, .. } => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// What uploads keep to, and whom they tell.
+pub struct Terms<'a> {
+    /// All of them together are no faster.
+    pub limit: Option<&'a Throttle>,
+    /// Is given how many bytes were sent so far.
+    pub progress: &'a (dyn Fn(u64) + Send + Sync),
+    /// Is told, in one line, why a further connection that would have helped could not be made.
+    pub notice: &'a (dyn Fn(String) + Send + Sync),
+    /// The further connections that the run may still make.
+    pub lanes: &'a Semaphore,
+}
+
+/// As many further connections as one run may have at once.
+pub fn lanes() -> Semaphore {
+    Semaphore::new(CONNECTIONS_IN_ALL)
+}
+
+/// Makes the command that starts the agent with these words.
+pub(super) type Command<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
+
+/// Sends `parts` over `session`; `codec` is what unpacks them.
+pub(super) async fn send(
+    session: &Arc<dyn Session>,
+    command: Command<'_>,
+    (codec, parts): (&str, Vec<Part>),
+    terms: &Terms<'_>,
+) -> Result<(), AgentError> {
+    // The first channel comes first: where the server allows few, the stripes must not take it.
+    let started = session.exec(&command(&["receive", codec])).await;
+    let Channel { mut input, mut output } =
+        started.map_err(|source| AgentError::Session { source })?;
+    let len = parts.iter().map(Part::len).sum();
+    let Stripes { channels, _connections, _permit } =
+        Stripes::open(session, command, len, terms).await;
+    let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
+    send_piece(&mut input, format!("{}\n", numbers.join(" ")).as_bytes(), None).await?;
+    let (mut inputs, mut outputs) = (vec![input], Vec::new());
+    for channel in channels {
+        inputs.push(channel.input);
+        outputs.push(channel.output);
+    }
+    let reading = read_exit(&mut output);
+    tokio::pin!(reading);
+    // The host may end early (a full disk), and then a write would never end: whoever ends first
+    // decides.
+    let error = tokio::select! {
+        ended = &mut reading => return uploaded(ended),
+        error = sent(Parts::new(parts), inputs, terms) => return Err(error),
+        error = cut_off(outputs) => error,
+    };
+    match timeout(LAST_WORD, reading).await.map(uploaded) {
+        Ok(Err(full)) if full.is_full() => Err(full),
+        _ => Err(error),
+    }
+}
+
+/// Channels beside the first one, each of which carries its share of the blocks.
+#[derive(Default)]
+struct Stripes<'a> {
+    channels: Vec<Channel>,
+    /// They end with this.
+    _connections: Vec<Arc<dyn Session>>,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Stripes<'a> {
+    /// As many as are called for and can be had: fewer of them are only slower.
+    async fn open(
+        session: &Arc<dyn Session>,
+        command: Command<'_>,
+        len: u64,
+        terms: &Terms<'a>,
+    ) -> Self {
+        if len < TWO * WINDOW {
+            return Self::default();
+        }
+        let trip = session.round_trip().await.unwrap_or_default();
+        let wanted = wanted(len, trip, terms.limit.map(Throttle::rate));
+        let permit = terms.lanes.try_acquire_many(wanted.connections).ok();
+        let count = if permit.is_some() { wanted.connections } else { 0 };
+        let connections = further(session, count, terms).await;
+        let every = connections.iter().flat_map(|one| [one; CHANNELS]);
+        let ways = wanted.second.then_some(session).into_iter().chain(every);
+        let start = async |(way, number): (&Arc<dyn Session>, &&str)| {
+            way.exec(&command(&["stripe", number])).await
+        };
+        let started = join_all(ways.zip(&DESCRIPTORS).map(start)).await;
+        // The host reads from the first so many descriptors: none may be missing between.
+        let channels = started.into_iter().map_while(Result::ok).collect();
+        Self { channels, _connections: connections, _permit: permit }
+    }
+}
+
+/// What would be faster than one channel.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    /// A second channel of the connection that is there.
+    second: bool,
+    /// Further connections.
+    connections: u32,
+}
+
+/// For so many bytes over a way with this round trip, at no more than `rate` bytes a second.
+fn wanted(len: u64, trip: Duration, rate: Option<u64>) -> Wanted {
+    let one_will_do = |rate| (u128::from(rate) * trip.as_nanos()) / 1_000_000_000 < WINDOW.into();
+    if trip < SHORT || rate.is_some_and(one_will_do) {
+        return Wanted::default();
+    }
+    let trips = len / WINDOW;
+    Wanted { second: trips >= TWO, connections: if trips >= MORE { CONNECTIONS } else { 0 } }
+}
+
+/// Makes connections, all at once. Says so when some cannot be had.
+async fn further(
+    session: &Arc<dyn Session>,
+    count: u32,
+    terms: &Terms<'_>,
+) -> Vec<Arc<dyn Session>> {
+    let another = || async {
+        match timeout(CONNECT_LIMIT, session.another()).await {
+            Ok(made) => made,
+            Err(_) => Err(SessionError::Timeout {
+                what: "connecting once more".to_owned(),
+                after: CONNECT_LIMIT,
+            }),
+        }
+    };
+    let mut connections = Vec::new();
+    let mut refused = None;
+    for made in join_all((0..count).map(|_| another())).await {
+        match made {
+            Ok(connection) => connections.push(connection),
+            Err(error) => refused = Some(error),
+        }
+    }
+    if let Some(error) = refused {
+        let had = connections.len();
+        let text = format!("the upload goes over {had} of {count} further connections: {error}");
+        (terms.notice)(text);
+    }
+    connections
+}
+
+type Input = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Sends all blocks, each over the channel whose turn it is, and waits for the host to unpack them.
+/// Ends only if that does not go well.
+async fn sent(mut parts: Parts, inputs: Vec<Input>, terms: &Terms<'_>) -> AgentError {
+    let size = if inputs.len() > 1 { BLOCK } else { PIECE };
+    // Each channel has one block on its way and one that waits: that is all that memory holds.
+    let (senders, lanes): (Vec<_>, Vec<_>) = inputs
+        .into_iter()
+        .map(|input| (input, mpsc::channel(1)))
+        .fold((Vec::new(), Vec::new()), |(mut senders, mut lanes), (input, (sender, blocks))| {
+            senders.push(sender);
+            lanes.push((input, blocks));
+            (senders, lanes)
+        });
+    let reading = async move {
+        for sender in senders.iter().cycle() {
+            let block = parts.next(size).await?;
+            // One that takes no more has failed, and says why itself.
+            if block.is_empty() || sender.send(block).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let total = AtomicU64::new(0);
+    let writing = lanes.into_iter().map(|(input, blocks)| write(input, blocks, &total, terms));
+    if let Err(error) = tokio::try_join!(reading, try_join_all(writing)) {
+        return error;
+    }
+    tokio::time::sleep(UNPACK_LIMIT).await;
+    AgentError::Silent { after: UNPACK_LIMIT }
+}
+
+/// Writes the blocks of one channel, then its end. Dropping the input at the end of this is what
+/// ends a pipe; shutting it down does not.
+async fn write(
+    mut input: Input,
+    mut blocks: mpsc::Receiver<Vec<u8>>,
+    total: &AtomicU64,
+    terms: &Terms<'_>,
+) -> Result<(), AgentError> {
+    while let Some(block) = blocks.recv().await {
+        for piece in block.chunks(PIECE) {
+            send_piece(&mut input, piece, terms.limit).await?;
+            let len = piece.len() as u64;
+            (terms.progress)(total.fetch_add(len, Ordering::Relaxed) + len);
+        }
+    }
+    let _ = input.shutdown().await;
+    Ok(())
+}
+
+/// A host that takes nothing for so long never will. Where it takes nothing any more, it has ended,
+/// and says why on the other half of a channel: there is nothing to add to that.
+async fn send_piece(
+    input: &mut Input,
+    piece: &[u8],
+    limit: Option<&Throttle>,
+) -> Result<(), AgentError> {
+    if let Some(limit) = limit {
+        limit.take(piece.len()).await;
+    }
+    let writing = async {
+        match input.write_all(piece).await {
+            Ok(()) => (),
+            Err(_) => futures::future::pending().await,
+        }
+    };
+    let silent = |_| AgentError::Silent { after: PIECE_LIMIT };
+    timeout(PIECE_LIMIT, writing).await.map_err(silent)
+}
+
+/// Waits until a stripe is cut off. One that the host itself has ended is none: the first channel
+/// says why.
+async fn cut_off(outputs: Vec<mpsc::Receiver<Output>>) -> AgentError {
+    let watch = async |mut output: mpsc::Receiver<Output>| match read_exit(&mut output).await {
+        (None, said) => AgentError::Lost { reason: format!("one of several channels: {said}") },
+        (Some(_), _) => futures::future::pending().await,
+    };
+    let watches: Vec<_> = outputs.into_iter().map(|output| Box::pin(watch(output))).collect();
+    if watches.is_empty() {
+        return futures::future::pending().await;
+    }
+    select_all(watches).await.0
+}
+
+/// Cuts parts into blocks.
+struct Parts {
+    parts: std::vec::IntoIter<Part>,
+    now: Option<Part>,
+}
+
+impl Parts {
+    fn new(parts: Vec<Part>) -> Self {
+        Self { parts: parts.into_iter(), now: None }
+    }
+
+    /// The next `size` bytes; fewer only at the end.
+    async fn next(&mut self, size: usize) -> Result<Vec<u8>, AgentError> {
+        let mut block = Vec::with_capacity(size);
+        while block.len() < size {
+            let Some(part) = self.now.take().or_else(|| self.parts.next()) else { break };
+            let want = usize::try_from(part.len()).unwrap_or(size).min(size - block.len());
+            self.now = match part {
+                Part::Bytes(mut bytes) => {
+                    block.extend_from_slice(&bytes.split_to(want));
+                    Some(Part::Bytes(bytes))
+                }
+                Part::File { file, at, len } => {
+                    block = read(Arc::clone(&file), at, want, block).await?;
+                    let want = want as u64;
+                    Some(Part::File { file, at: at + want, len: len - want })
+                }
+            }
+            .filter(|rest| rest.len() > 0);
+        }
+        Ok(block)
+    }
+}
+
+/// Appends `want` bytes of `file` to `block`.
+async fn read(
+    file: Arc<File>,
+    at: u64,
+    want: usize,
+    mut block: Vec<u8>,
+) -> Result<Vec<u8>, AgentError> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let start = block.len();
+        block.resize(start + want, 0);
+        file.read_exact_at(&mut block[start..], at).map(|()| block)
+    });
+    let stopped = |_| AgentError::gone();
+    reading.await.map_err(stopped)?.map_err(|source| AgentError::Spool { source })
+}
+
+/// How the unpacking ended, and the last of what it said.
+async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String) {
+    let (mut exit, mut said) = (None, Vec::new());
+    while let Some(piece) = output.recv().await {
+        match piece {
+            Output::Stdout(bytes) | Output::Stderr(bytes) => keep_tail(&mut said, &bytes),
+            Output::Exit(how) => exit = Some(how),
+        }
+    }
+    (exit, clean(&String::from_utf8_lossy(&said)))
+}
+
+fn uploaded((exit, said): (Option<Exit>, String)) -> Result<(), AgentError> {
+    match exit {
+        Some(Exit::Code(code)) if code == DONE => Ok(()),
+        Some(how) => Err(AgentError::Upload { how: format!("it {how}"), said }),
+        None => Err(AgentError::Lost { reason: said }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    #[track_caller]
+    fn check(len: u64, trip_ms: u64, rate: Option<u64>, second: bool, connections: u32) {
+        let found = wanted(len, Duration::from_millis(trip_ms), rate);
+        assert_eq!(found, Wanted { second, connections });
+    }
+
+    #[test]
+    fn stripes_are_for_what_a_round_trip_for_each_window_delays() {
+        check(100 * MB, 0, None, false, 0);
+        check(7 * MB, 50, None, false, 0);
+        check(8 * MB, 50, None, true, 0);
+        check(31 * MB, 50, None, true, 0);
+        check(32 * MB, 50, None, true, 3);
+        check(32 * MB, 4, None, false, 0);
+        check(1000 * MB, 50, Some(40 * MB - 1), false, 0);
+        check(1000 * MB, 50, Some(40 * MB), true, 3);
+    }
+
+    #[tokio::test]
+    async fn blocks_are_whole_but_for_the_last() -> Result<(), Box<dyn std::error::Error>> {
+        let file = tempfile::tempfile()?;
+        file.write_all_at(b"0123456789", 0)?;
+        let (file, bytes) = (Arc::new(file), |text| Part::Bytes(Bytes::from_static(text)));
+        let parts = vec![
+            bytes(b"ab"),
+            Part::File { file: Arc::clone(&file), at: 3, len: 6 },
+            bytes(b""),
+            bytes(b"cdefg"),
+        ];
+        let (mut parts, mut blocks) = (Parts::new(parts), Vec::new());
+        loop {
+            let block = parts.next(4).await?;
+            if block.is_empty() {
+                break;
+            }
+            blocks.push(String::from_utf8(block)?);
+        }
+        assert_eq!(blocks, ["ab34", "5678", "cdef", "g"]);
+        Ok(())
+    }
+}
