@@ -51,9 +51,10 @@ serve() {
 
 # Reads one line, and the next where it says that one belongs to it: never more, so that lines may
 # be sent ahead; never longer than the deadline. dash has no `read -t`, so a short-lived shell reads.
+# `exec`, so that no shell waits for it which has the lock's descriptor.
 read_lines() {
     # shellcheck disable=SC2016
-    lines=$(timeout "$deadline" /bin/sh -c 'while IFS= read -r line; do
+    lines=$(exec timeout "$deadline" /bin/sh -c 'while IFS= read -r line; do
         '"$say"' "$line" && echo
         case $line in "& "*) ;; *) exit 0 ;; esac
     done
