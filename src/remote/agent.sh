@@ -126,10 +126,11 @@ reply() {
     size=0
     if [ -s "$tmp/out" ]; then size=$(wc -c <"$tmp/out"); fi
     {
-        printf '%s out %s\n' "$run" "$((size))"
-        [ "$size" = 0 ] || cat "$tmp/out"
-        printf '%s done %s\n' "$run" "$1"
-    } >>"$tmp/frames"
+        printf '%s out %s\n' "$run" "$((size))" &&
+            { [ "$size" = 0 ] || cat "$tmp/out"; } &&
+            printf '%s done %s\n' "$run" "$1"
+    } >>"$tmp/frames" && return 0
+    exit 0
 }
 
 # Sends the answers to lines that came together. A client that does not read must not disarm the
@@ -229,7 +230,12 @@ take_lock() {
         printf 'frozen by %s\n' "$(head -n 1 "$frozen")"
         return 75
     fi
-    mkdir -p "$wards" && echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
+    if ! mkdir -p "$wards"; then
+        echo 'this run has no directory of its own'
+        unlock
+        return 1
+    fi
+    echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
     look_at_clock
     printf '%s, since %s\n' "$owner" "$now" >"$lock" 2>/dev/null
     make_key
