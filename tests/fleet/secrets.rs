@@ -1,5 +1,6 @@
 //! A poisoned secret: a marker in every place that may hold a secret, and nowhere else.
 
+use std::panic::AssertUnwindSafe;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -95,9 +96,14 @@ fn watched(work: impl FnOnce()) -> String {
             }
             seen
         });
-        work();
+        // The watcher ends however the work does.
+        let worked = std::panic::catch_unwind(AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
-        watcher.join().unwrap()
+        let seen = watcher.join().unwrap();
+        if let Err(panic) = worked {
+            std::panic::resume_unwind(panic);
+        }
+        seen
     })
 }
 
