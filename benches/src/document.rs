@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::plot;
 use crate::run::Record;
-use crate::table;
+use crate::table::{self, Median};
 
 const DOCUMENT: &str = "docs/performance.md";
 
@@ -23,12 +23,11 @@ pub(crate) fn rewrite(results: &[PathBuf]) -> Result<()> {
         medians.into_iter().partition(|m| m.row.starts_with("hosts-"));
     let mut text = about.join("\n");
     text.push_str("\n\n");
-    for (name, shown, svg) in [
-        ("performance", !rows.is_empty(), plot::bars(&rows)),
-        ("hosts", !many.is_empty(), plot::curves(&many)),
-    ] {
-        if shown {
-            fs::write(format!("docs/{name}.svg"), svg)?;
+    let pictures: [(_, _, fn(&[Median]) -> String); 2] =
+        [("performance", rows, plot::bars), ("hosts", many, plot::curves)];
+    for (name, medians, picture) in pictures {
+        if !medians.is_empty() {
+            fs::write(format!("docs/{name}.svg"), picture(&medians))?;
             let _ = writeln!(text, "![{name}]({name}.svg)\n");
         }
     }

@@ -263,7 +263,7 @@ impl<'a> Bench<'a> {
                 "date": version("date -u +%F"),
                 "processor": version("grep -m1 'model name' /proc/cpuinfo | cut -d: -f2"),
                 "cores": std::thread::available_parallelism().map_or(0, usize::from),
-                "kernel": version("uname -r"),
+                "kernel": version("uname -r | cut -d- -f1"),
                 "debian": read("/etc/debian_version"),
                 "tcp": read("/proc/sys/net/ipv4/tcp_congestion_control"),
                 "links": self.links.carried.join(", "),
