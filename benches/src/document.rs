@@ -10,6 +10,8 @@ use crate::plot;
 use crate::run::Record;
 use crate::table::{self, Median};
 
+type Picture = fn(&[Median]) -> String;
+
 const DOCUMENT: &str = "docs/performance.md";
 
 /// Reads results and rewrites what the document shows of them.
@@ -23,7 +25,7 @@ pub(crate) fn rewrite(results: &[PathBuf]) -> Result<()> {
         medians.into_iter().partition(|m| m.row.starts_with("hosts-"));
     let mut text = about.join("\n");
     text.push_str("\n\n");
-    let pictures: [(_, _, fn(&[Median]) -> String); 2] =
+    let pictures: [(_, _, Picture); 2] =
         [("performance", rows, plot::bars), ("hosts", many, plot::curves)];
     for (name, medians, picture) in pictures {
         if !medians.is_empty() {

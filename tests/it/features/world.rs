@@ -112,7 +112,7 @@ impl World {
             confirm: false,
             ssh: SshSettings::default(),
             parallel: 8,
-            deadline: Duration::from_secs(2),
+            deadline: Duration::from_secs(4),
         };
         let connect = Box::new(Local(LocalSession::new()));
         Self {
