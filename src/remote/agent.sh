@@ -36,11 +36,11 @@ serve() {
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
     # What the other side would ask in any case came with it, and costs no round trip.
-    lines=$first
+    heard=$first
     while :; do
-        while [ -n "$lines" ]; do
-            line=${lines%%"$nl"*}
-            lines=${lines#"$line"} && lines=${lines#"$nl"}
+        while [ -n "$heard" ]; do
+            line=${heard%%"$nl"*}
+            heard=${heard#"$line"} && heard=${heard#"$nl"}
             # shellcheck disable=SC2119
             take_line
         done
@@ -54,7 +54,7 @@ serve() {
 # `exec`, so that no shell waits for it which has the lock's descriptor.
 read_lines() {
     # shellcheck disable=SC2016
-    lines=$(exec timeout "$deadline" /bin/sh -c 'while IFS= read -r line; do
+    heard=$(exec timeout "$deadline" /bin/sh -c 'while IFS= read -r line; do
         '"$say"' "$line" && echo
         case $line in "& "*) ;; *) exit 0 ;; esac
     done
