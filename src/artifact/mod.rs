@@ -44,7 +44,7 @@ use self::tree::{Item, Spot, Tree, What};
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
-use crate::model::digest::{Digest, Hasher};
+use crate::model::digest::Digest;
 use crate::model::manifest::{Manifest, Node, sealed};
 
 const RUNS: u32 = 0o555;
@@ -242,7 +242,9 @@ impl Artifact {
                 } else if Ahead::takes(place) {
                     stream.content(&ahead.next()?).map_err(scratch_failed)?;
                 } else {
-                    self.pack_content(stream, path, place, sha256)?;
+                    place.read_same(&self.spool, path, sha256, |bytes| {
+                        stream.content(bytes).map_err(scratch_failed)
+                    })?;
                 }
                 stream.pad()
             }
@@ -275,24 +277,6 @@ impl Artifact {
         let (file, at) = source.ok_or_else(changed)?;
         stream.elsewhere(place.len()).map_err(scratch_failed)?;
         pieces.insert(file, at, place.len()).map_err(scratch_failed)
-    }
-
-    fn pack_content(
-        &self,
-        stream: &mut Stream<&File>,
-        path: &str,
-        place: &Place,
-        sha256: Digest,
-    ) -> Result<(), ArtifactError> {
-        let mut hash = Hasher::default();
-        place.read(&self.spool, path, |bytes| {
-            hash.update(bytes);
-            stream.content(bytes).map_err(scratch_failed)
-        })?;
-        if hash.finish() == sha256 {
-            return Ok(());
-        }
-        Err(ArtifactError::Changed { path: path.to_owned() })
     }
 }
 

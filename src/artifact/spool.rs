@@ -98,6 +98,25 @@ impl Place {
         if longer { Err(changed()) } else { Ok(()) }
     }
 
+    /// The same, and they must have this digest.
+    pub(super) fn read_same(
+        &self,
+        spool: &File,
+        path: &str,
+        sha256: Digest,
+        mut sink: impl FnMut(&[u8]) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        let mut hash = Hasher::default();
+        self.read(spool, path, |bytes| {
+            hash.update(bytes);
+            sink(bytes)
+        })?;
+        if hash.finish() == sha256 {
+            return Ok(());
+        }
+        Err(ArtifactError::Changed { path: path.to_owned() })
+    }
+
     /// The bytes, to be read anywhere by many threads: `work` gets them. Whether they are still
     /// those that were listed shows when what was made of them is checked.
     pub(super) fn with_source<T>(

@@ -175,13 +175,16 @@ sweep_tmp() {
 
 # Data channels of this conversation must not outlive it: they would write into a new run's tree.
 # Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
+# One that begins meanwhile puts its name into what is being removed, which is then still there.
 end_wards() {
-    for ward in "$wards"/ward.*; do
-        [ -f "$ward" ] || continue
-        pid=${ward##*.}
-        kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        for ward in "$wards"/ward.*; do
+            [ -f "$ward" ] || continue
+            pid=${ward##*.}
+            kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
+        done
+        rm -rf "$wards" 2>/dev/null && break
     done
-    rm -rf "$wards"
 }
 
 # What arrived of an upload stays for the next one, which sends only the rest. Secrets do not.
@@ -1395,8 +1398,12 @@ append() {
             fi
             ;;
     esac
-    printf '%s\n' "$2" >>"$1" || return 1
-    appended="$appended|$1|"
+    if printf '%s\n' "$2" >>"$1"; then
+        appended="$appended|$1|"
+    else
+        appended=''
+        return 1
+    fi
 }
 
 # Arguments: a line for the ledger, a note for revisions.log or nothing.

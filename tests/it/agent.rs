@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use shipit::model::codec::Codec;
 use shipit::model::host_state::Current;
 use shipit::model::layout::Layout;
-use shipit::model::service::Service;
+use shipit::model::service::{Action, Scope, Service};
 use shipit::remote::agent::{Agent, AgentError, Hello, Sent};
 use shipit::remote::local::LocalSession;
 use shipit::remote::order::{DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts};
@@ -91,6 +91,17 @@ impl Host {
     /// The local session, with `/bin/sh` of the agent's command replaced by this host's shell.
     fn session(&self) -> Arc<LocalSession> {
         Arc::new(session_of(&self.shell, self.dir.path()))
+    }
+
+    /// The same, with these tools before those of this machine.
+    fn session_with(&self, tools: &[(&str, &str)]) -> Arc<LocalSession> {
+        let bin = self.dir.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        for (name, script) in tools {
+            program(&bin.join(name), script);
+        }
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        Arc::new(LocalSession::clone(&self.session()).var("PATH", &path))
     }
 
     async fn open(
@@ -308,6 +319,32 @@ async fn a_line_that_cannot_be_read_is_answered_and_a_torn_ledger_line_swallows_
         assert!(log.ends_with(" 'quoted' \\ note\nof two\n"), "{shell}: {log}");
         let odd = Order::Journal { lines: 1 };
         assert_ne!(agent.ask(&odd).await.unwrap().code, MALFORMED, "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_read_before_a_host_is_put_back_costs_no_order_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let asked = host.dir.path().join("asked");
+        let says = |what: &str| format!("#!/bin/sh\necho \"$*\" >>{}\n{what}\n", asked.display());
+        let (journal, state) = (says("echo started"), says("echo ActiveState=active"));
+        let session = host.session_with(&[("journalctl", &journal), ("systemctl", &state)]);
+        let service = Service::Unit {
+            name: "todo.service".to_owned(),
+            scope: Scope::User,
+            action: Action::Restart,
+            limit: Duration::from_secs(10),
+        };
+        let hello = Hello { service, ..host.hello("run000000001", "true") };
+        let (agent, _) = Agent::open(session, hello).await.unwrap();
+        assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
+        let journal = agent.ask(&Order::Journal { lines: 10 }).await.unwrap();
+        assert!(journal.text.ends_with("started\n"), "{shell}: {}", journal.text);
+        let back = agent.ask(&Order::Revert { reason: "its check failed" }).await.unwrap();
+        assert_eq!(back.code, DONE, "{shell}: {}", back.text);
+        assert_eq!(host.live(), "releases/20260821090000", "{shell}");
+        assert!(fs::read_to_string(&asked).unwrap().contains("-n 10 "), "{shell}");
     }
 }
 

@@ -47,3 +47,24 @@ async fn the_next_agent_removes_it_and_nothing_else_under_every_shell() {
         assert!(host.root().join("releases").join(ID).exists(), "{shell}");
     }
 }
+
+#[tokio::test]
+async fn a_ward_that_begins_while_the_conversation_ends_leaves_nothing_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        // The first removal of the run's directory is overtaken by a ward that signs in.
+        let overtaken = "#!/bin/sh\nPATH=/usr/bin:/bin\nrm \"$@\"\ncase $2 in\n\
+            */.shipit/run/*) mkdir \"${0%/*}/once\" || exit 0 ;;\n*) exit 0 ;;\nesac 2>/dev/null\n\
+            mkdir \"$2\" && echo 999999999 >\"$2/ward.999999999\"\nexit 1\n";
+        let hello = host.hello("run000000001", "true");
+        let session = host.session_with(&[("rm", overtaken)]);
+        let (agent, _) = Agent::open(session, hello).await.unwrap();
+        agent.bye().await.unwrap();
+        let (runs, once) = (host.root().join(".shipit/run"), host.dir.path().join("bin/once"));
+        let end = Instant::now() + Duration::from_secs(5);
+        while !once.exists() || !names(&runs).is_empty() {
+            assert!(Instant::now() < end, "{shell}: {:?}", names(&runs));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -4,20 +4,16 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use shipit::artifact::{Artifact, Limits};
-use shipit::config::{ArtifactSource, ArtifactSpec, Hook};
-use shipit::deploy::cancel::Cancel;
-use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet::{Goal, rehearse};
+use shipit::config::Hook;
+use shipit::deploy::event::Event;
+use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
-use shipit::deploy::host::Context;
 use shipit::deploy::outcome::{Done, HostResult, Report, Verdict};
 use shipit::remote::local::LocalSession;
 
 use super::wires::{Wire, Wires};
-use super::world::{Local, World};
+use super::world::{Local, World, goal_of};
 use crate::program::program;
 
 /// Bytes that shrink by a quarter, the same for the same seed.
@@ -43,18 +39,11 @@ fn goal(world: &World, files: &[(&str, u64)]) -> Goal {
     }
     fs::write(path.join("VERSION"), format!("{files:?}")).unwrap();
     fs::write(path.join("empty"), "").unwrap();
-    let source = ArtifactSource::Path { path, sha256: None };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
-    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
-    let build = Build {
-        name: "dist".to_owned(),
-        manifest: artifact.manifest().clone(),
-        digest: artifact.digest(),
+    goal_of(path, |build| Build {
         revision: Some("rev".to_owned()),
         env: Some(b"A=1\n".to_vec()),
-        force: true,
-    };
-    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+        ..build
+    })
 }
 
 async fn deploy(world: &World, files: &[(&str, u64)]) -> Done {
@@ -184,10 +173,7 @@ async fn times_ahead_of_the_host_are_no_changes() {
     let file = fs::File::open(world.dir.path().join("dist/lib/b")).unwrap();
     file.set_modified(ahead).unwrap();
     let Goal::Deploy { build, .. } = first else { unreachable!() };
-    let source = ArtifactSource::Path { path: world.dir.path().join("dist"), sha256: None };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
-    let artifact = Arc::new(Artifact::open(&spec, None, &Limits::default()).unwrap());
-    done(&world.run(&Goal::Deploy { build, artifact }).await);
+    done(&world.run(&goal_of(world.dir.path().join("dist"), |_| *build)).await);
     assert_eq!(deploy(&world, &ONE).await.linked, 4);
     assert_eq!(times(&world, "not as it was released"), 0);
 }
@@ -331,18 +317,7 @@ async fn a_hook_that_writes_to_what_is_shared_fails() {
 async fn a_dry_run_says_what_would_travel() {
     let world = World::new();
     deploy(&world, &ONE).await;
-    let values = world.run_values("deploy");
-    let cx = Context {
-        config: &world.config,
-        run: &values,
-        connect: world.connect.as_ref(),
-        events: Events::new(&|_| {}),
-        cancel: &Cancel::never(),
-        shelf: &world.shelf,
-        wait: false,
-    };
-    let rehearsal = rehearse(cx, &goal(&world, &TWO)).await;
-    let lines = rehearsal.plans[0].1.as_ref().unwrap().lines();
+    let lines = world.rehearsed(&goal(&world, &TWO)).await;
     assert_eq!(
         lines[..2],
         [

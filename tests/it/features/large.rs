@@ -4,22 +4,17 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use shipit::artifact::{Artifact, Limits};
-use shipit::config::{ArtifactSource, ArtifactSpec};
-use shipit::deploy::cancel::Cancel;
-use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet::{Goal, rehearse};
+use shipit::deploy::event::Event;
+use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
-use shipit::deploy::host::Context;
 use shipit::deploy::outcome::{Done, HostResult, Verdict};
 use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
 
 use super::delta::noise;
-use super::world::{Local, World};
+use super::world::{Local, World, goal_of};
 use crate::agent::{session_of, shells};
 use crate::program::program;
 
@@ -37,18 +32,7 @@ fn goal(world: &World, name: &str, bytes: &[u8]) -> Goal {
     let then = SystemTime::UNIX_EPOCH + Duration::from_mins(25_000_000);
     fs::File::open(&file).unwrap().set_modified(then).unwrap();
     fs::write(path.join("VERSION"), format!("{name} {}\n", Digest::of(bytes))).unwrap();
-    let source = ArtifactSource::Path { path, sha256: None };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
-    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
-    let build = Build {
-        name: "dist".to_owned(),
-        manifest: artifact.manifest().clone(),
-        digest: artifact.digest(),
-        revision: None,
-        env: Some(b"A=1\n".to_vec()),
-        force: true,
-    };
-    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+    goal_of(path, |build| Build { env: Some(b"A=1\n".to_vec()), ..build })
 }
 
 async fn deploy(world: &World, name: &str, bytes: &[u8]) -> Done {
@@ -251,18 +235,7 @@ async fn a_dry_run_says_how_a_file_would_be_made() {
     let old = noise(1, SIZE);
     deploy(&world, "server", &old).await;
     keep(&world, &old, &old);
-    let values = world.run_values("deploy");
-    let cx = Context {
-        config: &world.config,
-        run: &values,
-        connect: world.connect.as_ref(),
-        events: Events::new(&|_| {}),
-        cancel: &Cancel::never(),
-        shelf: &world.shelf,
-        wait: false,
-    };
-    let rehearsal = rehearse(cx, &goal(&world, "server", &edited(&old))).await;
-    let lines = rehearsal.plans[0].1.as_ref().unwrap().lines();
+    let lines = world.rehearsed(&goal(&world, "server", &edited(&old))).await;
     let Some(sent) = lines[1].strip_prefix("rebuild bin/server from its old self and ") else {
         panic!("{lines:?}")
     };

@@ -8,12 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use shipit::artifact::{Artifact, Limits};
-use shipit::config::{ArtifactSource, ArtifactSpec, Host};
+use shipit::config::Host;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::Event;
 use shipit::deploy::fleet::Goal;
-use shipit::deploy::goal::Build;
 use shipit::deploy::host::Connect;
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
 use shipit::remote::local::LocalSession;
@@ -21,7 +19,7 @@ use shipit::remote::session::{Channel, Output, Session, SessionError, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 
-use super::world::World;
+use super::world::{World, goal_of};
 use crate::agent::{session_of, shells};
 use crate::wire::noise;
 
@@ -131,18 +129,7 @@ fn far(way: Way, inner: LocalSession) -> (World, Arc<Way>) {
 fn goal(world: &World, size: usize) -> Goal {
     let path = world.artifact("1", false);
     fs::write(path.join("picture"), noise(size)).unwrap();
-    let source = ArtifactSource::Path { path, sha256: None };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
-    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
-    let build = Build {
-        name: "dist".to_owned(),
-        manifest: artifact.manifest().clone(),
-        digest: artifact.digest(),
-        revision: None,
-        env: None,
-        force: true,
-    };
-    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+    goal_of(path, |build| build)
 }
 
 /// The release is live, whole, and nothing is left of how it came.

@@ -18,7 +18,7 @@ use shipit::config::{
 use shipit::deploy::bases::Shelf;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet::{Goal, run};
+use shipit::deploy::fleet::{Goal, rehearse, run};
 use shipit::deploy::goal::{Build, PruneRule, Run, Target};
 use shipit::deploy::host::{Connect, Context};
 use shipit::deploy::outcome::Report;
@@ -73,6 +73,22 @@ impl Shelf for Drawer {
 
 pub(crate) fn host(name: &str) -> Host {
     Host { name: name.to_owned(), address: Address::Local, roles: Vec::new() }
+}
+
+/// A deploy of what is in that directory, even if it is live already.
+pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
+    let source = ArtifactSource::Path { path, sha256: None };
+    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
+    let build = but(Build {
+        name: artifact.name().to_owned(),
+        manifest: artifact.manifest().clone(),
+        digest: artifact.digest(),
+        revision: None,
+        env: None,
+        force: true,
+    });
+    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
 }
 
 impl World {
@@ -150,22 +166,12 @@ impl World {
     }
 
     pub(crate) fn deploy_goal(&self, version: &str, env: &str, broken: bool) -> Goal {
-        let path = self.artifact(version, broken);
-        let spec = ArtifactSpec {
-            source: ArtifactSource::Path { path, sha256: None },
-            exclude: Vec::new(),
-            strip_components: 0,
-        };
-        let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
-        let build = Build {
-            name: artifact.name().to_owned(),
-            manifest: artifact.manifest().clone(),
-            digest: artifact.digest(),
+        goal_of(self.artifact(version, broken), |build| Build {
             revision: Some(format!("rev-{version}")),
             env: Some(env.as_bytes().to_vec()),
             force: false,
-        };
-        Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+            ..build
+        })
     }
 
     /// As if so many runs had been.
@@ -193,16 +199,31 @@ impl World {
     pub(crate) async fn run_with(&self, goal: &Goal, cancel: &Cancel) -> Report {
         let values = self.run_values(goal.name());
         let sink = |event| self.events.lock().unwrap().push(event);
-        let cx = Context {
+        run(self.context(&values, &sink, cancel), goal).await
+    }
+
+    /// The plan of a dry run, for the first host, as it is shown.
+    pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
+        let values = self.run_values(goal.name());
+        let rehearsal = rehearse(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        rehearsal.plans[0].1.as_ref().unwrap().lines()
+    }
+
+    fn context<'a>(
+        &'a self,
+        run: &'a Run,
+        sink: &'a (dyn Fn(Event) + Send + Sync),
+        cancel: &'a Cancel,
+    ) -> Context<'a> {
+        Context {
             config: &self.config,
-            run: &values,
+            run,
             connect: self.connect.as_ref(),
-            events: Events::new(&sink),
+            events: Events::new(sink),
             cancel,
             shelf: &self.shelf,
             wait: false,
-        };
-        run(cx, goal).await
+        }
     }
 
     pub(crate) async fn deploy(&self, version: &str) -> Report {
