@@ -28,7 +28,7 @@ use crate::model::layout::Layout;
 use crate::remote::agent::Probe;
 
 /// How long a run waits for hosts that one which will let go of them holds.
-const FAIR_WAIT: Duration = Duration::from_secs(5);
+const FAIR_WAIT: Duration = Duration::from_secs(10);
 
 /// What a run is for.
 pub enum Goal {

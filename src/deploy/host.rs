@@ -375,13 +375,12 @@ impl<'a> HostRun<'a> {
     pub async fn commit(&mut self, last: bool) {
         let Some(switch) = self.plan.switch.clone() else { return };
         self.undecided = false;
-        self.tell_sent(&Order::Commit);
-        let committed = self.agent.as_ref().map(|agent| agent.send(Order::Commit));
-        self.send_tidy(true);
-        if let (true, Some(agent)) = (last, &self.agent) {
-            agent.say_bye();
+        let tidies = !self.plan.tidy.is_empty();
+        let mut sent = self.send_all(vec![Order::Commit.into()], last && !tidies);
+        if tidies {
+            self.send_tidy(true, last);
         }
-        let answer = committed.unwrap_or_else(Reply::gone).get().await;
+        let answer = sent.pop().map_or_else(Reply::gone, |(_, reply)| reply).get().await;
         self.done.live = Some(switch.id);
         self.result = match answer {
             Ok(answer) if answer.code == DONE => None,
@@ -517,7 +516,7 @@ impl<'a> HostRun<'a> {
     pub async fn tidy(&mut self) -> Vec<Failure> {
         let mut failures = Vec::new();
         if self.ahead.is_empty() {
-            self.send_tidy(false);
+            self.send_tidy(false, false);
         }
         for (order, reply) in std::mem::take(&mut self.ahead) {
             match reply.get().await {
@@ -537,21 +536,22 @@ impl<'a> HostRun<'a> {
     }
 
     /// Sends all that tidies up. `after`: skip it unless what was sent before is done.
-    fn send_tidy(&mut self, after: bool) {
+    fn send_tidy(&mut self, after: bool, last: bool) {
         let tidy = self.plan.tidy.iter().cloned();
         let tidy = tidy.map(|order| Sent { chained: after, ..order.into() }).collect();
-        self.ahead = self.send_all(tidy);
+        self.ahead = self.send_all(tidy, last);
     }
 
-    /// Sends orders that belong together, without waiting for their answers.
-    pub(super) fn send_all(&self, all: Vec<Sent>) -> Vec<(Order, Reply)> {
+    /// Sends orders that belong together, without waiting for their answers; where they are the
+    /// `last` of the run, goodbye goes along.
+    pub(super) fn send_all(&self, all: Vec<Sent>, last: bool) -> Vec<(Order, Reply)> {
         let Some(agent) = &self.agent else {
             return all.into_iter().map(|sent| (sent.order, Reply::gone())).collect();
         };
         for sent in &all {
             self.tell_sent(&sent.order);
         }
-        let replies = agent.send_all(&all);
+        let replies = if last { agent.send_last(&all) } else { agent.send_all(&all) };
         all.into_iter().map(|sent| sent.order).zip(replies).collect()
     }
 

@@ -156,7 +156,7 @@ impl HostRun<'_> {
         self.done.sent +=
             chain.iter().flat_map(|sent| &sent.bytes).map(|part| part.len() as u64).sum::<u64>();
         chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
-        for (order, reply) in self.send_all(chain) {
+        for (order, reply) in self.send_all(chain, false) {
             let work = async {
                 let answer = self.heeding(reply.get()).await?;
                 let answer = answer.map_err(|error| Unmade::lost(&order, error))?;

@@ -226,7 +226,8 @@ impl Agent {
 
     /// Sends orders that belong together, without waiting: the host reads all of them, obeys one
     /// after the other, and gives all answers when it is done with the last.
-    pub fn send_all(&self, all: &[Sent]) -> Vec<Reply> {
+    pub fn send_all<'s>(&self, all: impl IntoIterator<Item = &'s Sent>) -> Vec<Reply> {
+        let all: Vec<_> = all.into_iter().collect();
         let limit = limits(&self.hello, all.iter().map(|sent| &sent.order));
         let (mut lines, mut bytes) = (String::new(), Vec::new());
         let mut replies = Vec::new();
@@ -299,17 +300,21 @@ impl Agent {
         upload::send(&self.session, &command, (codec.word(), parts), terms).await
     }
 
-    /// Says goodbye: what was sent is still obeyed, then the lock is let go.
-    pub fn say_bye(&self) {
+    /// The same as `send_all`, and goodbye with them: they are obeyed, then the lock is let go.
+    pub fn send_last(&self, all: &[Sent]) -> Vec<Reply> {
         let mut goodbye = lock(&self.goodbye);
-        if goodbye.is_none() {
-            *goodbye = Some(self.send(Order::Bye));
+        if goodbye.is_some() {
+            return all.iter().map(|_| Reply::gone()).collect();
         }
+        let bye = [Sent::from(Order::Bye)];
+        let mut replies = self.send_all(all.iter().chain(&bye));
+        *goodbye = replies.pop();
+        replies
     }
 
     /// Ends the conversation; the lock is free when this returns.
     pub async fn bye(self) -> Result<(), AgentError> {
-        self.say_bye();
+        self.send_last(&[]);
         let limit = self.hello.deadline + BYE_LIMIT;
         let end = lock(&self.goodbye).take().unwrap_or_else(Reply::gone);
         match timeout(limit, end.get()).await.unwrap_or(Err(AgentError::Silent { after: limit })) {

@@ -20,19 +20,16 @@ serve() {
     shift 3
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base='' since='' logged=0 appended=''
+    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
-    uid=$(id -u) machine=$(uname -n)
+    who_we_are
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
     trap end EXIT
     trap 'exit 143' TERM INT
     trap : PIPE HUP
     : >"$tmp/extra"
-    # A line may hold a secret, and in some shells printf is a program with arguments to see.
-    # shellcheck disable=SC2016
-    say=$(/bin/sh -c 'case $(command -v printf) in /*) echo print -rn -- ;; *) echo printf %s ;; esac')
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
     # What the other side would ask in any case came with it, and costs no round trip.
@@ -44,23 +41,43 @@ serve() {
             # shellcheck disable=SC2119
             take_line
         done
-        answer
-        read_lines || exit 0
+        answer_and_read || exit 0
     done
 }
 
-# Reads one line, and the next where it says that one belongs to it: never more, so that lines may
-# be sent ahead; never longer than the deadline. dash has no `read -t`, so a short-lived shell reads.
-# `exec`, so that no shell waits for it which has the lock's descriptor.
-read_lines() {
-    # shellcheck disable=SC2016
-    heard=$(exec timeout "$deadline" /bin/sh -c 'while IFS= read -r line; do
-        '"$say"' "$line" && echo
-        case $line in "& "*) ;; *) exit 0 ;; esac
+# `id` prints `uid=1000(ada) gid=1000(ada) groups=1000(ada),27(sudo)`; who has no name is a number.
+who_we_are() {
+    uid=$(id) groups=''
+    rest=${uid##* groups=}
+    rest=${rest%% context=*},
+    uid=${uid#uid=}
+    user=${uid%% *} uid=${user%%"("*}
+    user=${user#*"("}
+    user=${user%")"}
+    while [ -n "$rest" ]; do
+        group=${rest%%,*} rest=${rest#*,}
+        group=${group#*"("}
+        groups="$groups ${group%")"}"
     done
-    exit 1' 9>&-)
+    IFS= read -r machine 2>/dev/null </proc/sys/kernel/hostname || machine=$(uname -n)
+}
+
+# Sends the answers to lines that came together, and reads the next line, and those after it where
+# it says that they belong to it: never more, so that lines may be sent ahead. Neither a client that
+# is silent nor one that does not read may disarm the deadline. dash has no `read -t`, so a
+# short-lived shell does it; `exec`, so that no shell waits for it which has the lock's descriptor.
+# A line may hold a secret, and in the ksh family printf is a program with arguments to see.
+answer_and_read() {
+    # shellcheck disable=SC2016
+    { heard=$(exec timeout "$deadline" /bin/sh -c '[ ! -s "$1" ] || cat "$1" >&8 2>/dev/null || exit 1
+        say=${KSH_VERSION:+print -rn --}
+        while IFS= read -r line; do
+            ${say:-printf %s} "$line" && echo
+            case $line in "& "*) ;; *) exit 0 ;; esac
+        done
+        exit 1' sh "$tmp/frames" 8>&8 9>&-); } 8>&1
     case $? in
-        0) return 0 ;;
+        0) : >"$tmp/frames" ;;
         124 | 137 | 143) ending=deadline && return 1 ;;
         *) ending='end of input' && return 1 ;;
     esac
@@ -76,7 +93,11 @@ take_line() {
     eval "set -- $line"
     case $1 in
         hold) return ;;
-        bye) answer && ending=asked && exit 0 ;;
+        bye)
+            ending=asked
+            timeout "$deadline" cat "$tmp/frames" 2>/dev/null </dev/null 9>&-
+            exit 0
+            ;;
         unpack) take_parcel "$3" ;;
     esac
     if [ -n "$chained" ] && [ "$last" != 0 ]; then
@@ -92,8 +113,11 @@ take_line() {
 # The bytes that follow the line and those that belong to it, all of them and no more, so that the
 # next line is one. BusyBox' head takes more than it is asked for.
 take_parcel() {
-    timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>/dev/null 9>&-
-    [ "$(($(wc -c <"$tmp/parcel")))" = "$1" ] && return
+    timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>"$tmp/block" 9>&-
+    read -r records <"$tmp/block"
+    case $records in
+        1+0*) return ;;
+    esac
     ending='end of input'
     exit 0
 }
@@ -130,18 +154,6 @@ reply() {
             { [ "$size" = 0 ] || cat "$tmp/out"; } &&
             printf '%s done %s\n' "$run" "$1"
     } >>"$tmp/frames" && return 0
-    exit 0
-}
-
-# Sends the answers to lines that came together. A client that does not read must not disarm the
-# deadline: what does not get through is the end.
-answer() {
-    [ -s "$tmp/frames" ] || return 0
-    if timeout "$deadline" cat "$tmp/frames" 2>/dev/null </dev/null 9>&-; then
-        : >"$tmp/frames"
-        return 0
-    fi
-    ending='end of input'
     exit 0
 }
 
@@ -240,6 +252,7 @@ take_lock() {
     fi
     echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
     look_at_clock
+    seen=yes
     printf '%s, since %s\n' "$owner" "$now" >"$lock" 2>/dev/null
     make_key
     choose_mv
@@ -403,7 +416,7 @@ make_layout() {
         make_dir "$root/.shipit/$part" || return 1
     done
     if ! (: >"$root/releases/.probe.$run") 2>/dev/null; then
-        echo "$root/releases cannot be written by $(id -un)"
+        echo "$root/releases cannot be written by $user"
         return 1
     fi
     rm -f "$root/releases/.probe.$run"
@@ -425,13 +438,13 @@ make_key() {
 # `mv` without -T would move a link into the directory it should replace.
 choose_mv() {
     for mv_flag in T h; do
-        ln -s one "$wards/a" && ln -s two "$wards/b"
-        mv "-f$mv_flag" "$wards/b" "$wards/a" 2>/dev/null
-        [ "$(readlink "$wards/a")" = two ] && break
-        mv_flag=''
-        rm -rf "$wards/a" "$wards/b"
+        [ -L "$wards/link" ] || ln -sf . "$wards/link" || break
+        : >"$wards/file"
+        mv "-f$mv_flag" "$wards/file" "$wards/link" 2>/dev/null
+        [ ! -L "$wards/link" ] && [ -f "$wards/link" ] && return
     done
-    [ -n "$mv_flag" ] || echo 'mv can replace a link neither with -T nor with -h'
+    mv_flag=''
+    echo 'mv can replace a link neither with -T nor with -h'
 }
 
 order_look() {
@@ -458,12 +471,13 @@ look_holder() {
 }
 
 look_machine() {
-    look_at_clock
-    printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups %s\n' "$seconds" "$(id -un)" "$uid" \
-        "${SHELL-}" "$(id -Gn)"
+    [ -n "$seen" ] || look_at_clock
+    seen=''
+    printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups%s\n' "$seconds" "$user" "$uid" \
+        "${SHELL-}" "$groups"
     place=$root
     while [ ! -d "$place" ]; do
-        place=$(dirname "$place")
+        place=${place%/*} place=${place:-/}
     done
     stat -f -c 'free %a %S %d' "$place" 2>/dev/null
     for tool in zstd gzip flock sudo systemctl journalctl curl wget; do
@@ -472,13 +486,13 @@ look_machine() {
 }
 
 look_needs() {
-    for tool in tar timeout dd sha256sum find sort stat sed grep mktemp readlink cmp; do
+    for tool in tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
     [ -z "$locked" ] || [ -n "$mv_flag" ] || echo 'missing mv cannot replace a link in one step'
     if [ -n "$locked" ] && [ "$scope" = system ] && ! may_sudo "$action"; then
         printf 'missing sudo does not let %s run "systemctl %s %s" without a password\n' \
-            "$(id -un)" "$action" "$target"
+            "$user" "$action" "$target"
     fi
 }
 
@@ -488,7 +502,8 @@ may_sudo() {
 
 look_tree() {
     if [ -L "$root/current" ]; then
-        printf 'current %s\n' "$(readlink "$root/current")"
+        live=$(readlink "$root/current") || echo 'missing current cannot be read'
+        printf 'current %s\n' "$live"
         [ -d "$root/current/" ] || echo 'dangling'
     elif [ -e "$root/current" ]; then
         echo 'notalink'
@@ -518,13 +533,16 @@ look_ledger() {
 
 # The lines of the releases that are there, and the last 50 for the rest of the story.
 ledger_lines() {
-    echo 'no such release' >"$tmp/names"
-    for path in "$root"/releases/*; do
-        printf '"release":"%s"\n' "${path##*/}" >>"$tmp/names"
-    done
-    grep -n '' "$ledger" >"$tmp/ledger" && tail -n 50 "$tmp/ledger" >"$tmp/lines" || return
-    grep -F -f "$tmp/names" "$tmp/ledger" >>"$tmp/lines" || [ $? = 1 ] || return
-    sort -t : -k 1,1n -u "$tmp/lines" >"$tmp/ledger" && sed 's/^[0-9]*:/ledger /' "$tmp/ledger"
+    # The first name makes sure that there is one: else the ledger would be taken for the names.
+    for path in '*' "$root"/releases/*; do
+        printf '"release":"%s"\n' "${path##*/}"
+    done >"$tmp/names"
+    LC_ALL=C awk '
+        NR == FNR { there[$0]; next }
+        { line[FNR] = $0 }
+        match($0, /"release":"[^"]*"/) && substr($0, RSTART, RLENGTH) in there { told[FNR] }
+        END { for (n = 1; n <= FNR; n++) if (n > FNR - 50 || n in told) print "ledger " line[n] }
+    ' "$tmp/names" "$ledger"
 }
 
 # One ls for all processes: a readlink for each would take a second on a busy host.
@@ -674,15 +692,17 @@ listing() (
     LC_ALL=C
     export LC_ALL
     skip=./${2:-.}
-    find . -type f ! -path "$skip" -exec stat -c "%n$tab%a %s" {} + >"$tmp/stat" || exit 1
+    find . -type f ! -path "$skip" -exec stat -c '%a %s %n' {} + >"$tmp/stat" || exit 1
     find . -type f ! -path "$skip" -exec sha256sum {} + >"$tmp/sums" || exit 1
-    sort "$tmp/stat" >"$tmp/left"
     # GNU's sha256sum writes a name with a backslash escaped, and a backslash before the line.
-    sed -e '/^[\]/{' -e 's/^[\]//' -e 's/[\][\]/\\/g' -e '}' \
-        -e "s/^\\([0-9a-f]*\\) [ *]\\(.*\\)\$/\\2$tab\\1/" "$tmp/sums" | sort >"$tmp/right"
-    paste "$tmp/left" "$tmp/right" |
-        sed "s/^\\([^$tab]*\\)$tab\\([^$tab]*\\)${tab}[^$tab]*$tab\\(.*\\)\$/f \\2 \\3 \\1/"
-    find . -type d ! -name . | sed 's/^/d /'
+    awk '
+        of == "sums" && sub(/^[\\]/, "") { gsub(/[\\][\\]/, "\\") }
+        of == "sums" { sum[substr($0, length($1) + 3)] = $1; next }
+        { path = substr($0, length($1 $2) + 3) }
+        !(path in sum) { exit 1 }
+        { print "f " $1 " " $2 " " sum[path] " " path }
+    ' of=sums "$tmp/sums" of=stat "$tmp/stat" || exit 1
+    find . -type d ! -name . | sed 's/^/d /' || exit 1
     links
 )
 
@@ -699,23 +719,24 @@ links() {
     fi
 }
 
-# Everything below $3 as lines of a manifest without digests, in no order: no file is read. Of files
-# that are newer than $2, a line `w`; of what is nothing that a manifest has, a line `s`. Each walk
-# may take $1 seconds. The rest are tests for find, which may leave things out.
+# Everything below $3 as lines of a manifest without digests, in no order: no file is read. What is
+# nothing that a manifest has is a line `s`. The names of files that are newer than $2 go to `newer`.
+# Each walk may take $1 seconds. The rest are tests for find, which may leave things out.
 shape() (
     seconds=$1 since=$2
     cd "$3" || exit 1
     shift 3
     LC_ALL=C
     export LC_ALL
+    : >"$tmp/newer"
     # GNU's find does it in one walk; one that does not know -printf prints nothing.
-    walk "$seconds" "$@" \( -type f -newer "$since" -printf 'w %p\n' -o -true \) \( \
+    walk "$seconds" "$@" \( -type f -newer "$since" -fprintf "$tmp/newer" '%p\n' -o -true \) \( \
         -type f -printf 'f %m %s %p\n' -o -type d -printf 'd %p\n' -o \
         -type l -printf 'l %p -> %l\n' -o -printf 's %p\n' \) 2>/dev/null
     code=$?
     [ "$code" = 1 ] || exit "$code"
     walk "$seconds" "$@" -type f -exec stat -c 'f %a %s %n' {} + || exit 1
-    walk "$seconds" "$@" -type f -newer "$since" | sed 's/^/w /'
+    walk "$seconds" "$@" -type f -newer "$since" >"$tmp/newer"
     walk "$seconds" "$@" -type d | sed 's/^/d /'
     walk "$seconds" "$@" ! -type f ! -type d ! -type l | sed 's/^/s /'
     links
@@ -727,10 +748,9 @@ walk() {
     timeout "$most" find . ! -name . "$@" </dev/null 9>&-
 }
 
-# The lines of the manifest $1 as `shape` prints them. cut is ten times faster than sed.
+# The lines of the manifest $1 as `shape` prints them.
 without_digests() {
-    LC_ALL=C grep '^f' "$1" | LC_ALL=C cut -d ' ' -f 1-3,5-
-    LC_ALL=C grep -v '^f' "$1"
+    LC_ALL=C awk '$1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) } 1' "$1"
 }
 
 # Takes what `receive` unpacked for a release. Arguments: the release, the one whose manifest the
@@ -743,7 +763,7 @@ order_check() {
         return 1
     fi
     if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" || ! has_shape "$stage/tree" ||
-        ! read_back "$stage/tree" "$tmp/new"; then
+        ! read_back "$stage/tree" "$sent"; then
         rm -rf "$stage"
         return 1
     fi
@@ -786,18 +806,19 @@ range() {
     dd if="$1" bs=1048576 iflag=skip_bytes,count_bytes,fullblock skip="$2" count="$3"
 }
 
-# The new manifest, sorted, and those of its lines whose bytes are to be read back.
+# The new manifest, sorted, and the file `sent` of those of its lines whose bytes are to be read back.
 make_manifest() {
     if [ -n "$2" ]; then
         if ! apart "$2" >"$tmp/now_apart" || ! cmp -s "$tmp/apart" "$tmp/now_apart"; then
             echo "somebody changed $2 in the meantime"
             return 1
         fi
-        cp "$1/new" "$tmp/new" &&
-            LC_ALL=C sort -m "$root/.shipit/manifests/$2" "$1/gone" | LC_ALL=C uniq -u |
-            LC_ALL=C sort -m - "$tmp/new" >"$tmp/manifest"
+        sent=$1/new
+        LC_ALL=C sort -m "$root/.shipit/manifests/$2" "$1/gone" | LC_ALL=C uniq -u |
+            LC_ALL=C sort -m - "$sent" >"$tmp/manifest"
     else
-        LC_ALL=C sort "$1/manifest" >"$tmp/manifest" && cp "$tmp/manifest" "$tmp/new"
+        sent=$tmp/manifest
+        LC_ALL=C sort "$1/manifest" >"$sent"
     fi || return 1
     sum=$(sha256sum <"$tmp/manifest")
     [ "${sum%% *}" = "$3" ] && return 0
@@ -811,10 +832,8 @@ has_shape() {
     : >"$tmp/now"
     without_digests "$tmp/manifest" | LC_ALL=C sort >"$tmp/expected"
     shape 600 "$tmp/now" "$1" >"$tmp/found" || return 1
-    if grep -q '^w ' "$tmp/found"; then
-        find "$1" -type f -newer "$tmp/now" -exec touch {} +
-    fi
-    LC_ALL=C grep -v '^w ' "$tmp/found" | LC_ALL=C sort >"$tmp/shape"
+    [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
+    LC_ALL=C sort "$tmp/found" >"$tmp/shape"
     cmp -s "$tmp/expected" "$tmp/shape" && return 0
     echo 'expected (-) and found (+):'
     differences "$tmp/expected" "$tmp/shape" | sed -e 's/^was /-/' -e 's/^is /+/' | head -n 20
@@ -823,35 +842,38 @@ has_shape() {
 
 # Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to.
 read_back() {
-    files=$(grep -c '^f' "$2")
+    counted=$(LC_ALL=C awk -v sums="$tmp/sums" '
+        $1 != "f" { next }
+        { print $4 " " substr($0, length($1 $2 $3 $4) + 4) >sums; files++ }
+        $3 >= 10000000 { large = "yes" }
+        END { print files + 0, large }
+    ' "$2")
+    files=${counted% *} large=${counted#* }
     [ "$files" != 0 ] || return 0
-    LC_ALL=C sed -e '/^f/!d' -e 's/^f [^ ]* [^ ]* //' -e 's/ /  /' "$2" >"$tmp/sums"
-    rm -f "$tmp"/found.*
-    large=''
-    ! grep -q '^f [0-7]* [0-9]\{8\}' "$2" || large=yes
-    each=$(share) from=1 readers=''
+    if [ "$files" -gt 200 ] || [ -n "$large" ]; then
+        read_on_all_cores "$1"
+    else
+        (cd "$1" && sums_hold "$tmp/sums") >"$tmp/held" 2>&1 9>&-
+    fi
+    good=$(grep -c ': OK$' "$tmp/held")
+    [ -n "$files" ] && [ "$good" = "$files" ] && return 0
+    echo 'other bytes than were sent:'
+    grep -v ': OK$' "$tmp/held" | head -n 20
+    return 1
+}
+
+# For few and small files, more processes cost more than they save.
+read_on_all_cores() {
+    rm -f "$tmp"/held.*
+    each=$((files / $(nproc 2>/dev/null || echo 1) + 1)) from=1 readers=''
     while [ "$from" -le "${files:-0}" ]; do
         tail -n "+$from" "$tmp/sums" | head -n "$each" >"$tmp/sums.$from"
-        (cd "$1" && sums_hold "$tmp/sums.$from") >"$tmp/found.$from" 2>&1 9>&- &
+        (cd "$1" && sums_hold "$tmp/sums.$from") >"$tmp/held.$from" 2>&1 9>&- &
         readers="$readers $!" from=$((from + each))
     done
     # shellcheck disable=SC2086
     wait $readers
-    good=$(cat "$tmp"/found.* | grep -c ': OK$')
-    [ -n "$files" ] && [ "$good" = "$files" ] && return 0
-    echo 'other bytes than were sent:'
-    cat "$tmp"/found.* | grep -v ': OK$' | head -n 20
-    return 1
-}
-
-# How many of the $files one process should read, so that all cores work. For few and small ones,
-# more processes cost more than they save.
-share() {
-    if [ "$files" -gt 200 ] || [ -n "$large" ]; then
-        echo "$((files / $(nproc 2>/dev/null || echo 1) + 1))"
-    else
-        echo "$files"
-    fi
+    cat "$tmp"/held.* >"$tmp/held"
 }
 
 # `sha256sum -c` of the sums $1. What openssl finds in large files counts if it agrees: it takes half
@@ -880,28 +902,35 @@ apart() (
 
 # What a new release can share with what is here. Argument: the digest of its manifest.
 order_base() {
-    what_is_there "$1" >"$tmp/there" && pack "$tmp/there"
-}
-
-what_is_there() {
     find_live
     manifest=$root/.shipit/manifests/$live
+    : >"$tmp/there"
     if [ -n "$live" ] && [ -f "$manifest" ]; then
-        apart "$live" >"$tmp/apart" || return 1
-        # Where most was touched, little is to be gained.
-        if [ "$(wc -l <"$tmp/apart")" -le 5000 ]; then
-            sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
-            sed 's/^/apart /' "$tmp/apart"
+        apart "$live" >"$tmp/apart" && sum=$(sha256sum <"$manifest") || return 1
+        printf 'sealed %s\n' "${sum%% *}" >"$tmp/there"
+        if [ -s "$tmp/apart" ]; then
+            sed 's/^/apart /' "$tmp/apart" >>"$tmp/there"
+            # Where most was touched, little is to be gained.
+            [ "$(wc -l <"$tmp/apart")" -le 5000 ] || : >"$tmp/there"
         fi
     fi
     for path in "$root"/releases/.2*.*; do
         case $path in
-            *".$run") continue ;;
+            *".$run") ;;
+            *) [ ! -f "$path/meta/of" ] || tell_part "$path" "$1" ;;
         esac
-        [ "$(cat "$path/meta/of" 2>/dev/null)" = "$1" ] || continue
-        printf 'part %s\n' "${path##*/}"
-        (cd "$path/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
-    done | head -c 4194304
+    done >"$tmp/parts"
+    if [ -s "$tmp/parts" ]; then
+        head -c 4194304 "$tmp/parts" >>"$tmp/there"
+    fi
+    if [ -s "$tmp/apart" ] || [ -s "$tmp/parts" ]; then pack "$tmp/there"; else cat "$tmp/there"; fi
+}
+
+# What has arrived in $1 of the release whose manifest has the digest $2.
+tell_part() {
+    [ "$(cat "$1/meta/of")" = "$2" ] || return
+    printf 'part %s\n' "${1##*/}"
+    (cd "$1/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
 }
 
 # A piece of the packed manifest of release $1, from byte $2 on: what is sent at once must get
@@ -954,7 +983,7 @@ link_one() {
 }
 
 make_parent() {
-    [ -d "${1%/*}" ] || mkdir -p "${1%/*}"
+    [ -d "${1%/*}" ] || { mkdir -p "${1%/*}" && nested=yes; }
 }
 
 make_shared() {
@@ -973,7 +1002,7 @@ order_env() {
     chmod 600 "$from" || return 1
     if [ -n "$4" ]; then
         if ! chgrp "$4" "$from"; then
-            echo "$(id -un) is in these groups: $(id -Gn)"
+            echo "$user is in these groups:$groups"
             return 1
         fi
     fi
@@ -1025,15 +1054,25 @@ order_seal() {
         LC_ALL=C sort "$manifest" "$manifest" "$tmp/found" | LC_ALL=C uniq -u >"$tmp/more"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
     else
-        # Links and the env file may have needed directories that the build has not.
-        (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" || return 1
-        LC_ALL=C sort -u "$tmp/extra" "$tmp/dirs" >"$tmp/added" || return 1
-        LC_ALL=C sort "$manifest" "$manifest" "$tmp/added" | LC_ALL=C uniq -u >"$tmp/more"
-        LC_ALL=C sort -m "$manifest" "$tmp/more" >"$tmp/found" && cp "$tmp/found" "$manifest" ||
-            return 1
+        added >"$tmp/more" || return 1
+        if [ -s "$tmp/more" ]; then
+            LC_ALL=C sort -m "$manifest" "$tmp/more" >"$tmp/found" && cp "$tmp/found" "$manifest" ||
+                return 1
+        fi
     fi
     sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
-    head -n 1000 "$tmp/more" | sed 's/^/more /'
+    [ ! -s "$tmp/more" ] || sed -n '1,1000s/^/more /p' "$tmp/more"
+}
+
+# What came to the build, sorted. Links and the env file may have needed directories that it has not.
+added() {
+    if [ -n "$nested" ]; then
+        (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" || return 1
+        LC_ALL=C sort -u "$tmp/extra" "$tmp/dirs" >"$tmp/added" || return 1
+        LC_ALL=C sort "$manifest" "$manifest" "$tmp/added" | LC_ALL=C uniq -u
+    elif [ -s "$tmp/extra" ]; then
+        LC_ALL=C sort "$tmp/extra"
+    fi
 }
 
 # A hook that makes files writable and writes to them writes to the base, where they are shared.
@@ -1128,13 +1167,13 @@ recent_journal() {
         tail -c 65536 "$tmp/journal"
         return
     fi
-    case "$scope $uid $(id -Gn) " in
+    case "$scope $uid$groups " in
         user* | 'system 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*)
             printf 'the journal of %s has no line%s\n' "$target" "$after"
             ;;
         *)
             printf '%s may not read the journal of %s; who is in the group systemd-journal may\n' \
-                "$(id -un)" "$target"
+                "$user" "$target"
             ;;
     esac
 }
@@ -1430,7 +1469,7 @@ sync_all() {
 }
 
 sync_file() {
-    timeout 60 sync "$1" 2>/dev/null 9>&- || timeout 300 sync 9>&-
+    sync "$1" 2>/dev/null 9>&- || timeout 300 sync 9>&-
 }
 
 sync_dir() {
@@ -1509,6 +1548,7 @@ order_drift() {
         head -n 1 "$tmp/why"
         return 1
     }
+    [ ! -s "$tmp/newer" ] || sed 's/^/w /' "$tmp/newer" >>"$tmp/found"
     without_digests "$manifest" >"$tmp/sealed"
     differences "$tmp/sealed" "$tmp/found" >"$tmp/differences"
     [ -s "$tmp/differences" ] || return 0
@@ -1523,7 +1563,8 @@ order_prune() {
     case $1 in
         '' | .* | */*) echo "$1 is not a release" && return 1 ;;
     esac
-    live=$(readlink "$root/current")
+    live=''
+    [ ! -L "$root/current" ] || live=$(readlink "$root/current") || return 1
     if [ "${live##*/}" = "$1" ]; then
         echo "$1 is live"
         return 1
@@ -1567,7 +1608,7 @@ order_probe() {
         done
     fi
     if [ "$scope" = user ]; then
-        linger=$(timeout 10 loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null 9>&-)
+        linger=$(timeout 10 loginctl show-user "$user" -p Linger --value 2>/dev/null 9>&-)
         printf 'linger %s\n' "${linger:-no}"
     fi
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
@@ -1590,7 +1631,7 @@ probe_runner() {
 probe_places() {
     place=$root
     while [ ! -d "$place" ]; do
-        place=$(dirname "$place")
+        place=${place%/*} place=${place:-/}
     done
     [ "$place" = "$root" ] || printf 'absent %s\n' "$root"
     [ -w "$place" ] || printf 'unwritable %s\n' "$place"
@@ -1606,7 +1647,7 @@ probe_places() {
     while :; do
         printf 'way %s\n' "$(access "$place")"
         [ "$place" != / ] || break
-        place=$(dirname "$place")
+        place=${place%/*} place=${place:-/}
     done
 }
 

@@ -21,6 +21,16 @@ pub(crate) fn dir() -> PathBuf {
     std::env::var_os("SHIPIT_FLEET_DIR").map(PathBuf::from).expect("tests/run boots the fleet")
 }
 
+/// A host whose cable is out. It is plugged in again even if the test failed: others use the host.
+#[must_use]
+pub(crate) struct Cut(Host);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.0.link(&["master", &format!("shipit{}", Host::fleet())]);
+    }
+}
+
 impl Host {
     /// Its address: hosts are numbered from 11 in the fleet's network.
     pub(crate) fn address(self) -> String {
@@ -105,14 +115,11 @@ impl Host {
         });
     }
 
-    /// Pulls the cable out of the switch: both ends keep their link and hear nothing.
-    pub(crate) fn cut(self) {
+    /// Pulls the cable out of the switch, until what this gives is dropped: both ends keep their
+    /// link and hear nothing.
+    pub(crate) fn cut(self) -> Cut {
         self.link(&["nomaster"]);
-    }
-
-    /// Plugs the cable in again.
-    pub(crate) fn heal(self) {
-        self.link(&["master", &format!("shipit{}", Self::fleet())]);
+        Cut(self)
     }
 
     /// The number of the fleet that this run talks to.

@@ -392,6 +392,32 @@ fn the_script_passes_shellcheck_and_stays_small() {
     }
 }
 
+/// What a conversation is given, and where that may be set; all functions share their variables.
+const GIVEN: &str = "run mode root deadline owner scope target action limit scan log first \
+    hook_shell heard chained last uid user groups machine tmp lock ledger wards frozen token";
+const GIVERS: [&str; 6] =
+    ["serve", "who_we_are", "answer_and_read", "take_line", "make_token", "become_ward"];
+
+#[test]
+fn no_function_takes_a_variable_that_the_conversation_needs() {
+    let script = include_str!("../../src/remote/agent.sh");
+    let mut function = "";
+    let mut broken = Vec::new();
+    for (number, line) in script.lines().enumerate() {
+        if let Some((name, _)) = line.split_once("() ") {
+            function = name;
+        }
+        let taken = |word: &str| GIVEN.split(' ').any(|given| word == given);
+        let mut words = line.split([' ', ';', '(', '{']);
+        if !GIVERS.contains(&function)
+            && words.any(|word| word.split_once('=').is_some_and(|(name, _)| taken(name)))
+        {
+            broken.push(format!("{}: {function}: {}", number + 1, line.trim()));
+        }
+    }
+    assert!(broken.is_empty(), "these take what others need:\n{}", broken.join("\n"));
+}
+
 fn echoed(shell: &str, quoted: &str) -> Vec<u8> {
     let mut words = shell.split(' ');
     let script = format!("nl='\n'; printf %s {quoted}");

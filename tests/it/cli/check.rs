@@ -8,9 +8,7 @@ use super::*;
 
 /// Who deploys is ada, the service's user is svc; everything else is as on this machine.
 const ID: &str = r#"case "$*" in
--u) echo 1000 ;;
--un) echo ada ;;
--Gn) echo ada staff ;;
+'') echo 'uid=1000(ada) gid=1000(ada) groups=1000(ada),50(staff)' ;;
 '-Gn svc') echo svc www ;;
 svc) echo uid ;;
 *) exit 1 ;;

@@ -10,7 +10,7 @@ use super::{effort, some, try_all};
 use crate::program::program;
 
 /// Everything the agent runs that could fail.
-const TOOLS: [&str; 20] = [
+const TOOLS: [&str; 21] = [
     "tar",
     "mv",
     "ln",
@@ -26,6 +26,7 @@ const TOOLS: [&str; 20] = [
     "cmp",
     "sort",
     "sed",
+    "awk",
     "date",
     "mktemp",
     "timeout",
