@@ -20,7 +20,7 @@ serve() {
     shift 3
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested=''
+    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested='' looked=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
@@ -41,6 +41,7 @@ serve() {
             # shellcheck disable=SC2119
             take_line
         done
+        looked=''
         answer_and_read || exit 0
     done
 }
@@ -171,7 +172,7 @@ end() {
         unlock
         sweep_tmp
     fi
-    rm -rf "$tmp"
+    [ ! -e "$tmp" ] || rm -rf "$tmp"
 }
 
 # What agents that were killed left beside our own temporary directory. Their names say which
@@ -195,7 +196,7 @@ end_wards() {
             pid=${ward##*.}
             kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
         done
-        rm -rf "$wards" 2>/dev/null && break
+        rm -rf "$wards" "$tmp" 2>/dev/null && break
     done
 }
 
@@ -501,9 +502,10 @@ may_sudo() {
 }
 
 look_tree() {
+    pointed='' looked=yes
     if [ -L "$root/current" ]; then
-        live=$(readlink "$root/current") || echo 'missing current cannot be read'
-        printf 'current %s\n' "$live"
+        pointed=$(readlink "$root/current") || echo 'missing current cannot be read'
+        printf 'current %s\n' "$pointed"
         [ -d "$root/current/" ] || echo 'dangling'
     elif [ -e "$root/current" ]; then
         echo 'notalink'
@@ -516,9 +518,10 @@ look_tree() {
     done
 }
 
-# The release that is live, if it is one of ours.
+# The release that is live, if it is one of ours. What came with a look need not look again.
 find_live() {
-    live=$(readlink "$root/current" 2>/dev/null)
+    [ -n "$looked" ] || pointed=$(readlink "$root/current" 2>/dev/null)
+    live=$pointed
     case $live in
         releases/*/*) live='' ;;
         releases/*) live=${live#releases/} ;;
@@ -748,9 +751,16 @@ walk() {
     timeout "$most" find . ! -name . "$@" </dev/null 9>&-
 }
 
-# The lines of the manifest $1 as `shape` prints them.
-without_digests() {
-    LC_ALL=C awk '$1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) } 1' "$1"
+# How the tree whose `shape` is in $2 differs from what the manifest $1 says: `was` and `is` with a
+# line of a shape each, in no order.
+changes() {
+    LC_ALL=C awk '
+        of == "manifest" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }
+        of == "manifest" { was[$0]; next }
+        $0 in was { delete was[$0]; next }
+        { print "is " $0 }
+        END { for (line in was) print "was " line }
+    ' of=manifest "$1" of=shape "$2"
 }
 
 # Takes what `receive` unpacked for a release. Arguments: the release, the one whose manifest the
@@ -830,13 +840,12 @@ make_manifest() {
 # build that lie ahead of this clock would look like changes made later on: they become now.
 has_shape() {
     : >"$tmp/now"
-    without_digests "$tmp/manifest" | LC_ALL=C sort >"$tmp/expected"
     shape 600 "$tmp/now" "$1" >"$tmp/found" || return 1
     [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
-    LC_ALL=C sort "$tmp/found" >"$tmp/shape"
-    cmp -s "$tmp/expected" "$tmp/shape" && return 0
+    changes "$tmp/manifest" "$tmp/found" >"$tmp/differences" || return 1
+    [ -s "$tmp/differences" ] || return 0
     echo 'expected (-) and found (+):'
-    differences "$tmp/expected" "$tmp/shape" | sed -e 's/^was /-/' -e 's/^is /+/' | head -n 20
+    sed -e 's/^was /-/' -e 's/^is /+/' "$tmp/differences" | LC_ALL=C sort -k 2 | head -n 20
     return 1
 }
 
@@ -1549,8 +1558,7 @@ order_drift() {
         return 1
     }
     [ ! -s "$tmp/newer" ] || sed 's/^/w /' "$tmp/newer" >>"$tmp/found"
-    without_digests "$manifest" >"$tmp/sealed"
-    differences "$tmp/sealed" "$tmp/found" >"$tmp/differences"
+    changes "$manifest" "$tmp/found" >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     sed -e 's/^[a-z]* f [0-7]* [0-9]* //' -e '/^[a-z]* l /s/ -> .*//' -e 's/^[a-z]* [dlsw] //' \
         "$tmp/differences" | sort -u | head -n 1000
