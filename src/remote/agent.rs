@@ -1,11 +1,14 @@
 //! Our end of one conversation with the agent.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{iter, mem};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -198,10 +201,29 @@ impl Agent {
         session: Arc<dyn Session>,
         hello: Hello,
     ) -> Result<(Self, HostState), AgentError> {
-        let command = serve_command(&hello);
+        if session.is_far() {
+            match Self::begin(Arc::clone(&session), hello.clone(), true).await {
+                // The host may have nothing to unpack the script with.
+                Err(AgentError::NoGreeting { .. }) => {}
+                begun => return begun,
+            }
+        }
+        Self::begin(session, hello, false).await
+    }
+
+    async fn begin(
+        session: Arc<dyn Session>,
+        hello: Hello,
+        packed: bool,
+    ) -> Result<(Self, HostState), AgentError> {
+        let script = if packed { &UNPACK } else { &SCRIPT_WORD };
+        let command = serve_command(script, &hello);
         let channel =
             session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
         let (lines, outgoing) = mpsc::unbounded_channel();
+        if packed {
+            let _ = lines.send(vec![Bytes::from_static(&PACKED)]);
+        }
         let replies = Arc::new(Replies::default());
         let limit = GREETING_LIMIT + limits(&hello, hello.first.iter());
         let greeting = replies.expect(limit, || true);
@@ -295,7 +317,8 @@ impl Agent {
         let root = self.hello.layout.root();
         let command = |words: &[&str]| {
             let (verb, rest) = (&words[..1], &words[1..]);
-            script_command(&[verb, &[self.hello.run.as_str(), root], rest].concat())
+            let arguments = [verb, &[self.hello.run.as_str(), root], rest].concat();
+            script_command(&SCRIPT_WORD, &arguments)
         };
         upload::send(&self.session, &command, (codec.word(), parts), terms).await
     }
@@ -350,18 +373,38 @@ fn limit(hello: &Hello, order: &Order) -> Duration {
     order.limit() + hello.deadline + restarts
 }
 
-/// The script as it is sent, quoted: comments and indentation cost bytes on every connection.
-static SCRIPT_WORD: LazyLock<String> = LazyLock::new(|| {
+/// The script as it is sent: comments and indentation cost bytes on every connection.
+static MINIFIED: LazyLock<String> = LazyLock::new(|| {
     let kept = SCRIPT.lines().map(str::trim_start);
     let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    word(&kept.collect::<Vec<_>>().join("\n"))
+    kept.collect::<Vec<_>>().join("\n")
 });
 
-fn script_command(arguments: &[&str]) -> String {
-    format!("exec /bin/sh -c {} shipit {}", *SCRIPT_WORD, words(arguments.iter().copied()))
+/// The same, quoted.
+static SCRIPT_WORD: LazyLock<String> = LazyLock::new(|| word(&MINIFIED));
+
+/// The script in a third of its bytes, which go along in the first flight of a TCP connection.
+static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut packed = Vec::new();
+    let mut encoder = GzEncoder::new(&mut packed, Compression::best());
+    let written = encoder.write_all(MINIFIED.as_bytes()).and_then(|()| encoder.try_finish());
+    drop(encoder);
+    if written.is_err() { Vec::new() } else { packed }
+});
+
+/// A script that reads [`PACKED`] and becomes it; it ends without a word where that cannot be.
+static UNPACK: LazyLock<String> = LazyLock::new(|| {
+    let size = PACKED.len();
+    word(&format!(
+        "script=$(dd bs={size} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval \"$script\""
+    ))
+});
+
+fn script_command(script: &str, arguments: &[&str]) -> String {
+    format!("exec /bin/sh -c {script} shipit {}", words(arguments.iter().copied()))
 }
 
-fn serve_command(hello: &Hello) -> String {
+fn serve_command(script: &str, hello: &Hello) -> String {
     let (scope, target, action, limit) = match &hello.service {
         Service::Unit { name, scope, action, limit } => {
             let scope = if *scope == Scope::User { "user" } else { "system" };
@@ -396,7 +439,7 @@ fn serve_command(hello: &Hello) -> String {
         &first,
     ];
     arguments.extend(hello.hook_shell.iter().map(String::as_str));
-    script_command(&arguments)
+    script_command(script, &arguments)
 }
 
 type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;

@@ -30,6 +30,12 @@ pub trait Session: Send + Sync {
         Box::pin(async { None })
     }
 
+    /// Whether the host is so far away that to send much at once, before the way is warm, costs a
+    /// round trip that is worth some work there.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// A further connection to the same host, as the same user.
     fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {
         let reason = "there is only one way to this host".to_owned();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use russh::client::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, Host, SshSettings};
 use crate::remote::local::LocalSession;
@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     pub(crate) heard: Heard,
     /// What carries it.
     pub(crate) way: Way,
+    /// How long it took to get that: over TCP, a round trip.
+    pub(crate) took: Duration,
 }
 
 impl Connector {
@@ -288,10 +290,12 @@ impl Connecting<'_> {
     async fn shake_hands(&self) -> Result<Connection, SessionError> {
         let mut tries = 1;
         loop {
+            let began = Instant::now();
             let (heard, (stream, way)) = (Heard::default(), self.stream().await?);
+            let took = began.elapsed();
             let busy = matches!(way, Way::Direct) && tries < BUSY_TRIES;
             match handshake(stream, &self.settings, self.check.clone(), &heard).await {
-                Ok(handle) => return Ok(Connection { handle, heard, way }),
+                Ok(handle) => return Ok(Connection { handle, heard, way, took }),
                 Err(Broken::Library(error)) if busy && hung_up(&error) => {
                     tries += 1;
                     sleep(jitter()).await;

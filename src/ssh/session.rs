@@ -18,6 +18,8 @@ use crate::ssh::{exec, text, tunnel};
 
 /// sshd drops the whole connection when a command is much longer than an argument may be.
 const LONGEST_COMMAND: usize = 120 << 10;
+/// A host to which a connection took longer is far away.
+const FAR: Duration = Duration::from_millis(10);
 /// A dead connection is noticed before this.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
 /// For saying goodbye.
@@ -180,6 +182,10 @@ impl Session for SshSession {
 
     fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
         Box::pin(self.ping())
+    }
+
+    fn is_far(&self) -> bool {
+        self.first.took > FAR
     }
 
     fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {

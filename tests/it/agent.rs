@@ -1,6 +1,7 @@
 //! The agent script under every shell, through the local session.
 
 mod after;
+mod far;
 mod leftovers;
 mod sharing;
 

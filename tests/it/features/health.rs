@@ -212,7 +212,7 @@ async fn judged_there(text: &str, server: &Server, session: LocalSession) -> Str
 }
 
 /// A directory with all programs of this machine but some.
-fn tools_without(names: &[&str]) -> tempfile::TempDir {
+pub(crate) fn tools_without(names: &[&str]) -> tempfile::TempDir {
     let tools = tempfile::tempdir().unwrap();
     for folder in ["/bin", "/usr/bin"] {
         for tool in fs::read_dir(folder).unwrap().map(Result::unwrap) {
