@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{iter, mem};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -216,14 +218,11 @@ impl Agent {
         hello: Hello,
         packed: bool,
     ) -> Result<(Self, HostState), AgentError> {
-        let script = if packed { &UNPACK } else { &SCRIPT_WORD };
+        let script = if packed { &PACKED_WORD } else { &SCRIPT_WORD };
         let command = serve_command(script, &hello);
         let channel =
             session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
         let (lines, outgoing) = mpsc::unbounded_channel();
-        if packed {
-            let _ = lines.send(vec![Bytes::from_static(&PACKED)]);
-        }
         let replies = Arc::new(Replies::default());
         let limit = GREETING_LIMIT + limits(&hello, hello.first.iter());
         let greeting = replies.expect(limit, || true);
@@ -383,21 +382,15 @@ static MINIFIED: LazyLock<String> = LazyLock::new(|| {
 /// The same, quoted.
 static SCRIPT_WORD: LazyLock<String> = LazyLock::new(|| word(&MINIFIED));
 
-/// The script in a third of its bytes, which go along in the first flight of a TCP connection.
-static PACKED: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut packed = Vec::new();
-    let mut encoder = GzEncoder::new(&mut packed, Compression::best());
-    let written = encoder.write_all(MINIFIED.as_bytes()).and_then(|()| encoder.try_finish());
-    drop(encoder);
-    if written.is_err() { Vec::new() } else { packed }
-});
-
-/// A script that reads [`PACKED`] and becomes it; it ends without a word where that cannot be.
-static UNPACK: LazyLock<String> = LazyLock::new(|| {
-    let size = PACKED.len();
-    word(&format!(
-        "script=$(dd bs={size} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval \"$script\""
-    ))
+/// A script that becomes the real one, in less than half of its bytes: it goes along in the first
+/// flight of a TCP connection. Standard input would not do, for sshd opens no window for it before
+/// the command has begun.
+static PACKED_WORD: LazyLock<String> = LazyLock::new(|| {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let written = packed.write_all(MINIFIED.as_bytes());
+    let packed = written.and_then(|()| packed.finish()).unwrap_or_default();
+    let unpack = format!("printf %s {} | base64 -d | gzip -dc", STANDARD.encode(packed));
+    word(&format!("script=$({unpack}) && eval \"$script\""))
 });
 
 fn script_command(script: &str, arguments: &[&str]) -> String {
