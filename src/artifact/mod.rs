@@ -11,6 +11,7 @@ mod error;
 mod exclude;
 mod fetch;
 mod kind;
+mod known;
 mod limits;
 mod name;
 mod pack;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
+pub use self::known::Known;
 pub use self::limits::Limits;
 pub use self::pieces::Piece;
 
@@ -92,6 +94,16 @@ impl Artifact {
         scratch: Option<&Path>,
         limits: &Limits,
     ) -> Result<Self, ArtifactError> {
+        Self::open_knowing(spec, scratch, limits, &Known::default())
+    }
+
+    /// The same, but files whose digests are known are not read.
+    pub fn open_knowing(
+        spec: &ArtifactSpec,
+        scratch: Option<&Path>,
+        limits: &Limits,
+        known: &Known,
+    ) -> Result<Self, ArtifactError> {
         let name = shown(&spec.source);
         let mut tree = Tree::new(&name, limits, &spec.exclude, spec.strip_components)?;
         let spool = match &spec.source {
@@ -106,7 +118,7 @@ impl Artifact {
         };
         let (items, warnings) = tree.finish()?;
         let stamp = Stamp::new(&spool.metadata().map_err(scratch_failed)?);
-        let manifest = list(&items, &spool)?;
+        let manifest = list(&items, &spool, known)?;
         let digest = manifest.digest();
         let revision = revision(&items, &spool)?;
         let scratch = scratch.map(Path::to_owned);
@@ -143,6 +155,18 @@ impl Artifact {
     /// The source revision, if a file `REVISION` holds one line that can be one.
     pub fn revision(&self) -> Option<String> {
         self.revision.clone()
+    }
+
+    /// What [`Known`] may know the next time, unless it knew all of it.
+    pub fn known(&self, before: &Known) -> Option<String> {
+        let file =
+            |(path, item): (&String, &Item)| match (&item.what, self.manifest.nodes().get(path)) {
+                (What::File { place, .. }, Some(Node::File { sha256, .. })) => {
+                    Some((place.stamp(&self.spool)?, *sha256))
+                }
+                _ => None,
+            };
+        before.text(&self.items.iter().filter_map(file).collect::<Vec<_>>())
     }
 
     /// What the user should know, one line each.
@@ -401,14 +425,18 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
 
 /// The manifest of these entries. Modes are reduced to two, so that no umask of whoever packed
 /// them can show in the digest.
-fn list(items: &BTreeMap<String, Item>, spool: &File) -> Result<Manifest, ArtifactError> {
+fn list(
+    items: &BTreeMap<String, Item>,
+    spool: &File,
+    known: &Known,
+) -> Result<Manifest, ArtifactError> {
     let place = |(path, item)| match item {
         &Item { what: What::File { ref place, .. }, .. } => Some((path, place)),
         _ => None,
     };
     let files: Vec<(&str, &Place)> =
         items.iter().map(|(path, item)| (path.as_str(), item)).filter_map(place).collect();
-    let mut digests = spool::digests(&files, spool)?.into_iter();
+    let mut digests = spool::digests(&files, spool, known)?.into_iter();
     let mut nodes = BTreeMap::new();
     for (path, item) in items {
         let node = match &item.what {

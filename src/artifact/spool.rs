@@ -1,17 +1,20 @@
 //! Where the bytes of an artifact are: files of a directory stay where they are, what comes out of
 //! an archive goes into one nameless temporary file, so that hostile names never touch the disk.
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::num::NonZero;
+use std::num::{NonZero, ParseIntError};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::OFlags;
 
 use super::error::ArtifactError;
+use super::known::Known;
 use crate::model::digest::{Digest, Hasher};
 
 const CHUNK: usize = 256 * 1024;
@@ -36,7 +39,7 @@ pub(super) enum Place {
 }
 
 /// What changes with a file: which one it is, its size, and when it was last written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     len: u64,
     inode: (u64, u64),
@@ -48,6 +51,34 @@ impl Stamp {
     pub(super) fn new(meta: &Metadata) -> Self {
         let times = [(meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())];
         Self { len: meta.len(), inode: (meta.dev(), meta.ino()), times }
+    }
+
+    /// The second since 1970 in which it, or its inode, was last written to.
+    pub(super) fn last_written(&self) -> i64 {
+        self.times[0].0.max(self.times[1].0)
+    }
+}
+
+/// Device, inode, bytes; then seconds and nanoseconds of both times.
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [(mtime, mtime_ns), (ctime, ctime_ns)] = self.times;
+        let (device, inode) = self.inode;
+        write!(f, "{device} {inode} {} {mtime} {mtime_ns} {ctime} {ctime_ns}", self.len)
+    }
+}
+
+impl FromStr for Stamp {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let mut words = text.split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        Ok(Self {
+            inode: (word().parse()?, word().parse()?),
+            len: word().parse()?,
+            times: [(word().parse()?, word().parse()?), (word().parse()?, word().parse()?)],
+        })
     }
 }
 
@@ -154,6 +185,18 @@ impl Place {
         Ok(same.then_some((file, at)))
     }
 
+    /// What tells whether it is still the same, where it has a name on this machine's disk.
+    pub(super) fn stamp(&self, spool: &File) -> Option<Stamp> {
+        match self {
+            Self::Disk { stamp, .. } => Some(*stamp),
+            Self::Spool { at: 0, len } => {
+                let meta = spool.metadata().ok()?;
+                (meta.nlink() > 0 && meta.len() == *len).then(|| Stamp::new(&meta))
+            }
+            Self::Spool { .. } => None,
+        }
+    }
+
     /// Its SHA-256.
     pub(super) fn digest(&self, spool: &File, path: &str) -> Result<Digest, ArtifactError> {
         let mut hash = Hasher::default();
@@ -209,14 +252,16 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The digests of many files, worked out on all cores.
+/// The digests of many files: those that are not known are worked out on all cores.
 pub(super) fn digests(
     files: &[(&str, &Place)],
     spool: &File,
+    known: &Known,
 ) -> Result<Vec<Digest>, ArtifactError> {
     on_all_cores(files.len(), |index| {
         let (path, place) = files[index];
-        place.digest(spool, path)
+        let there = place.stamp(spool).and_then(|stamp| known.find(&stamp));
+        there.map_or_else(|| place.digest(spool, path), Ok)
     })
 }
 

@@ -19,6 +19,7 @@ const LARGEST: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Cabinet {
     manifests: Option<PathBuf>,
+    digests: Option<PathBuf>,
     attic: Attic,
 }
 
@@ -26,7 +27,21 @@ impl Cabinet {
     /// In `cache`, which is made when the first one comes.
     pub(crate) fn new(cache: Option<&Path>) -> Self {
         let attic = Attic::new(cache.map(|cache| cache.join("files")));
-        Self { manifests: cache.map(|cache| cache.join("manifests")), attic }
+        let part = |name| cache.map(|cache| cache.join(name));
+        Self { manifests: part("manifests"), digests: part("digests"), attic }
+    }
+
+    /// What was kept of the digests of the artifact that is called `name`, or nothing.
+    pub(crate) fn digests(&self, name: &str) -> String {
+        let path =
+            self.digests.as_ref().map(|dir| dir.join(Digest::of(name.as_bytes()).to_string()));
+        path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
+    /// Keeps them, in place of what was kept before.
+    pub(crate) fn keep_digests(&self, name: &str, text: &str) {
+        let Some(dir) = &self.digests else { return };
+        let _ = replace(dir, &Digest::of(name.as_bytes()).to_string(), text.as_bytes());
     }
 
     /// Where the large files are.
@@ -40,13 +55,7 @@ impl Cabinet {
             // Its time is when it was last of use.
             return File::open(path)?.set_modified(SystemTime::now());
         }
-        fs::create_dir_all(dir)?;
-        let packed = zstd::bulk::compress(text.as_bytes(), 3)?;
-        make_room(dir, packed.len() as u64, LARGEST)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&packed)?;
-        file.persist(path)?;
-        Ok(())
+        replace(dir, &digest.to_string(), &zstd::bulk::compress(text.as_bytes(), 3)?)
     }
 }
 
@@ -66,6 +75,16 @@ impl Shelf for Cabinet {
     fn file(&self, digest: Digest, size: u64) -> Option<File> {
         self.attic.find(digest, size)
     }
+}
+
+/// Writes one file of `dir`, which is made where it is missing.
+fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    make_room(dir, bytes.len() as u64, LARGEST)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.persist(dir.join(name))?;
+    Ok(())
 }
 
 /// Deletes the oldest files until `wanted` bytes more are no more than `most`.

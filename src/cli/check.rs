@@ -18,7 +18,7 @@ use crate::report::check::{check_json, check_view};
 pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let mut config = world.config(stage, Overrides::default())?;
     let mut here = Findings::of(None);
-    here.artifact(&config).await;
+    here.artifact(world, &config).await;
     here.env(world, &config).await;
     here.checks(world, &mut config).await;
     let mut all = here.found;

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
 use super::world::{How, World, print_veiled, release_id};
-use crate::artifact::{Artifact, Limits};
+use crate::artifact::{Artifact, ArtifactError, Known, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
 use crate::config::{Config, checks, env};
@@ -38,7 +38,7 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     // With commands to run here first, it may be long before hosts are spoken with.
     let soon = !world.common.dry_run && config.hooks.before.is_empty();
     let reach = soon.then(|| world.reach(&config).ahead(&config));
-    let artifact = open(&config).await?;
+    let artifact = open(world, &config).await?;
     let build = Build {
         name: artifact.name().to_owned(),
         manifest: artifact.manifest().clone(),
@@ -57,10 +57,19 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     code
 }
 
-/// Opens the artifact that is to be deployed.
-pub(super) async fn open(config: &Config) -> Result<Artifact, CliError> {
+/// Opens the artifact that is to be deployed. What was read of it before is not read again.
+pub(super) async fn open(world: &World, config: &Config) -> Result<Artifact, CliError> {
     let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
-    let opening = move || Artifact::open(&spec, None, &Limits::default());
+    let (cabinet, now) = (world.cabinet(), world.now.timestamp());
+    let opening = move || {
+        let name = format!("{:?}", spec.source);
+        let known = Known::new(&cabinet.digests(&name), now);
+        let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known)?;
+        if let Some(text) = artifact.known(&known) {
+            cabinet.keep_digests(&name, &text);
+        }
+        Ok::<_, ArtifactError>(artifact)
+    };
     let opened = tokio::task::spawn_blocking(opening).await;
     let stopped = |_| std::io::Error::other("the work was stopped");
     Ok(opened.map_err(stopped).map_err(|source| CliError::Start { source })??)

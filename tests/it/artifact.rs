@@ -1,6 +1,7 @@
 //! Artifacts of every kind become one manifest; hostile ones are refused.
 
 mod hostile;
+mod known;
 mod packing;
 mod same;
 mod spec;

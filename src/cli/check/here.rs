@@ -10,12 +10,12 @@ use crate::report::human;
 
 impl Findings {
     /// The artifact opens, and nothing in it would be refused.
-    pub(super) async fn artifact(&mut self, config: &Config) {
+    pub(super) async fn artifact(&mut self, world: &World, config: &Config) {
         if config.artifact.is_none() {
             let fix = "`path` in [artifact], or `shipit deploy --artifact PATH`";
             return self.warn("deploy.toml names no artifact", fix);
         }
-        match open(config).await {
+        match open(world, config).await {
             Ok(artifact) => {
                 let (name, manifest) = (artifact.name(), artifact.manifest());
                 let size = human::size(manifest.size());

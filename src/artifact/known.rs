@@ -1,0 +1,86 @@
+//! The digests of files that were read before. A file is taken for the same while its device,
+//! inode, size, and the times when it and its inode were last written to are the same, as git does
+//! for its index; one that was written to shortly before it was read is read again.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::spool::Stamp;
+use crate::model::digest::Digest;
+
+/// A file may be written to twice within what its file system takes for one moment.
+const MOMENT: i64 = 2;
+
+/// What was known before an artifact was opened.
+#[derive(Debug, Default)]
+pub struct Known {
+    digests: HashMap<Stamp, Digest>,
+    now: i64,
+}
+
+impl Known {
+    /// From what [`Known::text`] gave, if it is whole; `now` is the time in seconds since 1970,
+    /// before the artifact was listed.
+    pub fn new(text: &str, now: i64) -> Self {
+        Self { digests: parse(text).unwrap_or_default(), now }
+    }
+
+    pub(super) fn find(&self, stamp: &Stamp) -> Option<Digest> {
+        self.digests.get(stamp).copied()
+    }
+
+    /// What is to be kept of these files, unless that is known already.
+    pub(super) fn text(&self, files: &[(Stamp, Digest)]) -> Option<String> {
+        let settled = |(stamp, _): &&(Stamp, Digest)| stamp.last_written() < self.now - MOMENT;
+        let files: Vec<_> = files.iter().filter(settled).collect();
+        if files.iter().all(|(stamp, _)| self.digests.contains_key(stamp)) {
+            return None;
+        }
+        let mut text = String::new();
+        for (stamp, digest) in files {
+            let _ = writeln!(text, "{stamp} {digest}");
+        }
+        let whole = Digest::of(text.as_bytes());
+        let _ = writeln!(text, "{whole}");
+        Some(text)
+    }
+}
+
+/// The last line is the digest of all others.
+fn parse(text: &str) -> Option<HashMap<Stamp, Digest>> {
+    let (lines, whole) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    let lines = &text[..=lines.len()];
+    if whole.parse() != Ok(Digest::of(lines.as_bytes())) {
+        return None;
+    }
+    let line = |line: &str| {
+        let (stamp, digest) = line.rsplit_once(' ')?;
+        Some((stamp.parse().ok()?, digest.parse().ok()?))
+    };
+    lines.lines().map(line).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn stamp(text: &str) -> Stamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_is_known_and_what_was_damaged_is_not() {
+        let (old, new) = (stamp("1 2 3 90 0 97 5"), stamp("1 3 3 98 0 90 5"));
+        let files = [(old, Digest::of(b"old")), (new, Digest::of(b"new"))];
+        let text = Known::new("", 100).text(&files).unwrap();
+        let known = Known::new(&text, 100);
+        assert_eq!(known.find(&old), Some(Digest::of(b"old")));
+        assert_eq!(known.find(&new), None, "it was written to at the last moment");
+        assert_eq!(known.find(&stamp("1 2 3 90 0 97 6")), None);
+        assert_eq!(known.text(&files), None, "there is nothing new");
+        for damaged in [text.replace("1 2 3", "1 2 4"), text[..text.len() - 2].to_owned()] {
+            assert_eq!(Known::new(&damaged, 100).find(&old), None, "{damaged}");
+        }
+    }
+}
