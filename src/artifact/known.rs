@@ -19,7 +19,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// From what [`Known::text`] gave, if it is whole; `now` is the time in seconds since 1970,
+    /// From what `Artifact::known` gave, if it is whole; `now` is the time in seconds since 1970,
     /// before the artifact was listed.
     pub fn new(text: &str, now: i64) -> Self {
         Self { digests: parse(text).unwrap_or_default(), now }
