@@ -118,7 +118,7 @@ impl Artifact {
         };
         let (items, warnings) = tree.finish()?;
         let stamp = Stamp::new(&spool.metadata().map_err(scratch_failed)?);
-        let manifest = list(&items, &spool, known)?;
+        let manifest = list(&items, (&spool, stamp), known)?;
         let digest = manifest.digest();
         let revision = revision(&items, &spool)?;
         let scratch = scratch.map(Path::to_owned);
@@ -162,7 +162,7 @@ impl Artifact {
         let file =
             |(path, item): (&String, &Item)| match (&item.what, self.manifest.nodes().get(path)) {
                 (What::File { place, .. }, Some(Node::File { sha256, .. })) => {
-                    Some((place.stamp(&self.spool)?, *sha256))
+                    Some((place.stamp(self.stamp)?, *sha256))
                 }
                 _ => None,
             };
@@ -427,7 +427,7 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
 /// them can show in the digest.
 fn list(
     items: &BTreeMap<String, Item>,
-    spool: &File,
+    spool: (&File, Stamp),
     known: &Known,
 ) -> Result<Manifest, ArtifactError> {
     let place = |(path, item)| match item {

@@ -177,23 +177,23 @@ impl Place {
     }
 
     /// The file that holds the bytes and where they begin, to be read when they are sent. `None` if
-    /// it was changed since it was listed.
+    /// it was changed since it was listed; the spool was `was` then.
     pub(super) fn source(&self, spool: &File, was: Stamp) -> io::Result<Option<(File, u64)>> {
         let (file, at) = self.open(spool)?;
-        let was = if let Self::Disk { stamp, .. } = self { *stamp } else { was };
-        let same = Stamp::new(&file.metadata()?) == was;
+        let same = Stamp::new(&file.metadata()?) == self.holder(was);
         Ok(same.then_some((file, at)))
     }
 
-    /// What tells whether it is still the same, where it has a name on this machine's disk.
-    pub(super) fn stamp(&self, spool: &File) -> Option<Stamp> {
+    /// Of the file that holds it and nothing else; `spool` is that of the spool.
+    pub(super) fn stamp(&self, spool: Stamp) -> Option<Stamp> {
+        let stamp = self.holder(spool);
+        (stamp.len == self.len()).then_some(stamp)
+    }
+
+    fn holder(&self, spool: Stamp) -> Stamp {
         match self {
-            Self::Disk { stamp, .. } => Some(*stamp),
-            Self::Spool { at: 0, len } => {
-                let meta = spool.metadata().ok()?;
-                (meta.nlink() > 0 && meta.len() == *len).then(|| Stamp::new(&meta))
-            }
-            Self::Spool { .. } => None,
+            Self::Spool { .. } => spool,
+            Self::Disk { stamp, .. } => *stamp,
         }
     }
 
@@ -252,15 +252,16 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The digests of many files: those that are not known are worked out on all cores.
+/// The digests of many files: those that are not known are worked out on all cores. `stamp` is that
+/// of the spool.
 pub(super) fn digests(
     files: &[(&str, &Place)],
-    spool: &File,
+    (spool, stamp): (&File, Stamp),
     known: &Known,
 ) -> Result<Vec<Digest>, ArtifactError> {
     on_all_cores(files.len(), |index| {
         let (path, place) = files[index];
-        let there = place.stamp(spool).and_then(|stamp| known.find(&stamp));
+        let there = place.stamp(stamp).and_then(|stamp| known.find(&stamp));
         there.map_or_else(|| place.digest(spool, path), Ok)
     })
 }

@@ -33,15 +33,14 @@ impl Cabinet {
 
     /// What was kept of the digests of the artifact that is called `name`, or nothing.
     pub(crate) fn digests(&self, name: &str) -> String {
-        let path =
-            self.digests.as_ref().map(|dir| dir.join(Digest::of(name.as_bytes()).to_string()));
-        path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
+        let read = |dir: &PathBuf| fs::read_to_string(dir.join(plain(name))).ok();
+        self.digests.as_ref().and_then(read).unwrap_or_default()
     }
 
     /// Keeps them, in place of what was kept before.
     pub(crate) fn keep_digests(&self, name: &str, text: &str) {
         let Some(dir) = &self.digests else { return };
-        let _ = replace(dir, &Digest::of(name.as_bytes()).to_string(), text.as_bytes());
+        let _ = replace(dir, &plain(name), text.as_bytes());
     }
 
     /// Where the large files are.
@@ -75,6 +74,11 @@ impl Shelf for Cabinet {
     fn file(&self, digest: Digest, size: u64) -> Option<File> {
         self.attic.find(digest, size)
     }
+}
+
+/// A file's name for what may be called anything.
+fn plain(name: &str) -> String {
+    Digest::of(name.as_bytes()).to_string()
 }
 
 /// Writes one file of `dir`, which is made where it is missing.

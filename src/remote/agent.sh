@@ -30,6 +30,13 @@ serve() {
     trap 'exit 143' TERM INT
     trap : PIPE HUP
     : >"$tmp/extra"
+    # A line may hold a secret: where printf is a program, with arguments to see, it is the ksh
+    # family, whose own `print` will do.
+    # shellcheck disable=SC2016
+    say=$(/bin/sh -c 'case $(command -v printf) in
+        /*) echo print -rn -- ;;
+        *) echo printf %s ;;
+    esac')
     greet >"$tmp/out" 2>&1 </dev/null
     reply 0
     # What the other side would ask in any case came with it, and costs no round trip.
@@ -67,13 +74,11 @@ who_we_are() {
 # it says that they belong to it: never more, so that lines may be sent ahead. Neither a client that
 # is silent nor one that does not read may disarm the deadline. dash has no `read -t`, so a
 # short-lived shell does it; `exec`, so that no shell waits for it which has the lock's descriptor.
-# A line may hold a secret, and in the ksh family printf is a program with arguments to see.
 answer_and_read() {
     # shellcheck disable=SC2016
     { heard=$(exec timeout "$deadline" /bin/sh -c '[ ! -s "$1" ] || cat "$1" >&8 2>/dev/null || exit 1
-        say=${KSH_VERSION:+print -rn --}
         while IFS= read -r line; do
-            ${say:-printf %s} "$line" && echo
+            '"$say"' "$line" && echo
             case $line in "& "*) ;; *) exit 0 ;; esac
         done
         exit 1' sh "$tmp/frames" 8>&8 9>&-); } 8>&1
@@ -188,7 +193,8 @@ sweep_tmp() {
 
 # Data channels of this conversation must not outlive it: they would write into a new run's tree.
 # Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
-# One that begins meanwhile puts its name into what is being removed, which is then still there.
+# One that begins meanwhile puts its name into what is being removed, which is then still there. Our
+# own temporary directory goes with it: one program for both.
 end_wards() {
     for _ in 1 2 3 4 5 6 7 8 9; do
         for ward in "$wards"/ward.*; do
@@ -751,16 +757,16 @@ walk() {
     timeout "$most" find . ! -name . "$@" </dev/null 9>&-
 }
 
-# How the tree whose `shape` is in $2 differs from what the manifest $1 says: `was` and `is` with a
-# line of a shape each, in no order.
-changes() {
+# How a tree differs from what the manifest $1 says: `was` and `is` with a line each, in no order.
+# Its own lines are in $2; with $3 as `shape` they have no digests, and those in $1 do not count.
+differences() {
     LC_ALL=C awk '
-        of == "manifest" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }
-        of == "manifest" { was[$0]; next }
+        of == "shape" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }
+        of { was[$0]; next }
         $0 in was { delete was[$0]; next }
         { print "is " $0 }
         END { for (line in was) print "was " line }
-    ' of=manifest "$1" of=shape "$2"
+    ' of="$3" "$1" of= "$2"
 }
 
 # Takes what `receive` unpacked for a release. Arguments: the release, the one whose manifest the
@@ -842,7 +848,7 @@ has_shape() {
     : >"$tmp/now"
     shape 600 "$tmp/now" "$1" >"$tmp/found" || return 1
     [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
-    changes "$tmp/manifest" "$tmp/found" >"$tmp/differences" || return 1
+    differences "$tmp/manifest" "$tmp/found" shape >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     echo 'expected (-) and found (+):'
     sed -e 's/^was /-/' -e 's/^is /+/' "$tmp/differences" | LC_ALL=C sort -k 2 | head -n 20
@@ -1060,7 +1066,7 @@ order_seal() {
         find "$release" -type f ! -path "$release/${env_file:-.}" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
         listing "$release" "$env_file" >"$tmp/found" && spares_base || return 1
-        LC_ALL=C sort "$manifest" "$manifest" "$tmp/found" | LC_ALL=C uniq -u >"$tmp/more"
+        not_sent "$tmp/found" >"$tmp/more"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
     else
         added >"$tmp/more" || return 1
@@ -1078,16 +1084,21 @@ added() {
     if [ -n "$nested" ]; then
         (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" || return 1
         LC_ALL=C sort -u "$tmp/extra" "$tmp/dirs" >"$tmp/added" || return 1
-        LC_ALL=C sort "$manifest" "$manifest" "$tmp/added" | LC_ALL=C uniq -u
+        not_sent "$tmp/added"
     elif [ -s "$tmp/extra" ]; then
         LC_ALL=C sort "$tmp/extra"
     fi
 }
 
+# The lines of $1 that are not in the manifest, sorted.
+not_sent() {
+    LC_ALL=C sort "$manifest" "$manifest" "$1" | LC_ALL=C uniq -u
+}
+
 # A hook that makes files writable and writes to them writes to the base, where they are shared.
 spares_base() {
     [ -n "$base" ] || return 0
-    differences "$manifest" "$tmp/found" | sed -n 's/^[a-z]* f [0-7]* [0-9]* [0-9a-f]* //p' |
+    differences "$manifest" "$tmp/found" listing | sed -n 's/^[a-z]* f [0-7]* [0-9]* [0-9a-f]* //p' |
         sort | uniq -d >"$tmp/changed"
     (cd "$release" && find . -type f -links +1) | sort - "$tmp/changed" | uniq -d >"$tmp/names"
     while IFS= read -r path; do
@@ -1478,7 +1489,7 @@ sync_all() {
 }
 
 sync_file() {
-    sync "$1" 2>/dev/null 9>&- || timeout 300 sync 9>&-
+    timeout 60 sync "$1" 2>/dev/null 9>&- || timeout 300 sync 9>&-
 }
 
 sync_dir() {
@@ -1499,7 +1510,9 @@ order_verify() {
     tree=$root/releases/$1
     if [ -f "$root/.shipit/manifests/$1" ]; then
         listing "$tree" "$2" >"$tmp/found" 2>"$tmp/why" || sed 's/^/unread /' "$tmp/why"
-        differences "$root/.shipit/manifests/$1" "$tmp/found" | head -c 4194304
+        differences "$root/.shipit/manifests/$1" "$tmp/found" listing >"$tmp/differences" ||
+            echo 'unread the manifest'
+        head -c 4194304 "$tmp/differences"
         (cd "$tree" && find . ! -type d ! -type f ! -type l) | sed 's/^/special /'
     else
         echo nomanifest
@@ -1507,13 +1520,6 @@ order_verify() {
     if [ -n "$2" ] && [ -f "$tree/$2" ]; then
         printf 'envmode %s\nenv %s\n' "$(stat -c %a "$tree/$2")" "$(keyed "$tree/$2")"
     fi
-}
-
-# Lines of $1 that are not in $2 (was) and the other way round (is), in any order.
-differences() {
-    LC_ALL=C sort "$1" >"$tmp/left" && LC_ALL=C sort "$2" >"$tmp/right"
-    cmp -s "$tmp/left" "$tmp/right" && return
-    diff -U 0 "$tmp/left" "$tmp/right" | sed -n -e 1,2d -e 's/^-/was /p' -e 's/^+/is /p'
 }
 
 # HMAC-SHA256 of the file $1 under this host's key, whose 64 digits are just one block. Neither the
@@ -1558,7 +1564,7 @@ order_drift() {
         return 1
     }
     [ ! -s "$tmp/newer" ] || sed 's/^/w /' "$tmp/newer" >>"$tmp/found"
-    changes "$manifest" "$tmp/found" >"$tmp/differences" || return 1
+    differences "$manifest" "$tmp/found" shape >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     sed -e 's/^[a-z]* f [0-7]* [0-9]* //' -e '/^[a-z]* l /s/ -> .*//' -e 's/^[a-z]* [dlsw] //' \
         "$tmp/differences" | sort -u | head -n 1000

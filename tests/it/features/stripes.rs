@@ -28,7 +28,9 @@ const LARGE: usize = 33 << 20;
 
 /// What is seen of the way to a host, and what goes wrong on it.
 #[derive(Default)]
-struct Way {
+pub(crate) struct Way {
+    /// Commands that were run.
+    pub(crate) commands: AtomicUsize,
     /// Further connections.
     connections: AtomicUsize,
     /// The number of the connection that each stripe went over, 0 for the first.
@@ -43,10 +45,10 @@ struct Way {
 
 /// One connection of such a way.
 #[derive(Clone)]
-struct Far {
-    inner: LocalSession,
-    way: Arc<Way>,
-    number: usize,
+pub(crate) struct Far {
+    pub(crate) inner: LocalSession,
+    pub(crate) way: Arc<Way>,
+    pub(crate) number: usize,
 }
 
 impl Connect for Far {
@@ -59,6 +61,7 @@ impl Connect for Far {
 impl Session for Far {
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
         Box::pin(async move {
+            self.way.commands.fetch_add(1, Ordering::SeqCst);
             let channel = self.inner.exec(command).await?;
             if let (true, Some(stop)) = (command.contains("'receive'"), &self.way.stop) {
                 stop.send_replace(1);
@@ -81,6 +84,10 @@ impl Session for Far {
         port: u16,
     ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
         self.inner.dial(host, port)
+    }
+
+    fn is_far(&self) -> bool {
+        true
     }
 
     fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
