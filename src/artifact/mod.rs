@@ -47,7 +47,7 @@ use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
 use crate::model::digest::Digest;
-use crate::model::manifest::{Manifest, Node, sealed};
+use crate::model::manifest::{Manifest, Node, Sealed, sealed};
 
 const RUNS: u32 = 0o555;
 const READS: u32 = 0o444;
@@ -185,7 +185,7 @@ impl Artifact {
     /// or, where it is to be sent from where it is, has not been written to.
     pub fn pack(
         &self,
-        release: &Manifest,
+        Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
         codec: Codec,
         delta: &Delta,
@@ -198,12 +198,11 @@ impl Artifact {
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
             stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
         }
-        let of = release.sealed_digest().to_string();
         let meta = |name: &str, stream: &mut Stream<&File>, text: &str| {
             let path = format!("{prefix}/meta/{name}");
             member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
         };
-        meta("of", &mut stream, &of)?;
+        meta("of", &mut stream, &of.to_string())?;
         let mut ahead = Ahead::new(&self.spool, sent.into_iter());
         for (path, node) in release.nodes() {
             let name = format!("{prefix}/tree/{path}");

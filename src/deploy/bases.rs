@@ -15,7 +15,7 @@ use crate::model::delta::{Change, Delta, Rebuild, Shareable};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Manifest, Sealed};
 use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
 use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
 
@@ -51,8 +51,8 @@ impl Shelf for NoShelf {
 /// The deltas of one release. Each manifest is fetched once, from the first host that has it, and
 /// each delta is worked out once for all hosts that have the same.
 pub struct Bases {
-    release: Manifest,
-    digest: Digest,
+    /// What the release is to hold.
+    pub release: Arc<Sealed>,
     artifact: Arc<Artifact>,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
     deltas: Mutex<BTreeMap<Likeness, Arc<OnceCell<Arc<Delta>>>>>,
@@ -64,14 +64,14 @@ type Likeness = (Shareable, bool);
 
 impl Bases {
     /// For making `release`, whose bytes are in `artifact`.
-    pub fn new(release: Manifest, artifact: Arc<Artifact>) -> Self {
-        let digest = release.sealed_digest();
-        Self { release, digest, artifact, manifests: Mutex::default(), deltas: Mutex::default() }
+    pub fn new(release: Sealed, artifact: Arc<Artifact>) -> Self {
+        let release = Arc::new(release);
+        Self { release, artifact, manifests: Mutex::default(), deltas: Mutex::default() }
     }
 
     /// What to ask a host along with the greeting.
     pub fn first(&self, config: &Config) -> Vec<Order> {
-        let base = config.upload.link.then_some(Order::Base { digest: self.digest });
+        let base = config.upload.link.then_some(Order::Base { digest: self.release.digest });
         [drift(config)].into_iter().chain(base).collect()
     }
 
@@ -84,7 +84,7 @@ impl Bases {
         if live.is_none() && state.parts().next().is_none() {
             return Shareable::default();
         }
-        match host.ask(&Order::Base { digest: self.digest }).await {
+        match host.ask(&Order::Base { digest: self.release.digest }).await {
             Ok(answer) if answer.code == DONE => shareable(&answer.bytes, live).unwrap_or_default(),
             _ => Shareable::default(),
         }
@@ -119,9 +119,9 @@ impl Bases {
             None => None,
         };
         let base = base.as_ref().map(|(id, manifest)| (*id, manifest));
-        let delta = Delta::new(&self.release, base, found);
+        let delta = Delta::new(&self.release.manifest, base, found);
         let mut rebuilt = BTreeMap::new();
-        for change in delta.changed(&self.release, base, &found.apart) {
+        for change in delta.changed(&self.release.manifest, base, &found.apart) {
             if let Some(made) = self.rebuild(kept, &change, patched).await {
                 rebuilt.insert(change.path, made);
             }

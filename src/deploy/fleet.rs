@@ -67,6 +67,8 @@ pub(super) struct Fleet<'a> {
     pub(super) cx: Context<'a>,
     pub(super) hosts: Vec<HostRun<'a>>,
     release: Option<ReleaseId>,
+    /// Of a deploy: what hosts have of what is to be made.
+    bases: Option<Arc<Bases>>,
     warnings: Vec<(Option<String>, String)>,
     failure: Option<Failure>,
     /// Some hosts committed what others, which were to commit it too, do not run.
@@ -78,7 +80,7 @@ pub async fn run(cx: Context<'_>, goal: &Goal) -> Report {
     let names = cx.config.hosts.iter().map(|host| host.name.clone()).collect();
     let stage = cx.config.stage.clone();
     cx.events.emit(Event::RunStarted { goal: goal.name(), stage, hosts: names });
-    let mut fleet = Fleet::new(cx);
+    let mut fleet = Fleet::towards(cx, goal);
     let pipeline = async {
         let _ = fleet.pipeline(goal).await;
         fleet.close().await;
@@ -109,13 +111,12 @@ pub struct Rehearsal {
 
 /// Looks and plans, and stops there.
 pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
-    let mut fleet = Fleet::new(cx);
-    let bases = fleet.bases(goal);
-    let opened = fleet.open(goal, false, bases.as_ref()).await;
+    let mut fleet = Fleet::towards(cx, goal);
+    let opened = fleet.open(goal, false).await;
     let unchanged = opened.is_ok() && fleet.is_unchanged(goal);
     if opened.is_ok() && !unchanged {
-        fleet.look_at_live(bases.as_ref()).await;
-        fleet.share(bases).await;
+        fleet.look_at_live().await;
+        fleet.share().await;
     }
     let planned = opened.is_ok() && fleet.plan(goal).is_ok();
     let plan = |host: &HostRun| match &host.result {
@@ -166,7 +167,18 @@ pub async fn probe(cx: Context<'_>) -> Vec<(String, Result<Probed, Failure>)> {
 impl<'a> Fleet<'a> {
     fn new(cx: Context<'a>) -> Self {
         let hosts = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
-        Self { cx, hosts, release: None, warnings: Vec::new(), failure: None, split: false }
+        let (release, bases, failure) = (None, None, None);
+        Self { cx, hosts, release, bases, warnings: Vec::new(), failure, split: false }
+    }
+
+    fn towards(cx: Context<'a>, goal: &Goal) -> Self {
+        let bases = match goal {
+            Goal::Deploy { build, artifact } => {
+                Some(Arc::new(Bases::new(build.release(cx.config), Arc::clone(artifact))))
+            }
+            _ => None,
+        };
+        Self { bases, ..Self::new(cx) }
     }
 
     /// Does `part` on all hosts at once, at most `parallel` at a time; results in host order.
@@ -212,13 +224,12 @@ impl<'a> Fleet<'a> {
     async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
         self.run_local_before(goal).await?;
         self.cx.events.emit(Event::Phase(Phase::Look));
-        let bases = self.bases(goal);
-        self.open(goal, true, bases.as_ref()).await?;
+        self.open(goal, true).await?;
         self.settle().await?;
         if !is_prune(goal) {
             self.finish_split().await?;
         }
-        self.look_at_live(bases.as_ref()).await;
+        self.look_at_live().await;
         if self.is_unchanged(goal) {
             for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
                 let live = host.state.as_ref().and_then(HostState::live);
@@ -226,7 +237,7 @@ impl<'a> Fleet<'a> {
             }
             return Ok(());
         }
-        self.share(bases).await;
+        self.share().await;
         self.plan(goal)?;
         self.prepare(goal).await?;
         self.switch().await?;
@@ -244,14 +255,9 @@ impl<'a> Fleet<'a> {
 
     /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed, and so
     /// does a run that may skip some.
-    async fn open(
-        &mut self,
-        goal: &Goal,
-        lock: bool,
-        bases: Option<&Arc<Bases>>,
-    ) -> Result<(), Stop> {
+    async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
         let config = self.cx.config;
-        let first = bases.map(|bases| bases.first(config)).unwrap_or_default();
+        let first = self.bases.as_ref().map(|bases| bases.first(config)).unwrap_or_default();
         let scan = matches!(goal, Goal::Prune(_) | Goal::Deploy { .. });
         loop {
             let cancel = self.cx.cancel;
@@ -402,20 +408,14 @@ impl<'a> Fleet<'a> {
         self.stop_if_asked()
     }
 
-    fn bases(&self, goal: &Goal) -> Option<Arc<Bases>> {
-        let Goal::Deploy { build, artifact } = goal else { return None };
-        let release = build.release_manifest(self.cx.config);
-        Some(Arc::new(Bases::new(release, Arc::clone(artifact))))
-    }
-
     /// Asks at once whether somebody touched what is live, and what the new release can share with
     /// it. A deploy replaces what was touched, but somebody should know.
-    async fn look_at_live(&mut self, bases: Option<&Arc<Bases>>) {
-        let Some(bases) = bases else { return };
+    async fn look_at_live(&mut self) {
+        let Some(bases) = self.bases.clone() else { return };
         let config = self.cx.config;
         let found = self
             .each_that(HostRun::takes_part, |host| {
-                let bases = Arc::clone(bases);
+                let bases = Arc::clone(&bases);
                 Box::pin(async move {
                     let (warning, there) =
                         futures::join!(drift_warning(host, config), bases.ask(host, config));
@@ -432,8 +432,8 @@ impl<'a> Fleet<'a> {
     }
 
     /// Works out for each host what of the release is there already.
-    async fn share(&mut self, bases: Option<Arc<Bases>>) {
-        let Some(bases) = bases else { return };
+    async fn share(&mut self) {
+        let Some(bases) = self.bases.clone() else { return };
         let kept = self.cx.shelf;
         self.each_that(HostRun::takes_part, |host| {
             let bases = Arc::clone(&bases);
@@ -459,12 +459,13 @@ impl<'a> Fleet<'a> {
         let mut stop = Ok(());
         for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
             let Some(state) = host.state.clone() else { continue };
-            let plan = match (goal, self.release) {
-                (Goal::Deploy { build, .. }, Some(id)) => {
+            let plan = match (goal, self.release, &self.bases) {
+                (Goal::Deploy { build, .. }, Some(id), Some(bases)) => {
+                    let build = (&**build, &bases.release.manifest);
                     planner.deploy(host.host, &state, build, id)
                 }
-                (Goal::Rollback(_), Some(id)) => planner.rollback(host.host, &state, id),
-                (Goal::Prune(rule), _) => planner.prune(host.host, &state, *rule),
+                (Goal::Rollback(_), Some(id), _) => planner.rollback(host.host, &state, id),
+                (Goal::Prune(rule), ..) => planner.prune(host.host, &state, *rule),
                 _ => Ok(HostPlan::default()),
             };
             match plan {
@@ -513,12 +514,14 @@ impl<'a> Fleet<'a> {
     }
 
     async fn prepare(&mut self, goal: &Goal) -> Result<(), Stop> {
-        let (Goal::Deploy { build, artifact }, Some(id)) = (goal, self.release) else {
+        let (Goal::Deploy { build, artifact }, Some(id), Some(bases)) =
+            (goal, self.release, &self.bases)
+        else {
             return Ok(());
         };
         self.cx.events.emit(Event::Phase(Phase::Prepare));
         let prefix = Layout::staging(id, &self.cx.run.nonce);
-        let release = build.release_manifest(self.cx.config);
+        let release = Arc::clone(&bases.release);
         let (env, upload) = (build.env.clone(), &self.cx.config.upload);
         let payload = Payload::new(Arc::clone(artifact), release, prefix, env, upload);
         let payload = Arc::new(payload);

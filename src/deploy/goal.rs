@@ -7,7 +7,7 @@ use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, REASON, What};
 use crate::model::link::{SharedKind, SharedLink};
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Manifest, Sealed};
 use crate::model::service::Service;
 use crate::remote::order::Record;
 
@@ -76,9 +76,9 @@ pub struct Build {
 
 impl Build {
     /// What of the artifact goes into a release: what lies at linked paths stays out.
-    pub fn release_manifest(&self, config: &Config) -> Manifest {
+    pub fn release(&self, config: &Config) -> Sealed {
         let linked: Vec<String> = config.links.iter().map(|link| link.path.clone()).collect();
-        self.manifest.without(&linked)
+        self.manifest.without(&linked).into()
     }
 
     /// The keyed digest of the env file.

@@ -14,7 +14,7 @@ use crate::model::codec::Codec;
 use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::Sealed;
 use crate::remote::answer::sealed;
 use crate::remote::throttle::Throttle;
 use crate::remote::upload::{Part, lanes};
@@ -27,11 +27,9 @@ const SMALL_PARCEL: u64 = 128 << 10;
 /// What is sent to the hosts of one run.
 pub struct Payload {
     artifact: Arc<Artifact>,
-    release: Arc<Manifest>,
+    release: Arc<Sealed>,
     prefix: String,
     env: Option<Vec<u8>>,
-    /// Of the sealed text of the release's manifest.
-    pub digest: Digest,
     /// Keeps all uploads together below a rate.
     pub throttle: Option<Throttle>,
     /// Holds as many as may be under way at once.
@@ -107,20 +105,18 @@ impl Payload {
     /// `release` is what of `artifact` goes into the release; `prefix` is where hosts unpack it.
     pub fn new(
         artifact: Arc<Artifact>,
-        release: Manifest,
+        release: Arc<Sealed>,
         prefix: String,
         env: Option<Vec<u8>>,
         upload: &Upload,
     ) -> Self {
-        let digest = release.sealed_digest();
         let turns = upload.parallel.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         let held_back = upload.limit.is_some() || upload.parallel.is_some();
         Self {
             artifact,
-            release: Arc::new(release),
+            release,
             prefix,
             env,
-            digest,
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
             parcel: if held_back { SMALL_PARCEL } else { PARCEL },
@@ -128,6 +124,11 @@ impl Payload {
             packed: Mutex::default(),
             learnt: std::sync::Mutex::default(),
         }
+    }
+
+    /// Of the sealed text of the release's manifest.
+    pub fn digest(&self) -> Digest {
+        self.release.digest
     }
 
     /// The stream for a host with these facts, less what it has already.
@@ -163,7 +164,7 @@ impl Payload {
     pub fn learn(&self, answer: &str, kept: &dyn Shelf) {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         if learnt.insert(answer.to_owned())
-            && let Some((digest, text)) = sealed(answer, &self.release)
+            && let Some((digest, text)) = sealed(answer, &self.release.manifest)
         {
             kept.keep(digest, &text);
         }

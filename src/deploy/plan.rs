@@ -189,27 +189,27 @@ pub struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The plan for making `build` live as `id` on `host`.
+    /// The plan for making `build`, of which `release` is what a release holds, live as `id` on
+    /// `host`.
     pub fn deploy(
         &self,
         host: &Host,
         state: &HostState,
-        build: &Build,
+        (build, release): (&Build, &Manifest),
         id: ReleaseId,
     ) -> Result<HostPlan, PlanError> {
         self.check_fit(state)?;
-        let release = build.release_manifest(self.config);
         self.check_env(build)?;
-        check_space(state, &release)?;
+        check_space(state, release)?;
         let staged = self.staged_entry(state, build, id);
         let mut switch = self.switch(host, state, id);
         switch.verdicts.committed.note = self.deployed_note(id, build.revision.as_deref());
         Ok(HostPlan {
             settle: self.settle(host, state),
-            prepare: self.prepare(host, state, build, id, &release, &staged),
+            prepare: self.prepare(host, state, build, id, release, &staged),
             switch: Some(switch),
             tidy: self.tidy_after(state, id),
-            warnings: self.warnings(state, build, &release),
+            warnings: self.warnings(state, build, release),
         })
     }
 

@@ -86,7 +86,7 @@ impl HostRun<'_> {
     ) -> Result<(), Unmade> {
         let mut chain = self.send_stream(payload, id, delta).await?;
         let base = delta.base.filter(|_| delta.shares());
-        chain.push(Order::Check { id, base, digest: payload.digest }.into());
+        chain.push(Order::Check { id, base, digest: payload.digest() }.into());
         for order in orders {
             chain.push(order.clone().into());
             if matches!(order, Order::Hook { .. }) {

@@ -92,7 +92,8 @@ impl Delta {
     /// What `release` has in common with `base`, less what the host holds back, and with a part
     /// of the same release.
     pub fn new(release: &Manifest, base: Option<(ReleaseId, &Manifest)>, host: &Shareable) -> Self {
-        let mut twins = base.map(|(id, manifest)| Twins::new(id, manifest, &host.apart));
+        let mut twins =
+            base.map(|(id, manifest)| Twins::new(id.to_string(), manifest, &host.apart));
         let mut delta = Self::default();
         for (path, node) in release.nodes() {
             let Node::File { mode, size, .. } = node else { continue };
@@ -129,11 +130,12 @@ impl Delta {
         apart: &BTreeSet<String>,
     ) -> Vec<Change> {
         let Some((id, base)) = base else { return Vec::new() };
+        let id = id.to_string();
         let change = |(path, node): (&String, &Node)| {
             let size = large(node).filter(|_| !self.links.contains_key(path))?.0;
             let (from, node) = old_self(path, size, release, base)?;
             let (old_size, old) = large(node).filter(|_| !apart.contains(from))?;
-            Some(Change { path: path.clone(), from: Layout::file(id, from), old, old_size })
+            Some(Change { path: path.clone(), from: Layout::file(&id, from), old, old_size })
         };
         release.nodes().iter().filter_map(change).collect()
     }
@@ -141,6 +143,9 @@ impl Delta {
     /// The same, and these files are put together on the host.
     #[must_use]
     pub fn with_rebuilt(mut self, rebuilt: BTreeMap<String, Rebuild>) -> Self {
+        if rebuilt.is_empty() {
+            return self;
+        }
         self.rebuilt = rebuilt;
         self.key = self.shares().then(|| self.digest());
         self
@@ -169,22 +174,19 @@ impl Delta {
     }
 
     fn differ(&mut self, release: &Manifest, id: ReleaseId, base: &Manifest) {
+        let there = id.to_string();
         let kept = |path: &String, node: &Node| match node {
             Node::File { size: 1.., .. } => {
-                self.links.get(path).is_some_and(|to| *to == Layout::file(id, path))
+                self.links.get(path).is_some_and(|to| *to == Layout::file(&there, path))
             }
             _ => true,
         };
-        let stays = |path: &String, node: &Node| {
-            base.nodes().get(path) == Some(node)
-                && release.nodes().get(path) == Some(node)
-                && kept(path, node)
-        };
-        let lines = |of: &Manifest| {
+        let lines = |of: &Manifest, other: &Manifest| {
+            let stays = |path, node| other.nodes().get(path) == Some(node) && kept(path, node);
             let changed = of.nodes().iter().filter(|(path, node)| !stays(path, node));
             changed.map(|(path, node)| line(path, node)).collect::<Vec<_>>()
         };
-        let (gone, new) = (lines(base), lines(release));
+        let (gone, new) = (lines(base, release), lines(release, base));
         (self.base, self.gone, self.new) = (Some(id), gone, new);
     }
 }
@@ -218,14 +220,14 @@ fn old_self<'a>(
 
 /// Finds for a file one of the same content and mode in a base.
 struct Twins<'a> {
-    id: ReleaseId,
+    id: String,
     base: &'a Manifest,
     apart: &'a BTreeSet<String>,
     by_content: HashMap<(Digest, u32), (&'a String, usize)>,
 }
 
 impl<'a> Twins<'a> {
-    fn new(id: ReleaseId, base: &'a Manifest, apart: &'a BTreeSet<String>) -> Self {
+    fn new(id: String, base: &'a Manifest, apart: &'a BTreeSet<String>) -> Self {
         let content = |(path, node): (&'a String, &Node)| match node {
             Node::File { mode, sha256, .. } if !apart.contains(path) => {
                 Some(((*sha256, *mode), (path, 0)))
@@ -239,12 +241,12 @@ impl<'a> Twins<'a> {
     /// The one at the same path first, so that no two files become one that were not.
     fn of(&mut self, path: &String, node: &Node) -> Option<String> {
         if self.base.nodes().get(path) == Some(node) && !self.apart.contains(path) {
-            return Some(Layout::file(self.id, path));
+            return Some(Layout::file(&self.id, path));
         }
         let Node::File { mode, sha256, .. } = node else { return None };
         let (twin, copies) = self.by_content.get_mut(&(*sha256, *mode))?;
         *copies += 1;
-        (*copies <= MOST_COPIES).then(|| Layout::file(self.id, twin))
+        (*copies <= MOST_COPIES).then(|| Layout::file(&self.id, twin))
     }
 }
 

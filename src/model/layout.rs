@@ -41,9 +41,9 @@ impl Layout {
         format!(".{id}.{run}")
     }
 
-    /// A file of a release, relative to `releases/`.
-    pub fn file(id: ReleaseId, path: &str) -> String {
-        format!("{id}/{path}")
+    /// A file of a release, relative to `releases/`; `id` as text, for there may be many.
+    pub fn file(id: &str, path: &str) -> String {
+        [id, "/", path].concat()
     }
 
     /// A file of what is unpacked at `staging`, relative to `releases/`.

@@ -96,11 +96,6 @@ impl Manifest {
         sealed(self.nodes.iter().map(|(path, node)| line(path, node)))
     }
 
-    /// Of that text: by which hosts know what they have.
-    pub fn sealed_digest(&self) -> Digest {
-        Digest::of(self.sealed_text().as_bytes())
-    }
-
     /// The digest of the canonical text: the artifact's, when this is an artifact's manifest.
     pub fn digest(&self) -> Digest {
         Digest::of(self.to_text().as_bytes())
@@ -119,6 +114,22 @@ impl Manifest {
             }
         }
         Ok(Self { nodes })
+    }
+}
+
+/// The manifest of a release with the digest of its sealed text, by which hosts know what they have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// What the release holds.
+    pub manifest: Manifest,
+    /// Of the text.
+    pub digest: Digest,
+}
+
+impl From<Manifest> for Sealed {
+    fn from(manifest: Manifest) -> Self {
+        let digest = Digest::of(manifest.sealed_text().as_bytes());
+        Self { manifest, digest }
     }
 }
 

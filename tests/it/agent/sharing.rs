@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use shipit::model::digest::Digest;
-use shipit::model::manifest::{Manifest, Node};
+use shipit::model::manifest::{Manifest, Node, Sealed};
 use shipit::remote::answer::{shareable, unpack};
 use shipit::remote::order::MANIFEST_PIECE;
 
@@ -77,10 +77,15 @@ async fn a_release_is_made_of_another_under_every_shell() {
         fs::remove_file(releases.join(OLD).join("c")).unwrap();
         file(&releases.join(OLD).join("c"), "three!");
 
-        let (live, digest) = (OLD.parse().ok(), release.sealed_digest());
+        let (live, digest) = (OLD.parse().ok(), Sealed::from(release.clone()).digest);
         let answer = agent.ask(&Order::Base { digest }).await.unwrap();
         let found = shareable(&answer.bytes, live).unwrap();
-        assert_eq!(found.live, live.zip(Some(base.sealed_digest())), "{shell}: {}", answer.text);
+        assert_eq!(
+            found.live,
+            live.zip(Some(Sealed::from(base.clone()).digest)),
+            "{shell}: {}",
+            answer.text
+        );
         assert_eq!(found.apart.iter().collect::<Vec<_>>(), ["c"], "{shell}");
 
         let stage = releases.join(format!(".{NEW}.run000000001"));
@@ -113,7 +118,7 @@ async fn many_files_are_read_back_under_every_shell() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let stage = host.root().join(format!("releases/.{NEW}.run000000001"));
-        let (id, digest) = (NEW.parse().unwrap(), release.sealed_digest());
+        let (id, digest) = (NEW.parse().unwrap(), Sealed::from(release.clone()).digest);
         let check = Order::Check { id, base: None, digest };
         for damaged in [Some("lib/part 449"), None] {
             for (name, content) in &files {

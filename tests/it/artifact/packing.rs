@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use shipit::artifact::{Artifact, Packed, Piece, pack_bytes};
 use shipit::model::codec::Codec;
 use shipit::model::delta::Delta;
-use shipit::model::manifest::Manifest;
+use shipit::model::manifest::{Manifest, Sealed};
 
 use crate::wire::noise;
 
@@ -28,9 +28,13 @@ fn bytes_of(packed: &Packed) -> Vec<u8> {
     bytes
 }
 
+fn all_of(artifact: &Artifact) -> Sealed {
+    artifact.manifest().clone().into()
+}
+
 /// The whole stream for a host: the release, then a last frame with a secret.
 fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
-    let packed = artifact.pack(release, PREFIX, codec, &Delta::default()).unwrap();
+    let packed = artifact.pack(&release.clone().into(), PREFIX, codec, &Delta::default()).unwrap();
     let spool = packed.pieces[0].file.metadata().unwrap();
     assert_eq!(spool.nlink(), 0, "nobody else can open it");
     assert_eq!(spool.mode() & 0o777, 0o600);
@@ -131,8 +135,7 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
     };
     let artifact = write(5 << 20);
     let single = open(&root.join("one.jpg")).unwrap();
-    let packed =
-        artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
+    let packed = artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
     assert_eq!((packed.codec, packed.pieces.len()), (Codec::Plain, 5));
     for (number, artifact) in [artifact, single].iter().enumerate() {
         for tar in ["tar", "busybox tar"] {
@@ -140,7 +143,7 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
                 continue;
             }
             let packed =
-                artifact.pack(artifact.manifest(), PREFIX, Codec::Gzip, &Delta::default()).unwrap();
+                artifact.pack(&all_of(artifact), PREFIX, Codec::Gzip, &Delta::default()).unwrap();
             let into = dir.path().join(format!("{number}-{tar}"));
             let mut bytes = bytes_of(&packed);
             bytes.extend(pack_bytes(PREFIX, &[], packed.codec).unwrap());
@@ -150,8 +153,7 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
         }
     }
     let artifact = write(1 << 20);
-    let packed =
-        artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
+    let packed = artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
     assert_eq!((packed.codec, packed.pieces.len()), (Codec::Zstd, 1), "too little to ask");
 }
 
@@ -165,7 +167,7 @@ fn what_was_written_to_is_not_sent_from_where_it_is() {
     for (name, artifact) in [("dir", open(&root).unwrap()), ("single", open(&path).unwrap())] {
         File::options().write(true).open(&path).unwrap().write_all_at(b"x", 9).unwrap();
         let error =
-            artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+            artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
         assert_eq!(error.to_string(), "`picture` changed while it was being read", "{name}");
     }
 }
@@ -215,7 +217,7 @@ fn a_file_that_changes_is_noticed() {
         let artifact = open(&root).unwrap();
         fs::write(root.join("a"), change).unwrap();
         let error =
-            artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+            artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
         assert_eq!(error.to_string(), "`a` changed while it was being read", "{name}");
         fs::remove_dir_all(&root).unwrap();
     }
@@ -231,7 +233,7 @@ fn a_link_that_takes_a_files_place_is_not_followed() {
     fs::remove_file(root.join("a")).unwrap();
     std::os::unix::fs::symlink("../secret", root.join("a")).unwrap();
     let error =
-        artifact.pack(artifact.manifest(), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+        artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
     assert_snapshot!(told(&error, dir.path()), @"
     could not read `tree/a`
       cause: Too many levels of symbolic links (os error 40)
@@ -245,6 +247,6 @@ fn only_what_is_held_can_be_packed() {
     write_tree(&dir.path().join("two"), &tree([("b", file("b"))]));
     let one = open(&dir.path().join("one")).unwrap();
     let two = open(&dir.path().join("two")).unwrap();
-    let error = one.pack(two.manifest(), PREFIX, Codec::Plain, &Delta::default()).unwrap_err();
+    let error = one.pack(&all_of(&two), PREFIX, Codec::Plain, &Delta::default()).unwrap_err();
     assert_snapshot!(error, @"`b` is not a file of the artifact");
 }

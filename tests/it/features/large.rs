@@ -11,6 +11,7 @@ use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
 use shipit::deploy::outcome::{Done, HostResult, Verdict};
 use shipit::model::digest::Digest;
+use shipit::model::manifest::Sealed;
 use shipit::remote::local::LocalSession;
 
 use super::delta::noise;
@@ -218,7 +219,8 @@ async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
     let part = world.root().join("releases/.20260821090002.run0000000000009");
     fs::create_dir_all(part.join("tree/bin")).unwrap();
     fs::create_dir_all(part.join("meta")).unwrap();
-    fs::write(part.join("meta/of"), build.manifest.sealed_digest().to_string()).unwrap();
+    fs::write(part.join("meta/of"), Sealed::from(build.manifest.clone()).digest.to_string())
+        .unwrap();
     fs::write(part.join("meta/recipe"), "old x\nnew y\n").unwrap();
     fs::write(part.join("tree/bin/server"), "").unwrap();
     fs::copy(world.dir.path().join("dist/VERSION"), part.join("tree/VERSION")).unwrap();

@@ -184,7 +184,9 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
     if artifact.manifest().nodes().keys().any(|path| path.len() > 3900) {
         return; // with the prefix it is longer than a path in an artifact may be
     }
-    let packed = artifact.pack(artifact.manifest(), "p", Codec::Plain, &Delta::default()).unwrap();
+    let packed = artifact
+        .pack(&artifact.manifest().clone().into(), "p", Codec::Plain, &Delta::default())
+        .unwrap();
     let mut bytes = vec![0; usize::try_from(packed.len).unwrap()];
     assert_eq!(packed.pieces.len(), 1, "it is small");
     std::os::unix::fs::FileExt::read_exact_at(&*packed.pieces[0].file, &mut bytes, 0).unwrap();
