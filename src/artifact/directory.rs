@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use walkdir::{DirEntry, WalkDir};
 
@@ -22,6 +23,8 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>) -> Result<(), ArtifactError
         source: error.into_io_error().unwrap_or_else(|| io::ErrorKind::InvalidInput.into()),
     };
     let most = tree.limits().bytes;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or_default();
     let mut bytes = 0_u64;
     let mut walk = WalkDir::new(root).min_depth(1).into_iter();
     while let Some(entry) = walk.next() {
@@ -31,7 +34,7 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>) -> Result<(), ArtifactError
         let is_dir = entry.file_type().is_dir();
         match tree.spot(&path, is_dir) {
             Spot::At(spot) => {
-                let item = describe(&entry, &path, tree)?;
+                let item = describe(&entry, &path, tree, now)?;
                 if let What::File { place, .. } = &item.what {
                     bytes = bytes.saturating_add(place.len());
                 }
@@ -47,7 +50,12 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>) -> Result<(), ArtifactError
     Ok(())
 }
 
-fn describe(entry: &DirEntry, path: &str, tree: &Tree<'_>) -> Result<Item, ArtifactError> {
+fn describe(
+    entry: &DirEntry,
+    path: &str,
+    tree: &Tree<'_>,
+    now: i64,
+) -> Result<Item, ArtifactError> {
     let failed = |source: io::Error| ArtifactError::Read { path: entry.path().into(), source };
     let meta = entry.metadata().map_err(|error| failed(error.into()))?;
     let kind = meta.file_type();
@@ -58,7 +66,9 @@ fn describe(entry: &DirEntry, path: &str, tree: &Tree<'_>) -> Result<Item, Artif
         let target = name::target(target.as_os_str().as_bytes());
         What::Link { target: target.map_err(|why| tree.refuse(path, why))? }
     } else if kind.is_file() && meta.mode() & SET_BITS == 0 {
-        let place = Place::Disk { path: entry.path().into(), stamp: Stamp::new(&meta) };
+        let stamp = Stamp::new(&meta);
+        let settled = stamp.is_settled(now);
+        let place = Place::Disk { path: entry.path().into(), stamp, settled };
         What::File { runs: meta.mode() & OWNER_RUNS != 0, place }
     } else {
         return Err(tree.refuse(path, special(kind)));

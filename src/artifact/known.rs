@@ -8,9 +8,6 @@ use std::fmt::Write as _;
 use super::spool::Stamp;
 use crate::model::digest::Digest;
 
-/// A file may be written to twice within what its file system takes for one moment.
-const MOMENT: i64 = 2;
-
 /// What was known before an artifact was opened.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -31,7 +28,7 @@ impl Known {
 
     /// What is to be kept of these files, unless that is known already.
     pub(super) fn text(&self, files: &[(Stamp, Digest)]) -> Option<String> {
-        let settled = |(stamp, _): &&(Stamp, Digest)| stamp.last_written() < self.now - MOMENT;
+        let settled = |(stamp, _): &&(Stamp, Digest)| stamp.is_settled(self.now);
         let files: Vec<_> = files.iter().filter(settled).collect();
         if files.iter().all(|(stamp, _)| self.digests.contains_key(stamp)) {
             return None;

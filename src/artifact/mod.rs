@@ -181,8 +181,8 @@ impl Artifact {
     /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
     /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
     /// archive: what [`pack_bytes`] makes must follow, with the same codec: `codec`, or none where
-    /// that would not pay. Every file that is packed must still be what it was: it is read again,
-    /// or, where it is to be sent from where it is, has not been written to.
+    /// that would not pay. Every file that is packed must still be what it was: it has not been
+    /// written to, or, where that might not show, has the digest that it had.
     pub fn pack(
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,

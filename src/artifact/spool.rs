@@ -18,6 +18,8 @@ use super::known::Known;
 use crate::model::digest::{Digest, Hasher};
 
 const CHUNK: usize = 256 * 1024;
+/// A file may be written to twice within what its file system takes for one moment; in seconds.
+const MOMENT: i64 = 2;
 
 /// Where the bytes of one file are.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub(super) enum Place {
         path: PathBuf,
         /// What it was when it was listed.
         stamp: Stamp,
+        /// Whether it will have another stamp when it is written to.
+        settled: bool,
     },
 }
 
@@ -53,9 +57,10 @@ impl Stamp {
         Self { len: meta.len(), inode: (meta.dev(), meta.ino()), times }
     }
 
-    /// The second since 1970 in which it, or its inode, was last written to.
-    pub(super) fn last_written(&self) -> i64 {
-        self.times[0].0.max(self.times[1].0)
+    /// Whether what is written to the file from `now` on, in seconds since 1970, gives it another
+    /// stamp.
+    pub(super) fn is_settled(&self, now: i64) -> bool {
+        self.times[0].0.max(self.times[1].0) < now - MOMENT
     }
 }
 
@@ -91,8 +96,8 @@ impl Place {
         }
     }
 
-    /// Hands all bytes to `sink`. `path` is what an error names; a file that is shorter or longer
-    /// than it was is an error.
+    /// Hands all bytes to `sink`. `path` is what an error names; a file that was written to since
+    /// it was listed is an error.
     pub(super) fn read(
         &self,
         spool: &File,
@@ -124,12 +129,13 @@ impl Place {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let longer = matches!(self, Self::Disk { .. })
-            && file.read_at(&mut buffer[..1], done).map_err(failed)? > 0;
-        if longer { Err(changed()) } else { Ok(()) }
+        let Self::Disk { stamp, .. } = self else { return Ok(()) };
+        let same = Stamp::new(&file.metadata().map_err(failed)?) == *stamp;
+        if same { Ok(()) } else { Err(changed()) }
     }
 
-    /// The same, and they must have this digest.
+    /// The same, and they must have this digest, which they had when they were listed. What shows
+    /// when it is written to is not hashed once more.
     pub(super) fn read_same(
         &self,
         spool: &File,
@@ -137,6 +143,9 @@ impl Place {
         sha256: Digest,
         mut sink: impl FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
+        if let Self::Disk { settled: true, .. } = self {
+            return self.read(spool, path, sink);
+        }
         let mut hash = Hasher::default();
         self.read(spool, path, |bytes| {
             hash.update(bytes);
@@ -358,4 +367,29 @@ impl Spool {
 fn open_same(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settled_file_is_known_by_its_stamp_and_another_by_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "aaaa").unwrap();
+        let stamp = Stamp::new(&path.metadata().unwrap());
+        let read = |settled, told: &[u8]| {
+            let place = Place::Disk { path: path.clone(), stamp, settled };
+            place.read_same(&File::open(&path).unwrap(), "file", Digest::of(told), |_| Ok(()))
+        };
+        assert!(stamp.is_settled(i64::MAX) && !stamp.is_settled(0));
+        assert!(read(true, b"told").is_ok(), "it is not hashed again");
+        assert!(read(false, b"aaaa").is_ok());
+        assert!(matches!(read(false, b"told"), Err(ArtifactError::Changed { .. })));
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(9);
+        File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert!(matches!(read(true, b"aaaa"), Err(ArtifactError::Changed { .. })));
+    }
 }
