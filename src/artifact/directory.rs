@@ -4,7 +4,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use walkdir::{DirEntry, WalkDir};
 
@@ -16,15 +15,14 @@ use super::tree::{Item, Spot, Tree, What};
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
 
-/// Lists everything below `root` into `tree`; reads no file.
-pub(super) fn read(root: &Path, tree: &mut Tree<'_>) -> Result<(), ArtifactError> {
+/// Lists everything below `root` into `tree`; reads no file. `now` is the time in seconds since
+/// 1970.
+pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), ArtifactError> {
     let failed = |error: walkdir::Error| ArtifactError::Walk {
         path: error.path().unwrap_or(root).to_owned(),
         source: error.into_io_error().unwrap_or_else(|| io::ErrorKind::InvalidInput.into()),
     };
     let most = tree.limits().bytes;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or_default();
     let mut bytes = 0_u64;
     let mut walk = WalkDir::new(root).min_depth(1).into_iter();
     while let Some(entry) = walk.next() {

@@ -12,7 +12,8 @@ use crate::model::digest::Digest;
 #[derive(Debug, Default)]
 pub struct Known {
     digests: HashMap<Stamp, Digest>,
-    now: i64,
+    /// The time in seconds since 1970, before the artifact was listed; 0 where nobody said.
+    pub(super) now: i64,
 }
 
 impl Known {

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex};
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
 pub use self::known::Known;
 pub use self::limits::Limits;
-pub use self::pieces::Piece;
+pub use self::pieces::{Packed, Piece, Told};
 
 use self::ahead::{Ahead, Wanted};
 use self::kind::Kind;
@@ -73,19 +73,6 @@ pub struct Artifact {
 /// What is made from what: a path, the digest of the old file, and whether by patches.
 type Making = (String, Digest, bool);
 
-/// A packed release.
-#[derive(Debug, Clone)]
-pub struct Packed {
-    /// How it is compressed.
-    pub codec: Codec,
-    /// What travels, in order.
-    pub pieces: Vec<Piece>,
-    /// How many bytes travel.
-    pub len: u64,
-    /// How many bytes of tar they are.
-    pub unpacked: u64,
-}
-
 impl Artifact {
     /// Opens what `spec` names and reads all of it once. Temporary files have no name and lie in
     /// `scratch`, or where the system keeps such. Blocks: to be called where that is allowed.
@@ -107,9 +94,13 @@ impl Artifact {
         let name = shown(&spec.source);
         let mut tree = Tree::new(&name, limits, &spec.exclude, spec.strip_components)?;
         let spool = match &spec.source {
-            ArtifactSource::Path { path, sha256 } => from_path(path, *sha256, scratch, &mut tree)?,
+            ArtifactSource::Path { path, sha256 } => {
+                from_path(path, *sha256, scratch, (&mut tree, known))?
+            }
             ArtifactSource::Url { url, sha256 } => match fetch::target(url)? {
-                fetch::Target::Local(path) => from_path(&path, Some(*sha256), scratch, &mut tree)?,
+                fetch::Target::Local(path) => {
+                    from_path(&path, Some(*sha256), scratch, (&mut tree, known))?
+                }
                 fetch::Target::Remote => {
                     let file = fetch::fetch(url, *sha256, scratch, limits)?;
                     from_file(file, &fetch::file_name(url), false, scratch, &mut tree)?
@@ -180,8 +171,8 @@ impl Artifact {
     /// the digest of the sealed manifest, by which a part of the release is known; last
     /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
     /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
-    /// archive: what [`pack_bytes`] makes must follow, with the same codec: `codec`, or none where
-    /// that would not pay. Every file that is packed must still be what it was: it has not been
+    /// archive: what [`pack_bytes`] makes must follow, with the same codec. `told` hears of each
+    /// piece as soon as it is there. Every file that is packed must still be what it was: it has not been
     /// written to, or, where that might not show, has the digest that it had.
     pub fn pack(
         &self,
@@ -189,10 +180,12 @@ impl Artifact {
         prefix: &str,
         codec: Codec,
         delta: &Delta,
+        told: Told<'_>,
     ) -> Result<Packed, ArtifactError> {
         let sent = self.sent(release, delta);
-        let codec = self.worth(&sent, codec)?;
-        let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?);
+        let expected = expected(release, &sent);
+        let packed = Packed::new(codec, expected);
+        let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
         let mut stream = Stream::new(codec, &*spool).map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
@@ -215,6 +208,7 @@ impl Artifact {
                     self.pack_node(&mut stream, (&mut pieces, &mut ahead), (&name, path, node))?;
                 }
             }
+            pieces.offer(stream.written())?;
         }
         self.pack_rebuilt(&mut stream, prefix, release, delta)?;
         if delta.base.is_some() {
@@ -224,9 +218,20 @@ impl Artifact {
             meta("manifest", &mut stream, &release.to_text())?;
         }
         let (_, unpacked) = stream.finish().map_err(scratch_failed)?;
-        let pieces = pieces.finish().map_err(scratch_failed)?;
-        let len = pieces.iter().map(|piece| piece.len).sum();
-        Ok(Packed { codec, pieces, len, unpacked })
+        pieces.finish(unpacked)
+    }
+
+    /// The codec to pack with: `codec`, or none where that would not pay.
+    pub fn worth(
+        &self,
+        release: &Manifest,
+        codec: Codec,
+        delta: &Delta,
+    ) -> Result<Codec, ArtifactError> {
+        let files: Vec<_> =
+            self.sent(release, delta).into_iter().map(|(path, place, _)| (path, place)).collect();
+        let pays = codec == Codec::Plain || sample::shrinks(&files, &self.spool)?;
+        Ok(if pays { codec } else { Codec::Plain })
     }
 
     /// The files that travel with all their bytes.
@@ -237,17 +242,10 @@ impl Artifact {
         nodes.filter_map(|(path, node)| self.wanted(path, node)).collect()
     }
 
-    /// The codec, or none for files that would not shrink.
-    fn worth(&self, sent: &[Wanted<'_>], codec: Codec) -> Result<Codec, ArtifactError> {
-        let files: Vec<_> = sent.iter().map(|(path, place, _)| (*path, *place)).collect();
-        let pays = codec == Codec::Plain || sample::shrinks(&files, &self.spool)?;
-        Ok(if pays { codec } else { Codec::Plain })
-    }
-
     fn pack_node(
         &self,
         stream: &mut Stream<&File>,
-        (pieces, ahead): (&mut Pieces, &mut Ahead<'_>),
+        (pieces, ahead): (&mut Pieces<'_>, &mut Ahead<'_>),
         (member, path, node): (&str, &str, &Node),
     ) -> Result<(), ArtifactError> {
         let item = self.items.get(path);
@@ -290,7 +288,7 @@ impl Artifact {
     fn leave_content(
         &self,
         stream: &mut Stream<&File>,
-        pieces: &mut Pieces,
+        pieces: &mut Pieces<'_>,
         path: &str,
         place: &Place,
     ) -> Result<(), ArtifactError> {
@@ -299,8 +297,14 @@ impl Artifact {
         let changed = || ArtifactError::Changed { path: path.to_owned() };
         let (file, at) = source.ok_or_else(changed)?;
         stream.elsewhere(place.len()).map_err(scratch_failed)?;
-        pieces.insert(file, at, place.len()).map_err(scratch_failed)
+        pieces.insert(file, at, place.len())
     }
+}
+
+/// About how much tar a release is of which these files are sent.
+fn expected(release: &Manifest, sent: &[Wanted<'_>]) -> u64 {
+    let content: u64 = sent.iter().map(|(_, place, _)| place.len().next_multiple_of(512)).sum();
+    content + 512 * release.nodes().len() as u64
 }
 
 /// A small last frame of the same stream: `(path below prefix, mode, content)` each, then the end
@@ -347,7 +351,7 @@ fn from_path(
     path: &Path,
     sha256: Option<Digest>,
     scratch: Option<&Path>,
-    tree: &mut Tree<'_>,
+    (tree, known): (&mut Tree<'_>, &Known),
 ) -> Result<File, ArtifactError> {
     let failed = |source| ArtifactError::Open { path: path.to_owned(), source };
     // Opening a fifo would wait for somebody to write to it.
@@ -359,7 +363,7 @@ fn from_path(
         if sha256.is_some() {
             return Err(ArtifactError::DigestOfDirectory { path: path.to_owned() });
         }
-        directory::read(path, tree)?;
+        directory::read(path, tree, known.now)?;
         return spool::nameless(scratch);
     }
     if !meta.is_file() {

@@ -176,6 +176,11 @@ impl<W: Write> Stream<W> {
         self.to.flush()
     }
 
+    /// How many bytes of tar there are so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Fills up the last block.
     pub(super) fn pad(&mut self) -> io::Result<()> {
         let over = usize::try_from(self.written % BLOCK as u64).unwrap_or_default();

@@ -5,10 +5,15 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use super::error::ArtifactError;
+use crate::model::codec::Codec;
+
 /// Smaller files are not worth a piece of their own.
 const LARGE: u64 = 4 << 20;
 /// Each holds a file open for as long as the run sends; further ones go through the spool.
 const MOST: usize = 64;
+/// After so much more of tar it is worth a look what the compressor has made of it.
+const OFFER: u64 = 1 << 20;
 
 /// Some bytes of a file, to be read with `read_at` when they are sent, by any number of hosts at
 /// once.
@@ -22,19 +27,54 @@ pub struct Piece {
     pub len: u64,
 }
 
+/// A packed release, or what there is of it so far.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// How it is compressed.
+    pub codec: Codec,
+    /// What travels, in order. What is in a piece stays as it is.
+    pub pieces: Vec<Piece>,
+    /// How many bytes these are.
+    pub len: u64,
+    /// How many bytes of tar they are, or a little less: a compressor holds some back.
+    pub unpacked: u64,
+    /// About how many bytes of tar all will be.
+    pub expected: u64,
+}
+
+impl Packed {
+    /// Nothing yet.
+    pub(super) fn new(codec: Codec, expected: u64) -> Self {
+        Self { codec, pieces: Vec::new(), len: 0, unpacked: 0, expected }
+    }
+
+    /// About how many bytes all will be, as what is there was packed.
+    pub fn likely(&self) -> u64 {
+        if self.codec == Codec::Plain {
+            return self.expected.max(self.len);
+        }
+        let (len, all) = (u128::from(self.len), u128::from(self.expected.max(self.unpacked)));
+        u64::try_from(len * all / u128::from(self.unpacked.max(1))).unwrap_or(u64::MAX)
+    }
+}
+
+/// Is told of each further piece, and says whether anybody still wants them.
+pub type Told<'a> = &'a mut dyn FnMut(&Packed) -> bool;
+
 /// Collects them, in order.
-pub(super) struct Pieces {
+pub(super) struct Pieces<'a> {
     spool: Arc<File>,
     /// What of the spool is in a piece already.
     taken: u64,
-    list: Vec<Piece>,
+    packed: Packed,
     direct: usize,
+    told: Told<'a>,
 }
 
-impl Pieces {
+impl<'a> Pieces<'a> {
     /// None yet of `spool`, which is empty.
-    pub(super) fn new(spool: File) -> Self {
-        Self { spool: Arc::new(spool), taken: 0, list: Vec::new(), direct: 0 }
+    pub(super) fn new(spool: File, packed: Packed, told: Told<'a>) -> Self {
+        Self { spool: Arc::new(spool), taken: 0, packed, direct: 0, told }
     }
 
     /// Where the stream is written.
@@ -48,25 +88,45 @@ impl Pieces {
     }
 
     /// Behind all that is in the spool so far come `len` bytes of `file` from `at` on.
-    pub(super) fn insert(&mut self, file: File, at: u64, len: u64) -> io::Result<()> {
+    pub(super) fn insert(&mut self, file: File, at: u64, len: u64) -> Result<(), ArtifactError> {
         self.close()?;
         self.direct += 1;
-        self.list.push(Piece { file: Arc::new(file), at, len });
-        Ok(())
+        self.push(Piece { file: Arc::new(file), at, len })
+    }
+
+    /// What is in the spool is a piece, if it is worth one, now that so much tar was written.
+    pub(super) fn offer(&mut self, unpacked: u64) -> Result<(), ArtifactError> {
+        if unpacked < self.packed.unpacked + OFFER {
+            return Ok(());
+        }
+        self.packed.unpacked = unpacked;
+        self.close()
     }
 
     /// All of them, when everything is in the spool.
-    pub(super) fn finish(mut self) -> io::Result<Vec<Piece>> {
+    pub(super) fn finish(mut self, unpacked: u64) -> Result<Packed, ArtifactError> {
+        (self.packed.unpacked, self.packed.expected) = (unpacked, unpacked);
         self.close()?;
-        Ok(self.list)
+        Ok(self.packed)
     }
 
-    fn close(&mut self) -> io::Result<()> {
-        let (at, end) = (self.taken, self.spool.metadata()?.len());
-        if end > at {
-            self.list.push(Piece { file: self.spool(), at, len: end - at });
-            self.taken = end;
+    fn close(&mut self) -> Result<(), ArtifactError> {
+        let (at, end) =
+            (self.taken, self.len().map_err(|source| ArtifactError::Scratch { source })?);
+        if end == at {
+            return Ok(());
         }
-        Ok(())
+        self.taken = end;
+        self.push(Piece { file: self.spool(), at, len: end - at })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.spool.metadata()?.len())
+    }
+
+    fn push(&mut self, piece: Piece) -> Result<(), ArtifactError> {
+        self.packed.len += piece.len;
+        self.packed.pieces.push(piece);
+        if (self.told)(&self.packed) { Ok(()) } else { Err(ArtifactError::Stopped) }
     }
 }

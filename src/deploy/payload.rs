@@ -1,11 +1,13 @@
 //! The bytes of a deploy: packed once per codec and delta, shared by all hosts that take it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use futures::stream;
+use tokio::sync::{Semaphore, watch};
 
 use super::bases::Shelf;
 use crate::artifact::{Artifact, ArtifactError, Packed, Piece, pack_bytes};
@@ -17,7 +19,7 @@ use crate::model::host_state::Facts;
 use crate::model::manifest::Sealed;
 use crate::remote::answer::sealed;
 use crate::remote::throttle::Throttle;
-use crate::remote::upload::{Part, lanes};
+use crate::remote::upload::{Part, Parts, lanes};
 
 /// The most that is written at once, when nothing is to hold the sending back.
 const PARCEL: u64 = 1 << 20;
@@ -39,54 +41,97 @@ pub struct Payload {
     pub parcel: u64,
     /// The further connections that uploads may make.
     pub lanes: Semaphore,
-    packed: Mutex<BTreeMap<Stream, Arc<OnceCell<Body>>>>,
-    learnt: std::sync::Mutex<BTreeSet<String>>,
+    packed: Mutex<BTreeMap<Likeness, watch::Receiver<Packing>>>,
+    learnt: Mutex<BTreeSet<String>>,
 }
 
 /// What tells streams apart: how they are packed, and what they leave out.
-type Stream = (Codec, Option<Digest>);
+type Likeness = (Codec, Option<Digest>);
 
-/// The stream for one host.
-pub struct Shipment {
-    /// How it is compressed.
-    pub codec: Codec,
-    /// Its pieces, in order.
-    pub parts: Vec<Part>,
-    /// Bytes in all.
-    pub len: u64,
+/// What one host is sent.
+pub enum Shipment {
+    /// So little that it goes between the orders.
+    Parcel {
+        /// How it is compressed.
+        codec: Codec,
+        /// All of it.
+        bytes: Vec<Bytes>,
+    },
+    /// What needs a channel of its own.
+    Stream(Flow),
 }
 
-impl Shipment {
-    /// Its pieces that are in memory, as those of a parcel are.
-    pub fn in_memory(self) -> Vec<Bytes> {
-        let bytes = |part| if let Part::Bytes(bytes) = part { Some(bytes) } else { None };
-        self.parts.into_iter().filter_map(bytes).collect()
+/// A stream that is sent while it is packed.
+pub struct Flow {
+    /// How it is compressed.
+    pub codec: Codec,
+    packing: watch::Receiver<Packing>,
+}
+
+impl Flow {
+    /// About how many bytes it has; exactly so many when all is packed.
+    pub fn likely(&self) -> u64 {
+        self.packing.borrow().likely()
+    }
+
+    /// Why it could not be packed, if it could not.
+    pub fn failure(&self) -> Option<Arc<ArtifactError>> {
+        self.packing.borrow().end.clone()?.err()
+    }
+
+    /// Its parts, each as soon as it is there.
+    pub fn parts(&self) -> Parts {
+        let next = async |(mut packing, place): (watch::Receiver<Packing>, usize)| {
+            let part = {
+                let there = |now: &Packing| now.end.is_some() || now.pieces() > place;
+                let now = packing.wait_for(there).await;
+                now.map_err(io::Error::other).and_then(|now| now.part(place))
+            };
+            part.transpose().map(|part| (part, (packing, place + 1)))
+        };
+        Box::pin(stream::unfold((self.packing.clone(), 0), next))
     }
 }
 
-/// What is packed. A parcel is read back into memory, once for all hosts.
-#[derive(Clone)]
-struct Body {
-    packed: Packed,
+/// A stream that is being packed for all hosts that take it.
+#[derive(Default)]
+struct Packing {
+    packed: Option<Packed>,
+    /// A small stream is read back into memory, once for all hosts.
     parcel: Option<Bytes>,
     /// Secrets travel in a part of their own, which is never on this machine's disk.
     tail: Bytes,
+    /// How it ended.
+    end: Option<Result<(), Arc<ArtifactError>>>,
 }
 
-impl Body {
-    fn new(packed: Packed, tail: Bytes, most: u64) -> Result<Self, ArtifactError> {
-        let parcel = if packed.len <= most { Some(in_memory(&packed.pieces)?) } else { None };
-        Ok(Self { packed, parcel, tail })
+impl Packing {
+    fn pieces(&self) -> usize {
+        self.packed.as_ref().map_or(0, |packed| packed.pieces.len())
     }
 
-    fn parts(self) -> Vec<Part> {
-        let piece = |Piece { file, at, len }| Part::File { file, at, len };
-        let mut parts: Vec<Part> = match self.parcel {
-            Some(bytes) => vec![Part::Bytes(bytes)],
-            None => self.packed.pieces.into_iter().map(piece).collect(),
-        };
-        parts.push(Part::Bytes(self.tail));
-        parts
+    /// What has come since.
+    fn add(&mut self, packed: &Packed) {
+        let mut pieces = self.packed.take().map_or_else(Vec::new, |packed| packed.pieces);
+        pieces.extend_from_slice(&packed.pieces[pieces.len()..]);
+        self.packed = Some(Packed { pieces, ..*packed });
+    }
+
+    fn likely(&self) -> u64 {
+        self.packed.as_ref().map_or(0, Packed::likely) + self.tail.len() as u64
+    }
+
+    /// The one at `place`; the last is the tail.
+    fn part(&self, place: usize) -> io::Result<Option<Part>> {
+        let piece = self.packed.as_ref().and_then(|packed| packed.pieces.get(place));
+        if let Some(Piece { file, at, len }) = piece.cloned() {
+            return Ok(Some(Part::File { file, at, len }));
+        }
+        match &self.end {
+            Some(Err(error)) => Err(io::Error::other(Arc::clone(error))),
+            Some(Ok(())) if place == self.pieces() => Ok(Some(Part::Bytes(self.tail.clone()))),
+            Some(Ok(())) | None => Ok(None),
+        }
     }
 }
 
@@ -122,7 +167,7 @@ impl Payload {
             parcel: if held_back { SMALL_PARCEL } else { PARCEL },
             lanes: lanes(),
             packed: Mutex::default(),
-            learnt: std::sync::Mutex::default(),
+            learnt: Mutex::default(),
         }
     }
 
@@ -131,33 +176,47 @@ impl Payload {
         self.release.digest
     }
 
-    /// The stream for a host with these facts, less what it has already.
+    /// What a host with these facts is sent, less what it has already. Waits until so much is
+    /// packed that it is clear in which way.
     pub async fn shipment(
         &self,
         facts: &Facts,
         delta: &Arc<Delta>,
-    ) -> Result<Shipment, ArtifactError> {
-        let body = self.body(codec_for(facts), delta).await?;
-        let len = body.packed.len + body.tail.len() as u64;
-        Ok(Shipment { codec: body.packed.codec, parts: body.parts(), len })
+    ) -> Result<Shipment, Arc<ArtifactError>> {
+        let mut packing = self.packing(codec_for(facts), delta);
+        let most = self.parcel;
+        let clear = |now: &Packing| {
+            now.end.is_some() || now.packed.as_ref().is_some_and(|packed| packed.len > most)
+        };
+        let now = packing.wait_for(clear).await.map_err(|_| ArtifactError::Stopped)?;
+        if let Some(Err(error)) = &now.end {
+            return Err(Arc::clone(error));
+        }
+        let codec = now.packed.as_ref().map_or(Codec::Plain, |packed| packed.codec);
+        if let Some(parcel) = &now.parcel {
+            let bytes = vec![parcel.clone(), now.tail.clone()];
+            return Ok(Shipment::Parcel { codec, bytes });
+        }
+        drop(now);
+        Ok(Shipment::Stream(Flow { codec, packing }))
     }
 
-    /// The first host that needs a codec and a delta packs; others like it wait for it, and
-    /// nobody else does.
-    async fn body(&self, codec: Codec, delta: &Arc<Delta>) -> Result<Body, ArtifactError> {
-        let stream = (codec, delta.key);
-        let cell = Arc::clone(self.packed.lock().await.entry(stream).or_default());
-        let packing = async || {
+    /// The first host that needs a codec and a delta begins to pack; others like it send the same.
+    fn packing(&self, codec: Codec, delta: &Arc<Delta>) -> watch::Receiver<Packing> {
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = || {
+            let (sender, packing) = watch::channel(Packing::default());
             let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
             let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
-            let work = move || artifact.pack(&release, &prefix, codec, &delta);
-            let packed = tokio::task::spawn_blocking(work).await;
-            let packed = packed.map_err(|_| ArtifactError::Stopped)??;
-            let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
-            let tail = pack_bytes(&self.prefix, env.as_slice(), packed.codec)?.into();
-            Body::new(packed, tail, self.parcel)
+            let (env, most) = (self.env.clone(), self.parcel);
+            tokio::task::spawn_blocking(move || {
+                let work = Work { artifact, release, prefix, delta, env, most };
+                let end = work.pack(codec, &sender).map_err(Arc::new);
+                sender.send_modify(|packing| packing.end = Some(end));
+            });
+            packing
         };
-        cell.get_or_try_init(packing).await.cloned()
+        packed.entry((codec, delta.key)).or_insert_with(begin).clone()
     }
 
     /// Keeps the manifest that a host has sealed: the next deploy builds on it.
@@ -168,6 +227,37 @@ impl Payload {
         {
             kept.keep(digest, &text);
         }
+    }
+}
+
+/// All that packing takes.
+struct Work {
+    artifact: Arc<Artifact>,
+    release: Arc<Sealed>,
+    prefix: String,
+    delta: Arc<Delta>,
+    env: Option<Vec<u8>>,
+    /// Up to so many bytes are a parcel.
+    most: u64,
+}
+
+impl Work {
+    fn pack(&self, codec: Codec, to: &watch::Sender<Packing>) -> Result<(), ArtifactError> {
+        let codec = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
+        let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
+        let tail = pack_bytes(&self.prefix, env.as_slice(), codec)?;
+        to.send_modify(|packing| packing.tail = tail.into());
+        let told = &mut |packed: &Packed| {
+            to.send_modify(|packing| packing.add(packed));
+            !to.is_closed()
+        };
+        let packed = self.artifact.pack(&self.release, &self.prefix, codec, &self.delta, told)?;
+        let parcel = if packed.len <= self.most { Some(in_memory(&packed.pieces)?) } else { None };
+        to.send_modify(|packing| {
+            packing.add(&packed);
+            packing.parcel = parcel;
+        });
+        Ok(())
     }
 }
 

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::event::Event;
 use super::host::HostRun;
 use super::outcome::Failure;
-use super::payload::{Payload, Shipment};
+use super::payload::{Flow, Payload, Shipment};
 use super::plan::{Step, order_name};
+use crate::artifact::ArtifactError;
 use crate::model::delta::Delta;
 use crate::model::id::ReleaseId;
 use crate::remote::agent::{AgentError, Answer, Sent};
@@ -104,13 +105,13 @@ impl HostRun<'_> {
         delta: &Arc<Delta>,
     ) -> Result<Vec<Sent>, Unmade> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
-        let unpacked = |error| Failure::of(format!("could not pack {id}"), &error);
-        let shipment = payload.shipment(&facts, delta).await.map_err(unpacked)?;
-        if shipment.len > payload.parcel {
-            return self.stream(payload, id, shipment).await.map(|()| Vec::new());
-        }
-        let codec = shipment.codec;
-        let bytes = shipment.in_memory();
+        let shipment = payload.shipment(&facts, delta).await;
+        let (codec, bytes) = match shipment.map_err(|error| unpacked(id, &error))? {
+            Shipment::Stream(flow) => {
+                return self.stream(payload, id, flow).await.map(|()| Vec::new());
+            }
+            Shipment::Parcel { codec, bytes } => (codec, bytes),
+        };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
             self.heeding(throttle.take(size)).await?;
@@ -120,16 +121,12 @@ impl HostRun<'_> {
     }
 
     /// Sends a stream over a channel of its own.
-    async fn stream(
-        &mut self,
-        payload: &Payload,
-        id: ReleaseId,
-        shipment: Shipment,
-    ) -> Result<(), Unmade> {
-        let (events, total, left) = (self.cx.events, shipment.len, AtomicU64::new(0));
+    async fn stream(&mut self, payload: &Payload, id: ReleaseId, flow: Flow) -> Result<(), Unmade> {
+        let (events, left) = (self.cx.events, AtomicU64::new(0));
         let host = self.name();
         let progress = |sent| {
             left.store(sent, Ordering::Relaxed);
+            let total = flow.likely().max(sent);
             events.emit(Event::Progress { host: host.clone(), sent, total });
         };
         let notice = |text| events.emit(Event::Warning { host: Some(host.clone()), text });
@@ -139,12 +136,15 @@ impl HostRun<'_> {
             let limit = payload.throttle.as_ref();
             let terms =
                 Terms { limit, progress: &progress, notice: &notice, lanes: &payload.lanes };
-            agent.receive(shipment.codec, shipment.parts, &terms).await
+            agent.receive(flow.codec, (flow.parts(), flow.likely()), &terms).await
         };
         let work = async {
             let sent = self.heeding(sending).await?;
-            sent.map_err(|error| Unmade::unsent(id, error))?;
-            Ok::<_, Unmade>(((), format!("{total} bytes")))
+            sent.map_err(|error| match flow.failure() {
+                Some(failure) => unpacked(id, &failure).into(),
+                None => Unmade::unsent(id, error),
+            })?;
+            Ok::<_, Unmade>(((), format!("{} bytes", flow.likely())))
         };
         let ended = self.step("upload", work).await;
         self.done.sent += left.load(Ordering::Relaxed);
@@ -220,6 +220,10 @@ impl AsRef<Failure> for Unmade {
     fn as_ref(&self) -> &Failure {
         &self.failure
     }
+}
+
+fn unpacked(id: ReleaseId, error: &ArtifactError) -> Failure {
+    Failure::of(format!("could not pack {id}"), error)
 }
 
 /// What the step is called that an order does.

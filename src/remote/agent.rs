@@ -23,7 +23,7 @@ use super::order::Order;
 use super::quote::{word, words};
 use super::replies::{Replies, Reply};
 use super::session::{Channel, Output, Session, SessionError};
-use super::upload::{self, Part, Terms};
+use super::upload::{self, Parts, Terms};
 use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -306,11 +306,11 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { runner, shared }).await?.text))
     }
 
-    /// Streams a release to the host over a channel of its own, or several.
+    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several.
     pub async fn receive(
         &self,
         codec: Codec,
-        parts: Vec<Part>,
+        (parts, len): (Parts, u64),
         terms: &Terms<'_>,
     ) -> Result<(), AgentError> {
         let root = self.hello.layout.root();
@@ -319,7 +319,7 @@ impl Agent {
             let arguments = [verb, &[self.hello.run.as_str(), root], rest].concat();
             script_command(&SCRIPT_WORD, &arguments)
         };
-        upload::send(&self.session, &command, (codec.word(), parts), terms).await
+        upload::send(&self.session, &command, (codec.word(), parts, len), terms).await
     }
 
     /// The same as `send_all`, and goodbye with them: they are obeyed, then the lock is let go.

@@ -7,6 +7,7 @@
 //! they come. What is checked afterwards is the same.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join_all, select_all, try_join_all};
+use futures::stream::Fuse;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
@@ -96,21 +99,23 @@ pub fn lanes() -> Semaphore {
     Semaphore::new(CONNECTIONS_IN_ALL)
 }
 
+/// What is sent, as it comes.
+pub type Parts = Pin<Box<dyn Stream<Item = io::Result<Part>> + Send>>;
+
 /// Makes the command that starts the agent with these words.
 pub(super) type Command<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
 
-/// Sends `parts` over `session`; `codec` is what unpacks them.
+/// Sends `parts`, about `len` bytes, over `session`; `codec` is what unpacks them.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
     command: Command<'_>,
-    (codec, parts): (&str, Vec<Part>),
+    (codec, parts, len): (&str, Parts, u64),
     terms: &Terms<'_>,
 ) -> Result<(), AgentError> {
     // The first channel comes first: where the server allows few, the stripes must not take it.
     let started = session.exec(&command(&["receive", codec])).await;
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
-    let len = parts.iter().map(Part::len).sum();
     let Stripes { channels, _connections, _permit } =
         Stripes::open(session, command, len, terms).await;
     let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
@@ -126,7 +131,7 @@ pub(super) async fn send(
     // decides.
     let error = tokio::select! {
         ended = &mut reading => return uploaded(ended),
-        error = sent(Parts::new(parts), inputs, terms) => return Err(error),
+        error = sent(Blocks::new(parts), inputs, terms) => return Err(error),
         error = cut_off(outputs) => error,
     };
     match timeout(LAST_WORD, reading).await.map(uploaded) {
@@ -226,7 +231,7 @@ type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// Sends all blocks, each over the channel whose turn it is, and waits for the host to unpack them.
 /// Ends only if that does not go well.
-async fn sent(mut parts: Parts, inputs: Vec<Input>, terms: &Terms<'_>) -> AgentError {
+async fn sent(mut blocks: Blocks, inputs: Vec<Input>, terms: &Terms<'_>) -> AgentError {
     let size = if inputs.len() > 1 { BLOCK } else { PIECE };
     // Each channel has one block on its way and one that waits: that is all that memory holds.
     let (senders, lanes): (Vec<_>, Vec<_>) = inputs
@@ -239,7 +244,7 @@ async fn sent(mut parts: Parts, inputs: Vec<Input>, terms: &Terms<'_>) -> AgentE
         });
     let reading = async move {
         for sender in senders.iter().cycle() {
-            let block = parts.next(size).await?;
+            let block = blocks.next(size).await?;
             // One that takes no more has failed, and says why itself.
             if block.is_empty() || sender.send(block).await.is_err() {
                 break;
@@ -310,21 +315,28 @@ async fn cut_off(outputs: Vec<mpsc::Receiver<Output>>) -> AgentError {
 }
 
 /// Cuts parts into blocks.
-struct Parts {
-    parts: std::vec::IntoIter<Part>,
+struct Blocks {
+    parts: Fuse<Parts>,
     now: Option<Part>,
 }
 
-impl Parts {
-    fn new(parts: Vec<Part>) -> Self {
-        Self { parts: parts.into_iter(), now: None }
+impl Blocks {
+    fn new(parts: Parts) -> Self {
+        Self { parts: parts.fuse(), now: None }
     }
 
     /// The next `size` bytes; fewer only at the end.
     async fn next(&mut self, size: usize) -> Result<Vec<u8>, AgentError> {
         let mut block = Vec::with_capacity(size);
         while block.len() < size {
-            let Some(part) = self.now.take().or_else(|| self.parts.next()) else { break };
+            let part = match self.now.take() {
+                Some(rest) => rest,
+                None => match self.parts.try_next().await {
+                    Ok(Some(part)) => part,
+                    Ok(None) => break,
+                    Err(source) => return Err(AgentError::Spool { source }),
+                },
+            };
             let want = usize::try_from(part.len()).unwrap_or(size).min(size - block.len());
             self.now = match part {
                 Part::Bytes(mut bytes) => {
@@ -414,9 +426,10 @@ mod tests {
             bytes(b""),
             bytes(b"cdefg"),
         ];
-        let (mut parts, mut blocks) = (Parts::new(parts), Vec::new());
+        let parts = futures::stream::iter(parts.into_iter().map(Ok));
+        let (mut cut, mut blocks) = (Blocks::new(Box::pin(parts)), Vec::new());
         loop {
-            let block = parts.next(4).await?;
+            let block = cut.next(4).await?;
             if block.is_empty() {
                 break;
             }

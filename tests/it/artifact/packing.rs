@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
-use shipit::artifact::{Artifact, Packed, Piece, pack_bytes};
+use shipit::artifact::{Artifact, ArtifactError, Packed, Piece, pack_bytes};
 use shipit::model::codec::Codec;
 use shipit::model::delta::Delta;
-use shipit::model::manifest::{Manifest, Sealed};
+use shipit::model::manifest::Manifest;
 
 use crate::wire::noise;
 
@@ -28,13 +28,29 @@ fn bytes_of(packed: &Packed) -> Vec<u8> {
     bytes
 }
 
-fn all_of(artifact: &Artifact) -> Sealed {
-    artifact.manifest().clone().into()
+/// All that the artifact holds, as a host with this codec gets it.
+fn pack_all(artifact: &Artifact, codec: Codec) -> Result<Packed, ArtifactError> {
+    pack(artifact, artifact.manifest(), codec)
+}
+
+/// What is told of on the way is what is given in the end.
+fn pack(artifact: &Artifact, release: &Manifest, codec: Codec) -> Result<Packed, ArtifactError> {
+    let (whole, mut told) = (Delta::default(), Vec::new());
+    let codec = artifact.worth(release, codec, &whole)?;
+    let mut hear = |packed: &Packed| {
+        told.push((packed.pieces.len(), packed.len));
+        true
+    };
+    let packed = artifact.pack(&release.clone().into(), PREFIX, codec, &whole, &mut hear)?;
+    assert_eq!(told.last(), Some(&(packed.pieces.len(), packed.len)));
+    assert_eq!(packed.likely(), packed.len);
+    assert!(told.is_sorted() && told.len() == packed.pieces.len(), "{told:?}");
+    Ok(packed)
 }
 
 /// The whole stream for a host: the release, then a last frame with a secret.
 fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
-    let packed = artifact.pack(&release.clone().into(), PREFIX, codec, &Delta::default()).unwrap();
+    let packed = pack(artifact, release, codec).unwrap();
     let spool = packed.pieces[0].file.metadata().unwrap();
     assert_eq!(spool.nlink(), 0, "nobody else can open it");
     assert_eq!(spool.mode() & 0o777, 0o600);
@@ -135,15 +151,14 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
     };
     let artifact = write(5 << 20);
     let single = open(&root.join("one.jpg")).unwrap();
-    let packed = artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
+    let packed = pack_all(&artifact, Codec::Zstd).unwrap();
     assert_eq!((packed.codec, packed.pieces.len()), (Codec::Plain, 5));
     for (number, artifact) in [artifact, single].iter().enumerate() {
         for tar in ["tar", "busybox tar"] {
             if !is_here(tar) {
                 continue;
             }
-            let packed =
-                artifact.pack(&all_of(artifact), PREFIX, Codec::Gzip, &Delta::default()).unwrap();
+            let packed = pack_all(artifact, Codec::Gzip).unwrap();
             let into = dir.path().join(format!("{number}-{tar}"));
             let mut bytes = bytes_of(&packed);
             bytes.extend(pack_bytes(PREFIX, &[], packed.codec).unwrap());
@@ -153,7 +168,7 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
         }
     }
     let artifact = write(1 << 20);
-    let packed = artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap();
+    let packed = pack_all(&artifact, Codec::Zstd).unwrap();
     assert_eq!((packed.codec, packed.pieces.len()), (Codec::Zstd, 1), "too little to ask");
 }
 
@@ -166,8 +181,7 @@ fn what_was_written_to_is_not_sent_from_where_it_is() {
     fs::write(&path, noise(5 << 20)).unwrap();
     for (name, artifact) in [("dir", open(&root).unwrap()), ("single", open(&path).unwrap())] {
         File::options().write(true).open(&path).unwrap().write_all_at(b"x", 9).unwrap();
-        let error =
-            artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+        let error = pack_all(&artifact, Codec::Zstd).unwrap_err();
         assert_eq!(error.to_string(), "`picture` changed while it was being read", "{name}");
     }
 }
@@ -216,8 +230,7 @@ fn a_file_that_changes_is_noticed() {
         write_tree(&root, &tree([("a", file("aaaa\n"))]));
         let artifact = open(&root).unwrap();
         fs::write(root.join("a"), change).unwrap();
-        let error =
-            artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+        let error = pack_all(&artifact, Codec::Zstd).unwrap_err();
         assert_eq!(error.to_string(), "`a` changed while it was being read", "{name}");
         fs::remove_dir_all(&root).unwrap();
     }
@@ -232,8 +245,7 @@ fn a_link_that_takes_a_files_place_is_not_followed() {
     put(dir.path(), "secret", b"aaaa\n");
     fs::remove_file(root.join("a")).unwrap();
     std::os::unix::fs::symlink("../secret", root.join("a")).unwrap();
-    let error =
-        artifact.pack(&all_of(&artifact), PREFIX, Codec::Zstd, &Delta::default()).unwrap_err();
+    let error = pack_all(&artifact, Codec::Zstd).unwrap_err();
     assert_snapshot!(told(&error, dir.path()), @"
     could not read `tree/a`
       cause: Too many levels of symbolic links (os error 40)
@@ -247,6 +259,6 @@ fn only_what_is_held_can_be_packed() {
     write_tree(&dir.path().join("two"), &tree([("b", file("b"))]));
     let one = open(&dir.path().join("one")).unwrap();
     let two = open(&dir.path().join("two")).unwrap();
-    let error = one.pack(&all_of(&two), PREFIX, Codec::Plain, &Delta::default()).unwrap_err();
+    let error = pack(&one, two.manifest(), Codec::Plain).unwrap_err();
     assert_snapshot!(error, @"`b` is not a file of the artifact");
 }

@@ -6,6 +6,7 @@ pub(crate) mod health;
 mod large;
 mod rollouts;
 mod story;
+mod streams;
 pub(crate) mod stripes;
 pub(crate) mod wires;
 pub(crate) mod world;

@@ -185,7 +185,13 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
         return; // with the prefix it is longer than a path in an artifact may be
     }
     let packed = artifact
-        .pack(&artifact.manifest().clone().into(), "p", Codec::Plain, &Delta::default())
+        .pack(
+            &artifact.manifest().clone().into(),
+            "p",
+            Codec::Plain,
+            &Delta::default(),
+            &mut |_| true,
+        )
         .unwrap();
     let mut bytes = vec![0; usize::try_from(packed.len).unwrap()];
     assert_eq!(packed.pieces.len(), 1, "it is small");

@@ -1,0 +1,68 @@
+//! A stream is sent while it is still being packed.
+
+use std::fs;
+
+use shipit::deploy::event::Event;
+use shipit::deploy::fleet::Goal;
+use shipit::deploy::outcome::{HostResult, Verdict};
+use shipit::remote::local::LocalSession;
+
+use super::health::tools_without;
+use super::world::{Local, World, goal_of};
+use crate::wire::noise;
+
+/// More than is sent in one go. Each half of a page is as good as noise, so that it packs badly
+/// enough to be a stream and well enough to be packed at all.
+fn goal(world: &World) -> Goal {
+    let path = world.artifact("1", false);
+    let page: Vec<u8> =
+        noise(24 << 20).chunks(2048).flat_map(|half| [half, &[0; 2048]].concat()).collect();
+    for (number, part) in page.chunks(512 << 10).enumerate() {
+        fs::write(path.join(format!("part{number:03}")), part).unwrap();
+    }
+    goal_of(path, |build| build)
+}
+
+fn progress(world: &World) -> Vec<(u64, u64)> {
+    let of = |event: &Event| match event {
+        Event::Progress { sent, total, .. } => Some((*sent, *total)),
+        _ => None,
+    };
+    world.events.lock().unwrap().iter().filter_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_arrives_whole_and_its_size_becomes_known() {
+    let world = World::new();
+    let report = world.run(&goal(&world)).await;
+    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    let progress = progress(&world);
+    let (sent, total) = *progress.last().unwrap();
+    assert_eq!(sent, total);
+    assert!(progress.iter().all(|(sent, total)| sent <= total));
+    // Half of it is noise.
+    assert!((24 << 20..26 << 20).contains(&total), "{total}");
+    let (first, likely) = progress[0];
+    assert!(first < 1 << 20 && likely < 52 << 20, "{likely}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_meanwhile_ends_it_and_nothing_is_live() {
+    // zstd's threads hold much back, where there are many.
+    let (mut world, tools) = (World::new(), tools_without(&["zstd"]));
+    let path = tools.path().to_str().unwrap();
+    world.connect = Box::new(Local(LocalSession::new().var("PATH", path)));
+    let goal = goal(&world);
+    let last = world.dir.path().join("dist/part095");
+    fs::write(&last, "other").unwrap();
+    let report = world.run(&goal).await;
+    let HostResult::Untouched { failure: Some(failure), .. } = &report.hosts[0].1 else {
+        panic!("{report:?}")
+    };
+    assert!(failure.what.starts_with("could not pack 2"), "{failure:?}");
+    assert_eq!(failure.cause, ["`part095` changed while it was being read"]);
+    assert!(!progress(&world).is_empty(), "it was being sent");
+    assert!(!world.root().join("current").exists());
+    fs::remove_dir_all(last.parent().unwrap()).unwrap();
+    assert_eq!(world.deploy("1").await.verdict(), Verdict::Done);
+}
