@@ -788,22 +788,66 @@ order_check() {
 
 # Makes the large files that were not sent whole, step by step as the recipe says: from ranges of
 # an old file, of what was sent, and from patches in it, whose dictionary is a range of the old file.
+# What is written is read back meanwhile: the digests go to `rebuilt`.
 rebuild() {
+    : >"$tmp/rebuilt"
     [ -f "$1/meta/recipe" ] || return 0
-    stage=$1 fresh=$1/meta/fresh made=$1/meta/made
+    stage=$1
+    : >"$tmp/unmade"
+    put_together 9>&- | read_behind 9>&-
+    if [ -s "$tmp/unmade" ]; then
+        echo "$(cat "$tmp/unmade") could not be put together from its old self"
+        tail -n 1 "$tmp/why"
+        return 1
+    fi
+    number=0
+    while IFS= read -r line; do
+        case $line in
+            'new '*) number=$((number + 1)) new=$stage/tree/${line#new } ;;
+            'mode '*)
+                made=$stage/meta/made.$number
+                touch -r "$new" "$made" && chmod "${line#mode }" "$made" && mv -f "$made" "$new" ||
+                    return 1
+                ;;
+        esac
+    done <"$stage/meta/recipe"
+}
+
+# Prints the path of each file that it begins, `more` when there is more of it, and `whole`.
+put_together() {
+    number=0 fresh=$stage/meta/fresh
     while IFS= read -r line; do
         # shellcheck disable=SC2086
         case $line in
             'old '*) old=$root/releases/${line#old } ;;
-            'new '*) new=$stage/tree/${line#new } && : >"$made" ;;
-            'mode '*) touch -r "$new" "$made" && chmod "${line#mode }" "$made" && mv -f "$made" "$new" ;;
-            *) piece $line >>"$made" ;;
-        esac 2>"$tmp/why" || {
-            echo "${new#"$stage/tree/"} could not be put together from its old self"
-            tail -n 1 "$tmp/why"
-            return 1
+            'new '*)
+                number=$((number + 1)) path=${line#new }
+                made=$stage/meta/made.$number
+                : >"$made" && printf '%s\n' "$path"
+                ;;
+            'mode '*) echo whole ;;
+            *) piece $line >>"$made" && echo more ;;
+        esac || {
+            printf '%s\n' "$path" >"$tmp/unmade"
+            return
         }
-    done <"$1/meta/recipe" 9>&-
+    done <"$stage/meta/recipe" 2>"$tmp/why"
+}
+
+read_behind() {
+    number=0
+    while IFS= read -r path; do
+        number=$((number + 1))
+        sum=$(
+            while read -r word && [ "$word" = more ]; do cat <&3; done 3<"$stage/meta/made.$number" |
+                sum_of
+        )
+        printf '%s ./%s\n' "${sum%% *}" "$path" >>"$tmp/rebuilt"
+    done
+}
+
+sum_of() {
+    if command -v openssl >/dev/null; then openssl dgst -sha256 -r; else sha256sum; fi
 }
 
 piece() {
@@ -855,14 +899,18 @@ has_shape() {
     return 1
 }
 
-# Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to.
+# Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to,
+# by those who read it now, or when it was put together.
 read_back() {
     counted=$(LC_ALL=C awk -v sums="$tmp/sums" '
+        of == "rebuilt" { sum[substr($0, length($1) + 2)] = $1; next }
         $1 != "f" { next }
-        { print $4 " " substr($0, length($1 $2 $3 $4) + 4) >sums; files++ }
+        { path = substr($0, length($1 $2 $3 $4) + 5) }
+        sum[path] == $4 { next }
+        { print $4 "  " path >sums; files++ }
         $3 >= 10000000 { large = "yes" }
         END { print files + 0, large }
-    ' "$2")
+    ' of=rebuilt "$tmp/rebuilt" of= "$2")
     files=${counted% *} large=${counted#* }
     [ "$files" != 0 ] || return 0
     if [ "$files" -gt 200 ] || [ -n "$large" ]; then
