@@ -20,7 +20,7 @@ serve() {
     shift 3
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested='' looked=''
+    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested='' looked='' walked='' codes='' answer=0
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
@@ -37,8 +37,8 @@ serve() {
         /*) echo print -rn -- ;;
         *) echo printf %s ;;
     esac')
-    greet >"$tmp/out" 2>&1 </dev/null
-    reply 0
+    greet >"$tmp/out.$answer" 2>&1 </dev/null
+    answered 0
     # What the other side would ask in any case came with it, and costs no round trip.
     heard=$first
     while :; do
@@ -48,8 +48,8 @@ serve() {
             # shellcheck disable=SC2119
             take_line
         done
-        looked=''
-        answer_and_read || exit 0
+        looked='' walked=''
+        framed read_on || exit 0
     done
 }
 
@@ -70,20 +70,20 @@ who_we_are() {
     IFS= read -r machine 2>/dev/null </proc/sys/kernel/hostname || machine=$(uname -n)
 }
 
-# Sends the answers to lines that came together, and reads the next line, and those after it where
-# it says that they belong to it: never more, so that lines may be sent ahead. Neither a client that
-# is silent nor one that does not read may disarm the deadline. dash has no `read -t`, so a
-# short-lived shell does it; `exec`, so that no shell waits for it which has the lock's descriptor.
-answer_and_read() {
+# Sends the answers that are in these files, and reads the next line, and those after it where it
+# says that they belong to it: never more, so that lines may be sent ahead. Neither a client that is
+# silent nor one that does not read may disarm the deadline. dash has no `read -t`, so a short-lived
+# shell does it; `exec`, so that no shell waits for it which has the lock's descriptor.
+read_on() {
     # shellcheck disable=SC2016
-    { heard=$(exec timeout "$deadline" /bin/sh -c '[ ! -s "$1" ] || cat "$1" >&8 2>/dev/null || exit 1
+    { heard=$(exec timeout "$deadline" /bin/sh -c '[ "$#" = 0 ] || cat "$@" >&8 2>/dev/null || exit 1
         while IFS= read -r line; do
             '"$say"' "$line" && echo
             case $line in "& "*) ;; *) exit 0 ;; esac
         done
-        exit 1' sh "$tmp/frames" 8>&8 9>&-); } 8>&1
+        exit 1' sh "$@" 8>&8 9>&-); } 8>&1
     case $? in
-        0) : >"$tmp/frames" ;;
+        0) ;;
         124 | 137 | 143) ending=deadline && return 1 ;;
         *) ending='end of input' && return 1 ;;
     esac
@@ -101,19 +101,19 @@ take_line() {
         hold) return ;;
         bye)
             ending=asked
-            timeout "$deadline" cat "$tmp/frames" 2>/dev/null </dev/null 9>&-
+            framed last_words
             exit 0
             ;;
         unpack) take_parcel "$3" ;;
     esac
     if [ -n "$chained" ] && [ "$last" != 0 ]; then
-        : >"$tmp/out"
-        reply 125
+        : >"$tmp/out.$answer"
+        answered 125
         return
     fi
-    obey "$@" >"$tmp/out" 2>&1 </dev/null
+    obey "$@" >"$tmp/out.$answer" 2>&1 </dev/null
     last=$?
-    reply "$last"
+    answered "$last"
 }
 
 # The bytes that follow the line and those that belong to it, all of them and no more, so that the
@@ -151,16 +151,52 @@ obey() {
     esac
 }
 
-# A frame says how long it is, so nothing in it can be taken for its end.
-reply() {
-    size=0
-    if [ -s "$tmp/out" ]; then size=$(wc -c <"$tmp/out"); fi
-    {
-        printf '%s out %s\n' "$run" "$((size))" &&
-            { [ "$size" = 0 ] || cat "$tmp/out"; } &&
-            printf '%s done %s\n' "$run" "$1"
-    } >>"$tmp/frames" && return 0
-    exit 0
+# The answer with this code is in its file and waits for those to the lines that came with it.
+answered() {
+    codes="$codes $1" answer=$((answer + 1))
+}
+
+# Calls $1 with the files that hold all answers that wait. A frame says how long it is, so nothing in
+# it can be taken for its end.
+framed() {
+    then=$1 ended=''
+    shift
+    measure
+    answer=0
+    for code in $codes; do
+        size=0
+        if [ -s "$tmp/out.$answer" ]; then
+            size=${sizes%%"$nl"*} sizes=${sizes#*"$nl"}
+            size=${size%" $tmp/out.$answer"} size=${size##* }
+        fi
+        {
+            [ -z "$ended" ] || echo "$run done $ended"
+            echo "$run out $size"
+        } >"$tmp/head.$answer" || exit 0
+        set -- "$@" "$tmp/head.$answer"
+        [ "$size" = 0 ] || set -- "$@" "$tmp/out.$answer"
+        ended=$code answer=$((answer + 1))
+    done
+    if [ -n "$ended" ]; then
+        echo "$run done $ended" >"$tmp/tail" || exit 0
+        set -- "$@" "$tmp/tail"
+    fi
+    codes='' answer=0
+    "$then" "$@"
+}
+
+# How many bytes the answers have that are not empty: lines of wc.
+measure() {
+    answer=0 sizes=''
+    for code in $codes; do
+        [ ! -s "$tmp/out.$answer" ] || set -- "$@" "$tmp/out.$answer"
+        answer=$((answer + 1))
+    done
+    [ "$#" = 0 ] || sizes=$(wc -c "$@") || exit 0
+}
+
+last_words() {
+    timeout "$deadline" cat "$@" 2>/dev/null </dev/null 9>&-
 }
 
 # The end of everything, however it came.
@@ -185,6 +221,7 @@ end() {
 # another user made, is none of ours.
 sweep_tmp() {
     for path in "${tmp%.*.*}".*.??????; do
+        [ -d "$path" ] || continue
         pid=${path%.*}
         kill -0 "${pid##*.}" 2>/dev/null ||
             find "$path" -prune -type d -user "$uid" -exec rm -rf {} + 2>/dev/null
@@ -728,26 +765,33 @@ links() {
     fi
 }
 
-# Everything below $3 as lines of a manifest without digests, in no order: no file is read. What is
-# nothing that a manifest has is a line `s`. The names of files that are newer than $2 go to `newer`.
-# Each walk may take $1 seconds. The rest are tests for find, which may leave things out.
+# Everything below $2 as lines of a manifest without digests, in no order: no file is read. What is
+# nothing that a manifest has is a line `s`. The names of files that are newer than $3 go to `newer`.
+# Those of files that others must not share go to `apart`: newer than $4, somebody else's, or near
+# what a file system allows of links. Empty ones never are shared. Each walk may take $1 seconds. The
+# rest are tests for find, which may leave things out.
 shape() (
-    seconds=$1 since=$2
-    cd "$3" || exit 1
-    shift 3
+    patience=$1 since=$3 made=$4
+    cd "$2" || exit 1
+    shift 4
     LC_ALL=C
     export LC_ALL
     : >"$tmp/newer"
+    : >"$tmp/apart"
     # GNU's find does it in one walk; one that does not know -printf prints nothing.
-    walk "$seconds" "$@" \( -type f -newer "$since" -fprintf "$tmp/newer" '%p\n' -o -true \) \( \
+    walk "$patience" "$@" \( -type f -newer "$since" -fprintf "$tmp/newer" '%p\n' -o -true \) \( \
+        -type f -size +0c \( -newer "$made" -o ! -user "$uid" -o -links +60000 \) \
+        -fprintf "$tmp/apart" '%p\n' -o -true \) \( \
         -type f -printf 'f %m %s %p\n' -o -type d -printf 'd %p\n' -o \
         -type l -printf 'l %p -> %l\n' -o -printf 's %p\n' \) 2>/dev/null
     code=$?
     [ "$code" = 1 ] || exit "$code"
-    walk "$seconds" "$@" -type f -exec stat -c 'f %a %s %n' {} + || exit 1
-    walk "$seconds" "$@" -type f -newer "$since" >"$tmp/newer"
-    walk "$seconds" "$@" -type d | sed 's/^/d /'
-    walk "$seconds" "$@" ! -type f ! -type d ! -type l | sed 's/^/s /'
+    walk "$patience" "$@" -type f -exec stat -c 'f %a %s %n' {} + || exit 1
+    walk "$patience" "$@" -type f -newer "$since" >"$tmp/newer"
+    walk "$patience" "$@" -type f -size +0c \
+        \( -newer "$made" -o ! -user "$uid" -o -links +60000 \) >"$tmp/apart"
+    walk "$patience" "$@" -type d | sed 's/^/d /'
+    walk "$patience" "$@" ! -type f ! -type d ! -type l | sed 's/^/s /'
     links
 )
 
@@ -778,8 +822,8 @@ order_check() {
         echo "releases/$1 is there already"
         return 1
     fi
-    if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" || ! has_shape "$stage/tree" ||
-        ! read_back "$stage/tree" "$sent"; then
+    if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" ||
+        ! has_shape "$stage/tree" "$2" || ! read_back "$stage/tree" "$sent"; then
         rm -rf "$stage"
         return 1
     fi
@@ -869,10 +913,6 @@ range() {
 # The new manifest, sorted, and the file `sent` of those of its lines whose bytes are to be read back.
 make_manifest() {
     if [ -n "$2" ]; then
-        if ! apart "$2" >"$tmp/now_apart" || ! cmp -s "$tmp/apart" "$tmp/now_apart"; then
-            echo "somebody changed $2 in the meantime"
-            return 1
-        fi
         sent=$1/new
         LC_ALL=C sort -m "$root/.shipit/manifests/$2" "$1/gone" | LC_ALL=C uniq -u |
             LC_ALL=C sort -m - "$sent" >"$tmp/manifest"
@@ -886,17 +926,31 @@ make_manifest() {
     return 1
 }
 
-# Whether kind, mode, size and target of everything in $1 are as the new manifest says. Times of the
-# build that lie ahead of this clock would look like changes made later on: they become now.
+# Whether kind, mode, size and target of everything in $1 are as the new manifest says, and what it
+# shares with release $2 is as it was. Times of the build that lie ahead of this clock would look
+# like changes made later on: they become now.
 has_shape() {
     : >"$tmp/now"
-    shape 600 "$tmp/now" "$1" >"$tmp/found" || return 1
+    shape 600 "$1" "$tmp/now" "${2:+"$root/.shipit/manifests/"}${2:-"$tmp/now"}" >"$tmp/found" ||
+        return 1
+    if [ -n "$2" ] && [ -s "$tmp/apart" ] && ! was_sent "$tmp/apart"; then
+        echo "somebody changed $2 in the meantime"
+        return 1
+    fi
     [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
     differences "$tmp/manifest" "$tmp/found" shape >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     echo 'expected (-) and found (+):'
     sed -e 's/^was /-/' -e 's/^is /+/' "$tmp/differences" | LC_ALL=C sort -k 2 | head -n 20
     return 1
+}
+
+# Whether all files that $1 names came with their bytes.
+was_sent() {
+    LC_ALL=C awk '
+        of == "sent" { sent[substr($0, length($1 $2 $3 $4) + 5)]; next }
+        !($0 in sent) { exit 1 }
+    ' of=sent "$sent" of= "$1"
 }
 
 # Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to,
@@ -956,26 +1010,21 @@ order_discard() {
     rm -rf "$root/releases/.$1.$run"
 }
 
-# The files of release $1 that others must not share: touched since it was made, somebody else's,
-# or near what a file system allows of links.
-apart() (
-    cd "$root/releases/$1" && timeout 10 find . -type f \( -newer "$root/.shipit/manifests/$1" -o \
-        ! -user "$uid" -o -links +60000 \) </dev/null 9>&-
-)
-
 # What a new release can share with what is here. Argument: the digest of its manifest.
 order_base() {
     find_live
-    manifest=$root/.shipit/manifests/$live
-    : >"$tmp/there"
-    if [ -n "$live" ] && [ -f "$manifest" ]; then
-        apart "$live" >"$tmp/apart" && sum=$(sha256sum <"$manifest") || return 1
-        printf 'sealed %s\n' "${sum%% *}" >"$tmp/there"
-        if [ -s "$tmp/apart" ]; then
-            sed 's/^/apart /' "$tmp/apart" >>"$tmp/there"
-            # Where most was touched, little is to be gained.
-            [ "$(wc -l <"$tmp/apart")" -le 5000 ] || : >"$tmp/there"
+    manifest=$root/.shipit/manifests/$live sealed=''
+    if [ -z "$live" ] || [ ! -f "$manifest" ]; then
+        : >"$tmp/apart"
+    elif [ "$walked" = "$live" ] || walk_live >"$tmp/found"; then
+        sum=$(sha256sum <"$manifest") || return 1
+        sealed="sealed ${sum%% *}"
+        # Where most was touched, little is to be gained.
+        if [ -s "$tmp/apart" ] && [ "$(wc -l <"$tmp/apart")" -gt 5000 ]; then
+            sealed='' && : >"$tmp/apart"
         fi
+    else
+        return 1
     fi
     for path in "$root"/releases/.2*.*; do
         case $path in
@@ -983,10 +1032,22 @@ order_base() {
             *) [ ! -f "$path/meta/of" ] || tell_part "$path" "$1" ;;
         esac
     done >"$tmp/parts"
-    if [ -s "$tmp/parts" ]; then
-        head -c 4194304 "$tmp/parts" >>"$tmp/there"
+    if [ -s "$tmp/apart" ] || [ -s "$tmp/parts" ]; then
+        {
+            printf '%s\n' "$sealed"
+            sed 's/^/apart /' "$tmp/apart"
+            head -c 4194304 "$tmp/parts"
+        } >"$tmp/there"
+        pack "$tmp/there"
+    else
+        printf '%s\n' "$sealed"
     fi
-    if [ -s "$tmp/apart" ] || [ -s "$tmp/parts" ]; then pack "$tmp/there"; else cat "$tmp/there"; fi
+}
+
+# The shape of what is live, and what others must not share of it: touched since it was made,
+# somebody else's, or near what a file system allows of links. The rest are tests for find.
+walk_live() {
+    shape 10 "$root/releases/$live" "$manifest" "$manifest" "$@"
 }
 
 # What has arrived in $1 of the release whose manifest has the digest $2.
@@ -1119,8 +1180,7 @@ order_seal() {
     else
         added >"$tmp/more" || return 1
         if [ -s "$tmp/more" ]; then
-            LC_ALL=C sort -m "$manifest" "$tmp/more" >"$tmp/found" && cp "$tmp/found" "$manifest" ||
-                return 1
+            LC_ALL=C sort -m -o "$manifest" "$manifest" "$tmp/more" || return 1
         fi
     fi
     sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
@@ -1606,11 +1666,11 @@ order_drift() {
     find_live
     manifest=$root/.shipit/manifests/$live
     [ -n "$live" ] && [ -f "$manifest" ] || return 0
-    shape 10 "$manifest" "$root/releases/$live" ! \( -path "./${1:-.}" ! -newer "$manifest" \) \
-        >"$tmp/found" 2>"$tmp/why" || {
+    walk_live ! \( -path "./${1:-.}" ! -newer "$manifest" \) >"$tmp/found" 2>"$tmp/why" || {
         head -n 1 "$tmp/why"
         return 1
     }
+    walked=$live
     [ ! -s "$tmp/newer" ] || sed 's/^/w /' "$tmp/newer" >>"$tmp/found"
     differences "$manifest" "$tmp/found" shape >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
