@@ -171,7 +171,8 @@ impl Artifact {
     /// the digest of the sealed manifest, by which a part of the release is known; last
     /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
     /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
-    /// archive: what [`pack_bytes`] makes must follow, with the same codec. `told` hears of each
+    /// archive: what [`pack_bytes`] makes must follow, with the same codec. Where `delta` has old
+    /// bytes, zstd needs them to unpack it. `told` hears of each
     /// piece as soon as it is there. Every file that is packed must still be what it was: it has not been
     /// written to, or, where that might not show, has the digest that it had.
     pub fn pack(
@@ -187,7 +188,11 @@ impl Artifact {
         let packed = Packed::new(codec, expected);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
-        let mut stream = Stream::new(codec, &*spool).map_err(scratch_failed)?;
+        let stream = match (codec, &*delta.old.bytes) {
+            (Codec::Zstd, old @ [_, ..]) => Stream::against(old, &*spool),
+            _ => Stream::new(codec, &*spool),
+        };
+        let mut stream = stream.map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
             stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
         }

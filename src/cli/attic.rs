@@ -6,8 +6,6 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use super::cabinet::make_room;
@@ -40,19 +38,16 @@ impl Attic {
         whole.then_some(file)
     }
 
-    /// Keeps the large files of an artifact, while other things are done.
-    pub(crate) fn keep(&self, artifact: Arc<Artifact>) -> JoinHandle<()> {
-        let attic = self.clone();
-        std::thread::spawn(move || {
-            let Some(dir) = &attic.0 else { return };
-            for (path, node) in artifact.manifest().nodes() {
-                if let Node::File { size: size @ LARGE..=LARGEST_FILE, sha256, .. } = node
-                    && attic.find(*sha256, *size).is_none()
-                {
-                    let _ = put(dir, &artifact, path, *size, *sha256);
-                }
+    /// Keeps the large files of an artifact.
+    pub(crate) fn keep(&self, artifact: &Artifact) {
+        let Some(dir) = &self.0 else { return };
+        for (path, node) in artifact.manifest().nodes() {
+            if let Node::File { size: size @ LARGE..=LARGEST_FILE, sha256, .. } = node
+                && self.find(*sha256, *size).is_none()
+            {
+                let _ = put(dir, artifact, path, *size, *sha256);
             }
-        })
+        }
     }
 }
 
@@ -65,7 +60,7 @@ fn put(
 ) -> Result<(), ArtifactError> {
     let failed = |source: io::Error| ArtifactError::Scratch { source };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    make_room(dir, size, LARGEST).map_err(failed)?;
+    make_room(dir, size, LARGEST, usize::MAX).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
     artifact.copy(path, file.as_file_mut())?;
     file.persist(dir.join(digest.to_string())).map_err(|error| failed(error.error))?;
@@ -74,7 +69,7 @@ fn put(
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
+pub(super) mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -82,10 +77,10 @@ mod tests {
     use crate::artifact::Limits;
     use crate::config::{ArtifactSource, ArtifactSpec};
 
-    fn artifact(dir: &Path) -> Arc<Artifact> {
+    pub(crate) fn artifact(dir: &Path) -> Artifact {
         let source = ArtifactSource::Path { path: dir.to_owned(), sha256: None };
         let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
-        Arc::new(Artifact::open(&spec, None, &Limits::default()).unwrap())
+        Artifact::open(&spec, None, &Limits::default()).unwrap()
     }
 
     #[test]
@@ -96,8 +91,8 @@ mod tests {
         let large = vec![7; usize::try_from(LARGE).unwrap()];
         fs::write(build.join("large"), &large).unwrap();
         fs::write(build.join("small"), "small").unwrap();
-        Attic::new(Some(attic.clone())).keep(artifact(&build)).join().unwrap();
-        Attic::new(Some(attic.clone())).keep(artifact(&build)).join().unwrap();
+        Attic::new(Some(attic.clone())).keep(&artifact(&build));
+        Attic::new(Some(attic.clone())).keep(&artifact(&build));
         let digest = Digest::of(&large);
         let names: Vec<_> = fs::read_dir(&attic).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, [digest.to_string().as_str()]);

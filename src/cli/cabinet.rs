@@ -1,13 +1,18 @@
 //! The manifests of what was released from this machine, each in a file that is named by its
 //! digest. It only saves a round trip: whatever goes wrong with it, nothing else does. The large
-//! files are in the attic beside it.
+//! files are in the attic beside it, the small ones in bundles.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use super::attic::Attic;
+use super::bundles::Bundles;
+use crate::artifact::Artifact;
 use crate::deploy::bases::Shelf;
 use crate::model::digest::Digest;
 use crate::remote::answer::{LONGEST_MANIFEST, unpack};
@@ -21,14 +26,15 @@ pub(crate) struct Cabinet {
     manifests: Option<PathBuf>,
     digests: Option<PathBuf>,
     attic: Attic,
+    bundles: Bundles,
 }
 
 impl Cabinet {
     /// In `cache`, which is made when the first one comes.
     pub(crate) fn new(cache: Option<&Path>) -> Self {
-        let attic = Attic::new(cache.map(|cache| cache.join("files")));
         let part = |name| cache.map(|cache| cache.join(name));
-        Self { manifests: part("manifests"), digests: part("digests"), attic }
+        let (attic, bundles) = (Attic::new(part("files")), Bundles::new(part("bundles")));
+        Self { manifests: part("manifests"), digests: part("digests"), attic, bundles }
     }
 
     /// What was kept of the digests of the artifact that is called `name`, or nothing.
@@ -43,9 +49,13 @@ impl Cabinet {
         let _ = replace(dir, &plain(name), text.as_bytes());
     }
 
-    /// Where the large files are.
-    pub(crate) fn attic(&self) -> &Attic {
-        &self.attic
+    /// Keeps the files of an artifact, while other things are done.
+    pub(crate) fn keep_files(&self, artifact: Arc<Artifact>) -> JoinHandle<()> {
+        let (attic, bundles) = (self.attic.clone(), self.bundles.clone());
+        std::thread::spawn(move || {
+            attic.keep(&artifact);
+            bundles.keep(&artifact);
+        })
     }
 
     fn put(dir: &Path, digest: Digest, text: &str) -> io::Result<()> {
@@ -74,6 +84,10 @@ impl Shelf for Cabinet {
     fn file(&self, digest: Digest, size: u64) -> Option<File> {
         self.attic.find(digest, size)
     }
+
+    fn small(&self, wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, Vec<u8>> {
+        self.bundles.find(wanted)
+    }
 }
 
 /// A file's name for what may be called anything.
@@ -84,15 +98,16 @@ fn plain(name: &str) -> String {
 /// Writes one file of `dir`, which is made where it is missing.
 fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    make_room(dir, bytes.len() as u64, LARGEST)?;
+    make_room(dir, bytes.len() as u64, LARGEST, usize::MAX)?;
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
     file.persist(dir.join(name))?;
     Ok(())
 }
 
-/// Deletes the oldest files until `wanted` bytes more are no more than `most`.
-pub(super) fn make_room(dir: &Path, wanted: u64, most: u64) -> io::Result<()> {
+/// Deletes the oldest files until one of `wanted` bytes more makes no more than `most` bytes and
+/// `count` files.
+pub(super) fn make_room(dir: &Path, wanted: u64, most: u64, count: usize) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -101,12 +116,14 @@ pub(super) fn make_room(dir: &Path, wanted: u64, most: u64) -> io::Result<()> {
     }
     files.sort();
     let mut size = wanted + files.iter().map(|(_, size, _)| size).sum::<u64>();
+    let mut left = files.len();
     for (_, len, path) in files {
-        if size <= most {
+        if size <= most && left < count {
             break;
         }
         fs::remove_file(path)?;
         size -= len;
+        left -= 1;
     }
     Ok(())
 }
@@ -140,9 +157,9 @@ mod tests {
             file.set_modified(SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(age))
                 .unwrap();
         }
-        make_room(dir.path(), 0, LARGEST).unwrap();
+        make_room(dir.path(), 0, LARGEST, 9).unwrap();
         assert!(dir.path().join("old").exists());
-        make_room(dir.path(), 1, LARGEST).unwrap();
+        make_room(dir.path(), 1, LARGEST, 9).unwrap();
         assert!(!dir.path().join("old").exists() && dir.path().join("new").exists());
     }
 }

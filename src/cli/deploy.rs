@@ -51,7 +51,7 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     let artifact = Arc::new(artifact);
     let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::clone(&artifact) };
     let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach };
-    let keeping = (!world.common.dry_run).then(|| world.cabinet().attic().keep(artifact));
+    let keeping = (!world.common.dry_run).then(|| world.cabinet().keep_files(artifact));
     let code = go(world, &config, &goal, how, &warnings).await;
     let _ = keeping.map(JoinHandle::join);
     code

@@ -2,6 +2,7 @@
 
 mod args;
 mod attic;
+mod bundles;
 mod cabinet;
 mod check;
 mod demo;

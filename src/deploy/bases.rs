@@ -1,7 +1,7 @@
 //! What the hosts of a run have of the release to be made. A host that knows less than it could
 //! costs bytes, never a deploy: whatever fails here, the release is sent whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use super::host::HostRun;
 use super::verify::drift;
 use crate::artifact::Artifact;
 use crate::config::Config;
-use crate::model::delta::{Change, Delta, Rebuild, Shareable};
+use crate::model::delta::{Change, Delta, Old, Rebuild, Shareable};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -33,6 +33,11 @@ pub trait Shelf: Send + Sync {
     /// is made of it is checked by the host.
     fn file(&self, _digest: Digest, _size: u64) -> Option<File> {
         None
+    }
+
+    /// The bytes of those small files that are there.
+    fn small(&self, _wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, Vec<u8>> {
+        BTreeMap::new()
     }
 }
 
@@ -126,7 +131,12 @@ impl Bases {
                 rebuilt.insert(change.path, made);
             }
         }
-        Arc::new(delta.with_rebuilt(rebuilt))
+        let delta = delta.with_rebuilt(rebuilt);
+        if !patched {
+            return Arc::new(delta);
+        }
+        let changes = delta.small_changes(&self.release.manifest, base, &found.apart);
+        Arc::new(delta.packed_against(old_selves(changes, kept)))
     }
 
     /// How a large file is made from its old self, if that is known here. Whatever goes wrong, the
@@ -137,6 +147,19 @@ impl Bases {
         let work = move || artifact.rebuild(&change, &old, patched);
         tokio::task::spawn_blocking(work).await.ok()?.ok()?
     }
+}
+
+/// Those of them that are known here.
+fn old_selves(changes: Vec<Change>, kept: &dyn Shelf) -> Old {
+    let here = kept.small(&changes.iter().map(|change| change.old).collect());
+    let mut old = Old::default();
+    for change in changes {
+        if let Some(bytes) = here.get(&change.old) {
+            old.paths.push(change.from);
+            old.bytes.extend(bytes);
+        }
+    }
+    old
 }
 
 /// Whether releases may share files there. Root writes to sealed files as well, so where hooks

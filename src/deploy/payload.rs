@@ -13,7 +13,7 @@ use super::bases::Shelf;
 use crate::artifact::{Artifact, ArtifactError, Packed, Piece, pack_bytes};
 use crate::config::Upload;
 use crate::model::codec::Codec;
-use crate::model::delta::Delta;
+use crate::model::delta::{Delta, Old};
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Sealed;
@@ -56,6 +56,8 @@ pub enum Shipment {
         codec: Codec,
         /// All of it.
         bytes: Vec<Bytes>,
+        /// How much of that are the names of what it is packed against.
+        names: usize,
     },
     /// What needs a channel of its own.
     Stream(Flow),
@@ -99,6 +101,8 @@ struct Packing {
     packed: Option<Packed>,
     /// A small stream is read back into memory, once for all hosts.
     parcel: Option<Bytes>,
+    /// The names of the old files that it is packed against, a line each.
+    names: Bytes,
     /// Secrets travel in a part of their own, which is never on this machine's disk.
     tail: Bytes,
     /// How it ended.
@@ -194,8 +198,8 @@ impl Payload {
         }
         let codec = now.packed.as_ref().map_or(Codec::Plain, |packed| packed.codec);
         if let Some(parcel) = &now.parcel {
-            let bytes = vec![parcel.clone(), now.tail.clone()];
-            return Ok(Shipment::Parcel { codec, bytes });
+            let bytes = vec![now.names.clone(), parcel.clone(), now.tail.clone()];
+            return Ok(Shipment::Parcel { codec, bytes, names: now.names.len() });
         }
         drop(now);
         Ok(Shipment::Stream(Flow { codec, packing }))
@@ -247,18 +251,54 @@ impl Work {
         let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
         let tail = pack_bytes(&self.prefix, env.as_slice(), codec)?;
         to.send_modify(|packing| packing.tail = tail.into());
+        let small = |packed: &Packed| packed.len <= self.most;
+        let (packed, names) = match self.pack_against(codec, to)?.filter(small) {
+            Some(packed) => (packed, lines(&self.delta.old.paths)),
+            None => (self.pack_alone(codec, to)?, Bytes::new()),
+        };
+        let parcel = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
+        to.send_modify(|packing| {
+            packing.add(&packed);
+            (packing.parcel, packing.names) = (parcel, names);
+        });
+        Ok(())
+    }
+
+    /// Against old files, if there are any. Of use only if it becomes a parcel, so nobody is told.
+    fn pack_against(
+        &self,
+        codec: Codec,
+        to: &watch::Sender<Packing>,
+    ) -> Result<Option<Packed>, ArtifactError> {
+        if codec != Codec::Zstd || self.delta.old.paths.is_empty() {
+            return Ok(None);
+        }
+        let told = &mut |_: &Packed| !to.is_closed();
+        self.artifact.pack(&self.release, &self.prefix, codec, &self.delta, told).map(Some)
+    }
+
+    fn pack_alone(
+        &self,
+        codec: Codec,
+        to: &watch::Sender<Packing>,
+    ) -> Result<Packed, ArtifactError> {
         let told = &mut |packed: &Packed| {
             to.send_modify(|packing| packing.add(packed));
             !to.is_closed()
         };
-        let packed = self.artifact.pack(&self.release, &self.prefix, codec, &self.delta, told)?;
-        let parcel = if packed.len <= self.most { Some(in_memory(&packed.pieces)?) } else { None };
-        to.send_modify(|packing| {
-            packing.add(&packed);
-            packing.parcel = parcel;
-        });
-        Ok(())
+        let alone;
+        let delta = if self.delta.old.paths.is_empty() {
+            &*self.delta
+        } else {
+            alone = Delta { old: Old::default(), ..(*self.delta).clone() };
+            &alone
+        };
+        self.artifact.pack(&self.release, &self.prefix, codec, delta, told)
     }
+}
+
+fn lines(paths: &[String]) -> Bytes {
+    paths.iter().flat_map(|path| [path, "\n"]).collect::<String>().into()
 }
 
 fn codec_for(facts: &Facts) -> Codec {

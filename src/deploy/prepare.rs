@@ -106,17 +106,17 @@ impl HostRun<'_> {
     ) -> Result<Vec<Sent>, Unmade> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let shipment = payload.shipment(&facts, delta).await;
-        let (codec, bytes) = match shipment.map_err(|error| unpacked(id, &error))? {
+        let (codec, bytes, names) = match shipment.map_err(|error| unpacked(id, &error))? {
             Shipment::Stream(flow) => {
                 return self.stream(payload, id, flow).await.map(|()| Vec::new());
             }
-            Shipment::Parcel { codec, bytes } => (codec, bytes),
+            Shipment::Parcel { codec, bytes, names } => (codec, bytes, names),
         };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
             self.heeding(throttle.take(size)).await?;
         }
-        let order = Order::Unpack { id, codec, size };
+        let order = Order::Unpack { id, codec, size, names };
         Ok(vec![Sent { bytes, ..order.into() }])
     }
 

@@ -21,6 +21,12 @@ pub const LARGE: u64 = 1 << 20;
 /// So many files are put together at most, the largest.
 const MOST_REBUILT: usize = 100;
 
+/// Where no more bytes of files are sent, they are packed against their old selves: so little goes
+/// between the orders in any case.
+const FEW: u64 = 4 << 20;
+/// The old selves are no more than this: the host holds them in memory.
+const MOST_OLD: u64 = 8 << 20;
+
 /// What a host says of the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shareable {
@@ -60,8 +66,26 @@ pub struct Delta {
     pub rebuilt: BTreeMap<String, Rebuild>,
     /// The part that is made use of.
     pub part: Option<String>,
+    /// What the stream is packed against.
+    pub old: Old,
     /// What tells this one from others that share something.
     pub key: Option<Digest>,
+}
+
+/// The old selves of small files that changed, one after the other: host and sender have them, so
+/// what is like them need not be sent.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Old {
+    /// Where they are, relative to `releases/`.
+    pub paths: Vec<String>,
+    /// All their bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Old {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Old({} bytes of {:?})", self.bytes.len(), self.paths)
+    }
 }
 
 /// A large file of the base, and what it became in the release.
@@ -159,6 +183,46 @@ impl Delta {
         self
     }
 
+    /// The small files that are to be sent whole and have an old self at the same path that nobody
+    /// touched; none where much is sent.
+    pub fn small_changes(
+        &self,
+        release: &Manifest,
+        base: Option<(ReleaseId, &Manifest)>,
+        apart: &BTreeSet<String>,
+    ) -> Vec<Change> {
+        let Some((id, base)) = base else { return Vec::new() };
+        let id = id.to_string();
+        let sent =
+            |path: &String| !self.links.contains_key(path) && !self.rebuilt.contains_key(path);
+        let (mut sum, mut old_sum, mut changes) = (0, 0, Vec::new());
+        for (path, node) in release.nodes().iter().filter(|(path, _)| sent(path)) {
+            let Node::File { size, .. } = node else { continue };
+            sum += size;
+            if let Some(Node::File { size: old_size @ 1..LARGE, sha256: old, .. }) =
+                base.nodes().get(path)
+                && !apart.contains(path)
+                && old_sum + old_size <= MOST_OLD
+            {
+                old_sum += old_size;
+                let from = Layout::file(&id, path);
+                changes.push(Change { path: path.clone(), from, old: *old, old_size: *old_size });
+            }
+        }
+        if sum > FEW { Vec::new() } else { changes }
+    }
+
+    /// The same, packed against these.
+    #[must_use]
+    pub fn packed_against(mut self, old: Old) -> Self {
+        if old.paths.is_empty() || !self.shares() {
+            return self;
+        }
+        self.old = old;
+        self.key = Some(self.digest());
+        self
+    }
+
     /// Bytes that need not travel because files are put together on the host.
     pub fn spared(&self) -> u64 {
         self.rebuilt.values().map(|file| file.size.saturating_sub(file.sent)).sum()
@@ -178,7 +242,8 @@ impl Delta {
             let _ = writeln!(text, "{path}\n{} {} {}", file.from, file.old, file.patched);
         }
         // Lines of manifests hold no newlines, and begin with a letter and a space.
-        Digest::of([text, self.gone.join("\n"), self.new.join("\n")].join("\n\n").as_bytes())
+        let lists = [&self.gone, &self.new, &self.old.paths].map(|list| list.join("\n"));
+        Digest::of([text, lists.join("\n\n")].join("\n\n").as_bytes())
     }
 
     fn differ(&mut self, release: &Manifest, id: ReleaseId, base: &Manifest) {
@@ -360,6 +425,29 @@ mod tests {
         assert_eq!((&*changes[0].path, &*changes[99].path), ("f114", "f015"));
         let few = delta.changed(&release, Some((id(), &base)), &["f114".to_owned()].into());
         assert_eq!(few[0].path, "f113", "others share it no more");
+    }
+
+    #[test]
+    fn few_small_changes_have_old_selves() {
+        let file = |name: &str, size: u64, seed: u8| {
+            let node = Node::File { mode: 0o444, size, sha256: Digest::of(&[seed]) };
+            (name.to_owned(), node)
+        };
+        let base = [file("a", 9, 1), file("b", 9, 2), file("c", LARGE, 3), file("same", 9, 4)];
+        let base = Manifest::new(base.into());
+        let host = Shareable { apart: ["b".to_owned()].into(), ..Shareable::default() };
+        let changes = |more: u64| {
+            let release = [file("a", 8, 5), file("b", 8, 6), file("c", 8, 7), file("same", 9, 4)];
+            let release = Manifest::new(
+                [&release[..], &[file("new", more, 8)]].concat().into_iter().collect(),
+            );
+            let delta = Delta::new(&release, Some((id(), &base)), &host);
+            let changes = delta.small_changes(&release, Some((id(), &base)), &host.apart);
+            changes.into_iter().map(|change| change.from).collect::<Vec<_>>()
+        };
+        assert_eq!(changes(9), ["20260821090001/a"]);
+        assert_eq!(changes(FEW - 24), ["20260821090001/a"]);
+        assert_eq!(changes(FEW - 23), [""; 0], "so much would be no parcel");
     }
 
     #[test]

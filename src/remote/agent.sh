@@ -724,13 +724,24 @@ unpack() {
     esac
 }
 
-# Arguments: how it is packed, its size.
+# Arguments: how it is packed, its size, and how much of that are the names of old files, which
+# together are the dictionary of the rest.
 order_unpack() {
-    (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
+    if [ "$3" = 0 ]; then
+        (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
+    else
+        unpack_against "$3" 9>&-
+    fi
     code=$?
     : >"$tmp/parcel"
     return "$code"
 }
+
+unpack_against() (
+    cd "$root/releases" && head -c "$1" "$tmp/parcel" | tr '\n' '\0' | xargs -0 cat >"$tmp/old" ||
+        return 1
+    tail -c "+$(($1 + 1))" "$tmp/parcel" | zstd -q -d -c -D "$tmp/old" | tar -x -o -f -
+)
 
 # Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
 listing() (
