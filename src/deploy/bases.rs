@@ -131,12 +131,12 @@ impl Bases {
                 rebuilt.insert(change.path, made);
             }
         }
-        let delta = delta.with_rebuilt(rebuilt);
-        if !patched {
-            return Arc::new(delta);
+        let mut delta = delta.with_rebuilt(rebuilt);
+        if patched && delta.shares() {
+            let changes = delta.small_changes(&self.release.manifest, base, &found.apart);
+            delta = delta.packed_against(old_selves(changes, kept));
         }
-        let changes = delta.small_changes(&self.release.manifest, base, &found.apart);
-        Arc::new(delta.packed_against(old_selves(changes, kept)))
+        Arc::new(delta.keyed())
     }
 
     /// How a large file is made from its old self, if that is known here. Whatever goes wrong, the

@@ -145,7 +145,6 @@ impl Delta {
         if let (Some((id, manifest)), true) = (base, delta.shares()) {
             delta.differ(release, id, manifest);
         }
-        delta.key = delta.shares().then(|| delta.digest());
         delta
     }
 
@@ -175,11 +174,7 @@ impl Delta {
     /// The same, and these files are put together on the host.
     #[must_use]
     pub fn with_rebuilt(mut self, rebuilt: BTreeMap<String, Rebuild>) -> Self {
-        if rebuilt.is_empty() {
-            return self;
-        }
         self.rebuilt = rebuilt;
-        self.key = self.shares().then(|| self.digest());
         self
     }
 
@@ -215,11 +210,14 @@ impl Delta {
     /// The same, packed against these.
     #[must_use]
     pub fn packed_against(mut self, old: Old) -> Self {
-        if old.paths.is_empty() || !self.shares() {
-            return self;
-        }
         self.old = old;
-        self.key = Some(self.digest());
+        self
+    }
+
+    /// The same with its key, when all else is settled.
+    #[must_use]
+    pub fn keyed(mut self) -> Self {
+        self.key = self.shares().then(|| self.digest());
         self
     }
 
