@@ -20,7 +20,8 @@ serve() {
     shift 3
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested='' looked='' walked='' codes='' answer=0
+    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested=''
+    looked='' walked='' codes='' answer=0
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
@@ -861,8 +862,11 @@ rebuild() {
             'new '*) number=$((number + 1)) new=$stage/tree/${line#new } ;;
             'mode '*)
                 made=$stage/meta/made.$number
-                touch -r "$new" "$made" && chmod "${line#mode }" "$made" && mv -f "$made" "$new" ||
+                if ! touch -r "$new" "$made" || ! chmod "${line#mode }" "$made" ||
+                    ! mv -f "$made" "$new"; then
+                    echo "${new#"$stage/tree/"} could not be put in its place"
                     return 1
+                fi
                 ;;
         esac
     done <"$stage/meta/recipe"
