@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex};
 pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
 pub use self::known::Known;
 pub use self::limits::Limits;
-pub use self::pieces::{Packed, Piece, Told};
+pub use self::pieces::{Packed, Packing, Piece, Told};
 
 use self::ahead::{Ahead, Wanted};
 use self::kind::Kind;
@@ -171,7 +171,7 @@ impl Artifact {
     /// the digest of the sealed manifest, by which a part of the release is known; last
     /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
     /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
-    /// archive: what [`pack_bytes`] makes must follow, with the same codec. Where `delta` has old
+    /// archive: what [`pack_bytes`] makes must follow, with the same codec, as [`Self::worth`] says. Where `delta` has old
     /// bytes, zstd needs them to unpack it. `told` hears of each
     /// piece as soon as it is there. Every file that is packed must still be what it was: it has not been
     /// written to, or, where that might not show, has the digest that it had.
@@ -179,13 +179,12 @@ impl Artifact {
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
-        codec: Codec,
+        Packing { codec, left }: Packing,
         delta: &Delta,
         told: Told<'_>,
     ) -> Result<Packed, ArtifactError> {
         let sent = self.sent(release, delta);
-        let expected = expected(release, &sent);
-        let packed = Packed::new(codec, expected);
+        let packed = Packed::new(codec, tar_of(release, &sent) / 1000 * left);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
         let stream = match (codec, &*delta.old.bytes) {
@@ -226,17 +225,23 @@ impl Artifact {
         pieces.finish(unpacked)
     }
 
-    /// The codec to pack with: `codec`, or none where that would not pay.
+    /// How to pack: with `codec`, or none where that would not save a twentieth.
     pub fn worth(
         &self,
         release: &Manifest,
         codec: Codec,
         delta: &Delta,
-    ) -> Result<Codec, ArtifactError> {
+    ) -> Result<Packing, ArtifactError> {
         let files: Vec<_> =
             self.sent(release, delta).into_iter().map(|(path, place, _)| (path, place)).collect();
-        let pays = codec == Codec::Plain || sample::shrinks(&files, &self.spool)?;
-        Ok(if pays { codec } else { Codec::Plain })
+        let plain = Packing { codec: Codec::Plain, left: 1000 };
+        if codec == Codec::Plain {
+            return Ok(plain);
+        }
+        Ok(match sample::left(&files, &self.spool)? {
+            Some(951..) => plain,
+            left => Packing { codec, left: left.unwrap_or(1000) },
+        })
     }
 
     /// The files that travel with all their bytes.
@@ -307,7 +312,7 @@ impl Artifact {
 }
 
 /// About how much tar a release is of which these files are sent.
-fn expected(release: &Manifest, sent: &[Wanted<'_>]) -> u64 {
+fn tar_of(release: &Manifest, sent: &[Wanted<'_>]) -> u64 {
     let content: u64 = sent.iter().map(|(_, place, _)| place.len().next_multiple_of(512)).sum();
     content + 512 * release.nodes().len() as u64
 }

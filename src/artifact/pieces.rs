@@ -27,6 +27,15 @@ pub struct Piece {
     pub len: u64,
 }
 
+/// How a release is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// How it is compressed.
+    pub codec: Codec,
+    /// About how many thousandths of the bytes that leaves.
+    pub left: u64,
+}
+
 /// A packed release, or what there is of it so far.
 #[derive(Debug, Clone)]
 pub struct Packed {
@@ -36,25 +45,16 @@ pub struct Packed {
     pub pieces: Vec<Piece>,
     /// How many bytes these are.
     pub len: u64,
-    /// How many bytes of tar they are, or a little less: a compressor holds some back.
+    /// How many bytes of tar went into them so far; a compressor holds some of it back.
     pub unpacked: u64,
-    /// About how many bytes of tar all will be.
-    pub expected: u64,
+    /// About how many bytes all will be; exactly so many in the end.
+    pub likely: u64,
 }
 
 impl Packed {
     /// Nothing yet.
-    pub(super) fn new(codec: Codec, expected: u64) -> Self {
-        Self { codec, pieces: Vec::new(), len: 0, unpacked: 0, expected }
-    }
-
-    /// About how many bytes all will be, as what is there was packed.
-    pub fn likely(&self) -> u64 {
-        if self.codec == Codec::Plain {
-            return self.expected.max(self.len);
-        }
-        let (len, all) = (u128::from(self.len), u128::from(self.expected.max(self.unpacked)));
-        u64::try_from(len * all / u128::from(self.unpacked.max(1))).unwrap_or(u64::MAX)
+    pub(super) fn new(codec: Codec, likely: u64) -> Self {
+        Self { codec, pieces: Vec::new(), len: 0, unpacked: 0, likely }
     }
 }
 
@@ -105,8 +105,9 @@ impl<'a> Pieces<'a> {
 
     /// All of them, when everything is in the spool.
     pub(super) fn finish(mut self, unpacked: u64) -> Result<Packed, ArtifactError> {
-        (self.packed.unpacked, self.packed.expected) = (unpacked, unpacked);
+        self.packed.unpacked = unpacked;
         self.close()?;
+        self.packed.likely = self.packed.len;
         Ok(self.packed)
     }
 
@@ -126,6 +127,7 @@ impl<'a> Pieces<'a> {
 
     fn push(&mut self, piece: Piece) -> Result<(), ArtifactError> {
         self.packed.len += piece.len;
+        self.packed.likely = self.packed.likely.max(self.packed.len);
         self.packed.pieces.push(piece);
         if (self.told)(&self.packed) { Ok(()) } else { Err(ArtifactError::Stopped) }
     }

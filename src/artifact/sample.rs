@@ -14,12 +14,12 @@ const PROBE: usize = 16 << 10;
 /// As fast as it gets: what this level cannot shrink, others hardly can.
 const LEVEL: i32 = 1;
 
-/// Whether compression would save a twentieth of these files, as far as bytes from evenly spread
-/// places tell.
-pub(super) fn shrinks(files: &[(&str, &Place)], spool: &File) -> Result<bool, ArtifactError> {
+/// How many thousandths of these files compression would leave, as far as bytes from evenly spread
+/// places tell. `None`: nobody looked.
+pub(super) fn left(files: &[(&str, &Place)], spool: &File) -> Result<Option<u64>, ArtifactError> {
     let total: u64 = files.iter().map(|(_, place)| place.len()).sum();
     if total < SMALL {
-        return Ok(true);
+        return Ok(None);
     }
     let (mut read, mut packed) = (0, 0);
     let mut files = files.iter();
@@ -37,5 +37,5 @@ pub(super) fn shrinks(files: &[(&str, &Place)], spool: &File) -> Result<bool, Ar
         read += bytes.len();
         packed += zstd::bulk::compress(&bytes, LEVEL).map_or(bytes.len(), |packed| packed.len());
     }
-    Ok(packed * 20 <= read * 19)
+    Ok(Some((packed as u64 * 1000).div_ceil((read as u64).max(1))))
 }

@@ -10,7 +10,7 @@ use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
 use super::bases::Shelf;
-use crate::artifact::{Artifact, ArtifactError, Packed, Piece, pack_bytes};
+use crate::artifact::{Artifact, ArtifactError, Packed, Packing, Piece, pack_bytes};
 use crate::config::Upload;
 use crate::model::codec::Codec;
 use crate::model::delta::{Delta, Old};
@@ -41,7 +41,7 @@ pub struct Payload {
     pub parcel: u64,
     /// The further connections that uploads may make.
     pub lanes: Semaphore,
-    packed: Mutex<BTreeMap<Likeness, watch::Receiver<Packing>>>,
+    packed: Mutex<BTreeMap<Likeness, watch::Receiver<Progress>>>,
     learnt: Mutex<BTreeSet<String>>,
 }
 
@@ -67,7 +67,7 @@ pub enum Shipment {
 pub struct Flow {
     /// How it is compressed.
     pub codec: Codec,
-    packing: watch::Receiver<Packing>,
+    packing: watch::Receiver<Progress>,
 }
 
 impl Flow {
@@ -83,9 +83,9 @@ impl Flow {
 
     /// Its parts, each as soon as it is there.
     pub fn parts(&self) -> Parts {
-        let next = async |(mut packing, place): (watch::Receiver<Packing>, usize)| {
+        let next = async |(mut packing, place): (watch::Receiver<Progress>, usize)| {
             let part = {
-                let there = |now: &Packing| now.end.is_some() || now.pieces() > place;
+                let there = |now: &Progress| now.end.is_some() || now.pieces() > place;
                 let now = packing.wait_for(there).await;
                 now.map_err(io::Error::other).and_then(|now| now.part(place))
             };
@@ -97,7 +97,7 @@ impl Flow {
 
 /// A stream that is being packed for all hosts that take it.
 #[derive(Default)]
-struct Packing {
+struct Progress {
     packed: Option<Packed>,
     /// A small stream is read back into memory, once for all hosts.
     parcel: Option<Bytes>,
@@ -109,7 +109,7 @@ struct Packing {
     end: Option<Result<(), Arc<ArtifactError>>>,
 }
 
-impl Packing {
+impl Progress {
     fn pieces(&self) -> usize {
         self.packed.as_ref().map_or(0, |packed| packed.pieces.len())
     }
@@ -122,7 +122,7 @@ impl Packing {
     }
 
     fn likely(&self) -> u64 {
-        self.packed.as_ref().map_or(0, Packed::likely) + self.tail.len() as u64
+        self.packed.as_ref().map_or(0, |packed| packed.likely) + self.tail.len() as u64
     }
 
     /// The one at `place`; the last is the tail.
@@ -189,7 +189,7 @@ impl Payload {
     ) -> Result<Shipment, Arc<ArtifactError>> {
         let mut packing = self.packing(codec_for(facts), delta);
         let most = self.parcel;
-        let clear = |now: &Packing| {
+        let clear = |now: &Progress| {
             now.end.is_some() || now.packed.as_ref().is_some_and(|packed| packed.len > most)
         };
         let now = packing.wait_for(clear).await.map_err(|_| ArtifactError::Stopped)?;
@@ -206,10 +206,10 @@ impl Payload {
     }
 
     /// The first host that needs a codec and a delta begins to pack; others like it send the same.
-    fn packing(&self, codec: Codec, delta: &Arc<Delta>) -> watch::Receiver<Packing> {
+    fn packing(&self, codec: Codec, delta: &Arc<Delta>) -> watch::Receiver<Progress> {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = || {
-            let (sender, packing) = watch::channel(Packing::default());
+            let (sender, packing) = watch::channel(Progress::default());
             let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
             let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
             let (env, most) = (self.env.clone(), self.parcel);
@@ -246,15 +246,15 @@ struct Work {
 }
 
 impl Work {
-    fn pack(&self, codec: Codec, to: &watch::Sender<Packing>) -> Result<(), ArtifactError> {
-        let codec = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
+    fn pack(&self, codec: Codec, to: &watch::Sender<Progress>) -> Result<(), ArtifactError> {
+        let how = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
         let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
-        let tail = pack_bytes(&self.prefix, env.as_slice(), codec)?;
+        let tail = pack_bytes(&self.prefix, env.as_slice(), how.codec)?;
         to.send_modify(|packing| packing.tail = tail.into());
         let small = |packed: &Packed| packed.len <= self.most;
-        let (packed, names) = match self.pack_against(codec, to)?.filter(small) {
+        let (packed, names) = match self.pack_against(how, to)?.filter(small) {
             Some(packed) => (packed, lines(&self.delta.old.paths)),
-            None => (self.pack_alone(codec, to)?, Bytes::new()),
+            None => (self.pack_alone(how, to)?, Bytes::new()),
         };
         let parcel = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
         to.send_modify(|packing| {
@@ -267,20 +267,20 @@ impl Work {
     /// Against old files, if there are any. Of use only if it becomes a parcel, so nobody is told.
     fn pack_against(
         &self,
-        codec: Codec,
-        to: &watch::Sender<Packing>,
+        how: Packing,
+        to: &watch::Sender<Progress>,
     ) -> Result<Option<Packed>, ArtifactError> {
-        if codec != Codec::Zstd || self.delta.old.paths.is_empty() {
+        if how.codec != Codec::Zstd || self.delta.old.paths.is_empty() {
             return Ok(None);
         }
         let told = &mut |_: &Packed| !to.is_closed();
-        self.artifact.pack(&self.release, &self.prefix, codec, &self.delta, told).map(Some)
+        self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told).map(Some)
     }
 
     fn pack_alone(
         &self,
-        codec: Codec,
-        to: &watch::Sender<Packing>,
+        how: Packing,
+        to: &watch::Sender<Progress>,
     ) -> Result<Packed, ArtifactError> {
         let told = &mut |packed: &Packed| {
             to.send_modify(|packing| packing.add(packed));
@@ -293,7 +293,7 @@ impl Work {
             alone = Delta { old: Old::default(), ..(*self.delta).clone() };
             &alone
         };
-        self.artifact.pack(&self.release, &self.prefix, codec, delta, told)
+        self.artifact.pack(&self.release, &self.prefix, how, delta, told)
     }
 }
 

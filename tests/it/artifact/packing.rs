@@ -36,14 +36,14 @@ fn pack_all(artifact: &Artifact, codec: Codec) -> Result<Packed, ArtifactError> 
 /// What is told of on the way is what is given in the end.
 fn pack(artifact: &Artifact, release: &Manifest, codec: Codec) -> Result<Packed, ArtifactError> {
     let (whole, mut told) = (Delta::default(), Vec::new());
-    let codec = artifact.worth(release, codec, &whole)?;
+    let how = artifact.worth(release, codec, &whole)?;
     let mut hear = |packed: &Packed| {
         told.push((packed.pieces.len(), packed.len));
         true
     };
-    let packed = artifact.pack(&release.clone().into(), PREFIX, codec, &whole, &mut hear)?;
+    let packed = artifact.pack(&release.clone().into(), PREFIX, how, &whole, &mut hear)?;
     assert_eq!(told.last(), Some(&(packed.pieces.len(), packed.len)));
-    assert_eq!(packed.likely(), packed.len);
+    assert_eq!(packed.likely, packed.len);
     assert!(told.is_sorted() && told.len() == packed.pieces.len(), "{told:?}");
     Ok(packed)
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use russh::keys::PublicKey;
-use shipit::artifact::{Artifact, ArtifactError, Limits, pack_bytes};
+use shipit::artifact::{Artifact, ArtifactError, Limits, Packing, pack_bytes};
 use shipit::config::checks::Probe;
 use shipit::config::error::ConfigError;
 use shipit::config::file::ConfigFile;
@@ -188,7 +188,7 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
         .pack(
             &artifact.manifest().clone().into(),
             "p",
-            Codec::Plain,
+            Packing { codec: Codec::Plain, left: 1000 },
             &Delta::default(),
             &mut |_| true,
         )
