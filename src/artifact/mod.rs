@@ -171,15 +171,14 @@ impl Artifact {
     /// the digest of the sealed manifest, by which a part of the release is known; last
     /// `meta/manifest`, or `meta/gone` and `meta/new` where there is a base, and before it the
     /// steps in `meta/recipe` and what they need in `meta/fresh`. Does not end the
-    /// archive: what [`pack_bytes`] makes must follow, with the same codec, as [`Self::worth`] says. Where `delta` has old
-    /// bytes, zstd needs them to unpack it. `told` hears of each
-    /// piece as soon as it is there. Every file that is packed must still be what it was: it has not been
-    /// written to, or, where that might not show, has the digest that it had.
+    /// archive: what [`pack_bytes`] makes must follow, with the same codec, as [`Self::worth`] says.
+    /// `told` hears of each piece as soon as it is there. Every file that is packed must still be what
+    /// it was: it has not been written to, or, where that might not show, has the digest that it had.
     pub fn pack(
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
-        Packing { codec, left }: Packing,
+        Packing { codec, left, old }: Packing<'_>,
         delta: &Delta,
         told: Told<'_>,
     ) -> Result<Packed, ArtifactError> {
@@ -187,8 +186,8 @@ impl Artifact {
         let packed = Packed::new(codec, tar_of(release, &sent) / 1000 * left);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
-        let stream = match (codec, &*delta.old.bytes) {
-            (Codec::Zstd, old @ [_, ..]) => Stream::against(old, &*spool),
+        let stream = match (codec, old) {
+            (Codec::Zstd, [_, ..]) => Stream::against(old, &*spool),
             _ => Stream::new(codec, &*spool),
         };
         let mut stream = stream.map_err(scratch_failed)?;
@@ -231,16 +230,16 @@ impl Artifact {
         release: &Manifest,
         codec: Codec,
         delta: &Delta,
-    ) -> Result<Packing, ArtifactError> {
+    ) -> Result<Packing<'static>, ArtifactError> {
         let files: Vec<_> =
             self.sent(release, delta).into_iter().map(|(path, place, _)| (path, place)).collect();
-        let plain = Packing { codec: Codec::Plain, left: 1000 };
+        let plain = Packing { codec: Codec::Plain, left: 1000, old: &[] };
         if codec == Codec::Plain {
             return Ok(plain);
         }
         Ok(match sample::left(&files, &self.spool)? {
             Some(951..) => plain,
-            left => Packing { codec, left: left.unwrap_or(1000) },
+            left => Packing { codec, left: left.unwrap_or(1000), old: &[] },
         })
     }
 

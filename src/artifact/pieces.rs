@@ -29,11 +29,13 @@ pub struct Piece {
 
 /// How a release is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
+pub struct Packing<'a> {
     /// How it is compressed.
     pub codec: Codec,
     /// About how many thousandths of the bytes that leaves.
     pub left: u64,
+    /// Bytes without which zstd cannot unpack it; usually none.
+    pub old: &'a [u8],
 }
 
 /// A packed release, or what there is of it so far.

@@ -2,14 +2,13 @@
 //! next release's may be made from them. Whatever goes wrong here, files travel whole. Nothing
 //! of `[env]` ever comes here.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::cabinet::make_room;
-use crate::artifact::{Artifact, ArtifactError};
+use super::cabinet::keep_private;
+use crate::artifact::Artifact;
 use crate::model::delta::LARGE;
 use crate::model::digest::Digest;
 use crate::model::manifest::Node;
@@ -51,20 +50,10 @@ impl Attic {
     }
 }
 
-fn put(
-    dir: &Path,
-    artifact: &Artifact,
-    path: &str,
-    size: u64,
-    digest: Digest,
-) -> Result<(), ArtifactError> {
-    let failed = |source: io::Error| ArtifactError::Scratch { source };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    make_room(dir, size, LARGEST, usize::MAX).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-    artifact.copy(path, file.as_file_mut())?;
-    file.persist(dir.join(digest.to_string())).map_err(|error| failed(error.error))?;
-    Ok(())
+fn put(dir: &Path, artifact: &Artifact, path: &str, size: u64, digest: Digest) -> io::Result<()> {
+    keep_private(dir, &digest.to_string(), (size, LARGEST, usize::MAX), |file| {
+        artifact.copy(path, file).map_err(io::Error::other)
+    })
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::cabinet::make_room;
+use super::cabinet::keep_private;
 use crate::artifact::Artifact;
 use crate::model::delta::LARGE;
 use crate::model::digest::Digest;
@@ -81,16 +81,15 @@ impl Bundles {
         for (_, sha256, size) in &files {
             let _ = writeln!(index, "{sha256} {size}");
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        make_room(dir, bytes + index.len() as u64, LARGEST, MOST)?;
-        let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(dir)?);
-        writeln!(file, "{index}")?;
-        for (path, ..) in &files {
-            artifact.copy(path, &mut file).map_err(io::Error::other)?;
-        }
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.persist(dir.join(Digest::of(index.as_bytes()).to_string()))?;
-        Ok(())
+        let name = Digest::of(index.as_bytes()).to_string();
+        keep_private(dir, &name, (bytes + index.len() as u64, LARGEST, MOST), |file| {
+            let mut file = BufWriter::new(file);
+            writeln!(file, "{index}")?;
+            for (path, ..) in &files {
+                artifact.copy(path, &mut file).map_err(io::Error::other)?;
+            }
+            file.flush()
+        })
     }
 
     fn all(&self) -> Vec<(File, Contents)> {

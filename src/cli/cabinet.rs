@@ -3,8 +3,9 @@
 //! files are in the attic beside it, the small ones in bundles.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -105,9 +106,25 @@ fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes one file of `dir`, which is made so that nobody else can read what is there. How many bytes
+/// it has, and what all may be: bytes and files.
+pub(super) fn keep_private(
+    dir: &Path,
+    name: &str,
+    (bytes, most, count): (u64, u64, usize),
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    make_room(dir, bytes, most, count)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    write(file.as_file_mut())?;
+    file.persist(dir.join(name))?;
+    Ok(())
+}
+
 /// Deletes the oldest files until one of `wanted` bytes more makes no more than `most` bytes and
 /// `count` files.
-pub(super) fn make_room(dir: &Path, wanted: u64, most: u64, count: usize) -> io::Result<()> {
+fn make_room(dir: &Path, wanted: u64, most: u64, count: usize) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

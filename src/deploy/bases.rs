@@ -124,17 +124,16 @@ impl Bases {
             None => None,
         };
         let base = base.as_ref().map(|(id, manifest)| (*id, manifest));
-        let delta = Delta::new(&self.release.manifest, base, found);
-        let mut rebuilt = BTreeMap::new();
-        for change in delta.changed(&self.release.manifest, base, &found.apart) {
+        let release = &self.release.manifest;
+        let mut delta = Delta::new(release, base, found);
+        let Some(base) = base else { return Arc::new(delta.keyed()) };
+        for change in delta.changed(release, base, &found.apart) {
             if let Some(made) = self.rebuild(kept, &change, patched).await {
-                rebuilt.insert(change.path, made);
+                delta.rebuilt.insert(change.path, made);
             }
         }
-        let mut delta = delta.with_rebuilt(rebuilt);
         if patched && delta.shares() {
-            let changes = delta.small_changes(&self.release.manifest, base, &found.apart);
-            delta = delta.packed_against(old_selves(changes, kept));
+            delta.old = old_selves(delta.small_changes(release, base, &found.apart), kept);
         }
         Arc::new(delta.keyed())
     }

@@ -10,10 +10,10 @@ use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
 use super::bases::Shelf;
-use crate::artifact::{Artifact, ArtifactError, Packed, Packing, Piece, pack_bytes};
+use crate::artifact::{Artifact, ArtifactError, Packed, Packing, Piece, Told, pack_bytes};
 use crate::config::Upload;
 use crate::model::codec::Codec;
-use crate::model::delta::{Delta, Old};
+use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Sealed;
@@ -252,14 +252,18 @@ impl Work {
         let tail = pack_bytes(&self.prefix, env.as_slice(), how.codec)?;
         to.send_modify(|packing| packing.tail = tail.into());
         let small = |packed: &Packed| packed.len <= self.most;
+        let told = &mut |packed: &Packed| {
+            to.send_modify(|progress| progress.add(packed));
+            !to.is_closed()
+        };
         let (packed, names) = match self.pack_against(how, to)?.filter(small) {
             Some(packed) => (packed, lines(&self.delta.old.paths)),
-            None => (self.pack_alone(how, to)?, Bytes::new()),
+            None => (self.pack_as(how, told)?, Bytes::new()),
         };
         let parcel = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
-        to.send_modify(|packing| {
-            packing.add(&packed);
-            (packing.parcel, packing.names) = (parcel, names);
+        to.send_modify(|progress| {
+            progress.add(&packed);
+            (progress.parcel, progress.names) = (parcel, names);
         });
         Ok(())
     }
@@ -267,33 +271,18 @@ impl Work {
     /// Against old files, if there are any. Of use only if it becomes a parcel, so nobody is told.
     fn pack_against(
         &self,
-        how: Packing,
+        how: Packing<'_>,
         to: &watch::Sender<Progress>,
     ) -> Result<Option<Packed>, ArtifactError> {
-        if how.codec != Codec::Zstd || self.delta.old.paths.is_empty() {
+        let old = &*self.delta.old.bytes;
+        if how.codec != Codec::Zstd || old.is_empty() {
             return Ok(None);
         }
-        let told = &mut |_: &Packed| !to.is_closed();
-        self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told).map(Some)
+        self.pack_as(Packing { old, ..how }, &mut |_| !to.is_closed()).map(Some)
     }
 
-    fn pack_alone(
-        &self,
-        how: Packing,
-        to: &watch::Sender<Progress>,
-    ) -> Result<Packed, ArtifactError> {
-        let told = &mut |packed: &Packed| {
-            to.send_modify(|packing| packing.add(packed));
-            !to.is_closed()
-        };
-        let alone;
-        let delta = if self.delta.old.paths.is_empty() {
-            &*self.delta
-        } else {
-            alone = Delta { old: Old::default(), ..(*self.delta).clone() };
-            &alone
-        };
-        self.artifact.pack(&self.release, &self.prefix, how, delta, told)
+    fn pack_as(&self, how: Packing<'_>, told: Told<'_>) -> Result<Packed, ArtifactError> {
+        self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told)
     }
 }
 

@@ -154,10 +154,9 @@ impl Delta {
     pub fn changed(
         &self,
         release: &Manifest,
-        base: Option<(ReleaseId, &Manifest)>,
+        (id, base): (ReleaseId, &Manifest),
         apart: &BTreeSet<String>,
     ) -> Vec<Change> {
-        let Some((id, base)) = base else { return Vec::new() };
         let id = id.to_string();
         let change = |(path, node): (&String, &Node)| {
             let size = large(node).filter(|_| !self.links.contains_key(path))?.0;
@@ -171,22 +170,14 @@ impl Delta {
         changes
     }
 
-    /// The same, and these files are put together on the host.
-    #[must_use]
-    pub fn with_rebuilt(mut self, rebuilt: BTreeMap<String, Rebuild>) -> Self {
-        self.rebuilt = rebuilt;
-        self
-    }
-
     /// The small files that are to be sent whole and have an old self at the same path that nobody
     /// touched; none where much is sent.
     pub fn small_changes(
         &self,
         release: &Manifest,
-        base: Option<(ReleaseId, &Manifest)>,
+        (id, base): (ReleaseId, &Manifest),
         apart: &BTreeSet<String>,
     ) -> Vec<Change> {
-        let Some((id, base)) = base else { return Vec::new() };
         let id = id.to_string();
         let sent =
             |path: &String| !self.links.contains_key(path) && !self.rebuilt.contains_key(path);
@@ -205,13 +196,6 @@ impl Delta {
             }
         }
         if sum > FEW { Vec::new() } else { changes }
-    }
-
-    /// The same, packed against these.
-    #[must_use]
-    pub fn packed_against(mut self, old: Old) -> Self {
-        self.old = old;
-        self
     }
 
     /// The same with its key, when all else is settled.
@@ -418,10 +402,10 @@ mod tests {
         };
         let (base, release) = (large(1), large(2));
         let delta = Delta::new(&release, Some((id(), &base)), &Shareable::default());
-        let changes = delta.changed(&release, Some((id(), &base)), &BTreeSet::new());
+        let changes = delta.changed(&release, (id(), &base), &BTreeSet::new());
         assert_eq!(changes.len(), MOST_REBUILT);
         assert_eq!((&*changes[0].path, &*changes[99].path), ("f114", "f015"));
-        let few = delta.changed(&release, Some((id(), &base)), &["f114".to_owned()].into());
+        let few = delta.changed(&release, (id(), &base), &["f114".to_owned()].into());
         assert_eq!(few[0].path, "f113", "others share it no more");
     }
 
@@ -440,7 +424,7 @@ mod tests {
                 [&release[..], &[file("new", more, 8)]].concat().into_iter().collect(),
             );
             let delta = Delta::new(&release, Some((id(), &base)), &host);
-            let changes = delta.small_changes(&release, Some((id(), &base)), &host.apart);
+            let changes = delta.small_changes(&release, (id(), &base), &host.apart);
             changes.into_iter().map(|change| change.from).collect::<Vec<_>>()
         };
         assert_eq!(changes(9), ["20260821090001/a"]);

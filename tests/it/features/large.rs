@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use shipit::deploy::event::Event;
 use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
 use shipit::deploy::outcome::{Done, HostResult, Verdict};
@@ -52,14 +51,6 @@ fn keep(world: &World, of: &[u8], bytes: &[u8]) {
     let path = world.dir.path().join(format!("kept-{}", Digest::of(of)));
     fs::write(&path, bytes).unwrap();
     world.shelf.1.lock().unwrap().insert(Digest::of(of), path);
-}
-
-fn warnings(world: &World) -> Vec<String> {
-    let text = |event: &Event| match event {
-        Event::Warning { text, .. } => Some(text.clone()),
-        _ => None,
-    };
-    world.events.lock().unwrap().iter().filter_map(text).collect()
 }
 
 /// Bytes written over in some places, some put in, some taken out, and the rest moved.
@@ -108,7 +99,7 @@ async fn patches_make_the_new_file_under_every_shell() {
         deploy(&world, "a b's \\ server", &old).await;
         keep(&world, &old, &old);
         let done = deploy(&world, "a b's \\ server", &edited(&old)).await;
-        assert_eq!((done.rebuilt, warnings(&world)), (1, vec![]), "{shell}");
+        assert_eq!((done.rebuilt, world.warnings()), (1, vec![]), "{shell}");
         assert!(done.sent < 30_000 && done.spared > 5_000_000, "{shell}: {done:?}");
         let base = world.root().join("releases").join(OLD).join("bin/a b's \\ server");
         assert!(fs::read(base).unwrap() == old, "{shell}: the base is as it was");
@@ -128,7 +119,7 @@ async fn ranges_do_without_zstd_under_every_shell_and_with_busybox() {
         deploy(&world, "server", &old).await;
         keep(&world, &old, &old);
         let done = deploy(&world, "server", &edited(&old)).await;
-        assert_eq!((done.rebuilt, warnings(&world)), (1, vec![]), "{shell}");
+        assert_eq!((done.rebuilt, world.warnings()), (1, vec![]), "{shell}");
         assert!(done.sent < 60_000 && done.spared > 5_000_000, "{shell}: {done:?}");
     }
 }
@@ -149,7 +140,7 @@ async fn without_the_old_bytes_it_travels_whole() {
     let old = noise(1, SIZE);
     deploy(&world, "server", &old).await;
     let done = deploy(&world, "server", &edited(&old)).await;
-    assert_eq!((done.rebuilt, done.spared, warnings(&world)), (0, 0, vec![]));
+    assert_eq!((done.rebuilt, done.spared, world.warnings()), (0, 0, vec![]));
     assert!(done.sent > 3_000_000, "{done:?}");
 }
 
@@ -172,7 +163,7 @@ async fn wrong_bytes_on_this_machine_cost_bytes_and_nothing_else() {
     keep(&world, &old, &damaged);
     let done = deploy(&world, "server", &edited(&old)).await;
     assert_eq!((done.rebuilt, done.spared), (0, 0));
-    let said = warnings(&world);
+    let said = world.warnings();
     assert!(said.len() == 1 && said[0].contains("so all is sent"), "{said:?}");
 }
 
@@ -190,7 +181,7 @@ async fn where_the_host_cannot_put_files_together_they_travel_whole() {
         keep(&world, &old, &old);
         let done = deploy(&world, "server", &edited(&old)).await;
         assert_eq!((done.rebuilt, done.spared), (0, 0), "{script:?}");
-        let said = warnings(&world);
+        let said = world.warnings();
         let why = "so all is sent: ";
         assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
     }
@@ -228,7 +219,7 @@ async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
         fs::set_permissions(part.join(path), fs::Permissions::from_mode(0o444)).unwrap();
     }
     let done = deploy(&world, "server", &new).await;
-    assert_eq!((done.rebuilt, done.linked, warnings(&world)), (1, 1, vec![]));
+    assert_eq!((done.rebuilt, done.linked, world.warnings()), (1, 1, vec![]));
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use shipit::deploy::event::Event;
 use shipit::deploy::goal::Build;
 use shipit::deploy::outcome::{Done, HostResult, Verdict};
 use shipit::model::digest::Digest;
@@ -73,14 +72,6 @@ fn keep(world: &World, files: &[(String, Vec<u8>)], but: impl Fn(&mut Vec<u8>)) 
     }
 }
 
-fn warnings(world: &World) -> Vec<String> {
-    let text = |event: &Event| match event {
-        Event::Warning { text, .. } => Some(text.clone()),
-        _ => None,
-    };
-    world.events.lock().unwrap().iter().filter_map(text).collect()
-}
-
 #[tokio::test]
 async fn what_is_like_the_old_is_not_sent_under_every_shell() {
     for shell in shells() {
@@ -90,7 +81,7 @@ async fn what_is_like_the_old_is_not_sent_under_every_shell() {
         assert!(whole.sent > 250_000, "{whole:?}");
         keep(&world, &files(), |_| ());
         let done = deploy(&world, &edited()).await;
-        assert_eq!(warnings(&world), [""; 0], "{shell}");
+        assert_eq!(world.warnings(), [""; 0], "{shell}");
         assert!(done.sent < 5_000, "{shell}: {done:?}");
         assert_eq!((done.linked, done.files), (11, 21));
     }
@@ -102,7 +93,7 @@ async fn where_the_old_bytes_are_others_all_is_sent() {
     deploy(&world, &files()).await;
     keep(&world, &files(), |bytes| bytes[9_000..9_020].copy_from_slice(&noise(99, 20)));
     let done = deploy(&world, &edited()).await;
-    let warnings = warnings(&world);
+    let warnings = world.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("what the host has could not be used"), "{warnings:?}");
     assert!(done.sent > 250_000 && done.linked == 0, "{done:?}");
@@ -117,7 +108,7 @@ async fn what_was_touched_is_no_old_self() {
     fs::set_permissions(&touched, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&touched, noise(77, SIZE)).unwrap();
     let done = deploy(&world, &edited()).await;
-    assert!(warnings(&world).iter().all(|text| !text.contains("could not be used")));
+    assert!(world.warnings().iter().all(|text| !text.contains("could not be used")));
     assert!((14_000..25_000).contains(&done.sent), "one file travels whole: {done:?}");
 }
 
@@ -129,7 +120,7 @@ async fn a_host_without_zstd_gets_them_whole() {
     deploy(&world, &files()).await;
     keep(&world, &files(), |_| ());
     let done = deploy(&world, &edited()).await;
-    assert_eq!((warnings(&world), done.linked), (vec![], 11));
+    assert_eq!((world.warnings(), done.linked), (vec![], 11));
     assert!(done.sent > 120_000, "{done:?}");
 }
 
@@ -141,6 +132,6 @@ async fn what_is_too_much_for_a_parcel_is_packed_as_ever() {
     let mut more = edited();
     more.extend((0..3).map(|number| (format!("lib/new {number}"), noise(number + 200, 900_000))));
     let done = deploy(&world, &more).await;
-    assert_eq!((warnings(&world), done.linked), (vec![], 11));
+    assert_eq!((world.warnings(), done.linked), (vec![], 11));
     assert!(done.sent > 2_000_000, "{done:?}");
 }

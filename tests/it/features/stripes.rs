@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use shipit::config::Host;
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::event::Event;
 use shipit::deploy::fleet::Goal;
 use shipit::deploy::host::Connect;
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
@@ -153,14 +152,6 @@ fn nothing_runs(world: &World) {
     assert_eq!(fs::read_dir(world.root().join(".shipit/run")).unwrap().count(), 0);
 }
 
-fn warnings(world: &World) -> Vec<String> {
-    let text = |event: &Event| match event {
-        Event::Warning { text, .. } => Some(text.clone()),
-        _ => None,
-    };
-    world.events.lock().unwrap().iter().filter_map(text).collect()
-}
-
 #[tokio::test]
 async fn the_larger_the_stream_the_more_channels_carry_it() {
     for (size, connections, stripes) in
@@ -171,7 +162,7 @@ async fn the_larger_the_stream_the_more_channels_carry_it() {
         arrived(&world, &report, size);
         assert_eq!(way.connections.load(Ordering::SeqCst), connections);
         assert_eq!(*way.stripes.lock().unwrap(), stripes);
-        assert!(warnings(&world).is_empty(), "{:?}", warnings(&world));
+        assert!(world.warnings().is_empty(), "{:?}", world.warnings());
     }
 }
 
@@ -193,7 +184,7 @@ async fn a_host_that_refuses_further_connections_gets_it_over_the_one() {
     arrived(&world, &report, LARGE);
     assert_eq!(*way.stripes.lock().unwrap(), [0]);
     assert_eq!(
-        warnings(&world),
+        world.warnings(),
         ["the upload goes over 0 of 3 further connections: could not connect to web1:22"]
     );
 }

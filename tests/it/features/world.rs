@@ -98,6 +98,15 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
 }
 
 impl World {
+    /// The warnings so far.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let text = |event: &Event| match event {
+            Event::Warning { text, .. } => Some(text.clone()),
+            _ => None,
+        };
+        self.events.lock().unwrap().iter().filter_map(text).collect()
+    }
+
     /// One host, whose restart command notes what it was restarted on.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
