@@ -22,7 +22,7 @@ use super::split::find_split;
 use super::verify::drift_warning;
 use crate::artifact::Artifact;
 use crate::config::OnUnreachable;
-use crate::model::host_state::HostState;
+use crate::model::host_state::{HostState, LockFacts};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::remote::agent::Probe;
@@ -301,37 +301,36 @@ impl<'a> Fleet<'a> {
 
     /// Whether every lock is ours, perhaps after a while.
     async fn all_locked(&mut self) -> bool {
-        let held = |host: &HostRun| host.holder().is_some();
-        if !self.hosts.iter().any(held) {
-            return true;
-        }
-        if !self.may_wait() {
-            return false;
-        }
         let end = Instant::now() + FAIR_WAIT;
-        while Instant::now() < end && !self.cx.cancel.asked() {
+        let mut tries = 0;
+        while self.hosts.iter().any(|host| host.holder().is_some()) {
+            if !self.may_wait(tries) || Instant::now() > end || self.cx.cancel.asked() {
+                return false;
+            }
             sleep(Duration::from_millis(200)).await;
             for host in self.hosts.iter_mut().filter(|host| host.holder().is_some()) {
                 let _ = host.retry_lock().await;
             }
-            if !self.hosts.iter().any(held) {
-                return true;
-            }
+            tries += 1;
         }
-        false
+        true
     }
 
     /// Of two runs that each hold some hosts, the one of the smaller nonce waits for the rest and
     /// wins; the other lets go. Each sees the other's name on what it lacks, whatever hosts they
-    /// have in common, and no circle of runs can wait for each other.
-    fn may_wait(&self) -> bool {
-        let after_us = |host: &HostRun| {
-            let owner = host.state.as_ref().and_then(|state| state.lock.owner.as_ref());
-            owner.is_some_and(|owner| owner.run > self.cx.run.nonce)
+    /// have in common, and no circle of runs can wait for each other. A holder without a name may
+    /// have let go while it was looked at, and so is asked for a second time.
+    fn may_wait(&self, tries: u32) -> bool {
+        let lets_go = |host: &HostRun| match host.state.as_ref().map(|state| &state.lock) {
+            Some(LockFacts { frozen: None, owner: Some(owner), .. }) => {
+                owner.run > self.cx.run.nonce
+            }
+            Some(LockFacts { frozen: None, .. }) => tries == 0,
+            _ => false,
         };
         let here = || self.hosts.iter().filter(|host| host.takes_part());
         here().any(|host| host.holder().is_none())
-            && here().all(|host| host.holder().is_none() || after_us(host))
+            && here().all(|host| host.holder().is_none() || lets_go(host))
     }
 
     fn note_holders(&mut self) {

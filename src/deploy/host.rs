@@ -158,14 +158,14 @@ impl<'a> HostRun<'a> {
         self.state.as_ref()?.holder.as_deref()
     }
 
-    /// Tries the lock again; looks again when it is ours.
-    pub async fn retry_lock(&mut self) -> Result<bool, Failure> {
+    /// Tries the lock again, and looks again at whose it is.
+    pub async fn retry_lock(&mut self) -> Result<(), Failure> {
         let answer = self.ask(&Order::Lock).await?;
-        if answer.code != DONE {
-            return Ok(false);
-        }
         self.look().await?;
-        Ok(true)
+        if let Some(state) = self.state.as_mut().filter(|_| answer.code != DONE) {
+            state.holder = Some(answer.text.trim().to_owned());
+        }
+        Ok(())
     }
 
     /// Looks again.

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
 use shipit::model::ledger::{Ledger, What};
+use shipit::model::service::Service;
+use shipit::remote::local::LocalSession;
 
 use crate::cli::World;
 use crate::faults::effort;
 use crate::features::wires::Wires;
 use crate::features::world;
+use crate::program::program;
 
 /// Somebody who deploys to a directory that is not theirs alone.
 struct Person {
@@ -228,5 +231,47 @@ async fn of_two_deploys_that_have_some_hosts_in_common_one_wins() {
         let fair = ends.contains(&Verdict::Done)
             && ends.iter().all(|end| [Verdict::Done, Verdict::Locked].contains(end));
         assert!(fair, "round {round}: {ends:?}\n{one:?}\n{two:?}");
+    }
+}
+
+/// Its holder is named, and has let go before anybody can look who that is.
+#[tokio::test]
+async fn a_host_that_is_let_go_of_while_it_is_looked_at_is_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("srv").display().to_string();
+    let (mut ada, mut ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
+    ben.config.hosts.retain(|host| host.name == "web2");
+    ben.config.service = waiting(dir.path());
+    let (lock, go) = (format!("{root}-web2/.shipit/lock"), dir.path().join("go"));
+    let slow = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\nif [ ! -e {go} ] && [ -s {lock} ]; then\n  touch {go}\n  \
+         while [ -s {lock} ]; do sleep 0.05; done\nfi\nexec head \"$@\"\n",
+        go = go.display()
+    );
+    let bin = dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    program(&bin.join("head"), &slow);
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    ada.connect = Box::new(Wires::new(&root).over(LocalSession::new().var("PATH", &path)));
+    let (one, two) = tokio::join!(
+        async {
+            while !dir.path().join("restarts").exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            ada.deploy("a").await
+        },
+        ben.deploy("b")
+    );
+    assert_eq!((one.verdict(), two.verdict()), (Verdict::Done, Verdict::Done), "{one:?}\n{two:?}");
+}
+
+/// A service that takes until somebody has seen that it restarts.
+fn waiting(dir: &Path) -> Service {
+    let dir = dir.display();
+    Service::Command {
+        restart: format!("touch {dir}/restarts; while ! test -e {dir}/go; do sleep 0.05; done"),
+        stop: None,
+        log: None,
+        limit: Duration::from_secs(20),
     }
 }
