@@ -178,17 +178,17 @@ impl Artifact {
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
-        Packing { codec, left, old }: Packing<'_>,
+        Packing { codec, likely, quick, old }: Packing<'_>,
         delta: &Delta,
         told: Told<'_>,
     ) -> Result<Packed, ArtifactError> {
         let sent = self.sent(release, delta);
-        let packed = Packed::new(codec, tar_of(release, &sent) / 1000 * left);
+        let packed = Packed::new(codec, likely);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
         let stream = match (codec, old) {
             (Codec::Zstd, [_, ..]) => Stream::against(old, &*spool),
-            _ => Stream::new(codec, &*spool),
+            _ => Stream::new(codec, quick, &*spool),
         };
         let mut stream = stream.map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
@@ -231,15 +231,16 @@ impl Artifact {
         codec: Codec,
         delta: &Delta,
     ) -> Result<Packing<'static>, ArtifactError> {
-        let files: Vec<_> =
-            self.sent(release, delta).into_iter().map(|(path, place, _)| (path, place)).collect();
-        let plain = Packing { codec: Codec::Plain, left: 1000, old: &[] };
+        let sent = self.sent(release, delta);
+        let all = tar_of(release, &sent);
+        let plain = Packing { codec: Codec::Plain, likely: all, quick: false, old: &[] };
         if codec == Codec::Plain {
             return Ok(plain);
         }
+        let files: Vec<_> = sent.into_iter().map(|(path, place, _)| (path, place)).collect();
         Ok(match sample::left(&files, &self.spool)? {
             Some(951..) => plain,
-            left => Packing { codec, left: left.unwrap_or(1000), old: &[] },
+            left => Packing { codec, likely: all / 1000 * left.unwrap_or(1000), ..plain },
         })
     }
 
@@ -324,7 +325,7 @@ pub fn pack_bytes(
     codec: Codec,
 ) -> Result<Vec<u8>, ArtifactError> {
     let pack = || -> io::Result<Vec<u8>> {
-        let mut stream = Stream::new(codec, Vec::new())?;
+        let mut stream = Stream::new(codec, false, Vec::new())?;
         for (path, mode, content) in members {
             member(&mut stream, &format!("{prefix}/{path}"), *mode, content)?;
         }

@@ -32,8 +32,10 @@ pub struct Piece {
 pub struct Packing<'a> {
     /// How it is compressed.
     pub codec: Codec,
-    /// About how many thousandths of the bytes that leaves.
-    pub left: u64,
+    /// About how many bytes that leaves.
+    pub likely: u64,
+    /// Sooner rather than smaller.
+    pub quick: bool,
     /// Bytes without which zstd cannot unpack it; usually none.
     pub old: &'a [u8],
 }
@@ -55,7 +57,7 @@ pub struct Packed {
 
 impl Packed {
     /// Nothing yet.
-    pub(super) fn new(codec: Codec, likely: u64) -> Self {
+    pub fn new(codec: Codec, likely: u64) -> Self {
         Self { codec, pieces: Vec::new(), len: 0, unpacked: 0, likely }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
@@ -18,6 +19,7 @@ use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Sealed;
 use crate::remote::answer::sealed;
+use crate::remote::session::BESIDE;
 use crate::remote::throttle::Throttle;
 use crate::remote::upload::{Part, Parts, lanes};
 
@@ -25,6 +27,8 @@ use crate::remote::upload::{Part, Parts, lanes};
 const PARCEL: u64 = 1 << 20;
 /// The same where a rate or a number of uploads is not to be exceeded.
 const SMALL_PARCEL: u64 = 128 << 10;
+/// What is likely to be so many times as large is no parcel.
+const SURELY: u64 = 4;
 
 /// What is sent to the hosts of one run.
 pub struct Payload {
@@ -45,8 +49,8 @@ pub struct Payload {
     learnt: Mutex<BTreeSet<String>>,
 }
 
-/// What tells streams apart: how they are packed, and what they leave out.
-type Likeness = (Codec, Option<Digest>);
+/// What tells streams apart: how they are packed, whether quickly, and what they leave out.
+type Likeness = (Codec, bool, Option<Digest>);
 
 /// What one host is sent.
 pub enum Shipment {
@@ -180,18 +184,18 @@ impl Payload {
         self.release.digest
     }
 
-    /// What a host with these facts is sent, less what it has already. Waits until so much is
+    /// What a host with these facts, so far away, is sent, less what it has already. Waits until so much is
     /// packed that it is clear in which way.
     pub async fn shipment(
         &self,
         facts: &Facts,
+        distance: Duration,
         delta: &Arc<Delta>,
     ) -> Result<Shipment, Arc<ArtifactError>> {
-        let mut packing = self.packing(codec_for(facts), delta);
+        let mut packing = self.packing((codec_for(facts), distance <= BESIDE, delta.key), delta);
         let most = self.parcel;
-        let clear = |now: &Progress| {
-            now.end.is_some() || now.packed.as_ref().is_some_and(|packed| packed.len > most)
-        };
+        let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
+        let clear = |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
         let now = packing.wait_for(clear).await.map_err(|_| ArtifactError::Stopped)?;
         if let Some(Err(error)) = &now.end {
             return Err(Arc::clone(error));
@@ -206,7 +210,7 @@ impl Payload {
     }
 
     /// The first host that needs a codec and a delta begins to pack; others like it send the same.
-    fn packing(&self, codec: Codec, delta: &Arc<Delta>) -> watch::Receiver<Progress> {
+    fn packing(&self, like: Likeness, delta: &Arc<Delta>) -> watch::Receiver<Progress> {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = || {
             let (sender, packing) = watch::channel(Progress::default());
@@ -215,12 +219,12 @@ impl Payload {
             let (env, most) = (self.env.clone(), self.parcel);
             tokio::task::spawn_blocking(move || {
                 let work = Work { artifact, release, prefix, delta, env, most };
-                let end = work.pack(codec, &sender).map_err(Arc::new);
+                let end = work.pack(like, &sender).map_err(Arc::new);
                 sender.send_modify(|packing| packing.end = Some(end));
             });
             packing
         };
-        packed.entry((codec, delta.key)).or_insert_with(begin).clone()
+        packed.entry(like).or_insert_with(begin).clone()
     }
 
     /// Keeps the manifest that a host has sealed: the next deploy builds on it.
@@ -246,8 +250,13 @@ struct Work {
 }
 
 impl Work {
-    fn pack(&self, codec: Codec, to: &watch::Sender<Progress>) -> Result<(), ArtifactError> {
-        let how = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
+    fn pack(
+        &self,
+        (codec, quick, _): Likeness,
+        to: &watch::Sender<Progress>,
+    ) -> Result<(), ArtifactError> {
+        let mut how = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
+        how.quick = quick && how.likely > self.most;
         let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
         let tail = pack_bytes(&self.prefix, env.as_slice(), how.codec)?;
         to.send_modify(|packing| packing.tail = tail.into());
@@ -256,6 +265,9 @@ impl Work {
             to.send_modify(|progress| progress.add(packed));
             !to.is_closed()
         };
+        if self.delta.old.bytes.is_empty() {
+            told(&Packed::new(how.codec, how.likely));
+        }
         let (packed, names) = match self.pack_against(how, to)?.filter(small) {
             Some(packed) => (packed, lines(&self.delta.old.paths)),
             None => (self.pack_as(how, told)?, Bytes::new()),

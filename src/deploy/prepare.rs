@@ -14,7 +14,7 @@ use super::plan::{Step, order_name};
 use crate::artifact::ArtifactError;
 use crate::model::delta::Delta;
 use crate::model::id::ReleaseId;
-use crate::remote::agent::{AgentError, Answer, Sent};
+use crate::remote::agent::{Agent, AgentError, Answer, Sent};
 use crate::remote::order::{DONE, Order};
 use crate::remote::upload::Terms;
 
@@ -105,7 +105,8 @@ impl HostRun<'_> {
         delta: &Arc<Delta>,
     ) -> Result<Vec<Sent>, Unmade> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
-        let shipment = payload.shipment(&facts, delta).await;
+        let distance = self.agent.as_ref().map(Agent::distance).unwrap_or_default();
+        let shipment = payload.shipment(&facts, distance, delta).await;
         let (codec, bytes, names) = match shipment.map_err(|error| unpacked(id, &error))? {
             Shipment::Stream(flow) => {
                 return self.stream(payload, id, flow).await.map(|()| Vec::new());

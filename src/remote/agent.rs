@@ -41,6 +41,9 @@ const ERROR_TAIL: usize = 4 * 1024;
 const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 /// How long the host may take to end, beyond the deadline.
 const BYE_LIMIT: Duration = Duration::from_secs(30);
+/// To a host that is farther away, sending much at once, before the way is warm, costs a round trip
+/// that is worth some work there.
+const FAR: Duration = Duration::from_millis(10);
 
 /// What a conversation begins with.
 #[derive(Debug, Clone)]
@@ -203,7 +206,7 @@ impl Agent {
         session: Arc<dyn Session>,
         hello: Hello,
     ) -> Result<(Self, HostState), AgentError> {
-        if session.is_far() {
+        if session.distance() > FAR {
             match Self::begin(Arc::clone(&session), hello.clone(), true).await {
                 // The host may have nothing to unpack the script with.
                 Err(AgentError::NoGreeting { .. }) => {}
@@ -238,6 +241,11 @@ impl Agent {
         let agent = Self { session, hello, lines, replies, first, goodbye, tasks };
         let greeting = greeting.get().await?;
         Ok((agent, host_state(&greeting.text)))
+    }
+
+    /// How long a word took to the host and back when the connection was made.
+    pub fn distance(&self) -> Duration {
+        self.session.distance()
     }
 
     /// Sends an order without waiting.

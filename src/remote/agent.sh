@@ -994,14 +994,15 @@ read_back() {
     return 1
 }
 
-# For few and small files, more processes cost more than they save.
+# For few and small files, more processes cost more than they save. The files are dealt out like
+# cards: neighbours are often alike in size.
 read_on_all_cores() {
-    rm -f "$tmp"/held.*
-    each=$((files / $(nproc 2>/dev/null || echo 1) + 1)) from=1 readers=''
-    while [ "$from" -le "${files:-0}" ]; do
-        tail -n "+$from" "$tmp/sums" | head -n "$each" >"$tmp/sums.$from"
-        (cd "$1" && sums_hold "$tmp/sums.$from") >"$tmp/held.$from" 2>&1 9>&- &
-        readers="$readers $!" from=$((from + each))
+    rm -f "$tmp"/sums.* "$tmp"/held.*
+    cores=$(nproc 2>/dev/null || echo 1) readers=''
+    awk -v cores="$cores" -v hand="$tmp/sums." '{ to = hand NR % cores; print >to }' "$tmp/sums" || return
+    for hand in "$tmp"/sums.*; do
+        (cd "$1" && sums_hold "$hand") >"$tmp/held.${hand##*.}" 2>&1 9>&- &
+        readers="$readers $!"
     done
     # shellcheck disable=SC2086
     wait $readers

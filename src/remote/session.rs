@@ -13,6 +13,10 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+/// A host at no greater distance is in the same building: its link carries more than one core packs
+/// or a busy sshd passes on.
+pub const BESIDE: Duration = Duration::from_millis(2);
+
 /// A way to one host.
 pub trait Session: Send + Sync {
     /// Starts `command` with the host's login shell; the words are quoted already.
@@ -30,10 +34,10 @@ pub trait Session: Send + Sync {
         Box::pin(async { None })
     }
 
-    /// Whether the host is so far away that to send much at once, before the way is warm, costs a
-    /// round trip that is worth some work there.
-    fn is_far(&self) -> bool {
-        false
+    /// How long a word took to the host and back when the connection was made; zero where there is
+    /// no way to speak of.
+    fn distance(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// A further connection to the same host, as the same user.

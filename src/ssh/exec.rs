@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::remote::session::{Channel, Exit, Output};
+use crate::ssh::pace::Pace;
 use crate::ssh::text;
 
 /// More than this unread means that nobody listens any more; the channel is given up.
@@ -35,14 +36,16 @@ const STDERR: u32 = 1;
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
 
-/// Hands out the two ends of a command that has been started on `channel`.
-pub(crate) fn start(channel: russh::Channel<Msg>) -> Channel {
+/// Hands out the two ends of a command that has been started on `channel`, to a host that is
+/// `beside` us or not.
+pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
     let (read, write) = channel.split();
     let write = Arc::new(write);
     let (input, ours) = tokio::io::duplex(CHUNK);
     let (sender, output) = mpsc::channel(QUEUE);
-    let pump = tokio::spawn(pump(ours, write.clone()));
-    let drain = Drain::new(read, sender);
+    let pace = Arc::new(Pace::default());
+    let pump = tokio::spawn(pump(ours, write.clone(), beside.then(|| Arc::clone(&pace))));
+    let drain = Drain::new(read, sender, pace);
     tokio::spawn(async move {
         drain.run(&write).await;
         pump.abort();
@@ -52,8 +55,9 @@ pub(crate) fn start(channel: russh::Channel<Msg>) -> Channel {
 }
 
 /// Carries what is written into the channel, then its end. Ends with an error, or is ended, when
-/// the channel is gone: then the other end of `input` breaks instead of waiting.
-pub(crate) async fn pump<R>(mut input: R, write: Writer)
+/// the channel is gone: then the other end of `input` breaks instead of waiting. Keeps to `pace` as
+/// long as the host says how far it is.
+pub(crate) async fn pump<R>(mut input: R, write: Writer, mut pace: Option<Arc<Pace>>)
 where
     R: tokio::io::AsyncRead + Unpin,
 {
@@ -66,6 +70,11 @@ where
             Ok(taken) => {
                 if taken >= room {
                     room = (room * 4).min(CHUNK);
+                }
+                if let Some(kept) = &pace
+                    && !kept.may_send(taken as u64).await
+                {
+                    pace = None;
                 }
                 if write.data_bytes(buffer.split().freeze()).await.is_err() {
                     return;
@@ -90,10 +99,11 @@ struct Drain {
     closed: bool,
     /// After the exit status: when to stop waiting for the end of the output.
     deadline: Option<Instant>,
+    pace: Arc<Pace>,
 }
 
 impl Drain {
-    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>) -> Self {
+    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>, pace: Arc<Pace>) -> Self {
         Self {
             read,
             sender,
@@ -104,6 +114,7 @@ impl Drain {
             eof: false,
             closed: false,
             deadline: None,
+            pace,
         }
     }
 
@@ -155,6 +166,7 @@ impl Drain {
                 self.exited(Exit::Signal(name_of(signal_name)));
             }
             Some(ChannelMsg::Eof) => self.eof = true,
+            Some(ChannelMsg::WindowAdjusted { new_size }) => self.pace.adjusted(new_size),
             Some(ChannelMsg::Close | ChannelMsg::Failure) | None => self.closed = true,
             Some(_) => {}
         }

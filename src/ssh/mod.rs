@@ -8,6 +8,7 @@ pub mod embedded;
 mod exec;
 pub mod host_key;
 mod jump;
+mod pace;
 mod session;
 mod socket;
 pub mod ssh_config;

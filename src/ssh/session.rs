@@ -10,7 +10,7 @@ use russh::{Disconnect, Error};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::remote::session::{Channel, Session, SessionError, Stream};
+use crate::remote::session::{BESIDE, Channel, Session, SessionError, Stream};
 use crate::ssh::client::library_text;
 use crate::ssh::connect::{Connection, Connector, Wanted};
 use crate::ssh::jump::Way;
@@ -18,8 +18,6 @@ use crate::ssh::{exec, text, tunnel};
 
 /// sshd drops the whole connection when a command is much longer than an argument may be.
 const LONGEST_COMMAND: usize = 120 << 10;
-/// A host to which a connection took longer is far away.
-const FAR: Duration = Duration::from_millis(10);
 /// A dead connection is noticed before this.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
 /// For saying goodbye.
@@ -99,7 +97,7 @@ impl SshSession {
         }
         let channel = self.channel().await?;
         match channel.exec(true, command).await {
-            Ok(()) => Ok(exec::start(channel)),
+            Ok(()) => Ok(exec::start(channel, self.distance() <= BESIDE)),
             Err(error) => Err(SessionError::Lost { reason: library_text(&error) }),
         }
     }
@@ -184,8 +182,8 @@ impl Session for SshSession {
         Box::pin(self.ping())
     }
 
-    fn is_far(&self) -> bool {
-        self.first.took > FAR
+    fn distance(&self) -> Duration {
+        self.first.took
     }
 
     fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {

@@ -29,7 +29,7 @@ pub(crate) fn start(channel: russh::Channel<Msg>) -> DuplexStream {
     let write = Arc::new(write);
     let (from_us, to_us) = tokio::io::split(theirs);
     let pump: tokio::task::JoinHandle<()> =
-        tokio::spawn(pump::<ReadHalf<DuplexStream>>(from_us, write.clone()));
+        tokio::spawn(pump::<ReadHalf<DuplexStream>>(from_us, write.clone(), None));
     tokio::spawn(async move {
         carry(read, to_us).await;
         pump.abort();

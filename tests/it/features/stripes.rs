@@ -85,8 +85,8 @@ impl Session for Far {
         self.inner.dial(host, port)
     }
 
-    fn is_far(&self) -> bool {
-        true
+    fn distance(&self) -> Duration {
+        Duration::from_millis(50)
     }
 
     fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
