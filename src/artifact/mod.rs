@@ -49,6 +49,9 @@ use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::manifest::{Manifest, Node, Sealed, sealed};
 
+/// Files from so many bytes on are read back on the host while they arrive. Of smaller ones there are
+/// several, which all its cores read afterwards.
+const LARGE: u64 = 64 << 20;
 const RUNS: u32 = 0o555;
 const READS: u32 = 0o444;
 /// A longer first line is not a revision.
@@ -178,17 +181,17 @@ impl Artifact {
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
-        Packing { codec, likely, quick, old }: Packing<'_>,
+        how: Packing<'_>,
         delta: &Delta,
         told: Told<'_>,
     ) -> Result<Packed, ArtifactError> {
         let sent = self.sent(release, delta);
-        let packed = Packed::new(codec, likely);
+        let packed = Packed::new(&how);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
-        let stream = match (codec, old) {
-            (Codec::Zstd, [_, ..]) => Stream::against(old, &*spool),
-            _ => Stream::new(codec, quick, &*spool),
+        let stream = match (how.codec, how.old) {
+            (Codec::Zstd, old @ [_, ..]) => Stream::against(old, &*spool),
+            (codec, _) => Stream::new(codec, how.quick, &*spool),
         };
         let mut stream = stream.map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
@@ -199,6 +202,9 @@ impl Artifact {
             member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
         };
         meta("of", &mut stream, &of.to_string())?;
+        if how.large {
+            meta("large", &mut stream, &large(&sent))?;
+        }
         let mut ahead = Ahead::new(&self.spool, sent.into_iter());
         for (path, node) in release.nodes() {
             let name = format!("{prefix}/tree/{path}");
@@ -233,7 +239,8 @@ impl Artifact {
     ) -> Result<Packing<'static>, ArtifactError> {
         let sent = self.sent(release, delta);
         let all = tar_of(release, &sent);
-        let plain = Packing { codec: Codec::Plain, likely: all, quick: false, old: &[] };
+        let large = sent.iter().any(is_large);
+        let plain = Packing { codec: Codec::Plain, likely: all, quick: false, large, old: &[] };
         if codec == Codec::Plain {
             return Ok(plain);
         }
@@ -309,6 +316,16 @@ impl Artifact {
         stream.elsewhere(place.len()).map_err(scratch_failed)?;
         pieces.insert(file, at, place.len())
     }
+}
+
+/// The large files of those that are sent, in the order in which they travel: bytes and path.
+fn large(sent: &[Wanted<'_>]) -> String {
+    let line = |(path, place, _): &Wanted<'_>| format!("{} {path}\n", place.len());
+    sent.iter().filter(|one| is_large(one)).map(line).collect()
+}
+
+fn is_large((_, place, _): &Wanted<'_>) -> bool {
+    place.len() >= LARGE
 }
 
 /// About how much tar a release is of which these files are sent.

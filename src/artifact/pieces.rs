@@ -36,6 +36,8 @@ pub struct Packing<'a> {
     pub likely: u64,
     /// Sooner rather than smaller.
     pub quick: bool,
+    /// Whether there are files so large that a host reads them back while they arrive.
+    pub large: bool,
     /// Bytes without which zstd cannot unpack it; usually none.
     pub old: &'a [u8],
 }
@@ -45,6 +47,8 @@ pub struct Packing<'a> {
 pub struct Packed {
     /// How it is compressed.
     pub codec: Codec,
+    /// Whether there are files so large that a host reads them back while they arrive.
+    pub large: bool,
     /// What travels, in order. What is in a piece stays as it is.
     pub pieces: Vec<Piece>,
     /// How many bytes these are.
@@ -57,8 +61,8 @@ pub struct Packed {
 
 impl Packed {
     /// Nothing yet.
-    pub fn new(codec: Codec, likely: u64) -> Self {
-        Self { codec, pieces: Vec::new(), len: 0, unpacked: 0, likely }
+    pub fn new(&Packing { codec, likely, large, .. }: &Packing<'_>) -> Self {
+        Self { codec, large, pieces: Vec::new(), len: 0, unpacked: 0, likely }
     }
 }
 

@@ -71,6 +71,8 @@ pub enum Shipment {
 pub struct Flow {
     /// How it is compressed.
     pub codec: Codec,
+    /// Whether there are large files in it.
+    pub large: bool,
     packing: watch::Receiver<Progress>,
 }
 
@@ -200,13 +202,14 @@ impl Payload {
         if let Some(Err(error)) = &now.end {
             return Err(Arc::clone(error));
         }
-        let codec = now.packed.as_ref().map_or(Codec::Plain, |packed| packed.codec);
+        let packed = now.packed.as_ref();
+        let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
         if let Some(parcel) = &now.parcel {
             let bytes = vec![now.names.clone(), parcel.clone(), now.tail.clone()];
             return Ok(Shipment::Parcel { codec, bytes, names: now.names.len() });
         }
         drop(now);
-        Ok(Shipment::Stream(Flow { codec, packing }))
+        Ok(Shipment::Stream(Flow { codec, large, packing }))
     }
 
     /// The first host that needs a codec and a delta begins to pack; others like it send the same.
@@ -266,7 +269,7 @@ impl Work {
             !to.is_closed()
         };
         if self.delta.old.bytes.is_empty() {
-            told(&Packed::new(how.codec, how.likely));
+            told(&Packed::new(&how));
         }
         let (packed, names) = match self.pack_against(how, to)?.filter(small) {
             Some(packed) => (packed, lines(&self.delta.old.paths)),

@@ -137,7 +137,8 @@ impl HostRun<'_> {
             let limit = payload.throttle.as_ref();
             let terms =
                 Terms { limit, progress: &progress, notice: &notice, lanes: &payload.lanes };
-            agent.receive(flow.codec, (flow.parts(), flow.likely()), &terms).await
+            let how = (flow.codec, flow.large.then_some(id));
+            agent.receive(how, (flow.parts(), flow.likely()), &terms).await
         };
         let work = async {
             let sent = self.heeding(sending).await?;

@@ -314,10 +314,11 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { runner, shared }).await?.text))
     }
 
-    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several.
+    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several. With
+    /// `large`, the release, its large files are read back while they arrive.
     pub async fn receive(
         &self,
-        codec: Codec,
+        (codec, large): (Codec, Option<ReleaseId>),
         (parts, len): (Parts, u64),
         terms: &Terms<'_>,
     ) -> Result<(), AgentError> {
@@ -327,7 +328,9 @@ impl Agent {
             let arguments = [verb, &[self.hello.run.as_str(), root], rest].concat();
             script_command(&SCRIPT_WORD, &arguments)
         };
-        upload::send(&self.session, &command, (codec.word(), parts, len), terms).await
+        let stage = large.map(|id| Layout::staging(id, &self.hello.run)).unwrap_or_default();
+        let words = ["receive", codec.word(), &stage];
+        upload::send(&self.session, &command, (&words, parts, len), terms).await
     }
 
     /// The same as `send_all`, and goodbye with them: they are obeyed, then the lock is let go.

@@ -278,7 +278,7 @@ take_lock() {
         [ "$code$holder" = 75 ] && [ "$tries" -lt 5 ]
     do
         tries=$((tries + 1))
-        sleep 0.2 2>/dev/null || sleep 1
+        pause 0.2
     done
     if [ "$code" != 0 ]; then
         echo "${holder:-somebody who left no record}"
@@ -660,11 +660,41 @@ look_leftovers() {
 receive() {
     become_ward "$1" "$2"
     { cd "$root/releases" && read -r descriptors; } || end_ward 70
+    [ -z "$4" ] || read_along "$root/releases/$4" </dev/null >/dev/null 2>&1 &
+    reader=$!
     case $descriptors in
         0) unpack "$3" ;;
         *) weave | unpack "$3" ;;
     esac
-    end_ward "$?"
+    code=$?
+    : >"$wards/unpacked"
+    [ -z "$4" ] || wait "$reader"
+    end_ward "$code"
+}
+
+# Reads the large files of the stage $1 back while they are unpacked, one after the other: their
+# digests go to `read`, where a check finds them.
+read_along() {
+    until [ -s "$1/meta/large" ] || [ -e "$wards/unpacked" ]; do pause 0.1; done
+    while read -r size path; do
+        until [ -e "$1/tree/$path" ] || [ -e "$wards/unpacked" ]; do pause 0.1; done
+        sum=$(as_it_grows "$1/tree/$path" "$size" | sum_of) || return
+        printf '%s ./%s\n' "${sum%% *}" "$path" >>"$1/meta/read"
+    done <"$1/meta/large"
+}
+
+# Prints the file $1, which is going to have $2 bytes.
+as_it_grows() (
+    exec <"$1" || exit
+    while [ "$(stat -c %s "$1")" -lt "$2" ] && [ ! -e "$wards/unpacked" ]; do
+        cat
+        pause 0.1
+    done
+    cat
+)
+
+pause() {
+    sleep "$1" 2>/dev/null || sleep 1
 }
 
 # A further channel of an upload: its bytes go to descriptor $3 of `receive`.
@@ -847,6 +877,7 @@ order_check() {
 # What is written is read back meanwhile: the digests go to `rebuilt`.
 rebuild() {
     : >"$tmp/rebuilt"
+    [ ! -f "$1/meta/read" ] || cat "$1/meta/read" >"$tmp/rebuilt"
     [ -f "$1/meta/recipe" ] || return 0
     stage=$1
     : >"$tmp/unmade"
@@ -1494,7 +1525,7 @@ stays_up() {
     esac
     tries=0
     while [ "$tries" -lt 10 ]; do
-        sleep 0.5 2>/dev/null || sleep 1
+        pause 0.5
         state=$(unit_show -p ActiveState)
         [ "$state" = ActiveState=active ] && [ "$tries" -ge 1 ] && return 0
         tries=$((tries + 1))

@@ -34,8 +34,8 @@ pub trait Session: Send + Sync {
         Box::pin(async { None })
     }
 
-    /// How long a word took to the host and back when the connection was made; zero where there is
-    /// no way to speak of.
+    /// How long a word took to the host and back when the connection was made, or longer where that
+    /// is not known; zero where there is no way to speak of.
     fn distance(&self) -> Duration {
         Duration::ZERO
     }

@@ -42,8 +42,9 @@ const WINDOW: u64 = 2 << 20;
 const SHORT: Duration = Duration::from_millis(5);
 /// A stream that takes so many round trips on one channel takes two channels, which cost nothing.
 const TWO: u64 = 4;
-/// One that takes so many is worth further connections, each of which costs about seven.
-const MORE: u64 = 16;
+/// One that takes so many is worth further connections: they are there after some ten, and begin
+/// slowly.
+const MORE: u64 = 32;
 /// How many further connections, and how many channels on each. More carry no more (measured).
 const CONNECTIONS: u32 = 3;
 const CHANNELS: usize = 2;
@@ -105,19 +106,19 @@ pub type Parts = Pin<Box<dyn Stream<Item = io::Result<Part>> + Send>>;
 /// Makes the command that starts the agent with these words.
 pub(super) type Command<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
 
-/// Sends `parts`, about `len` bytes, over `session`; `codec` is what unpacks them.
+/// Sends `parts`, about `len` bytes, over `session`; `receive` are the words that begin it there.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
     command: Command<'_>,
-    (codec, parts, len): (&str, Parts, u64),
+    (receive, parts, len): (&[&str], Parts, u64),
     terms: &Terms<'_>,
 ) -> Result<(), AgentError> {
-    // The first channel comes first: where the server allows few, the stripes must not take it.
-    let started = session.exec(&command(&["receive", codec])).await;
+    let receive = command(receive);
+    let (started, ways) = tokio::join!(session.exec(&receive), Ways::open(session, len, terms));
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
-    let Stripes { channels, _connections, _permit } =
-        Stripes::open(session, command, len, terms).await;
+    // The first channel comes first: where the server allows few, the stripes must not take it.
+    let channels = ways.stripes(session, command).await;
     let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
     send_piece(&mut input, format!("{}\n", numbers.join(" ")).as_bytes(), None).await?;
     let (mut inputs, mut outputs) = (vec![input], Vec::new());
@@ -140,23 +141,18 @@ pub(super) async fn send(
     }
 }
 
-/// Channels beside the first one, each of which carries its share of the blocks.
+/// What there is beside the first channel. The further connections end with this.
 #[derive(Default)]
-struct Stripes<'a> {
-    channels: Vec<Channel>,
-    /// They end with this.
-    _connections: Vec<Arc<dyn Session>>,
+struct Ways<'a> {
+    /// A second channel of the connection that is there.
+    second: bool,
+    connections: Vec<Arc<dyn Session>>,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<'a> Stripes<'a> {
+impl<'a> Ways<'a> {
     /// As many as are called for and can be had: fewer of them are only slower.
-    async fn open(
-        session: &Arc<dyn Session>,
-        command: Command<'_>,
-        len: u64,
-        terms: &Terms<'a>,
-    ) -> Self {
+    async fn open(session: &Arc<dyn Session>, len: u64, terms: &Terms<'a>) -> Self {
         if len < TWO * WINDOW {
             return Self::default();
         }
@@ -165,15 +161,19 @@ impl<'a> Stripes<'a> {
         let permit = terms.lanes.try_acquire_many(wanted.connections).ok();
         let count = if permit.is_some() { wanted.connections } else { 0 };
         let connections = further(session, count, terms).await;
-        let every = connections.iter().flat_map(|one| [one; CHANNELS]);
-        let ways = wanted.second.then_some(session).into_iter().chain(every);
+        Self { second: wanted.second, connections, _permit: permit }
+    }
+
+    /// A channel on each, or more; each carries its share of the blocks.
+    async fn stripes(&self, session: &Arc<dyn Session>, command: Command<'_>) -> Vec<Channel> {
+        let every = self.connections.iter().flat_map(|one| [one; CHANNELS]);
+        let ways = self.second.then_some(session).into_iter().chain(every);
         let start = async |(way, number): (&Arc<dyn Session>, &&str)| {
             way.exec(&command(&["stripe", number])).await
         };
         let started = join_all(ways.zip(&DESCRIPTORS).map(start)).await;
         // The host reads from the first so many descriptors: none may be missing between.
-        let channels = started.into_iter().map_while(Result::ok).collect();
-        Self { channels, _connections: connections, _permit: permit }
+        started.into_iter().map_while(Result::ok).collect()
     }
 }
 
@@ -408,8 +408,8 @@ mod tests {
         check(100 * MB, 0, None, false, 0);
         check(7 * MB, 50, None, false, 0);
         check(8 * MB, 50, None, true, 0);
-        check(31 * MB, 50, None, true, 0);
-        check(32 * MB, 50, None, true, 3);
+        check(63 * MB, 50, None, true, 0);
+        check(64 * MB, 50, None, true, 3);
         check(32 * MB, 4, None, false, 0);
         check(1000 * MB, 50, Some(40 * MB - 1), false, 0);
         check(1000 * MB, 50, Some(40 * MB), true, 3);

@@ -87,7 +87,7 @@ pub(crate) struct Connection {
     pub(crate) heard: Heard,
     /// What carries it.
     pub(crate) way: Way,
-    /// How long it took to get that: over TCP, a round trip.
+    /// How long it took to get that: over TCP, a round trip; else, some.
     pub(crate) took: Duration,
 }
 
@@ -295,7 +295,12 @@ impl Connecting<'_> {
             let took = began.elapsed();
             let busy = matches!(way, Way::Direct) && tries < BUSY_TRIES;
             match handshake(stream, &self.settings, self.check.clone(), &heard).await {
-                Ok(handle) => return Ok(Connection { handle, heard, way, took }),
+                Ok(handle) => {
+                    // A command is there before the host is.
+                    let is_command = matches!(way, Way::Command(_));
+                    let took = if is_command { began.elapsed() } else { took };
+                    return Ok(Connection { handle, heard, way, took });
+                }
                 Err(Broken::Library(error)) if busy && hung_up(&error) => {
                     tries += 1;
                     sleep(jitter()).await;

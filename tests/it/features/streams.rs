@@ -9,6 +9,8 @@ use shipit::remote::local::LocalSession;
 
 use super::health::tools_without;
 use super::world::{Local, World, goal_of};
+use crate::agent::{session_of, shells};
+use crate::program::program;
 use crate::wire::noise;
 
 /// More than is sent in one go. Each half of a page is as good as noise, so that it packs badly
@@ -65,4 +67,39 @@ async fn a_file_that_changes_meanwhile_ends_it_and_nothing_is_live() {
     assert!(!world.root().join("current").exists());
     fs::remove_dir_all(last.parent().unwrap()).unwrap();
     assert_eq!(world.deploy("1").await.verdict(), Verdict::Done);
+}
+
+/// What openssl was asked to do on a host that has taken a build with one large file.
+async fn asked_of_openssl(shell: &str, script: &str) -> Vec<String> {
+    let mut world = World::new();
+    let (dir, tools) = (world.dir.path().to_owned(), tempfile::tempdir().unwrap());
+    let script = script.replace("LOG", &dir.join("asked").display().to_string());
+    program(&tools.path().join("openssl"), &script);
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    world.connect = Box::new(Local(session_of(shell, &dir).var("PATH", &path)));
+    let build = world.artifact("1", false);
+    let large = [noise(8 << 20), vec![0; 57 << 20]].concat();
+    fs::write(build.join("a b's \\ picture"), &large).unwrap();
+    let report = world.run(&goal_of(build, |build| build)).await;
+    assert_eq!(report.verdict(), Verdict::Done, "{shell}: {report:?}");
+    assert!(fs::read(world.root().join("current/a b's \\ picture")).unwrap() == large, "{shell}");
+    let asked = fs::read_to_string(dir.join("asked")).unwrap();
+    asked.lines().map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_is_read_back_once_while_it_arrives() {
+    for shell in shells() {
+        let script = "#!/bin/sh\necho \"$*\" >>LOG\nexec /usr/bin/openssl \"$@\"\n";
+        assert_eq!(asked_of_openssl(shell, script).await, ["dgst -sha256 -r"], "{shell}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_read_once_more_if_that_found_other_bytes() {
+    let script = "#!/bin/sh\necho \"$*\" >>LOG\n[ $# != 3 ] || exec echo 00 '*stdin'\n\
+                  exec /usr/bin/openssl \"$@\"\n";
+    let asked = asked_of_openssl("/bin/sh", script).await;
+    assert_eq!(asked[0], "dgst -sha256 -r");
+    assert!(asked.contains(&"dgst -sha256 -r ./a b's \\ picture".to_owned()), "{asked:?}");
 }

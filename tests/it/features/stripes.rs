@@ -23,7 +23,7 @@ use crate::agent::{session_of, shells};
 use crate::wire::noise;
 
 /// More than one channel carries in the round trips that a further connection takes.
-const LARGE: usize = 33 << 20;
+const LARGE: usize = 65 << 20;
 
 /// What is seen of the way to a host, and what goes wrong on it.
 #[derive(Default)]

@@ -188,7 +188,7 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
         .pack(
             &artifact.manifest().clone().into(),
             "p",
-            Packing { codec: Codec::Plain, likely: 0, quick: false, old: &[] },
+            Packing { codec: Codec::Plain, likely: 0, quick: false, large: false, old: &[] },
             &Delta::default(),
             &mut |_| true,
         )
