@@ -41,9 +41,6 @@ const ERROR_TAIL: usize = 4 * 1024;
 const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 /// How long the host may take to end, beyond the deadline.
 const BYE_LIMIT: Duration = Duration::from_secs(30);
-/// To a host that is farther away, sending much at once, before the way is warm, costs a round trip
-/// that is worth some work there.
-const FAR: Duration = Duration::from_millis(10);
 
 /// What a conversation begins with.
 #[derive(Debug, Clone)]
@@ -189,6 +186,8 @@ impl AgentError {
 pub struct Agent {
     session: Arc<dyn Session>,
     hello: Hello,
+    /// The form in which the host took it.
+    script: &'static str,
     /// Each with the bytes that belong to it.
     lines: mpsc::UnboundedSender<Vec<Bytes>>,
     replies: Arc<Replies>,
@@ -206,22 +205,18 @@ impl Agent {
         session: Arc<dyn Session>,
         hello: Hello,
     ) -> Result<(Self, HostState), AgentError> {
-        if session.distance() > FAR {
-            match Self::begin(Arc::clone(&session), hello.clone(), true).await {
-                // The host may have nothing to unpack the script with.
-                Err(AgentError::NoGreeting { .. }) => {}
-                begun => return begun,
-            }
+        match Self::begin(Arc::clone(&session), hello.clone(), &PACKED_WORD).await {
+            // The host may have nothing to unpack the script with.
+            Err(AgentError::NoGreeting { .. }) => Self::begin(session, hello, &SCRIPT_WORD).await,
+            begun => begun,
         }
-        Self::begin(session, hello, false).await
     }
 
     async fn begin(
         session: Arc<dyn Session>,
         hello: Hello,
-        packed: bool,
+        script: &'static str,
     ) -> Result<(Self, HostState), AgentError> {
-        let script = if packed { &PACKED_WORD } else { &SCRIPT_WORD };
         let command = serve_command(script, &hello);
         let channel =
             session.exec(&command).await.map_err(|source| AgentError::Session { source })?;
@@ -238,7 +233,7 @@ impl Agent {
             tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&replies))),
         ];
         let (first, goodbye) = (Mutex::new(first), Mutex::default());
-        let agent = Self { session, hello, lines, replies, first, goodbye, tasks };
+        let agent = Self { session, hello, script, lines, replies, first, goodbye, tasks };
         let greeting = greeting.get().await?;
         Ok((agent, host_state(&greeting.text)))
     }
@@ -326,7 +321,7 @@ impl Agent {
         let command = |words: &[&str]| {
             let (verb, rest) = (&words[..1], &words[1..]);
             let arguments = [verb, &[self.hello.run.as_str(), root], rest].concat();
-            script_command(&SCRIPT_WORD, &arguments)
+            script_command(self.script, &arguments)
         };
         let stage = large.map(|id| Layout::staging(id, &self.hello.run)).unwrap_or_default();
         let words = ["receive", codec.word(), &stage];
@@ -480,7 +475,7 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
     let mut frames = Frames::new(&run);
     let mut errors = Vec::new();
     let mut greeted = false;
-    let mut how = "the connection was lost".to_owned();
+    let mut ended = None;
     while let Some(piece) = output.recv().await {
         match piece {
             Output::Stdout(bytes) => {
@@ -491,17 +486,17 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
                 }
             }
             Output::Stderr(bytes) => keep_tail(&mut errors, &bytes),
-            Output::Exit(exit) => how = format!("the agent {exit}"),
+            Output::Exit(exit) => ended = Some(format!("the agent {exit}")),
         }
     }
     let said = super::frames::clean(&String::from_utf8_lossy(&errors));
-    let error = if greeted {
+    let how = ended.as_deref().unwrap_or("the connection was lost");
+    replies.end(if greeted || ended.is_none() {
         AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }
     } else {
         let noise = frames.noise();
         AgentError::NoGreeting { said: format!("{how}\n{noise}\n{said}").trim().to_owned() }
-    };
-    replies.end(error);
+    });
 }
 
 /// To each who waits theirs, in the order in which they asked.

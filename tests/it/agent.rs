@@ -1,8 +1,8 @@
 //! The agent script under every shell, through the local session.
 
 mod after;
-mod far;
 mod leftovers;
+mod packed;
 mod sharing;
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Far away the script comes packed, under every shell, and as it is where it cannot be unpacked.
+//! The script comes packed, under every shell, and as it is where it cannot be unpacked.
 
 use std::sync::atomic::Ordering;
 
