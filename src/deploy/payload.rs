@@ -186,15 +186,16 @@ impl Payload {
         self.release.digest
     }
 
-    /// What a host with these facts, so far away, is sent, less what it has already. Waits until so much is
-    /// packed that it is clear in which way.
+    /// What a host with these facts, so far away, is sent, less what it has already. Waits until so
+    /// much is packed that it is clear in which way.
     pub async fn shipment(
         &self,
         facts: &Facts,
         distance: Duration,
         delta: &Arc<Delta>,
     ) -> Result<Shipment, Arc<ArtifactError>> {
-        let mut packing = self.packing((codec_for(facts), distance <= BESIDE, delta.key), delta);
+        let quick = distance <= BESIDE && self.throttle.is_none();
+        let mut packing = self.packing((codec_for(facts), quick, delta.key), delta);
         let most = self.parcel;
         let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
         let clear = |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);

@@ -660,24 +660,28 @@ look_leftovers() {
 receive() {
     become_ward "$1" "$2"
     { cd "$root/releases" && read -r descriptors; } || end_ward 70
-    [ -z "$4" ] || read_along "$root/releases/$4" </dev/null >/dev/null 2>&1 &
-    reader=$!
+    reader=''
+    if [ -n "$4" ]; then
+        : >"$wards/unpacking"
+        read_along "$root/releases/$4" </dev/null >/dev/null 2>&1 &
+        reader=$!
+    fi
     case $descriptors in
         0) unpack "$3" ;;
         *) weave | unpack "$3" ;;
     esac
     code=$?
-    : >"$wards/unpacked"
-    [ -z "$4" ] || wait "$reader"
+    rm -f "$wards/unpacking"
+    [ -z "$reader" ] || wait "$reader"
     end_ward "$code"
 }
 
 # Reads the large files of the stage $1 back while they are unpacked, one after the other: their
 # digests go to `read`, where a check finds them.
 read_along() {
-    until [ -s "$1/meta/large" ] || [ -e "$wards/unpacked" ]; do pause 0.1; done
+    until [ -s "$1/meta/large" ] || [ ! -e "$wards/unpacking" ]; do pause 0.1; done
     while read -r size path; do
-        until [ -e "$1/tree/$path" ] || [ -e "$wards/unpacked" ]; do pause 0.1; done
+        until [ -e "$1/tree/$path" ] || [ ! -e "$wards/unpacking" ]; do pause 0.1; done
         sum=$(as_it_grows "$1/tree/$path" "$size" | sum_of) || return
         printf '%s ./%s\n' "${sum%% *}" "$path" >>"$1/meta/read"
     done <"$1/meta/large"
@@ -686,7 +690,7 @@ read_along() {
 # Prints the file $1, which is going to have $2 bytes.
 as_it_grows() (
     exec <"$1" || exit
-    while [ "$(stat -c %s "$1")" -lt "$2" ] && [ ! -e "$wards/unpacked" ]; do
+    while [ "$(stat -c %s "$1")" -lt "$2" ] && [ -e "$wards/unpacking" ]; do
         cat
         pause 0.1
     done

@@ -1,6 +1,7 @@
 //! A stream is sent while it is still being packed.
 
 use std::fs;
+use std::time::Duration;
 
 use shipit::deploy::event::Event;
 use shipit::deploy::fleet::Goal;
@@ -101,5 +102,23 @@ async fn it_is_read_once_more_if_that_found_other_bytes() {
                   exec /usr/bin/openssl \"$@\"\n";
     let asked = asked_of_openssl("/bin/sh", script).await;
     assert_eq!(asked[0], "dgst -sha256 -r");
-    assert!(asked.contains(&"dgst -sha256 -r ./a b's \\ picture".to_owned()), "{asked:?}");
+    let again = asked[1..].iter().filter(|line| line.contains("./a b's \\ picture"));
+    assert_eq!(again.count(), 1, "{asked:?}");
+}
+
+/// Who reads along waits for no more of a file that never becomes whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_that_tar_breaks_off_in_ends_the_upload_at_once() {
+    let (mut world, tools) = (World::new(), tempfile::tempdir().unwrap());
+    let script = "#!/bin/sh\nhead -c 20000000 | /usr/bin/tar \"$@\"\nexit 2\n";
+    program(&tools.path().join("tar"), script);
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    world.connect = Box::new(Local(LocalSession::new().var("PATH", &path)));
+    let build = world.artifact("1", false);
+    fs::write(build.join("picture"), noise(65 << 20)).unwrap();
+    let goal = goal_of(build, |build| build);
+    let report = tokio::time::timeout(Duration::from_secs(30), world.run(&goal)).await.unwrap();
+    assert!(matches!(report.hosts[0].1, HostResult::Untouched { .. }), "{report:?}");
+    world.connect = Box::new(Local(LocalSession::new()));
+    assert_eq!(world.run(&goal).await.verdict(), Verdict::Done);
 }
