@@ -22,7 +22,7 @@ use super::split::find_split;
 use super::verify::drift_warning;
 use crate::artifact::Artifact;
 use crate::config::OnUnreachable;
-use crate::model::host_state::{HostState, LockFacts};
+use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::remote::agent::Probe;
@@ -302,31 +302,28 @@ impl<'a> Fleet<'a> {
     /// Whether every lock is ours, perhaps after a while.
     async fn all_locked(&mut self) -> bool {
         let end = Instant::now() + FAIR_WAIT;
-        let mut tries = 0;
         while self.hosts.iter().any(|host| host.holder().is_some()) {
-            if !self.may_wait(tries) || Instant::now() > end || self.cx.cancel.asked() {
+            if !self.may_wait() || Instant::now() > end || self.cx.cancel.asked() {
                 return false;
             }
             sleep(Duration::from_millis(200)).await;
             for host in self.hosts.iter_mut().filter(|host| host.holder().is_some()) {
                 let _ = host.retry_lock().await;
             }
-            tries += 1;
         }
         true
     }
 
     /// Of two runs that each hold some hosts, the one of the smaller nonce waits for the rest and
     /// wins; the other lets go. Each sees the other's name on what it lacks, whatever hosts they
-    /// have in common, and no circle of runs can wait for each other. A holder without a name may
-    /// have let go while it was looked at, and so is asked for a second time.
-    fn may_wait(&self, tries: u32) -> bool {
-        let lets_go = |host: &HostRun| match host.state.as_ref().map(|state| &state.lock) {
-            Some(LockFacts { frozen: None, owner: Some(owner), .. }) => {
-                owner.run > self.cx.run.nonce
-            }
-            Some(LockFacts { frozen: None, .. }) => tries == 0,
-            _ => false,
+    /// have in common, and no circle of runs can wait for each other. A holder without a name has
+    /// let go while it was looked at, unless it is none of ours.
+    fn may_wait(&self) -> bool {
+        let lets_go = |host: &HostRun| {
+            host.state.as_ref().is_some_and(|HostState { lock, .. }| {
+                let after_us = lock.owner.as_ref().is_none_or(|it| it.run > self.cx.run.nonce);
+                lock.frozen.is_none() && after_us
+            })
         };
         let here = || self.hosts.iter().filter(|host| host.takes_part());
         here().any(|host| host.holder().is_none())
