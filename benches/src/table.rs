@@ -92,11 +92,15 @@ pub(crate) fn tables(records: &[Record]) -> String {
     let mut text = String::new();
     let (many, rows): (Vec<_>, Vec<_>) =
         medians.into_iter().partition(|m| m.row.starts_with("hosts-"));
-    let mut titles: Vec<_> = rows.iter().map(|m| m.title.clone()).collect();
-    titles.dedup();
+    let mut titles: Vec<&String> = Vec::new();
+    for row in &rows {
+        if !titles.contains(&&row.title) {
+            titles.push(&row.title);
+        }
+    }
     for title in titles {
-        let tools: Vec<_> = rows.iter().filter(|m| m.title == title).collect();
-        row_table(&mut text, &title, &tools);
+        let tools: Vec<_> = rows.iter().filter(|m| m.title == *title).collect();
+        row_table(&mut text, title, &tools);
     }
     round_trips(&mut text, &rows);
     curve(&mut text, &many);
