@@ -51,7 +51,7 @@ use crate::model::manifest::{Manifest, Node, Sealed, sealed};
 
 /// Files from so many bytes on are read back on the host while they arrive. Of smaller ones there are
 /// several, which all its cores read afterwards.
-const LARGE: u64 = 64 << 20;
+const READ_ALONG: u64 = 64 << 20;
 const RUNS: u32 = 0o555;
 const READS: u32 = 0o444;
 /// A longer first line is not a revision.
@@ -325,7 +325,7 @@ fn large(sent: &[Wanted<'_>]) -> String {
 }
 
 fn is_large((_, place, _): &Wanted<'_>) -> bool {
-    place.len() >= LARGE
+    place.len() >= READ_ALONG
 }
 
 /// About how much tar a release is of which these files are sent.

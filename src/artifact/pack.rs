@@ -24,7 +24,7 @@ const ZSTD_LEVEL: i32 = 3;
 const QUICK_LEVEL: i32 = 1;
 /// Level 1 makes what does not shrink five percent larger (measured); level 2 does not.
 const GZIP_LEVEL: u32 = 2;
-/// More of them would take more memory, some 25 MB each, and feed no link faster.
+/// More of them would take more memory, some 18 MB each, and feed no link faster.
 const MOST_THREADS: usize = 8;
 /// What one thread packs at a time. The library's own choice, 8 MiB, saves half a percent, and
 /// nothing could be sent before so much was packed.
