@@ -60,8 +60,8 @@ pub enum Shipment {
         codec: Codec,
         /// All of it.
         bytes: Vec<Bytes>,
-        /// How much of that are the names of what it is packed against.
-        names: usize,
+        /// The files on the host that it is packed against.
+        old: Vec<String>,
     },
     /// What needs a channel of its own.
     Stream(Flow),
@@ -107,8 +107,8 @@ struct Progress {
     packed: Option<Packed>,
     /// A small stream is read back into memory, once for all hosts.
     parcel: Option<Bytes>,
-    /// The names of the old files that it is packed against, a line each.
-    names: Bytes,
+    /// Whether it is packed against the old selves of small files.
+    against: bool,
     /// Secrets travel in a part of their own, which is never on this machine's disk.
     tail: Bytes,
     /// How it ended.
@@ -206,8 +206,9 @@ impl Payload {
         let packed = now.packed.as_ref();
         let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
         if let Some(parcel) = &now.parcel {
-            let bytes = vec![now.names.clone(), parcel.clone(), now.tail.clone()];
-            return Ok(Shipment::Parcel { codec, bytes, names: now.names.len() });
+            let bytes = vec![parcel.clone(), now.tail.clone()];
+            let old = if now.against { delta.old.paths.clone() } else { Vec::new() };
+            return Ok(Shipment::Parcel { codec, bytes, old });
         }
         drop(now);
         Ok(Shipment::Stream(Flow { codec, large, packing }))
@@ -272,14 +273,15 @@ impl Work {
         if self.delta.old.bytes.is_empty() {
             told(&Packed::new(&how));
         }
-        let (packed, names) = match self.pack_against(how, to)?.filter(small) {
-            Some(packed) => (packed, lines(&self.delta.old.paths)),
-            None => (self.pack_as(how, told)?, Bytes::new()),
+        let against = self.pack_against(how, to)?.filter(small);
+        let (packed, against) = match against {
+            Some(packed) => (packed, true),
+            None => (self.pack_as(how, told)?, false),
         };
         let parcel = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
         to.send_modify(|progress| {
             progress.add(&packed);
-            (progress.parcel, progress.names) = (parcel, names);
+            (progress.parcel, progress.against) = (parcel, against);
         });
         Ok(())
     }
@@ -300,10 +302,6 @@ impl Work {
     fn pack_as(&self, how: Packing<'_>, told: Told<'_>) -> Result<Packed, ArtifactError> {
         self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told)
     }
-}
-
-fn lines(paths: &[String]) -> Bytes {
-    paths.iter().flat_map(|path| [path, "\n"]).collect::<String>().into()
 }
 
 fn codec_for(facts: &Facts) -> Codec {

@@ -107,17 +107,17 @@ impl HostRun<'_> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let distance = self.agent.as_ref().map(Agent::distance).unwrap_or_default();
         let shipment = payload.shipment(&facts, distance, delta).await;
-        let (codec, bytes, names) = match shipment.map_err(|error| unpacked(id, &error))? {
+        let (codec, bytes, old) = match shipment.map_err(|error| unpacked(id, &error))? {
             Shipment::Stream(flow) => {
                 return self.stream(payload, id, flow).await.map(|()| Vec::new());
             }
-            Shipment::Parcel { codec, bytes, names } => (codec, bytes, names),
+            Shipment::Parcel { codec, bytes, old } => (codec, bytes, old),
         };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
             self.heeding(throttle.take(size)).await?;
         }
-        let order = Order::Unpack { id, codec, size, names };
+        let order = Order::Unpack { id, codec, size, old };
         Ok(vec![Sent { bytes, ..order.into() }])
     }
 

@@ -26,6 +26,8 @@ const MOST_REBUILT: usize = 100;
 const FEW: u64 = 4 << 20;
 /// The old selves are no more than this: the host holds them in memory.
 const MOST_OLD: u64 = 8 << 20;
+/// Their paths are no more than this: the host's shell reads them byte by byte.
+const MOST_NAMED: usize = 64 << 10;
 
 /// What a host says of the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,7 +183,7 @@ impl Delta {
         let id = id.to_string();
         let sent =
             |path: &String| !self.links.contains_key(path) && !self.rebuilt.contains_key(path);
-        let (mut sum, mut old_sum, mut changes) = (0, 0, Vec::new());
+        let (mut sum, mut old_sum, mut named, mut changes) = (0, 0, 0, Vec::new());
         for (path, node) in release.nodes().iter().filter(|(path, _)| sent(path)) {
             let Node::File { size, .. } = node else { continue };
             sum += size;
@@ -189,8 +191,10 @@ impl Delta {
                 base.nodes().get(path)
                 && !apart.contains(path)
                 && old_sum + old_size <= MOST_OLD
+                && named + path.len() <= MOST_NAMED
             {
                 old_sum += old_size;
+                named += path.len();
                 let from = Layout::file(&id, path);
                 changes.push(Change { path: path.clone(), from, old: *old, old_size: *old_size });
             }

@@ -19,8 +19,8 @@ serve() {
     scan=$1 log=$2 first=$3
     shift 3
     hook_shell=$*
-    locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind='' mv_flag=''
-    before='' flipped='' key='' base='' since='' logged=0 appended='' seen='' nested=''
+    locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind=''
+    before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
@@ -31,13 +31,6 @@ serve() {
     trap 'exit 143' TERM INT
     trap : PIPE HUP
     : >"$tmp/extra"
-    # A line may hold a secret: where printf is a program, with arguments to see, it is the ksh
-    # family, whose own `print` will do.
-    # shellcheck disable=SC2016
-    say=$(/bin/sh -c 'case $(command -v printf) in
-        /*) echo print -rn -- ;;
-        *) echo printf %s ;;
-    esac')
     greet >"$tmp/out.$answer" 2>&1 </dev/null
     answered 0
     # What the other side would ask in any case came with it, and costs no round trip.
@@ -71,15 +64,16 @@ who_we_are() {
     IFS= read -r machine 2>/dev/null </proc/sys/kernel/hostname || machine=$(uname -n)
 }
 
-# Sends the answers that are in these files, and reads the next line, and those after it where it
-# says that they belong to it: never more, so that lines may be sent ahead. Neither a client that is
-# silent nor one that does not read may disarm the deadline. dash has no `read -t`, so a short-lived
-# shell does it; `exec`, so that no shell waits for it which has the lock's descriptor.
+# Tells the answers, and reads the next line, and those after it where it says that they belong to it:
+# never more, so that lines may be sent ahead. Neither a client that is silent nor one that does not
+# read may disarm the deadline. dash has no `read -t`, so a short-lived shell does it; `exec`, so that
+# no shell waits for it which has the lock's descriptor. A line may hold a secret, and where printf is
+# a program, others see its arguments: that is the ksh family, whose own `print` will do.
 read_on() {
     # shellcheck disable=SC2016
-    { heard=$(exec timeout "$deadline" /bin/sh -c '[ "$#" = 0 ] || cat "$@" >&8 2>/dev/null || exit 1
+    { heard=$(exec timeout "$deadline" /bin/sh -c "$tell"' >&8 2>/dev/null || exit 1
         while IFS= read -r line; do
-            '"$say"' "$line" && echo
+            if [ -n "${KSH_VERSION-}" ]; then print -r -- "$line"; else printf "%s\n" "$line"; fi
             case $line in "& "*) ;; *) exit 0 ;; esac
         done
         exit 1' sh "$@" 8>&8 9>&-); } 8>&1
@@ -157,10 +151,10 @@ answered() {
     codes="$codes $1" answer=$((answer + 1))
 }
 
-# Calls $1 with the files that hold all answers that wait. A frame says how long it is, so nothing in
-# it can be taken for its end.
+# Calls $1 with all answers that wait, for `tell`. A frame says how long it is, so nothing in it can be
+# taken for its end.
 framed() {
-    then=$1 ended=''
+    then=$1 ended='' heads=''
     shift
     measure
     answer=0
@@ -170,20 +164,15 @@ framed() {
             size=${sizes%%"$nl"*} sizes=${sizes#*"$nl"}
             size=${size%" $tmp/out.$answer"} size=${size##* }
         fi
-        {
-            [ -z "$ended" ] || echo "$run done $ended"
-            echo "$run out $size"
-        } >"$tmp/head.$answer" || exit 0
-        set -- "$@" "$tmp/head.$answer"
-        [ "$size" = 0 ] || set -- "$@" "$tmp/out.$answer"
+        heads="$heads${ended:+$run done $ended$nl}$run out $size$nl"
+        if [ "$size" != 0 ]; then
+            set -- "$@" "$heads" "$tmp/out.$answer"
+            heads=''
+        fi
         ended=$code answer=$((answer + 1))
     done
-    if [ -n "$ended" ]; then
-        echo "$run done $ended" >"$tmp/tail" || exit 0
-        set -- "$@" "$tmp/tail"
-    fi
     codes='' answer=0
-    "$then" "$@"
+    "$then" "$@" "$heads${ended:+$run done $ended$nl}"
 }
 
 # How many bytes the answers have that are not empty: lines of wc.
@@ -197,8 +186,18 @@ measure() {
 }
 
 last_words() {
-    timeout "$deadline" cat "$@" 2>/dev/null </dev/null 9>&-
+    timeout "$deadline" /bin/sh -c "$tell" sh "$@" 2>/dev/null </dev/null 9>&-
 }
+
+# For a shell whose arguments are text and a file in turn, and text at last. The text is no secret.
+# shellcheck disable=SC2016
+tell='{
+    while [ "$#" -gt 1 ]; do
+        printf %s "$1" && cat "$2" || exit 1
+        shift 2
+    done
+    printf %s "$1"
+}'
 
 # The end of everything, however it came.
 end() {
@@ -209,7 +208,6 @@ end() {
     fi
     if [ -n "$locked" ]; then
         end_wards
-        leave_parts
         [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
         unlock
         sweep_tmp
@@ -232,7 +230,8 @@ sweep_tmp() {
 # Data channels of this conversation must not outlive it: they would write into a new run's tree.
 # Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
 # One that begins meanwhile puts its name into what is being removed, which is then still there. Our
-# own temporary directory goes with it: one program for both.
+# own temporary directory goes with it, and what is no longer needed of an upload. What arrived of one
+# that broke off stays for the next, which sends only the rest. Secrets do not.
 end_wards() {
     for _ in 1 2 3 4 5 6 7 8 9; do
         for ward in "$wards"/ward.*; do
@@ -240,18 +239,12 @@ end_wards() {
             pid=${ward##*.}
             kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
         done
-        rm -rf "$wards" "$tmp" 2>/dev/null && break
-    done
-}
-
-# What arrived of an upload stays for the next one, which sends only the rest. Secrets do not.
-leave_parts() {
-    for path in "$root"/releases/.2*."$run"; do
-        if [ -d "$path/tree" ]; then
-            rm -f "$path/meta/env"
-        elif [ -e "$path" ]; then
-            rm -rf "$path"
-        fi
+        set -- "$wards" "$tmp"
+        for path in "$root"/releases/.2*."$run"; do
+            [ ! -d "$path/tree" ] || path=$path/meta/env
+            [ ! -e "$path" ] || set -- "$@" "$path"
+        done
+        rm -rf "$@" 2>/dev/null && break
     done
 }
 
@@ -297,10 +290,8 @@ take_lock() {
     fi
     echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
     look_at_clock
-    seen=yes
     printf '%s, since %s\n' "$owner" "$now" >"$lock" 2>/dev/null
     make_key
-    choose_mv
 }
 
 seize() {
@@ -460,11 +451,10 @@ make_layout() {
     for part in manifests run trash; do
         make_dir "$root/.shipit/$part" || return 1
     done
-    if ! (: >"$root/releases/.probe.$run") 2>/dev/null; then
+    if [ ! -w "$root/releases" ]; then
         echo "$root/releases cannot be written by $user"
         return 1
     fi
-    rm -f "$root/releases/.probe.$run"
 }
 
 # Another run may make it at the same moment.
@@ -480,16 +470,17 @@ make_key() {
     IFS= read -r key <"$root/.shipit/key" || :
 }
 
-# `mv` without -T would move a link into the directory it should replace.
-choose_mv() {
-    for mv_flag in T h; do
-        [ -L "$wards/link" ] || ln -sf . "$wards/link" || break
-        : >"$wards/file"
-        mv "-f$mv_flag" "$wards/file" "$wards/link" 2>/dev/null
-        [ ! -L "$wards/link" ] && [ -f "$wards/link" ] && return
-    done
-    mv_flag=''
-    echo 'mv can replace a link neither with -T nor with -h'
+# Whether a link can be replaced in one step. Where `current` is one, that has been seen.
+can_flip() {
+    [ ! -L "$root/current" ] || return 0
+    [ -L "$wards/link" ] || ln -sf . "$wards/link" || return
+    : >"$wards/file" && replace "$wards/file" "$wards/link" 2>/dev/null &&
+        [ ! -L "$wards/link" ] && [ -f "$wards/link" ]
+}
+
+# `mv` with neither would move a link into the directory it should replace.
+replace() {
+    mv -fT "$1" "$2" 2>/dev/null || mv -fh "$1" "$2"
 }
 
 order_look() {
@@ -516,8 +507,7 @@ look_holder() {
 }
 
 look_machine() {
-    [ -n "$seen" ] || look_at_clock
-    seen=''
+    look_at_clock
     printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups%s\n' "$seconds" "$user" "$uid" \
         "${SHELL-}" "$groups"
     place=$root
@@ -534,7 +524,7 @@ look_needs() {
     for tool in tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
-    [ -z "$locked" ] || [ -n "$mv_flag" ] || echo 'missing mv cannot replace a link in one step'
+    [ -z "$locked" ] || can_flip || echo 'missing mv cannot replace a link in one step'
     if [ -n "$locked" ] && [ "$scope" = system ] && ! may_sudo "$action"; then
         printf 'missing sudo does not let %s run "systemctl %s %s" without a password\n' \
             "$user" "$action" "$target"
@@ -641,11 +631,13 @@ user_bus() {
 }
 
 look_leftovers() {
-    for path in "$root"/releases/.2*.* "$root"/releases/.probe.* "$root"/.shipit/run/* \
-        "$root"/.shipit/trash/* "$root"/.current.*; do
+    for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
+        "$root"/.shipit/manifests/* "$root"/.current.*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run" | *"${holder_run:-$run}") ;;
+                */manifests/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] || \
+                    printf 'leftover %s\n' "${path#"$root/"}" ;;
                 *) printf 'leftover %s\n' "${path#"$root/"}" ;;
             esac
         fi
@@ -759,24 +751,23 @@ unpack() {
     esac
 }
 
-# Arguments: how it is packed, its size, and how much of that are the names of old files, which
-# together are the dictionary of the rest.
+# Arguments: how it is packed, its size, and the old files that together are its dictionary, if it has
+# one.
 order_unpack() {
-    if [ "$3" = 0 ]; then
-        (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
-    else
-        unpack_against "$3" 9>&-
-    fi
+    codec=$1
+    shift 2
+    (
+        cd "$root/releases" || exit 1
+        if [ "$#" = 0 ]; then
+            unpack "$codec" <"$tmp/parcel"
+        else
+            cat "$@" >"$tmp/old" && zstd -q -d -c -D "$tmp/old" <"$tmp/parcel" | tar -x -o -f -
+        fi
+    ) 9>&-
     code=$?
     : >"$tmp/parcel"
     return "$code"
 }
-
-unpack_against() (
-    cd "$root/releases" && head -c "$1" "$tmp/parcel" | tr '\n' '\0' | xargs -0 cat >"$tmp/old" ||
-        return 1
-    tail -c "+$(($1 + 1))" "$tmp/parcel" | zstd -q -d -c -D "$tmp/old" | tar -x -o -f -
-)
 
 # Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
 listing() (
@@ -863,17 +854,17 @@ differences() {
 # new one builds on or nothing, the digest of the new manifest. What is not as it was sent is
 # thrown away: no later upload is to build on it.
 order_check() {
-    stage=$root/releases/.$1.$run base=$2
+    stage=$root/releases/.$1.$run manifest=$root/.shipit/manifests/$1 base=$2
     if [ -e "$root/releases/$1" ]; then
         echo "releases/$1 is there already"
         return 1
     fi
     if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" ||
         ! has_shape "$stage/tree" "$2" || ! read_back "$stage/tree" "$sent"; then
-        rm -rf "$stage"
+        rm -rf "$stage" "$manifest"
         return 1
     fi
-    cp "$tmp/manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+    mv "$stage/tree" "$root/releases/$1"
 }
 
 # Makes the large files that were not sent whole, step by step as the recipe says: from ranges of
@@ -960,61 +951,54 @@ range() {
     dd if="$1" bs=1048576 iflag=skip_bytes,count_bytes,fullblock skip="$2" count="$3"
 }
 
-# The new manifest, sorted, and the file `sent` of those of its lines whose bytes are to be read back.
+# The new `manifest`, sorted, and the file `sent` of those of its lines whose bytes are to be read
+# back.
 make_manifest() {
     if [ -n "$2" ]; then
         sent=$1/new
-        LC_ALL=C sort -m "$root/.shipit/manifests/$2" "$1/gone" | LC_ALL=C uniq -u |
-            LC_ALL=C sort -m - "$sent" >"$tmp/manifest"
+        LC_ALL=C awk 'of { gone[$0]; next } !($0 in gone)' of=gone "$1/gone" \
+            of= "$root/.shipit/manifests/$2" | LC_ALL=C sort -m - "$sent" >"$manifest"
     else
-        sent=$tmp/manifest
+        sent=$manifest
         LC_ALL=C sort "$1/manifest" >"$sent"
     fi || return 1
-    sum=$(sha256sum <"$tmp/manifest")
+    sum=$(sha256sum <"$manifest")
     [ "${sum%% *}" = "$3" ] && return 0
     echo 'the manifest is not the one that was sent'
     return 1
 }
 
-# Whether kind, mode, size and target of everything in $1 are as the new manifest says, and what it
-# shares with release $2 is as it was. Times of the build that lie ahead of this clock would look
+# Whether kind, mode, size and target of everything in $1 are as the new manifest says; what cannot be
+# shared with release $2 goes to `apart`. Times of the build that lie ahead of this clock would look
 # like changes made later on: they become now.
 has_shape() {
     : >"$tmp/now"
     shape 600 "$1" "$tmp/now" "${2:+"$root/.shipit/manifests/"}${2:-"$tmp/now"}" >"$tmp/found" ||
         return 1
-    if [ -n "$2" ] && [ -s "$tmp/apart" ] && ! was_sent "$tmp/apart"; then
-        echo "somebody changed $2 in the meantime"
-        return 1
-    fi
     [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
-    differences "$tmp/manifest" "$tmp/found" shape >"$tmp/differences" || return 1
+    differences "$manifest" "$tmp/found" shape >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     echo 'expected (-) and found (+):'
     sed -e 's/^was /-/' -e 's/^is /+/' "$tmp/differences" | LC_ALL=C sort -k 2 | head -n 20
     return 1
 }
 
-# Whether all files that $1 names came with their bytes.
-was_sent() {
-    LC_ALL=C awk '
-        of == "sent" { sent[substr($0, length($1 $2 $3 $4) + 5)]; next }
-        !($0 in sent) { exit 1 }
-    ' of=sent "$sent" of= "$1"
-}
-
 # Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to,
-# by those who read it now, or when it was put together.
+# by those who read it now, or when it was put together. What is `apart` must be among them.
 read_back() {
     counted=$(LC_ALL=C awk -v sums="$tmp/sums" '
         of == "rebuilt" { sum[substr($0, length($1) + 2)] = $1; next }
-        $1 != "f" { next }
-        { path = substr($0, length($1 $2 $3 $4) + 5) }
+        of == "apart" && !($0 in sent) { exit 1 }
+        $1 != "f" || of == "apart" { next }
+        { path = substr($0, length($1 $2 $3 $4) + 5); sent[path] }
         sum[path] == $4 { next }
         { print $4 "  " path >sums; files++ }
         $3 >= 10000000 { large = "yes" }
         END { print files + 0, large }
-    ' of=rebuilt "$tmp/rebuilt" of= "$2")
+    ' of=rebuilt "$tmp/rebuilt" of= "$2" of=apart "$tmp/apart") || {
+        echo "somebody changed $base in the meantime"
+        return 1
+    }
     files=${counted% *} large=${counted#* }
     [ "$files" != 0 ] || return 0
     if [ "$files" -gt 200 ] || [ -n "$large" ]; then
@@ -1080,7 +1064,7 @@ order_base() {
     for path in "$root"/releases/.2*.*; do
         case $path in
             *".$run") ;;
-            *) [ ! -f "$path/meta/of" ] || tell_part "$path" "$1" ;;
+            *) [ ! -f "$path/meta/of" ] || [ ! -d "$path/tree" ] || tell_part "$path" "$1" ;;
         esac
     done >"$tmp/parts"
     if [ -s "$tmp/apart" ] || [ -s "$tmp/parts" ]; then
@@ -1169,12 +1153,11 @@ make_shared() {
     [ -z "$2" ] || chmod "$2" "$1"
 }
 
-# The group is set before others can read the bytes.
+# It arrives for its owner alone; the group is set before others can read the bytes.
 order_env() {
     env_file=$2
     from=$root/releases/.$1.$run/meta/env
     to=$root/releases/$1/$2
-    chmod 600 "$from" || return 1
     if [ -n "$4" ]; then
         if ! chgrp "$4" "$from"; then
             echo "$user is in these groups:$groups"
@@ -1226,27 +1209,22 @@ order_seal() {
         find "$release" -type f ! -path "$release/${env_file:-.}" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
         listing "$release" "$env_file" >"$tmp/found" && spares_base || return 1
-        not_sent "$tmp/found" >"$tmp/more"
+        not_sent "$tmp/found" >"$tmp/extra"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
     else
-        added >"$tmp/more" || return 1
-        if [ -s "$tmp/more" ]; then
-            LC_ALL=C sort -m -o "$manifest" "$manifest" "$tmp/more" || return 1
+        [ -z "$nested" ] || add_parents || return 1
+        if [ -s "$tmp/extra" ]; then
+            LC_ALL=C sort -o "$manifest" "$manifest" "$tmp/extra" || return 1
         fi
     fi
     sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
-    [ ! -s "$tmp/more" ] || sed -n '1,1000s/^/more /p' "$tmp/more"
+    [ ! -s "$tmp/extra" ] || sed -n '1,1000s/^/more /p' "$tmp/extra"
 }
 
-# What came to the build, sorted. Links and the env file may have needed directories that it has not.
-added() {
-    if [ -n "$nested" ]; then
-        (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" || return 1
-        LC_ALL=C sort -u "$tmp/extra" "$tmp/dirs" >"$tmp/added" || return 1
-        not_sent "$tmp/added"
-    elif [ -s "$tmp/extra" ]; then
-        LC_ALL=C sort "$tmp/extra"
-    fi
+# Links and the env file may have needed directories that the build has not.
+add_parents() {
+    (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" &&
+        not_sent "$tmp/dirs" >>"$tmp/extra"
 }
 
 # The lines of $1 that are not in the manifest, sorted.
@@ -1272,7 +1250,7 @@ spares_base() {
 
 # Arguments: release, ledger line, note.
 order_stage() {
-    sync_all "$root/releases/$1" && record "$2" "$3" && rm -rf "$root/releases/.$1.$run"
+    sync_all "$root/releases/$1" && write_down "$2" "$3"
 }
 
 # --- going live -------------------------------------------------------------------------------
@@ -1316,7 +1294,8 @@ order_activate() {
 
 # What is logged from here on is the new release's.
 mark_time() {
-    since=$(date +%s) logged=0
+    look_at_clock
+    since=$seconds logged=0
     [ -z "$log" ] || [ ! -f "$(log_path)" ] || logged=$(($(wc -c <"$(log_path)")))
 }
 
@@ -1481,7 +1460,7 @@ revert() {
 
 return_to() {
     if [ -n "$back" ]; then
-        flip "$back" || return 1
+        [ "$(readlink "$root/current")" = "$back" ] || flip "$back" || return 1
     else
         rm -f "$root/current" || return 1
     fi
@@ -1540,7 +1519,7 @@ stays_up() {
 
 flip() {
     [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
-    ln -s "$1" "$root/.current.$run" && mv "-f$mv_flag" "$root/.current.$run" "$root/current" &&
+    ln -s "$1" "$root/.current.$run" && replace "$root/.current.$run" "$root/current" &&
         [ "$(readlink "$root/current")" = "$1" ]
 }
 
@@ -1589,10 +1568,12 @@ privileged() {
 
 # --- what lasts -------------------------------------------------------------------------------
 
-# The time, as `seconds` and as the text `now`.
+# The time, as `seconds` and as the text `now`. Within a second of the machine's life it is what it was.
 look_at_clock() {
+    IFS=. read -r tick _ 2>/dev/null </proc/uptime || tick=''
+    [ -z "$tick" ] || [ "$tick" != "$ticked" ] || return 0
     now=$(date -u '+%s %Y-%m-%dT%H:%M:%SZ')
-    seconds=${now%% *} now=${now#* }
+    seconds=${now%% *} now=${now#* } ticked=$tick
 }
 
 # $1 with the time, and the reason, in their places, as `filled`.
@@ -1624,15 +1605,21 @@ append() {
     fi
 }
 
-# Arguments: a line for the ledger, a note for revisions.log or nothing.
+# Arguments: a line for the ledger, a note for revisions.log or nothing. Lasts when this returns.
 record() {
+    write_down "$@" && written=yes || written=''
+    sync_file "$ledger"
+    [ -n "$written" ]
+}
+
+# The same, but it lasts only when the next one is recorded.
+write_down() {
     look_at_clock
     fill "$1"
     if ! append "$ledger" "$filled"; then
         echo 'the ledger could not be written'
         return 1
     fi
-    sync_file "$ledger"
     [ -z "$2" ] || {
         fill "$2"
         append "$root/revisions.log" "$now $filled"
@@ -1742,24 +1729,24 @@ order_prune() {
         echo "$1 is live"
         return 1
     fi
-    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" || return 1
-    rm -f "$root/.shipit/manifests/$1"
-    record "$2" "$3"
+    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" && write_down "$2" "$3"
 }
 
 # Argument: what is to stay in releases/, or nothing.
 order_sweep() {
-    code=0
-    for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/releases/.probe.* \
-        "$root"/.shipit/run/* "$root"/.current.*; do
+    kept=$root/releases/${1-}
+    set --
+    for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/.shipit/run/* \
+        "$root"/.shipit/manifests/* "$root"/.current.*; do
         case $path in
-            *"/releases/"*".$run" | *"/run/$run" | "$root/releases/${1-}") continue ;;
+            *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
+            */manifests/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;
         esac
         if [ -e "$path" ] || [ -L "$path" ]; then
-            rm -rf "$path" || code=1
+            set -- "$@" "$path"
         fi
     done
-    return "$code"
+    [ "$#" = 0 ] || rm -rf "$@"
 }
 
 order_journal() {

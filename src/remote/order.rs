@@ -98,9 +98,8 @@ pub enum Order {
         codec: Codec,
         /// How many bytes follow.
         size: usize,
-        /// So many of them, first, are the names of files below `releases/`, a line each: together
-        /// they are the dictionary of the rest.
-        names: usize,
+        /// The files below `releases/` that together are their dictionary.
+        old: Vec<String>,
     },
     /// Take what `receive` or `unpack` unpacked (`releases/.<id>.<run>/tree`) for the release: kind, mode, size
     /// and target of everything must be as its manifest says, and the bytes of what was written.
@@ -396,8 +395,8 @@ impl Order {
             Self::Check { id, base, digest } => {
                 vec![id.to_string(), name(*base), digest.to_string()]
             }
-            Self::Unpack { codec, size, names, .. } => {
-                vec![codec.word().to_owned(), size.to_string(), names.to_string()]
+            Self::Unpack { codec, size, old, .. } => {
+                followed(vec![codec.word().to_owned(), size.to_string()], old.iter().cloned())
             }
             Self::Base { digest } => vec![digest.to_string()],
             Self::Link { id, links } => {
