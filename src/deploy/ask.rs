@@ -12,7 +12,7 @@ use super::outcome::{Done, Failure, HostResult, Report};
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
 use crate::model::service::Service;
-use crate::remote::agent::{Answer, Told};
+use crate::remote::agent::{Answer, Scan, Told};
 use crate::remote::answer::told;
 use crate::remote::order::{DONE, HELD, Order};
 
@@ -28,7 +28,7 @@ pub type Answers<T> = Vec<(String, Result<T, Failure>)>;
 /// Connects to every host, looks, asks `question`, and ends the conversation.
 pub async fn of_each<T>(
     cx: Context<'_>,
-    scan: bool,
+    scan: Scan,
     question: impl AsyncFn(&mut HostRun<'_>) -> Result<T, Failure>,
 ) -> Answers<T> {
     let question = &question;
@@ -60,7 +60,7 @@ async fn at_once<T>(
 
 /// Every host's ledger, as far as [`HISTORY`] goes.
 pub async fn history(cx: Context<'_>) -> Answers<Told> {
-    of_each(cx, false, async |host| {
+    of_each(cx, Scan::No, async |host| {
         let answer = host.ask(&Order::History { lines: HISTORY }).await?;
         if answer.code != DONE {
             return Err(Failure::new("could not read the ledger").because(answer.text));
@@ -87,7 +87,7 @@ pub type Wanted<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> + Sen
 pub async fn change(cx: Context<'_>, change: &Change<'_>) -> Report {
     tell_begun(cx, change.goal);
     let mut hosts: Vec<_> = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
-    let opening = at_once(cx, hosts.iter_mut().map(|host| host.open(true, false)));
+    let opening = at_once(cx, hosts.iter_mut().map(|host| host.open(true, Scan::No)));
     let opened = tokio::select! {
         opened = opening => opened,
         () = cx.cancel.wait(1) => return report(cx, change, &hosts, true),
@@ -165,7 +165,7 @@ fn report(
 pub async fn unlock(cx: Context<'_>, found: &[LockFacts], note: &str) -> Report {
     tell_begun(cx, "unlock");
     let answers = tokio::select! {
-        answers = of_each(cx, false, async |host| unlock_host(host, cx, found, note).await) => answers,
+        answers = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await) => answers,
         () = cx.cancel.wait(1) => Vec::new(),
     };
     let interrupted = answers.is_empty();

@@ -25,7 +25,7 @@ use crate::config::OnUnreachable;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::remote::agent::Probe;
+use crate::remote::agent::{Probe, Scan};
 
 /// How long a run waits for hosts that one which will let go of them holds.
 const FAIR_WAIT: Duration = Duration::from_secs(10);
@@ -133,7 +133,7 @@ pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
 /// Looks at every host, without the lock.
 pub async fn look(cx: Context<'_>) -> Vec<(String, Result<HostState, Failure>)> {
     let mut fleet = Fleet::new(cx);
-    let found = fleet.each(|host| Box::pin(host.open(false, false))).await;
+    let found = fleet.each(|host| Box::pin(host.open(false, Scan::No))).await;
     let mut states = Vec::new();
     for (host, found) in fleet.hosts.iter().zip(found) {
         let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"));
@@ -152,7 +152,7 @@ pub async fn probe(cx: Context<'_>) -> Vec<(String, Result<Probed, Failure>)> {
     let found = fleet
         .each(|host| {
             Box::pin(async move {
-                host.open(false, false).await?;
+                host.open(false, Scan::No).await?;
                 let state = host.state.clone().ok_or_else(|| Failure::new("no look"))?;
                 Ok((state, host.probe().await?))
             })
@@ -258,7 +258,11 @@ impl<'a> Fleet<'a> {
     async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
         let config = self.cx.config;
         let first = self.bases.as_ref().map(|bases| bases.first(config)).unwrap_or_default();
-        let scan = matches!(goal, Goal::Prune(_) | Goal::Deploy { .. });
+        let scan = match goal {
+            Goal::Prune(_) => Scan::Yes,
+            Goal::Deploy { .. } => Scan::Others,
+            Goal::Rollback(_) => Scan::No,
+        };
         loop {
             let cancel = self.cx.cancel;
             let opened = tokio::select! {

@@ -21,7 +21,7 @@ use crate::model::id::ReleaseId;
 use crate::model::ledger::Standing;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
-use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Sent};
+use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Scan, Sent};
 use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
 use crate::remote::replies::Reply;
 use crate::remote::session::{Session, SessionError};
@@ -98,7 +98,7 @@ impl<'a> HostRun<'a> {
     }
 
     /// Connects, takes the lock (if wanted) and looks.
-    pub async fn open(&mut self, lock: bool, scan: bool) -> Result<(), Failure> {
+    pub async fn open(&mut self, lock: bool, scan: Scan) -> Result<(), Failure> {
         self.open_asking(lock, scan, Vec::new()).await
     }
 
@@ -106,7 +106,7 @@ impl<'a> HostRun<'a> {
     pub async fn open_asking(
         &mut self,
         lock: bool,
-        scan: bool,
+        scan: Scan,
         first: Vec<Order>,
     ) -> Result<(), Failure> {
         let session = self.cx.connect.connect(self.host).await?;
@@ -119,7 +119,7 @@ impl<'a> HostRun<'a> {
         Ok(())
     }
 
-    fn hello(&self, lock: bool, scan: bool) -> Hello {
+    fn hello(&self, lock: bool, scan: Scan) -> Hello {
         Hello {
             run: self.cx.run.nonce.clone(),
             lock,
@@ -420,7 +420,7 @@ impl<'a> HostRun<'a> {
         let patience = self.cx.config.deadline * 2 + restart_limit(&self.cx.config.service);
         let end = Instant::now() + patience;
         while Instant::now() < end && !self.cx.cancel.insisted() {
-            if self.open(true, false).await.is_ok() && self.holder().is_none() {
+            if self.open(true, Scan::No).await.is_ok() && self.holder().is_none() {
                 return self.settle_seen(switch, cause, keep).await;
             }
             self.agent = None;

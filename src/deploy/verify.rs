@@ -11,7 +11,7 @@ use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
 use crate::model::service::Service;
-use crate::remote::agent::Compared;
+use crate::remote::agent::{Compared, Scan};
 use crate::remote::answer::compared;
 use crate::remote::order::{DONE, Order};
 
@@ -46,7 +46,7 @@ impl Verified {
 
 /// Looks at `wanted`, or at what is live, on every host.
 pub async fn verify(cx: Context<'_>, wanted: Option<ReleaseId>) -> Answers<Verified> {
-    of_each(cx, true, async |host| verify_host(host, cx, wanted).await).await
+    of_each(cx, Scan::Yes, async |host| verify_host(host, cx, wanted).await).await
 }
 
 async fn verify_host(

@@ -60,10 +60,32 @@ pub struct Hello {
     /// How long the host waits for a line before it puts things back.
     pub deadline: Duration,
     /// Look for processes that run from a release.
-    pub scan: bool,
+    pub scan: Scan,
     /// Orders that come with the greeting and are answered right after it: no round trip is spent
     /// on them. They change nothing and hold no secrets.
     pub first: Vec<Order>,
+}
+
+/// When to look for processes that run from a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// Never.
+    No,
+    /// Where there is more than what is live, so that something may be pruned.
+    Others,
+    /// Always.
+    Yes,
+}
+
+impl Scan {
+    /// As the agent knows it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Others => "others",
+            Self::Yes => "yes",
+        }
+    }
 }
 
 /// The answer to one order.
@@ -420,7 +442,6 @@ fn serve_command(script: &str, hello: &Hello) -> String {
     };
     let (deadline, limit) = (hello.deadline.as_secs().max(1).to_string(), limit.to_string());
     let mode = if hello.lock { "lock" } else { "look" };
-    let scan = if hello.scan { "yes" } else { "no" };
     let first = hello.first.iter().map(Order::line).collect::<Vec<_>>().join("\n");
     let mut arguments = vec![
         "serve",
@@ -433,7 +454,7 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         target,
         action,
         &limit,
-        scan,
+        hello.scan.word(),
         log,
         &first,
     ];

@@ -11,7 +11,7 @@ use shipit::deploy::host::Connect;
 use shipit::deploy::outcome::{Report, Verdict};
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
-use shipit::remote::agent::{Agent, Hello};
+use shipit::remote::agent::{Agent, Hello, Scan};
 use shipit::remote::order::Order;
 use shipit::remote::session::{Channel, Exit, Output, Session, SessionError, Stream};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream};
@@ -261,7 +261,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
         service: Service::None,
         hook_shell: Vec::new(),
         deadline: Duration::from_mins(1),
-        scan: false,
+        scan: Scan::No,
         first: Vec::new(),
     };
     let (agent, _) = Agent::open(host, hello).await.unwrap();
