@@ -10,7 +10,7 @@ use crate::model::digest::Digest;
 /// Larger files are read piece by piece, by who packs them.
 const SMALL: u64 = 1 << 20;
 /// So much is read at once, and held until it is packed.
-const BATCH: u64 = 16 << 20;
+const BATCH: u64 = 4 << 20;
 
 /// A file that is to be packed: its path, where its bytes are, and what they must be.
 pub(super) type Wanted<'a> = (&'a str, &'a Place, Digest);

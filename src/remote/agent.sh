@@ -865,7 +865,7 @@ order_check() {
         return 1
     fi
     if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" ||
-        ! has_shape "$stage/tree" "$2" || ! read_back "$stage/tree" "$sent"; then
+        ! is_whole "$stage/tree" "$2"; then
         rm -rf "$stage" "$manifest"
         return 1
     fi
@@ -973,13 +973,28 @@ make_manifest() {
     return 1
 }
 
-# Whether kind, mode, size and target of everything in $1 are as the new manifest says; what cannot be
-# shared with release $2 goes to `apart`. Times of the build that lie ahead of this clock would look
+# Whether all of $1 is as the manifest says: what the tree is like and the bytes, at the same time.
+is_whole() {
+    has_shape "$1" "$2" >"$tmp/unlike" 2>&1 9>&- &
+    shaping=$!
+    read_back "$1" "$sent"
+    held=$?
+    wait "$shaping" && return "$held"
+    cat "$tmp/unlike"
+    return 1
+}
+
+# Whether kind, mode, size and target of everything in $1 are as the new manifest says, and what it
+# shares with release $2 is as it was. Times of the build that lie ahead of this clock would look
 # like changes made later on: they become now.
 has_shape() {
     : >"$tmp/now"
     shape 600 "$1" "$tmp/now" "${2:+"$root/.shipit/manifests/"}${2:-"$tmp/now"}" >"$tmp/found" ||
         return 1
+    if [ -n "$2" ] && [ -s "$tmp/apart" ] && ! was_sent "$tmp/apart"; then
+        echo "somebody changed $2 in the meantime"
+        return 1
+    fi
     [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
     differences "$manifest" "$tmp/found" shape >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
@@ -988,22 +1003,26 @@ has_shape() {
     return 1
 }
 
+# Whether all files that $1 names came with their bytes.
+was_sent() {
+    LC_ALL=C awk '
+        of == "sent" { sent[substr($0, length($1 $2 $3 $4) + 5)]; next }
+        !($0 in sent) { exit 1 }
+    ' of=sent "$sent" of= "$1"
+}
+
 # Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to,
-# by those who read it now, or when it was put together. What is `apart` must be among them.
+# by those who read it now, or when it was put together.
 read_back() {
-    counted=$(LC_ALL=C awk -v sums="$tmp/sums" '
+    counted=$(LC_ALL=C awk -v sums="$tmp/sums" -v sizes="$tmp/sizes" '
         of == "rebuilt" { sum[substr($0, length($1) + 2)] = $1; next }
-        of == "apart" && !($0 in sent) { exit 1 }
-        $1 != "f" || of == "apart" { next }
-        { path = substr($0, length($1 $2 $3 $4) + 5); sent[path] }
+        $1 != "f" { next }
+        { path = substr($0, length($1 $2 $3 $4) + 5) }
         sum[path] == $4 { next }
-        { print $4 "  " path >sums; files++ }
+        { print $4 "  " path >sums; print $3 >sizes; files++ }
         $3 >= 10000000 { large = "yes" }
         END { print files + 0, large }
-    ' of=rebuilt "$tmp/rebuilt" of= "$2" of=apart "$tmp/apart") || {
-        echo "somebody changed $base in the meantime"
-        return 1
-    }
+    ' of=rebuilt "$tmp/rebuilt" of= "$2")
     files=${counted% *} large=${counted#* }
     [ "$files" != 0 ] || return 0
     if [ "$files" -gt 200 ] || [ -n "$large" ]; then
@@ -1016,12 +1035,18 @@ read_back() {
     return 1
 }
 
-# For few and small files, more processes cost more than they save. The files are dealt out like
-# cards: neighbours are often alike in size.
+# For few and small files, more processes cost more than they save. Each file goes to who has least
+# to read; to open one takes as long as 20 KB.
 read_on_all_cores() {
     rm -f "$tmp"/sums.* "$tmp"/held.*
     cores=$(nproc 2>/dev/null || echo 1) readers=''
-    awk -v cores="$cores" -v hand="$tmp/sums." '{ to = hand NR % cores; print >to }' "$tmp/sums" || return
+    awk -v cores="$cores" -v hand="$tmp/sums." -v sizes="$tmp/sizes" '{
+        getline size <sizes
+        to = 0
+        for (core = 1; core < cores; core++) if (load[core] < load[to]) to = core
+        load[to] += size + 20000
+        print >(hand to)
+    }' "$tmp/sums" || return
     for hand in "$tmp"/sums.*; do
         (cd "$1" && sums_hold "$hand") >"$tmp/held.${hand##*.}" 2>&1 9>&- &
         readers="$readers $!"
