@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use rustix::fs::{Access, access};
 use walkdir::{DirEntry, WalkDir};
 
 use super::error::{ArtifactError, LimitHit, Refusal};
@@ -14,8 +15,9 @@ use super::tree::{Item, Spot, Tree, What};
 
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
+const ALL_READ: u32 = 0o444;
 
-/// Lists everything below `root` into `tree`; reads no file. `now` is the time in seconds since
+/// Lists everything below `root` into `tree`; reads no file, but each can be read. `now` is the time in seconds since
 /// 1970.
 pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), ArtifactError> {
     let failed = |error: walkdir::Error| ArtifactError::Walk {
@@ -64,6 +66,9 @@ fn describe(
         let target = name::target(target.as_os_str().as_bytes());
         What::Link { target: target.map_err(|why| tree.refuse(path, why))? }
     } else if kind.is_file() && meta.mode() & SET_BITS == 0 {
+        if meta.mode() & ALL_READ != ALL_READ {
+            access(entry.path(), Access::READ_OK).map_err(|error| failed(error.into()))?;
+        }
         let stamp = Stamp::new(&meta);
         let settled = stamp.is_settled(now);
         let place = Place::Disk { path: entry.path().into(), stamp, settled };

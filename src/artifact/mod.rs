@@ -84,15 +84,17 @@ impl Artifact {
         scratch: Option<&Path>,
         limits: &Limits,
     ) -> Result<Self, ArtifactError> {
-        Self::open_knowing(spec, scratch, limits, &Known::default())
+        Self::open_knowing(spec, scratch, limits, &Known::default(), || ())
     }
 
-    /// The same, but files whose digests are known are not read.
+    /// The same, but files whose digests are known are not read. `listed` is called as soon as all is
+    /// listed and nothing refused: what is left to do can hardly fail.
     pub fn open_knowing(
         spec: &ArtifactSpec,
         scratch: Option<&Path>,
         limits: &Limits,
         known: &Known,
+        listed: impl FnOnce(),
     ) -> Result<Self, ArtifactError> {
         let name = shown(&spec.source);
         let mut tree = Tree::new(&name, limits, &spec.exclude, spec.strip_components)?;
@@ -111,6 +113,7 @@ impl Artifact {
             },
         };
         let (items, warnings) = tree.finish()?;
+        listed();
         let stamp = Stamp::new(&spool.metadata().map_err(scratch_failed)?);
         let manifest = list(&items, (&spool, stamp), known)?;
         let digest = manifest.digest();

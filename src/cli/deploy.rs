@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use chrono::TimeDelta;
+use tokio::sync::watch;
 
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
@@ -14,7 +15,7 @@ use crate::config::file::length;
 use crate::config::resolve::Overrides;
 use crate::config::{Config, checks, env};
 use crate::deploy::event::Event;
-use crate::deploy::fleet::Goal;
+use crate::deploy::fleet::{self, Goal};
 use crate::deploy::goal::{Build, PruneRule, Target};
 use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
@@ -37,8 +38,15 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     };
     // With commands to run here first, it may be long before hosts are spoken with.
     let soon = !world.common.dry_run && config.hooks.before.is_empty();
-    let reach = soon.then(|| world.reach(&config).ahead(&config));
-    let artifact = open(world, &config).await?;
+    let (listed, may_greet) = watch::channel(false);
+    let reach = soon.then(|| {
+        world.reach(&config).ahead(
+            &config,
+            &fleet::hello_of_deploy(&config, &world.run_values("deploy", &config)),
+            &may_greet,
+        )
+    });
+    let artifact = open(world, &config, move || _ = listed.send(true)).await?;
     let build = Build {
         name: artifact.name().to_owned(),
         manifest: artifact.manifest().clone(),
@@ -58,13 +66,18 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
 }
 
 /// Opens the artifact that is to be deployed. What was read of it before is not read again.
-pub(super) async fn open(world: &World, config: &Config) -> Result<Artifact, CliError> {
+/// `listed` is called when it is known what all of it is.
+pub(super) async fn open(
+    world: &World,
+    config: &Config,
+    listed: impl FnOnce() + Send + 'static,
+) -> Result<Artifact, CliError> {
     let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
     let (cabinet, now) = (world.cabinet(), world.now.timestamp());
     let opening = move || {
         let name = format!("{:?}", spec.source);
         let known = Known::new(&cabinet.digests(&name), now);
-        let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known)?;
+        let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, listed)?;
         if let Some(text) = artifact.known(&known) {
             cabinet.keep_digests(&name, &text);
         }

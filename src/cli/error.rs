@@ -77,10 +77,13 @@ impl Hinted for CliError {
 
     fn state(&self) -> Option<String> {
         match self {
-            Self::Env(_) | Self::Checks(_) | Self::Artifact(_) | Self::NoArtifact => {
+            Self::Env(_) | Self::Checks(_) | Self::NoArtifact => {
                 Some("no host was contacted; nothing was changed".to_owned())
             }
-            Self::Stopped | Self::Unconfirmed { .. } => Some("nothing was changed".to_owned()),
+            // While it was read, hosts were connected to, and perhaps greeted.
+            Self::Artifact(_) | Self::Stopped | Self::Unconfirmed { .. } => {
+                Some("nothing was changed".to_owned())
+            }
             _ => None,
         }
     }

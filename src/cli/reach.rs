@@ -1,27 +1,31 @@
-//! The way to hosts as the engine wants it, with a head start: while this machine still reads an
-//! artifact, hosts can be connected to already. Nothing is asked of them before the run begins.
+//! The way to hosts as the engine wants it, with a head start: hosts are connected to while this
+//! machine lists an artifact, and greeted while it reads it. Until all is listed, so that an artifact
+//! that is refused has touched nothing, no host is asked for anything.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Host};
-use crate::deploy::host::Connect;
+use crate::deploy::host::{Connect, Greeted};
+use crate::deploy::outcome::Failure;
+use crate::remote::agent::Hello;
 use crate::remote::session::{Session, SessionError};
 use crate::ssh::connect::Connector;
 
 /// A connection on which nothing was said for longer may have been cut somewhere on the way.
 const STALE: Duration = Duration::from_secs(30);
 
-type Connected = Result<Arc<dyn Session>, SessionError>;
+type Begun = JoinHandle<Result<Greeted, Failure>>;
 
-/// The connector, and the connections that were begun early.
+/// The connector, and the conversations that were begun early.
 pub(crate) struct Reach {
     connector: Connector,
-    begun: Mutex<BTreeMap<String, (Instant, JoinHandle<Connected>)>>,
+    begun: Mutex<BTreeMap<String, Begun>>,
 }
 
 impl Reach {
@@ -30,37 +34,64 @@ impl Reach {
         Self { connector, begun: Mutex::default() }
     }
 
-    /// Begins to connect to as many hosts as may be worked on at once. What comes of it is told
-    /// when the run wants it.
+    /// Begins to connect to as many hosts as may be worked on at once, and greets them once they
+    /// may be. What comes of it is told when the run wants it.
     #[must_use]
-    pub(crate) fn ahead(self, config: &Config) -> Self {
+    pub(crate) fn ahead(
+        self,
+        config: &Config,
+        hello: &Hello,
+        may_greet: &watch::Receiver<bool>,
+    ) -> Self {
         for host in config.hosts.iter().take(config.parallel) {
-            let (connector, wanted) = (self.connector.clone(), host.clone());
-            let task = tokio::spawn(async move { connector.connect(&wanted).await });
-            self.begun().insert(host.name.clone(), (Instant::now(), task));
+            let (connector, host, hello) = (self.connector.clone(), host.clone(), hello.clone());
+            let (name, may_greet) = (host.name.clone(), may_greet.clone());
+            let task = tokio::spawn(begin(connector, host, hello, may_greet));
+            self.begun().insert(name, task);
         }
         self
     }
 
-    fn begun(
-        &self,
-    ) -> std::sync::MutexGuard<'_, BTreeMap<String, (Instant, JoinHandle<Connected>)>> {
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<String, Begun>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Drop for Reach {
+    fn drop(&mut self) {
+        // What nobody wanted ends; the host lets go.
+        self.begun().values().for_each(JoinHandle::abort);
+    }
+}
+
+async fn begin(
+    connector: Connector,
+    host: Host,
+    hello: Hello,
+    mut may_greet: watch::Receiver<bool>,
+) -> Result<Greeted, Failure> {
+    let begun = Instant::now();
+    let mut session = connector.connect(&host).await?;
+    if may_greet.wait_for(|may| *may).await.is_err() {
+        return Err(Failure::new("the artifact was refused"));
+    }
+    if begun.elapsed() > STALE {
+        session = connector.connect(&host).await?;
+    }
+    Greeted::new(session, hello).await
+}
+
 impl Connect for Reach {
-    fn connect<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Connected> {
-        let begun = self.begun().remove(&host.name);
-        Box::pin(async move {
-            if let Some((at, task)) = begun {
-                if at.elapsed() > STALE {
-                    task.abort();
-                } else if let Ok(connected) = task.await {
-                    return connected;
-                }
-            }
-            self.connector.connect(host).await
-        })
+    fn connect<'a>(
+        &'a self,
+        host: &'a Host,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
+        Box::pin(self.connector.connect(host))
+    }
+
+    fn greeted<'a>(&'a self, host: &'a Host) -> Option<BoxFuture<'a, Result<Greeted, Failure>>> {
+        let task = self.begun().remove(&host.name)?;
+        let stopped = |_| Failure::new("the work was stopped");
+        Some(Box::pin(async move { task.await.map_err(stopped)? }))
     }
 }

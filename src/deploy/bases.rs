@@ -74,12 +74,6 @@ impl Bases {
         Self { release, artifact, manifests: Mutex::default(), deltas: Mutex::default() }
     }
 
-    /// What to ask a host along with the greeting.
-    pub fn first(&self, config: &Config) -> Vec<Order> {
-        let base = config.upload.link.then_some(Order::Base { digest: self.release.digest });
-        [drift(config)].into_iter().chain(base).collect()
-    }
-
     /// Asks a host what there is to share. It never waits for more than this one answer.
     pub async fn ask(&self, host: &HostRun<'_>, config: &Config) -> Shareable {
         let Some(state) = host.state.as_ref().filter(|state| may_link(config, state)) else {
@@ -89,8 +83,10 @@ impl Bases {
         if live.is_none() && state.parts().next().is_none() {
             return Shareable::default();
         }
-        match host.ask(&Order::Base { digest: self.release.digest }).await {
-            Ok(answer) if answer.code == DONE => shareable(&answer.bytes, live).unwrap_or_default(),
+        match host.ask(&Order::Base).await {
+            Ok(answer) if answer.code == DONE => {
+                shareable(&answer.bytes, live, self.release.digest).unwrap_or_default()
+            }
             _ => Shareable::default(),
         }
     }
@@ -146,6 +142,12 @@ impl Bases {
         let work = move || artifact.rebuild(&change, &old, patched);
         tokio::task::spawn_blocking(work).await.ok()?.ok()?
     }
+}
+
+/// What a deploy asks a host along with the greeting.
+pub fn first(config: &Config) -> Vec<Order> {
+    let base = config.upload.link.then_some(Order::Base);
+    [drift(config)].into_iter().chain(base).collect()
 }
 
 /// Those of them that are known here.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
-use super::bases::Bases;
+use super::bases::{self, Bases};
 use super::event::{Event, Phase};
-use super::goal::{Build, PruneRule, Target};
-use super::host::{Context, HostRun};
+use super::goal::{Build, PruneRule, Run, Target};
+use super::host::{Context, HostRun, hello};
 use super::local_hook;
 use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
@@ -21,11 +21,11 @@ use super::plan::{HostPlan, PlanError, Planner, Settle, is_unchanged, new_id, ro
 use super::split::find_split;
 use super::verify::drift_warning;
 use crate::artifact::Artifact;
-use crate::config::OnUnreachable;
+use crate::config::{Config, OnUnreachable};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::remote::agent::{Probe, Scan};
+use crate::remote::agent::{Hello, Probe, Scan};
 
 /// How long a run waits for hosts that one which will let go of them holds.
 const FAIR_WAIT: Duration = Duration::from_secs(10);
@@ -128,6 +128,11 @@ pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
     let (release, failure) = (fleet.release, fleet.failure.clone());
     fleet.close().await;
     Rehearsal { plans, release, unchanged, failure }
+}
+
+/// What the conversations of a deploy begin with, whatever is to be deployed.
+pub fn hello_of_deploy(config: &Config, run: &Run) -> Hello {
+    hello(config, run, true, Scan::Others, bases::first(config))
 }
 
 /// Looks at every host, without the lock.
@@ -257,11 +262,10 @@ impl<'a> Fleet<'a> {
     /// does a run that may skip some.
     async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
         let config = self.cx.config;
-        let first = self.bases.as_ref().map(|bases| bases.first(config)).unwrap_or_default();
-        let scan = match goal {
-            Goal::Prune(_) => Scan::Yes,
-            Goal::Deploy { .. } => Scan::Others,
-            Goal::Rollback(_) => Scan::No,
+        let (scan, first) = match goal {
+            Goal::Prune(_) => (Scan::Yes, Vec::new()),
+            Goal::Deploy { .. } => (Scan::Others, bases::first(config)),
+            Goal::Rollback(_) => (Scan::No, Vec::new()),
         };
         loop {
             let cancel = self.cx.cancel;

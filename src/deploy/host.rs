@@ -33,6 +33,41 @@ pub trait Connect: Send + Sync {
         &'a self,
         host: &'a Host,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>>;
+
+    /// The conversation with `host` that was begun before the run, if one was, and once.
+    fn greeted<'a>(&'a self, _host: &'a Host) -> Option<BoxFuture<'a, Result<Greeted, Failure>>> {
+        None
+    }
+}
+
+/// A conversation that was begun, and what the host said of itself.
+pub struct Greeted {
+    session: Arc<dyn Session>,
+    agent: Agent,
+    state: HostState,
+}
+
+impl Greeted {
+    /// Greets the host at the other end of `session`.
+    pub async fn new(session: Arc<dyn Session>, hello: Hello) -> Result<Self, Failure> {
+        let (agent, state) = Agent::open(Arc::clone(&session), hello).await?;
+        Ok(Self { session, agent, state })
+    }
+}
+
+/// What the conversations of `run` begin with.
+pub fn hello(config: &Config, run: &Run, lock: bool, scan: Scan, first: Vec<Order>) -> Hello {
+    Hello {
+        run: run.nonce.clone(),
+        lock,
+        layout: config.layout.clone(),
+        owner: run.owner(),
+        service: config.service.clone(),
+        hook_shell: config.hooks.shell.clone(),
+        deadline: config.deadline,
+        scan,
+        first,
+    }
 }
 
 /// What everything in one run needs.
@@ -109,28 +144,18 @@ impl<'a> HostRun<'a> {
         scan: Scan,
         first: Vec<Order>,
     ) -> Result<(), Failure> {
-        let session = self.cx.connect.connect(self.host).await?;
-        self.session = Some(Arc::clone(&session));
-        let hello = Hello { first, ..self.hello(lock, scan) };
-        let (agent, state) = Agent::open(session, hello).await?;
-        self.agent = Some(agent);
-        self.state = Some(state);
+        let Context { config, run, connect, .. } = self.cx;
+        let greeted = if let Some(begun) = connect.greeted(self.host) {
+            begun.await?
+        } else {
+            let session = connect.connect(self.host).await?;
+            Greeted::new(session, hello(config, run, lock, scan, first)).await?
+        };
+        self.session = Some(greeted.session);
+        self.agent = Some(greeted.agent);
+        self.state = Some(greeted.state);
         self.tell_connected();
         Ok(())
-    }
-
-    fn hello(&self, lock: bool, scan: Scan) -> Hello {
-        Hello {
-            run: self.cx.run.nonce.clone(),
-            lock,
-            layout: self.cx.config.layout.clone(),
-            owner: self.cx.run.owner(),
-            service: self.cx.config.service.clone(),
-            hook_shell: self.cx.config.hooks.shell.clone(),
-            deadline: self.cx.config.deadline,
-            scan,
-            first: Vec::new(),
-        }
     }
 
     fn tell_connected(&self) {

@@ -1077,7 +1077,7 @@ order_discard() {
     rm -rf "$root/releases/.$1.$run"
 }
 
-# What a new release can share with what is here. Argument: the digest of its manifest.
+# What a new release can share with what is here.
 order_base() {
     find_live
     manifest=$root/.shipit/manifests/$live sealed=''
@@ -1096,7 +1096,7 @@ order_base() {
     for path in "$root"/releases/.2*.*; do
         case $path in
             *".$run") ;;
-            *) [ ! -f "$path/meta/of" ] || [ ! -d "$path/tree" ] || tell_part "$path" "$1" ;;
+            *) [ ! -f "$path/meta/of" ] || [ ! -d "$path/tree" ] || tell_part "$path" ;;
         esac
     done >"$tmp/parts"
     if [ -s "$tmp/apart" ] || [ -s "$tmp/parts" ]; then
@@ -1117,10 +1117,10 @@ walk_live() {
     shape 10 "$root/releases/$live" "$manifest" "$manifest" "$@"
 }
 
-# What has arrived in $1 of the release whose manifest has the digest $2.
+# What has arrived in $1, and the digest of the manifest of what it is a part of.
 tell_part() {
-    [ "$(cat "$1/meta/of")" = "$2" ] || return
-    printf 'part %s\n' "${1##*/}"
+    IFS= read -r of <"$1/meta/of" || [ -n "$of" ] || return
+    printf 'part %s %s\n' "$of" "${1##*/}"
     (cd "$1/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
 }
 

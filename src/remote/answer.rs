@@ -312,19 +312,23 @@ pub fn compared(text: &str) -> Compared {
     }
 }
 
-/// Reads what `base` answers. Of several parts the largest is used.
-pub fn shareable(bytes: &[u8], live: Option<ReleaseId>) -> io::Result<Shareable> {
+/// Reads what `base` answers. Of several parts of the release whose manifest has this digest the
+/// largest is used.
+pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::Result<Shareable> {
     let text = unpack(bytes, LONGEST_LIST)?;
     let mut found = Shareable::default();
-    let mut parts: Vec<Part> = Vec::new();
+    let mut parts: Vec<(&str, Part)> = Vec::new();
     for (word, value) in pairs(&text) {
         match word {
             "sealed" => found.live = live.zip(value.parse().ok()),
             "apart" => _ = found.apart.insert(below(value).to_owned()),
-            "part" => parts.push(Part { place: value.to_owned(), ..Part::default() }),
+            "part" => {
+                let (of, place) = value.split_once(' ').unwrap_or_default();
+                parts.push((of, Part { place: place.to_owned(), ..Part::default() }));
+            }
             "file" => {
                 let file = part_file(value);
-                if let (Some(part), Some((path, file))) = (parts.last_mut(), file) {
+                if let (Some((_, part)), Some((path, file))) = (parts.last_mut(), file) {
                     part.files.insert(path, file);
                 }
             }
@@ -332,7 +336,9 @@ pub fn shareable(bytes: &[u8], live: Option<ReleaseId>) -> io::Result<Shareable>
         }
     }
     let bytes = |part: &Part| part.files.values().map(|(_, size)| size).sum::<u64>();
-    found.part = parts.into_iter().max_by_key(bytes);
+    let release = release.to_string();
+    let ours = parts.into_iter().filter(|(of, _)| *of == release).map(|(_, part)| part);
+    found.part = ours.max_by_key(bytes);
     Ok(found)
 }
 

@@ -117,12 +117,9 @@ pub enum Order {
         /// The release.
         id: ReleaseId,
     },
-    /// What a new release could share with what is live and what has arrived of it before: see
+    /// What a new release could share with what is live and what has arrived of releases before: see
     /// `answer::shareable`.
-    Base {
-        /// Of the sealed text of the new manifest.
-        digest: Digest,
-    },
+    Base,
     /// A piece of the manifest of a release, as bytes that are packed or not: see
     /// `answer::unpack`. The last one is shorter than [`MANIFEST_PIECE`].
     Manifest {
@@ -356,7 +353,7 @@ impl Order {
             Self::Unpack { .. } => "unpack",
             Self::Check { .. } => "check",
             Self::Discard { .. } => "discard",
-            Self::Base { .. } => "base",
+            Self::Base => "base",
             Self::Manifest { .. } => "manifest",
             Self::Link { .. } => "link",
             Self::Env { .. } => "env",
@@ -398,7 +395,6 @@ impl Order {
             Self::Unpack { codec, size, old, .. } => {
                 followed(vec![codec.word().to_owned(), size.to_string()], old.iter().cloned())
             }
-            Self::Base { digest } => vec![digest.to_string()],
             Self::Link { id, links } => {
                 followed(vec![id.to_string()], links.iter().flat_map(link_words))
             }
@@ -442,7 +438,9 @@ impl Order {
             }
             Self::Break { run, limit } => vec![run.clone(), limit.as_secs().to_string()],
             Self::Sweep { keep } => keep.iter().cloned().collect(),
-            Self::Lock | Self::Look | Self::Commit | Self::Hold | Self::Bye => Vec::new(),
+            Self::Lock | Self::Look | Self::Base | Self::Commit | Self::Hold | Self::Bye => {
+                Vec::new()
+            }
         }
     }
 }

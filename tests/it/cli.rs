@@ -158,9 +158,19 @@ fn a_missing_artifact_touches_nothing() {
     --- stderr
     error: could not open the artifact `<dir>/gone.tar`
       cause: No such file or directory (os error 2)
-      state: no host was contacted; nothing was changed
+      state: nothing was changed
       hint:  build it first, or name another one with `--artifact`
     ");
+    assert!(!world.dir.path().join("srv").exists());
+}
+
+#[test]
+fn a_refused_artifact_touches_nothing() {
+    let world = World::local();
+    let pipe = world.path().join("dist/pipe");
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let said = world.shipit("deploy");
+    assert!(said.contains("`pipe` in <dir>/dist is a fifo"), "{said}");
     assert!(!world.dir.path().join("srv").exists());
 }
 

@@ -15,7 +15,7 @@ impl Findings {
             let fix = "`path` in [artifact], or `shipit deploy --artifact PATH`";
             return self.warn("deploy.toml names no artifact", fix);
         }
-        match open(world, config).await {
+        match open(world, config, || ()).await {
             Ok(artifact) => {
                 let (name, manifest) = (artifact.name(), artifact.manifest());
                 let size = human::size(manifest.size());

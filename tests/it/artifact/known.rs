@@ -35,8 +35,9 @@ fn a_known_file_is_not_read_and_a_changed_one_is() {
     fs::write(dir.path().join("same"), "same").unwrap();
     fs::write(dir.path().join("other"), "old").unwrap();
     let spec = spec_of(dir.path());
-    let open =
-        |known: &Known| Artifact::open_knowing(&spec, None, &Limits::default(), known).unwrap();
+    let open = |known: &Known| {
+        Artifact::open_knowing(&spec, None, &Limits::default(), known, || ()).unwrap()
+    };
     let nothing = Known::new("", LATER);
     let text = open(&nothing).known(&nothing).unwrap();
     let told = Digest::of(b"told");
@@ -54,7 +55,7 @@ fn a_single_file_is_known_too() {
     let path = dir.path().join("server");
     fs::write(&path, "program").unwrap();
     let open = |known: &Known| {
-        Artifact::open_knowing(&spec_of(&path), None, &Limits::default(), known).unwrap()
+        Artifact::open_knowing(&spec_of(&path), None, &Limits::default(), known, || ()).unwrap()
     };
     let nothing = Known::new("", LATER);
     let text = open(&nothing).known(&nothing).unwrap();
