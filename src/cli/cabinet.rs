@@ -7,27 +7,47 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use super::attic::Attic;
 use super::bundles::Bundles;
-use crate::artifact::Artifact;
-use crate::deploy::bases::Shelf;
+use crate::artifact::{Artifact, Known};
+use crate::deploy::bases::{Shelf, ToKeep};
 use crate::model::digest::Digest;
 use crate::remote::answer::{LONGEST_MANIFEST, unpack};
 
 /// All files together; the oldest go first.
 const LARGEST: u64 = 64 << 20;
 
-/// A directory of them, or nothing where there is no place for one.
+/// A directory of them, or nothing where there is no place for one. What is put there is written
+/// while other things are done.
 #[derive(Debug, Clone)]
 pub(crate) struct Cabinet {
     manifests: Option<PathBuf>,
     digests: Option<PathBuf>,
     attic: Attic,
     bundles: Bundles,
+    later: Arc<Later>,
+}
+
+/// What is being written. Who lets go of it last waits for it.
+#[derive(Debug, Default)]
+struct Later(Mutex<Vec<JoinHandle<()>>>);
+
+impl Later {
+    fn begin(&self, work: impl FnOnce() + Send + 'static) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thread::spawn(work));
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        for work in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = work.join();
+        }
+    }
 }
 
 impl Cabinet {
@@ -35,7 +55,8 @@ impl Cabinet {
     pub(crate) fn new(cache: Option<&Path>) -> Self {
         let part = |name| cache.map(|cache| cache.join(name));
         let (attic, bundles) = (Attic::new(part("files")), Bundles::new(part("bundles")));
-        Self { manifests: part("manifests"), digests: part("digests"), attic, bundles }
+        let (manifests, digests) = (part("manifests"), part("digests"));
+        Self { manifests, digests, attic, bundles, later: Arc::default() }
     }
 
     /// What was kept of the digests of the artifact that is called `name`, or nothing.
@@ -44,19 +65,24 @@ impl Cabinet {
         self.digests.as_ref().and_then(read).unwrap_or_default()
     }
 
-    /// Keeps them, in place of what was kept before.
-    pub(crate) fn keep_digests(&self, name: &str, text: &str) {
-        let Some(dir) = &self.digests else { return };
-        let _ = replace(dir, &plain(name), text.as_bytes());
+    /// Keeps them, in place of what was kept before, unless all was known.
+    pub(crate) fn keep_digests(&self, name: &str, known: Known, artifact: Arc<Artifact>) {
+        let Some(dir) = self.digests.clone() else { return };
+        let name = plain(name);
+        self.later.begin(move || {
+            if let Some(text) = artifact.known(&known) {
+                let _ = replace(&dir, &name, text.as_bytes());
+            }
+        });
     }
 
-    /// Keeps the files of an artifact, while other things are done.
-    pub(crate) fn keep_files(&self, artifact: Arc<Artifact>) -> JoinHandle<()> {
+    /// Keeps the files of an artifact.
+    pub(crate) fn keep_files(&self, artifact: Arc<Artifact>) {
         let (attic, bundles) = (self.attic.clone(), self.bundles.clone());
-        std::thread::spawn(move || {
+        self.later.begin(move || {
             attic.keep(&artifact);
             bundles.keep(&artifact);
-        })
+        });
     }
 
     fn put(dir: &Path, digest: Digest, text: &str) -> io::Result<()> {
@@ -76,10 +102,13 @@ impl Shelf for Cabinet {
         (Digest::of(text.as_bytes()) == digest).then_some(text)
     }
 
-    fn keep(&self, digest: Digest, text: &str) {
-        if let Some(dir) = &self.manifests {
-            let _ = Self::put(dir, digest, text);
-        }
+    fn keep(&self, text: ToKeep) {
+        let Some(dir) = self.manifests.clone() else { return };
+        self.later.begin(move || {
+            if let Some((digest, text)) = text() {
+                let _ = Self::put(&dir, digest, &text);
+            }
+        });
     }
 
     fn file(&self, digest: Digest, size: u64) -> Option<File> {
@@ -153,15 +182,16 @@ mod tests {
     #[expect(clippy::unwrap_used, reason = "a test")]
     fn what_was_kept_is_found_unless_it_was_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let cabinet = Cabinet::new(Some(&dir.path().join("deep/down")));
+        let cabinet = || Cabinet::new(Some(&dir.path().join("deep/down")));
         let digest = Digest::of(b"d ./a\n");
-        assert_eq!(cabinet.find(digest), None);
-        cabinet.keep(digest, "d ./a\n");
-        cabinet.keep(digest, "d ./a\n");
-        assert_eq!(cabinet.find(digest).as_deref(), Some("d ./a\n"));
+        assert_eq!(cabinet().find(digest), None);
+        for _ in 0..2 {
+            cabinet().keep(Box::new(move || Some((digest, "d ./a\n".to_owned()))));
+        }
+        assert_eq!(cabinet().find(digest).as_deref(), Some("d ./a\n"));
         fs::write(dir.path().join("deep/down/manifests").join(digest.to_string()), "d ./b\n")
             .unwrap();
-        assert_eq!(cabinet.find(digest), None);
+        assert_eq!(cabinet().find(digest), None);
     }
 
     #[test]

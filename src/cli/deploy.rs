@@ -1,10 +1,9 @@
 //! `shipit deploy`, `rollback` and `prune`: one engine, three goals.
 
-use std::process::Command;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use chrono::TimeDelta;
+use tokio::process::Command;
 use tokio::sync::watch;
 
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
@@ -46,23 +45,24 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
             &may_greet,
         )
     });
-    let artifact = open(world, &config, move || _ = listed.send(true)).await?;
+    let (artifact, revision) =
+        tokio::join!(open(world, &config, move || _ = listed.send(true)), revision(world, &config));
+    let artifact = artifact?;
     let build = Build {
         name: artifact.name().to_owned(),
         manifest: artifact.manifest().clone(),
         digest: artifact.digest(),
-        revision: artifact.revision().or_else(|| revision(world, &config)),
+        revision: artifact.revision().or(revision),
         env,
         force: args.force,
     };
     let warnings: Vec<_> = artifact.warnings().iter().map(|text| (None, text.clone())).collect();
-    let artifact = Arc::new(artifact);
     let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::clone(&artifact) };
     let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach };
-    let keeping = (!world.common.dry_run).then(|| world.cabinet().keep_files(artifact));
-    let code = go(world, &config, &goal, how, &warnings).await;
-    let _ = keeping.map(JoinHandle::join);
-    code
+    if !world.common.dry_run {
+        world.cabinet().keep_files(artifact);
+    }
+    go(world, &config, &goal, how, &warnings).await
 }
 
 /// Opens the artifact that is to be deployed. What was read of it before is not read again.
@@ -71,16 +71,15 @@ pub(super) async fn open(
     world: &World,
     config: &Config,
     listed: impl FnOnce() + Send + 'static,
-) -> Result<Artifact, CliError> {
+) -> Result<Arc<Artifact>, CliError> {
     let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
     let (cabinet, now) = (world.cabinet(), world.now.timestamp());
     let opening = move || {
         let name = format!("{:?}", spec.source);
         let known = Known::new(&cabinet.digests(&name), now);
         let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, listed)?;
-        if let Some(text) = artifact.known(&known) {
-            cabinet.keep_digests(&name, &text);
-        }
+        let artifact = Arc::new(artifact);
+        cabinet.keep_digests(&name, known, Arc::clone(&artifact));
         Ok::<_, ArtifactError>(artifact)
     };
     let opened = tokio::task::spawn_blocking(opening).await;
@@ -89,18 +88,18 @@ pub(super) async fn open(
 }
 
 /// The source revision: what CI says, else the work tree that deploy.toml lies in.
-fn revision(world: &World, config: &Config) -> Option<String> {
+async fn revision(world: &World, config: &Config) -> Option<String> {
     if let Some(said) = ["GITHUB_SHA", "CI_COMMIT_SHA"].iter().find_map(|name| world.var(name)) {
         return Some(said);
     }
-    let git = |arguments: &[&str]| {
-        let output =
-            Command::new("git").arg("-C").arg(&config.base).args(arguments).output().ok()?;
+    let git = async |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        let output = git.arg("-C").arg(&config.base).args(arguments).output().await.ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
     };
-    let head = git(&["rev-parse", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "-uno"])?;
+    let head = git(&["rev-parse", "HEAD"]).await?;
+    let changed = git(&["status", "--porcelain", "-uno"]).await?;
     Some(if changed.is_empty() { head } else { format!("{head}-dirty") })
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct World {
     started: Instant,
     hostname: String,
     nonce: String,
+    cabinet: Cabinet,
 }
 
 /// What one run borrows.
@@ -65,8 +66,10 @@ impl World {
     /// Reads what surrounds this process.
     pub(crate) fn of_this_process(common: Common) -> Self {
         let text = |value: std::ffi::OsString| value.into_string().ok();
-        let env = std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect();
+        let env: BTreeMap<_, _> =
+            std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect();
         Self {
+            cabinet: Cabinet::new(cache(&env).as_deref()),
             common,
             env,
             now: Utc::now(),
@@ -151,9 +154,7 @@ impl World {
 
     /// Where what was released is kept on this machine.
     pub(crate) fn cabinet(&self) -> Cabinet {
-        let cache = self.var("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let cache = cache.or_else(|| Some(PathBuf::from(self.var("HOME")?).join(".cache")));
-        Cabinet::new(cache.map(|cache| cache.join("shipit")).as_deref())
+        self.cabinet.clone()
     }
 
     fn means(&self, config: &Config, command: &str, reach: Option<Reach>) -> Means {
@@ -323,6 +324,13 @@ impl World {
         let _ = std::io::stdin().read_line(&mut line);
         Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
+}
+
+/// Where this program may keep what it can do without.
+fn cache(env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let var = |name| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = var("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    Some(cache.or_else(|| Some(var("HOME")?.join(".cache")))?.join("shipit"))
 }
 
 /// A release that was named on the command line.

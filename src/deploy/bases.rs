@@ -26,8 +26,8 @@ pub trait Shelf: Send + Sync {
     /// The text, if it is there and has that digest.
     fn find(&self, digest: Digest) -> Option<String>;
 
-    /// Puts a text there. That it cannot be kept fails nothing.
-    fn keep(&self, digest: Digest, text: &str);
+    /// Puts a text there, when there is time. That it cannot be kept fails nothing.
+    fn keep(&self, text: ToKeep);
 
     /// A file of that digest and so many bytes, if it is there. Nobody reads it to be sure: what
     /// is made of it is checked by the host.
@@ -41,6 +41,9 @@ pub trait Shelf: Send + Sync {
     }
 }
 
+/// Gives a text with its digest, or nothing.
+pub type ToKeep = Box<dyn FnOnce() -> Option<(Digest, String)> + Send>;
+
 /// A shelf that holds nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoShelf;
@@ -50,7 +53,7 @@ impl Shelf for NoShelf {
         None
     }
 
-    fn keep(&self, _: Digest, _: &str) {}
+    fn keep(&self, _: ToKeep) {}
 }
 
 /// The deltas of one release. Each manifest is fetched once, from the first host that has it, and
@@ -184,8 +187,9 @@ async fn manifest(
     if Digest::of(text.as_bytes()) != digest {
         return Err(NoManifest);
     }
-    kept.keep(digest, &text);
-    Manifest::parse(&text).map_err(|_| NoManifest)
+    let manifest = Manifest::parse(&text).map_err(|_| NoManifest);
+    kept.keep(Box::new(move || Some((digest, text))));
+    manifest
 }
 
 /// The host's packed text, piece by piece.

