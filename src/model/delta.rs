@@ -437,6 +437,18 @@ mod tests {
     }
 
     #[test]
+    fn no_more_old_selves_are_named_than_a_shell_reads_at_once() {
+        let tree = |seed: u8| {
+            let node = Node::File { mode: 0o444, size: 9, sha256: Digest::of(&[seed]) };
+            Manifest::new((0..900).map(|n| (format!("{n:0100}"), node.clone())).collect())
+        };
+        let (base, release) = (tree(1), tree(2));
+        let delta = Delta::new(&release, Some((id(), &base)), &Shareable::default());
+        let changes = delta.small_changes(&release, (id(), &base), &BTreeSet::new());
+        assert_eq!(changes.len(), MOST_NAMED / 100);
+    }
+
+    #[test]
     fn one_file_is_not_shared_without_end() {
         let many: Vec<_> = (0..MOST_COPIES + 5).map(|n| format!("f{n}=1")).collect();
         let release = manifest(&many.join(" "));

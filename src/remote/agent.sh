@@ -473,13 +473,17 @@ make_key() {
 can_flip() {
     [ ! -L "$root/current" ] || return 0
     [ -L "$wards/link" ] || ln -sf . "$wards/link" || return
-    : >"$wards/file" && replace "$wards/file" "$wards/link" 2>/dev/null &&
+    : >"$wards/file" && replace "$wards/file" "$wards/link" >/dev/null &&
         [ ! -L "$wards/link" ] && [ -f "$wards/link" ]
 }
 
-# `mv` with neither would move a link into the directory it should replace.
+# `mv` with neither would move a link into the directory it should replace. GNU's and BusyBox' know
+# only the first, so what that says is why it failed.
 replace() {
-    mv -fT "$1" "$2" 2>/dev/null || mv -fh "$1" "$2"
+    why=$(mv -fT "$1" "$2" 2>&1) || mv -fh "$1" "$2" 2>/dev/null || {
+        echo "$why"
+        return 1
+    }
 }
 
 order_look() {
@@ -637,12 +641,10 @@ user_bus() {
 
 look_leftovers() {
     for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
-        "$root"/.shipit/manifests/* "$root"/.current.*; do
+        "$root"/.current.*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run" | *"${holder_run:-$run}") ;;
-                */manifests/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] || \
-                    printf 'leftover %s\n' "${path#"$root/"}" ;;
                 *) printf 'leftover %s\n' "${path#"$root/"}" ;;
             esac
         fi
@@ -859,17 +861,18 @@ differences() {
 # new one builds on or nothing, the digest of the new manifest. What is not as it was sent is
 # thrown away: no later upload is to build on it.
 order_check() {
-    stage=$root/releases/.$1.$run manifest=$root/.shipit/manifests/$1 base=$2
+    stage=$root/releases/.$1.$run base=$2
+    manifest=$stage/meta/whole
     if [ -e "$root/releases/$1" ]; then
         echo "releases/$1 is there already"
         return 1
     fi
     if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" ||
         ! is_whole "$stage/tree" "$2"; then
-        rm -rf "$stage" "$manifest"
+        rm -rf "$stage"
         return 1
     fi
-    mv "$stage/tree" "$root/releases/$1"
+    mv "$manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
 }
 
 # Makes the large files that were not sent whole, step by step as the recipe says: from ranges of
@@ -1029,7 +1032,9 @@ read_back() {
         read_on_all_cores "$1"
     else
         (cd "$1" && LC_ALL=C sha256sum -c "$tmp/sums") >"$tmp/held" 2>&1 9>&-
-    fi && return 0
+    fi
+    good=$(grep -c ': OK$' "$tmp/held")
+    [ -n "$files" ] && [ "$good" = "$files" ] && return 0
     echo 'other bytes than were sent:'
     grep -v ': OK$' "$tmp/held" | head -n 20
     return 1
@@ -1051,13 +1056,9 @@ read_on_all_cores() {
         (cd "$1" && sums_hold "$hand") >"$tmp/held.${hand##*.}" 2>&1 9>&- &
         readers="$readers $!"
     done
-    good=yes
-    for reader in $readers; do
-        wait "$reader" || good=''
-    done
-    [ -n "$good" ] && return 0
+    # shellcheck disable=SC2086
+    wait $readers
     cat "$tmp"/held.* >"$tmp/held"
-    return 1
 }
 
 # `sha256sum -c` of the sums $1. What openssl finds counts if it agrees: it takes half the time of
@@ -1067,7 +1068,7 @@ sums_hold() {
     export LC_ALL
     if command -v openssl >/dev/null; then
         cut -c 67- "$1" | tr '\n' '\0' | xargs -0 openssl dgst -sha256 -r 2>/dev/null |
-            sed 's/ [*]/  /' | cmp -s - "$1" && return 0
+            sed 's/ [*]/  /' | cmp -s - "$1" && sed 's/.*/&: OK/' "$1" && return 0
     fi
     sha256sum -c "$1"
 }
@@ -1768,7 +1769,9 @@ order_prune() {
         echo "$1 is live"
         return 1
     fi
-    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" && write_down "$2" "$3"
+    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" || return 1
+    rm -f "$root/.shipit/manifests/$1"
+    write_down "$2" "$3"
 }
 
 # Argument: what is to stay in releases/, or nothing.
@@ -1776,10 +1779,9 @@ order_sweep() {
     kept=$root/releases/${1-}
     set --
     for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/.shipit/run/* \
-        "$root"/.shipit/manifests/* "$root"/.current.*; do
+        "$root"/.current.*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
-            */manifests/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;
         esac
         if [ -e "$path" ] || [ -L "$path" ]; then
             set -- "$@" "$path"
