@@ -16,13 +16,20 @@ use crate::config::{Config, checks, env};
 use crate::deploy::event::Event;
 use crate::deploy::fleet::{self, Goal};
 use crate::deploy::goal::{Build, PruneRule, Target};
+use crate::deploy::host::Context;
+use crate::deploy::outcome::Failure;
+use crate::report::error::Hinted as _;
 use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
 
-/// Makes a build live.
+/// Makes a build live. What cannot be right is refused before `local.before` runs, and the artifact
+/// is opened after it, for it may be what makes it.
 pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.pinned_artifact(), ..Overrides::default() };
     let mut config = world.config(&args.stage, more)?;
+    if config.artifact.is_none() {
+        return Err(CliError::NoArtifact);
+    }
     if !world.confirm(&config, "Deploy to")? {
         return Ok(130);
     }
@@ -35,34 +42,94 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
         }
         None => None,
     };
-    // With commands to run here first, it may be long before hosts are spoken with.
-    let soon = !world.common.dry_run && config.hooks.before.is_empty();
-    let (listed, may_greet) = watch::channel(false);
-    let reach = soon.then(|| {
-        world.reach(&config).ahead(
-            &config,
-            &fleet::hello_of_deploy(&config, &world.run_values("deploy", &config)),
-            &may_greet,
-        )
-    });
-    let (artifact, revision) =
-        tokio::join!(open(world, &config, move || _ = listed.send(true)), revision(world, &config));
-    let artifact = artifact?;
-    let build = Build {
-        name: artifact.name().to_owned(),
-        manifest: artifact.manifest().clone(),
-        digest: artifact.digest(),
-        revision: artifact.revision().or(revision),
-        env,
-        force: args.force,
-    };
-    let warnings: Vec<_> = artifact.warnings().iter().map(|text| (None, text.clone())).collect();
-    let goal = Goal::Deploy { build: Box::new(build), artifact: Arc::clone(&artifact) };
-    let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach };
-    if !world.common.dry_run {
-        world.cabinet().keep_files(artifact);
+    let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
+    let wanted = Wanted { world, config: &config, env, force: args.force };
+    if config.hooks.before.is_empty() || world.common.dry_run {
+        wanted.deploy(how).await
+    } else {
+        Ok(wanted.build_and_deploy(how).await)
     }
-    go(world, &config, &goal, how, &warnings).await
+}
+
+/// A deploy whose artifact is not open yet.
+struct Wanted<'a> {
+    world: &'a World,
+    config: &'a Config,
+    env: Option<Vec<u8>>,
+    force: bool,
+}
+
+impl Wanted<'_> {
+    /// Deploys what is there. Hosts are greeted meanwhile. Gives the exit code.
+    async fn deploy(self, how: How) -> Result<u8, CliError> {
+        let (world, config) = (self.world, self.config);
+        let (listed, may_greet) = watch::channel(false);
+        let reach = (!world.common.dry_run).then(|| {
+            world.reach(config).ahead(
+                config,
+                &fleet::hello_of_deploy(config, &world.run_values("deploy", config)),
+                &may_greet,
+            )
+        });
+        if !config.hooks.before.is_empty() {
+            let text = "a dry run does not run `local.before`: the artifact is taken as it is now";
+            world.warn(&Event::Warning { host: None, text: text.to_owned() });
+        }
+        let (goal, warnings) = self.open(move || _ = listed.send(true)).await?;
+        let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
+        go(world, config, &goal, How { reach, ..how }, &warnings).await
+    }
+
+    /// Runs `local.before`, then deploys what is there. Gives the exit code.
+    async fn build_and_deploy(self, how: How) -> u8 {
+        let (world, config) = (self.world, self.config);
+        let run = async |cx: Context<'_>| {
+            let open = async || {
+                let opened = self.open(|| ()).await;
+                let (goal, warnings) = opened.map_err(|error| unopened(&error))?;
+                for text in warnings {
+                    cx.events.emit(Event::Warning { host: None, text });
+                }
+                Ok(goal)
+            };
+            fleet::build_and_run(cx, open).await
+        };
+        let report = world.shown(config, "deploy", how, run).await;
+        report.verdict().exit_code()
+    }
+
+    /// Opens the artifact; gives what is to be deployed and what is to be known of it.
+    async fn open(
+        self,
+        listed: impl FnOnce() + Send + 'static,
+    ) -> Result<(Goal, Vec<String>), CliError> {
+        let (world, config) = (self.world, self.config);
+        let (artifact, revision) =
+            tokio::join!(open(world, config, listed), revision(world, config));
+        let artifact = artifact?;
+        let build = Build {
+            name: artifact.name().to_owned(),
+            manifest: artifact.manifest().clone(),
+            digest: artifact.digest(),
+            revision: artifact.revision().or(revision),
+            env: self.env,
+            force: self.force,
+        };
+        let warnings = artifact.warnings().to_vec();
+        if !world.common.dry_run {
+            world.cabinet().keep_files(Arc::clone(&artifact));
+        }
+        Ok((Goal::Deploy { build: Box::new(build), artifact }, warnings))
+    }
+}
+
+/// Why what `local.before` was to make cannot be deployed.
+fn unopened(error: &CliError) -> Failure {
+    let failure = match std::error::Error::source(error) {
+        Some(source) => Failure::of(error.to_string(), source),
+        None => Failure::new(error.to_string()),
+    };
+    failure.hint(error.hint())
 }
 
 /// Opens the artifact that is to be deployed. What was read of it before is not read again.

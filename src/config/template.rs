@@ -59,7 +59,7 @@ path = {artifact}                     # a directory, an archive or a single file
 # http = "http://127.0.0.1:8080/up"   # as seen from the host; a release that fails is put back
 
 [hooks]
-# local.before = ["./ci/test"]                                 # here, before anything
+# local.before = ["./ci/build"]                                # here, first: may build the artifact
 # staged = [{ run = "./bin/migrate", once = true }]            # on a host, before the flip
 
 [stages.production]

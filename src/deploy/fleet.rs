@@ -77,9 +77,44 @@ pub(super) struct Fleet<'a> {
 
 /// Does it. One host's failure is data in the report.
 pub async fn run(cx: Context<'_>, goal: &Goal) -> Report {
+    begin(&cx, goal.name());
+    pursue(cx, goal).await
+}
+
+/// A deploy of what `local.before` builds: `open` opens it when these commands are through. A failure
+/// of either is the report's, and no host is spoken with.
+pub async fn build_and_run(
+    cx: Context<'_>,
+    open: impl AsyncFnOnce() -> Result<Goal, Failure>,
+) -> Report {
+    begin(&cx, "deploy");
+    let built = async {
+        local_hook::before(&cx).await?;
+        open().await
+    };
+    let built = tokio::select! {
+        built = built => built,
+        () = cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
+    };
+    match built {
+        Ok(goal) => pursue(cx, &goal).await,
+        Err(failure) => {
+            let mut fleet = Fleet::new(cx);
+            fleet.failure = (!cx.cancel.asked()).then_some(failure);
+            let report = fleet.report("deploy");
+            local_hook::after(&cx, &report).await;
+            report
+        }
+    }
+}
+
+fn begin(cx: &Context<'_>, goal: &'static str) {
     let names = cx.config.hosts.iter().map(|host| host.name.clone()).collect();
     let stage = cx.config.stage.clone();
-    cx.events.emit(Event::RunStarted { goal: goal.name(), stage, hosts: names });
+    cx.events.emit(Event::RunStarted { goal, stage, hosts: names });
+}
+
+async fn pursue(cx: Context<'_>, goal: &Goal) -> Report {
     let mut fleet = Fleet::towards(cx, goal);
     let pipeline = async {
         let _ = fleet.pipeline(goal).await;
@@ -92,8 +127,8 @@ pub async fn run(cx: Context<'_>, goal: &Goal) -> Report {
     if insisted {
         fleet.abandon();
     }
-    let report = fleet.report(goal);
-    local_hook::after(&cx, goal, &report).await;
+    let report = fleet.report(goal.name());
+    local_hook::after(&cx, &report).await;
     report
 }
 
@@ -227,7 +262,6 @@ impl<'a> Fleet<'a> {
     }
 
     async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
-        self.run_local_before(goal).await?;
         self.cx.events.emit(Event::Phase(Phase::Look));
         self.open(goal, true).await?;
         self.settle().await?;
@@ -247,14 +281,6 @@ impl<'a> Fleet<'a> {
         self.prepare(goal).await?;
         self.switch().await?;
         self.tidy(goal).await;
-        Ok(())
-    }
-
-    async fn run_local_before(&mut self, goal: &Goal) -> Result<(), Stop> {
-        if let Err(failure) = local_hook::before(&self.cx, goal).await {
-            self.failure = Some(failure);
-            return Err(Stop);
-        }
         Ok(())
     }
 
@@ -575,20 +601,20 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    fn report(self, goal: &Goal) -> Report {
+    fn report(self, goal: &'static str) -> Report {
         let all_well = self.failure.is_none()
             && !self.cx.cancel.asked()
             && self.hosts.iter().all(|host| host.result.is_none());
         let committed = |host: &HostRun| host.done.live.is_some();
         let result = |host: HostRun| match host.result.clone() {
             Some(result) => (host.host.name.clone(), result),
-            None if all_well || committed(&host) || is_prune(goal) => finished(&host, goal),
+            None if all_well || committed(&host) || goal == "prune" => finished(&host, goal),
             None => (host.host.name.clone(), host.untouched(None)),
         };
         let interrupted = self.cx.cancel.asked()
             && !self.hosts.iter().all(|host| host.result.is_none() && host.done.live.is_some());
         Report {
-            goal: goal.name(),
+            goal,
             stage: self.cx.config.stage.clone(),
             release: self.release,
             hosts: self.hosts.into_iter().map(result).collect(),
@@ -600,9 +626,9 @@ impl<'a> Fleet<'a> {
     }
 }
 
-fn finished(host: &HostRun<'_>, goal: &Goal) -> (String, HostResult) {
+fn finished(host: &HostRun<'_>, goal: &str) -> (String, HostResult) {
     let live = host.state.as_ref().and_then(HostState::live);
-    let nothing_to_do = host.plan.switch.is_none() && !is_prune(goal);
+    let nothing_to_do = host.plan.switch.is_none() && goal != "prune";
     let result = if nothing_to_do {
         HostResult::Unchanged { live }
     } else {

@@ -6,17 +6,13 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::event::Event;
-use super::fleet::Goal;
 use super::host::Context;
 use super::outcome::{Failure, Report, Verdict};
 use super::plan::Planner;
 use crate::config::Hook;
 
 /// Runs `local.before`; the first that fails ends the run before anything is touched.
-pub async fn before(cx: &Context<'_>, goal: &Goal) -> Result<(), Failure> {
-    if !matches!(goal, Goal::Deploy { .. }) {
-        return Ok(());
-    }
+pub async fn before(cx: &Context<'_>) -> Result<(), Failure> {
     for hook in &cx.config.hooks.before {
         run(cx, "local.before", hook, &[]).await?;
     }
@@ -24,8 +20,8 @@ pub async fn before(cx: &Context<'_>, goal: &Goal) -> Result<(), Failure> {
 }
 
 /// Runs `local.after` or `local.failed`; what fails there is a warning.
-pub async fn after(cx: &Context<'_>, goal: &Goal, report: &Report) {
-    if !matches!(goal, Goal::Deploy { .. }) {
+pub async fn after(cx: &Context<'_>, report: &Report) {
+    if report.goal != "deploy" {
         return;
     }
     let (name, hooks) = match report.verdict() {

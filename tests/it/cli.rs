@@ -1,6 +1,7 @@
 //! The program as a person runs it: argv in; exit code, stdout and stderr out.
 
 mod after;
+mod build;
 mod check;
 
 use std::fs;

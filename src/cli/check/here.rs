@@ -4,6 +4,7 @@ use super::super::deploy::{gather, open};
 use super::super::error::CliError;
 use super::super::world::World;
 use super::Findings;
+use crate::artifact::ArtifactError;
 use crate::config::{Config, env};
 use crate::report::error::Hinted as _;
 use crate::report::human;
@@ -24,6 +25,12 @@ impl Findings {
                 for text in artifact.warnings() {
                     self.warn(text.clone(), "leave it out with `exclude` in [artifact]");
                 }
+            }
+            Err(
+                error
+                @ CliError::Artifact(ArtifactError::Open { .. } | ArtifactError::Empty { .. }),
+            ) if !config.hooks.before.is_empty() => {
+                self.ok(format!("{error}; `local.before` may make it"));
             }
             Err(error) => self.cannot(&error),
         }
