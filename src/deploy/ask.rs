@@ -209,6 +209,8 @@ async fn unlock_host(
     let tried = try_lock(host, found.owner.as_ref()).await?;
     let result = if tried.code == HELD {
         HostResult::Locked { holder: tried.text.trim().to_owned() }
+    } else if tried.code != DONE {
+        return Err(Failure::new("the lock cannot be tried").because(tried.text));
     } else if found.owner.is_some() || found.frozen.is_some() {
         HostResult::Done(Done::default())
     } else {

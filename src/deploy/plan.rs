@@ -108,6 +108,8 @@ pub enum PlanError {
     Unfit {
         /// Each thing that is missing.
         what: Vec<String>,
+        /// How the first of them is mended, where that is known.
+        fix: Option<String>,
     },
     /// It will not fit.
     #[error("the release needs {need} bytes and {free} are free")]
@@ -157,6 +159,7 @@ impl PlanError {
             Self::CurrentNotALink { path } => {
                 Some(format!("move it away by hand: `mv {path} {path}.old`, then deploy again"))
             }
+            Self::Unfit { fix: Some(fix), .. } => Some(fix.clone()),
             Self::Unfit { .. } => Some("`shipit check` says how to mend it".to_owned()),
             Self::NoSpace { .. } | Self::NoInodes { .. } => {
                 Some("`shipit prune` deletes old releases".to_owned())
@@ -249,9 +252,7 @@ impl Planner<'_> {
         state: &HostState,
         rule: PruneRule,
     ) -> Result<HostPlan, PlanError> {
-        if !state.facts.missing.is_empty() {
-            return Err(PlanError::Unfit { what: state.facts.missing.clone() });
-        }
+        is_fit(state)?;
         Ok(HostPlan {
             settle: self.settle(host, state),
             tidy: self.tidy(state, rule),
@@ -264,10 +265,7 @@ impl Planner<'_> {
         if state.current == Current::NotALink {
             return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
         }
-        if state.facts.missing.is_empty() {
-            return Ok(());
-        }
-        Err(PlanError::Unfit { what: state.facts.missing.clone() })
+        is_fit(state)
     }
 
     fn check_env(&self, build: &Build) -> Result<(), PlanError> {
@@ -495,6 +493,12 @@ impl Planner<'_> {
         }
         warnings
     }
+}
+
+fn is_fit(state: &HostState) -> Result<(), PlanError> {
+    let what = &state.facts.missing;
+    let Some(first) = what.first() else { return Ok(()) };
+    Err(PlanError::Unfit { what: what.clone(), fix: state.facts.fixes.get(first).cloned() })
 }
 
 fn ask(order: Order) -> Step {

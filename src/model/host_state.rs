@@ -1,6 +1,6 @@
 //! What one look at a host found. Plans are made from this and from nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,12 +105,14 @@ pub struct Facts {
     pub root: bool,
     /// The login shell.
     pub shell: String,
-    /// Optional tools that are there: `zstd`, `gzip`, `flock`, `sudo`, `systemctl`, `curl`, …
+    /// Optional tools that are there: `zstd`, `gzip`, `sudo`, `systemctl`, `curl`, …
     pub tools: BTreeSet<String>,
     /// Releases by groups we are in, for `[env] group`.
     pub groups: BTreeSet<String>,
     /// What forbids work here: a missing needed tool, a directory that cannot be written.
     pub missing: Vec<String>,
+    /// How each of `missing` is mended, where that is known.
+    pub fixes: BTreeMap<String, String>,
 }
 
 /// One unit, as `systemctl show` has it.

@@ -1,11 +1,12 @@
 # The agent: all that is ever done on a host, as short functions. It is handed to sshd as a
 # command, lives as long as the conversation, and is never installed. It runs under any POSIX
-# shell. One rule ends it: when the conversation ends, whatever ended it, what was activated and
-# not committed is put back first, then the lock is let go.
+# shell that has `local`. One rule ends it: when the conversation ends, whatever ended it, what was
+# activated and not committed is put back first, then the lock is let go.
 #
 # No `set -e`: statements are chained or say `|| return`. Nothing is written to standard output
 # without a limit in time. Everything it runs has no standard input and not the lock's descriptor.
 
+# shellcheck disable=SC3043
 tab='	'
 # Lines of the control channel hold no newlines; values that do are written with this.
 nl='
@@ -28,7 +29,7 @@ serve() {
     scan=$1 log=$2 first=$3
     shift 3
     hook_shell=$*
-    locked='' undecided='' ending='terminated' last=0 env_file='' lock_kind=''
+    locked='' undecided='' ending='terminated' last=0 env_file=''
     before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
     umask 022
@@ -250,12 +251,21 @@ end_wards() {
 # --- the lock ---------------------------------------------------------------------------------
 
 order_lock() {
-    take_lock
+    local code
+    look_at_owners
+    take_lock && return
+    code=$?
+    command -v flock >/dev/null 2>&1 || echo 'flock is not installed'
+    are_ours
+    return "$code"
 }
 
 # 0: ours; 75: somebody else's, whose record is printed; 1: cannot be had.
 take_lock() {
+    local tries code holder
     [ -z "$locked" ] || return 0
+    # Each look says what is missing, and what is not ours.
+    command -v flock >/dev/null 2>&1 && [ ! -s "$tmp/strange" ] || return 1
     if ! (: >>"$lock") 2>/dev/null; then
         echo "$lock cannot be written"
         return 1
@@ -264,18 +274,19 @@ take_lock() {
     tries=0
     # A record that is empty is being written, or the lock is about to be free.
     while
-        seize && code=0 || code=75
+        seize && code=0 || code=$?
         holder=''
-        [ "$code" = 0 ] || holder=$(cat "$lock" 2>/dev/null)
+        [ "$code" != 75 ] || holder=$(cat "$lock" 2>/dev/null)
         [ "$code$holder" = 75 ] && [ "$tries" -lt 5 ]
     do
         tries=$((tries + 1))
         pause 0.2
     done
-    if [ "$code" != 0 ]; then
-        echo "${holder:-somebody who left no record}"
-        return 75
-    fi
+    case $code in
+        0) ;;
+        75) echo "${holder:-somebody who left no record}" && return 75 ;;
+        *) return 1 ;;
+    esac
     locked=yes
     if [ -s "$frozen" ]; then
         unlock
@@ -293,24 +304,31 @@ take_lock() {
     make_key
 }
 
+# 0: the lock is ours; 75: another run has it; 1: flock(1) failed, and said why.
 seize() {
-    lock_by_flock
-    case $? in
-        0) lock_kind=flock ;;
-        75) return 1 ;;
-        *) take_link "$lock.held" && lock_kind="link" ;;
-    esac
+    local code
+    exec 9>>"$lock"
+    flock -n 9 9>&9 2>"$tmp/why.flock"
+    code=$?
+    [ "$code" != 0 ] || ! is_linked || code=75
+    [ "$code" != 0 ] || return 0
+    exec 9>&-
+    [ "$code" != 75 ] || return 75
+    [ "$code" = 1 ] && [ ! -s "$tmp/why.flock" ] && return 75
+    cat "$tmp/why.flock"
+    return 1
 }
 
-lock_by_flock() {
-    command -v flock >/dev/null 2>&1 || return 2
-    exec 9>>"$lock"
-    flock -n 9 9>&9
-    case $? in
-        0) return 0 ;;
-        1) exec 9>&- && return 75 ;;
-        *) exec 9>&- && return 2 ;;
-    esac
+# Whether a run of shipit 0.1.0 holds the lock by a link, as it did where flock(1) was missing. Links
+# of runs that are gone are removed.
+is_linked() {
+    local path
+    for path in "$lock.held" "$lock.break".*; do
+        [ -L "$path" ] || continue
+        is_alive "$(readlink "$path")" && return 0
+        rm -f "$path"
+    done
+    return 1
 }
 
 # Who we are, so that others can see whether we still live.
@@ -330,27 +348,11 @@ started() {
 }
 
 is_alive() {
-    other_boot=${1%%_*}
-    rest=${1#*_}
+    local other_boot rest
+    other_boot=${1%%_*} rest=${1#*_}
     other_pid=${rest%%_*}
     rest=${rest#*_}
     [ "$other_boot" = "$boot" ] && [ "$(started "$other_pid")" = "${rest%%_*}" ]
-}
-
-# A link is made in one step and says who made it. A dead owner's link is broken by whoever first
-# gains the link that stands for breaking exactly that one.
-take_link() {
-    ln -s "$token" "$1" 2>/dev/null && return 0
-    held=$(readlink "$1") || { ln -s "$token" "$1" 2>/dev/null; return; }
-    is_alive "$held" && return 1
-    breaker=$lock.break.${held##*_}
-    [ "$1" != "$breaker" ] || return 1
-    take_link "$breaker" || return 1
-    [ "$(readlink "$lock.held")" = "$held" ] && rm -f "$lock.held"
-    ln -s "$token" "$lock.held" 2>/dev/null
-    code=$?
-    rm -f "$breaker"
-    return "$code"
 }
 
 # The conversation that holds the lock, if one does: its token is that of a living process. The
@@ -407,6 +409,7 @@ order_freeze() {
 
 # Arguments: the freeze that is to end, as a look shows it, and a line for revisions.log.
 order_thaw() {
+    are_ours || return
     [ -s "$frozen" ] || return 0
     if [ "$(head -n 1 "$frozen")" != "$1" ]; then
         echo 'it was frozen anew in the meantime'
@@ -418,17 +421,15 @@ order_thaw() {
 
 unlock() {
     : >"$lock"
-    if [ "$lock_kind" = link ] && [ "$(readlink "$lock.held")" = "$token" ]; then
-        rm -f "$lock.held"
-    fi
-    [ "$lock_kind" != flock ] || exec 9>&-
+    exec 9>&-
     locked=''
 }
 
 # --- looking ----------------------------------------------------------------------------------
 
 greet() {
-    if [ "$mode" = lock ]; then
+    look_at_owners
+    if [ "$mode" = lock ] && [ ! -s "$tmp/strange" ]; then
         if ! make_layout >"$tmp/why" 2>&1; then
             sed 's/^/missing /' "$tmp/why"
         else
@@ -441,6 +442,34 @@ greet() {
         fi
     fi
     order_look
+}
+
+# Notes in `strange` what is not ours to write to. A link, or a file of another user, would have us
+# write where that user likes; who owns deploy_to, or may rename it, says what is live. Another user's
+# are ours to use where their group may write to them, as somebody meant them to be shared; but not
+# for root, who may write anywhere.
+look_at_owners() {
+    local place friends
+    place=$root friends='-perm -020'
+    [ "$uid" != 0 ] || friends='-user 0'
+    set -- "$root/." "$root/revisions.log" "$root/releases" "$root/.shipit" "$root"/.shipit/*
+    {
+        # shellcheck disable=SC2086
+        find "$@" -prune ! -name lock.held ! -name 'lock.break.*' \( -type l -o ! -type d ! -type f -o -perm -002 -o \
+            ! -user "$uid" ! -user 0 ! \( $friends \) \) -exec stat -c '%A %U %u %n' {} +
+        set --
+        while [ -n "$place" ]; do
+            place=${place%/*}
+            set -- "$@" "$place/."
+        done
+        find "$@" -prune -perm -002 ! -perm -1000 -exec stat -c '%A %U %u %n' {} +
+    } 2>/dev/null >"$tmp/strange"
+}
+
+are_ours() {
+    [ -s "$tmp/strange" ] || return 0
+    sed 's/^/not ours to write to: /' "$tmp/strange"
+    return 1
 }
 
 make_layout() {
@@ -489,16 +518,18 @@ replace() {
 order_look() {
     look_machine
     look_needs
+    [ ! -s "$tmp/strange" ] || sed 's/^/strange /' "$tmp/strange"
     look_holder
     look_tree
     look_ledger
     look_in_use
     look_unit
     look_leftovers
-    printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
+    [ -s "$tmp/strange" ] || printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
 }
 
 look_holder() {
+    [ ! -s "$tmp/strange" ] || return 0
     [ -s "$frozen" ] && printf 'frozen %s\n' "$(head -n 1 "$frozen")"
     [ -z "$locked" ] && [ -s "$lock" ] || return 0
     find_holder
@@ -518,13 +549,13 @@ look_machine() {
         place=${place%/*} place=${place:-/}
     done
     stat -f -c 'free %a %S %d' "$place" 2>/dev/null
-    for tool in zstd gzip flock sudo systemctl journalctl curl wget; do
+    for tool in zstd gzip sudo systemctl journalctl curl wget; do
         command -v "$tool" >/dev/null 2>&1 && printf 'tool %s\n' "$tool"
     done
 }
 
 look_needs() {
-    for tool in tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
+    for tool in flock tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
     [ -z "$locked" ] || can_flip || echo 'missing mv cannot replace a link in one step'
@@ -1839,8 +1870,6 @@ probe_places() {
     for part in releases shared .shipit; do
         [ ! -d "$root/$part" ] || [ -w "$root/$part" ] || printf 'unwritable %s\n' "$root/$part"
     done
-    [ -z "$(find "$place" -prune -perm -002 ! -perm -1000 2>/dev/null)" ] ||
-        printf 'worldwritable %s\n' "$place"
     printf 'filesystem %s\n' "$(stat -f -c %T "$place" 2>/dev/null)"
     for part in releases shared; do
         [ ! -d "$root/$part" ] || printf 'way %s\n' "$(access "$root/$part")"

@@ -13,6 +13,7 @@ use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, Unit
 use crate::model::id::ReleaseId;
 use crate::model::ledger::Ledger;
 use crate::model::manifest::{self, Manifest, line};
+use crate::remote::quote::word as quoted;
 
 /// The longest manifest that is read: of a million files with long names.
 pub const LONGEST_MANIFEST: u64 = 256 << 20;
@@ -45,8 +46,6 @@ pub struct Probe {
     pub absent: Option<String>,
     /// Directories that cannot be written.
     pub unwritable: Vec<String>,
-    /// A directory that everybody can write.
-    pub world_writable: Vec<String>,
     /// Needed paths that are not in `shared/`.
     pub missing_shared: Vec<String>,
     /// The groups of the service: those of its unit, then those of its user.
@@ -144,8 +143,43 @@ fn fact(facts: &mut Facts, word: &str, value: &str) {
         }
         "tool" => _ = facts.tools.insert(value.to_owned()),
         "missing" => facts.missing.push(value.to_owned()),
+        "strange" => {
+            if let Some((what, fix)) = strange(value, &facts.user) {
+                facts.fixes.insert(what.clone(), fix);
+                facts.missing.push(what);
+            }
+        }
         _ => {}
     }
+}
+
+/// What `lrwxrwxrwx nobody 65534 /srv/todo/.shipit/lock` says of a path that `user` must not write
+/// to, and the fix.
+fn strange(text: &str, user: &str) -> Option<(String, String)> {
+    let mut words = text.splitn(4, ' ');
+    let (mode, owner, uid) = (words.next()?, words.next()?, words.next()?);
+    let path = words.next()?.trim_end_matches("/.");
+    let path = if path.is_empty() { "/" } else { path };
+    let owner = if owner == "UNKNOWN" { format!("user {uid}") } else { owner.to_owned() };
+    let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    let word = if plain { path.to_owned() } else { quoted(path) };
+    let on_host = |command: &str| format!("on the host: `sudo {command} {word}`");
+    Some(match mode.as_bytes() {
+        [b'l', ..] if path.ends_with("/releases") => (
+            format!("{path} is a link, and belongs to {owner}"),
+            "set `deploy_to` to a directory on the disk that it leads to".to_owned(),
+        ),
+        [b'l', ..] => (format!("{path} is a link, and belongs to {owner}"), on_host("rm")),
+        [kind, ..] if !b"d-".contains(kind) => (
+            format!("{path} is neither a file nor a directory, and belongs to {owner}"),
+            on_host("rm"),
+        ),
+        [.., b'w', _] => (format!("everybody can write {path}"), on_host("chmod o-w")),
+        _ => (
+            format!("{path} belongs to {owner}, and {user} deploys"),
+            on_host(&format!("chown {user}")),
+        ),
+    })
 }
 
 /// The unit's lines; `None` where the service is no unit.
@@ -243,7 +277,6 @@ pub fn probe(text: &str) -> Probe {
             "killuser" => probe.kills_user_processes = true,
             "absent" => probe.absent = Some(value.to_owned()),
             "unwritable" => probe.unwritable.push(value.to_owned()),
-            "worldwritable" => probe.world_writable.push(value.to_owned()),
             "noshared" => probe.missing_shared.push(value.to_owned()),
             "runner" => {
                 probe.runner_groups.extend(value.split_whitespace().map(str::to_owned));

@@ -2,6 +2,7 @@
 
 mod after;
 mod leftovers;
+mod owners;
 mod packed;
 mod sharing;
 

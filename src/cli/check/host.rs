@@ -34,9 +34,10 @@ impl Findings {
         });
         for what in &state.facts.missing {
             let fix = format!(
-                "{INSTALL} tar coreutils findutils diffutils sed grep`, or with its own package manager"
+                "{INSTALL} tar coreutils findutils diffutils sed grep util-linux`, or with its own \
+                 package manager"
             );
-            self.problem(what.clone(), fix);
+            self.problem(what.clone(), state.facts.fixes.get(what).cloned().unwrap_or(fix));
         }
         self.places(config, state, probe);
         self.live(config, state);
@@ -88,10 +89,6 @@ impl Findings {
             let own = if path.starts_with(root) { path } else { root };
             let fix = format!("on the host: `sudo install -d -o {user} {own}`");
             self.problem(format!("{path} cannot be written by {user}"), fix);
-        }
-        for path in &probe.world_writable {
-            let fix = format!("on the host: `sudo chmod o-w {path}`");
-            self.warn(format!("everybody can write {path}"), fix);
         }
         for path in &probe.missing_shared {
             let there = config.layout.shared(path);

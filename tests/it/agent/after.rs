@@ -219,34 +219,66 @@ fn without_flock() -> tempfile::TempDir {
     tools
 }
 
-/// The lock is a link where the host has no flock(1).
 #[tokio::test]
-async fn a_host_without_flock_tells_living_from_gone_too() {
+async fn a_host_without_flock_is_not_locked_under_every_shell() {
     let tools = without_flock();
-    let one = |shell| break_without_flock(shell, tools.path());
-    join_all(shells().into_iter().map(one)).await;
+    for shell in shells() {
+        let host = Host::new(shell);
+        let session =
+            LocalSession::clone(&host.session()).var("PATH", tools.path().to_str().unwrap());
+        let hello = host.hello("run000000001", "true");
+        let (agent, state) = Agent::open(Arc::new(session), hello).await.unwrap();
+        assert_eq!(state.facts.missing, ["flock is not installed"], "{shell}");
+        let tried = agent.ask(&Order::Lock).await.unwrap();
+        assert_eq!((tried.code, tried.text.trim()), (1, "flock is not installed"), "{shell}");
+        assert_ne!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
+    }
 }
 
-async fn break_without_flock(shell: &str, tools: &Path) {
-    let host = Host::new(shell);
-    let without =
-        || Arc::new(LocalSession::clone(&host.session()).var("PATH", tools.to_str().unwrap()));
-    let hello = host.hello("run000000001", "true");
-    let (holder, state) = Agent::open(without(), hello).await.unwrap();
-    assert!(!state.facts.tools.contains("flock"));
-    assert!(host.root().join(".shipit/lock.held").symlink_metadata().is_ok(), "{shell}");
-    let (agent, state) = look(&host, without()).await;
-    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
-    let pid = state.lock.owner.unwrap().pid.to_string();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    let end = Instant::now() + Duration::from_secs(30);
-    while agent.look().await.unwrap().lock.owner.is_some() {
-        assert!(Instant::now() < end, "{shell}: it is still thought to live");
+#[tokio::test]
+async fn a_file_system_that_cannot_lock_is_refused_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let flock = "#!/bin/sh\necho 'flock: 9: No locks available' >&2\nexit 71\n";
+        let session = host.session_with(&[("flock", flock)]);
+        let hello = host.hello("run000000001", "true");
+        let (agent, state) = Agent::open(session, hello).await.unwrap();
+        assert_eq!(state.facts.missing, ["flock: 9: No locks available"], "{shell}");
+        assert_ne!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
     }
-    assert!(agent.look().await.unwrap().lock.stale.is_some(), "{shell}");
-    assert_eq!(agent.ask(&breaking(1)).await.unwrap().code, DONE, "{shell}");
-    assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
-    drop(holder);
+}
+
+/// The token of a process, as shipit 0.1.0 made its lock of it.
+fn token(pid: u32, run: &str) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let started = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap_or_default();
+    format!("{}_{pid}_{started}_{run}", boot.trim())
+}
+
+#[tokio::test]
+async fn a_lock_by_link_counts_while_its_owner_lives_under_every_shell() {
+    use std::os::unix::fs::symlink;
+    for shell in shells() {
+        let host = Host::new(shell);
+        let part = |name: &str| host.root().join(".shipit").join(name);
+        fs::create_dir(part("")).unwrap();
+        fs::write(part("lock"), "eve on desk, since then\n").unwrap();
+        let mut owner = Command::new("sleep").arg("60").spawn().unwrap();
+        symlink(token(owner.id(), "run0000000old"), part("lock.held")).unwrap();
+        let (agent, state) = host.open("run000000001", "true").await;
+        assert_eq!(state.holder.as_deref(), Some("eve on desk, since then"), "{shell}");
+        assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        // As a run left them that ended while it took the lock of another one that had ended.
+        symlink(token(1, "run000000gone").replacen("_1_", "_1_9", 1), part("lock.break.gone"))
+            .unwrap();
+        assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
+        for name in ["lock.held", "lock.break.gone"] {
+            assert!(part(name).symlink_metadata().is_err(), "{shell}: {name}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use super::*;
 
 /// Who deploys is ada, the service's user is svc; everything else is as on this machine.
 const ID: &str = r#"case "$*" in
-'') echo 'uid=1000(ada) gid=1000(ada) groups=1000(ada),50(staff)' ;;
+'') me=$(/usr/bin/id -u); [ "$me" != 0 ] || me=1000
+    echo "uid=$me(ada) gid=1000(ada) groups=1000(ada),50(staff)" ;;
 '-Gn svc') echo svc www ;;
 svc) echo uid ;;
 *) exit 1 ;;
@@ -100,8 +101,6 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
     assert_snapshot!(machine.wrong(), @r#"
     exit: 1
     --- stdout
-    warning  local: everybody can write <dir>/srv
-             fix: on the host: `sudo chmod o-w <dir>/srv`
     warning  local: svc, which the service runs as, may not write <dir>/srv/shared/log
              fix: on the host: `sudo chgrp svc <dir>/srv/shared/log && sudo chmod g+rwxs <dir>/srv/shared/log`
     warning  local: svc, which the service runs as, may not write <dir>/srv/shared/tmp
@@ -110,6 +109,8 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
              fix: on the host: `sudo chgrp svc <dir>/srv/shared/key && sudo chmod g+r <dir>/srv/shared/key`
     warning  local: todo.service is failed now
              fix: `shipit deploy here` restarts it
+    problem  local: everybody can write <dir>/srv
+             fix: on the host: `sudo chmod o-w <dir>/srv`
     problem  local: ada is not in the group vault
              fix: on the host: `sudo groupadd -f vault && sudo usermod -aG vault ada`
     problem  local: svc, which the service runs as, may not read .env
@@ -118,7 +119,7 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
              fix: on the host: `echo 'ada ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/systemctl stop todo.service, /usr/bin/systemctl reset-failed todo.service' | sudo tee /etc/sudoers.d/shipit-todo`
     problem  local: todo.service does not go through <dir>/srv/current
              fix: on the host: `sudo mkdir -p /etc/systemd/system/todo.service.d && printf '[Service]\nWorkingDirectory=<dir>/srv/current\n' | sudo tee /etc/systemd/system/todo.service.d/shipit.conf && sudo systemctl daemon-reload`
-    a deploy would not work: 5 ok, 5 warnings, 4 problems
+    a deploy would not work: 5 ok, 4 warnings, 5 problems
     --- stderr
     "#);
 }
@@ -218,4 +219,39 @@ fn check_changes_nothing() {
         machine.said();
         assert_eq!(machine.tree(), before);
     }
+}
+
+#[test]
+fn a_deploy_and_a_check_refuse_the_same_links() {
+    let world = World::local();
+    world.write("victim", "of root\n");
+    world.write("srv/.shipit/mark", "");
+    std::os::unix::fs::symlink("../../victim", world.path().join("srv/.shipit/ledger.jsonl"))
+        .unwrap();
+    let mask = |said: String| {
+        let owner = said.split("belongs to ").nth(1).unwrap().split(['\n', ' ']).next().unwrap();
+        said.replace(&format!("belongs to {owner}"), "belongs to <owner>")
+    };
+    assert_snapshot!(mask(world.shipit("deploy")), @r"
+    exit: 1
+    --- stdout
+    --- stderr
+    deploy here: local
+    == look
+    local | connected        live: nothing yet
+    release <id>
+    error: local: <dir>/srv/.shipit/ledger.jsonl is a link, and belongs to <owner>
+      state: local was not changed (live: nothing yet)
+      hint:  on the host: `sudo rm <dir>/srv/.shipit/ledger.jsonl`
+    ");
+    let said = mask(world.shipit("check"));
+    let problem = said.find("problem").unwrap();
+    assert_snapshot!(&said[problem..], @r"
+    problem  local: <dir>/srv/.shipit/ledger.jsonl is a link, and belongs to <owner>
+             fix: on the host: `sudo rm <dir>/srv/.shipit/ledger.jsonl`
+    a deploy would not work: 5 ok, 0 warnings, 1 problem
+    --- stderr
+    ");
+    assert_eq!(world.read("victim"), "of root\n");
+    assert!(!world.path().join("srv/releases").exists());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -240,12 +240,8 @@ impl Site {
     /// Whether somebody who lives holds the lock.
     fn is_held(&self) -> bool {
         let lock = self.root.join(".shipit/lock");
-        let by_flock = Command::new("flock").arg("-n").arg(&lock).arg("true").status();
-        let by_link = fs::read_link(lock.with_extension("held")).is_ok_and(|token| {
-            let pid = token.to_str().unwrap().split('_').nth(1).unwrap().to_owned();
-            Path::new("/proc").join(pid).exists()
-        });
-        by_link || !by_flock.unwrap().success()
+        let free = Command::new("flock").arg("-n").arg(&lock).arg("true").status();
+        !free.unwrap().success()
     }
 
     /// What is there that belongs to no release and no run.

@@ -43,31 +43,19 @@ fn count(dir: &Path) -> usize {
     fs::read_to_string(dir.join("count")).unwrap().trim().parse().unwrap()
 }
 
-/// A host without flock(1) locks by a link, which the dead leave behind.
-fn without_flock(dir: &Path, session: LocalSession) -> LocalSession {
-    let bin = dir.join("bin");
-    fs::create_dir(&bin).unwrap();
-    program(&bin.join("flock"), "#!/bin/sh\nexit 64\n");
-    session.var("PATH", &format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()))
-}
-
-async fn is_killed_after_a_statement(work: Work, flock: bool, cases: usize) {
-    let shell = |dir: &Path| {
-        let session = counting_shell(dir);
-        if flock { session } else { without_flock(dir, session) }
-    };
+async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
-    Subject::new(shell(dir.path())).await.work(work).await;
+    Subject::new(counting_shell(dir.path())).await.work(work).await;
     let all = count(dir.path());
     assert!(all > 250, "{all} statements were counted");
     try_all((1..all).step_by((all / cases).max(1)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
-        let subject = Subject::new(shell(dir.path())).await;
+        let subject = Subject::new(counting_shell(dir.path())).await;
         fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
         let report = subject.work(work).await;
         // A run that waits less has fewer statements.
         let reached = !dir.path().join("kill-at").exists();
-        let case = format!("{work:?}, flock {flock}: killed after {number} of {all}");
+        let case = format!("{work:?}: killed after {number} of {all}");
         assert!(reached || report.verdict() == Verdict::Done, "{case}: {report:?}");
         subject.is_honest(&case, work, &report).await;
     })
@@ -76,20 +64,15 @@ async fn is_killed_after_a_statement(work: Work, flock: bool, cases: usize) {
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_of_a_deploy() {
-    is_killed_after_a_statement(Work::Deploy, true, effort(3, 4, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Deploy, effort(3, 4, usize::MAX)).await;
 }
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_of_a_rollback() {
-    is_killed_after_a_statement(Work::Rollback, true, effort(1, 2, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Rollback, effort(1, 2, usize::MAX)).await;
 }
 
 #[tokio::test]
 async fn the_agent_is_killed_after_a_statement_of_a_prune() {
-    is_killed_after_a_statement(Work::Prune, true, effort(1, 2, usize::MAX)).await;
-}
-
-#[tokio::test]
-async fn the_agent_is_killed_after_a_statement_where_the_lock_is_a_link() {
-    is_killed_after_a_statement(Work::Deploy, false, effort(1, 2, usize::MAX)).await;
+    is_killed_after_a_statement(Work::Prune, effort(1, 2, usize::MAX)).await;
 }

@@ -209,7 +209,7 @@ fn conversations_with_a_host() {
 fn plans() {
     let errors = every!(PlanError {
         CurrentNotALink { path: text("/srv/todo/current") }
-        Unfit { what: vec![text("tar is not installed"), text("find is not installed")] }
+        Unfit { what: vec![text("tar is not installed"), text("find is not installed")], fix: None }
         NoSpace { need: 5_000_000, free: 1_000_000 }
         NoInodes { need: 700, free: 12 }
         EnvInArtifact { file: text(".env") }
