@@ -8,16 +8,18 @@ use tokio::sync::watch;
 
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
+use super::question;
 use super::world::{How, World, print_veiled, release_id};
 use crate::artifact::{Artifact, ArtifactError, Known, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
-use crate::config::{Config, checks, env};
+use crate::config::{Config, EnvSpec, checks, env};
 use crate::deploy::event::Event;
 use crate::deploy::fleet::{self, Goal};
 use crate::deploy::goal::{Build, PruneRule, Target};
 use crate::deploy::host::Context;
 use crate::deploy::outcome::Failure;
+use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
 use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
@@ -30,13 +32,15 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     if config.artifact.is_none() {
         return Err(CliError::NoArtifact);
     }
-    if !world.confirm(&config, "Deploy to")? {
+    let asked = if config.confirm { revision(world, &config).await } else { None };
+    if !world.confirm(&config, &question::deploy(&config, asked.as_deref()))? {
         return Ok(130);
     }
+    named(world, &config)?;
     let mut secrets = gather(world, &mut config).await?;
     let env = match &config.env {
         Some(spec) => {
-            let file = env::values(spec, &config.base, &|name| world.var(name)).await?;
+            let file = env::values(spec, &config.base, &|name| world.given(name)).await?;
             secrets.extend(file.secrets().iter().cloned());
             Some(file.bytes().to_vec())
         }
@@ -115,7 +119,8 @@ impl Wanted<'_> {
             env: self.env,
             force: self.force,
         };
-        let warnings = artifact.warnings().to_vec();
+        let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
+        let warnings = artifact.warnings().iter().cloned().chain(doubts).collect();
         if !world.common.dry_run {
             world.cabinet().keep_files(Arc::clone(&artifact));
         }
@@ -167,7 +172,7 @@ async fn revision(world: &World, config: &Config) -> Option<String> {
     };
     let head = git(&["rev-parse", "HEAD"]).await?;
     let changed = git(&["status", "--porcelain", "-uno"]).await?;
-    Some(if changed.is_empty() { head } else { format!("{head}-dirty") })
+    Some(if changed.is_empty() { head } else { format!("{head}{DIRTY}") })
 }
 
 /// Makes an earlier release live again.
@@ -177,7 +182,7 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
         None => Target::Previous,
         Some(id) => Target::Named(release_id("--to", id)?),
     };
-    if !world.confirm(&config, "Roll back")? {
+    if !world.confirm(&config, &question::rollback(&config, target))? {
         return Ok(130);
     }
     let secrets = Secrets::new(gather(world, &mut config).await?);
@@ -199,6 +204,9 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
         }
     };
     let rule = PruneRule { keep: config.keep, older_than };
+    if !world.confirm(&config, &question::prune(&config))? {
+        return Ok(130);
+    }
     let quiet = !world.common.verbose;
     // What an interrupted run left may have to be judged.
     let secrets = Secrets::new(gather(world, &mut config).await?);
@@ -209,7 +217,19 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
 /// What health checks need of this machine; gives what may not be shown of it.
 pub(super) async fn gather(world: &World, config: &mut Config) -> Result<Vec<String>, CliError> {
     let Config { health, base, .. } = config;
-    Ok(checks::gather(health, base, &|name| world.var(name)).await?)
+    Ok(checks::gather(health, base, &|name| world.given(name)).await?)
+}
+
+/// `Ok` if every variable that the config names has a value; else all that have none, at once.
+fn named(world: &World, config: &Config) -> Result<(), CliError> {
+    let values = config.env.iter().flat_map(EnvSpec::sources);
+    Ok(env::all_set(values.chain(config.health.sources()), &|name| world.given(name))?)
+}
+
+/// A warning if what is deployed may not be what the revision says.
+fn uncommitted(build: &Build) -> Option<String> {
+    let revision = build.revision.as_deref().filter(|revision| revision.ends_with(DIRTY))?;
+    Some(format!("the work tree has changes that are not committed: {}", short_revision(revision)))
 }
 
 async fn go(

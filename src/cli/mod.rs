@@ -12,6 +12,8 @@ mod history;
 mod init;
 mod look;
 mod pin;
+mod place;
+mod question;
 mod reach;
 mod signals;
 mod unlock;

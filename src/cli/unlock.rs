@@ -28,7 +28,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
         return Ok(130);
     }
     let found: Vec<LockFacts> = states.iter().map(|(_, state)| state.lock.clone()).collect();
-    let note = format!("{} unlocked by {}", config.stage, world.run_values("", &config).who);
+    let note = format!("{} unlocked by {}", config.stage, world.who());
     let how = How { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
     let doing = async |cx: Context<'_>| ask::unlock(cx, &found, &note).await;
     let report = world.shown(&config, "unlock", how, doing).await;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
@@ -15,6 +15,8 @@ use console::Term;
 use super::args::{Common, StageArg};
 use super::cabinet::Cabinet;
 use super::error::CliError;
+use super::place;
+use super::question::is_yes;
 use super::reach::Reach;
 use super::signals;
 use crate::config::Config;
@@ -25,7 +27,7 @@ use crate::deploy::event::{Event, Events};
 use crate::deploy::fleet::{self, Goal, Rehearsal};
 use crate::deploy::goal::Run;
 use crate::deploy::host::Context;
-use crate::deploy::outcome::{Failure, Report};
+use crate::deploy::outcome::{Failure, Report, naming_stage};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::report::redact::{Secrets, Veil};
@@ -33,6 +35,9 @@ use crate::report::styles::Styles;
 use crate::report::{Mode, Reporter, Settings, Verbosity, error, reporter};
 use crate::ssh::connect::{Callbacks, Connector};
 use crate::ssh::ssh_config::Surroundings;
+
+/// The usual name of the config file.
+pub(crate) const CONFIG: &str = "deploy.toml";
 
 /// All of it.
 pub(crate) struct World {
@@ -45,6 +50,8 @@ pub(crate) struct World {
     hostname: String,
     nonce: String,
     cabinet: Cabinet,
+    who: OnceLock<String>,
+    stage: OnceLock<String>,
 }
 
 /// What one run borrows.
@@ -78,11 +85,18 @@ impl World {
             started: Instant::now(),
             hostname: gethostname::gethostname().to_string_lossy().into_owned(),
             nonce: nonce(),
+            who: OnceLock::new(),
+            stage: OnceLock::new(),
         }
     }
 
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         self.env.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// A variable as it was given, also an empty one.
+    pub(crate) fn given(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
     }
 
     /// Prints why there was no run.
@@ -96,10 +110,15 @@ impl World {
         Styles::choose(self.common.color.into(), self.var("NO_COLOR").is_some(), terminal)
     }
 
-    /// The config file: the flag, the variable, or the usual name.
+    /// The config file that the flag or the variable names.
+    pub(crate) fn named_config(&self) -> Option<PathBuf> {
+        self.common.config.clone().or(self.var("SHIPIT_CONFIG").map(PathBuf::from))
+    }
+
+    /// The config file: the one that is named, else the nearest upwards, else the usual name.
     pub(crate) fn config_path(&self) -> PathBuf {
-        let named = self.common.config.clone().or(self.var("SHIPIT_CONFIG").map(PathBuf::from));
-        named.unwrap_or_else(|| PathBuf::from("deploy.toml"))
+        let found = || place::nearest(&self.cwd, CONFIG);
+        self.named_config().or_else(found).unwrap_or_else(|| PathBuf::from(CONFIG))
     }
 
     /// The stage that is meant, with flags over variables over the file.
@@ -111,17 +130,31 @@ impl World {
             ..more
         };
         let overrides = overrides.or_environment(&|name| self.var(name))?;
-        Ok(load(&self.config_path())?.resolve(stage.stage.as_deref(), &overrides)?)
+        let path = self.config_path();
+        let config = load(&path)?.resolve(stage.stage.as_deref(), &overrides)?;
+        if self.common.verbose {
+            self.tell(&format!("config: {}\n", path.display()));
+        }
+        let _ = self.stage.set(config.stage.clone());
+        Ok(config)
+    }
+
+    /// Who runs this: as CI says, else the account, else git's `user.name`.
+    pub(crate) fn who(&self) -> &str {
+        self.who.get_or_init(|| {
+            let names = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR"];
+            let said = names.iter().chain(&["USER", "LOGNAME"]).find_map(|name| self.var(name));
+            let asked =
+                || said_by("id", &["-un"]).or_else(|| said_by("git", &["config", "user.name"]));
+            said.or_else(asked).unwrap_or_else(|| "unknown".to_owned())
+        })
     }
 
     pub(crate) fn run_values(&self, command: &str, config: &Config) -> Run {
-        let ci = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR"];
-        let user = ["USER", "LOGNAME"];
-        let who = ci.iter().chain(&user).find_map(|name| self.var(name));
         Run {
             nonce: self.nonce.clone(),
             now: self.now,
-            who: who.unwrap_or_else(|| "unknown".to_owned()),
+            who: self.who().to_owned(),
             from: self.hostname.clone(),
             tool: format!("shipit {}", env!("CARGO_PKG_VERSION")),
             command: format!("{command} {}", config.stage),
@@ -228,6 +261,7 @@ impl World {
             report = work(means.context(config, events, how.wait)) => report,
             () = ticking => unreachable!("the ticking never ends"),
         };
+        let report = report.naming_stage();
         with(&mut |screen| screen.finish(&report));
         report
     }
@@ -297,18 +331,19 @@ impl World {
             Some(host) => format!("{host}: {}", failure.what),
             None => failure.what.clone(),
         };
-        let (cause, hint) = (&failure.cause, failure.hint.as_deref());
+        let stage = self.stage.get().map_or("", String::as_str);
+        let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, stage));
+        let (cause, hint) = (&failure.cause, hint.as_deref());
         let out = &mut std::io::stderr();
         let _ = error::print_error(out, &self.styles(), &what, cause, Some(state), hint);
     }
 
     /// Asks; `--yes` answers beforehand.
-    pub(crate) fn confirm(&self, config: &Config, what: &str) -> Result<bool, CliError> {
+    pub(crate) fn confirm(&self, config: &Config, question: &str) -> Result<bool, CliError> {
         if !config.confirm || self.common.dry_run {
             return Ok(true);
         }
-        let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
-        self.ask(&format!("{what} {} ({})", config.stage, hosts.join(", ")), &config.stage)
+        self.ask(question, &config.stage)
     }
 
     /// Asks a question, which `who` wants answered; `--yes` answers beforehand.
@@ -322,8 +357,19 @@ impl World {
         let _ = write!(std::io::stderr(), "{question}? [y/N] ");
         let mut line = String::new();
         let _ = std::io::stdin().read_line(&mut line);
-        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+        let yes = is_yes(&line);
+        if !yes {
+            self.tell("nothing was changed\n");
+        }
+        Ok(yes)
     }
+}
+
+/// The first line that a program prints, if it ends well and prints one.
+fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    text.lines().next().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Where this program may keep what it can do without.

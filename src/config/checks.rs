@@ -197,6 +197,7 @@ pub async fn gather(
     base: &Path,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<Vec<String>, GatherError> {
+    env::all_set(health.sources(), environment).map_err(GatherError::Header)?;
     let mut secrets = Vec::new();
     for check in &mut health.checks {
         let Probe::Http(http) = &mut check.probe else { continue };

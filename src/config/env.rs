@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::{EnvSource, EnvSpec};
+use crate::model::words::count;
 
 /// How long a command may take to give a value; some ask a person to unlock something.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -51,13 +52,11 @@ impl fmt::Debug for EnvFile {
 /// Why there is no environment file. Names keys, never values.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
-    /// A variable of this process that is not set, or empty: so CI gives a secret that it lacks.
-    #[error("`{key}` comes from the variable `{variable}`, which is empty or not set")]
+    /// Variables of this process that are not set, or empty: so CI gives a secret that it lacks.
+    #[error("{}", unset(missing))]
     Unset {
-        /// Whose value it is.
-        key: String,
-        /// What is not set.
-        variable: String,
+        /// All of them.
+        missing: Vec<Missing>,
     },
     /// A file that could not be read.
     #[error("`{key}` comes from the file {}, which could not be read", path.display())]
@@ -114,6 +113,32 @@ pub enum EnvError {
     },
 }
 
+/// A variable that has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Whose value it would be.
+    pub key: String,
+    /// Its name.
+    pub variable: String,
+    /// It is set, and empty.
+    pub empty: bool,
+}
+
+fn unset(missing: &[Missing]) -> String {
+    let how = |it: &Missing| if it.empty { "is empty" } else { "is not set" };
+    if let [it] = missing {
+        return format!(
+            "`{}` comes from the variable `{}`, which {}",
+            it.key,
+            it.variable,
+            how(it)
+        );
+    }
+    let each = |it: &Missing| format!("`{}` (for `{}`) {}", it.variable, it.key, how(it));
+    let all: Vec<_> = missing.iter().map(each).collect();
+    format!("{} have no value: {}", count(missing.len(), "variable"), all.join(", "))
+}
+
 /// What a command wrote to its standard error: its last lines, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -152,8 +177,9 @@ impl EnvError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unset { variable, .. } => {
-                Some(format!("`export {variable}=…`, then run this again"))
+            Self::Unset { missing } => {
+                let names: Vec<_> = missing.iter().map(|it| format!("{}=…", it.variable)).collect();
+                Some(format!("`export {}`, then run this again", names.join(" ")))
             }
             Self::Unwritable { reason: Unwritable::CarriageReturn, .. } => {
                 Some("if it is a text file, `sed 's/\\r$//'` makes its lines end as on Unix".into())
@@ -182,6 +208,7 @@ pub async fn values(
     base: &Path,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<EnvFile, EnvError> {
+    all_set(spec.sources(), environment)?;
     let mut file = EnvFile { bytes: Vec::new(), secrets: Vec::new() };
     for (key, source) in &spec.vars {
         let value = value(key, source, base, environment).await?;
@@ -193,6 +220,19 @@ pub async fn values(
     Ok(file)
 }
 
+/// `Ok` if every variable that a source names has a value; else all that have none.
+pub fn all_set<'s>(
+    sources: impl Iterator<Item = (&'s str, &'s EnvSource)>,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<(), EnvError> {
+    let missing = |(key, source): (&str, &EnvSource)| match source {
+        EnvSource::Variable(name) => variable(key, name, environment).err(),
+        _ => None,
+    };
+    let missing: Vec<_> = sources.filter_map(missing).collect();
+    if missing.is_empty() { Ok(()) } else { Err(EnvError::Unset { missing }) }
+}
+
 /// The value of `key`, from wherever it is.
 pub(super) async fn value(
     key: &str,
@@ -202,7 +242,8 @@ pub(super) async fn value(
 ) -> Result<String, EnvError> {
     match source {
         EnvSource::Text(text) => Ok(text.clone()),
-        EnvSource::Variable(name) => variable(key, name, environment),
+        EnvSource::Variable(name) => variable(key, name, environment)
+            .map_err(|missing| EnvError::Unset { missing: vec![missing] }),
         EnvSource::Command(text) => command(key, text, base, LIMIT).await,
         EnvSource::File(path) => read(key, &base.join(path)).await,
     }
@@ -267,9 +308,11 @@ fn variable(
     key: &str,
     name: &str,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
-) -> Result<String, EnvError> {
-    let unset = || EnvError::Unset { key: key.to_owned(), variable: name.to_owned() };
-    environment(name).ok_or_else(unset)
+) -> Result<String, Missing> {
+    let value = environment(name);
+    let missing =
+        Missing { key: key.to_owned(), variable: name.to_owned(), empty: value.is_some() };
+    value.filter(|value| !value.is_empty()).ok_or(missing)
 }
 
 async fn read(key: &str, path: &Path) -> Result<String, EnvError> {

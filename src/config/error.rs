@@ -61,8 +61,8 @@ pub enum ConfigError {
         key: String,
         /// `in [health]`, `at the top level`.
         table: String,
-        /// The most similar one that would mean something.
-        similar: Option<String>,
+        /// What could be meant instead.
+        hint: Option<String>,
     },
     /// A value of the wrong type.
     #[error("{place}: `{key}` must be {expected}, not {found}")]
@@ -234,9 +234,7 @@ impl ConfigError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`shipit init` writes one".to_owned())
             }
-            Self::UnknownKey { similar: Some(similar), .. } => {
-                Some(format!("did you mean `{similar}`?"))
-            }
+            Self::UnknownKey { hint, .. } => hint.clone(),
             Self::UnknownStage { stage, known, .. } => Some(meant(stage, known, "stages")),
             Self::NoSuch { name, known, what, .. } => Some(meant(name, known, &format!("{what}s"))),
             Self::WhichStage { known, .. } => {
@@ -257,15 +255,15 @@ impl ConfigError {
             }
             Self::LinksOverlap { .. } => Some("leave one of the two out".to_owned()),
             Self::NobodyLeft { .. } => Some("give one of them".to_owned()),
-            Self::PathTaken { reason, .. } if *reason == ENV_FILE => {
-                Some("`vars.NAME` in `[env]` puts a value into it".to_owned())
-            }
+            Self::PathTaken { reason, .. } if *reason == ENV_FILE => Some(
+                "`vars.NAME` in `[env]` puts a value into it; without [env], link it".to_owned(),
+            ),
             _ => None,
         }
     }
 }
 
-/// Why the name of the environment file is not free, whether or not one is configured.
+/// Why the name of the environment file is not free.
 pub(super) const ENV_FILE: &str = "the environment file of a release is written there";
 /// Why `REVISION` is not free.
 pub(super) const REVISION: &str = "the source revision of a release is written there";

@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place, similar};
+use super::known::known_keys;
 
 /// The text of a file, to find places in it.
 pub(super) struct Source<'a> {
@@ -53,12 +54,12 @@ impl Source<'_> {
         if message.starts_with("unknown field") {
             let key = names.next().unwrap_or_default();
             let table = path.split_last().map_or(&path[..], |(_, table)| table);
-            let similar = similar(key, names).map(str::to_owned);
+            let hint = meant(key, table, names);
             return ConfigError::UnknownKey {
                 place,
                 key: key.to_owned(),
                 table: within(table),
-                similar,
+                hint,
             };
         }
         if message.starts_with("missing field") {
@@ -72,6 +73,55 @@ impl Source<'_> {
             expected: plain(expected),
             found: self::found(found, path.iter().any(|part| part == "vars" || part == "headers")),
         }
+    }
+}
+
+/// What an unknown key in `table` could be meant as: a key of a table nearby, a similar one of
+/// those that are `known` there, or a key of a table elsewhere.
+fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) -> Option<String> {
+    // A stage has the tables of the top level.
+    let table = if table.first().is_some_and(|first| first == "stages") {
+        table.get(2..).unwrap_or_default()
+    } else {
+        table
+    };
+    if table.first().is_some_and(|first| first == "env") && IMPORTS.contains(&key) {
+        return Some(
+            "no file is imported: each value has its line, such as \
+             `vars.NAME = { env = \"NAME\" }`, `{ command = \"…\" }` or `{ file = \"…\" }`"
+                .to_owned(),
+        );
+    }
+    let elsewhere = known_keys();
+    let owner = |of: &dyn Fn(&str) -> bool| {
+        let owners = elsewhere.iter().filter_map(|dotted| dotted.rsplit_once('.'));
+        let owner = owners.filter(|(_, name)| *name == key).map(|(owner, _)| owner);
+        owner.filter(|owner| of(owner)).map(|owner| belongs(key, owner)).next()
+    };
+    let root = table.first().map_or("", String::as_str);
+    let near = |owner: &str| !root.is_empty() && owner.split('.').next() == Some(root);
+    let similar = || similar(key, known).map(|name| format!("did you mean `{name}`?"));
+    owner(&near).or_else(similar).or_else(|| owner(&|_| true))
+}
+
+/// What people write in `[env]` who want a whole file of values.
+const IMPORTS: [&str; 9] =
+    ["dotenv", "env_file", "files", "from", "import", "include", "load", "path", "source"];
+
+fn belongs(key: &str, owner: &str) -> String {
+    match owner {
+        "health.checks" => format!("`{key}` belongs to `[[health.checks]]`"),
+        "hosts" => {
+            format!("`{key}` belongs to a host: `hosts = [{{ address = \"…\", {key} = … }}]`")
+        }
+        "env.vars" => format!("`{key}` belongs to a value: `vars.NAME = {{ {key} = \"…\" }}`"),
+        "linked_dirs" | "linked_files" => {
+            format!("`{key}` belongs to an entry: `{owner} = [{{ path = \"…\", {key} = … }}]`")
+        }
+        "hooks.staged" | "hooks.local.before" => {
+            format!("`{key}` belongs to a hook: `{owner} = [{{ run = \"…\", {key} = … }}]`")
+        }
+        _ => format!("`{key}` belongs to `[{owner}]`"),
     }
 }
 

@@ -168,6 +168,34 @@ pub enum EnvSource {
     File(PathBuf),
 }
 
+impl EnvSpec {
+    /// Each value's name and where it comes from.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
+        self.vars.iter().map(|(name, source)| (name.as_str(), source))
+    }
+
+    /// What is allowed and is hardly meant so: a line each, to warn of.
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if self.vars.is_empty() {
+            doubts.push(format!(
+                "{} will be empty: `file` in [env] names the file that is written, and no value is \
+                 given",
+                self.file
+            ));
+        }
+        for (name, source) in self.sources() {
+            if ["command", "env", "file"].contains(&name) && matches!(source, EnvSource::Text(_)) {
+                doubts.push(format!(
+                    "`vars` in [env] makes a variable that is called `{name}`; \
+                     `vars.NAME = {{ {name} = \"…\" }}` takes the value of `NAME` from there"
+                ));
+            }
+        }
+        doubts
+    }
+}
+
 /// How a new release is judged before it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
@@ -175,6 +203,17 @@ pub struct Health {
     pub soak: Duration,
     /// What it must answer well, all at the same time.
     pub checks: Vec<Check>,
+}
+
+impl Health {
+    /// Each header's name and where its value comes from.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
+        let headers = self.checks.iter().flat_map(|check| match &check.probe {
+            checks::Probe::Http(http) => http.headers.as_slice(),
+            _ => &[],
+        });
+        headers.map(|header| (header.name.as_str(), &header.value))
+    }
 }
 
 /// What the user runs along the way.

@@ -22,7 +22,22 @@ pub fn text(guess: &Guess) -> String {
         .replace("{root}", &quoted(&format!("/srv/{}", guess.app)))
         .replace("{artifact}", &quoted(&guess.artifact))
         .replace("{unit}", &unit)
+        .lines()
+        .map(aligned)
+        .collect()
 }
+
+/// A line whose comment stands in the column of its neighbours', whatever was put before it.
+fn aligned(line: &str) -> String {
+    const COLUMN: usize = 38;
+    match line.split_once(MARK) {
+        Some((code, comment)) => format!("{:COLUMN$}# {comment}\n", code.trim_end()),
+        None => format!("{line}\n"),
+    }
+}
+
+/// Before a comment that is moved to its column.
+const MARK: &str = " #| ";
 
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
@@ -32,15 +47,15 @@ const TEMPLATE: &str = r#"# What shipit puts where. docs/configuration.md explai
 # `shipit check` shows whether a deploy would work, without changing anything.
 
 app = {app}
-deploy_to = {root}             # made by you, owned by the user who deploys
+deploy_to = {root} #| made by you, owned by the user who deploys
 keep_releases = 5
 
 # Directories and files that outlive releases; they live in deploy_to/shared.
-linked_dirs = []                      # ["log", "uploads"]
-linked_files = []                     # ["config/master.key"]
+linked_dirs = [] #| ["log", "uploads"]
+linked_files = [] #| ["config/master.key"]
 
 [artifact]
-path = {artifact}                     # a directory, an archive or a single file
+path = {artifact} #| a directory, an archive or a single file
 # exclude = ["*.map"]
 
 # Becomes .env of each release: EnvironmentFile=<deploy_to>/current/.env in the unit.
@@ -51,20 +66,20 @@ path = {artifact}                     # a directory, an archive or a single file
 # vars.TLS_KEY = { file = "secrets/tls.key" }                  # from a file beside this one
 
 [service]
-{unit}                                # restarted by `sudo -n systemctl restart`
-# scope = "user"                      # `systemctl --user` instead
-# restart = "bin/restart"             # any command, where there is no systemd unit
+{unit} #| restarted by `sudo -n systemctl restart`
+# scope = "user" #| `systemctl --user` instead
+# restart = "bin/restart" #| any command, where there is no systemd unit
 
 [health]
-# http = "http://127.0.0.1:8080/up"   # as seen from the host; a release that fails is put back
+# http = "http://127.0.0.1:8080/up" #| as seen from the host; a release that fails is put back
 
 [hooks]
 # local.before = ["./ci/build"]                                # here, first: may build the artifact
 # staged = [{ run = "./bin/migrate", once = true }]            # on a host, before the flip
 
 [stages.production]
-hosts = ["deploy@server.example.com"] # as you would write them after `ssh`
-# confirm = true                      # ask before changing anything
+hosts = ["deploy@server.example.com"] #| as you would write them after `ssh`
+# confirm = true #| ask before changing anything
 
 # [stages.staging]
 # hosts = ["deploy@staging.example.com"]

@@ -26,6 +26,8 @@ pub enum Event {
         files: usize,
         /// Their bytes.
         size: u64,
+        /// The source revision, where one is known.
+        revision: Option<String>,
     },
     /// The release has its id.
     ReleaseNamed {

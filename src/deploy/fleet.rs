@@ -115,6 +115,9 @@ fn begin(cx: &Context<'_>, goal: &'static str) {
 }
 
 async fn pursue(cx: Context<'_>, goal: &Goal) -> Report {
+    if let Goal::Deploy { build, .. } = goal {
+        cx.events.emit(build.ready());
+    }
     let mut fleet = Fleet::towards(cx, goal);
     let pipeline = async {
         let _ = fleet.pipeline(goal).await;

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::event::Event;
 use crate::config::Config;
 use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
@@ -79,6 +80,17 @@ impl Build {
     pub fn release(&self, config: &Config) -> Sealed {
         let linked: Vec<String> = config.links.iter().map(|link| link.path.clone()).collect();
         self.manifest.without(&linked).into()
+    }
+
+    /// The word on what is deployed.
+    pub fn ready(&self) -> Event {
+        Event::ArtifactReady {
+            name: self.name.clone(),
+            digest: self.digest.to_string(),
+            files: self.manifest.files(),
+            size: self.manifest.size(),
+            revision: self.revision.clone(),
+        }
     }
 
     /// The keyed digest of the env file.

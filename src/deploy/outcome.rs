@@ -141,6 +141,16 @@ pub enum Verdict {
 }
 
 impl Report {
+    /// The same, with the stage in every command of a hint.
+    #[must_use]
+    pub fn naming_stage(mut self) -> Self {
+        let of_hosts = self.hosts.iter_mut().flat_map(|(_, result)| result.failures_mut());
+        for failure in of_hosts.chain(&mut self.failure) {
+            failure.hint = failure.hint.as_deref().map(|hint| naming_stage(hint, &self.stage));
+        }
+        self
+    }
+
     /// What it comes to.
     pub fn verdict(&self) -> Verdict {
         let any = |test: fn(&HostResult) -> bool| self.hosts.iter().any(|(_, r)| test(r));
@@ -159,6 +169,35 @@ impl Report {
             return Verdict::Done;
         }
         Verdict::NotDone
+    }
+}
+
+/// A hint whose commands name the stage: `shipit check` becomes `shipit check production`, so that
+/// it can be pasted where there is more than one.
+pub fn naming_stage(hint: &str, stage: &str) -> String {
+    let named = |hint: String, command: &&str| {
+        hint.replace(&format!("`shipit {command}`"), &format!("`shipit {command} {stage}`"))
+    };
+    if stage.is_empty() { hint.to_owned() } else { STAGED.iter().fold(hint.to_owned(), named) }
+}
+
+/// The commands that take a stage.
+const STAGED: [&str; 9] =
+    ["check", "deploy", "history", "prune", "releases", "rollback", "status", "unlock", "verify"];
+
+impl HostResult {
+    /// The failures it is made of.
+    fn failures_mut(&mut self) -> Vec<&mut Failure> {
+        match self {
+            Self::Untouched { failure, .. } => failure.iter_mut().collect(),
+            Self::Skipped { failure }
+            | Self::PutBack { failure, .. }
+            | Self::Unknown { failure } => {
+                vec![failure]
+            }
+            Self::Stuck { cause, undo } => vec![cause, undo],
+            Self::Done(_) | Self::Unchanged { .. } | Self::Locked { .. } => Vec::new(),
+        }
     }
 }
 

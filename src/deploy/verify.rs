@@ -187,7 +187,9 @@ impl Verified {
 
 /// The order for [`drift_warning`].
 pub fn drift(config: &Config) -> Order {
-    Order::Drift { env: Some(env_file(config)) }
+    let file = env_file(config);
+    let linked = config.links.iter().any(|link| link.path == file);
+    Order::Drift { env: (!linked).then_some(file) }
 }
 
 /// What a deploy says when somebody touched what is live: a look that reads no bytes.
@@ -205,7 +207,9 @@ pub async fn drift_warning(host: &HostRun<'_>, config: &Config) -> Option<String
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let text =
-        format!("{id} is not as it was released: {shown}{more}; `shipit verify` compares it");
+    let text = format!(
+        "{id} is not as it was released: {shown}{more}; `shipit verify {}` compares it",
+        config.stage
+    );
     (!paths.is_empty()).then_some(text)
 }

@@ -1,5 +1,6 @@
 //! Floor 0: values without I/O. Nothing here waits, prints, or asks what time it is.
 
+pub mod clean;
 pub mod codec;
 pub mod deeds;
 pub mod delta;
@@ -13,3 +14,4 @@ pub mod ledger;
 pub mod link;
 pub mod manifest;
 pub mod service;
+pub mod words;

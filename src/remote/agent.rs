@@ -510,7 +510,7 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
             Output::Exit(exit) => ended = Some(format!("the agent {exit}")),
         }
     }
-    let said = super::frames::clean(&String::from_utf8_lossy(&errors));
+    let said = crate::model::clean::strip(&String::from_utf8_lossy(&errors));
     let how = ended.as_deref().unwrap_or("the connection was lost");
     replies.end(if greeted || ended.is_none() {
         AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }

@@ -1,6 +1,8 @@
 //! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code>`. Whatever else a host says
 //! between them, a chatty `.bashrc` for one, is noise and passed over, up to a limit.
 
+use crate::model::clean::strip;
+
 /// The most one answer may hold.
 const LARGEST: usize = 8 * 1024 * 1024;
 /// The longest number of bytes or code that a frame may state, in digits.
@@ -37,7 +39,7 @@ impl Frames {
     /// The beginning of what was no frame.
     pub fn noise(&self) -> String {
         let unread = &self.buffer[..self.buffer.len().min(1024)];
-        clean(&String::from_utf8_lossy(&[self.noise.as_slice(), unread].concat()))
+        strip(&String::from_utf8_lossy(&[self.noise.as_slice(), unread].concat()))
     }
 
     /// Takes more bytes; gives the frames that are whole now, or why this is no agent.
@@ -87,7 +89,7 @@ impl Frames {
         let code = code.ok_or_else(|| "a frame without end".to_owned())?;
         let bytes = self.buffer[start..start + size].to_vec();
         self.buffer.drain(..=start + size + newline);
-        let text = clean(&String::from_utf8_lossy(&bytes));
+        let text = strip(&String::from_utf8_lossy(&bytes));
         Ok(Some(Frame { code, text, bytes }))
     }
 
@@ -101,10 +103,4 @@ impl Frames {
         }
         self.buffer.drain(..drop);
     }
-}
-
-/// `text` without control characters and escape sequences, except newline and tab.
-pub fn clean(text: &str) -> String {
-    let plain = console::strip_ansi_codes(text);
-    plain.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

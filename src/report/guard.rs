@@ -48,11 +48,12 @@ impl<R> Guard<R> {
             Event::RunStarted { goal, stage, hosts } => {
                 Event::RunStarted { goal, stage: self.fit(stage), hosts: self.fit_all(hosts) }
             }
-            Event::ArtifactReady { name, digest, files, size } => Event::ArtifactReady {
+            Event::ArtifactReady { name, digest, files, size, revision } => Event::ArtifactReady {
                 name: self.fit(name),
                 digest: digest.clone(),
                 files: *files,
                 size: *size,
+                revision: self.fit_option(revision.as_ref()),
             },
             Event::ReleaseNamed { .. }
             | Event::Phase(_)

@@ -4,27 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-
-/// `812 B`, `4.2 MB`, `421 MB`: decimal.
-pub fn size(bytes: u64) -> String {
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut one = 1000_u128;
-    let mut unit = 0;
-    // A thousand of a unit, also by rounding, is one of the next.
-    while u128::from(bytes) * 10 + one * 5 >= one * 10_000 && unit + 1 < UNITS.len() {
-        one *= 1000;
-        unit += 1;
-    }
-    let tenths = (u128::from(bytes) * 10 + one / 2) / one;
-    if tenths < 1000 {
-        format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-    } else {
-        format!("{} {}", (u128::from(bytes) + one / 2) / one, UNITS[unit])
-    }
-}
+pub use crate::model::words::{count, size};
 
 /// `40ms`, `1.3s`, `2m 05s`, `1h 02m`.
 pub fn duration(took: Duration) -> String {
@@ -48,10 +28,7 @@ pub fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 fn span(delta: TimeDelta) -> String {
-    let plural = |count: i64, word: &str| match count {
-        1 => format!("1 {word}"),
-        _ => format!("{count} {word}s"),
-    };
+    let plural = |number: i64, word: &str| count(usize::try_from(number).unwrap_or(0), word);
     match delta {
         _ if delta.num_minutes() < 1 => format!("{} s", delta.num_seconds()),
         _ if delta.num_hours() < 1 => format!("{} min", delta.num_minutes()),
@@ -65,11 +42,6 @@ fn span(delta: TimeDelta) -> String {
 /// `2026-08-21 11:03`, where the reader is.
 pub fn local(time: DateTime<Utc>, offset: FixedOffset) -> String {
     time.with_timezone(&offset).format("%Y-%m-%d %H:%M").to_string()
-}
-
-/// `1 file`, `3 files`.
-pub fn count(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 /// `a, b, c`.

@@ -56,29 +56,82 @@ struct Envelope<'a> {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Line<'a> {
-    RunStarted { goal: &'a str, stage: &'a str, hosts: &'a [String] },
-    ArtifactReady { name: &'a str, digest: &'a str, files: usize, size: u64 },
-    ReleaseNamed { id: ReleaseId },
-    Phase { phase: &'static str, batch: Option<usize>, of: Option<usize> },
-    Connected { host: &'a str, live: &'a str },
-    Ready { host: &'a str },
-    StepStarted { host: &'a str, step: &'a str },
-    StepFinished { host: &'a str, step: &'a str, detail: &'a str, took: f64 },
-    StepFailed { host: &'a str, step: &'a str, error: &'a str },
-    Progress { host: &'a str, sent: u64, total: u64 },
-    Printed { host: &'a str, source: &'a str, text: &'a str },
-    Sent { host: &'a str, line: &'a str },
-    Warning { host: Option<&'a str>, text: &'a str },
-    PuttingBack { host: &'a str, to: &'a str },
-    Interrupted { again: bool },
+    RunStarted {
+        goal: &'a str,
+        stage: &'a str,
+        hosts: &'a [String],
+    },
+    ArtifactReady {
+        name: &'a str,
+        digest: &'a str,
+        files: usize,
+        size: u64,
+        revision: Option<&'a str>,
+    },
+    ReleaseNamed {
+        id: ReleaseId,
+    },
+    Phase {
+        phase: &'static str,
+        batch: Option<usize>,
+        of: Option<usize>,
+    },
+    Connected {
+        host: &'a str,
+        live: &'a str,
+    },
+    Ready {
+        host: &'a str,
+    },
+    StepStarted {
+        host: &'a str,
+        step: &'a str,
+    },
+    StepFinished {
+        host: &'a str,
+        step: &'a str,
+        detail: &'a str,
+        took: f64,
+    },
+    StepFailed {
+        host: &'a str,
+        step: &'a str,
+        error: &'a str,
+    },
+    Progress {
+        host: &'a str,
+        sent: u64,
+        total: u64,
+    },
+    Printed {
+        host: &'a str,
+        source: &'a str,
+        text: &'a str,
+    },
+    Sent {
+        host: &'a str,
+        line: &'a str,
+    },
+    Warning {
+        host: Option<&'a str>,
+        text: &'a str,
+    },
+    PuttingBack {
+        host: &'a str,
+        to: &'a str,
+    },
+    Interrupted {
+        again: bool,
+    },
     Report(Box<Closing<'a>>),
 }
 
 fn line(event: &Event) -> Line<'_> {
     match event {
         Event::RunStarted { goal, stage, hosts } => Line::RunStarted { goal, stage, hosts },
-        Event::ArtifactReady { name, digest, files, size } => {
-            Line::ArtifactReady { name, digest, files: *files, size: *size }
+        Event::ArtifactReady { name, digest, files, size, revision } => {
+            let revision = revision.as_deref();
+            Line::ArtifactReady { name, digest, files: *files, size: *size, revision }
         }
         Event::ReleaseNamed { id } => Line::ReleaseNamed { id: *id },
         Event::Phase(phase) => phase_line(*phase),

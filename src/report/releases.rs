@@ -9,6 +9,7 @@ use super::{clean, json::VERSION};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, History, Standing};
+use crate::model::words::short_revision;
 
 const COLUMNS: [Column; 9] = [
     Column::text("", 0),
@@ -21,7 +22,6 @@ const COLUMNS: [Column; 9] = [
     Column::text("digest", 6),
     Column::number("size", 5),
 ];
-const REVISION: usize = 12;
 
 /// The releases of all hosts: one table where hosts agree, a section for each group where not.
 pub fn releases_table(
@@ -125,7 +125,7 @@ impl Release<'_> {
             human::age(self.id.time(), now),
             state,
             word(origin.map(|entry| entry.who.as_str())),
-            word(origin.and_then(|e| e.revision.as_deref())).chars().take(REVISION).collect(),
+            short_revision(&word(origin.and_then(|e| e.revision.as_deref()))),
             origin.and_then(|e| e.artifact).map_or_else(String::new, |digest| digest.short()),
             origin.and_then(|e| e.size).map_or_else(String::new, human::size),
         ]

@@ -9,6 +9,7 @@ use crate::deploy::split::find_split;
 use crate::model::host_state::{Current, HostState, UnitState};
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, What};
+use crate::model::words::short_revision;
 
 /// What the view needs besides the hosts.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +91,7 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 
 fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
     let mut lines = vec![live_line(state, context)];
+    lines.extend(made_line(state));
     lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context.unit)));
     let mut tell = |label, text| lines.push(Line::plain(label, text));
     for one in interrupted(state) {
@@ -147,6 +149,15 @@ fn live_line(state: &HostState, context: Context<'_>) -> Line {
     };
     let at = live_entry(state).and_then(Entry::time);
     Line { since: at.map(|at| since(at, context)), ..Line::plain("live", text) }
+}
+
+/// Whose deploy made what is live, and of which revision.
+fn made_line(state: &HostState) -> Option<Line> {
+    let origin = state.ledger.history(state.live()?)?.origin?;
+    let revision = origin.revision.as_deref().map(short_revision);
+    let revision = revision.map_or_else(String::new, |it| format!(", revision {it}"));
+    let text = format!("by {} on {}{revision}", origin.who, origin.from);
+    Some(Line::plain("made", clean::line(&text)))
 }
 
 fn since(at: DateTime<Utc>, context: Context<'_>) -> Since {

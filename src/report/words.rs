@@ -2,6 +2,7 @@
 
 use super::human;
 use crate::deploy::event::{Event, Phase};
+use crate::model::words::short_revision;
 
 /// The most host names in one headline.
 const MOST_NAMES: usize = 8;
@@ -35,10 +36,12 @@ pub fn of_run(event: &Event) -> Option<String> {
         Event::RunStarted { goal, stage, hosts } => {
             Some(format!("{goal} {stage}: {}", human::short_list(hosts, MOST_NAMES)))
         }
-        Event::ArtifactReady { name, digest, files, size } => {
+        Event::ArtifactReady { name, digest, files, size, revision } => {
             let digest: String = digest.chars().take(12).collect();
-            let files = human::count(*files, "file");
-            Some(format!("artifact {name}: {files}, {}, {digest}", human::size(*size)))
+            let (files, size) = (human::count(*files, "file"), human::size(*size));
+            let revision = revision.as_deref().map(short_revision);
+            let revision = revision.map_or_else(String::new, |it| format!(", revision {it}"));
+            Some(format!("artifact {name}: {files}, {size}, digest {digest}{revision}"))
         }
         Event::ReleaseNamed { id } => Some(format!("release {id}")),
         _ => None,
@@ -48,9 +51,10 @@ pub fn of_run(event: &Event) -> Option<String> {
 /// What an interrupt means now.
 pub fn interrupted(again: bool) -> &'static str {
     if again {
-        "interrupted again: stopping now; what is unknown will be said"
+        "stopping at once: the report says what is not known"
     } else {
-        "interrupted: nothing new is started, and what is undecided is put back; once more stops now"
+        "stopping: nothing new is started, and a release that is not proven yet is reverted; \
+         Ctrl-C again stops at once"
     }
 }
 

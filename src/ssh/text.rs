@@ -1,56 +1,15 @@
 //! Text that comes from the other side, made harmless, and addresses as people write them.
 
+use crate::model::clean::strip;
+
 /// At most this much of what a server says is kept.
 const LIMIT: usize = 4096;
 
-/// Without control sequences: what a server says may end up on a terminal.
+/// Without control sequences, and short: what a server says may end up on a terminal.
 pub(crate) fn plain(text: &str) -> String {
-    let mut out = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if out.len() >= LIMIT {
-            out.push('…');
-            break;
-        }
-        match c {
-            '\u{1b}' => skip_sequence(&mut chars),
-            '\u{9b}' => skip_control(&mut chars),
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
-
-/// After an escape: `[` begins a control sequence, `]` and its like a string that ends with BEL or
-/// another escape, anything else is one character.
-fn skip_sequence(chars: &mut Chars<'_>) {
-    match chars.next() {
-        Some('[') => skip_control(chars),
-        Some(']' | 'P' | '_' | '^' | 'X') => {
-            while let Some(c) = chars.next() {
-                if c == '\u{7}' {
-                    break;
-                }
-                if c == '\u{1b}' {
-                    chars.next_if_eq(&'\\');
-                    break;
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn skip_control(chars: &mut Chars<'_>) {
-    for c in chars.by_ref() {
-        if ('@'..='~').contains(&c) {
-            break;
-        }
-    }
+    let stripped = strip(text);
+    let end = stripped.floor_char_boundary(LIMIT);
+    if end < stripped.len() { format!("{}…", &stripped[..end]) } else { stripped }
 }
 
 /// `host:port`, with a v6 address in brackets.

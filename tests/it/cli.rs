@@ -3,6 +3,7 @@
 mod after;
 mod build;
 mod check;
+mod words;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

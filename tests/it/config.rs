@@ -350,9 +350,10 @@ fn linked_paths_stay_apart() {
       hint: leave one of the two out
     ");
     assert!(config("linked_dirs = [\"a\", \"ab\"]", "").links.len() == 2);
-    assert_snapshot!(wrong("linked_files = [\".env\"]"), @"
+    assert!(config("linked_files = [\".env\"]", "").links.len() == 1, "nothing is written there");
+    assert_snapshot!(wrong("linked_files = [\".env\"]\n[env]\nvars.A = \"b\""), @"
     deploy.toml:3: `.env` cannot be used here: the environment file of a release is written there
-      hint: `vars.NAME` in `[env]` puts a value into it
+      hint: `vars.NAME` in `[env]` puts a value into it; without [env], link it
     ");
     assert_snapshot!(wrong("linked_files = [\"REVISION\"]"), @"deploy.toml:3: `REVISION` cannot be used here: the source revision of a release is written there");
     assert_snapshot!(wrong("linked_dirs = [{ path = \"a\", mode = \"0777\" }]"), @r#"deploy.toml:3: `mode` must be octal, such as "2775", for the owner to use and not for everybody to write: 0777"#);
@@ -464,7 +465,10 @@ fn hooks_are_commands_or_tables() {
     deploy.toml:4: no host of any stage has the role `db`
       hint: there are no roles
     ");
-    assert_snapshot!(wrong("[hooks]\nlocal.before = [{ run = \"x\", once = true }]"), @"deploy.toml:4: unknown key `once` in [hooks.local.before]");
+    assert_snapshot!(wrong("[hooks]\nlocal.before = [{ run = \"x\", once = true }]"), @r#"
+    deploy.toml:4: unknown key `once` in [hooks.local.before]
+      hint: `once` belongs to a hook: `hooks.staged = [{ run = "…", once = … }]`
+    "#);
     assert_snapshot!(wrong("rollout.batch = 0"), @"deploy.toml:3: `batch` must be 1 or more: 0");
     assert_snapshot!(wrong("rollout.batch = \"0%\""), @"deploy.toml:3: `batch` must be 1% to 100%: 0%");
     assert_snapshot!(wrong("rollout.batch = \"110%\""), @"deploy.toml:3: `batch` must be 1% to 100%: 110%");

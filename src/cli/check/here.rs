@@ -39,8 +39,14 @@ impl Findings {
     /// Every value of `[env]` can be had. None is shown.
     pub(super) async fn env(&mut self, world: &World, config: &Config) {
         let Some(spec) = &config.env else { return };
-        match env::values(spec, &config.base, &|name| world.var(name)).await {
+        match env::values(spec, &config.base, &|name| world.given(name)).await {
             Ok(_) => {
+                for doubt in spec.doubts() {
+                    self.warn(
+                        doubt,
+                        "`vars.NAME = { env = \"NAME\" }` in [env] puts a value into it",
+                    );
+                }
                 let values = human::count(spec.vars.len(), "value");
                 self.ok(format!("{values} for {}", spec.file));
             }

@@ -57,8 +57,11 @@ impl Here<'_> {
 
     pub(super) fn links(&self, layer: &Layer) -> Result<Vec<SharedLink>, ConfigError> {
         let mut links = Vec::<SharedLink>::new();
+        // With a `file` of its own, [env] refuses that file where a link is.
+        let written = layer.env.as_ref().filter(|env| env.file.is_none()).map(|_| ".env");
         for entry in layer.linked_dirs.iter().flatten() {
             let (path, kind) = self.linked_dir(entry.get_ref())?;
+            self.is_free(entry, path, written)?;
             self.add_link(&mut links, entry, "linked_dirs", path, kind)?;
         }
         for entry in layer.linked_files.iter().flatten() {
@@ -67,9 +70,23 @@ impl Here<'_> {
                 TextOr::Table(FileTable { path, optional }) => (path, *optional),
             };
             let kind = SharedKind::File { optional };
+            self.is_free(entry, path, written)?;
             self.add_link(&mut links, entry, "linked_files", path, kind)?;
         }
         Ok(links)
+    }
+
+    /// `Ok` unless a linked path meets the environment file that is `written`.
+    fn is_free<T>(
+        &self,
+        entry: &Spanned<T>,
+        path: &str,
+        written: Option<&str>,
+    ) -> Result<(), ConfigError> {
+        let clash = written.is_some_and(|file| relation(path, file).is_some());
+        let (place, reason) = (self.file.place(entry), error::ENV_FILE);
+        let taken = || ConfigError::PathTaken { place, path: path.to_owned(), reason };
+        if clash { Err(taken()) } else { Ok(()) }
     }
 
     fn linked_dir<'v>(
@@ -108,10 +125,9 @@ impl Here<'_> {
             let must = "paths inside a release, without `.`, `..`, `//` and a `/` at either end";
             return Err(ConfigError::Value { place, key, value: path.to_owned(), must });
         }
-        for (taken, reason) in [(".env", error::ENV_FILE), ("REVISION", error::REVISION)] {
-            if path == taken || is_below(path, taken) {
-                return Err(ConfigError::PathTaken { place, path: path.to_owned(), reason });
-            }
+        if path == "REVISION" || is_below(path, "REVISION") {
+            let (path, reason) = (path.to_owned(), error::REVISION);
+            return Err(ConfigError::PathTaken { place, path, reason });
         }
         for link in &*links {
             if let Some(relation) = relation(path, &link.path) {

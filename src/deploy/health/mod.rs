@@ -19,8 +19,8 @@ use super::host::HostRun;
 use super::outcome::Failure;
 use super::plan::Switch;
 use crate::config::checks::{Check, Pace, Probe};
+use crate::model::clean::strip;
 use crate::model::service::Service;
-use crate::remote::frames::clean;
 use crate::remote::session::Session;
 
 /// No try is shorter than this, however little time is left.
@@ -175,7 +175,7 @@ impl Tries {
 
 /// The first lines of what was answered, harmless and short.
 fn excerpt(said: &str) -> String {
-    let said = clean(said);
+    let said = strip(said);
     let lines = said.lines().filter(|line| !line.trim().is_empty()).take(LINES);
     let lines: Vec<String> = lines.map(|line| line.chars().take(COLUMNS).collect()).collect();
     if lines.is_empty() { String::new() } else { format!("it said: {}", lines.join("\n")) }

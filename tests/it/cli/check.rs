@@ -232,11 +232,12 @@ fn a_deploy_and_a_check_refuse_the_same_links() {
         let owner = said.split("belongs to ").nth(1).unwrap().split(['\n', ' ']).next().unwrap();
         said.replace(&format!("belongs to {owner}"), "belongs to <owner>")
     };
-    assert_snapshot!(mask(world.shipit("deploy")), @r"
+    assert_snapshot!(mask(world.shipit("deploy")), @"
     exit: 1
     --- stdout
     --- stderr
     deploy here: local
+    artifact <dir>/dist: 1 file, 2 B, digest 48fd0c43edb0
     == look
     local | connected        live: nothing yet
     release <id>

@@ -207,7 +207,7 @@ async fn values_of_headers_are_fetched_and_secret() {
     let (health, secrets) = gathered(top, &[], &[("KEY", "hidden")]).await.unwrap();
     assert_eq!(secrets, ["hidden"]);
     assert!(!format!("{:?}", health.checks[0].probe).contains("hidden"), "{health:?}");
-    assert_snapshot!(gathered(top, &[], &[]).await.unwrap_err(), @"a health check lacks a header: `B` comes from the variable `KEY`, which is empty or not set");
+    assert_snapshot!(gathered(top, &[], &[]).await.unwrap_err(), @"a health check lacks a header: `B` comes from the variable `KEY`, which is not set");
     assert_snapshot!(gathered(top, &[], &[("KEY", "two\nlines")]).await.unwrap_err(), @"the value of the header `B` of a health check holds characters that no header may");
 }
 

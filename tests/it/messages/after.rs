@@ -260,6 +260,7 @@ fn status_names_interrupted_runs_and_their_step() {
       stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 was about to go live, and is not
     web3:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      made:      by ana on laptop
       stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 is live and has no verdict
       leftovers: .shipit/run/k3j4k3j4k3j4k3j4
     web4:

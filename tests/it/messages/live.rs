@@ -214,14 +214,14 @@ fn rows_go_when_the_run_ends_and_words_stay() {
     assert_eq!(glass.text(), "");
     assert_snapshot!(paper.text(), @"
     deploy production: web1, web2
-    artifact dist/: 3 files, 4.2 MB, 9f3c9f3c9f3c
+    artifact dist/: 3 files, 4.2 MB, digest 9f3c9f3c9f3c, revision 71c171c171c1-dirty
     release 20260822101502
     warning: no revision is known
     web1 | staged | migrating
     web1 | staged | 3 tables
     ✗ web2: activate: `systemctl restart shop` exited with code 1
     warning: web1: the clock is 3 min ahead
-    interrupted: nothing new is started, and what is undecided is put back; once more stops now
+    stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
     20260822101502 is live on web1, web2 (was 20260821090311); proven: seen on 2; 4.2 MB sent to each
     ");
     assert!(paper.text().contains(NEW));
@@ -247,6 +247,6 @@ fn quiet_paints_nothing() {
     warning: no revision is known
     ✗ web2: activate: `systemctl restart shop` exited with code 1
     warning: web1: the clock is 3 min ahead
-    interrupted: nothing new is started, and what is undecided is put back; once more stops now
+    stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
     ");
 }

@@ -68,7 +68,7 @@ fn events_keep_their_names() {
 fn one_object_a_line() {
     assert_snapshot!(lines(&report(vec![("web1", done())])), @r#"
     {"v":1,"event":"run-started","goal":"deploy","stage":"production","hosts":["web1","web2"]}
-    {"v":1,"event":"artifact-ready","name":"dist/","digest":"9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c","files":3,"size":4200000}
+    {"v":1,"event":"artifact-ready","name":"dist/","digest":"9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c","files":3,"size":4200000,"revision":"71c171c171c171c171c171c171c171c171c171c1-dirty"}
     {"v":1,"event":"phase","phase":"look","batch":null,"of":null}
     {"v":1,"event":"connected","host":"web1","live":"20260821090311"}
     {"v":1,"event":"connected","host":"web2","live":"nothing yet"}

@@ -110,6 +110,7 @@ pub(crate) fn every_event() -> Vec<Event> {
             digest: "9f3c".repeat(16),
             files: 3,
             size: 4_200_000,
+            revision: Some(format!("{}-dirty", "71c1".repeat(10))),
         },
         Event::Phase(Phase::Look),
         Event::Connected { host: web(1), live: OLD.to_owned() },

@@ -21,7 +21,7 @@ fn told(events: &[Event], verbosity: Verbosity) -> String {
 fn a_run_reads_well() {
     assert_snapshot!(told(&every_event(), Verbosity::Verbose), @"
     deploy production: web1, web2
-    artifact dist/: 3 files, 4.2 MB, 9f3c9f3c9f3c
+    artifact dist/: 3 files, 4.2 MB, digest 9f3c9f3c9f3c, revision 71c171c171c1-dirty
     == look
     web1 | connected        live: 20260821090311
     web2 | connected        live: nothing yet
@@ -36,7 +36,7 @@ fn a_run_reads_well() {
     web2 | activate         failed  `systemctl restart shop` exited with code 1
     web2 | putting back     20260821090311
     web1 | warning          the clock is 3 min ahead
-    interrupted: nothing new is started, and what is undecided is put back; once more stops now
+    stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
     == commit
     == tidy
     ");
@@ -54,7 +54,7 @@ fn quiet_tells_only_trouble() {
     warning: no revision is known
     web2 | activate         failed  `systemctl restart shop` exited with code 1
     web1 | warning          the clock is 3 min ahead
-    interrupted: nothing new is started, and what is undecided is put back; once more stops now
+    stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
     ");
 }
 

@@ -10,7 +10,7 @@ use globset::Glob;
 use insta::assert_snapshot;
 use shipit::artifact::{ArtifactError, LimitHit, Malformed, Refusal};
 use shipit::config::checks::GatherError;
-use shipit::config::env::{EnvError, Unwritable};
+use shipit::config::env::{EnvError, Missing, Unwritable};
 use shipit::config::error::{ConfigError, Place};
 use shipit::deploy::health::Doubt;
 use shipit::deploy::outcome::Failure;
@@ -264,11 +264,30 @@ fn status(code: i32) -> ExitStatus {
     Command::new("sh").args(["-c", &format!("exit {code}")]).status().unwrap()
 }
 
+fn missing(key: String, variable: &str) -> Missing {
+    Missing { key, variable: text(variable), empty: false }
+}
+
+#[test]
+fn variables_without_a_value_are_told_at_once() {
+    let both = [("DB", "DB_URL", true), ("TOKEN", "TOKEN", false)];
+    let one = |(key, variable, empty)| Missing { empty, ..missing(text(key), variable) };
+    let all = EnvError::Unset { missing: both.map(one).into() };
+    let empty = EnvError::Unset { missing: vec![one(both[0])] };
+    let told = [all, empty].iter().map(|error| refused(error, EnvError::hint)).collect::<String>();
+    assert_snapshot!(told, @"
+    error: 2 variables have no value: `DB_URL` (for `DB`) is empty, `TOKEN` (for `TOKEN`) is not set
+      hint:  `export DB_URL=… TOKEN=…`, then run this again
+    error: `DB` comes from the variable `DB_URL`, which is empty
+      hint:  `export DB_URL=…`, then run this again
+    ");
+}
+
 #[test]
 fn values_of_the_environment_file() {
     let key = || text("KEY");
     let errors = every!(EnvError {
-        Unset { key: key(), variable: text("PROD_KEY") }
+        Unset { missing: vec![missing(key(), "PROD_KEY")] }
         Read { key: key(), path: "secrets/key".into(), source: denied() }
         Start { key: key(), source: denied() }
         Failed { key: key(), status: status(3), said: None }
@@ -289,7 +308,7 @@ fn values_of_the_environment_file() {
     let unwritable = reasons.map(|reason| EnvError::Unwritable { key: key(), reason });
     let all = errors.iter().chain(&unwritable).map(|error| refused(error, EnvError::hint));
     assert_snapshot!(all.collect::<String>(), @r#"
-    error: `KEY` comes from the variable `PROD_KEY`, which is empty or not set
+    error: `KEY` comes from the variable `PROD_KEY`, which is not set
       hint:  `export PROD_KEY=…`, then run this again
     error: `KEY` comes from the file secrets/key, which could not be read
       cause: permission denied
@@ -325,7 +344,7 @@ fn values_of_the_environment_file() {
 
 #[test]
 fn what_health_checks_need() {
-    let unset = EnvError::Unset { key: text("Authorization"), variable: text("TOKEN") };
+    let unset = EnvError::Unset { missing: vec![missing(text("Authorization"), "TOKEN")] };
     let errors = every!(GatherError {
         Header(unset)
         Unsendable { name: text("Authorization") }
@@ -335,7 +354,7 @@ fn what_health_checks_need() {
     let told = errors.iter().map(|error| refused(error, GatherError::hint));
     assert_snapshot!(told.collect::<String>(), @"
     error: a health check lacks a header
-      cause: `Authorization` comes from the variable `TOKEN`, which is empty or not set
+      cause: `Authorization` comes from the variable `TOKEN`, which is not set
       hint:  `export TOKEN=…`, then run this again
     error: the value of the header `Authorization` of a health check holds characters that no header may
     error: could not read the certificates in ca.pem
@@ -391,7 +410,7 @@ fn config_errors() -> Vec<ConfigError> {
             place: place(),
             key: text("sok"),
             table: text("in [health]"),
-            similar: Some(text("soak"))
+            hint: Some(text("did you mean `soak`?"))
         }
         WrongType {
             place: place(),

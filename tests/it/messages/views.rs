@@ -219,6 +219,7 @@ fn a_healthy_fleet() {
     assert_snapshot!(status_view(&hosts(&[NEW, NEW]), context()), @"
     web1, web2:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      made:      by ana on laptop, revision 202608221015
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
       stopped:   a run: 20260819070000 was being made
       hint:  `shipit prune production` removes what was left
@@ -241,6 +242,7 @@ fn a_fleet_that_went_live_within_minutes() {
     assert_snapshot!(status_view(&hosts, context()), @"
     web1, web2, web3:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago) … 2026-08-22 12:17 (1 min ago)
+      made:      by ana on laptop, revision 202608221015
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC … Sat 2026-08-22 10:17:03 UTC
     ");
 }
@@ -262,6 +264,7 @@ fn a_fleet_in_trouble() {
     assert_snapshot!(status_view(&hosts, context()), @"
     web1:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      made:      by ana on laptop, revision 202608221015
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
       stopped:   a run: 20260819070000 was being made
     web2:
@@ -274,6 +277,7 @@ fn a_fleet_in_trouble() {
       leftovers: .shipit/run/k3j4, releases/.2026.x
     web3:
       live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      made:      by ana on laptop, revision 202608221015
       service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
       stopped:   a run: 20260819070000 was being made
       locked by: ana on laptop (deploy production) since 10:15

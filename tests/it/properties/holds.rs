@@ -20,6 +20,7 @@ use shipit::deploy::goal::PruneRule;
 use shipit::deploy::health::{prove, stayed_up};
 use shipit::deploy::rollout::batches;
 use shipit::deploy::split::find_split;
+use shipit::model::clean::strip;
 use shipit::model::codec::Codec;
 use shipit::model::deeds::deeds;
 use shipit::model::delta::Delta;
@@ -32,7 +33,7 @@ use shipit::model::ledger::{Entry, Ledger, What};
 use shipit::model::manifest::{Manifest, Node};
 use shipit::remote::agent::Told;
 use shipit::remote::answer;
-use shipit::remote::frames::{Frame, Frames, clean};
+use shipit::remote::frames::{Frame, Frames};
 use shipit::remote::session::SessionError;
 use shipit::report::error::{causes, print_error};
 use shipit::report::history::{Page, history_json, history_table};
@@ -407,7 +408,7 @@ pub fn ssh_config(bytes: &[u8]) {
 
 /// Whatever a host says of itself can be read, planned from and shown.
 pub fn answers(bytes: &[u8]) {
-    let text = clean(&String::from_utf8_lossy(bytes));
+    let text = strip(&String::from_utf8_lossy(bytes));
     let state = answer::host_state(&text);
     decides(&state);
     let hosts = [("web".to_owned(), state)];

@@ -1,0 +1,46 @@
+//! What a stage with `confirm = true` asks before anything is changed: what goes where, as far as it
+//! is known before hosts are spoken with.
+
+use crate::config::{ArtifactSource, Config};
+use crate::deploy::goal::Target;
+use crate::model::words::{count, short_revision};
+
+/// Before a deploy.
+pub(crate) fn deploy(config: &Config, revision: Option<&str>) -> String {
+    let what = match config.artifact.as_ref().map(|spec| &spec.source) {
+        Some(ArtifactSource::Path { path, .. }) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            format!(" `{}`", name.unwrap_or_else(|| path.display().to_string()))
+        }
+        Some(ArtifactSource::Url { sha256, .. }) => format!(" the artifact {}", sha256.short()),
+        None => String::new(),
+    };
+    let revision = revision.map(short_revision);
+    let revision = revision.map_or_else(String::new, |it| format!(" at revision {it}"));
+    format!("Deploy{what}{revision} to {}", place(config))
+}
+
+/// Before a rollback.
+pub(crate) fn rollback(config: &Config, target: Target) -> String {
+    let to = match target {
+        Target::Previous => "the previous good release".to_owned(),
+        Target::Named(id) => id.to_string(),
+    };
+    format!("Roll back {} to {to}", place(config))
+}
+
+/// Before a prune.
+pub(crate) fn prune(config: &Config) -> String {
+    let keep = count(config.keep, "good release");
+    format!("Delete old releases of {}, keeping {keep}", place(config))
+}
+
+fn place(config: &Config) -> String {
+    let hosts: Vec<_> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+    format!("{} ({})", config.stage, hosts.join(", "))
+}
+
+/// Whether an answer means yes.
+pub(crate) fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES")
+}

@@ -1,0 +1,172 @@
+//! What a person reads who runs it: who did it, from where, what is meant and what is missing.
+
+use std::process::Command;
+
+use super::World;
+
+#[test]
+fn who_did_it_is_known_without_variables() {
+    let world = World::local();
+    let mut deploy = world.command("deploy");
+    assert!(world.said(deploy.env_remove("USER")).starts_with("exit: 0"));
+    let account = Command::new("id").arg("-un").output().unwrap().stdout;
+    let account = String::from_utf8(account).unwrap();
+    let ledger = world.read("srv/.shipit/ledger.jsonl");
+    assert!(ledger.contains(&format!("\"who\":\"{}\"", account.trim())), "{ledger}");
+}
+
+/// An account without a name, as in containers that run as any number.
+#[test]
+fn git_knows_who_where_the_account_has_no_name() {
+    let world = World::local();
+    world.write("bin/id", "#!/bin/sh\necho 'id: cannot find name' >&2; exit 1\n");
+    world.write(".gitconfig", "[user]\nname = Ada Lovelace\n");
+    let id = world.path().join("bin/id");
+    assert!(Command::new("chmod").arg("+x").arg(id).status().unwrap().success());
+    let path = format!("{}/bin:{}", world.path().display(), std::env::var("PATH").unwrap());
+    let mut lock = world.command("lock -m why");
+    let said = world.said(lock.env_remove("USER").env("PATH", path));
+    assert!(said.starts_with("exit: 0"), "{said}");
+    assert!(world.read("srv/.shipit/frozen").starts_with("Ada Lovelace on "), "{said}");
+}
+
+#[test]
+fn the_nearest_config_upwards_is_meant() {
+    let world = World::local();
+    std::fs::create_dir_all(world.path().join("src/deep")).unwrap();
+    let below = |line: &str| {
+        let mut command = world.command(line);
+        command.current_dir(world.path().join("src/deep"));
+        world.said(&mut command)
+    };
+    let said = below("deploy -v");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    assert!(said.contains("config: ../../deploy.toml\n"), "{said}");
+    assert_eq!(world.read("srv/current/VERSION"), "1\n", "paths are relative to the file");
+    assert!(below("deploy -c deploy.toml").contains("could not read deploy.toml"));
+    let said = below("init");
+    assert!(said.contains("used here in place of ../../deploy.toml"), "{said}");
+}
+
+#[test]
+fn init_says_how_it_calls_the_app() {
+    let world = World::new();
+    std::fs::create_dir(world.path().join("_My App!")).unwrap();
+    let mut init = world.command("init");
+    let said = world.said(init.current_dir(world.path().join("_My App!")));
+    assert!(said.contains("the app is called `MyApp` there"), "{said}");
+    let text = world.read("_My App!/deploy.toml");
+    let column = |part: &str| text.lines().find(|line| line.contains(part)).unwrap().find('#');
+    assert_eq!(column("made by you"), column("an archive or a single file"), "{text}");
+    assert_eq!(column("made by you"), column("restarted by"), "{text}");
+}
+
+#[test]
+fn all_that_is_missing_is_told_at_once() {
+    let world = World::local();
+    let text = world.read("deploy.toml");
+    let more = "vars.DB = { env = \"DB_URL\" }\nvars.KEY = { env = \"KEY\" }\n\n[health]\n\
+                checks = [{ http = \"http://127.0.0.1:1/\", headers = { X = { env = \"TOKEN\" } } }]\n\n[hooks]";
+    world.write("deploy.toml", &text.replace("\n[hooks]", more));
+    let said = world.said(world.command("deploy").env("KEY", ""));
+    assert!(said.starts_with("exit: 2"), "{said}");
+    for one in ["`DB_URL` (for `DB`) is not set", "`KEY` (for `KEY`) is empty", "`TOKEN` (for `X`)"]
+    {
+        assert!(said.contains(one), "{one}: {said}");
+    }
+    let said = world.shipit("check");
+    assert!(said.contains("`DB_URL` (for `DB`)") && said.contains("`KEY` (for `KEY`)"), "{said}");
+}
+
+#[test]
+fn a_file_that_nothing_is_written_to_is_warned_of() {
+    let world = World::local();
+    let text = world.read("deploy.toml");
+    let at = text.find("vars.A").unwrap();
+    let end = text.find("\n[hooks]").unwrap();
+    let only = |env: &str| world.write("deploy.toml", &[&text[..at], env, &text[end..]].concat());
+    only("file = \".env.production\"\n");
+    for line in ["check", "deploy", "deploy -n"] {
+        let said = world.shipit(line);
+        assert!(said.contains(".env.production will be empty"), "{line}: {said}");
+    }
+    only("vars = { file = \".env.production\" }\n");
+    let said = world.shipit("check");
+    assert!(said.contains("`vars.NAME = { file = \"…\" }`"), "{said}");
+}
+
+#[test]
+fn a_dirty_tree_is_told_and_kept_in_sight() {
+    let world = World::local();
+    let git = |line: &str| {
+        let mut git = Command::new("git");
+        git.args(line.split(' ')).current_dir(world.path()).env("HOME", world.path());
+        assert!(git.status().unwrap().success(), "{line}");
+    };
+    git("init -q .");
+    git("add dist deploy.toml");
+    git("-c user.name=a -c user.email=a@b commit -q -m first");
+    let said = world.shipit("deploy");
+    assert!(!said.contains("not committed") && said.contains(", revision "), "{said}");
+    world.write("dist/VERSION", "2\n");
+    let said = world.shipit("deploy");
+    assert!(said.contains("warning: the work tree has changes that are not committed"), "{said}");
+    let said = world.shipit("releases");
+    assert_eq!(said.matches("-dirty").count(), 1, "{said}");
+    let said = world.shipit("status");
+    assert!(said.contains("-dirty") && said.contains("by ada on "), "{said}");
+}
+
+#[test]
+fn a_linked_env_file_clashes_only_with_one_that_is_written() {
+    let world = World::local();
+    let text =
+        world.read("deploy.toml").replace("linked_dirs", "linked_files = [\".env\"]\nlinked_dirs");
+    world.write("srv/shared/.env", "A=b\n");
+    world.write("deploy.toml", &text);
+    assert!(world.shipit("check").contains("`.env` cannot be used here"));
+    world.write(
+        "deploy.toml",
+        &text.replace("[env]\n", "[env]\nfile = \"env/app\"\n").replace("cat .env", "true"),
+    );
+    let said = world.shipit("deploy");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    assert_eq!(world.read("srv/current/.env"), "A=b\n");
+    let (at, end) = (text.find("[env]").unwrap(), text.find("[hooks]").unwrap());
+    world.write("deploy.toml", &[&text[..at], &text[end..]].concat());
+    assert!(world.shipit("deploy").starts_with("exit: 0"));
+    let said = world.shipit("deploy --force") + &world.shipit("verify");
+    assert!(!said.contains("not as it was released"), "{said}");
+    assert_eq!(world.read("srv/current/.env"), "A=b\n");
+}
+
+/// `script` gives it a terminal, as a person has one.
+#[test]
+fn a_question_says_what_goes_where_and_no_changes_nothing() {
+    let world = World::local();
+    let text = world.read("deploy.toml");
+    world.write("deploy.toml", &text.replace("[artifact]", "confirm = true\n\n[artifact]"));
+    let ask = |line: &str| {
+        let shipit = env!("CARGO_BIN_EXE_shipit");
+        let mut script = Command::new("script");
+        script.args(["-qec", &format!("{shipit} {line}"), "/dev/null"]);
+        script.current_dir(world.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
+        let mut child =
+            script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"n\n").unwrap();
+        let out = child.wait_with_output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    for (line, question) in [
+        ("deploy", "Deploy `dist` at revision 71c11b7e786e to here (local)? [y/N]"),
+        ("rollback", "Roll back here (local) to the previous good release? [y/N]"),
+        ("prune", "Delete old releases of here (local), keeping 5 good releases? [y/N]"),
+    ] {
+        let (code, said) = ask(line);
+        assert_eq!(code, 130, "{said}");
+        assert!(said.contains(question) && said.contains("nothing was changed"), "{said}");
+    }
+    assert!(!world.path().join("srv").exists());
+    assert!(world.shipit("prune").contains("--yes"), "nobody can be asked");
+}
