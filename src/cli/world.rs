@@ -331,8 +331,8 @@ impl World {
             Some(host) => format!("{host}: {}", failure.what),
             None => failure.what.clone(),
         };
-        let stage = self.stage.get().map_or("", String::as_str);
-        let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, stage));
+        let named = self.stage.get().map_or("", String::as_str);
+        let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, named));
         let (cause, hint) = (&failure.cause, hint.as_deref());
         let out = &mut std::io::stderr();
         let _ = error::print_error(out, &self.styles(), &what, cause, Some(state), hint);
