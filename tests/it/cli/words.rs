@@ -151,8 +151,7 @@ fn a_question_says_what_goes_where_and_no_changes_nothing() {
         let mut script = Command::new("script");
         script.args(["-qec", &format!("{shipit} {line}"), "/dev/null"]);
         script.current_dir(world.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
-        let mut child =
-            script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let child = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut child = child.spawn().unwrap();
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"n\n").unwrap();
         let out = child.wait_with_output().unwrap();
