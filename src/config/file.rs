@@ -150,6 +150,7 @@ pub(super) struct Hooks {
     pub(super) local: Option<LocalHooks>,
     pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
     pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) reverted: Option<Vec<Spanned<TextOr<HookTable>>>>,
 }
 
 /// What the user runs here.

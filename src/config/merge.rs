@@ -108,6 +108,7 @@ impl Hooks {
             local: both(&self.local, &top.local, LocalHooks::over),
             staged: first(&self.staged, &top.staged),
             activated: first(&self.activated, &top.activated),
+            reverted: first(&self.reverted, &top.reverted),
         }
     }
 }

@@ -225,6 +225,8 @@ pub struct Hooks {
     pub staged: Vec<Hook>,
     /// On hosts, after the restart, before it is judged.
     pub activated: Vec<Hook>,
+    /// On hosts, in what is live again, after a revert.
+    pub reverted: Vec<Hook>,
     /// On this machine, after a deploy that worked.
     pub after: Vec<Hook>,
     /// On this machine, after one that did not.

@@ -22,7 +22,7 @@ use crate::model::ledger::Standing;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
 use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Scan, Sent};
-use crate::remote::order::{DONE, NEEDS_HANDS, Order, TAKEN_BACK};
+use crate::remote::order::{DONE, NEEDS_HANDS, Order, PARTLY, TAKEN_BACK};
 use crate::remote::replies::Reply;
 use crate::remote::session::{Session, SessionError};
 
@@ -109,6 +109,8 @@ pub struct HostRun<'a> {
     /// How it ended, once it has.
     pub result: Option<HostResult>,
     pub(super) judged: Option<Judged>,
+    /// Whether `activated` hooks were begun.
+    hooked: bool,
     /// What was sent and has no answer yet.
     ahead: Vec<(Order, Reply)>,
 }
@@ -128,6 +130,7 @@ impl<'a> HostRun<'a> {
             done: Done::default(),
             result: None,
             judged: None,
+            hooked: false,
             ahead: Vec::new(),
         }
     }
@@ -296,13 +299,11 @@ impl<'a> HostRun<'a> {
     pub async fn switch(&mut self) -> Result<(), Failure> {
         let Some(switch) = self.plan.switch.clone() else { return Ok(()) };
         self.done.before = Some(switch.back_shown());
-        let (id, back) = (switch.id, switch.back.clone());
-        let verdicts = switch.verdicts.clone();
         self.undecided = true;
         let began = Instant::now();
         let (events, host) = (self.cx.events, self.name());
         events.emit(Event::StepStarted { host: host.clone(), step: "activate" });
-        let answer = self.ask(&Order::Activate { id, back, verdicts }).await;
+        let answer = self.ask(&Order::Activate(switch.activation())).await;
         let failure = match answer {
             Ok(answer) if answer.code == DONE => {
                 let (detail, took) = (String::new(), began.elapsed());
@@ -326,23 +327,29 @@ impl<'a> HostRun<'a> {
     /// The agent has dealt with a failed activation itself: notes what it said.
     fn not_activated(&mut self, switch: &Switch, answer: &Answer) -> Failure {
         self.undecided = false;
-        let what = format!("could not activate {}", switch.id);
-        let failure = Failure::new(what).because(&answer.text);
+        let (said, but) = partly(answer);
+        let failure = Failure::new(format!("could not activate {}", switch.id)).because(said);
         self.result = Some(match answer.code {
-            TAKEN_BACK => {
-                HostResult::PutBack { live: switch.back_shown(), failure: failure.clone() }
+            TAKEN_BACK | PARTLY => self.back_again(switch, &failure, but),
+            NEEDS_HANDS => {
+                HostResult::Stuck { cause: failure.clone(), undo: not_reverted(switch, "") }
             }
-            NEEDS_HANDS => HostResult::Stuck {
-                cause: failure.clone(),
-                undo: Failure::new(format!("could not put back {}", switch.back_shown())),
-            },
             _ => self.untouched(Some(failure.clone())),
         });
         failure
     }
 
+    /// What was live before is so again. `but`: what the host says is not as it was.
+    fn back_again(&self, switch: &Switch, failure: &Failure, but: Option<String>) -> HostResult {
+        let left = self.hooked && switch.reverted.is_empty();
+        let left = left.then(|| "nothing reverted what its `activated` hooks did".to_owned());
+        let (live, failure) = (switch.back_shown(), failure.clone());
+        HostResult::PutBack { live, failure, but: but.or(left) }
+    }
+
     async fn judge_or_put_back(&mut self, switch: &Switch) -> Result<(), Failure> {
         for hook in &switch.hooks {
+            self.hooked = true;
             if let Err(failure) = self.step("activated", self.obey(hook)).await {
                 self.put_back(&failure, "unhealthy").await;
                 return Err(failure);
@@ -383,16 +390,26 @@ impl<'a> HostRun<'a> {
         let to = switch.back_shown();
         self.cx.events.emit(Event::PuttingBack { host: self.name(), to: to.clone() });
         self.undecided = false;
-        self.result = Some(match self.ask(&Order::Revert { reason }).await {
-            Ok(answer) if answer.code == DONE => {
-                HostResult::PutBack { live: to, failure: cause.clone() }
-            }
-            Ok(answer) => HostResult::Stuck {
-                cause: cause.clone(),
-                undo: Failure::new(format!("could not put back {to}")).because(answer.text),
-            },
+        self.result = Some(match self.ask(&switch.revert(reason)).await {
+            Ok(answer) => self.reverted(&switch, cause, &answer).await,
             Err(_) => self.settle_lost(&switch, cause, false).await,
         });
+    }
+
+    /// What the answer to a revert comes to; what is live again is asked whether it is healthy.
+    async fn reverted(&self, switch: &Switch, cause: &Failure, answer: &Answer) -> HostResult {
+        if !matches!(answer.code, DONE | PARTLY) {
+            let undo = not_reverted(switch, &answer.text);
+            return HostResult::Stuck { cause: cause.clone(), undo };
+        }
+        let but = match partly(answer) {
+            (_, None) => self.unhealthy_again(switch).await,
+            (said, but) => {
+                self.show("reverted", said);
+                but
+            }
+        };
+        self.back_again(switch, cause, but)
     }
 
     /// The undecided release stays. What tidies up goes along with the word, and where it is the
@@ -442,7 +459,9 @@ impl<'a> HostRun<'a> {
     /// it by itself, or lets us do it.
     async fn settle_lost(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
         self.agent = None;
-        let patience = self.cx.config.deadline * 2 + restart_limit(&self.cx.config.service);
+        let patience = self.cx.config.deadline * 2
+            + restart_limit(&self.cx.config.service)
+            + switch.activation().hooks_limit();
         let end = Instant::now() + patience;
         while Instant::now() < end && !self.cx.cancel.insisted() {
             if self.open(true, Scan::No).await.is_ok() && self.holder().is_none() {
@@ -458,41 +477,32 @@ impl<'a> HostRun<'a> {
         let Some(state) = &self.state else {
             return HostResult::Unknown { failure: cause.clone() };
         };
-        let (live, failure) = (switch.back_shown(), cause.clone());
+        let failure = cause.clone();
         let standing = state.ledger.history(switch.id).map(|history| history.standing);
         match standing {
             Some(Standing::Good) if state.live() == Some(switch.id) => {
                 HostResult::Done(self.done.clone())
             }
             Some(Standing::Undecided) => self.adopt(switch, cause, keep).await,
-            Some(Standing::Reverted) => HostResult::PutBack { live, failure },
-            Some(Standing::Failed) => HostResult::Stuck {
-                cause: failure,
-                undo: Failure::new(format!("could not put back {live}")),
-            },
+            Some(Standing::Reverted) => self.back_again(switch, cause, None),
+            Some(Standing::Failed) => {
+                HostResult::Stuck { cause: failure, undo: not_reverted(switch, "") }
+            }
             _ if state.live() != Some(switch.id) => self.untouched(Some(failure)),
             _ => HostResult::Unknown { failure },
         }
     }
 
     async fn adopt(&self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
-        let (id, back, verdicts) = (switch.id, switch.back.clone(), switch.verdicts.clone());
-        let adopted = self.ask(&Order::Adopt { id, back, verdicts }).await;
-        let last = if keep { Order::Commit } else { Order::Revert { reason: "interrupted" } };
+        let adopted = self.ask(&Order::Adopt(switch.activation())).await;
+        let last = if keep { Order::Commit } else { switch.revert("interrupted") };
         let ended = match adopted {
             Ok(answer) if answer.code == DONE => self.ask(&last).await,
             other => other,
         };
         match ended {
             Ok(answer) if answer.code == DONE && keep => HostResult::Done(self.done.clone()),
-            Ok(answer) if answer.code == DONE => {
-                HostResult::PutBack { live: switch.back_shown(), failure: cause.clone() }
-            }
-            Ok(answer) => HostResult::Stuck {
-                cause: cause.clone(),
-                undo: Failure::new(format!("could not put back {}", switch.back_shown()))
-                    .because(answer.text),
-            },
+            Ok(answer) => self.reverted(switch, cause, &answer).await,
             Err(_) => HostResult::Unknown { failure: cause.clone() },
         }
     }
@@ -517,19 +527,24 @@ impl<'a> HostRun<'a> {
     }
 
     async fn settle_live(&self, switch: &Switch) -> Result<(), Failure> {
-        let (id, back, verdicts) = (switch.id, switch.back.clone(), switch.verdicts.clone());
-        self.step("settle", self.obey(&Order::Adopt { id, back, verdicts })).await?;
+        let id = switch.id;
+        self.step("settle", self.obey(&Order::Adopt(switch.activation()))).await?;
         let text = match self.judge(switch).await {
             Ok(_) => {
                 self.step("settle", self.obey(&Order::Commit)).await?;
                 format!("{id}, which an interrupted run left undecided, runs well and stays")
             }
             Err(failure) => {
-                let to = switch.back_shown();
-                self.step("settle", self.obey(&Order::Revert { reason: "unhealthy" })).await?;
+                let order = switch.revert("unhealthy");
+                let answer = self.heeding(self.ask(&order)).await??;
+                let (to, but) = (switch.back_shown(), partly(&answer).1);
+                if but.is_none() {
+                    self.obeyed(&order, &answer)?;
+                }
+                let but = but.map_or_else(String::new, |but| format!(", but {but}"));
+                let what = &failure.what;
                 format!(
-                    "{id}, which an interrupted run left undecided, was put back to {to}: {}",
-                    failure.what
+                    "{id}, which an interrupted run left undecided, was reverted to {to}{but}: {what}"
                 )
             }
         };
@@ -601,6 +616,21 @@ impl<'a> HostRun<'a> {
         self.agent = None;
         self.session = None;
     }
+}
+
+/// What the host said, and of a revert the last line, if that says what is not as it was.
+fn partly(answer: &Answer) -> (&str, Option<String>) {
+    let text = answer.text.trim_end();
+    if answer.code != PARTLY {
+        return (text, None);
+    }
+    let (said, but) = text.rsplit_once('\n').unwrap_or(("", text));
+    (said, Some(but.to_owned()))
+}
+
+fn not_reverted(switch: &Switch, said: &str) -> Failure {
+    let id = switch.id;
+    Failure::new(format!("{id} is to be reverted and could not be")).because(said)
 }
 
 fn restart_limit(service: &Service) -> Duration {

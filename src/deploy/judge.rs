@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::event::Event;
 use super::health::{self, Doubt, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, Proof};
 use super::plan::Switch;
 use crate::model::id::ReleaseId;
-use crate::model::service::Service;
+use crate::model::service::{Action, Service};
 use crate::remote::agent::Judgement;
 
 /// How often a unit is looked at while it is asked whether it is healthy.
@@ -36,6 +37,7 @@ impl HostRun<'_> {
         let detail = match &verdict {
             Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen to run",
             Ok(Some(Judged { proof: Proof::Inferred, .. })) => "inferred to run",
+            Ok(Some(Judged { proof: Proof::Reloaded, .. })) => "reloaded",
             _ => "",
         };
         verdict.map(|judged| (judged, detail.to_owned()))
@@ -53,7 +55,7 @@ impl HostRun<'_> {
             return Ok(None);
         };
         let first = self.judgement(switch.id).await?;
-        match prove(&first, &self.config().layout) {
+        match prove(&first, &self.config().layout, self.reloads()) {
             // Where it runs may not be seen before it has begun: the second look decides.
             Ok(_) | Err(Doubt::Elsewhere { .. }) => {}
             Err(doubt) => return Err(doubt.after_its_start().failure(unit)),
@@ -64,7 +66,20 @@ impl HostRun<'_> {
             down = self.wait_until_down(unit, switch.id, &first) => return Err(down),
         }
         sleep_until(soaked).await;
-        self.look_again(unit, switch.id, &first).await.map(Some)
+        let judged = self.look_again(unit, switch.id, &first).await?;
+        self.warn_of_unit_file(unit, &judged.found);
+        Ok(Some(judged))
+    }
+
+    /// A release that brings the unit's file with it changes nothing of the unit by itself.
+    fn warn_of_unit_file(&self, unit: &str, found: &Judgement) {
+        if found.unit.as_ref().is_some_and(|unit| unit.needs_daemon_reload) {
+            let text = format!(
+                "{unit} runs with its old unit file, which has changed on disk: \
+                 `systemctl daemon-reload` and a restart let the new one count"
+            );
+            self.cx.events.emit(Event::Warning { host: Some(self.host.name.clone()), text });
+        }
     }
 
     /// The unit, where the service is one.
@@ -73,6 +88,10 @@ impl HostRun<'_> {
             Service::Unit { name, .. } => Some(name),
             Service::Command { .. } | Service::None => None,
         }
+    }
+
+    fn reloads(&self) -> bool {
+        matches!(self.config().service, Service::Unit { action: Action::ReloadOrRestart, .. })
     }
 
     async fn wait_until_down(&self, unit: &str, id: ReleaseId, first: &Judgement) -> Failure {
@@ -103,8 +122,21 @@ impl HostRun<'_> {
         first: &Judgement,
     ) -> Result<Judged, Failure> {
         let found = self.still_up(unit, id, first).await?;
-        let proof = prove(&found, &self.config().layout).map_err(|doubt| doubt.failure(unit))?;
+        let proof = prove(&found, &self.config().layout, self.reloads())
+            .map_err(|doubt| doubt.failure(unit))?;
         Ok(Judged { proof, found, at: Instant::now() })
+    }
+
+    /// Why what a revert made live again is not healthy, if it is not: it is held against the same
+    /// checks. A user who wants to stop is not kept waiting for that.
+    pub(super) async fn unhealthy_again(&self, switch: &Switch) -> Option<String> {
+        let back = switch.gone_back()?;
+        let passed = tokio::select! {
+            passed = health::pass(self, &back) => passed,
+            () = self.cx.cancel.wait(1) => return None,
+        };
+        let failure = passed.err()?;
+        Some(format!("it does not pass the checks either: {}", failure.one_line()))
     }
 
     /// Whether what was judged well some time ago still is; if not, it is put back.

@@ -52,6 +52,8 @@ pub enum HostResult {
         live: String,
         /// Why.
         failure: Failure,
+        /// What is not as it was before all the same, or was not seen to be.
+        but: Option<String>,
     },
     /// Somebody else holds the lock.
     Locked {
@@ -106,6 +108,9 @@ pub enum Proof {
     Seen,
     /// /proc was closed to us; the unit restarted after the flip and goes through `current`.
     Inferred,
+    /// The unit was reloaded after the flip and is the same process as before: nothing more is known
+    /// of it than that it says so and that its checks pass.
+    Reloaded,
 }
 
 /// Something that failed, ready to be shown as error / cause / state / hint.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::choose::{back_id, rollback_candidates, to_prune};
 use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
@@ -13,7 +14,7 @@ use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, Standing, What};
 use crate::model::manifest::Manifest;
-use crate::remote::order::{Order, Record, Verdicts};
+use crate::remote::order::{Activation, Order, Record, Verdicts};
 
 /// All that will be done on one host, in order.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -79,6 +80,10 @@ pub struct Switch {
     pub vars: Vec<String>,
     /// `activated` hooks, run while the release is undecided.
     pub hooks: Vec<Order>,
+    /// Commands of `reverted` hooks, which the agent runs after a revert.
+    pub reverted: Vec<String>,
+    /// How long one hook may take.
+    pub limit: Duration,
     /// How the service is restarted, for people.
     pub restart: Option<String>,
 }
@@ -351,10 +356,6 @@ impl Planner<'_> {
         state: &HostState,
         id: ReleaseId,
     ) -> Vec<Order> {
-        let here = |hook: &&Hook| {
-            let mut eligible = self.hosts().filter(|host| hook.concerns(host));
-            if hook.once { eligible.next() == Some(host) } else { hook.concerns(host) }
-        };
         let order = |hook: &Hook| Order::Hook {
             name,
             id,
@@ -362,7 +363,12 @@ impl Planner<'_> {
             vars: self.hook_vars(host, state, id),
             limit: self.config.hooks.limit,
         };
-        hooks.iter().filter(here).map(order).collect()
+        hooks.iter().filter(|hook| self.is_for(hook, host)).map(order).collect()
+    }
+
+    fn is_for(&self, hook: &Hook, host: &Host) -> bool {
+        let mut eligible = self.hosts().filter(|host| hook.concerns(host));
+        if hook.once { eligible.next() == Some(host) } else { hook.concerns(host) }
     }
 
     fn hook_vars(&self, host: &Host, state: &HostState, id: ReleaseId) -> Vec<String> {
@@ -396,12 +402,16 @@ impl Planner<'_> {
 
     fn switch(&self, host: &Host, state: &HostState, id: ReleaseId) -> Switch {
         let back = state.current.raw();
+        let hooks = &self.config.hooks;
+        let reverted = hooks.reverted.iter().filter(|hook| self.is_for(hook, host));
         Switch {
             id,
             verdicts: self.verdicts(id, &back),
             back,
             vars: self.hook_vars(host, state, id),
-            hooks: self.hooks("activated", &self.config.hooks.activated, host, state, id),
+            hooks: self.hooks("activated", &hooks.activated, host, state, id),
+            reverted: reverted.map(|hook| hook.run.clone()).collect(),
+            limit: hooks.limit,
             restart: describe_restart(&self.config.service),
         }
     }
@@ -733,7 +743,41 @@ impl Switch {
         lines.extend(self.restart.iter().map(|how| format!("restart: {how}")));
         lines.extend(self.hooks.iter().map(describe));
         lines.push(format!("judge it; if it does not hold, go back to {}", self.back_shown()));
+        let reverted = |command| format!("after that, run the reverted hook `{command}`");
+        lines.extend(self.reverted.iter().map(reverted));
         lines
+    }
+
+    /// What the agent needs to do it, and to take it back.
+    pub fn activation(&self) -> Box<Activation> {
+        let own = ["SHIPIT_RELEASE=", "SHIPIT_RELEASE_PATH="];
+        let vars = self.vars.iter().filter(|var| !own.iter().any(|name| var.starts_with(name)));
+        Box::new(Activation {
+            id: self.id,
+            back: self.back.clone(),
+            verdicts: self.verdicts.clone(),
+            vars: vars.cloned().collect(),
+            reverted: self.reverted.clone(),
+            limit: self.limit,
+        })
+    }
+
+    /// What takes it back.
+    pub fn revert(&self, reason: &'static str) -> Order {
+        Order::Revert { reason, hooks: self.activation().hooks_limit() }
+    }
+
+    /// The same about the release that a revert leads to, if it is one of ours.
+    pub fn gone_back(&self) -> Option<Self> {
+        let id = back_id(&self.back)?;
+        let (ours, new) = (id.to_string(), self.id.to_string());
+        let vars = self.vars.iter().map(|var| match var.split_once('=') {
+            Some((name @ ("SHIPIT_RELEASE" | "SHIPIT_RELEASE_PATH"), value)) => {
+                format!("{name}={}", value.replace(&new, &ours))
+            }
+            _ => var.clone(),
+        });
+        Some(Self { id, vars: vars.collect(), ..self.clone() })
     }
 
     /// Where a revert leads, for people.

@@ -10,7 +10,7 @@ use crate::model::drift::{Change, Drift};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
-use crate::model::service::Service;
+use crate::model::service::{Action, Service};
 use crate::remote::agent::{Compared, Scan};
 use crate::remote::answer::compared;
 use crate::remote::order::{DONE, Order};
@@ -165,10 +165,13 @@ impl Verified {
         id: ReleaseId,
     ) -> Result<(), Failure> {
         match &config.service {
-            Service::Unit { name, .. } => match prove(&host.judgement(id).await?, &config.layout) {
-                Ok(proof) => self.proof = Some(proof),
-                Err(doubt) => self.trouble(doubt.failure(name).one_line()),
-            },
+            Service::Unit { name, action, .. } => {
+                let reloads = *action == Action::ReloadOrRestart;
+                match prove(&host.judgement(id).await?, &config.layout, reloads) {
+                    Ok(proof) => self.proof = Some(proof),
+                    Err(doubt) => self.trouble(doubt.failure(name).one_line()),
+                }
+            }
             Service::Command { .. } if state.in_use.contains(&id.to_string()) => {
                 self.proof = Some(Proof::Seen);
             }

@@ -138,6 +138,8 @@ pub struct UnitState {
     pub user: String,
     /// Since when it is in this state, as systemd prints it.
     pub since: String,
+    /// Whether its file is not what systemd has read of it.
+    pub needs_daemon_reload: bool,
     /// What `/proc/<pid>/cwd` and `exe` point to, where they could be read.
     pub cwd: Option<String>,
     /// See `cwd`.

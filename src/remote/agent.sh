@@ -32,6 +32,7 @@ serve() {
     locked='' undecided='' ending='terminated' last=0 env_file=''
     before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
+    unit_before='' reverting='' partly='' variables='' reverted_hooks=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
@@ -653,7 +654,7 @@ look_unit() {
     user_bus
     unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
         -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
-        -p ExecMainStartTimestampMonotonic >"$tmp/unit"
+        -p NeedDaemonReload -p ExecMainStartTimestampMonotonic >"$tmp/unit"
     sed 's/^/unit /' "$tmp/unit"
     pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
     [ "${pid:-0}" != 0 ] || return 0
@@ -1254,13 +1255,17 @@ run_command() {
         # shellcheck disable=SC2086
         cd "$release" && exec timeout -k 10 "$hook_limit" env "$@" $hook_shell "$command"
     ) >"$tmp/hook" 2>&1 </dev/null 9>&-
-    code=$?
+    tell_hook "$?"
+}
+
+# Prints what a command of the user's said that ended with $1, and how that was if not well.
+tell_hook() {
     tail -c 65536 "$tmp/hook"
     rm -f "$tmp/hook"
-    case $code in
+    case $1 in
         0) return 0 ;;
         124 | 137) printf '\n%s ran longer than %ss\n' "$what" "$hook_limit" ;;
-        *) printf '\n%s exited with code %s\n' "$what" "$code" ;;
+        *) printf '\n%s exited with code %s\n' "$what" "$1" ;;
     esac
     return 1
 }
@@ -1320,12 +1325,14 @@ order_stage() {
 # --- going live -------------------------------------------------------------------------------
 
 # Arguments: release, what to return to, then line and note each for activated, committed, left,
-# reverted, failed.
+# reverted, failed; then, each as quoted words, NAME=value for the user's commands and the `reverted`
+# hooks, and how long one of these may take.
 remember() {
     id=$1 back=$2 activated=$3 activated_note=$4 committed=$5 committed_note=$6 left=$7
     left_note=$8 reverted=$9
     shift 9
-    reverted_note=$1 failed=$2 failed_note=$3
+    reverted_note=$1 failed=$2 failed_note=$3 variables=$4 reverted_hooks=$5 reverted_limit=$6
+    unit_before='' reverting='' partly=''
 }
 
 order_activate() {
@@ -1338,7 +1345,11 @@ order_activate() {
         echo "$root/current is not a link"
         return 1
     fi
-    before=$(unit_show -p InvocationID) && before=${before#InvocationID=}
+    unit_before=$(look_start)
+    before=''
+    case $unit_before in
+        *InvocationID=*) before=${unit_before##*InvocationID=} before=${before%%"$nl"*} ;;
+    esac
     record "$activated" "$activated_note" || return 1
     undecided=$id
     if ! flip "releases/$id"; then
@@ -1473,11 +1484,18 @@ order_reach() {
     return 1
 }
 
-# 3: taken back; 4: could not be.
+# 3: taken back; 4: could not be; 5: taken back, but for what the last line says.
 go_back() {
     reason=$1
-    revert && return 3
-    return 4
+    revert || return 4
+    is_whole_again || return 5
+    return 3
+}
+
+is_whole_again() {
+    [ -n "$partly" ] || return 0
+    printf '%s\n' "$partly"
+    return 1
 }
 
 order_adopt() {
@@ -1486,9 +1504,11 @@ order_adopt() {
 }
 
 order_judge() {
+    pid=''
     look_unit
     printf 'before %s\nticks %s\nreal %s\n' "$before" "$flipped" \
         "$(cd "$root/releases/$1" && pwd -P)"
+    [ "${pid:-0}" = 0 ] || ! is_in "$pid" "$1" || echo inside
 }
 
 order_commit() {
@@ -1508,13 +1528,18 @@ order_revert() {
     fi
     reason=$1
     revert || return 4
+    is_whole_again || return 5
 }
 
-# Back to what was live before, by whatever means; says so in the ledger.
+# Back to what was live before, by whatever means; says so in the ledger. What is not as it was all the
+# same is in `partly`.
 revert() {
+    reverting=yes
     if return_to && revive; then
         undecided=''
         record "$reverted" "$reverted_note"
+        # shellcheck disable=SC2119
+        run_reverted
         return 0
     fi
     undecided=''
@@ -1531,23 +1556,73 @@ return_to() {
     sync_dir "$root"
 }
 
-# The service again, from what is live now; stopped where nothing is.
+# The service as it was before the flip: from what is live now, or stopped where nothing is and it did
+# not run. One that did not run before need not be brought up now.
 revive() {
-    case $scope in
-        system | user) privileged reset-failed >/dev/null 2>&1 ;;
-    esac
-    if [ -z "$back" ]; then
-        service stop
+    never_stopped && return 0
+    reset_failed
+    if [ -z "$back" ] && ! was_active; then
+        service stop || is_down
         return
     fi
     service restart && stays_up && return 0
     # Nothing is started on a machine that goes down; it boots with what is live now.
     goes_down && return 0
     sleep "$(start_interval)"
+    reset_failed
+    service restart && stays_up && return 0
+    if [ -n "$unit_before" ] && ! was_active && is_down; then
+        partly="$target does not run, as before"
+        return 0
+    fi
+    return 1
+}
+
+reset_failed() {
     case $scope in
         system | user) privileged reset-failed >/dev/null 2>&1 ;;
     esac
-    service restart && stays_up
+}
+
+# What is another with every start of the unit.
+look_start() {
+    unit_show -p ActiveState -p InvocationID -p ExecMainStartTimestampMonotonic
+}
+
+# Whether the unit ran before the flip.
+was_active() {
+    case $unit_before in
+        *ActiveState=active*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# Whether what ran before the flip still does, because no restart came about. A reload would leave no
+# such trace.
+never_stopped() {
+    [ "$action" = restart ] && was_active && [ "$(look_start)" = "$unit_before" ]
+}
+
+# Whether the unit does not run, whatever a stop said.
+is_down() {
+    case $(unit_show -p ActiveState) in
+        *ActiveState=inactive* | *ActiveState=failed*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# Runs the `reverted` hooks, each whatever became of those before it.
+# shellcheck disable=SC2120
+run_reverted() {
+    what='the reverted hook' hook_limit=$reverted_limit
+    eval "set -- $reverted_hooks"
+    for command in "$@"; do
+        (
+            # shellcheck disable=SC2086,SC2119
+            enter_live && exec timeout -k 10 "$reverted_limit" $hook_shell "$command"
+        ) >"$tmp/hook" 2>&1 </dev/null 9>&-
+        tell_hook "$?" || partly="the reverted hook \`$command\` failed"
+    done
 }
 
 goes_down() {
@@ -1564,7 +1639,7 @@ start_interval() {
     echo "${interval:-1}"
 }
 
-# Whether the unit is up, as far as a moment can tell.
+# Whether the unit is up, as far as a moment can tell, and not from the release that was left.
 stays_up() {
     case $scope in
         system | user) ;;
@@ -1573,11 +1648,33 @@ stays_up() {
     tries=0
     while [ "$tries" -lt 10 ]; do
         pause 0.5
-        state=$(unit_show -p ActiveState)
-        [ "$state" = ActiveState=active ] && [ "$tries" -ge 1 ] && return 0
+        state=$(unit_show -p ActiveState -p MainPID)
+        main=${state##*MainPID=} main=${main%%"$nl"*}
+        case $state in
+            *ActiveState=active*) [ "$tries" -lt 1 ] || break ;;
+        esac
         tries=$((tries + 1))
     done
-    echo "after the restart systemd says $state"
+    if [ "$tries" = 10 ]; then
+        state=${state##*ActiveState=}
+        echo "after the restart systemd says ActiveState=${state%%"$nl"*}"
+        return 1
+    fi
+    if is_in "$main" "$id"; then
+        echo "its main process is still in releases/$id"
+        return 1
+    fi
+}
+
+# Whether process $1 works in release $2. Where it has a view of its own of the file system, its
+# directory has another name there, and is the same one by device and inode.
+is_in() {
+    local up
+    [ -e "/proc/$1/cwd/." ] && [ -d "$root/releases/$2/." ] || return 1
+    for up in cwd cwd/.. cwd/../.. cwd/../../.. cwd/../../../.. root; do
+        # shellcheck disable=SC3013
+        [ "/proc/$1/$up/." -ef "$root/releases/$2/." ] && return 0
+    done
     return 1
 }
 
@@ -1614,13 +1711,28 @@ service() {
 }
 
 run_service_command() (
-    place=$root/current/
-    [ -d "$place" ] || place=$root
-    cd -P "$place" || exit 1
-    SHIPIT_RELEASE=${PWD##*/}
-    export SHIPIT_RELEASE
-    exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
+    # shellcheck disable=SC2119
+    enter_live && exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
 )
+
+# Goes where commands run that are about what is live: there, or to deploy_to where nothing is. They
+# get the variables of the activation, of which SHIPIT_RELEASE is what is live now.
+# shellcheck disable=SC2120
+enter_live() {
+    eval "set -- $variables"
+    for pair in "$@"; do
+        # shellcheck disable=SC2163
+        export "$pair"
+    done
+    SHIPIT_RELEASE='' SHIPIT_RELEASE_PATH='' SHIPIT_REVERTED_RELEASE=${reverting:+$id}
+    if [ -d "$root/current/" ]; then
+        cd -P "$root/current/" || return
+        SHIPIT_RELEASE=${PWD##*/} SHIPIT_RELEASE_PATH=$PWD
+    else
+        cd -P "$root" || return
+    fi
+    export SHIPIT_RELEASE SHIPIT_RELEASE_PATH SHIPIT_REVERTED_RELEASE
+}
 
 privileged() {
     user_bus

@@ -31,6 +31,8 @@ pub struct Judgement {
     pub flip_ticks: Option<u64>,
     /// The release's directory, all links resolved.
     pub real_path: String,
+    /// Whether the main process works in that directory, whatever name it has for it.
+    pub inside: bool,
 }
 
 /// What `check` wants to know beyond a look.
@@ -199,6 +201,7 @@ fn unit(text: &str) -> Option<UnitState> {
             "WorkingDirectory" => value.clone_into(&mut unit.working_directory),
             "ExecStart" => value.clone_into(&mut unit.exec_start),
             "User" => value.clone_into(&mut unit.user),
+            "NeedDaemonReload" => unit.needs_daemon_reload = value == "yes",
             "StateChangeTimestamp" => value.clone_into(&mut unit.since),
             "cwd" => unit.cwd = Some(value.to_owned()),
             "exe" => unit.exe = Some(value.to_owned()),
@@ -227,6 +230,7 @@ pub fn judgement(text: &str) -> Judgement {
         before_invocation: value("before"),
         flip_ticks: value("ticks").parse().ok(),
         real_path: value("real"),
+        inside: pairs(text).any(|(word, _)| word == "inside"),
     }
 }
 

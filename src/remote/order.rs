@@ -2,7 +2,7 @@
 //! words. The agent answers each with one frame (a code and a text), in order.
 //!
 //! Codes: [`DONE`], [`NOT_DONE`], [`MALFORMED`], [`TAKEN_BACK`], [`NEEDS_HANDS`], [`HELD`],
-//! [`SKIPPED`].
+//! [`PARTLY`], [`SKIPPED`].
 
 use std::fmt;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub const MALFORMED: u32 = 2;
 pub const TAKEN_BACK: u32 = 3;
 /// An activation failed and could not be taken back: a person must look.
 pub const NEEDS_HANDS: u32 = 4;
+/// It was taken back, and what was live before runs again, but for what the last line of the text says.
+pub const PARTLY: u32 = 5;
 /// Somebody else holds the lock; the text is the owner's record.
 pub const HELD: u32 = 75;
 /// A chained order that was not run because the one before it failed.
@@ -55,6 +57,42 @@ pub struct Verdicts {
     pub reverted: Record,
     /// Written when it could not be.
     pub failed: Record,
+}
+
+/// An activation: all that the agent needs to make a release live, and to go back by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    /// The release.
+    pub id: ReleaseId,
+    /// The raw content of `current` to return to; empty: there was none.
+    pub back: String,
+    /// What to record.
+    pub verdicts: Verdicts,
+    /// `NAME=value` words for the user's commands. `SHIPIT_RELEASE` is not among them: it is what is
+    /// live when they run.
+    pub vars: Vec<String>,
+    /// Commands for the hook shell, run after a revert.
+    pub reverted: Vec<String>,
+    /// How long one of these may take.
+    pub limit: Duration,
+}
+
+impl Activation {
+    /// How long the `reverted` hooks may take together.
+    pub fn hooks_limit(&self) -> Duration {
+        let count = u32::try_from(self.reverted.len()).unwrap_or(u32::MAX);
+        (self.limit + Duration::from_secs(10)).saturating_mul(count)
+    }
+
+    fn words(&self) -> Vec<String> {
+        let list =
+            |all: &[String]| all.iter().map(|word| line_word(word)).collect::<Vec<_>>().join(" ");
+        let mut words = vec![self.id.to_string(), self.back.clone()];
+        words.extend(self.verdicts.words());
+        let limit = self.limit.as_secs().to_string();
+        words.extend([list(&self.vars), list(&self.reverted), limit]);
+        words
+    }
 }
 
 /// A GET that the host is to do.
@@ -208,26 +246,12 @@ pub enum Order {
         /// The `staged` line.
         record: Record,
     },
-    /// Record, flip, sync, restart; undecided from then on. [`TAKEN_BACK`] or [`NEEDS_HANDS`]
-    /// when the restart failed.
-    Activate {
-        /// The release.
-        id: ReleaseId,
-        /// The raw content of `current` to return to; empty: there was none.
-        back: String,
-        /// What to record.
-        verdicts: Verdicts,
-    },
+    /// Record, flip, sync, restart; undecided from then on. [`TAKEN_BACK`], [`PARTLY`] or
+    /// [`NEEDS_HANDS`] when the restart failed.
+    Activate(Box<Activation>),
     /// Take over an activation that an interrupted run left undecided, without flipping: from
-    /// then on it is held, committed or reverted like our own.
-    Adopt {
-        /// The release.
-        id: ReleaseId,
-        /// What to return to.
-        back: String,
-        /// What to record (`activated` is not written again).
-        verdicts: Verdicts,
-    },
+    /// then on it is held, committed or reverted like our own. (`activated` is not written again.)
+    Adopt(Box<Activation>),
     /// The unit now, in the lines of the greeting.
     Judge {
         /// The release that should run.
@@ -235,11 +259,13 @@ pub enum Order {
     },
     /// The undecided release stays.
     Commit,
-    /// The undecided release goes: [`DONE`] when what was live before runs again,
+    /// The undecided release goes: [`DONE`] or [`PARTLY`] when what was live before runs again,
     /// [`NEEDS_HANDS`] when not.
     Revert {
         /// One of the fixed words of the ledger: `unhealthy`, `fleet`, `interrupted`, `asked`.
         reason: &'static str,
+        /// How long the `reverted` hooks may take.
+        hooks: Duration,
     },
     /// Append to the ledger.
     Record(Record),
@@ -335,6 +361,8 @@ impl Order {
             | Self::Stage { .. }
             | Self::Sweep { .. }
             | Self::Verify { .. } => Duration::from_mins(15),
+            Self::Activate(activation) => Duration::from_mins(1) + activation.hooks_limit(),
+            Self::Revert { hooks, .. } => Duration::from_mins(1) + *hooks,
             _ => Duration::from_mins(1),
         }
     }
@@ -342,7 +370,7 @@ impl Order {
     /// Whether it restarts the service, whose limit then counts too (twice, where a failed
     /// restart is taken back).
     pub const fn restarts(&self) -> bool {
-        matches!(self, Self::Activate { .. } | Self::Revert { .. })
+        matches!(self, Self::Activate(_) | Self::Revert { .. })
     }
 
     /// One word, as the agent knows it.
@@ -364,8 +392,8 @@ impl Order {
             Self::Reach { .. } => "reach",
             Self::Seal { .. } => "seal",
             Self::Stage { .. } => "stage",
-            Self::Activate { .. } => "activate",
-            Self::Adopt { .. } => "adopt",
+            Self::Activate(_) => "activate",
+            Self::Adopt(_) => "adopt",
             Self::Judge { .. } => "judge",
             Self::Commit => "commit",
             Self::Revert { .. } => "revert",
@@ -419,10 +447,8 @@ impl Order {
             Self::Stage { id, record } => {
                 vec![id.to_string(), record.line.clone(), record.note.clone()]
             }
-            Self::Activate { id, back, verdicts } | Self::Adopt { id, back, verdicts } => {
-                followed(vec![id.to_string(), back.clone()], verdicts.words())
-            }
-            Self::Revert { reason } => vec![(*reason).to_owned()],
+            Self::Activate(activation) | Self::Adopt(activation) => activation.words(),
+            Self::Revert { reason, .. } => vec![(*reason).to_owned()],
             Self::Record(record) => vec![record.line.clone(), record.note.clone()],
             Self::Prune { name, record } => {
                 vec![name.clone(), record.line.clone(), record.note.clone()]

@@ -121,9 +121,11 @@ impl<R> Guard<R> {
             HostResult::Skipped { failure } => {
                 HostResult::Skipped { failure: self.failure(failure) }
             }
-            HostResult::PutBack { live, failure } => {
-                HostResult::PutBack { live: self.fit(live), failure: self.failure(failure) }
-            }
+            HostResult::PutBack { live, failure, but } => HostResult::PutBack {
+                live: self.fit(live),
+                failure: self.failure(failure),
+                but: self.fit_option(but.as_ref()),
+            },
             HostResult::Locked { holder } => HostResult::Locked { holder: self.fit(holder) },
             HostResult::Stuck { cause, undo } => {
                 HostResult::Stuck { cause: self.failure(cause), undo: self.failure(undo) }

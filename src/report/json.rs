@@ -219,6 +219,7 @@ enum ResultLine<'a> {
     PutBack {
         live: &'a str,
         failure: FailureLine<'a>,
+        but: Option<&'a str>,
     },
     Locked {
         holder: &'a str,
@@ -278,8 +279,8 @@ fn result_line(result: &HostResult) -> ResultLine<'_> {
             failure: failure.as_ref().map(failure_line),
         },
         HostResult::Skipped { failure } => ResultLine::Skipped { failure: failure_line(failure) },
-        HostResult::PutBack { live, failure } => {
-            ResultLine::PutBack { live, failure: failure_line(failure) }
+        HostResult::PutBack { live, failure, but } => {
+            ResultLine::PutBack { live, failure: failure_line(failure), but: but.as_deref() }
         }
         HostResult::Locked { holder } => ResultLine::Locked { holder },
         HostResult::Stuck { cause, undo } => {
@@ -293,6 +294,7 @@ fn done_line(done: &Done) -> ResultLine<'_> {
     let proof = |proof| match proof {
         Proof::Seen => "seen",
         Proof::Inferred => "inferred",
+        Proof::Reloaded => "reloaded",
     };
     ResultLine::Done {
         live: done.live,

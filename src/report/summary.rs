@@ -238,11 +238,13 @@ fn standing(goal: &str, result: &HostResult) -> Standing {
             let live = live.as_ref().map_or_else(String::new, |live| format!(" (live: {live})"));
             Standing::new("was", "were", format!("not changed{live}"))
         }
-        HostResult::PutBack { live, .. } if live.starts_with("nothing") => {
-            Standing::new("has", "have", "nothing live again, as before")
-        }
-        HostResult::PutBack { live, .. } => {
-            Standing::new("is back on", "are back on", live.clone())
+        HostResult::PutBack { live, but, .. } => {
+            let but = but.as_ref().map_or_else(String::new, |but| format!(", but {but}"));
+            if live.starts_with("nothing") {
+                Standing::new("has", "have", format!("nothing live again, as before{but}"))
+            } else {
+                Standing::new("is back on", "are back on", format!("{live}{but}"))
+            }
         }
         HostResult::Stuck { .. } => {
             let rest = "hands: it was switched and could not be put back";
@@ -358,7 +360,8 @@ fn proof(members: &[(&str, &Done)]) -> Option<String> {
         (1, 1) => Some(word.to_owned()),
         _ => Some(format!("{word} on {count}")),
     };
-    let words = [word(count(Proof::Seen), "seen"), word(count(Proof::Inferred), "inferred")];
+    let all = [(Proof::Seen, "seen"), (Proof::Inferred, "inferred"), (Proof::Reloaded, "reloaded")];
+    let words = all.map(|(proof, text)| word(count(proof), text));
     let words: Vec<_> = words.into_iter().flatten().collect();
     (!words.is_empty()).then(|| format!("proven: {}", words.join(", ")))
 }

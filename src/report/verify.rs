@@ -41,7 +41,7 @@ fn praise(found: &Verified) -> String {
     let id = found.release.map_or_else(String::new, |id| id.to_string());
     let runs = match found.proof {
         Some(Proof::Seen) => ", and is seen to run",
-        Some(Proof::Inferred) => ", and is inferred to run",
+        Some(Proof::Inferred | Proof::Reloaded) => ", and is inferred to run",
         None => "",
     };
     let place = if found.live { "live" } else { "not live" };
@@ -65,7 +65,7 @@ pub fn verify_json(hosts: &[(String, Verified)], stage: &str) -> Value {
             "clean": found.is_clean(),
             "proof": found.proof.map(|proof| match proof {
                 Proof::Seen => "seen",
-                Proof::Inferred => "inferred",
+                Proof::Inferred | Proof::Reloaded => "inferred",
             }),
             "problems": found.problems.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
             "drift": drift.collect::<Vec<_>>(),

@@ -4,6 +4,7 @@ mod after;
 mod leftovers;
 mod owners;
 mod packed;
+mod service;
 mod sharing;
 
 use std::fs;
@@ -20,7 +21,9 @@ use shipit::model::layout::Layout;
 use shipit::model::service::{Action, Scope, Service};
 use shipit::remote::agent::{Agent, AgentError, Hello, Scan, Sent};
 use shipit::remote::local::LocalSession;
-use shipit::remote::order::{DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts};
+use shipit::remote::order::{
+    Activation, DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts,
+};
 use shipit::remote::quote::{line_word, word};
 
 use crate::program::program;
@@ -133,10 +136,17 @@ impl Host {
 }
 
 fn activate() -> Order {
+    Order::Activate(Box::new(activation()))
+}
+
+fn activation() -> Activation {
     let record = |line: &str| Record { line: format!("{line} at @now@"), note: String::new() };
-    Order::Activate {
+    Activation {
         id: ID.parse().unwrap(),
         back: "releases/20260821090000".to_owned(),
+        vars: vec!["SHIPIT_HOST=it's one\n\\ of two".to_owned()],
+        reverted: Vec::new(),
+        limit: Duration::from_secs(10),
         verdicts: Verdicts {
             activated: record("activated"),
             committed: record("committed"),
@@ -343,7 +353,10 @@ async fn a_journal_that_is_read_before_a_host_is_put_back_costs_no_order_under_e
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
         let journal = agent.ask(&Order::Journal { lines: 10 }).await.unwrap();
         assert!(journal.text.ends_with("started\n"), "{shell}: {}", journal.text);
-        let back = agent.ask(&Order::Revert { reason: "its check failed" }).await.unwrap();
+        let back = agent
+            .ask(&Order::Revert { reason: "its check failed", hooks: Duration::ZERO })
+            .await
+            .unwrap();
         assert_eq!(back.code, DONE, "{shell}: {}", back.text);
         assert_eq!(host.live(), "releases/20260821090000", "{shell}");
         assert!(fs::read_to_string(&asked).unwrap().contains("-n 10 "), "{shell}");

@@ -238,6 +238,7 @@ impl Here<'_> {
             failed: self.local_hooks("failed", local.failed.as_deref())?,
             staged: self.host_hooks("staged", hooks.staged.as_deref())?,
             activated: self.host_hooks("activated", hooks.activated.as_deref())?,
+            reverted: self.host_hooks("reverted", hooks.reverted.as_deref())?,
             shell,
             limit: self.whole("timeout", hooks.timeout.as_ref(), Duration::from_mins(10))?,
         })

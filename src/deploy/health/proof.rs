@@ -98,10 +98,19 @@ impl Doubt {
     }
 }
 
-/// Whether the unit runs the new release, and how that is known.
-pub fn prove(found: &Judgement, layout: &Layout) -> Result<Proof, Doubt> {
+/// Whether the unit runs the new release, and how that is known. `reloads`: the flip only reloads it.
+pub fn prove(found: &Judgement, layout: &Layout, reloads: bool) -> Result<Proof, Doubt> {
     let unit = found.unit.as_ref().ok_or(Doubt::Unseen)?;
     is_up(unit)?;
+    if found.inside {
+        return Ok(Proof::Seen);
+    }
+    // A reload that was done leaves the main process where it is; what it has started since is its own
+    // affair.
+    let same = !unit.invocation.is_empty() && unit.invocation == found.before_invocation;
+    if reloads && (same || found.flip_ticks.is_none()) {
+        return Ok(Proof::Reloaded);
+    }
     let mut seen = [&unit.cwd, &unit.exe].into_iter().flatten();
     if seen.clone().any(|path| is_inside(path, &found.real_path)) {
         return Ok(Proof::Seen);
@@ -131,13 +140,21 @@ fn is_inside(path: &str, release: &str) -> bool {
 
 /// Without sight of the process: it was started anew, after the flip, through `current`.
 fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, Doubt> {
-    if unit.invocation.is_empty() || unit.invocation == found.before_invocation {
+    if !unit.invocation.is_empty() && unit.invocation == found.before_invocation {
         return Err(Doubt::NotStarted { how: "its InvocationID is the same" });
     }
-    if let (Some(started), Some(flipped)) = (unit.started, found.flip_ticks)
-        && started < flipped
-    {
-        return Err(Doubt::NotStarted { how: "its main process is older" });
+    match (unit.started, found.flip_ticks) {
+        (Some(started), Some(flipped)) if started < flipped => {
+            return Err(Doubt::NotStarted { how: "its main process is older" });
+        }
+        (Some(_), Some(_)) => {}
+        // systemd tells none before version 232.
+        _ if unit.invocation.is_empty() => {
+            return Err(Doubt::NotStarted {
+                how: "neither its InvocationID nor its start is known",
+            });
+        }
+        _ => {}
     }
     let current = layout.current();
     if [&unit.working_directory, &unit.exec_start].into_iter().any(|text| leads(text, &current)) {
@@ -170,7 +187,8 @@ pub fn stayed_up(first: &Judgement, second: &Judgement) -> Result<(), Doubt> {
     if second.restarts > first.restarts {
         return Err(Doubt::Crashing { restarts: second.restarts });
     }
-    if second.invocation != first.invocation {
+    let same_process = !first.invocation.is_empty() || second.started == first.started;
+    if second.invocation != first.invocation || !same_process {
         return Err(Doubt::StartedAnew);
     }
     Ok(())
@@ -214,12 +232,13 @@ mod tests {
             before_invocation: "a".to_owned(),
             flip_ticks: Some(100),
             real_path: NEW.to_owned(),
+            inside: changes.contains("inside"),
         }
     }
 
     #[track_caller]
     fn check(changes: &str, expected: &str) {
-        let verdict = match prove(&look(changes), &Layout::new("/srv/todo")) {
+        let verdict = match prove(&look(changes), &Layout::new("/srv/todo"), false) {
             Ok(proof) => format!("{proof:?}"),
             Err(doubt) => doubt.failure("todo.service").one_line(),
         };
@@ -258,14 +277,35 @@ mod tests {
              InvocationID is the same",
         );
         check(
-            "invocation=",
-            "todo.service still runs what ran before: it has not been started since the flip: its InvocationID is the same",
+            "invocation= started=x",
+            "todo.service still runs what ran before: it has not been started since the flip: \
+             neither its InvocationID nor its start is known",
         );
+        // systemd before version 232.
+        check("invocation=", "Inferred");
         check(
             "started=99",
             "todo.service still runs what ran before: it has not been started since the flip: its \
              main process is older",
         );
+    }
+
+    #[test]
+    fn a_view_of_its_own_of_the_file_system_hides_nothing() {
+        check("inside cwd=/app dir=/app", "Seen");
+    }
+
+    #[test]
+    fn a_reload_counts_as_one_and_as_nothing_more() {
+        let reloaded = |changes: &str| prove(&look(changes), &Layout::new("/srv/todo"), true);
+        assert_eq!(reloaded("invocation=a started=5"), Ok(Proof::Reloaded));
+        // The main process of a graceful reload stays where it was started.
+        assert_eq!(reloaded(&format!("invocation=a cwd={OLD}")), Ok(Proof::Reloaded));
+        assert_eq!(reloaded(&format!("cwd={NEW}")), Ok(Proof::Seen));
+        assert!(matches!(reloaded(&format!("cwd={OLD}")), Err(Doubt::OtherRelease { .. })));
+        assert!(matches!(reloaded("invocation=a active=failed"), Err(Doubt::NotActive { .. })));
+        // One that systemd started anew instead is held to what holds for a restart.
+        assert_eq!(reloaded(""), Ok(Proof::Inferred));
     }
 
     #[test]
@@ -295,7 +335,10 @@ mod tests {
             "active=activating sub=auto-restart restarts=4",
             "todo.service did not stay up: it ended by itself and systemd started it again, 5 times by now",
         );
-        assert_eq!(prove(&Judgement::default(), &Layout::new("/srv/todo")), Err(Doubt::Unseen));
+        assert_eq!(
+            prove(&Judgement::default(), &Layout::new("/srv/todo"), false),
+            Err(Doubt::Unseen)
+        );
     }
 
     #[test]
@@ -304,6 +347,8 @@ mod tests {
         assert_eq!(stays("restarts=3", "restarts=3"), Ok(()));
         assert_eq!(stays("", "restarts=1"), Err(Doubt::Crashing { restarts: 1 }));
         assert_eq!(stays("", "invocation=c"), Err(Doubt::StartedAnew));
+        assert_eq!(stays("invocation=", "invocation="), Ok(()));
+        assert_eq!(stays("invocation=", "invocation= started=9"), Err(Doubt::StartedAnew));
         assert_eq!(
             stays("", "active=activating sub=auto-restart"),
             Err(Doubt::Crashing { restarts: 1 })

@@ -3,7 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use shipit::deploy::outcome::{HostResult, Verdict};
+use std::time::Duration;
+
+use shipit::config::Hook;
+use shipit::config::checks::{Check, Pace, Probe};
+use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::report::styles::Styles;
+use shipit::report::{Verbosity, summary};
 
 use super::world::World;
 
@@ -86,4 +92,70 @@ async fn prune_keeps_what_is_live_and_the_way_back() {
     let names = ["20260821090002", "20260821090003", "20260821090004"];
     assert_eq!(world.releases(), names, "way back, live, and the evidence of the rollback");
     assert_eq!(fs::read_dir(world.root().join(".shipit/trash")).unwrap().count(), 0);
+}
+
+/// A stage whose `activated` hook starts a worker of that version, and whose second version fails.
+fn with_worker() -> World {
+    let mut world = World::new();
+    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
+    world.config.hooks.activated =
+        vec![hook("cat VERSION >../../worker"), hook("! grep -q 2 VERSION")];
+    world
+}
+
+fn told(report: &Report) -> String {
+    let mut out = Vec::new();
+    summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[tokio::test]
+async fn what_activated_hooks_did_is_reverted_by_reverted_hooks_or_said_to_be_left() {
+    let mut world = with_worker();
+    world.deploy("1").await;
+    let bad = told(&world.deploy("2").await);
+    let left = "state: web1 is back on 20260821090001, but nothing reverted what its `activated` \
+                hooks did\n";
+    assert!(bad.contains(left), "{bad}");
+    assert_eq!(world.read("worker"), "2\n");
+
+    let reverted = Hook {
+        run: "cat VERSION >../../worker && echo $SHIPIT_HOST".to_owned(),
+        once: true,
+        roles: Vec::new(),
+    };
+    world.config.hooks.reverted = vec![reverted];
+    let bad = told(&world.deploy("2").await);
+    assert!(bad.contains("state: web1 is back on 20260821090001\n"), "{bad}");
+    assert_eq!(world.read("worker"), "1\n");
+
+    world.config.hooks.reverted[0].run = "exit 3".to_owned();
+    let bad = world.deploy("2").await;
+    assert_eq!(bad.verdict(), Verdict::NotDone);
+    let failed = "is back on 20260821090001, but the reverted hook `exit 3` failed\n";
+    assert!(told(&bad).contains(failed), "{bad:?}");
+}
+
+#[tokio::test]
+async fn what_is_live_again_is_held_against_the_checks() {
+    let mut world = World::new();
+    world.deploy("1").await;
+    let health = |command: &str| {
+        let probe = Probe::Command(command.to_owned());
+        let second = Duration::from_millis(100);
+        let pace = Pace { interval: second, timeout: second * 9, total: second, successes: 1 };
+        vec![Check { probe, pace, roles: Vec::new() }]
+    };
+    world.config.health.checks =
+        health("grep -q 1 VERSION && [ $SHIPIT_RELEASE = 20260821090001 ]");
+    let bad = told(&world.deploy("2").await);
+    assert!(bad.contains("state: web1 is back on 20260821090001\n"), "{bad}");
+    world.config.health.checks = health("exit 7");
+    let bad = world.deploy("3").await;
+    assert_eq!(bad.verdict(), Verdict::NotDone);
+    let text = told(&bad);
+    assert!(
+        text.contains("is back on 20260821090001, but it does not pass the checks either: "),
+        "{text}"
+    );
 }

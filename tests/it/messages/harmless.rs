@@ -117,7 +117,7 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
     };
     let hosts = vec![
         ("a", HostResult::Untouched { live: Some(line.clone()), failure: Some(fail()) }),
-        ("b", HostResult::PutBack { live: line.clone(), failure: fail() }),
+        ("b", HostResult::PutBack { live: line.clone(), failure: fail(), but: Some(line.clone()) }),
         ("c", HostResult::Locked { holder: line.clone() }),
         ("d", HostResult::Stuck { cause: fail(), undo: fail() }),
         ("e", HostResult::Unknown { failure: fail() }),

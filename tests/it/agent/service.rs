@@ -1,0 +1,218 @@
+//! What is restarted and what is taken back, on a host whose systemctl and sudo are scripts.
+
+use shipit::remote::order::{NEEDS_HANDS, PARTLY};
+
+use super::*;
+
+const BACK: &str = "releases/20260821090000";
+
+/// A systemd of one unit: `unit` holds what `show` says of it; `on-restart` and `on-stop` are scripts
+/// that see which release is live. Every start is another one.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+cd "$(dirname "$0")/.." || exit 1
+live=$(readlink srv/current)
+shift
+start() {
+    count=$(($(cat starts) + 1))
+    echo $count >starts
+    printf 'LoadState=loaded\nActiveState=active\nInvocationID=i%s\nExecMainStartTimestampMonotonic=%s\nMainPID=0\n' \
+        $count $count >unit
+}
+case $1 in
+show) cat unit ;;
+restart | reload-or-restart | stop) echo "$1 on ${live:-nothing}" >>verbs; . "./on-$1" ;;
+esac
+"#;
+
+/// A host with that systemd. `unit` is what its unit is like before.
+fn host_with(unit: &str, restart: &str, stop: &str) -> (Host, Arc<LocalSession>) {
+    let host = Host::new("dash");
+    let write = |name: &str, text: &str| fs::write(host.dir.path().join(name), text).unwrap();
+    write("starts", "1");
+    write("unit", unit);
+    write("on-restart", restart);
+    write("on-reload-or-restart", restart);
+    write("on-stop", stop);
+    let session = host.session_with(&[("systemctl", SYSTEMCTL)]);
+    (host, session)
+}
+
+fn hello(host: &Host, action: Action) -> Hello {
+    let service = Service::Unit {
+        name: "todo.service".to_owned(),
+        scope: Scope::User,
+        action,
+        limit: Duration::from_secs(10),
+    };
+    Hello { service, ..host.hello("run000000001", "") }
+}
+
+const RUNS: &str = "LoadState=loaded\nActiveState=active\nInvocationID=i1\nExecMainStartTimestampMonotonic=1\nMainPID=0\n";
+const FAILED: &str = "LoadState=loaded\nActiveState=failed\nInvocationID=i1\nExecMainStartTimestampMonotonic=1\nMainPID=0\n";
+const ABSENT: &str = "LoadState=not-found\nActiveState=inactive\nMainPID=0\n";
+/// As before version 232.
+const NAMELESS: &str =
+    "LoadState=loaded\nActiveState=active\nExecMainStartTimestampMonotonic=1\nMainPID=0\n";
+
+/// Activates; gives the code, the last line, and what was done to the unit. `first`: nothing was live.
+async fn activated(host: &Host, session: Arc<LocalSession>, action: Action, first: bool) -> String {
+    let mut order = activation();
+    if first {
+        fs::remove_file(host.root().join("current")).unwrap();
+        order.back = String::new();
+    }
+    let (agent, _) = Agent::open(session, hello(host, action)).await.unwrap();
+    let answer = agent.ask(&Order::Activate(Box::new(order))).await.unwrap();
+    let live = fs::read_link(host.root().join("current")).ok();
+    assert_eq!(live.map(|live| live.display().to_string()), (!first).then(|| BACK.to_owned()));
+    let verbs = fs::read_to_string(host.dir.path().join("verbs")).unwrap_or_default();
+    let last = answer.text.trim_end().lines().next_back().unwrap_or_default().to_owned();
+    format!("{} {last}\n{verbs}", answer.code)
+}
+
+#[tokio::test]
+async fn a_restart_that_sudo_refuses_leaves_what_ran_before() {
+    for unit in [RUNS, NAMELESS] {
+        let (host, session) = host_with(unit, "exit 1", "exit 1");
+        let seen = activated(&host, session, Action::Restart, false).await;
+        assert!(seen.starts_with(&format!("{TAKEN_BACK} ")), "{seen}");
+        assert!(seen.ends_with(&format!("\nrestart on releases/{ID}\n")), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_unit_that_was_stopped_and_cannot_be_started_needs_hands() {
+    let (host, session) = host_with(RUNS, "sed -i s/=active/=failed/ unit; exit 1", "exit 1");
+    let seen = activated(&host, session, Action::Restart, false).await;
+    assert!(seen.starts_with(&format!("{NEEDS_HANDS} ")), "{seen}");
+    // Of a reload that failed nobody knows what it did.
+    let (host, session) = host_with(RUNS, "exit 1", "exit 1");
+    let seen = activated(&host, session, Action::ReloadOrRestart, false).await;
+    assert!(seen.starts_with(&format!("{NEEDS_HANDS} ")), "{seen}");
+}
+
+#[tokio::test]
+async fn a_unit_that_did_not_run_before_need_not_run_again() {
+    let (host, session) = host_with(FAILED, "exit 1", "exit 1");
+    let seen = activated(&host, session, Action::Restart, false).await;
+    assert!(
+        seen.starts_with(&format!("{PARTLY} todo.service does not run, as before\n")),
+        "{seen}"
+    );
+    // A unit that is not there, of a first deploy: nothing was live, and nothing needs hands.
+    let (host, session) = host_with(ABSENT, "echo Unit not found.; exit 5", "exit 5");
+    let seen = activated(&host, session, Action::Restart, true).await;
+    assert!(seen.starts_with(&format!("{TAKEN_BACK} ")), "{seen}");
+    assert!(seen.ends_with("stop on nothing\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_unit_that_ran_before_the_first_deploy_runs_again() {
+    // It cannot serve the release, and can what was there before.
+    let restart = "start; [ -z \"$live\" ] || { sed -i s/=active/=failed/ unit; exit 1; }";
+    let (host, session) = host_with(RUNS, restart, "exit 1");
+    let seen = activated(&host, session, Action::Restart, true).await;
+    assert!(seen.starts_with(&format!("{TAKEN_BACK} ")), "{seen}");
+    assert!(seen.ends_with("\nrestart on nothing\n"), "{seen}");
+    let unit = fs::read_to_string(host.dir.path().join("unit")).unwrap();
+    assert!(unit.contains("ActiveState=active"), "{unit}");
+}
+
+#[tokio::test]
+async fn a_process_that_stays_in_the_reverted_release_is_no_way_back() {
+    // What is started stays in the release that was live at its first start.
+    let main = format!("cd srv/releases/{ID} && exec sleep 60");
+    let restart = format!(
+        "start; [ -s main ] || {{ ({main}) >/dev/null 2>&1 & echo $! >main; }}; \
+         sed -i \"s/MainPID=.*/MainPID=$(cat main)/\" unit; [ \"$live\" != releases/{ID} ]"
+    );
+    let (host, session) = host_with(RUNS, &restart, "exit 1");
+    let seen = activated(&host, session, Action::Restart, false).await;
+    let main = fs::read_to_string(host.dir.path().join("main")).unwrap();
+    Command::new("kill").arg(main.trim()).status().unwrap();
+    assert!(seen.starts_with(&format!("{NEEDS_HANDS} ")), "{seen}");
+    assert!(host.ledger().contains("stuck"), "{}", host.ledger());
+}
+
+#[tokio::test]
+async fn restarts_stops_and_reverted_hooks_get_the_variables_under_every_shell() {
+    for shell in shells() {
+        let host = Host::new(shell);
+        let out = host.dir.path().join("out");
+        let tell = |what: &str| {
+            format!(
+                "echo \"{what} $SHIPIT_RELEASE|${{SHIPIT_RELEASE_PATH##*/}}|$SHIPIT_REVERTED_RELEASE|\
+                 $SHIPIT_HOST|${{PWD##*/}}\" >>{}",
+                out.display()
+            )
+        };
+        let mut hello = host.hello("run000000001", &tell("restart"));
+        if let Service::Command { stop, .. } = &mut hello.service {
+            *stop = Some(tell("stop"));
+        }
+        let (agent, _) = Agent::open(host.session(), hello).await.unwrap();
+        let mut order = activation();
+        order.reverted = vec![tell("reverted"), "echo bad; exit 3".to_owned()];
+        let hooks = order.hooks_limit();
+        let activate = Order::Activate(Box::new(order.clone()));
+        assert_eq!(agent.ask(&activate).await.unwrap().code, DONE, "{shell}");
+        let revert = Order::Revert { reason: "unhealthy", hooks };
+        let answer = agent.ask(&revert).await.unwrap();
+        assert_eq!(answer.code, PARTLY, "{shell}: {}", answer.text);
+        let failed = "bad\n\nthe reverted hook exited with code 3\n\
+                      the reverted hook `echo bad; exit 3` failed\n";
+        assert_eq!(answer.text, failed, "{shell}");
+        let old = "20260821090000";
+        let host_is = "it's one\n\\ of two";
+        let seen = fs::read_to_string(&out).unwrap();
+        let expected = format!(
+            "restart {ID}|{ID}||{host_is}|{ID}\nrestart {old}|{old}|{ID}|{host_is}|{old}\n\
+             reverted {old}|{old}|{ID}|{host_is}|{old}\n"
+        );
+        assert_eq!(seen, expected, "{shell}");
+
+        fs::remove_file(&out).unwrap();
+        fs::remove_file(host.root().join("current")).unwrap();
+        (order.back, order.reverted) = (String::new(), Vec::new());
+        let activate = Order::Activate(Box::new(order));
+        assert_eq!(agent.ask(&activate).await.unwrap().code, DONE, "{shell}");
+        let answer = agent.ask(&revert).await.unwrap();
+        assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
+        let seen = fs::read_to_string(&out).unwrap();
+        assert!(seen.ends_with(&format!("\nstop ||{ID}|{host_is}|srv\n")), "{shell}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_goes_back_by_itself_runs_the_reverted_hooks() {
+    let host = Host::new("dash");
+    let (agent, _) = host.open("run000000001", "true").await;
+    let mut order = activation();
+    order.reverted = vec![format!("echo $SHIPIT_RELEASE >{}/out", host.dir.path().display())];
+    assert_eq!(agent.ask(&Order::Activate(Box::new(order))).await.unwrap().code, DONE);
+    drop(agent);
+    host.goes_back(Duration::from_secs(20)).await;
+    let out = host.dir.path().join("out");
+    let end = Instant::now() + Duration::from_secs(10);
+    while fs::read_to_string(&out).unwrap_or_default() != "20260821090000\n" {
+        assert!(Instant::now() < end, "the hook did not run");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_seen_in_the_release_by_device_and_inode() {
+    let (host, session) = host_with(RUNS, "start", "exit 0");
+    let release = host.root().join("releases").join(ID);
+    fs::create_dir(release.join("bin")).unwrap();
+    let mut main =
+        Command::new("sleep").arg("60").current_dir(release.join("bin")).spawn().unwrap();
+    let unit = RUNS.replace("MainPID=0", &format!("MainPID={}", main.id()));
+    fs::write(host.dir.path().join("unit"), unit).unwrap();
+    let (agent, _) = Agent::open(session, hello(&host, Action::Restart)).await.unwrap();
+    let inside = agent.judge(ID.parse().unwrap()).await.unwrap().inside;
+    let elsewhere = agent.judge("20260821090000".parse().unwrap()).await.unwrap().inside;
+    main.kill().unwrap();
+    main.wait().unwrap();
+    assert_eq!((inside, elsewhere), (true, false));
+}
