@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::event::Event;
-use super::health::{self, Doubt, prove, stayed_up};
+use super::health::{self, Doubt, Way, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, Proof};
 use super::plan::Switch;
 use crate::model::id::ReleaseId;
-use crate::model::service::{Action, Service};
+use crate::model::service::Service;
 use crate::remote::agent::Judgement;
 
 /// How often a unit is looked at while it is asked whether it is healthy.
@@ -55,7 +55,7 @@ impl HostRun<'_> {
             return Ok(None);
         };
         let first = self.judgement(switch.id).await?;
-        match prove(&first, &self.config().layout, self.reloads()) {
+        match prove(&first, &self.config().layout, Way::of(self.config())) {
             // Where it runs may not be seen before it has begun: the second look decides.
             Ok(_) | Err(Doubt::Elsewhere { .. }) => {}
             Err(doubt) => return Err(doubt.after_its_start().failure(unit)),
@@ -90,10 +90,6 @@ impl HostRun<'_> {
         }
     }
 
-    fn reloads(&self) -> bool {
-        matches!(self.config().service, Service::Unit { action: Action::ReloadOrRestart, .. })
-    }
-
     async fn wait_until_down(&self, unit: &str, id: ReleaseId, first: &Judgement) -> Failure {
         loop {
             sleep(LOOK_AGAIN).await;
@@ -122,7 +118,7 @@ impl HostRun<'_> {
         first: &Judgement,
     ) -> Result<Judged, Failure> {
         let found = self.still_up(unit, id, first).await?;
-        let proof = prove(&found, &self.config().layout, self.reloads())
+        let proof = prove(&found, &self.config().layout, Way::of(self.config()))
             .map_err(|doubt| doubt.failure(unit))?;
         Ok(Judged { proof, found, at: Instant::now() })
     }

@@ -108,8 +108,8 @@ pub enum Proof {
     Seen,
     /// /proc was closed to us; the unit restarted after the flip and goes through `current`.
     Inferred,
-    /// The unit was reloaded after the flip and is the same process as before: nothing more is known
-    /// of it than that it says so and that its checks pass.
+    /// The unit was reloaded after the flip and is the same process as before: its checks, which
+    /// look at what it answers, are all that tells of what it runs.
     Reloaded,
 }
 

@@ -1,7 +1,7 @@
 //! Whether what lies and runs on a host is what was released. Only looks.
 
 use super::ask::{Answers, of_each};
-use super::health::prove;
+use super::health::{Way, prove};
 use super::host::{Context, HostRun};
 use super::outcome::{Failure, Proof};
 use crate::config::Config;
@@ -10,7 +10,7 @@ use crate::model::drift::{Change, Drift};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
-use crate::model::service::{Action, Service};
+use crate::model::service::Service;
 use crate::remote::agent::{Compared, Scan};
 use crate::remote::answer::compared;
 use crate::remote::order::{DONE, Order};
@@ -165,9 +165,8 @@ impl Verified {
         id: ReleaseId,
     ) -> Result<(), Failure> {
         match &config.service {
-            Service::Unit { name, action, .. } => {
-                let reloads = *action == Action::ReloadOrRestart;
-                match prove(&host.judgement(id).await?, &config.layout, reloads) {
+            Service::Unit { name, .. } => {
+                match prove(&host.judgement(id).await?, &config.layout, Way::of(config)) {
                     Ok(proof) => self.proof = Some(proof),
                     Err(doubt) => self.trouble(doubt.failure(name).one_line()),
                 }

@@ -654,7 +654,7 @@ look_unit() {
     user_bus
     unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
         -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
-        -p NeedDaemonReload -p ExecMainStartTimestampMonotonic >"$tmp/unit"
+        -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit"
     sed 's/^/unit /' "$tmp/unit"
     pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
     [ "${pid:-0}" != 0 ] || return 0
@@ -1508,7 +1508,9 @@ order_judge() {
     look_unit
     printf 'before %s\nticks %s\nreal %s\n' "$before" "$flipped" \
         "$(cd "$root/releases/$1" && pwd -P)"
-    [ "${pid:-0}" = 0 ] || ! is_in "$pid" "$1" || echo inside
+    if [ "${pid:-0}" != 0 ]; then
+        if is_in "$pid" "$1"; then echo inside; elif worker_in "$1"; then echo worker; fi
+    fi
 }
 
 order_commit() {
@@ -1664,6 +1666,22 @@ stays_up() {
         echo "its main process is still in releases/$id"
         return 1
     fi
+}
+
+# Whether any process of the unit that was looked at works in release $1.
+worker_in() {
+    local group worker
+    while IFS= read -r group; do
+        case $group in
+            ControlGroup=/*) group=/sys/fs/cgroup${group#*=}/cgroup.procs ;;
+            *) continue ;;
+        esac
+        [ -r "$group" ] || group=/sys/fs/cgroup/systemd${group#/sys/fs/cgroup}
+        while IFS= read -r worker; do
+            is_in "$worker" "$1" && return 0
+        done 2>/dev/null <"$group"
+    done <"$tmp/unit"
+    return 1
 }
 
 # Whether process $1 works in release $2. Where it has a view of its own of the file system, its

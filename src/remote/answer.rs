@@ -33,6 +33,8 @@ pub struct Judgement {
     pub real_path: String,
     /// Whether the main process works in that directory, whatever name it has for it.
     pub inside: bool,
+    /// Whether another process of the unit does.
+    pub worker: bool,
 }
 
 /// What `check` wants to know beyond a look.
@@ -231,6 +233,7 @@ pub fn judgement(text: &str) -> Judgement {
         flip_ticks: value("ticks").parse().ok(),
         real_path: value("real"),
         inside: pairs(text).any(|(word, _)| word == "inside"),
+        worker: pairs(text).any(|(word, _)| word == "worker"),
     }
 }
 

@@ -197,7 +197,7 @@ fn old_code_of_another_user_is_inferred() {
     }
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let words = [
-        "hidden.service still runs what ran before",
+        "hidden.service may still run what ran before",
         "it has not been started since the flip: its InvocationID is the same",
     ];
     caught_later(&app, || app.tarball("v2", &[]), &words);

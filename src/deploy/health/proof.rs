@@ -1,9 +1,12 @@
 //! Whether the unit is what the release is about: it runs the release's code, and stays up.
 
+use crate::config::Config;
+use crate::config::checks::{Check, Probe};
 use crate::deploy::outcome::{Failure, Proof};
 use crate::model::host_state::UnitState;
 use crate::model::layout::Layout;
 use crate::model::manifest::is_below;
+use crate::model::service::{Action, Service};
 use crate::remote::agent::Judgement;
 
 /// Why a unit does not count as running the release.
@@ -39,6 +42,8 @@ pub enum Doubt {
         /// Where the process is.
         path: String,
     },
+    /// It was reloaded, and nothing shows what it runs.
+    OnlyReloaded,
     /// It was not started since the flip.
     NotStarted {
         /// How that is known.
@@ -86,6 +91,13 @@ impl Doubt {
             }
             Self::OtherRelease { release, path } => fails("runs another release")
                 .because(format!("its main process is in {path}, which belongs to {release}")),
+            Self::OnlyReloaded => fails("may still run what ran before")
+                .because("a reload keeps its main process, and no process of it is in the release")
+                .hint(Some(
+                    "a check with `body` or a `command` can show what it serves; or use \
+                     `action = \"restart\"`"
+                        .to_owned(),
+                )),
             Self::NotStarted { how } => fails("still runs what ran before")
                 .because(format!("it has not been started since the flip: {how}")),
             Self::Elsewhere { seen, current } => fails("does not run from the release")
@@ -98,18 +110,48 @@ impl Doubt {
     }
 }
 
-/// Whether the unit runs the new release, and how that is known. `reloads`: the flip only reloads it.
-pub fn prove(found: &Judgement, layout: &Layout, reloads: bool) -> Result<Proof, Doubt> {
+/// How a flip reaches the unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It is started anew.
+    Restart,
+    /// It is reloaded, which keeps the main process where it is.
+    Reload {
+        /// Whether a check looks at what it answers.
+        checked: bool,
+    },
+}
+
+impl Way {
+    /// That of this stage.
+    pub fn of(config: &Config) -> Self {
+        let looks = |check: &Check| match &check.probe {
+            Probe::Http(http) => http.body.is_some(),
+            Probe::Command(_) => true,
+            Probe::Tcp { .. } => false,
+        };
+        match config.service {
+            Service::Unit { action: Action::ReloadOrRestart, .. } => {
+                Self::Reload { checked: config.health.checks.iter().any(looks) }
+            }
+            _ => Self::Restart,
+        }
+    }
+}
+
+/// Whether the unit runs the new release, and how that is known.
+pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, Doubt> {
     let unit = found.unit.as_ref().ok_or(Doubt::Unseen)?;
     is_up(unit)?;
-    if found.inside {
+    if found.inside || (found.worker && way != Way::Restart) {
         return Ok(Proof::Seen);
     }
-    // A reload that was done leaves the main process where it is; what it has started since is its own
-    // affair.
     let same = !unit.invocation.is_empty() && unit.invocation == found.before_invocation;
-    if reloads && (same || found.flip_ticks.is_none()) {
-        return Ok(Proof::Reloaded);
+    match way {
+        Way::Reload { checked: true } if same => return Ok(Proof::Reloaded),
+        // Who looks later knows nothing of the flip.
+        Way::Reload { .. } if found.flip_ticks.is_none() => return Ok(Proof::Reloaded),
+        _ => {}
     }
     let mut seen = [&unit.cwd, &unit.exe].into_iter().flatten();
     if seen.clone().any(|path| is_inside(path, &found.real_path)) {
@@ -120,6 +162,9 @@ pub fn prove(found: &Judgement, layout: &Layout, reloads: bool) -> Result<Proof,
         let rest = path[releases.len()..].trim_start_matches('/');
         let release = rest.split('/').next().unwrap_or(rest).to_owned();
         return Err(Doubt::OtherRelease { release, path: path.clone() });
+    }
+    if same && way != Way::Restart {
+        return Err(Doubt::OnlyReloaded);
     }
     infer(unit, found, layout)
 }
@@ -233,12 +278,13 @@ mod tests {
             flip_ticks: Some(100),
             real_path: NEW.to_owned(),
             inside: changes.contains("inside"),
+            worker: changes.contains("worker"),
         }
     }
 
     #[track_caller]
     fn check(changes: &str, expected: &str) {
-        let verdict = match prove(&look(changes), &Layout::new("/srv/todo"), false) {
+        let verdict = match prove(&look(changes), &Layout::new("/srv/todo"), Way::Restart) {
             Ok(proof) => format!("{proof:?}"),
             Err(doubt) => doubt.failure("todo.service").one_line(),
         };
@@ -297,13 +343,20 @@ mod tests {
 
     #[test]
     fn a_reload_counts_as_one_and_as_nothing_more() {
-        let reloaded = |changes: &str| prove(&look(changes), &Layout::new("/srv/todo"), true);
+        let layout = Layout::new("/srv/todo");
+        let by = |changes: &str, checked| prove(&look(changes), &layout, Way::Reload { checked });
+        let reloaded = |changes: &str| by(changes, true);
         assert_eq!(reloaded("invocation=a started=5"), Ok(Proof::Reloaded));
         // The main process of a graceful reload stays where it was started.
         assert_eq!(reloaded(&format!("invocation=a cwd={OLD}")), Ok(Proof::Reloaded));
         assert_eq!(reloaded(&format!("cwd={NEW}")), Ok(Proof::Seen));
         assert!(matches!(reloaded(&format!("cwd={OLD}")), Err(Doubt::OtherRelease { .. })));
         assert!(matches!(reloaded("invocation=a active=failed"), Err(Doubt::NotActive { .. })));
+        // What no check looks at must be seen.
+        assert_eq!(by("invocation=a", false), Err(Doubt::OnlyReloaded));
+        assert_eq!(by(&format!("invocation=a worker cwd={OLD}"), false), Ok(Proof::Seen));
+        let stays = by(&format!("invocation=a cwd={OLD}"), false);
+        assert!(matches!(stays, Err(Doubt::OtherRelease { .. })));
         // One that systemd started anew instead is held to what holds for a restart.
         assert_eq!(reloaded(""), Ok(Proof::Inferred));
     }
@@ -336,7 +389,7 @@ mod tests {
             "todo.service did not stay up: it ended by itself and systemd started it again, 5 times by now",
         );
         assert_eq!(
-            prove(&Judgement::default(), &Layout::new("/srv/todo"), false),
+            prove(&Judgement::default(), &Layout::new("/srv/todo"), Way::Restart),
             Err(Doubt::Unseen)
         );
     }

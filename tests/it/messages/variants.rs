@@ -374,11 +374,12 @@ fn doubts_about_a_unit() {
         Crashing { restarts: 3 }
         StartedAnew {}
         OtherRelease { release: text(OLD), path: format!("/srv/todo/releases/{OLD}") }
+        OnlyReloaded {}
         NotStarted { how: "its InvocationID is the same" }
         Elsewhere { seen: Some(text("it is in /opt/old")), current: text("/srv/todo/current") }
     });
     let told = doubts.map(|doubt| failed(doubt.failure("todo.service")));
-    assert_snapshot!(told.concat(), @"
+    assert_snapshot!(told.concat(), @r#"
     error: todo.service could not be looked at
     error: todo.service is not active
       cause: systemd calls it failed (exit-code)
@@ -390,13 +391,16 @@ fn doubts_about_a_unit() {
       cause: somebody started it anew while it was judged
     error: todo.service runs another release
       cause: its main process is in /srv/todo/releases/20260821090311, which belongs to 20260821090311
+    error: todo.service may still run what ran before
+      cause: a reload keeps its main process, and no process of it is in the release
+      hint:  a check with `body` or a `command` can show what it serves; or use `action = "restart"`
     error: todo.service still runs what ran before
       cause: it has not been started since the flip: its InvocationID is the same
     error: todo.service does not run from the release
       cause: it is in /opt/old
              neither WorkingDirectory= nor ExecStart= goes through /srv/todo/current
       hint:  let the unit's WorkingDirectory or ExecStart go through /srv/todo/current
-    ");
+    "#);
 }
 
 fn config_errors() -> Vec<ConfigError> {

@@ -17,7 +17,7 @@ use shipit::config::resolve::Overrides;
 use shipit::config::{ArtifactSource, ArtifactSpec, Config};
 use shipit::deploy::choose::{rollback_candidates, to_prune};
 use shipit::deploy::goal::PruneRule;
-use shipit::deploy::health::{prove, stayed_up};
+use shipit::deploy::health::{Way, prove, stayed_up};
 use shipit::deploy::rollout::batches;
 use shipit::deploy::split::find_split;
 use shipit::model::clean::strip;
@@ -416,7 +416,8 @@ pub fn answers(bytes: &[u8]) {
     history(answer::told(&text));
     let layout = Layout::new("/srv/todo");
     let judgement = answer::judgement(&text);
-    for doubt in [prove(&judgement, &layout, false).err(), stayed_up(&judgement, &judgement).err()]
+    for doubt in
+        [prove(&judgement, &layout, Way::Restart).err(), stayed_up(&judgement, &judgement).err()]
     {
         harmless(&doubt.map_or(String::new(), |doubt| doubt.failure("todo.service").one_line()));
     }
