@@ -22,7 +22,7 @@ use crate::model::ledger::Standing;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
 use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Scan, Sent};
-use crate::remote::order::{DONE, NEEDS_HANDS, Order, PARTLY, TAKEN_BACK};
+use crate::remote::order::{DONE, NEEDS_HANDS, ODD, Order, PARTLY, TAKEN_BACK};
 use crate::remote::replies::Reply;
 use crate::remote::session::{Session, SessionError};
 
@@ -284,6 +284,7 @@ impl<'a> HostRun<'a> {
         if let Order::Hook { name, .. } = order {
             self.show(name, &answer.text);
         }
+        self.warn_of_trash(order, answer);
         Ok(())
     }
 
@@ -564,6 +565,7 @@ impl<'a> HostRun<'a> {
                     if let Order::Prune { name, .. } = &order {
                         self.done.pruned.push(name.clone());
                     }
+                    self.warn_of_trash(&order, &answer);
                 }
                 Ok(answer) => failures.push(order_failure(&order, &answer)),
                 Err(error) => {
@@ -573,6 +575,16 @@ impl<'a> HostRun<'a> {
             }
         }
         failures
+    }
+
+    /// Says what a sweep could not delete and set aside.
+    fn warn_of_trash(&self, order: &Order, answer: &Answer) {
+        if let Order::Sweep { .. } = order {
+            for line in answer.text.lines() {
+                let (host, text) = (Some(self.name()), line.to_owned());
+                self.cx.events.emit(Event::Warning { host, text });
+            }
+        }
     }
 
     /// Sends all that tidies up. `after`: skip it unless what was sent before is done.
@@ -666,7 +678,25 @@ fn with_sources(error: &dyn std::error::Error) -> Failure {
 }
 
 fn order_failure(order: &Order, answer: &Answer) -> Failure {
-    Failure::new(failed_to(order)).because(&answer.text)
+    Failure::new(failed_to(order)).because(&answer.text).hint(hint_for(order, answer))
+}
+
+/// What to do about an order that was not done, where its answer says so.
+fn hint_for(order: &Order, answer: &Answer) -> Option<String> {
+    let text = answer.text.to_ascii_lowercase();
+    match order {
+        Order::Hook { .. } if text.contains("permission denied") || text.contains("eacces") => {
+            Some(
+                "files of a release are read-only: remove one before you write it anew (`rm -f \
+                 FILE`), or keep it in linked_dirs"
+                    .to_owned(),
+            )
+        }
+        Order::Seal { .. } if answer.code == ODD => {
+            Some("have the hook remove them, or make them in a directory of linked_dirs".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// What an order that was not done is to the user.

@@ -6,7 +6,7 @@ use super::host::{Context, HostRun};
 use super::outcome::{Failure, Proof};
 use crate::config::Config;
 use crate::model::digest::Digest;
-use crate::model::drift::{Change, Drift};
+use crate::model::drift::{Change, Drift, NO_PYTHON_CACHE, is_python_cache};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
@@ -189,29 +189,46 @@ impl Verified {
 
 /// The order for [`drift_warning`].
 pub fn drift(config: &Config) -> Order {
-    let file = env_file(config);
-    let linked = config.links.iter().any(|link| link.path == file);
-    Order::Drift { env: (!linked).then_some(file) }
+    Order::Drift { env: config.env.as_ref().map(|spec| spec.file.clone()) }
 }
 
 /// What a deploy says when somebody touched what is live: a look that reads no bytes.
 pub async fn drift_warning(host: &HostRun<'_>, config: &Config) -> Option<String> {
-    let id = host.state.as_ref()?.live()?;
+    let state = host.state.as_ref()?;
+    let id = state.live()?;
     let answer = host.ask(&drift(config)).await.ok()?;
     if answer.code != DONE {
         let why = answer.text.lines().next().unwrap_or("it took too long").to_owned();
         return Some(format!("{id} could not be looked at for changes: {why}"));
     }
-    let paths: Vec<_> =
-        answer.text.lines().map(|line| line.strip_prefix("./").unwrap_or(line)).collect();
-    let shown = paths.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+    let origin = state.ledger.history(id).and_then(|history| history.origin);
+    let has_env = origin.is_some_and(|origin| origin.env.is_some());
+    // The look was asked for before it was known whether the release has an env file of ours.
+    let unasked = (has_env != config.env.is_some()).then(|| env_file(config));
+    let paths = answer.text.lines().map(|line| line.strip_prefix("./").unwrap_or(line));
+    drifted(config, id, paths.filter(|path| unasked.as_deref() != Some(*path)))
+}
+
+/// The warning that names these paths of a release, if there are any.
+fn drifted<'a>(
+    config: &Config,
+    id: ReleaseId,
+    paths: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let (cached, paths): (Vec<_>, Vec<_>) = paths.partition(|path| is_python_cache(path));
+    let mut shown: Vec<_> = paths.iter().take(MOST_NAMES).map(|path| (*path).to_owned()).collect();
+    if !cached.is_empty() {
+        let count = cached.len();
+        shown.push(format!("__pycache__ ({count}, written by Python: {NO_PYTHON_CACHE} stops it)"));
+    }
     let more = match paths.len().saturating_sub(MOST_NAMES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    let shown = shown.join(", ");
     let text = format!(
         "{id} is not as it was released: {shown}{more}; `shipit verify {}` compares it",
         config.stage
     );
-    (!paths.is_empty()).then_some(text)
+    (!shown.is_empty()).then_some(text)
 }

@@ -66,6 +66,14 @@ impl fmt::Display for Change {
     }
 }
 
+/// What keeps Python from writing into a release.
+pub const NO_PYTHON_CACHE: &str = "PYTHONDONTWRITEBYTECODE=1 in [env] or in the unit";
+
+/// Whether the entry at `path` is what Python writes beside the modules that it loads.
+pub fn is_python_cache(path: &str) -> bool {
+    path.split('/').any(|part| part == "__pycache__")
+}
+
 /// What differs, by path: `was` holds the lines of the manifest that are not so any more, `is`
 /// what lies there instead. Lines that are not readable are extra entries by their own text.
 pub fn drift<'a>(

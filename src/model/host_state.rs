@@ -148,6 +148,9 @@ pub struct UnitState {
     pub started: Option<u64>,
     /// How long the main process has been running.
     pub running_for: Option<Duration>,
+    /// How long each of its processes has been running whose directories we may not see; `None`
+    /// where that could not be read.
+    pub hidden_for: Vec<Option<Duration>>,
 }
 
 impl HostState {
@@ -195,12 +198,18 @@ impl HostState {
             .find(|(_, history)| history.standing == Standing::Undecided)
     }
 
-    /// What the unit's main process may run from where /proc is closed to us: all that was live
-    /// about when it started.
+    /// What processes of the unit may run from where /proc is closed to us: all that was live about
+    /// when each of them started.
     pub fn perhaps_in_use(&self) -> BTreeSet<ReleaseId> {
-        let hidden = |unit: &&UnitState| unit.main_pid != 0 && unit.cwd.is_none();
-        let Some(unit) = self.unit.as_ref().filter(hidden) else { return BTreeSet::new() };
-        let age = unit.running_for.and_then(|age| TimeDelta::from_std(age).ok());
+        let Some(unit) = &self.unit else { return BTreeSet::new() };
+        let main = (unit.main_pid != 0 && unit.cwd.is_none()).then_some(unit.running_for);
+        let all = main.into_iter().chain(unit.hidden_for.iter().copied());
+        all.flat_map(|age| self.live_ago(age)).collect()
+    }
+
+    /// What was live so long ago; everything, where that is not known.
+    fn live_ago(&self, age: Option<Duration>) -> BTreeSet<ReleaseId> {
+        let age = age.and_then(|age| TimeDelta::from_std(age).ok());
         match age.and_then(|age| self.facts.clock.checked_sub_signed(age)) {
             Some(began) => self.ledger.live_about(began),
             None => self.ids().into_iter().collect(),

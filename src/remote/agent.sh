@@ -36,6 +36,7 @@ serve() {
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run=''
+    can_answer
     who_we_are
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
     trap end EXIT
@@ -56,6 +57,19 @@ serve() {
         looked='' walked=''
         framed read_on || exit 0
     done
+}
+
+# Greets by hand, and ends, where what every answer needs is not installed.
+can_answer() {
+    local tool text
+    text=''
+    for tool in timeout id mktemp wc cat; do
+        command -v "$tool" >/dev/null 2>&1 || text="${text}missing $tool is not installed$nl"
+    done
+    [ -n "$text" ] || return 0
+    [ ! -L "$root/current" ] || text="${text}current $(readlink "$root/current")$nl"
+    printf '%s out %s\n%s%s done 0\n' "$run" "${#text}" "$text" "$run"
+    exit 0
 }
 
 # `id` prints `uid=1000(ada) gid=1000(ada) groups=1000(ada),27(sudo)`; who has no name is a number.
@@ -523,8 +537,8 @@ order_look() {
     look_holder
     look_tree
     look_ledger
-    look_in_use
     look_unit
+    look_in_use
     look_leftovers
     [ -s "$tmp/strange" ] || printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
 }
@@ -626,16 +640,52 @@ look_in_use() {
         yes* | othersyes) [ -d "$root/releases" ] || return 0 ;;
         *) return 0 ;;
     esac
+    local real
     real=$(cd "$root/releases" && pwd -P)
     # shellcheck disable=SC2012
     ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null >"$tmp/processes"
-    grep -F -- "-> $real/" "$tmp/processes" >"$tmp/used"
-    [ $? -le 1 ] && [ -n "$real" ] && [ -s "$tmp/processes" ] ||
+    # Names are bytes, whatever the locale is.
+    real=$real LC_ALL=C awk '
+        BEGIN { here = "-> " ENVIRON["real"] "/" }
+        at = index($0, here) {
+            name = substr($0, at + length(here))
+            sub(/\/.*/, "", name)
+            print "inuse " name
+        }
+    ' "$tmp/processes" && [ -n "$real" ] && [ -s "$tmp/processes" ] ||
         echo 'missing /proc does not say what runs'
-    while IFS= read -r path; do
-        path=${path##*"-> $real/"}
-        printf 'inuse %s\n' "${path%%/*}"
-    done <"$tmp/used"
+    look_hidden
+}
+
+# When those processes of the unit began whose directories we may not see, in seconds since boot.
+look_hidden() {
+    local line group place procs pid
+    group=''
+    case $uid$scope in
+        0* | *command | *none) return 0 ;;
+    esac
+    while IFS= read -r line; do
+        case $line in
+            ControlGroup=*) group=${line#*=} ;;
+        esac
+    done <"$tmp/unit"
+    [ -n "$group" ] || return 0
+    for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+        for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
+            [ -r "$procs" ] || continue
+            while read -r pid; do
+                # shellcheck disable=SC3067
+                [ -O "/proc/$pid" ] || printf 'unit hidden=%s\n' "$(began "$pid")"
+            done <"$procs"
+        done
+    done
+}
+
+# When process $1 began, in seconds since boot: of the clock that has 100 ticks a second everywhere.
+began() {
+    local ticks
+    ticks=$(started "$1")
+    [ -z "$ticks" ] || echo "$((ticks / 100))"
 }
 
 unit_show() {
@@ -656,12 +706,12 @@ look_unit() {
         -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
         -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit"
     sed 's/^/unit /' "$tmp/unit"
+    IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
     pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
     [ "${pid:-0}" != 0 ] || return 0
     link=$(readlink "/proc/$pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
     link=$(readlink "/proc/$pid/exe" 2>/dev/null) && printf 'unit exe=%s\n' "$link"
     printf 'unit started=%s\n' "$(started "$pid")"
-    IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
 }
 
 user_bus() {
@@ -808,12 +858,21 @@ order_unpack() {
     return "$code"
 }
 
+# $1 as a pattern of find(1) that stands for itself, as `pattern`.
+as_pattern() {
+    pattern=$1
+    case $1 in
+        *[][*?\\]*) pattern=$(printf '%s\n' "$1" | sed 's/[][*?\\]/\\&/g') ;;
+    esac
+}
+
 # Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
 listing() (
     cd "$1" || exit 1
     LC_ALL=C
     export LC_ALL
-    skip=./${2:-.}
+    as_pattern "./${2:-.}"
+    skip=$pattern
     find . -type f ! -path "$skip" -exec stat -c '%a %s %n' {} + >"$tmp/stat" || exit 1
     find . -type f ! -path "$skip" -exec sha256sum {} + >"$tmp/sums" || exit 1
     # GNU's sha256sum writes a name with a backslash escaped, and a backslash before the line.
@@ -1271,12 +1330,15 @@ tell_hook() {
 }
 
 # Arguments: release, yes|no for hooks that may have added files. Prints the digest of the sealed
-# manifest and the lines that came to it, few as they are, so that the other side has it too.
+# manifest and the lines that came to it, few as they are, so that the other side has it too. 6: hooks
+# made what no manifest has a line for.
 order_seal() {
     release=$root/releases/$1 manifest=$root/.shipit/manifests/$1
     if [ "$2" = yes ]; then
-        find "$release" -type f ! -path "$release/${env_file:-.}" \
+        as_pattern "$release/${env_file:-.}"
+        find "$release" -type f ! -path "$pattern" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
+        has_no_odd_entry || return
         listing "$release" "$env_file" >"$tmp/found" && spares_base || return 1
         not_sent "$tmp/found" >"$tmp/extra"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
@@ -1288,6 +1350,16 @@ order_seal() {
     fi
     sum=$(sha256sum <"$manifest") && printf 'sealed %s\n' "${sum%% *}"
     [ ! -s "$tmp/extra" ] || sed -n '1,1000s/^/more /p' "$tmp/extra"
+}
+
+# A manifest has files, directories and links, one a line.
+has_no_odd_entry() {
+    (cd "$release" && LC_ALL=C find . \( ! -type f ! -type d ! -type l -o -name "*$nl*" \) \
+        -exec ls -dq {} +) >"$tmp/odd" || return
+    [ -s "$tmp/odd" ] || return 0
+    echo 'a release holds files, directories and links, with no newline in their names; hooks made:'
+    head -n 20 "$tmp/odd"
+    return 6
 }
 
 # Links and the env file may have needed directories that the build has not.
@@ -1432,6 +1504,7 @@ order_try() {
 # seconds, URL, where to connect instead or nothing, `public`, `anybody` or certificates, header
 # lines or nothing.
 order_fetch() {
+    local tool seconds url connect trust headers status
     tool=$1 seconds=$2 url=$3 connect=$4 trust=$5 headers=$6
     : >"$tmp/head"
     "fetch_by_$tool" 2>"$tmp/why" </dev/null 9>&- | head -c 65536 >"$tmp/body"
@@ -1473,6 +1546,7 @@ fetch_by_wget() {
 
 # Whether somebody listens. curl waits for what a server says first; many say nothing.
 order_reach() {
+    local seconds took
     seconds=$1
     [ "$seconds" -le 2 ] || seconds=2
     took=$(timeout -k 2 "$((seconds + 1))" curl -q -sS --noproxy '*' --max-time "$seconds" \
@@ -1905,7 +1979,8 @@ order_drift() {
     find_live
     manifest=$root/.shipit/manifests/$live
     [ -n "$live" ] && [ -f "$manifest" ] || return 0
-    walk_live ! \( -path "./${1:-.}" ! -newer "$manifest" \) >"$tmp/found" 2>"$tmp/why" || {
+    as_pattern "./${1:-.}"
+    walk_live ! \( -path "$pattern" ! -newer "$manifest" \) >"$tmp/found" 2>"$tmp/why" || {
         head -n 1 "$tmp/why"
         return 1
     }
@@ -1930,17 +2005,23 @@ order_prune() {
         echo "$1 is live"
         return 1
     fi
-    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" || return 1
+    # A directory moves to another one only if it can be written itself.
+    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" 2>/dev/null || {
+        chmod u+rwx "$root/releases/$1"
+        mv "$root/releases/$1" "$root/.shipit/trash/$1.$run"
+    } || return 1
     rm -f "$root/.shipit/manifests/$1"
     write_down "$2" "$3"
 }
 
-# Argument: what is to stay in releases/, or nothing.
+# Argument: what is to stay in releases/, or nothing. Prints what could not be deleted and is set
+# aside.
 order_sweep() {
+    local kept path
     kept=$root/releases/${1-}
     set --
-    for path in "$root"/.shipit/trash/* "$root"/releases/.2*.* "$root"/.shipit/run/* \
-        "$root"/.current.*; do
+    for path in "$root"/.shipit/trash/* "$root"/.shipit/trash/.aside.* "$root"/releases/.2*.* \
+        "$root"/.shipit/run/* "$root"/.current.*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
         esac
@@ -1948,7 +2029,39 @@ order_sweep() {
             set -- "$@" "$path"
         fi
     done
-    [ "$#" = 0 ] || rm -rf "$@"
+    [ "$#" = 0 ] || rm -rf "$@" 2>/dev/null || delete_closed "$@"
+}
+
+# Deletes what `rm` alone could not: what is in our own directories without a write bit. Trash that
+# still stays is set aside, so that it is said once, and fails no later run.
+delete_closed() {
+    local path failed
+    failed=''
+    find "$@" -type d -user "$uid" ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
+    rm -rf "$@" 2>"$tmp/why" && return
+    for path in "$@"; do
+        if [ -e "$path" ] || [ -L "$path" ]; then
+            set_aside "$path" || failed=yes
+        fi
+    done
+    [ -n "$failed" ] || return 0
+    tail -n 1 "$tmp/why"
+    return 1
+}
+
+# Where others' files are in it, a hook or the service made them. The next sweeps try it again.
+set_aside() {
+    local aside owners
+    case $1 in
+        "$root/.shipit/trash/.aside."*) return 0 ;;
+        "$root/.shipit/trash/"*) aside=$root/.shipit/trash/.aside.${1##*/} ;;
+        *) return 1 ;;
+    esac
+    mv "$1" "$aside" 2>/dev/null || return
+    owners=$(find "$aside" ! -user "$uid" -exec stat -c %U {} + 2>/dev/null | sort -u | tr '\n' ' ')
+    # shellcheck disable=SC2016
+    printf '%s could not be deleted%s: `sudo rm -rf %s` on the host does it\n' "$aside" \
+        "${owners:+, it holds files of ${owners% }}" "$aside"
 }
 
 order_journal() {

@@ -190,6 +190,7 @@ fn strange(text: &str, user: &str) -> Option<(String, String)> {
 fn unit(text: &str) -> Option<UnitState> {
     let mut found = None;
     let (mut up, mut began) = (None, None);
+    let mut hidden = BTreeSet::new();
     for (_, line) in pairs(text).filter(|(word, _)| *word == "unit") {
         let unit = found.get_or_insert_with(UnitState::default);
         let Some((name, value)) = line.split_once('=') else { continue };
@@ -208,6 +209,7 @@ fn unit(text: &str) -> Option<UnitState> {
             "cwd" => unit.cwd = Some(value.to_owned()),
             "exe" => unit.exe = Some(value.to_owned()),
             "started" => unit.started = value.parse().ok(),
+            "hidden" => _ = hidden.insert(value.parse().ok().map(Duration::from_secs)),
             "uptime" => up = value.parse().ok().map(Duration::from_secs),
             "ExecMainStartTimestampMonotonic" => {
                 began = value.parse().ok().map(Duration::from_micros);
@@ -215,9 +217,10 @@ fn unit(text: &str) -> Option<UnitState> {
             _ => {}
         }
     }
-    if let (Some(unit), Some(up), Some(began)) = (&mut found, up, began) {
-        unit.running_for = Some(up.saturating_sub(began));
-    }
+    let unit = found.as_mut()?;
+    let ago = |began: Option<Duration>| Some(up?.saturating_sub(began?));
+    unit.running_for = ago(began).filter(|_| unit.main_pid != 0);
+    unit.hidden_for = hidden.into_iter().map(ago).collect();
     found
 }
 

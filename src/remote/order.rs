@@ -26,6 +26,8 @@ pub const TAKEN_BACK: u32 = 3;
 pub const NEEDS_HANDS: u32 = 4;
 /// It was taken back, and what was live before runs again, but for what the last line of the text says.
 pub const PARTLY: u32 = 5;
+/// Hooks made what no release can hold; the text names it.
+pub const ODD: u32 = 6;
 /// Somebody else holds the lock; the text is the owner's record.
 pub const HELD: u32 = 75;
 /// A chained order that was not run because the one before it failed.

@@ -7,6 +7,7 @@ use super::styles::Styles;
 use super::{clean, json::VERSION};
 use crate::deploy::outcome::Proof;
 use crate::deploy::verify::Verified;
+use crate::model::drift::{Drift, NO_PYTHON_CACHE, is_python_cache};
 
 /// More differing files of one host than this are counted, not shown; `--json` has them all.
 const MOST_FILES: usize = 50;
@@ -25,13 +26,20 @@ pub fn verify_view(hosts: &[(String, Verified)], styles: &Styles) -> String {
         let drift = styles.bad.apply_to("drift   ");
         lines.push(format!("{drift} {names}:{release} is not as it was released"));
         lines.extend(found.problems.iter().map(|what| format!("         {}", clean::line(what))));
-        let file = |drift: &crate::model::drift::Drift| {
+        let file = |drift: &&Drift| {
             let change = drift.change.to_string();
             format!("         {}: {}", clean::line(&drift.path), clean::line(&change))
         };
-        lines.extend(found.drift.iter().take(MOST_FILES).map(file));
-        if let Some(more @ 1..) = found.drift.len().checked_sub(MOST_FILES) {
+        let (cached, others): (Vec<_>, Vec<_>) =
+            found.drift.iter().partition(|drift| is_python_cache(&drift.path));
+        lines.extend(others.iter().take(MOST_FILES).map(file));
+        if let Some(more @ 1..) = others.len().checked_sub(MOST_FILES) {
             lines.push(format!("         and {}", count(more, "more difference")));
+        }
+        if !cached.is_empty() {
+            let many = count(cached.len(), "difference");
+            lines.push(format!("         {many} in __pycache__, which Python writes"));
+            lines.push(format!("         hint:  {NO_PYTHON_CACHE} stops it"));
         }
     }
     lines.join("\n") + "\n"

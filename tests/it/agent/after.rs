@@ -205,12 +205,12 @@ async fn break_slow(shell: &str) {
     assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
 }
 
-/// A directory with all programs of this machine but flock(1).
-fn without_flock() -> tempfile::TempDir {
+/// A directory with all programs of this machine but one.
+pub(super) fn without(gone: &str) -> tempfile::TempDir {
     let tools = tempfile::tempdir().unwrap();
     for folder in ["/bin", "/usr/bin"] {
         for tool in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if tool.file_name() != "flock" {
+            if tool.file_name() != gone {
                 let _ =
                     std::os::unix::fs::symlink(tool.path(), tools.path().join(tool.file_name()));
             }
@@ -221,7 +221,7 @@ fn without_flock() -> tempfile::TempDir {
 
 #[tokio::test]
 async fn a_host_without_flock_is_not_locked_under_every_shell() {
-    let tools = without_flock();
+    let tools = without("flock");
     for shell in shells() {
         let host = Host::new(shell);
         let session =

@@ -17,10 +17,11 @@ use shipit::deploy::verify::{Verified, verify};
 use shipit::model::deeds::{Outcome, deeds};
 use shipit::model::host_state::HostState;
 use shipit::model::id::ReleaseId;
+use shipit::model::layout::Layout;
 use shipit::model::ledger::What;
 use shipit::remote::order::Order;
 
-use super::world::{World, host};
+use super::world::{World, goal_of, host};
 
 impl World {
     /// Does `work` in a run of its own.
@@ -284,6 +285,76 @@ async fn a_deploy_names_what_somebody_touched() {
     let next = world.deploy("3").await;
     assert_eq!((next.verdict(), next.warnings.len()), (Verdict::Done, 1));
     assert_eq!(world.deploy("4").await.warnings, []);
+}
+
+#[tokio::test]
+async fn a_deploy_says_what_to_do_about_what_python_writes() {
+    let world = World::new();
+    world.deploy("1").await;
+    fs::create_dir(world.root().join("current/__pycache__")).unwrap();
+    world.touch("current/__pycache__/serve.pyc", "");
+    let warnings = world.deploy("1").await.warnings;
+    let said = "__pycache__ (2, written by Python: PYTHONDONTWRITEBYTECODE=1 in [env] or in the unit \
+                stops it); `shipit verify test` compares it";
+    assert!(warnings[0].1.ends_with(said), "{warnings:?}");
+}
+
+/// Without [env], `.env` is a file like any other.
+#[tokio::test]
+async fn an_env_file_of_the_artifact_is_no_drift() {
+    let mut world = World::new();
+    world.config.env = None;
+    let goal = |version: &str| {
+        let dir = world.artifact(version, false);
+        fs::write(dir.join(".env"), "A=b\n").unwrap();
+        goal_of(dir, |build| build)
+    };
+    world.run(&goal("1")).await;
+    assert_eq!(world.run(&goal("2")).await.warnings, []);
+    fs::remove_file(world.root().join("current/.env")).unwrap();
+    let warnings = world.run(&goal("3")).await.warnings;
+    assert!(warnings[0].1.contains("not as it was released: .env;"), "{warnings:?}");
+}
+
+fn hook(command: &str) -> Vec<Hook> {
+    vec![Hook { run: command.to_owned(), once: false, roles: Vec::new() }]
+}
+
+/// Names are no patterns, neither the directory's nor the env file's.
+#[tokio::test]
+async fn names_that_look_like_patterns_are_names() {
+    let mut world = World::new();
+    let root = world.dir.path().join("srv*[x]?");
+    world.config.layout = Layout::new(root.to_str().unwrap());
+    let env = world.config.env.as_mut().unwrap();
+    (env.file, env.mode) = ("conf[1]*.env".to_owned(), "640".to_owned());
+    world.config.hooks.staged = hook("true");
+    world.deploy("1").await;
+    world.deploy("2").await;
+    let clean = world.verified().await;
+    assert!(clean.is_clean(), "{clean:?}");
+    assert_eq!(world.warnings(), [""; 0]);
+    let mode = fs::metadata(root.join("current/conf[1]*.env")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let manifest = world.read(format!(".shipit/manifests/{}", world.releases()[1]));
+    assert!(!manifest.contains("conf[1]"), "{manifest}");
+}
+
+#[tokio::test]
+async fn a_hook_that_may_not_write_is_told_why() {
+    let mut world = World::new();
+    world.config.hooks.staged = hook("echo 'sh: VERSION: Permission denied'; exit 1");
+    let report = world.deploy("1").await;
+    let HostResult::Untouched { failure: Some(failure), .. } = &report.hosts[0].1 else {
+        panic!("{report:?}")
+    };
+    assert!(failure.hint.as_ref().unwrap().contains("files of a release are read-only"));
+    world.config.hooks.staged = hook("mkfifo pipe");
+    let report = world.deploy("1").await;
+    let HostResult::Untouched { failure: Some(failure), .. } = &report.hosts[0].1 else {
+        panic!("{report:?}")
+    };
+    assert!(failure.hint.as_ref().unwrap().contains("have the hook remove them"), "{failure:?}");
 }
 
 #[tokio::test]

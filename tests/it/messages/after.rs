@@ -155,6 +155,21 @@ fn drift_is_listed_by_file() {
 }
 
 #[test]
+fn what_python_writes_is_one_line_with_a_hint() {
+    let mut hosts = verified().split_off(1);
+    let extra = |path: &str| Drift { path: path.to_owned(), change: Change::Extra };
+    hosts[0].1.drift = ["__pycache__", "a/__pycache__/b.pyc", "x"].map(extra).into();
+    assert_snapshot!(verify_view(&hosts, &Styles::plain()), @"
+    drift    web2: 20260822101502 is not as it was released
+             the unit runs another release
+             x: extra
+             2 differences in __pycache__, which Python writes
+             hint:  PYTHONDONTWRITEBYTECODE=1 in [env] or in the unit stops it
+    ok       web3: 20260822101502 (live) is as it was released, and is seen to run
+    ");
+}
+
+#[test]
 fn much_drift_is_counted() {
     let mut hosts = verified().split_off(1);
     let extra = |n| Drift { path: format!("x{n}"), change: Change::Extra };
