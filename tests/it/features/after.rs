@@ -279,7 +279,7 @@ async fn a_deploy_names_what_somebody_touched() {
     let HostResult::Unchanged { live: Some(live) } = same.hosts[0].1 else { panic!("{same:?}") };
     let text = format!(
         "{live} is not as it was released: \
-         x00, x01, x02, x03, x04, x05, x06, x07, x08, x09 and 2 more; `shipit verify` compares it"
+         x00, x01, x02, x03, x04, x05, x06, x07, x08, x09 and 2 more; `shipit verify test` compares it"
     );
     assert_eq!(same.warnings, [(Some("web1".to_owned()), text)]);
     let next = world.deploy("3").await;
