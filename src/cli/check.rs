@@ -8,7 +8,7 @@ mod runner;
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::{World, print};
+use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::finding::{Finding, Level};
 use crate::deploy::outcome::Failure;
@@ -35,7 +35,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     } else {
         check_view(&all, &world.styles())
     };
-    print(&text);
+    world.print(&text);
     Ok(u8::from(all.iter().any(|finding| finding.level == Level::Problem)))
 }
 

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
 use super::question;
-use super::world::{How, World, print_veiled, release_id};
+use super::world::{How, World, release_id};
 use crate::artifact::{Artifact, ArtifactError, Known, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
+use crate::config::secrecy::Secrecy;
 use crate::config::{Config, EnvSpec, checks, env};
 use crate::deploy::event::Event;
 use crate::deploy::fleet::{self, Goal};
@@ -41,7 +42,7 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     let env = match &config.env {
         Some(spec) => {
             let file = env::values(spec, &config.base, &|name| world.given(name)).await?;
-            secrets.extend(file.secrets().iter().cloned());
+            secrets.extend(file.secrets(&Secrecy::of(&config)));
             Some(file.bytes().to_vec())
         }
         None => None,
@@ -240,7 +241,7 @@ async fn go(
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
     if world.common.dry_run {
-        return rehearse(world, config, goal, &how.secrets, warnings).await;
+        return rehearse(world, config, goal, how.secrets, warnings).await;
     }
     for (host, text) in warnings {
         world.warn(&Event::Warning { host: host.clone(), text: text.clone() });
@@ -253,15 +254,17 @@ async fn rehearse(
     world: &World,
     config: &Config,
     goal: &Goal,
-    secrets: &Secrets,
+    secrets: Secrets,
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
     let rehearsal = world.rehearse(config, goal).await?;
+    let sieve = world.sieve(secrets);
+    let state = "this was a dry run; nothing was changed";
     let mut warnings = warnings.to_vec();
     let mut plans = Vec::new();
     let mut code = 0;
     if let Some(failure) = &rehearsal.failure {
-        world.print_failure(None, failure, "this was a dry run; nothing was changed");
+        world.print_failure(&sieve, None, failure, state);
         code = 1;
     }
     for (host, plan) in &rehearsal.plans {
@@ -271,19 +274,23 @@ async fn rehearse(
             }
             Ok(plan) => {
                 warnings.extend(plan.warnings.iter().map(|w| (Some(host.clone()), w.clone())));
-                plans.push((host.clone(), plan.lines()));
+                let lines = plan.lines();
+                plans.push((host.clone(), lines.iter().map(|line| sieve.fit(line)).collect()));
             }
             Err(failure) => {
-                world.print_failure(Some(host), failure, "this was a dry run; nothing was changed");
+                world.print_failure(&sieve, Some(host), failure, state);
                 code = 1;
             }
         }
+    }
+    for (_, text) in &mut warnings {
+        *text = sieve.fit(text);
     }
     let text = if world.common.json {
         format!("{}\n", plan_json(&plans, &warnings))
     } else {
         plan_view(&plans, &warnings)
     };
-    print_veiled(&text, secrets);
+    world.print(&text);
     Ok(code)
 }

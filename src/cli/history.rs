@@ -2,7 +2,7 @@
 
 use super::args::HistoryArgs;
 use super::error::CliError;
-use super::world::{World, print, width};
+use super::world::{World, width};
 use crate::config::resolve::Overrides;
 use crate::deploy::ask;
 use crate::report::history::{Page, history_json, history_table};
@@ -18,6 +18,6 @@ pub(crate) async fn run(world: &World, args: &HistoryArgs) -> Result<u8, CliErro
         let page = Page { limit: args.limit, offset: world.offset, width: width() };
         history_table(&told, page)
     };
-    print(&text);
+    world.print(&text);
     Ok(code)
 }

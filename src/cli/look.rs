@@ -2,7 +2,7 @@
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::{World, print, width};
+use super::world::{World, width};
 use crate::config::resolve::Overrides;
 use crate::model::service::Service;
 use crate::report::releases::{releases_json, releases_table};
@@ -17,7 +17,7 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     } else {
         releases_table(&states, world.now, world.offset, width())
     };
-    print(&text);
+    world.print(&text);
     Ok(code)
 }
 
@@ -35,6 +35,6 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
     } else {
         status_view(&states, context)
     };
-    print(&text);
+    world.print(&text);
     Ok(code)
 }

@@ -2,7 +2,7 @@
 
 use super::args::{LockArgs, PinArgs};
 use super::error::CliError;
-use super::world::{How, World, print, release_id};
+use super::world::{How, World, release_id};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::deploy::ask::{self, Change};
@@ -87,7 +87,7 @@ async fn rehearse(world: &World, config: &Config, change: &Change<'_>) -> Result
             Err(failure) => {
                 code = 1;
                 let state = "this was a dry run; nothing was changed";
-                world.print_failure(Some(&host), &failure, state);
+                world.print_failure(&world.sieve(Secrets::default()), Some(&host), &failure, state);
             }
         }
     }
@@ -96,6 +96,6 @@ async fn rehearse(world: &World, config: &Config, change: &Change<'_>) -> Result
     } else {
         plan_view(&plans, &[])
     };
-    print(&text);
+    world.print(&text);
     Ok(code)
 }

@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::error::CliError;
-use super::world::{World, print, release_id};
+use super::world::{World, release_id};
 use crate::config::resolve::Overrides;
 use crate::deploy::verify::verify;
 use crate::report::verify::{verify_json, verify_view};
@@ -18,6 +18,6 @@ pub(crate) async fn run(world: &World, args: &VerifyArgs) -> Result<u8, CliError
     } else {
         verify_view(&found, &world.styles())
     };
-    print(&text);
+    world.print(&text);
     Ok(if found.iter().all(|(_, verified)| verified.is_clean()) { code } else { 1 })
 }

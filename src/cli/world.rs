@@ -30,7 +30,8 @@ use crate::deploy::host::Context;
 use crate::deploy::outcome::{Failure, Report, naming_stage};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::report::redact::{Secrets, Veil};
+use crate::report::guard::{Sieve, defuse};
+use crate::report::redact::Secrets;
 use crate::report::styles::Styles;
 use crate::report::{Mode, Reporter, Settings, Verbosity, error, reporter};
 use crate::ssh::connect::{Callbacks, Connector};
@@ -101,7 +102,7 @@ impl World {
 
     /// Prints why there was no run.
     pub(crate) fn fail(&self, problem: &CliError) -> ExitCode {
-        let _ = error::print(&mut std::io::stderr(), &self.styles(), problem);
+        self.print_error(|out| error::print(out, &self.styles(), problem));
         ExitCode::from(problem.exit_code())
     }
 
@@ -218,7 +219,7 @@ impl World {
             styles: self.styles(),
             verbosity,
             secrets,
-            github: self.var("GITHUB_ACTIONS").as_deref() == Some("true"),
+            github: self.in_github(),
             clock: Box::new(move || started.elapsed()),
         })
     }
@@ -306,7 +307,8 @@ impl World {
                 Ok(value) => found.push((host, value)),
                 Err(failure) => {
                     code = 1;
-                    self.print_failure(Some(&host), &failure, "nothing was changed");
+                    let sieve = self.sieve(Secrets::default());
+                    self.print_failure(&sieve, Some(&host), &failure, "nothing was changed");
                 }
             }
         }
@@ -325,8 +327,39 @@ impl World {
         self.reporter(Secrets::new([]), true).on_event(warning);
     }
 
+    fn in_github(&self) -> bool {
+        self.var("GITHUB_ACTIONS").as_deref() == Some("true")
+    }
+
+    /// What makes texts fit to be shown here.
+    pub(crate) fn sieve(&self, secrets: Secrets) -> Sieve {
+        Sieve::new(secrets, self.in_github())
+    }
+
+    /// What a command that looks was asked for, on stdout.
+    pub(crate) fn print(&self, text: &str) {
+        if self.in_github() { print(&format!("{}\n", defuse(text))) } else { print(text) }
+    }
+
+    /// An error on stderr, with no line that GitHub's runner would take for a command.
+    fn print_error(&self, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
+        let mut out = Vec::new();
+        let _ = write(&mut out);
+        if self.in_github() {
+            out = format!("{}\n", defuse(&String::from_utf8_lossy(&out))).into_bytes();
+        }
+        let _ = std::io::stderr().write_all(&out);
+    }
+
     /// A host's failure outside a run.
-    pub(crate) fn print_failure(&self, host: Option<&str>, failure: &Failure, state: &str) {
+    pub(crate) fn print_failure(
+        &self,
+        sieve: &Sieve,
+        host: Option<&str>,
+        failure: &Failure,
+        state: &str,
+    ) {
+        let failure = sieve.failure(failure);
         let what = match host {
             Some(host) => format!("{host}: {}", failure.what),
             None => failure.what.clone(),
@@ -334,8 +367,8 @@ impl World {
         let named = self.stage.get().map_or("", String::as_str);
         let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, named));
         let (cause, hint) = (&failure.cause, hint.as_deref());
-        let out = &mut std::io::stderr();
-        let _ = error::print_error(out, &self.styles(), &what, cause, Some(state), hint);
+        let styles = self.styles();
+        self.print_error(|out| error::print_error(out, &styles, &what, cause, Some(state), hint));
     }
 
     /// Asks; `--yes` answers beforehand.
@@ -432,12 +465,6 @@ fn nonce() -> String {
 /// Data, on stdout.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-/// Data that may hold secrets of this run.
-pub(crate) fn print_veiled(text: &str, secrets: &Secrets) {
-    let mut out = Veil::new(std::io::stdout(), secrets.clone());
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The width of stdout's terminal, or plenty.

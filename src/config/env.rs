@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::secrecy::Secrecy;
 use super::{EnvSource, EnvSpec};
 use crate::model::words::count;
 
@@ -27,7 +28,7 @@ const READ_ONLY: [&str; 7] = ["_", "UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnvFile {
     bytes: Vec<u8>,
-    secrets: Vec<String>,
+    values: Vec<(String, String)>,
 }
 
 impl EnvFile {
@@ -36,10 +37,10 @@ impl EnvFile {
         &self.bytes
     }
 
-    /// The values that do not stand in `deploy.toml` as text: what no output may show. Never
-    /// empty ones.
-    pub fn secrets(&self) -> &[String] {
-        &self.secrets
+    /// The values that no output may show.
+    pub fn secrets(&self, secrecy: &Secrecy) -> Vec<String> {
+        let hidden = self.values.iter().filter(|(key, value)| secrecy.hides(key, value));
+        hidden.map(|(_, value)| value.clone()).collect()
     }
 }
 
@@ -209,13 +210,11 @@ pub async fn values(
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<EnvFile, EnvError> {
     all_set(spec.sources(), environment)?;
-    let mut file = EnvFile { bytes: Vec::new(), secrets: Vec::new() };
+    let mut file = EnvFile { bytes: Vec::new(), values: Vec::new() };
     for (key, source) in &spec.vars {
         let value = value(key, source, base, environment).await?;
         file.bytes.extend(line(key, &value)?.into_bytes());
-        if !matches!(source, EnvSource::Text(_)) && !value.is_empty() {
-            file.secrets.push(value);
-        }
+        file.values.push((key.clone(), value));
     }
     Ok(file)
 }

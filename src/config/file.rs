@@ -103,10 +103,21 @@ pub(super) struct Env {
     pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
 }
 
-/// A variable whose value is elsewhere.
+/// A variable: where its value is, and whether that is a secret.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct VarTable {
+    pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) value: Option<Spanned<String>>,
+    pub(super) secret: Option<bool>,
+}
+
+/// A value that is elsewhere.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SourceTable {
     pub(super) env: Option<Spanned<String>>,
     pub(super) command: Option<Spanned<String>>,
     pub(super) file: Option<Spanned<String>>,
@@ -267,6 +278,10 @@ impl Form for FileTable {
     const EXPECTED: &'static str = "a path, or a table with `path` and `optional`";
 }
 impl Form for VarTable {
+    const EXPECTED: &'static str =
+        "a string, or a table with one of `env`, `command`, `file` and `value`";
+}
+impl Form for SourceTable {
     const EXPECTED: &'static str = "a string, or a table with one of `env`, `command` and `file`";
 }
 impl Form for LocalHookTable {

@@ -1,7 +1,8 @@
 //! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` mirrors what is
 //! written and `explain` says what is wrong with it, `merge` lays a stage over the top level,
 //! `resolve` applies every rule of `rules`, `error` holds every way to fail, `env` makes the bytes
-//! of `.env`, `checks` says what health checks ask, `template` what `shipit init` writes.
+//! of `.env`, `secrecy` says what may be shown of them, `checks` what health checks ask, `template` what
+//! `shipit init` writes.
 
 pub mod checks;
 pub mod env;
@@ -12,6 +13,7 @@ pub mod known;
 mod merge;
 pub mod resolve;
 mod rules;
+pub mod secrecy;
 pub mod template;
 
 use std::collections::BTreeMap;
@@ -153,6 +155,8 @@ pub struct EnvSpec {
     pub group: Option<String>,
     /// Where each value comes from.
     pub vars: BTreeMap<String, EnvSource>,
+    /// Those that are said to hold a secret, or none.
+    pub secret: BTreeMap<String, bool>,
 }
 
 /// Where a value of the environment config comes from.

@@ -14,6 +14,7 @@ use super::goal::Run;
 use super::judge::Judged;
 use super::outcome::{Done, Failure, HostResult};
 use super::plan::{HostPlan, Settle, Switch, order_name};
+use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
 use crate::model::delta::Shareable;
 use crate::model::host_state::{Current, HostState};
@@ -66,6 +67,8 @@ pub fn hello(config: &Config, run: &Run, lock: bool, scan: Scan, first: Vec<Orde
         hook_shell: config.hooks.shell.clone(),
         deadline: config.deadline,
         scan,
+        veil: Secrecy::of(config).lines(),
+        env_file: config.env.as_ref().map_or(".env", |env| &env.file).to_owned(),
         first,
     }
 }

@@ -113,6 +113,9 @@ pub enum Proof {
     Reloaded,
 }
 
+/// How a cause begins that is what somebody answered: of its lines little is shown.
+pub const SAID: &str = "it said: ";
+
 /// Something that failed, ready to be shown as error / cause / state / hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

@@ -61,6 +61,10 @@ pub struct Hello {
     pub deadline: Duration,
     /// Look for processes that run from a release.
     pub scan: Scan,
+    /// What may be shown of env files: see [`crate::config::secrecy::Secrecy::lines`].
+    pub veil: String,
+    /// The name of the env file inside a release.
+    pub env_file: String,
     /// Orders that come with the greeting and are answered right after it: no round trip is spent
     /// on them. They change nothing and hold no secrets.
     pub first: Vec<Order>,
@@ -456,6 +460,8 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         &limit,
         hello.scan.word(),
         log,
+        &hello.veil,
+        &hello.env_file,
         &first,
     ];
     arguments.extend(hello.hook_shell.iter().map(String::as_str));
@@ -510,7 +516,7 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
             Output::Exit(exit) => ended = Some(format!("the agent {exit}")),
         }
     }
-    let said = crate::model::clean::strip(&String::from_utf8_lossy(&errors));
+    let said = tail(&errors);
     let how = ended.as_deref().unwrap_or("the connection was lost");
     replies.end(if greeted || ended.is_none() {
         AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }
@@ -528,6 +534,15 @@ fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The whole lines of a kept end, as text.
+pub(super) fn tail(kept: &[u8]) -> String {
+    let text = crate::model::clean::strip(&String::from_utf8_lossy(kept));
+    match text.split_once('\n') {
+        Some((_, rest)) if kept.len() >= ERROR_TAIL => rest.to_owned(),
+        _ => text,
+    }
 }
 
 pub(super) fn keep_tail(kept: &mut Vec<u8>, more: &[u8]) {

@@ -21,13 +21,123 @@ tell='{
     printf %s "$1"
 }'
 
+# Its input without the values of the env files that it is given, and of that the last whole lines, 64
+# KiB of them at most. `veil` says what is no secret (`config/secrecy.rs`); no value is in an argument.
+# With `torn` the first line is not whole and left out; with `ragged` the last one is, if there are more.
+# A number is not looked for within a longer one. Of long values each line counts.
+# shellcheck disable=SC2016
+veiling='
+    function put(text, from, to,    at, out) {
+        while (at = index(text, from)) {
+            out = out substr(text, 1, at - 1) to
+            text = substr(text, at + length(from))
+        }
+        return out text
+    }
+    function add(form) {
+        if (form in forms) return
+        forms[form]
+        form_of[++count] = form
+        number[count] = form !~ /[^0-9]/
+    }
+    function learn_line(value,    json) {
+        json = put(put(put(value, "\\", "\\\\"), "\"", "\\\""), "\t", "\\t")
+        add(value)
+        add(json)
+        add(put(json, "/", "\\/"))
+        add(put(put(json, "\\", "\\\\"), "\"", "\\\""))
+        add(put(value, "\047", "\047\\\047\047"))
+    }
+    function learn(name, value,    all, n, i) {
+        if (length(value) < 6 || name in shown) return
+        if (!(name in hidden) && index(names, value)) return
+        n = split(value, all, "\n")
+        for (i = 1; i <= n; i++) {
+            gsub(/^[ \t\r]+|[ \t\r]+$/, "", all[i])
+            if (length(all[i]) >= (n > 1 ? 8 : 6)) learn_line(all[i])
+        }
+    }
+    function last(text, char,    at, found) {
+        while (at = index(substr(text, found + 1), char)) found += at
+        return found
+    }
+    function read_env(file,    line, name, value, quote) {
+        while ((getline line <file) > 0) {
+            if (!index(line, "=") || line ~ /^[ \t]*#/) continue
+            name = substr(line, 1, index(line, "=") - 1)
+            sub(/^[ \t]*(export[ \t]+)?/, "", name)
+            value = substr(line, index(line, "=") + 1)
+            sub(/^[ \t]+/, "", value)
+            quote = substr(value, 1, 1)
+            if (quote != "\"" && quote != "\047") {
+                learn(name, value)
+                continue
+            }
+            value = substr(value, 2)
+            while (!index(value, quote) && (getline line <file) > 0) value = value "\n" line
+            if (last(value, quote)) learn(name, substr(value, 1, last(value, quote) - 1))
+            if (index(value, quote)) value = substr(value, 1, index(value, quote) - 1)
+            learn(name, value)
+        }
+        close(file)
+    }
+    function masked(text,    i, from, at, upto, ends, out) {
+        for (i = 1; i <= count; i++) {
+            from = 0
+            while (at = index(substr(text, from + 1), form_of[i])) {
+                from += at
+                upto = from + length(form_of[i])
+                if (number[i] && substr(text, from - (from > 1), 1 + (from > 1)) ~ /^[0-9][0-9]/ && from > 1) continue
+                if (number[i] && substr(text, upto, 1) ~ /[0-9]/) continue
+                if (!(from in ends) || ends[from] < upto) ends[from] = upto
+                out = "yes"
+            }
+        }
+        if (!out) return text
+        out = ""
+        upto = 1
+        for (at = 1; at <= length(text); at++) {
+            if (at in ends) {
+                if (at >= upto) out = out "***"
+                if (ends[at] > upto) upto = ends[at]
+            }
+            if (at >= upto) out = out substr(text, at, 1)
+        }
+        return out
+    }
+    BEGIN {
+        n = split(ENVIRON["veil"], said, "\n")
+        for (i = 1; i <= n; i++) {
+            rest = substr(said[i], 2)
+            if (said[i] ~ /^-/) shown[rest]
+            if (said[i] ~ /^[+]/) hidden[rest]
+            if (said[i] ~ /^=/) names = names "\n" rest
+        }
+        for (i = 1; i < ARGC; i++) read_env(ARGV[i])
+        ARGC = 1
+    }
+    NR == 1 && torn { gone = 1; next }
+    {
+        line[NR] = masked($0)
+        size += length(line[NR]) + 1
+        while (size > 65600 && gone < NR) {
+            size -= length(line[++gone]) + 1
+            delete line[gone]
+        }
+    }
+    END {
+        if (NR && gone >= NR) print "a line of more than 64 KiB is not shown"
+        for (n = gone + 1; n <= NR; n++) if (n < NR || n == 1 || !ragged) print line[n]
+    }
+'
+
 # --- the conversation -------------------------------------------------------------------------
 
 serve() {
     run=$1 mode=$2 root=$3 deadline=$4 owner=$5 scope=$6 target=$7 action=$8 limit=$9
     shift 9
-    scan=$1 log=$2 first=$3
-    shift 3
+    scan=$1 log=$2 veil=$3 env_name=$4 first=$5
+    shift 5
     hook_shell=$*
     locked='' undecided='' ending='terminated' last=0 env_file=''
     before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
@@ -153,7 +263,7 @@ obey() {
     shift
     case $order in
         lock | look | judge | journal | probe | history | verify | drift | thaw | break | base | \
-            manifest)
+            manifest | mask)
             "order_$order" "$@"
             ;;
         unpack | check | discard | link | env | revision | hook | try | fetch | reach | seal | \
@@ -1306,6 +1416,18 @@ order_hook() {
     run_command "$@"
 }
 
+# Prints its input as it may be shown: see `veiling`. Argument: `torn`, `ragged` or nothing.
+veiled() {
+    # shellcheck disable=SC3043
+    local edge="${1:-whole}" path
+    set --
+    for path in "$root"/releases/*/"$env_name"; do
+        [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
+    done
+    veil=$veil LC_ALL=C awk -v "$edge=1" "$veiling" "$@" ||
+        echo 'what it said is not shown, for awk could not look for secrets in it'
+}
+
 # What the user runs in a release; says how it ended if that was not well.
 run_command() {
     release=$root/releases/$1 hook_limit=$2 command=$3
@@ -1319,7 +1441,7 @@ run_command() {
 
 # Prints what a command of the user's said that ended with $1, and how that was if not well.
 tell_hook() {
-    tail -c 65536 "$tmp/hook"
+    [ ! -s "$tmp/hook" ] || veiled <"$tmp/hook"
     rm -f "$tmp/hook"
     case $1 in
         0) return 0 ;;
@@ -1469,7 +1591,7 @@ recent_journal() {
         >"$tmp/journal" 2>&1 9>&-
     if [ -s "$tmp/journal" ]; then
         printf 'the journal of %s%s:\n' "$target" "$after"
-        tail -c 65536 "$tmp/journal"
+        veiled <"$tmp/journal"
         return
     fi
     case "$scope $uid$groups " in
@@ -1491,7 +1613,10 @@ recent_log() {
     # One that is shorter now was begun anew.
     [ "$(wc -c <"$2")" -ge "$logged" ] || logged=0
     printf '%s%s:\n' "$2" "${since:+ since the restart}"
-    tail -c "+$((logged + 1))" "$2" | tail -n "$1" | tail -c 65536
+    # The line that was being written then is not whole.
+    if [ "$logged" = 0 ]; then tail -n "$1" "$2"; else
+        tail -c "+$logged" "$2" | tail -n +2 | tail -n "$1"
+    fi | veiled
 }
 
 # Arguments: release, limit, command, then NAME=value words.
@@ -1518,7 +1643,19 @@ order_fetch() {
         return 1
     fi
     printf '%s\n' "$status"
-    cat "$tmp/body"
+    [ ! -s "$tmp/body" ] || shown_body
+}
+
+# The text $1 as it may be shown. It is in no argument.
+order_mask() {
+    veiled <<EOF
+$1
+EOF
+}
+
+# A body that was cut may have been cut within a secret.
+shown_body() {
+    if [ "$(wc -c <"$tmp/body")" -lt 65536 ]; then veiled; else veiled ragged; fi <"$tmp/body"
 }
 
 fetch_by_curl() {
@@ -1793,7 +1930,7 @@ service() {
         *-stop) privileged stop ;;
     esac >"$tmp/service" 2>&1
     code=$?
-    [ ! -s "$tmp/service" ] || tail -c 65536 "$tmp/service"
+    [ ! -s "$tmp/service" ] || veiled <"$tmp/service"
     case $code in
         0) return 0 ;;
         124 | 137) printf '\nthe %s ran longer than %ss\n' "$1" "$limit" ;;
@@ -2066,7 +2203,7 @@ set_aside() {
 
 order_journal() {
     case $scope-$log in
-        command-) tail -n "$1" "$tmp/service" 2>/dev/null ;;
+        command-) [ ! -s "$tmp/service" ] || tail -n "$1" "$tmp/service" | veiled ;;
         *) recent "$1" ;;
     esac
     return 0

@@ -226,6 +226,12 @@ pub enum Order {
         /// Of what, and how.
         fetch: Fetch,
     },
+    /// The text without the values of env files on the host: what was answered over a connection of
+    /// ours may hold them too.
+    Mask {
+        /// Lines.
+        text: Hidden,
+    },
     /// Whether somebody listens, as the host itself sees it.
     Reach {
         /// Ended after this.
@@ -391,6 +397,7 @@ impl Order {
             Self::Hook { .. } => "hook",
             Self::Try { .. } => "try",
             Self::Fetch { .. } => "fetch",
+            Self::Mask { .. } => "mask",
             Self::Reach { .. } => "reach",
             Self::Seal { .. } => "seal",
             Self::Stage { .. } => "stage",
@@ -442,6 +449,7 @@ impl Order {
                 followed(words, vars.iter().cloned())
             }
             Self::Fetch { limit, fetch } => fetch.words(*limit),
+            Self::Mask { text } => vec![text.0.clone()],
             Self::Reach { limit, address } => vec![limit.as_secs().to_string(), address.clone()],
             Self::Seal { id, relist } => {
                 vec![id.to_string(), if *relist { "yes" } else { "no" }.to_owned()]

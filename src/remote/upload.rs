@@ -22,11 +22,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::agent::{AgentError, keep_tail};
+use super::agent::{AgentError, keep_tail, tail};
 use super::order::DONE;
 use super::session::{Channel, Exit, Output, Session, SessionError};
 use super::throttle::Throttle;
-use crate::model::clean::strip;
 
 /// How long the host may take for one piece of an upload.
 const PIECE_LIMIT: Duration = Duration::from_mins(2);
@@ -380,7 +379,7 @@ async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String
             Output::Exit(how) => exit = Some(how),
         }
     }
-    (exit, strip(&String::from_utf8_lossy(&said)))
+    (exit, tail(&said))
 }
 
 fn uploaded((exit, said): (Option<Exit>, String)) -> Result<(), AgentError> {

@@ -1,59 +1,77 @@
 //! What every reporter hears, made harmless first: no secret, no control sequence, no endless
-//! text, and in GitHub Actions nothing that its runner would take for a command.
+//! text, and in GitHub Actions nothing that its runner would take for a command. Secrets are looked
+//! for in texts; names and ids are what they are.
 
 use super::Reporter;
 use super::clean;
 use super::redact::Secrets;
 use crate::deploy::event::Event;
-use crate::deploy::outcome::{Done, Failure, HostResult, Report};
+use crate::deploy::outcome::{Done, Failure, HostResult, Report, SAID};
 
-/// Passes on to a reporter what is fit to be shown.
-pub struct Guard<R> {
-    inner: R,
+/// So much of each line of an answer is shown.
+const SAID_COLUMNS: usize = 200;
+
+/// What makes a text fit to be shown.
+#[derive(Debug, Clone, Default)]
+pub struct Sieve {
     secrets: Secrets,
     github: bool,
 }
 
-impl<R> Guard<R> {
-    /// Masks `secrets` for `inner`.
-    pub fn new(inner: R, secrets: Secrets) -> Self {
-        Self { inner, secrets, github: false }
+impl Sieve {
+    /// Masks `secrets`; `github`: also takes the effect from workflow commands.
+    pub const fn new(secrets: Secrets, github: bool) -> Self {
+        Self { secrets, github }
     }
 
-    /// Also takes the effect from workflow commands.
-    #[must_use]
-    pub fn in_github(mut self) -> Self {
-        self.github = true;
-        self
-    }
-
-    /// A secret could be hidden by control sequences or hold some, so it is looked for before and
-    /// after they are removed, and always before a text is cut.
-    fn fit(&self, raw: &str) -> String {
+    /// `raw` as it may be shown. A secret could be hidden by control sequences or hold some, so it
+    /// is looked for before and after they are removed, and always before a text is cut.
+    pub fn fit(&self, raw: &str) -> String {
         let stripped = clean::strip(&self.secrets.redact(raw));
-        let text = clean::text(&self.secrets.redact(&stripped));
+        self.plain(&self.secrets.redact(&stripped))
+    }
+
+    /// A name, an id or another word with a meaning of its own: never masked.
+    fn plain(&self, raw: &str) -> String {
+        let text = clean::text(raw);
         if self.github { defuse(&text) } else { text }
     }
 
-    fn fit_all(&self, raw: &[String]) -> Vec<String> {
-        raw.iter().map(|text| self.fit(text)).collect()
+    fn plain_option(&self, raw: Option<&String>) -> Option<String> {
+        raw.map(|text| self.plain(text))
     }
 
-    fn fit_option(&self, raw: Option<&String>) -> Option<String> {
-        raw.map(|text| self.fit(text))
+    /// A failure as it may be shown.
+    pub fn failure(&self, failure: &Failure) -> Failure {
+        Failure {
+            what: self.fit(&failure.what),
+            cause: failure.cause.iter().map(|cause| self.cause(cause)).collect(),
+            hint: failure.hint.as_ref().map(|hint| self.fit(hint)),
+        }
+    }
+
+    fn cause(&self, raw: &str) -> String {
+        let text = self.fit(raw);
+        if !text.starts_with(SAID) {
+            return text;
+        }
+        let lines = text.lines().map(|line| line.chars().take(SAID_COLUMNS).collect());
+        lines.collect::<Vec<String>>().join("\n")
     }
 
     fn event(&self, event: &Event) -> Event {
         match event {
-            Event::RunStarted { goal, stage, hosts } => {
-                Event::RunStarted { goal, stage: self.fit(stage), hosts: self.fit_all(hosts) }
-            }
+            Event::RunStarted { goal, stage, hosts } => Event::RunStarted {
+                goal,
+                stage: self.plain(stage),
+                hosts: hosts.iter().map(|host| self.plain(host)).collect(),
+            },
             Event::ArtifactReady { name, digest, files, size, revision } => Event::ArtifactReady {
                 name: self.fit(name),
                 digest: digest.clone(),
                 files: *files,
                 size: *size,
-                revision: self.fit_option(revision.as_ref()),
+                revision: self.plain_option(revision.as_ref()),
             },
             Event::ReleaseNamed { .. }
             | Event::Phase(_)
@@ -62,13 +80,13 @@ impl<R> Guard<R> {
             | Event::StepStarted { .. }
             | Event::Progress { .. } => event.clone(),
             Event::Connected { host, live } => {
-                Event::Connected { host: host.clone(), live: self.fit(live) }
+                Event::Connected { host: host.clone(), live: self.plain(live) }
             }
             Event::Warning { host, text } => {
                 Event::Warning { host: host.clone(), text: self.fit(text) }
             }
             Event::PuttingBack { host, to } => {
-                Event::PuttingBack { host: host.clone(), to: self.fit(to) }
+                Event::PuttingBack { host: host.clone(), to: self.plain(to) }
             }
             _ => self.step(event),
         }
@@ -87,10 +105,12 @@ impl<R> Guard<R> {
             }
             Event::Printed { host, source, text } => Event::Printed {
                 host: host.clone(),
-                source: self.fit(source),
+                source: self.plain(source),
                 text: self.fit(text),
             },
-            Event::Sent { host, line } => Event::Sent { host: host.clone(), line: self.fit(line) },
+            Event::Sent { host, line } => {
+                Event::Sent { host: host.clone(), line: self.plain(line) }
+            }
             other => other.clone(),
         }
     }
@@ -100,7 +120,7 @@ impl<R> Guard<R> {
         let warning = |(host, text): &(Option<String>, String)| (host.clone(), self.fit(text));
         Report {
             goal: report.goal,
-            stage: self.fit(&report.stage),
+            stage: self.plain(&report.stage),
             release: report.release,
             hosts: report.hosts.iter().map(host).collect(),
             warnings: report.warnings.iter().map(warning).collect(),
@@ -115,16 +135,16 @@ impl<R> Guard<R> {
             HostResult::Done(done) => HostResult::Done(self.done(done)),
             HostResult::Unchanged { live } => HostResult::Unchanged { live: *live },
             HostResult::Untouched { live, failure } => HostResult::Untouched {
-                live: self.fit_option(live.as_ref()),
+                live: self.plain_option(live.as_ref()),
                 failure: failure.as_ref().map(|failure| self.failure(failure)),
             },
             HostResult::Skipped { failure } => {
                 HostResult::Skipped { failure: self.failure(failure) }
             }
             HostResult::PutBack { live, failure, but } => HostResult::PutBack {
-                live: self.fit(live),
+                live: self.plain(live),
                 failure: self.failure(failure),
-                but: self.fit_option(but.as_ref()),
+                but: but.as_ref().map(|but| self.fit(but)),
             },
             HostResult::Locked { holder } => HostResult::Locked { holder: self.fit(holder) },
             HostResult::Stuck { cause, undo } => {
@@ -138,29 +158,34 @@ impl<R> Guard<R> {
 
     fn done(&self, done: &Done) -> Done {
         Done {
-            before: self.fit_option(done.before.as_ref()),
-            pruned: self.fit_all(&done.pruned),
+            before: self.plain_option(done.before.as_ref()),
+            pruned: done.pruned.iter().map(|name| self.plain(name)).collect(),
             ..done.clone()
         }
     }
+}
 
-    fn failure(&self, failure: &Failure) -> Failure {
-        Failure {
-            what: self.fit(&failure.what),
-            cause: self.fit_all(&failure.cause),
-            hint: self.fit_option(failure.hint.as_ref()),
-        }
+/// Passes on to a reporter what is fit to be shown.
+pub struct Guard<R> {
+    inner: R,
+    sieve: Sieve,
+}
+
+impl<R> Guard<R> {
+    /// Before `inner`.
+    pub const fn new(inner: R, sieve: Sieve) -> Self {
+        Self { inner, sieve }
     }
 }
 
 impl<R: Reporter> Reporter for Guard<R> {
     fn on_event(&mut self, event: &Event) {
-        let fit = self.event(event);
+        let fit = self.sieve.event(event);
         self.inner.on_event(&fit);
     }
 
     fn finish(&mut self, report: &Report) {
-        let fit = self.report(report);
+        let fit = self.sieve.report(report);
         self.inner.finish(&fit);
     }
 
@@ -169,8 +194,9 @@ impl<R: Reporter> Reporter for Guard<R> {
     }
 }
 
-/// GitHub's runner obeys lines that begin with `::` after blanks, and `##[` anywhere.
-fn defuse(text: &str) -> String {
+/// A text that GitHub's runner does not obey: it does lines that begin with `::` after blanks, and
+/// `##[` anywhere.
+pub fn defuse(text: &str) -> String {
     let line = |line: &str| {
         let blanks = line.len() - line.trim_start().len();
         match line.trim_start().strip_prefix("::") {

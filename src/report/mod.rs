@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use indicatif::ProgressDrawTarget;
 
+use self::guard::{Guard, Sieve};
 use self::redact::Secrets;
 use self::styles::Styles;
 use crate::deploy::event::Event;
@@ -118,9 +119,9 @@ pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
             Box::new(live::Live::new(io::stderr(), screen, styles, verbosity))
         }
     };
+    let sieve = Sieve::new(secrets, github);
     if github {
-        let annotated = github::Annotated::new(inner, io::stderr());
-        return Box::new(guard::Guard::new(annotated, secrets).in_github());
+        return Box::new(Guard::new(github::Annotated::new(inner, io::stderr()), sieve));
     }
-    Box::new(guard::Guard::new(inner, secrets))
+    Box::new(Guard::new(inner, sieve))
 }

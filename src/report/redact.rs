@@ -3,13 +3,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Write};
 use std::sync::Arc;
+
+use crate::config::secrecy::SHORTEST;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "***";
-/// Shorter values are not masked: they would turn up everywhere by chance.
-const SHORTEST: usize = 4;
 /// A line of a longer secret (a key) is masked alone too, from this length on.
 const SHORTEST_LINE: usize = 8;
 
@@ -50,8 +49,15 @@ fn forms(value: &str) -> Vec<String> {
     let plain = [value, value.trim()].into_iter().chain(lines);
     let all = plain.flat_map(|form| {
         let json = json_escaped(form);
-        let twice = json_escaped(&json);
-        [form.to_owned(), json, twice, form.replace('\'', r"'\''"), form.escape_debug().to_string()]
+        let (twice, slashed) = (json_escaped(&json), json.replace('/', r"\/"));
+        [
+            form.to_owned(),
+            json,
+            twice,
+            slashed,
+            form.replace('\'', r"'\''"),
+            form.escape_debug().to_string(),
+        ]
     });
     all.filter(|form| form.trim().len() >= SHORTEST).collect()
 }
@@ -61,13 +67,21 @@ fn json_escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// Where `secret` stands in `text`, overlapping places among them.
+/// Where `secret` stands in `text`, overlapping places among them. A number that is a part of a
+/// longer one, an id for example, is another one.
 fn find(text: &str, secret: &str) -> Vec<(usize, usize)> {
+    let is_number = secret.bytes().all(|byte| byte.is_ascii_digit());
+    let digit = |at: Option<usize>| {
+        at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit)
+    };
     let mut hits = Vec::new();
     let mut from = 0;
     while let Some(at) = text.get(from..).and_then(|rest| rest.find(secret)) {
         let start = from + at;
-        hits.push((start, start + secret.len()));
+        let end = start + secret.len();
+        if !is_number || !(digit(start.checked_sub(1)) || digit(Some(end))) {
+            hits.push((start, end));
+        }
         from = start + secret.chars().next().map_or(1, char::len_utf8);
     }
     hits
@@ -86,39 +100,4 @@ fn mask(text: &str, hits: &[(usize, usize)]) -> String {
     }
     masked.push_str(&text[done..]);
     masked
-}
-
-/// A writer that masks. It holds text back until it is flushed or dropped, so that a secret that
-/// comes in pieces is seen whole.
-pub struct Veil<W: Write> {
-    out: W,
-    secrets: Secrets,
-    held: Vec<u8>,
-}
-
-impl<W: Write> Veil<W> {
-    /// Masks what goes to `out`.
-    pub fn new(out: W, secrets: Secrets) -> Self {
-        Self { out, secrets, held: Vec::new() }
-    }
-}
-
-impl<W: Write> Write for Veil<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.held.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let held = std::mem::take(&mut self.held);
-        self.out.write_all(self.secrets.redact(&String::from_utf8_lossy(&held)).as_bytes())?;
-        self.out.flush()
-    }
-}
-
-impl<W: Write> Drop for Veil<W> {
-    fn drop(&mut self) {
-        // Nobody is left to hear of a closed pipe.
-        let _ = self.flush();
-    }
 }

@@ -93,6 +93,8 @@ impl Host {
             hook_shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
             deadline: Duration::from_secs(2),
             scan: Scan::No,
+            veil: String::new(),
+            env_file: ".env".to_owned(),
             first: Vec::new(),
         }
     }
@@ -266,7 +268,10 @@ async fn silence_takes_back_what_is_undecided() {
         let root = host.root();
         let words =
             ["serve", "run000000001", "lock", root.to_str().unwrap(), "1", "me", "none", ""];
-        let words = words.iter().chain(&["", "5", "no", "/bin/sh", "-c"]).map(|w| word(w));
+        let words = words
+            .iter()
+            .chain(&["", "5", "no", "", "", ".env", "", "/bin/sh", "-c"])
+            .map(|w| word(w));
         let command = format!(
             "exec /bin/sh -c {} shipit {}",
             word(script),

@@ -3,6 +3,7 @@
 mod after;
 mod build;
 mod check;
+mod secrets;
 mod words;
 
 use std::fs;

@@ -141,7 +141,7 @@ fn wrong_types_say_what_was_expected() {
 fn a_value_that_may_be_secret_is_not_shown() {
     let text = wrong("[env.vars]\nPIN = 987654");
     assert!(!text.contains("987654"), "{text}");
-    assert_snapshot!(text, @"deploy.toml:4: `env.vars.PIN` must be a string, or a table with `env`, `command` and `file`, not a number");
+    assert_snapshot!(text, @"deploy.toml:4: `env.vars.PIN` must be a string, or a table with `env`, `command`, `file` and `value`, not a number");
     assert!(!wrong("[env.vars]\nPIN = { env = 987654 }").contains("987654"));
     let url = wrong("artifact.path = \"http://me:hunter2@example.net/x\"");
     assert!(!url.contains("hunter2"), "{url}");

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use toml::Spanned;
 
-use super::{Length, TextOr, VarTable};
+use super::{Length, SourceTable, TextOr};
 
 /// How a release is judged. The first three keys are the short form of a check each.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,7 +34,7 @@ pub(in crate::config) struct Check {
     pub(in crate::config) command: Option<Spanned<String>>,
     pub(in crate::config) status: Option<Spanned<Statuses>>,
     pub(in crate::config) body: Option<Spanned<String>>,
-    pub(in crate::config) headers: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+    pub(in crate::config) headers: Option<BTreeMap<Spanned<String>, Spanned<TextOr<SourceTable>>>>,
     pub(in crate::config) host: Option<Spanned<String>>,
     pub(in crate::config) ca: Option<Spanned<String>>,
     pub(in crate::config) insecure: Option<Spanned<bool>>,

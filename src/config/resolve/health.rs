@@ -187,7 +187,7 @@ impl Here<'_> {
     fn header(
         &self,
         name: &Spanned<String>,
-        value: &Spanned<TextOr<file::VarTable>>,
+        value: &Spanned<TextOr<file::SourceTable>>,
     ) -> Result<Header, ConfigError> {
         let must =
             "named as HTTP has it; `Host` is said by `host`, and what frames a request by us";

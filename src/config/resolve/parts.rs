@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{Here, Overrides};
 use crate::config::error::{self, ConfigError, Place};
-use crate::config::file::{self, DirTable, FileTable, Layer, TextOr, VarTable};
+use crate::config::file::{self, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable};
 use crate::config::{ArtifactSource, ArtifactSpec, EnvSource, EnvSpec, rules};
 use crate::model::digest::Digest;
 use crate::model::link::{SharedKind, SharedLink};
@@ -155,7 +155,12 @@ impl Here<'_> {
         let group = env.group.as_ref().map(|group| self.group(group)).transpose()?;
         let vars = env.vars.iter().flatten().map(|(name, value)| self.variable(name, value));
         let vars = vars.collect::<Result<_, _>>()?;
-        Ok(Some(EnvSpec { file, mode: format!("{mode:o}"), group, vars }))
+        let secret = env.vars.iter().flatten().filter_map(|(name, value)| match value.get_ref() {
+            TextOr::Table(table) => Some((name.get_ref().clone(), table.secret?)),
+            TextOr::Text(_) => None,
+        });
+        let secret = secret.collect();
+        Ok(Some(EnvSpec { file, mode: format!("{mode:o}"), group, vars, secret }))
     }
 
     fn env_file(&self, env: &file::Env, links: &[SharedLink]) -> Result<String, ConfigError> {
@@ -188,15 +193,35 @@ impl Here<'_> {
         self.file.rule(name, "vars", must, rules::is_variable(name.get_ref()))?;
         let source = match value.get_ref() {
             TextOr::Text(text) => EnvSource::Text(text.clone()),
-            TextOr::Table(table) => self.source(value, table)?,
+            TextOr::Table(table) => self.written(value, table)?,
         };
         Ok((name.get_ref().clone(), source))
     }
 
-    pub(super) fn source(
+    /// A variable's source, which may be its value itself.
+    fn written(
         &self,
-        value: &Spanned<TextOr<VarTable>>,
+        whole: &Spanned<TextOr<VarTable>>,
         table: &VarTable,
+    ) -> Result<EnvSource, ConfigError> {
+        let VarTable { env, command, file, value, .. } = table.clone();
+        let Some(text) = value else {
+            return self.source(whole, &SourceTable { env, command, file });
+        };
+        let others = [("env", env), ("command", command), ("file", file)];
+        match others.into_iter().find(|(_, other)| other.is_some()) {
+            Some((other, _)) => {
+                let place = self.file.place(&text);
+                Err(ConfigError::Both { place, one: "value", other })
+            }
+            None => Ok(EnvSource::Text(text.into_inner())),
+        }
+    }
+
+    pub(super) fn source<T>(
+        &self,
+        value: &Spanned<T>,
+        table: &SourceTable,
     ) -> Result<EnvSource, ConfigError> {
         let both = |place, one, other| {
             Err(ConfigError::Both { place: self.file.place(place), one, other })

@@ -39,7 +39,7 @@ pub(super) async fn fetch(
     }
     let (status, body) = answer.text.split_once('\n').unwrap_or((&answer.text, ""));
     let status = status.parse().map_err(|_| Miss::silent("that was not HTTP"))?;
-    Ok(Answer { status, body: body.to_owned() })
+    Ok(Answer { status, body: body.to_owned(), cut: false })
 }
 
 /// Whether somebody listens, as the host itself sees it.

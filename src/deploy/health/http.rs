@@ -28,6 +28,16 @@ const MOST_HEAD: usize = 64 * 1024;
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: String,
+    /// More may have followed.
+    pub(super) cut: bool,
+}
+
+impl Answer {
+    /// The whole lines of the body: the last one of a body that was cut may hold half of a secret.
+    fn whole_lines(&self) -> &str {
+        let whole = self.body.rsplit_once('\n').map(|(whole, _)| whole);
+        if self.cut { whole.unwrap_or_default() } else { &self.body }
+    }
 }
 
 /// Why there is no answer.
@@ -67,7 +77,7 @@ fn weigh(check: &HttpCheck, answer: &Answer) -> Result<(), Miss> {
         Some(text) => format!("answered {status} without {text:?} in its body"),
         None => return Ok(()),
     };
-    Err(Miss { said: answer.body.clone(), ..Miss::new(what) })
+    Err(Miss { said: answer.whole_lines().to_owned(), ..Miss::new(what) })
 }
 
 /// Asks once. What has come of a body when time is over counts.
@@ -76,12 +86,13 @@ async fn ask(ward: &Ward<'_>, check: &HttpCheck, limit: Duration) -> Result<Answ
     let mut driving = JoinSet::new();
     let head = timeout_at(by, head(ward, check, &mut driving));
     let (status, mut body) = head.await.map_err(|_| Miss::late(limit))??;
-    let mut answer = Answer { status, body: String::new() };
+    let mut answer = Answer { status, ..Answer::default() };
     // Where the status alone decides, nothing else need come.
     if check.body.is_some() || !check.status.hold(status) {
         let mut bytes = Vec::new();
         let wanted = check.body.as_deref().unwrap_or_default();
-        let _ = timeout_at(by, read(&mut body, wanted, &mut bytes)).await;
+        let read = timeout_at(by, read(&mut body, wanted, &mut bytes)).await;
+        answer.cut = !read.unwrap_or_default();
         answer.body = String::from_utf8_lossy(&bytes).into_owned();
     }
     Ok(answer)
@@ -141,16 +152,18 @@ pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, Miss> {
     known.collect()
 }
 
-/// Reads until what is wanted was there, enough was, or all.
-async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) {
-    while let Some(Ok(frame)) = body.frame().await {
+/// Reads until what is wanted was there, enough was, or all. Gives whether it was all.
+async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) -> bool {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         if let Ok(data) = frame.into_data() {
             let room = MOST_BODY - bytes.len();
             bytes.extend_from_slice(&data[..data.len().min(room)]);
         }
         let found = !wanted.is_empty() && String::from_utf8_lossy(bytes).contains(wanted);
         if found || bytes.len() >= MOST_BODY {
-            return;
+            return false;
         }
     }
+    true
 }

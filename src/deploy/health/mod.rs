@@ -16,19 +16,20 @@ use tokio::time::{Instant, sleep};
 
 pub use self::proof::{Doubt, Way, prove, stayed_up};
 use super::host::HostRun;
-use super::outcome::Failure;
+use super::outcome::{Failure, SAID};
 use super::plan::Switch;
 use crate::config::checks::{Check, Pace, Probe};
 use crate::model::clean::strip;
 use crate::model::service::Service;
+use crate::remote::order::{DONE, Hidden, Order};
 use crate::remote::session::Session;
 
 /// No try is shorter than this, however little time is left.
 const SHORTEST_TRY: Duration = Duration::from_millis(100);
-/// So many lines of an answer are shown,
+/// So many lines of an answer are shown.
 const LINES: usize = 5;
-/// and so many characters of each.
-const COLUMNS: usize = 200;
+/// So much of a line is looked through for secrets. Far less of it is shown.
+const LONGEST_LINE: usize = 16 * 1024;
 
 /// A host whose new release is judged, as the checks see it.
 struct Ward<'a> {
@@ -93,11 +94,11 @@ async fn persist(ward: &Ward<'_>, check: &Check) -> Result<(), Failure> {
         }
         if tries.hopeless() {
             let what = format!("nobody could ask whether {} is healthy", subject(ward.host));
-            return Err(tries.failure(what, check));
+            return Err(tries.masked(ward.host).await.failure(what, check));
         }
         if Instant::now() + interval >= end {
             let what = format!("{} was not healthy within {total:?}", subject(ward.host));
-            return Err(tries.failure(what, check));
+            return Err(tries.masked(ward.host).await.failure(what, check));
         }
         sleep(interval).await;
     }
@@ -155,6 +156,23 @@ impl Tries {
         self.in_a_row == 0 && self.last.as_ref().is_some_and(|(miss, _)| miss.hopeless)
     }
 
+    /// The host knows what may not be shown of an answer: values of every release that it has.
+    async fn masked(mut self, host: &HostRun<'_>) -> Self {
+        let Some((miss, _)) = self.last.as_mut().filter(|_| self.in_a_row == 0) else {
+            return self;
+        };
+        miss.said = excerpt(&miss.said);
+        if miss.said.is_empty() {
+            return self;
+        }
+        let text = Hidden(std::mem::take(&mut miss.said));
+        miss.said = match host.ask(&Order::Mask { text }).await {
+            Ok(answer) if answer.code == DONE => answer.text.trim_end().to_owned(),
+            _ => "something that is not shown, for the host did not mask its secrets".to_owned(),
+        };
+        self
+    }
+
     fn failure(self, what: String, check: &Check) -> Failure {
         let (probe, count) = (&check.probe, self.count);
         let Some((miss, same)) = self.last.filter(|_| self.in_a_row == 0) else {
@@ -169,16 +187,18 @@ impl Tries {
             (false, _) => format!(", at the last of {count} tries"),
         };
         let failure = Failure::new(what).because(format!("{probe} {}{often}", miss.what));
-        failure.because(excerpt(&miss.said)).hint(miss.hint)
+        let said = excerpt(&miss.said);
+        let said = if said.is_empty() { said } else { format!("{SAID}{said}") };
+        failure.because(said).hint(miss.hint)
     }
 }
 
-/// The first lines of what was answered, harmless and short.
+/// The first lines of what was answered, harmless. Columns are cut when secrets have been masked.
 fn excerpt(said: &str) -> String {
     let said = strip(said);
     let lines = said.lines().filter(|line| !line.trim().is_empty()).take(LINES);
-    let lines: Vec<String> = lines.map(|line| line.chars().take(COLUMNS).collect()).collect();
-    if lines.is_empty() { String::new() } else { format!("it said: {}", lines.join("\n")) }
+    let lines: Vec<String> = lines.map(|line| line.chars().take(LONGEST_LINE).collect()).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -215,7 +235,7 @@ mod tests {
     #[test]
     fn what_is_shown_of_an_answer_is_short_and_harmless() {
         assert_eq!(excerpt("\n \n"), "");
-        assert_eq!(excerpt("\u{1b}[31mred\u{7}\r\n\n2\n3\n4\n5\n6"), "it said: red\n2\n3\n4\n5");
-        assert_eq!(excerpt(&"x".repeat(1000)).len(), COLUMNS + "it said: ".len());
+        assert_eq!(excerpt("\u{1b}[31mred\u{7}\r\n\n2\n3\n4\n5\n6"), "red\n2\n3\n4\n5");
+        assert_eq!(excerpt(&"x".repeat(100_000)).len(), LONGEST_LINE);
     }
 }

@@ -262,6 +262,8 @@ async fn a_late_answer_is_not_taken_for_the_next() {
         hook_shell: Vec::new(),
         deadline: Duration::from_mins(1),
         scan: Scan::No,
+        veil: String::new(),
+        env_file: ".env".to_owned(),
         first: Vec::new(),
     };
     let (agent, _) = Agent::open(host, hello).await.unwrap();

@@ -125,6 +125,7 @@ impl World {
                 mode: "600".to_owned(),
                 group: None,
                 vars: BTreeMap::new(),
+                secret: BTreeMap::new(),
             }),
             service: Service::Command {
                 restart: "test ! -e broken && cat VERSION >>../../restarts".to_owned(),

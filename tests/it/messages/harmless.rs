@@ -1,16 +1,14 @@
 //! Text from elsewhere cannot do harm: no control sequences, no secrets, no workflow commands.
 
-use std::io::Write;
-
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use shipit::deploy::event::Event;
 use shipit::deploy::outcome::{Failure, HostResult};
 use shipit::report::clean;
-use shipit::report::guard::Guard;
+use shipit::report::guard::{Guard, Sieve};
 use shipit::report::json::Json;
 use shipit::report::lines::Lines;
-use shipit::report::redact::{Secrets, Veil};
+use shipit::report::redact::Secrets;
 use shipit::report::styles::Styles;
 use shipit::report::{Reporter, Verbosity};
 
@@ -68,23 +66,43 @@ fn secrets_are_masked_in_every_form() {
 
 #[test]
 fn short_values_are_not_masked() {
-    assert_eq!(Secrets::new(["on".to_owned(), "  ".to_owned()]).redact("on  off"), "on  off");
+    let secrets = Secrets::new(["on", "  ", "true", "8080", "12345"].map(str::to_owned));
+    assert_eq!(
+        secrets.redact("on  off true 8080 20260821123456"),
+        "on  off true 8080 20260821123456"
+    );
+}
+
+#[test]
+fn a_number_within_a_longer_one_is_another() {
+    let secrets = Secrets::new(["202608".to_owned()]);
+    assert_eq!(secrets.redact("20260821090000, pin=202608."), "20260821090000, pin=***.");
+}
+
+/// A value that is also a stage's or host's name, an id, a command or a key of JSON.
+#[test]
+fn names_and_ids_are_never_masked() {
+    let paper = Paper::default();
+    let words = ["production", "todo-web", "run-started", "staged", "printed", "20260821"];
+    let sieve = Sieve::new(Secrets::new(words.map(str::to_owned)), false);
+    let mut guard = Guard::new(Json::new(paper.clone()), sieve);
+    let (stage, hosts) = ("production".to_owned(), vec!["todo-web".to_owned()]);
+    guard.on_event(&Event::RunStarted { goal: "deploy", stage, hosts });
+    let (host, source, text) =
+        ("todo-web".to_owned(), "staged".to_owned(), "production".to_owned());
+    guard.on_event(&Event::Printed { host, source, text });
+    let (host, to) = ("todo-web".to_owned(), "20260821090000".to_owned());
+    guard.on_event(&Event::PuttingBack { host, to });
+    assert_snapshot!(paper.text(), @r#"
+    {"v":1,"event":"run-started","goal":"deploy","stage":"production","hosts":["todo-web"]}
+    {"v":1,"event":"printed","host":"todo-web","source":"staged","text":"***"}
+    {"v":1,"event":"putting-back","host":"todo-web","to":"20260821090000"}
+    "#);
 }
 
 #[test]
 fn secrets_do_not_show_in_debug() {
     assert!(!format!("{:?}", secrets()).contains("abcdef"));
-}
-
-#[test]
-fn a_secret_in_pieces_is_masked() {
-    let paper = Paper::default();
-    let mut veil = Veil::new(paper.clone(), secrets());
-    for byte in b"x abcdef y" {
-        veil.write_all(&[*byte]).unwrap();
-    }
-    drop(veil);
-    assert_eq!(paper.text(), "x *** y");
 }
 
 fn poisoned_failure() -> Failure {
@@ -97,7 +115,6 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
     let line = put("a POISON b");
     let web = "web1".to_owned();
     let events = vec![
-        Event::Connected { host: web.clone(), live: line.clone() },
         Event::StepFinished {
             host: web.clone(),
             step: "upload",
@@ -105,10 +122,8 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
             took: std::time::Duration::ZERO,
         },
         Event::StepFailed { host: web.clone(), step: "upload", error: line.clone() },
-        Event::Printed { host: web.clone(), source: line.clone(), text: line.clone() },
-        Event::Sent { host: web.clone(), line: line.clone() },
-        Event::Warning { host: Some(web.clone()), text: line.clone() },
-        Event::PuttingBack { host: web, to: line.clone() },
+        Event::Printed { host: web.clone(), source: "staged".to_owned(), text: line.clone() },
+        Event::Warning { host: Some(web), text: line.clone() },
     ];
     let fail = || {
         let Failure { what, cause, hint } = poisoned_failure();
@@ -116,8 +131,15 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
         Failure { what: put(&what), cause, hint: hint.map(|hint| put(&hint)) }
     };
     let hosts = vec![
-        ("a", HostResult::Untouched { live: Some(line.clone()), failure: Some(fail()) }),
-        ("b", HostResult::PutBack { live: line.clone(), failure: fail(), but: Some(line.clone()) }),
+        ("a", HostResult::Untouched { live: None, failure: Some(fail()) }),
+        (
+            "b",
+            HostResult::PutBack {
+                live: "old".to_owned(),
+                failure: fail(),
+                but: Some(line.clone()),
+            },
+        ),
         ("c", HostResult::Locked { holder: line.clone() }),
         ("d", HostResult::Stuck { cause: fail(), undo: fail() }),
         ("e", HostResult::Unknown { failure: fail() }),
@@ -135,20 +157,20 @@ fn no_reporter_lets_a_secret_through() {
     let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
     let reporters: [Box<dyn Reporter>; 2] = [Box::new(lines), Box::new(Json::new(paper.clone()))];
     for reporter in reporters {
-        let mut guard = Guard::new(reporter, secrets());
+        let mut guard = Guard::new(reporter, Sieve::new(secrets(), false));
         tell(&mut guard, &events);
         guard.finish(&end);
     }
     let text = paper.text();
     assert!(!text.contains("abcd") && !text.contains('\u{1b}'), "{text}");
-    assert!(text.matches("***").count() > 40, "{text}");
+    assert!(text.matches("***").count() > 30, "{text}");
 }
 
 #[test]
 fn a_guard_changes_nothing_that_is_harmless() {
     let (plain, guarded) = (Paper::default(), Paper::default());
     let mut bare = Json::new(plain.clone());
-    let mut guard = Guard::new(Json::new(guarded.clone()), secrets());
+    let mut guard = Guard::new(Json::new(guarded.clone()), Sieve::new(secrets(), false));
     for event in every_event() {
         bare.on_event(&event);
         guard.on_event(&event);
@@ -162,7 +184,7 @@ fn a_guard_changes_nothing_that_is_harmless() {
 #[test]
 fn workflow_commands_lose_their_effect() {
     let paper = Paper::default();
-    let mut guard = Guard::new(Json::new(paper.clone()), Secrets::default()).in_github();
+    let mut guard = Guard::new(Json::new(paper.clone()), Sieve::new(Secrets::default(), true));
     let text = "  ::set-env name=X::1\nfine :: here\n##[error]no".to_owned();
     guard.on_event(&Event::Printed { host: "web1".to_owned(), source: "hook".to_owned(), text });
     assert_snapshot!(paper.text(), @r#"{"v":1,"event":"printed","host":"web1","source":"hook","text":"  : :set-env name=X::1\nfine :: here\n# #[error]no"}"#);
@@ -177,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn no_secret_survives(secret in "[a-e\"'\\\\]{4,6}", before in "[a-e]{0,6}", after in "[a-e]{0,6}") {
+    fn no_secret_survives(secret in "[a-e\"'\\\\]{6,8}", before in "[a-e]{0,6}", after in "[a-e]{0,6}") {
         let secrets = Secrets::new([secret.clone()]);
         let text = format!("{before}{secret}{after}");
         prop_assert!(!secrets.redact(&text).contains(&secret));

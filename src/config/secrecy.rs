@@ -1,0 +1,88 @@
+//! What may be shown of environment files: the rule, in the form in which hosts are told it.
+
+use std::collections::BTreeMap;
+
+use super::checks::Probe;
+use super::{Address, Config, EnvSource, EnvSpec};
+use crate::model::service::Service;
+
+/// Shorter values are never masked: they would turn up everywhere by chance.
+pub const SHORTEST: usize = 6;
+/// Names of stages that everybody uses, whatever this one is called.
+const USUAL: [&str; 4] = ["production", "staging", "development", "testing"];
+
+/// Which values of environment files are secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Secrecy {
+    /// Variables whose values always (`true`) or never (`false`) are.
+    variables: BTreeMap<String, bool>,
+    /// A value that stands in one of these is no secret.
+    names: Vec<String>,
+}
+
+impl Secrecy {
+    /// What `config` says.
+    pub fn of(config: &Config) -> Self {
+        let variables = config.env.as_ref().map(variables).unwrap_or_default();
+        Self { variables, names: names(config) }
+    }
+
+    /// Whether the value of this variable may not be shown.
+    pub fn hides(&self, variable: &str, value: &str) -> bool {
+        let said = self.variables.get(variable).copied();
+        value.trim().len() >= SHORTEST && said.unwrap_or_else(|| !self.names(value))
+    }
+
+    /// Whether a value stands in a name of the config.
+    pub fn names(&self, value: &str) -> bool {
+        self.names.iter().any(|name| name.contains(value.trim()))
+    }
+
+    /// A line for each variable, `+` (secret) or `-` and its name, and `=` and each name.
+    pub fn lines(&self) -> String {
+        let mark = |secret: &bool| if *secret { '+' } else { '-' };
+        let variables =
+            self.variables.iter().map(|(name, secret)| format!("{}{name}", mark(secret)));
+        let names = self.names.iter().map(|name| format!("={name}"));
+        variables.chain(names).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// What is said of variables, and those that stand in `deploy.toml` as text.
+fn variables(spec: &EnvSpec) -> BTreeMap<String, bool> {
+    let texts = spec.vars.iter().filter(|(_, source)| matches!(source, EnvSource::Text(_)));
+    let texts = texts.map(|(name, _)| (name.clone(), false));
+    let said = spec.secret.iter().map(|(name, secret)| (name.clone(), *secret));
+    texts.chain(said).collect()
+}
+
+/// Names that a report may have to say, sorted, each once.
+fn names(config: &Config) -> Vec<String> {
+    let root = config.layout.root();
+    let mut names: Vec<&str> = [config.app.as_str(), &config.stage, root].into();
+    names.extend(USUAL);
+    names.extend(config.ssh.user.as_deref());
+    for host in &config.hosts {
+        names.push(&host.name);
+        names.extend(host.roles.iter().map(String::as_str));
+        if let Address::Ssh { host, user, .. } = &host.address {
+            names.push(host);
+            names.extend(user.as_deref());
+        }
+    }
+    if let Service::Unit { name, .. } = &config.service {
+        names.push(name);
+    }
+    for check in &config.health.checks {
+        if let Probe::Http(http) = &check.probe {
+            names.extend([http.url.as_str()]);
+            names.extend(http.body.as_deref());
+        }
+    }
+    let mut names: Vec<String> =
+        names.iter().flat_map(|name| name.lines()).map(str::to_owned).collect();
+    names.retain(|name| name.len() >= SHORTEST);
+    names.sort();
+    names.dedup();
+    names
+}

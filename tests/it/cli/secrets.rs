@@ -1,0 +1,216 @@
+//! A poisoned secret: no 8 characters in a row of any value of any release show, whatever is run and
+//! however it is reported.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use super::World;
+
+/// Prints all that any release here has, in the ways in which programs do.
+const LEAK: &str = r#"cat ../*/.env; sed -e 's|\\|\\\\|g' -e 's|"|\\"|g' ../*/.env; \
+    sed -e 's|\\|\\\\|g' -e 's|"|\\"|g' -e 's|/|\\/|g' .env; . ./.env; echo "$DATABASE_URL"; set"#;
+
+/// A stage that is this machine, whose every part prints what it should not.
+struct Site {
+    world: World,
+    values: Vec<String>,
+}
+
+impl Site {
+    fn new(service: &str) -> Self {
+        let world = World::new();
+        let dir = world.path().display();
+        let config = format!(
+            "app = \"todo\"\ndeploy_to = \"{dir}/srv\"\nkeep_releases = 2\n\n\
+             [artifact]\npath = \"dist\"\n\n\
+             [env.vars]\nDATABASE_URL = {{ env = \"DATABASE_URL\" }}\nTLS_KEY = {{ file = \"key\" }}\n\
+             STAGE = {{ env = \"STAGE\" }}\nOPEN = {{ env = \"OPEN\", secret = false }}\n\
+             LITERAL = {{ value = \"qXz.9.Wrdless.77\", secret = true }}\nPLAIN = \"a-plain-literal\"\n\n\
+             [service]\n{service}\n\n\
+             [hooks]\nstaged = ['''{LEAK}; test ! -e refuse''']\nactivated = ['''{LEAK}''']\n\n\
+             [stages.production]\nhosts = [\"local\"]\n"
+        );
+        world.write("deploy.toml", &config);
+        let values = vec!["qXz.9.Wrdless.77".to_owned()];
+        Self { world, values }
+    }
+
+    /// The next values, and a build that holds these files.
+    fn build(&mut self, version: u8, files: &[&str]) {
+        let tail: String = (0..12).map(|at| char::from(b'A' + (version + at * 5) % 26)).collect();
+        let url = format!("postgres://u{version}:{tail}\"\\{tail}/@db{tail}");
+        let key = format!("-----BEGIN {tail}-----\n{tail}key{tail}\n{tail}\n");
+        self.world.write("key", &key);
+        self.values.extend([url].into_iter().chain(key.lines().map(str::to_owned)));
+        let _ = fs::remove_dir_all(self.world.path().join("dist"));
+        self.world.write("dist/VERSION", &version.to_string());
+        for file in files {
+            self.world.write(&format!("dist/{file}"), "");
+        }
+    }
+
+    fn url(&self) -> &str {
+        self.values.iter().rfind(|value| value.starts_with("postgres")).unwrap()
+    }
+
+    /// Runs it, in GitHub Actions or not; what it said.
+    #[track_caller]
+    fn shipit(&self, line: &str, code: i32, github: bool) -> String {
+        let mut command = self.world.command(line);
+        command
+            .env("DATABASE_URL", self.url())
+            .env("STAGE", "production")
+            .env("OPEN", "an-open-value");
+        if github {
+            command.env("GITHUB_ACTIONS", "true");
+        }
+        let ran = command.output().unwrap();
+        let said =
+            [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let said = said.concat();
+        assert_eq!(ran.status.code(), Some(code), "{line}: {said}");
+        self.clean(line, &said);
+        said
+    }
+
+    /// 8 characters in a row, also as they stand in JSON.
+    #[track_caller]
+    fn clean(&self, line: &str, said: &str) {
+        let plain = said.replace("\\\\", "\\").replace("\\\"", "\"").replace("\\/", "/");
+        for value in &self.values {
+            let chars: Vec<char> = value.chars().collect();
+            for part in chars.windows(8.min(chars.len())) {
+                let part: String = part.iter().collect();
+                let common = "postgres://-----BEGIN -----".contains(&part);
+                let shows = said.contains(&part) || plain.contains(&part);
+                assert!(common || !shows, "{part:?} of {value:?} shows in {line}:\n{said}");
+            }
+        }
+    }
+
+    fn release(&self, number: usize) -> PathBuf {
+        let mut all: Vec<_> =
+            fs::read_dir(self.world.path().join("srv/releases")).unwrap().collect();
+        all.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+        all.swap_remove(number).unwrap().path()
+    }
+
+    fn all_commands(&mut self) {
+        for (version, flags) in [(1, ""), (2, " -v"), (3, " --json -v"), (4, "")] {
+            self.build(version, &[]);
+            self.shipit(&format!("deploy production --yes{flags}"), 0, version == 4);
+        }
+        for (version, flags) in [(5, ""), (6, " --json -v"), (7, " -v")] {
+            for file in ["bad", "refuse"] {
+                self.build(version * 10, &[file]);
+                self.shipit(&format!("deploy production --yes{flags}"), 1, version == 7);
+            }
+        }
+        self.shipit("deploy production --dry-run", 0, false);
+        self.shipit("rollback production --yes -v", 0, false);
+        // Back and forth, to what has gone bad meanwhile.
+        fs::write(self.release(0).join("bad"), "").unwrap();
+        for look in ["status", "verify", "check", "releases", "history"] {
+            for flags in ["", " --json", " -v"] {
+                let ran =
+                    self.world.command(&format!("{look} production{flags}")).output().unwrap();
+                self.clean(look, &String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()));
+            }
+        }
+        self.build(8, &[]);
+        self.shipit("deploy production --yes", 0, false);
+        let earlier = fs::read_link(self.world.path().join("srv/current")).unwrap();
+        self.build(9, &[]);
+        self.shipit("deploy production --yes", 0, false);
+        fs::write(self.world.path().join("srv").join(earlier).join("bad"), "").unwrap();
+        let said = self.shipit("rollback production --yes --json -v", 1, false);
+        assert!(said.contains("***"), "{said}");
+        self.shipit("prune production --yes -v", 0, true);
+        // Nothing can be restarted any more: it cannot be put back either.
+        fs::write(self.world.path().join("broken"), "").unwrap();
+        self.build(10, &[]);
+        self.shipit("deploy production --yes", 3, false);
+        fs::remove_file(self.world.path().join("broken")).unwrap();
+    }
+}
+
+fn restart() -> String {
+    format!("restart = '''{LEAK}; test ! -e bad -a ! -e ../../../broken'''\nstop = \"cat .env\"")
+}
+
+#[test]
+fn no_value_of_any_release_shows() {
+    Site::new(&restart()).all_commands();
+}
+
+#[test]
+fn the_log_of_a_service_shows_no_value_either() {
+    let log =
+        "log = \"log\"\nrestart = '''cat ../*/.env >>log; test ! -e bad -a ! -e ../../../broken'''";
+    Site::new(log).all_commands();
+}
+
+/// What is cut is cut at the ends of lines, when it has been masked.
+#[test]
+fn no_cut_leaves_half_of_a_value() {
+    for room in [65_400, 65_480, 65_500, 65_530] {
+        let long = format!("cat .env; head -c {room} /dev/zero | tr '\\\\0' x; exit 1");
+        let mut site = Site::new(&format!("restart = \"{long}\""));
+        site.build(1, &[]);
+        site.shipit("deploy production --yes", 1, false);
+    }
+    for columns in [150, 170, 190] {
+        let check = format!("printf %{columns}s | tr ' ' x; tail -n +1 .env; exit 1");
+        let mut site = Site::new("restart = \"true\"");
+        let config = fs::read_to_string(site.world.path().join("deploy.toml")).unwrap();
+        let health = format!("{config}\n[health]\ncommand = \"{check}\"\ntotal = \"2s\"\n");
+        site.world.write("deploy.toml", &health);
+        site.build(1, &[]);
+        site.shipit("deploy production --yes", 1, false);
+    }
+}
+
+/// What a service answers over a connection of ours goes back to its host to be masked.
+#[test]
+fn no_answer_of_a_service_shows_a_value() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut site = Site::new("restart = \"true\"");
+    let srv = site.world.path().join("srv");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let env = fs::read_to_string(srv.join("current/.env")).unwrap_or_default();
+            let status = if srv.join("sick").exists() { 500 } else { 200 };
+            let length = env.len();
+            let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n");
+            let _ = stream.write_all(format!("{head}{env}").as_bytes());
+        }
+    });
+    let config = fs::read_to_string(site.world.path().join("deploy.toml")).unwrap();
+    let health =
+        format!("{config}\n[health]\nhttp = \"http://127.0.0.1:{port}/\"\ntotal = \"2s\"\n");
+    site.world.write("deploy.toml", &health);
+    for version in [1, 2] {
+        site.build(version, &[]);
+        site.shipit("deploy production --yes", 0, false);
+    }
+    fs::write(site.world.path().join("srv/sick"), "").unwrap();
+    let said = site.shipit("rollback production --yes", 1, false);
+    assert!(said.contains("it said: ") && said.contains("***"), "{said}");
+}
+
+/// Words that are no secrets, whatever variable holds them.
+#[test]
+fn what_is_no_secret_is_not_masked() {
+    let mut site = Site::new("restart = \"true\"");
+    site.build(1, &[]);
+    let said = site.shipit("deploy production --yes -v --json", 0, false);
+    for shown in ["STAGE='production'", "OPEN='an-open-value'", "PLAIN='a-plain-literal'"] {
+        assert!(said.contains(shown), "{shown}: {said}");
+    }
+    assert!(said.contains("LITERAL='***'"), "{said}");
+}
