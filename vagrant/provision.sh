@@ -46,15 +46,42 @@ packages() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3 sudo
 }
 
+# The home is the user's, who may have links there to what only root may write: what is done in it is
+# done as that user.
+as_user() {
+    runuser -u "$user" -- "$@"
+}
+
+authorize() {
+    # shellcheck disable=SC2016
+    as_user sh -c '
+        cd "$1" && umask 077 && mkdir -p .ssh && chmod 700 .ssh || exit
+        cd .ssh || exit
+        ! grep -qsxF "$2" authorized_keys || exit 0
+        if [ -s authorized_keys ] && [ -n "$(tail -c 1 authorized_keys)" ]; then
+            echo >>authorized_keys || exit
+        fi
+        echo "$2" >>authorized_keys && chmod 600 authorized_keys
+    ' sh "$home" "$key"
+}
+
+# Makes the file $1 of the user hold what stdin says. Succeeds if it was written.
+put_own() {
+    # shellcheck disable=SC2016
+    as_user sh -c '
+        umask 022 && cat >"$1.new" || exit 2
+        if cmp -s "$1.new" "$1"; then
+            rm -f "$1.new"
+            exit 1
+        fi
+        mv -f "$1.new" "$1" || exit 2
+    ' sh "$1"
+}
+
 # No password, hence `*` and not `!`: sshd calls an account with `!` locked.
 users() {
     id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/sh --password '*' "$user"
-    install -d -m 700 -o "$user" -g "$(id -gn "$user")" "$home/.ssh"
-    if ! grep -qsxF "$key" "$home/.ssh/authorized_keys"; then
-        echo "$key" >>"$home/.ssh/authorized_keys"
-        chown "$user:" "$home/.ssh/authorized_keys"
-        chmod 600 "$home/.ssh/authorized_keys"
-    fi
+    authorize
     # So that a deploy that fails can show what the service last said.
     ! getent group systemd-journal >/dev/null || usermod --append --groups systemd-journal "$user"
     [ -n "$run_as" ] || return 0
@@ -90,16 +117,19 @@ system_unit() {
 user_unit() {
     loginctl enable-linger "$user"
     wants=$home/.config/systemd/user/default.target.wants
-    sudo -u "$user" mkdir -p "$wants"
-    if unit_text | put "$home/.config/systemd/user/$unit" 644 "$user"; then
-        sudo -u "$user" ln -sfn "../$unit" "$wants/$unit"
+    as_user mkdir -p "$wants"
+    written=0
+    unit_text | put_own "$home/.config/systemd/user/$unit" || written=$?
+    [ "$written" -le 1 ] || exit "$written"
+    if [ "$written" = 0 ]; then
+        as_user ln -sfn "../$unit" "$wants/$unit"
         uid=$(id -u "$user")
         tries=0
         until [ -S "/run/user/$uid/systemd/private" ] || [ $tries -ge 50 ]; do
             tries=$((tries + 1))
             sleep 0.1
         done
-        sudo -u "$user" "XDG_RUNTIME_DIR=/run/user/$uid" systemctl --user daemon-reload
+        as_user env "XDG_RUNTIME_DIR=/run/user/$uid" systemctl --user daemon-reload
     fi
 }
 

@@ -14,6 +14,7 @@ mod messages;
 mod power;
 mod program;
 mod properties;
+mod provision;
 mod races;
 mod readme;
 mod tidy;
