@@ -74,7 +74,7 @@ pub(crate) enum Command {
     /// Write a commented deploy.toml
     Init,
     /// Prove that a deploy would work, changing nothing
-    Check(StageArg),
+    Check(CheckArgs),
     /// Make a build live
     Deploy(DeployArgs),
     /// Make an earlier release live again
@@ -108,16 +108,31 @@ pub(crate) struct StageArg {
     pub(crate) stage: Option<String>,
 }
 
+/// Which artifact.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ArtifactArg {
+    /// Directory, archive, single file or https URL, instead of the config's
+    #[arg(long, value_name = "PATH")]
+    artifact: Option<String>,
+    /// SHA-256 of the artifact file
+    #[arg(long, value_name = "HEX", requires = "artifact")]
+    sha256: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    #[command(flatten)]
+    pub(crate) artifact: ArtifactArg,
+}
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DeployArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// Directory, archive, single file or https URL, instead of the config's
-    #[arg(long, value_name = "PATH")]
-    pub(crate) artifact: Option<String>,
-    /// SHA-256 of the artifact file
-    #[arg(long, value_name = "HEX", requires = "artifact")]
-    pub(crate) sha256: Option<String>,
+    #[command(flatten)]
+    pub(crate) artifact: ArtifactArg,
     /// Also where nothing changed
     #[arg(long)]
     pub(crate) force: bool,
@@ -126,9 +141,9 @@ pub(crate) struct DeployArgs {
     pub(crate) wait: bool,
 }
 
-impl DeployArgs {
-    /// The artifact as the config floor takes it, its digest at its end.
-    pub(crate) fn pinned_artifact(&self) -> Option<String> {
+impl ArtifactArg {
+    /// Returns the artifact as the config floor takes it, its digest at its end.
+    pub(crate) fn pinned(&self) -> Option<String> {
         let artifact = self.artifact.clone()?;
         Some(match &self.sha256 {
             Some(sha256) => format!("{artifact}#sha256={sha256}"),

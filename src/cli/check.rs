@@ -1,31 +1,41 @@
 //! `shipit check`: proves that a deploy would work, changing nothing; every finding that is not
-//! well ends in what to do about it. `here` looks at this machine, `host` at one host, `runner` at
-//! what the service's user may do there.
+//! well ends in what to do about it. `here` looks at this machine, `host` at one host, `sudo` at its
+//! rules, `unit` at the service's unit, `runner` at what the service's user may do there.
 
 mod here;
 mod host;
 mod runner;
+mod sudo;
+mod unit;
 
-use super::args::StageArg;
+use self::host::Subject;
+use super::args::CheckArgs;
 use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::finding::{Finding, Level};
+use crate::deploy::fleet::Goal;
 use crate::deploy::outcome::Failure;
 use crate::report::check::{check_json, check_view};
 
 /// Looks, probes, tells.
-pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
-    let mut config = world.config(stage, Overrides::default())?;
+pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
+    let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
+    let mut config = world.config(&args.stage, more)?;
     let mut here = Findings::of(None);
-    here.artifact(world, &config).await;
-    here.env(world, &config).await;
-    here.checks(world, &mut config).await;
+    let mut values = Findings::of(None);
+    let env = values.env(world, &config).await;
+    let goal = here.artifact(world, &config, env).await;
+    values.checks(world, &mut config).await;
     let mut all = here.found;
-    for (host, probed) in world.probe(&config).await? {
+    all.extend(values.found);
+    for (host, probed) in world.probe(&config, goal.as_ref()).await? {
         let mut host = Findings::of(Some(host));
+        let release = goal.as_ref().and_then(Goal::build).map(|build| &build.manifest);
         match probed {
-            Ok(probed) => host.judge(world, &config, &probed),
+            Ok(probed) => {
+                host.judge(&Subject { world, config: &config, release, probed: &probed });
+            }
             Err(failure) => host.unreachable(&failure),
         }
         all.extend(host.found);
@@ -70,6 +80,6 @@ impl Findings {
         let host = self.host.as_deref().unwrap_or_default();
         let by_hand = format!("connect by hand and see: `ssh {host} true`");
         let fix = failure.hint.clone().unwrap_or(by_hand);
-        self.problem(failure.one_line(), fix);
+        self.problem(failure.whole(), fix);
     }
 }

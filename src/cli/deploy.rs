@@ -28,7 +28,7 @@ use crate::report::redact::Secrets;
 /// Makes a build live. What cannot be right is refused before `local.before` runs, and the artifact
 /// is opened after it, for it may be what makes it.
 pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
-    let more = Overrides { artifact: args.pinned_artifact(), ..Overrides::default() };
+    let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
     let mut config = world.config(&args.stage, more)?;
     if config.artifact.is_none() {
         return Err(CliError::NoArtifact);
@@ -48,7 +48,8 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
         None => None,
     };
     let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
-    let wanted = Wanted { world, config: &config, env, force: args.force };
+    let keep = !world.common.dry_run;
+    let wanted = Wanted { world, config: &config, env, force: args.force, keep };
     if config.hooks.before.is_empty() || world.common.dry_run {
         wanted.deploy(how).await
     } else {
@@ -57,11 +58,14 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
 }
 
 /// A deploy whose artifact is not open yet.
-struct Wanted<'a> {
-    world: &'a World,
-    config: &'a Config,
-    env: Option<Vec<u8>>,
-    force: bool,
+pub(super) struct Wanted<'a> {
+    pub(super) world: &'a World,
+    pub(super) config: &'a Config,
+    /// The bytes of the env file, if there is one.
+    pub(super) env: Option<Vec<u8>>,
+    pub(super) force: bool,
+    /// Keep what later deploys can do with, on this machine.
+    pub(super) keep: bool,
 }
 
 impl Wanted<'_> {
@@ -104,7 +108,7 @@ impl Wanted<'_> {
     }
 
     /// Opens the artifact; gives what is to be deployed and what is to be known of it.
-    async fn open(
+    pub(super) async fn open(
         self,
         listed: impl FnOnce() + Send + 'static,
     ) -> Result<(Goal, Vec<String>), CliError> {
@@ -122,7 +126,7 @@ impl Wanted<'_> {
         };
         let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
         let warnings = artifact.warnings().iter().cloned().chain(doubts).collect();
-        if !world.common.dry_run {
+        if self.keep {
             world.cabinet().keep_files(Arc::clone(&artifact));
         }
         Ok((Goal::Deploy { build: Box::new(build), artifact }, warnings))
@@ -140,7 +144,7 @@ fn unopened(error: &CliError) -> Failure {
 
 /// Opens the artifact that is to be deployed. What was read of it before is not read again.
 /// `listed` is called when it is known what all of it is.
-pub(super) async fn open(
+async fn open(
     world: &World,
     config: &Config,
     listed: impl FnOnce() + Send + 'static,

@@ -55,7 +55,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(world: &World, command: Command) -> Result<u8, CliError> {
     match command {
         Command::Init => init::run(world),
-        Command::Check(stage) => check::run(world, &stage).await,
+        Command::Check(check) => check::run(world, &check).await,
         Command::Deploy(deploy) => deploy::deploy(world, &deploy).await,
         Command::Rollback(rollback) => deploy::rollback(world, &rollback).await,
         Command::Prune(prune) => deploy::prune(world, &prune).await,

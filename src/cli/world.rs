@@ -282,8 +282,12 @@ impl World {
     }
 
     /// The same, with what `check` wants to know besides.
-    pub(crate) async fn probe(&self, config: &Config) -> Result<Answers<fleet::Probed>, CliError> {
-        self.quietly(config, "check", fleet::probe).await
+    pub(crate) async fn probe(
+        &self,
+        config: &Config,
+        goal: Option<&Goal>,
+    ) -> Result<Answers<fleet::Probed>, CliError> {
+        self.quietly(config, "check", async |cx| fleet::probe(cx, goal).await).await
     }
 
     /// Does `work` that only looks, and tells nobody about it.

@@ -250,8 +250,11 @@ impl ConfigError {
             Self::HostTwice { .. } => {
                 Some("two on one address can be written as `name:22` and `name:2222`".to_owned())
             }
-            Self::NoDigest { .. } => {
-                Some("add `sha256 = \"…\"`, or `#sha256=…` at the end of the address".to_owned())
+            Self::NoDigest { place } => {
+                let flag = "`--sha256 …`, or `#sha256=…` at the end of the address";
+                let key = "`sha256 = \"…\"`, or `#sha256=…` at the end of the address";
+                let given = matches!(place, Place::Given(_));
+                Some(format!("add {}", if given { flag } else { key }))
             }
             Self::LinksOverlap { .. } => Some("leave one of the two out".to_owned()),
             Self::NobodyLeft { .. } => Some("give one of them".to_owned()),
@@ -271,7 +274,7 @@ pub(super) const REVISION: &str = "the source revision of a release is written t
 pub(super) const LINKED: &str = "it lies at, above or below a linked path";
 
 /// The name most like `wrong`, if one is like it at all.
-pub(super) fn similar<'a>(
+pub(crate) fn similar<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

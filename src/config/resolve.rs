@@ -52,9 +52,10 @@ impl Overrides {
                 place: Place::Given(name),
                 key,
                 value: value.to_owned(),
-                must: "a whole number",
+                must: "a whole number, 1 or more",
             };
-            text(name).map(|value| value.parse().map_err(|_| wrong(&value))).transpose()
+            let least = |value: &str| value.parse().ok().filter(|number| *number >= 1);
+            text(name).map(|value| least(&value).ok_or_else(|| wrong(&value))).transpose()
         };
         let list = |given: Vec<String>, name: &str| {
             if given.is_empty() { words(&text(name).unwrap_or_default()) } else { given }
@@ -223,7 +224,8 @@ impl Here<'_> {
     ) -> Result<usize, ConfigError> {
         let must = "1 or more";
         if let Some(given) = given {
-            let place = Place::Given(if key == "parallel" { "--parallel" } else { "--keep" });
+            // A variable was looked at when it was read.
+            let place = Place::Given("--keep");
             let wrong = ConfigError::Value { place, key, value: given.to_string(), must };
             return if given == 0 { Err(wrong) } else { Ok(given) };
         }

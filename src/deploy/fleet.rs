@@ -17,7 +17,9 @@ use super::host::{Context, HostRun, hello};
 use super::local_hook;
 use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
-use super::plan::{HostPlan, PlanError, Planner, Settle, is_unchanged, new_id, rollback_target};
+use super::plan::{
+    HostPlan, Note, PlanError, Planner, Settle, is_unchanged, new_id, rollback_target,
+};
 use super::split::find_split;
 use super::verify::drift_warning;
 use crate::artifact::Artifact;
@@ -53,6 +55,11 @@ impl Goal {
             Self::Rollback(_) => "rollback",
             Self::Prune(_) => "prune",
         }
+    }
+
+    /// What is to be made live, if it is not there yet.
+    pub fn build(&self) -> Option<&Build> {
+        if let Self::Deploy { build, .. } = self { Some(build) } else { None }
     }
 }
 
@@ -186,25 +193,48 @@ pub async fn look(cx: Context<'_>) -> Vec<(String, Result<HostState, Failure>)> 
     states
 }
 
-/// A host's look, and what `check` wants to know besides.
-pub type Probed = (HostState, Probe);
+/// A host's look, what `check` wants to know besides, and what a deploy would say.
+pub struct Probed {
+    /// The look.
+    pub state: HostState,
+    /// What was asked besides.
+    pub probe: Probe,
+    /// All for which a deploy would refuse.
+    pub refusals: Vec<PlanError>,
+    /// Of what a deploy would warn.
+    pub warnings: Vec<Note>,
+}
 
-/// Looks at every host and probes it, without the lock.
-pub async fn probe(cx: Context<'_>) -> Vec<(String, Result<Probed, Failure>)> {
-    let mut fleet = Fleet::new(cx);
-    let found = fleet
-        .each(|host| {
-            Box::pin(async move {
-                host.open(false, Scan::No).await?;
-                let state = host.state.clone().ok_or_else(|| Failure::new("no look"))?;
-                Ok((state, host.probe().await?))
-            })
-        })
-        .await;
-    let names = fleet.hosts.iter().map(|host| host.host.name.clone());
-    let probed = names.zip(found).collect();
+/// Looks at every host and probes it, without the lock; then asks the rules of a deploy, if there
+/// is a `goal` to be had.
+pub async fn probe(cx: Context<'_>, goal: Option<&Goal>) -> Vec<(String, Result<Probed, Failure>)> {
+    let mut fleet = goal.map_or_else(|| Fleet::new(cx), |goal| Fleet::towards(cx, goal));
+    let probe = async |host: &mut HostRun<'_>| {
+        host.open(false, Scan::No).await?;
+        host.probe().await
+    };
+    let probed = fleet.each(|host| Box::pin(probe(host))).await;
+    for (host, probed) in fleet.hosts.iter_mut().zip(&probed) {
+        host.result = probed.as_ref().err().map(|failure| host.untouched(Some(failure.clone())));
+    }
+    fleet.look_at_live().await;
+    fleet.share().await;
+    let planner = fleet.planner();
+    let judged = fleet.hosts.iter().zip(probed).map(|(host, probe)| {
+        let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"));
+        let judged = probe.and_then(|probe| {
+            let state = state?;
+            let build = goal.and_then(Goal::build).zip(fleet.bases.as_ref());
+            let build = build.map(|(build, bases)| (build, &bases.release.manifest));
+            let refusals = planner.refusals(&state, build);
+            let warnings = planner.notes(&state, build);
+            Ok(Probed { state, probe, refusals, warnings })
+        });
+        (host.host.name.clone(), judged)
+    });
+    let judged = judged.collect();
     fleet.close().await;
-    probed
+    judged
 }
 
 impl<'a> Fleet<'a> {
@@ -504,7 +534,8 @@ impl<'a> Fleet<'a> {
             match plan {
                 Ok(plan) => host.plan = plan,
                 Err(error) => {
-                    host.result = Some(host.untouched(Some(plan_failure(&error))));
+                    let failure = plan_failure(&error, &self.cx.config.stage);
+                    host.result = Some(host.untouched(Some(failure)));
                     stop = if is_prune(goal) { stop } else { Err(Stop) };
                 }
             }
@@ -645,6 +676,6 @@ const fn is_prune(goal: &Goal) -> bool {
     matches!(goal, Goal::Prune(_))
 }
 
-fn plan_failure(error: &PlanError) -> Failure {
-    Failure::new(error.to_string()).hint(error.hint())
+fn plan_failure(error: &PlanError, stage: &str) -> Failure {
+    Failure::new(error.to_string()).hint(error.hint(stage))
 }

@@ -206,14 +206,20 @@ impl<'a> HostRun<'a> {
         Ok(())
     }
 
-    /// What `check` wants to know beyond a look.
-    pub async fn probe(&self) -> Result<Probe, Failure> {
+    /// What `check` wants to know beyond a look. What a run with the lock sees of the host by itself
+    /// becomes a part of its state.
+    pub async fn probe(&mut self) -> Result<Probe, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
         let optional = SharedKind::File { optional: true };
         let links = self.cx.config.links.iter().filter(|link| link.kind != optional);
         let unit = self.state.as_ref().and_then(|state| state.unit.as_ref());
         let runner = unit.map(|unit| unit.user.clone()).unwrap_or_default();
-        agent.probe(runner, links.cloned().collect()).await.map_err(Failure::from)
+        let probe = agent.probe(runner, links.cloned().collect()).await?;
+        if let Some(state) = &mut self.state {
+            state.facts.missing.extend(probe.missing.iter().cloned());
+            state.facts.sudo = probe.sudo.clone();
+        }
+        Ok(probe)
     }
 
     /// The stage.

@@ -250,6 +250,16 @@ impl Failure {
         self
     }
 
+    /// Returns what and all of why in one line.
+    pub fn whole(&self) -> String {
+        let causes = self.cause.iter().flat_map(|cause| cause.lines());
+        let causes: Vec<_> = causes.map(str::trim).filter(|line| !line.is_empty()).collect();
+        if causes.is_empty() {
+            return self.what.clone();
+        }
+        format!("{}: {}", self.what, causes.join("; "))
+    }
+
     /// What and why in one line, for warnings.
     pub fn one_line(&self) -> String {
         match self.cause.first().and_then(|cause| cause.lines().next()) {

@@ -10,10 +10,13 @@ use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart
 use super::split::Split;
 use crate::config::{Config, Hook, Host};
 use crate::model::delta::Rebuild;
-use crate::model::host_state::{Current, HostState};
+use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, Standing, What};
-use crate::model::manifest::Manifest;
+use crate::model::link::SharedLink;
+use crate::model::manifest::{Manifest, Node};
+use crate::model::service::{Scope, Service};
+use crate::model::sudo::SudoRefusal;
 use crate::remote::order::{Activation, Order, Record, Verdicts};
 
 /// All that will be done on one host, in order.
@@ -116,6 +119,24 @@ pub enum PlanError {
         /// How the first of them is mended, where that is known.
         fix: Option<String>,
     },
+    /// systemd has no such unit, or does not start it.
+    #[error("systemd says {unit} is {load}")]
+    NoUnit {
+        /// The name in deploy.toml.
+        unit: String,
+        /// `not-found`, `masked`, …
+        load: String,
+    },
+    /// sudo does not let us restart the unit.
+    #[error("{}", refused_by_sudo(user, command, refusal))]
+    NoSudo {
+        /// Who deploys.
+        user: String,
+        /// What is to be run.
+        command: String,
+        /// Why it cannot be.
+        refusal: SudoRefusal,
+    },
     /// It will not fit.
     #[error("the release needs {need} bytes and {free} are free")]
     NoSpace {
@@ -138,6 +159,16 @@ pub enum PlanError {
         /// The name.
         file: String,
     },
+    /// What is to be linked would lie in something that is no directory.
+    #[error("`{path}` cannot be linked: the artifact has a {kind} at `{at}`")]
+    LinkInside {
+        /// Of linked_files or linked_dirs.
+        path: String,
+        /// Above it.
+        at: String,
+        /// `file` or `symbolic link`.
+        kind: &'static str,
+    },
     /// Nothing to go back to.
     #[error("there is no earlier release to go back to")]
     NothingEarlier,
@@ -159,22 +190,27 @@ pub enum PlanError {
 
 impl PlanError {
     /// What to type next.
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self, stage: &str) -> Option<String> {
         match self {
             Self::CurrentNotALink { path } => {
                 Some(format!("move it away by hand: `mv {path} {path}.old`, then deploy again"))
             }
             Self::Unfit { fix: Some(fix), .. } => Some(fix.clone()),
-            Self::Unfit { .. } => Some("`shipit check` says how to mend it".to_owned()),
+            Self::Unfit { .. } | Self::NoUnit { .. } | Self::NoSudo { .. } => {
+                Some(format!("`shipit check {stage}` says how to mend it"))
+            }
             Self::NoSpace { .. } | Self::NoInodes { .. } => {
-                Some("`shipit prune` deletes old releases".to_owned())
+                Some(format!("`shipit prune {stage}` deletes old releases"))
             }
             Self::EnvInArtifact { file } => {
                 Some(format!("leave it out with `exclude = [\"/{file}\"]` in [artifact]"))
             }
-            Self::NothingEarlier => Some("`shipit releases` shows what is there".to_owned()),
+            Self::LinkInside { at, .. } => Some(format!(
+                "leave `{at}` out with `exclude = [\"/{at}\"]` in [artifact], or link another path"
+            )),
+            Self::NothingEarlier => Some(format!("`shipit releases {stage}` shows what is there")),
             Self::NotThere { candidates, .. } if candidates.is_empty() => {
-                Some("`shipit releases` shows what is there".to_owned())
+                Some(format!("`shipit releases {stage}` shows what is there"))
             }
             Self::NotThere { candidates, .. } => {
                 let names: Vec<_> = candidates.iter().map(ToString::to_string).collect();
@@ -183,6 +219,15 @@ impl PlanError {
             Self::Unfinished { .. } => Some("deploy it again".to_owned()),
         }
     }
+}
+
+/// What the user should know before a deploy, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// One line, lower case, without the host's name.
+    pub text: String,
+    /// What makes it go away, in one line.
+    pub fix: String,
 }
 
 /// What plans of one run have in common.
@@ -206,9 +251,9 @@ impl Planner<'_> {
         (build, release): (&Build, &Manifest),
         id: ReleaseId,
     ) -> Result<HostPlan, PlanError> {
-        self.check_fit(state)?;
-        self.check_env(build)?;
-        check_space(state, release)?;
+        if let Some(refusal) = self.refusals(state, Some((build, release))).into_iter().next() {
+            return Err(refusal);
+        }
         let staged = self.staged_entry(state, build, id);
         let mut switch = self.switch(host, state, id);
         switch.verdicts.committed.note = self.deployed_note(id, build.revision.as_deref());
@@ -228,7 +273,9 @@ impl Planner<'_> {
         state: &HostState,
         id: ReleaseId,
     ) -> Result<HostPlan, PlanError> {
-        self.check_fit(state)?;
+        if let Some(refusal) = self.refusals(state, None).into_iter().next() {
+            return Err(refusal);
+        }
         if !state.ids().contains(&id) {
             let candidates = rollback_candidates(state);
             return Err(PlanError::NotThere { id, candidates });
@@ -266,11 +313,64 @@ impl Planner<'_> {
         })
     }
 
+    /// Returns all that forbids a deploy to a host, of which nothing needs to be changed to be
+    /// known: of the host alone where there is no build.
+    pub fn refusals(
+        &self,
+        state: &HostState,
+        build: Option<(&Build, &Manifest)>,
+    ) -> Vec<PlanError> {
+        let of_host = [self.check_fit(state), self.check_unit(state), self.check_sudo(state)];
+        let mut all: Vec<_> = of_host.into_iter().filter_map(Result::err).collect();
+        if let Some((build, release)) = build {
+            all.extend(self.check_env(build).err());
+            all.extend(self.check_links(build));
+            all.extend(check_space(state, release).err());
+        }
+        all
+    }
+
     fn check_fit(&self, state: &HostState) -> Result<(), PlanError> {
         if state.current == Current::NotALink {
             return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
         }
         is_fit(state)
+    }
+
+    /// A hook may be what installs the unit.
+    fn check_unit(&self, state: &HostState) -> Result<(), PlanError> {
+        let made_by_hook = !self.config.hooks.staged.is_empty();
+        match (&self.config.service, &state.unit) {
+            (Service::Unit { name, .. }, Some(unit)) if unit.is_unusable() && !made_by_hook => {
+                Err(PlanError::NoUnit { unit: name.clone(), load: unit.load.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_sudo(&self, state: &HostState) -> Result<(), PlanError> {
+        let Service::Unit { name, scope: Scope::System, action, .. } = &self.config.service else {
+            return Ok(());
+        };
+        let Facts { user, sudo, .. } = &state.facts;
+        let Some(refusal) = sudo.refusal(action.verb(), name) else { return Ok(()) };
+        let command = format!("systemctl {} {name}", action.verb());
+        Err(PlanError::NoSudo { user: user.clone(), command, refusal })
+    }
+
+    /// A link is made where nothing is, in directories only.
+    fn check_links(&self, build: &Build) -> Vec<PlanError> {
+        let nodes = build.manifest.nodes();
+        let inside = |link: &SharedLink| {
+            let mut above = link.path.match_indices('/').map(|(end, _)| &link.path[..end]);
+            let (at, kind) = above.find_map(|at| match nodes.get(at)? {
+                Node::Dir => None,
+                Node::File { .. } => Some((at, "file")),
+                Node::Link { .. } => Some((at, "symbolic link")),
+            })?;
+            Some(PlanError::LinkInside { path: link.path.clone(), at: at.to_owned(), kind })
+        };
+        self.config.links.iter().filter_map(inside).collect()
     }
 
     fn check_env(&self, build: &Build) -> Result<(), PlanError> {
@@ -489,19 +589,67 @@ impl Planner<'_> {
     }
 
     fn warnings(&self, state: &HostState, build: &Build, release: &Manifest) -> Vec<String> {
-        let mut warnings = ledger_warnings(state);
-        let left_out = build.manifest.nodes().len() - release.nodes().len();
-        if left_out > 0 {
-            let links: Vec<_> = self.config.links.iter().map(describe_link).collect();
-            warnings.push(format!(
-                "{left_out} entries of the artifact lie at or below linked paths ({}) and stay out",
-                links.join(", ")
-            ));
+        let notes = self.notes(state, Some((build, release)));
+        notes.into_iter().map(|note| note.text).collect()
+    }
+
+    /// Returns what the user should know of a deploy to a host beforehand.
+    pub fn notes(&self, state: &HostState, build: Option<(&Build, &Manifest)>) -> Vec<Note> {
+        let (mut notes, stage) = (Vec::new(), &self.config.stage);
+        for text in ledger_warnings(state) {
+            let fix = format!("`shipit releases {stage}` shows what is known of each release");
+            notes.push(Note { text, fix });
+        }
+        if let Some((build, release)) = build {
+            notes.extend(self.left_out(build, release));
+            notes.extend(self.not_executable(state, release));
         }
         if let Current::Foreign(target) = &state.current {
-            warnings.push(format!("`current` leads to {target}, which another tool left"));
+            let text = format!("`current` leads to {target}, which another tool left");
+            let fix = format!("`shipit deploy {stage}` replaces the link; what it leads to stays");
+            notes.push(Note { text, fix });
         }
-        warnings
+        notes
+    }
+
+    fn left_out(&self, build: &Build, release: &Manifest) -> Option<Note> {
+        let left_out = build.manifest.nodes().len() - release.nodes().len();
+        let links: Vec<_> = self.config.links.iter().map(describe_link).collect();
+        let links = links.join(", ");
+        let (entries, lie) = if left_out == 1 { ("entry", "lies") } else { ("entries", "lie") };
+        let fix = format!("leave out with `exclude` in [artifact] what is at {links}");
+        let text = format!(
+            "{left_out} {entries} of the artifact {lie} at or below linked paths ({links}) and stay out"
+        );
+        (left_out > 0).then_some(Note { text, fix })
+    }
+
+    /// The program of the unit, where the release has it as a file that nobody may run. A hook may
+    /// make it one that can be run.
+    fn not_executable(&self, state: &HostState, release: &Manifest) -> Option<Note> {
+        let unit = state.unit.as_ref().filter(|_| self.config.hooks.staged.is_empty())?;
+        let inside = format!("path={}/", self.config.layout.current());
+        let path = unit.exec_start.split_once(&inside)?.1.split_once(" ;")?.0;
+        let Node::File { mode, .. } = release.nodes().get(path)? else { return None };
+        (mode & 0o111 == 0).then(|| Note {
+            text: format!("`{path}`, which the unit runs, is not executable"),
+            fix: format!(
+                "`chmod +x {path}` where it is built, and pack it with its modes: as a tar"
+            ),
+        })
+    }
+}
+
+fn refused_by_sudo(user: &str, command: &str, refusal: &SudoRefusal) -> String {
+    let may_not = format!("sudo does not let {user} run \"{command}\" without a password");
+    match refusal {
+        SudoRefusal::NoRule => may_not,
+        SudoRefusal::Password { rule } => {
+            format!("{may_not}: its last rule that matches is {rule}")
+        }
+        SudoRefusal::Says { words } => {
+            format!("sudo does not let {user} run \"{command}\": {words}")
+        }
     }
 }
 

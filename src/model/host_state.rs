@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::delta::Delta;
 use super::id::ReleaseId;
 use super::ledger::{History, Ledger, Standing};
+use super::sudo::Sudo;
 
 /// One host, as it was when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -113,6 +114,8 @@ pub struct Facts {
     pub missing: Vec<String>,
     /// How each of `missing` is mended, where that is known.
     pub fixes: BTreeMap<String, String>,
+    /// What sudo says of restarting the unit, where it was asked.
+    pub sudo: Sudo,
 }
 
 /// One unit, as `systemctl show` has it.
@@ -134,6 +137,8 @@ pub struct UnitState {
     pub working_directory: String,
     /// `ExecStart=`, as systemd prints it.
     pub exec_start: String,
+    /// Whether its file is a link that leads nowhere: it may be in the release to come.
+    pub dangling: bool,
     /// The user it runs as; empty for root or the user itself.
     pub user: String,
     /// Since when it is in this state, as systemd prints it.
@@ -151,6 +156,14 @@ pub struct UnitState {
     /// How long each of its processes has been running whose directories we may not see; `None`
     /// where that could not be read.
     pub hidden_for: Vec<Option<Duration>>,
+}
+
+impl UnitState {
+    /// Whether systemd says that it cannot be started. One whose file is to come with a release may
+    /// be started once that is live.
+    pub fn is_unusable(&self) -> bool {
+        !self.dangling && ["not-found", "masked", "bad-setting", "error"].contains(&&*self.load)
+    }
 }
 
 impl HostState {

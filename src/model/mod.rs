@@ -14,4 +14,5 @@ pub mod ledger;
 pub mod link;
 pub mod manifest;
 pub mod service;
+pub mod sudo;
 pub mod words;

@@ -623,12 +623,18 @@ make_key() {
     IFS= read -r key <"$root/.shipit/key" || :
 }
 
-# Whether a link can be replaced in one step. Where `current` is one, that has been seen.
+# Whether one link to a directory can replace another in one step, tried in $1 with links to the
+# directories $2 and $3, whose names differ. Where `current` is a link, that has been seen.
 can_flip() {
     [ ! -L "$root/current" ] || return 0
-    [ -L "$wards/link" ] || ln -sf . "$wards/link" || return
-    : >"$wards/file" && replace "$wards/file" "$wards/link" >/dev/null &&
-        [ ! -L "$wards/link" ] && [ -f "$wards/link" ]
+    # shellcheck disable=SC3013
+    ln -sf "$2" "$3" "$1" && replace "$1/${3##*/}" "$1/${2##*/}" >/dev/null &&
+        [ ! -L "$1/${3##*/}" ] && [ "$1/${2##*/}" -ef "$3" ]
+}
+
+# The same where nothing is to be changed.
+could_flip() {
+    mkdir -p "$tmp/trial" "$tmp/old" "$tmp/new" && can_flip "$tmp/trial" "$tmp/old" "$tmp/new"
 }
 
 # `mv` with neither would move a link into the directory it should replace. GNU's and BusyBox' know
@@ -683,15 +689,35 @@ look_needs() {
     for tool in flock tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
-    [ -z "$locked" ] || can_flip || echo 'missing mv cannot replace a link in one step'
-    if [ -n "$locked" ] && [ "$scope" = system ] && ! may_sudo "$action"; then
-        printf 'missing sudo does not let %s run "systemctl %s %s" without a password\n' \
-            "$user" "$action" "$target"
+    if [ -n "$locked" ]; then
+        can_flip "$wards" "$root/.shipit/run" "$root/.shipit/trash" || say_no_flip
+        look_sudo "$action"
     fi
 }
 
-may_sudo() {
-    [ "$uid" = 0 ] || timeout 10 sudo -n -l systemctl "$1" "$target" >/dev/null 2>&1 9>&-
+say_no_flip() {
+    echo 'missing mv cannot replace a link in one step'
+}
+
+# What sudo says of systemctl with each of these verbs. With a command, `-l` says yes as well where
+# the rule wants a password, so all rules are told too.
+look_sudo() {
+    local verb line allowed
+    [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    allowed=''
+    for verb in "$@"; do
+        if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
+            allowed=yes
+            printf 'sudo %s yes\n' "$verb"
+        else
+            IFS= read -r line <"$tmp/why" || line=''
+            printf 'sudo %s no %s\n' "$verb" "$line"
+        fi
+    done
+    [ -n "$allowed" ] || return 0
+    LC_ALL=C timeout 10 sudo -n -l 2>/dev/null 9>&- | while IFS= read -r line; do
+        printf 'sudorule %s\n' "$line"
+    done
 }
 
 look_tree() {
@@ -817,6 +843,9 @@ look_unit() {
         -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit"
     sed 's/^/unit /' "$tmp/unit"
     IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
+    for path in "/etc/systemd/$scope/$target" "${HOME-}/.config/systemd/user/$target"; do
+        [ ! -L "$path" ] || [ -e "$path" ] || echo 'unit dangling=yes'
+    done
     pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
     [ "${pid:-0}" != 0 ] || return 0
     link=$(readlink "/proc/$pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
@@ -2214,11 +2243,8 @@ order_journal() {
 order_probe() {
     runner=$1
     shift
-    if [ "$scope" = system ]; then
-        for verb in "$action" stop reset-failed; do
-            may_sudo "$verb" && printf 'sudo %s yes\n' "$verb" || printf 'sudo %s no\n' "$verb"
-        done
-    fi
+    could_flip || say_no_flip
+    look_sudo "$action" stop reset-failed
     if [ "$scope" = user ]; then
         linger=$(timeout 10 loginctl show-user "$user" -p Linger --value 2>/dev/null 9>&-)
         printf 'linger %s\n' "${linger:-no}"
@@ -2226,9 +2252,47 @@ order_probe() {
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
         echo 'killuser yes'
     fi
+    case $scope in
+        system | user) probe_unit ;;
+    esac
     probe_runner "$runner"
     probe_places
     probe_shared "$@"
+}
+
+# What systemd knows of the unit beyond a look, and whether what it names is there. A unit that is not
+# there may be another one's misspelt name.
+probe_unit() {
+    local path
+    unit_show -p NeedDaemonReload -p UnitFileState -p WantedBy -p RequiredBy -p TriggeredBy \
+        -p BindPaths -p BindReadOnlyPaths -p RootDirectory -p ExecReload | sed 's/^/property /'
+    unit_show -p ExecStart -p EnvironmentFiles |
+        sed -n -e 's/^ExecStart={ path=\([^;]*\) ;.*$/\1/p' \
+            -e 's/^EnvironmentFiles=\(.*\) (ignore_errors=no)$/\1/p' |
+        while IFS= read -r path; do probe_path "$path"; done
+    timeout 10 systemctl --version 2>/dev/null 9>&- | sed -n 's/^systemd \([0-9]*\).*$/systemd \1/p'
+    ! grep -qsx LoadState=not-found "$tmp/unit" || probe_names
+}
+
+probe_names() {
+    case $scope in
+        user) timeout 10 systemctl --user list-unit-files --no-legend '*.service' 2>/dev/null 9>&- ;;
+        *) timeout 10 systemctl list-unit-files --no-legend '*.service' 2>/dev/null 9>&- ;;
+    esac | sed -n 's/^\([^ ]*\.service\) .*$/unitname \1/p'
+}
+
+# Whether $1 is there; nothing of what lies in a directory that we may not enter.
+probe_path() {
+    local place
+    if [ -e "$1" ]; then
+        printf 'there %s\n' "$1"
+        return
+    fi
+    place=$1
+    until [ -d "$place" ]; do
+        place=${place%/*} place=${place:-/}
+    done
+    [ ! -x "$place" ] || printf 'gone %s\n' "$1"
 }
 
 # Who the service runs as may have more groups by its unit, and exist only while it runs.

@@ -1,6 +1,6 @@
 //! What the agent's texts mean: the look, the judgement, the probe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, Unit
 use crate::model::id::ReleaseId;
 use crate::model::ledger::Ledger;
 use crate::model::manifest::{self, Manifest, line};
+use crate::model::sudo::Sudo;
 use crate::remote::quote::word as quoted;
 
 /// The longest manifest that is read: of a million files with long names.
@@ -40,8 +41,20 @@ pub struct Judgement {
 /// What `check` wants to know beyond a look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probe {
-    /// systemctl verbs and whether sudo lets us run them.
-    pub sudo: Vec<(String, bool)>,
+    /// What sudo says of the verbs of systemctl that a deploy and its way back need.
+    pub sudo: Sudo,
+    /// What forbids work here, beyond what a look finds.
+    pub missing: Vec<String>,
+    /// Properties of the unit that a look leaves out.
+    pub unit: BTreeMap<String, String>,
+    /// What the unit names and is there.
+    pub there: BTreeSet<String>,
+    /// What the unit names and is not there.
+    pub gone: BTreeSet<String>,
+    /// The version of systemd; `None`: unknown.
+    pub systemd: Option<u32>,
+    /// The units that there are, where the service's is not among them.
+    pub unit_names: Vec<String>,
     /// Whether the user's systemd runs without a login; `None` where it does not matter.
     pub linger: Option<bool>,
     /// Whether logind kills what a session leaves behind.
@@ -153,6 +166,8 @@ fn fact(facts: &mut Facts, word: &str, value: &str) {
                 facts.missing.push(what);
             }
         }
+        "sudo" => facts.sudo.read_verb(value),
+        "sudorule" => facts.sudo.read_rule(value),
         _ => {}
     }
 }
@@ -203,6 +218,7 @@ fn unit(text: &str) -> Option<UnitState> {
             "MainPID" => unit.main_pid = value.parse().unwrap_or_default(),
             "WorkingDirectory" => value.clone_into(&mut unit.working_directory),
             "ExecStart" => value.clone_into(&mut unit.exec_start),
+            "dangling" => unit.dangling = true,
             "User" => value.clone_into(&mut unit.user),
             "NeedDaemonReload" => unit.needs_daemon_reload = value == "yes",
             "StateChangeTimestamp" => value.clone_into(&mut unit.since),
@@ -279,10 +295,17 @@ pub fn probe(text: &str) -> Probe {
     let mut probe = Probe::default();
     for (word, value) in pairs(text) {
         match word {
-            "sudo" => {
-                let (verb, may) = value.split_once(' ').unwrap_or((value, "no"));
-                probe.sudo.push((verb.to_owned(), may == "yes"));
+            "sudo" => probe.sudo.read_verb(value),
+            "sudorule" => probe.sudo.read_rule(value),
+            "missing" => probe.missing.push(value.to_owned()),
+            "property" => {
+                let (name, value) = value.split_once('=').unwrap_or((value, ""));
+                probe.unit.insert(name.to_owned(), value.to_owned());
             }
+            "there" => _ = probe.there.insert(value.to_owned()),
+            "gone" => _ = probe.gone.insert(value.to_owned()),
+            "systemd" => probe.systemd = value.parse().ok(),
+            "unitname" => probe.unit_names.push(value.to_owned()),
             "linger" => probe.linger = Some(value == "yes"),
             "killuser" => probe.kills_user_processes = true,
             "absent" => probe.absent = Some(value.to_owned()),

@@ -11,6 +11,7 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
     let key = |finding: &Finding| (finding.level, clean::line(&finding.text), finding.fix.clone());
     let mut groups = group_by(findings.iter().map(|f| (f.host.as_deref(), key(f))));
     groups.sort_by_key(|((level, ..), _)| *level);
+    let total = total(groups.iter().map(|((level, ..), _)| *level));
     let mut lines = Vec::new();
     for ((level, what, fix), hosts) in groups {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
@@ -21,7 +22,7 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
         let fix = fix.map(|fix| styles.hint.apply_to(clean::line(&fix)).to_string());
         lines.extend(fix.map(|fix| format!("         fix: {fix}")));
     }
-    lines.push(total(findings));
+    lines.push(total);
     lines.join("\n") + "\n"
 }
 
@@ -34,8 +35,9 @@ fn label(level: Level, styles: &Styles) -> String {
     style.apply_to(format!("{word:8}")).to_string()
 }
 
-fn total(findings: &[Finding]) -> String {
-    let of = |level| findings.iter().filter(|finding| finding.level == level).count();
+/// How many there are of each, as they are printed.
+fn total(levels: impl Iterator<Item = Level> + Clone) -> String {
+    let of = |level| levels.clone().filter(|found| *found == level).count();
     let (warnings, problems) = (of(Level::Warning), of(Level::Problem));
     let verdict = match problems {
         0 => "a deploy would work",

@@ -573,11 +573,14 @@ fn flags_and_variables_follow_the_same_rules() {
     let artifact = Overrides { artifact: Some("https://x/y".to_owned()), ..Overrides::default() };
     assert_snapshot!(whole(&least, &artifact), @r#"
     --artifact: an artifact from https:// needs its `sha256`
-      hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
+      hint: add `--sha256 …`, or `#sha256=…` at the end of the address
     "#);
     let variables = |name: &str| (name == "SHIPIT_PARALLEL").then(|| "many".to_owned());
     let error = Overrides::default().or_environment(&variables).unwrap_err();
-    assert_snapshot!(say(&error), @"SHIPIT_PARALLEL: `parallel` must be a whole number: many");
+    assert_snapshot!(say(&error), @"SHIPIT_PARALLEL: `parallel` must be a whole number, 1 or more: many");
+    let variables = |name: &str| (name == "SHIPIT_KEEP_RELEASES").then(|| "0".to_owned());
+    let error = Overrides::default().or_environment(&variables).unwrap_err();
+    assert_snapshot!(say(&error), @"SHIPIT_KEEP_RELEASES: `keep_releases` must be a whole number, 1 or more: 0");
 }
 
 #[test]

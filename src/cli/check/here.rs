@@ -1,46 +1,72 @@
 //! This machine's part: the artifact, the values of `[env]`, and what health checks need.
 
-use super::super::deploy::{gather, open};
+use super::super::deploy::{Wanted, gather};
 use super::super::error::CliError;
 use super::super::world::World;
 use super::Findings;
 use crate::artifact::ArtifactError;
 use crate::config::{Config, env};
+use crate::deploy::fleet::Goal;
 use crate::report::error::Hinted as _;
 use crate::report::human;
 
 impl Findings {
-    /// The artifact opens, and nothing in it would be refused.
-    pub(super) async fn artifact(&mut self, world: &World, config: &Config) {
+    /// Opens the artifact, of which nothing may be refused. Returns what a deploy would make of it,
+    /// with `env` as the bytes of its env file.
+    pub(super) async fn artifact(
+        &mut self,
+        world: &World,
+        config: &Config,
+        env: Option<Vec<u8>>,
+    ) -> Option<Goal> {
         if config.artifact.is_none() {
-            let fix = "`path` in [artifact], or `shipit deploy --artifact PATH`";
-            return self.warn("deploy.toml names no artifact", fix);
+            let stage = &config.stage;
+            let fix =
+                format!("name `path` in [artifact], or `shipit check {stage} --artifact PATH`");
+            self.warn("deploy.toml names no artifact", fix);
+            return None;
         }
-        match open(world, config, || ()).await {
-            Ok(artifact) => {
-                let (name, manifest) = (artifact.name(), artifact.manifest());
-                let size = human::size(manifest.size());
-                let (files, digest) = (human::count(manifest.files(), "file"), manifest.digest());
-                self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
-                for text in artifact.warnings() {
-                    self.warn(text.clone(), "leave it out with `exclude` in [artifact]");
-                }
+        let wanted = Wanted { world, config, env, force: true, keep: false };
+        match wanted.open(|| ()).await {
+            Ok((goal, warnings)) => {
+                self.opened(&goal, warnings);
+                Some(goal)
             }
-            Err(
-                error
-                @ CliError::Artifact(ArtifactError::Open { .. } | ArtifactError::Empty { .. }),
-            ) if !config.hooks.before.is_empty() => {
-                self.ok(format!("{error}; `local.before` may make it"));
+            Err(error) => {
+                self.not_opened(config, &error);
+                None
             }
-            Err(error) => self.cannot(&error),
         }
     }
 
-    /// Every value of `[env]` can be had. None is shown.
-    pub(super) async fn env(&mut self, world: &World, config: &Config) {
-        let Some(spec) = &config.env else { return };
+    fn opened(&mut self, goal: &Goal, warnings: Vec<String>) {
+        if let Goal::Deploy { artifact, .. } = goal {
+            let (name, manifest) = (artifact.name(), artifact.manifest());
+            let size = human::size(manifest.size());
+            let (files, digest) = (human::count(manifest.files(), "file"), manifest.digest());
+            self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
+        }
+        for text in warnings {
+            self.warn(text, "in [artifact]: correct or drop `exclude` or `strip_components`");
+        }
+    }
+
+    fn not_opened(&mut self, config: &Config, error: &CliError) {
+        use ArtifactError::{Empty, Open};
+        match error {
+            CliError::Artifact(Open { .. } | Empty { .. }) if !config.hooks.before.is_empty() => {
+                self.ok(format!("{error}; `local.before` may make it"));
+            }
+            error => self.cannot(error),
+        }
+    }
+
+    /// Every value of `[env]` can be had. None is shown. Returns the bytes of the env file: none
+    /// where they cannot be had.
+    pub(super) async fn env(&mut self, world: &World, config: &Config) -> Option<Vec<u8>> {
+        let spec = config.env.as_ref()?;
         match env::values(spec, &config.base, &|name| world.given(name)).await {
-            Ok(_) => {
+            Ok(file) => {
                 for doubt in spec.doubts() {
                     self.warn(
                         doubt,
@@ -49,8 +75,12 @@ impl Findings {
                 }
                 let values = human::count(spec.vars.len(), "value");
                 self.ok(format!("{values} for {}", spec.file));
+                Some(file.bytes().to_vec())
             }
-            Err(error) => self.cannot(&error.into()),
+            Err(error) => {
+                self.cannot(&error.into());
+                Some(Vec::new())
+            }
         }
     }
 
@@ -62,8 +92,18 @@ impl Findings {
     }
 
     fn cannot(&mut self, error: &CliError) {
-        let source = std::error::Error::source(error).map(|source| format!(": {source}"));
         let fix = error.hint().unwrap_or_else(|| "mend it, then check again".to_owned());
-        self.problem(format!("{error}{}", source.unwrap_or_default()), fix);
+        self.problem(told(error), fix);
     }
+}
+
+/// An error and all its causes in one line.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -2,10 +2,13 @@
 
 use super::super::world::World;
 use super::Findings;
+use super::unit::Unit;
 use crate::config::{Address, Config, Host};
 use crate::deploy::fleet::Probed;
-use crate::model::host_state::{Current, HostState, UnitState};
-use crate::model::service::{Action, Scope, Service};
+use crate::deploy::plan::PlanError;
+use crate::model::host_state::{Current, Facts, HostState};
+use crate::model::manifest::{Manifest, Node, is_below};
+use crate::model::service::{Scope, Service};
 use crate::remote::agent::Probe;
 
 /// Clocks that differ by more make ids and ledgers hard to read.
@@ -15,6 +18,17 @@ const LOW_BYTES: u64 = 500_000_000;
 /// File systems of other machines, as stat(1) calls them.
 const NETWORK: [&str; 10] =
     ["nfs", "cifs", "smb", "smb2", "fuseblk", "ceph", "v9fs", "afs", "lustre", "gfs/gfs2"];
+/// Whoever is in one of these groups may read the journal.
+const READ_JOURNALS: [&str; 3] = ["systemd-journal", "adm", "wheel"];
+/// Debian's packages with what is needed on a host.
+const PACKAGES: [(&str, &[&str]); 6] = [
+    ("coreutils", &["timeout", "dd", "sha256sum", "sort", "stat", "mktemp", "readlink", "mv"]),
+    ("findutils", &["find"]),
+    ("diffutils", &["cmp"]),
+    ("mawk", &["awk"]),
+    ("util-linux", &["flock"]),
+    ("tar sed grep", &["tar", "sed", "grep"]),
+];
 /// How packages are installed where it is done as Debian does.
 const INSTALL: &str = "on the host: `sudo apt-get install -y";
 /// Lets what was started in a session outlive it.
@@ -22,27 +36,46 @@ const KEEP_PROCESSES: &str = "on the host: `sudo sed -i s/^KillUserProcesses=yes
      $(grep -ls ^KillUserProcesses=yes /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*) && \
      sudo systemctl restart systemd-logind`";
 
+/// What is looked at of one host.
+pub(super) struct Subject<'a> {
+    pub(super) world: &'a World,
+    pub(super) config: &'a Config,
+    /// All that the artifact holds, where there is one.
+    pub(super) release: Option<&'a Manifest>,
+    pub(super) probed: &'a Probed,
+}
+
+impl Subject<'_> {
+    /// Whether a release will surely not have `path`: nothing that is known brings it, and no hook
+    /// may make it.
+    pub(super) fn lacks(&self, path: &str) -> bool {
+        let config = self.config;
+        let Some(release) = self.release.filter(|_| config.hooks.staged.is_empty()) else {
+            return false;
+        };
+        let is_env = config.env.as_ref().is_some_and(|spec| spec.file == path);
+        let covers = |top: &str| path == top || is_below(path, top);
+        let linked = config.links.iter().any(|link| covers(&link.path));
+        let link = |(at, node): (&String, &Node)| matches!(node, Node::Link { .. }) && covers(at);
+        !is_env && !linked && !release.holds(path) && !release.nodes().iter().any(link)
+    }
+}
+
 impl Findings {
     /// Everything that one host says.
-    pub(super) fn judge(&mut self, world: &World, config: &Config, (state, probe): &Probed) {
-        let user = &state.facts.user;
-        let here =
-            |host: &&Host| Some(&host.name) == self.host.as_ref() && host.address == Address::Local;
-        self.ok(match config.hosts.iter().find(here) {
-            Some(_) => format!("is this machine, as {user}"),
-            None => format!("logged in as {user}, host key and key accepted"),
-        });
-        for what in &state.facts.missing {
-            let fix = format!(
-                "{INSTALL} tar coreutils findutils diffutils sed grep util-linux`, or with its own \
-                 package manager"
-            );
-            self.problem(what.clone(), state.facts.fixes.get(what).cloned().unwrap_or(fix));
+    pub(super) fn judge(&mut self, subject: &Subject<'_>) {
+        let (config, state, probe) = (subject.config, &subject.probed.state, &subject.probed.probe);
+        self.login(config, state);
+        for refusal in &subject.probed.refusals {
+            self.refused(config, state, refusal);
+        }
+        for note in &subject.probed.warnings {
+            self.warn(note.text.clone(), note.fix.clone());
         }
         self.places(config, state, probe);
-        self.live(config, state);
+        self.live(state);
         self.space(config, state);
-        let skew = (state.facts.clock - world.now).num_seconds().abs();
+        let skew = (state.facts.clock - subject.world.now).num_seconds().abs();
         if skew > SKEW {
             self.warn(
                 format!("its clock differs by {skew}s"),
@@ -51,16 +84,7 @@ impl Findings {
         }
         self.group(config, state);
         self.runner(config, state, probe);
-        match &config.service {
-            Service::Unit { name, scope, action, .. } => {
-                match scope {
-                    Scope::System => self.sudo(config, name, *action, state, probe),
-                    Scope::User => self.lingers(state, probe),
-                }
-                self.unit(config, name, *scope, state.unit.as_ref());
-            }
-            Service::Command { .. } | Service::None => {}
-        }
+        self.service(subject);
         self.leftovers(config, state);
         if let Some(freeze) = &state.lock.frozen {
             let fix = format!("`shipit unlock {}` ends it", config.stage);
@@ -70,6 +94,60 @@ impl Findings {
             let fix = format!("`shipit deploy {} --wait` waits for its end", config.stage);
             self.warn(format!("locked by {holder}"), fix);
         }
+    }
+
+    fn login(&mut self, config: &Config, state: &HostState) {
+        let user = &state.facts.user;
+        let here =
+            |host: &&Host| Some(&host.name) == self.host.as_ref() && host.address == Address::Local;
+        self.ok(match config.hosts.iter().find(here) {
+            Some(_) => format!("is this machine, as {user}"),
+            None => format!("logged in as {user}, host key and key accepted"),
+        });
+    }
+
+    /// What a deploy would refuse. Of sudo and of the unit more is known, and said by themselves.
+    fn refused(&mut self, config: &Config, state: &HostState, refusal: &PlanError) {
+        match refusal {
+            PlanError::Unfit { what, .. } => {
+                for what in what {
+                    let fix = state.facts.fixes.get(what).cloned();
+                    self.problem(what.clone(), fix.unwrap_or_else(|| how_to_get(what)));
+                }
+            }
+            PlanError::NoUnit { .. } | PlanError::NoSudo { .. } => {}
+            refusal => {
+                let fix = refusal.hint(&config.stage);
+                let fix = fix.unwrap_or_else(|| "mend it, then check again".to_owned());
+                self.problem(refusal.to_string(), fix);
+            }
+        }
+    }
+
+    fn service(&mut self, subject: &Subject<'_>) {
+        let Service::Unit { name, scope, action, .. } = &subject.config.service else { return };
+        let Probed { state, probe, .. } = subject.probed;
+        let Some(unit) = state.unit.as_ref().filter(|unit| unit.load == "loaded") else {
+            return self.no_unit(subject, name, *scope);
+        };
+        match scope {
+            Scope::System => {
+                self.sudo(subject, name, *action);
+                self.journal(state, name);
+            }
+            Scope::User => self.lingers(state, probe),
+        }
+        self.unit(subject, &Unit { name, scope: *scope, state: unit });
+    }
+
+    /// What a release that fails has said is shown from the journal.
+    fn journal(&mut self, state: &HostState, unit: &str) {
+        let Facts { user, root, groups, .. } = &state.facts;
+        if *root || READ_JOURNALS.iter().any(|group| groups.contains(*group)) {
+            return;
+        }
+        let fix = format!("on the host: `sudo usermod -aG systemd-journal {user}`");
+        self.warn(format!("{user} may not read the journal of {unit}"), fix);
     }
 
     fn places(&mut self, config: &Config, state: &HostState, probe: &Probe) {
@@ -104,23 +182,10 @@ impl Findings {
         }
     }
 
-    fn live(&mut self, config: &Config, state: &HostState) {
+    fn live(&mut self, state: &HostState) {
         match &state.current {
-            Current::NotALink => {
-                let path = config.layout.current();
-                self.problem(
-                    format!("{path} is no symbolic link"),
-                    format!("on the host: `mv {path} {path}.old`"),
-                );
-            }
-            Current::Foreign(target) => {
-                let fix = format!(
-                    "`shipit deploy {}` replaces the link; what it leads to stays",
-                    config.stage
-                );
-                let text = format!("current leads to {target}, which is no release of ours");
-                self.warn(text, fix);
-            }
+            // A deploy refuses the one and warns of the other.
+            Current::NotALink | Current::Foreign(_) => {}
             Current::Absent => self.ok("nothing is live yet"),
             Current::Release(id) => self.ok(format!("{id} is live")),
         }
@@ -153,62 +218,6 @@ impl Findings {
         }
     }
 
-    fn sudo(
-        &mut self,
-        config: &Config,
-        unit: &str,
-        action: Action,
-        state: &HostState,
-        probe: &Probe,
-    ) {
-        let user = &state.facts.user;
-        let may_not = probe.sudo.iter().filter(|(_, may)| !may);
-        let verbs: Vec<_> = may_not.map(|(verb, _)| verb.as_str()).collect();
-        if verbs.is_empty() {
-            return self.ok(format!("may restart, stop and reset {unit}"));
-        }
-        let all = [action.verb(), "stop", "reset-failed"];
-        let rules = all.map(|verb| format!("/usr/bin/systemctl {verb} {unit}")).join(", ");
-        let fix = format!(
-            "on the host: `echo '{user} ALL=(root) NOPASSWD: {rules}' | sudo tee \
-             /etc/sudoers.d/shipit-{}`",
-            config.app
-        );
-        let verbs = verbs.join(", ");
-        self.problem(
-            format!("sudo does not allow {user} to {verbs} {unit} without a password"),
-            fix,
-        );
-    }
-
-    fn unit(&mut self, config: &Config, name: &str, scope: Scope, unit: Option<&UnitState>) {
-        let (sudo, systemctl, folder) = match scope {
-            Scope::System => ("sudo ", "sudo systemctl", "/etc/systemd/system"),
-            Scope::User => ("", "systemctl --user", "~/.config/systemd/user"),
-        };
-        let Some(unit) = unit.filter(|unit| unit.load == "loaded") else {
-            let load = unit.map_or("unknown", |unit| unit.load.as_str());
-            let fix = format!("on the host: `{systemctl} edit --force --full {name}` writes one");
-            self.problem(format!("systemd says {name} is {load}"), fix);
-            return;
-        };
-        let current = config.layout.current();
-        if unit.working_directory.contains(&current) || unit.exec_start.contains(&current) {
-            self.ok(format!("{name} goes through {current}"));
-        } else {
-            let parts = format!("{folder}/{name}.d");
-            let fix = format!(
-                "on the host: `{sudo}mkdir -p {parts} && printf '[Service]\\nWorkingDirectory=\
-                 {current}\\n' | {sudo}tee {parts}/shipit.conf && {systemctl} daemon-reload`"
-            );
-            self.problem(format!("{name} does not go through {current}"), fix);
-        }
-        if unit.active == "failed" {
-            let fix = format!("`shipit deploy {}` restarts it", config.stage);
-            self.warn(format!("{name} is failed now"), fix);
-        }
-    }
-
     fn leftovers(&mut self, config: &Config, state: &HostState) {
         let name = &config.stage;
         if let Some((id, _)) = state.undecided() {
@@ -222,5 +231,17 @@ impl Findings {
                 format!("`shipit prune {name}` deletes them"),
             );
         }
+    }
+}
+
+/// What makes a thing that is missing go away.
+fn how_to_get(missing: &str) -> String {
+    let tool = missing.split(' ').next().unwrap_or_default();
+    let package = PACKAGES.iter().find(|(_, tools)| tools.contains(&tool));
+    match package {
+        Some((package, _)) => {
+            format!("{INSTALL} {package}`, or with its own package manager")
+        }
+        None => format!("mend it on the host: {missing}"),
     }
 }

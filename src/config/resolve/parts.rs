@@ -279,7 +279,9 @@ fn source(
     if path.is_empty() || path.contains("://") {
         return Err(wrong("a path, or an address that begins with https:// or file://"));
     }
-    Ok(ArtifactSource::Path { path: base.join(path), sha256 })
+    // Without its `.`, as people would write it.
+    let path = base.join(path).components().collect();
+    Ok(ArtifactSource::Path { path, sha256 })
 }
 
 /// How two paths of which one would be inside the other relate.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
-pub use self::proof::{Doubt, Way, prove, stayed_up};
+pub use self::proof::{Doubt, Way, leads, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, SAID};
 use super::plan::Switch;

@@ -215,7 +215,7 @@ fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, 
 }
 
 /// Whether a path in `text` is `current` or lies below it.
-fn leads(text: &str, current: &str) -> bool {
+pub fn leads(text: &str, current: &str) -> bool {
     let in_a_name = |c: char| c.is_alphanumeric() || "._-/".contains(c);
     text.match_indices(current).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + current.len()..]);

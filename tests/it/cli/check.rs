@@ -107,6 +107,8 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
              fix: in linked_dirs: `{ path = "tmp", mode = "2775", group = "svc" }`
     warning  local: svc, which the service runs as, may not read <dir>/srv/shared/key
              fix: on the host: `sudo chgrp svc <dir>/srv/shared/key && sudo chmod g+r <dir>/srv/shared/key`
+    warning  local: ada may not read the journal of todo.service
+             fix: on the host: `sudo usermod -aG systemd-journal ada`
     warning  local: todo.service is failed now
              fix: `shipit deploy here` restarts it
     problem  local: everybody can write <dir>/srv
@@ -116,10 +118,10 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
     problem  local: svc, which the service runs as, may not read .env
              fix: in [env]: `mode = "0640"` and `group = "svc"`
     problem  local: sudo does not allow ada to restart, stop, reset-failed todo.service without a password
-             fix: on the host: `echo 'ada ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/systemctl stop todo.service, /usr/bin/systemctl reset-failed todo.service' | sudo tee /etc/sudoers.d/shipit-todo`
+             fix: on the host: `echo 'ada ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/systemctl stop todo.service, /usr/bin/systemctl reset-failed todo.service' | sudo tee -a /etc/sudoers.d/shipit-todo && sudo chmod 440 /etc/sudoers.d/shipit-todo && sudo visudo -c`
     problem  local: todo.service does not go through <dir>/srv/current
-             fix: on the host: `sudo mkdir -p /etc/systemd/system/todo.service.d && printf '[Service]\nWorkingDirectory=<dir>/srv/current\n' | sudo tee /etc/systemd/system/todo.service.d/shipit.conf && sudo systemctl daemon-reload`
-    a deploy would not work: 5 ok, 4 warnings, 5 problems
+             fix: on the host: `sudo mkdir -p /etc/systemd/system/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | sudo tee /etc/systemd/system/todo.service.d/shipit.conf && sudo systemctl daemon-reload`
+    a deploy would not work: 5 ok, 5 warnings, 5 problems
     --- stderr
     "#);
 }
@@ -177,7 +179,7 @@ fn a_unit_of_ones_own() {
     problem  local: its user units end when nobody is logged in
              fix: on the host: `sudo loginctl enable-linger ada`
     problem  local: todo.service does not go through <dir>/srv/current
-             fix: on the host: `mkdir -p ~/.config/systemd/user/todo.service.d && printf '[Service]\nWorkingDirectory=<dir>/srv/current\n' | tee ~/.config/systemd/user/todo.service.d/shipit.conf && systemctl --user daemon-reload`
+             fix: on the host: `mkdir -p ~/.config/systemd/user/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | tee ~/.config/systemd/user/todo.service.d/shipit.conf && systemctl --user daemon-reload`
     a deploy would not work: 5 ok, 1 warning, 2 problems
     --- stderr
     ");
@@ -255,4 +257,197 @@ fn a_deploy_and_a_check_refuse_the_same_links() {
     ");
     assert_eq!(world.read("victim"), "of root\n");
     assert!(!world.path().join("srv/releases").exists());
+}
+
+/// What is wrong by `check`, without its fix, and what a deploy ends with.
+fn both_say(machine: &Machine, what: &str) {
+    let checked = machine.said();
+    assert!(checked.contains(&format!("problem  local: {what}\n")), "{checked}");
+    let deployed = machine.run("deploy");
+    assert!(deployed.contains(&format!("error: local: {what}\n")), "{deployed}");
+}
+
+#[test]
+fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
+    let machine = Machine::new("restart = \"true\"", "");
+    machine.world.write("dist/.env", "A=1\n");
+    both_say(&machine, "the artifact holds `.env`, which [env] would overwrite");
+    machine.edit("path = \"dist\"", "path = \"dist\"\nexclude = [\"/.env\"]");
+    assert!(machine.said().starts_with("exit: 0"), "{}", machine.said());
+    machine.edit("[\"log\"]", "[\"log\", \"VERSION/x\"]");
+    both_say(&machine, "`VERSION/x` cannot be linked: the artifact has a file at `VERSION`");
+    machine.edit(", \"VERSION/x\"", "");
+    let stat = "[ \"$1\" != -f ] || { echo free 10 1 100000 && exit; }\ncommand -p stat \"$@\"";
+    machine.tool("stat", stat);
+    machine.world.write("dist/large", &"x".repeat(100));
+    both_say(&machine, "the release needs 112 bytes and 10 are free");
+}
+
+/// A unit that is as it should be, with more or other lines.
+fn unit(lines: &str) -> String {
+    format!("LoadState=loaded\nActiveState=active\nUser=ada\nWorkingDirectory=CURRENT\n{lines}")
+}
+
+impl Machine {
+    /// The same with a unit that is there, and `CURRENT` in its text for where it is.
+    fn with_unit(lines: &str) -> Self {
+        let machine = Self::new("unit = \"todo\"", "");
+        let current = machine.world.path().join("srv/current");
+        machine.world.write("unit", &unit(lines).replace("CURRENT", current.to_str().unwrap()));
+        machine.tool("sudo", "exit 0");
+        machine.edit("staged = [\"echo hook says; cat .env\"]", "");
+        machine
+    }
+
+    fn run(&self, line: &str) -> String {
+        let bin = self.world.path().join("bin").into_os_string().into_string().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        self.world.said(self.world.command(line).env("PATH", format!("{bin}:{path}")))
+    }
+}
+
+#[test]
+fn a_rule_that_wants_a_password_after_all() {
+    let machine = Machine::with_unit("");
+    let rule = "(root) NOPASSWD: /usr/bin/systemctl restart todo.service";
+    let list = |later: &str| {
+        format!("[ $# != 2 ] || printf '    %s\\n' '{rule}' '{later}'\n[ \"$1\" = -n ]")
+    };
+    machine.tool("sudo", &list("(ALL : ALL) ALL"));
+    let why = "without a password: its last rule that matches is (ALL : ALL) ALL";
+    let said = machine.wrong();
+    assert!(said.contains(&format!("ada to restart, stop, reset-failed todo.service {why}")));
+    assert!(said.contains("| sudo tee -a /etc/sudoers.d/zzz-shipit-todo &&"), "{said}");
+    let deployed = machine.run("deploy");
+    assert!(deployed.starts_with("exit: 1"), "{deployed}");
+    assert!(deployed.contains(&format!("run \"systemctl restart todo.service\" {why}")));
+    machine.tool("sudo", &list("(www) ALL"));
+    assert!(!machine.wrong().contains("sudo does not"), "{}", machine.wrong());
+}
+
+#[test]
+fn sudo_says_itself_why_it_does_not_work() {
+    let machine = Machine::with_unit("");
+    machine.tool("sudo", "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1");
+    let said = machine.wrong();
+    assert!(said.contains("todo.service: sudo: sorry, you must have a tty to run sudo"), "{said}");
+    assert!(!said.contains("/etc/sudoers.d"), "{said}");
+}
+
+#[test]
+fn a_misspelt_unit() {
+    let machine = Machine::new("unit = \"tudo\"", "");
+    machine.edit("staged = [\"echo hook says; cat .env\"]", "");
+    let units = "echo 'todo.service enabled enabled'; echo 'ssh.service enabled enabled'";
+    let systemctl =
+        format!("[ \"$1\" = list-unit-files ] && {{ {units}; exit; }}\necho LoadState=not-found");
+    machine.tool("systemctl", &systemctl);
+    let said = machine.wrong();
+    let finding = "problem  local: systemd says tudo.service is not-found\n         \
+                   fix: in [service]: `unit = \"todo.service\"`, if that is what is meant\n";
+    assert!(said.contains(finding), "{said}");
+    assert!(!said.contains("sudo"), "{said}");
+    let deployed = machine.run("deploy");
+    assert!(
+        deployed.contains("error: local: systemd says tudo.service is not-found"),
+        "{deployed}"
+    );
+    assert!(deployed.starts_with("exit: 1"), "{deployed}");
+}
+
+#[test]
+fn what_a_unit_names_must_be_there() {
+    let start = "ExecStart={ path=PATH ; argv[]=PATH -p 1 ; ignore_errors=no }\n";
+    let machine = Machine::with_unit("");
+    let srv = machine.world.path().join("srv").into_os_string().into_string().unwrap();
+    let says = |lines: &str| {
+        let text = unit(lines).replace("CURRENT", &format!("{srv}/current"));
+        machine.world.write("unit", &text);
+        machine.wrong()
+    };
+    let path = |path: &str| start.replace("PATH", path);
+    let said = says(&path(&format!("{srv}/VERSION")));
+    assert!(said.contains("todo.service runs <dir>/srv/VERSION, which is not there"), "{said}");
+    assert!(said.contains("'ExecStart=' 'ExecStart=<dir>/srv/current/VERSION -p 1' |"), "{said}");
+    let said = says(&path(&format!("{srv}/current/bin/serve")));
+    assert!(said.contains("runs <dir>/srv/current/bin/serve, which the artifact does not hold"));
+    let said = says(&path(&format!("{srv}/current/VERSION")));
+    assert!(said.contains("warning  local: `VERSION`, which the unit runs, is not executable"));
+    machine.mode("dist/VERSION", 0o755);
+    let said = says(&path(&format!("{srv}/current/VERSION")));
+    assert!(!said.contains("VERSION"), "{said}");
+    let said = says(&format!("EnvironmentFiles={srv}/.env (ignore_errors=no)\n"));
+    assert!(said.contains("todo.service reads <dir>/srv/.env, which is not there"), "{said}");
+    assert!(said.contains("'EnvironmentFile=<dir>/srv/current/.env' |"), "{said}");
+    let said = says(&format!("EnvironmentFiles={srv}/.env (ignore_errors=yes)\n"));
+    assert!(!said.contains("srv/.env"), "{said}");
+}
+
+#[test]
+fn a_unit_that_systemd_has_not_read_or_does_not_start() {
+    let machine = Machine::with_unit("NeedDaemonReload=yes\nUnitFileState=static\nWantedBy=\n");
+    machine.tool("id", &ID.replace("50(staff)", "4(adm)"));
+    machine.edit("[\"log\"]", "[]");
+    machine.mode("", 0o711);
+    assert_snapshot!(machine.wrong(), @r"
+    exit: 0
+    --- stdout
+    warning  local: the file of todo.service was changed since systemd read it
+             fix: on the host: `sudo systemctl daemon-reload`
+    warning  local: todo.service does not start when the host boots
+             fix: on the host: `sudo systemctl add-wants multi-user.target todo.service`
+    a deploy would work: 8 ok, 2 warnings, 0 problems
+    --- stderr
+    ");
+}
+
+#[test]
+fn another_artifact_can_be_checked() {
+    let machine = Machine::new("restart = \"true\"", "");
+    machine.edit("path = \"dist\"", "path = \"gone\"");
+    assert!(machine.said().starts_with("exit: 1"));
+    let said = machine.run("check --artifact dist/.");
+    assert!(said.contains("<dir>/dist: 1 file"), "{said}");
+}
+
+#[test]
+fn a_tool_that_is_missing_has_a_package() {
+    let machine = Machine::new("restart = \"true\"", "");
+    for place in ["/bin", "/usr/bin"] {
+        for tool in fs::read_dir(place).unwrap().map(Result::unwrap) {
+            let name = tool.file_name().into_string().unwrap();
+            let here = machine.world.path().join("bin").join(&name);
+            if !name.contains("awk") && !here.exists() {
+                std::os::unix::fs::symlink(tool.path(), here).unwrap();
+            }
+        }
+    }
+    let said = machine
+        .world
+        .said(machine.world.command("check").env("PATH", machine.world.path().join("bin")));
+    let finding = "problem  local: awk is not installed\n         \
+                   fix: on the host: `sudo apt-get install -y mawk`, or with its own package manager\n";
+    assert!(said.contains(finding), "{said}");
+}
+
+/// As of Ubuntu 26.04: a link is replaced by a link, and by nothing else.
+const MV: &str = r#"for last; do :; done
+for before in "$@"; do [ "$before" = "$last" ] || from=$before; done
+if [ -L "$last" ] && [ -d "$last" ] && [ ! -L "$from" ]; then
+    echo "mv: cannot overwrite directory '$last' with non-directory" >&2
+    exit 1
+fi
+command -p mv "$@""#;
+
+#[test]
+fn an_mv_that_replaces_a_link_by_a_link_only() {
+    let machine = Machine::new("restart = \"true\"", "");
+    machine.tool("mv", MV);
+    assert!(machine.said().starts_with("exit: 0"), "{}", machine.said());
+    assert!(machine.run("deploy").starts_with("exit: 0"));
+    machine.world.write("dist/VERSION", "2\n");
+    assert!(machine.run("deploy").starts_with("exit: 0"));
+    let machine = Machine::new("restart = \"true\"", "");
+    machine.tool("mv", "exit 1");
+    both_say(&machine, "mv cannot replace a link in one step");
 }

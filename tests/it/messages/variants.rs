@@ -16,6 +16,7 @@ use shipit::deploy::health::Doubt;
 use shipit::deploy::outcome::Failure;
 use shipit::deploy::plan::{PlanError, RollbackError};
 use shipit::model::digest::Digest;
+use shipit::model::sudo::SudoRefusal;
 use shipit::remote::agent::AgentError;
 use shipit::remote::session::SessionError;
 use shipit::report::error;
@@ -210,34 +211,44 @@ fn plans() {
     let errors = every!(PlanError {
         CurrentNotALink { path: text("/srv/todo/current") }
         Unfit { what: vec![text("tar is not installed"), text("find is not installed")], fix: None }
+        NoUnit { unit: text("tudo.service"), load: text("not-found") }
+        NoSudo { user: text("ada"), command: text("systemctl restart todo.service"), refusal: SudoRefusal::NoRule }
         NoSpace { need: 5_000_000, free: 1_000_000 }
         NoInodes { need: 700, free: 12 }
         EnvInArtifact { file: text(".env") }
+        LinkInside { path: text("app/key"), at: text("app"), kind: "file" }
         NothingEarlier {}
         NotThere { id: id(NEW), candidates: vec![id(OLD)] }
         Unfinished { id: id(NEW) }
     });
     let nowhere = PlanError::NotThere { id: id(NEW), candidates: Vec::new() };
-    let all = errors.iter().chain([&nowhere]).map(|error| refused(error, PlanError::hint));
+    let all =
+        errors.iter().chain([&nowhere]).map(|error| refused(error, |error| error.hint("live")));
     assert_snapshot!(all.collect::<String>(), @r#"
     error: /srv/todo/current is not a symbolic link, so it cannot be flipped
       hint:  move it away by hand: `mv /srv/todo/current /srv/todo/current.old`, then deploy again
     error: tar is not installed; find is not installed
-      hint:  `shipit check` says how to mend it
+      hint:  `shipit check live` says how to mend it
+    error: systemd says tudo.service is not-found
+      hint:  `shipit check live` says how to mend it
+    error: sudo does not let ada run "systemctl restart todo.service" without a password
+      hint:  `shipit check live` says how to mend it
     error: the release needs 5000000 bytes and 1000000 are free
-      hint:  `shipit prune` deletes old releases
+      hint:  `shipit prune live` deletes old releases
     error: the release needs 700 inodes and 12 are free
-      hint:  `shipit prune` deletes old releases
+      hint:  `shipit prune live` deletes old releases
     error: the artifact holds `.env`, which [env] would overwrite
       hint:  leave it out with `exclude = ["/.env"]` in [artifact]
+    error: `app/key` cannot be linked: the artifact has a file at `app`
+      hint:  leave `app` out with `exclude = ["/app"]` in [artifact], or link another path
     error: there is no earlier release to go back to
-      hint:  `shipit releases` shows what is there
+      hint:  `shipit releases live` shows what is there
     error: release 20260822101502 is not on this host
       hint:  this host could go back to 20260821090311
     error: release 20260822101502 was never completed here
       hint:  deploy it again
     error: release 20260822101502 is not on this host
-      hint:  `shipit releases` shows what is there
+      hint:  `shipit releases live` shows what is there
     "#);
 }
 

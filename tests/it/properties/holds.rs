@@ -421,7 +421,7 @@ pub fn answers(bytes: &[u8]) {
     {
         harmless(&doubt.map_or(String::new(), |doubt| doubt.failure("todo.service").one_line()));
     }
-    assert!(answer::probe(&text).sudo.len() <= text.lines().count());
+    harmless(&format!("{:?}", answer::probe(&text).sudo.refusal("restart", "todo.service")));
     assert!(answer::compared(&text).drift.is_sorted() || text.contains("special"));
 }
 

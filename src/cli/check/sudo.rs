@@ -1,0 +1,47 @@
+//! What sudo allows, by the rules that a deploy asks too.
+
+use super::Findings;
+use super::host::Subject;
+use crate::model::service::Action;
+use crate::model::sudo::SudoRefusal;
+
+impl Findings {
+    /// The unit's action is needed by every deploy, the other verbs by the way back only.
+    pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &str, action: Action) {
+        let needed = [action.verb(), "stop", "reset-failed"];
+        let sudo = &subject.probed.state.facts.sudo;
+        let refused = needed.iter().filter_map(|verb| Some((*verb, sudo.refusal(verb, unit)?)));
+        let refused: Vec<_> = refused.collect();
+        let Some((first, refusal)) = refused.first() else {
+            return self.ok(format!("may restart, stop and reset {unit}"));
+        };
+        let verbs: Vec<_> = refused.iter().map(|(verb, _)| *verb).collect();
+        let (user, verbs) = (&subject.probed.state.facts.user, verbs.join(", "));
+        let may_not = format!("sudo does not allow {user} to {verbs} {unit} without a password");
+        let (text, fix) = match refusal {
+            SudoRefusal::NoRule => (may_not, rules(subject, unit, &needed, "shipit")),
+            // sudo reads its files in the order of their names, and the last rule counts.
+            SudoRefusal::Password { rule } => (
+                format!("{may_not}: its last rule that matches is {rule}"),
+                rules(subject, unit, &needed, "zzz-shipit"),
+            ),
+            SudoRefusal::Says { words } => (
+                format!("sudo does not allow {user} to {verbs} {unit}: {words}"),
+                format!("on the host, as {user}: `sudo -n -l systemctl {first} {unit}` must work"),
+            ),
+        };
+        if *first == action.verb() { self.problem(text, fix) } else { self.warn(text, fix) }
+    }
+}
+
+/// Returns how the rules are added to those that are there.
+fn rules(subject: &Subject<'_>, unit: &str, verbs: &[&str], prefix: &str) -> String {
+    let commands = verbs.iter().map(|verb| format!("/usr/bin/systemctl {verb} {unit}"));
+    let commands = commands.collect::<Vec<_>>().join(", ");
+    let user = subject.probed.state.facts.user.replace('\\', "\\\\");
+    let file = format!("/etc/sudoers.d/{prefix}-{}", subject.config.app.replace('.', "_"));
+    format!(
+        "on the host: `echo '{user} ALL=(root) NOPASSWD: {commands}' | sudo tee -a {file} && \
+         sudo chmod 440 {file} && sudo visudo -c`"
+    )
+}

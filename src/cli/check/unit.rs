@@ -1,0 +1,241 @@
+//! The service's unit: whether it is there, whether it runs what is live, and whether it comes back.
+
+use super::Findings;
+use super::host::Subject;
+use crate::config::error::similar;
+use crate::deploy::health::leads;
+use crate::model::host_state::UnitState;
+use crate::model::manifest::{Manifest, Node, is_below};
+use crate::model::service::Scope;
+use crate::remote::quote::word;
+
+/// The first systemd that tells InvocationID and NRestarts of a unit.
+const TELLS_STARTS: u32 = 232;
+
+/// One unit, and how it is spoken of.
+pub(super) struct Unit<'a> {
+    pub(super) name: &'a str,
+    pub(super) scope: Scope,
+    pub(super) state: &'a UnitState,
+}
+
+impl Unit<'_> {
+    const fn systemctl(&self) -> &'static str {
+        match self.scope {
+            Scope::System => "sudo systemctl",
+            Scope::User => "systemctl --user",
+        }
+    }
+
+    /// Returns the command that adds `lines` to the unit's section of the service.
+    fn drop_in(&self, file: &str, lines: &[String]) -> String {
+        let (sudo, folder) = match self.scope {
+            Scope::System => ("sudo ", "/etc/systemd/system"),
+            Scope::User => ("", "~/.config/systemd/user"),
+        };
+        let (parts, systemctl) = (format!("{folder}/{}.d", self.name), self.systemctl());
+        let lines: Vec<_> = lines.iter().map(|line| word(line)).collect();
+        let lines = lines.join(" ");
+        format!(
+            "on the host: `{sudo}mkdir -p {parts} && printf '%s\\n' '[Service]' {lines} | {sudo}tee \
+             {parts}/{file}.conf && {systemctl} daemon-reload`"
+        )
+    }
+
+    fn edit(&self) -> String {
+        format!("on the host: `{} edit {}`", self.systemctl(), self.name)
+    }
+
+    /// The program of ExecStart=, and its arguments, as systemd prints them.
+    fn program(&self) -> Option<(&str, &str)> {
+        let rest = self.state.exec_start.split_once("path=")?.1;
+        let (path, rest) = rest.split_once(" ;")?;
+        let argv = rest.split_once("argv[]=").map_or("", |(_, argv)| argv);
+        let argv = argv.split_once(" ;").map_or(argv, |(argv, _)| argv);
+        Some((path, argv.split_once(' ').map_or("", |(_, arguments)| arguments)))
+    }
+}
+
+impl Findings {
+    /// What is not there is said with the name that may be meant.
+    pub(super) fn no_unit(&mut self, subject: &Subject<'_>, name: &str, scope: Scope) {
+        let load = subject.probed.state.unit.as_ref().map_or("unknown", |unit| unit.load.as_str());
+        let names = subject.probed.probe.unit_names.iter().map(String::as_str);
+        let text = format!("systemd says {name} is {load}");
+        let state = subject.probed.state.unit.as_ref();
+        if state.is_some_and(|unit| unit.dangling) || made_by_hook(subject) {
+            let fix = "none is needed if the release or a `staged` hook brings the unit";
+            return self.warn(text, fix);
+        }
+        if let Some(meant) = similar(name, names) {
+            let fix = format!("in [service]: `unit = \"{meant}\"`, if that is what is meant");
+            return self.problem(text, fix);
+        }
+        let systemctl = if scope == Scope::System { "sudo systemctl" } else { "systemctl --user" };
+        let fix = match load {
+            "masked" => format!("on the host: `{systemctl} unmask {name}`"),
+            _ => format!("on the host: `{systemctl} edit --force --full {name}` writes one"),
+        };
+        self.problem(text, fix);
+    }
+
+    /// Everything about a unit that is there.
+    pub(super) fn unit(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let known = self.found.len();
+        self.directory(subject, unit);
+        self.program(subject, unit);
+        self.env_files(subject, unit);
+        if self.found.len() == known {
+            self.ok(format!("{} goes through {}", unit.name, subject.config.layout.current()));
+        }
+        self.loaded(subject, unit);
+        self.starts_at_boot(subject, unit);
+        if unit.state.active == "failed" {
+            let fix = format!("`shipit deploy {}` restarts it", subject.config.stage);
+            self.warn(format!("{} is failed now", unit.name), fix);
+        }
+    }
+
+    fn directory(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let (name, current) = (unit.name, subject.config.layout.current());
+        let state = unit.state;
+        if leads(&state.working_directory, &current) || leads(&state.exec_start, &current) {
+            return;
+        }
+        let inside = ["BindReadOnlyPaths", "BindPaths", "RootDirectory"];
+        let property = |name: &&str| subject.probed.probe.unit.get(*name);
+        if let Some(how) = inside.iter().find(|name| {
+            property(name).is_some_and(|value| leads(&value.replace(':', " "), &current))
+        }) {
+            return self.ok(format!("{name} goes through {current} by {how}="));
+        }
+        let fix = unit.drop_in("shipit", &[format!("WorkingDirectory={current}")]);
+        self.problem(format!("{name} does not go through {current}"), fix);
+    }
+
+    /// The program of ExecStart= must be there when the release is live.
+    fn program(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let Some((path, arguments)) = unit.program() else { return };
+        let (layout, name) = (&subject.config.layout, unit.name);
+        let (root, current) = (layout.root(), layout.current());
+        if let Some(inside) = path.strip_prefix(&format!("{current}/")) {
+            if subject.lacks(inside) {
+                let fix = format!("build `{inside}` into the artifact, or {}", unit.edit());
+                self.problem(format!("{name} runs {path}, which the artifact does not hold"), fix);
+            }
+            return;
+        }
+        let gone = subject.probed.probe.gone.contains(path);
+        let ours = is_below(path, root);
+        let found =
+            ours.then(|| subject.release.and_then(|all| place_of(all, &path[root.len() + 1..])));
+        let plain = |text: &str| !text.contains(['"', '\'', '\\', '$', '%', ';', '`']);
+        let fix = match found.flatten().filter(|_| plain(arguments)) {
+            Some(inside) => {
+                let start = format!("ExecStart={current}/{inside} {arguments}");
+                unit.drop_in(
+                    "shipit-start",
+                    &["ExecStart=".to_owned(), start.trim_end().to_owned()],
+                )
+            }
+            None => unit.edit(),
+        };
+        match (gone, ours) {
+            (true, _) => self.problem(format!("{name} runs {path}, which is not there"), fix),
+            (false, true) => {
+                self.warn(format!("{name} runs {path}, which no deploy changes"), fix);
+            }
+            (false, false) => {}
+        }
+    }
+
+    /// What EnvironmentFile= names must be there, unless it begins with `-`.
+    fn env_files(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let current = subject.config.layout.current();
+        let all = &subject.probed.probe.env_files;
+        let needed = |line: &String| line.strip_suffix(" (ignore_errors=no)").map(str::to_owned);
+        for path in all.iter().filter_map(needed) {
+            let inside = path.strip_prefix(&format!("{current}/"));
+            let missing = match inside {
+                Some(inside) => subject.lacks(inside),
+                None => subject.probed.probe.gone.contains(&path),
+            };
+            if missing {
+                let text = format!("{} reads {path}, which is not there", unit.name);
+                self.problem(text, env_file_fix(subject, unit, &path));
+            }
+        }
+    }
+
+    /// Whether systemd has loaded what lies on the disk, and is one that says enough.
+    fn loaded(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let probe = &subject.probed.probe;
+        if probe.unit.get("NeedDaemonReload").is_some_and(|value| value == "yes") {
+            let fix = format!("on the host: `{} daemon-reload`", unit.systemctl());
+            let text = format!("the file of {} was changed since systemd read it", unit.name);
+            self.warn(text, fix);
+        }
+        if let Some(version) = probe.systemd.filter(|version| *version < TELLS_STARTS) {
+            let text = format!("systemd {version} does not tell when a unit was started anew");
+            self.warn(text, "in [service]: `restart` instead of `unit`, with a health check");
+        }
+    }
+
+    fn starts_at_boot(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let properties = &subject.probed.probe.unit;
+        let state = properties.get("UnitFileState").map(String::as_str);
+        let wanted = ["WantedBy", "RequiredBy", "TriggeredBy"];
+        let started = |name: &&str| properties.get(*name).is_some_and(|value| !value.is_empty());
+        if wanted.iter().any(|name| started(name)) {
+            return;
+        }
+        let (name, systemctl) = (unit.name, unit.systemctl());
+        let target =
+            if unit.scope == Scope::System { "multi-user.target" } else { "default.target" };
+        let fix = match state {
+            Some("disabled") => format!("on the host: `{systemctl} enable {name}`"),
+            Some("static") => format!("on the host: `{systemctl} add-wants {target} {name}`"),
+            _ => return,
+        };
+        self.warn(format!("{name} does not start when the host boots"), fix);
+    }
+}
+
+fn env_file_fix(subject: &Subject<'_>, unit: &Unit<'_>, path: &str) -> String {
+    let ours = subject.config.env.as_ref().map(|spec| spec.file.as_str());
+    let name = path.rsplit('/').next();
+    let Some(file) = ours.filter(|file| Some(*file) == name) else { return unit.edit() };
+    let better = format!("{}/{file}", subject.config.layout.current());
+    let mut lines = vec!["EnvironmentFile=".to_owned()];
+    for line in &subject.probed.probe.env_files {
+        let (read, needed) = match line.strip_suffix(" (ignore_errors=no)") {
+            Some(read) => (read, ""),
+            None => (line.trim_end_matches(" (ignore_errors=yes)"), "-"),
+        };
+        let read = if read == path { &better } else { read };
+        let line = format!("EnvironmentFile={needed}{read}");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    unit.drop_in("shipit-env", &lines)
+}
+
+fn made_by_hook(subject: &Subject<'_>) -> bool {
+    subject.probed.state.unit.is_some() && !subject.config.hooks.staged.is_empty()
+}
+
+/// Where in a release a program is that a unit names elsewhere: at the same path, or the only file
+/// of that name.
+fn place_of<'a>(release: &'a Manifest, path: &str) -> Option<&'a str> {
+    let file = |node: &Node| matches!(node, Node::File { .. });
+    let nodes = release.nodes();
+    if let Some((path, _)) = nodes.get_key_value(path).filter(|(_, node)| file(node)) {
+        return Some(path);
+    }
+    let name = path.rsplit('/').next();
+    let mut named =
+        nodes.iter().filter(|(path, node)| file(node) && path.rsplit('/').next() == name);
+    let only = named.next().filter(|_| named.next().is_none());
+    only.map(|(path, _)| path.as_str())
+}

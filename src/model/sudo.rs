@@ -1,0 +1,184 @@
+//! What sudo says of `systemctl`: `sudo -n -l COMMAND` tells whether a rule allows the command, and
+//! says yes as well where the rule that counts wants a password. That rule is the last one of
+//! `sudo -n -l` that matches.
+
+use std::collections::BTreeMap;
+
+/// What a host's sudo said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sudo {
+    /// Verbs of systemctl that were asked about: what sudo said against each, or nothing.
+    verbs: BTreeMap<String, Option<String>>,
+    /// The lines of `sudo -n -l`, in their order.
+    rules: Vec<String>,
+}
+
+/// Why `sudo -n` would fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SudoRefusal {
+    /// No rule allows it without a password.
+    NoRule,
+    /// A rule allows it, and a later one that matches as well wants a password.
+    Password {
+        /// The later rule, as sudo lists it.
+        rule: String,
+    },
+    /// It refuses for another reason.
+    Says {
+        /// Its own words.
+        words: String,
+    },
+}
+
+impl Sudo {
+    /// Takes a line of the agent: `restart yes`, or `stop no` and sudo's own words.
+    pub fn read_verb(&mut self, line: &str) {
+        let mut words = line.splitn(3, ' ');
+        let verb = words.next().unwrap_or_default().to_owned();
+        let said = match words.next() {
+            Some("yes") => None,
+            _ => Some(words.next().unwrap_or_default().trim().to_owned()),
+        };
+        self.verbs.insert(verb, said);
+    }
+
+    /// Takes a line of `sudo -n -l`.
+    pub fn read_rule(&mut self, line: &str) {
+        self.rules.push(line.trim().to_owned());
+    }
+
+    /// Returns why `systemctl VERB UNIT` would be refused; `None` where it is allowed, or was not
+    /// asked about.
+    pub fn refusal(&self, verb: &str, unit: &str) -> Option<SudoRefusal> {
+        match self.verbs.get(verb)? {
+            None => self.password(verb, unit).map(|rule| SudoRefusal::Password { rule }),
+            Some(words) if words.is_empty() || words.contains("password is required") => {
+                Some(SudoRefusal::NoRule)
+            }
+            Some(words) => Some(SudoRefusal::Says { words: words.clone() }),
+        }
+    }
+
+    /// Returns the rule that wants a password, if the last one that matches does.
+    fn password(&self, verb: &str, unit: &str) -> Option<String> {
+        if self.rules.iter().any(|line| line.contains("!authenticate")) {
+            return None;
+        }
+        let arguments = format!("{verb} {unit}");
+        let all = self.rules.iter().flat_map(|line| commands(line));
+        let last = all.filter(|command| command.matches(&arguments)).last()?;
+        (!last.free).then(|| last.shown())
+    }
+}
+
+/// One command of a rule.
+struct Command<'a> {
+    runas: &'a str,
+    free: bool,
+    text: &'a str,
+}
+
+impl Command<'_> {
+    /// Whether `systemctl ARGUMENTS` is this command, as far as sudo's patterns are understood.
+    fn matches(&self, arguments: &str) -> bool {
+        let (path, wanted) = self.text.split_once(' ').unwrap_or((self.text, ""));
+        let name = path.rsplit('/').next().unwrap_or_default();
+        match self.text {
+            "ALL" => true,
+            text if text.starts_with('!') => false,
+            _ => {
+                fits(name.as_bytes(), b"systemctl")
+                    && (wanted.is_empty()
+                        || fits(wanted.replace('\\', "").as_bytes(), arguments.as_bytes()))
+            }
+        }
+    }
+
+    fn shown(&self) -> String {
+        format!("({}) {}", self.runas, self.text)
+    }
+}
+
+/// Returns the commands of `(root) NOPASSWD: A, B, PASSWD: C` that root may be asked for.
+fn commands(line: &str) -> Vec<Command<'_>> {
+    let rule = line.strip_prefix('(').and_then(|line| line.split_once(") "));
+    let Some((runas, list)) = rule else { return Vec::new() };
+    let users = runas.split(':').next().unwrap_or_default();
+    if !users.split(',').any(|user| ["root", "ALL", "#0"].contains(&user.trim())) {
+        return Vec::new();
+    }
+    let mut free = false;
+    let command = |text| {
+        let mut text: &str = text;
+        while let Some((tag, rest)) = text.split_once(": ").filter(|(tag, _)| is_tag(tag)) {
+            match tag {
+                "NOPASSWD" => free = true,
+                "PASSWD" => free = false,
+                _ => {}
+            }
+            text = rest;
+        }
+        Command { runas, free, text: text.trim() }
+    };
+    list.split(", ").map(command).collect()
+}
+
+fn is_tag(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+/// Whether `text` fits a pattern of `*` and `?`.
+fn fits(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=text.len()).any(|at| fits(rest, &text[at..])),
+        ([b'?', rest @ ..], [_, text @ ..]) => fits(rest, text),
+        ([p, rest @ ..], [t, text @ ..]) => p == t && fits(rest, text),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(verb: &str, rules: &[&str], expected: Option<SudoRefusal>) {
+        let mut sudo = Sudo::default();
+        sudo.read_verb(verb);
+        rules.iter().for_each(|rule| sudo.read_rule(rule));
+        assert_eq!(sudo.refusal("restart", "todo.service"), expected);
+    }
+
+    fn password(rule: &str) -> Option<SudoRefusal> {
+        Some(SudoRefusal::Password { rule: rule.to_owned() })
+    }
+
+    #[test]
+    fn the_last_rule_that_matches_decides() {
+        let ours = "    (root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/id";
+        check("restart yes", &[ours], None);
+        check("restart yes", &[ours, "    (ALL : ALL) ALL"], password("(ALL : ALL) ALL"));
+        check("restart yes", &["    (ALL : ALL) ALL", ours], None);
+        check("restart yes", &[ours, "    (www-data) ALL"], None);
+        check("restart yes", &[ours, "    (ALL) NOPASSWD: ALL"], None);
+        check("restart yes", &[ours, "(root) NOPASSWD: /bin/ls, PASSWD: /bin/systemctl re* *"], {
+            password("(root) /bin/systemctl re* *")
+        });
+        check("restart yes", &[ours, "(root) SETENV: /usr/bin/systemctl"], {
+            password("(root) /usr/bin/systemctl")
+        });
+        check("restart yes", &[ours, "(root) /usr/bin/systemctl stop todo.service"], None);
+        check("restart yes", &["    env_reset, !authenticate", "(ALL) ALL"], None);
+        check("restart yes", &[], None);
+        check("stop no", &[], None);
+    }
+
+    #[test]
+    fn sudos_own_words_are_kept_where_they_say_more_than_that_there_is_no_rule() {
+        check("restart no", &[], Some(SudoRefusal::NoRule));
+        check("restart no sudo: a password is required", &[], Some(SudoRefusal::NoRule));
+        let words = "sudo: sorry, you must have a tty to run sudo".to_owned();
+        check(&format!("restart no {words}"), &[], Some(SudoRefusal::Says { words }));
+    }
+}
