@@ -595,9 +595,9 @@ impl Planner<'_> {
 
     /// Returns what the user should know of a deploy to a host beforehand.
     pub fn notes(&self, state: &HostState, build: Option<(&Build, &Manifest)>) -> Vec<Note> {
-        let (mut notes, stage) = (Vec::new(), &self.config.stage);
+        let (mut notes, name) = (Vec::new(), &self.config.stage);
         for text in ledger_warnings(state) {
-            let fix = format!("`shipit releases {stage}` shows what is known of each release");
+            let fix = format!("`shipit releases {name}` shows what is known of each release");
             notes.push(Note { text, fix });
         }
         if let Some((build, release)) = build {
@@ -606,7 +606,7 @@ impl Planner<'_> {
         }
         if let Current::Foreign(target) = &state.current {
             let text = format!("`current` leads to {target}, which another tool left");
-            let fix = format!("`shipit deploy {stage}` replaces the link; what it leads to stays");
+            let fix = format!("`shipit deploy {name}` replaces the link; what it leads to stays");
             notes.push(Note { text, fix });
         }
         notes

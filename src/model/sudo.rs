@@ -66,7 +66,8 @@ impl Sudo {
         }
         let arguments = format!("{verb} {unit}");
         let all = self.rules.iter().flat_map(|line| commands(line));
-        let last = all.filter(|command| command.matches(&arguments)).last()?;
+        let mut matching = all.filter(|command| command.matches(&arguments));
+        let last = matching.next_back()?;
         (!last.free).then(|| last.shown())
     }
 }
@@ -143,15 +144,17 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(verb: &str, rules: &[&str], expected: Option<SudoRefusal>) {
+    fn check(verb: &str, rules: &[&str], expected: impl Into<Option<SudoRefusal>>) {
         let mut sudo = Sudo::default();
         sudo.read_verb(verb);
-        rules.iter().for_each(|rule| sudo.read_rule(rule));
-        assert_eq!(sudo.refusal("restart", "todo.service"), expected);
+        for rule in rules {
+            sudo.read_rule(rule);
+        }
+        assert_eq!(sudo.refusal("restart", "todo.service"), expected.into());
     }
 
-    fn password(rule: &str) -> Option<SudoRefusal> {
-        Some(SudoRefusal::Password { rule: rule.to_owned() })
+    fn password(rule: &str) -> SudoRefusal {
+        SudoRefusal::Password { rule: rule.to_owned() }
     }
 
     #[test]

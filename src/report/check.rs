@@ -11,7 +11,7 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
     let key = |finding: &Finding| (finding.level, clean::line(&finding.text), finding.fix.clone());
     let mut groups = group_by(findings.iter().map(|f| (f.host.as_deref(), key(f))));
     groups.sort_by_key(|((level, ..), _)| *level);
-    let total = total(groups.iter().map(|((level, ..), _)| *level));
+    let levels: Vec<_> = groups.iter().map(|((level, ..), _)| *level).collect();
     let mut lines = Vec::new();
     for ((level, what, fix), hosts) in groups {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
@@ -22,7 +22,7 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
         let fix = fix.map(|fix| styles.hint.apply_to(clean::line(&fix)).to_string());
         lines.extend(fix.map(|fix| format!("         fix: {fix}")));
     }
-    lines.push(total);
+    lines.push(total(&levels));
     lines.join("\n") + "\n"
 }
 
@@ -36,8 +36,8 @@ fn label(level: Level, styles: &Styles) -> String {
 }
 
 /// How many there are of each, as they are printed.
-fn total(levels: impl Iterator<Item = Level> + Clone) -> String {
-    let of = |level| levels.clone().filter(|found| *found == level).count();
+fn total(levels: &[Level]) -> String {
+    let of = |level| levels.iter().filter(|found| **found == level).count();
     let (warnings, problems) = (of(Level::Warning), of(Level::Problem));
     let verdict = match problems {
         0 => "a deploy would work",

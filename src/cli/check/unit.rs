@@ -186,7 +186,7 @@ impl Findings {
         let state = properties.get("UnitFileState").map(String::as_str);
         let wanted = ["WantedBy", "RequiredBy", "TriggeredBy"];
         let started = |name: &&str| properties.get(*name).is_some_and(|value| !value.is_empty());
-        if wanted.iter().any(|name| started(name)) {
+        if wanted.iter().any(started) {
             return;
         }
         let (name, systemctl) = (unit.name, unit.systemctl());
