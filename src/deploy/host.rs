@@ -338,7 +338,7 @@ impl<'a> HostRun<'a> {
     fn not_activated(&mut self, switch: &Switch, answer: &Answer) -> Failure {
         self.undecided = false;
         let (said, but) = partly(answer);
-        let failure = Failure::new(format!("could not activate {}", switch.id)).because(said);
+        let failure = Failure::new(format!("could not activate {}", switch.id)).because(once(said));
         self.result = Some(match answer.code {
             TAKEN_BACK | PARTLY => self.back_again(switch, &failure, but),
             NEEDS_HANDS => {
@@ -651,7 +651,18 @@ fn partly(answer: &Answer) -> (&str, Option<String>) {
 
 fn not_reverted(switch: &Switch, said: &str) -> Failure {
     let id = switch.id;
-    Failure::new(format!("{id} is to be reverted and could not be")).because(said)
+    Failure::new(format!("{id} is to be reverted and could not be")).because(once(said))
+}
+
+/// Each line of it once: a restart that fails is tried again, and says the same.
+fn once(said: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in said.lines().filter(|line| !line.trim().is_empty()) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
 }
 
 fn restart_limit(service: &Service) -> Duration {

@@ -231,7 +231,7 @@ impl Failure {
     pub fn because(mut self, cause: impl Into<String>) -> Self {
         let cause = cause.into();
         if !cause.trim().is_empty() {
-            self.cause.push(cause.trim_end().to_owned());
+            self.cause.push(cause.trim_start_matches('\n').trim_end().to_owned());
         }
         self
     }

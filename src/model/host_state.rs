@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delta::Delta;
 use super::id::ReleaseId;
-use super::ledger::{History, Ledger, Standing};
+use super::ledger::{Entry, History, Ledger, Standing, What};
 use super::sudo::Sudo;
 
 /// One host, as it was when it was looked at.
@@ -195,6 +195,22 @@ impl HostState {
     pub fn newest(&self) -> Option<ReleaseId> {
         let told = self.ledger.entries().iter().filter_map(|entry| entry.release.parse().ok());
         self.ids().into_iter().chain(told).max()
+    }
+
+    /// The line that says that the newest activation could not be reverted, if nothing has been activated
+    /// since: the host needs hands.
+    pub fn stuck(&self) -> Option<&Entry> {
+        let mut newest = None;
+        let mut stuck = None;
+        for entry in self.ledger.entries() {
+            match entry.event {
+                What::Activated => (newest, stuck) = (Some(&entry.release), None),
+                What::Failed if newest == Some(&entry.release) => stuck = Some(entry),
+                What::Committed | What::Reverted if newest == Some(&entry.release) => stuck = None,
+                _ => {}
+            }
+        }
+        stuck
     }
 
     /// The live release, if it is one of ours.

@@ -94,6 +94,9 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
     lines.extend(made_line(state));
     lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context.unit)));
     let mut tell = |label, text| lines.push(Line::plain(label, text));
+    if let Some(entry) = state.stuck() {
+        tell("stuck", stuck_line(entry, context));
+    }
     for one in interrupted(state) {
         tell("stopped", stopped_line(&one, context));
     }
@@ -109,6 +112,14 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
         tell("unfit", list(&missing));
     }
     lines
+}
+
+/// What could not be reverted, whose it was, and why.
+fn stuck_line(entry: &Entry, context: Context<'_>) -> String {
+    let Entry { release, who, from, reason, .. } = entry;
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let when = when(entry, context);
+    clean::line(&format!("{release} by {who} on {from}{when}: could not be reverted{reason}"))
 }
 
 /// Whose run it was, and how far it had come.
@@ -234,6 +245,12 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
              has no verdict"
         ));
     }
+    if hosts.iter().any(|(_, state)| state.stuck().is_some()) {
+        notes.push(format!(
+            "  hint:  once the service runs again, the next `shipit deploy {stage}` or `shipit rollback \
+             {stage}` that works ends this"
+        ));
+    }
     if hosts.iter().any(|(_, state)| state.lock.frozen.is_some()) {
         notes.push(format!("  hint:  `shipit unlock {stage}` lets deploys in again"));
     }
@@ -270,6 +287,7 @@ pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.unit.as_ref().map(|unit| unit_json(unit, context.unit)),
             "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
+            "stuck": state.stuck().map(stuck_json),
             "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
             "frozen": state.lock.frozen.as_deref().map(clean::line),
             "locked_by": state.holder.as_deref().map(clean::line),
@@ -280,6 +298,16 @@ pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value
     let hosts: Vec<_> = hosts.iter().map(host).collect();
     let agree = hosts.windows(2).all(|pair| pair[0]["live"] == pair[1]["live"]);
     json!({ "v": VERSION, "stage": context.stage, "agree": agree, "hosts": hosts })
+}
+
+fn stuck_json(entry: &Entry) -> Value {
+    json!({
+        "release": clean::line(&entry.release),
+        "reason": entry.reason.as_deref().map(clean::line),
+        "who": clean::line(&entry.who),
+        "from": clean::line(&entry.from),
+        "at": entry.time().map(|at| at.to_rfc3339()),
+    })
 }
 
 fn stopped_json(one: &Interrupted) -> Value {

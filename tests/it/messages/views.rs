@@ -296,6 +296,29 @@ fn a_fleet_in_trouble() {
     ");
 }
 
+/// A host that could not be reverted shows it until something is activated anew.
+#[test]
+fn a_host_that_needs_hands() {
+    let mut hosts = hosts(&[OLD]);
+    let mut lines: Vec<_> =
+        [What::Staged, What::Activated, What::Failed].map(|e| entry(e, NEW)).into();
+    let told = |hosts: &mut Vec<(String, HostState)>, lines: &[String]| {
+        hosts[0].1.ledger = Ledger::parse(lines.iter().map(String::as_str));
+        hosts[0].1.unfinished.clear();
+        status_view(hosts, context())
+    };
+    let view = told(&mut hosts, &lines);
+    let stuck = "  stuck:     20260822101502 by ana on laptop, 2026-08-22 12:15 (3 min ago): could not be \
+                 reverted\n";
+    assert!(view.contains(stuck), "{view}");
+    assert!(view.contains("hint:  once the service runs again, the next `shipit deploy"), "{view}");
+    assert_eq!(status_json(&hosts, context())["hosts"][0]["stuck"]["release"], NEW);
+    // What failed before it was live is no such thing, and what follows settles it.
+    lines.extend([What::Staged, What::Activated].map(|e| entry(e, OLD)));
+    assert!(!told(&mut hosts, &lines).contains("stuck"));
+    assert!(!told(&mut hosts, &[entry(What::Failed, NEW)]).contains("stuck"));
+}
+
 #[test]
 fn status_for_machines() {
     let value = status_json(&hosts(&[NEW, OLD]), context());
@@ -320,6 +343,7 @@ fn status_for_machines() {
       "live": "20260822101502",
       "locked_by": null,
       "since": "2026-08-22T10:15:00+00:00",
+      "stuck": null,
       "undecided": null,
       "unfit": [],
       "unit": {
