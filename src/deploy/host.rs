@@ -254,12 +254,22 @@ impl<'a> HostRun<'a> {
         step: &'static str,
         work: impl Future<Output = Result<(T, String), E>>,
     ) -> Result<T, E> {
+        self.step_that_took(step, work, |_| None).await
+    }
+
+    /// The same, for work that may know better how long it `took` than who waits for it.
+    pub(super) async fn step_that_took<T, E: AsRef<Failure>>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = Result<(T, String), E>>,
+        took: impl Fn(&T) -> Option<Duration>,
+    ) -> Result<T, E> {
         let (events, host) = (self.cx.events, self.name());
         events.emit(Event::StepStarted { host: host.clone(), step });
         let began = Instant::now();
         match work.await {
             Ok((value, detail)) => {
-                let took = began.elapsed();
+                let took = took(&value).unwrap_or_else(|| began.elapsed());
                 events.emit(Event::StepFinished { host, step, detail, took });
                 Ok(value)
             }

@@ -389,6 +389,7 @@ impl Planner<'_> {
             env: build.env_digest(&state.key),
             config: Some(build.config_digest(self.config, &state.key)),
             revision: build.revision.clone(),
+            began: Some(state.began()),
             ..self.run.entry(What::Staged, &id.to_string())
         }
     }
@@ -506,7 +507,7 @@ impl Planner<'_> {
         let reverted = hooks.reverted.iter().filter(|hook| self.is_for(hook, host));
         Switch {
             id,
-            verdicts: self.verdicts(id, &back),
+            verdicts: self.verdicts(id, &back, state),
             back,
             vars: self.hook_vars(host, state, id),
             hooks: self.hooks("activated", &hooks.activated, host, state, id),
@@ -516,9 +517,10 @@ impl Planner<'_> {
         }
     }
 
-    fn verdicts(&self, id: ReleaseId, back: &str) -> Verdicts {
+    fn verdicts(&self, id: ReleaseId, back: &str, state: &HostState) -> Verdicts {
         let (run, name) = (self.run, id.to_string());
-        let activated = Entry { back: Some(back.to_owned()), ..run.entry(What::Activated, &name) };
+        let (back, began) = (Some(back.to_owned()), Some(state.began()));
+        let activated = Entry { back, began, ..run.entry(What::Activated, &name) };
         let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
         let stuck = format!("release {id} by {} could not be taken back: @reason@", run.who);
         Verdicts {
@@ -542,7 +544,7 @@ impl Planner<'_> {
         let back = history.back.unwrap_or_default();
         if state.live() == Some(id) {
             let mut switch = self.switch(host, state, id);
-            switch.verdicts = self.verdicts(id, &back);
+            switch.verdicts = self.verdicts(id, &back, state);
             switch.back = back;
             switch.hooks = Vec::new();
             return Some(Settle::Judge(Box::new(switch)));

@@ -13,7 +13,9 @@ use super::payload::{Flow, Payload, Shipment};
 use super::plan::{Step, order_name};
 use crate::artifact::ArtifactError;
 use crate::model::delta::Delta;
+use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
+use crate::model::ledger::{Entry, What};
 use crate::remote::agent::{Agent, AgentError, Answer, Sent};
 use crate::remote::order::{DONE, Order};
 use crate::remote::upload::Terms;
@@ -22,6 +24,8 @@ use crate::remote::upload::Terms;
 struct Unmade {
     why: Why,
     failure: Failure,
+    /// The step at which the host itself said so.
+    said_at: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl HostRun<'_> {
         }
         let delta = self.state.as_ref().map(|state| Arc::clone(&state.delta)).unwrap_or_default();
         let mut made = self.make(payload, id, &delta, &orders).await;
-        if let (Err(Unmade { why: Why::Unfit, failure }), true) = (&made, delta.shares()) {
+        if let (Err(Unmade { why: Why::Unfit, failure, .. }), true) = (&made, delta.shares()) {
             self.warn_of_whole(failure);
             self.obey(&Order::Discard { id }).await?;
             (self.done.linked, self.done.linked_size) = (0, 0);
@@ -65,9 +69,22 @@ impl HostRun<'_> {
             // What is in the way of the app that runs goes at once.
             let _ = self.ask(&Order::Discard { id }).await;
         }
+        if let Err(Unmade { said_at: Some(step), .. }) = made {
+            self.record_unmade(id, step).await;
+        }
         made.map_err(|unmade| unmade.failure)?;
         self.cx.events.emit(Event::Ready { host: self.name() });
         Ok(())
+    }
+
+    /// Writes down that the release could not be made, and where that ended. A ledger that cannot be
+    /// written does not hide why.
+    async fn record_unmade(&self, id: ReleaseId, step: &str) {
+        let run = self.cx.run;
+        let reason = Some(format!("{step} failed"));
+        let began = self.state.as_ref().map(HostState::began);
+        let entry = Entry { reason, began, ..run.entry(What::Failed, &id.to_string()) };
+        let _ = self.ask(&Order::Record(run.record(&entry, String::new()))).await;
     }
 
     fn warn_of_whole(&self, failure: &Failure) {
@@ -162,10 +179,12 @@ impl HostRun<'_> {
             let work = async {
                 let answer = self.heeding(reply.get()).await?;
                 let answer = answer.map_err(|error| Unmade::lost(&order, error))?;
-                self.made(&order, &answer)?;
+                self.made(&order, &answer)
+                    .map_err(|unmade| Unmade { said_at: Some(step_name(&order)), ..unmade })?;
                 Ok::<_, Unmade>((answer, detail(&order)))
             };
-            let answer = self.step(step_name(&order), work).await?;
+            let took = |answer: &Answer| answer.took;
+            let answer = self.step_that_took(step_name(&order), work, took).await?;
             if matches!(order, Order::Seal { .. }) {
                 payload.learn(&answer.text, self.cx.shelf);
             }
@@ -186,9 +205,11 @@ impl HostRun<'_> {
                 self.cx.events.emit(Event::Progress { host, sent: size, total: size });
                 Ok(())
             }
-            Order::Check { .. } => {
-                self.obeyed(order, answer).map_err(|failure| Unmade { why: Why::Unfit, failure })
-            }
+            Order::Check { .. } => self.obeyed(order, answer).map_err(|failure| Unmade {
+                why: Why::Unfit,
+                failure,
+                said_at: None,
+            }),
             _ => Ok(self.obeyed(order, answer)?),
         }
     }
@@ -208,13 +229,15 @@ impl Unmade {
             AgentError::Upload { .. } => Why::Unfit,
             _ => Why::Other,
         };
-        Self { why, failure: Failure::from(error).titled(format!("could not upload {id}")) }
+        let said_at = matches!(error, AgentError::Upload { .. }).then_some("upload");
+        let failure = Failure::from(error).titled(format!("could not upload {id}"));
+        Self { why, failure, said_at }
     }
 }
 
 impl From<Failure> for Unmade {
     fn from(failure: Failure) -> Self {
-        Self { why: Why::Other, failure }
+        Self { why: Why::Other, failure, said_at: None }
     }
 }
 

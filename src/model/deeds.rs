@@ -19,9 +19,10 @@ pub struct Deed {
     pub from: String,
     /// By which version of this program.
     pub tool: String,
-    /// When its first line was written, by the host's clock.
+    /// When it began, by the host's clock: when its first line was written, where that is all that is
+    /// told.
     pub at: Option<DateTime<Utc>>,
-    /// From its first line to its last of the same run.
+    /// From then to its last line of the same run.
     pub took: Option<TimeDelta>,
     /// What came of it.
     pub outcome: Outcome,
@@ -128,11 +129,15 @@ impl Deed {
             What::Activated => (Kind::Rollback, Outcome::Undecided),
             What::Committed | What::RolledBack => (Kind::Settle, Outcome::Done),
             What::Reverted => (Kind::Settle, Outcome::Reverted),
+            What::Failed if entry.began.is_some() => (Kind::Deploy, Outcome::Failed),
             What::Failed => (Kind::Settle, Outcome::Failed),
             What::Pruned => (Kind::Prune, Outcome::Done),
             What::Pinned => (Kind::Pin, Outcome::Done),
             What::Unpinned => (Kind::Unpin, Outcome::Done),
         };
+        let at = entry.began();
+        let span = at.zip(entry.time()).map(|(begun, now)| now - begun);
+        let took = span.filter(|span| entry.began.is_some() && *span >= TimeDelta::zero());
         Self {
             run: entry.run.clone(),
             kind,
@@ -140,8 +145,8 @@ impl Deed {
             who: entry.who.clone(),
             from: entry.from.clone(),
             tool: entry.tool.clone(),
-            at: entry.time(),
-            took: None,
+            at,
+            took,
             outcome,
             reason: entry.reason.clone(),
             revision: entry.revision.clone(),
@@ -212,6 +217,24 @@ mod tests {
         check("a staged 2, a activated 2, a committed 2, a pruned 1", "a deploy 2 done 2s -1");
         check("p pinned 1, q unpinned 1", "p pin 1 done, q unpin 1 done");
         check("a reverted 1", "a settle 1 reverted");
+    }
+
+    #[test]
+    fn what_comes_before_the_first_line_counts() {
+        let line = |event, second| Entry {
+            at: format!("2026-08-22T10:00:{second}Z"),
+            began: (event != What::Committed).then(|| "2026-08-22T10:00:01Z".to_owned()),
+            ..Entry::new(event, "1")
+        };
+        let told = |entries: &[Entry]| {
+            let all = deeds(entries);
+            let took = all[0].took.map(|took| took.num_seconds());
+            (all.len(), all[0].kind.word(), all[0].outcome.word(), took)
+        };
+        let deploy = [line(What::Staged, 24), line(What::Activated, 25), line(What::Committed, 26)];
+        assert_eq!(told(&deploy), (1, "deploy", "done", Some(25)));
+        assert_eq!(told(&deploy[1..]), (1, "rollback", "done", Some(25)));
+        assert_eq!(told(&[line(What::Failed, 11)]), (1, "deploy", "failed", Some(10)));
     }
 
     #[test]

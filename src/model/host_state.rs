@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::delta::Delta;
 use super::id::ReleaseId;
@@ -195,6 +195,18 @@ impl HostState {
     pub fn newest(&self) -> Option<ReleaseId> {
         let told = self.ledger.entries().iter().filter_map(|entry| entry.release.parse().ok());
         self.ids().into_iter().chain(told).max()
+    }
+
+    /// What is written as the beginning of a run that looked at the host just now.
+    pub fn began(&self) -> String {
+        self.facts.clock.to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
+    /// The lines that say of releases which lie unfinished why they could not be made.
+    pub fn unmade(&self) -> Vec<&Entry> {
+        let of = |name: &String| self.ledger.entries().iter().rfind(|e| e.release == *name);
+        let last = self.unfinished.iter().filter_map(of);
+        last.filter(|entry| entry.event == What::Failed).collect()
     }
 
     /// The line that says that the newest activation could not be reverted, if nothing has been activated

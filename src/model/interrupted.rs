@@ -83,7 +83,9 @@ pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
 
 /// Releases that nobody finished and that no leftover tells of.
 fn unfinished(state: &HostState, found: &mut Vec<Interrupted>) {
-    for name in &state.unfinished {
+    let failed = state.unmade();
+    let interrupted = |name: &&String| !failed.iter().any(|entry| entry.release == **name);
+    for name in state.unfinished.iter().filter(interrupted) {
         if state.lock.owner.is_none() && !found.iter().any(|one| one.release.as_ref() == Some(name))
         {
             let release = Some(name.clone());

@@ -78,6 +78,9 @@ pub struct Entry {
     /// With `activated`: what `current` held before, as read (empty: there was no link).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
+    /// With the first line of a deploy or rollback: when that began, by the host's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
 }
 
 impl Entry {
@@ -99,7 +102,14 @@ impl Entry {
             revision: None,
             reason: None,
             back: None,
+            began: None,
         }
+    }
+
+    /// When that began which it is the first line of, if it says so readably; else when it happened.
+    pub fn began(&self) -> Option<DateTime<Utc>> {
+        let began = DateTime::parse_from_rfc3339(self.began.as_deref().unwrap_or(&self.at)).ok();
+        began.map(|at| at.with_timezone(&Utc)).or_else(|| self.time())
     }
 
     /// When it happened, if the line says so readably.

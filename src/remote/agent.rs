@@ -101,6 +101,8 @@ pub struct Answer {
     pub text: String,
     /// What it printed.
     pub bytes: Vec<u8>,
+    /// How long it took the host, if it says so.
+    pub took: Option<Duration>,
 }
 
 /// An order as it is sent.
@@ -528,8 +530,8 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
 
 /// To each who waits theirs, in the order in which they asked.
 fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
-    for Frame { code, text, bytes } in found {
-        if !replies.answer(Answer { code, text, bytes }) {
+    for Frame { code, text, bytes, took } in found {
+        if !replies.answer(Answer { code, text, bytes, took }) {
             return Err("an answer to what nobody asked".to_owned());
         }
     }

@@ -241,9 +241,14 @@ take_line() {
         answered 125
         return
     fi
+    # A hook may take long: what was done before it is told before it begins.
+    [ "$1" != hook ] || [ -z "$codes" ] || framed last_words
+    look_at_uptime
+    began=$uptime
     obey "$@" >"$tmp/out.$answer" 2>&1 </dev/null
     last=$?
-    answered "$last"
+    look_at_uptime
+    answered "$last" "${began:+$((uptime - began))}"
 }
 
 # The bytes that follow the line and those that belong to it, all of them and no more, so that the
@@ -281,9 +286,17 @@ obey() {
     esac
 }
 
-# The answer with this code is in its file and waits for those to the lines that came with it.
+# Hundredths of seconds since the machine was started, as `uptime`, without a program.
+look_at_uptime() {
+    local whole part
+    uptime=''
+    IFS='. ' read -r whole part _ 2>/dev/null </proc/uptime || return 0
+    uptime=$((${whole}00 + 1$part - 100))
+}
+
+# The answer with this code, and with this time in hundredths of seconds, is in its file and waits for those to the lines that came with it.
 answered() {
-    codes="$codes $1" answer=$((answer + 1))
+    codes="$codes $1${2:+,$2}" answer=$((answer + 1))
 }
 
 # Calls $1 with all answers that wait, for `tell`. A frame says how long it is, so nothing in it can be
@@ -299,15 +312,16 @@ framed() {
             size=${sizes%%"$nl"*} sizes=${sizes#*"$nl"}
             size=${size%" $tmp/out.$answer"} size=${size##* }
         fi
-        heads="$heads${ended:+$run done $ended$nl}$run out $size$nl"
+        heads="$heads${ended:+$run done ${ended%,*} ${ended#*,}$nl}$run out $size$nl"
         if [ "$size" != 0 ]; then
             set -- "$@" "$heads" "$tmp/out.$answer"
             heads=''
         fi
-        ended=$code answer=$((answer + 1))
+        case $code in *,*) ended=$code ;; *) ended=$code, ;; esac
+        answer=$((answer + 1))
     done
     codes='' answer=0
-    "$then" "$@" "$heads${ended:+$run done $ended$nl}"
+    "$then" "$@" "$heads${ended:+$run done ${ended%,*} ${ended#*,}$nl}"
 }
 
 # How many bytes the answers have that are not empty: lines of wc.

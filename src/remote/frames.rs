@@ -1,7 +1,9 @@
-//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code>`. Whatever else a host says
+//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>`. Whatever else a host says
 //! between them, a chatty `.bashrc` for one, is noise and passed over, up to a limit.
 
 use crate::model::clean::strip;
+
+use std::time::Duration;
 
 /// The most one answer may hold.
 const LARGEST: usize = 8 * 1024 * 1024;
@@ -19,6 +21,8 @@ pub struct Frame {
     pub text: String,
     /// The same as it came.
     pub bytes: Vec<u8>,
+    /// How long it took the host, if it says so.
+    pub took: Option<Duration>,
 }
 
 /// Cuts a stream of bytes into frames.
@@ -76,7 +80,7 @@ impl Frames {
     fn whole_frame(&mut self, start: usize, size: usize) -> Result<Option<Frame>, String> {
         let Some(rest) = self.buffer.get(start + size..) else { return Ok(None) };
         let Some(newline) = rest.iter().position(|b| *b == b'\n') else {
-            let longest = self.run.len() + " done ".len() + LONGEST_NUMBER;
+            let longest = self.run.len() + " done ".len() + 2 * LONGEST_NUMBER;
             return if rest.len() > longest {
                 Err("a frame without end".to_owned())
             } else {
@@ -84,13 +88,15 @@ impl Frames {
             };
         };
         let tail = String::from_utf8_lossy(&rest[..newline]).into_owned();
-        let code = tail.strip_prefix(&format!("{} done ", self.run));
-        let code = code.and_then(|code| code.parse().ok());
+        let end = tail.strip_prefix(&format!("{} done ", self.run)).unwrap_or_default();
+        let (code, took) = end.split_once(' ').unwrap_or((end, ""));
+        let took = took.parse().ok().map(|hundredths: u32| Duration::from_millis(10) * hundredths);
+        let code = code.parse().ok();
         let code = code.ok_or_else(|| "a frame without end".to_owned())?;
         let bytes = self.buffer[start..start + size].to_vec();
         self.buffer.drain(..=start + size + newline);
         let text = strip(&String::from_utf8_lossy(&bytes));
-        Ok(Some(Frame { code, text, bytes }))
+        Ok(Some(Frame { code, text, bytes, took }))
     }
 
     /// Drops everything before the next `head`.

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn answer(code: u32) -> Answer {
-        Answer { code, text: String::new(), bytes: Vec::new() }
+        Answer { code, text: String::new(), bytes: Vec::new(), took: None }
     }
 
     fn expect(replies: &Replies) -> Reply {

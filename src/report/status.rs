@@ -97,6 +97,9 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
     if let Some(entry) = state.stuck() {
         tell("stuck", stuck_line(entry, context));
     }
+    for entry in state.unmade() {
+        tell("failed", failed_line(entry, context));
+    }
     for one in interrupted(state) {
         tell("stopped", stopped_line(&one, context));
     }
@@ -116,10 +119,19 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
 
 /// What could not be reverted, whose it was, and why.
 fn stuck_line(entry: &Entry, context: Context<'_>) -> String {
+    failure_line(entry, "could not be reverted", context)
+}
+
+/// The same of what could not be made.
+fn failed_line(entry: &Entry, context: Context<'_>) -> String {
+    failure_line(entry, "could not be made", context)
+}
+
+fn failure_line(entry: &Entry, what: &str, context: Context<'_>) -> String {
     let Entry { release, who, from, reason, .. } = entry;
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let when = when(entry, context);
-    clean::line(&format!("{release} by {who} on {from}{when}: could not be reverted{reason}"))
+    clean::line(&format!("{release} by {who} on {from}{when}: {what}{reason}"))
 }
 
 /// Whose run it was, and how far it had come.

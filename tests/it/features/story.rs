@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use shipit::config::Hook;
 use shipit::config::checks::{Check, Pace, Probe};
+use shipit::deploy::event::Event;
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::model::deeds::deeds;
+use shipit::model::ledger::Ledger;
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, summary};
 
@@ -157,5 +160,35 @@ async fn what_is_live_again_is_held_against_the_checks() {
     assert!(
         text.contains("is back on 20260821090001, but it does not pass the checks either: "),
         "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_is_in_the_history_and_a_step_takes_as_long_as_it_took() {
+    let mut world = World::new();
+    world.deploy("1").await;
+    let hook = Hook { run: "sleep 2; exit 4".to_owned(), once: false, roles: Vec::new() };
+    world.config.hooks.staged = vec![hook];
+    world.events.lock().unwrap().clear();
+    assert_eq!(world.deploy("2").await.verdict(), Verdict::NotDone);
+    let ledger = world.read(".shipit/ledger.jsonl");
+    let told = Ledger::parse(ledger.lines());
+    let deed = deeds(told.entries()).pop().unwrap();
+    let seen =
+        (deed.kind.word(), deed.release.as_str(), deed.outcome.word(), deed.reason.as_deref());
+    assert_eq!(seen, ("deploy", "20260821090002", "failed", Some("staged failed")), "{ledger}");
+    assert!(deed.took.unwrap().num_seconds() >= 2, "{deed:?}");
+    let events = world.events.lock().unwrap();
+    let took = events.iter().filter_map(|event| match event {
+        Event::StepFinished { took, .. } => Some(*took),
+        _ => None,
+    });
+    assert!(took.max().unwrap() < Duration::from_millis(1500), "{events:?}");
+    assert!(
+        matches!(
+            events.iter().rfind(|event| !matches!(event, Event::Sent { .. })),
+            Some(Event::StepFailed { step: "staged", .. })
+        ),
+        "{events:?}"
     );
 }
