@@ -86,3 +86,41 @@ fn a_locked_stage_holds_everybody_off() {
     app.deploy(&next).ends(0);
     app.answers("v2", "hello");
 }
+
+/// Only root may see where a worker of the service's user works, but everybody when it began.
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_release_stays_while_a_worker_of_the_services_user_may_run_from_it() {
+    let wish = Wish {
+        provision: &["--run-as", "worker"],
+        top: "keep_releases = 1",
+        tables: "mode = \"0640\"\ngroup = \"worker\"\n",
+        ..Wish::default()
+    };
+    let host = APPS[0];
+    let app = App::with(&[host], "workers", &wish);
+    // A restart leaves workers alone, as those that drain their connections.
+    host.root(
+        "mkdir -p /etc/systemd/system/workers.service.d && printf '[Service]\\nKillMode=process\\n' \
+         >/etc/systemd/system/workers.service.d/drain.conf && systemctl daemon-reload",
+    );
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let first = host.root("cd /srv/workers/current && pwd -P");
+    host.root(
+        "group=$(systemctl show -p ControlGroup --value workers); cd /srv/workers/current/ && \
+         setpriv --reuid=worker --clear-groups sleep 1000 >/dev/null 2>&1 </dev/null & \
+         echo $! >/tmp/workers.pid; echo $! >/sys/fs/cgroup/$group/cgroup.procs",
+    );
+    app.deploy(&app.tarball("v2", &[])).ends(0);
+    // What was live within a minute of the start of the main process counts too.
+    std::thread::sleep(Duration::from_secs(65));
+    app.deploy(&app.tarball("v3", &[])).ends(0);
+    app.shipit(&["prune", "production"]).ends(0);
+    host.root(&format!("test -d {first}"));
+    host.root("kill $(cat /tmp/workers.pid); rm /tmp/workers.pid");
+    until(Duration::from_secs(10), "its release is pruned", || {
+        app.shipit(&["prune", "production"]).ends(0);
+        !host.try_root(&format!("test -d {first}")).status.success()
+    });
+    host.root("rm -r /etc/systemd/system/workers.service.d && systemctl daemon-reload");
+}
