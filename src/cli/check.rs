@@ -31,10 +31,12 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
     all.extend(values.found);
     for (host, probed) in world.probe(&config, goal.as_ref()).await? {
         let mut host = Findings::of(Some(host));
-        let release = goal.as_ref().and_then(Goal::build).map(|build| &build.manifest);
+        let build = goal.as_ref().and_then(Goal::build);
+        let release = build.map(|build| &build.manifest);
+        let env = build.and_then(|build| build.env.as_deref());
         match probed {
             Ok(probed) => {
-                host.judge(&Subject { world, config: &config, release, probed: &probed });
+                host.judge(&Subject { world, config: &config, release, env, probed: &probed });
             }
             Err(failure) => host.unreachable(&failure),
         }

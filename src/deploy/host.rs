@@ -11,6 +11,7 @@ use super::bases::Shelf;
 use super::cancel::Cancel;
 use super::event::{Event, Events};
 use super::goal::Run;
+use super::health::local_ports;
 use super::judge::Judged;
 use super::outcome::{Done, Failure, HostResult};
 use super::plan::{HostPlan, Settle, Switch, order_name};
@@ -214,7 +215,8 @@ impl<'a> HostRun<'a> {
         let links = self.cx.config.links.iter().filter(|link| link.kind != optional);
         let unit = self.state.as_ref().and_then(|state| state.unit.as_ref());
         let runner = unit.map(|unit| unit.user.clone()).unwrap_or_default();
-        let probe = agent.probe(runner, links.cloned().collect()).await?;
+        let ports = local_ports(self.cx.config, self.host);
+        let probe = agent.probe(runner, links.cloned().collect(), ports).await?;
         if let Some(state) = &mut self.state {
             state.facts.missing.extend(probe.missing.iter().cloned());
             state.facts.sudo = probe.sudo.clone();

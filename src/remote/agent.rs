@@ -333,8 +333,9 @@ impl Agent {
         &self,
         runner: String,
         shared: Vec<SharedLink>,
+        ports: Vec<u16>,
     ) -> Result<Probe, AgentError> {
-        Ok(probe(&self.ask(&Order::Probe { runner, shared }).await?.text))
+        Ok(probe(&self.ask(&Order::Probe { runner, shared, ports }).await?.text))
     }
 
     /// Streams a release, about `len` bytes, to the host over a channel of its own, or several. With

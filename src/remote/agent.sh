@@ -2253,7 +2253,8 @@ order_journal() {
 }
 
 # What `check` wants to know beyond a look; changes nothing. Arguments: the service's user (empty:
-# root, or ourselves), then `f PATH` or `d PATH` for what is linked from shared/.
+# root, or ourselves), then `f PATH` or `d PATH` for what is linked from shared/, and `p PORT`, in
+# hexadecimal.
 order_probe() {
     runner=$1
     shift
@@ -2341,7 +2342,10 @@ probe_places() {
 
 probe_shared() {
     while [ "$#" -ge 2 ]; do
-        if [ -e "$root/shared/$2" ]; then
+        if [ "$1" = p ]; then
+            ! grep -qs ": [0-9A-F]*:$2 [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6 ||
+                printf 'listens %s\n' "$2"
+        elif [ -e "$root/shared/$2" ]; then
             printf 'shared %s\n' "$(access "$root/shared/$2")"
         elif [ "$1" = f ]; then
             printf 'noshared %s\n' "$2"

@@ -51,6 +51,8 @@ pub struct Probe {
     pub there: BTreeSet<String>,
     /// What the unit names and is not there.
     pub gone: BTreeSet<String>,
+    /// Those of the ports where somebody listens.
+    pub listening: BTreeSet<u16>,
     /// The version of systemd; `None`: unknown.
     pub systemd: Option<u32>,
     /// The units that there are, where the service's is not among them.
@@ -305,6 +307,7 @@ pub fn probe(text: &str) -> Probe {
             "there" => _ = probe.there.insert(value.to_owned()),
             "gone" => _ = probe.gone.insert(value.to_owned()),
             "systemd" => probe.systemd = value.parse().ok(),
+            "listens" => probe.listening.extend(u16::from_str_radix(value, 16)),
             "unitname" => probe.unit_names.push(value.to_owned()),
             "linger" => probe.linger = Some(value == "yes"),
             "killuser" => probe.kills_user_processes = true,

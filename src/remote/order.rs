@@ -301,6 +301,8 @@ pub enum Order {
         runner: String,
         /// What is linked: directories, and files that must be there.
         shared: Vec<SharedLink>,
+        /// Whether anybody listens there.
+        ports: Vec<u16>,
     },
     /// The last lines of the ledger: see `agent::Told`.
     History {
@@ -464,9 +466,7 @@ impl Order {
                 vec![name.clone(), record.line.clone(), record.note.clone()]
             }
             Self::Journal { lines } | Self::History { lines } => vec![lines.to_string()],
-            Self::Probe { runner, shared } => {
-                followed(vec![runner.clone()], shared.iter().flat_map(probe_words))
-            }
+            Self::Probe { runner, shared, ports } => probe_words(runner, shared, ports),
             Self::Verify { id, env } => vec![id.to_string(), env.clone().unwrap_or_default()],
             Self::Drift { env } => vec![env.clone().unwrap_or_default()],
             Self::Freeze { record, note } | Self::Thaw { record, note } => {
@@ -509,7 +509,12 @@ fn name(id: Option<ReleaseId>) -> String {
     id.map(|id| id.to_string()).unwrap_or_default()
 }
 
-fn probe_words(link: &SharedLink) -> [String; 2] {
+fn probe_words(runner: &str, shared: &[SharedLink], ports: &[u16]) -> Vec<String> {
+    let ports = ports.iter().map(|port| ["p".to_owned(), format!("{port:04X}")]);
+    followed(vec![runner.to_owned()], shared.iter().map(place_words).chain(ports).flatten())
+}
+
+fn place_words(link: &SharedLink) -> [String; 2] {
     let kind = if matches!(link.kind, SharedKind::Dir { .. }) { "d" } else { "f" };
     [kind.to_owned(), link.path.clone()]
 }

@@ -27,7 +27,10 @@ fn the_readme_from_top_to_bottom() {
     let port: String = fs::read_to_string(app.home().join("deploy.toml")).unwrap();
     let port: String = port.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().into();
     host.root("rm -r /srv/fresh /etc/systemd/system/fresh.service /etc/sudoers.d/shipit-fresh");
-    for line in lines("sh").iter().filter(|line| line.contains("sudo ")) {
+    let on_host: Vec<_> = lines("sh").into_iter().filter(|line| line.contains("sudo ")).collect();
+    let (with_unit, before): (Vec<_>, Vec<_>) =
+        on_host.iter().partition(|line| line.contains("sudo systemctl "));
+    for line in before {
         host.root(&renamed(line));
     }
     host.root(
@@ -37,7 +40,9 @@ fn the_readme_from_top_to_bottom() {
     // The sample service is called otherwise and wants a port.
     let unit = renamed(&lines("ini").join("\n")).replace("bin/server", "bin/serve");
     host.put("/etc/systemd/system/fresh.service", &format!("{unit}\n"));
-    host.root("systemctl daemon-reload");
+    for line in with_unit {
+        host.root(&renamed(line));
+    }
     app.edit("user = \"deploy\"", "user = \"newcomer\"");
     app.edit("[env]\n", &format!("[env]\nvars.PORT = \"{port}\"\n"));
     app.edit("[service]", "[artifact]\npath = \"build.tar.gz\"\n\n[service]");

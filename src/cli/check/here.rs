@@ -7,8 +7,18 @@ use super::Findings;
 use crate::artifact::ArtifactError;
 use crate::config::{Config, env};
 use crate::deploy::fleet::Goal;
+use crate::deploy::goal::Build;
 use crate::report::error::Hinted as _;
 use crate::report::human;
+
+/// What shows that an app expands the values of `.env`.
+const EXPANDING: [&str; 5] = [
+    ".next",
+    "node_modules/next",
+    "node_modules/vite",
+    "node_modules/dotenv-expand",
+    "next.config.js",
+];
 
 impl Findings {
     /// Opens the artifact, of which nothing may be refused. Returns what a deploy would make of it,
@@ -29,7 +39,7 @@ impl Findings {
         let wanted = Wanted { world, config, env, force: true, keep: false };
         match wanted.open(|| ()).await {
             Ok((goal, warnings)) => {
-                self.opened(&goal, warnings);
+                self.opened(config, &goal, warnings);
                 Some(goal)
             }
             Err(error) => {
@@ -39,15 +49,32 @@ impl Findings {
         }
     }
 
-    fn opened(&mut self, goal: &Goal, warnings: Vec<String>) {
+    fn opened(&mut self, config: &Config, goal: &Goal, warnings: Vec<String>) {
         if let Goal::Deploy { artifact, .. } = goal {
             let (name, manifest) = (artifact.name(), artifact.manifest());
             let size = human::size(manifest.size());
             let (files, digest) = (human::count(manifest.files(), "file"), manifest.digest());
             self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
         }
+        if let Goal::Deploy { build, .. } = goal {
+            self.expanded(config, build);
+        }
         for text in warnings {
             self.warn(text, "in [artifact]: correct or drop `exclude` or `strip_components`");
+        }
+    }
+
+    /// Some frameworks expand `$` in the files that they call theirs, whatever quotes say.
+    fn expanded(&mut self, config: &Config, build: &Build) {
+        let dollar = build.env.as_ref().is_some_and(|env| env.contains(&b'$'));
+        let Some(spec) = config.env.as_ref().filter(|spec| dollar && spec.file.starts_with(".env"))
+        else {
+            return;
+        };
+        if let Some(by) = EXPANDING.iter().find(|path| build.manifest.holds(path)) {
+            let text = format!("a value has `$`, which an app with {by} expands in {}", spec.file);
+            let fix = "in [env]: `file = \"app.env\"`, and let the unit's EnvironmentFile= read it";
+            self.warn(text, fix);
         }
     }
 

@@ -5,6 +5,7 @@ use super::Findings;
 use super::unit::Unit;
 use crate::config::{Address, Config, Host};
 use crate::deploy::fleet::Probed;
+use crate::deploy::health::local_ports;
 use crate::deploy::plan::PlanError;
 use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::manifest::{Manifest, Node, is_below};
@@ -42,6 +43,8 @@ pub(super) struct Subject<'a> {
     pub(super) config: &'a Config,
     /// All that the artifact holds, where there is one.
     pub(super) release: Option<&'a Manifest>,
+    /// The bytes of the env file, where there is one.
+    pub(super) env: Option<&'a [u8]>,
     pub(super) probed: &'a Probed,
 }
 
@@ -85,6 +88,7 @@ impl Findings {
         self.group(config, state);
         self.runner(config, state, probe);
         self.service(subject);
+        self.ports(config, state, probe);
         self.leftovers(config, state);
         if let Some(freeze) = &state.lock.frozen {
             let fix = format!("`shipit unlock {}` ends it", config.stage);
@@ -138,6 +142,27 @@ impl Findings {
             Scope::User => self.lingers(state, probe),
         }
         self.unit(subject, &Unit { name, scope: *scope, state: unit });
+    }
+
+    /// A check that nobody answers although the service runs, or somebody else before it does.
+    fn ports(&mut self, config: &Config, state: &HostState, probe: &Probe) {
+        let runs = state.unit.as_ref().is_none_or(|unit| unit.active == "active");
+        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
+        for port in host.map(|host| local_ports(config, host)).unwrap_or_default() {
+            match (probe.listening.contains(&port), state.live()) {
+                (false, Some(live)) if runs => self.warn(
+                    format!("nobody listens on port {port}, which a check asks, and {live} is live"),
+                    format!("in [health]: another port, unless the next release opens {port}; on the host: `ss -ltn`"),
+                ),
+                (true, None) if state.current == Current::Absent && !may_listen(state) => {
+                    self.warn(
+                        format!("somebody listens on port {port} already, and nothing is live"),
+                        format!("on the host: `sudo ss -ltnp 'sport = :{port}'` says who; stop it"),
+                    );
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What a release that fails has said is shown from the journal.
@@ -232,6 +257,11 @@ impl Findings {
             );
         }
     }
+}
+
+/// Whether a unit that ran before the first deploy may be who listens.
+fn may_listen(state: &HostState) -> bool {
+    state.unit.as_ref().is_some_and(|unit| unit.active == "active")
 }
 
 /// What makes a thing that is missing go away.

@@ -3,7 +3,7 @@
 use super::Findings;
 use super::host::Subject;
 use crate::config::error::similar;
-use crate::deploy::health::leads;
+use crate::deploy::health::{Way, leads};
 use crate::model::host_state::UnitState;
 use crate::model::manifest::{Manifest, Node, is_below};
 use crate::model::service::Scope;
@@ -11,6 +11,11 @@ use crate::remote::quote::word;
 
 /// The first systemd that tells InvocationID and NRestarts of a unit.
 const TELLS_STARTS: u32 = 232;
+
+/// The first systemd that keeps what stands before another character between single quotes,
+const KEEPS_BACKSLASHES: u32 = 240;
+/// and the first that keeps values of several lines.
+const KEEPS_NEWLINES: u32 = 239;
 
 /// One unit, and how it is spoken of.
 pub(super) struct Unit<'a> {
@@ -88,6 +93,7 @@ impl Findings {
         if self.found.len() == known {
             self.ok(format!("{} goes through {}", unit.name, subject.config.layout.current()));
         }
+        self.readers(subject, unit);
         self.loaded(subject, unit);
         self.starts_at_boot(subject, unit);
         if unit.state.active == "failed" {
@@ -109,6 +115,19 @@ impl Findings {
         }) {
             return self.ok(format!("{name} goes through {current} by {how}="));
         }
+        match Way::of(subject.config) {
+            Way::Restart => {}
+            Way::Reload { checked: true } => {
+                return self.ok(format!("{name} is reloaded, and a check looks at what it serves"));
+            }
+            Way::Reload { checked: false } => {
+                let text =
+                    format!("{name} is reloaded, and only its workers may show what it runs");
+                let fix =
+                    "in [health]: a check with `body`, or in [service]: `action = \"restart\"`";
+                return self.warn(text, fix);
+            }
+        }
         let fix = unit.drop_in("shipit", &[format!("WorkingDirectory={current}")]);
         self.problem(format!("{name} does not go through {current}"), fix);
     }
@@ -127,10 +146,10 @@ impl Findings {
         }
         let gone = subject.probed.probe.gone.contains(path);
         let ours = is_below(path, root);
-        let found =
-            ours.then(|| subject.release.and_then(|all| place_of(all, &path[root.len() + 1..])));
+        let top = if ours { root } else { "" };
+        let found = subject.release.and_then(|all| place_of(all, &path[top.len()..]));
         let plain = |text: &str| !text.contains(['"', '\'', '\\', '$', '%', ';', '`']);
-        let fix = match found.flatten().filter(|_| plain(arguments)) {
+        let fix = match found.filter(|_| plain(arguments)) {
             Some(inside) => {
                 let start = format!("ExecStart={current}/{inside} {arguments}");
                 unit.drop_in(
@@ -164,6 +183,27 @@ impl Findings {
                 let text = format!("{} reads {path}, which is not there", unit.name);
                 self.problem(text, env_file_fix(subject, unit, &path));
             }
+        }
+    }
+
+    /// Who reads the env file otherwise than it is written.
+    fn readers(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+        let (Some(spec), Some(env)) = (&subject.config.env, subject.env) else { return };
+        let file = &spec.file;
+        if unit.state.exec_start.contains("--env-file") {
+            let text = format!("{} gives `--env-file`, which takes quotes for values", unit.name);
+            let fix = format!("read {file} by EnvironmentFile=, and give `--env NAME` for each");
+            self.warn(text, fix);
+        }
+        let Some(version) = subject.probed.probe.systemd else { return };
+        let newlines = env.split(|byte| *byte == b'\n').count() > spec.vars.len() + 1;
+        let drops = [
+            (version < KEEPS_BACKSLASHES && env.contains(&b'\\'), "backslashes"),
+            (version < KEEPS_NEWLINES && newlines, "newlines"),
+        ];
+        for (_, what) in drops.into_iter().filter(|(drops, _)| *drops) {
+            let text = format!("systemd {version} drops {what} in values, and {file} has some");
+            self.warn(text, "write such values in base64, or let the service read the file itself");
         }
     }
 
@@ -230,7 +270,9 @@ fn made_by_hook(subject: &Subject<'_>) -> bool {
 fn place_of<'a>(release: &'a Manifest, path: &str) -> Option<&'a str> {
     let file = |node: &Node| matches!(node, Node::File { .. });
     let nodes = release.nodes();
-    if let Some((path, _)) = nodes.get_key_value(path).filter(|(_, node)| file(node)) {
+    if let Some((path, _)) =
+        nodes.get_key_value(path.trim_start_matches('/')).filter(|(_, node)| file(node))
+    {
         return Some(path);
     }
     let name = path.rsplit('/').next();

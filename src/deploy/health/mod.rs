@@ -4,6 +4,7 @@
 mod command;
 mod detour;
 mod http;
+mod ports;
 mod proof;
 mod tcp;
 mod tls;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
+pub use self::ports::local_ports;
 pub use self::proof::{Doubt, Way, leads, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, SAID};

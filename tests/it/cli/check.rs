@@ -451,3 +451,76 @@ fn an_mv_that_replaces_a_link_by_a_link_only() {
     machine.tool("mv", "exit 1");
     both_say(&machine, "mv cannot replace a link in one step");
 }
+
+#[test]
+fn a_port_that_nobody_or_somebody_else_has() {
+    let machine = Machine::new("restart = \"true\"", "");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port();
+    let check = format!("[health]\ntcp = \"127.0.0.1:{port}\"\n\n[service]");
+    machine.edit("[service]", &check);
+    let said = machine.said();
+    assert!(
+        said.contains(&format!("listens on port {port} already, and nothing is live")),
+        "{said}"
+    );
+    let deployed = machine.run("deploy");
+    assert!(deployed.starts_with("exit: 0"), "{deployed}");
+    assert!(!machine.said().contains("listens"), "{}", machine.said());
+    drop(busy);
+    let said = machine.said();
+    assert!(
+        said.contains(&format!("warning  local: nobody listens on port {port}, which")),
+        "{said}"
+    );
+}
+
+#[test]
+fn who_reads_the_env_file_otherwise() {
+    let start = "ExecStart={ path=/bin/docker ; argv[]=/bin/docker run --env-file .env app ; }\n";
+    let machine = Machine::with_unit(start);
+    let systemctl = format!(
+        "[ \"$1\" != --version ] || {{ echo 'systemd 219' && exit; }}\ncat {}/unit",
+        machine.world.path().display()
+    );
+    machine.tool("systemctl", &systemctl);
+    machine.edit("vars.A = \"b\"", "vars.A = 'b\\c$d'\nvars.B = \"1\\n2\"");
+    machine.world.write("dist/node_modules/vite/index.js", "");
+    let said = machine.wrong();
+    for what in [
+        "gives `--env-file`, which takes quotes for values",
+        "systemd 219 drops backslashes in values, and .env has some",
+        "systemd 219 drops newlines in values, and .env has some",
+        "systemd 219 does not tell when a unit was started anew",
+        "a value has `$`, which an app with node_modules/vite expands in .env",
+    ] {
+        assert!(said.contains(what), "{said}");
+    }
+    machine.edit("[env]\n", "[env]\nfile = \"app.env\"\n");
+    assert!(!machine.wrong().contains("node_modules/vite"), "{}", machine.wrong());
+}
+
+#[test]
+fn a_unit_that_is_reloaded() {
+    let unit = "LoadState=loaded\nActiveState=active\nWorkingDirectory=/\n";
+    let machine = Machine::new("unit = \"todo\"\naction = \"reload-or-restart\"", unit);
+    machine.tool("sudo", "exit 0");
+    let said = machine.said();
+    let fix = "fix: in [health]: a check with `body`, or in [service]: `action = \"restart\"`";
+    assert!(said.contains(fix), "{said}");
+    machine.edit("[service]", "[health]\ncommand = \"true\"\n\n[service]");
+    let said = machine.said();
+    assert!(
+        said.contains("todo.service is reloaded, and a check looks at what it serves"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_host_says_all_it_knows_of_why_it_cannot_be_reached() {
+    let failure = shipit::deploy::outcome::Failure::new("no key was accepted")
+        .because("key a: not accepted")
+        .because("key b: it needs a passphrase\nand there is no terminal");
+    let whole = "no key was accepted: key a: not accepted; key b: it needs a passphrase; and there is no terminal";
+    assert_eq!(failure.whole(), whole);
+}
