@@ -198,7 +198,7 @@ fn old_code_of_another_user_is_inferred() {
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let words = [
         "hidden.service may still run what ran before",
-        "it has not been started since the flip: its InvocationID is the same",
+        "a reload keeps its main process, and no process of it is in the release",
     ];
     caught_later(&app, || app.tarball("v2", &[]), &words);
     for host in APPS {
