@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shipit::config::Hook;
 use shipit::config::checks::{Check, Pace, Probe};
+use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::Event;
 use shipit::deploy::outcome::{HostResult, Report, Verdict};
 use shipit::model::deeds::deeds;
@@ -191,4 +192,26 @@ async fn a_hook_that_fails_is_in_the_history_and_a_step_takes_as_long_as_it_took
         ),
         "{events:?}"
     );
+}
+
+#[tokio::test]
+async fn a_stop_within_a_hook_is_one_of_the_hook() {
+    let mut world = World::new();
+    let hook = Hook { run: "sleep 3".to_owned(), once: false, roles: Vec::new() };
+    world.config.hooks.staged = vec![hook];
+    let (ask, asked) = tokio::sync::watch::channel(0);
+    let cancel = Cancel::new(asked);
+    let goal = world.deploy_goal("1", "", false);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        ask.send(1).unwrap();
+    };
+    let (report, ()) = tokio::join!(world.run_with(&goal, &cancel), stopping);
+    assert_eq!(report.verdict(), Verdict::Interrupted);
+    let events = world.events.lock().unwrap();
+    let failed = events.iter().find_map(|event| match event {
+        Event::StepFailed { step, .. } => Some(*step),
+        _ => None,
+    });
+    assert_eq!(failed, Some("staged"), "{events:?}");
 }
