@@ -81,7 +81,7 @@ async fn rehearse(world: &World, config: &Config, change: &Change<'_>) -> Result
         let what = change
             .release
             .map_or_else(|| change.goal.to_owned(), |id| format!("{} {id}", change.goal));
-        match (change.order)(&state) {
+        match change.on(&state) {
             Ok(Some(_)) => plans.push((host, vec![what])),
             Ok(None) => plans.push((host, vec!["nothing: it is so already".to_owned()])),
             Err(failure) => {

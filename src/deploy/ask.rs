@@ -7,8 +7,10 @@ use futures::stream::{self, StreamExt as _};
 use tokio::time::sleep;
 
 use super::event::Event;
+use super::fleet::plan_failure;
 use super::host::{Context, HostRun};
 use super::outcome::{Done, Failure, HostResult, Report};
+use super::plan::check_newer;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
 use crate::model::service::Service;
@@ -83,6 +85,14 @@ pub struct Change<'c> {
 /// From what was found on a host to what to order of it, or why not.
 pub type Wanted<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> + Send + Sync + 'c;
 
+impl Change<'_> {
+    /// What to order of a host that was found so, unless a newer program left what is there.
+    pub fn on(&self, state: &HostState) -> Result<Option<Order>, Failure> {
+        check_newer(state).map_err(|error| plan_failure(&error, self.goal))?;
+        (self.order)(state)
+    }
+}
+
 /// Takes the lock of every host; when all are ours and every host can do it, does it on each.
 pub async fn change(cx: Context<'_>, change: &Change<'_>) -> Report {
     tell_begun(cx, change.goal);
@@ -120,7 +130,7 @@ fn tell_begun(cx: Context<'_>, goal: &'static str) {
 /// What to order of a host that was opened, unless somebody else holds its lock.
 fn wanted(host: &HostRun<'_>, change: &Change<'_>) -> Result<Option<Order>, Failure> {
     match &host.state {
-        Some(state) if state.holder.is_none() => (change.order)(state),
+        Some(state) if state.holder.is_none() => change.on(state),
         _ => Err(Failure::new("another run holds the lock")),
     }
 }

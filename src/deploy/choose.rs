@@ -10,11 +10,16 @@ use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
 
 /// The releases a rollback may choose by itself on this host, newest first: present, once live
-/// and shown to run, not left by a rollback, older than what is live.
+/// and shown to run, not left for bad, older than what is live, and nothing of their story open.
 pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     let Some(live) = state.live() else { return Vec::new() };
+    // A ledger that has nothing of what is live has not the end of the others' stories either.
+    if state.made.contains(&live.to_string()) && state.ledger.history(live).is_none() {
+        return Vec::new();
+    }
     let good = |(id, history): &(ReleaseId, History)| {
-        *id < live && history.staged && history.standing == Standing::Good
+        let known = !state.unknown.contains(&id.to_string());
+        *id < live && known && history.staged && history.standing == Standing::Good
     };
     state.histories().into_iter().rev().filter(good).map(|(id, _)| id).collect()
 }
@@ -33,8 +38,12 @@ pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> 
 }
 
 /// The entries of `releases/` to delete, in the order to delete them: unfinished and failed ones
-/// first, which never count, then the good ones beyond the newest `keep`, oldest first.
+/// first, which never count, then the good ones beyond the newest `keep`, oldest first. None where
+/// some of the ledger is not understood: it may say of any of them that it must stay.
 pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
+    if state.is_doubtful() {
+        return Vec::new();
+    }
     let histories: BTreeMap<_, _> = state.histories().into_iter().collect();
     let kept = protected(state, &histories);
     let bad = state.ids().into_iter().filter(|id| is_bad(state, *id, histories.get(id)));

@@ -18,7 +18,7 @@ use super::local_hook;
 use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
 use super::plan::{
-    HostPlan, Note, PlanError, Planner, Settle, is_unchanged, new_id, rollback_target,
+    HostPlan, Note, PlanError, Planner, Settle, check_newer, is_unchanged, new_id, rollback_target,
 };
 use super::split::find_split;
 use super::verify::drift_warning;
@@ -297,6 +297,7 @@ impl<'a> Fleet<'a> {
     async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
         self.cx.events.emit(Event::Phase(Phase::Look));
         self.open(goal, true).await?;
+        self.refuse_newer(goal)?;
         self.settle().await?;
         if !is_prune(goal) {
             self.finish_split().await?;
@@ -360,6 +361,20 @@ impl<'a> Fleet<'a> {
         }
         let missing = self.hosts.iter().any(|host| !host.takes_part());
         if missing && !skips && !is_prune(goal) { Err(Stop) } else { Ok(()) }
+    }
+
+    /// Changes nothing where a newer program was; a prune goes on without such hosts.
+    fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Stop> {
+        let mut refused = false;
+        for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
+            let Some(state) = &host.state else { continue };
+            if let Err(error) = check_newer(state) {
+                let failure = plan_failure(&error, &self.cx.config.stage);
+                host.result = Some(host.untouched(Some(failure)));
+                refused = true;
+            }
+        }
+        if refused && !is_prune(goal) { Err(Stop) } else { Ok(()) }
     }
 
     pub(super) fn stop_if_asked(&self) -> Result<(), Stop> {
@@ -676,6 +691,6 @@ const fn is_prune(goal: &Goal) -> bool {
     matches!(goal, Goal::Prune(_))
 }
 
-fn plan_failure(error: &PlanError, stage: &str) -> Failure {
+pub(super) fn plan_failure(error: &PlanError, stage: &str) -> Failure {
     Failure::new(error.to_string()).hint(error.hint(stage))
 }

@@ -48,7 +48,8 @@ impl Run {
 
     /// The same as a record, with a line for people.
     pub fn record(&self, entry: &Entry, note: String) -> Record {
-        Record { line: serde_json::to_string(entry).unwrap_or_default(), note }
+        let entry = entry.clone().summed();
+        Record { line: serde_json::to_string(&entry).unwrap_or_default(), note }
     }
 
     /// A record about `release` whose reason the agent fills in.

@@ -20,7 +20,7 @@ use crate::config::{Config, Host};
 use crate::model::delta::Shareable;
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
-use crate::model::ledger::Standing;
+use crate::model::ledger::What;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
 use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Scan, Sent};
@@ -500,14 +500,14 @@ impl<'a> HostRun<'a> {
             return HostResult::Unknown { failure: cause.clone() };
         };
         let failure = cause.clone();
-        let standing = state.ledger.history(switch.id).map(|history| history.standing);
-        match standing {
-            Some(Standing::Good) if state.live() == Some(switch.id) => {
+        let last = state.ledger.history(switch.id).map(|history| history.last.event);
+        match last {
+            Some(What::Committed) if state.live() == Some(switch.id) => {
                 HostResult::Done(self.done.clone())
             }
-            Some(Standing::Undecided) => self.adopt(switch, cause, keep).await,
-            Some(Standing::Reverted) => self.back_again(switch, cause, None),
-            Some(Standing::Failed) => {
+            Some(What::Activated) => self.adopt(switch, cause, keep).await,
+            Some(What::Reverted) => self.back_again(switch, cause, None),
+            Some(What::Failed) => {
                 HostResult::Stuck { cause: failure, undo: not_reverted(switch, "") }
             }
             _ if state.live() != Some(switch.id) => self.untouched(Some(failure)),

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::choose::{back_id, rollback_candidates, to_prune};
 use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
 use super::split::Split;
@@ -12,12 +14,14 @@ use crate::config::{Config, Hook, Host};
 use crate::model::delta::Rebuild;
 use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, Standing, What};
+use crate::model::layout::Layout;
+use crate::model::ledger::{Entry, Newer, Standing, What};
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
 use crate::model::service::{Scope, Service};
 use crate::model::sudo::SudoRefusal;
 use crate::remote::order::{Activation, Order, Record, Verdicts};
+use crate::remote::quote::word;
 
 /// All that will be done on one host, in order.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -169,6 +173,37 @@ pub enum PlanError {
         /// `file` or `symbolic link`.
         kind: &'static str,
     },
+    /// A newer program was here; what it means with what it left is its own.
+    #[error("{0}")]
+    Newer(Newer),
+    /// Not all of the ledger is understood.
+    #[error("nothing is pruned here, because the ledger does not say of every release what it is")]
+    Doubtful {
+        /// Where.
+        layout: Layout,
+        /// Lines that are not understood.
+        unreadable: usize,
+        /// The releases that they may be about, or that no line is about.
+        unknown: Vec<String>,
+    },
+    /// A release that no clock is up to; ids only grow, so a newer one would have to be later still.
+    #[error("release {id} is dated more than a day ahead of this machine's clock and the host's")]
+    Ahead {
+        /// Which.
+        id: ReleaseId,
+        /// Where.
+        layout: Layout,
+        /// Whether it is live.
+        live: bool,
+    },
+    /// Somebody else's directory.
+    #[error("the live release is one of the app `{there}`, and this is `{app}`")]
+    OtherApp {
+        /// What the ledger names.
+        there: String,
+        /// What the config names.
+        app: String,
+    },
     /// Nothing to go back to.
     #[error("there is no earlier release to go back to")]
     NothingEarlier,
@@ -208,6 +243,25 @@ impl PlanError {
             Self::LinkInside { at, .. } => Some(format!(
                 "leave `{at}` out with `exclude = [\"/{at}\"]` in [artifact], or link another path"
             )),
+            Self::Newer(Newer { tool, .. }) => Some(match tool {
+                Some(tool) => format!("use {tool}, which wrote it, or a newer one"),
+                None => "use the shipit that wrote it, or a newer one".to_owned(),
+            }),
+            Self::Doubtful { layout, unreadable, unknown } => {
+                Some(doubtful_hint(layout, *unreadable, unknown))
+            }
+            Self::Ahead { id, layout, live: false } => {
+                Some(format!("delete it by hand: `{}`", delete(layout, &id.to_string())))
+            }
+            Self::Ahead { id, layout, live: true } => Some(format!(
+                "make another one live with `shipit rollback {stage} --to ID`, then delete it by hand: `{}`",
+                delete(layout, &id.to_string())
+            )),
+            Self::OtherApp { .. } => Some(
+                "give each app a `deploy_to` of its own; if the app was renamed, deploy it once \
+                 with `--force`"
+                    .to_owned(),
+            ),
             Self::NothingEarlier => Some(format!("`shipit releases {stage}` shows what is there")),
             Self::NotThere { candidates, .. } if candidates.is_empty() => {
                 Some(format!("`shipit releases {stage}` shows what is there"))
@@ -228,6 +282,21 @@ pub struct Note {
     pub text: String,
     /// What makes it go away, in one line.
     pub fix: String,
+}
+
+/// What deletes a release by hand, with all that we keep of it.
+fn delete(layout: &Layout, name: &str) -> String {
+    let [release, manifest] = layout.parts(name).map(|path| word(&path));
+    format!("rm -rf {release} {manifest}")
+}
+
+fn doubtful_hint(layout: &Layout, unreadable: usize, unknown: &[String]) -> String {
+    match unknown {
+        [name, ..] if unreadable == 0 => {
+            format!("delete by hand what nobody needs, as in `{}`", delete(layout, name))
+        }
+        _ => format!("take the lines that cannot be read out of {} by hand", layout.ledger()),
+    }
 }
 
 /// What plans of one run have in common.
@@ -280,21 +349,15 @@ impl Planner<'_> {
             let candidates = rollback_candidates(state);
             return Err(PlanError::NotThere { id, candidates });
         }
-        let history = state.ledger.history(id);
-        let never_whole = history.as_ref().is_some_and(|history| !history.staged);
-        if never_whole || state.unfinished.contains(&id.to_string()) {
+        if state.unfinished.contains(&id.to_string()) {
             return Err(PlanError::Unfinished { id });
         }
         let mut switch = self.switch(host, state, id);
         switch.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
-        switch.verdicts.left = state.live().map(|left| {
-            let reason = Some(format!("rolled back to {id}"));
-            let entry = Entry { reason, ..self.run.entry(What::RolledBack, &left.to_string()) };
-            self.run.record(&entry, String::new())
-        });
+        switch.verdicts.left = state.live().and_then(|left| self.left(left, id));
         let settle = self.settle(host, state);
         let switch = (state.live() != Some(id)).then_some(switch);
-        Ok(HostPlan { settle, switch, warnings: ledger_warnings(state), ..HostPlan::default() })
+        Ok(HostPlan { settle, switch, warnings: state.not_understood(), ..HostPlan::default() })
     }
 
     /// The plan for deleting old releases and what interrupted runs left.
@@ -304,11 +367,20 @@ impl Planner<'_> {
         state: &HostState,
         rule: PruneRule,
     ) -> Result<HostPlan, PlanError> {
+        check_newer(state)?;
         is_fit(state)?;
+        self.check_app(state)?;
+        if state.is_doubtful() {
+            return Err(PlanError::Doubtful {
+                layout: self.config.layout.clone(),
+                unreadable: state.ledger.unreadable(),
+                unknown: state.unknown.iter().cloned().collect(),
+            });
+        }
         Ok(HostPlan {
             settle: self.settle(host, state),
             tidy: self.tidy(state, rule),
-            warnings: ledger_warnings(state),
+            warnings: state.not_understood(),
             ..HostPlan::default()
         })
     }
@@ -320,8 +392,18 @@ impl Planner<'_> {
         state: &HostState,
         build: Option<(&Build, &Manifest)>,
     ) -> Vec<PlanError> {
-        let of_host = [self.check_fit(state), self.check_unit(state), self.check_sudo(state)];
-        let mut all: Vec<_> = of_host.into_iter().filter_map(Result::err).collect();
+        let mut all: Vec<_> = [
+            self.check_fit(state),
+            self.check_ahead(state),
+            self.check_unit(state),
+            self.check_sudo(state),
+        ]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+        if !build.is_some_and(|(build, _)| build.force) {
+            all.extend(self.check_app(state).err());
+        }
         if let Some((build, release)) = build {
             all.extend(self.check_env(build).err());
             all.extend(self.check_links(build));
@@ -330,7 +412,41 @@ impl Planner<'_> {
         all
     }
 
+    /// Refuses a host whose live release is of another app, as far as the ledger names one.
+    fn check_app(&self, state: &HostState) -> Result<(), PlanError> {
+        let history = state.live().and_then(|live| state.ledger.history(live));
+        match history.and_then(|history| history.origin?.app) {
+            Some(there) if there != self.config.app => {
+                Err(PlanError::OtherApp { there, app: self.config.app.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a host with a release of ours that no clock is up to: the fleet's next id is not
+    /// for one host to choose.
+    fn check_ahead(&self, state: &HostState) -> Result<(), PlanError> {
+        let latest = latest(state, self.run);
+        match state.ours().into_iter().find(|id| id.time() > latest) {
+            Some(id) => Err(PlanError::Ahead {
+                id,
+                layout: self.config.layout.clone(),
+                live: state.live() == Some(id),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// What the ledger is to say of the release that is left for `id`. To go forward says nothing
+    /// against what is left.
+    fn left(&self, left: ReleaseId, id: ReleaseId) -> Option<Record> {
+        let reason = Entry::rolled_back_to(id);
+        let entry = Entry { reason, ..self.run.entry(What::RolledBack, &left.to_string()) };
+        (id < left).then(|| self.run.record(&entry, String::new()))
+    }
+
     fn check_fit(&self, state: &HostState) -> Result<(), PlanError> {
+        check_newer(state)?;
         if state.current == Current::NotALink {
             return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
         }
@@ -390,6 +506,7 @@ impl Planner<'_> {
             config: Some(build.config_digest(self.config, &state.key)),
             revision: build.revision.clone(),
             began: Some(state.began()),
+            app: Some(self.config.app.clone()),
             ..self.run.entry(What::Staged, &id.to_string())
         }
     }
@@ -564,11 +681,7 @@ impl Planner<'_> {
             split.committed.join(", "),
             self.run.who
         );
-        switch.verdicts.left = split.left.map(|left| {
-            let reason = Some(format!("rolled back to {}", split.id));
-            let entry = Entry { reason, ..self.run.entry(What::RolledBack, &left.to_string()) };
-            self.run.record(&entry, String::new())
-        });
+        switch.verdicts.left = split.left.and_then(|left| self.left(left, split.id));
         switch
     }
 
@@ -598,7 +711,13 @@ impl Planner<'_> {
     /// Returns what the user should know of a deploy to a host beforehand.
     pub fn notes(&self, state: &HostState, build: Option<(&Build, &Manifest)>) -> Vec<Note> {
         let (mut notes, name) = (Vec::new(), &self.config.stage);
-        for text in ledger_warnings(state) {
+        let mut unclear = state.not_understood();
+        if state.is_doubtful() {
+            unclear.push(format!(
+                "nothing is pruned because of that; `shipit prune {name}` says what to do"
+            ));
+        }
+        for text in unclear {
             let fix = format!("`shipit releases {name}` shows what is known of each release");
             notes.push(Note { text, fix });
         }
@@ -665,12 +784,15 @@ fn ask(order: Order) -> Step {
     Step::Do(Box::new(order))
 }
 
-fn ledger_warnings(state: &HostState) -> Vec<String> {
-    let count = state.ledger.unreadable();
-    if count == 0 {
-        return Vec::new();
-    }
-    vec![format!("{count} lines of the ledger are not readable and were skipped")]
+/// Refuses to change what a newer program wrote.
+pub fn check_newer(state: &HostState) -> Result<(), PlanError> {
+    state.newer().map_or(Ok(()), |newer| Err(PlanError::Newer(newer.clone())))
+}
+
+/// The latest time that a release may be dated: a day ahead of this machine's clock or the host's.
+fn latest(state: &HostState, run: &Run) -> DateTime<Utc> {
+    let now = run.now.max(state.facts.clock);
+    now.checked_add_signed(TimeDelta::days(1)).unwrap_or(now)
 }
 
 /// Refuses what cannot fit: the bytes of all files that are not there yet, an inode for
@@ -689,9 +811,11 @@ fn check_space(state: &HostState, release: &Manifest) -> Result<(), PlanError> {
     }
 }
 
-/// The id of the release to make: after everything any host knows, whatever the clocks say.
+/// The id of the release to make: after every release of ours that any host knows and a clock is up
+/// to, whatever the clocks say.
 pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) -> ReleaseId {
-    let newest = states.into_iter().filter_map(HostState::newest).max();
+    let newest = |state: &HostState| state.newest(latest(state, run));
+    let newest = states.into_iter().filter_map(newest).max();
     ReleaseId::after(newest, run.now)
 }
 
@@ -722,10 +846,52 @@ pub fn rollback_target(
     }
     let common = super::choose::common_candidate(states.iter().map(|(_, state)| *state));
     common.ok_or_else(|| {
-        let candidates = |state: &HostState| rollback_candidates(state);
-        let all = states.iter().map(|(name, state)| ((*name).to_owned(), candidates(state)));
-        RollbackError::NoCommon { candidates: all.collect() }
+        let offer = |(name, state): &(&str, &HostState)| ((*name).to_owned(), Offer::of(state));
+        RollbackError::NoCommon { offers: states.iter().map(offer).collect() }
     })
+}
+
+/// What a host has to go back to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// What a rollback may choose by itself.
+    pub candidates: Vec<ReleaseId>,
+    /// What another tool left: only whoever put it there knows what it is.
+    pub foreign: Vec<ReleaseId>,
+    /// What the ledger does not tell the story of.
+    pub unknown: Vec<ReleaseId>,
+}
+
+impl Offer {
+    fn of(state: &HostState) -> Self {
+        let live = state.live();
+        let not_live = |ids: Vec<ReleaseId>| -> Vec<_> {
+            ids.into_iter().rev().filter(|id| Some(*id) != live).collect()
+        };
+        let unknown = state.unknown.iter().filter_map(|name| name.parse().ok()).collect();
+        Self {
+            candidates: rollback_candidates(state),
+            foreign: not_live(state.foreign_ids()),
+            unknown: not_live(unknown),
+        }
+    }
+
+    fn lines(&self, host: &str) -> Vec<String> {
+        let names =
+            |ids: &[ReleaseId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut lines = match self.candidates.as_slice() {
+            [] => vec![format!("{host} has none that was live and good")],
+            ids => vec![format!("{host} could go back to {}", names(ids))],
+        };
+        let mut only_named = |ids: &[ReleaseId], why: &str| {
+            if !ids.is_empty() {
+                lines.push(format!("{host} has, {why}, so only with `--to`: {}", names(ids)));
+            }
+        };
+        only_named(&self.foreign, "left by another tool");
+        only_named(&self.unknown, "with no story in the ledger");
+        lines
+    }
 }
 
 /// Why a rollback has no target.
@@ -740,15 +906,14 @@ pub enum RollbackError {
     /// No release was live and good on all of them.
     #[error("there is no earlier release to go back to")]
     NoCommon {
-        /// What each could go back to.
-        candidates: Vec<(String, Vec<ReleaseId>)>,
+        /// What each has.
+        offers: Vec<(String, Offer)>,
     },
 }
 
 impl RollbackError {
     /// One line for each host.
     pub fn causes(&self) -> Vec<String> {
-        let name = |id: &ReleaseId| id.to_string();
         match self {
             Self::HostsDisagree { live } => live
                 .iter()
@@ -757,16 +922,9 @@ impl RollbackError {
                     None => format!("{host} runs none of ours"),
                 })
                 .collect(),
-            Self::NoCommon { candidates } => candidates
-                .iter()
-                .map(|(host, ids)| match ids.as_slice() {
-                    [] => format!("{host} has none that was live and good"),
-                    ids => {
-                        let names: Vec<_> = ids.iter().map(name).collect();
-                        format!("{host} could go back to {}", names.join(", "))
-                    }
-                })
-                .collect(),
+            Self::NoCommon { offers } => {
+                offers.iter().flat_map(|(host, offer)| offer.lines(host)).collect()
+            }
         }
     }
 

@@ -38,7 +38,8 @@ pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Split> {
         found.map(|(name, _)| (*name).to_owned()).collect()
     };
     let left = state.histories().into_iter().find_map(|(left, history)| {
-        (history.standing == Standing::RolledBack && history.last.run == went.0).then_some(left)
+        let last = &history.last;
+        (last.event == What::RolledBack && last.run == went.0).then_some(left)
     });
     Some(Split { id: went.1, committed: names(committed), behind: names(took_back), left })
 }
@@ -61,6 +62,6 @@ fn took_back(state: &HostState) -> Option<Went<'_>> {
     let history = state.ledger.history(id)?;
     let reason = history.last.reason.as_deref().unwrap_or_default();
     let whole = history.staged && state.ids().contains(&id);
-    let by_itself = history.standing == Standing::Reverted && BY_ITSELF.contains(&reason);
+    let by_itself = history.last.event == What::Reverted && BY_ITSELF.contains(&reason);
     (whole && by_itself && state.live() != Some(id)).then_some((&last.run, id))
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::delta::Delta;
 use super::id::ReleaseId;
-use super::ledger::{Entry, History, Ledger, Standing, What};
+use super::ledger::{Entry, History, Ledger, Newer, Standing, What};
 use super::sudo::Sudo;
 
 /// One host, as it was when it was looked at.
@@ -20,9 +20,17 @@ pub struct HostState {
     pub current: Current,
     /// The names in `releases/`, sorted, without what starts with a dot.
     pub present: Vec<String>,
-    /// Those of them that we began and the ledger does not know: a run ended before they were
-    /// complete. (What neither we nor the ledger know was left by another tool.)
+    /// Those of them that have a manifest: we made them.
+    pub made: BTreeSet<String>,
+    /// Those of them that are on record as begun and not as complete: a run ended before they were.
+    /// (What neither we nor the ledger know was left by another tool.)
     pub unfinished: BTreeSet<String>,
+    /// Those of ours of which nobody can say whether they were ever good: the ledger does not tell
+    /// their story, or lines of it may be about them that are not understood. Never pruned, and
+    /// never chosen.
+    pub unknown: BTreeSet<String>,
+    /// What a newer program left here: this one must change nothing.
+    pub newer: Option<Newer>,
     /// What the ledger says.
     pub ledger: Ledger,
     /// Releases that a process runs from, as far as /proc could be read.
@@ -191,10 +199,75 @@ impl HostState {
         state
     }
 
-    /// The newest id this host knows, in `releases/` or in the ledger.
-    pub fn newest(&self) -> Option<ReleaseId> {
+    /// The newest id of ours this host knows, in `releases/` or in the ledger, of those that are no
+    /// later than `until`.
+    pub fn newest(&self, until: DateTime<Utc>) -> Option<ReleaseId> {
         let told = self.ledger.entries().iter().filter_map(|entry| entry.release.parse().ok());
-        self.ids().into_iter().chain(told).max()
+        let ids = self.ours().into_iter().chain(told);
+        ids.filter(|id: &ReleaseId| id.time() <= until).max()
+    }
+
+    /// The ids in `releases/` that we made, oldest first.
+    pub fn ours(&self) -> Vec<ReleaseId> {
+        let told: BTreeSet<_> = self.ledger.entries().iter().map(|e| e.release.as_str()).collect();
+        let ours = |id: &ReleaseId| {
+            let name = id.to_string();
+            self.made.contains(&name)
+                || self.unfinished.contains(&name)
+                || self.unknown.contains(&name)
+                || told.contains(name.as_str())
+        };
+        self.ids().into_iter().filter(ours).collect()
+    }
+
+    /// The ids in `releases/` that another tool left, oldest first.
+    pub fn foreign_ids(&self) -> Vec<ReleaseId> {
+        let ours = self.ours();
+        self.ids().into_iter().filter(|id| !ours.contains(id)).collect()
+    }
+
+    /// Whether prune might take what must stay, because not all of the ledger is understood.
+    pub fn is_doubtful(&self) -> bool {
+        self.ledger.is_damaged() || !self.unknown.is_empty()
+    }
+
+    /// What a newer program left, wherever that is told.
+    pub fn newer(&self) -> Option<&Newer> {
+        self.newer.as_ref().or(self.ledger.newer())
+    }
+
+    /// What of all that lies here is not understood, one line each; the texts are the host's.
+    pub fn not_understood(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.newer().map(ToString::to_string).into_iter().collect();
+        match self.ledger.unreadable() {
+            0 => {}
+            1 => lines.push("1 line of the ledger cannot be read".to_owned()),
+            count => lines.push(format!("{count} lines of the ledger cannot be read")),
+        }
+        if !self.unknown.is_empty() {
+            let names = self.unknown.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            lines.push(format!("the ledger does not say what became of {names}"));
+        }
+        lines
+    }
+
+    /// Tells which releases are unfinished and which are unknown, once all else is read; `begun` is
+    /// what runs put on record before they made it.
+    pub fn tell_apart(&mut self, begun: &BTreeSet<String>) {
+        let histories = self.ledger.histories();
+        for id in self.ids() {
+            let name = id.to_string();
+            let history = histories.get(&name);
+            let whole = history.is_some_and(|history| history.staged);
+            let ours = history.is_some() || self.made.contains(&name);
+            if self.ledger.leaves_open(&name) && (ours || self.ledger.names(&name)) {
+                self.unknown.insert(name);
+            } else if ours && !whole {
+                let set =
+                    if begun.contains(&name) { &mut self.unfinished } else { &mut self.unknown };
+                set.insert(name);
+            }
+        }
     }
 
     /// What is written as the beginning of a run that looked at the host just now.
@@ -231,12 +304,12 @@ impl HostState {
     }
 
     /// The release that an interrupted run left without a verdict, if any: the newest whose last
-    /// word is `activated`.
+    /// word is `activated`, where that is sure to be its last.
     pub fn undecided(&self) -> Option<(ReleaseId, History)> {
-        self.histories()
-            .into_iter()
-            .rev()
-            .find(|(_, history)| history.standing == Standing::Undecided)
+        let waits = |(id, history): &(ReleaseId, History)| {
+            history.standing == Standing::Undecided && !self.unknown.contains(&id.to_string())
+        };
+        self.histories().into_iter().rev().find(waits)
     }
 
     /// What processes of the unit may run from where /proc is closed to us: all that was live about

@@ -30,6 +30,16 @@ impl Layout {
         format!("{}/releases/{id}", self.root)
     }
 
+    /// All that is kept of one release: its directory and its manifest.
+    pub fn parts(&self, name: &str) -> [String; 2] {
+        ["releases", ".shipit/manifests"].map(|place| format!("{}/{place}/{name}", self.root))
+    }
+
+    /// The history of the host.
+    pub fn ledger(&self) -> String {
+        format!("{}/.shipit/ledger.jsonl", self.root)
+    }
+
     /// What `current` holds when `id` is live: relative, so that the tree can move.
     pub fn target(id: ReleaseId) -> String {
         format!("releases/{id}")

@@ -2,6 +2,7 @@
 //! release; rollback, prune and `releases` decide from it, never from mtimes or the order of names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,10 @@ use super::id::ReleaseId;
 pub const TIME: &str = "@now@";
 /// The place where the agent writes one of its fixed words for why it took a release back.
 pub const REASON: &str = "@reason@";
+/// The version of the format that this program reads and writes: of ledger, manifests and layout.
+pub const FORMAT: u32 = 1;
+/// How the reason of a release's `rolled-back` begins; the id of what became live follows.
+const ROLLED_BACK_TO: &str = "rolled back to ";
 
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +31,7 @@ pub enum What {
     Committed,
     /// It was taken back before it was committed.
     Reverted,
-    /// It was live and good, and was left by a rollback: never chosen again by itself.
+    /// It was live and good, and was left by a rollback to an older one: never chosen again by itself.
     RolledBack,
     /// It could not be made, or could not be taken back.
     Failed,
@@ -81,13 +86,20 @@ pub struct Entry {
     /// With the first line of a deploy or rollback: when that began, by the host's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
+    /// With `staged`: the app that it is a release of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Tells whether what decides about releases was damaged since: see [`Entry::summed`]. Lines of
+    /// 0.1.0 may have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<String>,
 }
 
 impl Entry {
     /// A line that says only what happened to which release; its time is left to the host.
     pub fn new(event: What, release: &str) -> Self {
         Self {
-            v: 1,
+            v: FORMAT,
             event,
             at: TIME.to_owned(),
             release: release.to_owned(),
@@ -103,6 +115,8 @@ impl Entry {
             reason: None,
             back: None,
             began: None,
+            app: None,
+            sum: None,
         }
     }
 
@@ -110,6 +124,41 @@ impl Entry {
     pub fn began(&self) -> Option<DateTime<Utc>> {
         let began = DateTime::parse_from_rfc3339(self.began.as_deref().unwrap_or(&self.at)).ok();
         began.map(|at| at.with_timezone(&Utc)).or_else(|| self.time())
+    }
+
+    /// The same line with its sum: of all that decides, which leaves out what the host writes.
+    #[must_use]
+    pub fn summed(mut self) -> Self {
+        let event = serde_json::to_value(self.event).ok();
+        let event = event.as_ref().and_then(|event| event.as_str()).unwrap_or_default();
+        let core = Core {
+            event: event.to_owned(),
+            release: self.release.clone(),
+            run: self.run.clone(),
+            back: self.back.clone(),
+            reason: self.reason.clone(),
+            ..Core::default()
+        };
+        self.sum = Some(core.work_out());
+        self
+    }
+
+    /// The reason of a `rolled-back`: what became live instead.
+    pub fn rolled_back_to(id: ReleaseId) -> Option<String> {
+        Some(format!("{ROLLED_BACK_TO}{id}"))
+    }
+
+    /// Whether the release was left for a newer one, which says nothing against it. 0.1.0 wrote such
+    /// lines.
+    fn went_forward(&self) -> bool {
+        let to = self.reason.as_deref().and_then(|reason| reason.strip_prefix(ROLLED_BACK_TO));
+        let to = to.and_then(|id| id.parse::<ReleaseId>().ok());
+        self.event == What::RolledBack && to > self.release.parse().ok()
+    }
+
+    /// Whether where the release stands is what this line says, whatever came before.
+    fn settles(&self, release: &str) -> bool {
+        self.release == release && !matches!(self.event, What::Pinned | What::Unpinned)
     }
 
     /// When it happened, if the line says so readably.
@@ -155,6 +204,118 @@ pub struct History {
     pub committed_at: Option<DateTime<Utc>>,
     /// What to return to while it is undecided.
     pub back: Option<String>,
+    /// Where it stood before it was activated last.
+    before: Standing,
+}
+
+/// What a program left that is newer than this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newer {
+    /// What it is: `the ledger`, `.shipit/format`, …
+    pub what: String,
+    /// Its version, as written.
+    pub version: String,
+    /// The program that wrote it, where it says so.
+    pub tool: Option<String>,
+}
+
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has version {}", self.what, self.version)?;
+        if let Some(tool) = &self.tool {
+            write!(f, ", by {tool}")?;
+        }
+        write!(f, "; this shipit knows version {FORMAT}")
+    }
+}
+
+/// What one line says.
+enum Line {
+    /// What we understand.
+    Entry(Box<Entry>),
+    /// Something of this release that we do not understand.
+    Unknown { release: String },
+    /// The same, from a program that is newer than this one.
+    Newer { release: String, newer: Newer },
+    /// The end of a run that was cut off before it had told of a complete release: it told nothing.
+    NeverStaged,
+    /// Something about any release, or about several.
+    Damaged,
+}
+
+/// What no program writes, but damage may leave.
+fn is_odd(c: char) -> bool {
+    c.is_control() || c == char::REPLACEMENT_CHARACTER
+}
+
+/// The part of a line that no version will change.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Core {
+    v: u32,
+    event: String,
+    release: String,
+    run: String,
+    back: Option<String>,
+    reason: Option<String>,
+    tool: String,
+    sum: Option<String>,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        let [event, release, run, tool] = [const { String::new() }; 4];
+        Self { v: FORMAT, event, release, run, back: None, reason: None, tool, sum: None }
+    }
+}
+
+impl Core {
+    fn is_damaged(&self) -> bool {
+        let other = |sum: &String| *sum != self.work_out();
+        self.v == 0 || self.release.is_empty() || self.sum.as_ref().is_some_and(other)
+    }
+
+    /// 8 hex digits: enough to notice damage, which nobody makes on purpose. The host fills in the
+    /// reasons of all events but one.
+    fn work_out(&self) -> String {
+        let rolled_back = self.event == "rolled-back";
+        let more = if rolled_back { &self.reason } else { &self.back };
+        let more = more.as_deref().unwrap_or_default();
+        let text = format!("{} {} {} {more}", self.event, self.release, self.run);
+        Digest::of(text.as_bytes()).to_string()[..8].to_owned()
+    }
+}
+
+impl Line {
+    fn read(line: &str) -> Self {
+        match serde_json::from_str::<Core>(line) {
+            Ok(core) if core.v > FORMAT => Self::newer(core),
+            Ok(core) if core.is_damaged() => Self::Damaged,
+            Ok(core) => match serde_json::from_str(line) {
+                Ok(entry) => Self::Entry(entry),
+                Err(_) => Self::Unknown { release: core.release },
+            },
+            Err(error) if error.is_eof() && !line.contains(is_odd) => Self::torn(line),
+            Err(_) => Self::Damaged,
+        }
+    }
+
+    fn newer(core: Core) -> Self {
+        let tool = Some(core.tool).filter(|tool| !tool.is_empty());
+        let newer = Newer { what: "the ledger".to_owned(), version: core.v.to_string(), tool };
+        Self::Newer { release: core.release, newer }
+    }
+
+    /// What the beginning of a line says; its end was never written.
+    fn torn(line: &str) -> Self {
+        let whole = line.rfind("\",").map(|end| format!("{}\"}}", &line[..end]));
+        match whole.and_then(|whole| serde_json::from_str::<Core>(&whole).ok()) {
+            Some(core) if core.release.is_empty() => Self::Damaged,
+            Some(core) if core.event == "staged" => Self::NeverStaged,
+            Some(core) => Self::Unknown { release: core.release },
+            None => Self::Damaged,
+        }
+    }
 }
 
 /// A host's ledger, as far as `look` printed it.
@@ -162,20 +323,57 @@ pub struct History {
 pub struct Ledger {
     entries: Vec<Entry>,
     unreadable: usize,
+    unknown: BTreeSet<String>,
+    newer: Option<Newer>,
+    /// How many entries come before the last line that may be about any release.
+    damaged_at: Option<usize>,
 }
 
 impl Ledger {
-    /// Reads lines in the order of the file. What is not readable is skipped and counted: a torn
-    /// last line must not hide the rest.
+    /// Reads lines in the order of the file. What is not understood is kept in mind: it must neither
+    /// hide the rest nor pass for nothing.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut ledger = Self::default();
-        for line in lines.into_iter().filter(|line| !line.trim().is_empty()) {
-            match serde_json::from_str(line) {
-                Ok(entry) => ledger.entries.push(entry),
-                Err(_) => ledger.unreadable += 1,
-            }
+        for line in lines.into_iter().filter(|line| !line.is_empty()) {
+            ledger.take(Line::read(line));
         }
         ledger
+    }
+
+    fn take(&mut self, line: Line) {
+        self.unreadable += usize::from(!matches!(line, Line::Entry(_)));
+        match line {
+            Line::Entry(entry) => self.entries.push(*entry),
+            Line::Unknown { release } => _ = self.unknown.insert(release),
+            Line::Newer { release, newer } => {
+                self.unknown.insert(release);
+                self.newer = Some(newer);
+            }
+            Line::NeverStaged => {}
+            Line::Damaged => self.damaged_at = Some(self.entries.len()),
+        }
+    }
+
+    /// Whether some line may be about any release.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged_at.is_some()
+    }
+
+    /// What says that a newer program was here.
+    pub fn newer(&self) -> Option<&Newer> {
+        self.newer.as_ref()
+    }
+
+    /// Whether a line that is not understood names the release.
+    pub fn names(&self, release: &str) -> bool {
+        self.unknown.contains(release)
+    }
+
+    /// Whether some line may say another last word on a release than those that can be read.
+    pub fn leaves_open(&self, release: &str) -> bool {
+        let since = |damage: usize| self.entries.get(damage..).unwrap_or_default();
+        let told = |damage| since(damage).iter().any(|entry| entry.settles(release));
+        self.names(release) || self.damaged_at.is_some_and(|damage| !told(damage))
     }
 
     /// The events, oldest first.
@@ -262,17 +460,22 @@ impl History {
             last: entry.clone(),
             committed_at: None,
             back: None,
+            before: Standing::Failed,
         }
     }
 
     fn apply(&mut self, entry: &Entry) {
+        if entry.event == What::Activated && self.standing != Standing::Undecided {
+            self.before = self.standing;
+        }
         self.standing = match entry.event {
             What::Staged => Standing::Staged,
             What::Activated => Standing::Undecided,
             What::Committed => Standing::Good,
-            What::Reverted => Standing::Reverted,
+            What::Reverted => self.as_before(Standing::Reverted),
+            What::RolledBack if entry.went_forward() => self.standing,
             What::RolledBack => Standing::RolledBack,
-            What::Failed => Standing::Failed,
+            What::Failed => self.as_before(Standing::Failed),
             What::Pruned => Standing::Pruned,
             What::Pinned | What::Unpinned => self.standing,
         };
@@ -288,5 +491,14 @@ impl History {
             _ => {}
         }
         self.last = entry.clone();
+    }
+
+    /// A release that was good, or was left for bad, stays so when a later attempt to go back to it
+    /// fails: it failed for reasons of the host as well as its own.
+    fn as_before(&self, otherwise: Standing) -> Standing {
+        match self.before {
+            Standing::Good | Standing::RolledBack => self.before,
+            _ => otherwise,
+        }
     }
 }

@@ -145,7 +145,7 @@ serve() {
     unit_before='' reverting='' partly='' variables='' reverted_hooks=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
-    frozen=$root/.shipit/frozen holder_run=''
+    frozen=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
     can_answer
     who_we_are
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
@@ -566,9 +566,11 @@ unlock() {
 
 # --- looking ----------------------------------------------------------------------------------
 
+# Where a newer program was, nothing is made and no lock is taken.
 greet() {
     look_at_owners
-    if [ "$mode" = lock ] && [ ! -s "$tmp/strange" ]; then
+    look_format
+    if [ "$mode" = lock ] && [ ! -s "$tmp/strange" ] && [ -z "$newer" ]; then
         if ! make_layout >"$tmp/why" 2>&1; then
             sed 's/^/missing /' "$tmp/why"
         else
@@ -622,6 +624,18 @@ make_layout() {
         echo "$root/releases cannot be written by $user"
         return 1
     fi
+    [ -s "$root/.shipit/format" ] || echo 1 >"$root/.shipit/format"
+}
+
+# The version of all that lies in .shipit, and who wrote it; there was no such file at first.
+look_format() {
+    newer=''
+    [ -s "$root/.shipit/format" ] || return 0
+    IFS= read -r newer <"$root/.shipit/format"
+    case $newer in
+        1 | '1 '*) newer='' ;;
+        *) newer=${newer:-unknown} ;;
+    esac
 }
 
 # Another run may make it at the same moment.
@@ -749,9 +763,24 @@ look_tree() {
         printf 'release %s\n' "${path##*/}"
         [ "releases/${path##*/}" = "$pointed" ] || others=yes
     done
+    [ -z "$newer" ] || printf 'newer .shipit/format %s\n' "$newer"
+    look_manifests
+}
+
+# A manifest of another version than the first says so in its first line.
+look_manifests() {
+    local first
     for path in "$root"/.shipit/manifests/*; do
-        [ -f "$path" ] && printf 'made %s\n' "${path##*/}"
+        [ -f "$path" ] || continue
+        printf 'made %s\n' "${path##*/}"
+        IFS= read -r first <"$path"
+        case $first in
+            'v '*) printf 'newer .shipit/manifests/%s %s\n' "${path##*/}" "${first#v }" ;;
+        esac
     done
+    [ ! -s "$unfinished" ] || while IFS= read -r first; do
+        printf 'begun %s\n' "$first"
+    done <"$unfinished"
 }
 
 # The release that is live, if it is one of ours. What came with a look need not look again.
@@ -765,23 +794,42 @@ find_live() {
     esac
 }
 
-# A ledger that is read in part would make good releases look unfinished, which prune deletes.
+# A ledger that is read in part tells another story, by which prune would delete.
 look_ledger() {
-    [ ! -s "$ledger" ] || ledger_lines || echo 'missing the ledger cannot be read'
+    [ -s "$ledger" ] || return 0
+    ledger_lines "$ledger"
+    case $? in
+        0) return ;;
+        9) tr '\000' '\001' <"$ledger" >"$tmp/ledger" && ledger_lines "$tmp/ledger" sane && return ;;
+    esac
+    echo 'missing the ledger cannot be read'
 }
 
-# The lines of the releases that are there, and the last 50 for the rest of the story.
+# The lines of the releases that are there, those that are not as we write them, those of releases
+# that were never staged (a damaged id), and the last 50 for the rest of the story. BusyBox' awk takes
+# a zero byte for the end of a line: 9, unless $2 says that there are none in $1.
 ledger_lines() {
     # The first name makes sure that there is one: else the ledger would be taken for the names.
     for path in '*' "$root"/releases/*; do
         printf '"release":"%s"\n' "${path##*/}"
     done >"$tmp/names"
-    LC_ALL=C awk '
+    LC_ALL=C awk -v sane="${2-}" '
+        BEGIN { if (sane == "" && length(sprintf("%c", 0)) == 0) { early = 9; exit early } }
         NR == FNR { there[$0]; next }
         { line[FNR] = $0 }
-        match($0, /"release":"[^"]*"/) && substr($0, RSTART, RLENGTH) in there { told[FNR] }
-        END { for (n = 1; n <= FNR; n++) if (n > FNR - 50 || n in told) print "ledger " line[n] }
-    ' "$tmp/names" "$ledger"
+        !/^[{]"v":1,"event":"[a-z-]*","at":"[^"]*","release":"[^"]*",.*[}]$/ { told[FNR]; next }
+        {
+            match($0, /"release":"[^"]*"/)
+            of[FNR] = substr($0, RSTART, RLENGTH)
+            if (of[FNR] in there) told[FNR]
+            if (index($0, "\"event\":\"staged\"")) staged[of[FNR]]
+        }
+        END {
+            if (early) exit early
+            for (n = 1; n <= FNR; n++)
+                if (n > FNR - 50 || n in told || !(of[n] in staged)) print "ledger " line[n]
+        }
+    ' "$tmp/names" "$1"
 }
 
 # One program for all processes: one for each would take a second on a busy host.
@@ -1116,7 +1164,8 @@ order_check() {
         rm -rf "$stage"
         return 1
     fi
-    mv "$manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+    printf '%s\n' "$1" >>"$unfinished" &&
+        mv "$manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
 }
 
 # Makes the large files that were not sent whole, step by step as the recipe says: from ranges of
@@ -1589,6 +1638,7 @@ order_activate() {
     esac
     record "$activated" "$activated_note" || return 1
     undecided=$id
+    forget_begun
     if ! flip "releases/$id"; then
         echo 'current could not be flipped'
         go_back 'flip failed'
@@ -1750,6 +1800,17 @@ is_whole_again() {
     [ -n "$partly" ] || return 0
     printf '%s\n' "$partly"
     return 1
+}
+
+# Takes what goes live, and what is no longer there, off the record of what never did: the ledger has
+# it now, and has it on disk.
+forget_begun() {
+    local begun rest=''
+    [ -s "$unfinished" ] || return 0
+    while IFS= read -r begun; do
+        [ "$begun" = "$id" ] || [ ! -d "$root/releases/$begun" ] || rest=$rest$begun$nl
+    done <"$unfinished"
+    printf %s "$rest" >"$unfinished"
 }
 
 order_adopt() {

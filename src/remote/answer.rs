@@ -11,7 +11,7 @@ use crate::model::digest::Digest;
 use crate::model::drift::{Change, Drift, drift};
 use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, UnitState};
 use crate::model::id::ReleaseId;
-use crate::model::ledger::Ledger;
+use crate::model::ledger::{Ledger, Newer};
 use crate::model::manifest::{self, Manifest, line};
 use crate::model::sudo::Sudo;
 use crate::remote::quote::word as quoted;
@@ -89,7 +89,7 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Reads the text of a look. Lines it does not know are passed over.
 pub fn host_state(text: &str) -> HostState {
     let mut state = HostState { ledger: ledger(text), unit: unit(text), ..HostState::default() };
-    let mut made = BTreeSet::new();
+    let mut begun = BTreeSet::new();
     let mut dangling = false;
     for (word, value) in pairs(text) {
         match word {
@@ -97,7 +97,9 @@ pub fn host_state(text: &str) -> HostState {
             "dangling" => dangling = true,
             "notalink" => state.current = Current::NotALink,
             "release" => state.present.push(value.to_owned()),
-            "made" => _ = made.insert(value.to_owned()),
+            "made" => _ = state.made.insert(value.to_owned()),
+            "begun" => _ = begun.insert(value.to_owned()),
+            "newer" => state.newer = newer(value),
             "inuse" => _ = state.in_use.insert(value.to_owned()),
             "leftover" => state.leftovers.push(value.to_owned()),
             "key" => state.key = value.as_bytes().to_vec(),
@@ -110,8 +112,17 @@ pub fn host_state(text: &str) -> HostState {
         state.current = Current::Foreign(crate::model::layout::Layout::target(*id));
     }
     state.present.sort();
-    state.unfinished = unfinished(&state, &made);
+    state.made.retain(|name| state.present.contains(name));
+    state.tell_apart(&begun);
     state
+}
+
+/// `.shipit/format 2 shipit 0.9.0`.
+fn newer(text: &str) -> Option<Newer> {
+    let (what, rest) = text.split_once(' ')?;
+    let (version, tool) = rest.split_once(' ').unwrap_or((rest, ""));
+    let tool = Some(tool.to_owned()).filter(|tool| !tool.is_empty());
+    Some(Newer { what: what.to_owned(), version: version.to_owned(), tool })
 }
 
 fn ledger(text: &str) -> Ledger {
@@ -127,14 +138,6 @@ fn lock_fact(lock: &mut LockFacts, word: &str, value: &str) {
             lock.owner = owner.map(|(pid, run)| Owner { pid, run: run.to_owned() });
         }
     }
-}
-
-/// What we made a manifest for, or began a history of, and never called complete.
-fn unfinished(state: &HostState, made: &BTreeSet<String>) -> BTreeSet<String> {
-    let histories = state.ledger.histories();
-    let whole = |name: &String| histories.get(name).is_some_and(|history| history.staged);
-    let begun = |name: &String| made.contains(name) || histories.contains_key(name);
-    state.present.iter().filter(|name| begun(name) && !whole(name)).cloned().collect()
 }
 
 fn current(raw: &str) -> Current {

@@ -48,15 +48,14 @@ pub fn releases_table(
 struct View {
     rows: Vec<Vec<String>>,
     foreign: Vec<String>,
-    unreadable: usize,
+    notes: Vec<String>,
 }
 
 impl View {
     fn of(state: &HostState, now: DateTime<Utc>, offset: FixedOffset) -> Self {
         let row = |release: &Release<'_>| release.row(now, offset);
         let foreign = foreign(state).into_iter().map(clean::line).collect();
-        let unreadable = state.ledger.unreadable();
-        Self { rows: releases(state).iter().map(row).collect(), foreign, unreadable }
+        Self { rows: releases(state).iter().map(row).collect(), foreign, notes: notes(state) }
     }
 
     fn lines(&self, width: usize) -> Vec<String> {
@@ -69,12 +68,24 @@ impl View {
         if !self.foreign.is_empty() {
             lines.push(format!("left by another tool: {}", list(&self.foreign)));
         }
-        if self.unreadable > 0 {
-            let count = human::count(self.unreadable, "line");
-            lines.push(format!("{count} of the ledger cannot be read"));
-        }
+        lines.extend(self.notes.iter().cloned());
         lines
     }
+}
+
+/// What is not understood on a host, and what that means for its releases.
+fn notes(state: &HostState) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !state.foreign_ids().is_empty() {
+        notes.push("  only `rollback --to` goes back to them".to_owned());
+    }
+    notes.extend(state.not_understood().iter().map(|line| clean::line(line)));
+    if !state.unknown.is_empty() {
+        notes.push(
+            "  only `rollback --to` goes back to what is unknown, and nothing is pruned".to_owned(),
+        );
+    }
+    notes
 }
 
 /// One of our releases on one host.
@@ -97,12 +108,17 @@ impl Release<'_> {
         self.history.as_ref().is_some_and(|history| history.pinned)
     }
 
+    fn is_unknown(&self) -> bool {
+        self.state.unknown.contains(&self.id.to_string())
+    }
+
     fn in_use(&self) -> bool {
         self.state.in_use.contains(&self.id.to_string())
     }
 
     fn standing(&self) -> &'static str {
         match &self.history {
+            _ if self.is_unknown() => "unknown",
             Some(history) => standing(history.standing),
             None => "unfinished",
         }
@@ -162,27 +178,18 @@ pub fn standing(standing: Standing) -> &'static str {
     }
 }
 
-/// Ours, newest first: what the ledger knows, and what we began and did not finish.
+/// Ours, newest first.
 fn releases(state: &HostState) -> Vec<Release<'_>> {
     let mut histories = state.ledger.histories();
-    let ours = |id: ReleaseId| {
-        let history = histories.remove(&id.to_string());
-        let known = history.is_some() || state.unfinished.contains(&id.to_string());
-        known.then_some(Release { id, history, state })
-    };
-    let mut releases: Vec<_> = state.ids().into_iter().filter_map(ours).collect();
-    releases.reverse();
-    releases
+    let ids = state.ours().into_iter().rev();
+    ids.map(|id| Release { id, history: histories.remove(&id.to_string()), state }).collect()
 }
 
 /// What neither we nor the ledger know.
 fn foreign(state: &HostState) -> Vec<&str> {
-    let histories = state.ledger.histories();
-    let unknown = |name: &&String| {
-        name.parse::<ReleaseId>().is_err()
-            || !(histories.contains_key(*name) || state.unfinished.contains(*name))
-    };
-    state.present.iter().filter(unknown).map(String::as_str).collect()
+    let ours: Vec<_> = state.ours().iter().map(ToString::to_string).collect();
+    let foreign = |name: &&String| !ours.contains(name);
+    state.present.iter().filter(foreign).map(String::as_str).collect()
 }
 
 /// The same for machines.
@@ -194,6 +201,7 @@ pub fn releases_json(hosts: &[(String, HostState)]) -> Value {
             "releases": releases(state).iter().map(Release::json).collect::<Vec<_>>(),
             "foreign": foreign(state).into_iter().map(clean::line).collect::<Vec<_>>(),
             "unreadable_ledger_lines": state.ledger.unreadable(),
+            "newer": state.newer().map(|newer| clean::line(&newer.to_string())),
         })
     };
     json!({ "v": VERSION, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })

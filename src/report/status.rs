@@ -114,6 +114,9 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
         let missing: Vec<_> = state.facts.missing.iter().map(|what| clean::line(what)).collect();
         tell("unfit", list(&missing));
     }
+    for line in state.not_understood() {
+        tell("unclear", clean::line(&line));
+    }
     lines
 }
 
@@ -305,6 +308,7 @@ pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value
             "locked_by": state.holder.as_deref().map(clean::line),
             "leftovers": state.leftovers.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
             "unfit": state.facts.missing.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
+            "unclear": state.not_understood().iter().map(|line| clean::line(line)).collect::<Vec<_>>(),
         })
     };
     let hosts: Vec<_> = hosts.iter().map(host).collect();

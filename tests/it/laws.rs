@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shipit::deploy::choose::{rollback_candidates, to_prune};
+use shipit::deploy::choose::to_prune;
 use shipit::deploy::goal::{PruneRule, Target};
 use shipit::deploy::plan::rollback_target;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
@@ -49,7 +49,7 @@ fn state(text: &str) -> HostState {
         if word.ends_with('*') {
             state.current = Current::Release(id);
         }
-        if word.ends_with('!') {
+        if word.contains('!') {
             state.in_use.insert(id.to_string());
         }
         for event in events(letter) {
@@ -192,11 +192,20 @@ fn every_small_state_keeps_what_must_be_kept() {
     }
 }
 
+/// The way back as a person would tell it: the newest older one that is good.
+fn way_back(text: &str) -> Option<ReleaseId> {
+    let words: Vec<_> = text.split(' ').collect();
+    let live = words.iter().position(|word| word.ends_with('*'))?;
+    let good = words[..live].iter().rposition(|word| word.starts_with(['g', 'p']))?;
+    Some(id(u32::try_from(good).unwrap() + 1))
+}
+
 fn keeps_what_must_be_kept(state: &HostState, keep: usize, text: &str) {
     let gone = to_prune(state, PruneRule { keep, older_than: None });
+    assert!(state.in_use.iter().all(|name| !gone.contains(name)), "{text}: in use");
     let gone: BTreeSet<ReleaseId> = gone.iter().map(|name| name.parse().unwrap()).collect();
-    assert!(state.live().is_none_or(|live| !gone.contains(&live)), "{text}");
-    assert!(rollback_candidates(state).first().is_none_or(|id| !gone.contains(id)), "{text}");
+    assert!(state.live().is_none_or(|live| !gone.contains(&live)), "{text}: live");
+    assert!(way_back(text).is_none_or(|id| !gone.contains(&id)), "{text}: the way back");
     for (id, history) in state.histories() {
         assert!(!(history.pinned && gone.contains(&id)), "{text}: pinned");
         assert!(!(history.standing == Standing::Undecided && gone.contains(&id)), "{text}");

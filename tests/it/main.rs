@@ -9,6 +9,7 @@ mod env;
 mod faults;
 mod features;
 mod laws;
+mod ledger;
 mod load;
 mod messages;
 mod power;

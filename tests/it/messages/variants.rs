@@ -14,8 +14,10 @@ use shipit::config::env::{EnvError, Missing, Unwritable};
 use shipit::config::error::{ConfigError, Place};
 use shipit::deploy::health::Doubt;
 use shipit::deploy::outcome::Failure;
-use shipit::deploy::plan::{PlanError, RollbackError};
+use shipit::deploy::plan::{Offer, PlanError, RollbackError};
 use shipit::model::digest::Digest;
+use shipit::model::layout::Layout;
+use shipit::model::ledger::Newer;
 use shipit::model::sudo::SudoRefusal;
 use shipit::remote::agent::AgentError;
 use shipit::remote::session::SessionError;
@@ -208,6 +210,7 @@ fn conversations_with_a_host() {
 
 #[test]
 fn plans() {
+    let layout = Layout::new("/srv/todo");
     let errors = every!(PlanError {
         CurrentNotALink { path: text("/srv/todo/current") }
         Unfit { what: vec![text("tar is not installed"), text("find is not installed")], fix: None }
@@ -217,13 +220,24 @@ fn plans() {
         NoInodes { need: 700, free: 12 }
         EnvInArtifact { file: text(".env") }
         LinkInside { path: text("app/key"), at: text("app"), kind: "file" }
+        Newer(Newer {
+            what: text(".shipit/format"),
+            version: text("2"),
+            tool: Some(text("shipit 0.9.0")),
+        })
+        Doubtful { layout: layout.clone(), unreadable: 0, unknown: vec![OLD.to_owned()] }
+        Ahead { id: id(NEW), layout: layout.clone(), live: false }
+        OtherApp { there: text("shop"), app: text("todo") }
         NothingEarlier {}
         NotThere { id: id(NEW), candidates: vec![id(OLD)] }
         Unfinished { id: id(NEW) }
     });
-    let nowhere = PlanError::NotThere { id: id(NEW), candidates: Vec::new() };
-    let all =
-        errors.iter().chain([&nowhere]).map(|error| refused(error, |error| error.hint("live")));
+    let more = [
+        PlanError::NotThere { id: id(NEW), candidates: Vec::new() },
+        PlanError::Ahead { id: id(NEW), layout: layout.clone(), live: true },
+        PlanError::Doubtful { layout, unreadable: 2, unknown: Vec::new() },
+    ];
+    let all = errors.iter().chain(&more).map(|error| refused(error, |error| error.hint("live")));
     assert_snapshot!(all.collect::<String>(), @r#"
     error: /srv/todo/current is not a symbolic link, so it cannot be flipped
       hint:  move it away by hand: `mv /srv/todo/current /srv/todo/current.old`, then deploy again
@@ -241,6 +255,14 @@ fn plans() {
       hint:  leave it out with `exclude = ["/.env"]` in [artifact]
     error: `app/key` cannot be linked: the artifact has a file at `app`
       hint:  leave `app` out with `exclude = ["/app"]` in [artifact], or link another path
+    error: .shipit/format has version 2, by shipit 0.9.0; this shipit knows version 1
+      hint:  use shipit 0.9.0, which wrote it, or a newer one
+    error: nothing is pruned here, because the ledger does not say of every release what it is
+      hint:  delete by hand what nobody needs, as in `rm -rf '/srv/todo/releases/20260821090311' '/srv/todo/.shipit/manifests/20260821090311'`
+    error: release 20260822101502 is dated more than a day ahead of this machine's clock and the host's
+      hint:  delete it by hand: `rm -rf '/srv/todo/releases/20260822101502' '/srv/todo/.shipit/manifests/20260822101502'`
+    error: the live release is one of the app `shop`, and this is `todo`
+      hint:  give each app a `deploy_to` of its own; if the app was renamed, deploy it once with `--force`
     error: there is no earlier release to go back to
       hint:  `shipit releases live` shows what is there
     error: release 20260822101502 is not on this host
@@ -249,14 +271,21 @@ fn plans() {
       hint:  deploy it again
     error: release 20260822101502 is not on this host
       hint:  `shipit releases live` shows what is there
+    error: release 20260822101502 is dated more than a day ahead of this machine's clock and the host's
+      hint:  make another one live with `shipit rollback live --to ID`, then delete it by hand: `rm -rf '/srv/todo/releases/20260822101502' '/srv/todo/.shipit/manifests/20260822101502'`
+    error: nothing is pruned here, because the ledger does not say of every release what it is
+      hint:  take the lines that cannot be read out of /srv/todo/.shipit/ledger.jsonl by hand
     "#);
 }
 
 #[test]
 fn rollbacks() {
+    let [candidates, foreign, unknown] =
+        ["20260821090311", "20240101000000", "20260821090312"].map(|id| vec![id.parse().unwrap()]);
+    let web1 = Offer { candidates, foreign, unknown };
     let errors = every!(RollbackError {
         HostsDisagree { live: vec![(text("web1"), Some(id(NEW))), (text("web2"), None)] }
-        NoCommon { candidates: vec![(text("web1"), vec![id(OLD)]), (text("web2"), Vec::new())] }
+        NoCommon { offers: vec![(text("web1"), web1), (text("web2"), Offer::default())] }
     });
     let told = errors.map(|error| shown(&error.to_string(), &error.causes(), Some(&error.hint())));
     assert_snapshot!(told.concat(), @"
@@ -266,6 +295,8 @@ fn rollbacks() {
       hint:  name one with `--to ID`; `shipit releases` shows them
     error: there is no earlier release to go back to
       cause: web1 could go back to 20260821090311
+             web1 has, left by another tool, so only with `--to`: 20240101000000
+             web1 has, with no story in the ledger, so only with `--to`: 20260821090312
              web2 has none that was live and good
       hint:  `shipit releases` shows what is there and why it is not chosen
     ");

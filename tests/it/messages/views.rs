@@ -161,6 +161,7 @@ fn releases_for_machines() {
           ],
           "host": "web1",
           "live": "20260821090311",
+          "newer": null,
           "releases": [
             {
               "artifact": "8de2ec8964aa3c9635caca74e4baf45d447b57f62641c98e67a4b5857d07fb10",
@@ -344,6 +345,7 @@ fn status_for_machines() {
       "locked_by": null,
       "since": "2026-08-22T10:15:00+00:00",
       "stuck": null,
+      "unclear": [],
       "undecided": null,
       "unfit": [],
       "unit": {

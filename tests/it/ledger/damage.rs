@@ -1,0 +1,204 @@
+//! A ledger of six releases, damaged in every line and at every byte.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use shipit::deploy::choose::{rollback_candidates, to_prune};
+use shipit::deploy::goal::PruneRule;
+use shipit::model::host_state::HostState;
+use shipit::remote::answer::host_state;
+
+use super::{id, lines, looked};
+
+/// Six releases: a pinned one, a good one, one that was reverted, one that was left for bad, one that
+/// was left for a newer one, and the live one.
+const STORY: [&str; 21] = [
+    "1 staged",
+    "1 activated",
+    "1 committed",
+    "1 pinned",
+    "2 staged",
+    "2 activated 1",
+    "2 committed",
+    "3 staged",
+    "3 activated 2",
+    "3 reverted",
+    "4 staged",
+    "4 activated 2",
+    "4 committed",
+    "2 activated 4",
+    "2 committed",
+    "4 rolled-back 2",
+    "5 staged",
+    "5 activated 2",
+    "5 committed",
+    "6 staged",
+    "6 activated 5",
+];
+
+fn story() -> Vec<String> {
+    let mut all = lines(&STORY);
+    all.extend(lines(&["6 committed"]));
+    all
+}
+
+fn gone(state: &HostState, keep: usize) -> BTreeSet<String> {
+    to_prune(state, PruneRule { keep, older_than: None }).into_iter().collect()
+}
+
+fn seen(ledger: &[u8]) -> HostState {
+    let text = String::from_utf8_lossy(ledger);
+    looked(6, 6, &text.split('\n').collect::<Vec<_>>())
+}
+
+/// The host with its ledger as it was written.
+fn sound() -> &'static HostState {
+    static SOUND: LazyLock<HostState> = LazyLock::new(|| seen(story().join("\n").as_bytes()));
+    &SOUND
+}
+
+/// No more is deleted than with the undamaged ledger.
+#[track_caller]
+fn deletes_nothing(damaged: &HostState, what: &str) {
+    let sound = sound();
+    for keep in 1..4 {
+        let (more, allowed) = (gone(damaged, keep), gone(sound, keep));
+        assert!(more.is_subset(&allowed), "{what}: {more:?}, not {allowed:?}");
+    }
+}
+
+/// The same, and nothing worse is chosen by a rollback.
+#[track_caller]
+fn costs_nothing(damaged: &HostState, what: &str) {
+    deletes_nothing(damaged, what);
+    let (chosen, allowed) = (rollback_candidates(damaged), rollback_candidates(sound()));
+    assert!(chosen.iter().all(|id| allowed.contains(id)), "{what}: {chosen:?}, not {allowed:?}");
+}
+
+#[test]
+fn the_story_is_one_in_which_something_is_pruned() {
+    assert_eq!(gone(sound(), 1), [id(2), id(3), id(4)].into());
+    assert_eq!(gone(sound(), 3), [id(3), id(4)].into());
+}
+
+#[test]
+fn no_damaged_line_costs_a_release() {
+    let whole = story();
+    for (n, line) in whole.iter().enumerate() {
+        let half = &line[..line.len() / 2];
+        let harm = [
+            half.to_owned(),
+            line[line.len() / 2..].to_owned(),
+            "\0".repeat(line.len()),
+            " ".repeat(line.len()),
+            "{}".to_owned(),
+            line.replace("\"event\":\"", "\"event\":\"x"),
+            line.replace("\"release\"", "\"rel\""),
+            line.replace("\"v\":1", "\"v\":2"),
+            line.replace("\"v\":1", "\"v\":0"),
+            line.replace(r#","who""#, r#" "who""#),
+            format!("{line}{line}"),
+            format!("{half}\n{}", &line[line.len() / 2..]),
+        ];
+        for harm in harm {
+            let mut damaged = whole.clone();
+            damaged[n].clone_from(&harm);
+            costs_nothing(&seen(damaged.join("\n").as_bytes()), &format!("line {n}: {harm:?}"));
+        }
+    }
+}
+
+/// Every byte, where every 64th would do; also one digit of an id for another.
+#[test]
+fn no_damaged_byte_costs_a_release() {
+    let whole = story().join("\n").into_bytes();
+    for place in 0..whole.len() {
+        for harm in [0, b'\n', b'"', whole[place] ^ 1] {
+            let mut damaged = whole.clone();
+            damaged[place] = harm;
+            costs_nothing(&seen(&damaged), &format!("byte {place}: {harm}"));
+        }
+        costs_nothing(&seen(&whole[..place]), &format!("cut off at {place}"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_damaged_block_costs_a_release(
+        place in 0_usize..5000,
+        length in 1_usize..1500,
+        harm in prop::sample::select(vec![0, 0xff, b' ', b'{', b'}', b'1']),
+    ) {
+        let mut damaged = story().join("\n").into_bytes();
+        let from = place.min(damaged.len());
+        let to = (from + length).min(damaged.len());
+        damaged[from..to].fill(harm);
+        let what = format!("{harm} from {from} to {to}");
+        deletes_nothing(&seen(&damaged), &what);
+        if matches!(harm, 0 | 0xff) {
+            costs_nothing(&seen(&damaged), &what);
+        }
+    }
+}
+
+/// What the agent sends of a ledger: with every awk, whose ideas of a zero byte differ.
+fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
+    let root = dir.join("srv");
+    for n in 1..=6 {
+        fs::create_dir_all(root.join("releases").join(id(n))).unwrap();
+        fs::create_dir_all(root.join(".shipit/manifests")).unwrap();
+        fs::write(root.join(".shipit/manifests").join(id(n)), "").unwrap();
+    }
+    let current = root.join("current");
+    if !current.is_symlink() {
+        std::os::unix::fs::symlink(format!("releases/{}", id(6)), &current).unwrap();
+    }
+    fs::write(root.join(".shipit/ledger.jsonl"), ledger).unwrap();
+    fs::create_dir_all(dir.join("bin")).unwrap();
+    crate::program::program(&dir.join("bin/awk"), &format!("#!/bin/sh\nexec {awk} \"$@\"\n"));
+    let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/agent.sh");
+    let mut agent = Command::new("sh");
+    agent.args([script, "serve", "run0000000000001", "look", root.to_str().unwrap(), "10", "ada"]);
+    agent.args(["none", "", "", "10", "", "", "", "/bin/sh", "-c"]).env("PATH", path);
+    let out = agent.stdin(Stdio::null()).output().unwrap();
+    host_state(&String::from_utf8_lossy(&out.stdout))
+}
+
+#[test]
+fn what_the_agent_sends_of_a_damaged_ledger_costs_no_release() {
+    let long = (7..70).flat_map(|n| {
+        let n = n.to_string();
+        ["staged", "pruned"].map(|event| format!("{n} {event}"))
+    });
+    let long: Vec<_> = long.collect();
+    let later = lines(&long.iter().map(String::as_str).collect::<Vec<_>>());
+    let whole = [story(), later].concat().join("\n").into_bytes();
+    let told = story().join("\n").len();
+    for awk in ["mawk", "busybox awk"] {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(gone(&sent(awk, dir.path(), &whole), 2), [id(2), id(3), id(4)].into(), "{awk}");
+        for place in (0..told).step_by(64) {
+            for harm in [0, whole[place] ^ 1] {
+                let mut damaged = whole.clone();
+                damaged[place] = harm;
+                let state = sent(awk, dir.path(), &damaged);
+                costs_nothing(&state, &format!("{awk}: byte {place}: {harm}"));
+            }
+        }
+        let mut zeroed = whole.clone();
+        zeroed[200..1400].fill(0);
+        costs_nothing(&sent(awk, dir.path(), &zeroed), &format!("{awk}: a block of zeros"));
+    }
+}
+
+#[test]
+fn without_a_ledger_all_that_was_made_is_unknown() {
+    let state = looked(6, 6, &[]);
+    assert_eq!(state.unknown.len(), 6);
+    assert_eq!(gone(&state, 1), BTreeSet::new());
+    assert_eq!(rollback_candidates(&state), []);
+}
