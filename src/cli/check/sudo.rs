@@ -42,6 +42,6 @@ fn rules(subject: &Subject<'_>, unit: &str, verbs: &[&str], prefix: &str) -> Str
     let file = format!("/etc/sudoers.d/{prefix}-{}", subject.config.app.replace('.', "_"));
     format!(
         "on the host: `echo '{user} ALL=(root) NOPASSWD: {commands}' | sudo tee -a {file} && \
-         sudo chmod 440 {file} && sudo visudo -c`"
+         sudo chmod 440 {file} && sudo visudo -cf {file}`"
     )
 }

@@ -118,7 +118,7 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
     problem  local: svc, which the service runs as, may not read .env
              fix: in [env]: `mode = "0640"` and `group = "svc"`
     problem  local: sudo does not allow ada to restart, stop, reset-failed todo.service without a password
-             fix: on the host: `echo 'ada ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/systemctl stop todo.service, /usr/bin/systemctl reset-failed todo.service' | sudo tee -a /etc/sudoers.d/shipit-todo && sudo chmod 440 /etc/sudoers.d/shipit-todo && sudo visudo -c`
+             fix: on the host: `echo 'ada ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/systemctl stop todo.service, /usr/bin/systemctl reset-failed todo.service' | sudo tee -a /etc/sudoers.d/shipit-todo && sudo chmod 440 /etc/sudoers.d/shipit-todo && sudo visudo -cf /etc/sudoers.d/shipit-todo`
     problem  local: todo.service does not go through <dir>/srv/current
              fix: on the host: `sudo mkdir -p /etc/systemd/system/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | sudo tee /etc/systemd/system/todo.service.d/shipit.conf && sudo systemctl daemon-reload`
     a deploy would not work: 5 ok, 5 warnings, 5 problems
