@@ -252,7 +252,7 @@ fn a_deploy_and_a_check_refuse_the_same_links() {
     assert_snapshot!(&said[problem..], @r"
     problem  local: <dir>/srv/.shipit/ledger.jsonl is a link, and belongs to <owner>
              fix: on the host: `sudo rm <dir>/srv/.shipit/ledger.jsonl`
-    a deploy would not work: 5 ok, 1 warning, 1 problem
+    a deploy would not work: 5 ok, 2 warnings, 1 problem
     --- stderr
     ");
     assert_eq!(world.read("victim"), "of root\n");
