@@ -923,11 +923,15 @@ user_bus() {
 }
 
 look_leftovers() {
+    local path
     for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
-        "$root"/.current.*; do
+        "$root"/.shipit/manifests/* "$root"/.current.*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run" | *"${holder_run:-$run}") ;;
+                # A run that another holds may be about to put the release beside its manifest.
+                */manifests/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] ||
+                    printf 'leftover %s\n' "${path#"$root/"}" ;;
                 *) printf 'leftover %s\n' "${path#"$root/"}" ;;
             esac
         fi
@@ -2262,9 +2266,10 @@ order_sweep() {
     kept=$root/releases/${1-}
     set --
     for path in "$root"/.shipit/trash/* "$root"/.shipit/trash/.aside.* "$root"/releases/.2*.* \
-        "$root"/.shipit/run/* "$root"/.current.*; do
+        "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.current.*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
+            */manifests/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;
         esac
         if [ -e "$path" ] || [ -L "$path" ]; then
             set -- "$@" "$path"
