@@ -223,7 +223,7 @@ async fn what_cannot_be_fetched_is_named_by_its_key_only() {
         text.replace(&base.path().display().to_string(), "/project")
     };
     assert_snapshot!(wrong(EnvSource::Variable("ABSENT".to_owned())).await, @"
-    `KEY` comes from the variable `ABSENT`, which is empty or not set
+    `KEY` comes from the variable `ABSENT`, which is not set
       hint: `export ABSENT=…`, then run this again
     ");
     assert_snapshot!(wrong(EnvSource::File("absent".into())).await, @"

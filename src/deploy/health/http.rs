@@ -90,7 +90,9 @@ async fn ask(ward: &Ward<'_>, check: &HttpCheck, limit: Duration) -> Result<Answ
     // Where the status alone decides, nothing else need come.
     if check.body.is_some() || !check.status.hold(status) {
         let mut bytes = Vec::new();
-        let wanted = check.body.as_deref().unwrap_or_default();
+        // What is found early says nothing where the status is wrong, and the whole is shown.
+        let wanted = check.body.as_deref().filter(|_| check.status.hold(status));
+        let wanted = wanted.unwrap_or_default();
         let read = timeout_at(by, read(&mut body, wanted, &mut bytes)).await;
         answer.cut = !read.unwrap_or_default();
         answer.body = String::from_utf8_lossy(&bytes).into_owned();
