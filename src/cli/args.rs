@@ -91,9 +91,9 @@ pub(crate) enum Command {
     Pin(PinArgs),
     /// Leave a pinned release to prune again
     Unpin(PinArgs),
-    /// Hold deploys, rollbacks and prunes off, until unlock
+    /// Block deploys, rollbacks and prunes, until unlock
     Lock(LockArgs),
-    /// Show who holds deploys off, and end it
+    /// Show who blocks deploys, and end it
     Unlock(StageArg),
     /// Delete old releases; quiet when all is well, for cron
     Prune(PruneArgs),

@@ -22,6 +22,7 @@ use crate::deploy::host::Context;
 use crate::deploy::outcome::Failure;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
+use crate::report::human::{group_by, list};
 use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
 
@@ -271,6 +272,13 @@ async fn rehearse(
         world.print_failure(&sieve, None, failure, state);
         code = 1;
     }
+    let failed = rehearsal.plans.iter().filter_map(|(host, plan)| match plan {
+        Err(Some(failure)) => Some((host.as_str(), failure)),
+        _ => None,
+    });
+    for (failure, hosts) in group_by(failed) {
+        world.print_failure(&sieve, Some(&list(&hosts)), failure, state);
+    }
     for (host, plan) in &rehearsal.plans {
         match plan {
             Ok(_) if rehearsal.unchanged => {
@@ -281,10 +289,7 @@ async fn rehearse(
                 let lines = plan.lines();
                 plans.push((host.clone(), lines.iter().map(|line| sieve.fit(line)).collect()));
             }
-            Err(failure) => {
-                world.print_failure(&sieve, Some(host), failure, state);
-                code = 1;
-            }
+            Err(_) => code = 1,
         }
     }
     for (_, text) in &mut warnings {
@@ -295,6 +300,8 @@ async fn rehearse(
     } else {
         plan_view(&plans, &warnings)
     };
-    world.print(&text);
+    if !plans.is_empty() || world.common.json {
+        world.print(&text);
+    }
     Ok(code)
 }

@@ -2,7 +2,7 @@
 
 use super::args::HistoryArgs;
 use super::error::CliError;
-use super::world::{World, width};
+use super::world::{World, styles_of_stdout, width};
 use crate::config::resolve::Overrides;
 use crate::deploy::ask;
 use crate::report::history::{Page, history_json, history_table};
@@ -16,7 +16,7 @@ pub(crate) async fn run(world: &World, args: &HistoryArgs) -> Result<u8, CliErro
         format!("{}\n", history_json(&told, &config.stage, args.limit))
     } else {
         let page = Page { limit: args.limit, offset: world.offset, width: width() };
-        history_table(&told, page)
+        history_table(&told, page, &styles_of_stdout(world))
     };
     world.print(&text);
     Ok(code)

@@ -2,7 +2,8 @@
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::{World, width};
+use super::world::{World, styles_of_stdout, width};
+use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::model::service::Service;
 use crate::report::releases::{releases_json, releases_table};
@@ -15,7 +16,7 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     let text = if world.common.json {
         format!("{}\n", releases_json(&states))
     } else {
-        releases_table(&states, world.now, world.offset, width())
+        releases_table(&states, context(world, &config), width(), &styles_of_stdout(world))
     };
     world.print(&text);
     Ok(code)
@@ -25,16 +26,20 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
 pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);
+    let context = context(world, &config);
+    let text = if world.common.json {
+        format!("{}\n", status_json(&states, context))
+    } else {
+        status_view(&states, context, &styles_of_stdout(world))
+    };
+    world.print(&text);
+    Ok(code)
+}
+
+fn context<'c>(world: &World, config: &'c Config) -> Context<'c> {
     let unit = match &config.service {
         Service::Unit { name, .. } => Some(name.as_str()),
         _ => None,
     };
-    let context = Context { stage: &config.stage, unit, now: world.now, offset: world.offset };
-    let text = if world.common.json {
-        format!("{}\n", status_json(&states, context))
-    } else {
-        status_view(&states, context)
-    };
-    world.print(&text);
-    Ok(code)
+    Context { stage: &config.stage, unit, now: world.now, offset: world.offset }
 }

@@ -45,7 +45,7 @@ async fn keep(world: &World, args: &PinArgs, event: What) -> Result<u8, CliError
     go(world, &config, &Change { goal, release: Some(id), order: &order }).await
 }
 
-/// Holds deploys off.
+/// Blocks deploys.
 pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let run = world.run_values("lock", &config);

@@ -1,4 +1,4 @@
-//! `shipit unlock`: shows who holds deploys off, living or gone, and ends it when told to.
+//! `shipit unlock`: shows who blocks deploys, living or gone, and ends it when told to.
 
 use super::args::StageArg;
 use super::error::CliError;
@@ -14,8 +14,10 @@ use crate::report::unlock::holders;
 pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);
+    let free = |(_, state): &(String, HostState)| state.lock == LockFacts::default();
+    let quiet = states.iter().all(free);
     if !world.common.json {
-        world.tell(&holders(&states));
+        world.tell(&holders(&states, world.offset));
     }
     let held = |(_, state): &&(String, HostState)| {
         state.lock.frozen.is_some() || state.lock.owner.is_some()
@@ -29,7 +31,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     }
     let found: Vec<LockFacts> = states.iter().map(|(_, state)| state.lock.clone()).collect();
     let note = format!("{} unlocked by {}", config.stage, world.who());
-    let how = How { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
+    let how = How { secrets: Secrets::new([]), quiet, wait: false, reach: None };
     let doing = async |cx: Context<'_>| ask::unlock(cx, &found, &note).await;
     let report = world.shown(&config, "unlock", how, doing).await;
     Ok(report.verdict().exit_code())

@@ -471,6 +471,12 @@ pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// For what goes to stdout.
+pub(crate) fn styles_of_stdout(world: &World) -> Styles {
+    let terminal = std::io::stdout().is_terminal();
+    Styles::choose(world.common.color.into(), world.var("NO_COLOR").is_some(), terminal)
+}
+
 /// The width of stdout's terminal, or plenty.
 pub(crate) fn width() -> usize {
     let term = Term::stdout();

@@ -170,7 +170,7 @@ fn report(
     }
 }
 
-/// Ends on every host what was found there to hold deploys off. `found` is in the order of the
+/// Ends on every host what was found there to block deploys. `found` is in the order of the
 /// config; `note` is the line for `revisions.log`.
 pub async fn unlock(cx: Context<'_>, found: &[LockFacts], note: &str) -> Report {
     tell_begun(cx, "unlock");
@@ -206,14 +206,15 @@ async fn unlock_host(
     let mut said = None;
     if let Some(owner) = &found.owner {
         let order = Order::Break { run: owner.run.clone(), limit: patience(cx) };
-        let text = done(host, &order, "could not end the conversation that holds the lock").await?;
+        let what = "could not end the conversation that holds the lock";
+        let text = done(host, ("end that run", &order), what).await?;
         said = (!text.trim().is_empty()).then(|| {
             format!("run {}: {}; the next deploy settles what it left", owner.run, text.trim())
         });
     }
     if let Some(record) = found.frozen.clone() {
         let order = Order::Thaw { record, note: note.to_owned() };
-        done(host, &order, "could not end the freeze").await?;
+        done(host, ("unlock", &order), "could not unlock").await?;
     }
     // Whoever still holds it is none of ours, or came in the meantime.
     let tried = try_lock(host, found.owner.as_ref()).await?;
@@ -244,7 +245,11 @@ async fn try_lock(host: &HostRun<'_>, ended: Option<&Owner>) -> Result<Answer, F
     Ok(tried)
 }
 
-async fn done(host: &HostRun<'_>, order: &Order, what: &str) -> Result<String, Failure> {
+async fn done(
+    host: &HostRun<'_>,
+    (step, order): (&'static str, &Order),
+    what: &str,
+) -> Result<String, Failure> {
     let work = async {
         let answer = host.ask(order).await?;
         if answer.code == DONE {
@@ -252,7 +257,7 @@ async fn done(host: &HostRun<'_>, order: &Order, what: &str) -> Result<String, F
         }
         Err(Failure::new(what).because(answer.text))
     };
-    host.step(order.verb(), work).await
+    host.step(step, work).await
 }
 
 /// How long a conversation may take to end: its deadline, the rest of a running command, a revert.

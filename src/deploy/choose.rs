@@ -8,6 +8,7 @@ use super::goal::PruneRule;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
+use crate::model::words::count;
 
 /// The releases a rollback may choose by itself on this host, newest first: present, once live
 /// and shown to run, not left for bad, older than what is live, and nothing of their story open.
@@ -54,6 +55,21 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
         .filter(|id| !kept.contains(id) && is_older(*id, state.facts.clock, rule))
         .map(|id| id.to_string())
         .collect()
+}
+
+/// Why there is nothing to prune, for people.
+pub fn why_kept(state: &HostState, rule: PruneRule) -> String {
+    let histories = state.histories();
+    let good = histories.iter().filter(|(_, history)| history.standing == Standing::Good).count();
+    let there = count(good, "good release");
+    match rule.older_than {
+        _ if good <= rule.keep => format!("{there} there, and {} to keep", rule.keep),
+        Some(_) => "what is old enough is live, the way back, pinned or in use".to_owned(),
+        None => format!(
+            "of {there}, what is beyond {} is live, the way back, pinned or in use",
+            rule.keep
+        ),
+    }
 }
 
 fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {

@@ -2,6 +2,7 @@
 //! phase needs of every host is done on all at once, under a limit; a later phase begins only
 //! when the one before it is over on every host. Switching and committing are `rollout`'s.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -144,8 +145,8 @@ async fn pursue(cx: Context<'_>, goal: &Goal) -> Report {
 
 /// What would be done, from live facts and by the same code, without taking the lock.
 pub struct Rehearsal {
-    /// Each host with its plan, or why it has none.
-    pub plans: Vec<(String, Result<HostPlan, Failure>)>,
+    /// Each host with its plan, or why it has none; without a reason: because of another host.
+    pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
     /// The release it is about, if that much is known.
     pub release: Option<ReleaseId>,
     /// Every host runs exactly this already.
@@ -166,8 +167,8 @@ pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
     let planned = opened.is_ok() && fleet.plan(goal).is_ok();
     let plan = |host: &HostRun| match &host.result {
         None if planned => Ok(host.plan.clone()),
-        Some(HostResult::Untouched { failure: Some(failure), .. }) => Err(failure.clone()),
-        _ => Err(Failure::new("was not planned, because of another host")),
+        Some(HostResult::Untouched { failure: Some(failure), .. }) => Err(Some(failure.clone())),
+        _ => Err(None),
     };
     let plans = fleet.hosts.iter().map(|host| (host.host.name.clone(), plan(host))).collect();
     let (release, failure) = (fleet.release, fleet.failure.clone());
@@ -327,6 +328,7 @@ impl<'a> Fleet<'a> {
             Goal::Deploy { .. } => (Scan::Others, bases::first(config)),
             Goal::Rollback(_) => (Scan::No, Vec::new()),
         };
+        let mut told = BTreeSet::new();
         loop {
             let cancel = self.cx.cancel;
             let opened = tokio::select! {
@@ -341,6 +343,7 @@ impl<'a> Fleet<'a> {
                 self.note_holders();
                 return Err(Stop);
             }
+            self.tell_waits_for(&mut told);
             self.close().await;
             sleep(Duration::from_secs(1)).await;
         }
@@ -410,6 +413,18 @@ impl<'a> Fleet<'a> {
         let here = || self.hosts.iter().filter(|host| host.takes_part());
         here().any(|host| host.holder().is_none())
             && here().all(|host| host.holder().is_none() || lets_go(host))
+    }
+
+    /// Tells whom the run waits for, once each: `told` remembers.
+    fn tell_waits_for(&self, told: &mut BTreeSet<(String, String)>) {
+        for host in &self.hosts {
+            let Some(holder) = host.holder() else { continue };
+            let (name, holder) = (host.host.name.clone(), holder.to_owned());
+            if told.insert((name.clone(), holder.clone())) {
+                let text = format!("waits for {holder}");
+                self.cx.events.emit(Event::Warning { host: Some(name), text });
+            }
+        }
     }
 
     fn note_holders(&mut self) {
@@ -571,7 +586,8 @@ impl<'a> Fleet<'a> {
             Goal::Rollback(target) => match rollback_target(&states, *target) {
                 Ok(id) => Ok(Some(id)),
                 Err(error) => {
-                    let mut failure = Failure::new(error.to_string()).hint(Some(error.hint()));
+                    let mut failure = Failure::new(error.to_string())
+                        .hint(Some(error.hint(&self.cx.config.stage)));
                     failure.cause = error.causes();
                     self.failure = Some(failure);
                     Err(Stop)
@@ -682,7 +698,8 @@ fn finished(host: &HostRun<'_>, goal: &str) -> (String, HostResult) {
         HostResult::Unchanged { live }
     } else {
         let live = host.done.live.or(live);
-        HostResult::Done(super::outcome::Done { live, ..host.done.clone() })
+        let kept = host.plan.kept.clone();
+        HostResult::Done(super::outcome::Done { live, kept, ..host.done.clone() })
     };
     (host.host.name.clone(), result)
 }

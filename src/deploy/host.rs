@@ -115,6 +115,8 @@ pub struct HostRun<'a> {
     pub(super) judged: Option<Judged>,
     /// Whether `activated` hooks were begun.
     hooked: bool,
+    /// What was said to be live.
+    told_live: Option<String>,
     /// What was sent and has no answer yet.
     ahead: Vec<(Order, Reply)>,
 }
@@ -135,6 +137,7 @@ impl<'a> HostRun<'a> {
             result: None,
             judged: None,
             hooked: false,
+            told_live: None,
             ahead: Vec::new(),
         }
     }
@@ -165,8 +168,12 @@ impl<'a> HostRun<'a> {
         Ok(())
     }
 
-    fn tell_connected(&self) {
+    /// Once, and again when something else is live: who waits for a lock connects many times.
+    fn tell_connected(&mut self) {
         let live = self.live_shown();
+        if self.told_live.replace(live.clone()).as_ref() == Some(&live) {
+            return;
+        }
         self.cx.events.emit(Event::Connected { host: self.name(), live });
     }
 

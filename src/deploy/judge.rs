@@ -35,8 +35,8 @@ impl HostRun<'_> {
             () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
         };
         let detail = match &verdict {
-            Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen to run",
-            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "inferred to run",
+            Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen running",
+            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "running, as systemd says",
             Ok(Some(Judged { proof: Proof::Reloaded, .. })) => "reloaded",
             _ => "",
         };

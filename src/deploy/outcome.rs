@@ -85,6 +85,8 @@ pub struct Done {
     pub proof: Option<Proof>,
     /// What was pruned.
     pub pruned: Vec<String>,
+    /// Why a prune had nothing to delete.
+    pub kept: Option<String>,
     /// Bytes that travelled.
     pub sent: u64,
     /// Bytes of all files of the release.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::choose::{back_id, rollback_candidates, to_prune};
+use super::choose::{back_id, rollback_candidates, to_prune, why_kept};
 use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
 use super::split::Split;
 use crate::config::{Config, Hook, Host};
@@ -20,6 +20,7 @@ use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
 use crate::model::service::{Scope, Service};
 use crate::model::sudo::SudoRefusal;
+use crate::model::words::{count, size as human_size};
 use crate::remote::order::{Activation, Order, Record, Verdicts};
 use crate::remote::quote::word;
 
@@ -36,6 +37,8 @@ pub struct HostPlan {
     pub tidy: Vec<Order>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// Of a prune: why there is nothing to delete.
+    pub kept: Option<String>,
 }
 
 /// One step of making a release.
@@ -142,7 +145,7 @@ pub enum PlanError {
         refusal: SudoRefusal,
     },
     /// It will not fit.
-    #[error("the release needs {need} bytes and {free} are free")]
+    #[error("the release needs {} and {} are free", human_size(*need), human_size(*free))]
     NoSpace {
         /// Bytes.
         need: u64,
@@ -150,7 +153,7 @@ pub enum PlanError {
         free: u64,
     },
     /// It will not fit.
-    #[error("the release needs {need} inodes and {free} are free")]
+    #[error("the release needs {} and {free} are free", count(usize::try_from(*need).unwrap_or(usize::MAX), "inode"))]
     NoInodes {
         /// Files, directories and links.
         need: u64,
@@ -332,6 +335,7 @@ impl Planner<'_> {
             switch: Some(switch),
             tidy: self.tidy_after(state, id),
             warnings: self.warnings(state, build, release),
+            kept: None,
         })
     }
 
@@ -381,6 +385,7 @@ impl Planner<'_> {
             settle: self.settle(host, state),
             tidy: self.tidy(state, rule),
             warnings: state.not_understood(),
+            kept: to_prune(state, rule).is_empty().then(|| why_kept(state, rule)),
             ..HostPlan::default()
         })
     }
@@ -904,11 +909,19 @@ pub enum RollbackError {
         live: Vec<(String, Option<ReleaseId>)>,
     },
     /// No release was live and good on all of them.
-    #[error("there is no earlier release to go back to")]
+    #[error("{}", no_common(offers))]
     NoCommon {
         /// What each has.
         offers: Vec<(String, Offer)>,
     },
+}
+
+fn no_common(offers: &[(String, Offer)]) -> &'static str {
+    if offers.iter().all(|(_, offer)| offer.candidates.is_empty()) {
+        "there is no earlier release to go back to"
+    } else {
+        "there is no earlier good release that all hosts have"
+    }
 }
 
 impl RollbackError {
@@ -929,14 +942,24 @@ impl RollbackError {
     }
 
     /// What to type next.
-    pub fn hint(&self) -> String {
+    pub fn hint(&self, stage: &str) -> String {
         match self {
-            Self::HostsDisagree { .. } => "name one with `--to ID`; `shipit releases` shows them",
-            Self::NoCommon { .. } => {
-                "`shipit releases` shows what is there and why it is not chosen"
+            Self::HostsDisagree { .. } => {
+                format!("name one with `--to ID`; `shipit releases {stage}` shows them")
+            }
+            Self::NoCommon { offers } => {
+                let can = offers.iter().find(|(_, offer)| !offer.candidates.is_empty());
+                match can.filter(|_| offers.len() > 1) {
+                    Some((host, _)) => format!(
+                        "one host at a time: `shipit rollback {stage} --hosts {host}`; or deploy, \
+                         which brings all together"
+                    ),
+                    None => format!(
+                        "`shipit releases {stage}` shows what is there and why it is not chosen"
+                    ),
+                }
             }
         }
-        .to_owned()
     }
 }
 
@@ -964,17 +987,20 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upload { files, size, linked: 0, spared: 0, .. } => {
-                write!(f, "upload {files} files, {size} bytes")
+                write!(f, "upload {}, {}", count(*files, "file"), human_size(*size))
             }
             Self::Upload { files, size, linked, linked_size, spared } => write!(
                 f,
-                "upload {} of {files} files, {} of {size} bytes; the others are there already",
+                "upload {} of {}, {} of {}; the others are there already",
                 files - linked,
-                size - linked_size - spared
+                count(*files, "file"),
+                human_size(size - linked_size - spared),
+                human_size(*size)
             ),
             Self::Rebuild { path, size, sent, patched } => {
                 let what = if *patched { "patches" } else { "ranges" };
-                write!(f, "rebuild {path} from its old self and {sent} of {size} bytes ({what})")
+                let (sent, size) = (human_size(*sent), human_size(*size));
+                write!(f, "make {path} from the one before it and {sent} of {size} ({what})")
             }
             Self::Check { shared: false } => f.write_str("check every file against its SHA-256"),
             Self::Check { shared: true } => f.write_str(

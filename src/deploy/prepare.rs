@@ -16,6 +16,7 @@ use crate::model::delta::Delta;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, What};
+use crate::model::words::size;
 use crate::remote::agent::{Agent, AgentError, Answer, Sent};
 use crate::remote::order::{DONE, Order};
 use crate::remote::upload::Terms;
@@ -163,7 +164,7 @@ impl HostRun<'_> {
                 Some(failure) => unpacked(id, &failure).into(),
                 None => Unmade::unsent(id, error),
             })?;
-            Ok::<_, Unmade>(((), format!("{} bytes", flow.likely())))
+            Ok::<_, Unmade>(((), size(flow.likely())))
         };
         let ended = self.step("upload", work).await;
         self.done.sent += left.load(Ordering::Relaxed);
@@ -261,7 +262,7 @@ fn step_name(order: &Order) -> &'static str {
 
 fn detail(order: &Order) -> String {
     match order {
-        Order::Unpack { size, .. } => format!("{size} bytes"),
+        Order::Unpack { size: bytes, .. } => size(*bytes as u64),
         _ => String::new(),
     }
 }

@@ -11,6 +11,7 @@ use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, Standing};
 use crate::model::service::Service;
+use crate::model::words::count;
 use crate::remote::agent::{Compared, Scan};
 use crate::remote::answer::compared;
 use crate::remote::order::{DONE, Order};
@@ -120,10 +121,8 @@ impl Verified {
             Some(_) => {}
         }
         if state.ledger.unreadable() > 0 {
-            self.trouble(format!(
-                "{} lines of the ledger are not readable",
-                state.ledger.unreadable()
-            ));
+            let lines = count(state.ledger.unreadable(), "line");
+            self.trouble(format!("{lines} of the ledger cannot be read"));
         }
     }
 

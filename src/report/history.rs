@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::FixedOffset;
+use console::Style;
 use serde_json::{Value, json};
 
 use super::human::{self, list};
+use super::styles::Styles;
 use super::table::{self, Column};
 use super::{clean, json::VERSION};
-use crate::model::deeds::{Deed, deeds};
+use crate::model::deeds::{Deed, Kind, Outcome, deeds};
 use crate::remote::agent::Told;
 
 const COLUMNS: [Column; 8] = [
@@ -18,10 +20,10 @@ const COLUMNS: [Column; 8] = [
     Column::text("what", 0),
     Column::text("release", 0),
     Column::text("outcome", 0),
-    Column::number("took", 3),
-    Column::text("who", 1),
-    Column::text("hosts", 0),
-    Column::text("reason", 2),
+    Column::number("took", 1),
+    Column::text("who", 4),
+    Column::text("hosts", 3),
+    Column::prose("reason", 2),
 ];
 
 /// How much is shown, and how.
@@ -36,14 +38,17 @@ pub struct Page {
 }
 
 /// The deeds of all hosts as a table.
-pub fn history_table(hosts: &[(String, Told)], page: Page) -> String {
+pub fn history_table(hosts: &[(String, Told)], page: Page, styles: &Styles) -> String {
     let all = merged(hosts);
     let shown = limited(page.limit, all.len());
-    let rows: Vec<_> = all[..shown].iter().map(|deed| deed.row(hosts.len(), page.offset)).collect();
+    let rows: Vec<_> =
+        all[..shown].iter().map(|deed| deed.row(hosts.len(), page.offset, styles)).collect();
     let mut lines = if rows.is_empty() {
         vec!["nothing was done yet".to_owned()]
     } else {
-        table::render(&COLUMNS, &rows, page.width)
+        let mut lines = table::render(&COLUMNS, &rows, page.width);
+        lines.push(human::zone(page.offset));
+        lines
     };
     if shown < all.len() {
         lines.push(format!("{} before these: `--limit 0` shows all", all.len() - shown));
@@ -76,7 +81,7 @@ fn merged(hosts: &[(String, Told)]) -> Vec<Merged<'_>> {
     let mut all: Vec<Merged<'_>> = Vec::new();
     let mut known = HashMap::new();
     for (host, told) in hosts {
-        for deed in deeds(told.ledger.entries()) {
+        for deed in together(deeds(told.ledger.entries())) {
             let key = (
                 deed.run.clone(),
                 deed.kind,
@@ -97,7 +102,28 @@ fn merged(hosts: &[(String, Told)]) -> Vec<Merged<'_>> {
     all
 }
 
+/// The deeds of one host, with all that one prune deleted in one of them.
+fn together(deeds: Vec<Deed>) -> Vec<Deed> {
+    let mut all: Vec<Deed> = Vec::new();
+    for deed in deeds {
+        let prunes = |known: &&mut Deed| known.kind == Kind::Prune && known.run == deed.run;
+        match all.last_mut().filter(|_| deed.kind == Kind::Prune).filter(prunes) {
+            Some(known) => known.release = format!("{} {}", known.release, deed.release),
+            None => all.push(deed),
+        }
+    }
+    all
+}
+
 impl<'a> Merged<'a> {
+    /// Its name; where one prune deleted several, how many.
+    fn release(&self) -> String {
+        match self.deed.release.split(' ').count() {
+            1 => clean::line(&self.deed.release),
+            several => human::count(several, "release"),
+        }
+    }
+
     fn take(&mut self, host: &'a str, deed: &Deed) {
         if !self.hosts.contains(&host) {
             self.hosts.push(host);
@@ -106,20 +132,32 @@ impl<'a> Merged<'a> {
         self.deed.took = self.deed.took.max(deed.took);
     }
 
-    fn row(&self, of: usize, offset: FixedOffset) -> Vec<String> {
+    fn row(&self, of: usize, offset: FixedOffset, styles: &Styles) -> Vec<String> {
         let deed = &self.deed;
-        let local =
-            |at: DateTime<Utc>| at.with_timezone(&offset).format("%Y-%m-%d %H:%M:%S").to_string();
+        let hosts = match self.hosts.len() {
+            _ if of == 1 => String::new(),
+            some if some == of => "all".to_owned(),
+            _ => list(&self.hosts),
+        };
         vec![
-            deed.at.map_or_else(|| "?".to_owned(), local),
+            deed.at.map_or_else(|| "?".to_owned(), |at| human::local(at, offset)),
             deed.kind.word().to_owned(),
-            clean::line(&deed.release),
-            deed.outcome.word().to_owned(),
+            self.release(),
+            outcome_style(deed.outcome, styles).apply_to(deed.outcome.word()).to_string(),
             deed.took.and_then(|took| took.to_std().ok()).map_or_else(String::new, seconds),
             clean::line(&deed.who),
-            if self.hosts.len() == of { String::new() } else { list(&self.hosts) },
+            hosts,
             deed.reason.as_deref().map_or_else(String::new, clean::line),
         ]
+    }
+}
+
+fn outcome_style(outcome: Outcome, styles: &Styles) -> &Style {
+    match outcome {
+        Outcome::Done => &styles.good,
+        Outcome::Staged => &styles.dim,
+        Outcome::Undecided => &styles.warn,
+        Outcome::Reverted | Outcome::Failed => &styles.bad,
     }
 }
 

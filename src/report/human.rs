@@ -39,9 +39,28 @@ fn span(delta: TimeDelta) -> String {
     }
 }
 
-/// `2026-08-21 11:03`, where the reader is.
+/// `2026-08-21 11:03`, where the reader is: for tables, whose last line tells the zone.
 pub fn local(time: DateTime<Utc>, offset: FixedOffset) -> String {
     time.with_timezone(&offset).format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// `2026-08-21 11:03 +02:00`.
+pub fn zoned(time: DateTime<Utc>, offset: FixedOffset) -> String {
+    format!("{} {offset}", local(time, offset))
+}
+
+/// What a table says below its times.
+pub fn zone(offset: FixedOffset) -> String {
+    format!("times are UTC{offset}")
+}
+
+/// A record with its times as the reader has them: hosts write `2026-08-21T09:03:11Z`.
+pub fn zoned_record(record: &str, offset: FixedOffset) -> String {
+    let word = |word: &str| match word.parse::<DateTime<Utc>>() {
+        Ok(time) => zoned(time, offset),
+        Err(_) => word.to_owned(),
+    };
+    record.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// `a, b, c`.

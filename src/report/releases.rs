@@ -1,9 +1,11 @@
 //! `shipit releases`: what lies on the hosts, newest first.
 
-use chrono::{DateTime, FixedOffset, Utc};
+use console::Style;
 use serde_json::{Value, json};
 
 use super::human::{self, group_by, list};
+use super::status::Context;
+use super::styles::Styles;
 use super::table::{self, Column};
 use super::{clean, json::VERSION};
 use crate::model::host_state::HostState;
@@ -26,11 +28,11 @@ const COLUMNS: [Column; 9] = [
 /// The releases of all hosts: one table where hosts agree, a section for each group where not.
 pub fn releases_table(
     hosts: &[(String, HostState)],
-    now: DateTime<Utc>,
-    offset: FixedOffset,
+    context: Context<'_>,
     width: usize,
+    styles: &Styles,
 ) -> String {
-    let views = hosts.iter().map(|(host, state)| (host.as_str(), View::of(state, now, offset)));
+    let views = hosts.iter().map(|(host, state)| (host.as_str(), View::of(state, context, styles)));
     let groups = group_by(views);
     let several = groups.len() > 1;
     let mut sections = Vec::new();
@@ -40,7 +42,11 @@ pub fn releases_table(
         lines.extend(view.lines(width));
         sections.push(lines.join("\n") + "\n");
     }
-    sections.join("\n")
+    if hosts.iter().any(|(_, state)| !state.ids().is_empty()) {
+        sections.push(human::zone(context.offset) + "\n");
+    }
+    let gap = if several { "\n" } else { "" };
+    sections.join(gap)
 }
 
 /// What is shown of one host.
@@ -52,8 +58,8 @@ struct View {
 }
 
 impl View {
-    fn of(state: &HostState, now: DateTime<Utc>, offset: FixedOffset) -> Self {
-        let row = |release: &Release<'_>| release.row(now, offset);
+    fn of(state: &HostState, context: Context<'_>, styles: &Styles) -> Self {
+        let row = |release: &Release<'_>| release.row(context, styles);
         let foreign = foreign(state).into_iter().map(clean::line).collect();
         Self { rows: releases(state).iter().map(row).collect(), foreign, notes: notes(state) }
     }
@@ -124,7 +130,16 @@ impl Release<'_> {
         }
     }
 
-    fn row(&self, now: DateTime<Utc>, offset: FixedOffset) -> Vec<String> {
+    fn style<'s>(&self, styles: &'s Styles) -> &'s Style {
+        match self.history.as_ref().map(|history| history.standing) {
+            Some(Standing::Good) => &styles.good,
+            Some(Standing::Reverted | Standing::RolledBack | Standing::Failed) => &styles.bad,
+            Some(Standing::Undecided) => &styles.warn,
+            Some(Standing::Staged | Standing::Pruned) | None => &styles.dim,
+        }
+    }
+
+    fn row(&self, Context { now, offset, .. }: Context<'_>, styles: &Styles) -> Vec<String> {
         let origin = self.origin();
         let word = |text: Option<&str>| text.map_or_else(String::new, clean::line);
         let mut state = self.standing().to_owned();
@@ -139,7 +154,7 @@ impl Release<'_> {
             self.id.to_string(),
             human::local(self.id.time(), offset),
             human::age(self.id.time(), now),
-            state,
+            self.style(styles).apply_to(state).to_string(),
             word(origin.map(|entry| entry.who.as_str())),
             short_revision(&word(origin.and_then(|e| e.revision.as_deref()))),
             origin.and_then(|e| e.artifact).map_or_else(String::new, |digest| digest.short()),

@@ -1,14 +1,19 @@
 //! `shipit status`: what is live where, since when, and what an interrupted run left.
 
-use chrono::{DateTime, FixedOffset, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
+use console::Style;
 use serde_json::{Value, json};
 
 use super::human::{self, group_by, list};
+use super::styles::Styles;
 use super::{clean, json::VERSION};
 use crate::deploy::split::find_split;
 use crate::model::host_state::{Current, HostState, UnitState};
+use crate::model::id::ReleaseId;
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
-use crate::model::ledger::{Entry, What};
+use crate::model::ledger::{Entry, History, Standing, What};
 use crate::model::words::short_revision;
 
 /// What the view needs besides the hosts.
@@ -25,7 +30,7 @@ pub struct Context<'a> {
 }
 
 /// The state of all hosts as text, those that are alike together.
-pub fn status_view(hosts: &[(String, HostState)], context: Context<'_>) -> String {
+pub fn status_view(hosts: &[(String, HostState)], context: Context<'_>, styles: &Styles) -> String {
     let blocks = hosts.iter().map(|(host, state)| {
         let parts = block(state, context).into_iter().map(Line::split);
         let (alike, since): (Vec<_>, Vec<_>) = parts.unzip();
@@ -37,11 +42,23 @@ pub fn status_view(hosts: &[(String, HostState)], context: Context<'_>) -> Strin
         all.push(format!("{}:", list(&names)));
         for (row, Alike { label, text, rest, .. }) in lines.into_iter().enumerate() {
             let since = span(members.iter().filter_map(|(_, since)| since[row].as_ref()));
+            let text = style(label, &text, styles).apply_to(&text);
             all.push(format!("  {:10} {text}{since}{rest}", format!("{label}:")));
         }
     }
     all.extend(notes(hosts, context.stage));
     all.join("\n") + "\n"
+}
+
+/// What is well is green, what is not is red, the rest is plain.
+fn style(label: &str, text: &str, styles: &Styles) -> Style {
+    match label {
+        "live" => styles.strong.clone(),
+        "service" if text.contains(" is active ") => styles.good.clone(),
+        "service" | "unfit" => styles.bad.clone(),
+        "stopped" | "locked by" => styles.warn.clone(),
+        _ => Style::new(),
+    }
 }
 
 /// One line about a host: what is so, since when, and what else.
@@ -92,7 +109,7 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
-    lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context.unit)));
+    lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context)));
     let mut tell = |label, text| lines.push(Line::plain(label, text));
     if let Some(entry) = state.stuck() {
         tell("stuck", stuck_line(entry, context));
@@ -104,7 +121,7 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
         tell("stopped", stopped_line(&one, context));
     }
     for holder in state.lock.frozen.iter().chain(&state.holder) {
-        tell("locked by", clean::line(holder));
+        tell("locked by", clean::line(&human::zoned_record(holder, context.offset)));
     }
     if !state.leftovers.is_empty() {
         let names: Vec<_> = state.leftovers.iter().map(|name| clean::line(name)).collect();
@@ -144,7 +161,7 @@ fn stopped_line(one: &Interrupted, context: Context<'_>) -> String {
         (Some(entry), _) => {
             format!("{run} by {} on {}{}", entry.who, entry.from, when(entry, context))
         }
-        (None, Some(record)) => record.clone(),
+        (None, Some(record)) => human::zoned_record(record, context.offset),
         (None, None) => run,
     };
     let what = match (&one.release, one.step) {
@@ -161,7 +178,7 @@ fn stopped_line(one: &Interrupted, context: Context<'_>) -> String {
 
 fn when(entry: &Entry, context: Context<'_>) -> String {
     entry.time().map_or_else(String::new, |at| {
-        let (local, age) = (human::local(at, context.offset), human::age(at, context.now));
+        let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
         format!(", {local} ({age})")
     })
 }
@@ -187,8 +204,8 @@ fn made_line(state: &HostState) -> Option<Line> {
 }
 
 fn since(at: DateTime<Utc>, context: Context<'_>) -> Since {
-    let (local, age) = (human::local(at, context.offset), human::age(at, context.now));
-    Since { shown: format!("{local} ({age})"), sorts: local }
+    let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
+    Since { shown: format!("{local} ({age})"), sorts: at.to_rfc3339() }
 }
 
 /// The flip that made it live: the last `activated` of the live release. (It is live since then,
@@ -199,23 +216,29 @@ fn live_entry(state: &HostState) -> Option<&Entry> {
     state.ledger.entries().iter().rfind(flips)
 }
 
-fn unit_line(unit: &UnitState, name: Option<&str>) -> Line {
-    let name = name.unwrap_or("the unit");
+fn unit_line(unit: &UnitState, context: Context<'_>) -> Line {
+    let name = context.unit.unwrap_or("the unit");
     if unit.load == "not-found" {
         return Line::plain("service", format!("{name} does not exist"));
     }
     let rest = match unit.restarts {
         0 => String::new(),
-        1 => ", restarted once by itself".to_owned(),
-        times => format!(", restarted {times} times by itself"),
+        1 => format!(", restarted once by itself{COUNTED}"),
+        times => format!(", restarted {times} times by itself{COUNTED}"),
     };
     let (active, sub) = (clean::line(&unit.active), clean::line(&unit.sub));
     let text = format!("{name} is {active} ({sub})");
-    Line { label: "service", text, since: unit_since(&unit.since), rest }
+    Line { label: "service", text, since: unit_since(&unit.since, context), rest }
 }
 
-/// Systemd writes the weekday before the date.
-fn unit_since(text: &str) -> Option<Since> {
+/// Systemd counts on over a flip.
+const COUNTED: &str = " since it was last stopped";
+
+/// Systemd writes the weekday before the date, and UTC after it where the host's clock is so.
+fn unit_since(text: &str, context: Context<'_>) -> Option<Since> {
+    if let Ok(at) = NaiveDateTime::parse_from_str(text.trim(), "%a %Y-%m-%d %H:%M:%S UTC") {
+        return Some(since(at.and_utc(), context));
+    }
     let shown = clean::line(text);
     let sorts = shown.split_once(' ').map_or(&*shown, |(_, date)| date).to_owned();
     (!shown.is_empty()).then_some(Since { sorts, shown })
@@ -237,6 +260,17 @@ fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
     Some(format!("behind {newest}, the newest that is live: {}", list(&behind)))
 }
 
+/// The newest release that lies complete and good on every host.
+fn common(hosts: &[(String, HostState)]) -> Option<ReleaseId> {
+    let good = |state: &HostState| -> BTreeSet<ReleaseId> {
+        let histories = state.histories().into_iter();
+        let good = |history: &History| history.staged && history.standing == Standing::Good;
+        histories.filter(|(_, history)| good(history)).map(|(id, _)| id).collect()
+    };
+    let each = hosts.iter().map(|(_, state)| good(state));
+    each.reduce(|all, here| &all & &here)?.last().copied()
+}
+
 fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
     let mut notes = Vec::new();
     let groups = group_by(hosts.iter().map(|(host, state)| (host.as_str(), live(state))));
@@ -248,10 +282,10 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
         let all: Vec<_> = groups.iter().map(each).collect();
         notes.push(format!("the hosts are on different releases: {}", all.join("; ")));
         notes.extend(why_different(hosts));
-        notes.push(format!(
-            "  hint:  `shipit deploy {stage}` brings them together; so does \
-             `shipit rollback {stage} --to ID`"
-        ));
+        let back = common(hosts).map_or_else(String::new, |id| {
+            format!("; so does `shipit rollback {stage} --to {id}`")
+        });
+        notes.push(format!("  hint:  `shipit deploy {stage}` brings them together{back}"));
     }
     let waits = |state: &HostState| interrupted(state).iter().any(|one| one.step.is_undecided());
     if hosts.iter().any(|(_, state)| waits(state)) {

@@ -148,7 +148,7 @@ fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
         HostResult::Skipped { failure } => (3, failure.clone(), catch_up()),
         HostResult::Unknown { failure } => (1, failure.clone(), look()),
         HostResult::Stuck { cause, undo } => (0, stuck(cause, undo), look()),
-        HostResult::Locked { holder } => (4, locked(holder, &report.stage), None),
+        HostResult::Locked { holder } => (4, locked(holder, report), None),
     };
     let hint = failure.hint.or(hint);
     Some((rank, Problem { hosts: Vec::new(), what: failure.what, cause: failure.cause, hint }))
@@ -163,10 +163,11 @@ fn stuck(cause: &Failure, undo: &Failure) -> Failure {
     Failure { what: undo.what.clone(), cause: lines, hint }
 }
 
-fn locked(holder: &str, stage: &str) -> Failure {
+fn locked(holder: &str, report: &Report) -> Failure {
+    let (goal, stage) = (report.goal, &report.stage);
     if let Some(freeze) = holder.strip_prefix(FROZEN) {
         return Failure {
-            what: "somebody holds deploys off".to_owned(),
+            what: "somebody blocks deploys".to_owned(),
             cause: vec![format!("locked by {freeze}")],
             hint: Some(format!("`shipit unlock {stage}` ends it")),
         };
@@ -174,7 +175,11 @@ fn locked(holder: &str, stage: &str) -> Failure {
     Failure {
         what: "another run holds the lock".to_owned(),
         cause: vec![holder.to_owned()],
-        hint: Some("try again when that run has ended: its lock ends with it".to_owned()),
+        hint: Some(if waits(goal) {
+            format!("`shipit {goal} {stage} --wait` waits until that run has ended")
+        } else {
+            "try again when that run has ended: its lock ends with it".to_owned()
+        }),
     }
 }
 
@@ -272,14 +277,19 @@ fn success(report: &Report) -> Vec<String> {
     }
     lines.extend(pruned_lines(&done));
     if report.goal == "prune" {
-        let none = done.iter().filter(|(_, done)| done.pruned.is_empty()).map(|(host, _)| *host);
-        let none: Vec<_> = none.collect();
-        if !none.is_empty() {
-            lines.push(format!("nothing to prune on {}", short_list(&none, MOST_HOSTS)));
+        let none = done.iter().filter(|(_, done)| done.pruned.is_empty());
+        for (kept, hosts) in group_by(none.map(|(host, done)| (*host, done.kept.as_deref()))) {
+            let why = kept.map_or_else(String::new, |kept| format!(": {kept}"));
+            lines.push(format!("nothing to prune on {}{why}", short_list(&hosts, MOST_HOSTS)));
         }
     }
     lines.extend(unchanged_lines(report));
     lines
+}
+
+/// Whether it is a goal whose command has `--wait`.
+fn waits(goal: &str) -> bool {
+    switches(goal) || goal == "prune"
 }
 
 /// Whether it is a goal that makes a release live.
@@ -311,7 +321,7 @@ fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
     }
     if !unchanged.is_empty() {
         lines.push(match report.goal {
-            "unlock" => format!("nothing held deploys off {}", names(&unchanged)),
+            "unlock" => format!("nothing blocked deploys to {}", names(&unchanged)),
             _ => format!("nothing to do: {what} already on {}", names(&unchanged)),
         });
     }
@@ -329,9 +339,20 @@ fn live_lines(goal: &str, done: &[(&str, &Done)]) -> Vec<String> {
             |live| format!("{live} is live{again} on {names}"),
         );
         let parts = [Some(head + &before(&members)), proof(&members), sent(&members)];
-        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+        parts.into_iter().flatten().fold(String::new(), |said, part| add_part(&said, part))
     };
     groups.into_iter().map(line).collect()
+}
+
+/// Adds a part to what is said of hosts, on a line of its own where one would be too long.
+fn add_part(said: &str, part: String) -> String {
+    const LONGEST: usize = 110;
+    let last = said.lines().last().map_or(0, console::measure_text_width);
+    match last + console::measure_text_width(&part) {
+        _ if said.is_empty() => part,
+        ..=LONGEST => format!("{said}; {part}"),
+        _ => format!("{said}\n  {part}"),
+    }
 }
 
 /// ` (was X)`, or host by host where that differs.
@@ -352,7 +373,7 @@ fn before(members: &[(&str, &Done)]) -> String {
     }
 }
 
-/// `proven: seen on 2, inferred on 1`.
+/// `seen running on 2, running as systemd says on 1`.
 fn proof(members: &[(&str, &Done)]) -> Option<String> {
     let count = |proof| members.iter().filter(|(_, done)| done.proof == Some(proof)).count();
     let word = |count, word: &str| match (count, members.len()) {
@@ -360,23 +381,26 @@ fn proof(members: &[(&str, &Done)]) -> Option<String> {
         (1, 1) => Some(word.to_owned()),
         _ => Some(format!("{word} on {count}")),
     };
-    let all = [(Proof::Seen, "seen"), (Proof::Inferred, "inferred"), (Proof::Reloaded, "reloaded")];
+    let all = [
+        (Proof::Seen, "seen running"),
+        (Proof::Inferred, "running as systemd says"),
+        (Proof::Reloaded, "reloaded"),
+    ];
     let words = all.map(|(proof, text)| word(count(proof), text));
     let words: Vec<_> = words.into_iter().flatten().collect();
-    (!words.is_empty()).then(|| format!("proven: {}", words.join(", ")))
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// `0.3 MB sent to each, 4950 of 5000 files (59.4 MB) were there already`.
 fn sent(members: &[(&str, &Done)]) -> Option<String> {
-    let least = members.iter().map(|(_, done)| done.sent).min()?;
-    let most = members.iter().map(|(_, done)| done.sent).max()?;
-    let (least, most) = (human::size(least), human::size(most));
+    let least = human::size(members.iter().map(|(_, done)| done.sent).min()?);
+    let most = human::size(members.iter().map(|(_, done)| done.sent).max()?);
     let saved = saved(members).unwrap_or_default() + &rebuilt(members).unwrap_or_default();
     match members.len() {
         _ if most == "0 B" => None,
         1 => Some(format!("{most} sent{saved}")),
         _ if least == most => Some(format!("{most} sent to each{saved}")),
-        _ => Some(format!("{least} to {most} sent to each{saved}")),
+        _ => Some(format!("at most {most} sent to each{saved}")),
     }
 }
 
@@ -387,17 +411,19 @@ fn saved(members: &[(&str, &Done)]) -> Option<String> {
     let Done { linked, files, linked_size, .. } = least;
     let at_least = if same { "" } else { "at least " };
     let size = human::size(*linked_size);
-    (*linked > 0)
-        .then(|| format!(", {at_least}{linked} of {files} files ({size}) were there already"))
+    (*linked > 0).then(|| {
+        format!(", {at_least}{linked} of {} ({size}) already there", human::count(*files, "file"))
+    })
 }
 
-/// What of large files did not travel; where that differs, what was spared at least.
+/// What of large files did not travel; where that differs, what at least.
 fn rebuilt(members: &[(&str, &Done)]) -> Option<String> {
     let (_, least) = members.iter().min_by_key(|(_, done)| done.spared)?;
     let same = members.iter().all(|(_, done)| done.spared == least.spared);
     let at_least = if same { "" } else { "at least " };
     let (count, size) = (least.rebuilt, human::size(least.spared));
-    (count > 0).then(|| format!(", {at_least}{count} rebuilt from old selves ({size} spared)"))
+    let files = human::count(count, "large file");
+    (count > 0).then(|| format!(", {at_least}{size} of {files} taken from the ones before"))
 }
 
 fn pruned_lines(done: &[(&str, &Done)]) -> Vec<String> {

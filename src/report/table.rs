@@ -11,35 +11,49 @@ pub struct Column {
     pub right: bool,
     /// 0 is never left out; the largest goes first.
     pub rank: u8,
+    /// Whether its cells may be cut where there is no room. Only the last column's may.
+    pub cut: bool,
 }
 
 impl Column {
     /// A column of text.
     pub const fn text(title: &'static str, rank: u8) -> Self {
-        Self { title, right: false, rank }
+        Self { title, right: false, rank, cut: false }
     }
 
     /// A column of numbers.
     pub const fn number(title: &'static str, rank: u8) -> Self {
-        Self { title, right: true, rank }
+        Self { title, right: true, rank, cut: false }
+    }
+
+    /// A last column of text that is cut rather than left out.
+    pub const fn prose(title: &'static str, rank: u8) -> Self {
+        Self { title, right: false, rank, cut: true }
     }
 }
 
-/// The table in lines no wider than `width`, as long as there is a column that can go. Columns
-/// without any content are left out.
+/// What is left of a column that may be cut, at least.
+const LEAST: usize = 12;
+
+/// The table in lines no wider than `width`, as long as there is a column that can go; the last
+/// line then names those that went. Columns without any content are left out.
 pub fn render(columns: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String> {
     let filled = |i: &usize| columns[*i].rank == 0 || rows.iter().any(|row| !row[*i].is_empty());
     let mut shown: Vec<usize> = (0..columns.len()).filter(filled).collect();
+    let mut hidden = Vec::new();
     while total(columns, rows, &shown) > width {
         let last = shown.iter().copied().max_by_key(|i| columns[*i].rank);
-        match last.filter(|i| columns[*i].rank > 0) {
-            Some(dropped) => shown.retain(|i| *i != dropped),
-            None => break,
-        }
+        let Some(dropped) = last.filter(|i| columns[*i].rank > 0) else { break };
+        shown.retain(|i| *i != dropped);
+        hidden.insert(0, columns[dropped].title);
     }
     let titles: Vec<_> = columns.iter().map(|column| column.title.to_owned()).collect();
     let all = std::iter::once(&titles).chain(rows);
-    all.map(|row| line(columns, rows, &shown, row, width)).collect()
+    let mut lines: Vec<_> = all.map(|row| line(columns, rows, &shown, row, width)).collect();
+    if !hidden.is_empty() {
+        lines.push(format!("no room for: {} (`--json` has all)", hidden.join(", ")));
+    }
+    lines
 }
 
 fn line(
@@ -58,7 +72,11 @@ fn line(
 }
 
 fn total(columns: &[Column], rows: &[Vec<String>], shown: &[usize]) -> usize {
-    let cells: usize = shown.iter().map(|i| column_width(columns, rows, *i)).sum();
+    let needed = |i: &usize| {
+        let full = column_width(columns, rows, *i);
+        if columns[*i].cut { full.min(LEAST) } else { full }
+    };
+    let cells: usize = shown.iter().map(needed).sum();
     cells + 2 * shown.len().saturating_sub(1)
 }
 

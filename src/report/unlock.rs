@@ -1,34 +1,37 @@
-//! Who holds deploys off, told before `shipit unlock` asks.
+//! Who blocks deploys, told before `shipit unlock` asks.
+
+use chrono::FixedOffset;
 
 use super::clean;
-use super::human::{group_by, list};
+use super::human::{group_by, list, zoned_record};
 use crate::model::host_state::HostState;
 
 /// One line for each thing that was found, hosts that are alike together.
-pub fn holders(hosts: &[(String, HostState)]) -> String {
-    let found = hosts
-        .iter()
-        .flat_map(|(host, state)| facts(state).into_iter().map(move |fact| (host.as_str(), fact)));
+pub fn holders(hosts: &[(String, HostState)], offset: FixedOffset) -> String {
+    let found = hosts.iter().flat_map(|(host, state)| {
+        facts(state, offset).into_iter().map(move |fact| (host.as_str(), fact))
+    });
     let line = |(fact, hosts): (String, Vec<&str>)| format!("{}: {fact}\n", list(&hosts));
     group_by(found).into_iter().map(line).collect()
 }
 
-fn facts(state: &HostState) -> Vec<String> {
+fn facts(state: &HostState, offset: FixedOffset) -> Vec<String> {
+    let shown = |record: &str| clean::line(&zoned_record(record, offset));
     let (lock, mut facts) = (&state.lock, Vec::new());
     if let Some(frozen) = &lock.frozen {
-        facts.push(format!("locked by {}", clean::line(frozen)));
+        facts.push(format!("locked by {}", shown(frozen)));
     }
     if let Some(owner) = &lock.owner {
         let holder = state.holder.as_deref().unwrap_or("somebody who left no record");
         facts.push(format!(
-            "held by {}: process {} lives; it will be asked to put back what is undecided and to \
-             end",
-            clean::line(holder),
+            "held by {}: process {} lives; it will be asked to revert what is not proven yet and \
+             to end",
+            shown(holder),
             owner.pid
         ));
     }
     if let Some(stale) = &lock.stale {
-        facts.push(format!("the record of {} is stale: its process is gone", clean::line(stale)));
+        facts.push(format!("the record of {} is stale: its process is gone", shown(stale)));
     }
     if facts.is_empty() {
         facts.push("not locked".to_owned());

@@ -22,9 +22,13 @@ pub fn verify_view(hosts: &[(String, Verified)], styles: &Styles) -> String {
             lines.push(format!("{ok} {names}: {}", praise(found)));
             continue;
         }
-        let release = found.release.map_or_else(String::new, |id| format!(" {id}"));
         let drift = styles.bad.apply_to("drift   ");
-        lines.push(format!("{drift} {names}:{release} is not as it was released"));
+        let Some(release) = found.release else {
+            let why = clean::line(&found.problems.join("; "));
+            lines.push(format!("{drift} {names}: {why}"));
+            continue;
+        };
+        lines.push(format!("{drift} {names}: {release} is not as it was released"));
         lines.extend(found.problems.iter().map(|what| format!("         {}", clean::line(what))));
         let file = |drift: &&Drift| {
             let change = drift.change.to_string();
@@ -48,8 +52,8 @@ pub fn verify_view(hosts: &[(String, Verified)], styles: &Styles) -> String {
 fn praise(found: &Verified) -> String {
     let id = found.release.map_or_else(String::new, |id| id.to_string());
     let runs = match found.proof {
-        Some(Proof::Seen) => ", and is seen to run",
-        Some(Proof::Inferred | Proof::Reloaded) => ", and is inferred to run",
+        Some(Proof::Seen) => ", and is seen running",
+        Some(Proof::Inferred | Proof::Reloaded) => ", and runs, as systemd says",
         None => "",
     };
     let place = if found.live { "live" } else { "not live" };

@@ -280,7 +280,7 @@ fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
     let stat = "[ \"$1\" != -f ] || { echo free 10 1 100000 && exit; }\ncommand -p stat \"$@\"";
     machine.tool("stat", stat);
     machine.world.write("dist/large", &"x".repeat(100));
-    both_say(&machine, "the release needs 112 bytes and 10 are free");
+    both_say(&machine, "the release needs 112 B and 10 B are free");
 }
 
 /// A unit that is as it should be, with more or other lines.

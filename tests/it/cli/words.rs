@@ -169,3 +169,38 @@ fn a_question_says_what_goes_where_and_no_changes_nothing() {
     assert!(!world.path().join("srv").exists());
     assert!(world.shipit("prune").contains("--yes"), "nobody can be asked");
 }
+
+#[test]
+fn a_prune_that_deletes_nothing_says_why() {
+    let world = World::local();
+    world.shipit("deploy");
+    world.write("dist/VERSION", "2\n");
+    world.shipit("deploy");
+    let said = world.shipit("prune -v");
+    assert!(
+        said.contains("nothing to prune on local: 2 good releases there, and 5 to keep"),
+        "{said}"
+    );
+    let said = world.shipit("prune -v --keep 1");
+    assert!(said.contains("what is beyond 1 is live, the way back"), "{said}");
+}
+
+#[test]
+fn who_waits_says_for_whom_and_others_are_told_how_to_wait() {
+    let world = World::local();
+    world.shipit("deploy");
+    world.shipit("lock -m audit");
+    world.write("dist/VERSION", "2\n");
+    let mut waiting =
+        world.command("deploy --wait").stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let said = world.shipit("unlock -y");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    let mut told = String::new();
+    std::io::Read::read_to_string(waiting.stderr.as_mut().unwrap(), &mut told).unwrap();
+    assert!(waiting.wait().unwrap().success(), "{told}");
+    assert_eq!(told.matches("waits for ").count(), 1, "{told}");
+    assert!(told.contains("audit") && told.matches(" connected ").count() == 1, "{told}");
+    let said = world.shipit("unlock");
+    assert!(said.ends_with("--- stderr\nlocal: not locked\n"), "{said}");
+}

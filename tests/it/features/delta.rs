@@ -321,7 +321,7 @@ async fn a_dry_run_says_what_would_travel() {
     assert_eq!(
         lines[..2],
         [
-            "upload 3 of 5 files, 100042 of 300042 bytes; the others are there already",
+            "upload 3 of 5 files, 100 kB of 300 kB; the others are there already",
             "check every file that is sent against its SHA-256, all others by size and mode",
         ]
     );

@@ -61,18 +61,19 @@ fn told() -> Vec<(String, Told)> {
 
 fn table(hosts: &[(String, Told)], limit: usize) -> String {
     let offset = FixedOffset::east_opt(7200).unwrap();
-    history_table(hosts, Page { limit, offset, width: 120 })
+    history_table(hosts, Page { limit, offset, width: 120 }, &Styles::plain())
 }
 
 #[test]
 fn history_is_merged_where_hosts_agree() {
     assert_snapshot!(table(&told(), 0), @"
-    when                 what      release         outcome   took  who  hosts       reason
-    2026-08-22 12:15:30  pin       20260821090311  done            ana
-    2026-08-22 12:15:20  rollback  20260821090311  done        1s  ana
-    2026-08-22 12:15:05  deploy    20260822101502  reverted    4s  ana  web3        fleet
-    2026-08-22 12:15:05  deploy    20260822101502  done        5s  ana  web1, web2
-    2026-08-22 12:15:00  deploy    20260821090311  done        5s  ana
+    when              what      release         outcome   took  who  hosts       reason
+    2026-08-22 12:15  pin       20260821090311  done            ana  all
+    2026-08-22 12:15  rollback  20260821090311  done        1s  ana  all
+    2026-08-22 12:15  deploy    20260822101502  reverted    4s  ana  web3        fleet
+    2026-08-22 12:15  deploy    20260822101502  done        5s  ana  web1, web2
+    2026-08-22 12:15  deploy    20260821090311  done        5s  ana  all
+    times are UTC+02:00
     ");
 }
 
@@ -82,13 +83,48 @@ fn history_says_what_it_leaves_out() {
     hosts[1].1.more = true;
     hosts[1].1.ledger = Ledger::parse(["{torn"]);
     assert_snapshot!(table(&hosts, 1), @"
-    when                 what  release         outcome  who  hosts
-    2026-08-22 12:15:30  pin   20260821090311  done     ana  web1, web3
+    when              what  release         outcome  who  hosts
+    2026-08-22 12:15  pin   20260821090311  done     ana  web1, web3
+    times are UTC+02:00
     4 before these: `--limit 0` shows all
     the ledger of web2 goes back further than is read
     web2: 1 line of the ledger cannot be read
     ");
     assert_snapshot!(table(&[], 0), @"nothing was done yet");
+}
+
+#[test]
+fn a_narrow_history_keeps_how_long_and_why() {
+    let mut hosts = told();
+    let prunes = [OLD, NEW, "20260820000000"].map(|name| line("p", What::Pruned, name, 40, None));
+    let reason = Some("the staged hook `bin/migrate` exited with code 3");
+    let mut entries = vec![
+        line("b", What::Staged, NEW, 5, None),
+        line("b", What::Activated, NEW, 6, None),
+        line("b", What::Reverted, NEW, 9, reason),
+    ];
+    entries.extend(prunes);
+    for (_, told) in &mut hosts {
+        told.ledger = ledger(&entries);
+    }
+    let page = Page { limit: 0, offset: FixedOffset::east_opt(7200).unwrap(), width: 80 };
+    assert_snapshot!(history_table(&hosts, page, &Styles::plain()), @"
+    when              what    release         outcome   took  hosts  reason
+    2026-08-22 12:15  prune   3 releases      done            all
+    2026-08-22 12:15  deploy  20260822101502  reverted    4s  all    the staged hoo…
+    no room for: who (`--json` has all)
+    times are UTC+02:00
+    ");
+    let coloured = history_table(&hosts, page, &Styles::coloured());
+    assert_eq!(console::strip_ansi_codes(&coloured), history_table(&hosts, page, &Styles::plain()));
+    assert!(coloured.contains('\u{1b}'));
+}
+
+#[test]
+fn where_nothing_is_live_that_is_what_is_said() {
+    let nothing = Verified { problems: vec!["nothing is live".to_owned()], ..Verified::default() };
+    let hosts = [("web1".to_owned(), nothing.clone()), ("web2".to_owned(), nothing)];
+    assert_snapshot!(verify_view(&hosts, &Styles::plain()), @"drift    web1, web2: nothing is live");
 }
 
 #[test]
@@ -142,7 +178,7 @@ fn verified() -> Vec<(String, Verified)> {
 #[test]
 fn drift_is_listed_by_file() {
     assert_snapshot!(verify_view(&verified(), &Styles::plain()), @"
-    ok       web1, web3: 20260822101502 (live) is as it was released, and is seen to run
+    ok       web1, web3: 20260822101502 (live) is as it was released, and is seen running
     drift    web2: 20260822101502 is not as it was released
              the unit runs another release
              bin/server: changed
@@ -165,7 +201,7 @@ fn what_python_writes_is_one_line_with_a_hint() {
              x: extra
              2 differences in __pycache__, which Python writes
              hint:  PYTHONDONTWRITEBYTECODE=1 in [env] or in the unit stops it
-    ok       web3: 20260822101502 (live) is as it was released, and is seen to run
+    ok       web3: 20260822101502 (live) is as it was released, and is seen running
     ");
 }
 
@@ -265,18 +301,18 @@ fn context() -> Context<'static> {
 
 #[test]
 fn status_names_interrupted_runs_and_their_step() {
-    assert_snapshot!(status_view(&troubled(), context()), @"
+    assert_snapshot!(status_view(&troubled(), context(), &Styles::plain()), @"
     web1:
       live:      20260821090311
-      stopped:   ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22T10:15:00Z: 20260822101502 was being uploaded
+      stopped:   ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22 12:15 +02:00: 20260822101502 was being uploaded
       leftovers: releases/.20260822101502.k3j4k3j4k3j4k3j4, .shipit/run/k3j4k3j4k3j4k3j4
     web2:
       live:      20260821090311
-      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 was about to go live, and is not
+      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, and is not
     web3:
-      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
       made:      by ana on laptop
-      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 is live and has no verdict
+      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 is live and has no verdict
       leftovers: .shipit/run/k3j4k3j4k3j4k3j4
     web4:
       live:      20260821090311
@@ -284,7 +320,7 @@ fn status_names_interrupted_runs_and_their_step() {
     web5:
       live:      20260821090311
       stopped:   run k3j4k3j4k3j4k3j4: 20260821090311 was being deleted
-      locked by: ben on desk: audit, since 2026-08-22T09:00:00Z
+      locked by: ben on desk: audit, since 2026-08-22 11:00 +02:00
       leftovers: .shipit/trash/20260821090311.k3j4k3j4k3j4k3j4
     web6:
       live:      20260821090311
@@ -296,7 +332,7 @@ fn status_names_interrupted_runs_and_their_step() {
       leftovers: .current.abc, .shipit/run/xyz
     the hosts are on different releases: 20260821090311 on web1, web2, web4, web5, web6, web7; 20260822101502 on web3
     behind 20260822101502, the newest that is live: web1, web2, web4, web5, web6, web7
-      hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
+      hint:  `shipit deploy production` brings them together
       hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
       hint:  `shipit unlock production` lets deploys in again
       hint:  `shipit prune production` removes what was left
@@ -325,11 +361,11 @@ fn interrupted_runs_for_machines() {
 
 #[test]
 fn unlock_tells_living_from_gone() {
-    assert_snapshot!(holders(&troubled()), @"
-    web1, web3: the record of ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22T10:15:00Z is stale: its process is gone
+    assert_snapshot!(holders(&troubled(), FixedOffset::east_opt(7200).unwrap()), @"
+    web1, web3: the record of ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22 12:15 +02:00 is stale: its process is gone
     web2, web4, web7: not locked
-    web5: locked by ben on desk: audit, since 2026-08-22T09:00:00Z
-    web6: held by ana on laptop (deploy production), since 10:15: process 4711 lives; it will be asked to put back what is undecided and to end
+    web5: locked by ben on desk: audit, since 2026-08-22 11:00 +02:00
+    web6: held by ana on laptop (deploy production), since 10:15: process 4711 lives; it will be asked to revert what is not proven yet and to end
     ");
 }
 
@@ -362,8 +398,8 @@ fn small_changes_are_summed_up() {
     unpinned 20260821090311 on web1
     locked on web1
     unlocked on web1
-    nothing held deploys off web2
-    error: web2: somebody holds deploys off
+    nothing blocked deploys to web2
+    error: web2: somebody blocks deploys
       cause: locked by ben on desk: audit, since 09:00
       state: web1, web2 were not changed
       hint:  `shipit unlock production` ends it

@@ -222,7 +222,7 @@ fn rows_go_when_the_run_ends_and_words_stay() {
     ✗ web2: activate: `systemctl restart shop` exited with code 1
     warning: web1: the clock is 3 min ahead
     stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
-    20260822101502 is live on web1, web2 (was 20260821090311); proven: seen on 2; 4.2 MB sent to each
+    20260822101502 is live on web1, web2 (was 20260821090311); seen running on 2; 4.2 MB sent to each
     ");
     assert!(paper.text().contains(NEW));
 }

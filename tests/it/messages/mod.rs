@@ -66,6 +66,7 @@ pub(crate) fn done() -> HostResult {
         before: Some(OLD.to_owned()),
         proof: Some(Proof::Seen),
         pruned: Vec::new(),
+        kept: None,
         sent: 4_200_000,
         size: 9_100_000,
         files: 42,

@@ -86,7 +86,7 @@ fn a_warning_that_was_told_is_not_repeated_at_the_end() {
     assert_snapshot!(paper.text(), @"
     web1 | warning          the clock is ahead
     warning: nobody heard this yet
-    20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent
+    20260822101502 is live on web1 (was 20260821090311); seen running; 4.2 MB sent
     ");
 }
 

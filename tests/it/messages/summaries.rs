@@ -36,22 +36,34 @@ fn untouched() -> HostResult {
 fn all_went_well() {
     let inferred = done_with(|done| done.proof = Some(Proof::Inferred));
     let report = report(vec![("web1", done()), ("web2", done()), ("web3", inferred)]);
-    assert_snapshot!(text(&report), @"20260822101502 is live on web1, web2, web3 (was 20260821090311); proven: seen on 2, inferred on 1; 4.2 MB sent to each");
+    assert_snapshot!(text(&report), @"
+    20260822101502 is live on web1, web2, web3 (was 20260821090311); seen running on 2, running as systemd says on 1
+      4.2 MB sent to each
+    ");
 }
 
 #[test]
 fn one_host_went_well() {
     let some = || done_with(|done| (done.linked, done.linked_size) = (40, 8_900_000));
-    assert_snapshot!(text(&report(vec![("web1", some())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent, 40 of 42 files (8.9 MB) were there already");
-    assert_snapshot!(text(&report(vec![("web1", some()), ("web2", some())])), @"20260822101502 is live on web1, web2 (was 20260821090311); proven: seen on 2; 4.2 MB sent to each, 40 of 42 files (8.9 MB) were there already");
-    assert_snapshot!(text(&report(vec![("web1", some()), ("web2", done())])), @"20260822101502 is live on web1, web2 (was 20260821090311); proven: seen on 2; 4.2 MB sent to each");
-    assert_snapshot!(text(&report(vec![("web1", done())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent");
+    assert_snapshot!(text(&report(vec![("web1", some())])), @"
+    20260822101502 is live on web1 (was 20260821090311); seen running
+      4.2 MB sent, 40 of 42 files (8.9 MB) already there
+    ");
+    assert_snapshot!(text(&report(vec![("web1", some()), ("web2", some())])), @"
+    20260822101502 is live on web1, web2 (was 20260821090311); seen running on 2
+      4.2 MB sent to each, 40 of 42 files (8.9 MB) already there
+    ");
+    assert_snapshot!(text(&report(vec![("web1", some()), ("web2", done())])), @"20260822101502 is live on web1, web2 (was 20260821090311); seen running on 2; 4.2 MB sent to each");
+    assert_snapshot!(text(&report(vec![("web1", done())])), @"20260822101502 is live on web1 (was 20260821090311); seen running; 4.2 MB sent");
 }
 
 #[test]
 fn large_files_were_rebuilt() {
     let some = || done_with(|done| (done.rebuilt, done.spared) = (1, 197_600_000));
-    assert_snapshot!(text(&report(vec![("web1", some())])), @"20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent, 1 rebuilt from old selves (198 MB spared)");
+    assert_snapshot!(text(&report(vec![("web1", some())])), @"
+    20260822101502 is live on web1 (was 20260821090311); seen running
+      4.2 MB sent, 198 MB of 1 large file taken from the ones before
+    ");
 }
 
 #[test]
@@ -60,7 +72,8 @@ fn a_first_release_and_one_that_was_not() {
     let pruned = done_with(|done| done.pruned = vec![OLD.to_owned()]);
     let report = report(vec![("web1", first), ("web2", pruned)]);
     assert_snapshot!(text(&report), @"
-    20260822101502 is live on web1, web2 (nothing was live before on web1, was 20260821090311 on web2); proven: seen on 1; 4.2 MB to 5.0 MB sent to each
+    20260822101502 is live on web1, web2 (nothing was live before on web1, was 20260821090311 on web2)
+      seen running on 1; at most 5.0 MB sent to each
     pruned 1 release on web2: 20260821090311
     ");
 }
@@ -77,7 +90,7 @@ fn a_rollback_went_well() {
         (done.live, done.before, done.sent) = (Some(id(OLD)), Some(NEW.to_owned()), 0);
     });
     let report = Report { goal: "rollback", ..report(vec![("web1", back)]) };
-    assert_snapshot!(text(&report), @"20260821090311 is live again on web1 (was 20260822101502); proven: seen");
+    assert_snapshot!(text(&report), @"20260821090311 is live again on web1 (was 20260822101502); seen running");
 }
 
 #[test]
@@ -187,7 +200,7 @@ fn somebody_else_was_there_first() {
     error: web1: another run holds the lock
       cause: ana on laptop (deploy production, run k3j4h5g6) since 2026-08-22T10:14:00Z
       state: web1 was not changed; web2 was not changed (live: 20260821090311)
-      hint:  try again when that run has ended: its lock ends with it
+      hint:  `shipit deploy production --wait` waits until that run has ended
     ");
 }
 
@@ -228,7 +241,7 @@ fn warnings_of_several_hosts_are_one_line() {
     assert_snapshot!(text(&report), @"
     warning: web1, web2: the clock is 3 min ahead
     warning: no revision is known
-    20260822101502 is live on web1 (was 20260821090311); proven: seen; 4.2 MB sent
+    20260822101502 is live on web1 (was 20260821090311); seen running; 4.2 MB sent
     ");
 }
 

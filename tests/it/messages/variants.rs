@@ -242,7 +242,7 @@ fn plans() {
       hint:  `shipit check live` says how to mend it
     error: sudo does not let ada run "systemctl restart todo.service" without a password
       hint:  `shipit check live` says how to mend it
-    error: the release needs 5000000 bytes and 1000000 are free
+    error: the release needs 5.0 MB and 1.0 MB are free
       hint:  `shipit prune live` deletes old releases
     error: the release needs 700 inodes and 12 are free
       hint:  `shipit prune live` deletes old releases
@@ -295,18 +295,19 @@ fn rollbacks() {
         HostsDisagree { live: vec![(text("web1"), Some(id(NEW))), (text("web2"), None)] }
         NoCommon { offers: vec![(text("web1"), web1), (text("web2"), Offer::default())] }
     });
-    let told = errors.map(|error| shown(&error.to_string(), &error.causes(), Some(&error.hint())));
+    let told = errors
+        .map(|error| shown(&error.to_string(), &error.causes(), Some(&error.hint("production"))));
     assert_snapshot!(told.concat(), @"
     error: the hosts do not run the same release
       cause: web1 runs 20260822101502
              web2 runs none of ours
-      hint:  name one with `--to ID`; `shipit releases` shows them
-    error: there is no earlier release to go back to
+      hint:  name one with `--to ID`; `shipit releases production` shows them
+    error: there is no earlier good release that all hosts have
       cause: web1 could go back to 20260821090311
              web1 has, left by another tool, so only with `--to`: 20240101000000
              web1 has, with no story in the ledger, so only with `--to`: 20260821090312
              web2 has none that was live and good
-      hint:  `shipit releases` shows what is there and why it is not chosen
+      hint:  one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all together
     ");
 }
 

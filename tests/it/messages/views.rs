@@ -80,7 +80,7 @@ fn hosts(live: &[&str]) -> Vec<(String, HostState)> {
 }
 
 fn table(hosts: &[(String, HostState)], width: usize) -> String {
-    releases_table(hosts, now(), offset(), width)
+    releases_table(hosts, context(), width, &Styles::plain())
 }
 
 #[test]
@@ -92,6 +92,7 @@ fn releases_of_hosts_that_agree_are_one_table() {
        20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800  9575e421b906  4.2 MB
        20260819070000  2026-08-19 09:00  3 days ago  unfinished
     left by another tool: v1-by-hand
+    times are UTC+02:00
     ");
 }
 
@@ -104,6 +105,7 @@ fn releases_of_hosts_that_differ_are_told_apart() {
        20260821090311  2026-08-21 11:03  1 day ago   good, pinned  ana  202608210903
        20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800
        20260819070000  2026-08-19 09:00  3 days ago  unfinished
+    no room for: size, digest (`--json` has all)
     left by another tool: v1-by-hand
 
     web2:
@@ -111,7 +113,10 @@ fn releases_of_hosts_that_differ_are_told_apart() {
     *  20260821090311  2026-08-21 11:03  1 day ago   good, pinned  ana  202608210903
        20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800
        20260819070000  2026-08-19 09:00  3 days ago  unfinished
+    no room for: size, digest (`--json` has all)
     left by another tool: v1-by-hand
+
+    times are UTC+02:00
     ");
 }
 
@@ -123,7 +128,9 @@ fn releases_fit_a_narrow_terminal() {
        20260821090311  1 day ago   good, pinned  ana
        20260820080000  2 days ago  reverted      ana
        20260819070000  3 days ago  unfinished
+    no room for: revision, made, size, digest (`--json` has all)
     left by another tool: v1-by-hand
+    times are UTC+02:00
     ");
 }
 
@@ -144,8 +151,11 @@ fn what_a_host_says_cannot_draw() {
     state.present.push("\u{1b}[2Jx".to_owned());
     state.holder = Some("\u{1b}]0;t\u{7}eve".to_owned());
     let hosts = [("web1".to_owned(), state)];
-    let all =
-        [table(&hosts, 80), status_view(&hosts, context()), releases_json(&hosts).to_string()];
+    let all = [
+        table(&hosts, 80),
+        status_view(&hosts, context(), &Styles::plain()),
+        releases_json(&hosts).to_string(),
+    ];
     assert!(!all.concat().contains('\u{1b}') && all[1].contains("eve"));
 }
 
@@ -217,11 +227,11 @@ fn context() -> Context<'static> {
 
 #[test]
 fn a_healthy_fleet() {
-    assert_snapshot!(status_view(&hosts(&[NEW, NEW]), context()), @"
+    assert_snapshot!(status_view(&hosts(&[NEW, NEW]), context(), &Styles::plain()), @"
     web1, web2:
-      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
       made:      by ana on laptop, revision 202608221015
-      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago)
       stopped:   a run: 20260819070000 was being made
       hint:  `shipit prune production` removes what was left
     ");
@@ -240,11 +250,11 @@ fn a_fleet_that_went_live_within_minutes() {
         let unit = host.unit.as_mut().unwrap();
         unit.since = unit.since.replace(" 10:15:", &minute);
     }
-    assert_snapshot!(status_view(&hosts, context()), @"
+    assert_snapshot!(status_view(&hosts, context(), &Styles::plain()), @"
     web1, web2, web3:
-      live:      20260822101502 since 2026-08-22 12:15 (3 min ago) … 2026-08-22 12:17 (1 min ago)
+      live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago) … 2026-08-22 12:17 +02:00 (1 min ago)
       made:      by ana on laptop, revision 202608221015
-      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC … Sat 2026-08-22 10:17:03 UTC
+      service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago) … 2026-08-22 12:17 +02:00 (59 s ago)
     ");
 }
 
@@ -262,24 +272,24 @@ fn a_fleet_in_trouble() {
     hosts[3].1.unit.as_mut().unwrap().load = "not-found".to_owned();
     hosts[4].1.current = Current::NotALink;
     hosts[4].1.unit = None;
-    assert_snapshot!(status_view(&hosts, context()), @"
+    assert_snapshot!(status_view(&hosts, context(), &Styles::plain()), @"
     web1:
-      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
       made:      by ana on laptop, revision 202608221015
-      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago)
       stopped:   a run: 20260819070000 was being made
     web2:
       live:      20260821090311
-      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC, restarted 3 times by itself
-      stopped:   run  by ana on laptop, 2026-08-22 12:15 (3 min ago): 20260822101502 was about to go live, and is not
+      service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago), restarted 3 times by itself since it was last stopped
+      stopped:   run  by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, and is not
       stopped:   a run: 20260819070000 was being made
       stopped:   run x: 2026 was being uploaded
       stopped:   run k3j4: it had only begun
       leftovers: .shipit/run/k3j4, releases/.2026.x
     web3:
-      live:      20260822101502 since 2026-08-22 12:15 (3 min ago)
+      live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
       made:      by ana on laptop, revision 202608221015
-      service:   todo.service is active (running) since Sat 2026-08-22 10:15:03 UTC
+      service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago)
       stopped:   a run: 20260819070000 was being made
       locked by: ana on laptop (deploy production) since 10:15
     web4:
@@ -291,7 +301,7 @@ fn a_fleet_in_trouble() {
       stopped:   a run: 20260819070000 was being made
     the hosts are on different releases: 20260822101502 on web1, web3; 20260821090311 on web2; /srv/old/current on web4; not a link on web5
     behind 20260822101502, the newest that is live: web2, web4, web5
-      hint:  `shipit deploy production` brings them together; so does `shipit rollback production --to ID`
+      hint:  `shipit deploy production` brings them together
       hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
       hint:  `shipit prune production` removes what was left
     ");
@@ -306,10 +316,10 @@ fn a_host_that_needs_hands() {
     let told = |hosts: &mut Vec<(String, HostState)>, lines: &[String]| {
         hosts[0].1.ledger = Ledger::parse(lines.iter().map(String::as_str));
         hosts[0].1.unfinished.clear();
-        status_view(hosts, context())
+        status_view(hosts, context(), &Styles::plain())
     };
     let view = told(&mut hosts, &lines);
-    let stuck = "  stuck:     20260822101502 by ana on laptop, 2026-08-22 12:15 (3 min ago): could not be \
+    let stuck = "  stuck:     20260822101502 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): could not be \
                  reverted\n";
     assert!(view.contains(stuck), "{view}");
     assert!(view.contains("hint:  once the service runs again, the next `shipit deploy"), "{view}");

@@ -280,7 +280,7 @@ fn folds(ledger: &Ledger) {
 fn history(told: Told) {
     let offset = FixedOffset::east_opt(7200).unwrap();
     let hosts = [("web".to_owned(), told)];
-    harmless(&history_table(&hosts, Page { limit: 0, offset, width: 80 }));
+    harmless(&history_table(&hosts, Page { limit: 0, offset, width: 80 }, &Styles::plain()));
     harmless(&history_json(&hosts, "prod", 0).to_string());
 }
 
@@ -449,11 +449,11 @@ fn shows(hosts: &[(String, HostState)]) {
     let offset = FixedOffset::west_opt(3600).unwrap();
     let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
     let context = Context { stage: "prod", unit: Some("todo.service"), now, offset };
-    harmless(&status_view(hosts, context));
+    harmless(&status_view(hosts, context, &Styles::plain()));
     harmless(&status_json(hosts, context).to_string());
-    harmless(&releases_table(hosts, now, offset, 80));
+    harmless(&releases_table(hosts, context, 80, &Styles::plain()));
     harmless(&releases_json(hosts).to_string());
-    harmless(&holders(hosts));
+    harmless(&holders(hosts, offset));
 }
 
 /// However a stream of bytes is cut, the same frames come out of it, free of control characters.
