@@ -58,7 +58,8 @@ pub(super) fn fetch(
     scratch: Option<&Path>,
     limits: &Limits,
 ) -> Result<File, ArtifactError> {
-    let refused = |source| ArtifactError::Fetch { url: shown(url), source: Box::new(source) };
+    let refused =
+        |source| ArtifactError::Fetch { url: shown(url), source: Box::new(reason(source)) };
     let config = ureq::Agent::config_builder()
         .https_only(true)
         .tls_config(trusting())
@@ -94,6 +95,15 @@ pub(super) fn fetch(
     Ok(file)
 }
 
+/// Why an address could not be fetched. The one that it is redirected to may hold a secret too.
+fn reason(error: ureq::Error) -> ureq::Error {
+    match error {
+        ureq::Error::RequireHttpsOnly(url) => ureq::Error::RequireHttpsOnly(shown(&url)),
+        ureq::Error::BadUri(url) => ureq::Error::BadUri(shown(&url)),
+        other => other,
+    }
+}
+
 /// Whether the bytes are those that were asked for.
 pub(super) fn check(artifact: &str, expected: Digest, found: Digest) -> Result<(), ArtifactError> {
     if expected == found {
@@ -120,4 +130,19 @@ fn decoded(text: &str) -> PathBuf {
 /// Trusts whom this machine trusts: a company's own authority is one of them.
 fn trusting() -> TlsConfig {
     TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_redirect_is_shown_without_its_query() {
+        let url = || "http://me:hunter2@127.0.0.1:1/x?X-Sig=TOPSECRETSIG".to_owned();
+        for error in [ureq::Error::RequireHttpsOnly(url()), ureq::Error::BadUri(url())] {
+            let text = reason(error).to_string();
+            assert!(text.contains("127.0.0.1:1/x"), "{text}");
+            assert!(!text.contains("SECRET") && !text.contains("hunter2"), "{text}");
+        }
+    }
 }

@@ -7,6 +7,8 @@
 # without a limit in time. Everything it runs has no standard input and not the lock's descriptor.
 
 # shellcheck disable=SC3043
+# Options that came from outside (SHELLOPTS) would end or print what is written here.
+set +Cefuvx
 tab='	'
 # Lines of the control channel hold no newlines; values that do are written with this.
 nl='
@@ -438,6 +440,7 @@ take_lock() {
         return 1
     fi
     echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
+    drop_secrets
     look_at_clock
     printf '%s, since %s\n' "$owner" "$now" >"$lock" 2>/dev/null
     make_key
@@ -533,6 +536,15 @@ kill_hard() {
     for child in $children; do
         kill -KILL "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null
     done
+}
+
+# What runs that were killed left of env files goes as soon as the lock is ours.
+drop_secrets() {
+    local path
+    for path in "$root"/releases/.2*.*/meta/env; do
+        [ ! -f "$path" ] || rm -f "$path"
+    done
+    sweep_tmp
 }
 
 # Keeps everybody who wants the lock off. Arguments: who and why, a line for revisions.log.
@@ -1707,6 +1719,10 @@ recent_log() {
         printf '%s is no file that can be read\n' "$2"
         return
     fi
+    # Who writes the log may not choose which of our files is shown.
+    case $(readlink "$2") in
+        */*) printf '%s is a link to elsewhere, and not shown\n' "$2" && return ;;
+    esac
     # One that is shorter now was begun anew.
     [ "$(wc -c <"$2")" -ge "$logged" ] || logged=0
     printf '%s%s:\n' "$2" "${since:+ since the restart}"

@@ -15,6 +15,24 @@ use super::session::{Channel, Exit, Output, Session, SessionError, Stream};
 /// How many pieces of output may wait to be read.
 const QUEUE: usize = 64;
 
+/// What a command gets of this process's environment, as from sshd and a login: a CI job's secrets are
+/// not among it.
+fn is_passed(name: &str) -> bool {
+    const PASSED: [&str; 10] = [
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "PATH",
+        "LANG",
+        "TZ",
+        "TMPDIR",
+        "XDG_RUNTIME_DIR",
+        "DBUS_SESSION_BUS_ADDRESS",
+    ];
+    PASSED.contains(&name) || name.starts_with("LC_")
+}
+
 /// Runs commands with a shell on this machine.
 #[derive(Debug, Clone)]
 pub struct LocalSession {
@@ -29,7 +47,7 @@ impl Default for LocalSession {
 }
 
 impl LocalSession {
-    /// A session with `/bin/sh` and this process's environment.
+    /// A session with `/bin/sh` and what a login would have of this process's environment.
     pub fn new() -> Self {
         Self { shell: "/bin/sh".to_owned(), vars: BTreeMap::new() }
     }
@@ -52,6 +70,8 @@ impl LocalSession {
         Command::new(&self.shell)
             .arg("-c")
             .arg(command)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed)))
             .envs(&self.vars)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

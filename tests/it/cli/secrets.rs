@@ -214,3 +214,30 @@ fn what_is_no_secret_is_not_masked() {
     }
     assert!(said.contains("LITERAL='***'"), "{said}");
 }
+
+/// A stage that is this machine gets what a login has, not what the caller's job has.
+#[test]
+fn the_callers_environment_stays_with_the_caller() {
+    let world = World::local();
+    let config = fs::read_to_string(world.path().join("deploy.toml")).unwrap();
+    world.write("deploy.toml", &config.replace("echo hook says; cat .env", "env"));
+    let ran = world.command("deploy").env("CI_JOB_TOKEN", "t0ken-of-the-job").output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(said.contains("HOME=") && said.contains("PATH="), "{said}");
+    assert!(!said.contains("CI_JOB_TOKEN"), "{said}");
+}
+
+/// A run that was killed leaves its env file until the next one has the lock, and no longer.
+#[test]
+fn an_env_file_that_a_killed_run_left_goes_with_the_lock() {
+    let world = World::local();
+    assert!(world.shipit("deploy").starts_with("exit: 0"));
+    let left = "srv/releases/.20260101000000.0123456789abcdef/meta/env";
+    world.write(left, "SECRET='p0isoned-value'\n");
+    // One that fails before it sweeps.
+    let config = fs::read_to_string(world.path().join("deploy.toml")).unwrap();
+    world.write("deploy.toml", &config.replace("echo hook says; cat .env", "false"));
+    world.write("dist/VERSION", "2\n");
+    assert!(world.shipit("deploy").starts_with("exit: 1"));
+    assert!(!world.path().join(left).exists());
+}
