@@ -15,7 +15,7 @@ use super::session::{Channel, Exit, Output, Session, SessionError, Stream};
 /// How many pieces of output may wait to be read.
 const QUEUE: usize = 64;
 
-/// What a command gets of this process's environment, as from sshd and a login: a CI job's secrets are
+/// What a command gets of the caller's environment, as from sshd and a login: a CI job's secrets are
 /// not among it.
 fn is_passed(name: &str) -> bool {
     const PASSED: [&str; 10] = [
@@ -38,6 +38,8 @@ fn is_passed(name: &str) -> bool {
 pub struct LocalSession {
     shell: String,
     vars: BTreeMap<String, String>,
+    /// Whether commands get `vars` only, and not what this process has.
+    clean: bool,
 }
 
 impl Default for LocalSession {
@@ -47,9 +49,16 @@ impl Default for LocalSession {
 }
 
 impl LocalSession {
-    /// A session with `/bin/sh` and what a login would have of this process's environment.
+    /// A session with `/bin/sh` and this process's environment.
     pub fn new() -> Self {
-        Self { shell: "/bin/sh".to_owned(), vars: BTreeMap::new() }
+        Self { shell: "/bin/sh".to_owned(), vars: BTreeMap::new(), clean: false }
+    }
+
+    /// A session with `/bin/sh` and what a login would have of this environment.
+    pub fn login(env: &BTreeMap<String, String>) -> Self {
+        let passed = env.iter().filter(|(name, _)| is_passed(name));
+        let vars = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { vars, clean: true, ..Self::new() }
     }
 
     /// The same with another shell.
@@ -67,11 +76,13 @@ impl LocalSession {
     }
 
     fn spawn(&self, command: &str) -> Result<Child, SessionError> {
-        Command::new(&self.shell)
+        let mut shell = Command::new(&self.shell);
+        if self.clean {
+            shell.env_clear();
+        }
+        shell
             .arg("-c")
             .arg(command)
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed)))
             .envs(&self.vars)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -107,7 +107,7 @@ impl Connector {
     /// Connects and logs in.
     pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
         let Address::Ssh { host: alias, user, port, fingerprint } = &host.address else {
-            return Ok(Arc::new(LocalSession::new()));
+            return Ok(Arc::new(LocalSession::login(&self.inner.around.env)));
         };
         let user = user.clone().or_else(|| self.inner.settings.user.clone());
         let wanted = Wanted {
