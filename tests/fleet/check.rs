@@ -55,13 +55,23 @@ fn each_fix_mends_what_was_found() {
         ..Wish::default()
     };
     let host = APPS[0];
+    // What an earlier run of this test has mended.
+    host.try_root(
+        "systemctl stop fixes.service; gpasswd -d deploy fixers; groupdel fixers; \
+         rm -rf /srv/fixes /etc/systemd/system/fixes.service* /etc/sudoers.d/*fixes \
+         /etc/systemd/system/*.wants/fixes.service",
+    );
     let app = App::with(&[host], "fixes", &wish);
     app.tarball("v1", &[]);
     app.edit("[service]", "[artifact]\npath = \"v1.tar.gz\"\n\n[service]");
+    // systemd reads a unit's file anew whenever it is asked of one that neither runs nor has failed.
     host.root(
         "sed -i -e /EnvironmentFile/d -e /WorkingDirectory/d -e s,/srv/fixes/current,/opt/old, \
-         /etc/systemd/system/fixes.service && systemctl daemon-reload; \
-         mkdir -p /srv/fixes/shared/uploads && chmod 777 /srv/fixes && chmod o-x /srv/fixes/shared",
+         /etc/systemd/system/fixes.service && systemctl disable fixes.service && \
+         sed -i '/^.Install/,$d' /etc/systemd/system/fixes.service && systemctl daemon-reload; \
+         systemctl start fixes.service; touch -d tomorrow /etc/systemd/system/fixes.service; \
+         echo 'deploy ALL=(root) PASSWD: /usr/bin/systemctl * fixes.service' \
+         >/etc/sudoers.d/zz-fixes; mkdir -p /srv/fixes/shared/uploads && chmod 777 /srv/fixes && chmod o-x /srv/fixes/shared",
     );
     let mut rounds = Vec::new();
     loop {
@@ -90,9 +100,15 @@ fn each_fix_mends_what_was_found() {
         "deploy is not in the group fixers",
         "sudo does not allow deploy to restart, stop, reset-failed fixes.service",
         "fixes.service does not go through /srv/fixes/current",
+        "fixes.service runs /opt/old/bin/serve, which is not there",
+        "the file of fixes.service was changed since systemd read it",
+        "fixes.service does not start when the host boots",
     ] {
         assert!(first.contains(found), "no `{found}` in\n{first}");
     }
+    host.root("systemctl stop fixes.service; rm /etc/sudoers.d/*fixes");
     let last = rounds.last().unwrap();
+    let later = "its last rule that matches is (root) /usr/bin/systemctl * fixes.service";
+    assert!(rounds.iter().any(|said| said.contains(later)), "{}", rounds.join("\n"));
     assert!(last.contains(" 0 warnings, 0 problems"), "{}", rounds.join("\n"));
 }
