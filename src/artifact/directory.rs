@@ -11,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::error::{ArtifactError, LimitHit, Refusal};
 use super::name;
 use super::spool::{Place, Stamp};
-use super::tree::{Item, Spot, Tree, What};
+use super::tree::{Item, Spot, Tree, What, is_private};
 
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
@@ -32,13 +32,13 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), Art
         let inside = entry.path().strip_prefix(root).unwrap_or(entry.path());
         let Some(path) = tree.enter(inside.as_os_str().as_bytes())? else { continue };
         let is_dir = entry.file_type().is_dir();
-        match tree.spot(&path, is_dir) {
+        match tree.spot(&path, is_dir)? {
             Spot::At(spot) => {
-                let item = describe(&entry, &path, tree, now)?;
+                let Some(item) = describe(&entry, (&path, &spot), tree, now)? else { continue };
                 if let What::File { place, .. } = &item.what {
                     bytes = bytes.saturating_add(place.len());
                 }
-                tree.add(spot, item)?;
+                tree.add(&spot, item)?;
             }
             Spot::Excluded if is_dir => walk.skip_current_dir(),
             Spot::Excluded | Spot::Stripped => {}
@@ -52,10 +52,10 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), Art
 
 fn describe(
     entry: &DirEntry,
-    path: &str,
-    tree: &Tree<'_>,
+    (path, spot): (&str, &str),
+    tree: &mut Tree<'_>,
     now: i64,
-) -> Result<Item, ArtifactError> {
+) -> Result<Option<Item>, ArtifactError> {
     let failed = |source: io::Error| ArtifactError::Read { path: entry.path().into(), source };
     let meta = entry.metadata().map_err(|error| failed(error.into()))?;
     let kind = meta.file_type();
@@ -63,8 +63,13 @@ fn describe(
         What::Dir
     } else if kind.is_symlink() {
         let target = entry.path().read_link().map_err(failed)?;
-        let target = name::target(target.as_os_str().as_bytes());
-        What::Link { target: target.map_err(|why| tree.refuse(path, why))? }
+        match name::target(target.as_os_str().as_bytes()) {
+            Ok(target) => What::Link { target },
+            Err(why) => {
+                tree.refuse(path, Some(spot), why);
+                return Ok(None);
+            }
+        }
     } else if kind.is_file() && meta.mode() & SET_BITS == 0 {
         if meta.mode() & ALL_READ != ALL_READ {
             access(entry.path(), Access::READ_OK).map_err(|error| failed(error.into()))?;
@@ -74,9 +79,11 @@ fn describe(
         let place = Place::Disk { path: entry.path().into(), stamp, settled };
         What::File { runs: meta.mode() & OWNER_RUNS != 0, place }
     } else {
-        return Err(tree.refuse(path, special(kind)));
+        tree.refuse(path, Some(spot), special(kind));
+        return Ok(None);
     };
-    Ok(Item { what, mtime: u64::try_from(meta.mtime()).ok() })
+    let private = is_private(kind.is_dir(), meta.mode());
+    Ok(Some(Item { what, mtime: u64::try_from(meta.mtime()).ok(), private }))
 }
 
 fn special(kind: std::fs::FileType) -> Refusal {

@@ -1,9 +1,13 @@
 //! Every way in which an artifact cannot be opened or packed. An entry that is refused is named,
 //! and nothing has been sent to any host by then.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use zip::result::ZipError::{CompressionMethodNotSupported, UnsupportedArchive};
+
+use super::exclude;
 use crate::model::digest::Digest;
 
 /// Why an artifact could not be opened or packed.
@@ -92,6 +96,20 @@ pub enum ArtifactError {
         #[source]
         source: io::Error,
     },
+    /// An archive of a kind that is not read.
+    #[error("{artifact} is {kind}, which is not read")]
+    Unread {
+        /// As the user named it.
+        artifact: String,
+        /// With its article.
+        kind: &'static str,
+    },
+    /// A page of HTML in place of an archive.
+    #[error("{artifact} is named like an archive, but is a page of HTML")]
+    Page {
+        /// As the user named it.
+        artifact: String,
+    },
     /// Called an archive, but is none.
     #[error("{artifact} is named like an archive, but is none that can be read")]
     NotAnArchive {
@@ -137,16 +155,9 @@ pub enum ArtifactError {
         /// What is wrong.
         why: Malformed,
     },
-    /// An entry that may not be in a release.
-    #[error("`{}` in {artifact} {why}", visible(entry))]
-    Refused {
-        /// As the user named it.
-        artifact: String,
-        /// Which, as written in the artifact.
-        entry: String,
-        /// What is wrong.
-        why: Refusal,
-    },
+    /// Entries that may not be in a release.
+    #[error(transparent)]
+    Refused(Box<Refused>),
     /// More than any release should hold.
     #[error("{artifact} {limit}")]
     TooMuch {
@@ -222,7 +233,25 @@ impl ArtifactError {
             Self::NothingLeft { .. } => {
                 Some("count the leading directories with `tar -tf` or `unzip -l`".to_owned())
             }
-            Self::Refused { why, .. } => why.hint().map(str::to_owned),
+            Self::Refused(refused) => refused.hint(),
+            Self::Unread { .. } => Some(
+                "pack it as .zip, .tar or .tar.gz (.zst, .xz, .bz2); to deploy the file as it is, name a \
+                 directory that holds it"
+                    .to_owned(),
+            ),
+            Self::Page { .. } => Some(
+                "look into it: a server may ask for a login, or tell an error, with such a page".to_owned(),
+            ),
+            Self::Unpack { source, .. } if wants_much_memory(source) => {
+                Some("it was packed with `--long=28` or more: use `--long=27` or less".to_owned())
+            }
+            Self::ZipEntry { source: UnsupportedArchive(_) | CompressionMethodNotSupported(_), .. } => {
+                Some(
+                    "pack it again by deflate: `zip -r`, or 7-Zip with `-mm=Deflate`; or leave it out \
+                     with `exclude`"
+                        .to_owned(),
+                )
+            }
             _ => None,
         }
     }
@@ -234,6 +263,109 @@ pub(super) fn visible(name: &str) -> String {
     let plain = |c: char| matches!(c, '\\' | '\'' | '"');
     let shown = |c: char| if plain(c) { c.to_string() } else { c.escape_debug().to_string() };
     name.chars().map(shown).collect()
+}
+
+/// Whether zstd says that unpacking takes more memory than it may have.
+pub(super) fn wants_much_memory(error: &io::Error) -> bool {
+    error.to_string().contains("too much memory")
+}
+
+/// The entries of an artifact that may not be in a release: at least one.
+#[derive(Debug)]
+pub struct Refused {
+    artifact: String,
+    offenders: Vec<Offender>,
+    more: usize,
+    excluded: Vec<String>,
+    lines: Option<Box<Line>>,
+}
+
+/// An entry that may not be in a release.
+#[derive(Debug, Clone)]
+pub struct Offender {
+    /// Its name as written in the artifact.
+    pub entry: String,
+    /// Its path in the release, by which `exclude` can leave it out.
+    pub path: Option<String>,
+    /// What is wrong.
+    pub why: Refusal,
+}
+
+/// One cause of several.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    next: Option<Box<Line>>,
+}
+
+impl Refused {
+    /// Of the entries that are named, and `more` that are not. `excluded` is what `exclude` holds.
+    pub fn new(
+        artifact: &str,
+        offenders: Vec<Offender>,
+        more: usize,
+        excluded: Vec<String>,
+    ) -> Self {
+        let mut texts: Vec<_> =
+            offenders.iter().map(|one| format!("`{}` {}", visible(&one.entry), one.why)).collect();
+        if more > 0 {
+            texts.push(format!("and {more} more"));
+        }
+        let chain = |next, text| Some(Box::new(Line { text, next }));
+        let lines =
+            if texts.len() > 1 { texts.into_iter().rev().fold(None, chain) } else { None };
+        Self { artifact: artifact.to_owned(), offenders, more, excluded, lines }
+    }
+
+    /// How to pack them or leave them out.
+    fn hint(&self) -> Option<String> {
+        let mut hints = Vec::new();
+        for hint in self.offenders.iter().filter_map(|one| one.why.hint()) {
+            if !hints.iter().any(|there| there == hint) {
+                hints.push(hint.to_owned());
+            }
+        }
+        let out = self.offenders.iter().filter(|one| one.why.can_stay_out());
+        let out: Vec<_> =
+            out.filter_map(|one| one.path.as_deref()).map(exclude::pattern).collect();
+        if !out.is_empty() {
+            let them = if self.offenders.len() == 1 { "it" } else { "them" };
+            hints.push(format!("leave {them} out: `{}`", exclude::line(&self.excluded, &out)));
+        }
+        (!hints.is_empty()).then(|| hints.join("; or "))
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.offenders[..] {
+            [Offender { entry, why, .. }] if self.more == 0 => {
+                write!(f, "`{}` in {} {why}", visible(entry), self.artifact)
+            }
+            all => {
+                let count = all.len() + self.more;
+                write!(f, "{count} entries of {} cannot be in a release", self.artifact)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.lines.as_deref().map(|line| line as _)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Line {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.next.as_deref().map(|line| line as _)
+    }
 }
 
 /// What is wrong with a single entry. Reads on after the entry's name.
@@ -350,17 +482,56 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// How to pack it instead.
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Sparse => "pack it without `--sparse` (bsdtar: with `--no-read-sparse`)",
-            Self::SetId => "take the bit off with `chmod u-s,g-s,-t`",
+            Self::Absolute | Self::DotDot => "pack names below one directory: `tar -C DIR -cf … .`",
+            Self::NotUtf8 => {
+                "rename it; of a zip, pack it again with UTF-8 names: `zip -r`, or 7-Zip with `-mcu=on`"
+            }
+            Self::Control | Self::LongName | Self::LongPath | Self::LinkArrow => "rename it",
+            Self::Backslash => {
+                "pack it again with `tar -a -cf`, 7-Zip or PowerShell 7: older ones write such names"
+            }
+            Self::Duplicate => {
+                "name each path once when you pack: a directory, or what is in it, not both"
+            }
+            Self::TwoKinds | Self::BelowLink { .. } | Self::BelowFile { .. } => {
+                "make the archive anew: nothing removes old entries when it is added to"
+            }
+            Self::Case { .. } => "rename one of them",
+            Self::LinkAbsolute { target } if is_interpreter(target) => {
+                "make the Python environment in a staged hook on the host, or with `--copies`"
+            }
             Self::LinkAbsolute { .. } | Self::LinkLeaves { .. } => {
                 "make it relative and inside the build, or name it in `linked_dirs`"
             }
-            Self::Socket | Self::Fifo | Self::Device => "leave it out with `exclude`",
-            _ => return None,
+            Self::HardLink { .. } => {
+                "pack the file too, before it; or use `tar --hard-dereference`"
+            }
+            Self::SetId => "take the bit off with `chmod u-s,g-s,-t`",
+            Self::Sparse => "pack it without `--sparse` (bsdtar: with `--no-read-sparse`)",
+            Self::Kind { .. } | Self::Content | Self::Header | Self::Size => {
+                "pack it again with GNU tar, bsdtar or zip"
+            }
+            Self::Encrypted => "pack it again without a password",
+            Self::LinkCircle { .. }
+            | Self::LinkTarget
+            | Self::Device
+            | Self::Fifo
+            | Self::Socket => return None,
         })
     }
+
+    /// Whether the rest can be deployed without the entry.
+    fn can_stay_out(&self) -> bool {
+        !matches!(self, Self::Duplicate | Self::TwoKinds | Self::Content | Self::Header)
+    }
+}
+
+/// Python's virtual environments lead to the interpreter that made them.
+fn is_interpreter(target: &str) -> bool {
+    target.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
 }
 
 /// What is wrong with an archive as a whole. Reads on after its name.
@@ -400,6 +571,18 @@ pub enum LimitHit {
     Bytes {
         /// The limit.
         most: u64,
+    },
+    /// Too long names.
+    #[error("has paths and targets of links of more than {most} bytes in all")]
+    Names {
+        /// The limit.
+        most: u64,
+    },
+    /// Links that lead through too many others.
+    #[error("has symbolic links that take more than {most} steps to follow")]
+    Steps {
+        /// The limit.
+        most: usize,
     },
     /// A bomb.
     #[error("grows to more than {most} times its size when unpacked")]

@@ -44,6 +44,11 @@ impl Exclude {
         above.chain([(path, is_dir)]).find(|(part, is_dir)| self.hits(part, *is_dir)).map(|c| c.0)
     }
 
+    /// The patterns as configured.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.patterns.iter().map(|pattern| pattern.text.clone()).collect()
+    }
+
     /// The patterns that matched nothing.
     pub(super) fn idle(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().filter(|pattern| !pattern.used).map(|pattern| pattern.text.as_str())
@@ -71,4 +76,18 @@ fn anchored(pattern: &str) -> String {
         None if pattern.contains('/') => pattern.to_owned(),
         None => format!("**/{pattern}"),
     }
+}
+
+/// The pattern that leaves out what is at `path`, and nothing else but what is below it.
+pub(super) fn pattern(path: &str) -> String {
+    let special = |c: char| "*?[]{}\\".contains(c);
+    let escaped = path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
+    format!("/{}", escaped.collect::<String>())
+}
+
+/// The line of deploy.toml that leaves out `more` too.
+pub(super) fn line(there: &[String], more: &[String]) -> String {
+    let quoted = |text: &String| toml::Value::from(text.as_str()).to_string();
+    let all: Vec<_> = there.iter().chain(more).map(quoted).collect();
+    format!("exclude = [{}]", all.join(", "))
 }

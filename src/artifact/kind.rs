@@ -2,9 +2,13 @@
 //! is a zip that is deployed as it is, and a `.gz` need not hold a tar.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
+
+use super::error::wants_much_memory;
 use super::untar;
 
 const BLOCK: usize = 512;
@@ -20,6 +24,10 @@ pub(super) enum Kind {
     Tar(Packing),
     /// A zip archive.
     Zip,
+    /// An archive that is not read: which, with its article.
+    Unread(&'static str),
+    /// A page of HTML that is called an archive.
+    Page,
     /// Anything else: deployed as it is.
     Single,
 }
@@ -45,16 +53,61 @@ pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<Kind>> {
     let got = read_up_to(&mut At { file, at: 0 }, &mut head)?;
     let head = &head[..got];
     let name = name.to_ascii_lowercase();
+    let promised = promises_archive(&name);
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        let archive = promises_archive(&name) || !name.contains('.');
+        let archive = promised || !has_extension(&name);
         return Ok(Some(if archive { Kind::Zip } else { Kind::Single }));
     }
     let packing = packing(head);
-    let promised = promises_archive(&name);
     if holds_tar(file, packing, promised) {
         return Ok(Some(Kind::Tar(packing)));
     }
-    Ok((!promised).then_some(Kind::Single))
+    Ok(match unread(head, &name) {
+        Some(kind) => Some(Kind::Unread(kind)),
+        None if promised && is_page(head) => Some(Kind::Page),
+        None => (!promised).then_some(Kind::Single),
+    })
+}
+
+/// Whether a name ends in letters that say what the file is: `app.jar` does, `v1.4.0` does not.
+fn has_extension(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    extension.is_some_and(|extension| extension.starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+/// The kind of archive that cannot be read, if it is one by content or name.
+fn unread(head: &[u8], name: &str) -> Option<&'static str> {
+    const MAGICS: [(&[u8], &str); 6] = [
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"Rar!\x1a\x07", "a rar archive"),
+        (b"070701", "a cpio archive"),
+        (b"070702", "a cpio archive"),
+        (b"070707", "a cpio archive"),
+        (b"\xc7\x71", "a cpio archive"),
+    ];
+    const ENDINGS: [(&str, &str); 14] = [
+        (".7z", "a 7z archive"),
+        (".rar", "a rar archive"),
+        (".cpio", "a cpio archive"),
+        (".tar.lz4", "a tar packed by lz4"),
+        (".tlz4", "a tar packed by lz4"),
+        (".tar.lzma", "a tar packed by lzma"),
+        (".tlz", "a tar packed by lzma"),
+        (".tar.lz", "a tar packed by lzip"),
+        (".tar.lzo", "a tar packed by lzop"),
+        (".tar.br", "a tar packed by brotli"),
+        (".tar.z", "a tar packed by compress"),
+        (".taz", "a tar packed by compress"),
+        (".cpio.gz", "a cpio archive"),
+        (".cpio.zst", "a cpio archive"),
+    ];
+    let magic = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|found| found.1);
+    magic.or_else(|| ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|found| found.1))
+}
+
+fn is_page(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head).trim_start().to_ascii_lowercase();
+    text.starts_with("<!doctype html") || text.starts_with("<html")
 }
 
 /// The unpacked stream of `file`, from its beginning.
@@ -64,9 +117,9 @@ pub(super) fn unpack(file: &File, packing: Packing) -> io::Result<Box<dyn Read +
     let source = BufReader::with_capacity(1 << 18, whole);
     Ok(match packing {
         Packing::Plain => Box::new(source),
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Packing::Gzip => Box::new(Members::new(source, GzDecoder::new, GzDecoder::into_inner)),
         Packing::Zstd => Box::new(zstd::Decoder::with_buffer(source)?),
-        Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
+        Packing::Bzip2 => Box::new(Members::new(source, BzDecoder::new, BzDecoder::into_inner)),
         Packing::Xz => {
             let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, XZ_FLAGS)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
@@ -77,9 +130,11 @@ pub(super) fn unpack(file: &File, packing: Packing) -> io::Result<Box<dyn Read +
 fn packing(head: &[u8]) -> Packing {
     let block = head.strip_prefix(b"BZh").and_then(|rest| rest.get(1..)).unwrap_or_default();
     let bzip2 = block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38\x50\x90");
+    // pzstd and others begin with a frame that holds no bytes of the content.
+    let skippable = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     if head.starts_with(b"\x1f\x8b") {
         Packing::Gzip
-    } else if head.starts_with(b"\x28\xb5\x2f\xfd") {
+    } else if head.starts_with(b"\x28\xb5\x2f\xfd") || skippable {
         Packing::Zstd
     } else if head.starts_with(b"\xfd7zXZ\0") {
         Packing::Xz
@@ -98,6 +153,7 @@ fn holds_tar(file: &File, packing: Packing, promised: bool) -> bool {
     match read {
         Ok(BLOCK) if promised && block.iter().all(|byte| *byte == 0) => true,
         Ok(got) => untar::is_header(&block[..got]),
+        Err(error) if wants_much_memory(&error) => true,
         Err(_) => promised && packing != Packing::Plain,
     }
 }
@@ -121,6 +177,54 @@ fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(done)
+}
+
+/// Reads compressed streams that follow one another, and zeros after the last: tapes and `dd` fill
+/// up with them.
+struct Members<D, S> {
+    now: Option<D>,
+    open: fn(S) -> D,
+    close: fn(D) -> S,
+}
+
+impl<D: Read, S: BufRead> Members<D, S> {
+    fn new(source: S, open: fn(S) -> D, close: fn(D) -> S) -> Self {
+        Self { now: Some(open(source)), open, close }
+    }
+}
+
+impl<D: Read, S: BufRead> Read for Members<D, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.now {
+            let got = decoder.read(buffer)?;
+            if got > 0 || buffer.is_empty() {
+                return Ok(got);
+            }
+            if let Some(mut source) = self.now.take().map(self.close)
+                && has_more(&mut source)?
+            {
+                self.now = Some((self.open)(source));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Whether another stream follows: `false` at the end, or where only zeros are left.
+fn has_more(source: &mut impl BufRead) -> io::Result<bool> {
+    let mut padded = false;
+    loop {
+        let bytes = source.fill_buf()?;
+        let (zeros, all) = (bytes.iter().take_while(|byte| **byte == 0).count(), bytes.len());
+        if zeros < all && (padded || zeros > 0) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "something follows its padding"));
+        }
+        if zeros < all || all == 0 {
+            return Ok(all > 0);
+        }
+        padded = true;
+        source.consume(all);
+    }
 }
 
 struct At<'a> {

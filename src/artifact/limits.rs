@@ -7,6 +7,10 @@ use super::error::LimitHit;
 pub struct Limits {
     /// Files, directories and links, those left out included.
     pub entries: usize,
+    /// Bytes of all paths and targets of links together.
+    pub names: u64,
+    /// How many parts of paths all links may lead through together.
+    pub steps: usize,
     /// Of all files together, unpacked; also of a download.
     pub bytes: u64,
     /// How many times its own size an archive may grow.
@@ -18,9 +22,17 @@ pub struct Limits {
 impl Default for Limits {
     /// A million entries is ten times the largest application trees (every entry costs an inode on
     /// every host and for every release kept); 64 GiB is what a root disk of a server can take;
-    /// real builds shrink at most tenfold or so, while bombs shrink a thousandfold.
+    /// 256 bytes for each name are more than they have; ten steps for each entry are more than links
+    /// take; real builds shrink at most tenfold or so, while bombs shrink a thousandfold.
     fn default() -> Self {
-        Self { entries: 1_000_000, bytes: 64 << 30, ratio: 250, ratio_from: 1 << 30 }
+        Self {
+            entries: 1_000_000,
+            names: 256 << 20,
+            steps: 10_000_000,
+            bytes: 64 << 30,
+            ratio: 250,
+            ratio_from: 1 << 30,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod spool;
 mod tree;
 mod untar;
 mod unzip;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,7 +32,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-pub use self::error::{ArtifactError, LimitHit, Malformed, Refusal};
+pub use self::error::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused};
 pub use self::known::Known;
 pub use self::limits::Limits;
 pub use self::pieces::{Packed, Packing, Piece, Told};
@@ -97,7 +98,7 @@ impl Artifact {
         listed: impl FnOnce(),
     ) -> Result<Self, ArtifactError> {
         let name = shown(&spec.source);
-        let mut tree = Tree::new(&name, limits, &spec.exclude, spec.strip_components)?;
+        let mut tree = Tree::new(&name, spec, limits)?;
         let spool = match &spec.source {
             ArtifactSource::Path { path, sha256 } => {
                 from_path(path, *sha256, scratch, (&mut tree, known))?
@@ -421,6 +422,10 @@ fn from_file(
     let len = file.metadata().map_err(unreadable)?.len();
     match kind {
         None => Err(ArtifactError::NotAnArchive { artifact: tree.artifact().to_owned() }),
+        Some(Kind::Unread(kind)) => {
+            Err(ArtifactError::Unread { artifact: tree.artifact().to_owned(), kind })
+        }
+        Some(Kind::Page) => Err(ArtifactError::Page { artifact: tree.artifact().to_owned() }),
         Some(Kind::Single) => single(file, name, runs, tree),
         Some(Kind::Zip) => {
             let mut spool = Spool::new(scratch)?;
@@ -448,10 +453,11 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
     let got = file.read_at(&mut head, 0).map_err(failed)?;
     let runs = runs || unzip::is_program(&head[..got]);
     let entered = tree.enter(name.as_bytes())?;
-    if let Some(Spot::At(path)) = entered.map(|path| tree.spot(&path, false)) {
+    if let Some(Spot::At(path)) = entered.map(|path| tree.spot(&path, false)).transpose()? {
         let place = Place::Spool { at: 0, len: meta.len() };
         let mtime = u64::try_from(meta.mtime()).ok();
-        tree.add(path, Item { what: What::File { runs, place }, mtime })?;
+        let private = tree::is_private(false, meta.mode());
+        tree.add(&path, Item { what: What::File { runs, place }, mtime, private })?;
     }
     Ok(file)
 }

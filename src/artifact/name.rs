@@ -8,6 +8,8 @@ use super::tree::{Item, What};
 /// Linux takes 4096 with the final NUL; `deploy_to` and the release's id come before ours.
 const LONGEST_PATH: usize = 4000;
 const LONGEST_NAME: usize = 255;
+/// Build tools write a dozen at most.
+const MOST_PARTS: usize = 256;
 /// As many as Linux follows before it gives up.
 const MOST_LINKS: usize = 40;
 
@@ -38,6 +40,7 @@ pub(super) fn clean(raw: &[u8]) -> Result<Option<String>, Refusal> {
 pub(super) fn target(raw: &[u8]) -> Result<String, Refusal> {
     let text = str::from_utf8(raw).map_err(|_| Refusal::LinkTarget)?;
     let long = text.len() > LONGEST_PATH || parts(text).any(|part| part.len() > LONGEST_NAME);
+    let long = long || parts(text).count() > MOST_PARTS;
     if text.is_empty() || long || text.chars().any(char::is_control) {
         return Err(Refusal::LinkTarget);
     }
@@ -47,33 +50,52 @@ pub(super) fn target(raw: &[u8]) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-/// Follows the link at `path` step by step, as the kernel would in a release that holds `items`,
-/// and says whether any step leaves it. What is not there is taken for a directory: it may be one
-/// later, when hooks have run.
-pub(super) fn follow(path: &str, items: &BTreeMap<String, Item>) -> Result<(), Refusal> {
+/// Follows the link at `path` step by step, as the kernel would in a release that holds `items`.
+/// What is not there is taken for a directory: it may be one later, when hooks have run. Counts each
+/// step down in `left`; none left: follows no further. Returns why the link may not be there.
+pub(super) fn follow(
+    path: &str,
+    items: &BTreeMap<String, Item>,
+    left: &mut usize,
+) -> Result<(), Refusal> {
     let Some(own) = link_at(path, items) else { return Ok(()) };
     let leaves = || Refusal::LinkLeaves { target: own.to_owned() };
-    let mut here: Vec<&str> = parts(path).collect();
-    here.pop();
+    let mut here = path.to_owned();
+    leave(&mut here);
     let mut ahead: Vec<&str> = parts(own).collect();
     ahead.reverse();
     let mut links = 0;
     while let Some(part) = ahead.pop() {
+        let Some(rest) = left.checked_sub(1) else { return Ok(()) };
+        *left = rest;
         if part == ".." {
-            here.pop().ok_or_else(leaves)?;
+            leave(&mut here).then_some(()).ok_or_else(leaves)?;
             continue;
         }
-        here.push(part);
-        if let Some(target) = link_at(&here.join("/"), items) {
+        if !here.is_empty() {
+            here.push('/');
+        }
+        here.push_str(part);
+        if here.len() > LONGEST_PATH {
+            return Err(Refusal::LinkTarget);
+        }
+        if let Some(target) = link_at(&here, items) {
             links += 1;
             if links > MOST_LINKS {
                 return Err(Refusal::LinkCircle { target: own.to_owned() });
             }
-            here.pop();
+            leave(&mut here);
             ahead.extend(parts(target).collect::<Vec<_>>().into_iter().rev());
         }
     }
     Ok(())
+}
+
+/// Cuts off the last part of `path`. `false`: it has none.
+fn leave(path: &mut String) -> bool {
+    let there = !path.is_empty();
+    path.truncate(path.rfind('/').unwrap_or_default());
+    there
 }
 
 fn link_at<'a>(path: &str, items: &'a BTreeMap<String, Item>) -> Option<&'a str> {

@@ -1,12 +1,18 @@
 //! The entries of an artifact as they come in, and the rules that they must obey together.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::error::{ArtifactError, LimitHit, Refusal};
+use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused};
 use super::exclude::Exclude;
 use super::limits::Limits;
-use super::name;
 use super::spool::Place;
+use super::{name, warnings};
+use crate::config::ArtifactSpec;
+use crate::model::manifest::is_below;
+
+/// So many entries that may not be in a release are named.
+const MOST_OFFENDERS: usize = 20;
 
 /// One entry.
 #[derive(Debug, Clone)]
@@ -15,6 +21,13 @@ pub(super) struct Item {
     pub(super) what: What,
     /// Seconds since 1970, where the artifact says so.
     pub(super) mtime: Option<u64>,
+    /// Whether others than its owner and group may not read it; of a directory: not enter it.
+    pub(super) private: bool,
+}
+
+/// Whether others than its owner and group may not read a file, or not enter a directory.
+pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
+    mode & if is_dir { 0o001 } else { 0o004 } == 0
 }
 
 /// What an entry is.
@@ -52,8 +65,16 @@ pub(super) struct Tree<'a> {
     limits: &'a Limits,
     strip: usize,
     exclude: Exclude,
+    /// What lies at or below these paths stays out of every release.
+    linked: &'a [String],
+    /// Seconds since 1970: what was written later, by a clock that is ahead, was written now.
+    now: u64,
     seen: usize,
+    /// Bytes of all paths and targets.
+    names: u64,
     stripped: usize,
+    offenders: Vec<Offender>,
+    more: usize,
     items: BTreeMap<String, Item>,
 }
 
@@ -61,13 +82,23 @@ impl<'a> Tree<'a> {
     /// An empty tree of what the user calls `artifact`.
     pub(super) fn new(
         artifact: &'a str,
+        spec: &'a ArtifactSpec,
         limits: &'a Limits,
-        exclude: &[String],
-        strip: usize,
     ) -> Result<Self, ArtifactError> {
-        let exclude = Exclude::new(exclude)?;
-        let items = BTreeMap::new();
-        Ok(Self { artifact, limits, strip, exclude, seen: 0, stripped: 0, items })
+        Ok(Self {
+            artifact,
+            limits,
+            strip: spec.strip_components,
+            exclude: Exclude::new(&spec.exclude)?,
+            linked: &spec.linked,
+            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            seen: 0,
+            names: 0,
+            stripped: 0,
+            offenders: Vec::new(),
+            more: 0,
+            items: BTreeMap::new(),
+        })
     }
 
     /// What the user calls it.
@@ -80,9 +111,31 @@ impl<'a> Tree<'a> {
         self.limits
     }
 
-    /// The error that names an entry.
-    pub(super) fn refuse(&self, entry: &str, why: Refusal) -> ArtifactError {
-        ArtifactError::Refused { artifact: self.artifact.to_owned(), entry: entry.to_owned(), why }
+    /// Notes an entry that may not be in a release; `finish` fails with all of them. `path` is where
+    /// it would be in the release: at or below a linked path nothing is refused.
+    pub(super) fn refuse(&mut self, entry: &str, path: Option<&str>, why: Refusal) {
+        if path.is_some_and(|path| self.is_linked(path)) {
+            return;
+        }
+        if self.offenders.len() == MOST_OFFENDERS {
+            self.more += 1;
+            return;
+        }
+        let (entry, path) = (entry.to_owned(), path.map(str::to_owned));
+        self.offenders.push(Offender { entry, path, why });
+    }
+
+    /// The error that names the entries that were refused, and this one, after which nothing can be
+    /// read.
+    pub(super) fn stop(&mut self, entry: &str, why: Refusal) -> ArtifactError {
+        self.refuse(entry, None, why);
+        self.refused()
+    }
+
+    fn refused(&mut self) -> ArtifactError {
+        let offenders = std::mem::take(&mut self.offenders);
+        let refused = Refused::new(self.artifact, offenders, self.more, self.exclude.texts());
+        ArtifactError::Refused(Box::new(refused))
     }
 
     /// The error that names a limit.
@@ -90,11 +143,45 @@ impl<'a> Tree<'a> {
         ArtifactError::TooMuch { artifact: self.artifact.to_owned(), limit }
     }
 
-    /// Counts an entry and cleans its path. `None`: the root, which needs no entry.
+    /// Counts an entry and cleans its path. `None`: the root, which needs no entry, or a name that
+    /// cannot be in a release.
     pub(super) fn enter(&mut self, raw: &[u8]) -> Result<Option<String>, ArtifactError> {
         self.seen += 1;
         self.count()?;
-        name::clean(raw).map_err(|why| self.refuse(&String::from_utf8_lossy(raw), why))
+        self.count_name(raw.len())?;
+        match name::clean(raw) {
+            Ok(path) => Ok(path),
+            Err(why) => {
+                self.refuse_name(raw, why);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Notes an entry that cannot be in a release by its name, unless it is left out.
+    pub(super) fn refuse_name(&mut self, raw: &[u8], why: Refusal) {
+        let name = String::from_utf8_lossy(raw).into_owned();
+        let slashed = name.replace('\\', "/");
+        let mut parts = slashed.split('/').filter(|part| !matches!(*part, "" | "."));
+        let inside = !slashed.starts_with('/') && !parts.clone().any(|part| part == "..");
+        let left: Vec<&str> = parts.by_ref().skip(self.strip).collect();
+        let path = left.join("/");
+        let out = left.is_empty() || self.exclude.cuts(&path, false).is_some();
+        if !inside || !(out || self.is_linked(&path)) {
+            self.refuse(&name, None, why);
+        }
+    }
+
+    /// Counts bytes of a path or of a link's target.
+    pub(super) fn count_name(&mut self, bytes: usize) -> Result<(), ArtifactError> {
+        self.names += bytes as u64;
+        let most = self.limits.names;
+        if self.names > most { Err(self.too_much(LimitHit::Names { most })) } else { Ok(()) }
+    }
+
+    /// Whether what is at `path` stays out of every release, as a linked path takes its place.
+    pub(super) fn is_linked(&self, path: &str) -> bool {
+        self.linked.iter().any(|linked| path == linked || is_below(path, linked))
     }
 
     /// Directories that are only named as part of a path cost as much as any entry.
@@ -106,47 +193,49 @@ impl<'a> Tree<'a> {
 
     /// Where the entry with this clean path goes. The directories above it are there from now on,
     /// also when it is left out itself: a directory tree would show them too.
-    pub(super) fn spot(&mut self, path: &str, is_dir: bool) -> Spot {
+    pub(super) fn spot(&mut self, path: &str, is_dir: bool) -> Result<Spot, ArtifactError> {
         let Some(path) = path.splitn(self.strip + 1, '/').nth(self.strip) else {
             self.stripped += usize::from(!is_dir);
-            return Spot::Stripped;
+            return Ok(Spot::Stripped);
         };
         let cut = self.exclude.cuts(path, is_dir);
-        self.add_above(cut.unwrap_or(path));
-        match cut {
+        self.add_above(cut.unwrap_or(path))?;
+        Ok(match cut {
             Some(_) => Spot::Excluded,
             None => Spot::At(path.to_owned()),
-        }
+        })
     }
 
     /// Adds an entry at a path that `spot` gave.
-    pub(super) fn add(&mut self, path: String, item: Item) -> Result<(), ArtifactError> {
-        let Some(there) = self.items.get_mut(&path) else {
-            self.items.insert(path, item);
+    pub(super) fn add(&mut self, path: &str, mut item: Item) -> Result<(), ArtifactError> {
+        item.mtime = item.mtime.map(|at| at.min(self.now));
+        if let What::Link { target } = &item.what {
+            self.count_name(target.len())?;
+        }
+        let Some(there) = self.items.get_mut(path) else {
+            self.items.insert(path.to_owned(), item);
             return Ok(());
         };
         match (&there.what, &item.what) {
             (What::Dir, What::Dir) => {
                 there.mtime = item.mtime.or(there.mtime);
-                Ok(())
+                there.private = item.private;
             }
-            (What::Dir, _) | (_, What::Dir) => Err(self.refuse(&path, Refusal::TwoKinds)),
-            _ => Err(self.refuse(&path, Refusal::Duplicate)),
+            (What::Dir, _) | (_, What::Dir) => self.refuse(path, Some(path), Refusal::TwoKinds),
+            _ => self.refuse(path, Some(path), Refusal::Duplicate),
         }
+        Ok(())
     }
 
     /// Checks what can only be seen of the whole. Gives the entries and what to warn about.
-    pub(super) fn finish(self) -> Result<(BTreeMap<String, Item>, Vec<String>), ArtifactError> {
+    pub(super) fn finish(mut self) -> Result<(BTreeMap<String, Item>, Vec<String>), ArtifactError> {
         self.count()?;
-        let mut folded: HashMap<String, &str> = HashMap::new();
-        for (path, item) in &self.items {
-            self.check_above(path)?;
-            if let Some(other) = folded.insert(path.to_lowercase(), path) {
-                return Err(self.refuse(path, Refusal::Case { other: other.to_owned() }));
-            }
-            if let What::Link { .. } = item.what {
-                self.check_link(path)?;
-            }
+        for (path, why) in self.judge()? {
+            self.refuse(&path, Some(&path), why);
+            self.items.remove(&path);
+        }
+        if !self.offenders.is_empty() {
+            return Err(self.refused());
         }
         if self.items.is_empty() {
             return Err(self.nothing());
@@ -155,31 +244,55 @@ impl<'a> Tree<'a> {
         Ok((self.items, warnings))
     }
 
-    fn add_above(&mut self, path: &str) {
+    /// The entries that may not be where they are, and why.
+    fn judge(&self) -> Result<Vec<(String, Refusal)>, ArtifactError> {
+        let mut left = self.limits.steps;
+        let mut bad = Vec::new();
+        let mut folded: HashMap<String, &str> = HashMap::new();
+        for (path, item) in &self.items {
+            let above = self.above(path);
+            let other = folded.insert(path.to_lowercase(), path);
+            let case = || other.map(|other| Refusal::Case { other: other.to_owned() });
+            let link = || match item.what {
+                What::Link { .. } => self.judge_link(path, &mut left),
+                What::Dir | What::File { .. } => None,
+            };
+            if let Some(why) = above.or_else(case).or_else(link) {
+                bad.push((path.clone(), why));
+            }
+            if left == 0 {
+                return Err(self.too_much(LimitHit::Steps { most: self.limits.steps }));
+            }
+        }
+        Ok(bad)
+    }
+
+    fn add_above(&mut self, path: &str) -> Result<(), ArtifactError> {
         for (at, _) in path.match_indices('/') {
             if !self.items.contains_key(&path[..at]) {
-                let dir = Item { what: What::Dir, mtime: None };
+                self.count_name(at)?;
+                let dir = Item { what: What::Dir, mtime: None, private: false };
                 self.items.insert(path[..at].to_owned(), dir);
             }
         }
+        Ok(())
     }
 
     /// What was added above is not always a directory: a file or a link may have come first.
-    fn check_above(&self, path: &str) -> Result<(), ArtifactError> {
-        let Some((above, _)) = path.rsplit_once('/') else { return Ok(()) };
-        let why = match self.items.get(above).map(|item| &item.what) {
-            Some(What::Link { .. }) => Refusal::BelowLink { link: above.to_owned() },
-            Some(What::File { .. }) => Refusal::BelowFile { file: above.to_owned() },
-            Some(What::Dir) | None => return Ok(()),
-        };
-        Err(self.refuse(path, why))
+    fn above(&self, path: &str) -> Option<Refusal> {
+        let (above, _) = path.rsplit_once('/')?;
+        match self.items.get(above)?.what {
+            What::Link { .. } => Some(Refusal::BelowLink { link: above.to_owned() }),
+            What::File { .. } => Some(Refusal::BelowFile { file: above.to_owned() }),
+            What::Dir => None,
+        }
     }
 
-    fn check_link(&self, path: &str) -> Result<(), ArtifactError> {
+    fn judge_link(&self, path: &str, left: &mut usize) -> Option<Refusal> {
         if path.contains(" -> ") {
-            return Err(self.refuse(path, Refusal::LinkArrow));
+            return Some(Refusal::LinkArrow);
         }
-        name::follow(path, &self.items).map_err(|why| self.refuse(path, why))
+        name::follow(path, &self.items, left).err()
     }
 
     fn nothing(&self) -> ArtifactError {
@@ -200,6 +313,8 @@ impl<'a> Tree<'a> {
             let noun = if count == 1 { "entry" } else { "entries" };
             warnings.push(format!("`strip_components = {strip}` leaves out {count} {noun}"));
         }
+        let staying = self.items.iter().filter(|(path, _)| !self.is_linked(path));
+        warnings.extend(warnings::of(staying, &self.exclude.texts()));
         warnings
     }
 }

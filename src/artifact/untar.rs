@@ -9,12 +9,17 @@ use tar::Header;
 use super::error::{ArtifactError, Malformed, Refusal, visible};
 use super::limits::Meter;
 use super::name;
-use super::spool::{Place, Spool};
-use super::tree::{Item, Spot, Tree, What};
+use super::spool::Spool;
+use super::tree::{Item, Spot, Tree, What, is_private};
 
 const BLOCK: usize = 512;
 /// Long names and pax records are small; whoever needs more is up to something.
 const LONGEST_EXTENSION: u64 = 1 << 20;
+/// A list of many holes of a sparse file may be longer.
+const LONGEST_RECORDS: u64 = 16 << 20;
+/// Where headers of sparse files say that a block with more holes follows.
+const MORE_HOLES: usize = 482;
+const MORE_HOLES_YET: usize = 504;
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
 
@@ -50,6 +55,8 @@ pub(super) fn is_header(block: &[u8]) -> bool {
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
+    /// Of a sparse file, which has a made-up one in its header.
+    real_name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
     mtime: Option<u64>,
@@ -69,13 +76,14 @@ struct Reader<'a, 'b, R> {
 /// One member, with everything that its header and its extensions say.
 struct Member {
     raw: String,
-    path: String,
     kind: u8,
     size: u64,
     mode: u32,
     mtime: Option<u64>,
     link: Vec<u8>,
     sparse: bool,
+    /// Whether blocks that list holes come before its bytes.
+    more_holes: bool,
 }
 
 impl<R: Read> Reader<'_, '_, R> {
@@ -108,40 +116,72 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 
     fn member(&mut self, header: &Header, extension: &Extension) -> Result<(), ArtifactError> {
-        let raw = extension.name.clone().unwrap_or_else(|| header.path_bytes().into_owned());
+        let named = extension.real_name.as_ref().or(extension.name.as_ref()).cloned();
+        let raw = named.unwrap_or_else(|| header.path_bytes().into_owned());
         self.last = Some(String::from_utf8_lossy(&raw).into_owned());
-        let Some(path) = self.tree.enter(&raw)? else { return Ok(()) };
-        let member = self.describe(header, extension, &raw, path)?;
-        let spot = self.tree.spot(&member.path, member.kind == b'5');
-        if matches!(spot, Spot::At(_)) {
-            self.check(&member)?;
+        let member = self.describe(header, extension, &raw)?;
+        if matches!(member.kind, b'1' | b'2' | b'5') && member.size > 0 {
+            // Some programs take what follows for its bytes, others for further entries.
+            return Err(self.tree.stop(&member.raw, Refusal::Content));
         }
-        let what = match member.kind {
-            b'0' => Some(self.file(&member)?),
-            b'1' => Some(self.hard_link(&member, &spot)?),
-            b'2' => Some(self.link(&member, &spot)?),
-            b'5' => Some(What::Dir),
-            _ => None,
+        let Some(path) = self.tree.enter(&raw)? else { return self.skip(&member) };
+        let spot = self.tree.spot(&path, member.kind == b'5')?;
+        let what = match (&spot, refusal(&member)) {
+            (Spot::At(at), Some(why)) => Err((at, why)),
+            (_, Some(_)) => return self.skip(&member),
+            (spot, None) => match (self.what(&member)?, spot) {
+                (Ok(what), _) => Ok(what),
+                (Err(why), Spot::At(at)) => Err((at, why)),
+                (Err(_), _) => return Ok(()),
+            },
         };
-        let Some(what) = what else { return self.skip(member.size) };
-        if !matches!(what, What::Dir) {
-            self.linkable.insert(member.path, what.clone());
-        }
-        match spot {
-            Spot::At(path) => self.tree.add(path, Item { what, mtime: member.mtime }),
-            Spot::Stripped | Spot::Excluded => Ok(()),
+        match what {
+            Err((at, why)) => {
+                self.tree.refuse(&member.raw, Some(at), why);
+                self.skip(&member)
+            }
+            Ok(what) => self.keep(&member, path, &spot, what),
         }
     }
 
+    fn keep(
+        &mut self,
+        member: &Member,
+        path: String,
+        spot: &Spot,
+        what: What,
+    ) -> Result<(), ArtifactError> {
+        let is_dir = matches!(what, What::Dir);
+        if !is_dir {
+            self.linkable.insert(path, what.clone());
+        }
+        let Spot::At(at) = spot else { return Ok(()) };
+        // A hard link has the mode of what it names, which has been looked at.
+        let private = member.kind != b'1' && is_private(is_dir, member.mode);
+        self.tree.add(at, Item { what, mtime: member.mtime, private })
+    }
+
+    /// What the member becomes, or why it cannot be. Reads the bytes of files.
+    fn what(&mut self, member: &Member) -> Result<Result<What, Refusal>, ArtifactError> {
+        Ok(match member.kind {
+            b'1' => self.hard_link(member)?,
+            b'2' => name::target(&member.link).map(|target| What::Link { target }),
+            b'5' => Ok(What::Dir),
+            _ => Ok(self.file(member)?),
+        })
+    }
+
     fn describe(
-        &self,
+        &mut self,
         header: &Header,
         extension: &Extension,
         raw: &[u8],
-        path: String,
     ) -> Result<Member, ArtifactError> {
         let raw_text = String::from_utf8_lossy(raw).into_owned();
-        let damaged = |_| self.tree.refuse(&raw_text, Refusal::Header);
+        let size = extension.size.map_or_else(|| header.entry_size(), Ok);
+        let (Ok(size), Ok(mode)) = (size, header.mode()) else {
+            return Err(self.tree.stop(&raw_text, Refusal::Header));
+        };
         let kind = match header.entry_type().as_byte() {
             // Before there was a type for directories, a final slash said it.
             b'0' | 0 | b'7' if raw.ends_with(b"/") => b'5',
@@ -151,29 +191,14 @@ impl<R: Read> Reader<'_, '_, R> {
         let header_link = || header.link_name_bytes().unwrap_or_default().into_owned();
         Ok(Member {
             kind,
-            size: extension.size.map_or_else(|| header.entry_size(), Ok).map_err(damaged)?,
-            mode: header.mode().map_err(damaged)?,
+            size,
+            mode,
             mtime: extension.mtime.or_else(|| header.mtime().ok()),
             link: extension.link.clone().unwrap_or_else(header_link),
             sparse: extension.sparse,
+            more_holes: kind == b'S' && header.as_bytes()[MORE_HOLES] != 0,
             raw: raw_text,
-            path,
         })
-    }
-
-    /// What may not be in a release, whatever else it is.
-    fn check(&self, member: &Member) -> Result<(), ArtifactError> {
-        let why = match member.kind {
-            b'0' if member.sparse => Refusal::Sparse,
-            b'0' if member.mode & SET_BITS != 0 => Refusal::SetId,
-            b'1' | b'2' | b'5' if member.size > 0 => Refusal::Content,
-            b'0' | b'1' | b'2' | b'5' => return Ok(()),
-            b'3' | b'4' => Refusal::Device,
-            b'6' => Refusal::Fifo,
-            b'S' => Refusal::Sparse,
-            kind => Refusal::Kind { kind: kind.into() },
-        };
-        Err(self.tree.refuse(&member.raw, why))
     }
 
     fn file(&mut self, member: &Member) -> Result<What, ArtifactError> {
@@ -184,31 +209,19 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 
     /// A hard link becomes a copy of what it names, and costs as much.
-    fn hard_link(&mut self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
-        let target = visible(&String::from_utf8_lossy(&member.link));
+    fn hard_link(&mut self, member: &Member) -> Result<Result<What, Refusal>, ArtifactError> {
         let named = name::clean(&member.link).ok().flatten();
-        let what = named.and_then(|named| self.linkable.get(&named)).cloned();
-        match (what, spot) {
-            (Some(what), _) => {
-                let copied = if let What::File { place, .. } = &what { place.len() } else { 0 };
-                self.meter.charge(copied).map_err(|hit| self.tree.too_much(hit))?;
-                Ok(what)
-            }
-            (None, Spot::At(_)) => Err(self.tree.refuse(&member.raw, Refusal::HardLink { target })),
-            (None, _) => Ok(empty()),
-        }
-    }
-
-    fn link(&self, member: &Member, spot: &Spot) -> Result<What, ArtifactError> {
-        match (name::target(&member.link), spot) {
-            (Ok(target), _) => Ok(What::Link { target }),
-            (Err(why), Spot::At(_)) => Err(self.tree.refuse(&member.raw, why)),
-            (Err(_), _) => Ok(empty()),
-        }
+        let Some(what) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
+            let target = visible(&String::from_utf8_lossy(&member.link));
+            return Ok(Err(Refusal::HardLink { target }));
+        };
+        let copied = if let What::File { place, .. } = &what { place.len() } else { 0 };
+        self.meter.charge(copied).map_err(|hit| self.tree.too_much(hit))?;
+        Ok(Ok(what))
     }
 
     fn long_name(&mut self, header: &Header) -> Result<Vec<u8>, ArtifactError> {
-        let mut name = self.extension(header)?;
+        let mut name = self.extension(header, LONGEST_EXTENSION)?;
         while name.last() == Some(&0) {
             name.pop();
         }
@@ -216,7 +229,7 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 
     fn pax(&mut self, header: &Header, next: &mut Extension) -> Result<(), ArtifactError> {
-        let records = self.extension(header)?;
+        let records = self.extension(header, LONGEST_RECORDS)?;
         for (key, value) in self.records(&records)? {
             match key {
                 b"path" => next.name = Some(value.to_vec()),
@@ -224,7 +237,12 @@ impl<R: Read> Reader<'_, '_, R> {
                 b"size" => next.size = Some(self.number(value)?),
                 // Fractions of seconds and times before 1970 are not kept.
                 b"mtime" => next.mtime = seconds(value),
-                _ if key.starts_with(b"GNU.sparse.") => next.sparse = true,
+                _ if key.starts_with(b"GNU.sparse.") => {
+                    next.sparse = true;
+                    if key == b"GNU.sparse.name" {
+                        next.real_name = Some(value.to_vec());
+                    }
+                }
                 _ => {}
             }
         }
@@ -233,7 +251,7 @@ impl<R: Read> Reader<'_, '_, R> {
 
     /// A global header may say what it likes (git writes the commit), but not name the members.
     fn global(&mut self, header: &Header) -> Result<(), ArtifactError> {
-        let records = self.extension(header)?;
+        let records = self.extension(header, LONGEST_EXTENSION)?;
         let harmful = |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size");
         if self.records(&records)?.iter().any(|(key, _)| harmful(key)) {
             return Err(self.malformed(Malformed::Extended { after: self.after() }));
@@ -251,9 +269,9 @@ impl<R: Read> Reader<'_, '_, R> {
         number.ok_or_else(|| self.malformed(Malformed::Extended { after: self.after() }))
     }
 
-    fn extension(&mut self, header: &Header) -> Result<Vec<u8>, ArtifactError> {
+    fn extension(&mut self, header: &Header, most: u64) -> Result<Vec<u8>, ArtifactError> {
         let size = header.entry_size().unwrap_or(u64::MAX);
-        if size > LONGEST_EXTENSION {
+        if size > most {
             return Err(self.malformed(Malformed::Extended { after: self.after() }));
         }
         let mut data = vec![0; usize::try_from(size).unwrap_or_default()];
@@ -263,8 +281,14 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(data)
     }
 
-    fn skip(&mut self, size: u64) -> Result<(), ArtifactError> {
-        self.body(size, false)
+    fn skip(&mut self, member: &Member) -> Result<(), ArtifactError> {
+        let mut more = member.more_holes;
+        while more {
+            let mut block = [0; BLOCK];
+            self.exactly(&mut block)?;
+            more = block[MORE_HOLES_YET] != 0;
+        }
+        self.body(member.size, false)
     }
 
     fn body(&mut self, size: u64, keep: bool) -> Result<(), ArtifactError> {
@@ -332,9 +356,17 @@ impl<R: Read> Reader<'_, '_, R> {
 /// Keys and values of a pax header.
 type Records<'d> = Vec<(&'d [u8], &'d [u8])>;
 
-/// Stands for what is left out anyway.
-fn empty() -> What {
-    What::File { runs: false, place: Place::Spool { at: 0, len: 0 } }
+/// Why a member may not be in a release, as far as its header tells.
+fn refusal(member: &Member) -> Option<Refusal> {
+    match member.kind {
+        b'0' if member.sparse => Some(Refusal::Sparse),
+        b'0' if member.mode & SET_BITS != 0 => Some(Refusal::SetId),
+        b'0' | b'1' | b'2' | b'5' => None,
+        b'3' | b'4' => Some(Refusal::Device),
+        b'6' => Some(Refusal::Fifo),
+        b'S' => Some(Refusal::Sparse),
+        kind => Some(Refusal::Kind { kind: kind.into() }),
+    }
 }
 
 /// The records of a pax header: `<length> <key>=<value>\n`, where the length is of the whole.

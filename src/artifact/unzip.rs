@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use zip::extra_fields::ExtraField;
 use zip::read::ZipFile;
 use zip::{System, ZipArchive};
 
@@ -11,7 +12,7 @@ use super::error::{ArtifactError, Refusal, visible};
 use super::limits::Meter;
 use super::name;
 use super::spool::Spool;
-use super::tree::{Item, Spot, Tree, What};
+use super::tree::{Item, Spot, Tree, What, is_private};
 
 const KIND: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;
@@ -19,6 +20,8 @@ const DIR: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
+/// What DOS calls a directory.
+const DOS_DIR: u32 = 0x10;
 /// A link's target is its content: no path is longer.
 const LONGEST_TARGET: u64 = 4096;
 
@@ -33,72 +36,98 @@ pub(super) fn read(
     let failed = |source| ArtifactError::Zip { artifact: artifact.to_owned(), source };
     let mut archive = ZipArchive::new(file).map_err(failed)?;
     if archive.has_duplicate_names() {
-        let name = twice(file, archive.central_directory_start()).map_err(|e| failed(e.into()))?;
-        return Err(tree.refuse(&name, Refusal::Duplicate));
+        let twice = twice(file, archive.central_directory_start()).map_err(|e| failed(e.into()))?;
+        for name in twice {
+            tree.refuse_name(&name, Refusal::Duplicate);
+        }
     }
     let mut meter = Meter::new(tree.limits(), packed);
     for index in 0..archive.len() {
-        let entry = archive.by_index_data(index).map_err(failed)?;
+        let entry = archive.by_index_raw(index).map_err(failed)?;
         let raw = entry.name_raw().to_vec();
         let name = String::from_utf8_lossy(&raw).into_owned();
+        let Some((spot, mode, is_dir)) = enter(&entry, &raw, tree)? else { continue };
         if entry.encrypted() {
-            return Err(tree.refuse(&name, Refusal::Encrypted));
+            tree.refuse(&name, Some(&spot), Refusal::Encrypted);
+            continue;
         }
+        drop(entry);
         let broken = |source| ArtifactError::ZipEntry {
             artifact: artifact.to_owned(),
             entry: visible(&name),
             source,
         };
-        let entry = archive.by_index(index).map_err(broken)?;
-        add(entry, &raw, &name, &mut meter, tree, spool)?;
+        let mut entry = archive.by_index(index).map_err(broken)?;
+        let kind = if is_dir { DIR } else { mode.unwrap_or(0) & KIND };
+        match what(&mut entry, &name, (kind, mode), &mut meter, tree, spool)? {
+            Err(why) => tree.refuse(&name, Some(&spot), why),
+            Ok(what) => {
+                let private = mode.is_some_and(|mode| is_private(is_dir, mode));
+                tree.add(&spot, Item { what, mtime: mtime(&entry), private })?;
+            }
+        }
     }
     Ok(())
 }
 
-/// The first name that the central directory lists twice: the archive's own reader keeps only one
-/// of each.
-fn twice(mut file: &File, directory: u64) -> io::Result<String> {
+/// The names that the central directory lists twice: the archive's own reader keeps only one of
+/// each.
+fn twice(mut file: &File, directory: u64) -> io::Result<Vec<Vec<u8>>> {
     const HEADER: usize = 46;
     let mut data = Vec::new();
     file.seek(SeekFrom::Start(directory))?;
     file.read_to_end(&mut data)?;
     let mut rest = &data[..];
-    let mut names = HashSet::new();
+    let (mut names, mut twice) = (HashSet::new(), Vec::new());
     while rest.len() >= HEADER && rest.starts_with(b"PK\x01\x02") {
         let word = |at: usize| usize::from(u16::from_le_bytes([rest[at], rest[at + 1]]));
         let name = rest.get(HEADER..HEADER + word(28)).unwrap_or_default();
         if !names.insert(name) {
-            return Ok(String::from_utf8_lossy(name).into_owned());
+            twice.push(name.to_vec());
         }
         rest = rest.get(HEADER + word(28) + word(30) + word(32)..).unwrap_or_default();
     }
-    Ok(String::new())
+    Ok(twice)
 }
 
-fn add<R: Read>(
-    mut entry: ZipFile<'_, R>,
+/// Where an entry goes in the release, its mode, and whether it is a directory. `None`: it is left
+/// out or refused.
+fn enter<R: Read>(
+    entry: &ZipFile<'_, R>,
     raw: &[u8],
-    name: &str,
-    meter: &mut Meter<'_>,
     tree: &mut Tree<'_>,
-    spool: &mut Spool,
-) -> Result<(), ArtifactError> {
+) -> Result<Option<(String, Option<u32>, bool)>, ArtifactError> {
     if raw.contains(&b'\\') {
-        return Err(tree.refuse(name, Refusal::Backslash));
+        tree.refuse_name(raw, Refusal::Backslash);
+        return Ok(None);
     }
-    let Some(path) = tree.enter(raw)? else { return Ok(()) };
-    let mode = mode(entry.system(), entry.external_attributes());
-    let is_dir = raw.ends_with(b"/") || mode.is_some_and(|mode| mode & KIND == DIR);
-    let Spot::At(path) = tree.spot(&path, is_dir) else { return Ok(()) };
-    let kind = if is_dir { DIR } else { mode.unwrap_or(0) & KIND };
-    let what = match kind {
-        DIR if entry.size() > 0 => return Err(tree.refuse(name, Refusal::Content)),
-        DIR => What::Dir,
-        LINK => link(&mut entry, name, tree)?,
-        0 | REGULAR => unpack(&mut entry, name, mode, meter, tree, spool)?,
-        other => return Err(tree.refuse(name, special(other))),
-    };
-    tree.add(path, Item { what, mtime: mtime(&entry) })
+    let Some(path) = tree.enter(raw)? else { return Ok(None) };
+    let attributes = entry.external_attributes();
+    let mode = mode(entry.system(), attributes);
+    let says_dir = mode.map_or(attributes & DOS_DIR != 0, |mode| mode & KIND == DIR);
+    let is_dir = raw.ends_with(b"/") || says_dir;
+    Ok(match tree.spot(&path, is_dir)? {
+        Spot::At(spot) => Some((spot, mode, is_dir)),
+        Spot::Stripped | Spot::Excluded => None,
+    })
+}
+
+/// What an entry becomes, or why it may not be in a release.
+fn what<R: Read>(
+    entry: &mut ZipFile<'_, R>,
+    name: &str,
+    (kind, mode): (u32, Option<u32>),
+    meter: &mut Meter<'_>,
+    tree: &Tree<'_>,
+    spool: &mut Spool,
+) -> Result<Result<What, Refusal>, ArtifactError> {
+    Ok(match kind {
+        DIR if entry.size() > 0 => Err(Refusal::Content),
+        DIR => Ok(What::Dir),
+        LINK => link(entry, name, tree)?,
+        0 | REGULAR => unpack(entry, name, mode, meter, tree, spool)?,
+        other => Err(special(other)),
+    })
 }
 
 /// Files of Unix archives have a mode; where it is zero the program that packed had none.
@@ -122,12 +151,11 @@ fn link<R: Read>(
     entry: &mut ZipFile<'_, R>,
     name: &str,
     tree: &Tree<'_>,
-) -> Result<What, ArtifactError> {
+) -> Result<Result<What, Refusal>, ArtifactError> {
     let mut target = Vec::new();
     let read = entry.take(LONGEST_TARGET + 1).read_to_end(&mut target);
     read.map_err(|source| unreadable(name, tree, source))?;
-    let target = name::target(&target).map_err(|why| tree.refuse(name, why))?;
-    Ok(What::Link { target })
+    Ok(name::target(&target).map(|target| What::Link { target }))
 }
 
 fn unpack<R: Read>(
@@ -137,9 +165,9 @@ fn unpack<R: Read>(
     meter: &mut Meter<'_>,
     tree: &Tree<'_>,
     spool: &mut Spool,
-) -> Result<What, ArtifactError> {
+) -> Result<Result<What, Refusal>, ArtifactError> {
     if mode.is_some_and(|mode| mode & SET_BITS != 0) {
-        return Err(tree.refuse(name, Refusal::SetId));
+        return Ok(Err(Refusal::SetId));
     }
     let at = spool.end();
     let mut head = Vec::new();
@@ -156,10 +184,10 @@ fn unpack<R: Read>(
         spool.write(&buffer[..got])?;
     }
     if spool.end() - at != entry.size() {
-        return Err(tree.refuse(name, Refusal::Size));
+        return Ok(Err(Refusal::Size));
     }
     let runs = mode.map_or_else(|| is_program(&head), |mode| mode & OWNER_RUNS != 0);
-    Ok(What::File { runs, place: spool.since(at) })
+    Ok(Ok(What::File { runs, place: spool.since(at) }))
 }
 
 /// Whether a file that begins so is meant to be executed: ELF, or a script that names its
@@ -176,8 +204,15 @@ fn unreadable(name: &str, tree: &Tree<'_>, source: io::Error) -> ArtifactError {
     }
 }
 
-/// Zip archives hold local times without saying where; they are read as UTC.
+/// The time that an extra field gives, else the local time without a zone, read as UTC.
 fn mtime<R: Read>(entry: &ZipFile<'_, R>) -> Option<u64> {
+    let extended = entry.extra_data_fields().find_map(|field| match field {
+        ExtraField::ExtendedTimestamp(times) => times.mod_time(),
+        _ => None,
+    });
+    if let Some(at) = extended {
+        return Some(at.into());
+    }
     let at = entry.last_modified()?;
     let day = chrono::NaiveDate::from_ymd_opt(at.year().into(), at.month().into(), at.day().into());
     let time = day?.and_hms_opt(at.hour().into(), at.minute().into(), at.second().into())?;

@@ -220,7 +220,7 @@ pub enum ConfigError {
         stage: String,
     },
     /// An artifact from the network that anybody could have swapped.
-    #[error("{place}: an artifact from https:// needs its `sha256`")]
+    #[error("{place}: an artifact with an address needs its `sha256`")]
     NoDigest {
         /// Where.
         place: Place,

@@ -123,6 +123,8 @@ pub struct ArtifactSpec {
     pub exclude: Vec<String>,
     /// How many leading directories of each path are dropped.
     pub strip_components: usize,
+    /// Linked paths: what it holds at or below them stays out of every release.
+    pub linked: Vec<String>,
 }
 
 /// Where an artifact is.

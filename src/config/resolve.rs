@@ -111,14 +111,15 @@ impl ConfigFile {
         let here = Here { file: self, stage };
         let service = here.service(&layer)?;
         let hosts = here.hosts(&layer)?;
+        let links = here.links(&layer)?;
         let mut config = Config {
             app: here.app()?,
             stage: stage.to_owned(),
             base: self.base.clone(),
             layout: here.layout(&layer)?,
             keep: here.count("keep_releases", overrides.keep, layer.keep_releases.as_ref(), 5)?,
-            links: here.links(&layer)?,
-            artifact: here.artifact(&layer, overrides)?,
+            artifact: here.artifact(&layer, overrides, &links)?,
+            links,
             env: None,
             health: here.health(&layer, &service)?,
             service,

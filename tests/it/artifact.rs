@@ -1,5 +1,6 @@
 //! Artifacts of every kind become one manifest; hostile ones are refused.
 
+mod field;
 mod hostile;
 mod known;
 mod packing;
@@ -55,7 +56,7 @@ fn sample() -> Tree {
 
 fn spec_of(path: &Path) -> ArtifactSpec {
     let source = ArtifactSource::Path { path: path.to_owned(), sha256: None };
-    ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 }
+    ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() }
 }
 
 fn open(path: &Path) -> Result<Artifact, ArtifactError> {

@@ -367,7 +367,7 @@ fn artifacts_are_paths_or_addresses_with_a_digest() {
     let path = |path: &str| ArtifactSource::Path { path: path.into(), sha256: None };
     assert_eq!(source("artifact.path = \"dist/\""), path("/project/dist/"));
     assert_eq!(source("artifact.path = \"/tmp/x.tar\""), path("/tmp/x.tar"));
-    assert_eq!(source("artifact.path = \"file:///tmp/x\""), path("/tmp/x"));
+    assert_snapshot!(wrong("artifact.path = \"file:///tmp/x\""), @"deploy.toml:3: an artifact with an address needs its `sha256`");
     let sha256 = HEX.parse().unwrap();
     let url = ArtifactSource::Url { url: "https://example.net/x".to_owned(), sha256 };
     let address = "artifact.path = \"https://example.net/x";

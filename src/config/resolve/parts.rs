@@ -17,6 +17,7 @@ impl Here<'_> {
         &self,
         layer: &Layer,
         overrides: &Overrides,
+        links: &[SharedLink],
     ) -> Result<Option<ArtifactSpec>, ConfigError> {
         let artifact = layer.artifact.clone().unwrap_or_default();
         let source = match (&overrides.artifact, &artifact.path) {
@@ -40,7 +41,8 @@ impl Here<'_> {
             let count = usize::try_from(*number.get_ref()).ok().filter(|count| *count < 64);
             self.file.need(number, "strip_components", "between 0 and 63", count)
         })?;
-        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip }))
+        let linked = links.iter().map(|link| link.path.clone()).collect();
+        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, linked }))
     }
 
     fn digest(&self, text: &Spanned<String>) -> Result<Digest, ConfigError> {
@@ -271,16 +273,15 @@ fn source(
         }
         None => (text, sha256),
     };
-    if text.starts_with("https://") {
+    if text.starts_with("https://") || text.starts_with("file://") {
         let sha256 = sha256.ok_or_else(|| ConfigError::NoDigest { place: place() })?;
         return Ok(ArtifactSource::Url { url: text.to_owned(), sha256 });
     }
-    let path = text.strip_prefix("file://").unwrap_or(text);
-    if path.is_empty() || path.contains("://") {
+    if text.is_empty() || text.contains("://") {
         return Err(wrong("a path, or an address that begins with https:// or file://"));
     }
     // Without its `.`, as people would write it.
-    let path = base.join(path).components().collect();
+    let path = base.join(text).components().collect();
     Ok(ArtifactSource::Path { path, sha256 })
 }
 

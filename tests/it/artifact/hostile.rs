@@ -15,27 +15,33 @@ use super::{
 };
 
 /// A tar of raw headers: names are written as they are.
-struct Raw(Vec<u8>);
+pub(super) struct Raw(Vec<u8>);
 
 impl Raw {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Vec::new())
     }
 
-    fn member(mut self, kind: EntryType, name: &[u8], target: &[u8], body: &[u8]) -> Self {
+    pub(super) fn member(
+        mut self,
+        kind: EntryType,
+        name: &[u8],
+        target: &[u8],
+        body: &[u8],
+    ) -> Self {
         self.push(kind, 0o644, name, target, body);
         self
     }
 
-    fn file(self, name: &str) -> Self {
+    pub(super) fn file(self, name: &str) -> Self {
         self.member(EntryType::Regular, name.as_bytes(), b"", b"x")
     }
 
-    fn link(self, name: &str, target: &str) -> Self {
+    pub(super) fn link(self, name: &str, target: &str) -> Self {
         self.member(EntryType::Symlink, name.as_bytes(), target.as_bytes(), b"")
     }
 
-    fn special(self, kind: EntryType, name: &str) -> Self {
+    pub(super) fn special(self, kind: EntryType, name: &str) -> Self {
         self.member(kind, name.as_bytes(), b"", b"")
     }
 
@@ -53,7 +59,7 @@ impl Raw {
         self.0.resize(self.0.len().next_multiple_of(512), 0);
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(super) fn end(mut self) -> Vec<u8> {
         self.0.extend([0; 1024]);
         self.0
     }

@@ -22,7 +22,8 @@ fn with(path: &Path, strip: usize, exclude: &[&str]) -> Result<Artifact, Artifac
 
 fn url(url: &str, sha256: Digest) -> Result<Artifact, ArtifactError> {
     let source = ArtifactSource::Url { url: url.to_owned(), sha256 };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let spec =
+        ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
     Artifact::open(&spec, None, &Limits::default())
 }
 

@@ -84,7 +84,8 @@ pub(crate) fn host(name: &str) -> Host {
 /// A deploy of what is in that directory, even if it is live already.
 pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     let source = ArtifactSource::Path { path, sha256: None };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let spec =
+        ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
     let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
     let build = but(Build {
         name: artifact.name().to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use globset::Glob;
 use insta::assert_snapshot;
-use shipit::artifact::{ArtifactError, LimitHit, Malformed, Refusal};
+use shipit::artifact::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused};
 use shipit::config::checks::GatherError;
 use shipit::config::env::{EnvError, Missing, Unwritable};
 use shipit::config::error::{ConfigError, Place};
@@ -565,7 +565,9 @@ fn artifact_errors() -> Vec<ArtifactError> {
         Zip { artifact: text("todo.zip"), source: ZipError::FileNotFound }
         ZipEntry { artifact: text("todo.zip"), entry: text("a"), source: ZipError::FileNotFound }
         Malformed { artifact: artifact(), why: Malformed::CutOff }
-        Refused { artifact: artifact(), entry: text("bin/a\nb"), why: Refusal::Control }
+        Refused { 0: entries([("bin/a\nb", Refusal::Control)], 0) }
+        Unread { artifact: artifact(), kind: "a 7z archive" }
+        Page { artifact: artifact() }
         TooMuch { artifact: artifact(), limit: LimitHit::Entries { most: 10 } }
         Exclude { pattern: text("a["), source: bad_glob() }
         ExcludeNegated { pattern: text("!a") }
@@ -630,6 +632,14 @@ fn artifacts() {
     ");
 }
 
+fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Box<Refused> {
+    let offender = |(path, why): (&str, Refusal)| {
+        let path = text(path);
+        Offender { entry: path.clone(), path: Some(path), why }
+    };
+    Box::new(Refused::new("todo.tar", bad.map(offender).into(), more, vec![text("*.map")]))
+}
+
 fn refusals() -> Vec<Refusal> {
     let other = || text("b");
     let all = every!(Refusal {
@@ -668,7 +678,7 @@ fn refusals() -> Vec<Refusal> {
 #[test]
 fn entries_of_artifacts() {
     let told = refusals().into_iter().map(|why| {
-        let error = ArtifactError::Refused { artifact: text("todo.tar"), entry: text("a"), why };
+        let error = ArtifactError::Refused(entries([("a", why)], 0));
         refused(&error, ArtifactError::hint)
     });
     assert_snapshot!(told.collect::<String>(), @"

@@ -116,7 +116,8 @@ pub fn archive(name: &str, bytes: &[u8]) {
 
 fn open(path: &Path, scratch: &Path, limits: &Limits) -> Result<Artifact, ArtifactError> {
     let source = ArtifactSource::Path { path: path.to_owned(), sha256: None };
-    let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0 };
+    let spec =
+        ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
     Artifact::open(&spec, Some(scratch), limits)
 }
 

@@ -1,0 +1,230 @@
+//! Archives as people have them: what is left out harms nobody, and what tar, bsdtar and unzip
+//! read without complaint is read, or refused with how to pack it again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shipit::artifact::{Artifact, ArtifactError, Limits};
+use tar::EntryType;
+
+use super::hostile::Raw;
+use super::{
+    Style, bzip2, file, gzip, link, listing, open, put, spec_of, tar_of, told, tree, write_tree,
+    zip_of, zstd,
+};
+
+fn without(
+    path: &Path,
+    exclude: &[&str],
+    strip: usize,
+    linked: &[&str],
+) -> Result<Artifact, ArtifactError> {
+    let mut spec = spec_of(path);
+    spec.exclude = exclude.iter().map(ToString::to_string).collect();
+    spec.linked = linked.iter().map(ToString::to_string).collect();
+    spec.strip_components = strip;
+    Artifact::open(&spec, None, &Limits::default())
+}
+
+fn paths(artifact: &Artifact) -> String {
+    artifact.manifest().nodes().keys().cloned().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn private_files_are_named_in_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    write_tree(&root, &tree([("master.key", file("1")), ("priv/k", file("2")), ("x", file("3"))]));
+    fs::set_permissions(root.join("master.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(root.join("priv"), fs::Permissions::from_mode(0o700)).unwrap();
+    let told = "2 files are private here and will be readable by everybody on the host: \
+                master.key, priv/k; secrets belong in [env] or `linked_files`, and `chmod o+r` \
+                says that it is none";
+    assert_eq!(open(&root).unwrap().warnings(), [told]);
+    let status = Command::new("tar").args(["-cf", "../a.tar", "."]).current_dir(&root).status();
+    assert!(status.unwrap().success());
+    assert_eq!(open(&dir.path().join("a.tar")).unwrap().warnings(), [told]);
+    let linked = without(&root, &[], 0, &["master.key", "priv"]).unwrap();
+    assert!(linked.warnings().is_empty(), "what stays out is read by nobody");
+    let many = zip_of(
+        (0..30).map(|n| (format!("k{n:02}"), file("x"))).collect::<super::Tree>().iter(),
+        0o077,
+    );
+    let warnings = open(&put(dir.path(), "many.zip", &many)).unwrap().warnings().join("");
+    assert!(warnings.starts_with("30 files are private"), "{warnings}");
+    assert!(warnings.contains("k19 and 10 more;"), "{warnings}");
+}
+
+#[test]
+fn what_is_hardly_meant_is_a_warning_with_the_line_that_leaves_it_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    write_tree(
+        &root,
+        &tree([("app/._x", file("")), (".git/HEAD", file("")), ("a/.env", file(""))]),
+    );
+    assert_eq!(
+        without(&root, &["*.map"], 0, &[]).unwrap().warnings(),
+        [
+            "the exclude pattern `*.map` matches nothing",
+            "macOS left app/._x in the artifact; leave it out: \
+         `exclude = [\"*.map\", \"._*\", \".DS_Store\", \"__MACOSX\"]`",
+            "the artifact holds `.git`; leave it out: `exclude = [\"*.map\", \"/.git\"]`",
+            "the artifact holds `a/.env`; leave it out: `exclude = [\"*.map\", \"/a/.env\"]`",
+        ]
+    );
+}
+
+#[test]
+fn all_entries_that_are_refused_are_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = Raw::new().link("log", "../../shared/log").special(EntryType::Fifo, "p[1]").file("x");
+    let path = put(dir.path(), "a.tar", &raw.link("bin/python3", "/usr/bin/python3").end());
+    insta::assert_snapshot!(told(&open(&path).unwrap_err(), dir.path()), @r#"
+    3 entries of a.tar cannot be in a release
+      cause: `p[1]` is a fifo
+      cause: `bin/python3` is a link to the absolute path `/usr/bin/python3`
+      cause: `log` is a link that leads out of the release: `../../shared/log`
+      hint: make the Python environment in a staged hook on the host, or with `--copies`; or make it relative and inside the build, or name it in `linked_dirs`; or leave them out: `exclude = ['/p\[1\]', "/bin/python3", "/log"]`
+    "#);
+    let pasted = [r"/p\[1\]", "/bin/python3", "/log"];
+    assert_eq!(paths(&without(&path, &pasted, 0, &[]).unwrap()), "bin x");
+    let many = (0..30).fold(Raw::new(), |raw, n| raw.link(&format!("l{n:02}"), "../out")).end();
+    let text = told(&open(&put(dir.path(), "m.tar", &many)).unwrap_err(), dir.path());
+    assert!(text.starts_with("30 entries of m.tar cannot be in a release"), "{text}");
+    assert!(text.contains("`l19` is a link") && !text.contains("`l20`"), "{text}");
+    assert!(text.contains("cause: and 10 more"), "{text}");
+}
+
+#[test]
+fn what_stays_out_may_be_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let holes = |format: &str| {
+        let root = dir.path().join(format);
+        fs::create_dir_all(root.join("t")).unwrap();
+        let sparse = fs::File::create(root.join("t/holes")).unwrap();
+        for at in 0..200 {
+            std::os::unix::fs::FileExt::write_all_at(&sparse, &[1; 4096], at << 20).unwrap();
+        }
+        fs::write(root.join("z"), "after").unwrap();
+        let mut tar = Command::new("tar");
+        let tar = tar.args(["-S", &format!("--format={format}"), "-cf", "../a.tar", "t", "z"]);
+        assert!(tar.current_dir(&root).status().unwrap().success());
+        let path = dir.path().join("a.tar");
+        assert!(told(&open(&path).unwrap_err(), dir.path()).starts_with("`t/holes` in a.tar"));
+        assert_eq!(paths(&without(&path, &["/t/holes"], 0, &[]).unwrap()), "t z");
+    };
+    holes("gnu");
+    holes("posix");
+    let raw = Raw::new().special(EntryType::Char, "t/null").link("t/out", "/etc").file("b/x");
+    let raw = raw.member(EntryType::Regular, b"t/caf\xe9", b"", b"x");
+    let path = put(dir.path(), "b.tar", &raw.end());
+    assert_eq!(paths(&without(&path, &["/t"], 0, &[]).unwrap()), "b b/x");
+    assert_eq!(paths(&without(&path, &[], 0, &["t"]).unwrap()), "b b/x t");
+    let root = dir.path().join("laravel");
+    write_tree(&root, &tree([("public/storage", link("/srv/app/storage")), ("a", file(""))]));
+    assert_eq!(paths(&without(&root, &[], 0, &["public/storage"]).unwrap()), "a public");
+}
+
+#[test]
+fn entries_that_hide_others_are_refused_also_where_they_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let hidden = Raw::new().file("evil").end();
+    for (name, kind) in [("./", EntryType::Directory), ("x/l", EntryType::Symlink)] {
+        let raw = Raw::new().member(kind, name.as_bytes(), b"", &hidden[..1024]).file("good");
+        let path = put(dir.path(), "a.tar", &raw.end());
+        let text = told(&without(&path, &["/x"], 0, &[]).unwrap_err(), dir.path());
+        assert!(text.contains("brings content although it is no file"), "{text}");
+    }
+}
+
+#[test]
+fn long_names_and_links_of_many_steps_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    let steep = "d/../".repeat(398);
+    let links = (0..300).fold(Raw::new(), |raw, n| {
+        let raw = raw.member(EntryType::GNULongLink, b"L", b"", steep.as_bytes());
+        raw.link(&format!("l{n}"), "")
+    });
+    let text = told(&open(&put(dir.path(), "l.tar", &links.end())).unwrap_err(), dir.path());
+    assert!(text.contains("is a link whose target is not a usable path"), "{text}");
+    let chain =
+        (1..200).fold(Raw::new().link("l0", "x/x/x"), |raw, n| raw.link(&format!("l{n}"), "l0/.."));
+    let chain = put(dir.path(), "c.tar", &chain.end());
+    let few = Limits { steps: 100, ..Limits::default() };
+    let error = Artifact::open(&spec_of(&chain), None, &few).unwrap_err();
+    assert_eq!(
+        error.to_string().rsplit('/').next().unwrap(),
+        "c.tar has symbolic links that take more than 100 steps to follow"
+    );
+    let deep = |n: u32| format!("{n:05}{}", "/n".repeat(1000));
+    let named = (0..300).fold(Raw::new(), |raw, n| {
+        raw.member(EntryType::GNULongName, b"L", b"", deep(n).as_bytes()).file("")
+    });
+    let named = put(dir.path(), "n.tgz", &gzip(&named.end()));
+    let text = told(&open(&named).unwrap_err(), dir.path());
+    assert_eq!(text, "n.tgz has paths and targets of links of more than 268435456 bytes in all");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn streams_that_other_programs_read_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let tar = tar_of(tree([("inside", file("x"))]).iter(), Style::PLAIN);
+    let skippable = [&b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..], &zstd(&tar)].concat();
+    assert_eq!(paths(&open(&put(dir.path(), "build", &skippable)).unwrap()), "inside");
+    for (name, packed) in [("a.tar.gz", gzip(&tar)), ("a.tar.bz2", bzip2(&tar))] {
+        let padded = [&packed[..], &[0; 70_000]].concat();
+        assert_eq!(paths(&open(&put(dir.path(), name, &padded)).unwrap()), "inside");
+        let halves = [&padded[..], &packed[..]].concat();
+        let text = told(&open(&put(dir.path(), name, &halves)).unwrap_err(), dir.path());
+        assert!(text.contains("something follows its padding"), "{text}");
+    }
+    let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    wide.long_distance_matching(true).unwrap();
+    wide.window_log(30).unwrap();
+    std::io::Write::write_all(&mut wide, &tar).unwrap();
+    let wide = wide.finish().unwrap();
+    for name in ["wide.tar.zst", "wide"] {
+        let text = told(&open(&put(dir.path(), name, &wide)).unwrap_err(), dir.path());
+        assert!(text.contains("use `--long=27` or less"), "{text}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_not_read_is_not_deployed_as_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in [
+        ("a.tar.lz4", &b"\x04\x22\x4d\x18..."[..]),
+        ("build", b"7z\xbc\xaf\x27\x1c..."),
+        ("a.tar.Z", b"\x1f\x9d..."),
+        ("a.tlz", b"]\0\0..."),
+        ("a.bin", b"Rar!\x1a\x07..."),
+        ("initrd", b"070701..."),
+    ] {
+        let error = open(&put(dir.path(), name, bytes)).unwrap_err();
+        assert!(matches!(error, ArtifactError::Unread { .. }), "{name}: {error}");
+        assert!(error.hint().unwrap().contains("pack it as"));
+    }
+    let page = put(dir.path(), "a.tgz", b"\n<!DOCTYPE html><title>Sign in</title>");
+    assert!(told(&open(&page).unwrap_err(), dir.path()).contains("is a page of HTML"));
+    let zip = zip_of(tree([("inside", file("x"))]).iter(), 0);
+    assert_eq!(paths(&open(&put(dir.path(), "v1.4.0", &zip)).unwrap()), "inside");
+    assert_eq!(paths(&open(&put(dir.path(), "app.war", &zip)).unwrap()), "app.war");
+}
+
+#[test]
+fn times_that_lie_ahead_become_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 36_000;
+    let style = Style { mtime: ahead, ..Style::PLAIN };
+    let tar = tar_of(tree([("a", file("x"))]).iter(), style);
+    let artifact = open(&put(dir.path(), "a.tar", &tar)).unwrap();
+    assert!(format!("{artifact:?}").contains("mtime: Some("));
+    assert!(!format!("{artifact:?}").contains(&format!("mtime: Some({ahead})")));
+    assert_eq!(listing(&artifact), "f 444 1 2d711642 ./a");
+}
