@@ -312,8 +312,7 @@ impl Refused {
             texts.push(format!("and {more} more"));
         }
         let chain = |next, text| Some(Box::new(Line { text, next }));
-        let lines =
-            if texts.len() > 1 { texts.into_iter().rev().fold(None, chain) } else { None };
+        let lines = if texts.len() > 1 { texts.into_iter().rev().fold(None, chain) } else { None };
         Self { artifact: artifact.to_owned(), offenders, more, excluded, lines }
     }
 
@@ -326,8 +325,7 @@ impl Refused {
             }
         }
         let out = self.offenders.iter().filter(|one| one.why.can_stay_out());
-        let out: Vec<_> =
-            out.filter_map(|one| one.path.as_deref()).map(exclude::pattern).collect();
+        let out: Vec<_> = out.filter_map(|one| one.path.as_deref()).map(exclude::pattern).collect();
         if !out.is_empty() {
             let them = if self.offenders.len() == 1 { "it" } else { "them" };
             hints.push(format!("leave {them} out: `{}`", exclude::line(&self.excluded, &out)));

@@ -217,7 +217,10 @@ fn has_more(source: &mut impl BufRead) -> io::Result<bool> {
         let bytes = source.fill_buf()?;
         let (zeros, all) = (bytes.iter().take_while(|byte| **byte == 0).count(), bytes.len());
         if zeros < all && (padded || zeros > 0) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "something follows its padding"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something follows its padding",
+            ));
         }
         if zeros < all || all == 0 {
             return Ok(all > 0);

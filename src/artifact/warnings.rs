@@ -58,9 +58,9 @@ fn lies_below(path: &str, closed: &BTreeSet<&str>) -> bool {
 }
 
 fn named(paths: &[&str]) -> String {
-    let mut text = paths.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
-    if paths.len() > MOST_NAMED {
-        text.push_str(&format!(" and {} more", paths.len() - MOST_NAMED));
+    let text = paths.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    match paths.len().saturating_sub(MOST_NAMED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }

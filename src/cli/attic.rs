@@ -68,7 +68,8 @@ pub(super) mod tests {
 
     pub(crate) fn artifact(dir: &Path) -> Artifact {
         let source = ArtifactSource::Path { path: dir.to_owned(), sha256: None };
-        let spec = ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
+        let spec =
+            ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
         Artifact::open(&spec, None, &Limits::default()).unwrap()
     }
 

@@ -732,6 +732,8 @@ fn whole_artifacts() {
     let limits = every!(LimitHit {
         Entries { most: 10 }
         Bytes { most: 1_000 }
+        Names { most: 1_000 }
+        Steps { most: 1_000 }
         Ratio { most: 1_000 }
     });
     let wholes = wholes.map(|why| ArtifactError::Malformed { artifact: artifact(), why });

@@ -61,7 +61,14 @@ pub const ALL: [(&str, Holds); 9] = [
 ];
 
 /// Small, so that a few bytes of input can reach them.
-const LIMITS: Limits = Limits { entries: 64, bytes: 1 << 20, ratio: 250, ratio_from: 1 << 16 };
+const LIMITS: Limits = Limits {
+    entries: 64,
+    names: 1 << 20,
+    steps: 10_000,
+    bytes: 1 << 20,
+    ratio: 250,
+    ratio_from: 1 << 16,
+};
 
 /// A zip is refused, or becomes a release that keeps every rule.
 pub fn archive_zip(bytes: &[u8]) {
