@@ -325,7 +325,9 @@ impl Refused {
             }
         }
         let out = self.offenders.iter().filter(|one| one.why.can_stay_out());
-        let out: Vec<_> = out.filter_map(|one| one.path.as_deref()).map(exclude::pattern).collect();
+        let out = out.filter_map(|one| one.path.as_deref());
+        let typed = out.filter(|path| !path.chars().any(char::is_control));
+        let out: Vec<_> = typed.map(exclude::pattern).collect();
         if !out.is_empty() {
             let them = if self.offenders.len() == 1 { "it" } else { "them" };
             hints.push(format!("leave {them} out: `{}`", exclude::line(&self.excluded, &out)));

@@ -55,8 +55,7 @@ pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<Kind>> {
     let name = name.to_ascii_lowercase();
     let promised = promises_archive(&name);
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        let archive = promised || !has_extension(&name);
-        return Ok(Some(if archive { Kind::Zip } else { Kind::Single }));
+        return Ok(Some(if is_used_packed(&name) { Kind::Single } else { Kind::Zip }));
     }
     let packing = packing(head);
     if holds_tar(file, packing, promised) {
@@ -69,10 +68,14 @@ pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<Kind>> {
     })
 }
 
-/// Whether a name ends in letters that say what the file is: `app.jar` does, `v1.4.0` does not.
-fn has_extension(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-    extension.is_some_and(|extension| extension.starts_with(|c: char| c.is_ascii_alphabetic()))
+/// Whether a zip of this name is used as it is, by a program that reads in it.
+fn is_used_packed(name: &str) -> bool {
+    const EXTENSIONS: [&str; 27] = [
+        "aab", "aar", "apk", "docx", "ear", "egg", "epub", "hpi", "ipa", "jar", "jpi", "nar",
+        "nbm", "nupkg", "odp", "ods", "odt", "phar", "pptx", "pyz", "rar", "sar", "vsix", "war",
+        "whl", "xlsx", "xpi",
+    ];
+    name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
 }
 
 /// The kind of archive that cannot be read, if it is one by content or name.

@@ -98,7 +98,7 @@ impl Artifact {
         listed: impl FnOnce(),
     ) -> Result<Self, ArtifactError> {
         let name = shown(&spec.source);
-        let mut tree = Tree::new(&name, spec, limits)?;
+        let mut tree = Tree::new(&name, spec, limits, known.now)?;
         let spool = match &spec.source {
             ArtifactSource::Path { path, sha256 } => {
                 from_path(path, *sha256, scratch, (&mut tree, known))?
@@ -113,7 +113,7 @@ impl Artifact {
                 }
             },
         };
-        let (items, warnings) = tree.finish()?;
+        let (items, warnings) = tree.finish(&spool)?;
         listed();
         let stamp = Stamp::new(&spool.metadata().map_err(scratch_failed)?);
         let manifest = list(&items, (&spool, stamp), known)?;

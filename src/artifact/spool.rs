@@ -22,7 +22,7 @@ const CHUNK: usize = 256 * 1024;
 const MOMENT: i64 = 2;
 
 /// Where the bytes of one file are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// In the spool.
     Spool {
@@ -203,6 +203,24 @@ impl Place {
         match self {
             Self::Spool { .. } => spool,
             Self::Disk { stamp, .. } => *stamp,
+        }
+    }
+
+    /// Whether `other` has the same bytes.
+    pub(super) fn holds_same(
+        &self,
+        other: &Self,
+        spool: &File,
+        path: &str,
+    ) -> Result<bool, ArtifactError> {
+        let same_length = self.len() == other.len();
+        let same = || Ok(self.digest(spool, path)? == other.digest(spool, path)?);
+        if self == other {
+            Ok(true)
+        } else if same_length {
+            same()
+        } else {
+            Ok(false)
         }
     }
 

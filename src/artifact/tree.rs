@@ -1,7 +1,7 @@
 //! The entries of an artifact as they come in, and the rules that they must obey together.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs::File;
 
 use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused};
 use super::exclude::Exclude;
@@ -76,14 +76,17 @@ pub(super) struct Tree<'a> {
     offenders: Vec<Offender>,
     more: usize,
     items: BTreeMap<String, Item>,
+    /// Files and links whose paths were taken when they came.
+    repeats: Vec<(String, Item)>,
 }
 
 impl<'a> Tree<'a> {
-    /// An empty tree of what the user calls `artifact`.
+    /// An empty tree of what the user calls `artifact`. `now` is in seconds since 1970; 0: not known.
     pub(super) fn new(
         artifact: &'a str,
         spec: &'a ArtifactSpec,
         limits: &'a Limits,
+        now: i64,
     ) -> Result<Self, ArtifactError> {
         Ok(Self {
             artifact,
@@ -91,13 +94,14 @@ impl<'a> Tree<'a> {
             strip: spec.strip_components,
             exclude: Exclude::new(&spec.exclude)?,
             linked: &spec.linked,
-            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            now: u64::try_from(now).ok().filter(|now| *now > 0).unwrap_or(u64::MAX),
             seen: 0,
             names: 0,
             stripped: 0,
             offenders: Vec::new(),
             more: 0,
             items: BTreeMap::new(),
+            repeats: Vec::new(),
         })
     }
 
@@ -222,14 +226,23 @@ impl<'a> Tree<'a> {
                 there.private = item.private;
             }
             (What::Dir, _) | (_, What::Dir) => self.refuse(path, Some(path), Refusal::TwoKinds),
-            _ => self.refuse(path, Some(path), Refusal::Duplicate),
+            _ => self.repeats.push((path.to_owned(), item)),
         }
         Ok(())
     }
 
-    /// Checks what can only be seen of the whole. Gives the entries and what to warn about.
-    pub(super) fn finish(mut self) -> Result<(BTreeMap<String, Item>, Vec<String>), ArtifactError> {
+    /// Checks what can only be seen of the whole: `spool` has the bytes. Gives the entries and what
+    /// to warn about.
+    pub(super) fn finish(
+        mut self,
+        spool: &File,
+    ) -> Result<(BTreeMap<String, Item>, Vec<String>), ArtifactError> {
         self.count()?;
+        for (path, item) in std::mem::take(&mut self.repeats) {
+            if !self.repeats(&path, &item, spool)? {
+                self.refuse(&path, Some(&path), Refusal::Duplicate);
+            }
+        }
         for (path, why) in self.judge()? {
             self.refuse(&path, Some(&path), why);
             self.items.remove(&path);
@@ -242,6 +255,21 @@ impl<'a> Tree<'a> {
         }
         let warnings = self.warnings();
         Ok((self.items, warnings))
+    }
+
+    /// Whether `item` is what is at `path` already, so that any order of unpacking gives the same.
+    fn repeats(&self, path: &str, item: &Item, spool: &File) -> Result<bool, ArtifactError> {
+        let Some(there) = self.items.get(path) else { return Ok(false) };
+        Ok(match (&there.what, &item.what) {
+            (What::Link { target }, What::Link { target: again }) => target == again,
+            (What::File { runs, place }, What::File { runs: run_again, place: again }) => {
+                // A hard link does not say how private it is.
+                runs == run_again
+                    && (there.private || !item.private)
+                    && place.holds_same(again, spool, path)?
+            }
+            _ => false,
+        })
     }
 
     /// The entries that may not be where they are, and why.

@@ -7,6 +7,8 @@ use super::tree::{Item, What};
 
 /// So many entries are named.
 const MOST_NAMED: usize = 20;
+/// From so many files on, most of them being private tells of a umask.
+const MANY: usize = 10;
 
 /// One line for each kind of entry that is hardly meant. `excluded` is what `exclude` holds.
 pub(super) fn of<'a>(
@@ -14,13 +16,15 @@ pub(super) fn of<'a>(
     excluded: &[String],
 ) -> Vec<String> {
     let (mut private, mut macos, mut own) = (Vec::new(), Vec::new(), Vec::new());
-    let mut closed = BTreeSet::new();
+    let (mut closed, mut files) = (BTreeSet::new(), 0);
     for (path, item) in items {
         let is_dir = matches!(item.what, What::Dir);
         if is_dir && item.private {
             closed.insert(path.as_str());
         }
-        if matches!(item.what, What::File { .. }) && (item.private || lies_below(path, &closed)) {
+        let is_file = matches!(item.what, What::File { .. });
+        files += usize::from(is_file);
+        if is_file && (item.private || lies_below(path, &closed)) {
             private.push(path.as_str());
         }
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -32,15 +36,7 @@ pub(super) fn of<'a>(
         }
     }
     let mut lines = Vec::new();
-    if !private.is_empty() {
-        let (files, are) = if private.len() == 1 { ("file", "is") } else { ("files", "are") };
-        lines.push(format!(
-            "{} {files} {are} private here and will be readable by everybody on the host: {}; \
-             secrets belong in [env] or `linked_files`, and `chmod o+r` says that it is none",
-            private.len(),
-            named(&private)
-        ));
-    }
+    lines.extend(told_private(&private, files));
     if !macos.is_empty() {
         let patterns = ["._*", ".DS_Store", "__MACOSX"].map(str::to_owned);
         let line = exclude::line(excluded, &patterns);
@@ -51,6 +47,28 @@ pub(super) fn of<'a>(
         lines.push(format!("the artifact holds `{path}`; leave it out: `{line}`"));
     }
     lines
+}
+
+/// What to say of `private`, which are some of all `files`. Where most are, no hand chose them.
+fn told_private(private: &[&str], files: usize) -> Option<String> {
+    let count = private.len();
+    let (files, are) = match count {
+        0 => return None,
+        _ if files >= MANY && count > files / 2 => {
+            return Some(format!(
+                "{count} of {files} files are private here, as `umask 027` or `umask 077` makes \
+                 them, and will be readable by everybody on the host; secrets belong in [env] or \
+                 `linked_files`"
+            ));
+        }
+        1 => ("file", "is"),
+        _ => ("files", "are"),
+    };
+    Some(format!(
+        "{count} {files} {are} private here and will be readable by everybody on the host: {}; \
+         secrets belong in [env] or `linked_files`, and `chmod o+r` says that it is none",
+        named(private)
+    ))
 }
 
 fn lies_below(path: &str, closed: &BTreeSet<&str>) -> bool {

@@ -367,14 +367,17 @@ fn artifacts_are_paths_or_addresses_with_a_digest() {
     let path = |path: &str| ArtifactSource::Path { path: path.into(), sha256: None };
     assert_eq!(source("artifact.path = \"dist/\""), path("/project/dist/"));
     assert_eq!(source("artifact.path = \"/tmp/x.tar\""), path("/tmp/x.tar"));
-    assert_snapshot!(wrong("artifact.path = \"file:///tmp/x\""), @"deploy.toml:3: an artifact with an address needs its `sha256`");
+    assert_snapshot!(wrong("artifact.path = \"file:///tmp/x\""), @r#"
+    deploy.toml:3: an artifact with an address needs its `sha256`
+      hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
+    "#);
     let sha256 = HEX.parse().unwrap();
     let url = ArtifactSource::Url { url: "https://example.net/x".to_owned(), sha256 };
     let address = "artifact.path = \"https://example.net/x";
     assert_eq!(source(&format!("{address}\"\nartifact.sha256 = \"{HEX}\"")), url);
     assert_eq!(source(&format!("{address}#sha256={HEX}\"")), url);
     assert_snapshot!(wrong(&format!("{address}\"")), @r#"
-    deploy.toml:3: an artifact from https:// needs its `sha256`
+    deploy.toml:3: an artifact with an address needs its `sha256`
       hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
     "#);
     assert_snapshot!(wrong(&format!("{address}#sha256=00\"")), @"deploy.toml:3: `artifact` must be followed by 64 hex digits: https");
@@ -571,10 +574,10 @@ fn flags_and_variables_follow_the_same_rules() {
     let keep = Overrides { keep: Some(0), ..Overrides::default() };
     assert_snapshot!(whole(&least, &keep), @"--keep: `keep_releases` must be 1 or more: 0");
     let artifact = Overrides { artifact: Some("https://x/y".to_owned()), ..Overrides::default() };
-    assert_snapshot!(whole(&least, &artifact), @r#"
-    --artifact: an artifact from https:// needs its `sha256`
+    assert_snapshot!(whole(&least, &artifact), @"
+    --artifact: an artifact with an address needs its `sha256`
       hint: add `--sha256 …`, or `#sha256=…` at the end of the address
-    "#);
+    ");
     let variables = |name: &str| (name == "SHIPIT_PARALLEL").then(|| "many".to_owned());
     let error = Overrides::default().or_environment(&variables).unwrap_err();
     assert_snapshot!(say(&error), @"SHIPIT_PARALLEL: `parallel` must be a whole number, 1 or more: many");

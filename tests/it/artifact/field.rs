@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use shipit::artifact::{Artifact, ArtifactError, Limits};
+use shipit::artifact::{Artifact, ArtifactError, Known, Limits};
 use tar::EntryType;
 
 use super::hostile::Raw;
@@ -49,13 +49,24 @@ fn private_files_are_named_in_a_warning() {
     assert_eq!(open(&dir.path().join("a.tar")).unwrap().warnings(), [told]);
     let linked = without(&root, &[], 0, &["master.key", "priv"]).unwrap();
     assert!(linked.warnings().is_empty(), "what stays out is read by nobody");
-    let many = zip_of(
-        (0..30).map(|n| (format!("k{n:02}"), file("x"))).collect::<super::Tree>().iter(),
-        0o077,
+    let files = |private: usize| {
+        let root = dir.path().join(private.to_string());
+        let names = (0..50).map(|n| (format!("k{n:02}"), file("x")));
+        write_tree(&root, &names.collect());
+        for n in 0..private {
+            let path = root.join(format!("k{n:02}"));
+            fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
+        }
+        open(&root).unwrap().warnings().join("\n")
+    };
+    let some = files(25);
+    assert!(some.starts_with("25 files are private here"), "{some}");
+    assert!(some.contains("k19 and 5 more;"), "{some}");
+    assert_eq!(
+        files(26),
+        "26 of 50 files are private here, as `umask 027` or `umask 077` makes them, and will be \
+         readable by everybody on the host; secrets belong in [env] or `linked_files`"
     );
-    let warnings = open(&put(dir.path(), "many.zip", &many)).unwrap().warnings().join("");
-    assert!(warnings.starts_with("30 files are private"), "{warnings}");
-    assert!(warnings.contains("k19 and 10 more;"), "{warnings}");
 }
 
 #[test]
@@ -214,17 +225,45 @@ fn an_archive_that_is_not_read_is_not_deployed_as_one_file() {
     assert!(told(&open(&page).unwrap_err(), dir.path()).contains("is a page of HTML"));
     let zip = zip_of(tree([("inside", file("x"))]).iter(), 0);
     assert_eq!(paths(&open(&put(dir.path(), "v1.4.0", &zip)).unwrap()), "inside");
-    assert_eq!(paths(&open(&put(dir.path(), "app.war", &zip)).unwrap()), "app.war");
+    assert_eq!(paths(&open(&put(dir.path(), "build.dist", &zip)).unwrap()), "inside");
+    for packed in ["app.war", "app-1.0.whl"] {
+        assert_eq!(paths(&open(&put(dir.path(), packed, &zip)).unwrap()), packed);
+    }
+}
+
+#[test]
+fn a_repeat_that_changes_nothing_is_read_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("dist");
+    write_tree(&root, &tree([("index.html", file("hello")), ("x", file("1"))]));
+    for program in ["tar", "bsdtar"] {
+        let mut tar = Command::new(program);
+        let tar = tar.args(["-czf", "a.tgz", "dist", "dist/index.html"]).current_dir(dir.path());
+        assert!(tar.status().unwrap().success());
+        assert_eq!(
+            paths(&open(&dir.path().join("a.tgz")).unwrap()),
+            "dist dist/index.html dist/x",
+            "{program}"
+        );
+    }
+    let links = Raw::new().link("l", "a").link("l", "a").file("a").end();
+    assert_eq!(paths(&open(&put(dir.path(), "l.tar", &links)).unwrap()), "a l");
+    let mut modes = Raw::new().file("a");
+    modes.push(EntryType::Regular, 0o755, b"a", b"", b"x");
+    let others = Raw::new().link("l", "a").link("l", "b");
+    for raw in [modes, others] {
+        let text = told(&open(&put(dir.path(), "m.tar", &raw.end())).unwrap_err(), dir.path());
+        assert!(text.contains("is in it twice"), "{text}");
+    }
 }
 
 #[test]
 fn times_that_lie_ahead_become_now() {
     let dir = tempfile::tempdir().unwrap();
-    let ahead = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 36_000;
-    let style = Style { mtime: ahead, ..Style::PLAIN };
+    let style = Style { mtime: 36_100, ..Style::PLAIN };
     let tar = tar_of(tree([("a", file("x"))]).iter(), style);
-    let artifact = open(&put(dir.path(), "a.tar", &tar)).unwrap();
-    assert!(format!("{artifact:?}").contains("mtime: Some("));
-    assert!(!format!("{artifact:?}").contains(&format!("mtime: Some({ahead})")));
+    let (spec, known) = (spec_of(&put(dir.path(), "a.tar", &tar)), Known::new("", 100));
+    let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, || ()).unwrap();
+    assert!(format!("{artifact:?}").contains("mtime: Some(100)"));
     assert_eq!(listing(&artifact), "f 444 1 2d711642 ./a");
 }

@@ -45,7 +45,14 @@ impl Raw {
         self.member(kind, name.as_bytes(), b"", b"")
     }
 
-    fn push(&mut self, kind: EntryType, mode: u32, name: &[u8], target: &[u8], body: &[u8]) {
+    pub(super) fn push(
+        &mut self,
+        kind: EntryType,
+        mode: u32,
+        name: &[u8],
+        target: &[u8],
+        body: &[u8],
+    ) {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -82,29 +89,65 @@ fn tar(raw: Raw) -> String {
 
 #[test]
 fn paths_that_leave() {
-    assert_snapshot!(tar(Raw::new().file("/etc/passwd")), @"`/etc/passwd` in a.tar has an absolute path");
-    assert_snapshot!(tar(Raw::new().file("../x")), @"`../x` in a.tar has `..` in its path");
-    assert_snapshot!(tar(Raw::new().file("a/../../x")), @"`a/../../x` in a.tar has `..` in its path");
-    assert_snapshot!(tar(Raw::new().file("a/..")), @"`a/..` in a.tar has `..` in its path");
-    assert_snapshot!(tar(Raw::new().special(EntryType::Directory, "a/../b")), @"`a/../b` in a.tar has `..` in its path");
+    assert_snapshot!(tar(Raw::new().file("/etc/passwd")), @"
+    `/etc/passwd` in a.tar has an absolute path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
+    assert_snapshot!(tar(Raw::new().file("../x")), @"
+    `../x` in a.tar has `..` in its path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
+    assert_snapshot!(tar(Raw::new().file("a/../../x")), @"
+    `a/../../x` in a.tar has `..` in its path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
+    assert_snapshot!(tar(Raw::new().file("a/..")), @"
+    `a/..` in a.tar has `..` in its path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
+    assert_snapshot!(tar(Raw::new().special(EntryType::Directory, "a/../b")), @"
+    `a/../b` in a.tar has `..` in its path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
 }
 
 #[test]
 fn names_that_cannot_be_shown_or_made() {
-    assert_snapshot!(tar(Raw::new().file("a\nb")), @r"`a\nb` in a.tar has a control character in its name");
-    assert_snapshot!(tar(Raw::new().file("a\u{1b}[31m")), @r"`a\u{1b}[31m` in a.tar has a control character in its name");
-    assert_snapshot!(tar(Raw::new().file("a\u{85}b")), @r"`a\u{85}b` in a.tar has a control character in its name");
+    assert_snapshot!(tar(Raw::new().file("a\nb")), @r"
+    `a\nb` in a.tar has a control character in its name
+      hint: rename it
+    ");
+    assert_snapshot!(tar(Raw::new().file("a\u{1b}[31m")), @r"
+    `a\u{1b}[31m` in a.tar has a control character in its name
+      hint: rename it
+    ");
+    assert_snapshot!(tar(Raw::new().file("a\u{85}b")), @r"
+    `a\u{85}b` in a.tar has a control character in its name
+      hint: rename it
+    ");
     let name = |name: &[u8]| Raw::new().member(EntryType::Regular, name, b"", b"");
-    assert_snapshot!(tar(name(b"caf\xe9")), @"`caf�` in a.tar has a name that is not UTF-8");
+    assert_snapshot!(tar(name(b"caf\xe9")), @"
+    `caf�` in a.tar has a name that is not UTF-8
+      hint: rename it; of a zip, pack it again with UTF-8 names: `zip -r`, or 7-Zip with `-mcu=on`
+    ");
     let long_name = |name: &str| {
         Raw::new().member(EntryType::GNULongName, b"././@LongLink", b"", name.as_bytes()).file("x")
     };
     let shorten = |text: String| {
         text.replace(&"n".repeat(256), "<256 n>").replace(&"p/".repeat(2001), "<2001 p/>")
     };
-    assert_snapshot!(shorten(tar(long_name(&"n".repeat(256)))), @"`<256 n>` in a.tar has a name of more than 255 bytes");
-    assert_snapshot!(shorten(tar(long_name(&"p/".repeat(2001)))), @"`<2001 p/>` in a.tar has a path of more than 4000 bytes");
-    assert_snapshot!(tar(long_name("a\0b")), @r"`a\0b` in a.tar has a control character in its name");
+    assert_snapshot!(shorten(tar(long_name(&"n".repeat(256)))), @"
+    `<256 n>` in a.tar has a name of more than 255 bytes
+      hint: rename it
+    ");
+    assert_snapshot!(shorten(tar(long_name(&format!("{}x", "p/".repeat(2001))))), @"
+    `<2001 p/>x` in a.tar has a path of more than 4000 bytes
+      hint: rename it
+    ");
+    assert_snapshot!(tar(long_name("a\0b")), @r"
+    `a\0b` in a.tar has a control character in its name
+      hint: rename it
+    ");
 }
 
 #[test]
@@ -118,44 +161,61 @@ fn what_is_only_the_root_is_dropped() {
 
 #[test]
 fn links_that_leave() {
-    assert_snapshot!(tar(Raw::new().link("a", "/etc/passwd")), @"
+    assert_snapshot!(tar(Raw::new().link("a", "/etc/passwd")), @r#"
     `a` in a.tar is a link to the absolute path `/etc/passwd`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
-    assert_snapshot!(tar(Raw::new().link("a", "../x")), @"
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().link("a", "../x")), @r#"
     `a` in a.tar is a link that leads out of the release: `../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
-    assert_snapshot!(tar(Raw::new().link("d/a", "../../x")), @"
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().link("d/a", "../../x")), @r#"
     `d/a` in a.tar is a link that leads out of the release: `../../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
-    assert_snapshot!(tar(Raw::new().link("a", "b/../../x")), @"
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/d/a"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().link("a", "b/../../x")), @r#"
     `a` in a.tar is a link that leads out of the release: `b/../../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
-    assert_snapshot!(tar(Raw::new().link("a", "")), @"`a` in a.tar is a link whose target is not a usable path");
-    assert_snapshot!(tar(Raw::new().link("a", "x\ny")), @"`a` in a.tar is a link whose target is not a usable path");
-    assert_snapshot!(tar(Raw::new().link("a -> b", "c")), @"`a -> b` in a.tar is a link with ` -> ` in its path");
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().link("a", "")), @r#"
+    `a` in a.tar is a link whose target is not a usable path
+      hint: leave it out: `exclude = ["/a"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().link("a", "x\ny")), @r#"
+    `a` in a.tar is a link whose target is not a usable path
+      hint: leave it out: `exclude = ["/a"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().link("a -> b", "c")), @r#"
+    `a -> b` in a.tar is a link with ` -> ` in its path
+      hint: rename it; or leave it out: `exclude = ["/a -> b"]`
+    "#);
 }
 
 #[test]
 fn links_that_leave_through_other_links() {
     // By the letters `up/../x` stays inside; the kernel goes to `deep/er` first.
     let two = Raw::new().file("deep/er/f").link("up", "deep/er").link("a", "up/../../../x");
-    assert_snapshot!(tar(two), @"
+    assert_snapshot!(tar(two), @r#"
     `a` in a.tar is a link that leads out of the release: `up/../../../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+    "#);
     let top = Raw::new().link("d/top", "..").link("d/out", "top/../x");
-    assert_snapshot!(tar(top), @"
+    assert_snapshot!(tar(top), @r#"
     `d/out` in a.tar is a link that leads out of the release: `top/../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/d/out"]`
+    "#);
     let circle = Raw::new().link("a", "b").link("b", "a");
-    assert_snapshot!(tar(circle), @"`a` in a.tar is a link that goes in a circle: `b`");
+    assert_snapshot!(tar(circle), @r#"
+    2 entries of a.tar cannot be in a release
+      cause: `a` is a link that goes in a circle: `b`
+      cause: `b` is a link that goes in a circle: `a`
+      hint: leave them out: `exclude = ["/a", "/b"]`
+    "#);
     let own = Raw::new().link("a", "a/x");
-    assert_snapshot!(tar(own), @"`a` in a.tar is a link that goes in a circle: `a/x`");
+    assert_snapshot!(tar(own), @r#"
+    `a` in a.tar is a link that goes in a circle: `a/x`
+      hint: leave it out: `exclude = ["/a"]`
+    "#);
 }
 
 #[test]
@@ -169,37 +229,55 @@ fn links_that_stay_are_kept() {
 
 #[test]
 fn entries_below_links_and_files() {
-    assert_snapshot!(tar(Raw::new().link("l", "d").file("l/x")), @"`l/x` in a.tar lies below the symbolic link `l`");
-    assert_snapshot!(tar(Raw::new().file("f").file("f/x")), @"`f/x` in a.tar lies below `f`, which is a file");
-    assert_snapshot!(tar(Raw::new().file("f/x").file("f")), @"`f` in a.tar is a directory and also something else");
-    assert_snapshot!(tar(Raw::new().file("d/x").link("d", "e")), @"`d` in a.tar is a directory and also something else");
+    assert_snapshot!(tar(Raw::new().link("l", "d").file("l/x")), @r#"
+    `l/x` in a.tar lies below the symbolic link `l`
+      hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/l/x"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().file("f").file("f/x")), @r#"
+    `f/x` in a.tar lies below `f`, which is a file
+      hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/f/x"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().file("f/x").file("f")), @"
+    `f` in a.tar is a directory and also something else
+      hint: make the archive anew: nothing removes old entries when it is added to
+    ");
+    assert_snapshot!(tar(Raw::new().file("d/x").link("d", "e")), @"
+    `d` in a.tar is a directory and also something else
+      hint: make the archive anew: nothing removes old entries when it is added to
+    ");
 }
 
 #[test]
 fn kinds_that_are_no_files() {
-    assert_snapshot!(tar(Raw::new().special(EntryType::Char, "dev/null")), @"
+    assert_snapshot!(tar(Raw::new().special(EntryType::Char, "dev/null")), @r#"
     `dev/null` in a.tar is a device
-      hint: leave it out with `exclude`
-    ");
-    assert_snapshot!(tar(Raw::new().special(EntryType::Block, "dev/sda")), @"
+      hint: leave it out: `exclude = ["/dev/null"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().special(EntryType::Block, "dev/sda")), @r#"
     `dev/sda` in a.tar is a device
-      hint: leave it out with `exclude`
-    ");
-    assert_snapshot!(tar(Raw::new().special(EntryType::Fifo, "pipe")), @"
+      hint: leave it out: `exclude = ["/dev/sda"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().special(EntryType::Fifo, "pipe")), @r#"
     `pipe` in a.tar is a fifo
-      hint: leave it out with `exclude`
-    ");
-    assert_snapshot!(tar(Raw::new().special(EntryType::GNUSparse, "holes")), @"
+      hint: leave it out: `exclude = ["/pipe"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().special(EntryType::GNUSparse, "holes")), @r#"
     `holes` in a.tar is stored as a sparse file
-      hint: pack it without `--sparse` (bsdtar: with `--no-read-sparse`)
+      hint: pack it without `--sparse` (bsdtar: with `--no-read-sparse`); or leave it out: `exclude = ["/holes"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().special(EntryType::new(b'M'), "part-two")), @r#"
+    `part-two` in a.tar is of the unknown kind `M`
+      hint: pack it again with GNU tar, bsdtar or zip; or leave it out: `exclude = ["/part-two"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().member(EntryType::Symlink, b"l", b"x", b"content")), @"
+    `l` in a.tar brings content although it is no file
+      hint: pack it again with GNU tar, bsdtar or zip
     ");
-    assert_snapshot!(tar(Raw::new().special(EntryType::new(b'M'), "part-two")), @"`part-two` in a.tar is of the unknown kind `M`");
-    assert_snapshot!(tar(Raw::new().member(EntryType::Symlink, b"l", b"x", b"content")), @"`l` in a.tar brings content although it is no file");
     let sparse = Raw::new().member(EntryType::XHeader, b"x", b"", b"22 GNU.sparse.major=1\n");
-    assert_snapshot!(tar(sparse.file("holes")), @"
+    assert_snapshot!(tar(sparse.file("holes")), @r#"
     `holes` in a.tar is stored as a sparse file
-      hint: pack it without `--sparse` (bsdtar: with `--no-read-sparse`)
-    ");
+      hint: pack it without `--sparse` (bsdtar: with `--no-read-sparse`); or leave it out: `exclude = ["/holes"]`
+    "#);
 }
 
 #[test]
@@ -217,18 +295,39 @@ fn bits_that_raise_rights() {
 
 #[test]
 fn names_that_collide() {
-    assert_snapshot!(tar(Raw::new().file("a").file("./a")), @"`a` in a.tar is in it twice");
-    assert_snapshot!(tar(Raw::new().file("a").link("a", "b")), @"`a` in a.tar is in it twice");
-    assert_snapshot!(tar(Raw::new().file("README").file("readme")), @"`readme` in a.tar has the same name as `README` but for upper and lower case");
-    assert_snapshot!(tar(Raw::new().file("Ärger/x").file("ärger/y")), @"`ärger` in a.tar has the same name as `Ärger` but for upper and lower case");
+    assert_snapshot!(tar(Raw::new().file("a").member(EntryType::Regular, b"./a", b"", b"other")), @"
+    `a` in a.tar is in it twice
+      hint: name each path once when you pack: a directory, or what is in it, not both
+    ");
+    assert_snapshot!(tar(Raw::new().file("a").link("a", "b")), @"
+    `a` in a.tar is in it twice
+      hint: name each path once when you pack: a directory, or what is in it, not both
+    ");
+    assert_snapshot!(tar(Raw::new().file("README").file("readme")), @r#"
+    `readme` in a.tar has the same name as `README` but for upper and lower case
+      hint: rename one of them; or leave it out: `exclude = ["/readme"]`
+    "#);
+    assert_snapshot!(tar(Raw::new().file("Ärger/x").file("ärger/y")), @r#"
+    `ärger` in a.tar has the same name as `Ärger` but for upper and lower case
+      hint: rename one of them; or leave it out: `exclude = ["/ärger"]`
+    "#);
 }
 
 #[test]
 fn hard_links_name_what_came_before() {
     let hard = |target: &[u8]| Raw::new().file("a").member(EntryType::Link, b"b", target, b"");
-    assert_snapshot!(tar(hard(b"/etc/passwd")), @"`b` in a.tar is a hard link to `/etc/passwd`, which does not come before it");
-    assert_snapshot!(tar(hard(b"../a")), @"`b` in a.tar is a hard link to `../a`, which does not come before it");
-    assert_snapshot!(tar(hard(b"later")), @"`b` in a.tar is a hard link to `later`, which does not come before it");
+    assert_snapshot!(tar(hard(b"/etc/passwd")), @r#"
+    `b` in a.tar is a hard link to `/etc/passwd`, which does not come before it
+      hint: pack the file too, before it; or use `tar --hard-dereference`; or leave it out: `exclude = ["/b"]`
+    "#);
+    assert_snapshot!(tar(hard(b"../a")), @r#"
+    `b` in a.tar is a hard link to `../a`, which does not come before it
+      hint: pack the file too, before it; or use `tar --hard-dereference`; or leave it out: `exclude = ["/b"]`
+    "#);
+    assert_snapshot!(tar(hard(b"later")), @r#"
+    `b` in a.tar is a hard link to `later`, which does not come before it
+      hint: pack the file too, before it; or use `tar --hard-dereference`; or leave it out: `exclude = ["/b"]`
+    "#);
 }
 
 #[test]
@@ -291,36 +390,54 @@ fn zip_with(name: &str, mode: u32) -> Vec<u8> {
 
 #[test]
 fn zips_that_mean_harm() {
-    assert_snapshot!(refused("a.zip", &zip_with("../x", 0o100_644)), @"`../x` in a.zip has `..` in its path");
-    assert_snapshot!(refused("a.zip", &zip_with("/x", 0o100_644)), @"`/x` in a.zip has an absolute path");
-    assert_snapshot!(refused("a.zip", &zip_with("a\\b", 0o100_644)), @r"`a\b` in a.zip has a backslash in its path");
-    assert_snapshot!(refused("a.zip", &zip_with("su", 0o104_755)), @"
+    assert_snapshot!(refused("a.zip", &zip_with("../x", 0o100_644)), @"
+    `../x` in a.zip has `..` in its path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
+    assert_snapshot!(refused("a.zip", &zip_with("/x", 0o100_644)), @"
+    `/x` in a.zip has an absolute path
+      hint: pack names below one directory: `tar -C DIR -cf … .`
+    ");
+    assert_snapshot!(refused("a.zip", &zip_with("a\\b", 0o100_644)), @r"
+    `a\b` in a.zip has a backslash in its path
+      hint: pack it again with `tar -a -cf`, 7-Zip or PowerShell 7: older ones write such names
+    ");
+    assert_snapshot!(refused("a.zip", &zip_with("su", 0o104_755)), @r#"
     `su` in a.zip has a setuid, setgid or sticky bit
-      hint: take the bit off with `chmod u-s,g-s,-t`
-    ");
-    assert_snapshot!(refused("a.zip", &zip_with("pipe", 0o010_644)), @"
+      hint: take the bit off with `chmod u-s,g-s,-t`; or leave it out: `exclude = ["/su"]`
+    "#);
+    assert_snapshot!(refused("a.zip", &zip_with("pipe", 0o010_644)), @r#"
     `pipe` in a.zip is a fifo
-      hint: leave it out with `exclude`
-    ");
-    assert_snapshot!(refused("a.zip", &zip_with("tty", 0o020_644)), @"
+      hint: leave it out: `exclude = ["/pipe"]`
+    "#);
+    assert_snapshot!(refused("a.zip", &zip_with("tty", 0o020_644)), @r#"
     `tty` in a.zip is a device
-      hint: leave it out with `exclude`
-    ");
+      hint: leave it out: `exclude = ["/tty"]`
+    "#);
     let out = zip_of(tree([("l", link("../x"))]).iter(), 0);
-    assert_snapshot!(refused("a.zip", &out), @"
+    assert_snapshot!(refused("a.zip", &out), @r#"
     `l` in a.zip is a link that leads out of the release: `../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/l"]`
+    "#);
     let below = zip_of(tree([("l", link("d")), ("l/x", file(""))]).iter(), 0);
-    assert_snapshot!(refused("a.zip", &below), @"`l/x` in a.zip lies below the symbolic link `l`");
+    assert_snapshot!(refused("a.zip", &below), @r#"
+    `l/x` in a.zip lies below the symbolic link `l`
+      hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/l/x"]`
+    "#);
     let mut locked = zip_with("secret", 0o100_644);
     let central = locked.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
     locked[central + 8] |= 1;
     locked[6] |= 1;
-    assert_snapshot!(refused("a.zip", &locked), @"`secret` in a.zip is encrypted");
+    assert_snapshot!(refused("a.zip", &locked), @r#"
+    `secret` in a.zip is encrypted
+      hint: pack it again without a password; or leave it out: `exclude = ["/secret"]`
+    "#);
     let twice = zip_of(tree([("a", file("1")), ("b", file("2"))]).iter(), 0);
     let twice: Vec<u8> = twice.iter().map(|&byte| if byte == b'b' { b'a' } else { byte }).collect();
-    assert_snapshot!(refused("a.zip", &twice), @"`a` in a.zip is in it twice");
+    assert_snapshot!(refused("a.zip", &twice), @"
+    `a` in a.zip is in it twice
+      hint: name each path once when you pack: a directory, or what is in it, not both
+    ");
 }
 
 #[test]
@@ -354,23 +471,23 @@ fn directories_of_this_machine_are_held_to_the_same_rules() {
     write_tree(&root, &tree([("a", file("a"))]));
     let told = || told(&open(&root).unwrap_err(), dir.path());
     let socket = std::os::unix::net::UnixListener::bind(root.join("s")).unwrap();
-    assert_snapshot!(told(), @"
+    assert_snapshot!(told(), @r#"
     `s` in tree is a socket
-      hint: leave it out with `exclude`
-    ");
+      hint: leave it out: `exclude = ["/s"]`
+    "#);
     drop(socket);
     fs::remove_file(root.join("s")).unwrap();
     fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o4755)).unwrap();
-    assert_snapshot!(told(), @"
+    assert_snapshot!(told(), @r#"
     `a` in tree has a setuid, setgid or sticky bit
-      hint: take the bit off with `chmod u-s,g-s,-t`
-    ");
+      hint: take the bit off with `chmod u-s,g-s,-t`; or leave it out: `exclude = ["/a"]`
+    "#);
     fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o644)).unwrap();
     std::os::unix::fs::symlink("../a", root.join("l")).unwrap();
-    assert_snapshot!(told(), @"
+    assert_snapshot!(told(), @r#"
     `l` in tree is a link that leads out of the release: `../a`
-      hint: make it relative and inside the build, or name it in `linked_dirs`
-    ");
+      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/l"]`
+    "#);
     let excluded = super::ArtifactSpec { exclude: vec!["l".into()], ..spec_of(&root) };
     assert!(Artifact::open(&excluded, None, &Limits::default()).is_ok(), "left out, so unharmful");
 }

@@ -191,7 +191,10 @@ fn two_trees_that_become_one_must_not_collide() {
     let dir = tempfile::tempdir().unwrap();
     let things = tree([("a/x", file("1")), ("b/x", file("2"))]);
     let tar = put(dir.path(), "a.tar", &tar_of(things.iter(), Style::PLAIN));
-    assert_snapshot!(told(&with(&tar, 1, &[]).unwrap_err(), dir.path()), @"`x` in a.tar is in it twice");
+    assert_snapshot!(told(&with(&tar, 1, &[]).unwrap_err(), dir.path()), @"
+    `x` in a.tar is in it twice
+      hint: name each path once when you pack: a directory, or what is in it, not both
+    ");
 }
 
 #[test]

@@ -276,7 +276,14 @@ fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
     assert!(machine.said().starts_with("exit: 0"), "{}", machine.said());
     machine.edit("[\"log\"]", "[\"log\", \"VERSION/x\"]");
     both_say(&machine, "`VERSION/x` cannot be linked: the artifact has a file at `VERSION`");
-    machine.edit(", \"VERSION/x\"", "");
+    machine.edit("VERSION/x", "app/config.yml");
+    machine.world.write("dist/packages/web/index.html", "");
+    std::os::unix::fs::symlink("packages/web", machine.world.path().join("dist/app")).unwrap();
+    both_say(
+        &machine,
+        "`app/config.yml` cannot be linked: the artifact has a symbolic link at `app`",
+    );
+    machine.edit(", \"app/config.yml\"", "");
     let stat = "[ \"$1\" != -f ] || { echo free 10 1 100000 && exit; }\ncommand -p stat \"$@\"";
     machine.tool("stat", stat);
     machine.world.write("dist/large", &"x".repeat(100));

@@ -540,7 +540,7 @@ fn configurations() {
       hint:  there are the roles `web`
     error: --hosts and --roles together leave no host of `staging`
       hint:  give one of them
-    error: deploy.toml:14: an artifact from https:// needs its `sha256`
+    error: deploy.toml:14: an artifact with an address needs its `sha256`
       hint:  add `sha256 = "…"`, or `#sha256=…` at the end of the address
     "#);
 }
@@ -585,7 +585,7 @@ fn artifacts() {
         .iter()
         .map(|error| refused(error, ArtifactError::hint))
         .collect::<String>();
-    assert_snapshot!(told, @r"
+    assert_snapshot!(told, @r#"
     error: the artifact was not packed to the end
     error: could not open the artifact `dist`
       cause: permission denied
@@ -616,7 +616,12 @@ fn artifacts() {
     error: could not unpack `a` of todo.zip
       cause: specified file not found in archive
     error: todo.tar.gz is cut off: it has no end-of-archive mark
-    error: `bin/a\nb` in todo.tar.gz has a control character in its name
+    error: `bin/a\nb` in todo.tar has a control character in its name
+      hint:  rename it
+    error: todo.tar.gz is a 7z archive, which is not read
+      hint:  pack it as .zip, .tar or .tar.gz (.zst, .xz, .bz2); to deploy the file as it is, name a directory that holds it
+    error: todo.tar.gz is named like an archive, but is a page of HTML
+      hint:  look into it: a server may ask for a login, or tell an error, with such a page
     error: todo.tar.gz has more than 10 entries
     error: the exclude pattern `a[` cannot be read
       cause: error parsing glob 'a[': unclosed character class; missing ']'
@@ -629,7 +634,7 @@ fn artifacts() {
     error: `bin/server` changed while it was being read
       hint:  deploy again when the build has finished
     error: `bin/server` is not a file of the artifact
-    ");
+    "#);
 }
 
 fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Box<Refused> {
@@ -681,43 +686,64 @@ fn entries_of_artifacts() {
         let error = ArtifactError::Refused(entries([("a", why)], 0));
         refused(&error, ArtifactError::hint)
     });
-    assert_snapshot!(told.collect::<String>(), @"
+    assert_snapshot!(told.collect::<String>(), @r#"
     error: `a` in todo.tar has an absolute path
+      hint:  pack names below one directory: `tar -C DIR -cf … .`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has `..` in its path
+      hint:  pack names below one directory: `tar -C DIR -cf … .`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a name that is not UTF-8
+      hint:  rename it; of a zip, pack it again with UTF-8 names: `zip -r`, or 7-Zip with `-mcu=on`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a control character in its name
+      hint:  rename it; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a backslash in its path
+      hint:  pack it again with `tar -a -cf`, 7-Zip or PowerShell 7: older ones write such names; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a name of more than 255 bytes
+      hint:  rename it; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a path of more than 4000 bytes
+      hint:  rename it; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is in it twice
+      hint:  name each path once when you pack: a directory, or what is in it, not both
     error: `a` in todo.tar is a directory and also something else
+      hint:  make the archive anew: nothing removes old entries when it is added to
     error: `a` in todo.tar has the same name as `b` but for upper and lower case
+      hint:  rename one of them; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar lies below the symbolic link `b`
+      hint:  make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar lies below `b`, which is a file
+      hint:  make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link to the absolute path `b`
-      hint:  make it relative and inside the build, or name it in `linked_dirs`
+      hint:  make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link that leads out of the release: `b`
-      hint:  make it relative and inside the build, or name it in `linked_dirs`
+      hint:  make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link that goes in a circle: `b`
+      hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link whose target is not a usable path
+      hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link with ` -> ` in its path
+      hint:  rename it; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a hard link to `b`, which does not come before it
+      hint:  pack the file too, before it; or use `tar --hard-dereference`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a setuid, setgid or sticky bit
-      hint:  take the bit off with `chmod u-s,g-s,-t`
+      hint:  take the bit off with `chmod u-s,g-s,-t`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a device
-      hint:  leave it out with `exclude`
+      hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a fifo
-      hint:  leave it out with `exclude`
+      hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a socket
-      hint:  leave it out with `exclude`
+      hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is stored as a sparse file
-      hint:  pack it without `--sparse` (bsdtar: with `--no-read-sparse`)
+      hint:  pack it without `--sparse` (bsdtar: with `--no-read-sparse`); or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is of the unknown kind `Z`
+      hint:  pack it again with GNU tar, bsdtar or zip; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar brings content although it is no file
+      hint:  pack it again with GNU tar, bsdtar or zip
     error: `a` in todo.tar has a damaged header
+      hint:  pack it again with GNU tar, bsdtar or zip
     error: `a` in todo.tar is encrypted
+      hint:  pack it again without a password; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is not as long as the archive says
-    ");
+      hint:  pack it again with GNU tar, bsdtar or zip; or leave it out: `exclude = ["*.map", "/a"]`
+    "#);
 }
 
 #[test]
@@ -747,6 +773,8 @@ fn whole_artifacts() {
     error: todo.tar is damaged: the extended header after `a` cannot be read
     error: todo.tar has more than 10 entries
     error: todo.tar has more than 1000 bytes
+    error: todo.tar has paths and targets of links of more than 1000 bytes in all
+    error: todo.tar has symbolic links that take more than 1000 steps to follow
     error: todo.tar grows to more than 1000 times its size when unpacked
     ");
 }
