@@ -189,7 +189,7 @@ fn streams_that_other_programs_read_are_read() {
     let skippable = [&b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..], &zstd(&tar)].concat();
     assert_eq!(paths(&open(&put(dir.path(), "build", &skippable)).unwrap()), "inside");
     for (name, packed) in [("a.tar.gz", gzip(&tar)), ("a.tar.bz2", bzip2(&tar))] {
-        let padded = [&packed[..], &[0; 70_000]].concat();
+        let padded = [&packed[..], &vec![0; 70_000]].concat();
         assert_eq!(paths(&open(&put(dir.path(), name, &padded)).unwrap()), "inside");
         let halves = [&padded[..], &packed[..]].concat();
         let text = told(&open(&put(dir.path(), name, &halves)).unwrap_err(), dir.path());

@@ -565,7 +565,7 @@ fn artifact_errors() -> Vec<ArtifactError> {
         Zip { artifact: text("todo.zip"), source: ZipError::FileNotFound }
         ZipEntry { artifact: text("todo.zip"), entry: text("a"), source: ZipError::FileNotFound }
         Malformed { artifact: artifact(), why: Malformed::CutOff }
-        Refused { 0: entries([("bin/a\nb", Refusal::Control)], 0) }
+        Refused { 0: entries([("bin/a\nb", Refusal::Control)], 0).into() }
         Unread { artifact: artifact(), kind: "a 7z archive" }
         Page { artifact: artifact() }
         TooMuch { artifact: artifact(), limit: LimitHit::Entries { most: 10 } }
@@ -637,12 +637,12 @@ fn artifacts() {
     "#);
 }
 
-fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Box<Refused> {
+fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Refused {
     let offender = |(path, why): (&str, Refusal)| {
         let path = text(path);
         Offender { entry: path.clone(), path: Some(path), why }
     };
-    Box::new(Refused::new("todo.tar", bad.map(offender).into(), more, vec![text("*.map")]))
+    Refused::new("todo.tar", bad.map(offender).into(), more, vec![text("*.map")])
 }
 
 fn refusals() -> Vec<Refusal> {
@@ -682,10 +682,8 @@ fn refusals() -> Vec<Refusal> {
 
 #[test]
 fn entries_of_artifacts() {
-    let told = refusals().into_iter().map(|why| {
-        let error = ArtifactError::Refused(entries([("a", why)], 0));
-        refused(&error, ArtifactError::hint)
-    });
+    let error = |why| ArtifactError::Refused(entries([("a", why)], 0).into());
+    let told = refusals().into_iter().map(|why| refused(&error(why), ArtifactError::hint));
     assert_snapshot!(told.collect::<String>(), @r#"
     error: `a` in todo.tar has an absolute path
       hint:  pack names below one directory: `tar -C DIR -cf … .`; or leave it out: `exclude = ["*.map", "/a"]`
