@@ -1,6 +1,8 @@
 //! Floor 4: speaks with the person. One file per command; `world` is the composition root.
 
+mod account;
 mod args;
+mod aside;
 mod attic;
 mod bundles;
 mod cabinet;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -12,7 +12,9 @@ use std::time::Instant;
 use chrono::{DateTime, FixedOffset, Local, Utc};
 use console::Term;
 
+use super::account::Account;
 use super::args::{Common, StageArg};
+use super::aside::Aside;
 use super::cabinet::Cabinet;
 use super::error::CliError;
 use super::place;
@@ -34,7 +36,7 @@ use crate::report::guard::{Sieve, defuse};
 use crate::report::redact::Secrets;
 use crate::report::styles::Styles;
 use crate::report::{Mode, Reporter, Settings, Verbosity, error, reporter};
-use crate::ssh::connect::{Callbacks, Connector};
+use crate::ssh::connect::{Callbacks, Connector, Weight};
 use crate::ssh::ssh_config::Surroundings;
 
 /// The usual name of the config file.
@@ -53,6 +55,7 @@ pub(crate) struct World {
     cabinet: Cabinet,
     who: OnceLock<String>,
     stage: OnceLock<String>,
+    aside: Aside,
 }
 
 /// What one run borrows.
@@ -88,6 +91,7 @@ impl World {
             nonce: nonce(),
             who: OnceLock::new(),
             stage: OnceLock::new(),
+            aside: Aside::default(),
         }
     }
 
@@ -164,21 +168,29 @@ impl World {
 
     /// The way to the hosts.
     pub(crate) fn reach(&self, config: &Config) -> Reach {
-        let home = self.var("HOME").map(PathBuf::from).or_else(std::env::home_dir);
+        // As ssh does: `HOME` and `USER` have no say, unless the user database has none.
+        let account = Account::of_this_process();
+        let (user, home) = account.map(|account| (account.name, account.home)).unzip();
         let around = Surroundings {
-            home: home.unwrap_or_default(),
+            home: home.or(self.var("HOME").map(PathBuf::from)).unwrap_or_default(),
             cwd: self.cwd.clone(),
-            user: self.var("USER").or(self.var("LOGNAME")).unwrap_or_else(|| "root".to_owned()),
+            user: user.or(self.var("USER")).or(self.var("LOGNAME")).unwrap_or_default(),
             hostname: self.hostname.clone(),
             env: self.env.clone(),
             ssh: PathBuf::from("ssh"),
         };
         let verbose = self.common.verbose;
+        let (asking, telling, env) = (self.aside.clone(), self.aside.clone(), self.env.clone());
         let callbacks = Callbacks {
-            passphrase: Arc::new(ask_passphrase),
-            notice: Arc::new(move |host: &str, text: &str| {
-                if verbose {
-                    let _ = writeln!(std::io::stderr(), "{host}: {text}");
+            passphrase: Arc::new(move |key| asking.passphrase(key, &env)),
+            notice: Arc::new(move |host: &str, weight, text: &str| {
+                let (host, text) = (host.to_owned(), text.to_owned());
+                match weight {
+                    Weight::Warning => telling.tell(Event::Warning { host: Some(host), text }),
+                    Weight::Detail if verbose => {
+                        telling.tell(Event::Printed { host, source: "ssh".to_owned(), text });
+                    }
+                    Weight::Detail => {}
                 }
             }),
         };
@@ -242,7 +254,14 @@ impl World {
         let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
             act(&mut screen.lock().unwrap_or_else(PoisonError::into_inner));
         };
-        let sink = |event: Event| with(&mut |screen| screen.on_event(&event));
+        let aside = &self.aside;
+        let show =
+            || aside.told().iter().for_each(|event| with(&mut |screen| screen.on_event(event)));
+        let sink = |event: Event| {
+            aside.tell(event);
+            show();
+        };
+        aside.view(true);
         let events = Events::new(&sink);
         let cancel = &means.cancel;
         let ticking = async {
@@ -250,7 +269,13 @@ impl World {
             let mut told = 0;
             loop {
                 beats.tick().await;
-                with(&mut |screen| screen.tick());
+                if aside.wanted() {
+                    with(&mut |screen| screen.pause());
+                    aside.give();
+                } else {
+                    show();
+                    with(&mut |screen| screen.tick());
+                }
                 let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
                 if asked > told {
                     told = asked;
@@ -262,6 +287,8 @@ impl World {
             report = work(means.context(config, events, how.wait)) => report,
             () = ticking => unreachable!("the ticking never ends"),
         };
+        aside.view(false);
+        show();
         let report = report.naming_stage();
         with(&mut |screen| screen.finish(&report));
         report
@@ -299,7 +326,21 @@ impl World {
     ) -> Result<T, CliError> {
         let means = self.means(config, command, None);
         let cx = means.context(config, Events::new(&|_| {}), false);
-        unless_stopped(&means.cancel, work(cx)).await
+        let done = unless_stopped(&means.cancel, work(cx)).await;
+        self.tell_aside();
+        done
+    }
+
+    /// Shows what connections noticed where nothing else shows events.
+    fn tell_aside(&self) {
+        for event in self.aside.told() {
+            match event {
+                Event::Printed { host, text, .. } => {
+                    let _ = writeln!(std::io::stderr(), "{host}: {text}");
+                }
+                event => self.warn(&event),
+            }
+        }
     }
 
     /// The hosts that answered; the others are errors, and the code says so.
@@ -445,15 +486,6 @@ async fn unless_stopped<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Re
     };
     // What was asked while the work ended is asked all the same.
     done.filter(|_| !cancel.asked()).ok_or(CliError::Stopped)
-}
-
-fn ask_passphrase(key: &Path) -> Option<String> {
-    let term = Term::stderr();
-    if !term.is_term() || !std::io::stdin().is_terminal() {
-        return None;
-    }
-    let _ = term.write_str(&format!("Passphrase for {}: ", key.display()));
-    term.read_secure_line().ok()
 }
 
 /// 16 letters and digits that no other run has.

@@ -244,8 +244,10 @@ pub(super) struct Ssh {
 /// What is done with host keys that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum HostKeys {
+pub enum HostKeys {
+    /// They are refused.
     Strict,
+    /// They are written down.
     AcceptNew,
 }
 

@@ -17,10 +17,11 @@ pub mod secrecy;
 pub mod template;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::checks::Check;
+pub use self::file::HostKeys;
 use crate::model::digest::Digest;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
@@ -96,8 +97,8 @@ pub enum Address {
     },
 }
 
-/// SSH settings of `deploy.toml`'s `[ssh]` table. Paths are absolute, or begin with `~`, which
-/// whoever opens them replaces.
+/// SSH settings of `deploy.toml`'s `[ssh]` table. Paths are absolute, or begin with `~/` until
+/// [`SshSettings::at_home`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SshSettings {
     /// Instead of `~/.ssh/config`.
@@ -110,8 +111,21 @@ pub struct SshSettings {
     pub known_hosts: Option<PathBuf>,
     /// How long connecting and logging in may take.
     pub connect_timeout: Option<Duration>,
-    /// `ssh_config`'s StrictHostKeyChecking=accept-new, said here.
-    pub accept_new: bool,
+    /// Instead of StrictHostKeyChecking of `ssh_config`.
+    pub host_keys: Option<HostKeys>,
+}
+
+impl SshSettings {
+    /// Returns the settings with `~/` replaced by `home` in every path.
+    #[must_use]
+    pub fn at_home(mut self, home: &Path) -> Self {
+        for path in [&mut self.config, &mut self.identity_file, &mut self.known_hosts] {
+            if let Some(path) = path.as_mut().filter(|path| path.starts_with("~")) {
+                *path = path.strip_prefix("~").map(|rest| home.join(rest)).unwrap_or_default();
+            }
+        }
+        self
+    }
 }
 
 /// What is deployed.

@@ -91,7 +91,11 @@ impl LocalSession {
             // Ctrl-C at our terminal is ours to deal with, not theirs.
             .process_group(0)
             .spawn()
-            .map_err(|source| SessionError::Unreachable { address: self.shell.clone(), source })
+            .map_err(|source| SessionError::Unreachable {
+                address: self.shell.clone(),
+                source,
+                by_hand: String::new(),
+            })
     }
 }
 

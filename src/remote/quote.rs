@@ -30,6 +30,12 @@ fn quoted(text: &str, newline: Option<&str>) -> String {
     out
 }
 
+/// `text` for a person to paste: bare where every shell would read it so.
+pub fn shown_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { word(text) }
+}
+
 /// Several words, with blanks between.
 pub fn words<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
     all.into_iter().map(word).collect::<Vec<_>>().join(" ")

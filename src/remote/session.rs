@@ -17,6 +17,12 @@ use tokio::sync::mpsc;
 /// or a busy sshd passes on.
 pub const BESIDE: Duration = Duration::from_millis(2);
 
+/// For waits that a setting limits.
+pub const BY_SETTING: &str = "`connect_timeout` in [ssh] says how long it may take";
+
+/// What is said of a connection that the other side closed.
+pub const HUNG_UP: &str = "the other side closed it";
+
 /// A way to one host.
 pub trait Session: Send + Sync {
     /// Starts `command` with the host's login shell; the words are quoted already.
@@ -105,6 +111,8 @@ pub enum SessionError {
         /// Why.
         #[source]
         source: io::Error,
+        /// The `ssh` command that goes the same way; empty: there is none.
+        by_hand: String,
     },
     /// Something took longer than it may.
     #[error("{what} took longer than {}s", after.as_secs())]
@@ -113,6 +121,8 @@ pub enum SessionError {
         what: String,
         /// How long.
         after: Duration,
+        /// What can be done about it.
+        hint: Option<&'static str>,
     },
     /// The SSH conversation broke before it began.
     #[error("the SSH handshake with {address} failed: {reason}")]
@@ -135,6 +145,8 @@ pub enum SessionError {
         files: Vec<PathBuf>,
         /// A key of another type that is on record: file and line.
         other: Option<Box<(PathBuf, usize)>>,
+        /// The `ssh` command that writes it down.
+        by_hand: String,
     },
     /// A host key that differs from the one on record.
     #[error("the host key is not the one on record")]
@@ -149,6 +161,8 @@ pub enum SessionError {
         file: PathBuf,
         /// Its line, from 1.
         line: usize,
+        /// The `ssh` command that writes the new one down.
+        by_hand: String,
     },
     /// A host key that differs from the one pinned in the config.
     #[error("the host key is not the one pinned in the config")]
@@ -191,6 +205,8 @@ pub enum SessionError {
         address: String,
         /// One line for each key that was tried or could not be used, and why.
         tried: Vec<String>,
+        /// The `ssh` command that does the same.
+        by_hand: String,
     },
     /// SSH settings that cannot be used.
     #[error("{setting} cannot be used: {reason}")]
@@ -237,7 +253,7 @@ impl SessionError {
     /// What else is known, a line each: where the other key stands, which keys were tried.
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::HostKeyUnknown { name, kind, fingerprint, files, other } => {
+            Self::HostKeyUnknown { name, kind, fingerprint, files, other, .. } => {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
                 let mut lines = vec![
                     format!("{name} shows the {kind} key {fingerprint}"),
@@ -248,7 +264,7 @@ impl SessionError {
                 }
                 lines
             }
-            Self::HostKeyChanged { name, kind, fingerprint, file, line } => vec![
+            Self::HostKeyChanged { name, kind, fingerprint, file, line, .. } => vec![
                 format!("{} line {line} has a different {kind} key for {name}", file.display()),
                 format!("the host shows {fingerprint}"),
             ],
@@ -269,13 +285,13 @@ impl SessionError {
     /// One thing to type next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::HostKeyUnknown { name, .. } => Some(format!(
-                "compare the fingerprint with the host's own, then connect once by hand: `ssh {}`",
-                by_hand(name)
+            Self::HostKeyUnknown { by_hand, .. } => Some(format!(
+                "compare the fingerprint with the host's own, then connect once by hand: \
+                 `{by_hand} true`"
             )),
-            Self::HostKeyChanged { name, file, .. } => Some(format!(
+            Self::HostKeyChanged { name, file, by_hand, .. } => Some(format!(
                 "if the host was rebuilt, run `ssh-keygen -R '{name}' -f '{}'` and connect once \
-                 by hand",
+                 by hand: `{by_hand} true`",
                 file.display()
             )),
             Self::HostKeyNotPinned { .. } => Some(
@@ -289,45 +305,33 @@ impl SessionError {
             Self::HostCertificate { .. } => {
                 Some("ask whoever runs the authority for a new host certificate".to_owned())
             }
-            Self::Auth { user, address, .. } => {
-                Some(format!("`ssh {}` shows which key works", login(user, address)))
+            Self::Auth { by_hand, .. } => {
+                Some(format!("`{by_hand} true` shows which key works"))
             }
             Self::DialRefused { forbidden: true, .. } => {
                 Some("`AllowTcpForwarding local` in the host's sshd_config allows it".to_owned())
             }
             Self::DialRefused { .. } => Some("`ss -ltn` on the host shows what listens".to_owned()),
-            Self::Timeout { .. } => {
-                Some("`connect_timeout` in [ssh] says how long it may take".to_owned())
+            Self::Timeout { hint, .. } => hint.map(str::to_owned),
+            Self::Unreachable { by_hand, .. } if by_hand.is_empty() => None,
+            Self::Unreachable { by_hand, .. } => {
+                Some(format!("`{} true` shows how far it gets", by_hand.replacen("ssh", "ssh -v", 1)))
             }
-            Self::Unreachable { address, .. } => {
-                let (host, port) = address.rsplit_once(':')?;
-                let host = host.trim_matches(['[', ']']);
-                Some(format!("`ssh -v -p {port} {host} true` shows how far it gets"))
-            }
+            Self::Handshake { reason, .. } if reason == HUNG_UP => Some(
+                "the server may refuse this address for a while, as sshd does after failed logins \
+                 (PerSourcePenalties) and when too many connect (MaxStartups): wait a minute"
+                    .to_owned(),
+            ),
+            Self::Setting { reason, .. } if reason.contains("No user exists for uid") => Some(
+                "ssh wants this account to have a name: add it to /etc/passwd, or run as another \
+                 user"
+                    .to_owned(),
+            ),
             Self::ChannelRefused { .. } => {
                 Some("raise `MaxSessions` in the host's sshd_config".to_owned())
             }
             Self::Jump { source, .. } => source.hint(),
             Self::Handshake { .. } | Self::Setting { .. } | Self::Lost { .. } => None,
         }
-    }
-}
-
-/// `[name]:port` as arguments of `ssh`.
-fn by_hand(name: &str) -> String {
-    match name.strip_prefix('[').and_then(|rest| rest.rsplit_once("]:")) {
-        Some((host, port)) => format!("-p {port} {host}"),
-        None => name.to_owned(),
-    }
-}
-
-/// `user@host` and port as arguments of `ssh`.
-fn login(user: &str, address: &str) -> String {
-    match address.rsplit_once(':') {
-        Some((host, "22")) => format!("{user}@{host} true"),
-        Some((host, port)) => {
-            format!("-p {port} {user}@{} true", host.trim_matches(['[', ']']))
-        }
-        None => format!("{user}@{address} true"),
     }
 }

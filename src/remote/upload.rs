@@ -207,6 +207,7 @@ async fn further(
             Err(_) => Err(SessionError::Timeout {
                 what: "connecting once more".to_owned(),
                 after: CONNECT_LIMIT,
+                hint: None,
             }),
         }
     };

@@ -38,6 +38,10 @@ impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
     fn tick(&mut self) {
         self.inner.tick();
     }
+
+    fn pause(&mut self) {
+        self.inner.pause();
+    }
 }
 
 /// The annotations of a report, one a line.

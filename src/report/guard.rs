@@ -192,6 +192,10 @@ impl<R: Reporter> Reporter for Guard<R> {
     fn tick(&mut self) {
         self.inner.tick();
     }
+
+    fn pause(&mut self) {
+        self.inner.pause();
+    }
 }
 
 /// A text that GitHub's runner does not obey: it does lines that begin with `::` after blanks, and

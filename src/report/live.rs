@@ -161,9 +161,13 @@ impl<W: Write> Reporter for Live<W> {
     }
 
     fn tick(&mut self) {
-        if !self.bars.is_empty() {
+        if self.painted.is_some() {
             self.paint();
         }
+    }
+
+    fn pause(&mut self) {
+        self.clear();
     }
 }
 

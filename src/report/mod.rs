@@ -48,6 +48,9 @@ pub trait Reporter {
 
     /// Some time passed: a good moment to redraw. Called a few times a second, if at all.
     fn tick(&mut self) {}
+
+    /// Somebody is asked something on the terminal: nothing may be in the way until the next call.
+    fn pause(&mut self) {}
 }
 
 impl<R: Reporter + ?Sized> Reporter for Box<R> {
@@ -61,6 +64,10 @@ impl<R: Reporter + ?Sized> Reporter for Box<R> {
 
     fn tick(&mut self) {
         (**self).tick();
+    }
+
+    fn pause(&mut self) {
+        (**self).pause();
     }
 }
 

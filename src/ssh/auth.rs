@@ -5,9 +5,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use russh::MethodKind;
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::client::AgentClient;
@@ -60,9 +62,16 @@ pub(crate) struct Candidates {
     pub(crate) notes: Vec<String>,
 }
 
+/// A decrypted key, or why there is none.
+type Unlocked = Result<Arc<PrivateKey>, String>;
+
 /// Decrypted keys, so that a passphrase is asked for once however many hosts there are.
 #[derive(Default)]
-pub(crate) struct KeyRing(Mutex<HashMap<PathBuf, Result<Arc<PrivateKey>, String>>>);
+pub(crate) struct KeyRing {
+    unlocked: Mutex<HashMap<PathBuf, Unlocked>>,
+    /// What came out of pipes, which can be read once only.
+    pipes: std::sync::Mutex<HashMap<PathBuf, String>>,
+}
 
 impl KeyRing {
     /// The key in `path`. Others who want one wait: only one question is asked at a time.
@@ -71,55 +80,87 @@ impl KeyRing {
         path: &Path,
         ask: &AskPassphrase,
     ) -> Result<Arc<PrivateKey>, String> {
-        let mut keys = self.0.lock().await;
+        let mut keys = self.unlocked.lock().await;
         if let Some(known) = keys.get(path) {
             return known.clone();
         }
+        let text = self.private_text(path).map_err(|error| error.to_string())?;
         let (file, ask) = (path.to_path_buf(), ask.clone());
-        let loading = tokio::task::spawn_blocking(move || unlock(&file, &ask));
+        let loading = tokio::task::spawn_blocking(move || unlock(&file, &text, &ask));
         let loaded = loading.await.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new);
         keys.insert(path.to_path_buf(), loaded.clone());
         loaded
     }
+
+    /// The text of a key file.
+    fn text(&self, path: &Path) -> io::Result<String> {
+        if fs::metadata(path)?.is_file() {
+            return fs::read_to_string(path);
+        }
+        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = pipes.get(path) {
+            return Ok(text.clone());
+        }
+        let text = fs::read_to_string(path)?;
+        pipes.insert(path.to_path_buf(), text.clone());
+        Ok(text)
+    }
+
+    /// The text of a key file that others cannot read.
+    fn private_text(&self, path: &Path) -> io::Result<String> {
+        check_mode(&fs::metadata(path)?)?;
+        self.text(path)
+    }
 }
 
-fn unlock(path: &Path, ask: &AskPassphrase) -> Result<PrivateKey, String> {
-    match russh::keys::load_secret_key(path, None) {
+fn unlock(path: &Path, text: &str, ask: &AskPassphrase) -> Result<PrivateKey, String> {
+    match russh::keys::decode_secret_key(text, None) {
         Ok(key) => return Ok(key),
         Err(russh::keys::Error::KeyIsEncrypted) => {}
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(flaw(text).map_or_else(|| error.to_string(), str::to_owned)),
     }
     for _ in 0..TRIES {
         let Some(passphrase) = ask(path) else {
-            return Err("it needs a passphrase, and there is no terminal to ask on".to_owned());
+            return Err(format!(
+                "it needs a passphrase, and there is no terminal to ask on: `ssh-add {}` beforehand",
+                path.display()
+            ));
         };
-        if let Ok(key) = russh::keys::load_secret_key(path, Some(&passphrase)) {
+        if let Ok(key) = russh::keys::decode_secret_key(text, Some(&passphrase)) {
             return Ok(key);
         }
     }
     Err("the passphrase was wrong".to_owned())
 }
 
-/// Collects what there is to try: named keys that the agent holds, other keys of the agent unless
-/// only named ones may be used, then named keys from their files. A certificate comes before its
-/// bare key.
-pub(crate) async fn candidates(settings: &HostSettings, home: &Path) -> Candidates {
+/// Collects what there is to try: keys that are named, other keys of the agent unless only named
+/// ones may be used, then the keys that ssh looks for unasked. Those of them that the agent holds
+/// come with the named ones. A certificate comes before its bare key.
+pub(crate) async fn candidates(settings: &HostSettings, home: &Path, keys: &KeyRing) -> Candidates {
     let mut found = Candidates::default();
     let agent = agent_identities(settings, &mut found.notes).await;
-    let named = named_keys(settings, home, &mut found.notes);
+    let named = named_keys(settings, home, keys, &mut found.notes);
     let certificates = certificates(settings, &mut found.notes);
     let mut from_files = Vec::new();
     let mut used = Vec::new();
-    for (path, public) in &named {
+    for (path, Half { public, private }) in &named {
         used.push(public.key_data().clone());
         let held = agent.iter().find(|identity| {
             matches!(identity, AgentIdentity::PublicKey { key, .. } if key.key_data() == public.key_data())
         });
         let holder = match held {
             Some(identity) => Holder::Agent(Box::new(identity.clone())),
-            None => Holder::File(path.clone()),
+            None if *private => Holder::File(path.clone()),
+            None => {
+                let path = path.display();
+                found.notes.push(format!(
+                    "key file {path}: it is a public key, and no agent holds the private one"
+                ));
+                continue;
+            }
         };
-        let list = if held.is_some() { &mut found.list } else { &mut from_files };
+        let first = held.is_some() || !is_default_key(path, home);
+        let list = if first { &mut found.list } else { &mut from_files };
         list.extend(with_certificates(public, &holder, &certificates, path));
     }
     let others = agent.into_iter().filter(|identity| {
@@ -127,7 +168,28 @@ pub(crate) async fn candidates(settings: &HostSettings, home: &Path) -> Candidat
     });
     found.list.extend(others.flat_map(|identity| of_agent(identity, &certificates)));
     found.list.extend(from_files);
-    found
+    found.allowed(settings)
+}
+
+impl Candidates {
+    /// Without those that `ssh_config` leaves out, and those too weak to use.
+    fn allowed(mut self, settings: &HostSettings) -> Self {
+        let allowed = &settings.options.allowed;
+        let why = |one: &Candidate| {
+            let certified = one.certificate.is_some();
+            let none = allowed.signing(&one.public.algorithm(), certified).is_empty();
+            let listed = none.then(|| "PubkeyAcceptedAlgorithms leaves it out".to_owned());
+            allowed.weakness(one.public.key_data()).or(listed)
+        };
+        self.list.retain(|one| match why(one) {
+            Some(why) => {
+                self.notes.push(format!("{}: {why}", one.label));
+                false
+            }
+            None => true,
+        });
+        self
+    }
 }
 
 /// The bare key, and before it what certificates there are for it.
@@ -192,15 +254,22 @@ async fn agent_identities(settings: &HostSettings, notes: &mut Vec<String>) -> V
     }
 }
 
+/// The public half of a key, and whether its file has the private one.
+struct Half {
+    public: PublicKey,
+    private: bool,
+}
+
 /// The public halves of the keys that are named, without asking for a passphrase where possible.
 fn named_keys(
     settings: &HostSettings,
     home: &Path,
+    ring: &KeyRing,
     notes: &mut Vec<String>,
-) -> Vec<(PathBuf, PublicKey)> {
+) -> Vec<(PathBuf, Half)> {
     let mut keys = Vec::new();
     for path in &settings.identity_files {
-        match public_half(path) {
+        match public_half(path, ring) {
             Ok(key) => keys.push((path.clone(), key)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_default_key(path, home) => {
             }
@@ -211,31 +280,60 @@ fn named_keys(
 }
 
 /// From the file beside the key, which also stands for keys that only the agent has; else from
-/// the key file itself.
-fn public_half(path: &Path) -> io::Result<PublicKey> {
-    let beside = PublicKey::read_openssh_file(beside(path, ".pub"));
-    match fs::metadata(path) {
-        Ok(metadata) => check_mode(&metadata)?,
-        Err(_) if beside.is_ok() => {}
-        Err(error) => return Err(error),
+/// the key file itself. Who may read a private key matters when it is read, and not before: the
+/// agent may have it.
+fn public_half(path: &Path, ring: &KeyRing) -> io::Result<Half> {
+    if let Ok(public) = PublicKey::read_openssh_file(beside(path, ".pub")) {
+        return Ok(Half { public, private: path.exists() });
     }
-    if let Ok(key) = beside {
-        return Ok(key);
+    let text = ring.text(path)?;
+    if let Ok(public) = PublicKey::from_openssh(&text) {
+        return Ok(Half { public, private: false });
     }
-    let text = fs::read_to_string(path)?;
-    if let Ok(key) = PublicKey::from_openssh(&text) {
-        return Ok(key);
-    }
+    check_mode(&fs::metadata(path)?)?;
     if let Ok(key) = PrivateKey::from_openssh(&text) {
-        return Ok(key.public_key().clone());
+        return Ok(Half { public: key.public_key().clone(), private: true });
     }
     match russh::keys::decode_secret_key(&text, None) {
-        Ok(key) => Ok(key.public_key().clone()),
+        Ok(key) => Ok(Half { public: key.public_key().clone(), private: true }),
         Err(russh::keys::Error::KeyIsEncrypted) => Err(io::Error::other(format!(
             "it is encrypted, and {} is missing to tell which key it is",
             beside_name(path)
         ))),
-        Err(error) => Err(io::Error::other(error.to_string())),
+        Err(error) => {
+            Err(io::Error::other(flaw(&text).map_or_else(|| error.to_string(), str::to_owned)))
+        }
+    }
+}
+
+/// What happened to the text of a key on its way through a variable or an editor, in words that
+/// hold nothing of it.
+fn flaw(text: &str) -> Option<&'static str> {
+    let trimmed = text.trim();
+    let squeezed: String = trimmed.split_whitespace().collect();
+    let is_base64 = || {
+        let decoded = STANDARD.decode(&squeezed).unwrap_or_default();
+        decoded.starts_with(b"-----BEGIN")
+    };
+    if trimmed.is_empty() {
+        Some("it is empty")
+    } else if text.starts_with('\u{feff}') {
+        Some("it begins with a byte order mark, which no key may")
+    } else if trimmed.starts_with(['"', '\'']) {
+        Some("it stands in quotes")
+    } else if !trimmed.contains("-----BEGIN") {
+        let whole = "it is a key in base64, to be decoded first: `base64 -d`";
+        Some(if is_base64() { whole } else { "it has no line `-----BEGIN … PRIVATE KEY-----`" })
+    } else if trimmed.contains("\\n") {
+        Some("its line ends are written as `\\n`: `printf '%b'` makes lines of them")
+    } else if trimmed.lines().count() < 3 {
+        Some("its line ends are lost: all stands on one line")
+    } else if !trimmed.contains("-----END") {
+        Some("its end is missing")
+    } else if text.lines().any(|line| line.starts_with([' ', '\t'])) {
+        Some("its lines are indented")
+    } else {
+        None
     }
 }
 
@@ -295,7 +393,9 @@ pub(crate) async fn attempt(
     keys: &KeyRing,
     ask: &AskPassphrase,
 ) -> Attempt {
-    let hash = match rsa_hash(handle, &candidate.public.algorithm()).await {
+    let algorithm = candidate.public.algorithm();
+    let names = settings.options.allowed.signing(&algorithm, candidate.certificate.is_some());
+    let hash = match rsa_hash(handle, &names).await {
         Ok(hash) => hash,
         Err(reason) => return Attempt::Rejected(reason),
     };
@@ -332,18 +432,13 @@ fn rejected(remaining: &[MethodKind], partial: bool) -> Attempt {
     Attempt::Rejected("not accepted".to_owned())
 }
 
-/// RSA keys sign with SHA-2 or not at all.
-async fn rsa_hash(
-    handle: &Handle<Client>,
-    algorithm: &Algorithm,
-) -> Result<Option<HashAlg>, String> {
-    if !matches!(algorithm, Algorithm::Rsa { .. }) {
-        return Ok(None);
-    }
+/// RSA keys sign with SHA-2 or not at all: with what the server likes best, if `names` has it.
+async fn rsa_hash(handle: &Handle<Client>, names: &[Algorithm]) -> Result<Option<HashAlg>, String> {
+    let Some(Algorithm::Rsa { hash: first }) = names.first() else { return Ok(None) };
     match handle.best_supported_rsa_hash().await {
         Ok(Some(None)) => Err("the server takes RSA keys with SHA-1 only".to_owned()),
-        Ok(Some(hash)) => Ok(hash),
-        Ok(None) | Err(_) => Ok(Some(HashAlg::Sha512)),
+        Ok(Some(hash)) if names.contains(&Algorithm::Rsa { hash }) => Ok(hash),
+        _ => Ok(*first),
     }
 }
 

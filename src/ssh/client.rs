@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, Preferred, cipher, compression};
+use russh::{Channel, Preferred, cipher, compression, kex, mac};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::remote::session::SessionError;
-use crate::ssh::host_key::{Accepted, HostKeyCheck};
+use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
+use crate::ssh::host_key::{Accepted, HostKeyCheck, all_types};
+use crate::ssh::options::{Allowed, List, name_of};
 use crate::ssh::ssh_config::HostSettings;
 use crate::ssh::text;
 
@@ -23,6 +24,30 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_192_CTR,
     cipher::AES_128_CTR,
 ];
+/// These prove the integrity of what they carry, and need no MAC.
+const WITHOUT_MAC: [cipher::Name; 3] =
+    [cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305];
+const MACS: &[mac::Name] =
+    &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM, mac::HMAC_SHA512, mac::HMAC_SHA256];
+/// The NIST curves are all that some appliances and FIPS hosts have.
+const EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_GEX_SHA256,
+    kex::DH_G18_SHA512,
+    kex::DH_G17_SHA512,
+    kex::DH_G16_SHA512,
+    kex::DH_G15_SHA512,
+    kex::DH_G14_SHA256,
+];
+/// No methods: they say what else we understand.
+const EXTENSIONS: [kex::Name; 2] =
+    [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
+
 /// What the server told us outside of channels.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Said {
@@ -49,7 +74,7 @@ impl Heard {
 
     /// The reason to give for a connection that is gone.
     pub(crate) fn goodbye(&self) -> String {
-        self.get().goodbye.unwrap_or_else(|| "the other side closed it".to_owned())
+        self.get().goodbye.unwrap_or_else(|| HUNG_UP.to_owned())
     }
 }
 
@@ -94,19 +119,56 @@ where
         Err(_) => Err(Broken::Refused(SessionError::Timeout {
             what: format!("the SSH handshake with {}", settings.address()),
             after: settings.connect_timeout,
+            hint: Some(BY_SETTING),
         })),
+    }
+}
+
+/// Refuses lists of which nothing is left: `ssh_config` allows only what is not here.
+pub(crate) fn check_lists(allowed: &Allowed) -> Result<(), SessionError> {
+    let keys: Vec<_> = all_types().iter().map(|one| name_of(one, false)).collect();
+    let certified: Vec<_> = all_types().iter().map(|one| name_of(one, true)).collect();
+    some(&allowed.exchanges, EXCHANGES)?;
+    some(&allowed.host_keys, &[keys, certified].concat())?;
+    let ciphers = some(&allowed.ciphers, CIPHERS)?;
+    if !ciphers.iter().any(|cipher| WITHOUT_MAC.contains(cipher)) {
+        some(&allowed.macs, MACS)?;
+    }
+    Ok(())
+}
+
+fn some<T: Clone + AsRef<str>>(list: &List, ours: &[T]) -> Result<Vec<T>, SessionError> {
+    let left = list.of(ours);
+    if !left.is_empty() {
+        return Ok(left);
+    }
+    let ours: Vec<&str> = ours.iter().map(AsRef::as_ref).collect();
+    Err(SessionError::Setting {
+        setting: list.shown().unwrap_or_default(),
+        reason: format!("none of them is supported, only {}", ours.join(", ")),
+    })
+}
+
+fn preferred(allowed: &Allowed, check: &HostKeyCheck) -> Preferred {
+    let mut ciphers = allowed.ciphers.of(CIPHERS);
+    let mut macs = allowed.macs.of(MACS);
+    if macs.is_empty() {
+        ciphers.retain(|cipher| WITHOUT_MAC.contains(cipher));
+        macs = MACS.to_vec();
+    }
+    Preferred {
+        kex: Cow::Owned([allowed.exchanges.of(EXCHANGES), EXTENSIONS.to_vec()].concat()),
+        cipher: Cow::Owned(ciphers),
+        mac: Cow::Owned(macs),
+        key: Cow::Owned(check.key_types()),
+        host_key_certificates: Cow::Owned(check.certificate_types()),
+        compression: Cow::Borrowed(&[compression::NONE]),
     }
 }
 
 fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Config {
     client::Config {
-        preferred: Preferred {
-            cipher: Cow::Borrowed(CIPHERS),
-            key: Cow::Owned(check.key_types()),
-            host_key_certificates: Cow::Owned(check.certificate_types()),
-            compression: Cow::Borrowed(&[compression::NONE]),
-            ..Preferred::DEFAULT
-        },
+        preferred: preferred(&settings.options.allowed, check),
         keepalive_interval: Some(settings.alive_interval),
         keepalive_max: settings.alive_count,
         inactivity_timeout: Some(silence(settings)),
@@ -238,7 +300,7 @@ impl client::Handler for Client {
 /// What the library says, in words of ours where its own are for programmers.
 pub(crate) fn library_text(error: &russh::Error) -> String {
     match error {
-        russh::Error::HUP | russh::Error::Disconnect => "the other side closed it".to_owned(),
+        russh::Error::HUP | russh::Error::Disconnect => HUNG_UP.to_owned(),
         russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => {
             "the host did not answer any more".to_owned()
         }

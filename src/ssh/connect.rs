@@ -1,7 +1,8 @@
 //! From a host of the config to a session: settings, way, handshake, login.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,9 +18,10 @@ use crate::ssh::auth::{
 use crate::ssh::client::{Broken, Client, Heard, handshake, library_text};
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump::{self, Way};
+use crate::ssh::options::Options;
 use crate::ssh::session::SshSession;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Source, Surroundings, Target};
+use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, Source, Surroundings, Target};
 
 /// sshd counts every offered key and hangs up after six.
 const KEYS_PER_CONNECTION: usize = 5;
@@ -32,15 +34,24 @@ const BUSY_TRIES: u32 = 3;
 /// About how long to wait between.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// The user should know, without asking.
+    Warning,
+    /// For those who want to know more.
+    Detail,
+}
+
 /// Tells the user something about a host that is no error.
-pub type Notice = Arc<dyn Fn(&str, &str) + Send + Sync>;
+pub type Notice = Arc<dyn Fn(&str, Weight, &str) + Send + Sync>;
 
 /// Whom to turn to while connecting.
 #[derive(Clone)]
 pub struct Callbacks {
     /// Asks for a passphrase.
     pub passphrase: AskPassphrase,
-    /// Is given the host's name and one line.
+    /// Is given the host's name, how much it matters, and one line.
     pub notice: Notice,
 }
 
@@ -55,6 +66,10 @@ struct Inner {
     around: Surroundings,
     callbacks: Callbacks,
     keys: KeyRing,
+    plain: Plain,
+    /// Which key logged in, by user and address: it is offered first from then on. Servers count
+    /// each refused key, and some shut out whole addresses for it.
+    worked: Mutex<HashMap<String, String>>,
     /// Seconds since 1970, for certificates.
     now: u64,
 }
@@ -99,9 +114,10 @@ impl Connector {
         callbacks: Callbacks,
         now: u64,
     ) -> Self {
-        let settings = settings.clone();
-        let keys = KeyRing::default();
-        Self { inner: Arc::new(Inner { settings, around, callbacks, keys, now }) }
+        let settings = settings.clone().at_home(&around.home);
+        let (keys, plain) = (KeyRing::default(), Plain::default());
+        let worked = Mutex::default();
+        Self { inner: Arc::new(Inner { settings, around, callbacks, keys, plain, worked, now }) }
     }
 
     /// Connects and logs in.
@@ -122,9 +138,9 @@ impl Connector {
         Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
     }
 
-    pub(crate) fn notice(&self, wanted: &Wanted, text: &str) {
+    pub(crate) fn notice(&self, wanted: &Wanted, weight: Weight, text: &str) {
         if !wanted.further {
-            (self.inner.callbacks.notice)(&wanted.name, text);
+            (self.inner.callbacks.notice)(&wanted.name, weight, text);
         }
     }
 
@@ -136,7 +152,7 @@ impl Connector {
         Box::pin(async move {
             let settings = self.settings(wanted).await?;
             let check = self.check(&settings, wanted)?;
-            let keys = candidates(&settings, &self.inner.around.home).await;
+            let keys = candidates(&settings, &self.inner.around.home, &self.inner.keys).await;
             let hops = jump::hops(&settings, wanted);
             let connecting = Connecting { connector: self, wanted, settings, check, hops };
             connecting.log_in(keys).await
@@ -144,17 +160,31 @@ impl Connector {
     }
 
     async fn settings(&self, wanted: &Wanted) -> Result<HostSettings, SessionError> {
-        let Inner { settings, around, .. } = &*self.inner;
-        let (mut host, source) = ssh_config::resolve(&wanted.target, settings, around).await?;
+        let Inner { settings, around, plain, .. } = &*self.inner;
+        let (mut host, source) =
+            ssh_config::resolve(&wanted.target, settings, around, plain).await?;
         if source == Source::Defaults {
-            self.notice(wanted, "there is no `ssh` here to ask, so ssh_config is not read");
+            let weight = match around.home.join(".ssh/config").exists() {
+                true => Weight::Warning,
+                false => Weight::Detail,
+            };
+            let text = "there is no `ssh` here to ask, so ssh_config is not read";
+            self.notice(wanted, weight, text);
         }
         if host.policy == KeyPolicy::NoAsStrict {
-            self.notice(
-                wanted,
-                "StrictHostKeyChecking no is not followed: unknown keys are refused",
-            );
+            let text = "StrictHostKeyChecking no is not followed: unknown keys are refused";
+            self.notice(wanted, Weight::Warning, text);
         }
+        let Options { missed, ignored, .. } = &host.options;
+        if !missed.is_empty() {
+            let text = format!("ssh_config's {} is not followed", missed.join(", "));
+            self.notice(wanted, Weight::Warning, &text);
+        }
+        if !ignored.is_empty() {
+            let text = format!("not followed of ssh_config: {}", ignored.join(", "));
+            self.notice(wanted, Weight::Detail, &text);
+        }
+        self.check_known_hosts(&host, wanted)?;
         if let Some(file) = settings.identity_file.clone() {
             own_key(&mut host, file, wanted.depth == 0);
         }
@@ -169,9 +199,24 @@ impl Connector {
         let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), self.inner.now)?;
         for place in check.damaged() {
             let at = format!("{} line {}", place.file.display(), place.line);
-            self.notice(wanted, &format!("{at} holds no key that can be read"));
+            let text = format!("{at} holds no key that can be read");
+            self.notice(wanted, Weight::Warning, &text);
         }
         Ok(check)
+    }
+
+    /// A file that deploy.toml names is there, or is made for a new key.
+    fn check_known_hosts(&self, host: &HostSettings, wanted: &Wanted) -> Result<(), SessionError> {
+        let named = self.inner.settings.known_hosts.as_ref().filter(|file| !file.exists());
+        match named {
+            Some(file) if host.policy != KeyPolicy::AcceptNew && wanted.pin.is_none() => {
+                Err(SessionError::Setting {
+                    setting: format!("known_hosts {}", file.display()),
+                    reason: "there is no such file".to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -204,15 +249,19 @@ struct Connecting<'a> {
 
 impl Connecting<'_> {
     async fn log_in(&self, keys: Candidates) -> Result<Connection, SessionError> {
-        let Candidates { list, notes: mut tried } = keys;
+        let Candidates { mut list, notes: mut tried } = keys;
+        let worked = self.worked().get(&self.login()).cloned();
+        list.sort_by_key(|one| worked.as_ref() != Some(&one.label));
         let mut rest: &[Candidate] = &list[..list.len().min(KEYS_AT_ALL)];
         loop {
             let mut connection = self.shake_hands().await?;
             let round = self.try_keys(&mut connection, &mut rest, &mut tried).await?;
             match round {
                 Round::LoggedIn => {
+                    let label = rest.first().map(|one| one.label.clone()).unwrap_or_default();
+                    self.worked().insert(self.login(), label);
                     if let Some(notice) = connection.heard.get().new_key {
-                        self.connector.notice(self.wanted, &notice);
+                        self.connector.notice(self.wanted, Weight::Warning, &notice);
                     }
                     return Ok(connection);
                 }
@@ -226,6 +275,14 @@ impl Connecting<'_> {
         }
     }
 
+    fn worked(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.connector.inner.worked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn login(&self) -> String {
+        format!("{}@{}", self.settings.user, self.settings.address())
+    }
+
     fn refused(&self, mut tried: Vec<String>, said: Option<&str>, found: usize) -> SessionError {
         if found == 0 {
             tried.push("there is no key to try".to_owned());
@@ -236,7 +293,7 @@ impl Connecting<'_> {
             tried.push(format!("the server says: {}", line.lines().next().unwrap_or_default()));
         }
         let (user, address) = (self.settings.user.clone(), self.settings.address());
-        SessionError::Auth { user, address, tried }
+        SessionError::Auth { user, address, tried, by_hand: self.settings.by_hand.clone() }
     }
 
     async fn try_keys(
@@ -282,6 +339,7 @@ impl Connecting<'_> {
         result.map_err(|_| SessionError::Timeout {
             what: format!("logging in with {}", candidate.label),
             after: PERSON_LIMIT,
+            hint: Some("`ssh-add` beforehand asks for passphrases"),
         })
     }
 
@@ -316,14 +374,13 @@ impl Connecting<'_> {
     }
 
     async fn stream(&self) -> Result<(Box<dyn Stream>, Way), SessionError> {
-        let HostSettings { hostname, port, connect_timeout, proxy_command, .. } = &self.settings;
         if !self.hops.is_empty() {
             return jump::through(self.connector, self.wanted, &self.hops, &self.settings).await;
         }
-        if let Some(command) = proxy_command {
+        if let Some(command) = &self.settings.proxy_command {
             return jump::by_command(command, &self.connector.inner.around);
         }
-        let stream = socket::connect(hostname, *port, *connect_timeout).await?;
+        let stream = socket::connect(&self.settings).await?;
         Ok((Box::new(stream), Way::Direct))
     }
 }

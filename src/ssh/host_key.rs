@@ -16,6 +16,7 @@ use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use crate::remote::session::SessionError;
+use crate::ssh::options::{Allowed, name_of};
 use crate::ssh::ssh_config::{HostSettings, KeyPolicy};
 
 /// What the first field of a line says.
@@ -240,6 +241,34 @@ fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     pattern[p..].iter().all(|c| *c == b'*')
 }
 
+/// What an OpenSSH revocation list in binary form begins with.
+const KRL: &[u8] = b"SSHKRL\n\0";
+
+/// Keys that `RevokedHostKeys` names, one a line. A file that cannot be read, or not understood, is
+/// an error, because the key in question may stand in it.
+fn read_revoked(files: &[PathBuf]) -> Result<Vec<(KeyData, Place)>, SessionError> {
+    let mut revoked = Vec::new();
+    for file in files {
+        let setting = |reason: String| SessionError::Setting {
+            setting: format!("RevokedHostKeys {}", file.display()),
+            reason,
+        };
+        let bytes = fs::read(file).map_err(|error| setting(error.to_string()))?;
+        if bytes.starts_with(KRL) {
+            let reason = "it is a list in binary form (KRL), which is not supported; a file of \
+                          public keys is";
+            return Err(setting(reason.to_owned()));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let keys = text.lines().enumerate().filter_map(|(at, line)| {
+            let key = PublicKey::from_openssh(line.trim()).ok()?;
+            Some((key.key_data().clone(), Place { file: file.clone(), line: at + 1 }))
+        });
+        revoked.extend(keys);
+    }
+    Ok(revoked)
+}
+
 /// The name under which a host is looked up.
 pub fn record_name(settings: &HostSettings) -> String {
     let name = match &settings.host_key_alias {
@@ -263,6 +292,13 @@ pub struct HostKeyCheck {
     hashed: bool,
     /// Seconds since 1970.
     now: u64,
+    /// Keys that are never accepted, and where it says so.
+    revoked: Vec<(KeyData, Place)>,
+    /// Where new keys are written.
+    new_keys: Option<PathBuf>,
+    allowed: Allowed,
+    /// The `ssh` command that connects as we do.
+    by_hand: String,
 }
 
 /// The host is the one we mean.
@@ -302,7 +338,16 @@ impl HostKeyCheck {
             pin: pin.map(str::to_owned),
             hashed: settings.hash_known_hosts,
             now,
+            revoked: read_revoked(&settings.revoked)?,
+            new_keys: settings.new_keys.clone(),
+            allowed: settings.options.allowed.clone(),
+            by_hand: settings.by_hand.clone(),
         })
+    }
+
+    /// The name with the port, then the name without.
+    fn names(&self) -> [&str; 2] {
+        [&self.name, &self.bare]
     }
 
     /// Lines about this host whose key cannot be read. They match nothing, but the host is not
@@ -315,32 +360,65 @@ impl HostKeyCheck {
     /// Key types to ask the server for: those on record first, so that a host with several keys
     /// shows one that we can check. SHA-1 is not among them.
     pub fn key_types(&self) -> Vec<Algorithm> {
-        let names = [self.name.as_str()];
+        let names = self.names();
         let lines = self.known.about(&names).filter(|line| line.marker == Marker::None);
         let recorded: Vec<Algorithm> =
             lines.filter_map(|line| Some(line.key.as_ref()?.algorithm())).collect();
         let on_record = |one: &Algorithm| recorded.iter().any(|other| same_kind(one, other));
-        let mut types = all_types();
+        let mut types = self.types(false);
         types.sort_by_key(|algorithm| !on_record(algorithm));
         types
     }
 
     /// Certificates are asked for only where an authority is trusted for this host.
     pub fn certificate_types(&self) -> Vec<Algorithm> {
-        let names = [self.name.as_str(), self.bare.as_str()];
+        let names = self.names();
         let trusted = self.known.about(&names).any(|line| line.marker == Marker::Authority);
-        if trusted && self.pin.is_none() { all_types() } else { Vec::new() }
+        if trusted && self.pin.is_none() { self.types(true) } else { Vec::new() }
+    }
+
+    fn types(&self, certified: bool) -> Vec<Algorithm> {
+        let mut types = all_types();
+        types.retain(|one| self.allowed.host_keys.allows(&name_of(one, certified)));
+        types
     }
 
     /// Judges what the host shows; writes a new key down where the policy says so.
     pub fn judge(&self, shown: &PublicKeyOrCertificate) -> Result<Accepted, SessionError> {
         let key = shown.public_key();
+        if let Some(reason) = self.allowed.weakness(key.key_data()) {
+            let setting = format!("the host key of {}", self.name);
+            return Err(SessionError::Setting { setting, reason });
+        }
+        if let Some(refusal) = self.revocation(key.key_data()) {
+            return Err(refusal);
+        }
         if let Some(pin) = &self.pin {
             return self.judge_pin(pin, &key);
         }
         match shown.certificate() {
             Some(certificate) => self.judge_certificate(certificate),
             None => self.judge_key(&key),
+        }
+    }
+
+    /// A key may be revoked in `RevokedHostKeys`, and in known_hosts under the name with and without
+    /// the port.
+    fn revocation(&self, key: &KeyData) -> Option<SessionError> {
+        let listed = self.revoked.iter().find(|(revoked, _)| revoked == key);
+        let listed = listed.map(|(_, place)| place.clone());
+        let Place { file, line } = listed.or_else(|| self.known.revoked(&self.names(), key))?;
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        Some(SessionError::HostKeyRevoked { name: self.name.clone(), fingerprint, file, line })
+    }
+
+    /// What is on record. As in ssh, a key that stands under the bare name will do for a port of
+    /// which nothing is on record.
+    fn verdict(&self, key: &KeyData) -> Verdict {
+        let verdict = self.known.verdict(&self.name, key);
+        match (&verdict, self.known.verdict(&self.bare, key)) {
+            (Verdict::Unknown | Verdict::OtherType(_), known @ Verdict::Known(_)) => known,
+            _ => verdict,
         }
     }
 
@@ -365,15 +443,17 @@ impl HostKeyCheck {
             kind: key.algorithm().to_string(),
             fingerprint: fingerprint.clone(),
             files: self.known.files.clone(),
+            by_hand: self.by_hand.clone(),
             other: other.map(|place| Box::new((place.file, place.line))),
         };
-        match self.known.verdict(&self.name, key.key_data()) {
+        let by_hand = self.by_hand.clone();
+        match self.verdict(key.key_data()) {
             Verdict::Known(_) => Ok(Accepted::Known),
             Verdict::Revoked(Place { file, line }) => {
                 Err(SessionError::HostKeyRevoked { name, fingerprint, file, line })
             }
             Verdict::Changed(Place { file, line }) => {
-                Err(SessionError::HostKeyChanged { name, kind, fingerprint, file, line })
+                Err(SessionError::HostKeyChanged { name, kind, fingerprint, file, line, by_hand })
             }
             Verdict::OtherType(place) => Err(unknown(Some(place))),
             Verdict::Unknown if self.policy == KeyPolicy::AcceptNew => self.write_down(key),
@@ -382,22 +462,30 @@ impl HostKeyCheck {
     }
 
     fn judge_certificate(&self, certificate: &Certificate) -> Result<Accepted, SessionError> {
-        let names = [self.name.as_str(), self.bare.as_str()];
-        for key in [certificate.signature_key(), certificate.public_key()] {
-            if let Some(Place { file, line }) = self.known.revoked(&names, key) {
-                let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-                return Err(SessionError::HostKeyRevoked {
-                    name: self.name.clone(),
-                    fingerprint,
-                    file,
-                    line,
-                });
-            }
+        if let Some(refusal) = self.revocation(certificate.signature_key()) {
+            return Err(refusal);
         }
-        match self.flaw(certificate, &names) {
+        match self.flaw(certificate, &self.names()) {
             None => Ok(Accepted::Known),
+            // As in ssh: the certificate says nothing then, but the key itself may be on record.
+            Some(_) if matches!(self.verdict(certificate.public_key()), Verdict::Known(_)) => {
+                Ok(Accepted::Known)
+            }
             Some(reason) => Err(SessionError::HostCertificate { name: self.name.clone(), reason }),
         }
+    }
+
+    /// Why the authority's signature proves nothing, if it does not: it is made with SHA-1, with an
+    /// algorithm that `ssh_config` leaves out, or with a key that is too small.
+    fn weak_signature(&self, certificate: &Certificate) -> Option<String> {
+        let algorithm = certificate.signature().algorithm();
+        let name = name_of(&algorithm, false);
+        let outdated = matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa);
+        if outdated || !self.allowed.authorities.allows(&name) {
+            return Some(format!("it is signed with {name}, which is not accepted"));
+        }
+        let weakness = self.allowed.weakness(certificate.signature_key())?;
+        Some(format!("its authority's key is too weak: {weakness}"))
     }
 
     /// Why the certificate does not hold, if it does not.
@@ -406,6 +494,9 @@ impl HostKeyCheck {
         let print = authority.fingerprint(HashAlg::Sha256);
         if !self.known.authority(names, authority) {
             return Some(format!("it is signed by {print}, which is not trusted for this host"));
+        }
+        if let Some(reason) = self.weak_signature(certificate) {
+            return Some(reason);
         }
         if certificate.cert_type() != CertType::Host {
             return Some("it is not a host certificate".to_owned());
@@ -429,7 +520,7 @@ impl HostKeyCheck {
     }
 
     fn write_down(&self, key: &PublicKey) -> Result<Accepted, SessionError> {
-        let Some(file) = self.known.files.first() else {
+        let Some(file) = &self.new_keys else {
             return Err(SessionError::Setting {
                 setting: "UserKnownHostsFile none".to_owned(),
                 reason: "there is nowhere to write the new host key down".to_owned(),
@@ -478,7 +569,7 @@ fn ends_in_newline(handle: &mut fs::File) -> io::Result<bool> {
 }
 
 /// What we ask for when nothing is on record.
-fn all_types() -> Vec<Algorithm> {
+pub(crate) fn all_types() -> Vec<Algorithm> {
     let curves = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
     let hashes = [HashAlg::Sha512, HashAlg::Sha256];
     let mut types = vec![Algorithm::Ed25519];

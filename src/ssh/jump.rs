@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::remote::session::{SessionError, Stream};
+use crate::remote::session::{BY_SETTING, SessionError, Stream};
 use crate::ssh::connect::{Connection, Connector, Wanted};
 use crate::ssh::ssh_config::{HostSettings, Surroundings, Target};
 use crate::ssh::{text, tunnel};
@@ -116,6 +116,7 @@ async fn dial(
         Err(_) => Err(SessionError::Timeout {
             what: format!("connecting to {}", settings.address()),
             after: *connect_timeout,
+            hint: Some(BY_SETTING),
         }),
     }
 }

@@ -8,6 +8,7 @@ pub mod embedded;
 mod exec;
 pub mod host_key;
 mod jump;
+pub mod options;
 mod pace;
 mod session;
 mod socket;

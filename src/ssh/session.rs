@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::remote::session::{BESIDE, Channel, Session, SessionError, Stream};
 use crate::ssh::client::library_text;
-use crate::ssh::connect::{Connection, Connector, Wanted};
+use crate::ssh::connect::{Connection, Connector, Wanted, Weight};
 use crate::ssh::jump::Way;
 use crate::ssh::{exec, text, tunnel};
 
@@ -127,7 +127,7 @@ impl SshSession {
             return Ok(connection.clone());
         }
         let notice = "the server allows no second channel, so a second connection is made";
-        self.connector.notice(&self.wanted, notice);
+        self.connector.notice(&self.wanted, Weight::Detail, notice);
         let connection = Arc::new(self.connector.open(&self.wanted).await?);
         Ok(second.insert(connection).clone())
     }
@@ -196,5 +196,5 @@ impl Session for SshSession {
 }
 
 fn late(what: &str) -> SessionError {
-    SessionError::Timeout { what: what.to_owned(), after: OPEN_LIMIT }
+    SessionError::Timeout { what: what.to_owned(), after: OPEN_LIMIT, hint: None }
 }

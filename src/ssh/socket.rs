@@ -1,17 +1,16 @@
 //! The TCP connection below: addresses in turn, and the options that cost or save round trips.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::remote::session::SessionError;
-use crate::ssh::text;
+use crate::remote::session::{BY_SETTING, SessionError};
+use crate::ssh::ssh_config::{Family, HostSettings};
 
 /// Bytes that nobody acknowledges for so long mean that the network is gone. Keepalives do not
 /// notice it while a full socket blocks the writer.
@@ -19,28 +18,71 @@ use crate::ssh::text;
 const UNACKNOWLEDGED_LIMIT_MS: u32 = 20_000;
 
 /// Connects to the first address that answers; all of them share one time limit.
-pub(crate) async fn connect(
-    host: &str,
-    port: u16,
-    limit: Duration,
-) -> Result<QuickStream, SessionError> {
-    let address = text::address(host, port);
-    let unreachable = |source| SessionError::Unreachable { address: address.clone(), source };
-    let late = || SessionError::Timeout { what: format!("connecting to {address}"), after: limit };
-    let deadline = Instant::now() + limit;
-    let found = timeout_at(deadline, lookup_host((host, port))).await.map_err(|_| late())?;
-    let addresses: Vec<SocketAddr> = found.map_err(unreachable)?.collect();
+pub(crate) async fn connect(settings: &HostSettings) -> Result<QuickStream, SessionError> {
+    let HostSettings { hostname, port, connect_timeout: limit, by_hand, .. } = settings;
+    let address = settings.address();
+    let unreachable = |source| {
+        let (address, by_hand) = (address.clone(), by_hand.clone());
+        SessionError::Unreachable { address, source, by_hand }
+    };
+    let late = || SessionError::Timeout {
+        what: format!("connecting to {address}"),
+        after: *limit,
+        hint: Some(BY_SETTING),
+    };
+    let deadline = Instant::now() + *limit;
+    let looking = lookup_host((hostname.as_str(), *port));
+    let found = timeout_at(deadline, looking).await.map_err(|_| late())?;
+    let mut addresses: Vec<SocketAddr> = found.map_err(unreachable)?.collect();
+    let from = bound(settings).await?;
+    addresses.retain(|address| {
+        belongs(settings.family, address) && from.is_none_or(|from| is_like(from, address))
+    });
+    if addresses.is_empty() {
+        let why = "it has no address that AddressFamily and BindAddress allow";
+        return Err(unreachable(io::Error::other(why)));
+    }
     let mut last = late();
     for (at, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - at).unwrap_or(1).max(1);
-        last = match timeout(share, TcpStream::connect(address)).await {
+        last = match timeout(share, dial(*address, from)).await {
             Ok(Ok(stream)) => return QuickStream::new(stream).map_err(unreachable),
             Ok(Err(error)) => unreachable(error),
             Err(_) => late(),
         };
     }
     Err(last)
+}
+
+fn belongs(family: Family, address: &SocketAddr) -> bool {
+    match family {
+        Family::Any => true,
+        Family::Inet => address.is_ipv4(),
+        Family::Inet6 => address.is_ipv6(),
+    }
+}
+
+fn is_like(from: IpAddr, address: &SocketAddr) -> bool {
+    from.is_ipv4() == address.is_ipv4()
+}
+
+/// The address that `BindAddress` names, if it does.
+async fn bound(settings: &HostSettings) -> Result<Option<IpAddr>, SessionError> {
+    let Some(name) = &settings.bind_address else { return Ok(None) };
+    let unusable =
+        |reason| SessionError::Setting { setting: format!("BindAddress {name}"), reason };
+    let found = lookup_host((name.as_str(), 0)).await;
+    let mut found = found.map_err(|error| unusable(error.to_string()))?;
+    let first = found.find(|address| belongs(settings.family, address));
+    first.map(|address| Some(address.ip())).ok_or_else(|| unusable("it has no address".to_owned()))
+}
+
+async fn dial(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(address).await };
+    let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(address).await
 }
 
 /// A TCP stream that acknowledges at once. sshd leaves Nagle's algorithm on until the first

@@ -8,12 +8,15 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
-use crate::config::SshSettings;
-use crate::remote::session::SessionError;
+use crate::config::{HostKeys, SshSettings};
+use crate::remote::quote::shown_word;
+use crate::remote::session::{BY_SETTING, SessionError};
+use crate::ssh::options::Options;
 use crate::ssh::text;
 
-/// How long `ssh -G` may take; a `Match exec` in the user's file may do anything.
+/// How long `ssh -G` may take at least; a `Match exec` in the user's file may do anything.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// How long connecting may take where nobody says.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -27,11 +30,11 @@ const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 /// What comes from around this process; only the command line reads it.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
-    /// The user's home directory, for `~` and `%d`.
+    /// The user's home directory of the user database, for `~` and `%d`.
     pub home: PathBuf,
     /// What relative paths are relative to.
     pub cwd: PathBuf,
-    /// The local user, who is also the remote one where nobody says.
+    /// The local user, who is also the remote one where nobody says; empty: nobody knows.
     pub user: String,
     /// The name of this machine, for `%l`.
     pub hostname: String,
@@ -61,6 +64,18 @@ pub enum KeyPolicy {
     AcceptNew,
     /// `StrictHostKeyChecking no`: refused all the same, and said.
     NoAsStrict,
+}
+
+/// Which addresses of a host are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// All.
+    #[default]
+    Any,
+    /// IPv4 only.
+    Inet,
+    /// IPv6 only.
+    Inet6,
 }
 
 /// Where keys are held by a running agent.
@@ -95,8 +110,12 @@ pub struct HostSettings {
     pub proxy_jump: Vec<Target>,
     /// A program that makes the connection.
     pub proxy_command: Option<String>,
-    /// The user's, then the machine's; the first is where new keys are written.
+    /// The user's, then the machine's.
     pub known_hosts: Vec<PathBuf>,
+    /// The first file of the user's, where new keys are written.
+    pub new_keys: Option<PathBuf>,
+    /// Lists of host keys that are never accepted.
+    pub revoked: Vec<PathBuf>,
     /// Under which name the host key is looked up, instead of the host's.
     pub host_key_alias: Option<String>,
     /// What to do about unknown host keys.
@@ -109,6 +128,14 @@ pub struct HostSettings {
     pub alive_interval: Duration,
     /// How many of those may stay without an answer.
     pub alive_count: usize,
+    /// Which addresses are tried.
+    pub family: Family,
+    /// The address of this machine to connect from.
+    pub bind_address: Option<String>,
+    /// The rest of `ssh_config`.
+    pub options: Options,
+    /// The `ssh` command that logs in with these settings.
+    pub by_hand: String,
 }
 
 impl HostSettings {
@@ -127,21 +154,29 @@ pub enum Source {
     Defaults,
 }
 
+/// What `ssh -G` says without any file; the same for all hosts.
+pub(crate) type Plain = OnceCell<Option<String>>;
+
 /// Finds out how to reach `target`.
-pub async fn resolve(
+pub(crate) async fn resolve(
     target: &Target,
     settings: &SshSettings,
     around: &Surroundings,
+    plain: &Plain,
 ) -> Result<(HostSettings, Source), SessionError> {
     check_word("host", &target.host)?;
     if let Some(user) = &target.user {
-        check_word("user", user)?;
+        check_user(user)?;
     }
-    let Some(answer) = ask(target, settings, around).await? else {
-        return Ok((defaults(target, settings, around), Source::Defaults));
+    let nowhere = SshSettings { config: Some("/dev/null".into()), ..SshSettings::default() };
+    let any = Target { host: "localhost".to_owned(), user: None, port: None };
+    let asked = ask(target, settings, around);
+    let plain = plain.get_or_try_init(|| ask(&any, &nowhere, around));
+    let (Some(answer), Some(plain)) = tokio::try_join!(asked, plain)? else {
+        return Ok((defaults(target, settings, around)?, Source::Defaults));
     };
-    let asked = read_answer(&answer, target, around)?;
-    Ok((with_settings(asked, settings), Source::Asked))
+    let asked = read_answer(&answer, plain, target, around)?;
+    Ok((with_settings(asked, target, settings), Source::Asked))
 }
 
 /// `None`: there is no `ssh` program.
@@ -155,6 +190,7 @@ async fn ask(
     if let Some(config) = &settings.config {
         command.arg("-F").arg(config);
     }
+    let limit = ASK_LIMIT.max(settings.connect_timeout.unwrap_or_default());
     if let Some(user) = &target.user {
         command.arg("-l").arg(user);
     }
@@ -162,13 +198,14 @@ async fn ask(
         command.arg("-p").arg(port.to_string());
     }
     command.arg("--").arg(&target.host);
-    match tokio::time::timeout(ASK_LIMIT, command.output()).await {
+    match tokio::time::timeout(limit, command.output()).await {
         Ok(Ok(output)) => answer_of(&output, target).map(Some),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(Err(error)) => Err(unusable(&format!("{}", around.ssh.display()), &error.to_string())),
         Err(_) => Err(SessionError::Timeout {
             what: format!("`ssh -G {}`", target.host),
-            after: ASK_LIMIT,
+            after: limit,
+            hint: Some(BY_SETTING),
         }),
     }
 }
@@ -182,7 +219,21 @@ fn answer_of(output: &Output, target: &Target) -> Result<String, SessionError> {
     Err(unusable(&format!("`ssh -G {}`", target.host), last))
 }
 
-fn defaults(target: &Target, settings: &SshSettings, around: &Surroundings) -> HostSettings {
+/// The settings where there is no `ssh`. A file that deploy.toml names cannot be read then, and
+/// nobody is guessed to be root: both are errors.
+fn defaults(
+    target: &Target,
+    settings: &SshSettings,
+    around: &Surroundings,
+) -> Result<HostSettings, SessionError> {
+    if let Some(config) = &settings.config {
+        let reason = "it takes the program `ssh` to read it, which is not installed here";
+        return Err(unusable(&format!("{}", config.display()), reason));
+    }
+    if target.user.is_none() && around.user.is_empty() {
+        let reason = "nobody knows the name of this account; say `user` in [ssh]";
+        return Err(unusable(&format!("the user for {}", target.host), reason));
+    }
     let ssh = around.home.join(".ssh");
     let host = HostSettings {
         alias: target.host.clone(),
@@ -196,29 +247,62 @@ fn defaults(target: &Target, settings: &SshSettings, around: &Surroundings) -> H
         proxy_jump: Vec::new(),
         proxy_command: None,
         known_hosts: vec![ssh.join("known_hosts"), PathBuf::from("/etc/ssh/ssh_known_hosts")],
+        new_keys: Some(ssh.join("known_hosts")),
+        revoked: Vec::new(),
         host_key_alias: None,
         policy: KeyPolicy::Strict,
         hash_known_hosts: false,
         connect_timeout: CONNECT_TIMEOUT,
         alive_interval: ALIVE_INTERVAL,
         alive_count: ALIVE_COUNT,
+        family: Family::Any,
+        bind_address: None,
+        options: Options::default(),
+        by_hand: String::new(),
     };
-    with_settings(host, settings)
+    Ok(with_settings(host, target, settings))
 }
 
 /// `deploy.toml` has the last word. The key and user it names are the target's own, which the
 /// caller sets; what stands here holds for jump hosts too.
-fn with_settings(mut host: HostSettings, settings: &SshSettings) -> HostSettings {
+fn with_settings(mut host: HostSettings, target: &Target, settings: &SshSettings) -> HostSettings {
     if let Some(file) = &settings.known_hosts {
         host.known_hosts = vec![file.clone()];
+        host.new_keys = Some(file.clone());
     }
     if let Some(timeout) = settings.connect_timeout {
         host.connect_timeout = timeout;
     }
-    if settings.accept_new {
-        host.policy = KeyPolicy::AcceptNew;
+    match settings.host_keys {
+        Some(HostKeys::AcceptNew) => host.policy = KeyPolicy::AcceptNew,
+        Some(HostKeys::Strict) => host.policy = KeyPolicy::Strict,
+        None => {}
     }
+    host.by_hand = by_hand(target, settings);
     host
+}
+
+/// The `ssh` command that connects to `target` as we do.
+fn by_hand(target: &Target, settings: &SshSettings) -> String {
+    let mut words = vec!["ssh".to_owned()];
+    let path = |path: &Path| path.display().to_string();
+    if let Some(config) = &settings.config {
+        words.extend(["-F".to_owned(), path(config)]);
+    }
+    if let Some(file) = &settings.identity_file {
+        words.extend(["-i".to_owned(), path(file)]);
+    }
+    if let Some(file) = &settings.known_hosts {
+        words.extend(["-o".to_owned(), format!("UserKnownHostsFile={}", path(file))]);
+    }
+    if let Some(port) = target.port {
+        words.extend(["-p".to_owned(), port.to_string()]);
+    }
+    words.push(match &target.user {
+        Some(user) => format!("{user}@{}", target.host),
+        None => target.host.clone(),
+    });
+    words.iter().map(|word| shown_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The answer of `ssh -G`: one `keyword value` a line, keywords in lower case.
@@ -246,10 +330,11 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What `ssh -G` printed about `target`: lines it does not know are passed
-/// over, and what cannot be served is an error.
+/// What `ssh -G` printed about `target`, beside what it prints without any file. What cannot be
+/// served is an error.
 pub fn read_answer(
     text: &str,
+    plain: &str,
     target: &Target,
     around: &Surroundings,
 ) -> Result<HostSettings, SessionError> {
@@ -257,6 +342,7 @@ pub fn read_answer(
     if answer.yes("proxyusefdpass") {
         return Err(unusable("ProxyUseFdpass yes", "it is not supported"));
     }
+    let options = Options::read(text, plain)?;
     let jump = answer.one("proxyjump");
     let tokens = Tokens::new(&answer, target, around);
     let files = |keyword: &str| -> Vec<PathBuf> {
@@ -276,15 +362,29 @@ pub fn read_answer(
         agent: agent_of(answer.all("identityagent").next(), &tokens),
         certificate_files: files("certificatefile"),
         proxy_jump: jump.map(parse_jump).transpose()?.unwrap_or_default(),
-        proxy_command: answer.one("proxycommand").map(|v| tokens.command(v)),
+        proxy_command: answer.one("proxycommand").map(|v| tokens.command(v)).transpose()?,
         known_hosts: [words("userknownhostsfile"), words("globalknownhostsfile")].concat(),
+        new_keys: words("userknownhostsfile").into_iter().next(),
+        revoked: words("revokedhostkeys"),
         host_key_alias: answer.one("hostkeyalias").map(str::to_owned),
         policy: policy_of(answer.one("stricthostkeychecking")),
         hash_known_hosts: answer.yes("hashknownhosts"),
         connect_timeout: answer.seconds("connecttimeout").unwrap_or(CONNECT_TIMEOUT),
         alive_interval: answer.seconds("serveraliveinterval").unwrap_or(ALIVE_INTERVAL),
         alive_count: alive_count(&answer),
+        family: family_of(answer.one("addressfamily")),
+        bind_address: answer.one("bindaddress").map(str::to_owned),
+        options,
+        by_hand: String::new(),
     })
+}
+
+fn family_of(value: Option<&str>) -> Family {
+    match value {
+        Some("inet") => Family::Inet,
+        Some("inet6") => Family::Inet6,
+        _ => Family::Any,
+    }
 }
 
 /// `ssh -G` says 3 also when nobody asked for it.
@@ -348,8 +448,12 @@ impl<'a> Tokens<'a> {
         self.around.cwd.join(path)
     }
 
-    fn command(&self, value: &str) -> String {
-        self.expand(value)
+    /// A shell reads it, and a user's name may hold what a shell acts on.
+    fn command(&self, value: &str) -> Result<String, SessionError> {
+        if value.contains("%r") {
+            check_word("user", &self.user)?;
+        }
+        Ok(self.expand(value))
     }
 
     fn expand(&self, value: &str) -> String {
@@ -429,6 +533,7 @@ fn parse_hop(hop: &str) -> Result<Target, SessionError> {
         None => None,
     };
     check_word("ProxyJump", host)?;
+    user.as_deref().map(check_user).transpose()?;
     Ok(Target { host: host.to_owned(), user, port })
 }
 
@@ -457,6 +562,16 @@ fn check_word(what: &str, value: &str) -> Result<(), SessionError> {
         return Ok(());
     };
     Err(unusable(&format!("{what} {value:?}"), reason))
+}
+
+/// Names of accounts may hold much, `CORP\alice` and `svc$` for two. A dash would make an option of
+/// one, and ssh refuses the others too.
+fn check_user(user: &str) -> Result<(), SessionError> {
+    let bad = |c: char| c.is_control() || "'`\";&<>|(){}".contains(c);
+    if user.is_empty() || user.starts_with('-') || user.contains(bad) || user.ends_with('\\') {
+        return Err(unusable(&format!("user {user:?}"), "no account has such a name"));
+    }
+    Ok(())
 }
 
 fn unusable(setting: &str, reason: &str) -> SessionError {
@@ -490,7 +605,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> HostSettings {
-        read_answer(text, &target("web"), &around()).unwrap()
+        read_answer(text, text, &target("web"), &around()).unwrap()
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn the_least_file_has_all_defaults() {
     assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
     assert_eq!(config.hooks.limit, Duration::from_mins(10));
     assert_eq!(config.rollout.batch, Batch::All);
-    assert!(!config.confirm && !config.ssh.accept_new);
+    assert!(!config.confirm && config.ssh.host_keys.is_none());
     assert_eq!(config.parallel, 32);
     assert_eq!(config.deadline, Duration::from_secs(15));
 }

@@ -85,8 +85,8 @@ impl Here<'_> {
         let deadline = self.whole("deadline", written, Duration::from_secs(15))?;
         let Some(written) = written else { return Ok(deadline) };
         // The client says `hold` every three seconds; one that is late must not cost the release.
-        let must = "2 seconds or more";
-        let fits = deadline >= Duration::from_secs(2);
+        let must = "5 seconds or more";
+        let fits = deadline >= Duration::from_secs(5);
         self.file.need(&shown(written), "deadline", must, fits.then_some(deadline))
     }
 
@@ -197,13 +197,16 @@ impl Here<'_> {
             .connect_timeout
             .as_ref()
             .map(|written| self.span("connect_timeout", Some(written), Duration::ZERO, TENTH));
+        let path = |key, written: Option<&Spanned<String>>| {
+            written.map(|path| self.local_path(key, path)).transpose()
+        };
         Ok(SshSettings {
-            config: ssh.config.map(|path| self.local_path(path.get_ref())),
+            config: path("config", ssh.config.as_ref())?,
             user,
-            identity_file: ssh.identity_file.map(|path| self.local_path(path.get_ref())),
-            known_hosts: ssh.known_hosts.map(|path| self.local_path(path.get_ref())),
+            identity_file: path("identity_file", ssh.identity_file.as_ref())?,
+            known_hosts: path("known_hosts", ssh.known_hosts.as_ref())?,
             connect_timeout: connect_timeout.transpose()?,
-            accept_new: ssh.host_keys == Some(file::HostKeys::AcceptNew),
+            host_keys: ssh.host_keys,
         })
     }
 
@@ -213,9 +216,22 @@ impl Here<'_> {
         Ok(user.get_ref().clone())
     }
 
-    /// Relative to the file; `~/…` stays, for whoever knows whose home that is.
-    fn local_path(&self, path: &str) -> PathBuf {
-        if path.starts_with('~') { PathBuf::from(path) } else { self.file.base.join(path) }
+    /// Relative to the file. `~/…` stays: only the command line knows whose home that is.
+    fn local_path(
+        &self,
+        key: &'static str,
+        path: &Spanned<String>,
+    ) -> Result<PathBuf, ConfigError> {
+        let text = path.get_ref();
+        let in_home = text.starts_with("~/");
+        let fits = !text.is_empty() && (in_home || !text.starts_with('~'));
+        self.file.rule(
+            path,
+            key,
+            "a path; of homes, only your own can be named, as `~/…`",
+            fits,
+        )?;
+        Ok(if in_home { PathBuf::from(text) } else { self.file.base.join(text) })
     }
 
     pub(super) fn hooks(&self, layer: &Layer) -> Result<Hooks, ConfigError> {

@@ -97,7 +97,11 @@ impl Session for Far {
         Box::pin(async {
             if self.way.refuse {
                 let source = io::Error::from(io::ErrorKind::ConnectionReset);
-                return Err(SessionError::Unreachable { address: "web1:22".to_owned(), source });
+                return Err(SessionError::Unreachable {
+                    address: "web1:22".to_owned(),
+                    source,
+                    by_hand: String::new(),
+                });
             }
             let number = self.way.connections.fetch_add(1, Ordering::SeqCst) + 1;
             Ok(Arc::new(Self { number, ..self.clone() }) as Arc<dyn Session>)

@@ -63,7 +63,11 @@ impl Connect for Wires {
         Box::pin(async move {
             if self.faults.lock().unwrap().get(&host.name) == Some(&Wire::Dead) {
                 let source = io::Error::from(io::ErrorKind::ConnectionRefused);
-                return Err(SessionError::Unreachable { address: host.name.clone(), source });
+                return Err(SessionError::Unreachable {
+                    address: host.name.clone(),
+                    source,
+                    by_hand: String::new(),
+                });
             }
             Ok(Arc::new(Wired {
                 inner: self.session.clone(),

@@ -96,8 +96,16 @@ fn every_session_error() -> Vec<SessionError> {
     let name = || "web1".to_owned();
     let fingerprint = || "SHA256:abc".to_owned();
     vec![
-        SessionError::Unreachable { address: address(), source: io::Error::other("refused") },
-        SessionError::Timeout { what: "logging in".to_owned(), after: Duration::from_secs(10) },
+        SessionError::Unreachable {
+            address: address(),
+            source: io::Error::other("refused"),
+            by_hand: name(),
+        },
+        SessionError::Timeout {
+            what: "logging in".to_owned(),
+            after: Duration::from_secs(10),
+            hint: None,
+        },
         SessionError::Handshake { address: address(), reason: reason() },
         SessionError::HostKeyUnknown {
             name: name(),
@@ -105,6 +113,7 @@ fn every_session_error() -> Vec<SessionError> {
             fingerprint: fingerprint(),
             files: Vec::new(),
             other: None,
+            by_hand: name(),
         },
         SessionError::HostKeyChanged {
             name: name(),
@@ -112,6 +121,7 @@ fn every_session_error() -> Vec<SessionError> {
             fingerprint: fingerprint(),
             file: "known_hosts".into(),
             line: 31,
+            by_hand: name(),
         },
         SessionError::HostKeyNotPinned {
             name: name(),
@@ -126,7 +136,12 @@ fn every_session_error() -> Vec<SessionError> {
             line: 3,
         },
         SessionError::HostCertificate { name: name(), reason: "expired".to_owned() },
-        SessionError::Auth { user: "deploy".to_owned(), address: address(), tried: Vec::new() },
+        SessionError::Auth {
+            user: "deploy".to_owned(),
+            address: address(),
+            tried: Vec::new(),
+            by_hand: name(),
+        },
         SessionError::Setting { setting: "ProxyJump x".to_owned(), reason: reason() },
         SessionError::Jump { hop: "gate".to_owned(), source: Box::new(lost()) },
         SessionError::ChannelRefused { reason: reason() },

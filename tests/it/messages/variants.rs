@@ -70,24 +70,35 @@ fn session_errors() -> Vec<SessionError> {
         fingerprint: text("SHA256:shown"),
         files: vec!["known_hosts".into(), "/etc/ssh/ssh_known_hosts".into()],
         other,
+        by_hand: text("ssh -p 2222 web1"),
     };
     let errors = every!(SessionError {
-        Unreachable { address: text("web1:22"), source: denied() }
-        Timeout { what: text("logging in"), after: Duration::from_secs(10) }
+        Unreachable {
+            address: text("web1:22"),
+            source: denied(),
+            by_hand: text("ssh -F own web1")
+        }
+        Timeout {
+            what: text("logging in"),
+            after: Duration::from_secs(10),
+            hint: Some(shipit::remote::session::BY_SETTING)
+        }
         Handshake { address: text("web1:22"), reason: text("no common cipher") }
         HostKeyUnknown {
             name: text("web1"),
             kind: text("ssh-ed25519"),
             fingerprint: text("SHA256:shown"),
             files: vec!["known_hosts".into()],
-            other: Some(Box::new((PathBuf::from("known_hosts"), 7)))
+            other: Some(Box::new((PathBuf::from("known_hosts"), 7))),
+            by_hand: text("ssh web1")
         }
         HostKeyChanged {
             name: text("web1"),
             kind: text("ssh-ed25519"),
             fingerprint: text("SHA256:shown"),
             file: "known_hosts".into(),
-            line: 31
+            line: 31,
+            by_hand: text("ssh web1")
         }
         HostKeyNotPinned {
             name: text("web1"),
@@ -105,7 +116,8 @@ fn session_errors() -> Vec<SessionError> {
         Auth {
             user: text("deploy"),
             address: text("[2001:db8::1]:2222"),
-            tried: vec![text("key file id_ed25519: refused"), text("the agent has no key")]
+            tried: vec![text("key file id_ed25519: refused"), text("the agent has no key")],
+            by_hand: text("ssh -i id_ed25519 -p 2222 deploy@2001:db8::1")
         }
         Setting { setting: text("ProxyJump x"), reason: text("no such host") }
         Jump { hop: text("gate"), source: Box::new(lost()) }
@@ -128,7 +140,7 @@ fn ways_to_a_host() {
     assert_snapshot!(told.collect::<String>(), @"
     error: could not connect to web1:22
       cause: permission denied
-      hint:  `ssh -v -p 22 web1 true` shows how far it gets
+      hint:  `ssh -v -F own web1 true` shows how far it gets
     error: logging in took longer than 10s
       hint:  `connect_timeout` in [ssh] says how long it may take
     error: the SSH handshake with web1:22 failed: no common cipher
@@ -136,11 +148,11 @@ fn ways_to_a_host() {
       cause: web1 shows the ssh-ed25519 key SHA256:shown
              it is not in known_hosts
              known_hosts line 7 has a key of another type
-      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh web1`
+      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh web1 true`
     error: the host key is not the one on record
       cause: known_hosts line 31 has a different ssh-ed25519 key for web1
              the host shows SHA256:shown
-      hint:  if the host was rebuilt, run `ssh-keygen -R 'web1' -f 'known_hosts'` and connect once by hand
+      hint:  if the host was rebuilt, run `ssh-keygen -R 'web1' -f 'known_hosts'` and connect once by hand: `ssh web1 true`
     error: the host key is not the one pinned in the config
       cause: the host shows the ssh-ed25519 key SHA256:shown
              the config has SHA256:pinned
@@ -153,7 +165,7 @@ fn ways_to_a_host() {
     error: no key was accepted for deploy@[2001:db8::1]:2222
       cause: key file id_ed25519: refused
              the agent has no key
-      hint:  `ssh -p 2222 deploy@2001:db8::1 true` shows which key works
+      hint:  `ssh -i id_ed25519 -p 2222 deploy@2001:db8::1 true` shows which key works
     error: ProxyJump x cannot be used: no such host
     error: could not get through the jump host gate
       cause: the connection was lost
@@ -167,14 +179,14 @@ fn ways_to_a_host() {
     error: the host key is not known
       cause: [web1]:2222 shows the ssh-ed25519 key SHA256:shown
              it is not in known_hosts, /etc/ssh/ssh_known_hosts
-      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1`
+      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1 true`
     error: the server would not connect to 127.0.0.1:8080: refused
       hint:  `ss -ltn` on the host shows what listens
     error: could not get through the jump host gate
       cause: the host key is not known
              [web1]:2222 shows the ssh-ed25519 key SHA256:shown
              it is not in known_hosts, /etc/ssh/ssh_known_hosts
-      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1`
+      hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1 true`
     ");
 }
 

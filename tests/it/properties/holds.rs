@@ -398,7 +398,7 @@ pub fn ssh_config(bytes: &[u8]) {
         ssh: "ssh".into(),
     };
     let target = Target { host: "web".into(), user: None, port: None };
-    let settings = match ssh_config::read_answer(&text, &target, &around) {
+    let settings = match ssh_config::read_answer(&text, "", &target, &around) {
         Ok(settings) => settings,
         Err(error) => return harmless(&shown(&error, SessionError::hint)),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
-use shipit::config::{Address, Host, SshSettings};
+use shipit::config::{Address, Host, HostKeys, SshSettings};
 use shipit::remote::session::{Channel, Exit, Session, SessionError};
 use shipit::ssh::embedded::{Embedded, Faults, Options};
 use tempfile::TempDir;
@@ -137,7 +137,7 @@ async fn an_unknown_host_key_is_refused() {
     assert!(matches!(&error, SessionError::HostKeyUnknown { other: None, .. }), "{error:?}");
     assert_snapshot!(world.told(&error), @"
     the host key is not known
-    hint: compare the fingerprint with the host's own, then connect once by hand: `ssh -p PORT 127.0.0.1`
+    hint: compare the fingerprint with the host's own, then connect once by hand: `ssh -i HOME/key -o UserKnownHostsFile=HOME/known_hosts -p PORT deploy@127.0.0.1 true`
     ");
     assert_eq!(world.server.logins(), 0);
 }
@@ -154,7 +154,7 @@ async fn a_changed_host_key_is_refused_with_file_and_line() {
     assert!(matches!(&error, SessionError::HostKeyChanged { line: 3, .. }), "{error:?}");
     assert_snapshot!(world.told(&error), @"
     the host key is not the one on record
-    hint: if the host was rebuilt, run `ssh-keygen -R '[127.0.0.1]:PORT' -f 'HOME/known_hosts'` and connect once by hand
+    hint: if the host was rebuilt, run `ssh-keygen -R '[127.0.0.1]:PORT' -f 'HOME/known_hosts'` and connect once by hand: `ssh -i HOME/key -o UserKnownHostsFile=HOME/known_hosts -p PORT deploy@127.0.0.1 true`
     ");
 }
 
@@ -171,7 +171,7 @@ async fn a_pinned_fingerprint_stands_for_known_hosts() {
 #[tokio::test]
 async fn accept_new_writes_an_unknown_key_down_once() {
     let mut world = world().await;
-    world.settings.accept_new = true;
+    world.settings.host_keys = Some(HostKeys::AcceptNew);
     let file = world.home.path().join("made/known_hosts");
     world.settings.known_hosts = Some(file.clone());
     world.session().await.close().await;
@@ -195,7 +195,7 @@ async fn a_key_that_is_not_accepted_is_named() {
     no key was accepted for deploy@127.0.0.1:PORT
     tried: key file HOME/key SHA256:KEY: not accepted
     tried: the server says: Go away
-    hint: `ssh -p PORT deploy@127.0.0.1 true` shows which key works
+    hint: `ssh -i HOME/key -o UserKnownHostsFile=HOME/known_hosts -p PORT deploy@127.0.0.1 true` shows which key works
     ");
 }
 

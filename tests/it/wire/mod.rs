@@ -3,6 +3,7 @@
 mod embedded;
 mod host_keys;
 mod openssh;
+mod settings;
 mod sshd;
 mod trips;
 
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shipit::config::{Address, Host, SshSettings};
 use shipit::remote::session::{Channel, Exit, Output, Session, SessionError};
-use shipit::ssh::connect::{Callbacks, Connector};
+use shipit::ssh::connect::{Callbacks, Connector, Weight};
 use shipit::ssh::ssh_config::Surroundings;
 use tokio::io::AsyncWriteExt as _;
 
@@ -33,6 +34,7 @@ pub(crate) struct User {
     pub(crate) passphrase: Option<&'static str>,
     pub(crate) asked: Arc<Mutex<Vec<PathBuf>>>,
     pub(crate) notices: Arc<Mutex<Vec<String>>>,
+    pub(crate) warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl User {
@@ -44,6 +46,10 @@ impl User {
         self.notices.lock().unwrap().join("\n")
     }
 
+    pub(crate) fn warnings(&self) -> String {
+        self.warnings.lock().unwrap().join("\n")
+    }
+
     fn callbacks(&self) -> Callbacks {
         let (asking, telling) = (self.clone(), self.clone());
         Callbacks {
@@ -51,7 +57,12 @@ impl User {
                 asking.asked.lock().unwrap().push(path.to_path_buf());
                 asking.passphrase.map(str::to_owned)
             }),
-            notice: Arc::new(move |_, text| telling.notices.lock().unwrap().push(text.to_owned())),
+            notice: Arc::new(move |_, weight, text| {
+                if weight == Weight::Warning {
+                    telling.warnings.lock().unwrap().push(text.to_owned());
+                }
+                telling.notices.lock().unwrap().push(text.to_owned());
+            }),
         }
     }
 }

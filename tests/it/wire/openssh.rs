@@ -12,7 +12,7 @@ use super::sshd::{Place, Sshd, must, present};
 use super::{collect, noise, refusal, run, skipped, soon, told, whoami, write};
 
 /// A place and a server that it knows as `web`.
-fn web(more: &str) -> Option<(Place, Sshd)> {
+pub(super) fn web(more: &str) -> Option<(Place, Sshd)> {
     present().then(|| {
         let place = Place::new();
         let sshd = Sshd::start(&place, more);
@@ -68,10 +68,10 @@ async fn an_encrypted_key_is_unlocked_only_when_the_server_wants_it() {
 }
 
 /// An agent of our own; gone with this.
-struct Agent(std::process::Child);
+pub(super) struct Agent(std::process::Child);
 
 impl Agent {
-    fn start(place: &mut Place, keys: &[&str]) -> Self {
+    pub(super) fn start(place: &mut Place, keys: &[&str]) -> Self {
         let socket = place.path("agent");
         let child = std::process::Command::new("ssh-agent")
             .args(["-D", "-a", socket.to_str().unwrap()])

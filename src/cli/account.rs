@@ -1,0 +1,67 @@
+//! The account that runs this program, as the user database has it. `USER` and `HOME` may say
+//! anything, under sudo for one.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Name and home of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its home directory.
+    pub(crate) home: PathBuf,
+}
+
+impl Account {
+    /// The account of this process; `None`: the user database has none of its number.
+    pub(crate) fn of_this_process() -> Option<Self> {
+        let uid = rustix::process::getuid().as_raw();
+        let file = std::fs::read("/etc/passwd").unwrap_or_default();
+        Self::find(&String::from_utf8_lossy(&file), uid).or_else(|| {
+            // Accounts of a directory service, and of macOS, stand in no file.
+            let asked = [("getent", vec!["passwd".to_owned(), uid.to_string()])];
+            let asked = asked.into_iter().chain([("id", vec!["-P".to_owned()])]);
+            asked.into_iter().find_map(|(program, args)| Self::find(&said(program, &args)?, uid))
+        })
+    }
+
+    /// In the form of passwd(5), where the home is the last but one. `id -P` has three fields more
+    /// before it.
+    fn find(text: &str, uid: u32) -> Option<Self> {
+        let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let fields = lines.find(|fields| {
+            fields.len() >= 7 && fields[2].parse() == Ok(uid) && !fields[0].is_empty()
+        })?;
+        let home = PathBuf::from(fields[fields.len() - 2]);
+        Some(Self { name: fields[0].to_owned(), home })
+    }
+}
+
+fn said(program: &str, args: &[String]) -> Option<String> {
+    let mut command = Command::new(program);
+    let output = command.args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, uid: u32) -> Option<(String, String)> {
+        let Account { name, home } = Account::find(text, uid)?;
+        Some((name, home.display().to_string()))
+    }
+
+    #[test]
+    fn accounts_are_found_by_their_number() {
+        let linux = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000:Ada,,,:/home/ada:/bin/zsh\n";
+        let own = |name: &str, home: &str| Some((name.to_owned(), home.to_owned()));
+        assert_eq!(found(linux, 0), own("root", "/root"));
+        assert_eq!(found(linux, 1000), own("ada", "/home/ada"));
+        assert_eq!(found(linux, 100), None, "nobody is root by guess");
+        let mac = "ada:********:501:20::0:0:Ada:/Users/ada:/bin/zsh\n";
+        assert_eq!(found(mac, 501), own("ada", "/Users/ada"));
+        assert_eq!(found("broken\n::\n:x:7:7::/:/\n", 7), None);
+    }
+}
