@@ -149,9 +149,9 @@ impl World {
         self.who.get_or_init(|| {
             let names = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR"];
             let said = names.iter().chain(&["USER", "LOGNAME"]).find_map(|name| self.var(name));
-            let asked =
-                || said_by("id", &["-un"]).or_else(|| said_by("git", &["config", "user.name"]));
-            said.or_else(asked).unwrap_or_else(|| "unknown".to_owned())
+            let account = || Account::of_this_process().map(|account| account.name);
+            let git = || said_by("git", &["config", "user.name"]);
+            said.or_else(account).or_else(git).unwrap_or_else(|| "unknown".to_owned())
         })
     }
 

@@ -94,7 +94,7 @@ impl LocalSession {
             .map_err(|source| SessionError::Unreachable {
                 address: self.shell.clone(),
                 source,
-                by_hand: String::new(),
+                by_hand: Box::default(),
             })
     }
 }

@@ -112,7 +112,7 @@ pub enum SessionError {
         #[source]
         source: io::Error,
         /// The `ssh` command that goes the same way; empty: there is none.
-        by_hand: String,
+        by_hand: Box<str>,
     },
     /// Something took longer than it may.
     #[error("{what} took longer than {}s", after.as_secs())]
@@ -140,13 +140,13 @@ pub enum SessionError {
         /// `ssh-ed25519`.
         kind: String,
         /// `SHA256:…`.
-        fingerprint: String,
+        fingerprint: Box<str>,
         /// The files that were read.
         files: Vec<PathBuf>,
         /// A key of another type that is on record: file and line.
         other: Option<Box<(PathBuf, usize)>>,
         /// The `ssh` command that writes it down.
-        by_hand: String,
+        by_hand: Box<str>,
     },
     /// A host key that differs from the one on record.
     #[error("the host key is not the one on record")]
@@ -156,13 +156,13 @@ pub enum SessionError {
         /// `ssh-ed25519`.
         kind: String,
         /// `SHA256:…` of what the host showed.
-        fingerprint: String,
+        fingerprint: Box<str>,
         /// The file where the other one stands.
         file: PathBuf,
         /// Its line, from 1.
         line: usize,
         /// The `ssh` command that writes the new one down.
-        by_hand: String,
+        by_hand: Box<str>,
     },
     /// A host key that differs from the one pinned in the config.
     #[error("the host key is not the one pinned in the config")]
@@ -172,7 +172,7 @@ pub enum SessionError {
         /// `ssh-ed25519`.
         kind: String,
         /// `SHA256:…` of what the host showed.
-        fingerprint: String,
+        fingerprint: Box<str>,
         /// `SHA256:…` of what it should have shown.
         pinned: String,
     },
@@ -182,7 +182,7 @@ pub enum SessionError {
         /// As looked up.
         name: String,
         /// `SHA256:…`.
-        fingerprint: String,
+        fingerprint: Box<str>,
         /// The file that says so.
         file: PathBuf,
         /// Its line, from 1.
@@ -206,7 +206,7 @@ pub enum SessionError {
         /// One line for each key that was tried or could not be used, and why.
         tried: Vec<String>,
         /// The `ssh` command that does the same.
-        by_hand: String,
+        by_hand: Box<str>,
     },
     /// SSH settings that cannot be used.
     #[error("{setting} cannot be used: {reason}")]

@@ -164,10 +164,8 @@ impl Connector {
         let (mut host, source) =
             ssh_config::resolve(&wanted.target, settings, around, plain).await?;
         if source == Source::Defaults {
-            let weight = match around.home.join(".ssh/config").exists() {
-                true => Weight::Warning,
-                false => Weight::Detail,
-            };
+            let unread = around.home.join(".ssh/config").exists();
+            let weight = if unread { Weight::Warning } else { Weight::Detail };
             let text = "there is no `ssh` here to ask, so ssh_config is not read";
             self.notice(wanted, weight, text);
         }

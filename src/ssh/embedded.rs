@@ -88,7 +88,7 @@ impl Embedded {
         let failed = |source| SessionError::Unreachable {
             address: text::address("127.0.0.1", options.port.unwrap_or(0)),
             source,
-            by_hand: String::new(),
+            by_hand: Box::default(),
         };
         let port = options.port.unwrap_or(0);
         let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;

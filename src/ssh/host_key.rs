@@ -298,7 +298,7 @@ pub struct HostKeyCheck {
     new_keys: Option<PathBuf>,
     allowed: Allowed,
     /// The `ssh` command that connects as we do.
-    by_hand: String,
+    by_hand: Box<str>,
 }
 
 /// The host is the one we mean.
@@ -408,7 +408,7 @@ impl HostKeyCheck {
         let listed = self.revoked.iter().find(|(revoked, _)| revoked == key);
         let listed = listed.map(|(_, place)| place.clone());
         let Place { file, line } = listed.or_else(|| self.known.revoked(&self.names(), key))?;
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string().into();
         Some(SessionError::HostKeyRevoked { name: self.name.clone(), fingerprint, file, line })
     }
 
@@ -430,13 +430,14 @@ impl HostKeyCheck {
         Err(SessionError::HostKeyNotPinned {
             name: self.name.clone(),
             kind: key.algorithm().to_string(),
-            fingerprint,
+            fingerprint: fingerprint.into(),
             pinned: pin.to_owned(),
         })
     }
 
     fn judge_key(&self, key: &PublicKey) -> Result<Accepted, SessionError> {
-        let (name, fingerprint) = (self.name.clone(), fingerprint(key));
+        let name = self.name.clone();
+        let fingerprint: Box<str> = fingerprint(key).into();
         let kind = key.algorithm().to_string();
         let unknown = |other: Option<Place>| SessionError::HostKeyUnknown {
             name: self.name.clone(),

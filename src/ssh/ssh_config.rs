@@ -135,7 +135,7 @@ pub struct HostSettings {
     /// The rest of `ssh_config`.
     pub options: Options,
     /// The `ssh` command that logs in with these settings.
-    pub by_hand: String,
+    pub by_hand: Box<str>,
 }
 
 impl HostSettings {
@@ -258,7 +258,7 @@ fn defaults(
         family: Family::Any,
         bind_address: None,
         options: Options::default(),
-        by_hand: String::new(),
+        by_hand: Box::default(),
     };
     Ok(with_settings(host, target, settings))
 }
@@ -278,7 +278,7 @@ fn with_settings(mut host: HostSettings, target: &Target, settings: &SshSettings
         Some(HostKeys::Strict) => host.policy = KeyPolicy::Strict,
         None => {}
     }
-    host.by_hand = by_hand(target, settings);
+    host.by_hand = by_hand(target, settings).into();
     host
 }
 
@@ -375,7 +375,7 @@ pub fn read_answer(
         family: family_of(answer.one("addressfamily")),
         bind_address: answer.one("bindaddress").map(str::to_owned),
         options,
-        by_hand: String::new(),
+        by_hand: Box::default(),
     })
 }
 

@@ -100,7 +100,7 @@ impl Session for Far {
                 return Err(SessionError::Unreachable {
                     address: "web1:22".to_owned(),
                     source,
-                    by_hand: String::new(),
+                    by_hand: Box::default(),
                 });
             }
             let number = self.way.connections.fetch_add(1, Ordering::SeqCst) + 1;

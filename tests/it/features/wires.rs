@@ -66,7 +66,7 @@ impl Connect for Wires {
                 return Err(SessionError::Unreachable {
                     address: host.name.clone(),
                     source,
-                    by_hand: String::new(),
+                    by_hand: Box::default(),
                 });
             }
             Ok(Arc::new(Wired {

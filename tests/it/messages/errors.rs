@@ -94,12 +94,12 @@ fn every_session_error() -> Vec<SessionError> {
     let lost = || SessionError::Lost { reason: "reset by peer".to_owned() };
     let reason = || "it said no".to_owned();
     let name = || "web1".to_owned();
-    let fingerprint = || "SHA256:abc".to_owned();
+    let fingerprint = || "SHA256:abc".into();
     vec![
         SessionError::Unreachable {
             address: address(),
             source: io::Error::other("refused"),
-            by_hand: name(),
+            by_hand: name().into(),
         },
         SessionError::Timeout {
             what: "logging in".to_owned(),
@@ -113,7 +113,7 @@ fn every_session_error() -> Vec<SessionError> {
             fingerprint: fingerprint(),
             files: Vec::new(),
             other: None,
-            by_hand: name(),
+            by_hand: name().into(),
         },
         SessionError::HostKeyChanged {
             name: name(),
@@ -121,12 +121,12 @@ fn every_session_error() -> Vec<SessionError> {
             fingerprint: fingerprint(),
             file: "known_hosts".into(),
             line: 31,
-            by_hand: name(),
+            by_hand: name().into(),
         },
         SessionError::HostKeyNotPinned {
             name: name(),
             kind: "ssh-ed25519".to_owned(),
-            fingerprint: "SHA256:shown".to_owned(),
+            fingerprint: "SHA256:shown".into(),
             pinned: "SHA256:pinned".to_owned(),
         },
         SessionError::HostKeyRevoked {
@@ -140,7 +140,7 @@ fn every_session_error() -> Vec<SessionError> {
             user: "deploy".to_owned(),
             address: address(),
             tried: Vec::new(),
-            by_hand: name(),
+            by_hand: name().into(),
         },
         SessionError::Setting { setting: "ProxyJump x".to_owned(), reason: reason() },
         SessionError::Jump { hop: "gate".to_owned(), source: Box::new(lost()) },

@@ -20,7 +20,7 @@ use shipit::model::layout::Layout;
 use shipit::model::ledger::Newer;
 use shipit::model::sudo::SudoRefusal;
 use shipit::remote::agent::AgentError;
-use shipit::remote::session::SessionError;
+use shipit::remote::session::{BY_SETTING, SessionError};
 use shipit::report::error;
 use shipit::report::styles::Styles;
 use zip::result::ZipError;
@@ -62,53 +62,49 @@ fn bad_glob() -> globset::Error {
     Glob::new("a[").unwrap_err()
 }
 
+fn key_unknown(name: &str, by_hand: &str) -> SessionError {
+    SessionError::HostKeyUnknown {
+        name: text(name),
+        kind: text("ssh-ed25519"),
+        fingerprint: "SHA256:shown".into(),
+        files: vec!["known_hosts".into(), "/etc/ssh/ssh_known_hosts".into()],
+        other: None,
+        by_hand: by_hand.into(),
+    }
+}
+
 fn session_errors() -> Vec<SessionError> {
     let lost = || SessionError::Lost { reason: text("reset by peer") };
-    let unknown = |other| SessionError::HostKeyUnknown {
-        name: text("[web1]:2222"),
-        kind: text("ssh-ed25519"),
-        fingerprint: text("SHA256:shown"),
-        files: vec!["known_hosts".into(), "/etc/ssh/ssh_known_hosts".into()],
-        other,
-        by_hand: text("ssh -p 2222 web1"),
-    };
+    let unknown = || key_unknown("[web1]:2222", "ssh -p 2222 web1");
     let errors = every!(SessionError {
-        Unreachable {
-            address: text("web1:22"),
-            source: denied(),
-            by_hand: text("ssh -F own web1")
-        }
-        Timeout {
-            what: text("logging in"),
-            after: Duration::from_secs(10),
-            hint: Some(shipit::remote::session::BY_SETTING)
-        }
+        Unreachable { address: text("web1:22"), source: denied(), by_hand: "ssh -F own web1".into() }
+        Timeout { what: text("logging in"), after: Duration::from_secs(10), hint: Some(BY_SETTING) }
         Handshake { address: text("web1:22"), reason: text("no common cipher") }
         HostKeyUnknown {
             name: text("web1"),
             kind: text("ssh-ed25519"),
-            fingerprint: text("SHA256:shown"),
+            fingerprint: "SHA256:shown".into(),
             files: vec!["known_hosts".into()],
             other: Some(Box::new((PathBuf::from("known_hosts"), 7))),
-            by_hand: text("ssh web1")
+            by_hand: "ssh web1".into()
         }
         HostKeyChanged {
             name: text("web1"),
             kind: text("ssh-ed25519"),
-            fingerprint: text("SHA256:shown"),
+            fingerprint: "SHA256:shown".into(),
             file: "known_hosts".into(),
             line: 31,
-            by_hand: text("ssh web1")
+            by_hand: "ssh web1".into()
         }
         HostKeyNotPinned {
             name: text("web1"),
             kind: text("ssh-ed25519"),
-            fingerprint: text("SHA256:shown"),
+            fingerprint: "SHA256:shown".into(),
             pinned: text("SHA256:pinned")
         }
         HostKeyRevoked {
             name: text("web1"),
-            fingerprint: text("SHA256:shown"),
+            fingerprint: "SHA256:shown".into(),
             file: "known_hosts".into(),
             line: 3
         }
@@ -117,7 +113,7 @@ fn session_errors() -> Vec<SessionError> {
             user: text("deploy"),
             address: text("[2001:db8::1]:2222"),
             tried: vec![text("key file id_ed25519: refused"), text("the agent has no key")],
-            by_hand: text("ssh -i id_ed25519 -p 2222 deploy@2001:db8::1")
+            by_hand: "ssh -i id_ed25519 -p 2222 deploy@2001:db8::1".into()
         }
         Setting { setting: text("ProxyJump x"), reason: text("no such host") }
         Jump { hop: text("gate"), source: Box::new(lost()) }
@@ -130,8 +126,8 @@ fn session_errors() -> Vec<SessionError> {
         reason: text("refused"),
         forbidden: false,
     };
-    let behind = SessionError::Jump { hop: text("gate"), source: Box::new(unknown(None)) };
-    errors.into_iter().chain([unknown(None), closed, behind]).collect()
+    let behind = SessionError::Jump { hop: text("gate"), source: Box::new(unknown()) };
+    errors.into_iter().chain([unknown(), closed, behind]).collect()
 }
 
 #[test]

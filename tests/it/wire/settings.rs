@@ -351,12 +351,9 @@ async fn the_key_that_worked_is_offered_first_from_then_on() {
 async fn accounts_of_a_directory_may_have_odd_names() {
     let Some((mut place, sshd)) = web("") else { return };
     place.config(sshd.port, "");
-    let config: String = place
-        .text("config")
-        .lines()
-        .filter(|line| !line.contains("User "))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let config = place.text("config");
+    let lines = config.split_inclusive('\n').filter(|line| !line.contains("User "));
+    let config: String = lines.collect();
     write(&place.path("config"), &config);
     for user in ["CORP\\alice", "svc$", "alice@corp.example"] {
         place.settings.user = Some(user.to_owned());
@@ -387,4 +384,16 @@ async fn hints_repeat_what_was_resolved() {
         "by hand: `ssh -F {dir}/config -i {dir}/id -o UserKnownHostsFile={dir}/known_hosts web true`"
     );
     assert!(text.ends_with(&hint), "{text}");
+}
+
+#[tokio::test]
+async fn the_program_of_a_match_may_take_as_long_as_connecting_may() {
+    let Some((mut place, sshd)) = web("") else { return };
+    place.config(sshd.port, "");
+    let config = format!("Match exec \"sleep 11\"\n{}", place.text("config"));
+    write(&place.path("config"), &config);
+    let text = told(&refusal(place.connect("web").await));
+    assert!(text.contains("`ssh -G web` took longer than 10s"), "{text}");
+    place.settings.connect_timeout = Some(std::time::Duration::from_secs(25));
+    place.session().await;
 }
