@@ -57,7 +57,7 @@ fn told_private(private: &[&str], files: usize) -> Option<String> {
         _ if files >= MANY && count > files / 2 => {
             return Some(format!(
                 "{count} of {files} files are private here, as `umask 027` or `umask 077` makes \
-                 them, and will be readable by everybody on the host; secrets belong in [env] or \
+                 them, and will be readable by everybody on the host; put secrets into [env] or \
                  `linked_files`"
             ));
         }
@@ -66,7 +66,7 @@ fn told_private(private: &[&str], files: usize) -> Option<String> {
     };
     Some(format!(
         "{count} {files} {are} private here and will be readable by everybody on the host: {}; \
-         secrets belong in [env] or `linked_files`, and `chmod o+r` says that it is none",
+         put secrets into [env] or `linked_files`, and `chmod o+r` what is none",
         named(private)
     ))
 }

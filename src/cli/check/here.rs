@@ -60,7 +60,12 @@ impl Findings {
             self.expanded(config, build);
         }
         for text in warnings {
-            self.warn(text, "in [artifact]: correct or drop `exclude` or `strip_components`");
+            // Those that know better what to do say it last.
+            match text.rsplit_once("; ") {
+                Some((what, fix)) => self.warn(what, fix),
+                None => self
+                    .warn(text, "in [artifact]: correct or drop `exclude` or `strip_components`"),
+            }
         }
     }
 

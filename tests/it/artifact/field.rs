@@ -41,8 +41,8 @@ fn private_files_are_named_in_a_warning() {
     fs::set_permissions(root.join("master.key"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(root.join("priv"), fs::Permissions::from_mode(0o700)).unwrap();
     let told = "2 files are private here and will be readable by everybody on the host: \
-                master.key, priv/k; secrets belong in [env] or `linked_files`, and `chmod o+r` \
-                says that it is none";
+                master.key, priv/k; put secrets into [env] or `linked_files`, and `chmod o+r` what \
+                is none";
     assert_eq!(open(&root).unwrap().warnings(), [told]);
     let status = Command::new("tar").args(["-cf", "../a.tar", "."]).current_dir(&root).status();
     assert!(status.unwrap().success());
@@ -65,7 +65,7 @@ fn private_files_are_named_in_a_warning() {
     assert_eq!(
         files(26),
         "26 of 50 files are private here, as `umask 027` or `umask 077` makes them, and will be \
-         readable by everybody on the host; secrets belong in [env] or `linked_files`"
+         readable by everybody on the host; put secrets into [env] or `linked_files`"
     );
 }
 

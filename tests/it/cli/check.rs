@@ -272,6 +272,9 @@ fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
     let machine = Machine::new("restart = \"true\"", "");
     machine.world.write("dist/.env", "A=1\n");
     both_say(&machine, "the artifact holds `.env`, which [env] would overwrite");
+    let line = "         fix: leave it out: `exclude = [\"/.env\"]`";
+    let told = format!("warning  the artifact holds `.env`\n{line}\n");
+    assert!(machine.said().contains(&told), "{}", machine.said());
     machine.edit("path = \"dist\"", "path = \"dist\"\nexclude = [\"/.env\"]");
     assert!(machine.said().starts_with("exit: 0"), "{}", machine.said());
     machine.edit("[\"log\"]", "[\"log\", \"VERSION/x\"]");
