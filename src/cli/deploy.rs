@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
 use super::question;
-use super::world::{How, World, release_id};
+use super::world::{How, World, release_id, unless_stopped};
 use crate::artifact::{Artifact, ArtifactError, Known, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
@@ -74,6 +74,8 @@ impl Wanted<'_> {
     async fn deploy(self, how: How) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);
+        // Before a host is greeted, so that an interrupt is told as one from then on.
+        let cancel = world.cancel();
         let reach = (!world.common.dry_run).then(|| {
             world.reach(config).ahead(
                 config,
@@ -85,7 +87,8 @@ impl Wanted<'_> {
             let text = "a dry run does not run `local.before`: the artifact is taken as it is now";
             world.warn(&Event::Warning { host: None, text: text.to_owned() });
         }
-        let (goal, warnings) = self.open(move || _ = listed.send(true)).await?;
+        let opening = self.open(move || _ = listed.send(true));
+        let (goal, warnings) = unless_stopped(&cancel, opening).await??;
         let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
         go(world, config, &goal, How { reach, ..how }, &warnings).await
     }

@@ -56,6 +56,7 @@ pub(crate) struct World {
     who: OnceLock<String>,
     stage: OnceLock<String>,
     aside: Aside,
+    cancel: OnceLock<Cancel>,
 }
 
 /// What one run borrows.
@@ -92,6 +93,7 @@ impl World {
             who: OnceLock::new(),
             stage: OnceLock::new(),
             aside: Aside::default(),
+            cancel: OnceLock::new(),
         }
     }
 
@@ -198,6 +200,11 @@ impl World {
         Reach::new(Connector::new(&config.ssh, around, callbacks, now))
     }
 
+    /// Follows the signals of this process from the first call on.
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.cancel.get_or_init(signals::follow).clone()
+    }
+
     /// Where what was released is kept on this machine.
     pub(crate) fn cabinet(&self) -> Cabinet {
         self.cabinet.clone()
@@ -205,7 +212,7 @@ impl World {
 
     fn means(&self, config: &Config, command: &str, reach: Option<Reach>) -> Means {
         Means {
-            cancel: signals::follow(),
+            cancel: self.cancel(),
             run: self.run_values(command, config),
             connect: reach.unwrap_or_else(|| self.reach(config)),
             cabinet: self.cabinet(),
@@ -479,7 +486,10 @@ pub(crate) struct How {
 }
 
 /// What only looks holds no lock and has nothing to put back, so one Ctrl-C drops it.
-async fn unless_stopped<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, CliError> {
+pub(super) async fn unless_stopped<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = T>,
+) -> Result<T, CliError> {
     let done = tokio::select! {
         done = work => Some(done),
         () = cancel.wait(1) => None,

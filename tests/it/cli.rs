@@ -255,11 +255,13 @@ fn one_interrupt_ends_what_has_only_looked() {
         // The host would have had 15 seconds to answer.
         assert!(began.elapsed() < Duration::from_secs(10), "{line}");
         let said = String::from_utf8(out.stderr).unwrap();
-        if line == "deploy" {
+        let stopped = "error: stopped on request\n  state: nothing was changed\n";
+        // A deploy greets hosts while it still opens the artifact.
+        if line == "deploy" && said != stopped {
             assert!(said.contains("error: the deploy was interrupted\n"), "{said}");
             assert!(said.contains(" was not changed\n"), "{said}");
         } else {
-            assert_eq!(said, "error: stopped on request\n  state: nothing was changed\n", "{line}");
+            assert_eq!(said, stopped, "{line}");
         }
     }
 }
