@@ -649,9 +649,20 @@ impl Planner<'_> {
             activated: run.record(&activated, String::new()),
             committed: run.record(&run.entry(What::Committed, &name), String::new()),
             left: None,
-            reverted: run.reasoned(What::Reverted, &name, taken_back),
+            reverted: self.repeating(run.reasoned(What::Reverted, &name, taken_back), state, id),
             failed: run.reasoned(What::Failed, &name, stuck),
         }
+    }
+
+    /// `reverted` and, if `id` was live and decided on before, where it stands again.
+    fn repeating(&self, mut reverted: Record, state: &HostState, id: ReleaseId) -> Record {
+        if let Some(event) = state.ledger.history(id).and_then(|history| history.repeated()) {
+            let reason = Entry::as_before();
+            let entry = Entry { reason, ..self.run.entry(event, &id.to_string()) };
+            reverted.line =
+                format!("{}\n{}", reverted.line, self.run.record(&entry, String::new()).line);
+        }
+        reverted
     }
 
     /// Capistrano's line, as far as a pushed build has what it names.
@@ -674,7 +685,7 @@ impl Planner<'_> {
         let reason = Some("found taken back".to_owned());
         let entry = Entry { reason, ..self.run.entry(What::Reverted, &id.to_string()) };
         let note = format!("release {id} was found taken back");
-        Some(Settle::Write(id, self.run.record(&entry, note)))
+        Some(Settle::Write(id, self.repeating(self.run.record(&entry, note), state, id)))
     }
 
     /// How a release that other hosts of its run committed becomes live here as well.

@@ -97,7 +97,7 @@ impl Outcome {
 /// for one, also when a later run settled it.
 pub fn deeds(entries: &[Entry]) -> Vec<Deed> {
     let mut all: Vec<Deed> = Vec::new();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| !entry.repeats()) {
         match all.iter_mut().rev().find(|deed| goes_on(deed, entry)) {
             Some(deed) => deed.go_on(entry),
             // The release that a rollback left: told by the rollback itself.

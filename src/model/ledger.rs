@@ -18,6 +18,8 @@ pub const REASON: &str = "@reason@";
 pub const FORMAT: u32 = 1;
 /// How the reason of a release's `rolled-back` begins; the id of what became live follows.
 const ROLLED_BACK_TO: &str = "rolled back to ";
+/// The reason of a line that repeats where a release stands: see [`History::repeated`].
+const AS_BEFORE: &str = "as before: only the attempt to go back to it was reverted";
 
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -146,6 +148,16 @@ impl Entry {
     /// The reason of a `rolled-back`: what became live instead.
     pub fn rolled_back_to(id: ReleaseId) -> Option<String> {
         Some(format!("{ROLLED_BACK_TO}{id}"))
+    }
+
+    /// Whether it only repeats what an earlier line said: nothing happened.
+    pub fn repeats(&self) -> bool {
+        self.reason.as_deref() == Some(AS_BEFORE)
+    }
+
+    /// The reason of a line that repeats.
+    pub fn as_before() -> Option<String> {
+        Some(AS_BEFORE.to_owned())
     }
 
     /// Whether the release was left for a newer one, which says nothing against it. 0.1.0 wrote such
@@ -464,7 +476,23 @@ impl History {
         }
     }
 
+    /// What is to be repeated of the release after a `reverted`, by which 0.1.0 takes it for bad and
+    /// deletes it.
+    pub fn repeated(&self) -> Option<What> {
+        let undecided = self.standing == Standing::Undecided;
+        match if undecided { self.before } else { self.standing } {
+            Standing::Good => Some(What::Committed),
+            Standing::RolledBack => Some(What::RolledBack),
+            _ => None,
+        }
+    }
+
     fn apply(&mut self, entry: &Entry) {
+        if entry.repeats() {
+            let good = entry.event == What::Committed;
+            self.standing = if good { Standing::Good } else { Standing::RolledBack };
+            return;
+        }
         if entry.event == What::Activated && self.standing != Standing::Undecided {
             self.before = self.standing;
         }

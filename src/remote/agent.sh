@@ -2114,9 +2114,12 @@ look_at_clock() {
 # $1 with the time, and the reason, in their places, as `filled`.
 fill() {
     filled=$1
-    case $filled in
-        *@now@*) filled=${filled%%@now@*}$now${filled#*@now@} ;;
-    esac
+    while :; do
+        case $filled in
+            *@now@*) filled=${filled%%@now@*}$now${filled#*@now@} ;;
+            *) break ;;
+        esac
+    done
     case $filled in
         *@reason@*) filled=${filled%%@reason@*}${reason-}${filled#*@reason@} ;;
     esac

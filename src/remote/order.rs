@@ -39,7 +39,7 @@ pub const MANIFEST_PIECE: usize = 512 * 1024;
 /// A ready-made ledger line, and the line for people in `revisions.log` (empty: none).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
-    /// JSON with [`crate::model::ledger::TIME`] (and perhaps `REASON`) where the agent fills in.
+    /// Lines of JSON with [`crate::model::ledger::TIME`] (and perhaps `REASON`) where the agent fills in.
     pub line: String,
     /// Text for people; the agent puts the host's time before it.
     pub note: String,

@@ -3,6 +3,7 @@
 
 mod damage;
 mod fold;
+mod old;
 
 use shipit::model::host_state::HostState;
 use shipit::model::ledger::{Entry, What};

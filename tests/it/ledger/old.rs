@@ -1,0 +1,226 @@
+//! What shipit 0.1.0 takes from a host that this program wrote. Its reader and its choices are kept
+//! here: they know no sum, no format and nothing of lines that are not understood.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cli::World;
+
+/// Where a release stood for 0.1.0: the last of these events.
+#[derive(Default)]
+struct Story {
+    last: String,
+    staged: bool,
+    pinned: bool,
+    back: String,
+}
+
+/// A host as 0.1.0 saw it.
+struct Seen {
+    live: String,
+    present: BTreeSet<String>,
+    made: BTreeSet<String>,
+    stories: BTreeMap<String, Story>,
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return BTreeSet::new() };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
+fn id_of(link: &str) -> String {
+    link.strip_prefix("releases/").unwrap_or_default().to_owned()
+}
+
+/// Lines that it could not read were passed over, whatever their version.
+fn stories(ledger: &str) -> BTreeMap<String, Story> {
+    let known = [
+        "staged",
+        "activated",
+        "committed",
+        "reverted",
+        "rolled-back",
+        "failed",
+        "pruned",
+        "pinned",
+        "unpinned",
+    ];
+    let mut all = BTreeMap::<String, Story>::new();
+    for line in ledger.lines() {
+        let Ok(entry) = serde_json::from_str::<Value>(line) else { continue };
+        let text = |key: &str| entry[key].as_str().map(str::to_owned);
+        let fields = ["event", "at", "release", "run", "who", "from", "tool"].map(text);
+        let [Some(event), Some(_), Some(release), Some(_), Some(_), Some(_), Some(_)] = fields
+        else {
+            continue;
+        };
+        if !known.contains(&&*event) || !entry["v"].is_u64() {
+            continue;
+        }
+        let story = all.entry(release).or_default();
+        match &*event {
+            "staged" => story.staged = true,
+            "activated" => story.back = text("back").unwrap_or_default(),
+            "pinned" => story.pinned = true,
+            "unpinned" => story.pinned = false,
+            _ => {}
+        }
+        if !event.ends_with("pinned") {
+            story.last = event;
+        }
+    }
+    all
+}
+
+impl Seen {
+    fn read(root: &Path) -> Self {
+        let link = fs::read_link(root.join("current")).unwrap();
+        let ledger = fs::read_to_string(root.join(".shipit/ledger.jsonl")).unwrap_or_default();
+        Self {
+            live: id_of(link.to_str().unwrap()),
+            present: names(&root.join("releases")),
+            made: names(&root.join(".shipit/manifests")),
+            stories: stories(&ledger),
+        }
+    }
+
+    fn last(&self, id: &str) -> &str {
+        self.stories.get(id).map(|story| &*story.last).unwrap_or_default()
+    }
+
+    /// The ways back, newest first.
+    fn candidates(&self) -> Vec<String> {
+        let good = |id: &&String| {
+            **id < self.live && self.last(id) == "committed" && self.stories[*id].staged
+        };
+        self.present.iter().rev().filter(good).cloned().collect()
+    }
+
+    fn protected(&self) -> BTreeSet<String> {
+        let mut kept = BTreeSet::from([self.live.clone()]);
+        kept.extend(self.candidates().into_iter().next());
+        for (id, story) in &self.stories {
+            if story.last == "activated" {
+                kept.extend([id.clone(), id_of(&story.back)]);
+            }
+            if story.pinned {
+                kept.insert(id.clone());
+            }
+        }
+        kept
+    }
+
+    fn is_bad(&self, id: &str) -> bool {
+        match self.last(id) {
+            "committed" | "activated" => false,
+            "rolled-back" => *id < *self.live,
+            "" => self.made.contains(id) || self.stories.contains_key(id),
+            _ => true,
+        }
+    }
+
+    /// What prune deleted.
+    fn gone(&self, keep: usize) -> BTreeSet<String> {
+        let counts = |id: &&String| self.last(id) == "committed" && !self.stories[*id].pinned;
+        let surplus = self.present.iter().rev().filter(counts).skip(keep);
+        let bad = self.present.iter().filter(|id| self.is_bad(id));
+        let kept = self.protected();
+        bad.chain(surplus).filter(|id| !kept.contains(*id)).cloned().collect()
+    }
+}
+
+/// A stage with four releases on which `bad` makes every activation fail, and their ids.
+fn deployed() -> (World, Vec<String>) {
+    let world = World::local();
+    let bad = world.path().join("bad");
+    let hook = format!("activated = [\"test ! -e {}\"]", bad.display());
+    let config = world.read("deploy.toml").replace("[hooks]", &format!("[hooks]\n{hook}"));
+    world.write("deploy.toml", &config);
+    for build in 1..=4 {
+        world.write("dist/VERSION", &format!("{build}\n"));
+        done(&world, "deploy");
+    }
+    let ids = names(&world.path().join("srv/releases")).into_iter().collect();
+    (world, ids)
+}
+
+fn done(world: &World, line: &str) {
+    let said = world.shipit(line);
+    assert!(said.starts_with("exit: 0"), "{line}: {said}");
+}
+
+/// What this program would delete.
+fn goes_now(world: &World, ids: &[String], keep: usize) -> BTreeSet<String> {
+    let mut prune = world.command(&format!("prune --keep {keep} -n"));
+    let said = String::from_utf8(prune.output().unwrap().stdout).unwrap();
+    ids.iter().filter(|id| said.contains(&format!("prune {id}"))).cloned().collect()
+}
+
+/// 0.1.0 deletes nothing there that must stay, and goes back to a good release.
+#[track_caller]
+fn agree(world: &World, ids: &[String], way_back: &str) {
+    let old = Seen::read(&world.path().join("srv"));
+    for keep in 1..=4 {
+        assert_eq!(old.gone(keep), goes_now(world, ids, keep), "keep {keep}");
+    }
+    assert_eq!(old.candidates().first().map(String::as_str), Some(way_back));
+    let said = world.command("rollback -n").output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains(&format!("flip current to {way_back}")), "{said}");
+}
+
+#[test]
+fn a_healthy_host_is_the_same_to_it() {
+    let (world, ids) = deployed();
+    agree(&world, &ids, &ids[2]);
+    done(&world, &format!("pin {}", ids[0]));
+    agree(&world, &ids, &ids[2]);
+}
+
+#[test]
+fn what_was_left_for_a_newer_release_stays_good_to_it() {
+    let (world, ids) = deployed();
+    done(&world, &format!("rollback --to {}", ids[1]));
+    agree(&world, &ids, &ids[0]);
+    done(&world, &format!("rollback --to {}", ids[3]));
+    agree(&world, &ids, &ids[2]);
+}
+
+#[test]
+fn the_target_of_a_rollback_that_failed_stays_good_to_it() {
+    let (world, ids) = deployed();
+    world.write("bad", "");
+    let said = world.shipit(&format!("rollback --to {}", ids[2]));
+    assert!(said.starts_with("exit: 1"), "{said}");
+    agree(&world, &ids, &ids[2]);
+    let said = world.shipit("history");
+    assert!(said.contains("reverted") && !said.contains("settle"), "{said}");
+}
+
+#[test]
+fn what_was_left_for_bad_stays_so_to_it() {
+    let (world, ids) = deployed();
+    done(&world, &format!("rollback --to {}", ids[1]));
+    world.write("bad", "");
+    let said = world.shipit(&format!("rollback --to {}", ids[3]));
+    assert!(said.starts_with("exit: 1"), "{said}");
+    let old = Seen::read(&world.path().join("srv"));
+    assert_eq!(old.last(&ids[3]), "rolled-back");
+    agree(&world, &ids, &ids[0]);
+}
+
+/// It looks at no version. What it must not touch it must not find: then it takes all releases for
+/// another tool's.
+#[test]
+fn a_format_of_other_names_costs_nothing_with_it() {
+    let (world, _) = deployed();
+    let ours = world.path().join("srv/.shipit");
+    fs::rename(ours.join("ledger.jsonl"), ours.join("ledger.2")).unwrap();
+    fs::rename(ours.join("manifests"), ours.join("manifests.2")).unwrap();
+    let old = Seen::read(&world.path().join("srv"));
+    assert_eq!(old.gone(1), BTreeSet::new());
+}
