@@ -246,7 +246,7 @@ impl<'a> HostRun<'a> {
         match &self.agent {
             Some(agent) => {
                 self.tell_sent(order);
-                agent.ask(order).await
+                agent.ask_hearing(order, |text| self.obeying(order, &text)).await
             }
             None => Err(AgentError::gone()),
         }
@@ -309,9 +309,7 @@ impl<'a> HostRun<'a> {
         if answer.code != DONE {
             return Err(order_failure(order, answer));
         }
-        if let Order::Hook { name, .. } = order {
-            self.show(name, &answer.text);
-        }
+        self.obeying(order, &answer.text);
         self.warn_of_trash(order, answer);
         Ok(())
     }
@@ -320,6 +318,13 @@ impl<'a> HostRun<'a> {
         if !text.trim().is_empty() {
             let (source, text) = (source.to_owned(), text.to_owned());
             self.cx.events.emit(Event::Printed { host: self.name(), source, text });
+        }
+    }
+
+    /// Shows what an order printed so far, where that is a hook.
+    pub(super) fn obeying(&self, order: &Order, text: &str) {
+        if let Order::Hook { name, .. } = order {
+            self.show(name, text);
         }
     }
 

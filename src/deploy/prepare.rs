@@ -178,7 +178,7 @@ impl HostRun<'_> {
         chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
         for (order, reply) in self.send_all(chain, false) {
             let work = async {
-                let answer = self.heeding(reply.get()).await?;
+                let answer = self.heeding(reply.hear(|text| self.obeying(&order, &text))).await?;
                 let answer = answer.map_err(|error| Unmade::lost(&order, error))?;
                 self.made(&order, &answer)
                     .map_err(|unmade| Unmade { said_at: Some(step_name(&order)), ..unmade })?;

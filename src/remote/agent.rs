@@ -301,10 +301,17 @@ impl Agent {
 
     /// Sends an order and waits for its answer.
     pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
-        match self.asked_first(order) {
-            Some(reply) => reply.get().await,
-            None => self.send(order.clone()).get().await,
-        }
+        self.ask_hearing(order, |_| ()).await
+    }
+
+    /// The same; `tell` gets what is said before the answer, as it comes.
+    pub async fn ask_hearing(
+        &self,
+        order: &Order,
+        tell: impl Fn(String),
+    ) -> Result<Answer, AgentError> {
+        let reply = self.asked_first(order).unwrap_or_else(|| self.send(order.clone()));
+        reply.hear(tell).await
     }
 
     /// The answer to an order that was given with the greeting. It holds until another order is
@@ -531,8 +538,12 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
 
 /// To each who waits theirs, in the order in which they asked.
 fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
-    for Frame { code, text, bytes, took } in found {
-        if !replies.answer(Answer { code, text, bytes, took }) {
+    for frame in found {
+        let asked = match frame {
+            Frame::Said(text) => replies.say(text),
+            Frame::Answer(answer) => replies.answer(answer),
+        };
+        if !asked {
             return Err("an answer to what nobody asked".to_owned());
         }
     }

@@ -145,6 +145,7 @@ serve() {
     before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
     unit_before='' reverting='' partly='' variables='' reverted_hooks=''
+    streams='' watcher=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
@@ -247,8 +248,10 @@ take_line() {
     [ "$1" != hook ] || [ -z "$codes" ] || framed last_words
     look_at_uptime
     began=$uptime
-    obey "$@" >"$tmp/out.$answer" 2>&1 </dev/null
+    obey "$@" 7>&1 >"$tmp/out.$answer" 2>&1 </dev/null
     last=$?
+    # Half of a frame may have gone out: nothing behind it would be understood.
+    [ ! -e "$tmp/deaf" ] || { ending=deadline && exit 0; }
     look_at_uptime
     answered "$last" "${began:+$((uptime - began))}"
 }
@@ -343,6 +346,8 @@ last_words() {
 # The end of everything, however it came.
 end() {
     trap : TERM INT PIPE HUP
+    streams=''
+    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
     if [ -n "$undecided" ]; then
         reason=$ending
         revert >/dev/null 2>&1 </dev/null
@@ -1519,7 +1524,8 @@ order_revision() {
 
 # Arguments: name, release, limit, command, then NAME=value words.
 order_hook() {
-    what="the $1 hook"
+    local streams
+    what="the $1 hook" streams=yes
     shift
     run_command "$@"
 }
@@ -1540,23 +1546,120 @@ veiled() {
 run_command() {
     release=$root/releases/$1 hook_limit=$2 command=$3
     shift 3
-    (
-        # shellcheck disable=SC2086
-        cd "$release" && exec timeout -k 10 "$hook_limit" env "$@" $hook_shell "$command"
-    ) >"$tmp/hook" 2>&1 </dev/null 9>&-
+    watched "$tmp/hook" run_in_release "$@"
     tell_hook "$?"
 }
 
-# Prints what a command of the user's said that ended with $1, and how that was if not well.
+run_in_release() (
+    # shellcheck disable=SC2086
+    cd "$release" && exec timeout -k 10 "$hook_limit" env "$@" $hook_shell "$command"
+)
+
+# Prints what a command of the user's said that ended with $1, and how that was if not well: then what
+# was told while it ran is told again.
 tell_hook() {
-    [ ! -s "$tmp/hook" ] || veiled <"$tmp/hook"
-    rm -f "$tmp/hook"
+    local told
+    told=0
+    if [ "$1" = 0 ] && [ -s "$tmp/hook.told" ]; then
+        read -r told <"$tmp/hook.told"
+    fi
+    tell_printed "$tmp/hook" "$told"
+    rm -f "$tmp/hook".* "$tmp/hook"
     case $1 in
         0) return 0 ;;
         124 | 137) printf '\n%s ran longer than %ss\n' "$what" "$hook_limit" ;;
         *) printf '\n%s exited with code %s\n' "$what" "$1" ;;
     esac
     return 1
+}
+
+# Runs a command of the user's, by the function $2 and its arguments; what it prints goes to the file
+# $1. It may leave something running that prints, and is not waited for.
+watched() {
+    local file code
+    file=$1
+    shift
+    rm -f "$file".*
+    : >"$file"
+    watch "$file" &
+    watcher=$!
+    "$@" >>"$file" 2>&1 </dev/null 7>&- 9>&-
+    code=$?
+    # A signal that comes while a subshell begins may be lost.
+    : >"$file.over"
+    kill "$watcher" 2>/dev/null
+    wait "$watcher" 2>/dev/null
+    watcher=''
+    return "$code"
+}
+
+# While a command prints to the file $1: tells the new lines once a second, if it `streams`, and takes
+# all but the end away when that is more than 8 MiB. Only the nap may be interrupted, so a frame is whole.
+watch() {
+    local over nap tick before lines size
+    exec 9>&-
+    over='' nap=0.2 tick=0 told=0 before=0
+    trap 'over=yes' TERM
+    while [ -z "$over" ] && [ ! -e "$1.over" ] && kill -0 "$$" 2>/dev/null && [ -e "$1" ]; do
+        sleep "$nap" >/dev/null 2>&1 7>&- &
+        # Where sleep knows no fractions it ends at once.
+        wait "$!" || nap=1
+        { wc -lc <"$1" >"$1.size" && read -r lines size <"$1.size"; } 2>/dev/null || return
+        [ -z "$over" ] && [ ! -e "$1.over" ] || return
+        tick=$((tick + 1))
+        if [ -n "$streams" ] && { [ "$nap" = 1 ] || [ $((tick % 5)) = 0 ] || [ "$size" -gt 8388608 ]; }; then
+            tell_new "$1" "$((lines + before))"
+        fi
+        [ "$size" -le 8388608 ] || cut_short "$1" "$size"
+    done
+}
+
+# Tells what was printed to the file $1, up to the $2nd line, without what was told.
+tell_new() {
+    local size
+    [ "$2" -gt "$told" ] || return 0
+    tell_printed "$1" "$told" "$2" >"$1.new"
+    size=$(wc -c <"$1.new")
+    told=$2
+    echo "$told" >"$1.told"
+    timeout "$deadline" /bin/sh -c "$tell" sh "$run say $((size))$nl" "$1.new" '' >&7 2>/dev/null && return
+    streams=''
+    : >"$tmp/deaf"
+}
+
+# Keeps of the file $1, of which $2 bytes were looked at, the end beside it. The writer appends, so its
+# file begins anew. The line in which that happens may be half of a secret, and is left out.
+cut_short() {
+    tail -c "+$(($2 - 65535))" "$1" >"$1.end"
+    : >"$1"
+    if [ "$(tail -c 1 "$1.end" | wc -l)" = 0 ]; then sed '$d' "$1.end"; else cat "$1.end"; fi >"$1.old"
+    before=$(($(wc -l <"$1.old") - 1))
+    [ "$told" = 0 ] || told=$(head -c 65536 "$1.end" | wc -l)
+    [ "$told" -le "$((before + 1))" ] || told=$((before + 1))
+    echo "$told" >"$1.told"
+}
+
+# Prints what there is of what was printed to the file $1.
+printed() {
+    if [ -e "$1.old" ]; then
+        tail -n +2 "$1" | cat "$1.old" -
+    else
+        cat "$1"
+    fi
+}
+
+# Prints what was printed to the file $1, without the first $2 lines and to the $3rd at most, as it may
+# be shown: the last 64 KiB.
+tell_printed() {
+    local size torn
+    [ -s "$1" ] || [ -s "$1.old" ] || return 0
+    torn=''
+    printed "$1" | if [ -n "${3-}" ]; then head -n "$3"; else cat; fi |
+        tail -n "+$(($2 + 1))" | tail -c 131072 >"$1.rest"
+    size=$(wc -c <"$1.rest")
+    [ "$size" -lt 131072 ] || torn=torn
+    [ "$2" != 0 ] || [ ! -e "$1.old" ] || torn=torn
+    veiled $torn <"$1.rest"
 }
 
 # Arguments: release, yes|no for hooks that may have added files. Prints the digest of the sealed
@@ -1954,13 +2057,15 @@ run_reverted() {
     what='the reverted hook' hook_limit=$reverted_limit
     eval "set -- $reverted_hooks"
     for command in "$@"; do
-        (
-            # shellcheck disable=SC2086,SC2119
-            enter_live && exec timeout -k 10 "$reverted_limit" $hook_shell "$command"
-        ) >"$tmp/hook" 2>&1 </dev/null 9>&-
+        watched "$tmp/hook" run_in_live
         tell_hook "$?" || partly="the reverted hook \`$command\` failed"
     done
 }
+
+run_in_live() (
+    # shellcheck disable=SC2086,SC2119
+    enter_live && exec timeout -k 10 "$reverted_limit" $hook_shell "$command"
+)
 
 goes_down() {
     case $scope in
@@ -2048,13 +2153,13 @@ service() {
     : >"$tmp/service"
     case $scope-$1 in
         none-*) return 0 ;;
-        command-restart) run_service_command "$target" ;;
-        command-stop) [ -z "$action" ] || run_service_command "$action" ;;
-        *-restart) privileged "$action" ;;
-        *-stop) privileged stop ;;
-    esac >"$tmp/service" 2>&1
+        command-restart) watched "$tmp/service" run_service_command "$target" ;;
+        command-stop) [ -z "$action" ] || watched "$tmp/service" run_service_command "$action" ;;
+        *-restart) privileged "$action" >"$tmp/service" 2>&1 ;;
+        *-stop) privileged stop >"$tmp/service" 2>&1 ;;
+    esac
     code=$?
-    [ ! -s "$tmp/service" ] || veiled <"$tmp/service"
+    tell_printed "$tmp/service" 0
     case $code in
         0) return 0 ;;
         124 | 137) printf '\nthe %s ran longer than %ss\n' "$1" "$limit" ;;
@@ -2331,7 +2436,7 @@ set_aside() {
 
 order_journal() {
     case $scope-$log in
-        command-) [ ! -s "$tmp/service" ] || tail -n "$1" "$tmp/service" | veiled ;;
+        command-) tell_printed "$tmp/service" 0 | tail -n "$1" ;;
         *) recent "$1" ;;
     esac
     return 0

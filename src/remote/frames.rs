@@ -1,6 +1,8 @@
-//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>`. Whatever else a host says
+//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>`; and
+//! `<run> say <bytes>`, that many bytes, while the answer is still to come. Whatever else a host says
 //! between them, a chatty `.bashrc` for one, is noise and passed over, up to a limit.
 
+use super::agent::Answer;
 use crate::model::clean::strip;
 
 use std::time::Duration;
@@ -12,17 +14,13 @@ const LONGEST_NUMBER: usize = 20;
 /// The most noise before we stop listening.
 const NOISIEST: usize = 1024 * 1024;
 
-/// One answer, before it means anything.
+/// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    /// How it ended.
-    pub code: u32,
-    /// What it says, free of control sequences.
-    pub text: String,
-    /// The same as it came.
-    pub bytes: Vec<u8>,
-    /// How long it took the host, if it says so.
-    pub took: Option<Duration>,
+pub enum Frame {
+    /// What an order printed that is still being obeyed: whole lines, free of control sequences.
+    Said(String),
+    /// The answer to an order.
+    Answer(Answer),
 }
 
 /// Cuts a stream of bytes into frames.
@@ -60,24 +58,35 @@ impl Frames {
     }
 
     fn next(&mut self) -> Result<Option<Frame>, String> {
-        let head = format!("{} out ", self.run);
-        self.skip_noise(head.as_bytes());
+        let heads = ["say", "out"].map(|word| format!("{} {word} ", self.run));
+        self.skip_noise(&heads);
+        let head = heads[0].len();
         let Some(newline) = self.buffer.iter().position(|b| *b == b'\n') else {
-            let endless = self.buffer.len() > head.len() + LONGEST_NUMBER;
+            let endless = self.buffer.len() > head + LONGEST_NUMBER;
             return if endless { Err("a frame without a size".to_owned()) } else { Ok(None) };
         };
-        let Some(size) = self.buffer.get(head.len()..newline).map(String::from_utf8_lossy) else {
+        let Some(size) = self.buffer.get(head..newline).map(String::from_utf8_lossy) else {
             return Ok(None);
         };
         let size: usize = size.parse().map_err(|_| "a frame without a size".to_owned())?;
         if size > LARGEST {
             return Err(format!("an answer of {size} bytes"));
         }
-        self.whole_frame(newline + 1, size)
+        if self.buffer.starts_with(heads[0].as_bytes()) {
+            return Ok(self.said(newline + 1, size));
+        }
+        self.answer(newline + 1, size)
     }
 
-    /// The frame whose text begins at `start`, if all of it is there.
-    fn whole_frame(&mut self, start: usize, size: usize) -> Result<Option<Frame>, String> {
+    /// What is said from `start` on, if all of it is there.
+    fn said(&mut self, start: usize, size: usize) -> Option<Frame> {
+        let text = strip(&String::from_utf8_lossy(self.buffer.get(start..start + size)?));
+        self.buffer.drain(..start + size);
+        Some(Frame::Said(text))
+    }
+
+    /// The answer whose text begins at `start`, if all of it is there.
+    fn answer(&mut self, start: usize, size: usize) -> Result<Option<Frame>, String> {
         let Some(rest) = self.buffer.get(start + size..) else { return Ok(None) };
         let Some(newline) = rest.iter().position(|b| *b == b'\n') else {
             let longest = self.run.len() + " done ".len() + 2 * LONGEST_NUMBER;
@@ -96,13 +105,15 @@ impl Frames {
         let bytes = self.buffer[start..start + size].to_vec();
         self.buffer.drain(..=start + size + newline);
         let text = strip(&String::from_utf8_lossy(&bytes));
-        Ok(Some(Frame { code, text, bytes, took }))
+        Ok(Some(Frame::Answer(Answer { code, text, bytes, took })))
     }
 
-    /// Drops everything before the next `head`.
-    fn skip_noise(&mut self, head: &[u8]) {
-        let found = self.buffer.windows(head.len()).position(|window| window == head);
-        let drop = found.unwrap_or_else(|| self.buffer.len().saturating_sub(head.len() - 1));
+    /// Drops everything before the next of the `heads`, which are equally long.
+    fn skip_noise(&mut self, heads: &[String; 2]) {
+        let length = heads[0].len();
+        let is_head = |window: &[u8]| heads.iter().any(|head| head.as_bytes() == window);
+        let found = self.buffer.windows(length).position(is_head);
+        let drop = found.unwrap_or_else(|| self.buffer.len().saturating_sub(length - 1));
         self.noisy += drop;
         if self.noise.len() < 1024 {
             self.noise.extend_from_slice(&self.buffer[..drop.min(1024)]);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentError, Answer};
@@ -24,14 +24,16 @@ struct Places {
     reason: Option<AgentError>,
 }
 
-/// Where an answer goes, and the word that nobody is before it any more.
+/// Where an answer goes, what is said before it, and the word that nobody is before it any more.
 struct Place {
+    said: mpsc::UnboundedSender<String>,
     answer: oneshot::Sender<Result<Answer, AgentError>>,
     turn: oneshot::Sender<Instant>,
 }
 
 /// The answer to one order.
 pub struct Reply {
+    said: mpsc::UnboundedReceiver<String>,
     answer: oneshot::Receiver<Result<Answer, AgentError>>,
     turn: oneshot::Receiver<Instant>,
     /// At the latest, whenever its turn comes.
@@ -43,15 +45,22 @@ impl Reply {
     /// That of a conversation which is over.
     pub fn gone() -> Self {
         let ((_, answer), (_, turn)) = (oneshot::channel(), oneshot::channel());
-        Self { answer, turn, by: Instant::now(), limit: Duration::ZERO }
+        let (_, said) = mpsc::unbounded_channel();
+        Self { said, answer, turn, by: Instant::now(), limit: Duration::ZERO }
     }
 
     /// Waits for it.
-    pub async fn get(mut self) -> Result<Answer, AgentError> {
+    pub async fn get(self) -> Result<Answer, AgentError> {
+        self.hear(|_| ()).await
+    }
+
+    /// Waits for it; `tell` gets what is said before, as it comes.
+    pub async fn hear(mut self, tell: impl Fn(String)) -> Result<Answer, AgentError> {
         let mut waits = true;
         loop {
             tokio::select! {
                 biased;
+                Some(text) = self.said.recv() => tell(text),
                 answer = &mut self.answer => return answer.unwrap_or_else(|_| Err(AgentError::gone())),
                 turn = &mut self.turn, if waits => {
                     waits = false;
@@ -72,6 +81,7 @@ impl Replies {
     /// a time. `send` sends what it answers, if that is still possible.
     pub(super) fn expect(&self, limit: Duration, send: impl FnOnce() -> bool) -> Reply {
         let ((sender, answer), (turn, comes)) = (oneshot::channel(), oneshot::channel());
+        let (say, said) = mpsc::unbounded_channel();
         let mut places = self.places();
         let now = Instant::now();
         let before = places.by.filter(|_| !places.waiting.is_empty());
@@ -80,10 +90,10 @@ impl Replies {
             let reason = places.reason.take().unwrap_or_else(AgentError::gone);
             let _ = sender.send(Err(reason));
         } else {
-            places.waiting.push_back(Place { answer: sender, turn });
+            places.waiting.push_back(Place { said: say, answer: sender, turn });
             places.by = Some(by);
         }
-        Reply { answer, turn: comes, by, limit }
+        Reply { said, answer, turn: comes, by, limit }
     }
 
     /// The next answer is there. Gives whether anybody asked.
@@ -95,6 +105,14 @@ impl Replies {
             let (told, _) = oneshot::channel();
             let _ = std::mem::replace(&mut next.turn, told).send(Instant::now());
         }
+        true
+    }
+
+    /// Something is said before the next answer. Gives whether anybody asked.
+    pub(super) fn say(&self, text: String) -> bool {
+        let places = self.places();
+        let Some(place) = places.waiting.front() else { return false };
+        let _ = place.said.send(text);
         true
     }
 
@@ -148,6 +166,21 @@ mod tests {
         assert!(matches!(told, Err(AgentError::Lost { reason }) if reason == "a cut"));
         let late = replies.expect(Duration::from_secs(1), || panic!("nobody hears it"));
         assert!(matches!(late.get().await, Err(AgentError::Lost { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_goes_to_the_next_in_line_and_comes_before_the_answer() {
+        let replies = Replies::default();
+        let (first, second) = (expect(&replies), expect(&replies));
+        assert!(replies.say("one".to_owned()) && replies.answer(answer(1)));
+        assert!(replies.say("two".to_owned()) && replies.answer(answer(2)));
+        assert!(!replies.say("three".to_owned()), "nobody asked");
+        for (reply, said) in [(first, "one"), (second, "two")] {
+            let (heard, hears) = std::sync::mpsc::channel();
+            let answer = reply.hear(|text| assert_eq!(heard.send(text), Ok(()))).await;
+            assert!(answer.is_ok());
+            assert_eq!(hears.try_iter().collect::<Vec<_>>(), [said]);
+        }
     }
 
     #[tokio::test(start_paused = true)]

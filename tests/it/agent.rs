@@ -4,6 +4,7 @@ mod after;
 mod leftovers;
 mod owners;
 mod packed;
+mod printed;
 mod service;
 mod sharing;
 mod trash;
