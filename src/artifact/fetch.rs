@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::tls::{RootCerts, TlsConfig};
 
@@ -14,6 +14,8 @@ use crate::model::digest::{Digest, Hasher};
 
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
+/// The least that is to come within that time.
+const LEAST: u64 = 64 * 1024;
 
 /// What an address means.
 pub(super) enum Target {
@@ -75,6 +77,7 @@ pub(super) fn fetch(
     let mut hash = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0_u64;
+    let mut pace = Pace { since: Instant::now(), bytes: 0 };
     loop {
         let got = match body.read(&mut buffer) {
             Ok(0) => break,
@@ -82,6 +85,8 @@ pub(super) fn fetch(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(source) => return Err(ArtifactError::Download { url: shown(url), source }),
         };
+        let moves = pace.moves(got as u64, Instant::now());
+        moves.map_err(|source| ArtifactError::Download { url: shown(url), source })?;
         total += got as u64;
         if total > most {
             let limit = LimitHit::Bytes { most };
@@ -93,6 +98,28 @@ pub(super) fn fetch(
     let found = hash.finish();
     check(&shown(url), expected, found)?;
     Ok(file)
+}
+
+/// How fast it comes: a byte a minute would last for ever.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// An error where less than [`LEAST`] came within [`SILENCE`].
+    fn moves(&mut self, got: u64, now: Instant) -> io::Result<()> {
+        self.bytes += got;
+        if now.duration_since(self.since) < SILENCE {
+            return Ok(());
+        }
+        if self.bytes < LEAST {
+            let text = "less than 64 KiB came within a minute";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        *self = Self { since: now, bytes: 0 };
+        Ok(())
+    }
 }
 
 /// Why an address could not be fetched. The one that it is redirected to may hold a secret too.
@@ -135,6 +162,19 @@ fn trusting() -> TlsConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_download_that_crawls_ends_and_one_that_is_slow_does_not() {
+        let since = Instant::now();
+        let second = Duration::from_secs(1);
+        let ends = |each: u64| {
+            let mut pace = Pace { since, bytes: 0 };
+            (1..600).find(|at| pace.moves(each, since + second * *at).is_err())
+        };
+        assert_eq!(ends(1), Some(60));
+        assert_eq!(ends(1_000), Some(60));
+        assert_eq!(ends(1_200), None);
+    }
 
     #[test]
     fn the_address_of_a_redirect_is_shown_without_its_query() {

@@ -347,7 +347,7 @@ last_words() {
 end() {
     trap : TERM INT PIPE HUP
     streams=''
-    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+    [ -z "$watcher" ] || stop_watching
     if [ -n "$undecided" ]; then
         reason=$ending
         revert >/dev/null 2>&1 </dev/null
@@ -1535,7 +1535,8 @@ veiled() {
     # shellcheck disable=SC3043
     local edge="${1:-whole}" path
     set --
-    for path in "$root"/releases/*/"$env_name"; do
+    # Older releases may have theirs under the name that is the default.
+    for path in "$root"/releases/*/"$env_name" "$root"/releases/*/.env; do
         [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
     done
     veil=$veil LC_ALL=C awk -v "$edge=1" "$veiling" "$@" ||
@@ -1576,7 +1577,7 @@ tell_hook() {
 # Runs a command of the user's, by the function $2 and its arguments; what it prints goes to the file
 # $1. It may leave something running that prints, and is not waited for.
 watched() {
-    local file code
+    local code
     file=$1
     shift
     rm -f "$file".*
@@ -1585,12 +1586,16 @@ watched() {
     watcher=$!
     "$@" >>"$file" 2>&1 </dev/null 7>&- 9>&-
     code=$?
-    # A signal that comes while a subshell begins may be lost.
+    stop_watching
+    return "$code"
+}
+
+# Before a subshell has a trap of its own, a signal may be lost, or run that of the agent.
+stop_watching() {
     : >"$file.over"
-    kill "$watcher" 2>/dev/null
+    [ ! -e "$file.ready" ] || kill "$watcher" 2>/dev/null
     wait "$watcher" 2>/dev/null
     watcher=''
-    return "$code"
 }
 
 # While a command prints to the file $1: tells the new lines once a second, if it `streams`, and takes
@@ -1600,6 +1605,7 @@ watch() {
     exec 9>&-
     over='' nap=0.2 tick=0 told=0 before=0
     trap 'over=yes' TERM
+    : >"$1.ready"
     while [ -z "$over" ] && [ ! -e "$1.over" ] && kill -0 "$$" 2>/dev/null && [ -e "$1" ]; do
         sleep "$nap" >/dev/null 2>&1 7>&- &
         # Where sleep knows no fractions it ends at once.

@@ -176,10 +176,10 @@ mod tests {
         assert!(replies.say("two".to_owned()) && replies.answer(answer(2)));
         assert!(!replies.say("three".to_owned()), "nobody asked");
         for (reply, said) in [(first, "one"), (second, "two")] {
-            let (heard, hears) = std::sync::mpsc::channel();
-            let answer = reply.hear(|text| assert_eq!(heard.send(text), Ok(()))).await;
+            let (sender, heard) = std::sync::mpsc::channel();
+            let answer = reply.hear(|text| assert_eq!(sender.send(text), Ok(()))).await;
             assert!(answer.is_ok());
-            assert_eq!(hears.try_iter().collect::<Vec<_>>(), [said]);
+            assert_eq!(heard.try_iter().collect::<Vec<_>>(), [said]);
         }
     }
 

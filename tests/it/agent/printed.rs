@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use shipit::remote::agent::{Agent, Answer};
+use shipit::remote::agent::{Agent, Answer, Hello};
 use shipit::remote::order::{DONE, Order, TAKEN_BACK};
 
 use super::{Host, ID, activate, shells};
@@ -82,6 +82,20 @@ async fn what_a_hook_prints_is_heard_while_it_runs_under_every_shell() {
     }
 }
 
+/// The name of the env file was another one before.
+#[tokio::test]
+async fn the_env_file_of_an_older_release_is_masked_under_its_older_name() {
+    let host = Host::new("dash");
+    for (release, file) in [(ID, "app.env"), ("20260821090000", ".env")] {
+        let path = host.root().join("releases").join(release).join(file);
+        fs::write(path, format!("KEY=sesame-of-{release}\n")).unwrap();
+    }
+    let hello = Hello { env_file: "app.env".to_owned(), ..host.hello("run000000001", "true") };
+    let (agent, _) = Agent::open(host.session(), hello).await.unwrap();
+    let answer = agent.ask(&hook("cat app.env ../20260821090000/.env", 20)).await.unwrap();
+    assert_eq!(answer.text, "KEY=***\nKEY=***\n");
+}
+
 #[tokio::test]
 async fn output_without_end_is_bounded_on_disk_under_every_shell() {
     for shell in shells() {
@@ -89,7 +103,9 @@ async fn output_without_end_is_bounded_on_disk_under_every_shell() {
         let agent = open(&host, "true").await;
         let (answer, said, most) = heard(&host, &agent, &hook(FLOOD, 60)).await;
         assert_eq!(answer.code, DONE, "{shell}");
-        assert!(answer.text.ends_with("\nthat is all\n"), "{shell}");
+        let all: String =
+            said.iter().map(|(_, text)| text.as_str()).chain([&*answer.text]).collect();
+        assert!(all.ends_with("\nthat is all\n"), "{shell}");
         assert!(answer.text.len() <= 66_000, "{shell}: {}", answer.text.len());
         assert!(said.iter().all(|(_, text)| text.len() <= 66_000), "{shell}");
         assert!(most < 40_000_000, "{shell}: {most} bytes");
