@@ -114,7 +114,9 @@ impl World {
 
     pub(crate) fn styles(&self) -> Styles {
         let terminal = std::io::stderr().is_terminal();
-        Styles::choose(self.common.color.into(), self.var("NO_COLOR").is_some(), terminal)
+        let width = terminal.then(|| usize::from(Term::stderr().size().1));
+        let no_color = self.var("NO_COLOR").is_some();
+        Styles { width, ..Styles::choose(self.common.color.into(), no_color, terminal) }
     }
 
     /// The config file that the flag or the variable names.

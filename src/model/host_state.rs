@@ -10,6 +10,7 @@ use super::delta::Delta;
 use super::id::ReleaseId;
 use super::ledger::{Entry, History, Ledger, Newer, Standing, What};
 use super::sudo::Sudo;
+use super::words::count;
 
 /// One host, as it was when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -239,10 +240,8 @@ impl HostState {
     /// What of all that lies here is not understood, one line each; the texts are the host's.
     pub fn not_understood(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.newer().map(ToString::to_string).into_iter().collect();
-        match self.ledger.unreadable() {
-            0 => {}
-            1 => lines.push("1 line of the ledger cannot be read".to_owned()),
-            count => lines.push(format!("{count} lines of the ledger cannot be read")),
+        if let unreadable @ 1.. = self.ledger.unreadable() {
+            lines.push(format!("{} of the ledger cannot be read", count(unreadable, "line")));
         }
         if !self.unknown.is_empty() {
             let names = self.unknown.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

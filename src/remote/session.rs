@@ -81,6 +81,9 @@ pub enum Output {
     Exit(Exit),
 }
 
+/// How a shell ends that obeys SIGTERM.
+const TERMINATED: u32 = 143;
+
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
@@ -93,6 +96,9 @@ pub enum Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Code(TERMINATED) => {
+                f.write_str("was told to end by somebody there (SIGTERM), as `shipit unlock` does")
+            }
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(name) => write!(f, "was ended by SIG{name}"),
         }

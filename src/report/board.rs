@@ -66,13 +66,14 @@ impl Meter {
         }
     }
 
-    /// Bytes a second.
-    fn rate(&self, now: Duration) -> u64 {
+    /// Bytes a second; none as long as that cannot be told: silence is no stall before it lasts.
+    fn rate(&self, now: Duration) -> Option<u64> {
         let outside = self.seen.iter().rfind(|(at, _)| *at + WINDOW <= now);
-        let Some((from, before)) = outside.or(self.seen.front()) else { return 0 };
+        let (from, before) = outside.or(self.seen.front())?;
         let ms = now.saturating_sub(*from).as_millis();
         let bytes = u128::from(self.sent.saturating_sub(*before));
-        if ms < 200 { 0 } else { u64::try_from(bytes * 1000 / ms).unwrap_or(u64::MAX) }
+        let early = ms < if bytes == 0 { WINDOW.as_millis() } else { 200 };
+        (!early).then(|| u64::try_from(bytes * 1000 / ms).unwrap_or(u64::MAX))
     }
 }
 
@@ -175,7 +176,8 @@ impl Board {
         if !going.is_empty() {
             let sent = going.iter().map(|row| row.meter.sent).sum();
             let total = going.iter().map(|row| row.meter.total).sum();
-            let rate = going.iter().map(|row| row.meter.rate(now)).sum();
+            let rate =
+                going.iter().filter_map(|row| row.meter.rate(now)).reduce(|sum, rate| sum + rate);
             let room = width.saturating_sub(11);
             lines.push(format!("  upload  {}", progress(sent, total, rate, room)));
         }
@@ -221,19 +223,19 @@ impl Row {
 }
 
 /// `[████░░░░]  45%  1.9 MB of 4.2 MB  3.1 MB/s  1s left`; less of it where there is no room.
-fn progress(sent: u64, total: u64, rate: u64, room: usize) -> String {
+fn progress(sent: u64, total: u64, rate: Option<u64>, room: usize) -> String {
     let share = |of: usize| {
         let of = u128::try_from(of).unwrap_or_default();
         usize::try_from(u128::from(sent.min(total)) * of / u128::from(total.max(1))).unwrap_or(0)
     };
     let far = format!("{:3}%", share(100));
     let speed = match rate {
-        _ if sent >= total => String::new(),
-        0 => "  stalled".to_owned(),
-        _ => {
+        Some(0) if sent < total => "  stalled".to_owned(),
+        Some(rate) if sent < total => {
             let left = Duration::from_secs((total - sent).div_ceil(rate));
             format!("  {}/s  {} left", human::size(rate), left_words(left))
         }
+        _ => String::new(),
     };
     let full = format!("{far}  {} of {}{speed}", human::size(sent), human::size(total));
     let bar = room.saturating_sub(full.len() + 3).min(BAR.0);

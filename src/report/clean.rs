@@ -2,6 +2,7 @@
 //! rename a terminal, or turn text round; no line and no text without a limit.
 
 pub use crate::model::clean::strip;
+use crate::model::words::count;
 
 /// Longer lines are cut: nobody reads them and one must not fill the screen.
 pub const LINE_LIMIT: usize = 1000;
@@ -22,7 +23,7 @@ pub fn text(raw: &str) -> String {
     let hidden = lines.len().saturating_sub(LINES_LIMIT);
     let mut shown = lines[hidden..].to_vec();
     if hidden > 0 {
-        shown.insert(0, format!("… {hidden} lines before these are not shown"));
+        shown.insert(0, format!("… {} left out before these", count(hidden, "line")));
     }
     shown.join("\n")
 }

@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::io::{self, Write};
 
+use console::Style;
+
 use super::clean;
+use super::human::wrapped;
 use super::styles::Styles;
 
 /// More lines of cause than this are cut in the middle: what failed stands first, what was said
@@ -53,7 +56,7 @@ pub fn print_error(
 ) -> io::Result<()> {
     print_cause(out, styles, what, causes)?;
     if let Some(state) = state {
-        print_labelled(out, "state:", state)?;
+        print_state(out, styles, state)?;
     }
     hint.map_or(Ok(()), |hint| print_hint(out, styles, hint))
 }
@@ -65,32 +68,57 @@ pub(super) fn print_cause(
     what: &str,
     causes: &[String],
 ) -> io::Result<()> {
-    writeln!(out, "{} {}", styles.bad.apply_to("error:"), clean::line(what))?;
+    print_after(out, styles, &styles.bad.apply_to("error:").to_string(), &clean::line(what))?;
     let cleaned: Vec<_> = causes.iter().map(|cause| clean::text(cause)).collect();
     let lines: Vec<_> = cleaned.iter().flat_map(|cause| cause.lines()).collect();
     if lines.is_empty() {
         return Ok(());
     }
-    print_labelled(out, "cause:", &shortened(&lines).join("\n"))
+    print_labelled(out, styles, "cause:", &shortened(&lines).join("\n"), &Style::new())
 }
 
 /// The line that says what is true now.
-pub(super) fn print_state(out: &mut dyn Write, state: &str) -> io::Result<()> {
-    print_labelled(out, "state:", state)
+pub(super) fn print_state(out: &mut dyn Write, styles: &Styles, state: &str) -> io::Result<()> {
+    print_labelled(out, styles, "state:", state, &Style::new())
 }
 
 /// The line that says what to type next.
 pub(super) fn print_hint(out: &mut dyn Write, styles: &Styles, hint: &str) -> io::Result<()> {
-    let hint = styles.hint.apply_to(clean::line(hint)).to_string();
-    print_labelled(out, "hint:", &hint)
+    print_labelled(out, styles, "hint:", &clean::line(hint), &styles.hint)
 }
 
-fn print_labelled(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
-    for (number, line) in text.lines().enumerate() {
-        let label = if number == 0 { format!("  {label}") } else { String::new() };
-        writeln!(out, "{label:LABEL$}{line}")?;
+/// A sentence after a word that has a style of its own; further rows are indented.
+pub(super) fn print_after(
+    out: &mut dyn Write,
+    styles: &Styles,
+    word: &str,
+    text: &str,
+) -> io::Result<()> {
+    for (number, row) in wrapped(text, room(styles)).iter().enumerate() {
+        let before = if number == 0 { word } else { "        " };
+        writeln!(out, "{before} {row}")?;
     }
     Ok(())
+}
+
+fn print_labelled(
+    out: &mut dyn Write,
+    styles: &Styles,
+    label: &str,
+    text: &str,
+    style: &Style,
+) -> io::Result<()> {
+    let rows = text.lines().flat_map(|line| wrapped(line, room(styles)));
+    for (number, row) in rows.enumerate() {
+        let label = if number == 0 { format!("  {label}") } else { String::new() };
+        writeln!(out, "{label:LABEL$}{}", style.apply_to(row))?;
+    }
+    Ok(())
+}
+
+/// The columns right of labels.
+fn room(styles: &Styles) -> Option<usize> {
+    styles.width.map(|width| width.saturating_sub(LABEL).max(LABEL))
 }
 
 fn shortened(lines: &[&str]) -> Vec<String> {

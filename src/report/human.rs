@@ -63,6 +63,29 @@ pub fn zoned_record(record: &str, offset: FixedOffset) -> String {
     record.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
+/// A line in rows of at most `room` columns, if there is a limit: broken between words, but never
+/// within backquotes, for a command is copied as one.
+pub fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else { return vec![line.to_owned()] };
+    let mut quoted = false;
+    let mut rows: Vec<String> = Vec::new();
+    let words = line.split(|char| {
+        quoted ^= char == '`';
+        char == ' ' && !quoted
+    });
+    for word in words {
+        let wide = console::measure_text_width(word) + 1;
+        match rows.last_mut() {
+            Some(row) if console::measure_text_width(row) + wide <= room => {
+                row.push(' ');
+                row.push_str(word);
+            }
+            _ => rows.push(word.to_owned()),
+        }
+    }
+    rows
+}
+
 /// `a, b, c`.
 pub fn list<T: AsRef<str>>(names: &[T]) -> String {
     names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")

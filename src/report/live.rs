@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use super::board::Board;
 use super::styles::Styles;
 use super::{Clock, Reporter, Size, Verbosity, summary, words};
@@ -15,22 +13,15 @@ use crate::deploy::outcome::Report;
 
 /// Bytes leave many times a second on many hosts: their rows are not painted more often than this.
 const PAINT_EVERY: Duration = Duration::from_millis(80);
-
-/// Where rows are painted, and when.
-pub struct Screen {
-    /// The terminal.
-    pub target: ProgressDrawTarget,
-    /// Its size.
-    pub size: Size,
-    /// Time since the program began.
-    pub clock: Clock,
-}
+/// A terminal that knows these shows nothing of a frame before all of it is there.
+const FRAME: (&str, &str) = ("\x1b[?2026h", "\x1b[?2026l");
+const HIDE_CURSOR: &str = "\x1b[?25l";
+const SHOW_CURSOR: &str = "\x1b[?25h";
+const CLEAR_BELOW: &str = "\x1b[J";
 
 /// Paints rows, and writes what stays above them.
 pub struct Live<W: Write> {
     out: W,
-    rows: MultiProgress,
-    bars: Vec<ProgressBar>,
     shown: Vec<String>,
     painted: Option<Duration>,
     board: Board,
@@ -42,53 +33,61 @@ pub struct Live<W: Write> {
 }
 
 impl<W: Write> Live<W> {
-    /// Rows go to the screen; what stays goes to `out`, which is the same terminal.
-    pub fn new(out: W, screen: Screen, styles: Styles, verbosity: Verbosity) -> Self {
+    /// All goes to `out`, a terminal of this size.
+    pub fn new(out: W, size: Size, clock: Clock, styles: Styles, verbosity: Verbosity) -> Self {
         Self {
             out,
-            rows: MultiProgress::with_draw_target(screen.target),
-            bars: Vec::new(),
             shown: Vec::new(),
             painted: None,
             board: Board::default(),
-            size: screen.size,
-            clock: screen.clock,
+            size,
+            clock,
             styles,
             verbosity,
             warned: BTreeSet::new(),
         }
     }
 
-    /// Writes lines that stay: the rows step aside meanwhile.
-    fn put(&mut self, text: &str) {
-        let out = &mut self.out;
-        self.rows.suspend(|| {
-            for line in text.lines() {
-                // A closed terminal does not fail a run.
-                let _ = writeln!(out, "{line}");
-            }
-            let _ = out.flush();
-        });
-    }
-
-    fn paint(&mut self) {
+    fn paint(&mut self, above: &str) {
         let now = (self.clock)();
         self.painted = Some(now);
-        let lines = self.board.lines((self.size)(), now, &self.styles);
-        while self.bars.len() > lines.len() {
-            if let Some(bar) = self.bars.pop() {
-                self.rows.remove(&bar);
+        let size = (self.size)();
+        let mut rows = Vec::new();
+        if self.verbosity > Verbosity::Quiet {
+            rows = self.board.lines(size, now, &self.styles);
+            // The cursor has a line of its own, and what scrolled away cannot be taken back.
+            rows.truncate(usize::from(size.0).saturating_sub(1));
+        }
+        self.frame(above, rows);
+    }
+
+    /// Takes the rows away, writes `above`, which stays, and paints `rows`: in one write.
+    fn frame(&mut self, above: &str, rows: Vec<String>) {
+        let above: String = above.lines().flat_map(|line| [line, "\n"]).collect();
+        let text = match (self.shown.is_empty(), rows.is_empty()) {
+            (true, true) => above,
+            _ if above.is_empty() && rows == self.shown => return,
+            (_, gone) => {
+                let cursor = if gone { SHOW_CURSOR } else { HIDE_CURSOR };
+                let rows: String = rows.iter().flat_map(|row| [row, "\n"]).collect();
+                format!("{}{cursor}{}{above}{rows}{}", FRAME.0, self.back(), FRAME.1)
             }
+        };
+        // A closed terminal does not fail a run.
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+        self.shown = rows;
+    }
+
+    /// From the cursor to the first row, and clears from there. The cursor stands below the rows, so
+    /// that an echoed `^C` is alone on its line. A window that became narrower has wrapped them.
+    fn back(&self) -> String {
+        let width = usize::from((self.size)().1).max(1);
+        let wrapped = |row: &String| console::measure_text_width(row).div_ceil(width).max(1);
+        match self.shown.iter().map(wrapped).sum::<usize>() {
+            0 => format!("\r{CLEAR_BELOW}"),
+            up => format!("\r\x1b[{up}A{CLEAR_BELOW}"),
         }
-        while self.bars.len() < lines.len() {
-            self.bars.push(self.rows.add(row()));
-        }
-        for (number, (bar, line)) in self.bars.iter().zip(&lines).enumerate() {
-            if self.shown.get(number) != Some(line) {
-                bar.set_message(line.clone());
-            }
-        }
-        self.shown = lines;
     }
 
     fn is_fresh(&self) -> bool {
@@ -96,12 +95,7 @@ impl<W: Write> Live<W> {
     }
 
     fn clear(&mut self) {
-        for bar in self.bars.drain(..) {
-            self.rows.remove(&bar);
-        }
-        // Rows that cannot be cleared are on a terminal that is gone.
-        let _ = self.rows.clear();
-        self.shown.clear();
+        self.frame("", Vec::new());
     }
 
     /// What stays on the screen of an event, if anything.
@@ -129,25 +123,16 @@ impl<W: Write> Live<W> {
     }
 }
 
-/// A row is one message; the board has made it fit.
-fn row() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg}");
-    ProgressBar::new_spinner()
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-}
-
 impl<W: Write> Reporter for Live<W> {
     fn on_event(&mut self, event: &Event) {
         self.board.apply(event, (self.clock)());
         if let Event::Warning { host, text } = event {
             self.warned.insert((host.clone(), text.clone()));
         }
-        if let Some(text) = self.kept(event) {
-            self.put(&text);
-        }
+        let kept = self.kept(event).unwrap_or_default();
         let may_wait = matches!(event, Event::Progress { .. }) && self.is_fresh();
-        if self.verbosity > Verbosity::Quiet && !may_wait {
-            self.paint();
+        if !may_wait {
+            self.paint(&kept);
         }
     }
 
@@ -162,7 +147,7 @@ impl<W: Write> Reporter for Live<W> {
 
     fn tick(&mut self) {
         if self.painted.is_some() {
-            self.paint();
+            self.paint("");
         }
     }
 

@@ -30,8 +30,6 @@ pub mod words;
 use std::io;
 use std::time::Duration;
 
-use indicatif::ProgressDrawTarget;
-
 use self::guard::{Guard, Sieve};
 use self::redact::Secrets;
 use self::styles::Styles;
@@ -121,10 +119,7 @@ pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
     let inner: Box<dyn Reporter + Send> = match mode {
         Mode::Json => Box::new(json::Json::new(io::stdout())),
         Mode::Lines => Box::new(lines::Lines::new(io::stderr(), styles, verbosity, clock)),
-        Mode::Live(size) => {
-            let screen = live::Screen { target: ProgressDrawTarget::stderr(), size, clock };
-            Box::new(live::Live::new(io::stderr(), screen, styles, verbosity))
-        }
+        Mode::Live(size) => Box::new(live::Live::new(io::stderr(), size, clock, styles, verbosity)),
     };
     let sieve = Sieve::new(secrets, github);
     if github {

@@ -29,6 +29,8 @@ pub struct Styles {
     pub dim: Style,
     /// Headings, and the live release.
     pub strong: Style,
+    /// Columns that sentences are wrapped to; none: not at all.
+    pub width: Option<usize>,
 }
 
 impl Styles {
@@ -47,6 +49,7 @@ impl Styles {
             hint: style().cyan(),
             dim: style().dim(),
             strong: style().bold(),
+            width: None,
         }
     }
 

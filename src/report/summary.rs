@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use chrono::{Offset as _, Utc};
+
 use super::human::{self, group_by, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
@@ -44,7 +46,7 @@ pub fn warnings(
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
         let about = (!hosts.is_empty()).then(|| short_list(&hosts, MOST_HOSTS));
         let line = words::about(about.as_deref(), text);
-        writeln!(out, "{} {line}", styles.warn.apply_to("warning:"))?;
+        error::print_after(out, styles, &styles.warn.apply_to("warning:").to_string(), &line)?;
     }
     Ok(())
 }
@@ -59,7 +61,7 @@ fn print_failed(out: &mut dyn Write, styles: &Styles, report: &Report) -> io::Re
         error::print_cause(out, styles, &line, &[])?;
     }
     if let Some(state) = state(report) {
-        error::print_state(out, &state)?;
+        error::print_state(out, styles, &state)?;
     }
     let mut hints: Vec<_> = problems.into_iter().filter_map(|problem| problem.hint).collect();
     hints.dedup();
@@ -168,13 +170,13 @@ fn locked(holder: &str, report: &Report) -> Failure {
     if let Some(freeze) = holder.strip_prefix(FROZEN) {
         return Failure {
             what: "somebody blocks deploys".to_owned(),
-            cause: vec![format!("locked by {freeze}")],
+            cause: vec![format!("locked by {}", human::zoned_record(freeze, Utc.fix()))],
             hint: Some(format!("`shipit unlock {stage}` ends it")),
         };
     }
     Failure {
         what: "another run holds the lock".to_owned(),
-        cause: vec![holder.to_owned()],
+        cause: vec![human::zoned_record(holder, Utc.fix())],
         hint: Some(if waits(goal) {
             format!("`shipit {goal} {stage} --wait` waits until that run has ended")
         } else {

@@ -58,7 +58,7 @@ const NEVER_IN: [(&str, &str, &str); 12] = [
     ("src/deploy/", "russh", "what is done does not depend on how hosts are reached"),
     ("src/deploy/", "clap", "what is done does not depend on who asks"),
     ("src/deploy/", "console::", "what is done does not depend on how it is shown"),
-    ("src/deploy/", "indicatif", "what is done does not depend on how it is shown"),
+    ("src/deploy/", "console", "what is done does not depend on how it is shown"),
     ("src/ssh/", "ReleaseId", "ssh carries bytes, whatever they mean"),
     ("src/ssh/", "releases/", "ssh carries bytes, whatever they mean"),
     ("src/config/", "russh", "configuration is values"),

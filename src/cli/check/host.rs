@@ -10,6 +10,7 @@ use crate::deploy::plan::PlanError;
 use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::manifest::{Manifest, Node, is_below};
 use crate::model::service::{Scope, Service};
+use crate::model::words::count;
 use crate::remote::agent::Probe;
 
 /// Clocks that differ by more make ids and ledgers hard to read.
@@ -250,9 +251,9 @@ impl Findings {
             self.warn(format!("an interrupted run left {id} undecided"), fix);
         }
         if !state.leftovers.is_empty() || !state.unfinished.is_empty() {
-            let count = state.leftovers.len() + state.unfinished.len();
+            let left = state.leftovers.len() + state.unfinished.len();
             self.warn(
-                format!("{count} things that interrupted runs left"),
+                format!("{} of interrupted runs", count(left, "leftover")),
                 format!("`shipit prune {name}` deletes them"),
             );
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use shipit::remote::session::SessionError;
+use shipit::remote::session::{Exit, SessionError};
 use shipit::report::error::{self, Hinted};
 use shipit::report::styles::Styles;
 
@@ -176,4 +176,32 @@ fn ways_in_which_a_host_cannot_be_reached() {
     the server would not connect to web1:22: it said no
     the connection was lost
     ");
+}
+
+#[test]
+fn what_is_too_wide_goes_on_below_its_first_word_and_no_command_is_broken() {
+    let styles = Styles { width: Some(60), ..Styles::plain() };
+    let mut out = Vec::new();
+    let hint = "one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all together";
+    let cause = ["what the program said before it ended was longer than one row".to_owned()];
+    let what = "web1: there is no earlier good release that all hosts have, so none is chosen";
+    error::print_error(&mut out, &styles, what, &cause, Some("nothing was changed"), Some(hint))
+        .unwrap();
+    assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    error: web1: there is no earlier good release that all
+             hosts have, so none is chosen
+      cause: what the program said before it ended was longer
+             than one row
+      state: nothing was changed
+      hint:  one host at a time:
+             `shipit rollback production --hosts web1`; or
+             deploy, which brings all together
+    ");
+}
+
+#[test]
+fn who_ends_a_run_from_elsewhere_is_not_hidden_behind_a_number() {
+    let told = Exit::Code(143).to_string();
+    assert_eq!(told, "was told to end by somebody there (SIGTERM), as `shipit unlock` does");
+    assert_eq!(Exit::Code(1).to_string(), "exited with code 1");
 }

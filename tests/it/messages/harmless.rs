@@ -46,7 +46,7 @@ fn long_text_has_an_end() {
     assert_eq!(clean::line(&"x".repeat(1_010)).chars().count(), 1_000 + 1 + 21);
     let lines: String = (0..1_000).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
     let text = clean::text(&lines);
-    assert!(text.starts_with("… 800 lines before these are not shown\n800\n"));
+    assert!(text.starts_with("… 800 lines left out before these\n800\n"));
     assert!(text.ends_with("\n999"));
 }
 

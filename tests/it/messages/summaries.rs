@@ -198,7 +198,7 @@ fn somebody_else_was_there_first() {
     let locked = HostResult::Locked { holder: holder.to_owned() };
     assert_snapshot!(text(&report(vec![("web1", locked), ("web2", untouched())])), @"
     error: web1: another run holds the lock
-      cause: ana on laptop (deploy production, run k3j4h5g6) since 2026-08-22T10:14:00Z
+      cause: ana on laptop (deploy production, run k3j4h5g6) since 2026-08-22 10:14 +00:00
       state: web1 was not changed; web2 was not changed (live: 20260821090311)
       hint:  `shipit deploy production --wait` waits until that run has ended
     ");
