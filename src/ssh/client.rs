@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, Preferred, cipher, compression, kex, mac};
+use russh::{Channel, Names, Preferred, cipher, compression, kex, mac};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
@@ -55,6 +55,8 @@ pub(crate) struct Said {
     pub(crate) goodbye: Option<String>,
     /// What it shows before logging in.
     pub(crate) banner: Option<String>,
+    /// The name and version of its program.
+    pub(crate) program: String,
     /// A host key that was new, with the notice for the user.
     pub(crate) new_key: Option<String>,
 }
@@ -190,6 +192,17 @@ impl client::Handler for Client {
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Broken> {
         self.heard.note(|said| said.banner = Some(text::plain(banner)));
+        Ok(())
+    }
+
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        _: &Names,
+        session: &mut Session,
+    ) -> Result<(), Broken> {
+        let program = text::plain(&String::from_utf8_lossy(session.remote_sshid()));
+        self.heard.note(|said| said.program = program);
         Ok(())
     }
 

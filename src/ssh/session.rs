@@ -7,9 +7,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use russh::client::Msg;
 use russh::{Disconnect, Error};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::remote::quote::word;
 use crate::remote::session::{BESIDE, Channel, Session, SessionError, Stream};
 use crate::ssh::client::library_text;
 use crate::ssh::connect::{Connection, Connector, Wanted, Weight};
@@ -18,6 +20,8 @@ use crate::ssh::{exec, text, tunnel};
 
 /// sshd drops the whole connection when a command is much longer than an argument may be.
 const LONGEST_COMMAND: usize = 120 << 10;
+/// Dropbear drops it for one of 9,000 bytes.
+const LONGEST_FOR_DROPBEAR: usize = 8000;
 /// A dead connection is noticed before this.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
 /// For saying goodbye.
@@ -84,6 +88,13 @@ impl Connection {
     }
 }
 
+/// A command that reads `command` from its input and becomes it. `dd` reads not a byte more: what
+/// follows is the command's own.
+fn by_input(command: &str) -> String {
+    let read = format!("eval \"$(dd bs=1 count={} 2>/dev/null)\"", command.len());
+    format!("exec /bin/sh -c {}", word(&read))
+}
+
 impl SshSession {
     pub(crate) fn new(connector: Connector, wanted: Wanted, first: Connection) -> Self {
         let crowded = AtomicBool::new(false);
@@ -95,6 +106,17 @@ impl SshSession {
             let reason = format!("a command of {} bytes is too long", command.len());
             return Err(SessionError::ChannelRefused { reason });
         }
+        let dropbear = self.first.heard.get().program.contains("dropbear");
+        if dropbear && command.len() > LONGEST_FOR_DROPBEAR {
+            let mut channel = self.run(&by_input(command)).await?;
+            let sent = timeout(OPEN_LIMIT, channel.input.write_all(command.as_bytes())).await;
+            sent.map_err(|_| late("sending a command"))?.map_err(|_| self.first.lost())?;
+            return Ok(channel);
+        }
+        self.run(command).await
+    }
+
+    async fn run(&self, command: &str) -> Result<Channel, SessionError> {
         let channel = self.channel().await?;
         match channel.exec(true, command).await {
             Ok(()) => Ok(exec::start(channel, self.distance() <= BESIDE)),

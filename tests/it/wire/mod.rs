@@ -1,5 +1,6 @@
 //! The SSH side against the embedded server and against OpenSSH.
 
+mod dropbear;
 mod embedded;
 mod host_keys;
 mod openssh;
