@@ -251,7 +251,7 @@ async fn verify_believes_neither_ledger_nor_link_alone() {
     let cut: Vec<_> = ledger.lines().filter(|line| !line.contains("committed")).collect();
     fs::write(world.root().join(".shipit/ledger.jsonl"), cut.join("\n") + "\n{torn").unwrap();
     let found = world.verified().await;
-    let expected = ["it is live and has no verdict", "1 lines of the ledger are not readable"];
+    let expected = ["it is live and has no verdict", "1 line of the ledger cannot be read"];
     assert_eq!(found.problems, expected);
     fs::remove_file(world.root().join(".shipit/manifests").join(&id)).unwrap();
     assert!(
