@@ -22,6 +22,7 @@ use super::frames::{Frame, Frames};
 use super::order::Order;
 use super::quote::{word, words};
 use super::replies::{Replies, Reply};
+use super::script::SCRIPT;
 use super::session::{Channel, Output, Session, SessionError};
 use super::upload::{self, Parts, Terms};
 use crate::model::codec::Codec;
@@ -30,8 +31,6 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::service::{Scope, Service};
-
-const SCRIPT: &str = include_str!("agent.sh");
 
 /// How long the greeting may take: a slow `.bashrc` and a slow disk included.
 const GREETING_LIMIT: Duration = Duration::from_mins(1);

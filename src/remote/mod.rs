@@ -1,4 +1,4 @@
-//! Floor 1: the seam to a host. [`session::Session`] is how anything reaches it, `agent.sh` is
+//! Floor 1: the seam to a host. [`session::Session`] is how anything reaches it, the [`script`] is
 //! all that is ever done there, [`agent::Agent`] is our end of one conversation with it.
 
 pub mod agent;
@@ -8,6 +8,7 @@ pub mod local;
 pub mod order;
 pub mod quote;
 pub mod replies;
+pub mod script;
 pub mod session;
 pub mod throttle;
 pub mod upload;

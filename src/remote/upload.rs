@@ -33,7 +33,7 @@ const PIECE_LIMIT: Duration = Duration::from_mins(2);
 const UNPACK_LIMIT: Duration = Duration::from_mins(15);
 /// The unit of reading and sending an upload.
 const PIECE: usize = 256 << 10;
-/// What one channel carries before the next one's turn. `weave` in agent.sh has the same number.
+/// What one channel carries before the next one's turn. `weave` of the script has the same number.
 const BLOCK: usize = 1 << 20;
 /// What sshd lets a channel carry before it must hear from the host.
 const WINDOW: u64 = 2 << 20;

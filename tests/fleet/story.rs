@@ -120,7 +120,7 @@ fn twenty_thousand_flips_under_a_reader() {
     let second = app.current(APPS[0]);
     // The script that shipit sends, less its last line, which starts it; and a reader beside it
     // that opens `current/VERSION` as fast as it can.
-    let agent = std::fs::read_to_string("src/remote/agent.sh").unwrap();
+    let agent = shipit::remote::script::SCRIPT;
     let functions = agent.trim_end().rsplit_once('\n').unwrap().0;
     let reader = r#"import os, sys
 reads = failures = 0

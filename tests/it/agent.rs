@@ -1,6 +1,7 @@
 //! The agent script under every shell, through the local session.
 
 mod after;
+mod functions;
 mod leftovers;
 mod owners;
 mod packed;
@@ -30,6 +31,7 @@ use shipit::remote::order::{
     Activation, DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts,
 };
 use shipit::remote::quote::{line_word, word};
+use shipit::remote::script::SCRIPT;
 
 use crate::program::program;
 
@@ -265,7 +267,7 @@ async fn silence_takes_back_what_is_undecided() {
     use tokio::io::AsyncWriteExt as _;
     for shell in shells() {
         let host = Host::new(shell);
-        let script = include_str!("../../src/remote/agent.sh");
+        let script = shipit::remote::script::SCRIPT;
         let root = host.root();
         let words =
             ["serve", "run000000001", "lock", root.to_str().unwrap(), "1", "me", "none", ""];
@@ -406,16 +408,21 @@ async fn a_host_that_is_no_host_is_told_apart() {
 
 #[test]
 fn the_script_passes_shellcheck_and_stays_small() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/remote/agent.sh");
-    let text = fs::read(&script).unwrap();
+    let text = SCRIPT.as_bytes();
+    let kept = SCRIPT.lines().map(str::trim_start);
+    let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let sent = kept.collect::<Vec<_>>().join("\n");
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    packed.write_all(&text).unwrap();
+    packed.write_all(sent.as_bytes()).unwrap();
     let packed = packed.finish().unwrap().len() * 4 / 3;
-    // It goes along packed with the first words of a connection. Hosts that cannot unpack it get it as
-    // it is, in one argument, of which Linux allows 128 KiB. OpenSSH takes packets of up to 256 KiB, so
-    // what bounds the packed one is that it has to be sent each time.
-    assert!(packed < 36 * 1024 && text.len() < 96 * 1024, "{packed} of {}", text.len());
-    match Command::new("shellcheck").args(["-s", "sh"]).arg(&script).output() {
+    // It goes along packed in the command that starts it. A connection begins with 10 segments of
+    // 1,448 bytes on their way and has twice that after its handshake: the script must fit, or a
+    // greeting over a long way takes a round trip more. Hosts that cannot unpack it get it as it is,
+    // in one argument, of which Linux allows 128 KiB.
+    assert!(packed < 20 * 1448 && text.len() < 96 * 1024, "{packed} of {}", text.len());
+    let joined = tempfile::NamedTempFile::new().unwrap();
+    fs::write(joined.path(), SCRIPT).unwrap();
+    match Command::new("shellcheck").args(["-s", "sh"]).arg(joined.path()).output() {
         Ok(out) => assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout)),
         Err(_) => assert!(
             std::env::var_os("SHIPIT_TEST_ALL_SHELLS").is_none(),
@@ -424,39 +431,70 @@ fn the_script_passes_shellcheck_and_stays_small() {
     }
 }
 
-/// What a conversation is given, and where that may be set; all functions share their variables but
-/// those that they declare `local`.
-const GIVEN: &str = "run mode root deadline owner scope target action limit scan log first \
-    hook_shell heard chained last uid user groups machine tmp lock ledger wards frozen token codes \
-    answer tell seconds now ticked";
-const GIVERS: &str = "serve who_we_are read_on take_line make_token become_ward answered framed \
-    measure look_at_clock";
+/// The variables that the head of the script declares as state of the conversation.
+fn declared() -> Vec<&'static str> {
+    let lines = SCRIPT.lines().map_while(|line| line.strip_prefix('#'));
+    let named = lines.filter_map(|line| line.strip_prefix("   ")?.split_once(": "));
+    named.flat_map(|(names, _)| names.trim().split(", ")).collect()
+}
+
+/// The names that a line of the script assigns: by `=`, by `read` and by `for`.
+fn assigned(line: &str) -> Vec<&str> {
+    let is_name =
+        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let words: Vec<_> = line.split([' ', ';', '(', '{', '&', '|']).collect();
+    let mut names: Vec<_> = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        // Words of a command are no assignments: all before one on its line must be some too.
+        let first = words[..at].iter().all(|word| {
+            matches!(*word, "" | "then" | "do" | "else" | "!" | "if" | "while" | "until" | "[")
+                || word.contains('=')
+        });
+        names.extend(word.split_once('=').map(|(name, _)| name).filter(|_| first));
+    }
+    if let Some((_, rest)) = line.split_once("read -r ") {
+        names.extend(rest.split(' ').map_while(|word| Some(word).filter(is_name)));
+    }
+    if let Some(rest) = line.trim_start().strip_prefix("for ") {
+        names.extend(rest.split(' ').next());
+    }
+    names.into_iter().filter(is_name).collect()
+}
 
 #[test]
-fn no_function_takes_a_variable_that_the_conversation_needs() {
-    let script = include_str!("../../src/remote/agent.sh");
+fn every_variable_is_local_or_declared_as_state() {
+    let declared = declared();
+    assert!(declared.len() > 50, "the head of the script was not understood: {declared:?}");
     let (mut function, mut locals) = ("", Vec::new());
+    let (mut quoted, mut goes_on) = (false, false);
     let mut broken = Vec::new();
-    for (number, line) in script.lines().enumerate() {
-        if let Some((name, _)) = line.split_once("() ") {
+    for line in SCRIPT.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        let programs = line.matches('\'').count() % 2 == 1;
+        if let Some((name, _)) = line.split_once("() ").filter(|_| !quoted) {
             (function, locals) = (name, Vec::new());
         }
-        if let Some(names) = line.strip_prefix("    local ") {
-            locals = names.split(' ').collect();
+        if let Some(names) = line.trim_start().strip_prefix("local ").filter(|_| !quoted) {
+            locals.extend(names.split(' '));
+        } else if !quoted && !goes_on && !function.is_empty() {
+            let shared =
+                |name: &&str| *name != "_" && !locals.contains(name) && !declared.contains(name);
+            let names = assigned(line.split('\'').next().unwrap_or_default());
+            broken
+                .extend(names.into_iter().filter(shared).map(|name| format!("{function}: {name}")));
         }
-        let taken =
-            |word: &str| GIVEN.split(' ').any(|given| word == given) && !locals.contains(&word);
-        if line.starts_with('#') {
-            continue;
-        }
-        let mut words = line.split([' ', ';', '(', '{']);
-        if GIVERS.split(' ').chain([""]).all(|giver| giver != function)
-            && words.any(|word| word.split_once('=').is_some_and(|(name, _)| taken(name)))
-        {
-            broken.push(format!("{}: {function}: {}", number + 1, line.trim()));
-        }
+        quoted ^= programs;
+        goes_on = line.ends_with('\\');
     }
-    assert!(broken.is_empty(), "these take what others need:\n{}", broken.join("\n"));
+    broken.sort();
+    broken.dedup();
+    assert!(broken.is_empty(), "neither local nor state:\n{}", broken.join("\n"));
+    let unused: Vec<_> = declared
+        .iter()
+        .filter(|name| {
+            !SCRIPT.contains(&format!("{name}=")) && !SCRIPT.contains(&format!(" {name} "))
+        })
+        .collect();
+    assert!(unused.is_empty(), "declared and nowhere set: {unused:?}");
 }
 
 fn echoed(shell: &str, quoted: &str) -> Vec<u8> {

@@ -160,9 +160,19 @@ fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
     fs::create_dir_all(dir.join("bin")).unwrap();
     crate::program::program(&dir.join("bin/awk"), &format!("#!/bin/sh\nexec {awk} \"$@\"\n"));
     let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/agent.sh");
+    let script = shipit::remote::script::SCRIPT;
     let mut agent = Command::new("sh");
-    agent.args([script, "serve", "run0000000000001", "look", root.to_str().unwrap(), "10", "ada"]);
+    agent.args([
+        "-c",
+        script,
+        "shipit",
+        "serve",
+        "run0000000000001",
+        "look",
+        root.to_str().unwrap(),
+        "10",
+        "ada",
+    ]);
     agent.args(["none", "", "", "10", "", "", "", "/bin/sh", "-c"]).env("PATH", path);
     let out = agent.stdin(Stdio::null()).output().unwrap();
     host_state(&String::from_utf8_lossy(&out.stdout))

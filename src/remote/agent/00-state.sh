@@ -1,0 +1,101 @@
+# shellcheck shell=sh disable=SC3043
+# The agent: all that is ever done on a host, as short functions. It is handed to sshd as a
+# command, lives as long as the conversation, and is never installed. It runs under any POSIX
+# shell that has `local`. One rule ends it: when the conversation ends, whatever ended it, what was
+# activated and not committed is put back first, then the lock is let go.
+#
+# No `set -e`: statements are chained or say `|| return`. Nothing is written to standard output
+# without a limit in time. Everything it runs has no standard input and not the lock's descriptor.
+#
+# The state of the conversation: every variable that one function sets and another needs. All others
+# are `local`; a test holds both. A name in brackets after the meaning says who sets it.
+#
+# What `serve` is called with, and what follows from it:
+#   run: the id of the run
+#   root: deploy_to
+#   owner: who runs it, for the lock's record
+#   scope: how the service is run: system, user, command or none
+#   target: the unit, or the command that restarts
+#   action: systemctl's verb, or the command that stops
+#   deadline: seconds of silence after which the conversation ends
+#   limit: seconds that a restart may take
+#   log: the file that a service command logs to, or nothing
+#   env_name: the file that [env] writes in a release, or nothing
+#   hook_shell: the words that start a shell for hooks
+#   veil: what is masked in outputs besides the values of env files
+#   lock: the file of the run lock
+#   ledger: the ledger
+#   frozen: the file of the deploy lock
+#   wards: the directory of this conversation, where its channels write their names
+#   unfinished: the list of releases that were begun
+#   tmp: the directory for files of this conversation
+#
+# Who and where we are [who_we_are]:
+#   user: our name
+#   uid: our number
+#   groups: the groups that we are in
+#   machine: the name of the host
+#   boot: the id of this boot of the host [make_token]
+#   token: what names our process to other agents [make_token]
+#
+# The clock [look_at_clock]:
+#   seconds: seconds since 1970
+#   now: the same as the ledger writes it
+#   ticked: the second of uptime that both belong to
+#   uptime: seconds since boot, with a fraction [look_at_uptime]
+#
+# The conversation itself:
+#   heard: lines that were read and not obeyed yet
+#   answer: the number of the next answer
+#   codes: the exit codes of answers that wait
+#   sizes: their sizes, as wc prints them [measure]
+#   last: the exit code of the last order
+#   ending: why the conversation ends
+#   locked: yes while the run lock is ours
+#   appended: files that we wrote to, so that they end in whole lines
+#   filled: a line with the time in its place [fill]
+#   reason: why a release is reverted
+#   pattern: a name that find takes as it is [as_pattern]
+#
+# What a look found, for orders that came with it:
+#   pointed: what `current` holds
+#   live: the release that is live, if it is ours [find_live]
+#   looked: yes when `pointed` was read for this message
+#   walked: the release that was walked for this message
+#   others: yes where there are releases that are not live
+#   newer: what a newer shipit wrote here, or nothing [look_format]
+#   key: the key of config digests
+#   holder_run: the run that holds the lock
+#   holder_pid: its process
+#   other_pid: the process of the token that was looked at last [is_alive]
+#   unit_pid: the main process of the unit [look_unit]
+#
+# The release that is made:
+#   base: the release that it shares files with
+#   sent: the lines of its manifest whose bytes are read back
+#   env_file: its env file
+#   nested: yes where links or the env file needed further directories
+#
+# The release that is activated [remember]:
+#   id: its name
+#   back: what `current` held before
+#   activated, activated_note: lines for the ledger and revisions.log
+#   committed, committed_note: the same once it stays
+#   left, left_note: the same for the release that is left
+#   reverted, reverted_note: the same once it is reverted
+#   failed, failed_note: the same when it cannot be reverted
+#   variables: what commands of the service and hooks get to know
+#   reverted_hooks, reverted_limit: commands after a revert, and their seconds
+#   undecided: its name while it has no verdict
+#   before: the unit's InvocationID before the flip
+#   flipped: when the flip was, in ticks since boot
+#   unit_before: whether the unit ran before, and since when
+#   reverting: yes while it is reverted
+#   partly: what of a revert did not go well
+#   since: when its log begins
+#   logged: bytes of the log before it
+#
+# A command that prints, and a channel:
+#   streams: yes where its output is told while it runs
+#   told: bytes of its output that were told
+#   watcher: the process that looks after it, and ends a channel with the conversation

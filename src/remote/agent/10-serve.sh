@@ -1,0 +1,394 @@
+# The conversation: reads requests, answers them in frames, and ends.
+
+# Options that came from outside (SHELLOPTS) would end or print what is written here.
+set +Cefuvx
+tab='	'
+# Lines of the control channel hold no newlines; values that do are written with this.
+nl='
+'
+# For a shell whose arguments are text and a file in turn, and text at last. The text is no secret.
+# shellcheck disable=SC2016
+tell='{
+    while [ "$#" -gt 1 ]; do
+        printf %s "$1" && cat "$2" || exit 1
+        shift 2
+    done
+    printf %s "$1"
+}'
+# Its input without the values of the env files that it is given, and of that the last whole lines, 64
+# KiB of them at most. `veil` says what is no secret (`config/secrecy.rs`); no value is in an argument.
+# With `torn` the first line is not whole and left out; with `ragged` the last one is, if there are more.
+# A number is not looked for within a longer one. Of long values each line counts.
+# shellcheck disable=SC2016
+veiling='
+    function put(text, from, to,    at, out) {
+        while (at = index(text, from)) {
+            out = out substr(text, 1, at - 1) to
+            text = substr(text, at + length(from))
+        }
+        return out text
+    }
+    function add(form) {
+        if (form in forms) return
+        forms[form]
+        form_of[++count] = form
+        number[count] = form !~ /[^0-9]/
+    }
+    function learn_line(value,    json) {
+        json = put(put(put(value, "\\", "\\\\"), "\"", "\\\""), "\t", "\\t")
+        add(value)
+        add(json)
+        add(put(json, "/", "\\/"))
+        add(put(put(json, "\\", "\\\\"), "\"", "\\\""))
+        add(put(value, "\047", "\047\\\047\047"))
+    }
+    function learn(name, value,    all, n, i) {
+        if (length(value) < 6 || name in shown) return
+        if (!(name in hidden) && index(names, value)) return
+        n = split(value, all, "\n")
+        for (i = 1; i <= n; i++) {
+            gsub(/^[ \t\r]+|[ \t\r]+$/, "", all[i])
+            if (length(all[i]) >= (n > 1 ? 8 : 6)) learn_line(all[i])
+        }
+    }
+    function last(text, char,    at, found) {
+        while (at = index(substr(text, found + 1), char)) found += at
+        return found
+    }
+    function read_env(file,    line, name, value, quote) {
+        while ((getline line <file) > 0) {
+            if (!index(line, "=") || line ~ /^[ \t]*#/) continue
+            name = substr(line, 1, index(line, "=") - 1)
+            sub(/^[ \t]*(export[ \t]+)?/, "", name)
+            value = substr(line, index(line, "=") + 1)
+            sub(/^[ \t]+/, "", value)
+            quote = substr(value, 1, 1)
+            if (quote != "\"" && quote != "\047") {
+                learn(name, value)
+                continue
+            }
+            value = substr(value, 2)
+            while (!index(value, quote) && (getline line <file) > 0) value = value "\n" line
+            if (last(value, quote)) learn(name, substr(value, 1, last(value, quote) - 1))
+            if (index(value, quote)) value = substr(value, 1, index(value, quote) - 1)
+            learn(name, value)
+        }
+        close(file)
+    }
+    function masked(text,    i, from, at, upto, ends, out) {
+        for (i = 1; i <= count; i++) {
+            from = 0
+            while (at = index(substr(text, from + 1), form_of[i])) {
+                from += at
+                upto = from + length(form_of[i])
+                if (number[i] && substr(text, from - (from > 1), 1 + (from > 1)) ~ /^[0-9][0-9]/ && from > 1) continue
+                if (number[i] && substr(text, upto, 1) ~ /[0-9]/) continue
+                if (!(from in ends) || ends[from] < upto) ends[from] = upto
+                out = "yes"
+            }
+        }
+        if (!out) return text
+        out = ""
+        upto = 1
+        for (at = 1; at <= length(text); at++) {
+            if (at in ends) {
+                if (at >= upto) out = out "***"
+                if (ends[at] > upto) upto = ends[at]
+            }
+            if (at >= upto) out = out substr(text, at, 1)
+        }
+        return out
+    }
+    BEGIN {
+        n = split(ENVIRON["veil"], said, "\n")
+        for (i = 1; i <= n; i++) {
+            rest = substr(said[i], 2)
+            if (said[i] ~ /^-/) shown[rest]
+            if (said[i] ~ /^[+]/) hidden[rest]
+            if (said[i] ~ /^=/) names = names "\n" rest
+        }
+        for (i = 1; i < ARGC; i++) read_env(ARGV[i])
+        ARGC = 1
+    }
+    NR == 1 && torn { gone = 1; next }
+    {
+        line[NR] = masked($0)
+        size += length(line[NR]) + 1
+        while (size > 65600 && gone < NR) {
+            size -= length(line[++gone]) + 1
+            delete line[gone]
+        }
+    }
+    END {
+        if (NR && gone >= NR) print "a line of more than 64 KiB is not shown"
+        for (n = gone + 1; n <= NR; n++) if (n < NR || n == 1 || !ragged) print line[n]
+    }
+'
+
+serve() {
+    local first line mode scan
+    run=$1 mode=$2 root=$3 deadline=$4 owner=$5 scope=$6 target=$7 action=$8 limit=$9
+    shift 9
+    scan=$1 log=$2 veil=$3 env_name=$4 first=$5
+    shift 5
+    hook_shell=$*
+    locked='' undecided='' ending='terminated' last=0 env_file=''
+    before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
+    looked='' walked='' codes='' answer=0
+    unit_before='' reverting='' partly='' variables='' reverted_hooks=''
+    streams='' watcher=''
+    umask 022
+    lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
+    frozen=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
+    can_answer
+    who_we_are
+    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
+    trap end EXIT
+    trap 'exit 143' TERM INT
+    trap : PIPE HUP
+    : >"$tmp/extra"
+    greet >"$tmp/out.$answer" 2>&1 </dev/null
+    answered 0
+    # What the other side would ask in any case came with it, and costs no round trip.
+    heard=$first
+    while :; do
+        while [ -n "$heard" ]; do
+            line=${heard%%"$nl"*}
+            heard=${heard#"$line"} && heard=${heard#"$nl"}
+            # shellcheck disable=SC2119
+            take_line
+        done
+        looked='' walked=''
+        framed read_on || exit 0
+    done
+}
+
+# Greets by hand, and ends, where what every answer needs is not installed.
+can_answer() {
+    local tool text
+    text=''
+    for tool in timeout id mktemp wc cat; do
+        command -v "$tool" >/dev/null 2>&1 || text="${text}missing $tool is not installed$nl"
+    done
+    [ -n "$text" ] || return 0
+    [ ! -L "$root/current" ] || text="${text}current $(readlink "$root/current")$nl"
+    printf '%s out %s\n%s%s done 0\n' "$run" "${#text}" "$text" "$run"
+    exit 0
+}
+
+# `id` prints `uid=1000(ada) gid=1000(ada) groups=1000(ada),27(sudo)`; who has no name is a number.
+who_we_are() {
+    local group rest
+    uid=$(id) groups=''
+    rest=${uid##* groups=}
+    rest=${rest%% context=*},
+    uid=${uid#uid=}
+    user=${uid%% *} uid=${user%%"("*}
+    user=${user#*"("}
+    user=${user%")"}
+    while [ -n "$rest" ]; do
+        group=${rest%%,*} rest=${rest#*,}
+        group=${group#*"("}
+        groups="$groups ${group%")"}"
+    done
+    IFS= read -r machine 2>/dev/null </proc/sys/kernel/hostname || machine=$(uname -n)
+}
+
+# Tells the answers, and reads the next line, and those after it where it says that they belong to it:
+# never more, so that lines may be sent ahead. Neither a client that is silent nor one that does not
+# read may disarm the deadline. dash has no `read -t`, so a short-lived shell does it; `exec`, so that
+# no shell waits for it which has the lock's descriptor. A line may hold a secret, and where printf is
+# a program, others see its arguments: that is the ksh family, whose own `print` will do.
+read_on() {
+    # shellcheck disable=SC2016
+    { heard=$(exec timeout "$deadline" /bin/sh -c "$tell"' >&8 2>/dev/null || exit 1
+        while IFS= read -r line; do
+            if [ -n "${KSH_VERSION-}" ]; then print -r -- "$line"; else printf "%s\n" "$line"; fi
+            case $line in "& "*) ;; *) exit 0 ;; esac
+        done
+        exit 1' sh "$@" 8>&8 9>&-); } 8>&1
+    case $? in
+        0) ;;
+        124 | 137 | 143) ending=deadline && return 1 ;;
+        *) ending='end of input' && return 1 ;;
+    esac
+}
+
+# shellcheck disable=SC2120
+take_line() {
+    local began chained
+    chained='' line=${line#& }
+    case $line in
+        '+ '*) chained=yes line=${line#+ } ;;
+    esac
+    # What is no words at all ends most shells, and so the conversation: nothing is left undecided.
+    eval "set -- $line"
+    case $1 in
+        hold) return ;;
+        bye)
+            ending=asked
+            framed last_words
+            exit 0
+            ;;
+        unpack) take_parcel "$3" ;;
+    esac
+    if [ -n "$chained" ] && [ "$last" != 0 ]; then
+        : >"$tmp/out.$answer"
+        answered 125
+        return
+    fi
+    # A hook may take long: what was done before it is told before it begins.
+    [ "$1" != hook ] || [ -z "$codes" ] || framed last_words
+    look_at_uptime
+    began=$uptime
+    obey "$@" 7>&1 >"$tmp/out.$answer" 2>&1 </dev/null
+    last=$?
+    # Half of a frame may have gone out: nothing behind it would be understood.
+    [ ! -e "$tmp/deaf" ] || { ending=deadline && exit 0; }
+    look_at_uptime
+    answered "$last" "${began:+$((uptime - began))}"
+}
+
+# The bytes that follow the line and those that belong to it, all of them and no more, so that the
+# next line is one. BusyBox' head takes more than it is asked for.
+take_parcel() {
+    local records
+    timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>"$tmp/block" 9>&-
+    read -r records <"$tmp/block"
+    case $records in
+        1+0*) return ;;
+    esac
+    ending='end of input'
+    exit 0
+}
+
+obey() {
+    local order
+    order=$1
+    shift
+    case $order in
+        lock | look | judge | journal | probe | history | verify | drift | thaw | break | base | \
+            manifest | mask)
+            "order_$order" "$@"
+            ;;
+        unpack | check | discard | link | env | revision | hook | try | fetch | reach | seal | \
+            stage | activate | adopt | commit | revert | record | prune | sweep | freeze)
+            if [ -z "$locked" ]; then
+                echo 'the lock is not ours'
+                return 1
+            fi
+            "order_$order" "$@"
+            ;;
+        *)
+            echo "there is no order $order"
+            return 2
+            ;;
+    esac
+}
+
+# Hundredths of seconds since the machine was started, as `uptime`, without a program.
+look_at_uptime() {
+    local whole part
+    uptime=''
+    IFS='. ' read -r whole part _ 2>/dev/null </proc/uptime || return 0
+    uptime=$((${whole}00 + 1$part - 100))
+}
+
+# The answer with this code, and with this time in hundredths of seconds, is in its file and waits for those to the lines that came with it.
+answered() {
+    codes="$codes $1${2:+,$2}" answer=$((answer + 1))
+}
+
+# Calls $1 with all answers that wait, for `tell`. A frame says how long it is, so nothing in it can be
+# taken for its end.
+framed() {
+    local code ended heads size writer
+    writer=$1 ended='' heads=''
+    shift
+    measure
+    answer=0
+    for code in $codes; do
+        size=0
+        if [ -s "$tmp/out.$answer" ]; then
+            size=${sizes%%"$nl"*} sizes=${sizes#*"$nl"}
+            size=${size%" $tmp/out.$answer"} size=${size##* }
+        fi
+        heads="$heads${ended:+$run done ${ended%,*} ${ended#*,}$nl}$run out $size$nl"
+        if [ "$size" != 0 ]; then
+            set -- "$@" "$heads" "$tmp/out.$answer"
+            heads=''
+        fi
+        case $code in *,*) ended=$code ;; *) ended=$code, ;; esac
+        answer=$((answer + 1))
+    done
+    codes='' answer=0
+    "$writer" "$@" "$heads${ended:+$run done ${ended%,*} ${ended#*,}$nl}"
+}
+
+# How many bytes the answers have that are not empty: lines of wc.
+measure() {
+    local code
+    answer=0 sizes=''
+    for code in $codes; do
+        [ ! -s "$tmp/out.$answer" ] || set -- "$@" "$tmp/out.$answer"
+        answer=$((answer + 1))
+    done
+    [ "$#" = 0 ] || sizes=$(wc -c "$@") || exit 0
+}
+
+last_words() {
+    timeout "$deadline" /bin/sh -c "$tell" sh "$@" 2>/dev/null </dev/null 9>&-
+}
+
+# The end of everything, however it came.
+end() {
+    trap : TERM INT PIPE HUP
+    streams=''
+    [ -z "$watcher" ] || stop_watching
+    if [ -n "$undecided" ]; then
+        reason=$ending
+        revert >/dev/null 2>&1 </dev/null
+    fi
+    if [ -n "$locked" ]; then
+        end_wards
+        [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
+        unlock
+        sweep_tmp
+    fi
+    [ ! -e "$tmp" ] || rm -rf "$tmp"
+}
+
+# What agents that were killed left beside our own temporary directory. Their names say which
+# process of which machine made them, for machines may share the place; a link there, or what
+# another user made, is none of ours.
+sweep_tmp() {
+    local path pid
+    for path in "${tmp%.*.*}".*.??????; do
+        [ -d "$path" ] || continue
+        pid=${path%.*}
+        kill -0 "${pid##*.}" 2>/dev/null ||
+            find "$path" -prune -type d -user "$uid" -exec rm -rf {} + 2>/dev/null
+    done
+}
+
+# Data channels of this conversation must not outlive it: they would write into a new run's tree.
+# Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
+# One that begins meanwhile puts its name into what is being removed, which is then still there. Our
+# own temporary directory goes with it, and what is no longer needed of an upload. What arrived of one
+# that broke off stays for the next, which sends only the rest. Secrets do not.
+end_wards() {
+    local path pid ward
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        for ward in "$wards"/ward.*; do
+            [ -f "$ward" ] || continue
+            pid=${ward##*.}
+            kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
+        done
+        set -- "$wards" "$tmp"
+        for path in "$root"/releases/.2*."$run"; do
+            [ ! -d "$path/tree" ] || path=$path/meta/env
+            [ ! -e "$path" ] || set -- "$@" "$path"
+        done
+        rm -rf "$@" 2>/dev/null && break
+    done
+}

@@ -1,0 +1,341 @@
+# What a look at the host finds.
+
+# Where a newer program was, nothing is made and no lock is taken.
+greet() {
+    look_at_owners
+    look_format
+    if [ "$mode" = lock ] && [ ! -s "$tmp/strange" ] && [ -z "$newer" ]; then
+        if ! make_layout >"$tmp/why" 2>&1; then
+            sed 's/^/missing /' "$tmp/why"
+        else
+            take_lock >"$tmp/why" 2>&1
+            case $? in
+                0) ;;
+                75) printf 'holder %s\n' "$(head -n 1 "$tmp/why")" ;;
+                *) sed 's/^/missing /' "$tmp/why" ;;
+            esac
+        fi
+    fi
+    order_look
+}
+
+# Notes in `strange` what is not ours to write to. A link, or a file of another user, would have us
+# write where that user likes; who owns deploy_to, or may rename it, says what is live. Another user's
+# are ours to use where their group may write to them, as somebody meant them to be shared; but not
+# for root, who may write anywhere.
+look_at_owners() {
+    local place friends
+    place=$root friends='-perm -020'
+    [ "$uid" != 0 ] || friends='-user 0'
+    set -- "$root/." "$root/revisions.log" "$root/releases" "$root/.shipit" "$root"/.shipit/*
+    {
+        # shellcheck disable=SC2086
+        find "$@" -prune ! -name lock.held ! -name 'lock.break.*' \( -type l -o ! -type d ! -type f -o -perm -002 -o \
+            ! -user "$uid" ! -user 0 ! \( $friends \) \) -exec stat -c '%A %U %u %n' {} +
+        set --
+        while [ -n "$place" ]; do
+            place=${place%/*}
+            set -- "$@" "$place/."
+        done
+        find "$@" -prune -perm -002 ! -perm -1000 -exec stat -c '%A %U %u %n' {} +
+    } 2>/dev/null >"$tmp/strange"
+}
+
+are_ours() {
+    [ -s "$tmp/strange" ] || return 0
+    sed 's/^/not ours to write to: /' "$tmp/strange"
+    return 1
+}
+
+make_layout() {
+    local part
+    [ -d "$root" ] || mkdir -p "$root" || return 1
+    make_dir "$root/releases" && make_dir "$root/shared" &&
+        make_dir "$root/.shipit" -m 700 || return 1
+    for part in manifests run trash; do
+        make_dir "$root/.shipit/$part" || return 1
+    done
+    if [ ! -w "$root/releases" ]; then
+        echo "$root/releases cannot be written by $user"
+        return 1
+    fi
+    [ -s "$root/.shipit/format" ] || echo 1 >"$root/.shipit/format"
+}
+
+# The version of all that lies in .shipit, and who wrote it; there was no such file at first.
+look_format() {
+    newer=''
+    [ -s "$root/.shipit/format" ] || return 0
+    IFS= read -r newer <"$root/.shipit/format"
+    case $newer in
+        1 | '1 '*) newer='' ;;
+        *) newer=${newer:-unknown} ;;
+    esac
+}
+
+# Another run may make it at the same moment.
+make_dir() {
+    [ -d "$1" ] || mkdir "$@" || [ -d "$1" ]
+}
+
+# Config digests are keyed: a plain one would give weak secrets away.
+make_key() {
+    if [ ! -s "$root/.shipit/key" ]; then
+        (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/.shipit/key")
+    fi
+    IFS= read -r key <"$root/.shipit/key" || :
+}
+
+# Whether one link to a directory can replace another in one step, tried in $1 with links to the
+# directories $2 and $3, whose names differ. Where `current` is a link, that has been seen.
+can_flip() {
+    [ ! -L "$root/current" ] || return 0
+    # shellcheck disable=SC3013
+    ln -sf "$2" "$3" "$1" && replace "$1/${3##*/}" "$1/${2##*/}" >/dev/null &&
+        [ ! -L "$1/${3##*/}" ] && [ "$1/${2##*/}" -ef "$3" ]
+}
+
+# The same where nothing is to be changed.
+could_flip() {
+    mkdir -p "$tmp/trial" "$tmp/old" "$tmp/new" && can_flip "$tmp/trial" "$tmp/old" "$tmp/new"
+}
+
+# `mv` with neither would move a link into the directory it should replace. GNU's and BusyBox' know
+# only the first, so what that says is why it failed.
+replace() {
+    local why
+    why=$(mv -fT "$1" "$2" 2>&1) || mv -fh "$1" "$2" 2>/dev/null || {
+        echo "$why"
+        return 1
+    }
+}
+
+order_look() {
+    look_machine
+    look_needs
+    [ ! -s "$tmp/strange" ] || sed 's/^/strange /' "$tmp/strange"
+    look_holder
+    look_tree
+    look_ledger
+    look_unit
+    look_in_use
+    look_leftovers
+    [ -s "$tmp/strange" ] || printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
+}
+
+look_holder() {
+    [ ! -s "$tmp/strange" ] || return 0
+    [ -s "$frozen" ] && printf 'frozen %s\n' "$(head -n 1 "$frozen")"
+    [ -z "$locked" ] && [ -s "$lock" ] || return 0
+    find_holder
+    if [ -n "$holder_run" ]; then
+        printf 'holder %s\nowner %s %s\n' "$(head -n 1 "$lock")" "$holder_pid" "$holder_run"
+    else
+        printf 'stale %s\n' "$(head -n 1 "$lock")"
+    fi
+}
+
+look_machine() {
+    local place tool
+    look_at_clock
+    printf 'clock %s\nuser %s\nuid %s\nshell %s\ngroups%s\n' "$seconds" "$user" "$uid" \
+        "${SHELL-}" "$groups"
+    place=$root
+    while [ ! -d "$place" ]; do
+        place=${place%/*} place=${place:-/}
+    done
+    stat -f -c 'free %a %S %d' "$place" 2>/dev/null
+    for tool in zstd gzip sudo systemctl journalctl curl wget; do
+        command -v "$tool" >/dev/null 2>&1 && printf 'tool %s\n' "$tool"
+    done
+}
+
+look_needs() {
+    local tool
+    for tool in flock tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
+        command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
+    done
+    if [ -n "$locked" ]; then
+        can_flip "$wards" "$root/.shipit/run" "$root/.shipit/trash" || say_no_flip
+        look_sudo "$action"
+    fi
+}
+
+say_no_flip() {
+    echo 'missing mv cannot replace a link in one step'
+}
+
+# What sudo says of systemctl with each of these verbs. With a command, `-l` says yes as well where
+# the rule wants a password, so all rules are told too.
+look_sudo() {
+    local verb line allowed
+    [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    allowed=''
+    for verb in "$@"; do
+        if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
+            allowed=yes
+            printf 'sudo %s yes\n' "$verb"
+        else
+            IFS= read -r line <"$tmp/why" || line=''
+            printf 'sudo %s no %s\n' "$verb" "$line"
+        fi
+    done
+    [ -n "$allowed" ] || return 0
+    LC_ALL=C timeout 10 sudo -n -l 2>/dev/null 9>&- | while IFS= read -r line; do
+        printf 'sudorule %s\n' "$line"
+    done
+}
+
+look_tree() {
+    local path
+    pointed='' looked=yes
+    if [ -L "$root/current" ]; then
+        pointed=$(readlink "$root/current") || echo 'missing current cannot be read'
+        printf 'current %s\n' "$pointed"
+        [ -d "$root/current/" ] || echo 'dangling'
+    elif [ -e "$root/current" ]; then
+        echo 'notalink'
+    fi
+    others=''
+    for path in "$root"/releases/*; do
+        if [ ! -d "$path" ] || [ -L "$path" ]; then continue; fi
+        printf 'release %s\n' "${path##*/}"
+        [ "releases/${path##*/}" = "$pointed" ] || others=yes
+    done
+    [ -z "$newer" ] || printf 'newer .shipit/format %s\n' "$newer"
+    look_manifests
+}
+
+# A manifest of another version than the first says so in its first line.
+look_manifests() {
+    local first path
+    for path in "$root"/.shipit/manifests/*; do
+        [ -f "$path" ] || continue
+        printf 'made %s\n' "${path##*/}"
+        IFS= read -r first <"$path"
+        case $first in
+            'v '*) printf 'newer .shipit/manifests/%s %s\n' "${path##*/}" "${first#v }" ;;
+        esac
+    done
+    [ ! -s "$unfinished" ] || while IFS= read -r first; do
+        printf 'begun %s\n' "$first"
+    done <"$unfinished"
+}
+
+# The release that is live, if it is one of ours. What came with a look need not look again.
+find_live() {
+    [ -n "$looked" ] || pointed=$(readlink "$root/current" 2>/dev/null)
+    live=$pointed
+    case $live in
+        releases/*/*) live='' ;;
+        releases/*) live=${live#releases/} ;;
+        *) live='' ;;
+    esac
+}
+
+# One program for all processes: one for each would take a second on a busy host.
+look_in_use() {
+    case $scan$others in
+        yes* | othersyes) [ -d "$root/releases" ] || return 0 ;;
+        *) return 0 ;;
+    esac
+    local real
+    real=$(cd "$root/releases" && pwd -P)
+    # shellcheck disable=SC2012
+    ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null >"$tmp/processes"
+    # Names are bytes, whatever the locale is.
+    real=$real LC_ALL=C awk '
+        BEGIN { here = "-> " ENVIRON["real"] "/" }
+        at = index($0, here) {
+            name = substr($0, at + length(here))
+            sub(/\/.*/, "", name)
+            print "inuse " name
+        }
+    ' "$tmp/processes" && [ -n "$real" ] && [ -s "$tmp/processes" ] ||
+        echo 'missing /proc does not say what runs'
+    look_hidden
+}
+
+# When those processes of the unit began whose directories we may not see, in seconds since boot.
+look_hidden() {
+    local line group place procs pid
+    group=''
+    case $uid$scope in
+        0* | *command | *none) return 0 ;;
+    esac
+    while IFS= read -r line; do
+        case $line in
+            ControlGroup=*) group=${line#*=} ;;
+        esac
+    done <"$tmp/unit"
+    [ -n "$group" ] || return 0
+    for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+        for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
+            [ -r "$procs" ] || continue
+            while read -r pid; do
+                # shellcheck disable=SC3067
+                [ -O "/proc/$pid" ] || printf 'unit hidden=%s\n' "$(began "$pid")"
+            done <"$procs"
+        done
+    done
+}
+
+# When process $1 began, in seconds since boot: of the clock that has 100 ticks a second everywhere.
+began() {
+    local ticks
+    ticks=$(started "$1")
+    [ -z "$ticks" ] || echo "$((ticks / 100))"
+}
+
+unit_show() {
+    case $scope in
+        system) timeout 10 systemctl show "$@" "$target" 2>/dev/null 9>&- ;;
+        user) timeout 10 systemctl --user show "$@" "$target" 2>/dev/null 9>&- ;;
+        *) return 1 ;;
+    esac
+}
+
+look_unit() {
+    local link path
+    case $scope in
+        system | user) ;;
+        *) return 0 ;;
+    esac
+    user_bus
+    unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
+        -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
+        -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit"
+    sed 's/^/unit /' "$tmp/unit"
+    IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
+    for path in "/etc/systemd/$scope/$target" "${HOME-}/.config/systemd/user/$target"; do
+        [ ! -L "$path" ] || [ -e "$path" ] || echo 'unit dangling=yes'
+    done
+    unit_pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
+    [ "${unit_pid:-0}" != 0 ] || return 0
+    link=$(readlink "/proc/$unit_pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
+    link=$(readlink "/proc/$unit_pid/exe" 2>/dev/null) && printf 'unit exe=%s\n' "$link"
+    printf 'unit started=%s\n' "$(started "$unit_pid")"
+}
+
+user_bus() {
+    if [ "$scope" = user ] && [ -z "${XDG_RUNTIME_DIR-}" ]; then
+        XDG_RUNTIME_DIR=/run/user/$uid
+        export XDG_RUNTIME_DIR
+    fi
+}
+
+look_leftovers() {
+    local path
+    for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
+        "$root"/.shipit/manifests/* "$root"/.current.*; do
+        if [ -e "$path" ] || [ -L "$path" ]; then
+            case $path in
+                *"$run" | *"${holder_run:-$run}") ;;
+                # A run that another holds may be about to put the release beside its manifest.
+                */manifests/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] ||
+                    printf 'leftover %s\n' "${path#"$root/"}" ;;
+                *) printf 'leftover %s\n' "${path#"$root/"}" ;;
+            esac
+        fi
+    done
+}

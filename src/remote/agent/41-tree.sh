@@ -1,0 +1,95 @@
+# A directory tree as lines of a manifest, and how two of them differ.
+
+# $1 as a pattern of find(1) that stands for itself, as `pattern`.
+as_pattern() {
+    pattern=$1
+    case $1 in
+        *[][*?\\]*) pattern=$(printf '%s\n' "$1" | sed 's/[][*?\\]/\\&/g') ;;
+    esac
+}
+
+# Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
+listing() (
+    local skip
+    cd "$1" || exit 1
+    LC_ALL=C
+    export LC_ALL
+    as_pattern "./${2:-.}"
+    skip=$pattern
+    find . -type f ! -path "$skip" -exec stat -c '%a %s %n' {} + >"$tmp/stat" || exit 1
+    find . -type f ! -path "$skip" -exec sha256sum {} + >"$tmp/sums" || exit 1
+    # GNU's sha256sum writes a name with a backslash escaped, and a backslash before the line.
+    awk '
+        of == "sums" && sub(/^[\\]/, "") { gsub(/[\\][\\]/, "\\") }
+        of == "sums" { sum[substr($0, length($1) + 3)] = $1; next }
+        { path = substr($0, length($1 $2) + 3) }
+        !(path in sum) { exit 1 }
+        { print "f " $1 " " $2 " " sum[path] " " path }
+    ' of=sums "$tmp/sums" of=stat "$tmp/stat" || exit 1
+    find . -type d ! -name . | sed 's/^/d /' || exit 1
+    links
+)
+
+# The links below here as lines of a manifest. GNU's readlink takes all at once, BusyBox' one.
+links() {
+    local path
+    find . -type l >"$tmp/names"
+    find . -type l -exec readlink {} + >"$tmp/targets" 2>/dev/null
+    if [ "$(wc -l <"$tmp/names")" = "$(wc -l <"$tmp/targets")" ]; then
+        paste "$tmp/names" "$tmp/targets" | sed -e 's/^/l /' -e "s/$tab/ -> /"
+    else
+        while IFS= read -r path; do
+            printf 'l %s -> %s\n' "$path" "$(readlink "$path")"
+        done <"$tmp/names"
+    fi
+}
+
+# Everything below $2 as lines of a manifest without digests, in no order: no file is read. What is
+# nothing that a manifest has is a line `s`. The names of files that are newer than $3 go to `newer`.
+# Those of files that others must not share go to `apart`: newer than $4, somebody else's, or near
+# what a file system allows of links. Empty ones never are shared. Each walk may take $1 seconds. The
+# rest are tests for find, which may leave things out.
+shape() (
+    local code made patience
+    patience=$1 since=$3 made=$4
+    cd "$2" || exit 1
+    shift 4
+    LC_ALL=C
+    export LC_ALL
+    : >"$tmp/newer"
+    : >"$tmp/apart"
+    # GNU's find does it in one walk; one that does not know -printf prints nothing.
+    walk "$patience" "$@" \( -type f -newer "$since" -fprintf "$tmp/newer" '%p\n' -o -true \) \( \
+        -type f -size +0c \( -newer "$made" -o ! -user "$uid" -o -links +60000 \) \
+        -fprintf "$tmp/apart" '%p\n' -o -true \) \( \
+        -type f -printf 'f %m %s %p\n' -o -type d -printf 'd %p\n' -o \
+        -type l -printf 'l %p -> %l\n' -o -printf 's %p\n' \) 2>/dev/null
+    code=$?
+    [ "$code" = 1 ] || exit "$code"
+    walk "$patience" "$@" -type f -exec stat -c 'f %a %s %n' {} + || exit 1
+    walk "$patience" "$@" -type f -newer "$since" >"$tmp/newer"
+    walk "$patience" "$@" -type f -size +0c \
+        \( -newer "$made" -o ! -user "$uid" -o -links +60000 \) >"$tmp/apart"
+    walk "$patience" "$@" -type d | sed 's/^/d /'
+    walk "$patience" "$@" ! -type f ! -type d ! -type l | sed 's/^/s /'
+    links
+)
+
+walk() {
+    local most
+    most=$1
+    shift
+    timeout "$most" find . ! -name . "$@" </dev/null 9>&-
+}
+
+# How a tree differs from what the manifest $1 says: `was` and `is` with a line each, in no order.
+# Its own lines are in $2; with $3 as `shape` they have no digests, and those in $1 do not count.
+differences() {
+    LC_ALL=C awk '
+        of == "shape" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }
+        of { was[$0]; next }
+        $0 in was { delete was[$0]; next }
+        { print "is " $0 }
+        END { for (line in was) print "was " line }
+    ' of="$3" "$1" of= "$2"
+}

@@ -1,0 +1,56 @@
+# Whether a process runs from a release.
+
+# What is another with every start of the unit.
+look_start() {
+    unit_show -p ActiveState -p InvocationID -p ExecMainStartTimestampMonotonic
+}
+
+# Whether the unit ran before the flip.
+was_active() {
+    case $unit_before in
+        *ActiveState=active*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# Whether what ran before the flip still does, because no restart came about. A reload would leave no
+# such trace.
+never_stopped() {
+    [ "$action" = restart ] && was_active && [ "$(look_start)" = "$unit_before" ]
+}
+
+# Whether the unit does not run, whatever a stop said.
+is_down() {
+    case $(unit_show -p ActiveState) in
+        *ActiveState=inactive* | *ActiveState=failed*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# Whether any process of the unit that was looked at works in release $1.
+worker_in() {
+    local group worker
+    while IFS= read -r group; do
+        case $group in
+            ControlGroup=/*) group=/sys/fs/cgroup${group#*=}/cgroup.procs ;;
+            *) continue ;;
+        esac
+        [ -r "$group" ] || group=/sys/fs/cgroup/systemd${group#/sys/fs/cgroup}
+        while IFS= read -r worker; do
+            is_in "$worker" "$1" && return 0
+        done 2>/dev/null <"$group"
+    done <"$tmp/unit"
+    return 1
+}
+
+# Whether process $1 works in release $2. Where it has a view of its own of the file system, its
+# directory has another name there, and is the same one by device and inode.
+is_in() {
+    local up
+    [ -e "/proc/$1/cwd/." ] && [ -d "$root/releases/$2/." ] || return 1
+    for up in cwd cwd/.. cwd/../.. cwd/../../.. cwd/../../../.. root; do
+        # shellcheck disable=SC3013
+        [ "/proc/$1/$up/." -ef "$root/releases/$2/." ] && return 0
+    done
+    return 1
+}

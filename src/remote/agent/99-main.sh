@@ -1,0 +1,11 @@
+# Where the script begins.
+
+main() {
+    case $1 in
+        serve) shift && serve "$@" ;;
+        receive) shift && receive "$@" ;;
+        stripe) shift && stripe "$@" ;;
+    esac
+}
+
+main "$@"
