@@ -835,7 +835,8 @@ pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) ->
     ReleaseId::after(newest, run.now)
 }
 
-/// Whether `build` with this config is what is live on a host already.
+/// Whether `build` with this config is what is live on a host already. The same build of another app
+/// is not: its plan is refused.
 pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
     let Some(history) = state.live().and_then(|live| state.ledger.history(live)) else {
         return false;
@@ -844,6 +845,7 @@ pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
         return false;
     };
     origin.artifact == Some(build.digest)
+        && origin.app.as_ref().is_none_or(|app| *app == config.app)
         && origin.config == Some(build.config_digest(config, &state.key))
 }
 

@@ -3,6 +3,7 @@
 mod after;
 mod build;
 mod check;
+mod earlier;
 mod secrets;
 mod words;
 
