@@ -149,6 +149,14 @@ pub enum AgentError {
         /// How long.
         after: Duration,
     },
+    /// There was no greeting in time, though something may have been said.
+    #[error("the host did not start our script within {}s", after.as_secs())]
+    Unheard {
+        /// How long.
+        after: Duration,
+        /// What it said meanwhile.
+        said: String,
+    },
     /// The host says things that are no answers.
     #[error("the host answers what cannot be understood: {reason}")]
     Garbled {
@@ -187,6 +195,11 @@ impl AgentError {
                  `chsh -s /bin/sh` on the host"
                     .to_owned(),
             ),
+            Self::Unheard { .. } => Some(
+                "what a login runs first (startup files, ForceCommand) must neither read its input \
+                 nor replace the shell"
+                    .to_owned(),
+            ),
             Self::Upload { .. } if self.is_full() => {
                 Some("`shipit prune` deletes old releases".to_owned())
             }
@@ -202,7 +215,9 @@ impl AgentError {
     /// What the host itself said, if that explains the error.
     pub fn said(&self) -> Option<&str> {
         match self {
-            Self::NoGreeting { said } | Self::Upload { said, .. } => Some(said),
+            Self::NoGreeting { said } | Self::Unheard { said, .. } | Self::Upload { said, .. } => {
+                Some(said)
+            }
             Self::Lost { reason } => Some(reason),
             _ => None,
         }
@@ -255,13 +270,18 @@ impl Agent {
         let beat = (hello.deadline / 4).min(Duration::from_secs(3));
         let expect = |order: &Order| (order.clone(), replies.expect(limit, || true));
         let first = hello.first.iter().map(expect).collect();
+        let said = Arc::new(Mutex::default());
         let tasks = [
             tokio::spawn(write_lines(input, outgoing, beat)),
-            tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&replies))),
+            tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&replies), said.clone())),
         ];
         let (first, goodbye) = (Mutex::new(first), Mutex::default());
         let agent = Self { session, hello, script, lines, replies, first, goodbye, tasks };
-        let greeting = greeting.get().await?;
+        let unheard = |error| match error {
+            AgentError::Silent { after } => AgentError::Unheard { after, said: tail(&lock(&said)) },
+            other => other,
+        };
+        let greeting = greeting.get().await.map_err(unheard)?;
         Ok((agent, host_state(&greeting.text)))
     }
 
@@ -507,9 +527,14 @@ async fn write_lines(
 }
 
 /// Turns what the host says into answers, until it ends or says what cannot be one.
-async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: Arc<Replies>) {
+/// `errors` is the end of what comes on standard error, to be read by others too.
+async fn read_frames(
+    mut output: mpsc::Receiver<Output>,
+    run: String,
+    replies: Arc<Replies>,
+    errors: Arc<Mutex<Vec<u8>>>,
+) {
     let mut frames = Frames::new(&run);
-    let mut errors = Vec::new();
     let mut greeted = false;
     let mut ended = None;
     while let Some(piece) = output.recv().await {
@@ -521,11 +546,11 @@ async fn read_frames(mut output: mpsc::Receiver<Output>, run: String, replies: A
                     return replies.end(AgentError::Garbled { reason });
                 }
             }
-            Output::Stderr(bytes) => keep_tail(&mut errors, &bytes),
+            Output::Stderr(bytes) => keep_tail(&mut lock(&errors), &bytes),
             Output::Exit(exit) => ended = Some(format!("the agent {exit}")),
         }
     }
-    let said = tail(&errors);
+    let said = tail(&lock(&errors));
     let how = ended.as_deref().unwrap_or("the connection was lost");
     replies.end(if greeted || ended.is_none() {
         AgentError::Lost { reason: format!("{how} {said}").trim().to_owned() }

@@ -143,7 +143,7 @@ serve() {
     can_answer
     who_we_are
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
-    trap end EXIT
+    trap end_conversation EXIT
     trap 'exit 143' TERM INT
     trap : PIPE HUP
     : >"$tmp/extra"
@@ -341,7 +341,7 @@ last_words() {
 }
 
 # The end of everything, however it came.
-end() {
+end_conversation() {
     trap : TERM INT PIPE HUP
     streams=''
     [ -z "$watcher" ] || stop_watching

@@ -193,6 +193,7 @@ fn conversations_with_a_host() {
         NoGreeting { said: text("This account is currently not available.") }
         Lost { reason: text("reset by peer") }
         Silent { after: Duration::from_secs(15) }
+        Unheard { after: Duration::from_secs(45), said: text("fish: Unknown command: hold") }
         Garbled { reason: text("a length that is no number") }
         Upload { how: text("exited with code 2"), said: text("tar: x: No space left on device") }
         Spool { source: denied() }
@@ -207,6 +208,9 @@ fn conversations_with_a_host() {
     error: the connection was lost
       cause: reset by peer
     error: no answer within 15s
+    error: the host did not start our script within 45s
+      cause: fish: Unknown command: hold
+      hint:  what a login runs first (startup files, ForceCommand) must neither read its input nor replace the shell
     error: the host answers what cannot be understood: a length that is no number
     error: the host could not unpack what was sent: exited with code 2
       cause: tar: x: No space left on device
