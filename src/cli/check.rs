@@ -48,6 +48,7 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
         check_view(&all, &world.styles())
     };
     world.print(&text);
+    world.annotate(&all);
     Ok(u8::from(all.iter().any(|finding| finding.level == Level::Problem)))
 }
 

@@ -67,7 +67,7 @@ impl Stage {
         let config = format!(
             r#"app = "demo"
 deploy_to = "{dir}/server"
-keep_releases = 2
+keep_releases = 5
 linked_dirs = ["log"]
 
 [artifact]
@@ -78,6 +78,11 @@ vars.GREETING = "hello"
 
 [service]
 restart = "echo \"serving $(cat VERSION)\" >>log/restarts"
+
+[health]
+command = "grep -q '^[0-9]' VERSION"
+interval = "300ms"
+total = "900ms"
 
 [ssh]
 config = "ssh_config"
@@ -95,17 +100,19 @@ hosts = ["{host}"]
     async fn story(&self) -> Result<u8, CliError> {
         let builds = [("1.0", "The first build"), ("2.0", "A change"), ("3.0", "One more")];
         for (version, what) in builds {
-            self.build(version)
-                .map_err(|source| CliError::Write { path: self.dir.clone(), source })?;
-            print(&format!("\n# {what}: dist/VERSION says {version}\n"));
-            let code = self.type_command(&["deploy", "demo"]).await?;
+            let code = self.deploy(version, what).await?;
             if code != 0 {
                 return Ok(code);
             }
         }
+        let code =
+            self.deploy("broken", "A build that is not well, so the host reverts it").await?;
+        if code != 1 {
+            return Ok(code.max(1));
+        }
         let rest = [
             ("What is there", vec!["releases"]),
-            ("Back to the one before, with its own config", vec!["rollback", "demo"]),
+            ("On request, back to the one before, with its own config", vec!["rollback", "demo"]),
             ("What is live", vec!["status"]),
             ("Tidy up", vec!["prune", "demo", "--keep", "1", "-v"]),
         ];
@@ -119,6 +126,12 @@ hosts = ["{host}"]
         let live = fs::read_to_string(self.dir.join("server/current/VERSION")).unwrap_or_default();
         print(&format!("\ncurrent/VERSION on the server says {}\n", live.trim()));
         Ok(0)
+    }
+
+    async fn deploy(&self, version: &str, what: &str) -> Result<u8, CliError> {
+        self.build(version).map_err(|source| CliError::Write { path: self.dir.clone(), source })?;
+        print(&format!("\n# {what}: dist/VERSION says {version}\n"));
+        self.type_command(&["deploy", "demo"]).await
     }
 
     fn build(&self, version: &str) -> io::Result<()> {

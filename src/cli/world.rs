@@ -26,12 +26,14 @@ use crate::config::resolve::{Overrides, load};
 use crate::deploy::ask::Answers;
 use crate::deploy::cancel::Cancel;
 use crate::deploy::event::{Event, Events};
+use crate::deploy::finding::Finding;
 use crate::deploy::fleet::{self, Goal, Rehearsal};
 use crate::deploy::goal::Run;
 use crate::deploy::host::Context;
 use crate::deploy::outcome::{Failure, Report, naming_stage};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
+use crate::report::github;
 use crate::report::guard::{Sieve, defuse};
 use crate::report::redact::Secrets;
 use crate::report::styles::Styles;
@@ -381,6 +383,13 @@ impl World {
         self.reporter(Secrets::new([]), true).on_event(warning);
     }
 
+    /// What was found, where a reviewer sees it, if this is GitHub.
+    pub(crate) fn annotate(&self, found: &[Finding]) {
+        if self.in_github() {
+            let _ = std::io::stderr().write_all(github::findings(found).as_bytes());
+        }
+    }
+
     fn in_github(&self) -> bool {
         self.var("GITHUB_ACTIONS").as_deref() == Some("true")
     }
@@ -400,7 +409,8 @@ impl World {
         let mut out = Vec::new();
         let _ = write(&mut out);
         if self.in_github() {
-            out = format!("{}\n", defuse(&String::from_utf8_lossy(&out))).into_bytes();
+            let text = String::from_utf8_lossy(&out);
+            out = format!("{}\n{}", defuse(&text), github::error(&text)).into_bytes();
         }
         let _ = std::io::stderr().write_all(&out);
     }

@@ -273,7 +273,12 @@ impl Agent {
         let said = Arc::new(Mutex::default());
         let tasks = [
             tokio::spawn(write_lines(input, outgoing, beat)),
-            tokio::spawn(read_frames(output, hello.run.clone(), Arc::clone(&replies), said.clone())),
+            tokio::spawn(read_frames(
+                output,
+                hello.run.clone(),
+                Arc::clone(&replies),
+                said.clone(),
+            )),
         ];
         let (first, goodbye) = (Mutex::new(first), Mutex::default());
         let agent = Self { session, hello, script, lines, replies, first, goodbye, tasks };

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use super::Reporter;
-use super::summary;
+use super::{clean, summary};
 use crate::deploy::event::Event;
+use crate::deploy::finding::{Finding, Level};
 use crate::deploy::outcome::Report;
 
 /// GitHub shows ten of a kind for each step.
@@ -61,6 +62,24 @@ pub fn annotations(report: &Report) -> String {
     let problems = summary::problems(report);
     let errors = problems.iter().take(MOST).map(problem);
     errors.chain(report.warnings.iter().take(MOST).map(warning)).collect()
+}
+
+/// The annotation of an error from outside a run, as it was printed.
+pub fn error(printed: &str) -> String {
+    command("error", "shipit", console::strip_ansi_codes(printed).trim_end())
+}
+
+/// The annotations of what `check` found, one a line.
+pub fn findings(findings: &[Finding]) -> String {
+    let annotation = |level, kind| {
+        let found = findings.iter().filter(move |finding| finding.level == level).take(MOST);
+        found.map(move |finding| {
+            let what = super::words::about(finding.host.as_deref(), &finding.text);
+            let fix = finding.fix.as_ref().map_or_else(String::new, |fix| format!("\nfix: {fix}"));
+            command(kind, "shipit check", &clean::text(&format!("{what}{fix}")))
+        })
+    };
+    annotation(Level::Problem, "error").chain(annotation(Level::Warning, "warning")).collect()
 }
 
 fn command(kind: &str, title: &str, text: &str) -> String {

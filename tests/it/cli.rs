@@ -306,9 +306,15 @@ fn init_writes_a_config_once() {
 fn the_demo_tells_the_whole_story() {
     let said = World::new().shipit("demo");
     assert!(said.starts_with("exit: 0"), "{said}");
-    for line in
-        ["$ shipit deploy demo", "$ shipit rollback demo", "current/VERSION on the server says 2.0"]
-    {
+    for line in [
+        "$ shipit deploy demo",
+        "the release was not healthy within",
+        " is back on ",
+        "reverted ",
+        "$ shipit rollback demo",
+        "pruned 1 release",
+        "current/VERSION on the server says 2.0",
+    ] {
         assert!(said.contains(line), "{line}\n{said}");
     }
 }

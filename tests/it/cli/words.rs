@@ -187,7 +187,7 @@ fn a_question_says_what_goes_where_and_no_changes_nothing() {
     let ask = |line: &str| {
         let shipit = env!("CARGO_BIN_EXE_shipit");
         let mut script = Command::new("script");
-        script.args(["-qec", &format!("{shipit} {line}"), "/dev/null"]);
+        script.args(["-E", "never", "-qec", &format!("{shipit} {line}"), "/dev/null"]);
         script.current_dir(world.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
         let child = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut child = child.spawn().unwrap();
@@ -241,4 +241,22 @@ fn who_waits_says_for_whom_and_others_are_told_how_to_wait() {
     assert!(told.contains("audit") && told.matches(" connected ").count() == 1, "{told}");
     let said = world.shipit("unlock");
     assert!(said.ends_with("--- stderr\nlocal: not locked\n"), "{said}");
+}
+
+#[test]
+fn github_is_told_of_what_ends_before_a_run_and_of_what_check_finds() {
+    let world = World::local();
+    let said = |line: &str| world.said(world.command(line).env("GITHUB_ACTIONS", "true"));
+    let nowhere = said("deploy nowhere");
+    assert!(nowhere.starts_with("exit: 2"), "{nowhere}");
+    let told = nowhere.lines().any(|line| {
+        line.starts_with("::error title=shipit::error: deploy.toml: there is no stage")
+    });
+    assert!(told, "{nowhere}");
+    std::fs::remove_dir_all(world.path().join("dist")).unwrap();
+    let check = said("check");
+    assert!(check.starts_with("exit: 1"), "{check}");
+    let problems = check.lines().filter(|line| line.starts_with("::error title=shipit check::"));
+    assert!(problems.count() > 0 && check.contains("%0Afix: "), "{check}");
+    assert!(!world.shipit("check").contains("::error"), "nobody else obeys them");
 }
