@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use russh::AlgorithmKind;
 use russh::client::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,7 +19,7 @@ use crate::ssh::auth::{
 use crate::ssh::client::{Broken, Client, Heard, handshake, library_text};
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump::{self, Way};
-use crate::ssh::options::Options;
+use crate::ssh::options::{Allowed, Options};
 use crate::ssh::session::SshSession;
 use crate::ssh::socket;
 use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, Source, Surroundings, Target};
@@ -344,13 +345,13 @@ impl Connecting<'_> {
     /// A server with too many newcomers hangs up without a word; it is asked again. Hops and
     /// commands have their own ways to fail.
     async fn shake_hands(&self) -> Result<Connection, SessionError> {
-        let mut tries = 1;
+        let (mut tries, mut check, mut not_pinned) = (1, self.check.clone(), None);
         loop {
             let began = Instant::now();
             let (heard, (stream, way)) = (Heard::default(), self.stream().await?);
             let took = began.elapsed();
             let busy = matches!(way, Way::Direct) && tries < BUSY_TRIES;
-            match handshake(stream, &self.settings, self.check.clone(), &heard).await {
+            match handshake(stream, &self.settings, check.clone(), &heard).await {
                 Ok(handle) => {
                     // A command is there before the host is.
                     let is_command = matches!(way, Way::Command(_));
@@ -361,10 +362,28 @@ impl Connecting<'_> {
                     tries += 1;
                     sleep(jitter()).await;
                 }
-                Err(Broken::Refused(error)) => return Err(error),
+                // The pinned key may be another one of the host's.
+                Err(Broken::Refused(error)) => {
+                    let more = match &error {
+                        SessionError::HostKeyNotPinned { kind, .. } => check.pass_over(kind),
+                        _ => false,
+                    };
+                    let first = not_pinned.take().unwrap_or(error);
+                    if !more {
+                        return Err(first);
+                    }
+                    not_pinned = Some(first);
+                }
                 Err(Broken::Library(error)) => {
+                    // The host has no key of the kinds that are left.
+                    if let Some(error) = not_pinned {
+                        return Err(error);
+                    }
                     let address = self.settings.address();
-                    let reason = way.explain(library_text(&error)).await;
+                    let mut reason = way.explain(library_text(&error)).await;
+                    if let Some(option) = restricting(&self.settings.options.allowed, &error) {
+                        reason = format!("{reason}; ssh_config allows only `{option}`");
+                    }
                     return Err(SessionError::Handshake { address, reason });
                 }
             }
@@ -380,6 +399,18 @@ impl Connecting<'_> {
         }
         let stream = socket::connect(&self.settings).await?;
         Ok((Box::new(stream), Way::Direct))
+    }
+}
+
+/// The option of `ssh_config` that left nothing in common with the server, if one did.
+fn restricting(allowed: &Allowed, error: &russh::Error) -> Option<String> {
+    let russh::Error::NoCommonAlgo { kind, .. } = error else { return None };
+    match kind {
+        AlgorithmKind::Kex => allowed.exchanges.shown(),
+        AlgorithmKind::Key => allowed.host_keys.shown(),
+        AlgorithmKind::Cipher => allowed.ciphers.shown(),
+        AlgorithmKind::Mac => allowed.macs.shown(),
+        AlgorithmKind::Compression => None,
     }
 }
 

@@ -297,6 +297,8 @@ pub struct HostKeyCheck {
     /// Where new keys are written.
     new_keys: Option<PathBuf>,
     allowed: Allowed,
+    /// Kinds of keys of which the host showed one that is not the pinned one.
+    passed_over: Vec<Algorithm>,
     /// The `ssh` command that connects as we do.
     by_hand: Box<str>,
 }
@@ -341,6 +343,7 @@ impl HostKeyCheck {
             revoked: read_revoked(&settings.revoked)?,
             new_keys: settings.new_keys.clone(),
             allowed: settings.options.allowed.clone(),
+            passed_over: Vec::new(),
             by_hand: settings.by_hand.clone(),
         })
     }
@@ -379,8 +382,19 @@ impl HostKeyCheck {
 
     fn types(&self, certified: bool) -> Vec<Algorithm> {
         let mut types = all_types();
-        types.retain(|one| self.allowed.host_keys.allows(&name_of(one, certified)));
+        let passed_over =
+            |one: &Algorithm| self.passed_over.iter().any(|other| same_kind(one, other));
+        types.retain(|one| {
+            self.allowed.host_keys.allows(&name_of(one, certified)) && !passed_over(one)
+        });
         types
+    }
+
+    /// A host shows one key at a time: asks for no further one of this `kind`. Returns whether
+    /// another kind is left that may be the pinned one.
+    pub fn pass_over(&mut self, kind: &str) -> bool {
+        self.passed_over.extend(Algorithm::new(kind));
+        !self.types(false).is_empty()
     }
 
     /// Judges what the host shows; writes a new key down where the policy says so.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::app::{App, Wish};
 use crate::hosts::{APPS, Host, SPARE, until};
 
-const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(5);
 const SETTLED: Duration = Duration::from_millis(400);
 
 /// How many moments are tried, unless SHIPIT_TEST_MOMENTS says otherwise.
@@ -32,7 +32,7 @@ fn quick(hosts: &[Host; 3], name: &'static str) -> App {
     let wish = Wish {
         top: "keep_releases = 3",
         health: "soak = \"0s\"",
-        tables: "\n[timeouts]\ndeadline = \"4s\"\n\n[rollout]\nbatch = 1\n",
+        tables: "\n[timeouts]\ndeadline = \"5s\"\n\n[rollout]\nbatch = 1\n",
         ..Wish::default()
     };
     App::with(hosts, name, &wish)

@@ -145,7 +145,7 @@ fn a_service_of_another_user_is_proven_by_inference() {
 #[ignore = "needs the fleet that tests/run boots"]
 fn a_client_that_stops_reading_cannot_hold_a_revert_up() {
     let wish = Wish {
-        tables: "\n[hooks]\nactivated = [\"yes | head -c 10000000; sleep 1\"]\n\n[timeouts]\ndeadline = \"4s\"\n",
+        tables: "\n[hooks]\nactivated = [\"yes | head -c 10000000; sleep 1\"]\n\n[timeouts]\ndeadline = \"5s\"\n",
         ..Wish::default()
     };
     let app = App::with(&APPS[..1], "deaf", &wish);

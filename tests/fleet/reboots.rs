@@ -35,7 +35,7 @@ fn slow(name: &'static str) -> App {
     let wish = Wish {
         top: "keep_releases = 2",
         health: "soak = \"1s\"",
-        tables: "\n[timeouts]\ndeadline = \"4s\"\n\n[hooks]\nstaged = [\"sleep 1\"]\n",
+        tables: "\n[timeouts]\ndeadline = \"5s\"\n\n[hooks]\nstaged = [\"sleep 1\"]\n",
         ..Wish::default()
     };
     App::with(&SPARE, name, &wish)

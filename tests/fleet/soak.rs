@@ -120,7 +120,7 @@ fn nothing_grows_but_the_ledger() {
     let wish = Wish {
         top: "keep_releases = 3",
         health: "soak = \"0s\"",
-        tables: "\n[timeouts]\ndeadline = \"4s\"\n\n[hooks]\nstaged = [\"test ! -e REFUSED\"]\n",
+        tables: "\n[timeouts]\ndeadline = \"5s\"\n\n[hooks]\nstaged = [\"test ! -e REFUSED\"]\n",
         ..Wish::default()
     };
     let app = App::with(&APPS[..1], "soak", &wish);

@@ -397,3 +397,33 @@ async fn the_program_of_a_match_may_take_as_long_as_connecting_may() {
     place.settings.connect_timeout = Some(std::time::Duration::from_secs(25));
     place.session().await;
 }
+
+#[tokio::test]
+async fn a_pinned_key_may_be_any_of_the_hosts() {
+    let Some(place) = present().then(Place::new) else { return };
+    place.keygen("rsa", &["-t", "rsa", "-b", "2048"]);
+    let sshd = Sshd::start(&place, "HostKey DIR/host\nHostKey DIR/rsa");
+    place.config(sshd.port, "");
+    let print = |key: &str| {
+        let file = place.path(&format!("{key}.pub"));
+        let line = must("ssh-keygen", &["-lf", file.to_str().unwrap()]);
+        line.split(' ').nth(1).unwrap().to_owned()
+    };
+    for key in ["host", "rsa"] {
+        assert!(place.connect_pinned(&print(key)).await.is_ok(), "{key}");
+    }
+    let error = refusal(place.connect_pinned(&print("id")).await);
+    let SessionError::HostKeyNotPinned { kind, .. } = &error else { panic!("{}", told(&error)) };
+    assert_eq!(kind, "ssh-ed25519", "the first that it showed is named");
+}
+
+#[tokio::test]
+async fn an_option_that_leaves_nothing_in_common_is_named() {
+    let Some(place) = present().then(Place::new) else { return };
+    let sshd = Sshd::start(&place, "KexAlgorithms curve25519-sha256");
+    place.know(sshd.port, "host");
+    place.config(sshd.port, "");
+    place.session().await;
+    let text = refused(&place, sshd.port, "KexAlgorithms diffie-hellman-group16-sha512").await;
+    assert!(text.contains("KexAlgorithms diffie-hellman-group16-sha512"), "{text}");
+}

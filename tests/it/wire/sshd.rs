@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shipit::config::Address;
 use shipit::config::SshSettings;
 use shipit::remote::session::{Session, SessionError};
 use tempfile::TempDir;
@@ -104,6 +105,19 @@ impl Place {
         }
         let connector = connector(&self.user, &self.settings, around);
         soon(connector.connect(&host(name, None))).await
+    }
+
+    /// The same to `web`, whose key `pinned` deploy.toml names.
+    pub(crate) async fn connect_pinned(
+        &self,
+        pinned: &str,
+    ) -> Result<Arc<dyn Session>, SessionError> {
+        let mut web = host("web", None);
+        if let Address::Ssh { fingerprint, .. } = &mut web.address {
+            *fingerprint = Some(pinned.to_owned());
+        }
+        let around = around(self.dir.path(), "ssh");
+        soon(connector(&self.user, &self.settings, around).connect(&web)).await
     }
 
     pub(crate) async fn session(&self) -> Arc<dyn Session> {
