@@ -23,6 +23,7 @@ use super::plan::Switch;
 use crate::config::checks::{Check, Pace, Probe};
 use crate::model::clean::strip;
 use crate::model::service::Service;
+use crate::model::words;
 use crate::remote::order::{DONE, Hidden, Order};
 use crate::remote::session::Session;
 
@@ -179,8 +180,10 @@ impl Tries {
         let (probe, count) = (&check.probe, self.count);
         let Some((miss, same)) = self.last.filter(|_| self.in_a_row == 0) else {
             let enough = check.pace.successes;
-            let well = format!("{probe} was well {} times in a row, not {enough}", self.in_a_row);
-            return Failure::new(what).because(format!("{well}, in {count} tries"));
+            let in_a_row = words::count(self.in_a_row as usize, "time");
+            let tries = words::count(count as usize, "try");
+            let well = format!("{probe} was well {in_a_row} in a row, not {enough}, in {tries}");
+            return Failure::new(what).because(well);
         };
         let often = match (same == count, count) {
             (_, 1) => String::new(),
