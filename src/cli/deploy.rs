@@ -139,11 +139,7 @@ impl Wanted<'_> {
 
 /// Why what `local.before` was to make cannot be deployed.
 fn unopened(error: &CliError) -> Failure {
-    let failure = match std::error::Error::source(error) {
-        Some(source) => Failure::of(error.to_string(), source),
-        None => Failure::new(error.to_string()),
-    };
-    failure.hint(error.hint())
+    Failure::from_error(error).hint(error.hint())
 }
 
 /// Opens the artifact that is to be deployed. What was read of it before is not read again.

@@ -698,7 +698,7 @@ fn restart_limit(service: &Service) -> Duration {
 
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
-        let failure = with_sources(&error).hint(error.hint());
+        let failure = Failure::from_error(&error).hint(error.hint());
         error.details().into_iter().fold(failure, Self::because)
     }
 }
@@ -709,15 +709,8 @@ impl From<AgentError> for Failure {
             AgentError::Session { source } => source.details(),
             other => other.said().map(ToOwned::to_owned).into_iter().collect(),
         };
-        let failure = with_sources(&error).hint(error.hint());
+        let failure = Failure::from_error(&error).hint(error.hint());
         details.into_iter().fold(failure, Self::because)
-    }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> Failure {
-    match error.source() {
-        Some(source) => Failure::of(error.to_string(), source),
-        None => Failure::new(error.to_string()),
     }
 }
 

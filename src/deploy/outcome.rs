@@ -228,6 +228,14 @@ impl Failure {
         failure
     }
 
+    /// `error` as a failure: what it says, because of everything behind it.
+    pub fn from_error(error: &dyn std::error::Error) -> Self {
+        match error.source() {
+            Some(source) => Self::of(error.to_string(), source),
+            None => Self::new(error.to_string()),
+        }
+    }
+
     /// The same with one more cause, unless it is empty.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {

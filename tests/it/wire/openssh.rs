@@ -71,6 +71,15 @@ async fn an_encrypted_key_is_unlocked_only_when_the_server_wants_it() {
 pub(super) struct Agent(std::process::Child);
 
 impl Agent {
+    /// With this many keys of its own, `k0` and so on.
+    pub(super) fn with_new_keys(place: &mut Place, count: usize) -> Self {
+        let names: Vec<String> = (0..count).map(|n| format!("k{n}")).collect();
+        for name in &names {
+            place.keygen(name, &["-t", "ed25519"]);
+        }
+        Self::start(place, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     pub(super) fn start(place: &mut Place, keys: &[&str]) -> Self {
         let socket = place.path("agent");
         let child = std::process::Command::new("ssh-agent")
@@ -122,11 +131,7 @@ async fn the_agent_signs_for_a_named_key_and_for_others() {
 #[tokio::test]
 async fn more_keys_than_a_connection_bears_take_several() {
     let Some((mut place, sshd)) = web("") else { return };
-    let names: Vec<String> = (0..8).map(|n| format!("k{n}")).collect();
-    for name in &names {
-        place.keygen(name, &["-t", "ed25519"]);
-    }
-    let _agent = Agent::start(&mut place, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let _agent = Agent::with_new_keys(&mut place, 8);
     place.trust("k7");
     place.config(sshd.port, "IdentitiesOnly no");
     place.session().await;
@@ -141,11 +146,7 @@ async fn more_keys_than_a_connection_bears_take_several() {
 #[tokio::test]
 async fn a_server_that_bears_fewer_keys_is_asked_again() {
     let Some((mut place, sshd)) = web("MaxAuthTries 2") else { return };
-    let names: Vec<String> = (0..4).map(|n| format!("k{n}")).collect();
-    for name in &names {
-        place.keygen(name, &["-t", "ed25519"]);
-    }
-    let _agent = Agent::start(&mut place, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let _agent = Agent::with_new_keys(&mut place, 4);
     place.trust("k3");
     place.config(sshd.port, "IdentitiesOnly no");
     place.session().await;

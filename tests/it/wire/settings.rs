@@ -334,11 +334,7 @@ fn base64(place: &Place) -> String {
 #[tokio::test]
 async fn the_key_that_worked_is_offered_first_from_then_on() {
     let Some((mut place, sshd)) = web("") else { return };
-    let names: Vec<String> = (0..4).map(|n| format!("k{n}")).collect();
-    for name in &names {
-        place.keygen(name, &["-t", "ed25519"]);
-    }
-    let _agent = Agent::start(&mut place, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let _agent = Agent::with_new_keys(&mut place, 4);
     place.trust("k3");
     place.config(sshd.port, "IdentitiesOnly no");
     let session = place.session().await;
