@@ -82,7 +82,7 @@ impl Parties<'_> {
             Ok((status?, wall, memory))
         })?;
         let ended = self.counters()?;
-        self.settle(idle);
+        self.recover(idle);
         let after = self.counters()?;
         ensure!(status.success(), "{} {action}: {status}: {}", tool.display(), tail(log));
         let used = ended.all - before.all - (ended.client - before.client);
@@ -145,7 +145,7 @@ impl Parties<'_> {
     }
 
     /// Waits until what the tool left behind is gone on both sides.
-    fn settle(&self, idle: usize) {
+    fn recover(&self, idle: usize) {
         let start = Instant::now();
         while self.hosts.processes().len() > idle && start.elapsed() < Duration::from_secs(5) {
             thread::sleep(Duration::from_millis(5));

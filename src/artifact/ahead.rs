@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 
 use super::error::ArtifactError;
-use super::spool::{Place, on_all_cores};
+use super::spool::{SpoolPlace, on_all_cores};
 use crate::model::digest::Digest;
 
 /// Larger files are read piece by piece, by who packs them.
@@ -13,24 +13,24 @@ const SMALL: u64 = 1 << 20;
 const BATCH: u64 = 4 << 20;
 
 /// A file that is to be packed: its path, where its bytes are, and what they must be.
-pub(super) type Wanted<'a> = (&'a str, &'a Place, Digest);
+pub(super) type FileToRead<'a> = (&'a str, &'a SpoolPlace, Digest);
 
 /// The content of small files, in the order in which they are wanted.
 pub(super) struct Ahead<'a> {
     spool: &'a File,
-    wanted: VecDeque<Wanted<'a>>,
+    wanted: VecDeque<FileToRead<'a>>,
     ready: VecDeque<Vec<u8>>,
 }
 
 impl<'a> Ahead<'a> {
     /// Of all that are wanted, the small ones.
-    pub(super) fn new(spool: &'a File, wanted: impl Iterator<Item = Wanted<'a>>) -> Self {
+    pub(super) fn new(spool: &'a File, wanted: impl Iterator<Item = FileToRead<'a>>) -> Self {
         let wanted = wanted.filter(|(_, place, _)| Self::takes(place)).collect();
         Self { spool, wanted, ready: VecDeque::new() }
     }
 
     /// Whether the bytes of this one are to be had here.
-    pub(super) fn takes(place: &Place) -> bool {
+    pub(super) fn takes(place: &SpoolPlace) -> bool {
         place.len() <= SMALL
     }
 
@@ -44,7 +44,7 @@ impl<'a> Ahead<'a> {
 
     fn read(&mut self) -> Result<(), ArtifactError> {
         let mut bytes = 0;
-        let fits = |(_, place, _): &&Wanted| {
+        let fits = |(_, place, _): &&FileToRead| {
             let fits = bytes == 0 || bytes + place.len() <= BATCH;
             bytes += place.len();
             fits
@@ -63,7 +63,7 @@ impl<'a> Ahead<'a> {
 fn content(
     spool: &File,
     path: &str,
-    place: &Place,
+    place: &SpoolPlace,
     sha256: Digest,
 ) -> Result<Vec<u8>, ArtifactError> {
     let mut bytes = Vec::with_capacity(usize::try_from(place.len()).unwrap_or_default());

@@ -10,8 +10,8 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::error::{ArtifactError, LimitHit, Refusal};
 use super::name;
-use super::spool::{Place, Stamp};
-use super::tree::{Item, Spot, Tree, What, is_private};
+use super::spool::{SpoolPlace, Stamp};
+use super::tree::{EntryKind, Item, Spot, Tree, is_private};
 
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
@@ -35,7 +35,7 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), Art
         match tree.spot(&path, is_dir)? {
             Spot::At(spot) => {
                 let Some(item) = describe(&entry, (&path, &spot), tree, now)? else { continue };
-                if let What::File { place, .. } = &item.what {
+                if let EntryKind::File { place, .. } = &item.what {
                     bytes = bytes.saturating_add(place.len());
                 }
                 tree.add(&spot, item)?;
@@ -60,11 +60,11 @@ fn describe(
     let meta = entry.metadata().map_err(|error| failed(error.into()))?;
     let kind = meta.file_type();
     let what = if kind.is_dir() {
-        What::Dir
+        EntryKind::Dir
     } else if kind.is_symlink() {
         let target = entry.path().read_link().map_err(failed)?;
         match name::target(target.as_os_str().as_bytes()) {
-            Ok(target) => What::Link { target },
+            Ok(target) => EntryKind::Link { target },
             Err(why) => {
                 tree.refuse(path, Some(spot), why);
                 return Ok(None);
@@ -76,8 +76,8 @@ fn describe(
         }
         let stamp = Stamp::new(&meta);
         let settled = stamp.is_settled(now);
-        let place = Place::Disk { path: entry.path().into(), stamp, settled };
-        What::File { runs: meta.mode() & OWNER_RUNS != 0, place }
+        let place = SpoolPlace::Disk { path: entry.path().into(), stamp, settled };
+        EntryKind::File { runs: meta.mode() & OWNER_RUNS != 0, place }
     } else {
         tree.refuse(path, Some(spot), special(kind));
         return Ok(None);

@@ -277,7 +277,7 @@ pub struct Refused {
     offenders: Vec<Offender>,
     more: usize,
     excluded: Vec<String>,
-    lines: Option<Box<Line>>,
+    lines: Option<Box<ExcludeLine>>,
 }
 
 /// An entry that may not be in a release.
@@ -293,9 +293,9 @@ pub struct Offender {
 
 /// One cause of several.
 #[derive(Debug)]
-struct Line {
+struct ExcludeLine {
     text: String,
-    next: Option<Box<Line>>,
+    next: Option<Box<ExcludeLine>>,
 }
 
 impl Refused {
@@ -311,7 +311,7 @@ impl Refused {
         if more > 0 {
             texts.push(format!("and {more} more"));
         }
-        let chain = |next, text| Some(Box::new(Line { text, next }));
+        let chain = |next, text| Some(Box::new(ExcludeLine { text, next }));
         let lines = if texts.len() > 1 { texts.into_iter().rev().fold(None, chain) } else { None };
         Self { artifact: artifact.to_owned(), offenders, more, excluded, lines }
     }
@@ -356,13 +356,13 @@ impl std::error::Error for Refused {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for ExcludeLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Line {
+impl std::error::Error for ExcludeLine {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.next.as_deref().map(|line| line as _)
     }

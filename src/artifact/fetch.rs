@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_mins(1);
 const LEAST: u64 = 64 * 1024;
 
 /// What an address means.
-pub(super) enum Target {
+pub(super) enum ArtifactAddress {
     /// A path on this machine.
     Local(PathBuf),
     /// To be fetched.
@@ -26,14 +26,14 @@ pub(super) enum Target {
 }
 
 /// Reads an address.
-pub(super) fn target(url: &str) -> Result<Target, ArtifactError> {
+pub(super) fn target(url: &str) -> Result<ArtifactAddress, ArtifactError> {
     let scheme = || ArtifactError::Scheme { url: shown(url) };
     if let Some(path) = url.strip_prefix("file://") {
         let path = path.strip_prefix("localhost").unwrap_or(path);
         let path = Some(path).filter(|path| path.starts_with('/')).ok_or_else(scheme)?;
-        return Ok(Target::Local(decoded(path)));
+        return Ok(ArtifactAddress::Local(decoded(path)));
     }
-    if url.starts_with("https://") { Ok(Target::Remote) } else { Err(scheme()) }
+    if url.starts_with("https://") { Ok(ArtifactAddress::Remote) } else { Err(scheme()) }
 }
 
 /// The address as it may be shown and recorded: user, password and query are often secrets.

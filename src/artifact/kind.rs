@@ -19,9 +19,9 @@ const XZ_FLAGS: u32 = liblzma::stream::CONCATENATED;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ArchiveKind {
     /// A tar archive, packed so.
-    Tar(Packing),
+    Tar(Compression),
     /// A zip archive.
     Zip,
     /// An archive that is not read: which, with its article.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(super) enum Compression {
     /// Not at all.
     Plain,
     /// gzip.
@@ -48,23 +48,27 @@ pub(super) enum Packing {
 }
 
 /// What `file` is, which is called `name`. `None`: the name promises an archive, but it is none.
-pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<Kind>> {
+pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<ArchiveKind>> {
     let mut head = [0; BLOCK];
     let got = read_up_to(&mut At { file, at: 0 }, &mut head)?;
     let head = &head[..got];
     let name = name.to_ascii_lowercase();
     let promised = promises_archive(&name);
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        return Ok(Some(if is_used_packed(&name) { Kind::Single } else { Kind::Zip }));
+        return Ok(Some(if is_used_packed(&name) {
+            ArchiveKind::Single
+        } else {
+            ArchiveKind::Zip
+        }));
     }
     let packing = packing(head);
     if holds_tar(file, packing, promised) {
-        return Ok(Some(Kind::Tar(packing)));
+        return Ok(Some(ArchiveKind::Tar(packing)));
     }
     Ok(match unread(head, &name) {
-        Some(kind) => Some(Kind::Unread(kind)),
-        None if promised && is_page(head) => Some(Kind::Page),
-        None => (!promised).then_some(Kind::Single),
+        Some(kind) => Some(ArchiveKind::Unread(kind)),
+        None if promised && is_page(head) => Some(ArchiveKind::Page),
+        None => (!promised).then_some(ArchiveKind::Single),
     })
 }
 
@@ -114,50 +118,54 @@ fn is_page(head: &[u8]) -> bool {
 }
 
 /// The unpacked stream of `file`, from its beginning.
-pub(super) fn unpack(file: &File, packing: Packing) -> io::Result<Box<dyn Read + '_>> {
+pub(super) fn unpack(file: &File, packing: Compression) -> io::Result<Box<dyn Read + '_>> {
     let mut whole = file;
     whole.rewind()?;
     let source = BufReader::with_capacity(1 << 18, whole);
     Ok(match packing {
-        Packing::Plain => Box::new(source),
-        Packing::Gzip => Box::new(Members::new(source, GzDecoder::new, GzDecoder::into_inner)),
-        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(source)?),
-        Packing::Bzip2 => Box::new(Members::new(source, BzDecoder::new, BzDecoder::into_inner)),
-        Packing::Xz => {
+        Compression::Plain => Box::new(source),
+        Compression::Gzip => {
+            Box::new(GzipMembers::new(source, GzDecoder::new, GzDecoder::into_inner))
+        }
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(source)?),
+        Compression::Bzip2 => {
+            Box::new(GzipMembers::new(source, BzDecoder::new, BzDecoder::into_inner))
+        }
+        Compression::Xz => {
             let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, XZ_FLAGS)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
         }
     })
 }
 
-fn packing(head: &[u8]) -> Packing {
+fn packing(head: &[u8]) -> Compression {
     let block = head.strip_prefix(b"BZh").and_then(|rest| rest.get(1..)).unwrap_or_default();
     let bzip2 = block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38\x50\x90");
     // pzstd and others begin with a frame that holds no bytes of the content.
     let skippable = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     if head.starts_with(b"\x1f\x8b") {
-        Packing::Gzip
+        Compression::Gzip
     } else if head.starts_with(b"\x28\xb5\x2f\xfd") || skippable {
-        Packing::Zstd
+        Compression::Zstd
     } else if head.starts_with(b"\xfd7zXZ\0") {
-        Packing::Xz
+        Compression::Xz
     } else if bzip2 {
-        Packing::Bzip2
+        Compression::Bzip2
     } else {
-        Packing::Plain
+        Compression::Plain
     }
 }
 
 /// Whether a tar header comes first. Where the name promises a tar, damage is not looked at here:
 /// reading it on says better what is wrong.
-fn holds_tar(file: &File, packing: Packing, promised: bool) -> bool {
+fn holds_tar(file: &File, packing: Compression, promised: bool) -> bool {
     let mut block = [0; BLOCK];
     let read = unpack(file, packing).and_then(|mut stream| read_up_to(&mut stream, &mut block));
     match read {
         Ok(BLOCK) if promised && block.iter().all(|byte| *byte == 0) => true,
         Ok(got) => untar::is_header(&block[..got]),
         Err(error) if wants_much_memory(&error) => true,
-        Err(_) => promised && packing != Packing::Plain,
+        Err(_) => promised && packing != Compression::Plain,
     }
 }
 
@@ -184,19 +192,19 @@ fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Reads compressed streams that follow one another, and zeros after the last: tapes and `dd` fill
 /// up with them.
-struct Members<D, S> {
+struct GzipMembers<D, S> {
     now: Option<D>,
     open: fn(S) -> D,
     close: fn(D) -> S,
 }
 
-impl<D: Read, S: BufRead> Members<D, S> {
+impl<D: Read, S: BufRead> GzipMembers<D, S> {
     fn new(source: S, open: fn(S) -> D, close: fn(D) -> S) -> Self {
         Self { now: Some(open(source)), open, close }
     }
 }
 
-impl<D: Read, S: BufRead> Read for Members<D, S> {
+impl<D: Read, S: BufRead> Read for GzipMembers<D, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while let Some(decoder) = &mut self.now {
             let got = decoder.read(buffer)?;

@@ -10,13 +10,13 @@ use crate::model::digest::Digest;
 
 /// What was known before an artifact was opened.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct KnownDigests {
     digests: HashMap<Stamp, Digest>,
     /// The time in seconds since 1970, before the artifact was listed; 0 where nobody said.
     pub(super) now: i64,
 }
 
-impl Known {
+impl KnownDigests {
     /// From what `Artifact::known` gave, if it is whole; `now` is the time in seconds since 1970,
     /// before the artifact was listed.
     pub fn new(text: &str, now: i64) -> Self {
@@ -71,14 +71,14 @@ mod tests {
     fn what_is_kept_is_known_and_what_was_damaged_is_not() {
         let (old, new) = (stamp("1 2 3 90 0 97 5"), stamp("1 3 3 98 0 90 5"));
         let files = [(old, Digest::of(b"old")), (new, Digest::of(b"new"))];
-        let text = Known::new("", 100).text(&files).unwrap();
-        let known = Known::new(&text, 100);
+        let text = KnownDigests::new("", 100).text(&files).unwrap();
+        let known = KnownDigests::new(&text, 100);
         assert_eq!(known.find(&old), Some(Digest::of(b"old")));
         assert_eq!(known.find(&new), None, "it was written to at the last moment");
         assert_eq!(known.find(&stamp("1 2 3 90 0 97 6")), None);
         assert_eq!(known.text(&files), None, "there is nothing new");
         for damaged in [text.replace("1 2 3", "1 2 4"), text[..text.len() - 2].to_owned()] {
-            assert_eq!(Known::new(&damaged, 100).find(&old), None, "{damaged}");
+            assert_eq!(KnownDigests::new(&damaged, 100).find(&old), None, "{damaged}");
         }
     }
 }

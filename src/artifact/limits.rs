@@ -38,13 +38,13 @@ impl Default for Limits {
 
 /// Counts what has been unpacked so far.
 #[derive(Debug)]
-pub(super) struct Meter<'a> {
+pub(super) struct UnpackMeter<'a> {
     limits: &'a Limits,
     packed: u64,
     unpacked: u64,
 }
 
-impl<'a> Meter<'a> {
+impl<'a> UnpackMeter<'a> {
     /// For an archive of `packed` bytes.
     pub(super) fn new(limits: &'a Limits, packed: u64) -> Self {
         Self { limits, packed, unpacked: 0 }

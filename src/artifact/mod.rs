@@ -33,17 +33,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use self::error::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused};
-pub use self::known::Known;
+pub use self::known::KnownDigests;
 pub use self::limits::Limits;
-pub use self::pieces::{Packed, Packing, Piece, Told};
+pub use self::pieces::{FileRange, PackOptions, PackProgress, Packed};
 
-use self::ahead::{Ahead, Wanted};
-use self::kind::Kind;
-use self::pack::{NO_TIME, Stream};
+use self::ahead::{Ahead, FileToRead};
+use self::kind::ArchiveKind;
+use self::pack::{NO_TIME, TarWriter};
 use self::pieces::Pieces;
 use self::rebuild::Rebuilt;
-use self::spool::{Place, Spool, Stamp};
-use self::tree::{Item, Spot, Tree, What};
+use self::spool::{Spool, SpoolPlace, Stamp};
+use self::tree::{EntryKind, Item, Spot, Tree};
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
@@ -85,7 +85,7 @@ impl Artifact {
         scratch: Option<&Path>,
         limits: &Limits,
     ) -> Result<Self, ArtifactError> {
-        Self::open_knowing(spec, scratch, limits, &Known::default(), || ())
+        Self::open_knowing(spec, scratch, limits, &KnownDigests::default(), || ())
     }
 
     /// The same, but files whose digests are known are not read. `listed` is called as soon as all is
@@ -94,7 +94,7 @@ impl Artifact {
         spec: &ArtifactSpec,
         scratch: Option<&Path>,
         limits: &Limits,
-        known: &Known,
+        known: &KnownDigests,
         listed: impl FnOnce(),
     ) -> Result<Self, ArtifactError> {
         let name = shown(&spec.source);
@@ -104,10 +104,10 @@ impl Artifact {
                 from_path(path, *sha256, scratch, (&mut tree, known))?
             }
             ArtifactSource::Url { url, sha256 } => match fetch::target(url)? {
-                fetch::Target::Local(path) => {
+                fetch::ArtifactAddress::Local(path) => {
                     from_path(&path, Some(*sha256), scratch, (&mut tree, known))?
                 }
-                fetch::Target::Remote => {
+                fetch::ArtifactAddress::Remote => {
                     let file = fetch::fetch(url, *sha256, scratch, limits)?;
                     from_file(file, &fetch::file_name(url), false, scratch, &mut tree)?
                 }
@@ -155,11 +155,11 @@ impl Artifact {
         self.revision.clone()
     }
 
-    /// What [`Known`] may know the next time, unless it knew all of it.
-    pub fn known(&self, before: &Known) -> Option<String> {
+    /// What [`KnownDigests`] may know the next time, unless it knew all of it.
+    pub fn known(&self, before: &KnownDigests) -> Option<String> {
         let file =
             |(path, item): (&String, &Item)| match (&item.what, self.manifest.nodes().get(path)) {
-                (What::File { place, .. }, Some(Node::File { sha256, .. })) => {
+                (EntryKind::File { place, .. }, Some(Node::File { sha256, .. })) => {
                     Some((place.stamp(self.stamp)?, *sha256))
                 }
                 _ => None,
@@ -185,23 +185,23 @@ impl Artifact {
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
-        how: Packing<'_>,
+        how: PackOptions<'_>,
         delta: &Delta,
-        told: Told<'_>,
+        told: PackProgress<'_>,
     ) -> Result<Packed, ArtifactError> {
         let sent = self.sent(release, delta);
         let packed = Packed::new(&how);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
         let stream = match (how.codec, how.old) {
-            (Codec::Zstd, old @ [_, ..]) => Stream::against(old, &*spool),
-            (codec, _) => Stream::new(codec, how.quick, &*spool),
+            (Codec::Zstd, old @ [_, ..]) => TarWriter::against(old, &*spool),
+            (codec, _) => TarWriter::new(codec, how.quick, &*spool),
         };
         let mut stream = stream.map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
             stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
         }
-        let meta = |name: &str, stream: &mut Stream<&File>, text: &str| {
+        let meta = |name: &str, stream: &mut TarWriter<&File>, text: &str| {
             let path = format!("{prefix}/meta/{name}");
             member(stream, &path, 0o600, text.as_bytes()).map_err(scratch_failed)
         };
@@ -240,23 +240,23 @@ impl Artifact {
         release: &Manifest,
         codec: Codec,
         delta: &Delta,
-    ) -> Result<Packing<'static>, ArtifactError> {
+    ) -> Result<PackOptions<'static>, ArtifactError> {
         let sent = self.sent(release, delta);
         let all = tar_of(release, &sent);
         let large = sent.iter().any(is_large);
-        let plain = Packing { codec: Codec::Plain, likely: all, quick: false, large, old: &[] };
+        let plain = PackOptions { codec: Codec::Plain, likely: all, quick: false, large, old: &[] };
         if codec == Codec::Plain {
             return Ok(plain);
         }
         let files: Vec<_> = sent.into_iter().map(|(path, place, _)| (path, place)).collect();
         Ok(match sample::left(&files, &self.spool)? {
             Some(951..) => plain,
-            left => Packing { codec, likely: all / 1000 * left.unwrap_or(1000), ..plain },
+            left => PackOptions { codec, likely: all / 1000 * left.unwrap_or(1000), ..plain },
         })
     }
 
     /// The files that travel with all their bytes.
-    fn sent<'a>(&'a self, release: &'a Manifest, delta: &Delta) -> Vec<Wanted<'a>> {
+    fn sent<'a>(&'a self, release: &'a Manifest, delta: &Delta) -> Vec<FileToRead<'a>> {
         let nodes = release.nodes().iter().filter(|(path, _)| {
             !delta.links.contains_key(*path) && !delta.rebuilt.contains_key(*path)
         });
@@ -265,7 +265,7 @@ impl Artifact {
 
     fn pack_node(
         &self,
-        stream: &mut Stream<&File>,
+        stream: &mut TarWriter<&File>,
         (pieces, ahead): (&mut Pieces<'_>, &mut Ahead<'_>),
         (member, path, node): (&str, &str, &Node),
     ) -> Result<(), ArtifactError> {
@@ -295,9 +295,9 @@ impl Artifact {
     }
 
     /// The bytes of a file, if this artifact holds it.
-    fn wanted<'a>(&'a self, path: &'a str, node: &Node) -> Option<Wanted<'a>> {
+    fn wanted<'a>(&'a self, path: &'a str, node: &Node) -> Option<FileToRead<'a>> {
         match (&self.items.get(path)?.what, node) {
-            (What::File { place, .. }, Node::File { size, sha256, .. }) => {
+            (EntryKind::File { place, .. }, Node::File { size, sha256, .. }) => {
                 (place.len() == *size).then_some((path, place, *sha256))
             }
             _ => None,
@@ -308,10 +308,10 @@ impl Artifact {
     /// the host finds other bytes than the manifest says.
     fn leave_content(
         &self,
-        stream: &mut Stream<&File>,
+        stream: &mut TarWriter<&File>,
         pieces: &mut Pieces<'_>,
         path: &str,
-        place: &Place,
+        place: &SpoolPlace,
     ) -> Result<(), ArtifactError> {
         let unread = |source| ArtifactError::Read { path: PathBuf::from(path), source };
         let source = place.source(&self.spool, self.stamp).map_err(unread)?;
@@ -323,17 +323,17 @@ impl Artifact {
 }
 
 /// The large files of those that are sent, in the order in which they travel: bytes and path.
-fn large(sent: &[Wanted<'_>]) -> String {
-    let line = |(path, place, _): &Wanted<'_>| format!("{} {path}\n", place.len());
+fn large(sent: &[FileToRead<'_>]) -> String {
+    let line = |(path, place, _): &FileToRead<'_>| format!("{} {path}\n", place.len());
     sent.iter().filter(|one| is_large(one)).map(line).collect()
 }
 
-fn is_large((_, place, _): &Wanted<'_>) -> bool {
+fn is_large((_, place, _): &FileToRead<'_>) -> bool {
     place.len() >= READ_ALONG
 }
 
 /// About how much tar a release is of which these files are sent.
-fn tar_of(release: &Manifest, sent: &[Wanted<'_>]) -> u64 {
+fn tar_of(release: &Manifest, sent: &[FileToRead<'_>]) -> u64 {
     let content: u64 = sent.iter().map(|(_, place, _)| place.len().next_multiple_of(512)).sum();
     content + 512 * release.nodes().len() as u64
 }
@@ -346,7 +346,7 @@ pub fn pack_bytes(
     codec: Codec,
 ) -> Result<Vec<u8>, ArtifactError> {
     let pack = || -> io::Result<Vec<u8>> {
-        let mut stream = Stream::new(codec, false, Vec::new())?;
+        let mut stream = TarWriter::new(codec, false, Vec::new())?;
         for (path, mode, content) in members {
             member(&mut stream, &format!("{prefix}/{path}"), *mode, content)?;
         }
@@ -357,7 +357,7 @@ pub fn pack_bytes(
 }
 
 fn member<W: io::Write>(
-    stream: &mut Stream<W>,
+    stream: &mut TarWriter<W>,
     path: &str,
     mode: u32,
     content: &[u8],
@@ -382,7 +382,7 @@ fn from_path(
     path: &Path,
     sha256: Option<Digest>,
     scratch: Option<&Path>,
-    (tree, known): (&mut Tree<'_>, &Known),
+    (tree, known): (&mut Tree<'_>, &KnownDigests),
 ) -> Result<File, ArtifactError> {
     let failed = |source| ArtifactError::Open { path: path.to_owned(), source };
     // Opening a fifo would wait for somebody to write to it.
@@ -401,7 +401,7 @@ fn from_path(
         return Err(ArtifactError::NotAFile { path: path.to_owned() });
     }
     if let Some(expected) = sha256 {
-        let whole = Place::Spool { at: 0, len: meta.len() };
+        let whole = SpoolPlace::Spool { at: 0, len: meta.len() };
         let found = whole.digest(&file, &path.display().to_string())?;
         fetch::check(tree.artifact(), expected, found)?;
     }
@@ -422,17 +422,19 @@ fn from_file(
     let len = file.metadata().map_err(unreadable)?.len();
     match kind {
         None => Err(ArtifactError::NotAnArchive { artifact: tree.artifact().to_owned() }),
-        Some(Kind::Unread(kind)) => {
+        Some(ArchiveKind::Unread(kind)) => {
             Err(ArtifactError::Unread { artifact: tree.artifact().to_owned(), kind })
         }
-        Some(Kind::Page) => Err(ArtifactError::Page { artifact: tree.artifact().to_owned() }),
-        Some(Kind::Single) => single(file, name, runs, tree),
-        Some(Kind::Zip) => {
+        Some(ArchiveKind::Page) => {
+            Err(ArtifactError::Page { artifact: tree.artifact().to_owned() })
+        }
+        Some(ArchiveKind::Single) => single(file, name, runs, tree),
+        Some(ArchiveKind::Zip) => {
             let mut spool = Spool::new(scratch)?;
             unzip::read(&file, len, tree, &mut spool)?;
             spool.finish()
         }
-        Some(Kind::Tar(packing)) => {
+        Some(ArchiveKind::Tar(packing)) => {
             let source = kind::unpack(&file, packing).map_err(unreadable)?;
             let mut spool = Spool::new(scratch)?;
             untar::read(source, len, tree, &mut spool)?;
@@ -454,10 +456,10 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
     let runs = runs || unzip::is_program(&head[..got]);
     let entered = tree.enter(name.as_bytes())?;
     if let Some(Spot::At(path)) = entered.map(|path| tree.spot(&path, false)).transpose()? {
-        let place = Place::Spool { at: 0, len: meta.len() };
+        let place = SpoolPlace::Spool { at: 0, len: meta.len() };
         let mtime = u64::try_from(meta.mtime()).ok();
         let private = tree::is_private(false, meta.mode());
-        tree.add(&path, Item { what: What::File { runs, place }, mtime, private })?;
+        tree.add(&path, Item { what: EntryKind::File { runs, place }, mtime, private })?;
     }
     Ok(file)
 }
@@ -467,21 +469,21 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
 fn list(
     items: &BTreeMap<String, Item>,
     spool: (&File, Stamp),
-    known: &Known,
+    known: &KnownDigests,
 ) -> Result<Manifest, ArtifactError> {
     let place = |(path, item)| match item {
-        &Item { what: What::File { ref place, .. }, .. } => Some((path, place)),
+        &Item { what: EntryKind::File { ref place, .. }, .. } => Some((path, place)),
         _ => None,
     };
-    let files: Vec<(&str, &Place)> =
+    let files: Vec<(&str, &SpoolPlace)> =
         items.iter().map(|(path, item)| (path.as_str(), item)).filter_map(place).collect();
     let mut digests = spool::digests(&files, spool, known)?.into_iter();
     let mut nodes = BTreeMap::new();
     for (path, item) in items {
         let node = match &item.what {
-            What::Dir => Node::Dir,
-            What::Link { target } => Node::Link { target: target.clone() },
-            What::File { runs, place } => {
+            EntryKind::Dir => Node::Dir,
+            EntryKind::Link { target } => Node::Link { target: target.clone() },
+            EntryKind::File { runs, place } => {
                 let Some(sha256) = digests.next() else { unreachable!("one digest for each file") };
                 Node::File { mode: if *runs { RUNS } else { READS }, size: place.len(), sha256 }
             }
@@ -492,7 +494,7 @@ fn list(
 }
 
 fn revision(items: &BTreeMap<String, Item>, spool: &File) -> Result<Option<String>, ArtifactError> {
-    let Some(What::File { place, .. }) = items.get("REVISION").map(|item| &item.what) else {
+    let Some(EntryKind::File { place, .. }) = items.get("REVISION").map(|item| &item.what) else {
         return Ok(None);
     };
     if place.len() > LONGEST_REVISION {

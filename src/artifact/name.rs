@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Refusal;
-use super::tree::{Item, What};
+use super::tree::{EntryKind, Item};
 
 /// Linux takes 4096 with the final NUL; `deploy_to` and the release's id come before ours.
 const LONGEST_PATH: usize = 4000;
@@ -100,8 +100,8 @@ fn leave(path: &mut String) -> bool {
 
 fn link_at<'a>(path: &str, items: &'a BTreeMap<String, Item>) -> Option<&'a str> {
     match &items.get(path)?.what {
-        What::Link { target } => Some(target),
-        What::Dir | What::File { .. } => None,
+        EntryKind::Link { target } => Some(target),
+        EntryKind::Dir | EntryKind::File { .. } => None,
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) enum Packer<W: Write> {
     /// On several cores.
     Zstd(Box<zstd::Encoder<'static, W>>),
     /// On several cores too: members may follow one another.
-    Gzip(Members<W>),
+    Gzip(GzipPacker<W>),
     /// None.
     Plain(BufWriter<W>),
 }
@@ -56,7 +56,7 @@ impl<W: Write> Packer<W> {
                 encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
                 Self::Zstd(Box::new(encoder))
             }
-            Codec::Gzip => Self::Gzip(Members { to, pending: Vec::new() }),
+            Codec::Gzip => Self::Gzip(GzipPacker { to, pending: Vec::new() }),
             Codec::Plain => Self::Plain(BufWriter::with_capacity(1 << 18, to)),
         })
     }
@@ -97,19 +97,19 @@ impl<W: Write> Write for Packer<W> {
 }
 
 /// Compresses several gzip members at once.
-pub(super) struct Members<W: Write> {
+pub(super) struct GzipPacker<W: Write> {
     to: W,
     pending: Vec<u8>,
 }
 
-impl<W: Write> Members<W> {
+impl<W: Write> GzipPacker<W> {
     fn finish(mut self) -> io::Result<W> {
         self.flush()?;
         Ok(self.to)
     }
 }
 
-impl<W: Write> Write for Members<W> {
+impl<W: Write> Write for GzipPacker<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.pending.extend_from_slice(bytes);
         if self.pending.len() >= GZIP_MEMBER * threads() {
@@ -144,12 +144,12 @@ fn gzip(part: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Writes members.
-pub(super) struct Stream<W: Write> {
+pub(super) struct TarWriter<W: Write> {
     to: Packer<W>,
     written: u64,
 }
 
-impl<W: Write> Stream<W> {
+impl<W: Write> TarWriter<W> {
     /// Begins a frame.
     pub(super) fn new(codec: Codec, quick: bool, to: W) -> io::Result<Self> {
         Ok(Self { to: Packer::new(codec, quick, to)?, written: 0 })

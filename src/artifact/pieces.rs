@@ -18,7 +18,7 @@ const OFFER: u64 = 1 << 20;
 /// Some bytes of a file, to be read with `read_at` when they are sent, by any number of hosts at
 /// once.
 #[derive(Debug, Clone)]
-pub struct Piece {
+pub struct FileRange {
     /// Either has no name and is gone with the last holder, or belongs to the artifact.
     pub file: Arc<File>,
     /// The first byte.
@@ -29,7 +29,7 @@ pub struct Piece {
 
 /// How a release is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing<'a> {
+pub struct PackOptions<'a> {
     /// How it is compressed.
     pub codec: Codec,
     /// About how many bytes that leaves.
@@ -50,7 +50,7 @@ pub struct Packed {
     /// Whether there are files so large that a host reads them back while they arrive.
     pub large: bool,
     /// What travels, in order. What is in a piece stays as it is.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<FileRange>,
     /// How many bytes these are.
     pub len: u64,
     /// How many bytes of tar went into them so far; a compressor holds some of it back.
@@ -61,13 +61,13 @@ pub struct Packed {
 
 impl Packed {
     /// Nothing yet.
-    pub fn new(&Packing { codec, likely, large, .. }: &Packing<'_>) -> Self {
+    pub fn new(&PackOptions { codec, likely, large, .. }: &PackOptions<'_>) -> Self {
         Self { codec, large, pieces: Vec::new(), len: 0, unpacked: 0, likely }
     }
 }
 
 /// Is told of each further piece, and says whether anybody still wants them.
-pub type Told<'a> = &'a mut dyn FnMut(&Packed) -> bool;
+pub type PackProgress<'a> = &'a mut dyn FnMut(&Packed) -> bool;
 
 /// Collects them, in order.
 pub(super) struct Pieces<'a> {
@@ -76,12 +76,12 @@ pub(super) struct Pieces<'a> {
     taken: u64,
     packed: Packed,
     direct: usize,
-    told: Told<'a>,
+    told: PackProgress<'a>,
 }
 
 impl<'a> Pieces<'a> {
     /// None yet of `spool`, which is empty.
-    pub(super) fn new(spool: File, packed: Packed, told: Told<'a>) -> Self {
+    pub(super) fn new(spool: File, packed: Packed, told: PackProgress<'a>) -> Self {
         Self { spool: Arc::new(spool), taken: 0, packed, direct: 0, told }
     }
 
@@ -99,7 +99,7 @@ impl<'a> Pieces<'a> {
     pub(super) fn insert(&mut self, file: File, at: u64, len: u64) -> Result<(), ArtifactError> {
         self.close()?;
         self.direct += 1;
-        self.push(Piece { file: Arc::new(file), at, len })
+        self.push(FileRange { file: Arc::new(file), at, len })
     }
 
     /// What is in the spool is a piece, if it is worth one, now that so much tar was written.
@@ -126,14 +126,14 @@ impl<'a> Pieces<'a> {
             return Ok(());
         }
         self.taken = end;
-        self.push(Piece { file: self.spool(), at, len: end - at })
+        self.push(FileRange { file: self.spool(), at, len: end - at })
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.spool.metadata()?.len())
     }
 
-    fn push(&mut self, piece: Piece) -> Result<(), ArtifactError> {
+    fn push(&mut self, piece: FileRange) -> Result<(), ArtifactError> {
         self.packed.len += piece.len;
         self.packed.likely = self.packed.likely.max(self.packed.len);
         self.packed.pieces.push(piece);

@@ -6,7 +6,7 @@ use std::io;
 
 use fastcdc::v2020::FastCDC;
 
-use super::spool::{Source, on_all_cores};
+use super::spool::{ByteRange, on_all_cores};
 
 /// Chunks are of 8 to 64 KiB, 16 KiB in the middle. What lies between two edits that are closer
 /// together may not be found.
@@ -20,7 +20,7 @@ const BLOCK: u64 = 64 << 10;
 
 /// A range that both files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Common {
+pub(super) struct SharedRange {
     /// Where it begins in the old file.
     pub(super) old: u64,
     /// Where it begins in the new one.
@@ -29,7 +29,7 @@ pub(super) struct Common {
     pub(super) len: u64,
 }
 
-impl Common {
+impl SharedRange {
     /// Where it ends in the new file.
     pub(super) const fn end(&self) -> u64 {
         self.new + self.len
@@ -37,11 +37,11 @@ impl Common {
 }
 
 /// Where the chunks of a file are, by hash and length. The hash is weak and only hints.
-pub(super) struct Known(HashMap<(u64, usize), u64>);
+pub(super) struct ChunkIndex(HashMap<(u64, usize), u64>);
 
-impl Known {
+impl ChunkIndex {
     /// Those of `of`, cut on all cores.
-    pub(super) fn new(of: Source<'_>) -> io::Result<Self> {
+    pub(super) fn new(of: ByteRange<'_>) -> io::Result<Self> {
         // Of chunks that are alike, the first is the one that is found.
         Ok(Self(chunks(of)?.into_iter().rev().collect()))
     }
@@ -60,15 +60,15 @@ impl Known {
 }
 
 /// What of `new` is in `old` too, in the order of `new`, without overlaps there.
-pub(super) fn common(old: Source<'_>, new: Source<'_>) -> io::Result<Vec<Common>> {
-    let known = Known::new(old)?;
-    let mut found: Vec<Common> = Vec::new();
+pub(super) fn common(old: ByteRange<'_>, new: ByteRange<'_>) -> io::Result<Vec<SharedRange>> {
+    let known = ChunkIndex::new(old)?;
+    let mut found: Vec<SharedRange> = Vec::new();
     for (chunk, at) in chunks(new)? {
-        let done = found.last().map_or(0, Common::end);
+        let done = found.last().map_or(0, SharedRange::end);
         let unknown = at + chunk.1 as u64 > done;
         let Some(from) = known.0.get(&chunk).filter(|_| unknown) else { continue };
         let inside = done.saturating_sub(at);
-        let hint = Common { old: from + inside, new: at + inside, len: 0 };
+        let hint = SharedRange { old: from + inside, new: at + inside, len: 0 };
         let range = widened(old, new, hint, done)?;
         if range.len >= SHORTEST {
             found.push(range);
@@ -78,9 +78,9 @@ pub(super) fn common(old: Source<'_>, new: Source<'_>) -> io::Result<Vec<Common>
 }
 
 /// A chunk, as hash and length, and where it begins.
-type Chunk = ((u64, usize), u64);
+type IndexedChunk = ((u64, usize), u64);
 
-fn chunks(of: Source<'_>) -> io::Result<Vec<Chunk>> {
+fn chunks(of: ByteRange<'_>) -> io::Result<Vec<IndexedChunk>> {
     let stretches = usize::try_from(of.len().div_ceil(STRETCH)).unwrap_or(usize::MAX);
     let stretch = |number| {
         let start = number as u64 * STRETCH;
@@ -90,20 +90,25 @@ fn chunks(of: Source<'_>) -> io::Result<Vec<Chunk>> {
 }
 
 /// The chunks of what begins at `start` of its file.
-fn cut(start: u64, bytes: &[u8]) -> Vec<Chunk> {
+fn cut(start: u64, bytes: &[u8]) -> Vec<IndexedChunk> {
     let chunks = FastCDC::new(bytes, CHUNK / 2, CHUNK, CHUNK * 4);
     chunks.map(|chunk| ((chunk.hash, chunk.length), start + chunk.offset as u64)).collect()
 }
 
 /// As much around `hint` as is the same in both files, but nothing of the new one before `from`.
-fn widened(old: Source<'_>, new: Source<'_>, hint: Common, from: u64) -> io::Result<Common> {
+fn widened(
+    old: ByteRange<'_>,
+    new: ByteRange<'_>,
+    hint: SharedRange,
+    from: u64,
+) -> io::Result<SharedRange> {
     // What is the same before it is less than a chunk: else that chunk would have been found.
     let before = same_before(old, new, hint, (hint.new - from).min(hint.old))?;
     let after = same_after(old, new, hint)?;
-    Ok(Common { old: hint.old - before, new: hint.new - before, len: before + after })
+    Ok(SharedRange { old: hint.old - before, new: hint.new - before, len: before + after })
 }
 
-fn same_after(old: Source<'_>, new: Source<'_>, hint: Common) -> io::Result<u64> {
+fn same_after(old: ByteRange<'_>, new: ByteRange<'_>, hint: SharedRange) -> io::Result<u64> {
     let mut same = 0;
     loop {
         let (left, right) = (hint.old + same, hint.new + same);
@@ -116,7 +121,12 @@ fn same_after(old: Source<'_>, new: Source<'_>, hint: Common) -> io::Result<u64>
     }
 }
 
-fn same_before(old: Source<'_>, new: Source<'_>, hint: Common, most: u64) -> io::Result<u64> {
+fn same_before(
+    old: ByteRange<'_>,
+    new: ByteRange<'_>,
+    hint: SharedRange,
+    most: u64,
+) -> io::Result<u64> {
     let (left, right) =
         (hint.old - most.min(BLOCK)..hint.old, hint.new - most.min(BLOCK)..hint.new);
     let (left, right) = (old.read(left)?, new.read(right)?);

@@ -13,12 +13,12 @@ use std::sync::{Arc, PoisonError};
 
 use zstd::zstd_safe::CParameter;
 
-use super::pack::{NO_TIME, Stream};
-use super::ranges::{Common, Known, common};
-use super::spool::{self, Place, Source, on_all_cores};
-use super::tree::What;
+use super::pack::{NO_TIME, TarWriter};
+use super::ranges::{ChunkIndex, SharedRange, common};
+use super::spool::{self, ByteRange, SpoolPlace, on_all_cores};
+use super::tree::EntryKind;
 use super::{Artifact, ArtifactError, member, scratch_failed};
-use crate::model::delta::{Change, Delta, Rebuild};
+use crate::model::delta::{ChangedFile, Delta, Rebuild};
 use crate::model::manifest::{Manifest, Node};
 
 /// So much of the new file is one patch.
@@ -38,7 +38,7 @@ const WINDOW_LOG: u32 = 26;
 
 /// One step of making a file. Places are those of the old file and of what is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Piece {
+enum PatchStep {
     /// These bytes of the old file.
     Copy { at: u64, len: u64 },
     /// These of what is sent.
@@ -60,7 +60,7 @@ enum Intent {
 /// A file as its host makes it.
 #[derive(Debug)]
 pub(super) struct Rebuilt {
-    pieces: Vec<Piece>,
+    pieces: Vec<PatchStep>,
     /// What is sent.
     pub(super) fresh: File,
     /// How many bytes that is.
@@ -72,13 +72,13 @@ impl Artifact {
     /// be sent for it is kept for `pack`. `None`: it would save little.
     pub fn rebuild(
         &self,
-        change: &Change,
+        change: &ChangedFile,
         old: &File,
         patched: bool,
     ) -> Result<Option<Rebuild>, ArtifactError> {
         let Some(place) = self.place(&change.path) else { return Ok(None) };
         let fresh = spool::nameless(self.scratch.as_deref())?;
-        let work = |new: Source<'_>| Rebuilt::new(Source::whole(old)?, new, patched, fresh);
+        let work = |new: ByteRange<'_>| Rebuilt::new(ByteRange::whole(old)?, new, patched, fresh);
         let made = place.with_source(&self.spool, work).map_err(scratch_failed)?;
         Ok(made.map(|made| {
             let (size, sent) = (place.len(), made.sent);
@@ -97,9 +97,9 @@ impl Artifact {
         place.read(&self.spool, path, |bytes| to.write_all(bytes).map_err(scratch_failed))
     }
 
-    fn place(&self, path: &str) -> Option<&Place> {
+    fn place(&self, path: &str) -> Option<&SpoolPlace> {
         match &self.items.get(path)?.what {
-            What::File { place, .. } => Some(place),
+            EntryKind::File { place, .. } => Some(place),
             _ => None,
         }
     }
@@ -107,7 +107,7 @@ impl Artifact {
     /// An empty file with the time and mode that the host's own work gets.
     pub(super) fn pack_place(
         &self,
-        stream: &mut Stream<&File>,
+        stream: &mut TarWriter<&File>,
         member: &str,
         path: &str,
         node: &Node,
@@ -120,7 +120,7 @@ impl Artifact {
     /// The steps by which the host makes files, and what they need.
     pub(super) fn pack_rebuilt(
         &self,
-        stream: &mut Stream<&File>,
+        stream: &mut TarWriter<&File>,
         prefix: &str,
         release: &Manifest,
         delta: &Delta,
@@ -146,7 +146,7 @@ impl Artifact {
             member(stream, &format!("{prefix}/meta/recipe"), 0o600, recipe.as_bytes())?;
             stream.file(&format!("{prefix}/meta/fresh"), 0o600, size, NO_TIME)?;
             for made in &parts {
-                let fresh = Source::whole(&made.fresh)?;
+                let fresh = ByteRange::whole(&made.fresh)?;
                 for start in (0..made.sent).step_by(1 << 20) {
                     stream.content(&fresh.read(start..start + (1 << 20))?)?;
                 }
@@ -161,8 +161,8 @@ impl Rebuilt {
     /// The steps that make `new` from `old`, with patches or without. `fresh` is an empty file for
     /// what must be sent. `None`: little would be saved.
     pub(super) fn new(
-        old: Source<'_>,
-        new: Source<'_>,
+        old: ByteRange<'_>,
+        new: ByteRange<'_>,
         patched: bool,
         fresh: File,
     ) -> io::Result<Option<Self>> {
@@ -180,28 +180,28 @@ impl Rebuilt {
     }
 
     /// The next piece, and what is sent for it.
-    fn piece(&self, intent: Intent, new: Source<'_>) -> io::Result<(Piece, Vec<u8>)> {
+    fn piece(&self, intent: Intent, new: ByteRange<'_>) -> io::Result<(PatchStep, Vec<u8>)> {
         let at = self.sent;
         Ok(match intent {
             Intent::Copy(old) => {
-                (Piece::Copy { at: old.start, len: old.end - old.start }, Vec::new())
+                (PatchStep::Copy { at: old.start, len: old.end - old.start }, Vec::new())
             }
             Intent::Fresh(range) => {
                 let bytes = new.read(range)?;
-                (Piece::Fresh { at, len: bytes.len() as u64 }, bytes)
+                (PatchStep::Fresh { at, len: bytes.len() as u64 }, bytes)
             }
             Intent::Patch { old, patch } => {
                 let (len, old_len) = (patch.len() as u64, old.end - old.start);
-                (Piece::Patch { at, len, old: old.start, old_len }, patch)
+                (PatchStep::Patch { at, len, old: old.start, old_len }, patch)
             }
         })
     }
 
     /// Adjacent pieces of a kind are one step.
-    fn push(&mut self, piece: Piece) {
+    fn push(&mut self, piece: PatchStep) {
         match (self.pieces.last_mut(), piece) {
-            (Some(Piece::Copy { at, len }), Piece::Copy { at: next, len: more })
-            | (Some(Piece::Fresh { at, len }), Piece::Fresh { at: next, len: more })
+            (Some(PatchStep::Copy { at, len }), PatchStep::Copy { at: next, len: more })
+            | (Some(PatchStep::Fresh { at, len }), PatchStep::Fresh { at: next, len: more })
                 if *at + *len == next =>
             {
                 *len += more;
@@ -215,9 +215,9 @@ impl Rebuilt {
         let mut text = String::new();
         for piece in &self.pieces {
             let _ = match piece {
-                Piece::Copy { at, len } => writeln!(text, "copy {at} {len}"),
-                Piece::Fresh { at, len } => writeln!(text, "fresh {} {len}", base + at),
-                Piece::Patch { at, len, old, old_len } => {
+                PatchStep::Copy { at, len } => writeln!(text, "copy {at} {len}"),
+                PatchStep::Fresh { at, len } => writeln!(text, "fresh {} {len}", base + at),
+                PatchStep::Patch { at, len, old, old_len } => {
                     writeln!(text, "patch {} {len} {old} {old_len}", base + at)
                 }
             };
@@ -227,8 +227,8 @@ impl Rebuilt {
 }
 
 /// The new file segment by segment, worked out on all cores.
-fn patches(old: Source<'_>, new: Source<'_>) -> io::Result<Vec<Intent>> {
-    let known = Known::new(old)?;
+fn patches(old: ByteRange<'_>, new: ByteRange<'_>) -> io::Result<Vec<Intent>> {
+    let known = ChunkIndex::new(old)?;
     let segments = usize::try_from(new.len().div_ceil(SEGMENT)).unwrap_or(usize::MAX);
     on_all_cores(segments, |number| {
         let start = number as u64 * SEGMENT;
@@ -249,7 +249,7 @@ fn patches(old: Source<'_>, new: Source<'_>) -> io::Result<Vec<Intent>> {
 }
 
 /// The new file in turns of what is in the old one and what is not.
-fn ranges(old: Source<'_>, new: Source<'_>) -> io::Result<Vec<Intent>> {
+fn ranges(old: ByteRange<'_>, new: ByteRange<'_>) -> io::Result<Vec<Intent>> {
     let mut intents = Vec::new();
     let mut at = 0;
     for part in longest(common(old, new)?) {
@@ -266,7 +266,7 @@ fn ranges(old: Source<'_>, new: Source<'_>) -> io::Result<Vec<Intent>> {
 }
 
 /// The longest ranges only, if there are too many, in the same order.
-fn longest(mut common: Vec<Common>) -> Vec<Common> {
+fn longest(mut common: Vec<SharedRange>) -> Vec<SharedRange> {
     if common.len() > MOST {
         common.sort_unstable_by_key(|range| std::cmp::Reverse(range.len));
         common.truncate(MOST);
@@ -323,7 +323,8 @@ mod tests {
 
     fn made(old: &[u8], new: &[u8], patched: bool) -> Option<Rebuilt> {
         let (before, after) = (file(old), file(new));
-        let (before, after) = (Source::whole(&before).unwrap(), Source::whole(&after).unwrap());
+        let (before, after) =
+            (ByteRange::whole(&before).unwrap(), ByteRange::whole(&after).unwrap());
         Rebuilt::new(before, after, patched, file(&[])).unwrap()
     }
 
@@ -414,7 +415,7 @@ mod tests {
     #[test]
     fn too_many_ranges_are_the_longest() {
         let range =
-            |new: u64| Common { old: 0, new, len: if new.is_multiple_of(3) { 9 } else { 8 } };
+            |new: u64| SharedRange { old: 0, new, len: if new.is_multiple_of(3) { 9 } else { 8 } };
         let kept = longest((0..3 * MOST as u64).map(range).collect());
         assert!(kept.len() == MOST && kept.iter().all(|range| range.len == 9));
         assert!(kept.is_sorted_by_key(|range| range.new));

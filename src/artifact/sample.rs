@@ -4,7 +4,7 @@
 use std::fs::File;
 
 use super::error::ArtifactError;
-use super::spool::Place;
+use super::spool::SpoolPlace;
 
 /// Fewer bytes are compressed without asking.
 const SMALL: u64 = 4 << 20;
@@ -16,7 +16,10 @@ const LEVEL: i32 = 1;
 
 /// How many thousandths of these files compression would leave, as far as bytes from evenly spread
 /// places tell. `None`: nobody looked.
-pub(super) fn left(files: &[(&str, &Place)], spool: &File) -> Result<Option<u64>, ArtifactError> {
+pub(super) fn left(
+    files: &[(&str, &SpoolPlace)],
+    spool: &File,
+) -> Result<Option<u64>, ArtifactError> {
     let total: u64 = files.iter().map(|(_, place)| place.len()).sum();
     if total < SMALL {
         return Ok(None);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::OFlags;
 
 use super::error::ArtifactError;
-use super::known::Known;
+use super::known::KnownDigests;
 use crate::model::digest::{Digest, Hasher};
 
 const CHUNK: usize = 256 * 1024;
@@ -23,7 +23,7 @@ const MOMENT: i64 = 2;
 
 /// Where the bytes of one file are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SpoolPlace {
     /// In the spool.
     Spool {
         /// First byte.
@@ -87,7 +87,7 @@ impl FromStr for Stamp {
     }
 }
 
-impl Place {
+impl SpoolPlace {
     /// How many bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
@@ -162,10 +162,10 @@ impl Place {
     pub(super) fn with_source<T>(
         &self,
         spool: &File,
-        work: impl FnOnce(Source<'_>) -> io::Result<T>,
+        work: impl FnOnce(ByteRange<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         let (file, start) = self.open(spool)?;
-        work(Source { file: &file, start, len: self.len() })
+        work(ByteRange { file: &file, start, len: self.len() })
     }
 
     /// At most `most` bytes from `from` on; fewer at the end.
@@ -252,13 +252,13 @@ impl Place {
 
 /// Bytes in a file.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct ByteRange<'a> {
     file: &'a File,
     start: u64,
     len: u64,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ByteRange<'a> {
     /// All of a file.
     pub(super) fn whole(file: &'a File) -> io::Result<Self> {
         Ok(Self { file, start: 0, len: file.metadata()?.len() })
@@ -282,9 +282,9 @@ impl<'a> Source<'a> {
 /// The digests of many files: those that are not known are worked out on all cores. `stamp` is that
 /// of the spool.
 pub(super) fn digests(
-    files: &[(&str, &Place)],
+    files: &[(&str, &SpoolPlace)],
     (spool, stamp): (&File, Stamp),
-    known: &Known,
+    known: &KnownDigests,
 ) -> Result<Vec<Digest>, ArtifactError> {
     on_all_cores(files.len(), |index| {
         let (path, place) = files[index];
@@ -368,8 +368,8 @@ impl Spool {
     }
 
     /// What begins at `at` and ends here.
-    pub(super) fn since(&self, at: u64) -> Place {
-        Place::Spool { at, len: self.len - at }
+    pub(super) fn since(&self, at: u64) -> SpoolPlace {
+        SpoolPlace::Spool { at, len: self.len - at }
     }
 
     /// The file with everything in it.
@@ -399,7 +399,7 @@ mod tests {
         std::fs::write(&path, "aaaa").unwrap();
         let stamp = Stamp::new(&path.metadata().unwrap());
         let read = |settled, told: &[u8]| {
-            let place = Place::Disk { path: path.clone(), stamp, settled };
+            let place = SpoolPlace::Disk { path: path.clone(), stamp, settled };
             place.read_same(&File::open(&path).unwrap(), "file", Digest::of(told), |_| Ok(()))
         };
         assert!(stamp.is_settled(i64::MAX) && !stamp.is_settled(0));

@@ -6,7 +6,7 @@ use std::fs::File;
 use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused};
 use super::exclude::Exclude;
 use super::limits::Limits;
-use super::spool::Place;
+use super::spool::SpoolPlace;
 use super::{name, warnings};
 use crate::config::ArtifactSpec;
 use crate::model::manifest::is_below;
@@ -18,7 +18,7 @@ const MOST_OFFENDERS: usize = 20;
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     /// What it is.
-    pub(super) what: What,
+    pub(super) what: EntryKind,
     /// Seconds since 1970, where the artifact says so.
     pub(super) mtime: Option<u64>,
     /// Whether others than its owner and group may not read it; of a directory: not enter it.
@@ -32,7 +32,7 @@ pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
 
 /// What an entry is.
 #[derive(Debug, Clone)]
-pub(super) enum What {
+pub(super) enum EntryKind {
     /// A directory.
     Dir,
     /// A regular file.
@@ -40,7 +40,7 @@ pub(super) enum What {
         /// Whether its owner may execute it.
         runs: bool,
         /// Where its bytes are.
-        place: Place,
+        place: SpoolPlace,
     },
     /// A symbolic link.
     Link {
@@ -213,7 +213,7 @@ impl<'a> Tree<'a> {
     /// Adds an entry at a path that `spot` gave.
     pub(super) fn add(&mut self, path: &str, mut item: Item) -> Result<(), ArtifactError> {
         item.mtime = item.mtime.map(|at| at.min(self.now));
-        if let What::Link { target } = &item.what {
+        if let EntryKind::Link { target } = &item.what {
             self.count_name(target.len())?;
         }
         let Some(there) = self.items.get_mut(path) else {
@@ -221,11 +221,13 @@ impl<'a> Tree<'a> {
             return Ok(());
         };
         match (&there.what, &item.what) {
-            (What::Dir, What::Dir) => {
+            (EntryKind::Dir, EntryKind::Dir) => {
                 there.mtime = item.mtime.or(there.mtime);
                 there.private = item.private;
             }
-            (What::Dir, _) | (_, What::Dir) => self.refuse(path, Some(path), Refusal::TwoKinds),
+            (EntryKind::Dir, _) | (_, EntryKind::Dir) => {
+                self.refuse(path, Some(path), Refusal::TwoKinds);
+            }
             _ => self.repeats.push((path.to_owned(), item)),
         }
         Ok(())
@@ -261,8 +263,11 @@ impl<'a> Tree<'a> {
     fn repeats(&self, path: &str, item: &Item, spool: &File) -> Result<bool, ArtifactError> {
         let Some(there) = self.items.get(path) else { return Ok(false) };
         Ok(match (&there.what, &item.what) {
-            (What::Link { target }, What::Link { target: again }) => target == again,
-            (What::File { runs, place }, What::File { runs: run_again, place: again }) => {
+            (EntryKind::Link { target }, EntryKind::Link { target: again }) => target == again,
+            (
+                EntryKind::File { runs, place },
+                EntryKind::File { runs: run_again, place: again },
+            ) => {
                 // A hard link does not say how private it is.
                 runs == run_again
                     && (there.private || !item.private)
@@ -282,8 +287,8 @@ impl<'a> Tree<'a> {
             let other = folded.insert(path.to_lowercase(), path);
             let case = || other.map(|other| Refusal::Case { other: other.to_owned() });
             let link = || match item.what {
-                What::Link { .. } => self.judge_link(path, &mut left),
-                What::Dir | What::File { .. } => None,
+                EntryKind::Link { .. } => self.judge_link(path, &mut left),
+                EntryKind::Dir | EntryKind::File { .. } => None,
             };
             if let Some(why) = above.or_else(case).or_else(link) {
                 bad.push((path.clone(), why));
@@ -299,7 +304,7 @@ impl<'a> Tree<'a> {
         for (at, _) in path.match_indices('/') {
             if !self.items.contains_key(&path[..at]) {
                 self.count_name(at)?;
-                let dir = Item { what: What::Dir, mtime: None, private: false };
+                let dir = Item { what: EntryKind::Dir, mtime: None, private: false };
                 self.items.insert(path[..at].to_owned(), dir);
             }
         }
@@ -310,9 +315,9 @@ impl<'a> Tree<'a> {
     fn above(&self, path: &str) -> Option<Refusal> {
         let (above, _) = path.rsplit_once('/')?;
         match self.items.get(above)?.what {
-            What::Link { .. } => Some(Refusal::BelowLink { link: above.to_owned() }),
-            What::File { .. } => Some(Refusal::BelowFile { file: above.to_owned() }),
-            What::Dir => None,
+            EntryKind::Link { .. } => Some(Refusal::BelowLink { link: above.to_owned() }),
+            EntryKind::File { .. } => Some(Refusal::BelowFile { file: above.to_owned() }),
+            EntryKind::Dir => None,
         }
     }
 

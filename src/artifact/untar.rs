@@ -7,10 +7,10 @@ use std::io::{self, Read};
 use tar::Header;
 
 use super::error::{ArtifactError, Malformed, Refusal, visible};
-use super::limits::Meter;
+use super::limits::UnpackMeter;
 use super::name;
 use super::spool::Spool;
-use super::tree::{Item, Spot, Tree, What, is_private};
+use super::tree::{EntryKind, Item, Spot, Tree, is_private};
 
 const BLOCK: usize = 512;
 /// Long names and pax records are small; whoever needs more is up to something.
@@ -30,7 +30,7 @@ pub(super) fn read(
     tree: &mut Tree<'_>,
     spool: &mut Spool,
 ) -> Result<(), ArtifactError> {
-    let meter = Meter::new(tree.limits(), packed);
+    let meter = UnpackMeter::new(tree.limits(), packed);
     let mut reader = Reader { source, meter, tree, spool, last: None, linkable: HashMap::new() };
     let mut next = Extension::default();
     while let Some(header) = reader.header()? {
@@ -65,12 +65,12 @@ struct Extension {
 
 struct Reader<'a, 'b, R> {
     source: R,
-    meter: Meter<'a>,
+    meter: UnpackMeter<'a>,
     tree: &'a mut Tree<'b>,
     spool: &'a mut Spool,
     last: Option<String>,
     /// What a hard link may name: by full path, whether or not it is part of the release.
-    linkable: HashMap<String, What>,
+    linkable: HashMap<String, EntryKind>,
 }
 
 /// One member, with everything that its header and its extensions say.
@@ -149,9 +149,9 @@ impl<R: Read> Reader<'_, '_, R> {
         member: &Member,
         path: String,
         spot: &Spot,
-        what: What,
+        what: EntryKind,
     ) -> Result<(), ArtifactError> {
-        let is_dir = matches!(what, What::Dir);
+        let is_dir = matches!(what, EntryKind::Dir);
         if !is_dir {
             self.linkable.insert(path, what.clone());
         }
@@ -162,11 +162,11 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 
     /// What the member becomes, or why it cannot be. Reads the bytes of files.
-    fn what(&mut self, member: &Member) -> Result<Result<What, Refusal>, ArtifactError> {
+    fn what(&mut self, member: &Member) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
         Ok(match member.kind {
             b'1' => self.hard_link(member)?,
-            b'2' => name::target(&member.link).map(|target| What::Link { target }),
-            b'5' => Ok(What::Dir),
+            b'2' => name::target(&member.link).map(|target| EntryKind::Link { target }),
+            b'5' => Ok(EntryKind::Dir),
             _ => Ok(self.file(member)?),
         })
     }
@@ -201,21 +201,21 @@ impl<R: Read> Reader<'_, '_, R> {
         })
     }
 
-    fn file(&mut self, member: &Member) -> Result<What, ArtifactError> {
+    fn file(&mut self, member: &Member) -> Result<EntryKind, ArtifactError> {
         let at = self.spool.end();
         self.body(member.size, true)?;
         let place = self.spool.since(at);
-        Ok(What::File { runs: member.mode & OWNER_RUNS != 0, place })
+        Ok(EntryKind::File { runs: member.mode & OWNER_RUNS != 0, place })
     }
 
     /// A hard link becomes a copy of what it names, and costs as much.
-    fn hard_link(&mut self, member: &Member) -> Result<Result<What, Refusal>, ArtifactError> {
+    fn hard_link(&mut self, member: &Member) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
         let named = name::clean(&member.link).ok().flatten();
         let Some(what) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
             let target = visible(&String::from_utf8_lossy(&member.link));
             return Ok(Err(Refusal::HardLink { target }));
         };
-        let copied = if let What::File { place, .. } = &what { place.len() } else { 0 };
+        let copied = if let EntryKind::File { place, .. } = &what { place.len() } else { 0 };
         self.meter.charge(copied).map_err(|hit| self.tree.too_much(hit))?;
         Ok(Ok(what))
     }

@@ -9,10 +9,10 @@ use zip::read::ZipFile;
 use zip::{System, ZipArchive};
 
 use super::error::{ArtifactError, Refusal, visible};
-use super::limits::Meter;
+use super::limits::UnpackMeter;
 use super::name;
 use super::spool::Spool;
-use super::tree::{Item, Spot, Tree, What, is_private};
+use super::tree::{EntryKind, Item, Spot, Tree, is_private};
 
 const KIND: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;
@@ -41,7 +41,7 @@ pub(super) fn read(
             tree.refuse_name(&name, Refusal::Duplicate);
         }
     }
-    let mut meter = Meter::new(tree.limits(), packed);
+    let mut meter = UnpackMeter::new(tree.limits(), packed);
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(failed)?;
         let raw = entry.name_raw().to_vec();
@@ -117,13 +117,13 @@ fn what<R: Read>(
     entry: &mut ZipFile<'_, R>,
     name: &str,
     (kind, mode): (u32, Option<u32>),
-    meter: &mut Meter<'_>,
+    meter: &mut UnpackMeter<'_>,
     tree: &Tree<'_>,
     spool: &mut Spool,
-) -> Result<Result<What, Refusal>, ArtifactError> {
+) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
     Ok(match kind {
         DIR if entry.size() > 0 => Err(Refusal::Content),
-        DIR => Ok(What::Dir),
+        DIR => Ok(EntryKind::Dir),
         LINK => link(entry, name, tree)?,
         0 | REGULAR => unpack(entry, name, mode, meter, tree, spool)?,
         other => Err(special(other)),
@@ -151,21 +151,21 @@ fn link<R: Read>(
     entry: &mut ZipFile<'_, R>,
     name: &str,
     tree: &Tree<'_>,
-) -> Result<Result<What, Refusal>, ArtifactError> {
+) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
     let mut target = Vec::new();
     let read = entry.take(LONGEST_TARGET + 1).read_to_end(&mut target);
     read.map_err(|source| unreadable(name, tree, source))?;
-    Ok(name::target(&target).map(|target| What::Link { target }))
+    Ok(name::target(&target).map(|target| EntryKind::Link { target }))
 }
 
 fn unpack<R: Read>(
     entry: &mut ZipFile<'_, R>,
     name: &str,
     mode: Option<u32>,
-    meter: &mut Meter<'_>,
+    meter: &mut UnpackMeter<'_>,
     tree: &Tree<'_>,
     spool: &mut Spool,
-) -> Result<Result<What, Refusal>, ArtifactError> {
+) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
     if mode.is_some_and(|mode| mode & SET_BITS != 0) {
         return Ok(Err(Refusal::SetId));
     }
@@ -187,7 +187,7 @@ fn unpack<R: Read>(
         return Ok(Err(Refusal::Size));
     }
     let runs = mode.map_or_else(|| is_program(&head), |mode| mode & OWNER_RUNS != 0);
-    Ok(Ok(What::File { runs, place: spool.since(at) }))
+    Ok(Ok(EntryKind::File { runs, place: spool.since(at) }))
 }
 
 /// Whether a file that begins so is meant to be executed: ELF, or a script that names its

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::exclude;
-use super::tree::{Item, What};
+use super::tree::{EntryKind, Item};
 
 /// So many entries are named.
 const MOST_NAMED: usize = 20;
@@ -18,11 +18,11 @@ pub(super) fn of<'a>(
     let (mut private, mut macos, mut own) = (Vec::new(), Vec::new(), Vec::new());
     let (mut closed, mut files) = (BTreeSet::new(), 0);
     for (path, item) in items {
-        let is_dir = matches!(item.what, What::Dir);
+        let is_dir = matches!(item.what, EntryKind::Dir);
         if is_dir && item.private {
             closed.insert(path.as_str());
         }
-        let is_file = matches!(item.what, What::File { .. });
+        let is_file = matches!(item.what, EntryKind::File { .. });
         files += usize::from(is_file);
         if is_file && (item.private || lies_below(path, &closed)) {
             private.push(path.as_str());

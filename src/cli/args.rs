@@ -12,15 +12,15 @@ use crate::report::styles::Color;
 #[command(name = "shipit", version, propagate_version = true)]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) common: GlobalFlags,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 /// Flags of every command.
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-pub(crate) struct Common {
+pub(crate) struct GlobalFlags {
     /// The config file; else `$SHIPIT_CONFIG`, else `deploy.toml`
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -70,7 +70,7 @@ impl From<ColorArg> for Color {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Write a commented deploy.toml
     Init,
     /// Prove that a deploy would work, changing nothing

@@ -17,10 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Clones are one and the same.
 #[derive(Clone, Default)]
-pub(crate) struct Aside(Arc<Inner>);
+pub(crate) struct Aside(Arc<AsideLines>);
 
 #[derive(Default)]
-struct Inner {
+struct AsideLines {
     state: Mutex<State>,
     given: Condvar,
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::cabinet::keep_private;
+use super::cache::keep_private;
 use crate::artifact::Artifact;
 use crate::model::delta::LARGE;
 use crate::model::digest::Digest;
@@ -128,7 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::cli::attic::tests::artifact;
+    use crate::cli::large_files::tests::artifact;
 
     fn found(bundles: &Bundles, wanted: &[&str]) -> Vec<String> {
         let wanted = wanted.iter().map(|text| Digest::of(text.as_bytes())).collect();

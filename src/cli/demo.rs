@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::signals;
 use super::world::{World, print};
 use crate::deploy::cancel::Cancel;
-use crate::ssh::embedded::{Embedded, Faults, Options};
+use crate::ssh::embedded::{Embedded, Faults, ServerOptions};
 
 struct Stage {
     dir: PathBuf,
@@ -29,7 +29,8 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let dir = scratch.path().to_owned();
     let path = world.var("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned());
     let env = vec![("PATH".to_owned(), path), ("SHELL".to_owned(), "/bin/sh".to_owned())];
-    let options = Options { env, cwd: Some(dir.clone()), port: None, faults: Faults::default() };
+    let options =
+        ServerOptions { env, cwd: Some(dir.clone()), port: None, faults: Faults::default() };
     let server = Embedded::start(options).await.map_err(|source| CliError::Demo { source })?;
     let program = std::env::current_exe().map_err(|source| CliError::Start { source })?;
     let foreign = world.env.keys().filter(|name| name.starts_with("SHIPIT_")).cloned().collect();

@@ -9,16 +9,16 @@ use tokio::sync::watch;
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
 use super::question;
-use super::world::{How, World, release_id, unless_stopped};
-use crate::artifact::{Artifact, ArtifactError, Known, Limits};
+use super::world::{RunOptions, World, release_id, unless_stopped};
+use crate::artifact::{Artifact, ArtifactError, KnownDigests, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, EnvSpec, checks, env};
 use crate::deploy::event::Event;
 use crate::deploy::fleet::{self, Goal};
-use crate::deploy::goal::{Build, PruneRule, Target};
-use crate::deploy::host::Context;
+use crate::deploy::goal::{Build, PruneRule, RollbackTarget};
+use crate::deploy::host::RunContext;
 use crate::deploy::outcome::Failure;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
@@ -48,7 +48,8 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
         }
         None => None,
     };
-    let how = How { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
+    let how =
+        RunOptions { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
     let keep = !world.common.dry_run;
     let wanted = Wanted { world, config: &config, env, force: args.force, keep };
     if config.hooks.before.is_empty() || world.common.dry_run {
@@ -71,7 +72,7 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Deploys what is there. Hosts are greeted meanwhile. Gives the exit code.
-    async fn deploy(self, how: How) -> Result<u8, CliError> {
+    async fn deploy(self, how: RunOptions) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);
         // Before a host is greeted, so that an interrupt is told as one from then on.
@@ -90,13 +91,13 @@ impl Wanted<'_> {
         let opening = self.open(move || _ = listed.send(true));
         let (goal, warnings) = unless_stopped(&cancel, opening).await??;
         let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
-        go(world, config, &goal, How { reach, ..how }, &warnings).await
+        go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
     }
 
     /// Runs `local.before`, then deploys what is there. Gives the exit code.
-    async fn build_and_deploy(self, how: How) -> u8 {
+    async fn build_and_deploy(self, how: RunOptions) -> u8 {
         let (world, config) = (self.world, self.config);
-        let run = async |cx: Context<'_>| {
+        let run = async |cx: RunContext<'_>| {
             let open = async || {
                 let opened = self.open(|| ()).await;
                 let (goal, warnings) = opened.map_err(|error| unopened(&error))?;
@@ -131,7 +132,7 @@ impl Wanted<'_> {
         let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
         let warnings = artifact.warnings().iter().cloned().chain(doubts).collect();
         if self.keep {
-            world.cabinet().keep_files(Arc::clone(&artifact));
+            world.cache().keep_files(Arc::clone(&artifact));
         }
         Ok((Goal::Deploy { build: Box::new(build), artifact }, warnings))
     }
@@ -150,13 +151,13 @@ async fn open(
     listed: impl FnOnce() + Send + 'static,
 ) -> Result<Arc<Artifact>, CliError> {
     let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
-    let (cabinet, now) = (world.cabinet(), world.now.timestamp());
+    let (cache, now) = (world.cache(), world.now.timestamp());
     let opening = move || {
         let name = format!("{:?}", spec.source);
-        let known = Known::new(&cabinet.digests(&name), now);
+        let known = KnownDigests::new(&cache.digests(&name), now);
         let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, listed)?;
         let artifact = Arc::new(artifact);
-        cabinet.keep_digests(&name, known, Arc::clone(&artifact));
+        cache.keep_digests(&name, known, Arc::clone(&artifact));
         Ok::<_, ArtifactError>(artifact)
     };
     let opened = tokio::task::spawn_blocking(opening).await;
@@ -184,14 +185,14 @@ async fn revision(world: &World, config: &Config) -> Option<String> {
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
     let mut config = world.config(&args.stage, Overrides::default())?;
     let target = match &args.to {
-        None => Target::Previous,
-        Some(id) => Target::Named(release_id("--to", id)?),
+        None => RollbackTarget::Previous,
+        Some(id) => RollbackTarget::Named(release_id("--to", id)?),
     };
     if !world.confirm(&config, &question::rollback(&config, target))? {
         return Ok(130);
     }
     let secrets = Secrets::new(gather(world, &mut config).await?);
-    let how = How { secrets, quiet: false, wait: args.wait, reach: None };
+    let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
     go(world, &config, &Goal::Rollback(target), how, &[]).await
 }
 
@@ -215,7 +216,7 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
     let quiet = !world.common.verbose;
     // What an interrupted run left may have to be judged.
     let secrets = Secrets::new(gather(world, &mut config).await?);
-    let how = How { secrets, quiet, wait: args.wait, reach: None };
+    let how = RunOptions { secrets, quiet, wait: args.wait, reach: None };
     go(world, &config, &Goal::Prune(rule), how, &[]).await
 }
 
@@ -241,11 +242,11 @@ async fn go(
     world: &World,
     config: &Config,
     goal: &Goal,
-    how: How,
+    how: RunOptions,
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
     if world.common.dry_run {
-        return rehearse(world, config, goal, how.secrets, warnings).await;
+        return dry_run(world, config, goal, how.secrets, warnings).await;
     }
     for (host, text) in warnings {
         world.warn(&Event::Warning { host: host.clone(), text: text.clone() });
@@ -254,33 +255,33 @@ async fn go(
     Ok(report.verdict().exit_code())
 }
 
-async fn rehearse(
+async fn dry_run(
     world: &World,
     config: &Config,
     goal: &Goal,
     secrets: Secrets,
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
-    let rehearsal = world.rehearse(config, goal).await?;
+    let dry_run = world.dry_run(config, goal).await?;
     let sieve = world.sieve(secrets);
     let state = "this was a dry run; nothing was changed";
     let mut warnings = warnings.to_vec();
     let mut plans = Vec::new();
     let mut code = 0;
-    if let Some(failure) = &rehearsal.failure {
+    if let Some(failure) = &dry_run.failure {
         world.print_failure(&sieve, None, failure, state);
         code = 1;
     }
-    let failed = rehearsal.plans.iter().filter_map(|(host, plan)| match plan {
+    let failed = dry_run.plans.iter().filter_map(|(host, plan)| match plan {
         Err(Some(failure)) => Some((host.as_str(), failure)),
         _ => None,
     });
     for (failure, hosts) in group_by(failed) {
         world.print_failure(&sieve, Some(&list(&hosts)), failure, state);
     }
-    for (host, plan) in &rehearsal.plans {
+    for (host, plan) in &dry_run.plans {
         match plan {
-            Ok(_) if rehearsal.unchanged => {
+            Ok(_) if dry_run.unchanged => {
                 plans.push((host.clone(), vec!["nothing: exactly this is live".to_owned()]));
             }
             Ok(plan) => {

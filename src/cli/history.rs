@@ -4,13 +4,13 @@ use super::args::HistoryArgs;
 use super::error::CliError;
 use super::world::{World, styles_of_stdout, width};
 use crate::config::resolve::Overrides;
-use crate::deploy::ask;
+use crate::deploy::query;
 use crate::report::history::{Page, history_json, history_table};
 
 /// Reads and tells.
 pub(crate) async fn run(world: &World, args: &HistoryArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
-    let answers = world.quietly(&config, "history", ask::history).await?;
+    let answers = world.quietly(&config, "history", query::history).await?;
     let (told, code) = world.found(answers);
     let text = if world.common.json {
         format!("{}\n", history_json(&told, &config.stage, args.limit))

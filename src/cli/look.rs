@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::model::service::Service;
 use crate::report::releases::{releases_json, releases_table};
-use crate::report::status::{Context, status_json, status_view};
+use crate::report::status::{StatusContext, status_json, status_view};
 
 /// What lies on the hosts.
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
@@ -36,10 +36,10 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
     Ok(code)
 }
 
-fn context<'c>(world: &World, config: &'c Config) -> Context<'c> {
+fn context<'c>(world: &World, config: &'c Config) -> StatusContext<'c> {
     let unit = match &config.service {
         Service::Unit { name, .. } => Some(name.as_str()),
         _ => None,
     };
-    Context { stage: &config.stage, unit, now: world.now, offset: world.offset }
+    StatusContext { stage: &config.stage, unit, now: world.now, offset: world.offset }
 }

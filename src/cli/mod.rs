@@ -3,15 +3,15 @@
 mod account;
 mod args;
 mod aside;
-mod attic;
 mod bundles;
-mod cabinet;
+mod cache;
 mod check;
 mod demo;
 mod deploy;
 mod error;
 mod history;
 mod init;
+mod large_files;
 mod look;
 mod pin;
 mod place;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use self::args::{Args, Command};
+use self::args::{Args, CliCommand};
 use self::error::CliError;
 use self::world::World;
 
@@ -54,21 +54,21 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn dispatch(world: &World, command: Command) -> Result<u8, CliError> {
+async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
-        Command::Init => init::run(world),
-        Command::Check(check) => check::run(world, &check).await,
-        Command::Deploy(deploy) => deploy::deploy(world, &deploy).await,
-        Command::Rollback(rollback) => deploy::rollback(world, &rollback).await,
-        Command::Prune(prune) => deploy::prune(world, &prune).await,
-        Command::Releases(stage) => look::releases(world, &stage).await,
-        Command::Status(stage) => look::status(world, &stage).await,
-        Command::History(history) => history::run(world, &history).await,
-        Command::Verify(verify) => verify::run(world, &verify).await,
-        Command::Pin(pin) => pin::pin(world, &pin).await,
-        Command::Unpin(pin) => pin::unpin(world, &pin).await,
-        Command::Lock(lock) => pin::lock(world, &lock).await,
-        Command::Unlock(stage) => unlock::run(world, &stage).await,
-        Command::Demo(demo) => demo::run(world, demo.keep).await,
+        CliCommand::Init => init::run(world),
+        CliCommand::Check(check) => check::run(world, &check).await,
+        CliCommand::Deploy(deploy) => deploy::deploy(world, &deploy).await,
+        CliCommand::Rollback(rollback) => deploy::rollback(world, &rollback).await,
+        CliCommand::Prune(prune) => deploy::prune(world, &prune).await,
+        CliCommand::Releases(stage) => look::releases(world, &stage).await,
+        CliCommand::Status(stage) => look::status(world, &stage).await,
+        CliCommand::History(history) => history::run(world, &history).await,
+        CliCommand::Verify(verify) => verify::run(world, &verify).await,
+        CliCommand::Pin(pin) => pin::pin(world, &pin).await,
+        CliCommand::Unpin(pin) => pin::unpin(world, &pin).await,
+        CliCommand::Lock(lock) => pin::lock(world, &lock).await,
+        CliCommand::Unlock(stage) => unlock::run(world, &stage).await,
+        CliCommand::Demo(demo) => demo::run(world, demo.keep).await,
     }
 }

@@ -2,33 +2,33 @@
 
 use super::args::{LockArgs, PinArgs};
 use super::error::CliError;
-use super::world::{How, World, release_id};
+use super::world::{RunOptions, World, release_id};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
-use crate::deploy::ask::{self, Change};
-use crate::deploy::host::Context;
+use crate::deploy::host::RunContext;
 use crate::deploy::outcome::Failure;
+use crate::deploy::query::{self, HostChange};
 use crate::deploy::verify::not_there;
 use crate::model::host_state::HostState;
-use crate::model::ledger::What;
+use crate::model::ledger::LedgerEvent;
 use crate::remote::order::Order;
 use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
 
 /// Keeps a release whatever prune says.
 pub(crate) async fn pin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
-    keep(world, args, What::Pinned).await
+    keep(world, args, LedgerEvent::Pinned).await
 }
 
 /// Leaves it to prune again.
 pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
-    keep(world, args, What::Unpinned).await
+    keep(world, args, LedgerEvent::Unpinned).await
 }
 
-async fn keep(world: &World, args: &PinArgs, event: What) -> Result<u8, CliError> {
+async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let id = release_id("ID", &args.id)?;
-    let goal = if event == What::Pinned { "pin" } else { "unpin" };
+    let goal = if event == LedgerEvent::Pinned { "pin" } else { "unpin" };
     let run = world.run_values(goal, &config);
     let order = |state: &HostState| -> Result<Option<Order>, Failure> {
         if !state.ids().contains(&id) {
@@ -40,9 +40,9 @@ async fn keep(world: &World, args: &PinArgs, event: What) -> Result<u8, CliError
         };
         let note = format!("release {id} {goal}ned by {}", run.who);
         let record = run.record(&run.entry(event, &id.to_string()), note);
-        Ok((history.pinned != (event == What::Pinned)).then_some(Order::Record(record)))
+        Ok((history.pinned != (event == LedgerEvent::Pinned)).then_some(Order::Record(record)))
     };
-    go(world, &config, &Change { goal, release: Some(id), order: &order }).await
+    go(world, &config, &HostChange { goal, release: Some(id), order: &order }).await
 }
 
 /// Blocks deploys.
@@ -54,9 +54,9 @@ pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError>
     let record = format!("{} on {}{reason}", run.who, run.from);
     let note = format!("{} locked by {}{reason}", config.stage, run.who);
     let order = |_: &HostState| -> Result<Option<Order>, Failure> {
-        Ok(Some(Order::Freeze { record: record.clone(), note: note.clone() }))
+        Ok(Some(Order::SetDeployLock { record: record.clone(), note: note.clone() }))
     };
-    go(world, &config, &Change { goal: "lock", release: None, order: &order }).await
+    go(world, &config, &HostChange { goal: "lock", release: None, order: &order }).await
 }
 
 /// A record is one line.
@@ -64,17 +64,17 @@ fn one_line(text: &str) -> String {
     text.split(char::is_whitespace).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-async fn go(world: &World, config: &Config, change: &Change<'_>) -> Result<u8, CliError> {
+async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {
     if world.common.dry_run {
-        return rehearse(world, config, change).await;
+        return dry_run(world, config, change).await;
     }
-    let how = How { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
-    let doing = async |cx: Context<'_>| ask::change(cx, change).await;
+    let how = RunOptions { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
+    let doing = async |cx: RunContext<'_>| query::change(cx, change).await;
     let report = world.shown(config, change.goal, how, doing).await;
     Ok(report.verdict().exit_code())
 }
 
-async fn rehearse(world: &World, config: &Config, change: &Change<'_>) -> Result<u8, CliError> {
+async fn dry_run(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {
     let (states, mut code) = world.found(world.look(config).await?);
     let mut plans = Vec::new();
     for (host, state) in states {

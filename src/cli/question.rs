@@ -2,7 +2,7 @@
 //! is known before hosts are spoken with.
 
 use crate::config::{ArtifactSource, Config};
-use crate::deploy::goal::Target;
+use crate::deploy::goal::RollbackTarget;
 use crate::model::words::{count, short_revision};
 
 /// Before a deploy.
@@ -21,10 +21,10 @@ pub(crate) fn deploy(config: &Config, revision: Option<&str>) -> String {
 }
 
 /// Before a rollback.
-pub(crate) fn rollback(config: &Config, target: Target) -> String {
+pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
     let to = match target {
-        Target::Previous => "the previous good release".to_owned(),
-        Target::Named(id) => id.to_string(),
+        RollbackTarget::Previous => "the previous good release".to_owned(),
+        RollbackTarget::Named(id) => id.to_string(),
     };
     format!("Roll back {} to {to}", place(config))
 }

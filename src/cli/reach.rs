@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Host};
-use crate::deploy::host::{Connect, Greeted};
+use crate::deploy::host::{Connect, OpenConversation};
 use crate::deploy::outcome::Failure;
 use crate::remote::agent::Hello;
 use crate::remote::session::{Session, SessionError};
@@ -20,7 +20,7 @@ use crate::ssh::connect::Connector;
 /// A connection on which nothing was said for longer may have been cut somewhere on the way.
 const STALE: Duration = Duration::from_secs(30);
 
-type Begun = JoinHandle<Result<Greeted, Failure>>;
+type Begun = JoinHandle<Result<OpenConversation, Failure>>;
 
 /// The connector, and the conversations that were begun early.
 pub(crate) struct Reach {
@@ -69,7 +69,7 @@ async fn begin(
     host: Host,
     hello: Hello,
     mut may_greet: watch::Receiver<bool>,
-) -> Result<Greeted, Failure> {
+) -> Result<OpenConversation, Failure> {
     let begun = Instant::now();
     let mut session = connector.connect(&host).await?;
     if may_greet.wait_for(|may| *may).await.is_err() {
@@ -78,7 +78,7 @@ async fn begin(
     if begun.elapsed() > STALE {
         session = connector.connect(&host).await?;
     }
-    Greeted::new(session, hello).await
+    OpenConversation::new(session, hello).await
 }
 
 impl Connect for Reach {
@@ -89,7 +89,10 @@ impl Connect for Reach {
         Box::pin(self.connector.connect(host))
     }
 
-    fn greeted<'a>(&'a self, host: &'a Host) -> Option<BoxFuture<'a, Result<Greeted, Failure>>> {
+    fn greeted<'a>(
+        &'a self,
+        host: &'a Host,
+    ) -> Option<BoxFuture<'a, Result<OpenConversation, Failure>>> {
         let task = self.begun().remove(&host.name)?;
         let stopped = |_| Failure::new("the work was stopped");
         Some(Box::pin(async move { task.await.map_err(stopped)? }))

@@ -2,10 +2,10 @@
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::{How, World};
+use super::world::{RunOptions, World};
 use crate::config::resolve::Overrides;
-use crate::deploy::ask;
-use crate::deploy::host::Context;
+use crate::deploy::host::RunContext;
+use crate::deploy::query;
 use crate::model::host_state::{HostState, LockFacts};
 use crate::report::redact::Secrets;
 use crate::report::unlock::holders;
@@ -31,8 +31,8 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     }
     let found: Vec<LockFacts> = states.iter().map(|(_, state)| state.lock.clone()).collect();
     let note = format!("{} unlocked by {}", config.stage, world.who());
-    let how = How { secrets: Secrets::new([]), quiet, wait: false, reach: None };
-    let doing = async |cx: Context<'_>| ask::unlock(cx, &found, &note).await;
+    let how = RunOptions { secrets: Secrets::new([]), quiet, wait: false, reach: None };
+    let doing = async |cx: RunContext<'_>| query::unlock(cx, &found, &note).await;
     let report = world.shown(&config, "unlock", how, doing).await;
     Ok(report.verdict().exit_code())
 }

@@ -13,9 +13,9 @@ use chrono::{DateTime, FixedOffset, Local, Utc};
 use console::Term;
 
 use super::account::Account;
-use super::args::{Common, StageArg};
+use super::args::{GlobalFlags, StageArg};
 use super::aside::Aside;
-use super::cabinet::Cabinet;
+use super::cache::LocalCache;
 use super::error::CliError;
 use super::place;
 use super::question::is_yes;
@@ -23,30 +23,30 @@ use super::reach::Reach;
 use super::signals;
 use crate::config::Config;
 use crate::config::resolve::{Overrides, load};
-use crate::deploy::ask::Answers;
 use crate::deploy::cancel::Cancel;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::finding::Finding;
-use crate::deploy::fleet::{self, Goal, Rehearsal};
+use crate::deploy::fleet::{self, DryRun, Goal};
 use crate::deploy::goal::Run;
-use crate::deploy::host::Context;
+use crate::deploy::host::RunContext;
 use crate::deploy::outcome::{Failure, Report, naming_stage};
+use crate::deploy::query::Answers;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::report::github;
-use crate::report::guard::{Sieve, defuse};
 use crate::report::redact::Secrets;
+use crate::report::sanitizer::{Sieve, defuse};
 use crate::report::styles::Styles;
 use crate::report::{Mode, Reporter, Settings, Verbosity, error, reporter};
 use crate::ssh::connect::{Callbacks, Connector, Weight};
-use crate::ssh::ssh_config::Surroundings;
+use crate::ssh::ssh_config::LocalEnv;
 
 /// The usual name of the config file.
 pub(crate) const CONFIG: &str = "deploy.toml";
 
 /// All of it.
 pub(crate) struct World {
-    pub(crate) common: Common,
+    pub(crate) common: GlobalFlags,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) now: DateTime<Utc>,
     pub(crate) offset: FixedOffset,
@@ -54,7 +54,7 @@ pub(crate) struct World {
     started: Instant,
     hostname: String,
     nonce: String,
-    cabinet: Cabinet,
+    cache: LocalCache,
     who: OnceLock<String>,
     stage: OnceLock<String>,
     aside: Aside,
@@ -62,28 +62,28 @@ pub(crate) struct World {
 }
 
 /// What one run borrows.
-struct Means {
+struct RunResources {
     cancel: Cancel,
     run: Run,
     connect: Reach,
-    cabinet: Cabinet,
+    cache: LocalCache,
 }
 
-impl Means {
-    fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> Context<'a> {
-        let Self { cancel, run, connect, cabinet } = self;
-        Context { config, run, connect, events, cancel, shelf: cabinet, wait }
+impl RunResources {
+    fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> RunContext<'a> {
+        let Self { cancel, run, connect, cache } = self;
+        RunContext { config, run, connect, events, cancel, cache, wait }
     }
 }
 
 impl World {
     /// Reads what surrounds this process.
-    pub(crate) fn of_this_process(common: Common) -> Self {
+    pub(crate) fn of_this_process(common: GlobalFlags) -> Self {
         let text = |value: std::ffi::OsString| value.into_string().ok();
         let env: BTreeMap<_, _> =
             std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect();
         Self {
-            cabinet: Cabinet::new(cache(&env).as_deref()),
+            cache: LocalCache::new(cache(&env).as_deref()),
             common,
             env,
             now: Utc::now(),
@@ -177,7 +177,7 @@ impl World {
         // As ssh does: `HOME` and `USER` have no say, unless the user database has none.
         let account = Account::of_this_process();
         let (user, home) = account.map(|account| (account.name, account.home)).unzip();
-        let around = Surroundings {
+        let around = LocalEnv {
             home: home.or(self.var("HOME").map(PathBuf::from)).unwrap_or_default(),
             cwd: self.cwd.clone(),
             user: user.or(self.var("USER")).or(self.var("LOGNAME")).unwrap_or_default(),
@@ -210,16 +210,16 @@ impl World {
     }
 
     /// Where what was released is kept on this machine.
-    pub(crate) fn cabinet(&self) -> Cabinet {
-        self.cabinet.clone()
+    pub(crate) fn cache(&self) -> LocalCache {
+        self.cache.clone()
     }
 
-    fn means(&self, config: &Config, command: &str, reach: Option<Reach>) -> Means {
-        Means {
+    fn means(&self, config: &Config, command: &str, reach: Option<Reach>) -> RunResources {
+        RunResources {
             cancel: self.cancel(),
             run: self.run_values(command, config),
             connect: reach.unwrap_or_else(|| self.reach(config)),
-            cabinet: self.cabinet(),
+            cache: self.cache(),
         }
     }
 
@@ -248,7 +248,7 @@ impl World {
     }
 
     /// Runs the engine with a reporter; the report has been shown when this returns.
-    pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: How) -> Report {
+    pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: RunOptions) -> Report {
         self.shown(config, goal.name(), how, async |cx| fleet::run(cx, goal).await).await
     }
 
@@ -257,8 +257,8 @@ impl World {
         &self,
         config: &Config,
         command: &str,
-        how: How,
-        work: impl AsyncFnOnce(Context<'_>) -> Report,
+        how: RunOptions,
+        work: impl AsyncFnOnce(RunContext<'_>) -> Report,
     ) -> Report {
         let means = self.means(config, command, how.reach);
         let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
@@ -306,12 +306,8 @@ impl World {
     }
 
     /// Plans from live facts and stops there.
-    pub(crate) async fn rehearse(
-        &self,
-        config: &Config,
-        goal: &Goal,
-    ) -> Result<Rehearsal, CliError> {
-        self.quietly(config, goal.name(), async |cx| fleet::rehearse(cx, goal).await).await
+    pub(crate) async fn dry_run(&self, config: &Config, goal: &Goal) -> Result<DryRun, CliError> {
+        self.quietly(config, goal.name(), async |cx| fleet::dry_run(cx, goal).await).await
     }
 
     /// Looks at every host, without the lock.
@@ -333,7 +329,7 @@ impl World {
         &self,
         config: &Config,
         command: &str,
-        work: impl AsyncFnOnce(Context<'_>) -> T,
+        work: impl AsyncFnOnce(RunContext<'_>) -> T,
     ) -> Result<T, CliError> {
         let means = self.means(config, command, None);
         let cx = means.context(config, Events::new(&|_| {}), false);
@@ -486,7 +482,7 @@ pub(crate) fn release_id(flag: &'static str, text: &str) -> Result<ReleaseId, Cl
 }
 
 /// How a run is shown.
-pub(crate) struct How {
+pub(crate) struct RunOptions {
     /// Never to be shown.
     pub(crate) secrets: Secrets,
     /// Say nothing when all is well.

@@ -19,16 +19,16 @@ const MOST_PEM: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What is asked.
-    pub probe: Probe,
+    pub probe: HealthProbe,
     /// How often, and for how long.
-    pub pace: Pace,
+    pub pace: CheckTiming,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
 }
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
+pub enum HealthProbe {
     /// One GET.
     Http(Box<HttpCheck>),
     /// Whether somebody listens, as seen from the host.
@@ -44,7 +44,7 @@ pub enum Probe {
 
 /// How often something is asked, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct CheckTiming {
     /// Between two tries.
     pub interval: Duration,
     /// Of one try.
@@ -114,7 +114,7 @@ impl Check {
     }
 }
 
-impl fmt::Display for Probe {
+impl fmt::Display for HealthProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(check) => write!(f, "GET {}", check.url),
@@ -200,7 +200,7 @@ pub async fn gather(
     env::all_set(health.sources(), environment).map_err(GatherError::Header)?;
     let mut secrets = Vec::new();
     for check in &mut health.checks {
-        let Probe::Http(http) = &mut check.probe else { continue };
+        let HealthProbe::Http(http) = &mut check.probe else { continue };
         for Header { name, value } in &mut http.headers {
             let text = env::value(name, value, base, environment);
             let text = text.await.map_err(GatherError::Header)?;

@@ -88,7 +88,7 @@ pub enum EnvError {
         status: ExitStatus,
         /// The end of what it wrote to its standard error.
         #[source]
-        said: Option<Said>,
+        said: Option<CommandStderr>,
     },
     /// A command that did not end.
     #[error("the command for the value of `{key}` took longer than {}s", after.as_secs())]
@@ -143,7 +143,7 @@ fn unset(missing: &[Missing]) -> String {
 /// What a command wrote to its standard error: its last lines, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Said(String);
+pub struct CommandStderr(String);
 
 /// Why a value cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -357,7 +357,7 @@ fn ended(status: ExitStatus) -> String {
 }
 
 /// The end of a complaint, without what may be the value or a part of it.
-fn said(stderr: &[u8], stdout: &[u8]) -> Option<Said> {
+fn said(stderr: &[u8], stdout: &[u8]) -> Option<CommandStderr> {
     let mut text = String::from_utf8_lossy(stderr).into_owned();
     for secret in String::from_utf8_lossy(stdout).lines().filter(|line| !line.trim().is_empty()) {
         text = text.replace(secret.trim(), "[hidden]");
@@ -365,5 +365,5 @@ fn said(stderr: &[u8], stdout: &[u8]) -> Option<Said> {
     let lines = text.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
     let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
     let shown = tail.chars().filter(|c| *c == '\n' || !c.is_control()).collect::<String>();
-    (!shown.is_empty()).then_some(Said(shown))
+    (!shown.is_empty()).then_some(CommandStderr(shown))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Where a wrong value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ConfigPlace {
     /// In the file.
     Line {
         /// The file as the user named it.
@@ -22,7 +22,7 @@ pub enum Place {
     Given(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { file, line, .. } => write!(f, "{file}:{line}"),
@@ -48,7 +48,7 @@ pub enum ConfigError {
     #[error("{place}: not valid TOML: {reason}")]
     Syntax {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// What the parser says, in one line.
         reason: String,
     },
@@ -56,7 +56,7 @@ pub enum ConfigError {
     #[error("{place}: unknown key `{key}` {table}")]
     UnknownKey {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The key.
         key: String,
         /// `in [health]`, `at the top level`.
@@ -68,7 +68,7 @@ pub enum ConfigError {
     #[error("{place}: `{key}` must be {expected}, not {found}")]
     WrongType {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The key.
         key: String,
         /// What it may be.
@@ -80,7 +80,7 @@ pub enum ConfigError {
     #[error("{place}: `{key}` is missing {table}")]
     Missing {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The key.
         key: String,
         /// `in [health]`, `at the top level`.
@@ -90,7 +90,7 @@ pub enum ConfigError {
     #[error("{place}: `{key}` must be {must}: {}", visible(value))]
     Value {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The key.
         key: &'static str,
         /// The value.
@@ -102,7 +102,7 @@ pub enum ConfigError {
     #[error("{place}: `exclude` holds a pattern that is not a glob: {}", pattern.escape_debug())]
     Glob {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
@@ -113,7 +113,7 @@ pub enum ConfigError {
     #[error("{place}: `{key}` belongs at the top of the file, not in a stage")]
     OnlyAtTop {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The key.
         key: &'static str,
     },
@@ -121,7 +121,7 @@ pub enum ConfigError {
     #[error("{place}: `{one}` and `{other}` cannot both be given")]
     Both {
         /// Where the first one stands.
-        place: Place,
+        place: ConfigPlace,
         /// One.
         one: &'static str,
         /// The other.
@@ -131,7 +131,7 @@ pub enum ConfigError {
     #[error("{place}: `{key}` needs `{needs}`")]
     Needs {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The key.
         key: &'static str,
         /// What it needs.
@@ -141,13 +141,13 @@ pub enum ConfigError {
     #[error("{place}: there is no stage")]
     NoStages {
         /// The file.
-        place: Place,
+        place: ConfigPlace,
     },
     /// A stage that the file does not have.
     #[error("{place}: there is no stage `{stage}`")]
     UnknownStage {
         /// Who asked for it.
-        place: Place,
+        place: ConfigPlace,
         /// Its name.
         stage: String,
         /// The ones there are.
@@ -157,7 +157,7 @@ pub enum ConfigError {
     #[error("{place}: which stage? there are {}", listed(known))]
     WhichStage {
         /// The file.
-        place: Place,
+        place: ConfigPlace,
         /// The ones there are.
         known: Vec<String>,
     },
@@ -165,7 +165,7 @@ pub enum ConfigError {
     #[error("{place}: stage `{stage}` has no hosts")]
     NoHosts {
         /// The list, or the file.
-        place: Place,
+        place: ConfigPlace,
         /// The stage.
         stage: String,
     },
@@ -173,7 +173,7 @@ pub enum ConfigError {
     #[error("{place}: host `{name}` is listed twice")]
     HostTwice {
         /// The second time.
-        place: Place,
+        place: ConfigPlace,
         /// Its name.
         name: String,
     },
@@ -181,7 +181,7 @@ pub enum ConfigError {
     #[error("{place}: linked path `{path}` {relation} linked path `{other}`")]
     LinksOverlap {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The path.
         path: String,
         /// `is the same as`, `lies below`, `lies above`.
@@ -193,7 +193,7 @@ pub enum ConfigError {
     #[error("{place}: `{path}` cannot be used here: {reason}")]
     PathTaken {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// The path.
         path: String,
         /// By what.
@@ -203,7 +203,7 @@ pub enum ConfigError {
     #[error("{place}: no host of {whose} has the {what} `{name}`")]
     NoSuch {
         /// The flag, or the line of a hook.
-        place: Place,
+        place: ConfigPlace,
         /// `any stage`, or the one in backticks.
         whose: String,
         /// `name` or `role`.
@@ -223,7 +223,7 @@ pub enum ConfigError {
     #[error("{place}: an artifact with an address needs its `sha256`")]
     NoDigest {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
     },
 }
 
@@ -253,7 +253,7 @@ impl ConfigError {
             Self::NoDigest { place } => {
                 let flag = "`--sha256 …`, or `#sha256=…` at the end of the address";
                 let key = "`sha256 = \"…\"`, or `#sha256=…` at the end of the address";
-                let given = matches!(place, Place::Given(_));
+                let given = matches!(place, ConfigPlace::Given(_));
                 Some(format!("add {}", if given { flag } else { key }))
             }
             Self::LinksOverlap { .. } => Some("leave one of the two out".to_owned()),

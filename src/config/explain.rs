@@ -5,11 +5,11 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Place, similar};
+use super::error::{ConfigError, ConfigPlace, similar};
 use super::known::known_keys;
 
 /// The text of a file, to find places in it.
-pub(super) struct Source<'a> {
+pub(super) struct ConfigText<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
 }
@@ -20,19 +20,19 @@ struct Found {
     path: Vec<String>,
 }
 
-impl Source<'_> {
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+impl ConfigText<'_> {
+    pub(super) fn place(&self, span: &Range<usize>) -> ConfigPlace {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::Line {
+        ConfigPlace::Line {
             file: self.name.into(),
             line: counted(before.matches('\n').count()),
             column: counted(before[line_start..].chars().count()),
         }
     }
 
-    fn error_place(&self, error: &toml::de::Error) -> Place {
-        error.span().map_or_else(|| Place::File(self.name.into()), |span| self.place(&span))
+    fn error_place(&self, error: &toml::de::Error) -> ConfigPlace {
+        error.span().map_or_else(|| ConfigPlace::File(self.name.into()), |span| self.place(&span))
     }
 
     pub(super) fn syntax(&self, error: &toml::de::Error) -> ConfigError {

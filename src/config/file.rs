@@ -16,8 +16,8 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub(super) use self::health::{Check, Health};
-use super::error::{ConfigError, Place};
-use super::explain::Source;
+use super::error::{ConfigError, ConfigPlace};
+use super::explain::ConfigText;
 
 /// A `deploy.toml` that was read, with all its stages.
 #[derive(Debug, Clone)]
@@ -42,13 +42,13 @@ pub(super) struct Layer {
     pub(super) parallel: Option<Spanned<i64>>,
     pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
     pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
-    pub(super) artifact: Option<Artifact>,
+    pub(super) artifact: Option<ArtifactTable>,
     pub(super) env: Option<Env>,
-    pub(super) service: Option<Service>,
+    pub(super) service: Option<ServiceTable>,
     pub(super) health: Option<Health>,
-    pub(super) hooks: Option<Hooks>,
-    pub(super) rollout: Option<Rollout>,
-    pub(super) upload: Option<Upload>,
+    pub(super) hooks: Option<HooksTable>,
+    pub(super) rollout: Option<RolloutTable>,
+    pub(super) upload: Option<UploadTable>,
     pub(super) ssh: Option<Ssh>,
     pub(super) timeouts: Option<Timeouts>,
 }
@@ -86,7 +86,7 @@ pub(super) struct FileTable {
 /// What is deployed.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Artifact {
+pub(super) struct ArtifactTable {
     pub(super) path: Option<Spanned<String>>,
     pub(super) sha256: Option<Spanned<String>>,
     pub(super) exclude: Option<Vec<Spanned<String>>>,
@@ -126,10 +126,10 @@ pub(super) struct SourceTable {
 /// What is restarted.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Service {
+pub(super) struct ServiceTable {
     pub(super) unit: Option<Spanned<String>>,
-    pub(super) scope: Option<Spanned<Scope>>,
-    pub(super) action: Option<Spanned<Action>>,
+    pub(super) scope: Option<Spanned<ScopeValue>>,
+    pub(super) action: Option<Spanned<ActionValue>>,
     pub(super) restart: Option<Spanned<String>>,
     pub(super) stop: Option<Spanned<String>>,
     pub(super) log: Option<Spanned<String>>,
@@ -139,7 +139,7 @@ pub(super) struct Service {
 /// Whose systemd.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Scope {
+pub(super) enum ScopeValue {
     System,
     User,
 }
@@ -147,7 +147,7 @@ pub(super) enum Scope {
 /// What a flip does to a unit.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Action {
+pub(super) enum ActionValue {
     Restart,
     ReloadOrRestart,
 }
@@ -155,7 +155,7 @@ pub(super) enum Action {
 /// What the user runs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Hooks {
+pub(super) struct HooksTable {
     pub(super) shell: Option<Spanned<Words>>,
     pub(super) timeout: Option<Spanned<Length>>,
     pub(super) local: Option<LocalHooks>,
@@ -194,19 +194,19 @@ pub(super) struct HookTable {
 /// How the fleet flips.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Rollout {
-    pub(super) batch: Option<Spanned<Batch>>,
+pub(super) struct RolloutTable {
+    pub(super) batch: Option<Spanned<BatchValue>>,
     pub(super) canary: Option<Vec<Spanned<String>>>,
     pub(super) pause: Option<Spanned<Length>>,
-    pub(super) on_failure: Option<OnFailure>,
-    pub(super) on_unreachable: Option<OnUnreachable>,
+    pub(super) on_failure: Option<OnFailureValue>,
+    pub(super) on_unreachable: Option<OnUnreachableValue>,
     pub(super) max_failed: Option<Spanned<i64>>,
 }
 
 /// What becomes of the others when a host fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum OnFailure {
+pub(super) enum OnFailureValue {
     RevertAll,
     RevertBatch,
     Stop,
@@ -215,7 +215,7 @@ pub(super) enum OnFailure {
 /// What becomes of the run when a host cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum OnUnreachable {
+pub(super) enum OnUnreachableValue {
     Abort,
     Skip,
 }
@@ -223,7 +223,7 @@ pub(super) enum OnUnreachable {
 /// How releases travel.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Upload {
+pub(super) struct UploadTable {
     pub(super) link: Option<bool>,
     pub(super) limit: Option<Spanned<String>>,
     pub(super) parallel: Option<Spanned<i64>>,
@@ -395,13 +395,13 @@ impl<'de> Visitor<'de> for WordsVisitor {
 
 /// How many hosts flip together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Batch {
+pub(super) enum BatchValue {
     All,
     Hosts(i64),
     Percent(i64),
 }
 
-impl<'de> Deserialize<'de> for Batch {
+impl<'de> Deserialize<'de> for BatchValue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(BatchVisitor)
     }
@@ -410,21 +410,21 @@ impl<'de> Deserialize<'de> for Batch {
 struct BatchVisitor;
 
 impl Visitor<'_> for BatchVisitor {
-    type Value = Batch;
+    type Value = BatchValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number of hosts, a part of them such as \"25%\", or \"all\"")
     }
 
-    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<Batch, E> {
-        Ok(Batch::Hosts(hosts))
+    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<BatchValue, E> {
+        Ok(BatchValue::Hosts(hosts))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<BatchValue, E> {
         let part = text.strip_suffix('%').and_then(|number| number.parse().ok());
         match (text, part) {
-            ("all", _) => Ok(Batch::All),
-            (_, Some(part)) => Ok(Batch::Percent(part)),
+            ("all", _) => Ok(BatchValue::All),
+            (_, Some(part)) => Ok(BatchValue::Percent(part)),
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }
@@ -434,7 +434,7 @@ impl ConfigFile {
     /// Reads the text of a file that is called `name` and whose relative paths are relative to
     /// `base`.
     pub fn parse(name: &str, base: &Path, text: String) -> Result<Self, ConfigError> {
-        let source = Source { name, text: &text };
+        let source = ConfigText { name, text: &text };
         let tree = DeTable::parse(&text).map_err(|error| source.syntax(&error))?;
         let reader = toml::de::Deserializer::from(tree.clone());
         let root = Layer::deserialize(reader).map_err(|error| source.explain(&error, &tree))?;
@@ -444,13 +444,13 @@ impl ConfigFile {
     }
 
     /// The place of a value.
-    pub(super) fn place<T>(&self, value: &Spanned<T>) -> Place {
-        Source { name: &self.name, text: &self.text }.place(&value.span())
+    pub(super) fn place<T>(&self, value: &Spanned<T>) -> ConfigPlace {
+        ConfigText { name: &self.name, text: &self.text }.place(&value.span())
     }
 
     /// The place of what is not there.
-    pub(super) fn nowhere(&self) -> Place {
-        Place::File(self.name.as_str().into())
+    pub(super) fn nowhere(&self) -> ConfigPlace {
+        ConfigPlace::File(self.name.as_str().into())
     }
 
     fn refuse_nested_stages(&self) -> Result<(), ConfigError> {

@@ -4,8 +4,9 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 
 use super::file::{
-    Artifact, Check, DirTable, Env, FileTable, Health, HookTable, Hooks, HostTable, Layer,
-    LocalHookTable, LocalHooks, Rollout, Service, Ssh, Timeouts, Upload, VarTable,
+    ArtifactTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable, HostTable,
+    Layer, LocalHookTable, LocalHooks, RolloutTable, ServiceTable, Ssh, Timeouts, UploadTable,
+    VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -15,18 +16,18 @@ pub fn known_keys() -> Vec<String> {
         ("hosts", fields::<HostTable>()),
         ("linked_dirs", fields::<DirTable>()),
         ("linked_files", fields::<FileTable>()),
-        ("artifact", fields::<Artifact>()),
+        ("artifact", fields::<ArtifactTable>()),
         ("env", fields::<Env>()),
         ("env.vars", fields::<VarTable>()),
-        ("service", fields::<Service>()),
+        ("service", fields::<ServiceTable>()),
         ("health", fields::<Health>()),
         ("health.checks", fields::<Check>()),
-        ("hooks", fields::<Hooks>()),
+        ("hooks", fields::<HooksTable>()),
         ("hooks.local", fields::<LocalHooks>()),
         ("hooks.local.before", fields::<LocalHookTable>()),
         ("hooks.staged", fields::<HookTable>()),
-        ("rollout", fields::<Rollout>()),
-        ("upload", fields::<Upload>()),
+        ("rollout", fields::<RolloutTable>()),
+        ("upload", fields::<UploadTable>()),
         ("ssh", fields::<Ssh>()),
         ("timeouts", fields::<Timeouts>()),
     ];

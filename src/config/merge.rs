@@ -1,7 +1,8 @@
 //! A stage laid over the top level: what the stage says wins, key by key.
 
 use super::file::{
-    Artifact, Env, Health, Hooks, Layer, LocalHooks, Rollout, Service, Ssh, Timeouts, Upload,
+    ArtifactTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, ServiceTable, Ssh,
+    Timeouts, UploadTable,
 };
 
 impl Layer {
@@ -19,20 +20,20 @@ impl Layer {
             parallel: first(&self.parallel, &top.parallel),
             linked_dirs: first(&self.linked_dirs, &top.linked_dirs),
             linked_files: first(&self.linked_files, &top.linked_files),
-            artifact: both(&self.artifact, &top.artifact, Artifact::over),
+            artifact: both(&self.artifact, &top.artifact, ArtifactTable::over),
             env: both(&self.env, &top.env, Env::over),
-            service: both(&self.service, &top.service, Service::over),
+            service: both(&self.service, &top.service, ServiceTable::over),
             health: both(&self.health, &top.health, Health::over),
-            hooks: both(&self.hooks, &top.hooks, Hooks::over),
-            rollout: both(&self.rollout, &top.rollout, Rollout::over),
-            upload: both(&self.upload, &top.upload, Upload::over),
+            hooks: both(&self.hooks, &top.hooks, HooksTable::over),
+            rollout: both(&self.rollout, &top.rollout, RolloutTable::over),
+            upload: both(&self.upload, &top.upload, UploadTable::over),
             ssh: both(&self.ssh, &top.ssh, Ssh::over),
             timeouts: both(&self.timeouts, &top.timeouts, Timeouts::over),
         }
     }
 }
 
-impl Artifact {
+impl ArtifactTable {
     /// A digest belongs to its path: a stage with its own path has its own digest or none.
     fn over(&self, top: &Self) -> Self {
         let same = self.path.is_none();
@@ -64,7 +65,7 @@ impl Env {
     }
 }
 
-impl Service {
+impl ServiceTable {
     /// A stage that names another kind of service inherits only the limit.
     fn over(&self, top: &Self) -> Self {
         let (unit, command) = (self.unit.is_some(), self.restart.is_some());
@@ -100,7 +101,7 @@ impl Health {
     }
 }
 
-impl Hooks {
+impl HooksTable {
     fn over(&self, top: &Self) -> Self {
         Self {
             shell: first(&self.shell, &top.shell),
@@ -123,7 +124,7 @@ impl LocalHooks {
     }
 }
 
-impl Rollout {
+impl RolloutTable {
     fn over(&self, top: &Self) -> Self {
         Self {
             batch: first(&self.batch, &top.batch),
@@ -136,7 +137,7 @@ impl Rollout {
     }
 }
 
-impl Upload {
+impl UploadTable {
     fn over(&self, top: &Self) -> Self {
         Self {
             link: first(&self.link, &top.link),

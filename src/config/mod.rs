@@ -229,7 +229,7 @@ impl Health {
     /// Each header's name and where its value comes from.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
         let headers = self.checks.iter().flat_map(|check| match &check.probe {
-            checks::Probe::Http(http) => http.headers.as_slice(),
+            checks::HealthProbe::Http(http) => http.headers.as_slice(),
             _ => &[],
         });
         headers.map(|header| (header.name.as_str(), &header.value))

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, ConfigPlace};
 use super::file::{ConfigFile, Layer};
 use super::{Config, rules};
 use crate::model::layout::Layout;
@@ -49,7 +49,7 @@ impl Overrides {
         let text = |name: &str| environment(name).filter(|value| !value.is_empty());
         let number = |key: &'static str, name: &'static str| {
             let wrong = |value: &str| ConfigError::Value {
-                place: Place::Given(name),
+                place: ConfigPlace::Given(name),
                 key,
                 value: value.to_owned(),
                 must: "a whole number, 1 or more",
@@ -108,7 +108,7 @@ impl ConfigFile {
     ) -> Result<Config, ConfigError> {
         let (stage, layer) = self.stage(stage.or(overrides.stage.as_deref()))?;
         let layer = layer.over(&self.root);
-        let here = Here { file: self, stage };
+        let here = Resolver { file: self, stage };
         let service = here.service(&layer)?;
         let hosts = here.hosts(&layer)?;
         let links = here.links(&layer)?;
@@ -189,12 +189,12 @@ impl ConfigFile {
 }
 
 /// One stage of one file, while it is resolved.
-struct Here<'a> {
+struct Resolver<'a> {
     file: &'a ConfigFile,
     stage: &'a str,
 }
 
-impl Here<'_> {
+impl Resolver<'_> {
     fn app(&self) -> Result<String, ConfigError> {
         let app = self.required(self.file.root.app.as_ref(), "app")?;
         self.file.rule(app, "app", NAME, rules::is_name(app.get_ref()))?;
@@ -226,7 +226,7 @@ impl Here<'_> {
         let must = "1 or more";
         if let Some(given) = given {
             // A variable was looked at when it was read.
-            let place = Place::Given("--keep");
+            let place = ConfigPlace::Given("--keep");
             let wrong = ConfigError::Value { place, key, value: given.to_string(), must };
             return if given == 0 { Err(wrong) } else { Ok(given) };
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::checks::Probe;
+use super::checks::HealthProbe;
 use super::{Address, Config, EnvSource, EnvSpec};
 use crate::model::service::Service;
 
@@ -74,7 +74,7 @@ fn names(config: &Config) -> Vec<String> {
         names.push(name);
     }
     for check in &config.health.checks {
-        if let Probe::Http(http) = &check.probe {
+        if let HealthProbe::Http(http) = &check.probe {
             names.extend([http.url.as_str()]);
             names.extend(http.body.as_deref());
         }

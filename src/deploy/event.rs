@@ -107,8 +107,8 @@ pub enum Event {
         /// One line.
         text: String,
     },
-    /// A host is put back to what ran before.
-    PuttingBack {
+    /// A host goes back to what ran before.
+    Reverting {
         /// Which.
         host: String,
         /// To what: an id, or `nothing`.

@@ -1,4 +1,4 @@
-//! All hosts of one run, phase by phase: look, settle, plan, prepare, switch, commit, tidy. What a
+//! All hosts of one run, phase by phase: look, recover, plan, prepare, switch, commit, tidy. What a
 //! phase needs of every host is done on all at once, under a limit; a later phase begins only
 //! when the one before it is over on every host. Switching and committing are `rollout`'s.
 
@@ -11,24 +11,25 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep};
 
-use super::bases::{self, Bases};
+use super::delta::{self, DeltaFinder};
+use super::divergence::find_split;
 use super::event::{Event, Phase};
-use super::goal::{Build, PruneRule, Run, Target};
-use super::host::{Context, HostRun, hello};
+use super::goal::{Build, PruneRule, RollbackTarget, Run};
+use super::host::{HostRun, RunContext, hello};
 use super::local_hook;
 use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
 use super::plan::{
-    HostPlan, Note, PlanError, Planner, Settle, check_newer, is_unchanged, new_id, rollback_target,
+    HostPlan, Note, PlanError, Planner, Recovery, check_newer, is_unchanged, new_id,
+    rollback_target,
 };
-use super::split::find_split;
 use super::verify::drift_warning;
 use crate::artifact::Artifact;
 use crate::config::{Config, OnUnreachable};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::remote::agent::{Hello, Probe, Scan};
+use crate::remote::agent::{CheckFacts, Hello, Scan};
 
 /// How long a run waits for hosts that one which will let go of them holds.
 const FAIR_WAIT: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ pub enum Goal {
         artifact: Arc<Artifact>,
     },
     /// Make an earlier release live again.
-    Rollback(Target),
+    Rollback(RollbackTarget),
     /// Delete old releases.
     Prune(PruneRule),
 }
@@ -65,18 +66,18 @@ impl Goal {
 }
 
 /// The run is over before its end; what there is to say stands in the hosts' results.
-pub(super) struct Stop;
+pub(super) struct Aborted;
 
 /// One host's part of a phase.
-pub(super) type Part<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
+pub(super) type HostFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 
 /// All hosts of a run.
 pub(super) struct Fleet<'a> {
-    pub(super) cx: Context<'a>,
+    pub(super) cx: RunContext<'a>,
     pub(super) hosts: Vec<HostRun<'a>>,
     release: Option<ReleaseId>,
     /// Of a deploy: what hosts have of what is to be made.
-    bases: Option<Arc<Bases>>,
+    bases: Option<Arc<DeltaFinder>>,
     warnings: Vec<(Option<String>, String)>,
     failure: Option<Failure>,
     /// Some hosts committed what others, which were to commit it too, do not run.
@@ -84,7 +85,7 @@ pub(super) struct Fleet<'a> {
 }
 
 /// Does it. One host's failure is data in the report.
-pub async fn run(cx: Context<'_>, goal: &Goal) -> Report {
+pub async fn run(cx: RunContext<'_>, goal: &Goal) -> Report {
     begin(&cx, goal.name());
     pursue(cx, goal).await
 }
@@ -92,7 +93,7 @@ pub async fn run(cx: Context<'_>, goal: &Goal) -> Report {
 /// A deploy of what `local.before` builds: `open` opens it when these commands are through. A failure
 /// of either is the report's, and no host is spoken with.
 pub async fn build_and_run(
-    cx: Context<'_>,
+    cx: RunContext<'_>,
     open: impl AsyncFnOnce() -> Result<Goal, Failure>,
 ) -> Report {
     begin(&cx, "deploy");
@@ -116,13 +117,13 @@ pub async fn build_and_run(
     }
 }
 
-fn begin(cx: &Context<'_>, goal: &'static str) {
+fn begin(cx: &RunContext<'_>, goal: &'static str) {
     let names = cx.config.hosts.iter().map(|host| host.name.clone()).collect();
     let stage = cx.config.stage.clone();
     cx.events.emit(Event::RunStarted { goal, stage, hosts: names });
 }
 
-async fn pursue(cx: Context<'_>, goal: &Goal) -> Report {
+async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
     if let Goal::Deploy { build, .. } = goal {
         cx.events.emit(build.ready());
     }
@@ -144,7 +145,7 @@ async fn pursue(cx: Context<'_>, goal: &Goal) -> Report {
 }
 
 /// What would be done, from live facts and by the same code, without taking the lock.
-pub struct Rehearsal {
+pub struct DryRun {
     /// Each host with its plan, or why it has none; without a reason: because of another host.
     pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
     /// The release it is about, if that much is known.
@@ -156,7 +157,7 @@ pub struct Rehearsal {
 }
 
 /// Looks and plans, and stops there.
-pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
+pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     let mut fleet = Fleet::towards(cx, goal);
     let opened = fleet.open(goal, false).await;
     let unchanged = opened.is_ok() && fleet.is_unchanged(goal);
@@ -173,16 +174,16 @@ pub async fn rehearse(cx: Context<'_>, goal: &Goal) -> Rehearsal {
     let plans = fleet.hosts.iter().map(|host| (host.host.name.clone(), plan(host))).collect();
     let (release, failure) = (fleet.release, fleet.failure.clone());
     fleet.close().await;
-    Rehearsal { plans, release, unchanged, failure }
+    DryRun { plans, release, unchanged, failure }
 }
 
 /// What the conversations of a deploy begin with, whatever is to be deployed.
 pub fn hello_of_deploy(config: &Config, run: &Run) -> Hello {
-    hello(config, run, true, Scan::Others, bases::first(config))
+    hello(config, run, true, Scan::Others, delta::first(config))
 }
 
 /// Looks at every host, without the lock.
-pub async fn look(cx: Context<'_>) -> Vec<(String, Result<HostState, Failure>)> {
+pub async fn look(cx: RunContext<'_>) -> Vec<(String, Result<HostState, Failure>)> {
     let mut fleet = Fleet::new(cx);
     let found = fleet.each(|host| Box::pin(host.open(false, Scan::No))).await;
     let mut states = Vec::new();
@@ -199,7 +200,7 @@ pub struct Probed {
     /// The look.
     pub state: HostState,
     /// What was asked besides.
-    pub probe: Probe,
+    pub probe: CheckFacts,
     /// All for which a deploy would refuse.
     pub refusals: Vec<PlanError>,
     /// Of what a deploy would warn.
@@ -208,7 +209,10 @@ pub struct Probed {
 
 /// Looks at every host and probes it, without the lock; then asks the rules of a deploy, if there
 /// is a `goal` to be had.
-pub async fn probe(cx: Context<'_>, goal: Option<&Goal>) -> Vec<(String, Result<Probed, Failure>)> {
+pub async fn probe(
+    cx: RunContext<'_>,
+    goal: Option<&Goal>,
+) -> Vec<(String, Result<Probed, Failure>)> {
     let mut fleet = goal.map_or_else(|| Fleet::new(cx), |goal| Fleet::towards(cx, goal));
     let probe = async |host: &mut HostRun<'_>| {
         host.open(false, Scan::No).await?;
@@ -239,16 +243,16 @@ pub async fn probe(cx: Context<'_>, goal: Option<&Goal>) -> Vec<(String, Result<
 }
 
 impl<'a> Fleet<'a> {
-    fn new(cx: Context<'a>) -> Self {
+    fn new(cx: RunContext<'a>) -> Self {
         let hosts = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
         let (release, bases, failure) = (None, None, None);
         Self { cx, hosts, release, bases, warnings: Vec::new(), failure, split: false }
     }
 
-    fn towards(cx: Context<'a>, goal: &Goal) -> Self {
+    fn towards(cx: RunContext<'a>, goal: &Goal) -> Self {
         let bases = match goal {
             Goal::Deploy { build, artifact } => {
-                Some(Arc::new(Bases::new(build.release(cx.config), Arc::clone(artifact))))
+                Some(Arc::new(DeltaFinder::new(build.release(cx.config), Arc::clone(artifact))))
             }
             _ => None,
         };
@@ -258,7 +262,7 @@ impl<'a> Fleet<'a> {
     /// Does `part` on all hosts at once, at most `parallel` at a time; results in host order.
     async fn each<T: Send>(
         &mut self,
-        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
     ) -> Vec<T> {
         let all = self.each_that(|_| true, part).await;
         all.into_iter().map(|(_, result)| result).collect()
@@ -269,7 +273,7 @@ impl<'a> Fleet<'a> {
     pub(super) async fn each_that<T: Send>(
         &mut self,
         wanted: impl Fn(&HostRun<'a>) -> bool,
-        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> Part<'s, T>,
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
     ) -> Vec<(usize, T)> {
         let limit = self.cx.config.parallel.max(1);
         let hosts = self.hosts.iter_mut().enumerate().filter(|(_, host)| wanted(host));
@@ -295,11 +299,11 @@ impl<'a> Fleet<'a> {
         here.filter_map(|host| Some((host.host.name.as_str(), host.state.as_ref()?))).collect()
     }
 
-    async fn pipeline(&mut self, goal: &Goal) -> Result<(), Stop> {
+    async fn pipeline(&mut self, goal: &Goal) -> Result<(), Aborted> {
         self.cx.events.emit(Event::Phase(Phase::Look));
         self.open(goal, true).await?;
         self.refuse_newer(goal)?;
-        self.settle().await?;
+        self.recover().await?;
         if !is_prune(goal) {
             self.finish_split().await?;
         }
@@ -321,11 +325,11 @@ impl<'a> Fleet<'a> {
 
     /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed, and so
     /// does a run that may skip some.
-    async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Stop> {
+    async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Aborted> {
         let config = self.cx.config;
         let (scan, first) = match goal {
             Goal::Prune(_) => (Scan::Yes, Vec::new()),
-            Goal::Deploy { .. } => (Scan::Others, bases::first(config)),
+            Goal::Deploy { .. } => (Scan::Others, delta::first(config)),
             Goal::Rollback(_) => (Scan::No, Vec::new()),
         };
         let mut told = BTreeSet::new();
@@ -333,7 +337,7 @@ impl<'a> Fleet<'a> {
             let cancel = self.cx.cancel;
             let opened = tokio::select! {
                 opened = self.each(|host| Box::pin(host.open_asking(lock, scan, first.clone()))) => opened,
-                () = cancel.wait(1) => return Err(Stop),
+                () = cancel.wait(1) => return Err(Aborted),
             };
             self.note_unreachable(goal, opened)?;
             if !lock || self.all_locked().await {
@@ -341,7 +345,7 @@ impl<'a> Fleet<'a> {
             }
             if !self.cx.wait || self.cx.cancel.asked() {
                 self.note_holders();
-                return Err(Stop);
+                return Err(Aborted);
             }
             self.tell_waits_for(&mut told);
             self.close().await;
@@ -354,7 +358,7 @@ impl<'a> Fleet<'a> {
         &mut self,
         goal: &Goal,
         opened: Vec<Result<(), Failure>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Aborted> {
         let skips = self.cx.config.rollout.on_unreachable == OnUnreachable::Skip;
         let skips = skips && !is_prune(goal) && opened.iter().any(Result::is_ok);
         for (host, opened) in self.hosts.iter_mut().zip(opened) {
@@ -363,11 +367,11 @@ impl<'a> Fleet<'a> {
             });
         }
         let missing = self.hosts.iter().any(|host| !host.takes_part());
-        if missing && !skips && !is_prune(goal) { Err(Stop) } else { Ok(()) }
+        if missing && !skips && !is_prune(goal) { Err(Aborted) } else { Ok(()) }
     }
 
     /// Changes nothing where a newer program was; a prune goes on without such hosts.
-    fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Stop> {
+    fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let mut refused = false;
         for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
             let Some(state) = &host.state else { continue };
@@ -377,11 +381,11 @@ impl<'a> Fleet<'a> {
                 refused = true;
             }
         }
-        if refused && !is_prune(goal) { Err(Stop) } else { Ok(()) }
+        if refused && !is_prune(goal) { Err(Aborted) } else { Ok(()) }
     }
 
-    pub(super) fn stop_if_asked(&self) -> Result<(), Stop> {
-        if self.cx.cancel.asked() { Err(Stop) } else { Ok(()) }
+    pub(super) fn stop_if_asked(&self) -> Result<(), Aborted> {
+        if self.cx.cancel.asked() { Err(Aborted) } else { Ok(()) }
     }
 
     /// Whether every lock is ours, perhaps after a while.
@@ -437,25 +441,25 @@ impl<'a> Fleet<'a> {
     }
 
     /// Settles what interrupted runs left, host by host.
-    async fn settle(&mut self) -> Result<(), Stop> {
+    async fn recover(&mut self) -> Result<(), Aborted> {
         let planner = self.planner();
-        let settled = self
+        let recovered = self
             .each_that(HostRun::takes_part, move |host| {
                 let planner = planner.clone();
                 Box::pin(async move {
                     let Some(state) = &host.state else { return Ok(()) };
-                    match planner.settle(host.host, state) {
-                        Some(settle) => host.settle(&settle).await,
+                    match planner.recover(host.host, state) {
+                        Some(recover) => host.recover(&recover).await,
                         None => Ok(()),
                     }
                 })
             })
             .await;
-        self.note_failures(settled)
+        self.note_failures(recovered)
     }
 
     /// Makes a release that a lost connection left on some hosts only live on all of them.
-    async fn finish_split(&mut self) -> Result<(), Stop> {
+    async fn finish_split(&mut self) -> Result<(), Aborted> {
         let Some(split) = find_split(&self.states()) else { return Ok(()) };
         let (on, behind) = (split.committed.join(", "), split.behind.join(", "));
         self.warn(None, format!(
@@ -473,7 +477,7 @@ impl<'a> Fleet<'a> {
                 Box::pin(async move {
                     let Some(state) = host.state.clone() else { return Ok(()) };
                     let forward = planner.forward(host.host, &state, &split);
-                    host.settle(&Settle::Forward(Box::new(forward))).await
+                    host.recover(&Recovery::Forward(Box::new(forward))).await
                 })
             })
             .await;
@@ -487,14 +491,14 @@ impl<'a> Fleet<'a> {
     }
 
     /// Notes failures that touched nothing; any of them ends the run.
-    fn note_failures(&mut self, results: Vec<(usize, Result<(), Failure>)>) -> Result<(), Stop> {
+    fn note_failures(&mut self, results: Vec<(usize, Result<(), Failure>)>) -> Result<(), Aborted> {
         let mut stop = Ok(());
         for (place, result) in results {
             let host = &mut self.hosts[place];
             if let Err(failure) = result {
                 let failure = (!self.cx.cancel.asked()).then_some(failure);
                 host.result = host.result.take().or_else(|| Some(host.untouched(failure)));
-                stop = Err(Stop);
+                stop = Err(Aborted);
             }
         }
         stop?;
@@ -527,7 +531,7 @@ impl<'a> Fleet<'a> {
     /// Works out for each host what of the release is there already.
     async fn share(&mut self) {
         let Some(bases) = self.bases.clone() else { return };
-        let kept = self.cx.shelf;
+        let kept = self.cx.cache;
         self.each_that(HostRun::takes_part, |host| {
             let bases = Arc::clone(&bases);
             Box::pin(async move {
@@ -546,7 +550,7 @@ impl<'a> Fleet<'a> {
         !build.force && states.iter().all(|(_, state)| is_unchanged(self.cx.config, state, build))
     }
 
-    fn plan(&mut self, goal: &Goal) -> Result<(), Stop> {
+    fn plan(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let planner = self.planner();
         self.release = self.choose_release(goal)?;
         let mut stop = Ok(());
@@ -566,7 +570,7 @@ impl<'a> Fleet<'a> {
                 Err(error) => {
                     let failure = plan_failure(&error, &self.cx.config.stage);
                     host.result = Some(host.untouched(Some(failure)));
-                    stop = if is_prune(goal) { stop } else { Err(Stop) };
+                    stop = if is_prune(goal) { stop } else { Err(Aborted) };
                 }
             }
         }
@@ -575,7 +579,7 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Stop> {
+    fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Aborted> {
         let states = self.states();
         match goal {
             Goal::Deploy { .. } => {
@@ -590,7 +594,7 @@ impl<'a> Fleet<'a> {
                         .hint(Some(error.hint(&self.cx.config.stage)));
                     failure.cause = error.causes();
                     self.failure = Some(failure);
-                    Err(Stop)
+                    Err(Aborted)
                 }
             },
             Goal::Prune(_) => Ok(None),
@@ -608,7 +612,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    async fn prepare(&mut self, goal: &Goal) -> Result<(), Stop> {
+    async fn prepare(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let (Goal::Deploy { build, artifact }, Some(id), Some(bases)) =
             (goal, self.release, &self.bases)
         else {

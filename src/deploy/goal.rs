@@ -6,7 +6,7 @@ use super::event::Event;
 use crate::config::Config;
 use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, REASON, What};
+use crate::model::ledger::{Entry, LedgerEvent, REASON};
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::{Manifest, Sealed};
 use crate::model::service::Service;
@@ -36,7 +36,7 @@ impl Run {
     }
 
     /// A ledger line of this run about `release`, its time left to the host.
-    pub fn entry(&self, event: What, release: &str) -> Entry {
+    pub fn entry(&self, event: LedgerEvent, release: &str) -> Entry {
         Entry {
             run: self.nonce.clone(),
             who: self.who.clone(),
@@ -53,7 +53,7 @@ impl Run {
     }
 
     /// A record about `release` whose reason the agent fills in.
-    pub fn reasoned(&self, event: What, release: &str, note: String) -> Record {
+    pub fn reasoned(&self, event: LedgerEvent, release: &str, note: String) -> Record {
         let entry = Entry { reason: Some(REASON.to_owned()), ..self.entry(event, release) };
         self.record(&entry, note)
     }
@@ -125,7 +125,7 @@ pub struct PruneRule {
 
 /// Which release a rollback goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum RollbackTarget {
     /// The newest earlier one that was live and good on every chosen host.
     Previous,
     /// This one.

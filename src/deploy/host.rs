@@ -7,24 +7,24 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
-use super::bases::Shelf;
 use super::cancel::Cancel;
+use super::delta::ReleaseCache;
 use super::event::{Event, Events};
 use super::goal::Run;
 use super::health::local_ports;
 use super::judge::Judged;
 use super::outcome::{Done, Failure, HostResult};
-use super::plan::{HostPlan, Settle, Switch, order_name};
+use super::plan::{HostPlan, Recovery, Switch, order_name};
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
-use crate::model::delta::Shareable;
+use crate::model::delta::BaseState;
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
-use crate::model::ledger::What;
+use crate::model::ledger::LedgerEvent;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
-use crate::remote::agent::{Agent, AgentError, Answer, Hello, Judgement, Probe, Scan, Sent};
-use crate::remote::order::{DONE, NEEDS_HANDS, ODD, Order, PARTLY, TAKEN_BACK};
+use crate::remote::agent::{Agent, AgentError, CheckFacts, Hello, Judgement, Response, Scan, Sent};
+use crate::remote::order::{DONE, NOT_REVERTED, ODD, Order, PARTLY, REVERTED};
 use crate::remote::replies::Reply;
 use crate::remote::session::{Session, SessionError};
 
@@ -37,19 +37,22 @@ pub trait Connect: Send + Sync {
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>>;
 
     /// The conversation with `host` that was begun before the run, if one was, and once.
-    fn greeted<'a>(&'a self, _host: &'a Host) -> Option<BoxFuture<'a, Result<Greeted, Failure>>> {
+    fn greeted<'a>(
+        &'a self,
+        _host: &'a Host,
+    ) -> Option<BoxFuture<'a, Result<OpenConversation, Failure>>> {
         None
     }
 }
 
 /// A conversation that was begun, and what the host said of itself.
-pub struct Greeted {
+pub struct OpenConversation {
     session: Arc<dyn Session>,
     agent: Agent,
     state: HostState,
 }
 
-impl Greeted {
+impl OpenConversation {
     /// Greets the host at the other end of `session`.
     pub async fn new(session: Arc<dyn Session>, hello: Hello) -> Result<Self, Failure> {
         let (agent, state) = Agent::open(Arc::clone(&session), hello).await?;
@@ -76,7 +79,7 @@ pub fn hello(config: &Config, run: &Run, lock: bool, scan: Scan, first: Vec<Orde
 
 /// What everything in one run needs.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct RunContext<'a> {
     /// The stage.
     pub config: &'a Config,
     /// The run.
@@ -88,14 +91,14 @@ pub struct Context<'a> {
     /// Whether the user asked to stop.
     pub cancel: &'a Cancel,
     /// Where manifests are kept.
-    pub shelf: &'a dyn Shelf,
+    pub cache: &'a dyn ReleaseCache,
     /// Wait for a lock that somebody else holds.
     pub wait: bool,
 }
 
 /// One host in a run.
 pub struct HostRun<'a> {
-    pub(super) cx: Context<'a>,
+    pub(super) cx: RunContext<'a>,
     /// Which.
     pub host: &'a Host,
     session: Option<Arc<dyn Session>>,
@@ -107,7 +110,7 @@ pub struct HostRun<'a> {
     /// Set while a switched release has no verdict.
     pub undecided: bool,
     /// What there is on the host that a new release could share.
-    pub shareable: Shareable,
+    pub shareable: BaseState,
     /// What was done so far.
     pub done: Done,
     /// How it ended, once it has.
@@ -123,7 +126,7 @@ pub struct HostRun<'a> {
 
 impl<'a> HostRun<'a> {
     /// A host that nobody has spoken to yet.
-    pub fn new(cx: Context<'a>, host: &'a Host) -> Self {
+    pub fn new(cx: RunContext<'a>, host: &'a Host) -> Self {
         Self {
             cx,
             host,
@@ -132,7 +135,7 @@ impl<'a> HostRun<'a> {
             state: None,
             plan: HostPlan::default(),
             undecided: false,
-            shareable: Shareable::default(),
+            shareable: BaseState::default(),
             done: Done::default(),
             result: None,
             judged: None,
@@ -154,12 +157,12 @@ impl<'a> HostRun<'a> {
         scan: Scan,
         first: Vec<Order>,
     ) -> Result<(), Failure> {
-        let Context { config, run, connect, .. } = self.cx;
+        let RunContext { config, run, connect, .. } = self.cx;
         let greeted = if let Some(begun) = connect.greeted(self.host) {
             begun.await?
         } else {
             let session = connect.connect(self.host).await?;
-            Greeted::new(session, hello(config, run, lock, scan, first)).await?
+            OpenConversation::new(session, hello(config, run, lock, scan, first)).await?
         };
         self.session = Some(greeted.session);
         self.agent = Some(greeted.agent);
@@ -216,7 +219,7 @@ impl<'a> HostRun<'a> {
 
     /// What `check` wants to know beyond a look. What a run with the lock sees of the host by itself
     /// becomes a part of its state.
-    pub async fn probe(&mut self) -> Result<Probe, Failure> {
+    pub async fn probe(&mut self) -> Result<CheckFacts, Failure> {
         let agent = self.agent.as_ref().ok_or_else(|| Failure::new("there is no connection"))?;
         let optional = SharedKind::File { optional: true };
         let links = self.cx.config.links.iter().filter(|link| link.kind != optional);
@@ -242,7 +245,7 @@ impl<'a> HostRun<'a> {
     }
 
     /// Sends an order and waits for its answer.
-    pub(super) async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
+    pub(super) async fn ask(&self, order: &Order) -> Result<Response, AgentError> {
         match &self.agent {
             Some(agent) => {
                 self.tell_sent(order);
@@ -292,12 +295,15 @@ impl<'a> HostRun<'a> {
 
     /// Asks for one order; anything but done is a failure with what the host said.
     pub(super) async fn obey(&self, order: &Order) -> Result<((), String), Failure> {
-        let answer = self.heeding(self.ask(order)).await??;
+        let answer = self.or_cancelled(self.ask(order)).await??;
         self.obeyed(order, &answer).map(|()| ((), String::new()))
     }
 
     /// Waits for `work` unless the user asks to stop.
-    pub(super) async fn heeding<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+    pub(super) async fn or_cancelled<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
         tokio::select! {
             done = work => Ok(done),
             () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
@@ -305,7 +311,7 @@ impl<'a> HostRun<'a> {
     }
 
     /// What the host said to an order: a failure, or perhaps something to show.
-    pub(super) fn obeyed(&self, order: &Order, answer: &Answer) -> Result<(), Failure> {
+    pub(super) fn obeyed(&self, order: &Order, answer: &Response) -> Result<(), Failure> {
         if answer.code != DONE {
             return Err(order_failure(order, answer));
         }
@@ -342,14 +348,14 @@ impl<'a> HostRun<'a> {
             Ok(answer) if answer.code == DONE => {
                 let (detail, took) = (String::new(), began.elapsed());
                 events.emit(Event::StepFinished { host, step: "activate", detail, took });
-                self.judge_or_put_back(&switch).await?;
+                self.judge_or_revert(&switch).await?;
                 events.emit(Event::Ready { host: self.name() });
                 return Ok(());
             }
             Ok(answer) => self.not_activated(&switch, &answer),
             Err(error) => {
                 let failure = Failure::from(error);
-                self.put_back(&failure, "interrupted").await;
+                self.revert(&failure, "interrupted").await;
                 failure
             }
         };
@@ -359,13 +365,13 @@ impl<'a> HostRun<'a> {
     }
 
     /// The agent has dealt with a failed activation itself: notes what it said.
-    fn not_activated(&mut self, switch: &Switch, answer: &Answer) -> Failure {
+    fn not_activated(&mut self, switch: &Switch, answer: &Response) -> Failure {
         self.undecided = false;
         let (said, but) = partly(answer);
         let failure = Failure::new(format!("could not activate {}", switch.id)).because(once(said));
         self.result = Some(match answer.code {
-            TAKEN_BACK | PARTLY => self.back_again(switch, &failure, but),
-            NEEDS_HANDS => {
+            REVERTED | PARTLY => self.back_again(switch, &failure, but),
+            NOT_REVERTED => {
                 HostResult::Stuck { cause: failure.clone(), undo: not_reverted(switch, "") }
             }
             _ => self.untouched(Some(failure.clone())),
@@ -378,14 +384,14 @@ impl<'a> HostRun<'a> {
         let left = self.hooked && switch.reverted.is_empty();
         let left = left.then(|| "nothing reverted what its `activated` hooks did".to_owned());
         let (live, failure) = (switch.back_shown(), failure.clone());
-        HostResult::PutBack { live, failure, but: but.or(left) }
+        HostResult::Reverted { live, failure, but: but.or(left) }
     }
 
-    async fn judge_or_put_back(&mut self, switch: &Switch) -> Result<(), Failure> {
+    async fn judge_or_revert(&mut self, switch: &Switch) -> Result<(), Failure> {
         for hook in &switch.hooks {
             self.hooked = true;
             if let Err(failure) = self.step("activated", self.obey(hook)).await {
-                self.put_back(&failure, "unhealthy").await;
+                self.revert(&failure, "unhealthy").await;
                 return Err(failure);
             }
         }
@@ -398,7 +404,7 @@ impl<'a> HostRun<'a> {
             Err(failure) => {
                 let failure = self.with_journal(failure).await;
                 let reason = if self.cx.cancel.asked() { "interrupted" } else { "unhealthy" };
-                self.put_back(&failure, reason).await;
+                self.revert(&failure, reason).await;
                 Err(failure)
             }
         }
@@ -419,19 +425,19 @@ impl<'a> HostRun<'a> {
     }
 
     /// Takes an undecided release back, whatever it takes; `result` says how that went.
-    pub async fn put_back(&mut self, cause: &Failure, reason: &'static str) {
+    pub async fn revert(&mut self, cause: &Failure, reason: &'static str) {
         let Some(switch) = self.plan.switch.clone() else { return };
         let to = switch.back_shown();
-        self.cx.events.emit(Event::PuttingBack { host: self.name(), to: to.clone() });
+        self.cx.events.emit(Event::Reverting { host: self.name(), to: to.clone() });
         self.undecided = false;
         self.result = Some(match self.ask(&switch.revert(reason)).await {
             Ok(answer) => self.reverted(&switch, cause, &answer).await,
-            Err(_) => self.settle_lost(&switch, cause, false).await,
+            Err(_) => self.recover_lost(&switch, cause, false).await,
         });
     }
 
     /// What the answer to a revert comes to; what is live again is asked whether it is healthy.
-    async fn reverted(&self, switch: &Switch, cause: &Failure, answer: &Answer) -> HostResult {
+    async fn reverted(&self, switch: &Switch, cause: &Failure, answer: &Response) -> HostResult {
         if !matches!(answer.code, DONE | PARTLY) {
             let undo = not_reverted(switch, &answer.text);
             return HostResult::Stuck { cause: cause.clone(), undo };
@@ -466,7 +472,7 @@ impl<'a> HostRun<'a> {
             }
             Err(error) => {
                 let cause = Failure::from(error);
-                match self.settle_lost(&switch, &cause, true).await {
+                match self.recover_lost(&switch, &cause, true).await {
                     HostResult::Done(_) => None,
                     other => Some(other),
                 }
@@ -477,7 +483,7 @@ impl<'a> HostRun<'a> {
     /// Whether it was told to keep its release and took it back before it heard.
     pub fn went_back_unheard(&self) -> bool {
         let decided = self.done.live.is_some() && self.agent.is_some();
-        decided && matches!(self.result, Some(HostResult::PutBack { .. }))
+        decided && matches!(self.result, Some(HostResult::Reverted { .. }))
     }
 
     /// Makes the planned release live once more, judges it anew and commits it.
@@ -491,7 +497,7 @@ impl<'a> HostRun<'a> {
 
     /// Contact was lost while the release was undecided: looks again until the host has settled
     /// it by itself, or lets us do it.
-    async fn settle_lost(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+    async fn recover_lost(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
         self.agent = None;
         let patience = self.cx.config.deadline * 2
             + restart_limit(&self.cx.config.service)
@@ -499,7 +505,7 @@ impl<'a> HostRun<'a> {
         let end = Instant::now() + patience;
         while Instant::now() < end && !self.cx.cancel.insisted() {
             if self.open(true, Scan::No).await.is_ok() && self.holder().is_none() {
-                return self.settle_seen(switch, cause, keep).await;
+                return self.recover_seen(switch, cause, keep).await;
             }
             self.agent = None;
             sleep(Duration::from_secs(1)).await;
@@ -507,19 +513,19 @@ impl<'a> HostRun<'a> {
         HostResult::Unknown { failure: cause.clone() }
     }
 
-    async fn settle_seen(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+    async fn recover_seen(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
         let Some(state) = &self.state else {
             return HostResult::Unknown { failure: cause.clone() };
         };
         let failure = cause.clone();
         let last = state.ledger.history(switch.id).map(|history| history.last.event);
         match last {
-            Some(What::Committed) if state.live() == Some(switch.id) => {
+            Some(LedgerEvent::Committed) if state.live() == Some(switch.id) => {
                 HostResult::Done(self.done.clone())
             }
-            Some(What::Activated) => self.adopt(switch, cause, keep).await,
-            Some(What::Reverted) => self.back_again(switch, cause, None),
-            Some(What::Failed) => {
+            Some(LedgerEvent::Activated) => self.resume(switch, cause, keep).await,
+            Some(LedgerEvent::Reverted) => self.back_again(switch, cause, None),
+            Some(LedgerEvent::Failed) => {
                 HostResult::Stuck { cause: failure, undo: not_reverted(switch, "") }
             }
             _ if state.live() != Some(switch.id) => self.untouched(Some(failure)),
@@ -527,8 +533,8 @@ impl<'a> HostRun<'a> {
         }
     }
 
-    async fn adopt(&self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
-        let adopted = self.ask(&Order::Adopt(switch.activation())).await;
+    async fn resume(&self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+        let adopted = self.ask(&Order::Resume(switch.activation())).await;
         let last = if keep { Order::Commit } else { switch.revert("interrupted") };
         let ended = match adopted {
             Ok(answer) if answer.code == DONE => self.ask(&last).await,
@@ -542,13 +548,13 @@ impl<'a> HostRun<'a> {
     }
 
     /// Settles what an interrupted run left, then looks again.
-    pub async fn settle(&mut self, settle: &Settle) -> Result<(), Failure> {
-        match settle {
-            Settle::Write(_, record) => {
+    pub async fn recover(&mut self, recover: &Recovery) -> Result<(), Failure> {
+        match recover {
+            Recovery::Write(_, record) => {
                 self.step("settle", self.obey(&Order::Record(record.clone()))).await?;
             }
-            Settle::Judge(switch) => self.settle_live(switch).await?,
-            Settle::Forward(switch) => {
+            Recovery::Judge(switch) => self.recover_live(switch).await?,
+            Recovery::Forward(switch) => {
                 self.plan.switch = Some(Switch::clone(switch));
                 self.forward().await;
                 if self.result.is_some() {
@@ -560,9 +566,9 @@ impl<'a> HostRun<'a> {
         self.look().await
     }
 
-    async fn settle_live(&self, switch: &Switch) -> Result<(), Failure> {
+    async fn recover_live(&self, switch: &Switch) -> Result<(), Failure> {
         let id = switch.id;
-        self.step("settle", self.obey(&Order::Adopt(switch.activation()))).await?;
+        self.step("settle", self.obey(&Order::Resume(switch.activation()))).await?;
         let text = match self.judge(switch).await {
             Ok(_) => {
                 self.step("settle", self.obey(&Order::Commit)).await?;
@@ -570,7 +576,7 @@ impl<'a> HostRun<'a> {
             }
             Err(failure) => {
                 let order = switch.revert("unhealthy");
-                let answer = self.heeding(self.ask(&order)).await??;
+                let answer = self.or_cancelled(self.ask(&order)).await??;
                 let (to, but) = (switch.back_shown(), partly(&answer).1);
                 if but.is_none() {
                     self.obeyed(&order, &answer)?;
@@ -610,9 +616,9 @@ impl<'a> HostRun<'a> {
         failures
     }
 
-    /// Says what a sweep could not delete and set aside.
-    fn warn_of_trash(&self, order: &Order, answer: &Answer) {
-        if let Order::Sweep { .. } = order {
+    /// Says what a clean up could not delete and set aside.
+    fn warn_of_trash(&self, order: &Order, answer: &Response) {
+        if let Order::CleanUp { .. } = order {
             for line in answer.text.lines() {
                 let (host, text) = (Some(self.name()), line.to_owned());
                 self.cx.events.emit(Event::Warning { host, text });
@@ -664,7 +670,7 @@ impl<'a> HostRun<'a> {
 }
 
 /// What the host said, and of a revert the last line, if that says what is not as it was.
-fn partly(answer: &Answer) -> (&str, Option<String>) {
+fn partly(answer: &Response) -> (&str, Option<String>) {
     let text = answer.text.trim_end();
     if answer.code != PARTLY {
         return (text, None);
@@ -714,12 +720,12 @@ impl From<AgentError> for Failure {
     }
 }
 
-fn order_failure(order: &Order, answer: &Answer) -> Failure {
+fn order_failure(order: &Order, answer: &Response) -> Failure {
     Failure::new(failed_to(order)).because(&answer.text).hint(hint_for(order, answer))
 }
 
 /// What to do about an order that was not done, where its answer says so.
-fn hint_for(order: &Order, answer: &Answer) -> Option<String> {
+fn hint_for(order: &Order, answer: &Response) -> Option<String> {
     let text = answer.text.to_ascii_lowercase();
     match order {
         Order::Hook { .. } if text.contains("permission denied") || text.contains("eacces") => {
@@ -746,7 +752,7 @@ fn failed_to(order: &Order) -> String {
         Order::Seal { id, .. } => format!("could not seal {id}"),
         Order::Stage { id, .. } => format!("could not record {id} as complete"),
         Order::Prune { name, .. } => format!("could not prune {name}"),
-        Order::Sweep { .. } => "could not delete what was pruned".to_owned(),
+        Order::CleanUp { .. } => "could not delete what was pruned".to_owned(),
         other => format!("the {} order failed", order_name(other)),
     }
 }

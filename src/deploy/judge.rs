@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::event::Event;
-use super::health::{self, Doubt, Way, prove, stayed_up};
+use super::health::{self, ProofError, Way, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, Proof};
 use super::plan::Switch;
@@ -31,7 +31,7 @@ impl HostRun<'_> {
     /// Proof, health and soak; and how it is known, for people.
     pub(super) async fn judge(&self, switch: &Switch) -> Result<(Option<Judged>, String), Failure> {
         let verdict = tokio::select! {
-            verdict = self.weigh(switch) => verdict,
+            verdict = self.evaluate(switch) => verdict,
             () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
         };
         let detail = match &verdict {
@@ -43,7 +43,7 @@ impl HostRun<'_> {
         verdict.map(|judged| (judged, detail.to_owned()))
     }
 
-    async fn weigh(&self, switch: &Switch) -> Result<Option<Judged>, Failure> {
+    async fn evaluate(&self, switch: &Switch) -> Result<Option<Judged>, Failure> {
         let soak = self.config().health.soak;
         let soaked = Instant::now() + soak;
         let Some(unit) = self.unit() else {
@@ -57,7 +57,7 @@ impl HostRun<'_> {
         let first = self.judgement(switch.id).await?;
         match prove(&first, &self.config().layout, Way::of(self.config())) {
             // Where it runs may not be seen before it has begun: the second look decides.
-            Ok(_) | Err(Doubt::Elsewhere { .. }) => {}
+            Ok(_) | Err(ProofError::Elsewhere { .. }) => {}
             Err(doubt) => return Err(doubt.after_its_start().failure(unit)),
         }
         // A unit that goes down need not be asked until the checks' time is over.
@@ -145,7 +145,7 @@ impl HostRun<'_> {
         let again = self.look_again(unit, switch.id, &judged.found).await;
         let Err(failure) = again else { return Ok(()) };
         let failure = self.with_journal(failure).await;
-        self.put_back(&failure, "unhealthy").await;
+        self.revert(&failure, "unhealthy").await;
         Err(failure)
     }
 }

@@ -6,13 +6,13 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::event::Event;
-use super::host::Context;
-use super::outcome::{Failure, Report, Verdict};
+use super::host::RunContext;
+use super::outcome::{Failure, Report, RunOutcome};
 use super::plan::Planner;
 use crate::config::Hook;
 
 /// Runs `local.before`; the first that fails ends the run before anything is touched.
-pub async fn before(cx: &Context<'_>) -> Result<(), Failure> {
+pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
     for hook in &cx.config.hooks.before {
         run(cx, "local.before", hook, &[]).await?;
     }
@@ -20,12 +20,12 @@ pub async fn before(cx: &Context<'_>) -> Result<(), Failure> {
 }
 
 /// Runs `local.after` or `local.failed`; what fails there is a warning.
-pub async fn after(cx: &Context<'_>, report: &Report) {
+pub async fn after(cx: &RunContext<'_>, report: &Report) {
     if report.goal != "deploy" {
         return;
     }
     let (name, hooks) = match report.verdict() {
-        Verdict::Done => ("local.after", &cx.config.hooks.after),
+        RunOutcome::Done => ("local.after", &cx.config.hooks.after),
         _ => ("local.failed", &cx.config.hooks.failed),
     };
     let release = report.release.map(|id| id.to_string()).unwrap_or_default();
@@ -37,7 +37,7 @@ pub async fn after(cx: &Context<'_>, report: &Report) {
     }
 }
 
-async fn run(cx: &Context<'_>, name: &str, hook: &Hook, vars: &[String]) -> Result<(), Failure> {
+async fn run(cx: &RunContext<'_>, name: &str, hook: &Hook, vars: &[String]) -> Result<(), Failure> {
     let what = format!("the {name} hook `{}` failed", hook.run);
     let planner = Planner { config: cx.config, run: cx.run, skipped: [].into() };
     let all = planner.run_vars().into_iter().chain(vars.iter().cloned());

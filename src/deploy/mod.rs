@@ -1,9 +1,8 @@
 //! Floor 2: what to do, in which order.
 
-pub mod ask;
-pub mod bases;
 pub mod cancel;
-pub mod choose;
+pub mod delta;
+pub mod divergence;
 pub mod event;
 pub mod finding;
 pub mod fleet;
@@ -16,6 +15,7 @@ pub mod outcome;
 pub mod payload;
 pub mod plan;
 mod prepare;
+pub mod query;
+pub mod retention;
 pub mod rollout;
-pub mod split;
 pub mod verify;

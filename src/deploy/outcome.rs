@@ -47,7 +47,7 @@ pub enum HostResult {
         failure: Failure,
     },
     /// It was switched and put back; what ran before runs again.
-    PutBack {
+    Reverted {
         /// What is live again: an id, another tool's directory, or nothing.
         live: String,
         /// Why.
@@ -67,7 +67,7 @@ pub enum HostResult {
         /// Why that did not work.
         undo: Failure,
     },
-    /// Contact was lost and looking again did not settle what is live.
+    /// Contact was lost and looking again did not recover what is live.
     Unknown {
         /// What is known.
         failure: Failure,
@@ -137,7 +137,7 @@ impl AsRef<Self> for Failure {
 
 /// What a run comes to, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum RunOutcome {
     /// 0: all as asked.
     Done,
     /// 1: not (fully) as asked, but every host is on a healthy release.
@@ -147,7 +147,7 @@ pub enum Verdict {
     /// 130: the user stopped it.
     Interrupted,
     /// 3: some host needs hands.
-    NeedsHands,
+    NeedsAttention,
 }
 
 impl Report {
@@ -162,23 +162,23 @@ impl Report {
     }
 
     /// What it comes to.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> RunOutcome {
         let any = |test: fn(&HostResult) -> bool| self.hosts.iter().any(|(_, r)| test(r));
         if self.split || any(|r| matches!(r, HostResult::Stuck { .. } | HostResult::Unknown { .. }))
         {
-            return Verdict::NeedsHands;
+            return RunOutcome::NeedsAttention;
         }
         if self.interrupted {
-            return Verdict::Interrupted;
+            return RunOutcome::Interrupted;
         }
         if any(|r| matches!(r, HostResult::Locked { .. })) {
-            return Verdict::Locked;
+            return RunOutcome::Locked;
         }
         let good = |r: &HostResult| matches!(r, HostResult::Done(_) | HostResult::Unchanged { .. });
         if self.failure.is_none() && self.hosts.iter().all(|(_, r)| good(r)) {
-            return Verdict::Done;
+            return RunOutcome::Done;
         }
-        Verdict::NotDone
+        RunOutcome::NotDone
     }
 }
 
@@ -201,7 +201,7 @@ impl HostResult {
         match self {
             Self::Untouched { failure, .. } => failure.iter_mut().collect(),
             Self::Skipped { failure }
-            | Self::PutBack { failure, .. }
+            | Self::Reverted { failure, .. }
             | Self::Unknown { failure } => {
                 vec![failure]
             }
@@ -279,13 +279,13 @@ impl Failure {
     }
 }
 
-impl Verdict {
+impl RunOutcome {
     /// The exit code that stands for it.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::NotDone => 1,
-            Self::NeedsHands => 3,
+            Self::NeedsAttention => 3,
             Self::Locked => 75,
             Self::Interrupted => 130,
         }
@@ -296,7 +296,7 @@ impl Verdict {
         match self {
             Self::Done => "done",
             Self::NotDone => "not-done",
-            Self::NeedsHands => "needs-hands",
+            Self::NeedsAttention => "needs-hands",
             Self::Locked => "locked",
             Self::Interrupted => "interrupted",
         }

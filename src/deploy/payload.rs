@@ -10,8 +10,10 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
-use super::bases::Shelf;
-use crate::artifact::{Artifact, ArtifactError, Packed, Packing, Piece, Told, pack_bytes};
+use super::delta::ReleaseCache;
+use crate::artifact::{
+    Artifact, ArtifactError, FileRange, PackOptions, PackProgress, Packed, pack_bytes,
+};
 use crate::config::Upload;
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
@@ -21,13 +23,13 @@ use crate::model::manifest::Sealed;
 use crate::remote::answer::sealed;
 use crate::remote::session::BESIDE;
 use crate::remote::throttle::Throttle;
-use crate::remote::upload::{Part, Parts, lanes};
+use crate::remote::upload::{Chunk, Parts, permits};
 
 /// The most that is written at once, when nothing is to hold the sending back.
 const PARCEL: u64 = 1 << 20;
 /// The same where a rate or a number of uploads is not to be exceeded.
 const SMALL_PARCEL: u64 = 128 << 10;
-/// What is likely to be so many times as large is no parcel.
+/// What is likely to be so many times as large is no inline upload.
 const SURELY: u64 = 4;
 
 /// What is sent to the hosts of one run.
@@ -42,20 +44,20 @@ pub struct Payload {
     pub turns: Semaphore,
     /// A stream of no more bytes goes between the orders. A larger one has a channel of its own,
     /// for which it pays two round trips and the script once more, and which takes turns.
-    pub parcel: u64,
+    pub inline_upload: u64,
     /// The further connections that uploads may make.
-    pub lanes: Semaphore,
-    packed: Mutex<BTreeMap<Likeness, watch::Receiver<Progress>>>,
+    pub permits: Semaphore,
+    packed: Mutex<BTreeMap<StreamKey, watch::Receiver<Progress>>>,
     learnt: Mutex<BTreeSet<String>>,
 }
 
 /// What tells streams apart: how they are packed, whether quickly, and what they leave out.
-type Likeness = (Codec, bool, Option<Digest>);
+type StreamKey = (Codec, bool, Option<Digest>);
 
 /// What one host is sent.
-pub enum Shipment {
+pub enum Transfer {
     /// So little that it goes between the orders.
-    Parcel {
+    Inline {
         /// How it is compressed.
         codec: Codec,
         /// All of it.
@@ -106,7 +108,7 @@ impl Flow {
 struct Progress {
     packed: Option<Packed>,
     /// A small stream is read back into memory, once for all hosts.
-    parcel: Option<Bytes>,
+    inline_upload: Option<Bytes>,
     /// Whether it is packed against the old selves of small files.
     against: bool,
     /// Secrets travel in a part of their own, which is never on this machine's disk.
@@ -132,22 +134,22 @@ impl Progress {
     }
 
     /// The one at `place`; the last is the tail.
-    fn part(&self, place: usize) -> io::Result<Option<Part>> {
+    fn part(&self, place: usize) -> io::Result<Option<Chunk>> {
         let piece = self.packed.as_ref().and_then(|packed| packed.pieces.get(place));
-        if let Some(Piece { file, at, len }) = piece.cloned() {
-            return Ok(Some(Part::File { file, at, len }));
+        if let Some(FileRange { file, at, len }) = piece.cloned() {
+            return Ok(Some(Chunk::File { file, at, len }));
         }
         match &self.end {
             Some(Err(error)) => Err(io::Error::other(Arc::clone(error))),
-            Some(Ok(())) if place == self.pieces() => Ok(Some(Part::Bytes(self.tail.clone()))),
+            Some(Ok(())) if place == self.pieces() => Ok(Some(Chunk::Bytes(self.tail.clone()))),
             Some(Ok(())) | None => Ok(None),
         }
     }
 }
 
-fn in_memory(pieces: &[Piece]) -> Result<Bytes, ArtifactError> {
+fn in_memory(pieces: &[FileRange]) -> Result<Bytes, ArtifactError> {
     let mut all = Vec::new();
-    for Piece { file, at, len } in pieces {
+    for FileRange { file, at, len } in pieces {
         let start = all.len();
         all.resize(start + usize::try_from(*len).unwrap_or(usize::MAX), 0);
         let read = file.read_exact_at(&mut all[start..], *at);
@@ -174,8 +176,8 @@ impl Payload {
             env,
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
-            parcel: if held_back { SMALL_PARCEL } else { PARCEL },
-            lanes: lanes(),
+            inline_upload: if held_back { SMALL_PARCEL } else { PARCEL },
+            permits: permits(),
             packed: Mutex::default(),
             learnt: Mutex::default(),
         }
@@ -188,15 +190,15 @@ impl Payload {
 
     /// What a host with these facts, so far away, is sent, less what it has already. Waits until so
     /// much is packed that it is clear in which way.
-    pub async fn shipment(
+    pub async fn transfer(
         &self,
         facts: &Facts,
         distance: Duration,
         delta: &Arc<Delta>,
-    ) -> Result<Shipment, Arc<ArtifactError>> {
+    ) -> Result<Transfer, Arc<ArtifactError>> {
         let quick = distance <= BESIDE && self.throttle.is_none();
         let mut packing = self.packing((codec_for(facts), quick, delta.key), delta);
-        let most = self.parcel;
+        let most = self.inline_upload;
         let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
         let clear = |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
         let now = packing.wait_for(clear).await.map_err(|_| ArtifactError::Stopped)?;
@@ -205,23 +207,23 @@ impl Payload {
         }
         let packed = now.packed.as_ref();
         let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
-        if let Some(parcel) = &now.parcel {
-            let bytes = vec![parcel.clone(), now.tail.clone()];
+        if let Some(inline_upload) = &now.inline_upload {
+            let bytes = vec![inline_upload.clone(), now.tail.clone()];
             let old = if now.against { delta.old.paths.clone() } else { Vec::new() };
-            return Ok(Shipment::Parcel { codec, bytes, old });
+            return Ok(Transfer::Inline { codec, bytes, old });
         }
         drop(now);
-        Ok(Shipment::Stream(Flow { codec, large, packing }))
+        Ok(Transfer::Stream(Flow { codec, large, packing }))
     }
 
     /// The first host that needs a codec and a delta begins to pack; others like it send the same.
-    fn packing(&self, like: Likeness, delta: &Arc<Delta>) -> watch::Receiver<Progress> {
+    fn packing(&self, like: StreamKey, delta: &Arc<Delta>) -> watch::Receiver<Progress> {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = || {
             let (sender, packing) = watch::channel(Progress::default());
             let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
             let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
-            let (env, most) = (self.env.clone(), self.parcel);
+            let (env, most) = (self.env.clone(), self.inline_upload);
             tokio::task::spawn_blocking(move || {
                 let work = Work { artifact, release, prefix, delta, env, most };
                 let end = work.pack(like, &sender).map_err(Arc::new);
@@ -233,7 +235,7 @@ impl Payload {
     }
 
     /// Keeps the manifest that a host has sealed: the next deploy builds on it.
-    pub fn learn(&self, answer: &str, kept: &dyn Shelf) {
+    pub fn learn(&self, answer: &str, kept: &dyn ReleaseCache) {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         if learnt.insert(answer.to_owned()) {
             let (answer, release) = (answer.to_owned(), Arc::clone(&self.release));
@@ -249,14 +251,14 @@ struct Work {
     prefix: String,
     delta: Arc<Delta>,
     env: Option<Vec<u8>>,
-    /// Up to so many bytes are a parcel.
+    /// Up to so many bytes are a inline upload.
     most: u64,
 }
 
 impl Work {
     fn pack(
         &self,
-        (codec, quick, _): Likeness,
+        (codec, quick, _): StreamKey,
         to: &watch::Sender<Progress>,
     ) -> Result<(), ArtifactError> {
         let mut how = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
@@ -277,28 +279,32 @@ impl Work {
             Some(packed) => (packed, true),
             None => (self.pack_as(how, told)?, false),
         };
-        let parcel = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
+        let inline_upload = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
         to.send_modify(|progress| {
             progress.add(&packed);
-            (progress.parcel, progress.against) = (parcel, against);
+            (progress.inline_upload, progress.against) = (inline_upload, against);
         });
         Ok(())
     }
 
-    /// Against old files, if there are any. Of use only if it becomes a parcel, so nobody is told.
+    /// Against old files, if there are any. Of use only if it becomes a inline upload, so nobody is told.
     fn pack_against(
         &self,
-        how: Packing<'_>,
+        how: PackOptions<'_>,
         to: &watch::Sender<Progress>,
     ) -> Result<Option<Packed>, ArtifactError> {
         let old = &*self.delta.old.bytes;
         if how.codec != Codec::Zstd || old.is_empty() {
             return Ok(None);
         }
-        self.pack_as(Packing { old, ..how }, &mut |_| !to.is_closed()).map(Some)
+        self.pack_as(PackOptions { old, ..how }, &mut |_| !to.is_closed()).map(Some)
     }
 
-    fn pack_as(&self, how: Packing<'_>, told: Told<'_>) -> Result<Packed, ArtifactError> {
+    fn pack_as(
+        &self,
+        how: PackOptions<'_>,
+        told: PackProgress<'_>,
+    ) -> Result<Packed, ArtifactError> {
         self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told)
     }
 }

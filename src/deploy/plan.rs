@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::choose::{back_id, rollback_candidates, to_prune, why_kept};
-use super::goal::{Build, PruneRule, Run, Target, describe_link, describe_restart};
-use super::split::Split;
+use super::divergence::Divergence;
+use super::goal::{Build, PruneRule, RollbackTarget, Run, describe_link, describe_restart};
+use super::retention::{back_id, rollback_candidates, to_prune, why_kept};
 use crate::config::{Config, Hook, Host};
 use crate::model::delta::Rebuild;
 use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::model::ledger::{Entry, Newer, Standing, What};
+use crate::model::ledger::{Entry, LedgerEvent, Newer, ReleaseStatus};
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
 use crate::model::service::{Scope, Service};
@@ -28,7 +28,7 @@ use crate::remote::quote::word;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HostPlan {
     /// What an interrupted run left, settled before anything else.
-    pub settle: Option<Settle>,
+    pub recover: Option<Recovery>,
     /// Makes the release; nothing live changes.
     pub prepare: Vec<Step>,
     /// Makes it live; `None`: nothing is switched on this host.
@@ -100,7 +100,7 @@ pub struct Switch {
 
 /// What to do about an activation that has no verdict.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Settle {
+pub enum Recovery {
     /// It is live: judge it, then commit or revert it.
     Judge(Box<Switch>),
     /// It is not live: only the ledger lacks the word.
@@ -330,7 +330,7 @@ impl Planner<'_> {
         let mut switch = self.switch(host, state, id);
         switch.verdicts.committed.note = self.deployed_note(id, build.revision.as_deref());
         Ok(HostPlan {
-            settle: self.settle(host, state),
+            recover: self.recover(host, state),
             prepare: self.prepare(host, state, build, id, release, &staged),
             switch: Some(switch),
             tidy: self.tidy_after(state, id),
@@ -359,9 +359,9 @@ impl Planner<'_> {
         let mut switch = self.switch(host, state, id);
         switch.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
         switch.verdicts.left = state.live().and_then(|left| self.left(left, id));
-        let settle = self.settle(host, state);
+        let recover = self.recover(host, state);
         let switch = (state.live() != Some(id)).then_some(switch);
-        Ok(HostPlan { settle, switch, warnings: state.not_understood(), ..HostPlan::default() })
+        Ok(HostPlan { recover, switch, warnings: state.not_understood(), ..HostPlan::default() })
     }
 
     /// The plan for deleting old releases and what interrupted runs left.
@@ -382,7 +382,7 @@ impl Planner<'_> {
             });
         }
         Ok(HostPlan {
-            settle: self.settle(host, state),
+            recover: self.recover(host, state),
             tidy: self.tidy(state, rule),
             warnings: state.not_understood(),
             kept: to_prune(state, rule).is_empty().then(|| why_kept(state, rule)),
@@ -446,7 +446,7 @@ impl Planner<'_> {
     /// against what is left.
     fn left(&self, left: ReleaseId, id: ReleaseId) -> Option<Record> {
         let reason = Entry::rolled_back_to(id);
-        let entry = Entry { reason, ..self.run.entry(What::RolledBack, &left.to_string()) };
+        let entry = Entry { reason, ..self.run.entry(LedgerEvent::RolledBack, &left.to_string()) };
         (id < left).then(|| self.run.record(&entry, String::new()))
     }
 
@@ -512,7 +512,7 @@ impl Planner<'_> {
             revision: build.revision.clone(),
             began: Some(state.began()),
             app: Some(self.config.app.clone()),
-            ..self.run.entry(What::Staged, &id.to_string())
+            ..self.run.entry(LedgerEvent::Staged, &id.to_string())
         }
     }
 
@@ -541,7 +541,7 @@ impl Planner<'_> {
         };
         let mut steps = Vec::new();
         if state.parts().any(|part| Some(part) != delta.part.as_deref()) {
-            steps.push(ask(Order::Sweep { keep: delta.part.clone() }));
+            steps.push(ask(Order::CleanUp { keep: delta.part.clone() }));
         }
         steps.push(upload);
         steps.extend(delta.rebuilt.iter().map(rebuild));
@@ -642,15 +642,19 @@ impl Planner<'_> {
     fn verdicts(&self, id: ReleaseId, back: &str, state: &HostState) -> Verdicts {
         let (run, name) = (self.run, id.to_string());
         let (back, began) = (Some(back.to_owned()), Some(state.began()));
-        let activated = Entry { back, began, ..run.entry(What::Activated, &name) };
+        let activated = Entry { back, began, ..run.entry(LedgerEvent::Activated, &name) };
         let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
         let stuck = format!("release {id} by {} could not be taken back: @reason@", run.who);
         Verdicts {
             activated: run.record(&activated, String::new()),
-            committed: run.record(&run.entry(What::Committed, &name), String::new()),
+            committed: run.record(&run.entry(LedgerEvent::Committed, &name), String::new()),
             left: None,
-            reverted: self.repeating(run.reasoned(What::Reverted, &name, taken_back), state, id),
-            failed: run.reasoned(What::Failed, &name, stuck),
+            reverted: self.repeating(
+                run.reasoned(LedgerEvent::Reverted, &name, taken_back),
+                state,
+                id,
+            ),
+            failed: run.reasoned(LedgerEvent::Failed, &name, stuck),
         }
     }
 
@@ -672,7 +676,7 @@ impl Planner<'_> {
     }
 
     /// What an interrupted run left without a verdict, if anything.
-    pub fn settle(&self, host: &Host, state: &HostState) -> Option<Settle> {
+    pub fn recover(&self, host: &Host, state: &HostState) -> Option<Recovery> {
         let (id, history) = state.undecided()?;
         let back = history.back.unwrap_or_default();
         if state.live() == Some(id) {
@@ -680,16 +684,16 @@ impl Planner<'_> {
             switch.verdicts = self.verdicts(id, &back, state);
             switch.back = back;
             switch.hooks = Vec::new();
-            return Some(Settle::Judge(Box::new(switch)));
+            return Some(Recovery::Judge(Box::new(switch)));
         }
         let reason = Some("found taken back".to_owned());
-        let entry = Entry { reason, ..self.run.entry(What::Reverted, &id.to_string()) };
+        let entry = Entry { reason, ..self.run.entry(LedgerEvent::Reverted, &id.to_string()) };
         let note = format!("release {id} was found taken back");
-        Some(Settle::Write(id, self.repeating(self.run.record(&entry, note), state, id)))
+        Some(Recovery::Write(id, self.repeating(self.run.record(&entry, note), state, id)))
     }
 
     /// How a release that other hosts of its run committed becomes live here as well.
-    pub fn forward(&self, host: &Host, state: &HostState, split: &Split) -> Switch {
+    pub fn forward(&self, host: &Host, state: &HostState, split: &Divergence) -> Switch {
         let mut switch = self.switch(host, state, split.id);
         switch.verdicts.committed.note = format!(
             "release {} is live as on {}, by {}",
@@ -709,12 +713,13 @@ impl Planner<'_> {
 
     fn tidy(&self, state: &HostState, rule: PruneRule) -> Vec<Order> {
         let order = |name: String| {
-            let record = self.run.record(&self.run.entry(What::Pruned, &name), String::new());
+            let record =
+                self.run.record(&self.run.entry(LedgerEvent::Pruned, &name), String::new());
             Order::Prune { name, record }
         };
         let mut orders: Vec<_> = to_prune(state, rule).into_iter().map(order).collect();
         if !orders.is_empty() || !state.leftovers.is_empty() {
-            orders.push(Order::Sweep { keep: None });
+            orders.push(Order::CleanUp { keep: None });
         }
         orders
     }
@@ -841,7 +846,7 @@ pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
     let Some(history) = state.live().and_then(|live| state.ledger.history(live)) else {
         return false;
     };
-    let Some(origin) = history.origin.filter(|_| history.standing == Standing::Good) else {
+    let Some(origin) = history.origin.filter(|_| history.standing == ReleaseStatus::Good) else {
         return false;
     };
     origin.artifact == Some(build.digest)
@@ -852,9 +857,9 @@ pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
 /// Where a rollback of these hosts goes.
 pub fn rollback_target(
     states: &[(&str, &HostState)],
-    target: Target,
+    target: RollbackTarget,
 ) -> Result<ReleaseId, RollbackError> {
-    if let Target::Named(id) = target {
+    if let RollbackTarget::Named(id) = target {
         return Ok(id);
     }
     let live: Vec<_> =
@@ -862,7 +867,7 @@ pub fn rollback_target(
     if live.windows(2).any(|pair| pair[0].1 != pair[1].1) {
         return Err(RollbackError::HostsDisagree { live });
     }
-    let common = super::choose::common_candidate(states.iter().map(|(_, state)| *state));
+    let common = super::retention::common_candidate(states.iter().map(|(_, state)| *state));
     common.ok_or_else(|| {
         let offer = |(name, state): &(&str, &HostState)| ((*name).to_owned(), Offer::of(state));
         RollbackError::NoCommon { offers: states.iter().map(offer).collect() }
@@ -1037,10 +1042,10 @@ fn describe(order: &Order) -> String {
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
         Order::Stage { .. } => "record it as complete".to_owned(),
         Order::Prune { name, .. } => format!("prune {name}"),
-        Order::Sweep { keep: None } => {
+        Order::CleanUp { keep: None } => {
             "delete what was pruned or left by interrupted runs".to_owned()
         }
-        Order::Sweep { keep: Some(_) } => {
+        Order::CleanUp { keep: Some(_) } => {
             "delete what interrupted runs left, but for what arrived of this release".to_owned()
         }
         other => order_name(other).to_owned(),
@@ -1051,16 +1056,16 @@ impl HostPlan {
     /// One line a step, for a dry run.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        match &self.settle {
-            Some(Settle::Judge(switch)) => lines.push(format!(
+        match &self.recover {
+            Some(Recovery::Judge(switch)) => lines.push(format!(
                 "settle {}, which an interrupted run left undecided: judge it, then keep it or \
                  go back",
                 switch.id
             )),
-            Some(Settle::Write(id, _)) => {
+            Some(Recovery::Write(id, _)) => {
                 lines.push(format!("settle {id}: record that it was taken back"));
             }
-            Some(Settle::Forward(switch)) => {
+            Some(Recovery::Forward(switch)) => {
                 lines.push(format!("settle {}: make it live here as on other hosts", switch.id));
                 lines.extend(switch.lines());
             }

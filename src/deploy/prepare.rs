@@ -9,20 +9,20 @@ use bytes::Bytes;
 use super::event::Event;
 use super::host::HostRun;
 use super::outcome::Failure;
-use super::payload::{Flow, Payload, Shipment};
+use super::payload::{Flow, Payload, Transfer};
 use super::plan::{Step, order_name};
 use crate::artifact::ArtifactError;
 use crate::model::delta::Delta;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, What};
+use crate::model::ledger::{Entry, LedgerEvent};
 use crate::model::words::size;
-use crate::remote::agent::{Agent, AgentError, Answer, Sent};
+use crate::remote::agent::{Agent, AgentError, Response, Sent};
 use crate::remote::order::{DONE, Order};
-use crate::remote::upload::Terms;
+use crate::remote::upload::UploadOptions;
 
 /// Why the release was not made.
-struct Unmade {
+struct PrepareError {
     why: Why,
     failure: Failure,
     /// The step at which the host itself said so.
@@ -51,7 +51,7 @@ impl HostRun<'_> {
                 }
                 Step::Rebuild { .. } => self.done.rebuilt += 1,
                 Step::Check { .. } => {}
-                Step::Do(order) if matches!(*order, Order::Sweep { .. }) => {
+                Step::Do(order) if matches!(*order, Order::CleanUp { .. }) => {
                     self.step("sweep", self.obey(&order)).await?;
                 }
                 Step::Do(order) => orders.push(*order),
@@ -59,18 +59,19 @@ impl HostRun<'_> {
         }
         let delta = self.state.as_ref().map(|state| Arc::clone(&state.delta)).unwrap_or_default();
         let mut made = self.make(payload, id, &delta, &orders).await;
-        if let (Err(Unmade { why: Why::Unfit, failure, .. }), true) = (&made, delta.shares()) {
+        if let (Err(PrepareError { why: Why::Unfit, failure, .. }), true) = (&made, delta.shares())
+        {
             self.warn_of_whole(failure);
             self.obey(&Order::Discard { id }).await?;
             (self.done.linked, self.done.linked_size) = (0, 0);
             (self.done.rebuilt, self.done.spared) = (0, 0);
             made = self.make(payload, id, &Arc::default(), &orders).await;
         }
-        if let Err(Unmade { why: Why::Full, .. }) = made {
+        if let Err(PrepareError { why: Why::Full, .. }) = made {
             // What is in the way of the app that runs goes at once.
             let _ = self.ask(&Order::Discard { id }).await;
         }
-        if let Err(Unmade { said_at: Some(step), .. }) = made {
+        if let Err(PrepareError { said_at: Some(step), .. }) = made {
             self.record_unmade(id, step).await;
         }
         made.map_err(|unmade| unmade.failure)?;
@@ -84,7 +85,7 @@ impl HostRun<'_> {
         let run = self.cx.run;
         let reason = Some(format!("{step} failed"));
         let began = self.state.as_ref().map(HostState::began);
-        let entry = Entry { reason, began, ..run.entry(What::Failed, &id.to_string()) };
+        let entry = Entry { reason, began, ..run.entry(LedgerEvent::Failed, &id.to_string()) };
         let _ = self.ask(&Order::Record(run.record(&entry, String::new()))).await;
     }
 
@@ -102,7 +103,7 @@ impl HostRun<'_> {
         id: ReleaseId,
         delta: &Arc<Delta>,
         orders: &[Order],
-    ) -> Result<(), Unmade> {
+    ) -> Result<(), PrepareError> {
         let mut chain = self.send_stream(payload, id, delta).await?;
         let base = delta.base.filter(|_| delta.shares());
         chain.push(Order::Check { id, base, digest: payload.digest() }.into());
@@ -121,26 +122,31 @@ impl HostRun<'_> {
         payload: &Payload,
         id: ReleaseId,
         delta: &Arc<Delta>,
-    ) -> Result<Vec<Sent>, Unmade> {
+    ) -> Result<Vec<Sent>, PrepareError> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let distance = self.agent.as_ref().map(Agent::distance).unwrap_or_default();
-        let shipment = payload.shipment(&facts, distance, delta).await;
-        let (codec, bytes, old) = match shipment.map_err(|error| unpacked(id, &error))? {
-            Shipment::Stream(flow) => {
+        let transfer = payload.transfer(&facts, distance, delta).await;
+        let (codec, bytes, old) = match transfer.map_err(|error| unpacked(id, &error))? {
+            Transfer::Stream(flow) => {
                 return self.stream(payload, id, flow).await.map(|()| Vec::new());
             }
-            Shipment::Parcel { codec, bytes, old } => (codec, bytes, old),
+            Transfer::Inline { codec, bytes, old } => (codec, bytes, old),
         };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
-            self.heeding(throttle.take(size)).await?;
+            self.or_cancelled(throttle.take(size)).await?;
         }
         let order = Order::Unpack { id, codec, size, old };
         Ok(vec![Sent { bytes, ..order.into() }])
     }
 
     /// Sends a stream over a channel of its own.
-    async fn stream(&mut self, payload: &Payload, id: ReleaseId, flow: Flow) -> Result<(), Unmade> {
+    async fn stream(
+        &mut self,
+        payload: &Payload,
+        id: ReleaseId,
+        flow: Flow,
+    ) -> Result<(), PrepareError> {
         let (events, left) = (self.cx.events, AtomicU64::new(0));
         let host = self.name();
         let progress = |sent| {
@@ -153,18 +159,22 @@ impl HostRun<'_> {
             let _turn = payload.turns.acquire().await;
             let Some(agent) = &self.agent else { return Err(AgentError::gone()) };
             let limit = payload.throttle.as_ref();
-            let terms =
-                Terms { limit, progress: &progress, notice: &notice, lanes: &payload.lanes };
+            let terms = UploadOptions {
+                limit,
+                progress: &progress,
+                notice: &notice,
+                permits: &payload.permits,
+            };
             let how = (flow.codec, flow.large.then_some(id));
             agent.receive(how, (flow.parts(), flow.likely()), &terms).await
         };
         let work = async {
-            let sent = self.heeding(sending).await?;
+            let sent = self.or_cancelled(sending).await?;
             sent.map_err(|error| match flow.failure() {
                 Some(failure) => unpacked(id, &failure).into(),
-                None => Unmade::unsent(id, error),
+                None => PrepareError::unsent(id, error),
             })?;
-            Ok::<_, Unmade>(((), size(flow.likely())))
+            Ok::<_, PrepareError>(((), size(flow.likely())))
         };
         let ended = self.step("upload", work).await;
         self.done.sent += left.load(Ordering::Relaxed);
@@ -172,41 +182,44 @@ impl HostRun<'_> {
     }
 
     /// Sends orders at once; each is skipped where the one before it failed.
-    async fn chain(&mut self, payload: &Payload, mut chain: Vec<Sent>) -> Result<(), Unmade> {
+    async fn chain(&mut self, payload: &Payload, mut chain: Vec<Sent>) -> Result<(), PrepareError> {
         self.done.sent +=
             chain.iter().flat_map(|sent| &sent.bytes).map(|part| part.len() as u64).sum::<u64>();
         chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
         for (order, reply) in self.send_all(chain, false) {
             let work = async {
-                let answer = self.heeding(reply.hear(|text| self.obeying(&order, &text))).await?;
-                let answer = answer.map_err(|error| Unmade::lost(&order, error))?;
-                self.made(&order, &answer)
-                    .map_err(|unmade| Unmade { said_at: Some(step_name(&order)), ..unmade })?;
-                Ok::<_, Unmade>((answer, detail(&order)))
+                let answer =
+                    self.or_cancelled(reply.hear(|text| self.obeying(&order, &text))).await?;
+                let answer = answer.map_err(|error| PrepareError::lost(&order, error))?;
+                self.made(&order, &answer).map_err(|unmade| PrepareError {
+                    said_at: Some(step_name(&order)),
+                    ..unmade
+                })?;
+                Ok::<_, PrepareError>((answer, detail(&order)))
             };
-            let took = |answer: &Answer| answer.took;
+            let took = |answer: &Response| answer.took;
             let answer = self.step_that_took(step_name(&order), work, took).await?;
             if matches!(order, Order::Seal { .. }) {
-                payload.learn(&answer.text, self.cx.shelf);
+                payload.learn(&answer.text, self.cx.cache);
             }
         }
         Ok(())
     }
 
     /// What the host said to an order.
-    fn made(&self, order: &Order, answer: &Answer) -> Result<(), Unmade> {
+    fn made(&self, order: &Order, answer: &Response) -> Result<(), PrepareError> {
         match order {
             Order::Unpack { id, .. } if answer.code != DONE => {
                 let how = format!("it exited with code {}", answer.code);
                 let said = answer.text.clone();
-                Err(Unmade::unsent(*id, AgentError::Upload { how, said }))
+                Err(PrepareError::unsent(*id, AgentError::Upload { how, said }))
             }
             Order::Unpack { size, .. } => {
                 let (host, size) = (self.name(), *size as u64);
                 self.cx.events.emit(Event::Progress { host, sent: size, total: size });
                 Ok(())
             }
-            Order::Check { .. } => self.obeyed(order, answer).map_err(|failure| Unmade {
+            Order::Check { .. } => self.obeyed(order, answer).map_err(|failure| PrepareError {
                 why: Why::Unfit,
                 failure,
                 said_at: None,
@@ -216,7 +229,7 @@ impl HostRun<'_> {
     }
 }
 
-impl Unmade {
+impl PrepareError {
     fn lost(order: &Order, error: AgentError) -> Self {
         match order {
             Order::Unpack { id, .. } => Self::unsent(*id, error),
@@ -236,13 +249,13 @@ impl Unmade {
     }
 }
 
-impl From<Failure> for Unmade {
+impl From<Failure> for PrepareError {
     fn from(failure: Failure) -> Self {
         Self { why: Why::Other, failure, said_at: None }
     }
 }
 
-impl AsRef<Failure> for Unmade {
+impl AsRef<Failure> for PrepareError {
     fn as_ref(&self) -> &Failure {
         &self.failure
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::sleep;
 
 use super::event::{Event, Phase};
-use super::fleet::{Fleet, Stop};
+use super::fleet::{Aborted, Fleet};
 use super::host::HostRun;
 use super::outcome::{Failure, HostResult};
 use crate::config::{Batch, Host, OnFailure, Rollout};
@@ -26,7 +26,7 @@ pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
 
 impl Fleet<'_> {
     /// Batch by batch: flip, restart, judge; then commit, or put back as the policy says.
-    pub(super) async fn switch(&mut self) -> Result<(), Stop> {
+    pub(super) async fn switch(&mut self) -> Result<(), Aborted> {
         if self.hosts.iter().all(|host| host.plan.switch.is_none()) {
             return Ok(());
         }
@@ -48,25 +48,25 @@ impl Fleet<'_> {
     }
 
     /// What was well when its batch was judged must be so when all are told to keep it.
-    async fn confirm(&mut self) -> Result<(), Stop> {
+    async fn confirm(&mut self) -> Result<(), Aborted> {
         let held = |host: &HostRun| host.undecided;
         let confirmed = self.each_that(held, |host| Box::pin(host.confirm())).await;
         self.go_on(&confirmed).await
     }
 
     /// Between two batches, with what was switched still held.
-    async fn pause(&mut self) -> Result<(), Stop> {
+    async fn pause(&mut self) -> Result<(), Aborted> {
         let cancel = self.cx.cancel;
         tokio::select! {
             () = sleep(self.cx.config.rollout.pause) => Ok(()),
             () = cancel.wait(1) => {
-                self.put_back_undecided(&Failure::new("stopped on request"), "interrupted").await;
-                Err(Stop)
+                self.revert_undecided(&Failure::new("stopped on request"), "interrupted").await;
+                Err(Aborted)
             }
         }
     }
 
-    async fn switch_batch(&mut self, batch: &[usize]) -> Result<(), Stop> {
+    async fn switch_batch(&mut self, batch: &[usize]) -> Result<(), Aborted> {
         let names: Vec<_> =
             batch.iter().map(|place| self.hosts[*place].host.name.clone()).collect();
         let here = |host: &HostRun| host.takes_part() && names.contains(&host.host.name);
@@ -75,10 +75,10 @@ impl Fleet<'_> {
     }
 
     /// Goes on unless the user asked to stop or more failed than may; then the policy is applied.
-    async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Stop> {
+    async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Aborted> {
         if self.cx.cancel.asked() {
-            self.put_back_undecided(&Failure::new("stopped on request"), "interrupted").await;
-            return Err(Stop);
+            self.revert_undecided(&Failure::new("stopped on request"), "interrupted").await;
+            return Err(Aborted);
         }
         let failed = results.iter().find(|(_, result)| result.is_err());
         let Some((culprit, _)) = failed else { return Ok(()) };
@@ -91,9 +91,9 @@ impl Fleet<'_> {
         if self.cx.config.rollout.on_failure == OnFailure::Stop {
             self.commit(false).await?;
         } else {
-            self.put_back_undecided(&cause, "fleet").await;
+            self.revert_undecided(&cause, "fleet").await;
         }
-        Err(Stop)
+        Err(Aborted)
     }
 
     fn consequence(&self) -> &'static str {
@@ -104,13 +104,13 @@ impl Fleet<'_> {
         }
     }
 
-    async fn put_back_undecided(&mut self, cause: &Failure, reason: &'static str) {
+    async fn revert_undecided(&mut self, cause: &Failure, reason: &'static str) {
         let cause = Arc::new(cause.clone());
         self.each_that(
             |host| host.undecided,
             move |host| {
                 let cause = Arc::clone(&cause);
-                Box::pin(async move { host.put_back(&cause, reason).await })
+                Box::pin(async move { host.revert(&cause, reason).await })
             },
         )
         .await;
@@ -119,7 +119,7 @@ impl Fleet<'_> {
     /// Tells every undecided host that its release stays. A host that went back by itself before
     /// it heard is brought forward once; where that fails too, the fleet is split. `finally`: nothing
     /// else is asked of these hosts in this run.
-    async fn commit(&mut self, finally: bool) -> Result<(), Stop> {
+    async fn commit(&mut self, finally: bool) -> Result<(), Aborted> {
         if !self.hosts.iter().any(|host| host.undecided) {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Fleet<'_> {
         let (kept, lost): (Vec<_>, Vec<_>) =
             told.into_iter().partition(|place| self.hosts[*place].takes_part());
         self.split |= !kept.is_empty() && !lost.is_empty();
-        if lost.is_empty() { Ok(()) } else { Err(Stop) }
+        if lost.is_empty() { Ok(()) } else { Err(Aborted) }
     }
 }
 

@@ -1,15 +1,15 @@
 //! Whether what lies and runs on a host is what was released. Only looks.
 
-use super::ask::{Answers, of_each};
 use super::health::{Way, prove};
-use super::host::{Context, HostRun};
+use super::host::{HostRun, RunContext};
 use super::outcome::{Failure, Proof};
+use super::query::{Answers, of_each};
 use crate::config::Config;
 use crate::model::digest::Digest;
-use crate::model::drift::{Change, Drift, NO_PYTHON_CACHE, is_python_cache};
+use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{History, Standing};
+use crate::model::ledger::{History, ReleaseStatus};
 use crate::model::service::Service;
 use crate::model::words::count;
 use crate::remote::agent::{Compared, Scan};
@@ -46,13 +46,13 @@ impl Verified {
 }
 
 /// Looks at `wanted`, or at what is live, on every host.
-pub async fn verify(cx: Context<'_>, wanted: Option<ReleaseId>) -> Answers<Verified> {
+pub async fn verify(cx: RunContext<'_>, wanted: Option<ReleaseId>) -> Answers<Verified> {
     of_each(cx, Scan::Yes, async |host| verify_host(host, cx, wanted).await).await
 }
 
 async fn verify_host(
     host: &mut HostRun<'_>,
-    cx: Context<'_>,
+    cx: RunContext<'_>,
     wanted: Option<ReleaseId>,
 ) -> Result<Verified, Failure> {
     let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"))?;
@@ -114,8 +114,8 @@ impl Verified {
                 self.trouble("the ledger does not call it complete");
             }
             Some(history) if self.live => match history.standing {
-                Standing::Good => {}
-                Standing::Undecided => self.trouble("it is live and has no verdict"),
+                ReleaseStatus::Good => {}
+                ReleaseStatus::Undecided => self.trouble("it is live and has no verdict"),
                 _ => self.trouble("it is live, and the ledger does not call it good"),
             },
             Some(_) => {}
@@ -136,13 +136,13 @@ impl Verified {
         }
         let Some((path, recorded)) = env else { return };
         let Some((mode, digest)) = found.env else {
-            self.drift.push(Drift { path, change: Change::Missing });
+            self.drift.push(Drift { path, change: DriftKind::Missing });
             return;
         };
         match digest {
             None => self.trouble(format!("{path} or the key of its digest could not be read")),
             Some(digest) if digest != recorded => {
-                self.drift.push(Drift { path: path.clone(), change: Change::Changed });
+                self.drift.push(Drift { path: path.clone(), change: DriftKind::Changed });
             }
             Some(_) => {}
         }
@@ -151,7 +151,7 @@ impl Verified {
         if let (Some(was), Some(is), true) = (was, octal(&mode), self.live)
             && was != is
         {
-            self.drift.push(Drift { path, change: Change::Mode { was, is } });
+            self.drift.push(Drift { path, change: DriftKind::Mode { was, is } });
         }
     }
 

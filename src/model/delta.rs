@@ -31,18 +31,18 @@ const MOST_NAMED: usize = 64 << 10;
 
 /// What a host says of the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shareable {
+pub struct BaseState {
     /// The live release, and the digest of its sealed manifest.
     pub live: Option<(ReleaseId, Digest)>,
     /// Files of it that must not be shared: touched since, somebody else's, near the limit of links.
     pub apart: BTreeSet<String>,
     /// What an interrupted upload of the same release left.
-    pub part: Option<Part>,
+    pub part: Option<PartialUpload>,
 }
 
 /// A release that arrived in part. Nobody has read its files back yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
+pub struct PartialUpload {
     /// Where it is, relative to `releases/`.
     pub place: String,
     /// Mode and size of its files, by path.
@@ -92,7 +92,7 @@ impl std::fmt::Debug for Old {
 
 /// A large file of the base, and what it became in the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct ChangedFile {
     /// In the release.
     pub path: String,
     /// The old file, relative to `releases/`.
@@ -121,9 +121,9 @@ pub struct Rebuild {
 impl Delta {
     /// What `release` has in common with `base`, less what the host holds back, and with a part
     /// of the same release.
-    pub fn new(release: &Manifest, base: Option<(ReleaseId, &Manifest)>, host: &Shareable) -> Self {
+    pub fn new(release: &Manifest, base: Option<(ReleaseId, &Manifest)>, host: &BaseState) -> Self {
         let mut twins =
-            base.map(|(id, manifest)| Twins::new(id.to_string(), manifest, &host.apart));
+            base.map(|(id, manifest)| BaseIndex::new(id.to_string(), manifest, &host.apart));
         let mut delta = Self::default();
         for (path, node) in release.nodes() {
             let Node::File { mode, size, .. } = node else { continue };
@@ -158,13 +158,13 @@ impl Delta {
         release: &Manifest,
         (id, base): (ReleaseId, &Manifest),
         apart: &BTreeSet<String>,
-    ) -> Vec<Change> {
+    ) -> Vec<ChangedFile> {
         let id = id.to_string();
         let change = |(path, node): (&String, &Node)| {
             let size = large(node).filter(|_| !self.links.contains_key(path))?.0;
             let (from, node) = old_self(path, size, release, base)?;
             let (old_size, old) = large(node).filter(|_| !apart.contains(from))?;
-            Some(Change { path: path.clone(), from: Layout::file(&id, from), old, old_size })
+            Some(ChangedFile { path: path.clone(), from: Layout::file(&id, from), old, old_size })
         };
         let mut changes: Vec<_> = release.nodes().iter().filter_map(change).collect();
         changes.sort_by_key(|change| std::cmp::Reverse(change.old_size));
@@ -179,7 +179,7 @@ impl Delta {
         release: &Manifest,
         (id, base): (ReleaseId, &Manifest),
         apart: &BTreeSet<String>,
-    ) -> Vec<Change> {
+    ) -> Vec<ChangedFile> {
         let id = id.to_string();
         let sent =
             |path: &String| !self.links.contains_key(path) && !self.rebuilt.contains_key(path);
@@ -196,7 +196,12 @@ impl Delta {
                 old_sum += old_size;
                 named += path.len();
                 let from = Layout::file(&id, path);
-                changes.push(Change { path: path.clone(), from, old: *old, old_size: *old_size });
+                changes.push(ChangedFile {
+                    path: path.clone(),
+                    from,
+                    old: *old,
+                    old_size: *old_size,
+                });
             }
         }
         if sum > FEW { Vec::new() } else { changes }
@@ -278,14 +283,14 @@ fn old_self<'a>(
 }
 
 /// Finds for a file one of the same content and mode in a base.
-struct Twins<'a> {
+struct BaseIndex<'a> {
     id: String,
     base: &'a Manifest,
     apart: &'a BTreeSet<String>,
     by_content: HashMap<(Digest, u32), (&'a String, usize)>,
 }
 
-impl<'a> Twins<'a> {
+impl<'a> BaseIndex<'a> {
     fn new(id: String, base: &'a Manifest, apart: &'a BTreeSet<String>) -> Self {
         let content = |(path, node): (&'a String, &Node)| match node {
             Node::File { mode, sha256, .. } if !apart.contains(path) => {
@@ -342,7 +347,7 @@ mod tests {
     #[track_caller]
     fn check(base: &str, release: &str, apart: &str, expect: &str) {
         let apart = apart.split_whitespace().map(str::to_owned).collect();
-        let host = Shareable { apart, ..Shareable::default() };
+        let host = BaseState { apart, ..BaseState::default() };
         let delta = Delta::new(&manifest(release), Some((id(), &manifest(base))), &host);
         assert_eq!(shown(&delta), expect);
     }
@@ -385,8 +390,8 @@ mod tests {
             ("b".to_owned(), (0o444, 1)),
             ("c".to_owned(), (0o444, 7)),
         ]);
-        let part = Some(Part { place: ".x.run".to_owned(), files });
-        let host = Shareable { part, ..Shareable::default() };
+        let part = Some(PartialUpload { place: ".x.run".to_owned(), files });
+        let host = BaseState { part, ..BaseState::default() };
         let release = manifest("a=1 b=2 c=3");
         let delta = Delta::new(&release, Some((id(), &manifest("a=1"))), &host);
         assert_eq!(shown(&delta), "a<@a b<.x.run/tree/b - +b c");
@@ -405,7 +410,7 @@ mod tests {
             Manifest::new((0..MOST_REBUILT as u64 + 15).map(node).collect())
         };
         let (base, release) = (large(1), large(2));
-        let delta = Delta::new(&release, Some((id(), &base)), &Shareable::default());
+        let delta = Delta::new(&release, Some((id(), &base)), &BaseState::default());
         let changes = delta.changed(&release, (id(), &base), &BTreeSet::new());
         assert_eq!(changes.len(), MOST_REBUILT);
         assert_eq!((&*changes[0].path, &*changes[99].path), ("f114", "f015"));
@@ -421,7 +426,7 @@ mod tests {
         };
         let base = [file("a", 9, 1), file("b", 9, 2), file("c", LARGE, 3), file("same", 9, 4)];
         let base = Manifest::new(base.into());
-        let host = Shareable { apart: ["b".to_owned()].into(), ..Shareable::default() };
+        let host = BaseState { apart: ["b".to_owned()].into(), ..BaseState::default() };
         let changes = |more: u64| {
             let release = [file("a", 8, 5), file("b", 8, 6), file("c", 8, 7), file("same", 9, 4)];
             let release = Manifest::new(
@@ -443,7 +448,7 @@ mod tests {
             Manifest::new((0..900).map(|n| (format!("{n:0100}"), node.clone())).collect())
         };
         let (base, release) = (tree(1), tree(2));
-        let delta = Delta::new(&release, Some((id(), &base)), &Shareable::default());
+        let delta = Delta::new(&release, Some((id(), &base)), &BaseState::default());
         let changes = delta.small_changes(&release, (id(), &base), &BTreeSet::new());
         assert_eq!(changes.len(), MOST_NAMED / 100);
     }
@@ -453,7 +458,7 @@ mod tests {
         let many: Vec<_> = (0..MOST_COPIES + 5).map(|n| format!("f{n}=1")).collect();
         let release = manifest(&many.join(" "));
         let base = manifest("a=1");
-        let delta = Delta::new(&release, Some((id(), &base)), &Shareable::default());
+        let delta = Delta::new(&release, Some((id(), &base)), &BaseState::default());
         assert_eq!(delta.links.len(), MOST_COPIES);
     }
 }

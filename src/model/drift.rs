@@ -11,12 +11,12 @@ pub struct Drift {
     /// Inside the release.
     pub path: String,
     /// How.
-    pub change: Change,
+    pub change: DriftKind,
 }
 
 /// How an entry differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Change {
+pub enum DriftKind {
     /// It is gone.
     Missing,
     /// It was not part of the release.
@@ -41,7 +41,7 @@ pub enum Change {
     Kind,
 }
 
-impl Change {
+impl DriftKind {
     /// The word for machines.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for DriftKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mode { was, is } => write!(f, "mode {is:o} instead of {was:o}"),
@@ -85,7 +85,7 @@ pub fn drift<'a>(
     for (side, line) in was.into_iter().map(|l| (0, l)).chain(is.into_iter().map(|l| (1, l))) {
         match Manifest::parse(line).ok().and_then(|one| one.into_nodes().into_iter().next()) {
             Some((path, node)) => both.entry(path).or_default()[side] = Some(node),
-            None => all.push(Drift { path: line.to_owned(), change: Change::Extra }),
+            None => all.push(Drift { path: line.to_owned(), change: DriftKind::Extra }),
         }
     }
     for (path, [was, is]) in both {
@@ -96,22 +96,22 @@ pub fn drift<'a>(
     all
 }
 
-fn changes(was: Option<Node>, is: Option<Node>) -> Vec<Change> {
+fn changes(was: Option<Node>, is: Option<Node>) -> Vec<DriftKind> {
     match (was, is) {
         (None, None) => Vec::new(),
-        (Some(_), None) => vec![Change::Missing],
-        (None, Some(_)) => vec![Change::Extra],
+        (Some(_), None) => vec![DriftKind::Missing],
+        (None, Some(_)) => vec![DriftKind::Extra],
         (Some(Node::Link { target: was }), Some(Node::Link { target: is })) => {
-            vec![Change::Target { was, is }]
+            vec![DriftKind::Target { was, is }]
         }
         (
             Some(Node::File { mode: was, sha256: old, .. }),
             Some(Node::File { mode: is, sha256: new, .. }),
         ) => {
-            let bytes = (old != new).then_some(Change::Changed);
-            bytes.into_iter().chain((was != is).then_some(Change::Mode { was, is })).collect()
+            let bytes = (old != new).then_some(DriftKind::Changed);
+            bytes.into_iter().chain((was != is).then_some(DriftKind::Mode { was, is })).collect()
         }
-        _ => vec![Change::Kind],
+        _ => vec![DriftKind::Kind],
     }
 }
 

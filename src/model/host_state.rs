@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::delta::Delta;
 use super::id::ReleaseId;
-use super::ledger::{Entry, History, Ledger, Newer, Standing, What};
+use super::ledger::{Entry, History, Ledger, LedgerEvent, Newer, ReleaseStatus};
 use super::sudo::Sudo;
 use super::words::count;
 
@@ -278,7 +278,7 @@ impl HostState {
     pub fn unmade(&self) -> Vec<&Entry> {
         let of = |name: &String| self.ledger.entries().iter().rfind(|e| e.release == *name);
         let last = self.unfinished.iter().filter_map(of);
-        last.filter(|entry| entry.event == What::Failed).collect()
+        last.filter(|entry| entry.event == LedgerEvent::Failed).collect()
     }
 
     /// The line that says that the newest activation could not be reverted, if nothing has been activated
@@ -288,9 +288,13 @@ impl HostState {
         let mut stuck = None;
         for entry in self.ledger.entries() {
             match entry.event {
-                What::Activated => (newest, stuck) = (Some(&entry.release), None),
-                What::Failed if newest == Some(&entry.release) => stuck = Some(entry),
-                What::Committed | What::Reverted if newest == Some(&entry.release) => stuck = None,
+                LedgerEvent::Activated => (newest, stuck) = (Some(&entry.release), None),
+                LedgerEvent::Failed if newest == Some(&entry.release) => stuck = Some(entry),
+                LedgerEvent::Committed | LedgerEvent::Reverted
+                    if newest == Some(&entry.release) =>
+                {
+                    stuck = None;
+                }
                 _ => {}
             }
         }
@@ -306,7 +310,7 @@ impl HostState {
     /// word is `activated`, where that is sure to be its last.
     pub fn undecided(&self) -> Option<(ReleaseId, History)> {
         let waits = |(id, history): &(ReleaseId, History)| {
-            history.standing == Standing::Undecided && !self.unknown.contains(&id.to_string())
+            history.standing == ReleaseStatus::Undecided && !self.unknown.contains(&id.to_string())
         };
         self.histories().into_iter().rev().find(waits)
     }

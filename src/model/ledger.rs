@@ -24,7 +24,7 @@ const AS_BEFORE: &str = "as before: only the attempt to go back to it was revert
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum LedgerEvent {
     /// It is complete and sealed.
     Staged,
     /// It is about to be flipped to, undecided.
@@ -51,7 +51,7 @@ pub struct Entry {
     /// The format: 1.
     pub v: u32,
     /// What happened.
-    pub event: What,
+    pub event: LedgerEvent,
     /// When, by the host's clock; [`TIME`] until the agent writes it.
     pub at: String,
     /// To which release: an id, or a directory that another tool left.
@@ -99,7 +99,7 @@ pub struct Entry {
 
 impl Entry {
     /// A line that says only what happened to which release; its time is left to the host.
-    pub fn new(event: What, release: &str) -> Self {
+    pub fn new(event: LedgerEvent, release: &str) -> Self {
         Self {
             v: FORMAT,
             event,
@@ -165,12 +165,13 @@ impl Entry {
     fn went_forward(&self) -> bool {
         let to = self.reason.as_deref().and_then(|reason| reason.strip_prefix(ROLLED_BACK_TO));
         let to = to.and_then(|id| id.parse::<ReleaseId>().ok());
-        self.event == What::RolledBack && to > self.release.parse().ok()
+        self.event == LedgerEvent::RolledBack && to > self.release.parse().ok()
     }
 
     /// Whether where the release stands is what this line says, whatever came before.
     fn settles(&self, release: &str) -> bool {
-        self.release == release && !matches!(self.event, What::Pinned | What::Unpinned)
+        self.release == release
+            && !matches!(self.event, LedgerEvent::Pinned | LedgerEvent::Unpinned)
     }
 
     /// When it happened, if the line says so readably.
@@ -182,7 +183,7 @@ impl Entry {
 /// Where a release stands, by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standing {
+pub enum ReleaseStatus {
     /// Complete, never live.
     Staged,
     /// Live or about to be, without a verdict: a run was interrupted.
@@ -203,7 +204,7 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: ReleaseStatus,
     /// Whether it was completed.
     pub staged: bool,
     /// Whether prune must keep it.
@@ -217,7 +218,7 @@ pub struct History {
     /// What to return to while it is undecided.
     pub back: Option<String>,
     /// Where it stood before it was activated last.
-    before: Standing,
+    before: ReleaseStatus,
 }
 
 /// What a program left that is newer than this one.
@@ -242,7 +243,7 @@ impl fmt::Display for Newer {
 }
 
 /// What one line says.
-enum Line {
+enum LedgerLine {
     /// What we understand.
     Entry(Box<Entry>),
     /// Something of this release that we do not understand.
@@ -298,7 +299,7 @@ impl Core {
     }
 }
 
-impl Line {
+impl LedgerLine {
     fn read(line: &str) -> Self {
         match serde_json::from_str::<Core>(line) {
             Ok(core) if core.v > FORMAT => Self::newer(core),
@@ -347,22 +348,22 @@ impl Ledger {
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut ledger = Self::default();
         for line in lines.into_iter().filter(|line| !line.is_empty()) {
-            ledger.take(Line::read(line));
+            ledger.take(LedgerLine::read(line));
         }
         ledger
     }
 
-    fn take(&mut self, line: Line) {
-        self.unreadable += usize::from(!matches!(line, Line::Entry(_)));
+    fn take(&mut self, line: LedgerLine) {
+        self.unreadable += usize::from(!matches!(line, LedgerLine::Entry(_)));
         match line {
-            Line::Entry(entry) => self.entries.push(*entry),
-            Line::Unknown { release } => _ = self.unknown.insert(release),
-            Line::Newer { release, newer } => {
+            LedgerLine::Entry(entry) => self.entries.push(*entry),
+            LedgerLine::Unknown { release } => _ = self.unknown.insert(release),
+            LedgerLine::Newer { release, newer } => {
                 self.unknown.insert(release);
                 self.newer = Some(newer);
             }
-            Line::NeverStaged => {}
-            Line::Damaged => self.damaged_at = Some(self.entries.len()),
+            LedgerLine::NeverStaged => {}
+            LedgerLine::Damaged => self.damaged_at = Some(self.entries.len()),
         }
     }
 
@@ -404,7 +405,9 @@ impl Ledger {
     /// Appends what a deploy of `id` that works will have appended.
     pub fn assume_good(&mut self, id: ReleaseId) {
         let event = |event| Entry::new(event, &id.to_string());
-        self.entries.extend([What::Staged, What::Activated, What::Committed].map(event));
+        self.entries.extend(
+            [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed].map(event),
+        );
     }
 
     /// How many lines could not be read.
@@ -428,8 +431,8 @@ impl Ledger {
         let mut found = BTreeSet::new();
         for entry in &self.entries {
             let now = match entry.event {
-                What::Activated => entry.release.parse().ok(),
-                What::Reverted => self.way_back(&entry.release),
+                LedgerEvent::Activated => entry.release.parse().ok(),
+                LedgerEvent::Reverted => self.way_back(&entry.release),
                 _ => continue,
             };
             let at = entry.time().unwrap_or(moment);
@@ -445,7 +448,8 @@ impl Ledger {
     }
 
     fn way_back(&self, release: &str) -> Option<ReleaseId> {
-        let activated = |entry: &&Entry| entry.event == What::Activated && entry.release == release;
+        let activated =
+            |entry: &&Entry| entry.event == LedgerEvent::Activated && entry.release == release;
         let back = self.entries.iter().rev().find(activated)?.back.as_deref()?;
         back.strip_prefix("releases/")?.parse().ok()
     }
@@ -465,57 +469,57 @@ impl Ledger {
 impl History {
     fn begin(entry: &Entry) -> Self {
         Self {
-            standing: Standing::Failed,
+            standing: ReleaseStatus::Failed,
             staged: false,
             pinned: false,
             origin: None,
             last: entry.clone(),
             committed_at: None,
             back: None,
-            before: Standing::Failed,
+            before: ReleaseStatus::Failed,
         }
     }
 
     /// What is to be repeated of the release after a `reverted`, by which 0.1.0 takes it for bad and
     /// deletes it.
-    pub fn repeated(&self) -> Option<What> {
-        let undecided = self.standing == Standing::Undecided;
+    pub fn repeated(&self) -> Option<LedgerEvent> {
+        let undecided = self.standing == ReleaseStatus::Undecided;
         match if undecided { self.before } else { self.standing } {
-            Standing::Good => Some(What::Committed),
-            Standing::RolledBack => Some(What::RolledBack),
+            ReleaseStatus::Good => Some(LedgerEvent::Committed),
+            ReleaseStatus::RolledBack => Some(LedgerEvent::RolledBack),
             _ => None,
         }
     }
 
     fn apply(&mut self, entry: &Entry) {
         if entry.repeats() {
-            let good = entry.event == What::Committed;
-            self.standing = if good { Standing::Good } else { Standing::RolledBack };
+            let good = entry.event == LedgerEvent::Committed;
+            self.standing = if good { ReleaseStatus::Good } else { ReleaseStatus::RolledBack };
             return;
         }
-        if entry.event == What::Activated && self.standing != Standing::Undecided {
+        if entry.event == LedgerEvent::Activated && self.standing != ReleaseStatus::Undecided {
             self.before = self.standing;
         }
         self.standing = match entry.event {
-            What::Staged => Standing::Staged,
-            What::Activated => Standing::Undecided,
-            What::Committed => Standing::Good,
-            What::Reverted => self.as_before(Standing::Reverted),
-            What::RolledBack if entry.went_forward() => self.standing,
-            What::RolledBack => Standing::RolledBack,
-            What::Failed => self.as_before(Standing::Failed),
-            What::Pruned => Standing::Pruned,
-            What::Pinned | What::Unpinned => self.standing,
+            LedgerEvent::Staged => ReleaseStatus::Staged,
+            LedgerEvent::Activated => ReleaseStatus::Undecided,
+            LedgerEvent::Committed => ReleaseStatus::Good,
+            LedgerEvent::Reverted => self.as_before(ReleaseStatus::Reverted),
+            LedgerEvent::RolledBack if entry.went_forward() => self.standing,
+            LedgerEvent::RolledBack => ReleaseStatus::RolledBack,
+            LedgerEvent::Failed => self.as_before(ReleaseStatus::Failed),
+            LedgerEvent::Pruned => ReleaseStatus::Pruned,
+            LedgerEvent::Pinned | LedgerEvent::Unpinned => self.standing,
         };
         match entry.event {
-            What::Staged => {
+            LedgerEvent::Staged => {
                 self.staged = true;
                 self.origin = Some(entry.clone());
             }
-            What::Activated => self.back.clone_from(&entry.back),
-            What::Committed => self.committed_at = entry.time(),
-            What::Pinned => self.pinned = true,
-            What::Unpinned => self.pinned = false,
+            LedgerEvent::Activated => self.back.clone_from(&entry.back),
+            LedgerEvent::Committed => self.committed_at = entry.time(),
+            LedgerEvent::Pinned => self.pinned = true,
+            LedgerEvent::Unpinned => self.pinned = false,
             _ => {}
         }
         self.last = entry.clone();
@@ -523,9 +527,9 @@ impl History {
 
     /// A release that was good, or was left for bad, stays so when a later attempt to go back to it
     /// fails: it failed for reasons of the host as well as its own.
-    fn as_before(&self, otherwise: Standing) -> Standing {
+    fn as_before(&self, otherwise: ReleaseStatus) -> ReleaseStatus {
         match self.before {
-            Standing::Good | Standing::RolledBack => self.before,
+            ReleaseStatus::Good | ReleaseStatus::RolledBack => self.before,
             _ => otherwise,
         }
     }

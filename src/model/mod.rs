@@ -2,7 +2,6 @@
 
 pub mod clean;
 pub mod codec;
-pub mod deeds;
 pub mod delta;
 pub mod digest;
 pub mod drift;
@@ -13,6 +12,7 @@ pub mod layout;
 pub mod ledger;
 pub mod link;
 pub mod manifest;
+pub mod operations;
 pub mod service;
 pub mod sudo;
 pub mod words;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
-pub use super::answer::{Access, Compared, Judgement, Probe, Told};
+pub use super::answer::{Access, CheckFacts, Compared, Judgement, LedgerTail};
 use super::answer::{host_state, judgement, probe};
 use super::frames::{Frame, Frames};
 use super::order::Order;
@@ -24,7 +24,7 @@ use super::quote::{word, words};
 use super::replies::{Replies, Reply};
 use super::script::SCRIPT;
 use super::session::{Channel, Output, Session, SessionError};
-use super::upload::{self, Parts, Terms};
+use super::upload::{self, Parts, UploadOptions};
 use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -93,7 +93,7 @@ impl Scan {
 
 /// The answer to one order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// See [`super::order`].
     pub code: u32,
     /// What it printed, free of control sequences.
@@ -324,7 +324,7 @@ impl Agent {
     }
 
     /// Sends an order and waits for its answer.
-    pub async fn ask(&self, order: &Order) -> Result<Answer, AgentError> {
+    pub async fn ask(&self, order: &Order) -> Result<Response, AgentError> {
         self.ask_hearing(order, |_| ()).await
     }
 
@@ -333,7 +333,7 @@ impl Agent {
         &self,
         order: &Order,
         tell: impl Fn(String),
-    ) -> Result<Answer, AgentError> {
+    ) -> Result<Response, AgentError> {
         let reply = self.asked_first(order).unwrap_or_else(|| self.send(order.clone()));
         reply.hear(tell).await
     }
@@ -365,7 +365,7 @@ impl Agent {
         runner: String,
         shared: Vec<SharedLink>,
         ports: Vec<u16>,
-    ) -> Result<Probe, AgentError> {
+    ) -> Result<CheckFacts, AgentError> {
         Ok(probe(&self.ask(&Order::Probe { runner, shared, ports }).await?.text))
     }
 
@@ -375,7 +375,7 @@ impl Agent {
         &self,
         (codec, large): (Codec, Option<ReleaseId>),
         (parts, len): (Parts, u64),
-        terms: &Terms<'_>,
+        terms: &UploadOptions<'_>,
     ) -> Result<(), AgentError> {
         let root = self.hello.layout.root();
         let command = |words: &[&str]| {
@@ -502,11 +502,11 @@ fn serve_command(script: &str, hello: &Hello) -> String {
     script_command(script, &arguments)
 }
 
-type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
+type ChannelInput = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 
 /// Writes lines as they come, and `hold` when none has come for a while.
 async fn write_lines(
-    mut input: Input,
+    mut input: ChannelInput,
     mut lines: mpsc::UnboundedReceiver<Vec<Bytes>>,
     beat: Duration,
 ) {
@@ -570,7 +570,7 @@ fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
     for frame in found {
         let asked = match frame {
             Frame::Said(text) => replies.say(text),
-            Frame::Answer(answer) => replies.answer(answer),
+            Frame::Response(answer) => replies.answer(answer),
         };
         if !asked {
             return Err("an answer to what nobody asked".to_owned());

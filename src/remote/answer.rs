@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::delta::{Part, Shareable};
+use crate::model::delta::{BaseState, PartialUpload};
 use crate::model::digest::Digest;
-use crate::model::drift::{Change, Drift, drift};
+use crate::model::drift::{Drift, DriftKind, drift};
 use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Ledger, Newer};
@@ -40,7 +40,7 @@ pub struct Judgement {
 
 /// What `check` wants to know beyond a look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Probe {
+pub struct CheckFacts {
     /// What sudo says of the verbs of systemctl that a deploy and its way back need.
     pub sudo: Sudo,
     /// What forbids work here, beyond what a look finds.
@@ -296,8 +296,8 @@ fn access(text: &str) -> Option<Access> {
 }
 
 /// Reads the text of a probe.
-pub fn probe(text: &str) -> Probe {
-    let mut probe = Probe::default();
+pub fn probe(text: &str) -> CheckFacts {
+    let mut probe = CheckFacts::default();
     for (word, value) in pairs(text) {
         match word {
             "sudo" => probe.sudo.read_verb(value),
@@ -333,7 +333,7 @@ pub fn probe(text: &str) -> Probe {
 
 /// What `history` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct LedgerTail {
     /// The newest lines of the ledger.
     pub ledger: Ledger,
     /// Whether there are older ones that were not sent.
@@ -342,13 +342,13 @@ pub struct Told {
 
 /// Reads the text of a history. Where older lines were left out, what remains of the oldest run
 /// goes too: half of it would tell another story.
-pub fn told(text: &str) -> Told {
+pub fn told(text: &str) -> LedgerTail {
     let lines: Vec<_> = pairs(text).filter(|(word, _)| *word == "ledger").collect();
     let all = pairs(text).find(|(word, _)| *word == "lines").and_then(|(_, n)| n.parse().ok());
     let more = all.is_some_and(|all: usize| all > lines.len());
     let lines = lines.into_iter().map(|(_, line)| line).skip(usize::from(more));
     let ledger = Ledger::parse(lines);
-    Told { ledger: if more { ledger.without_first_run() } else { ledger }, more }
+    LedgerTail { ledger: if more { ledger.without_first_run() } else { ledger }, more }
 }
 
 /// What `verify` answers.
@@ -372,7 +372,7 @@ pub fn compared(text: &str) -> Compared {
     };
     let special = of("special").map(|path| Drift {
         path: path.trim_start_matches("./").to_owned(),
-        change: Change::Extra,
+        change: DriftKind::Extra,
     });
     let mode = of("envmode").next().map(ToOwned::to_owned);
     let digest = of("env").next().and_then(|digest| digest.parse().ok());
@@ -386,17 +386,20 @@ pub fn compared(text: &str) -> Compared {
 
 /// Reads what `base` answers. Of several parts of the release whose manifest has this digest the
 /// largest is used.
-pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::Result<Shareable> {
+pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::Result<BaseState> {
     let text = unpack(bytes, LONGEST_LIST)?;
-    let mut found = Shareable::default();
-    let mut parts: Vec<(&str, Part)> = Vec::new();
+    let mut found = BaseState::default();
+    let mut parts: Vec<(&str, PartialUpload)> = Vec::new();
     for (word, value) in pairs(&text) {
         match word {
             "sealed" => found.live = live.zip(value.parse().ok()),
             "apart" => _ = found.apart.insert(below(value).to_owned()),
             "part" => {
                 let (of, place) = value.split_once(' ').unwrap_or_default();
-                parts.push((of, Part { place: place.to_owned(), ..Part::default() }));
+                parts.push((
+                    of,
+                    PartialUpload { place: place.to_owned(), ..PartialUpload::default() },
+                ));
             }
             "file" => {
                 let file = part_file(value);
@@ -407,7 +410,7 @@ pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::
             _ => {}
         }
     }
-    let bytes = |part: &Part| part.files.values().map(|(_, size)| size).sum::<u64>();
+    let bytes = |part: &PartialUpload| part.files.values().map(|(_, size)| size).sum::<u64>();
     let release = release.to_string();
     let ours = parts.into_iter().filter(|(of, _)| *of == release).map(|(_, part)| part);
     found.part = ours.max_by_key(bytes);

@@ -2,7 +2,7 @@
 //! `<run> say <bytes>`, that many bytes, while the answer is still to come. Whatever else a host says
 //! between them, a chatty `.bashrc` for one, is noise and passed over, up to a limit.
 
-use super::agent::Answer;
+use super::agent::Response;
 use crate::model::clean::strip;
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum Frame {
     /// What an order printed that is still being obeyed: whole lines, free of control sequences.
     Said(String),
     /// The answer to an order.
-    Answer(Answer),
+    Response(Response),
 }
 
 /// Cuts a stream of bytes into frames.
@@ -105,7 +105,7 @@ impl Frames {
         let bytes = self.buffer[start..start + size].to_vec();
         self.buffer.drain(..=start + size + newline);
         let text = strip(&String::from_utf8_lossy(&bytes));
-        Ok(Some(Frame::Answer(Answer { code, text, bytes, took })))
+        Ok(Some(Frame::Response(Response { code, text, bytes, took })))
     }
 
     /// Drops everything before the next of the `heads`, which are equally long.

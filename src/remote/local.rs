@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::session::{Channel, Exit, Output, Session, SessionError, Stream};
+use super::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 
 /// How many pieces of output may wait to be read.
 const QUEUE: usize = 64;
@@ -125,7 +125,7 @@ impl Session for LocalSession {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         Box::pin(async move {
             let refused = |error: std::io::Error| SessionError::DialRefused {
                 address: format!("{host}:{port}"),
@@ -133,7 +133,7 @@ impl Session for LocalSession {
                 forbidden: false,
             };
             let stream = TcpStream::connect((host, port)).await.map_err(refused)?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
     }
 

@@ -1,7 +1,7 @@
 //! What can be asked of the agent: one order is one line on the control channel, a verb and quoted
 //! words. The agent answers each with one frame (a code and a text), in order.
 //!
-//! Codes: [`DONE`], [`NOT_DONE`], [`MALFORMED`], [`TAKEN_BACK`], [`NEEDS_HANDS`], [`HELD`],
+//! Codes: [`DONE`], [`NOT_DONE`], [`MALFORMED`], [`REVERTED`], [`NOT_REVERTED`], [`HELD`],
 //! [`PARTLY`], [`SKIPPED`].
 
 use std::fmt;
@@ -21,9 +21,9 @@ pub const NOT_DONE: u32 = 1;
 /// The line could not be understood.
 pub const MALFORMED: u32 = 2;
 /// An activation failed and was taken back: what was live before runs again.
-pub const TAKEN_BACK: u32 = 3;
+pub const REVERTED: u32 = 3;
 /// An activation failed and could not be taken back: a person must look.
-pub const NEEDS_HANDS: u32 = 4;
+pub const NOT_REVERTED: u32 = 4;
 /// It was taken back, and what was live before runs again, but for what the last line of the text says.
 pub const PARTLY: u32 = 5;
 /// Hooks made what no release can hold; the text names it.
@@ -254,12 +254,12 @@ pub enum Order {
         /// The `staged` line.
         record: Record,
     },
-    /// Record, flip, sync, restart; undecided from then on. [`TAKEN_BACK`], [`PARTLY`] or
-    /// [`NEEDS_HANDS`] when the restart failed.
+    /// Record, flip, sync, restart; undecided from then on. [`REVERTED`], [`PARTLY`] or
+    /// [`NOT_REVERTED`] when the restart failed.
     Activate(Box<Activation>),
     /// Take over an activation that an interrupted run left undecided, without flipping: from
     /// then on it is held, committed or reverted like our own. (`activated` is not written again.)
-    Adopt(Box<Activation>),
+    Resume(Box<Activation>),
     /// The unit now, in the lines of the greeting.
     Judge {
         /// The release that should run.
@@ -268,7 +268,7 @@ pub enum Order {
     /// The undecided release stays.
     Commit,
     /// The undecided release goes: [`DONE`] or [`PARTLY`] when what was live before runs again,
-    /// [`NEEDS_HANDS`] when not.
+    /// [`NOT_REVERTED`] when not.
     Revert {
         /// One of the fixed words of the ledger: `unhealthy`, `fleet`, `interrupted`, `asked`.
         reason: &'static str,
@@ -277,7 +277,7 @@ pub enum Order {
     },
     /// Append to the ledger.
     Record(Record),
-    /// Rename a release into the trash and record it; `Sweep` deletes.
+    /// Rename a release into the trash and record it; `CleanUp` deletes.
     Prune {
         /// A name in `releases/`.
         name: String,
@@ -285,7 +285,7 @@ pub enum Order {
         record: Record,
     },
     /// Delete the trash and what interrupted runs left.
-    Sweep {
+    CleanUp {
         /// But for this in `releases/`: what arrived of the release that is being made.
         keep: Option<String>,
     },
@@ -295,7 +295,7 @@ pub enum Order {
         /// How many.
         lines: u32,
     },
-    /// What `check` wants to know beyond the greeting: see `agent::Probe`.
+    /// What `check` wants to know beyond the greeting: see `agent::CheckFacts`.
     Probe {
         /// Who the service's unit says it runs as; empty: nobody in particular.
         runner: String,
@@ -304,7 +304,7 @@ pub enum Order {
         /// Whether anybody listens there.
         ports: Vec<u16>,
     },
-    /// The last lines of the ledger: see `agent::Told`.
+    /// The last lines of the ledger: see `agent::LedgerTail`.
     History {
         /// At most so many.
         lines: u32,
@@ -322,14 +322,14 @@ pub enum Order {
         env: Option<String>,
     },
     /// Keep everybody who wants the lock off.
-    Freeze {
+    SetDeployLock {
         /// Who and why; the agent adds since when.
         record: String,
         /// The line of `revisions.log`.
         note: String,
     },
     /// End a freeze.
-    Thaw {
+    ClearDeployLock {
         /// As a look showed it.
         record: String,
         /// The line of `revisions.log`.
@@ -369,7 +369,7 @@ impl Order {
             | Self::Discard { .. }
             | Self::Seal { .. }
             | Self::Stage { .. }
-            | Self::Sweep { .. }
+            | Self::CleanUp { .. }
             | Self::Verify { .. } => Duration::from_mins(15),
             Self::Activate(activation) => Duration::from_mins(1) + activation.hooks_limit(),
             Self::Revert { hooks, .. } => Duration::from_mins(1) + *hooks,
@@ -404,20 +404,20 @@ impl Order {
             Self::Seal { .. } => "seal",
             Self::Stage { .. } => "stage",
             Self::Activate(_) => "activate",
-            Self::Adopt(_) => "adopt",
+            Self::Resume(_) => "resume",
             Self::Judge { .. } => "judge",
             Self::Commit => "commit",
             Self::Revert { .. } => "revert",
             Self::Record(_) => "record",
             Self::Prune { .. } => "prune",
-            Self::Sweep { .. } => "sweep",
+            Self::CleanUp { .. } => "sweep",
             Self::Journal { .. } => "journal",
             Self::Probe { .. } => "probe",
             Self::History { .. } => "history",
             Self::Verify { .. } => "verify",
             Self::Drift { .. } => "drift",
-            Self::Freeze { .. } => "freeze",
-            Self::Thaw { .. } => "thaw",
+            Self::SetDeployLock { .. } => "freeze",
+            Self::ClearDeployLock { .. } => "thaw",
             Self::Break { .. } => "break",
             Self::Hold => "hold",
             Self::Bye => "bye",
@@ -459,7 +459,7 @@ impl Order {
             Self::Stage { id, record } => {
                 vec![id.to_string(), record.line.clone(), record.note.clone()]
             }
-            Self::Activate(activation) | Self::Adopt(activation) => activation.words(),
+            Self::Activate(activation) | Self::Resume(activation) => activation.words(),
             Self::Revert { reason, .. } => vec![(*reason).to_owned()],
             Self::Record(record) => vec![record.line.clone(), record.note.clone()],
             Self::Prune { name, record } => {
@@ -469,11 +469,11 @@ impl Order {
             Self::Probe { runner, shared, ports } => probe_words(runner, shared, ports),
             Self::Verify { id, env } => vec![id.to_string(), env.clone().unwrap_or_default()],
             Self::Drift { env } => vec![env.clone().unwrap_or_default()],
-            Self::Freeze { record, note } | Self::Thaw { record, note } => {
+            Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
                 vec![record.clone(), note.clone()]
             }
             Self::Break { run, limit } => vec![run.clone(), limit.as_secs().to_string()],
-            Self::Sweep { keep } => keep.iter().cloned().collect(),
+            Self::CleanUp { keep } => keep.iter().cloned().collect(),
             Self::Lock | Self::Look | Self::Base | Self::Commit | Self::Hold | Self::Bye => {
                 Vec::new()
             }

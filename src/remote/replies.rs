@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::agent::{AgentError, Answer};
+use super::agent::{AgentError, Response};
 
 /// All answers that are still to come, the next one first.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct Replies(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
-    waiting: VecDeque<Place>,
+    waiting: VecDeque<PendingRequest>,
     /// When the last of them is to be there.
     by: Option<Instant>,
     over: bool,
@@ -25,16 +25,16 @@ struct Places {
 }
 
 /// Where an answer goes, what is said before it, and the word that nobody is before it any more.
-struct Place {
+struct PendingRequest {
     said: mpsc::UnboundedSender<String>,
-    answer: oneshot::Sender<Result<Answer, AgentError>>,
+    answer: oneshot::Sender<Result<Response, AgentError>>,
     turn: oneshot::Sender<Instant>,
 }
 
 /// The answer to one order.
 pub struct Reply {
     said: mpsc::UnboundedReceiver<String>,
-    answer: oneshot::Receiver<Result<Answer, AgentError>>,
+    answer: oneshot::Receiver<Result<Response, AgentError>>,
     turn: oneshot::Receiver<Instant>,
     /// At the latest, whenever its turn comes.
     by: Instant,
@@ -50,12 +50,12 @@ impl Reply {
     }
 
     /// Waits for it.
-    pub async fn get(self) -> Result<Answer, AgentError> {
+    pub async fn get(self) -> Result<Response, AgentError> {
         self.hear(|_| ()).await
     }
 
     /// Waits for it; `tell` gets what is said before, as it comes.
-    pub async fn hear(mut self, tell: impl Fn(String)) -> Result<Answer, AgentError> {
+    pub async fn hear(mut self, tell: impl Fn(String)) -> Result<Response, AgentError> {
         let mut waits = true;
         loop {
             tokio::select! {
@@ -90,14 +90,14 @@ impl Replies {
             let reason = places.reason.take().unwrap_or_else(AgentError::gone);
             let _ = sender.send(Err(reason));
         } else {
-            places.waiting.push_back(Place { said: say, answer: sender, turn });
+            places.waiting.push_back(PendingRequest { said: say, answer: sender, turn });
             places.by = Some(by);
         }
         Reply { said, answer, turn: comes, by, limit }
     }
 
     /// The next answer is there. Gives whether anybody asked.
-    pub(super) fn answer(&self, answer: Answer) -> bool {
+    pub(super) fn answer(&self, answer: Response) -> bool {
         let mut places = self.places();
         let Some(place) = places.waiting.pop_front() else { return false };
         let _ = place.answer.send(Ok(answer));
@@ -136,8 +136,8 @@ impl Replies {
 mod tests {
     use super::*;
 
-    fn answer(code: u32) -> Answer {
-        Answer { code, text: String::new(), bytes: Vec::new(), took: None }
+    fn answer(code: u32) -> Response {
+        Response { code, text: String::new(), bytes: Vec::new(), took: None }
     }
 
     fn expect(replies: &Replies) -> Reply {
@@ -152,8 +152,8 @@ mod tests {
         assert!([1, 2, 3].into_iter().all(|code| replies.answer(answer(code))));
         assert!(!replies.answer(answer(4)), "nobody asked for a fourth");
         // Whoever waits later still has theirs.
-        assert!(matches!(third.get().await, Ok(Answer { code: 3, .. })));
-        assert!(matches!(first.get().await, Ok(Answer { code: 1, .. })));
+        assert!(matches!(third.get().await, Ok(Response { code: 3, .. })));
+        assert!(matches!(first.get().await, Ok(Response { code: 1, .. })));
     }
 
     #[tokio::test]
@@ -191,7 +191,7 @@ mod tests {
         assert!(matches!(first.get().await, Err(AgentError::Silent { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(1));
         assert!(replies.answer(answer(1)) && replies.answer(answer(2)));
-        assert!(matches!(second.get().await, Ok(Answer { code: 2, .. })));
+        assert!(matches!(second.get().await, Ok(Response { code: 2, .. })));
         assert!(matches!(third.get().await, Err(AgentError::Silent { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(2), "not after three");
     }

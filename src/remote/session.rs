@@ -33,7 +33,7 @@ pub trait Session: Send + Sync {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>>;
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>>;
 
     /// How long a word takes to the host and back; `None` where there is no way to speak of.
     fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
@@ -57,8 +57,8 @@ pub trait Session: Send + Sync {
 }
 
 /// Both directions of one byte stream.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// One running command.
 pub struct Channel {

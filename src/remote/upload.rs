@@ -59,7 +59,7 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 const DESCRIPTORS: [&str; 7] = ["3", "4", "5", "6", "7", "8", "9"];
 
 /// A piece of an upload.
-pub enum Part {
+pub enum Chunk {
     /// Bytes of a file, read as they are sent.
     File {
         /// The file; its position is not used.
@@ -73,7 +73,7 @@ pub enum Part {
     Bytes(Bytes),
 }
 
-impl Part {
+impl Chunk {
     fn len(&self) -> u64 {
         match self {
             Self::File { len, .. } => *len,
@@ -83,7 +83,7 @@ impl Part {
 }
 
 /// What uploads keep to, and whom they tell.
-pub struct Terms<'a> {
+pub struct UploadOptions<'a> {
     /// All of them together are no faster.
     pub limit: Option<&'a Throttle>,
     /// Is given how many bytes were sent so far.
@@ -91,29 +91,29 @@ pub struct Terms<'a> {
     /// Is told, in one line, why a further connection that would have helped could not be made.
     pub notice: &'a (dyn Fn(String) + Send + Sync),
     /// The further connections that the run may still make.
-    pub lanes: &'a Semaphore,
+    pub permits: &'a Semaphore,
 }
 
 /// As many further connections as one run may have at once.
-pub fn lanes() -> Semaphore {
+pub fn permits() -> Semaphore {
     Semaphore::new(CONNECTIONS_IN_ALL)
 }
 
 /// What is sent, as it comes.
-pub type Parts = Pin<Box<dyn Stream<Item = io::Result<Part>> + Send>>;
+pub type Parts = Pin<Box<dyn Stream<Item = io::Result<Chunk>> + Send>>;
 
 /// Makes the command that starts the agent with these words.
-pub(super) type Command<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
+pub(super) type AgentCommand<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
 
 /// Sends `parts`, about `len` bytes, over `session`; `receive` are the words that begin it there.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
-    command: Command<'_>,
+    command: AgentCommand<'_>,
     (receive, parts, len): (&[&str], Parts, u64),
-    terms: &Terms<'_>,
+    terms: &UploadOptions<'_>,
 ) -> Result<(), AgentError> {
     let receive = command(receive);
-    let (started, ways) = tokio::join!(session.exec(&receive), Ways::open(session, len, terms));
+    let (started, ways) = tokio::join!(session.exec(&receive), Channels::open(session, len, terms));
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
     // The first channel comes first: where the server allows few, the stripes must not take it.
@@ -142,29 +142,29 @@ pub(super) async fn send(
 
 /// What there is beside the first channel. The further connections end with this.
 #[derive(Default)]
-struct Ways<'a> {
+struct Channels<'a> {
     /// A second channel of the connection that is there.
     second: bool,
     connections: Vec<Arc<dyn Session>>,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<'a> Ways<'a> {
+impl<'a> Channels<'a> {
     /// As many as are called for and can be had: fewer of them are only slower.
-    async fn open(session: &Arc<dyn Session>, len: u64, terms: &Terms<'a>) -> Self {
+    async fn open(session: &Arc<dyn Session>, len: u64, terms: &UploadOptions<'a>) -> Self {
         if len < TWO * WINDOW {
             return Self::default();
         }
         let trip = session.round_trip().await.unwrap_or_default();
         let wanted = wanted(len, trip, terms.limit.map(Throttle::rate));
-        let permit = terms.lanes.try_acquire_many(wanted.connections).ok();
+        let permit = terms.permits.try_acquire_many(wanted.connections).ok();
         let count = if permit.is_some() { wanted.connections } else { 0 };
         let connections = further(session, count, terms).await;
         Self { second: wanted.second, connections, _permit: permit }
     }
 
     /// A channel on each, or more; each carries its share of the blocks.
-    async fn stripes(&self, session: &Arc<dyn Session>, command: Command<'_>) -> Vec<Channel> {
+    async fn stripes(&self, session: &Arc<dyn Session>, command: AgentCommand<'_>) -> Vec<Channel> {
         let every = self.connections.iter().flat_map(|one| [one; CHANNELS]);
         let ways = self.second.then_some(session).into_iter().chain(every);
         let start = async |(way, number): (&Arc<dyn Session>, &&str)| {
@@ -178,7 +178,7 @@ impl<'a> Ways<'a> {
 
 /// What would be faster than one channel.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
+struct ExtraChannels {
     /// A second channel of the connection that is there.
     second: bool,
     /// Further connections.
@@ -186,20 +186,20 @@ struct Wanted {
 }
 
 /// For so many bytes over a way with this round trip, at no more than `rate` bytes a second.
-fn wanted(len: u64, trip: Duration, rate: Option<u64>) -> Wanted {
+fn wanted(len: u64, trip: Duration, rate: Option<u64>) -> ExtraChannels {
     let one_will_do = |rate| (u128::from(rate) * trip.as_nanos()) / 1_000_000_000 < WINDOW.into();
     if trip < SHORT || rate.is_some_and(one_will_do) {
-        return Wanted::default();
+        return ExtraChannels::default();
     }
     let trips = len / WINDOW;
-    Wanted { second: trips >= TWO, connections: if trips >= MORE { CONNECTIONS } else { 0 } }
+    ExtraChannels { second: trips >= TWO, connections: if trips >= MORE { CONNECTIONS } else { 0 } }
 }
 
 /// Makes connections, all at once. Says so when some cannot be had.
 async fn further(
     session: &Arc<dyn Session>,
     count: u32,
-    terms: &Terms<'_>,
+    terms: &UploadOptions<'_>,
 ) -> Vec<Arc<dyn Session>> {
     let another = || async {
         match timeout(CONNECT_LIMIT, session.another()).await {
@@ -227,20 +227,24 @@ async fn further(
     connections
 }
 
-type Input = Pin<Box<dyn AsyncWrite + Send>>;
+type UploadInput = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// Sends all blocks, each over the channel whose turn it is, and waits for the host to unpack them.
 /// Ends only if that does not go well.
-async fn sent(mut blocks: Blocks, inputs: Vec<Input>, terms: &Terms<'_>) -> AgentError {
+async fn sent(
+    mut blocks: Blocks,
+    inputs: Vec<UploadInput>,
+    terms: &UploadOptions<'_>,
+) -> AgentError {
     let size = if inputs.len() > 1 { BLOCK } else { PIECE };
     // Each channel has one block on its way and one that waits: that is all that memory holds.
-    let (senders, lanes): (Vec<_>, Vec<_>) = inputs
+    let (senders, permits): (Vec<_>, Vec<_>) = inputs
         .into_iter()
         .map(|input| (input, mpsc::channel(1)))
-        .fold((Vec::new(), Vec::new()), |(mut senders, mut lanes), (input, (sender, blocks))| {
+        .fold((Vec::new(), Vec::new()), |(mut senders, mut permits), (input, (sender, blocks))| {
             senders.push(sender);
-            lanes.push((input, blocks));
-            (senders, lanes)
+            permits.push((input, blocks));
+            (senders, permits)
         });
     let reading = async move {
         for sender in senders.iter().cycle() {
@@ -253,7 +257,7 @@ async fn sent(mut blocks: Blocks, inputs: Vec<Input>, terms: &Terms<'_>) -> Agen
         Ok(())
     };
     let total = AtomicU64::new(0);
-    let writing = lanes.into_iter().map(|(input, blocks)| write(input, blocks, &total, terms));
+    let writing = permits.into_iter().map(|(input, blocks)| write(input, blocks, &total, terms));
     if let Err(error) = tokio::try_join!(reading, try_join_all(writing)) {
         return error;
     }
@@ -264,10 +268,10 @@ async fn sent(mut blocks: Blocks, inputs: Vec<Input>, terms: &Terms<'_>) -> Agen
 /// Writes the blocks of one channel, then its end. Dropping the input at the end of this is what
 /// ends a pipe; shutting it down does not.
 async fn write(
-    mut input: Input,
+    mut input: UploadInput,
     mut blocks: mpsc::Receiver<Vec<u8>>,
     total: &AtomicU64,
-    terms: &Terms<'_>,
+    terms: &UploadOptions<'_>,
 ) -> Result<(), AgentError> {
     while let Some(block) = blocks.recv().await {
         for piece in block.chunks(PIECE) {
@@ -283,7 +287,7 @@ async fn write(
 /// A host that takes nothing for so long never will. Where it takes nothing any more, it has ended,
 /// and says why on the other half of a channel: there is nothing to add to that.
 async fn send_piece(
-    input: &mut Input,
+    input: &mut UploadInput,
     piece: &[u8],
     limit: Option<&Throttle>,
 ) -> Result<(), AgentError> {
@@ -317,7 +321,7 @@ async fn cut_off(outputs: Vec<mpsc::Receiver<Output>>) -> AgentError {
 /// Cuts parts into blocks.
 struct Blocks {
     parts: Fuse<Parts>,
-    now: Option<Part>,
+    now: Option<Chunk>,
 }
 
 impl Blocks {
@@ -339,14 +343,14 @@ impl Blocks {
             };
             let want = usize::try_from(part.len()).unwrap_or(size).min(size - block.len());
             self.now = match part {
-                Part::Bytes(mut bytes) => {
+                Chunk::Bytes(mut bytes) => {
                     block.extend_from_slice(&bytes.split_to(want));
-                    Some(Part::Bytes(bytes))
+                    Some(Chunk::Bytes(bytes))
                 }
-                Part::File { file, at, len } => {
+                Chunk::File { file, at, len } => {
                     block = read(Arc::clone(&file), at, want, block).await?;
                     let want = want as u64;
-                    Some(Part::File { file, at: at + want, len: len - want })
+                    Some(Chunk::File { file, at: at + want, len: len - want })
                 }
             }
             .filter(|rest| rest.len() > 0);
@@ -400,7 +404,7 @@ mod tests {
     #[track_caller]
     fn check(len: u64, trip_ms: u64, rate: Option<u64>, second: bool, connections: u32) {
         let found = wanted(len, Duration::from_millis(trip_ms), rate);
-        assert_eq!(found, Wanted { second, connections });
+        assert_eq!(found, ExtraChannels { second, connections });
     }
 
     #[test]
@@ -419,10 +423,10 @@ mod tests {
     async fn blocks_are_whole_but_for_the_last() -> Result<(), Box<dyn std::error::Error>> {
         let file = tempfile::tempfile()?;
         file.write_all_at(b"0123456789", 0)?;
-        let (file, bytes) = (Arc::new(file), |text| Part::Bytes(Bytes::from_static(text)));
+        let (file, bytes) = (Arc::new(file), |text| Chunk::Bytes(Bytes::from_static(text)));
         let parts = vec![
             bytes(b"ab"),
-            Part::File { file: Arc::clone(&file), at: 3, len: 6 },
+            Chunk::File { file: Arc::clone(&file), at: 3, len: 6 },
             bytes(b""),
             bytes(b"cdefg"),
         ];

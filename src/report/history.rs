@@ -1,4 +1,4 @@
-//! `shipit history`: what was done on the hosts, newest first, the same deed of several hosts in
+//! `shipit history`: what was done on the hosts, newest first, the same operation of several hosts in
 //! one line where they agree.
 
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use super::human::{self, list};
 use super::styles::Styles;
 use super::table::{self, Column};
 use super::{clean, json::VERSION};
-use crate::model::deeds::{Deed, Kind, Outcome, deeds};
-use crate::remote::agent::Told;
+use crate::model::operations::{Operation, OperationKind, Outcome, operations};
+use crate::remote::agent::LedgerTail;
 
 const COLUMNS: [Column; 8] = [
     Column::text("when", 0),
@@ -37,12 +37,14 @@ pub struct Page {
     pub width: usize,
 }
 
-/// The deeds of all hosts as a table.
-pub fn history_table(hosts: &[(String, Told)], page: Page, styles: &Styles) -> String {
+/// The operations of all hosts as a table.
+pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles) -> String {
     let all = merged(hosts);
     let shown = limited(page.limit, all.len());
-    let rows: Vec<_> =
-        all[..shown].iter().map(|deed| deed.row(hosts.len(), page.offset, styles)).collect();
+    let rows: Vec<_> = all[..shown]
+        .iter()
+        .map(|operation| operation.row(hosts.len(), page.offset, styles))
+        .collect();
     let mut lines = if rows.is_empty() {
         vec!["nothing was done yet".to_owned()]
     } else {
@@ -69,47 +71,49 @@ fn limited(limit: usize, all: usize) -> usize {
     if limit == 0 { all } else { limit.min(all) }
 }
 
-/// One deed, and the hosts where it came to the same.
+/// One operation, and the hosts where it came to the same.
 struct Merged<'a> {
-    deed: Deed,
+    operation: Operation,
     hosts: Vec<&'a str>,
 }
 
 /// Newest first. Hosts agree where the run, the release, and what came of it are the same; the
 /// line then has the earliest time and the longest duration.
-fn merged(hosts: &[(String, Told)]) -> Vec<Merged<'_>> {
+fn merged(hosts: &[(String, LedgerTail)]) -> Vec<Merged<'_>> {
     let mut all: Vec<Merged<'_>> = Vec::new();
     let mut known = HashMap::new();
     for (host, told) in hosts {
-        for deed in together(deeds(told.ledger.entries())) {
+        for operation in together(operations(told.ledger.entries())) {
             let key = (
-                deed.run.clone(),
-                deed.kind,
-                deed.release.clone(),
-                deed.outcome,
-                deed.reason.clone(),
+                operation.run.clone(),
+                operation.kind,
+                operation.release.clone(),
+                operation.outcome,
+                operation.reason.clone(),
             );
             let at = *known.entry(key).or_insert(all.len());
             match all.get_mut(at) {
-                Some(merged) => merged.take(host, &deed),
-                None => all.push(Merged { deed, hosts: vec![host] }),
+                Some(merged) => merged.take(host, &operation),
+                None => all.push(Merged { operation, hosts: vec![host] }),
             }
         }
     }
     // What one host's ledger tells in an order stays in it where times are equal.
     all.reverse();
-    all.sort_by_key(|merged| std::cmp::Reverse(merged.deed.at));
+    all.sort_by_key(|merged| std::cmp::Reverse(merged.operation.at));
     all
 }
 
-/// The deeds of one host, with all that one prune deleted in one of them.
-fn together(deeds: Vec<Deed>) -> Vec<Deed> {
-    let mut all: Vec<Deed> = Vec::new();
-    for deed in deeds {
-        let prunes = |known: &&mut Deed| known.kind == Kind::Prune && known.run == deed.run;
-        match all.last_mut().filter(|_| deed.kind == Kind::Prune).filter(prunes) {
-            Some(known) => known.release = format!("{} {}", known.release, deed.release),
-            None => all.push(deed),
+/// The operations of one host, with all that one prune deleted in one of them.
+fn together(operations: Vec<Operation>) -> Vec<Operation> {
+    let mut all: Vec<Operation> = Vec::new();
+    for operation in operations {
+        let prunes = |known: &&mut Operation| {
+            known.kind == OperationKind::Prune && known.run == operation.run
+        };
+        match all.last_mut().filter(|_| operation.kind == OperationKind::Prune).filter(prunes) {
+            Some(known) => known.release = format!("{} {}", known.release, operation.release),
+            None => all.push(operation),
         }
     }
     all
@@ -118,36 +122,36 @@ fn together(deeds: Vec<Deed>) -> Vec<Deed> {
 impl<'a> Merged<'a> {
     /// Its name; where one prune deleted several, how many.
     fn release(&self) -> String {
-        match self.deed.release.split(' ').count() {
-            1 => clean::line(&self.deed.release),
+        match self.operation.release.split(' ').count() {
+            1 => clean::line(&self.operation.release),
             several => human::count(several, "release"),
         }
     }
 
-    fn take(&mut self, host: &'a str, deed: &Deed) {
+    fn take(&mut self, host: &'a str, operation: &Operation) {
         if !self.hosts.contains(&host) {
             self.hosts.push(host);
         }
-        self.deed.at = self.deed.at.min(deed.at);
-        self.deed.took = self.deed.took.max(deed.took);
+        self.operation.at = self.operation.at.min(operation.at);
+        self.operation.took = self.operation.took.max(operation.took);
     }
 
     fn row(&self, of: usize, offset: FixedOffset, styles: &Styles) -> Vec<String> {
-        let deed = &self.deed;
+        let operation = &self.operation;
         let hosts = match self.hosts.len() {
             _ if of == 1 => String::new(),
             some if some == of => "all".to_owned(),
             _ => list(&self.hosts),
         };
         vec![
-            deed.at.map_or_else(|| "?".to_owned(), |at| human::local(at, offset)),
-            deed.kind.word().to_owned(),
+            operation.at.map_or_else(|| "?".to_owned(), |at| human::local(at, offset)),
+            operation.kind.word().to_owned(),
             self.release(),
-            outcome_style(deed.outcome, styles).apply_to(deed.outcome.word()).to_string(),
-            deed.took.and_then(|took| took.to_std().ok()).map_or_else(String::new, seconds),
-            clean::line(&deed.who),
+            outcome_style(operation.outcome, styles).apply_to(operation.outcome.word()).to_string(),
+            operation.took.and_then(|took| took.to_std().ok()).map_or_else(String::new, seconds),
+            clean::line(&operation.who),
             hosts,
-            deed.reason.as_deref().map_or_else(String::new, clean::line),
+            operation.reason.as_deref().map_or_else(String::new, clean::line),
         ]
     }
 }
@@ -170,14 +174,14 @@ fn seconds(took: Duration) -> String {
 }
 
 /// The same for machines: host by host, nothing merged.
-pub fn history_json(hosts: &[(String, Told)], stage: &str, limit: usize) -> Value {
-    let host = |(host, told): &(String, Told)| {
-        let mut all = deeds(told.ledger.entries());
+pub fn history_json(hosts: &[(String, LedgerTail)], stage: &str, limit: usize) -> Value {
+    let host = |(host, told): &(String, LedgerTail)| {
+        let mut all = operations(told.ledger.entries());
         all.reverse();
         all.truncate(limited(limit, all.len()));
         json!({
             "host": host,
-            "deeds": all.iter().map(deed_json).collect::<Vec<_>>(),
+            "deeds": all.iter().map(operation_json).collect::<Vec<_>>(),
             "truncated": told.more,
             "unreadable_ledger_lines": told.ledger.unreadable(),
         })
@@ -185,19 +189,19 @@ pub fn history_json(hosts: &[(String, Told)], stage: &str, limit: usize) -> Valu
     json!({ "v": VERSION, "stage": stage, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })
 }
 
-fn deed_json(deed: &Deed) -> Value {
+fn operation_json(operation: &Operation) -> Value {
     json!({
-        "run": clean::line(&deed.run),
-        "what": deed.kind.word(),
-        "release": clean::line(&deed.release),
-        "outcome": deed.outcome.word(),
-        "reason": deed.reason.as_deref().map(clean::line),
-        "at": deed.at.map(|at| at.to_rfc3339()),
-        "took": deed.took.map(|took| took.num_seconds()),
-        "who": clean::line(&deed.who),
-        "from": clean::line(&deed.from),
-        "tool": clean::line(&deed.tool),
-        "pruned": deed.pruned.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
-        "revision": deed.revision.as_deref().map(clean::line),
+        "run": clean::line(&operation.run),
+        "what": operation.kind.word(),
+        "release": clean::line(&operation.release),
+        "outcome": operation.outcome.word(),
+        "reason": operation.reason.as_deref().map(clean::line),
+        "at": operation.at.map(|at| at.to_rfc3339()),
+        "took": operation.took.map(|took| took.num_seconds()),
+        "who": clean::line(&operation.who),
+        "from": clean::line(&operation.from),
+        "tool": clean::line(&operation.tool),
+        "pruned": operation.pruned.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
+        "revision": operation.revision.as_deref().map(clean::line),
     })
 }

@@ -25,7 +25,7 @@ impl<W: Write> Json<W> {
     }
 
     /// A closed pipe does not fail a run.
-    fn put(&mut self, line: &Line<'_>) {
+    fn put(&mut self, line: &JsonEvent<'_>) {
         let envelope = Envelope { v: VERSION, line };
         if let Ok(text) = serde_json::to_string(&envelope) {
             let _ = writeln!(self.out, "{text}");
@@ -40,7 +40,7 @@ impl<W: Write> Reporter for Json<W> {
     }
 
     fn finish(&mut self, report: &Report) {
-        self.put(&Line::Report(Box::new(closing(report))));
+        self.put(&JsonEvent::Report(Box::new(closing(report))));
     }
 }
 
@@ -48,14 +48,14 @@ impl<W: Write> Reporter for Json<W> {
 struct Envelope<'a> {
     v: u32,
     #[serde(flatten)]
-    line: &'a Line<'a>,
+    line: &'a JsonEvent<'a>,
 }
 
 /// What a line looks like: the mirror of [`Event`], so that the format does not change with it
 /// unnoticed.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-enum Line<'a> {
+enum JsonEvent<'a> {
     RunStarted {
         goal: &'a str,
         stage: &'a str,
@@ -116,7 +116,8 @@ enum Line<'a> {
         host: Option<&'a str>,
         text: &'a str,
     },
-    PuttingBack {
+    #[serde(rename = "putting-back")]
+    Reverting {
         host: &'a str,
         to: &'a str,
     },
@@ -126,43 +127,43 @@ enum Line<'a> {
     Report(Box<Closing<'a>>),
 }
 
-fn line(event: &Event) -> Line<'_> {
+fn line(event: &Event) -> JsonEvent<'_> {
     match event {
-        Event::RunStarted { goal, stage, hosts } => Line::RunStarted { goal, stage, hosts },
+        Event::RunStarted { goal, stage, hosts } => JsonEvent::RunStarted { goal, stage, hosts },
         Event::ArtifactReady { name, digest, files, size, revision } => {
             let revision = revision.as_deref();
-            Line::ArtifactReady { name, digest, files: *files, size: *size, revision }
+            JsonEvent::ArtifactReady { name, digest, files: *files, size: *size, revision }
         }
-        Event::ReleaseNamed { id } => Line::ReleaseNamed { id: *id },
+        Event::ReleaseNamed { id } => JsonEvent::ReleaseNamed { id: *id },
         Event::Phase(phase) => phase_line(*phase),
-        Event::Connected { host, live } => Line::Connected { host, live },
-        Event::Ready { host } => Line::Ready { host },
-        Event::StepStarted { host, step } => Line::StepStarted { host, step },
-        Event::StepFinished { host, step, detail, took } => Line::StepFinished {
+        Event::Connected { host, live } => JsonEvent::Connected { host, live },
+        Event::Ready { host } => JsonEvent::Ready { host },
+        Event::StepStarted { host, step } => JsonEvent::StepStarted { host, step },
+        Event::StepFinished { host, step, detail, took } => JsonEvent::StepFinished {
             host,
             step,
             detail,
             took: (took.as_secs_f64() * 1000.0).round() / 1000.0,
         },
-        Event::StepFailed { host, step, error } => Line::StepFailed { host, step, error },
+        Event::StepFailed { host, step, error } => JsonEvent::StepFailed { host, step, error },
         Event::Progress { host, sent, total } => {
-            Line::Progress { host, sent: *sent, total: *total }
+            JsonEvent::Progress { host, sent: *sent, total: *total }
         }
-        Event::Printed { host, source, text } => Line::Printed { host, source, text },
-        Event::Sent { host, line } => Line::Sent { host, line },
-        Event::Warning { host, text } => Line::Warning { host: host.as_deref(), text },
-        Event::PuttingBack { host, to } => Line::PuttingBack { host, to },
-        Event::Interrupted { again } => Line::Interrupted { again: *again },
+        Event::Printed { host, source, text } => JsonEvent::Printed { host, source, text },
+        Event::Sent { host, line } => JsonEvent::Sent { host, line },
+        Event::Warning { host, text } => JsonEvent::Warning { host: host.as_deref(), text },
+        Event::Reverting { host, to } => JsonEvent::Reverting { host, to },
+        Event::Interrupted { again } => JsonEvent::Interrupted { again: *again },
     }
 }
 
-fn phase_line(phase: Phase) -> Line<'static> {
-    let simple = |phase| Line::Phase { phase, batch: None, of: None };
+fn phase_line(phase: Phase) -> JsonEvent<'static> {
+    let simple = |phase| JsonEvent::Phase { phase, batch: None, of: None };
     match phase {
         Phase::Look => simple("look"),
         Phase::Prepare => simple("prepare"),
         Phase::Switch { batch, of } => {
-            Line::Phase { phase: "switch", batch: Some(batch), of: Some(of) }
+            JsonEvent::Phase { phase: "switch", batch: Some(batch), of: Some(of) }
         }
         Phase::Commit => simple("commit"),
         Phase::Tidy => simple("tidy"),
@@ -216,7 +217,8 @@ enum ResultLine<'a> {
     Skipped {
         failure: FailureLine<'a>,
     },
-    PutBack {
+    #[serde(rename = "put-back")]
+    Reverted {
         live: &'a str,
         failure: FailureLine<'a>,
         but: Option<&'a str>,
@@ -279,8 +281,8 @@ fn result_line(result: &HostResult) -> ResultLine<'_> {
             failure: failure.as_ref().map(failure_line),
         },
         HostResult::Skipped { failure } => ResultLine::Skipped { failure: failure_line(failure) },
-        HostResult::PutBack { live, failure, but } => {
-            ResultLine::PutBack { live, failure: failure_line(failure), but: but.as_deref() }
+        HostResult::Reverted { live, failure, but } => {
+            ResultLine::Reverted { live, failure: failure_line(failure), but: but.as_deref() }
         }
         HostResult::Locked { holder } => ResultLine::Locked { holder },
         HostResult::Stuck { cause, undo } => {

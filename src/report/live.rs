@@ -1,11 +1,11 @@
-//! Rows that change in place, on a terminal. What is shown is decided by [`super::board`]; here it
+//! Rows that change in place, on a terminal. What is shown is decided by [`super::model`]; here it
 //! is only painted, below the lines that stay.
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use super::board::Board;
+use super::progress::ProgressModel;
 use super::styles::Styles;
 use super::{Clock, Reporter, Size, Verbosity, summary, words};
 use crate::deploy::event::Event;
@@ -24,7 +24,7 @@ pub struct Live<W: Write> {
     out: W,
     shown: Vec<String>,
     painted: Option<Duration>,
-    board: Board,
+    model: ProgressModel,
     size: Size,
     clock: Clock,
     styles: Styles,
@@ -39,7 +39,7 @@ impl<W: Write> Live<W> {
             out,
             shown: Vec::new(),
             painted: None,
-            board: Board::default(),
+            model: ProgressModel::default(),
             size,
             clock,
             styles,
@@ -54,7 +54,7 @@ impl<W: Write> Live<W> {
         let size = (self.size)();
         let mut rows = Vec::new();
         if self.verbosity > Verbosity::Quiet {
-            rows = self.board.lines(size, now, &self.styles);
+            rows = self.model.lines(size, now, &self.styles);
             // The cursor has a line of its own, and what scrolled away cannot be taken back.
             rows.truncate(usize::from(size.0).saturating_sub(1));
         }
@@ -125,7 +125,7 @@ impl<W: Write> Live<W> {
 
 impl<W: Write> Reporter for Live<W> {
     fn on_event(&mut self, event: &Event) {
-        self.board.apply(event, (self.clock)());
+        self.model.apply(event, (self.clock)());
         if let Event::Warning { host, text } = event {
             self.warned.insert((host.clone(), text.clone()));
         }

@@ -5,20 +5,20 @@
 //! ([`guard`]). What commands print at their end (tables, findings, plans) are pure functions that
 //! return text.
 
-pub mod board;
 pub mod check;
 pub mod clean;
 pub mod error;
 pub mod github;
-pub mod guard;
 pub mod history;
 pub mod human;
 pub mod json;
 pub mod lines;
 pub mod live;
 pub mod plan;
+pub mod progress;
 pub mod redact;
 pub mod releases;
+pub mod sanitizer;
 pub mod status;
 pub mod styles;
 pub mod summary;
@@ -30,8 +30,8 @@ pub mod words;
 use std::io;
 use std::time::Duration;
 
-use self::guard::{Guard, Sieve};
 use self::redact::Secrets;
+use self::sanitizer::{Sanitizer, Sieve};
 use self::styles::Styles;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
@@ -123,7 +123,7 @@ pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
     };
     let sieve = Sieve::new(secrets, github);
     if github {
-        return Box::new(Guard::new(github::Annotated::new(inner, io::stderr()), sieve));
+        return Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr()), sieve));
     }
-    Box::new(Guard::new(inner, sieve))
+    Box::new(Sanitizer::new(inner, sieve))
 }

@@ -4,13 +4,13 @@ use console::Style;
 use serde_json::{Value, json};
 
 use super::human::{self, group_by, list};
-use super::status::Context;
+use super::status::StatusContext;
 use super::styles::Styles;
 use super::table::{self, Column};
 use super::{clean, json::VERSION};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, History, Standing};
+use crate::model::ledger::{Entry, History, ReleaseStatus};
 use crate::model::words::short_revision;
 
 const COLUMNS: [Column; 9] = [
@@ -28,7 +28,7 @@ const COLUMNS: [Column; 9] = [
 /// The releases of all hosts: one table where hosts agree, a section for each group where not.
 pub fn releases_table(
     hosts: &[(String, HostState)],
-    context: Context<'_>,
+    context: StatusContext<'_>,
     width: usize,
     styles: &Styles,
 ) -> String {
@@ -58,7 +58,7 @@ struct View {
 }
 
 impl View {
-    fn of(state: &HostState, context: Context<'_>, styles: &Styles) -> Self {
+    fn of(state: &HostState, context: StatusContext<'_>, styles: &Styles) -> Self {
         let row = |release: &Release<'_>| release.row(context, styles);
         let foreign = foreign(state).into_iter().map(clean::line).collect();
         Self { rows: releases(state).iter().map(row).collect(), foreign, notes: notes(state) }
@@ -132,14 +132,20 @@ impl Release<'_> {
 
     fn style<'s>(&self, styles: &'s Styles) -> &'s Style {
         match self.history.as_ref().map(|history| history.standing) {
-            Some(Standing::Good) => &styles.good,
-            Some(Standing::Reverted | Standing::RolledBack | Standing::Failed) => &styles.bad,
-            Some(Standing::Undecided) => &styles.warn,
-            Some(Standing::Staged | Standing::Pruned) | None => &styles.dim,
+            Some(ReleaseStatus::Good) => &styles.good,
+            Some(ReleaseStatus::Reverted | ReleaseStatus::RolledBack | ReleaseStatus::Failed) => {
+                &styles.bad
+            }
+            Some(ReleaseStatus::Undecided) => &styles.warn,
+            Some(ReleaseStatus::Staged | ReleaseStatus::Pruned) | None => &styles.dim,
         }
     }
 
-    fn row(&self, Context { now, offset, .. }: Context<'_>, styles: &Styles) -> Vec<String> {
+    fn row(
+        &self,
+        StatusContext { now, offset, .. }: StatusContext<'_>,
+        styles: &Styles,
+    ) -> Vec<String> {
         let origin = self.origin();
         let word = |text: Option<&str>| text.map_or_else(String::new, clean::line);
         let mut state = self.standing().to_owned();
@@ -181,15 +187,15 @@ impl Release<'_> {
 }
 
 /// The words for people.
-pub fn standing(standing: Standing) -> &'static str {
+pub fn standing(standing: ReleaseStatus) -> &'static str {
     match standing {
-        Standing::Staged => "staged",
-        Standing::Undecided => "undecided",
-        Standing::Good => "good",
-        Standing::Reverted => "reverted",
-        Standing::RolledBack => "rolled back",
-        Standing::Failed => "failed",
-        Standing::Pruned => "pruned",
+        ReleaseStatus::Staged => "staged",
+        ReleaseStatus::Undecided => "undecided",
+        ReleaseStatus::Good => "good",
+        ReleaseStatus::Reverted => "reverted",
+        ReleaseStatus::RolledBack => "rolled back",
+        ReleaseStatus::Failed => "failed",
+        ReleaseStatus::Pruned => "pruned",
     }
 }
 

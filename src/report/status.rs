@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use super::human::{self, group_by, list};
 use super::styles::Styles;
 use super::{clean, json::VERSION};
-use crate::deploy::split::find_split;
+use crate::deploy::divergence::find_split;
 use crate::model::host_state::{Current, HostState, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
-use crate::model::ledger::{Entry, History, Standing, What};
+use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus};
 use crate::model::words::short_revision;
 
 /// What the view needs besides the hosts.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct StatusContext<'a> {
     /// The stage's name.
     pub stage: &'a str,
     /// The unit's name, where there is one.
@@ -30,9 +30,13 @@ pub struct Context<'a> {
 }
 
 /// The state of all hosts as text, those that are alike together.
-pub fn status_view(hosts: &[(String, HostState)], context: Context<'_>, styles: &Styles) -> String {
+pub fn status_view(
+    hosts: &[(String, HostState)],
+    context: StatusContext<'_>,
+    styles: &Styles,
+) -> String {
     let blocks = hosts.iter().map(|(host, state)| {
-        let parts = block(state, context).into_iter().map(Line::split);
+        let parts = block(state, context).into_iter().map(StatusLine::split);
         let (alike, since): (Vec<_>, Vec<_>) = parts.unzip();
         ((host, since), alike)
     });
@@ -62,7 +66,7 @@ fn style(label: &str, text: &str, styles: &Styles) -> Style {
 }
 
 /// One line about a host: what is so, since when, and what else.
-struct Line {
+struct StatusLine {
     label: &'static str,
     text: String,
     since: Option<Since>,
@@ -86,7 +90,7 @@ struct Since {
     shown: String,
 }
 
-impl Line {
+impl StatusLine {
     fn plain(label: &'static str, text: String) -> Self {
         Self { label, text, since: None, rest: String::new() }
     }
@@ -106,11 +110,11 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
     }
 }
 
-fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
+fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
     lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context)));
-    let mut tell = |label, text| lines.push(Line::plain(label, text));
+    let mut tell = |label, text| lines.push(StatusLine::plain(label, text));
     if let Some(entry) = state.stuck() {
         tell("stuck", stuck_line(entry, context));
     }
@@ -138,16 +142,16 @@ fn block(state: &HostState, context: Context<'_>) -> Vec<Line> {
 }
 
 /// What could not be reverted, whose it was, and why.
-fn stuck_line(entry: &Entry, context: Context<'_>) -> String {
+fn stuck_line(entry: &Entry, context: StatusContext<'_>) -> String {
     failure_line(entry, "could not be reverted", context)
 }
 
 /// The same of what could not be made.
-fn failed_line(entry: &Entry, context: Context<'_>) -> String {
+fn failed_line(entry: &Entry, context: StatusContext<'_>) -> String {
     failure_line(entry, "could not be made", context)
 }
 
-fn failure_line(entry: &Entry, what: &str, context: Context<'_>) -> String {
+fn failure_line(entry: &Entry, what: &str, context: StatusContext<'_>) -> String {
     let Entry { release, who, from, reason, .. } = entry;
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let when = when(entry, context);
@@ -155,7 +159,7 @@ fn failure_line(entry: &Entry, what: &str, context: Context<'_>) -> String {
 }
 
 /// Whose run it was, and how far it had come.
-fn stopped_line(one: &Interrupted, context: Context<'_>) -> String {
+fn stopped_line(one: &Interrupted, context: StatusContext<'_>) -> String {
     let run = one.run.as_deref().map_or_else(|| "a run".to_owned(), |run| format!("run {run}"));
     let whose = match (&one.entry, &one.record) {
         (Some(entry), _) => {
@@ -176,14 +180,14 @@ fn stopped_line(one: &Interrupted, context: Context<'_>) -> String {
     clean::line(&format!("{whose}: {what}"))
 }
 
-fn when(entry: &Entry, context: Context<'_>) -> String {
+fn when(entry: &Entry, context: StatusContext<'_>) -> String {
     entry.time().map_or_else(String::new, |at| {
         let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
         format!(", {local} ({age})")
     })
 }
 
-fn live_line(state: &HostState, context: Context<'_>) -> Line {
+fn live_line(state: &HostState, context: StatusContext<'_>) -> StatusLine {
     let text = match &state.current {
         Current::Absent => "nothing yet".to_owned(),
         Current::Release(id) => id.to_string(),
@@ -191,19 +195,19 @@ fn live_line(state: &HostState, context: Context<'_>) -> Line {
         Current::NotALink => "`current` is not a link: shipit leaves it alone".to_owned(),
     };
     let at = live_entry(state).and_then(Entry::time);
-    Line { since: at.map(|at| since(at, context)), ..Line::plain("live", text) }
+    StatusLine { since: at.map(|at| since(at, context)), ..StatusLine::plain("live", text) }
 }
 
 /// Whose deploy made what is live, and of which revision.
-fn made_line(state: &HostState) -> Option<Line> {
+fn made_line(state: &HostState) -> Option<StatusLine> {
     let origin = state.ledger.history(state.live()?)?.origin?;
     let revision = origin.revision.as_deref().map(short_revision);
     let revision = revision.map_or_else(String::new, |it| format!(", revision {it}"));
     let text = format!("by {} on {}{revision}", origin.who, origin.from);
-    Some(Line::plain("made", clean::line(&text)))
+    Some(StatusLine::plain("made", clean::line(&text)))
 }
 
-fn since(at: DateTime<Utc>, context: Context<'_>) -> Since {
+fn since(at: DateTime<Utc>, context: StatusContext<'_>) -> Since {
     let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
     Since { shown: format!("{local} ({age})"), sorts: at.to_rfc3339() }
 }
@@ -212,14 +216,14 @@ fn since(at: DateTime<Utc>, context: Context<'_>) -> Since {
 /// not since it was committed some seconds later.)
 fn live_entry(state: &HostState) -> Option<&Entry> {
     let live = state.live()?.to_string();
-    let flips = |entry: &&Entry| entry.event == What::Activated && entry.release == live;
+    let flips = |entry: &&Entry| entry.event == LedgerEvent::Activated && entry.release == live;
     state.ledger.entries().iter().rfind(flips)
 }
 
-fn unit_line(unit: &UnitState, context: Context<'_>) -> Line {
+fn unit_line(unit: &UnitState, context: StatusContext<'_>) -> StatusLine {
     let name = context.unit.unwrap_or("the unit");
     if unit.load == "not-found" {
-        return Line::plain("service", format!("{name} does not exist"));
+        return StatusLine::plain("service", format!("{name} does not exist"));
     }
     let rest = match unit.restarts {
         0 => String::new(),
@@ -228,14 +232,14 @@ fn unit_line(unit: &UnitState, context: Context<'_>) -> Line {
     };
     let (active, sub) = (clean::line(&unit.active), clean::line(&unit.sub));
     let text = format!("{name} is {active} ({sub})");
-    Line { label: "service", text, since: unit_since(&unit.since, context), rest }
+    StatusLine { label: "service", text, since: unit_since(&unit.since, context), rest }
 }
 
 /// Systemd counts on over a flip.
 const COUNTED: &str = " since it was last stopped";
 
 /// Systemd writes the weekday before the date, and UTC after it where the host's clock is so.
-fn unit_since(text: &str, context: Context<'_>) -> Option<Since> {
+fn unit_since(text: &str, context: StatusContext<'_>) -> Option<Since> {
     if let Ok(at) = NaiveDateTime::parse_from_str(text.trim(), "%a %Y-%m-%d %H:%M:%S UTC") {
         return Some(since(at.and_utc(), context));
     }
@@ -264,7 +268,7 @@ fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
 fn common(hosts: &[(String, HostState)]) -> Option<ReleaseId> {
     let good = |state: &HostState| -> BTreeSet<ReleaseId> {
         let histories = state.histories().into_iter();
-        let good = |history: &History| history.staged && history.standing == Standing::Good;
+        let good = |history: &History| history.staged && history.standing == ReleaseStatus::Good;
         histories.filter(|(_, history)| good(history)).map(|(id, _)| id).collect()
     };
     let each = hosts.iter().map(|(_, state)| good(state));
@@ -324,7 +328,7 @@ pub(super) fn live(state: &HostState) -> Option<String> {
 }
 
 /// The same for machines.
-pub fn status_json(hosts: &[(String, HostState)], context: Context<'_>) -> Value {
+pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) -> Value {
     let newest = hosts.iter().filter_map(|(_, state)| state.live()).max();
     let host = |(host, state): &(String, HostState)| {
         let stopped = interrupted(state);

@@ -8,7 +8,7 @@ use chrono::{Offset as _, Utc};
 use super::human::{self, group_by, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
-use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, Verdict};
+use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, RunOutcome};
 use crate::model::host_state::FROZEN;
 use crate::model::id::ReleaseId;
 
@@ -24,7 +24,7 @@ pub fn print(
     report: &Report,
     verbosity: Verbosity,
 ) -> io::Result<()> {
-    if report.verdict() != Verdict::Done {
+    if report.verdict() != RunOutcome::Done {
         return print_failed(out, styles, report);
     }
     if verbosity > Verbosity::Quiet {
@@ -109,7 +109,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
     all.sort_by_key(|(rank, problem)| (*rank, problem.cause.is_empty()));
     let of_hosts = all.into_iter().map(|(_, problem)| problem);
     let mut problems: Vec<_> = of_run(report).into_iter().chain(of_hosts).collect();
-    if problems.is_empty() && report.verdict() != Verdict::Done {
+    if problems.is_empty() && report.verdict() != RunOutcome::Done {
         let what = format!("{} {} did not do all that was asked", report.goal, report.stage);
         problems.push(Problem::of_run(what, None));
     }
@@ -146,7 +146,7 @@ fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
     let (rank, failure, hint) = match result {
         HostResult::Done(_) | HostResult::Unchanged { .. } => return None,
         HostResult::Untouched { failure, .. } => (3, failure.clone()?, None),
-        HostResult::PutBack { failure, .. } => (2, failure.clone(), None),
+        HostResult::Reverted { failure, .. } => (2, failure.clone(), None),
         HostResult::Skipped { failure } => (3, failure.clone(), catch_up()),
         HostResult::Unknown { failure } => (1, failure.clone(), look()),
         HostResult::Stuck { cause, undo } => (0, stuck(cause, undo), look()),
@@ -208,13 +208,13 @@ pub fn state(report: &Report) -> Option<String> {
 
 /// What is true on one host: a verb in the singular and in the plural, and the rest.
 #[derive(PartialEq)]
-struct Standing {
+struct HostSentence {
     one: &'static str,
     many: &'static str,
     rest: String,
 }
 
-impl Standing {
+impl HostSentence {
     fn new(one: &'static str, many: &'static str, rest: impl Into<String>) -> Self {
         Self { one, many, rest: rest.into() }
     }
@@ -224,41 +224,43 @@ impl Standing {
     }
 }
 
-fn standing(goal: &str, result: &HostResult) -> Standing {
+fn standing(goal: &str, result: &HostResult) -> HostSentence {
     match result {
         HostResult::Done(Done { live: Some(live), .. }) if switches(goal) => {
-            Standing::new("is on", "are on", live.to_string())
+            HostSentence::new("is on", "are on", live.to_string())
         }
-        HostResult::Done(_) if goal == "prune" => Standing::new("was", "were", "pruned as asked"),
-        HostResult::Done(_) => Standing::new("was", "were", format!("{} as asked", past(goal))),
+        HostResult::Done(_) if goal == "prune" => {
+            HostSentence::new("was", "were", "pruned as asked")
+        }
+        HostResult::Done(_) => HostSentence::new("was", "were", format!("{} as asked", past(goal))),
         HostResult::Unchanged { live: Some(live) } => {
-            Standing::new("is still on", "are still on", live.to_string())
+            HostSentence::new("is still on", "are still on", live.to_string())
         }
         HostResult::Unchanged { live: None } | HostResult::Locked { .. } => {
-            Standing::new("was", "were", "not changed")
+            HostSentence::new("was", "were", "not changed")
         }
-        HostResult::Skipped { .. } => Standing::new("was", "were", "skipped, so behind"),
+        HostResult::Skipped { .. } => HostSentence::new("was", "were", "skipped, so behind"),
         HostResult::Untouched { live: Some(live), .. } if goal == "prune" => {
-            Standing::new("is still on", "are still on", live.clone())
+            HostSentence::new("is still on", "are still on", live.clone())
         }
         HostResult::Untouched { live, .. } => {
             let live = live.as_ref().map_or_else(String::new, |live| format!(" (live: {live})"));
-            Standing::new("was", "were", format!("not changed{live}"))
+            HostSentence::new("was", "were", format!("not changed{live}"))
         }
-        HostResult::PutBack { live, but, .. } => {
+        HostResult::Reverted { live, but, .. } => {
             let but = but.as_ref().map_or_else(String::new, |but| format!(", but {but}"));
             if live.starts_with("nothing") {
-                Standing::new("has", "have", format!("nothing live again, as before{but}"))
+                HostSentence::new("has", "have", format!("nothing live again, as before{but}"))
             } else {
-                Standing::new("is back on", "are back on", format!("{live}{but}"))
+                HostSentence::new("is back on", "are back on", format!("{live}{but}"))
             }
         }
         HostResult::Stuck { .. } => {
             let rest = "hands: it was switched and could not be put back";
-            Standing::new("needs", "need", rest)
+            HostSentence::new("needs", "need", rest)
         }
         HostResult::Unknown { .. } => {
-            Standing::new("is", "are", "in an unknown state: contact was lost")
+            HostSentence::new("is", "are", "in an unknown state: contact was lost")
         }
     }
 }

@@ -50,7 +50,7 @@ const EXTENSIONS: [kex::Name; 2] =
 
 /// What the server told us outside of channels.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Said {
+pub(crate) struct ServerMessages {
     /// Why it, or the library, ended the connection.
     pub(crate) goodbye: Option<String>,
     /// What it shows before logging in.
@@ -61,16 +61,16 @@ pub(crate) struct Said {
     pub(crate) new_key: Option<String>,
 }
 
-/// [`Said`], shared with the library's task.
+/// [`ServerMessages`], shared with the library's task.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Heard(Arc<Mutex<Said>>);
+pub(crate) struct Heard(Arc<Mutex<ServerMessages>>);
 
 impl Heard {
-    pub(crate) fn get(&self) -> Said {
+    pub(crate) fn get(&self) -> ServerMessages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn note(&self, change: impl FnOnce(&mut Said)) {
+    fn note(&self, change: impl FnOnce(&mut ServerMessages)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -82,12 +82,12 @@ impl Heard {
 
 /// How a connection can fail inside the library's task.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum ConnectError {
     Library(russh::Error),
     Refused(SessionError),
 }
 
-impl From<russh::Error> for Broken {
+impl From<russh::Error> for ConnectError {
     fn from(error: russh::Error) -> Self {
         Self::Library(error)
     }
@@ -105,7 +105,7 @@ pub(crate) async fn handshake<S>(
     settings: &HostSettings,
     check: HostKeyCheck,
     heard: &Heard,
-) -> Result<Handle<Client>, Broken>
+) -> Result<Handle<Client>, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -118,7 +118,7 @@ where
     .await
     {
         Ok(result) => result,
-        Err(_) => Err(Broken::Refused(SessionError::Timeout {
+        Err(_) => Err(ConnectError::Refused(SessionError::Timeout {
             what: format!("the SSH handshake with {}", settings.address()),
             after: settings.connect_timeout,
             hint: Some(BY_SETTING),
@@ -188,9 +188,9 @@ fn silence(settings: &HostSettings) -> Duration {
 }
 
 impl client::Handler for Client {
-    type Error = Broken;
+    type Error = ConnectError;
 
-    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Broken> {
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ConnectError> {
         self.heard.note(|said| said.banner = Some(text::plain(banner)));
         Ok(())
     }
@@ -200,29 +200,35 @@ impl client::Handler for Client {
         _: Option<&[u8]>,
         _: &Names,
         session: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         let program = text::plain(&String::from_utf8_lossy(session.remote_sshid()));
         self.heard.note(|said| said.program = program);
         Ok(())
     }
 
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Broken> {
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, ConnectError> {
         match self.check.judge(shown) {
             Ok(Accepted::Known) => {}
             Ok(Accepted::WrittenDown { fingerprint, file }) => {
                 let notice = format!("new host key {fingerprint}, written to {}", file.display());
                 self.heard.note(|said| said.new_key = Some(notice));
             }
-            Err(refusal) => return Err(Broken::Refused(refusal)),
+            Err(refusal) => return Err(ConnectError::Refused(refusal)),
         }
         Ok(true)
     }
 
-    async fn disconnected(&mut self, reason: DisconnectReason<Broken>) -> Result<(), Broken> {
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<ConnectError>,
+    ) -> Result<(), ConnectError> {
         let text = match &reason {
             DisconnectReason::ReceivedDisconnect(info) => text::plain(&info.message),
-            DisconnectReason::Error(Broken::Library(error)) => library_text(error),
-            DisconnectReason::Error(Broken::Refused(error)) => error.to_string(),
+            DisconnectReason::Error(ConnectError::Library(error)) => library_text(error),
+            DisconnectReason::Error(ConnectError::Refused(error)) => error.to_string(),
         };
         self.heard.note(|said| said.goodbye = Some(text));
         match reason {
@@ -243,7 +249,7 @@ impl client::Handler for Client {
         _: u32,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -253,7 +259,7 @@ impl client::Handler for Client {
         _: &str,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -262,7 +268,7 @@ impl client::Handler for Client {
         _: Channel<Msg>,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -271,7 +277,7 @@ impl client::Handler for Client {
         _: Channel<Msg>,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -284,7 +290,7 @@ impl client::Handler for Client {
         _: u32,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -294,7 +300,7 @@ impl client::Handler for Client {
         _: &str,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 
@@ -305,7 +311,7 @@ impl client::Handler for Client {
         _: u32,
         _: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectError> {
         Ok(())
     }
 }

@@ -12,17 +12,19 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, Host, SshSettings};
 use crate::remote::local::LocalSession;
-use crate::remote::session::{Session, SessionError, Stream};
+use crate::remote::session::{ByteStream, Session, SessionError};
 use crate::ssh::auth::{
     AskPassphrase, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
 };
-use crate::ssh::client::{Broken, Client, Heard, handshake, library_text};
+use crate::ssh::client::{Client, ConnectError, Heard, handshake, library_text};
 use crate::ssh::host_key::HostKeyCheck;
-use crate::ssh::jump::{self, Way};
+use crate::ssh::jump::{self, Transport};
 use crate::ssh::options::{Allowed, Options};
 use crate::ssh::session::SshSession;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, Source, Surroundings, Target};
+use crate::ssh::ssh_config::{
+    self, HostSettings, KeyPolicy, LocalEnv, Plain, SettingsSource, SshTarget,
+};
 
 /// sshd counts every offered key and hangs up after six.
 const KEYS_PER_CONNECTION: usize = 5;
@@ -59,12 +61,12 @@ pub struct Callbacks {
 /// Connects to hosts. Clones share the keys that were unlocked.
 #[derive(Clone)]
 pub struct Connector {
-    inner: Arc<Inner>,
+    inner: Arc<ConnectionParts>,
 }
 
-struct Inner {
+struct ConnectionParts {
     settings: SshSettings,
-    around: Surroundings,
+    around: LocalEnv,
     callbacks: Callbacks,
     keys: KeyRing,
     plain: Plain,
@@ -77,20 +79,20 @@ struct Inner {
 
 /// One host to connect to, be it the one that is meant or one on the way.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct Hop {
     /// What reports call the host that is meant.
     pub(crate) name: String,
-    pub(crate) target: Target,
+    pub(crate) target: SshTarget,
     pub(crate) pin: Option<String>,
     /// Instead of the target's own ProxyJump.
-    pub(crate) via: Option<Vec<Target>>,
+    pub(crate) via: Option<Vec<SshTarget>>,
     /// How many hops lie behind.
     pub(crate) depth: usize,
     /// There is a connection already: what there is to tell was told.
     pub(crate) further: bool,
 }
 
-impl Wanted {
+impl Hop {
     /// The same once more.
     pub(crate) fn again(&self) -> Self {
         Self { further: true, ..self.clone() }
@@ -102,23 +104,28 @@ pub(crate) struct Connection {
     pub(crate) handle: Handle<Client>,
     pub(crate) heard: Heard,
     /// What carries it.
-    pub(crate) way: Way,
+    pub(crate) way: Transport,
     /// How long it took to get that: over TCP, a round trip; else, some.
     pub(crate) took: Duration,
 }
 
 impl Connector {
     /// `now` is the time in seconds since 1970.
-    pub fn new(
-        settings: &SshSettings,
-        around: Surroundings,
-        callbacks: Callbacks,
-        now: u64,
-    ) -> Self {
+    pub fn new(settings: &SshSettings, around: LocalEnv, callbacks: Callbacks, now: u64) -> Self {
         let settings = settings.clone().at_home(&around.home);
         let (keys, plain) = (KeyRing::default(), Plain::default());
         let worked = Mutex::default();
-        Self { inner: Arc::new(Inner { settings, around, callbacks, keys, plain, worked, now }) }
+        Self {
+            inner: Arc::new(ConnectionParts {
+                settings,
+                around,
+                callbacks,
+                keys,
+                plain,
+                worked,
+                now,
+            }),
+        }
     }
 
     /// Connects and logs in.
@@ -127,9 +134,9 @@ impl Connector {
             return Ok(Arc::new(LocalSession::login(&self.inner.around.env)));
         };
         let user = user.clone().or_else(|| self.inner.settings.user.clone());
-        let wanted = Wanted {
+        let wanted = Hop {
             name: host.name.clone(),
-            target: Target { host: alias.clone(), user, port: *port },
+            target: SshTarget { host: alias.clone(), user, port: *port },
             pin: fingerprint.clone(),
             via: None,
             depth: 0,
@@ -139,7 +146,7 @@ impl Connector {
         Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
     }
 
-    pub(crate) fn notice(&self, wanted: &Wanted, weight: Weight, text: &str) {
+    pub(crate) fn notice(&self, wanted: &Hop, weight: Weight, text: &str) {
         if !wanted.further {
             (self.inner.callbacks.notice)(&wanted.name, weight, text);
         }
@@ -148,7 +155,7 @@ impl Connector {
     /// One connection, through as many hops as it takes.
     pub(crate) fn open<'a>(
         &'a self,
-        wanted: &'a Wanted,
+        wanted: &'a Hop,
     ) -> BoxFuture<'a, Result<Connection, SessionError>> {
         Box::pin(async move {
             let settings = self.settings(wanted).await?;
@@ -160,11 +167,11 @@ impl Connector {
         })
     }
 
-    async fn settings(&self, wanted: &Wanted) -> Result<HostSettings, SessionError> {
-        let Inner { settings, around, plain, .. } = &*self.inner;
+    async fn settings(&self, wanted: &Hop) -> Result<HostSettings, SessionError> {
+        let ConnectionParts { settings, around, plain, .. } = &*self.inner;
         let (mut host, source) =
             ssh_config::resolve(&wanted.target, settings, around, plain).await?;
-        if source == Source::Defaults {
+        if source == SettingsSource::Defaults {
             let unread = around.home.join(".ssh/config").exists();
             let weight = if unread { Weight::Warning } else { Weight::Detail };
             let text = "there is no `ssh` here to ask, so ssh_config is not read";
@@ -190,11 +197,7 @@ impl Connector {
         Ok(host)
     }
 
-    fn check(
-        &self,
-        settings: &HostSettings,
-        wanted: &Wanted,
-    ) -> Result<HostKeyCheck, SessionError> {
+    fn check(&self, settings: &HostSettings, wanted: &Hop) -> Result<HostKeyCheck, SessionError> {
         let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), self.inner.now)?;
         for place in check.damaged() {
             let at = format!("{} line {}", place.file.display(), place.line);
@@ -205,7 +208,7 @@ impl Connector {
     }
 
     /// A file that deploy.toml names is there, or is made for a new key.
-    fn check_known_hosts(&self, host: &HostSettings, wanted: &Wanted) -> Result<(), SessionError> {
+    fn check_known_hosts(&self, host: &HostSettings, wanted: &Hop) -> Result<(), SessionError> {
         let named = self.inner.settings.known_hosts.as_ref().filter(|file| !file.exists());
         match named {
             Some(file) if host.policy != KeyPolicy::AcceptNew && wanted.pin.is_none() => {
@@ -240,10 +243,10 @@ enum Round {
 /// What is known about a host while it is being connected to.
 struct Connecting<'a> {
     connector: &'a Connector,
-    wanted: &'a Wanted,
+    wanted: &'a Hop,
     settings: HostSettings,
     check: HostKeyCheck,
-    hops: Vec<Target>,
+    hops: Vec<SshTarget>,
 }
 
 impl Connecting<'_> {
@@ -331,7 +334,7 @@ impl Connecting<'_> {
         connection: &mut Connection,
         candidate: &Candidate,
     ) -> Result<Attempt, SessionError> {
-        let Inner { callbacks, keys, .. } = &*self.connector.inner;
+        let ConnectionParts { callbacks, keys, .. } = &*self.connector.inner;
         let ask = &callbacks.passphrase;
         let trying = attempt(&mut connection.handle, &self.settings, candidate, keys, ask);
         let result = timeout(PERSON_LIMIT, trying).await;
@@ -350,20 +353,20 @@ impl Connecting<'_> {
             let began = Instant::now();
             let (heard, (stream, way)) = (Heard::default(), self.stream().await?);
             let took = began.elapsed();
-            let busy = matches!(way, Way::Direct) && tries < BUSY_TRIES;
+            let busy = matches!(way, Transport::Direct) && tries < BUSY_TRIES;
             match handshake(stream, &self.settings, check.clone(), &heard).await {
                 Ok(handle) => {
                     // A command is there before the host is.
-                    let is_command = matches!(way, Way::Command(_));
+                    let is_command = matches!(way, Transport::Command(_));
                     let took = if is_command { began.elapsed() } else { took };
                     return Ok(Connection { handle, heard, way, took });
                 }
-                Err(Broken::Library(error)) if busy && hung_up(&error) => {
+                Err(ConnectError::Library(error)) if busy && hung_up(&error) => {
                     tries += 1;
                     sleep(jitter()).await;
                 }
                 // The pinned key may be another one of the host's.
-                Err(Broken::Refused(error)) => {
+                Err(ConnectError::Refused(error)) => {
                     let more = match &error {
                         SessionError::HostKeyNotPinned { kind, .. } => check.pass_over(kind),
                         _ => false,
@@ -374,7 +377,7 @@ impl Connecting<'_> {
                     }
                     not_pinned = Some(first);
                 }
-                Err(Broken::Library(error)) => {
+                Err(ConnectError::Library(error)) => {
                     // The host has no key of the kinds that are left.
                     if let Some(error) = not_pinned {
                         return Err(error);
@@ -390,7 +393,7 @@ impl Connecting<'_> {
         }
     }
 
-    async fn stream(&self) -> Result<(Box<dyn Stream>, Way), SessionError> {
+    async fn stream(&self) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {
         if !self.hops.is_empty() {
             return jump::through(self.connector, self.wanted, &self.hops, &self.settings).await;
         }
@@ -398,7 +401,7 @@ impl Connecting<'_> {
             return jump::by_command(command, &self.connector.inner.around);
         }
         let stream = socket::connect(&self.settings).await?;
-        Ok((Box::new(stream), Way::Direct))
+        Ok((Box::new(stream), Transport::Direct))
     }
 }
 

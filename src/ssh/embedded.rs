@@ -52,7 +52,7 @@ pub struct Faults {
 
 /// How to run the server.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct ServerOptions {
     /// The whole environment of commands.
     pub env: Vec<(String, String)>,
     /// Where commands run; the current directory if not said.
@@ -84,7 +84,7 @@ struct Counters {
 
 impl Embedded {
     /// Makes keys, listens on loopback, and serves.
-    pub async fn start(options: Options) -> Result<Self, SessionError> {
+    pub async fn start(options: ServerOptions) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Unreachable {
             address: text::address("127.0.0.1", options.port.unwrap_or(0)),
             source,
@@ -95,7 +95,7 @@ impl Embedded {
         let address = listener.local_addr().map_err(failed)?;
         let (host, client_key) = (new_key()?, new_key()?);
         let counters = Arc::new(Counters::default());
-        let world = Arc::new(World {
+        let world = Arc::new(ServerState {
             config: Arc::new(config(host.clone())),
             allowed: client_key.public_key().clone(),
             counters: counters.clone(),
@@ -164,15 +164,15 @@ fn config(key: PrivateKey) -> server::Config {
 }
 
 /// What all connections share.
-struct World {
+struct ServerState {
     config: Arc<server::Config>,
     allowed: PublicKey,
     counters: Arc<Counters>,
-    options: Options,
+    options: ServerOptions,
 }
 
 /// Connections end with the task that accepts them.
-async fn accept(listener: TcpListener, world: Arc<World>) {
+async fn accept(listener: TcpListener, world: Arc<ServerState>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         world.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -180,7 +180,7 @@ async fn accept(listener: TcpListener, world: Arc<World>) {
     }
 }
 
-async fn serve(mut stream: TcpStream, world: Arc<World>) {
+async fn serve(mut stream: TcpStream, world: Arc<ServerState>) {
     let faults = &world.options.faults;
     tokio::time::sleep(faults.delay).await;
     if let Some(garbage) = &faults.garbage {
@@ -256,7 +256,7 @@ impl Drop for Seat {
 
 /// One connection.
 struct Served {
-    world: Arc<World>,
+    world: Arc<ServerState>,
     open: HashMap<ChannelId, Open>,
     taken: Arc<AtomicUsize>,
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::remote::session::{Channel, Exit, Output};
-use crate::ssh::pace::Pace;
+use crate::ssh::pace::SendWindow;
 use crate::ssh::text;
 
 /// More than this unread means that nobody listens any more; the channel is given up.
@@ -43,7 +43,7 @@ pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
     let write = Arc::new(write);
     let (input, ours) = tokio::io::duplex(CHUNK);
     let (sender, output) = mpsc::channel(QUEUE);
-    let pace = Arc::new(Pace::default());
+    let pace = Arc::new(SendWindow::default());
     let pump = tokio::spawn(pump(ours, write.clone(), beside.then(|| Arc::clone(&pace))));
     let drain = Drain::new(read, sender, pace);
     tokio::spawn(async move {
@@ -57,7 +57,7 @@ pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
 /// Carries what is written into the channel, then its end. Ends with an error, or is ended, when
 /// the channel is gone: then the other end of `input` breaks instead of waiting. Keeps to `pace` as
 /// long as the host says how far it is.
-pub(crate) async fn pump<R>(mut input: R, write: Writer, mut pace: Option<Arc<Pace>>)
+pub(crate) async fn pump<R>(mut input: R, write: Writer, mut pace: Option<Arc<SendWindow>>)
 where
     R: tokio::io::AsyncRead + Unpin,
 {
@@ -99,11 +99,11 @@ struct Drain {
     closed: bool,
     /// After the exit status: when to stop waiting for the end of the output.
     deadline: Option<Instant>,
-    pace: Arc<Pace>,
+    pace: Arc<SendWindow>,
 }
 
 impl Drain {
-    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>, pace: Arc<Pace>) -> Self {
+    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>, pace: Arc<SendWindow>) -> Self {
         Self {
             read,
             sender,

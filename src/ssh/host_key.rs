@@ -36,7 +36,7 @@ enum Names {
 
 /// One line that speaks of a key.
 #[derive(Debug, Clone)]
-struct Line {
+struct KnownHostsLine {
     file: PathBuf,
     number: usize,
     marker: Marker,
@@ -48,37 +48,37 @@ struct Line {
 /// All lines of all files.
 #[derive(Debug, Clone, Default)]
 pub struct KnownHosts {
-    lines: Vec<Line>,
+    lines: Vec<KnownHostsLine>,
     files: Vec<PathBuf>,
 }
 
 /// What is on record about a key that a host shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum KeyRecord {
     /// This very key is on record.
-    Known(Place),
+    Known(KnownHostsPlace),
     /// It was revoked.
-    Revoked(Place),
+    Revoked(KnownHostsPlace),
     /// Another key of the same type is on record.
-    Changed(Place),
+    Changed(KnownHostsPlace),
     /// Only keys of other types are on record.
-    OtherType(Place),
+    OtherType(KnownHostsPlace),
     /// Nothing is on record.
     Unknown,
 }
 
 /// Where in known_hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct KnownHostsPlace {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1; every line counts.
     pub line: usize,
 }
 
-impl Line {
-    fn place(&self) -> Place {
-        Place { file: self.file.clone(), line: self.number }
+impl KnownHostsLine {
+    fn place(&self) -> KnownHostsPlace {
+        KnownHostsPlace { file: self.file.clone(), line: self.number }
     }
 }
 
@@ -116,25 +116,25 @@ impl KnownHosts {
         self.lines.extend(numbered.filter_map(parse));
     }
 
-    fn about<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a Line> {
+    fn about<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a KnownHostsLine> {
         self.lines.iter().filter(|line| names.iter().any(|name| line.names.matches(name)))
     }
 
     /// The lines that speak of `name`, as `ssh-keygen -F` lists them.
-    pub fn lookup(&self, name: &str) -> Vec<Place> {
-        self.about(&[&name.to_lowercase()]).map(Line::place).collect()
+    pub fn lookup(&self, name: &str) -> Vec<KnownHostsPlace> {
+        self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
     }
 
     /// What is on record about a plain key of `name`. A revocation beats everything, then one
     /// line that agrees is enough.
-    pub fn verdict(&self, name: &str, key: &KeyData) -> Verdict {
+    pub fn verdict(&self, name: &str, key: &KeyData) -> KeyRecord {
         if let Some(place) = self.revoked(&[name], key) {
-            return Verdict::Revoked(place);
+            return KeyRecord::Revoked(place);
         }
         let (mut changed, mut other) = (None, None);
         for line in self.about(&[name]).filter(|line| line.marker == Marker::None) {
             match &line.key {
-                Some(recorded) if recorded == key => return Verdict::Known(line.place()),
+                Some(recorded) if recorded == key => return KeyRecord::Known(line.place()),
                 Some(recorded) if recorded.algorithm() == key.algorithm() => {
                     changed.get_or_insert_with(|| line.place());
                 }
@@ -143,12 +143,15 @@ impl KnownHosts {
                 }
             }
         }
-        changed.map(Verdict::Changed).or(other.map(Verdict::OtherType)).unwrap_or(Verdict::Unknown)
+        changed
+            .map(KeyRecord::Changed)
+            .or(other.map(KeyRecord::OtherType))
+            .unwrap_or(KeyRecord::Unknown)
     }
 
-    fn revoked(&self, names: &[&str], key: &KeyData) -> Option<Place> {
+    fn revoked(&self, names: &[&str], key: &KeyData) -> Option<KnownHostsPlace> {
         let mut lines = self.about(names).filter(|line| line.marker == Marker::Revoked);
-        lines.find(|line| line.key.as_ref() == Some(key)).map(Line::place)
+        lines.find(|line| line.key.as_ref() == Some(key)).map(KnownHostsLine::place)
     }
 
     fn authority(&self, names: &[&str], key: &KeyData) -> bool {
@@ -162,7 +165,7 @@ fn parse_line(
     number: usize,
     line: &str,
     wanted: &dyn Fn(&Names) -> bool,
-) -> Option<Line> {
+) -> Option<KnownHostsLine> {
     let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
     let first = words.next().filter(|word| !word.starts_with('#'))?;
     let (marker, names) = match first {
@@ -175,7 +178,7 @@ fn parse_line(
     let (kind, key) = (words.next()?, words.next().unwrap_or_default());
     let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok();
     let key = key.map(|key| key.key_data().clone());
-    Some(Line { file: file.to_path_buf(), number, marker, names, key })
+    Some(KnownHostsLine { file: file.to_path_buf(), number, marker, names, key })
 }
 
 fn parse_names(field: &str) -> Option<Names> {
@@ -246,7 +249,7 @@ const KRL: &[u8] = b"SSHKRL\n\0";
 
 /// Keys that `RevokedHostKeys` names, one a line. A file that cannot be read, or not understood, is
 /// an error, because the key in question may stand in it.
-fn read_revoked(files: &[PathBuf]) -> Result<Vec<(KeyData, Place)>, SessionError> {
+fn read_revoked(files: &[PathBuf]) -> Result<Vec<(KeyData, KnownHostsPlace)>, SessionError> {
     let mut revoked = Vec::new();
     for file in files {
         let setting = |reason: String| SessionError::Setting {
@@ -262,7 +265,7 @@ fn read_revoked(files: &[PathBuf]) -> Result<Vec<(KeyData, Place)>, SessionError
         let text = String::from_utf8_lossy(&bytes);
         let keys = text.lines().enumerate().filter_map(|(at, line)| {
             let key = PublicKey::from_openssh(line.trim()).ok()?;
-            Some((key.key_data().clone(), Place { file: file.clone(), line: at + 1 }))
+            Some((key.key_data().clone(), KnownHostsPlace { file: file.clone(), line: at + 1 }))
         });
         revoked.extend(keys);
     }
@@ -293,7 +296,7 @@ pub struct HostKeyCheck {
     /// Seconds since 1970.
     now: u64,
     /// Keys that are never accepted, and where it says so.
-    revoked: Vec<(KeyData, Place)>,
+    revoked: Vec<(KeyData, KnownHostsPlace)>,
     /// Where new keys are written.
     new_keys: Option<PathBuf>,
     allowed: Allowed,
@@ -355,9 +358,13 @@ impl HostKeyCheck {
 
     /// Lines about this host whose key cannot be read. They match nothing, but the host is not
     /// unknown.
-    pub fn damaged(&self) -> Vec<Place> {
+    pub fn damaged(&self) -> Vec<KnownHostsPlace> {
         let names = [self.name.as_str()];
-        self.known.about(&names).filter(|line| line.key.is_none()).map(Line::place).collect()
+        self.known
+            .about(&names)
+            .filter(|line| line.key.is_none())
+            .map(KnownHostsLine::place)
+            .collect()
     }
 
     /// Key types to ask the server for: those on record first, so that a host with several keys
@@ -421,17 +428,18 @@ impl HostKeyCheck {
     fn revocation(&self, key: &KeyData) -> Option<SessionError> {
         let listed = self.revoked.iter().find(|(revoked, _)| revoked == key);
         let listed = listed.map(|(_, place)| place.clone());
-        let Place { file, line } = listed.or_else(|| self.known.revoked(&self.names(), key))?;
+        let KnownHostsPlace { file, line } =
+            listed.or_else(|| self.known.revoked(&self.names(), key))?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string().into();
         Some(SessionError::HostKeyRevoked { name: self.name.clone(), fingerprint, file, line })
     }
 
     /// What is on record. As in ssh, a key that stands under the bare name will do for a port of
     /// which nothing is on record.
-    fn verdict(&self, key: &KeyData) -> Verdict {
+    fn verdict(&self, key: &KeyData) -> KeyRecord {
         let verdict = self.known.verdict(&self.name, key);
         match (&verdict, self.known.verdict(&self.bare, key)) {
-            (Verdict::Unknown | Verdict::OtherType(_), known @ Verdict::Known(_)) => known,
+            (KeyRecord::Unknown | KeyRecord::OtherType(_), known @ KeyRecord::Known(_)) => known,
             _ => verdict,
         }
     }
@@ -453,7 +461,7 @@ impl HostKeyCheck {
         let name = self.name.clone();
         let fingerprint: Box<str> = fingerprint(key).into();
         let kind = key.algorithm().to_string();
-        let unknown = |other: Option<Place>| SessionError::HostKeyUnknown {
+        let unknown = |other: Option<KnownHostsPlace>| SessionError::HostKeyUnknown {
             name: self.name.clone(),
             kind: key.algorithm().to_string(),
             fingerprint: fingerprint.clone(),
@@ -463,16 +471,16 @@ impl HostKeyCheck {
         };
         let by_hand = self.by_hand.clone();
         match self.verdict(key.key_data()) {
-            Verdict::Known(_) => Ok(Accepted::Known),
-            Verdict::Revoked(Place { file, line }) => {
+            KeyRecord::Known(_) => Ok(Accepted::Known),
+            KeyRecord::Revoked(KnownHostsPlace { file, line }) => {
                 Err(SessionError::HostKeyRevoked { name, fingerprint, file, line })
             }
-            Verdict::Changed(Place { file, line }) => {
+            KeyRecord::Changed(KnownHostsPlace { file, line }) => {
                 Err(SessionError::HostKeyChanged { name, kind, fingerprint, file, line, by_hand })
             }
-            Verdict::OtherType(place) => Err(unknown(Some(place))),
-            Verdict::Unknown if self.policy == KeyPolicy::AcceptNew => self.write_down(key),
-            Verdict::Unknown => Err(unknown(None)),
+            KeyRecord::OtherType(place) => Err(unknown(Some(place))),
+            KeyRecord::Unknown if self.policy == KeyPolicy::AcceptNew => self.write_down(key),
+            KeyRecord::Unknown => Err(unknown(None)),
         }
     }
 
@@ -483,7 +491,7 @@ impl HostKeyCheck {
         match self.flaw(certificate, &self.names()) {
             None => Ok(Accepted::Known),
             // As in ssh: the certificate says nothing then, but the key itself may be on record.
-            Some(_) if matches!(self.verdict(certificate.public_key()), Verdict::Known(_)) => {
+            Some(_) if matches!(self.verdict(certificate.public_key()), KeyRecord::Known(_)) => {
                 Ok(Accepted::Known)
             }
             Some(reason) => Err(SessionError::HostCertificate { name: self.name.clone(), reason }),

@@ -9,9 +9,9 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::remote::session::{BY_SETTING, SessionError, Stream};
-use crate::ssh::connect::{Connection, Connector, Wanted};
-use crate::ssh::ssh_config::{HostSettings, Surroundings, Target};
+use crate::remote::session::{BY_SETTING, ByteStream, SessionError};
+use crate::ssh::connect::{Connection, Connector, Hop};
+use crate::ssh::ssh_config::{HostSettings, LocalEnv, SshTarget};
 use crate::ssh::{text, tunnel};
 
 /// More hops than this are a loop.
@@ -22,7 +22,7 @@ const STDERR_KEPT: usize = 4096;
 const STDERR_WAIT: Duration = Duration::from_millis(500);
 
 /// What carries a connection; it lives as long as the connection does.
-pub(crate) enum Way {
+pub(crate) enum Transport {
     Direct,
     Jump(Box<Connection>),
     Command(Program),
@@ -37,7 +37,7 @@ pub(crate) struct Program {
     keeping: JoinHandle<()>,
 }
 
-impl Way {
+impl Transport {
     /// `reason`, and what the program had to say about it.
     pub(crate) async fn explain(self, reason: String) -> String {
         let Self::Command(mut program) = self else { return reason };
@@ -53,12 +53,12 @@ impl Way {
 }
 
 /// The hops before the host. A host that is its own jump host, as `Host *` may make it, has none.
-pub(crate) fn hops(settings: &HostSettings, wanted: &Wanted) -> Vec<Target> {
+pub(crate) fn hops(settings: &HostSettings, wanted: &Hop) -> Vec<SshTarget> {
     if let Some(via) = &wanted.via {
         return via.clone();
     }
     let hops = settings.proxy_jump.clone();
-    let own = |hop: &Target| {
+    let own = |hop: &SshTarget| {
         hop.host.eq_ignore_ascii_case(&settings.alias)
             || hop.host.eq_ignore_ascii_case(&settings.hostname)
     };
@@ -71,17 +71,17 @@ pub(crate) fn hops(settings: &HostSettings, wanted: &Wanted) -> Vec<Target> {
 /// Connects to the last hop, through those before it, and on to the host from there.
 pub(crate) async fn through(
     connector: &Connector,
-    wanted: &Wanted,
-    hops: &[Target],
+    wanted: &Hop,
+    hops: &[SshTarget],
     settings: &HostSettings,
-) -> Result<(Box<dyn Stream>, Way), SessionError> {
+) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {
     let Some((last, before)) = hops.split_last() else {
         return Err(unusable(settings, "there is no hop in it"));
     };
     if wanted.depth >= MOST_HOPS {
         return Err(unusable(settings, "the hops go round in a circle"));
     }
-    let hop = Wanted {
+    let hop = Hop {
         name: wanted.name.clone(),
         target: last.clone(),
         pin: None,
@@ -92,14 +92,14 @@ pub(crate) async fn through(
     let failed = |source| SessionError::Jump { hop: last.host.clone(), source: Box::new(source) };
     let connection = connector.open(&hop).await.map_err(failed)?;
     let stream = dial(&connection, settings).await.map_err(failed)?;
-    Ok((stream, Way::Jump(Box::new(connection))))
+    Ok((stream, Transport::Jump(Box::new(connection))))
 }
 
 /// The inner connection reads its stream at all times, so it needs no buffer of its own.
 async fn dial(
     connection: &Connection,
     settings: &HostSettings,
-) -> Result<Box<dyn Stream>, SessionError> {
+) -> Result<Box<dyn ByteStream>, SessionError> {
     let HostSettings { hostname, port, connect_timeout, .. } = settings;
     let opening = connection.handle.channel_open_direct_tcpip(
         hostname.as_str(),
@@ -124,8 +124,8 @@ async fn dial(
 /// Starts the program whose input and output are the connection.
 pub(crate) fn by_command(
     command: &str,
-    around: &Surroundings,
-) -> Result<(Box<dyn Stream>, Way), SessionError> {
+    around: &LocalEnv,
+) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {
     let failed = |reason: String| SessionError::Setting {
         setting: format!("ProxyCommand {command}"),
         reason,
@@ -146,7 +146,7 @@ pub(crate) fn by_command(
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keeping = tokio::spawn(keep(stderr, kept.clone()));
     let stream = join(stdout, stdin);
-    Ok((Box::new(stream), Way::Command(Program { child, stderr: kept, keeping })))
+    Ok((Box::new(stream), Transport::Command(Program { child, stderr: kept, keeping })))
 }
 
 /// Reads all, so that the program never waits for us; keeps the last of it.

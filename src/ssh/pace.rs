@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Of one channel.
 #[derive(Default)]
-pub(crate) struct Pace {
+pub(crate) struct SendWindow {
     sent: AtomicU64,
     /// What has been passed on since it was first heard of.
     passed: AtomicU64,
@@ -28,7 +28,7 @@ pub(crate) struct Pace {
     moved: Notify,
 }
 
-impl Pace {
+impl SendWindow {
     /// The host has passed something on: so large is the window now.
     pub(crate) fn adjusted(&self, window: u32) {
         let seen = u64::from(window) + self.sent.load(Ordering::SeqCst);
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_passed_on_makes_room() {
-        let pace = Pace::default();
+        let pace = SendWindow::default();
         assert!(pace.may_send(AHEAD).await);
         assert!(!pace.may_send(1).await, "nothing was passed on");
         pace.adjusted(window(ALL, 96 * KIB));
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_goes_on_as_soon_as_there_is_room() {
-        let pace = Pace::default();
+        let pace = SendWindow::default();
         assert!(pace.may_send(AHEAD).await);
         pace.adjusted(window(ALL, 0));
         let began = tokio::time::Instant::now();

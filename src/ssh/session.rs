@@ -12,10 +12,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::remote::quote::word;
-use crate::remote::session::{BESIDE, Channel, Session, SessionError, Stream};
+use crate::remote::session::{BESIDE, ByteStream, Channel, Session, SessionError};
 use crate::ssh::client::library_text;
-use crate::ssh::connect::{Connection, Connector, Wanted, Weight};
-use crate::ssh::jump::Way;
+use crate::ssh::connect::{Connection, Connector, Hop, Weight};
+use crate::ssh::jump::Transport;
 use crate::ssh::{exec, text, tunnel};
 
 /// sshd drops the whole connection when a command is much longer than an argument may be.
@@ -35,7 +35,7 @@ const PAUSES_MS: [u64; 4] = [0, 40, 100, 200];
 /// A host that is reached by SSH.
 pub struct SshSession {
     connector: Connector,
-    wanted: Wanted,
+    wanted: Hop,
     first: Connection,
     /// Made when the server allows no second channel on the first.
     second: Mutex<Option<Arc<Connection>>>,
@@ -81,7 +81,7 @@ impl Connection {
     pub(crate) fn goodbye(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let _ = timeout(CLOSE_LIMIT, self.leave()).await;
-            if let Way::Jump(outer) = &self.way {
+            if let Transport::Jump(outer) = &self.way {
                 outer.goodbye().await;
             }
         })
@@ -96,7 +96,7 @@ fn by_input(command: &str) -> String {
 }
 
 impl SshSession {
-    pub(crate) fn new(connector: Connector, wanted: Wanted, first: Connection) -> Self {
+    pub(crate) fn new(connector: Connector, wanted: Hop, first: Connection) -> Self {
         let crowded = AtomicBool::new(false);
         Self { connector, wanted, first, second: Mutex::new(None), crowded }
     }
@@ -154,7 +154,7 @@ impl SshSession {
         Ok(second.insert(connection).clone())
     }
 
-    async fn tunnel(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, SessionError> {
+    async fn tunnel(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>, SessionError> {
         let handle = &self.first.handle;
         let opening = handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
         match timeout(OPEN_LIMIT, opening).await {
@@ -196,7 +196,7 @@ impl Session for SshSession {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         Box::pin(self.tunnel(host, port))
     }
 

@@ -29,7 +29,7 @@ const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
 /// What comes from around this process; only the command line reads it.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct LocalEnv {
     /// The user's home directory of the user database, for `~` and `%d`.
     pub home: PathBuf,
     /// What relative paths are relative to.
@@ -46,7 +46,7 @@ pub struct Surroundings {
 
 /// Whom to ask about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct SshTarget {
     /// An alias of `ssh_config`, a name or an address.
     pub host: String,
     /// Instead of what `ssh_config` says.
@@ -107,7 +107,7 @@ pub struct HostSettings {
     /// Certificates beside those that stand next to their keys.
     pub certificate_files: Vec<PathBuf>,
     /// The way there, first hop first; empty: direct.
-    pub proxy_jump: Vec<Target>,
+    pub proxy_jump: Vec<SshTarget>,
     /// A program that makes the connection.
     pub proxy_command: Option<String>,
     /// The user's, then the machine's.
@@ -147,7 +147,7 @@ impl HostSettings {
 
 /// Whether the settings come from `ssh -G` or, for want of an `ssh`, from defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingsSource {
     /// From `ssh -G`.
     Asked,
     /// There is no `ssh` here.
@@ -159,31 +159,31 @@ pub(crate) type Plain = OnceCell<Option<String>>;
 
 /// Finds out how to reach `target`.
 pub(crate) async fn resolve(
-    target: &Target,
+    target: &SshTarget,
     settings: &SshSettings,
-    around: &Surroundings,
+    around: &LocalEnv,
     plain: &Plain,
-) -> Result<(HostSettings, Source), SessionError> {
+) -> Result<(HostSettings, SettingsSource), SessionError> {
     check_word("host", &target.host)?;
     if let Some(user) = &target.user {
         check_user(user)?;
     }
     let nowhere = SshSettings { config: Some("/dev/null".into()), ..SshSettings::default() };
-    let any = Target { host: "localhost".to_owned(), user: None, port: None };
+    let any = SshTarget { host: "localhost".to_owned(), user: None, port: None };
     let asked = ask(target, settings, around);
     let plain = plain.get_or_try_init(|| ask(&any, &nowhere, around));
     let (Some(answer), Some(plain)) = tokio::try_join!(asked, plain)? else {
-        return Ok((defaults(target, settings, around)?, Source::Defaults));
+        return Ok((defaults(target, settings, around)?, SettingsSource::Defaults));
     };
     let asked = read_answer(&answer, plain, target, around)?;
-    Ok((with_settings(asked, target, settings), Source::Asked))
+    Ok((with_settings(asked, target, settings), SettingsSource::Asked))
 }
 
 /// `None`: there is no `ssh` program.
 async fn ask(
-    target: &Target,
+    target: &SshTarget,
     settings: &SshSettings,
-    around: &Surroundings,
+    around: &LocalEnv,
 ) -> Result<Option<String>, SessionError> {
     let mut command = Command::new(&around.ssh);
     command.arg("-G").stdin(Stdio::null()).kill_on_drop(true);
@@ -210,7 +210,7 @@ async fn ask(
     }
 }
 
-fn answer_of(output: &Output, target: &Target) -> Result<String, SessionError> {
+fn answer_of(output: &Output, target: &SshTarget) -> Result<String, SessionError> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -222,9 +222,9 @@ fn answer_of(output: &Output, target: &Target) -> Result<String, SessionError> {
 /// The settings where there is no `ssh`. A file that deploy.toml names cannot be read then, and
 /// nobody is guessed to be root: both are errors.
 fn defaults(
-    target: &Target,
+    target: &SshTarget,
     settings: &SshSettings,
-    around: &Surroundings,
+    around: &LocalEnv,
 ) -> Result<HostSettings, SessionError> {
     if let Some(config) = &settings.config {
         let reason = "it takes the program `ssh` to read it, which is not installed here";
@@ -265,7 +265,11 @@ fn defaults(
 
 /// `deploy.toml` has the last word. The key and user it names are the target's own, which the
 /// caller sets; what stands here holds for jump hosts too.
-fn with_settings(mut host: HostSettings, target: &Target, settings: &SshSettings) -> HostSettings {
+fn with_settings(
+    mut host: HostSettings,
+    target: &SshTarget,
+    settings: &SshSettings,
+) -> HostSettings {
     if let Some(file) = &settings.known_hosts {
         host.known_hosts = vec![file.clone()];
         host.new_keys = Some(file.clone());
@@ -283,7 +287,7 @@ fn with_settings(mut host: HostSettings, target: &Target, settings: &SshSettings
 }
 
 /// The `ssh` command that connects to `target` as we do.
-fn by_hand(target: &Target, settings: &SshSettings) -> String {
+fn by_hand(target: &SshTarget, settings: &SshSettings) -> String {
     let mut words = vec!["ssh".to_owned()];
     let path = |path: &Path| path.display().to_string();
     if let Some(config) = &settings.config {
@@ -306,9 +310,9 @@ fn by_hand(target: &Target, settings: &SshSettings) -> String {
 }
 
 /// The answer of `ssh -G`: one `keyword value` a line, keywords in lower case.
-struct Answer<'a>(Vec<(&'a str, &'a str)>);
+struct SshConfigOutput<'a>(Vec<(&'a str, &'a str)>);
 
-impl<'a> Answer<'a> {
+impl<'a> SshConfigOutput<'a> {
     fn read(text: &'a str) -> Self {
         Self(text.lines().filter_map(|line| line.trim().split_once(' ')).collect())
     }
@@ -335,10 +339,10 @@ impl<'a> Answer<'a> {
 pub fn read_answer(
     text: &str,
     plain: &str,
-    target: &Target,
-    around: &Surroundings,
+    target: &SshTarget,
+    around: &LocalEnv,
 ) -> Result<HostSettings, SessionError> {
-    let answer = Answer::read(text);
+    let answer = SshConfigOutput::read(text);
     if answer.yes("proxyusefdpass") {
         return Err(unusable("ProxyUseFdpass yes", "it is not supported"));
     }
@@ -388,7 +392,7 @@ fn family_of(value: Option<&str>) -> Family {
 }
 
 /// `ssh -G` says 3 also when nobody asked for it.
-fn alive_count(answer: &Answer<'_>) -> usize {
+fn alive_count(answer: &SshConfigOutput<'_>) -> usize {
     answer.one("serveralivecountmax").and_then(|n| n.parse().ok()).unwrap_or(ALIVE_COUNT).max(1)
 }
 
@@ -411,7 +415,7 @@ fn agent_of(value: Option<&str>, tokens: &Tokens<'_>) -> AgentSocket {
     }
 }
 
-fn agent_from_env(around: &Surroundings, name: &str) -> AgentSocket {
+fn agent_from_env(around: &LocalEnv, name: &str) -> AgentSocket {
     match around.env.get(name) {
         Some(path) if !path.is_empty() => AgentSocket::Path(PathBuf::from(path)),
         _ => AgentSocket::None,
@@ -420,7 +424,7 @@ fn agent_from_env(around: &Surroundings, name: &str) -> AgentSocket {
 
 /// What `%` stands for in file names and commands.
 struct Tokens<'a> {
-    around: &'a Surroundings,
+    around: &'a LocalEnv,
     alias: &'a str,
     hostname: String,
     user: String,
@@ -430,7 +434,7 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    fn new(answer: &Answer<'a>, target: &'a Target, around: &'a Surroundings) -> Self {
+    fn new(answer: &SshConfigOutput<'a>, target: &'a SshTarget, around: &'a LocalEnv) -> Self {
         let hostname = answer.one("hostname").unwrap_or(&target.host).to_owned();
         let user = answer.one("user").unwrap_or(&around.user).to_owned();
         let port = answer.one("port").and_then(|port| port.parse().ok()).unwrap_or(22);
@@ -516,11 +520,11 @@ impl<'a> Tokens<'a> {
 }
 
 /// `[user@]host[:port],…`, each also as `ssh://…` and with a v6 address in brackets.
-fn parse_jump(value: &str) -> Result<Vec<Target>, SessionError> {
+fn parse_jump(value: &str) -> Result<Vec<SshTarget>, SessionError> {
     value.split(',').map(|hop| parse_hop(hop.trim())).collect()
 }
 
-fn parse_hop(hop: &str) -> Result<Target, SessionError> {
+fn parse_hop(hop: &str) -> Result<SshTarget, SessionError> {
     let bad = |reason: &str| unusable(&format!("ProxyJump {hop}"), reason);
     let bare = hop.strip_prefix("ssh://").map_or(hop, |rest| rest.trim_end_matches('/'));
     let (user, place) = match bare.rsplit_once('@') {
@@ -534,7 +538,7 @@ fn parse_hop(hop: &str) -> Result<Target, SessionError> {
     };
     check_word("ProxyJump", host)?;
     user.as_deref().map(check_user).transpose()?;
-    Ok(Target { host: host.to_owned(), user, port })
+    Ok(SshTarget { host: host.to_owned(), user, port })
 }
 
 /// A bare v6 address has no port.
@@ -589,8 +593,8 @@ pub(crate) fn is_default_key(path: &Path, home: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn around() -> Surroundings {
-        Surroundings {
+    fn around() -> LocalEnv {
+        LocalEnv {
             home: "/home/me".into(),
             cwd: "/project".into(),
             user: "me".into(),
@@ -600,8 +604,8 @@ mod tests {
         }
     }
 
-    fn target(host: &str) -> Target {
-        Target { host: host.into(), user: None, port: None }
+    fn target(host: &str) -> SshTarget {
+        SshTarget { host: host.into(), user: None, port: None }
     }
 
     fn parsed(text: &str) -> HostSettings {

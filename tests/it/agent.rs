@@ -27,9 +27,7 @@ use shipit::model::layout::Layout;
 use shipit::model::service::{Action, Scope, Service};
 use shipit::remote::agent::{Agent, AgentError, Hello, Scan, Sent};
 use shipit::remote::local::LocalSession;
-use shipit::remote::order::{
-    Activation, DONE, HELD, MALFORMED, Order, Record, TAKEN_BACK, Verdicts,
-};
+use shipit::remote::order::{Activation, DONE, HELD, MALFORMED, Order, REVERTED, Record, Verdicts};
 use shipit::remote::quote::{line_word, word};
 use shipit::remote::script::SCRIPT;
 
@@ -189,14 +187,14 @@ async fn a_restart_that_fails_is_taken_back_under_every_shell() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", &format!("! pwd -P | grep -q {ID}")).await;
         let answer = agent.ask(&activate()).await.unwrap();
-        assert_eq!(answer.code, TAKEN_BACK, "{shell}: {}", answer.text);
+        assert_eq!(answer.code, REVERTED, "{shell}: {}", answer.text);
         assert_eq!(host.live(), "releases/20260821090000");
         assert!(host.ledger().contains("taken back: restart failed"), "{shell}");
     }
 }
 
 /// A stream with one file, small enough to go between orders.
-fn parcel() -> Vec<u8> {
+fn inline_upload() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(3);
@@ -210,7 +208,7 @@ async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
-        let (good, bad) = (parcel(), b"'sweep'\n no archive\n".repeat(99));
+        let (good, bad) = (inline_upload(), b"'sweep'\n no archive\n".repeat(99));
         let unpack = |chained, bytes: &[u8]| {
             let (id, size) = (ID.parse().unwrap(), bytes.len());
             let order = Order::Unpack { id, codec: Codec::Plain, size, old: Vec::new() };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use shipit::config::error::{ConfigError, Place};
+use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::file::ConfigFile;
 use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
@@ -589,12 +589,13 @@ fn flags_and_variables_follow_the_same_rules() {
 #[test]
 fn places_count_characters() {
     let error = parse("app = \"ä\"\nö = 1, app = 2\n").unwrap_err();
-    let ConfigError::Syntax { place: Place::Line { line, .. }, .. } = error else {
+    let ConfigError::Syntax { place: ConfigPlace::Line { line, .. }, .. } = error else {
         panic!("{error}")
     };
     assert_eq!(line, 2);
     let error = parse("app = \"x\"\nservice = { unit = \"ä\", x = 1 }\n").unwrap_err();
-    let ConfigError::UnknownKey { place: Place::Line { line, column, .. }, .. } = error else {
+    let ConfigError::UnknownKey { place: ConfigPlace::Line { line, column, .. }, .. } = error
+    else {
         panic!("{error}")
     };
     assert_eq!((line, column), (2, 25));

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shipit::deploy::choose::to_prune;
-use shipit::deploy::goal::{PruneRule, Target};
+use shipit::deploy::goal::{PruneRule, RollbackTarget};
 use shipit::deploy::plan::rollback_target;
+use shipit::deploy::retention::to_prune;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
 use shipit::model::id::ReleaseId;
-use shipit::model::ledger::{Entry, Ledger, Standing, What};
+use shipit::model::ledger::{Entry, Ledger, LedgerEvent, ReleaseStatus};
 
 /// Release `n`: the second of that number.
 fn id(n: u32) -> ReleaseId {
@@ -18,8 +18,8 @@ fn id(n: u32) -> ReleaseId {
 
 /// What happened to a release, in one letter: good, staged, reverted, left by a rollback, undecided,
 /// failed, unfinished, foreign, pinned and good.
-fn events(letter: char) -> &'static [What] {
-    use What::{Activated, Committed, Failed, Pinned, Reverted, RolledBack, Staged};
+fn events(letter: char) -> &'static [LedgerEvent] {
+    use LedgerEvent::{Activated, Committed, Failed, Pinned, Reverted, RolledBack, Staged};
     match letter {
         's' => &[Staged],
         'r' => &[Staged, Activated, Reverted],
@@ -102,12 +102,12 @@ fn prune_keeps_what_was_live_when_an_unreadable_process_started() {
     let lines: Vec<_> = (1..=5)
         .map(|n| {
             let at = format!("2026-08-21T0{n}:00:00Z");
-            let entry = Entry { at, ..Entry::new(What::Activated, &id(n).to_string()) };
+            let entry = Entry { at, ..Entry::new(LedgerEvent::Activated, &id(n).to_string()) };
             serde_json::to_string(&entry).unwrap()
         })
         .chain((1..=5).flat_map(|n| {
             let good = |event| serde_json::to_string(&Entry::new(event, &id(n).to_string()));
-            [What::Staged, What::Committed].map(|event| good(event).unwrap())
+            [LedgerEvent::Staged, LedgerEvent::Committed].map(|event| good(event).unwrap())
         }))
         .collect();
     state.ledger = Ledger::parse(lines.iter().map(String::as_str));
@@ -132,7 +132,7 @@ fn prune_minds_the_age() {
 fn rolls_back(hosts: &[&str], expect: &str) {
     let states: Vec<_> = hosts.iter().map(|text| state(text)).collect();
     let named: Vec<_> = states.iter().map(|state| ("web", state)).collect();
-    let found = match rollback_target(&named, Target::Previous) {
+    let found = match rollback_target(&named, RollbackTarget::Previous) {
         Ok(id) => numbers(&[id.to_string()]),
         Err(error) => error.to_string(),
     };
@@ -153,16 +153,16 @@ fn rollback_goes_to_the_newest_earlier_good_one_of_all_hosts() {
 #[test]
 fn the_fold_remembers_the_last_word() {
     let standing = |text: &str| state(text).ledger.history(id(1)).map(|h| h.standing);
-    assert_eq!(standing("g"), Some(Standing::Good));
-    assert_eq!(standing("p"), Some(Standing::Good));
-    assert_eq!(standing("u"), Some(Standing::Undecided));
-    assert_eq!(standing("l"), Some(Standing::RolledBack));
+    assert_eq!(standing("g"), Some(ReleaseStatus::Good));
+    assert_eq!(standing("p"), Some(ReleaseStatus::Good));
+    assert_eq!(standing("u"), Some(ReleaseStatus::Undecided));
+    assert_eq!(standing("l"), Some(ReleaseStatus::RolledBack));
     assert_eq!(standing("x"), None);
 }
 
 #[test]
 fn unreadable_lines_are_counted_and_hide_nothing() {
-    let good = serde_json::to_string(&Entry::new(What::Staged, "20260821090001")).unwrap();
+    let good = serde_json::to_string(&Entry::new(LedgerEvent::Staged, "20260821090001")).unwrap();
     let ledger = Ledger::parse(["{torn", good.as_str(), ""]);
     assert_eq!((ledger.entries().len(), ledger.unreadable()), (1, 1));
 }
@@ -208,7 +208,7 @@ fn keeps_what_must_be_kept(state: &HostState, keep: usize, text: &str) {
     assert!(way_back(text).is_none_or(|id| !gone.contains(&id)), "{text}: the way back");
     for (id, history) in state.histories() {
         assert!(!(history.pinned && gone.contains(&id)), "{text}: pinned");
-        assert!(!(history.standing == Standing::Undecided && gone.contains(&id)), "{text}");
+        assert!(!(history.standing == ReleaseStatus::Undecided && gone.contains(&id)), "{text}");
     }
 }
 

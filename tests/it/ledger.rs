@@ -6,7 +6,7 @@ mod fold;
 mod old;
 
 use shipit::model::host_state::HostState;
-use shipit::model::ledger::{Entry, What};
+use shipit::model::ledger::{Entry, LedgerEvent};
 use shipit::remote::answer::host_state;
 
 /// Release `n`: the minute of that number.
@@ -19,7 +19,7 @@ fn id(n: usize) -> String {
 fn lines(story: &[&str]) -> Vec<String> {
     let line = |words: &&str| {
         let words: Vec<_> = words.split(' ').collect();
-        let what: What = serde_json::from_value(words[1].into()).unwrap();
+        let what: LedgerEvent = serde_json::from_value(words[1].into()).unwrap();
         let number: usize = words[0].parse().unwrap();
         let other = words.get(2).map(|n| id(n.parse().unwrap()));
         let entry = Entry {
@@ -31,11 +31,11 @@ fn lines(story: &[&str]) -> Vec<String> {
             ..Entry::new(what, &id(number))
         };
         let entry = match (what, other) {
-            (What::Activated, other) => {
+            (LedgerEvent::Activated, other) => {
                 let back = other.map(|id| format!("releases/{id}")).unwrap_or_default();
                 Entry { back: Some(back), ..entry }
             }
-            (What::RolledBack, Some(to)) => {
+            (LedgerEvent::RolledBack, Some(to)) => {
                 Entry { reason: Entry::rolled_back_to(to.parse().unwrap()), ..entry }
             }
             (_, reason) => Entry { reason, ..entry },

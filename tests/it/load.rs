@@ -15,11 +15,11 @@ use futures::future::BoxFuture;
 use shipit::config::{Address, Host, OnUnreachable, SshSettings};
 use shipit::deploy::event::Event;
 use shipit::deploy::host::Connect;
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::service::Service;
-use shipit::remote::session::{Channel, Session, SessionError, Stream};
+use shipit::remote::session::{ByteStream, Channel, Session, SessionError};
 use shipit::ssh::connect::Connector;
-use shipit::ssh::embedded::{Embedded, Options};
+use shipit::ssh::embedded::{Embedded, ServerOptions};
 use tokio::net::TcpListener;
 
 use crate::faults::{effort, hook};
@@ -75,7 +75,7 @@ impl Session for Own {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         self.inner.dial(host, port)
     }
 
@@ -105,7 +105,7 @@ impl Hosts {
         let mut world = World::new();
         let home = world.dir.path().to_owned();
         let env = vec![("PATH".to_owned(), std::env::var("PATH").unwrap())];
-        let options = Options { env, ..Options::default() };
+        let options = ServerOptions { env, ..ServerOptions::default() };
         let server = Embedded::start(options.clone()).await.unwrap();
         let stranger = Embedded::start(options).await.unwrap();
         let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -242,7 +242,7 @@ async fn many_hosts_do_not_wait_for_bad_ones() {
     let mut many = Hosts::new(count).await;
 
     let report = many.deploy("1", count - 3).await;
-    assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
     skips_two(&report);
     let HostResult::Untouched { failure: Some(failure), .. } = result(&report, "full") else {
         panic!("{report:?}")
@@ -257,7 +257,7 @@ async fn many_hosts_do_not_wait_for_bad_ones() {
 
     many.full.store(false, Ordering::SeqCst);
     let report = many.deploy("2", count - 2).await;
-    assert_eq!(report.verdict(), Verdict::NotDone, "two are behind: {report:?}");
+    assert_eq!(report.verdict(), RunOutcome::NotDone, "two are behind: {report:?}");
     skips_two(&report);
     let done = |(_, result): &&(String, HostResult)| matches!(result, HostResult::Done(_));
     assert_eq!(report.hosts.iter().filter(done).count(), count - 2, "{report:?}");

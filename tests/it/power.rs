@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shipit::deploy::outcome::{Report, Verdict};
+use shipit::deploy::outcome::{Report, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
-use shipit::model::ledger::{Ledger, Standing};
+use shipit::model::ledger::{Ledger, ReleaseStatus};
 use shipit::model::manifest::{Manifest, Node};
 use shipit::remote::local::LocalSession;
 
@@ -105,7 +105,7 @@ fn place() -> PathBuf {
 }
 
 /// Takes away what runs that were killed left mounted and lying about.
-fn sweep() {
+fn clean_up() {
     for path in entries(&place()) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let Some((pid, _)) = name.strip_prefix(NAME).and_then(|rest| rest.split_once('-')) else {
@@ -123,7 +123,7 @@ fn sweep() {
 
 impl Host {
     fn new(kind: Disk, syncs: Syncs) -> Self {
-        sweep();
+        clean_up();
         let name = format!("{NAME}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&name).tempdir_in(place()).unwrap();
         for name in ["disk", "copies", "mounted", "bin"] {
@@ -331,8 +331,8 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
     }
     // Where the outcome was reported there is but one that may be, and it is decided.
     match history.standing {
-        Standing::Good => Ok(()),
-        Standing::Undecided if may_be_live.len() > 1 => Ok(()),
+        ReleaseStatus::Good => Ok(()),
+        ReleaseStatus::Undecided if may_be_live.len() > 1 => Ok(()),
         standing => Err(format!("{id} is live and {standing:?}")),
     }
 }
@@ -372,7 +372,7 @@ async fn step(host: &Host, what: &str, [before, after, now]: [Version; 3]) -> Se
         }
     };
     let (report, mut seen) = host.watched(run, [before, after]).await;
-    let done = if after == now { Verdict::Done } else { Verdict::NotDone };
+    let done = if after == now { RunOutcome::Done } else { RunOutcome::NotDone };
     assert_eq!(report.verdict(), done, "{what}: {report:?}");
     seen.add(host.now(now));
     seen

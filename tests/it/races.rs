@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
-use shipit::model::ledger::{Ledger, What};
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
+use shipit::model::ledger::{Ledger, LedgerEvent};
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
@@ -76,7 +76,8 @@ fn runs(ledger: &Ledger) -> Vec<String> {
 fn is_one_thing(root: &Path, round: &str) {
     let ledger = ledger(root);
     runs(&ledger);
-    let mut committed = ledger.entries().iter().filter(|entry| entry.event == What::Committed);
+    let mut committed =
+        ledger.entries().iter().filter(|entry| entry.event == LedgerEvent::Committed);
     let live = fs::read_link(root.join("current")).unwrap();
     let id = &committed.next_back().unwrap().release;
     assert_eq!(live, Path::new("releases").join(id), "{round}: {ledger:?}");
@@ -197,13 +198,17 @@ async fn of_two_fleet_deploys_at_once_one_wins_on_all_hosts() {
         );
         let shown = format!("round {round}");
         match (one.verdict(), two.verdict()) {
-            (Verdict::Done, Verdict::Done) => continue,
-            (Verdict::Done, Verdict::Locked) => lost_everywhere(&two, "run run0000001", &shown),
-            (Verdict::Locked, Verdict::Done) => lost_everywhere(&one, "run run0000002", &shown),
+            (RunOutcome::Done, RunOutcome::Done) => continue,
+            (RunOutcome::Done, RunOutcome::Locked) => {
+                lost_everywhere(&two, "run run0000001", &shown);
+            }
+            (RunOutcome::Locked, RunOutcome::Done) => {
+                lost_everywhere(&one, "run run0000002", &shown);
+            }
             verdicts => panic!("{shown}: {verdicts:?}\n{one:?}\n{two:?}"),
         }
         refused += 1;
-        let won = if one.verdict() == Verdict::Done { a } else { b };
+        let won = if one.verdict() == RunOutcome::Done { a } else { b };
         for host in &ada.config.hosts {
             let root = format!("{root}-{}", host.name);
             is_one_thing(Path::new(&root), &shown);
@@ -228,8 +233,8 @@ async fn of_two_deploys_that_have_some_hosts_in_common_one_wins() {
         let (a, b) = (format!("a{round}"), format!("b{round}"));
         let (one, two) = tokio::join!(ada.deploy(&a), ben.deploy(&b));
         let ends = [one.verdict(), two.verdict()];
-        let fair = ends.contains(&Verdict::Done)
-            && ends.iter().all(|end| [Verdict::Done, Verdict::Locked].contains(end));
+        let fair = ends.contains(&RunOutcome::Done)
+            && ends.iter().all(|end| [RunOutcome::Done, RunOutcome::Locked].contains(end));
         assert!(fair, "round {round}: {ends:?}\n{one:?}\n{two:?}");
     }
 }
@@ -262,7 +267,11 @@ async fn a_host_that_is_let_go_of_while_it_is_looked_at_is_asked_again() {
         },
         ben.deploy("b")
     );
-    assert_eq!((one.verdict(), two.verdict()), (Verdict::Done, Verdict::Done), "{one:?}\n{two:?}");
+    assert_eq!(
+        (one.verdict(), two.verdict()),
+        (RunOutcome::Done, RunOutcome::Done),
+        "{one:?}\n{two:?}"
+    );
 }
 
 /// A service that takes until somebody has seen that it restarts.

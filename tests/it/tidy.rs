@@ -1,6 +1,7 @@
 //! Rules that hold for the whole tree: who may use whom, what only one place may do, and that the
 //! documents say what the program does. Each is a test, so that none erodes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -322,4 +323,30 @@ fn actions_are_pinned_by_commit() {
         text.lines().filter(|line| line.trim_start().trim_start_matches("- ").starts_with("uses:"));
     let broken: Vec<_> = uses.filter(|line| !pinned(line)).map(str::to_owned).collect();
     none("these actions are not pinned by a commit", &broken);
+}
+
+/// Names that each module must choose alike: associated types of traits of std and serde.
+const TRAIT_TYPES: [&str; 3] = ["Err", "Error", "Value"];
+
+#[test]
+fn a_type_name_means_one_type() {
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in lines() {
+        let words: Vec<_> =
+            line.text.split(not_in_a_name).filter(|word| !word.is_empty()).collect();
+        let declares = |word: &&str| ["struct", "enum", "trait", "type"].contains(word);
+        let at = words.iter().position(declares).filter(|at| {
+            words[..*at].iter().all(|word| ["pub", "crate", "super", "in"].contains(word))
+        });
+        let Some(name) = at.and_then(|at| words.get(at + 1)) else { continue };
+        if !TRAIT_TYPES.contains(name) {
+            let place = format!("{}:{}", line.file, line.number);
+            homes.entry((*name).to_owned()).or_default().push(place);
+        }
+    }
+    assert!(homes.len() > 200, "only {} types were found", homes.len());
+    homes.retain(|_, places| places.len() > 1);
+    let broken: Vec<_> =
+        homes.iter().map(|(name, places)| format!("{name}: {}", places.join(", "))).collect();
+    none("these names stand for several types", &broken);
 }

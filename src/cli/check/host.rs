@@ -11,7 +11,7 @@ use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::manifest::{Manifest, Node, is_below};
 use crate::model::service::{Scope, Service};
 use crate::model::words::count;
-use crate::remote::agent::Probe;
+use crate::remote::agent::CheckFacts;
 
 /// Clocks that differ by more make ids and ledgers hard to read.
 const SKEW: i64 = 60;
@@ -146,7 +146,7 @@ impl Findings {
     }
 
     /// A check that nobody answers although the service runs, or somebody else before it does.
-    fn ports(&mut self, config: &Config, state: &HostState, probe: &Probe) {
+    fn ports(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         let runs = state.unit.as_ref().is_none_or(|unit| unit.active == "active");
         let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
         for port in host.map(|host| local_ports(config, host)).unwrap_or_default() {
@@ -176,7 +176,7 @@ impl Findings {
         self.warn(format!("{user} may not read the journal of {unit}"), fix);
     }
 
-    fn places(&mut self, config: &Config, state: &HostState, probe: &Probe) {
+    fn places(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         let (root, user) = (config.layout.root(), &state.facts.user);
         match (&probe.absent, probe.unwritable.is_empty()) {
             (None, true) => self.ok(format!("{root} can be written")),
@@ -234,7 +234,7 @@ impl Findings {
     }
 
     /// A user's own units live as long as the user does.
-    fn lingers(&mut self, state: &HostState, probe: &Probe) {
+    fn lingers(&mut self, state: &HostState, probe: &CheckFacts) {
         if probe.linger == Some(false) {
             let fix = format!("on the host: `sudo loginctl enable-linger {}`", state.facts.user);
             self.problem("its user units end when nobody is logged in", fix);

@@ -6,7 +6,7 @@ use crate::config::{Config, EnvSpec};
 use crate::model::host_state::HostState;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::service::{Scope, Service};
-use crate::remote::agent::{Access, Probe};
+use crate::remote::agent::{Access, CheckFacts};
 
 /// Of the bits of a mode.
 const READ: u32 = 4;
@@ -22,7 +22,7 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn of(config: &Config, state: &'a HostState, probe: &Probe) -> Option<Self> {
+    fn of(config: &Config, state: &'a HostState, probe: &CheckFacts) -> Option<Self> {
         let (maker, unit) = (state.facts.user.as_str(), state.unit.as_ref()?);
         let user = match &config.service {
             Service::Unit { scope: Scope::User, .. } => maker,
@@ -80,7 +80,7 @@ impl Findings {
     }
 
     /// What the service may not do that it will have to.
-    pub(super) fn runner(&mut self, config: &Config, state: &HostState, probe: &Probe) {
+    pub(super) fn runner(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         if let Some(user) = &probe.no_user {
             let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
             return self.problem(format!("the unit runs as {user}, who is no user there"), fix);
@@ -100,7 +100,7 @@ impl Findings {
         }
     }
 
-    fn ways(&mut self, runner: &Runner<'_>, probe: &Probe) {
+    fn ways(&mut self, runner: &Runner<'_>, probe: &CheckFacts) {
         for place in probe.ways.iter().filter(|place| !runner.may(place, ENTER)) {
             let fix = format!("on the host: `sudo chmod o+x {}`", place.path);
             self.problem(runner.may_not(&format!("enter {}", place.path)), fix);
@@ -108,7 +108,13 @@ impl Findings {
     }
 
     /// systemd reads `EnvironmentFile=` as root; a program that reads it itself must be able to.
-    fn env_file(&mut self, runner: &Runner<'_>, config: &Config, spec: &EnvSpec, probe: &Probe) {
+    fn env_file(
+        &mut self,
+        runner: &Runner<'_>,
+        config: &Config,
+        spec: &EnvSpec,
+        probe: &CheckFacts,
+    ) {
         let path = format!("{}/{}", config.layout.current(), spec.file);
         if probe.env_files.iter().any(|line| line.contains(&path)) {
             return;
@@ -121,7 +127,13 @@ impl Findings {
     }
 
     /// Those that are there as they are, the others as they would be made.
-    fn linked(&mut self, runner: &Runner<'_>, config: &Config, link: &SharedLink, probe: &Probe) {
+    fn linked(
+        &mut self,
+        runner: &Runner<'_>,
+        config: &Config,
+        link: &SharedLink,
+        probe: &CheckFacts,
+    ) {
         let path = config.layout.shared(&link.path);
         let there = probe.shared.iter().find(|place| place.path == path);
         let (team, maker) = (runner.team(), runner.maker);

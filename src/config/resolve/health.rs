@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::Here;
+use super::Resolver;
 use super::runs::TENTH;
-use crate::config::checks::{self, Check, Header, HttpCheck, Pace, Probe, Statuses, Trust};
+use crate::config::checks::{
+    self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Statuses, Trust,
+};
 use crate::config::error::ConfigError;
 use crate::config::file::{self, Layer, Length, TextOr};
 use crate::config::{EnvSource, Health, rules};
 use crate::model::service::Service;
 
 /// What applies where nothing else is said.
-const USUAL: Pace = Pace {
+const USUAL: CheckTiming = CheckTiming {
     interval: Duration::from_secs(1),
     timeout: Duration::from_secs(5),
     total: Duration::from_secs(30),
@@ -22,7 +24,7 @@ const USUAL: Pace = Pace {
 
 const HTTP: &str = "an address such as `http://127.0.0.1:8080/up`";
 
-impl Here<'_> {
+impl Resolver<'_> {
     pub(super) fn health(&self, layer: &Layer, service: &Service) -> Result<Health, ConfigError> {
         let health = layer.health.clone().unwrap_or_default();
         let usual = match service {
@@ -53,13 +55,13 @@ impl Here<'_> {
         &self,
         [interval, timeout, total]: [&Option<Spanned<Length>>; 3],
         successes: Option<&Spanned<i64>>,
-        usual: Pace,
-    ) -> Result<Pace, ConfigError> {
+        usual: CheckTiming,
+    ) -> Result<CheckTiming, ConfigError> {
         let successes = successes.map_or(Ok(usual.successes), |number| {
             let count = u32::try_from(*number.get_ref()).ok().filter(|count| *count >= 1);
             self.file.need(number, "successes", "1 or more", count)
         })?;
-        Ok(Pace {
+        Ok(CheckTiming {
             interval: self.span("interval", interval.as_ref(), usual.interval, TENTH)?,
             timeout: self.span("timeout", timeout.as_ref(), usual.timeout, TENTH)?,
             total: self.span("total", total.as_ref(), usual.total, TENTH)?,
@@ -68,14 +70,18 @@ impl Here<'_> {
     }
 
     /// The checks that are a key of `[health]` each.
-    fn short(&self, health: &file::Health) -> Result<Vec<Probe>, ConfigError> {
+    fn short(&self, health: &file::Health) -> Result<Vec<HealthProbe>, ConfigError> {
         let http = health.http.as_ref().map(|url| self.http(url, &file::Check::default()));
         let tcp = health.tcp.as_ref().map(|address| self.tcp(address));
         let command = health.command.as_ref().map(|text| self.probing_command(text));
         [http, tcp, command].into_iter().flatten().collect()
     }
 
-    fn check(&self, written: &Spanned<file::Check>, pace: Pace) -> Result<Check, ConfigError> {
+    fn check(
+        &self,
+        written: &Spanned<file::Check>,
+        pace: CheckTiming,
+    ) -> Result<Check, ConfigError> {
         let check = written.get_ref();
         let both = |value, one, other| {
             Err(ConfigError::Both { place: self.file.place(value), one, other })
@@ -117,17 +123,17 @@ impl Here<'_> {
         self.without("headers", header, "http")
     }
 
-    fn tcp(&self, written: &Spanned<String>) -> Result<Probe, ConfigError> {
+    fn tcp(&self, written: &Spanned<String>) -> Result<HealthProbe, ConfigError> {
         let must = "a host and a port such as `127.0.0.1:5432`";
         let (host, port) = self.file.need(written, "tcp", must, rules::tcp(written.get_ref()))?;
-        Ok(Probe::Tcp { host, port })
+        Ok(HealthProbe::Tcp { host, port })
     }
 
-    fn probing_command(&self, written: &Spanned<String>) -> Result<Probe, ConfigError> {
-        self.command("command", written).map(Probe::Command)
+    fn probing_command(&self, written: &Spanned<String>) -> Result<HealthProbe, ConfigError> {
+        self.command("command", written).map(HealthProbe::Command)
     }
 
-    fn http(&self, url: &Spanned<String>, check: &file::Check) -> Result<Probe, ConfigError> {
+    fn http(&self, url: &Spanned<String>, check: &file::Check) -> Result<HealthProbe, ConfigError> {
         let rules::Url { tls, host, port, path } =
             self.file.need(url, "http", HTTP, rules::http(url.get_ref()))?;
         let name = check.host.as_ref().map(|name| {
@@ -143,7 +149,7 @@ impl Here<'_> {
         }
         let headers = check.headers.iter().flatten();
         let headers = headers.map(|(name, value)| self.header(name, value));
-        Ok(Probe::Http(Box::new(HttpCheck {
+        Ok(HealthProbe::Http(Box::new(HttpCheck {
             url: url.get_ref().clone(),
             trust,
             host,

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
 
-use super::{Here, NAME, Overrides};
-use crate::config::error::{ConfigError, Place};
+use super::{NAME, Overrides, Resolver};
+use crate::config::error::{ConfigError, ConfigPlace};
 use crate::config::file::{ConfigFile, HostTable, Layer, TextOr};
 use crate::config::{Address, Host, rules};
 
-impl Here<'_> {
+impl Resolver<'_> {
     pub(super) fn hosts(&self, layer: &Layer) -> Result<Vec<Host>, ConfigError> {
         let none = |place| ConfigError::NoHosts { place, stage: self.stage.to_owned() };
         let list = layer.hosts.as_ref().ok_or_else(|| none(self.file.nowhere()))?;
@@ -90,7 +90,7 @@ impl Here<'_> {
         let names = hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>();
         let roles = hosts.iter().flat_map(|host| host.roles.clone()).collect::<BTreeSet<_>>();
         let no_such = |flag, what, name: &String, known| ConfigError::NoSuch {
-            place: Place::Given(flag),
+            place: ConfigPlace::Given(flag),
             whose: format!("`{}`", self.stage),
             what,
             name: name.clone(),

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use super::{Here, Overrides};
-use crate::config::error::{self, ConfigError, Place};
+use super::{Overrides, Resolver};
+use crate::config::error::{self, ConfigError, ConfigPlace};
 use crate::config::file::{self, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable};
 use crate::config::{ArtifactSource, ArtifactSpec, EnvSource, EnvSpec, rules};
 use crate::model::digest::Digest;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::is_below;
 
-impl Here<'_> {
+impl Resolver<'_> {
     pub(super) fn artifact(
         &self,
         layer: &Layer,
@@ -23,7 +23,7 @@ impl Here<'_> {
         let source = match (&overrides.artifact, &artifact.path) {
             (Some(given), _) => {
                 let base = self.file.base.join(&overrides.directory);
-                source(given, None, &base, &|| Place::Given("--artifact"))?
+                source(given, None, &base, &|| ConfigPlace::Given("--artifact"))?
             }
             (None, Some(path)) => {
                 let place = || self.file.place(path);
@@ -258,7 +258,7 @@ fn source(
     text: &str,
     sha256: Option<Digest>,
     base: &Path,
-    place: &dyn Fn() -> Place,
+    place: &dyn Fn() -> ConfigPlace,
 ) -> Result<ArtifactSource, ConfigError> {
     let wrong = |must| ConfigError::Value {
         place: place(),

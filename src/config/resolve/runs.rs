@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::Here;
+use super::Resolver;
 use super::hosts::is_called;
 use crate::config::error::ConfigError;
 use crate::config::file::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
@@ -19,7 +19,7 @@ const DAY: Duration = Duration::from_hours(24);
 const SECOND: Duration = Duration::from_secs(1);
 pub(super) const TENTH: Duration = Duration::from_millis(100);
 
-impl Here<'_> {
+impl Resolver<'_> {
     pub(super) fn service(&self, layer: &Layer) -> Result<Service, ConfigError> {
         let Some(service) = &layer.service else { return Ok(Service::None) };
         let limit = self.whole("timeout", service.timeout.as_ref(), Duration::from_mins(2))?;
@@ -63,19 +63,19 @@ impl Here<'_> {
 
     fn unit(
         &self,
-        service: &file::Service,
+        service: &file::ServiceTable,
         unit: &Spanned<String>,
         limit: Duration,
     ) -> Result<Service, ConfigError> {
         let must = "the name of a systemd service, such as `todo.service` or `todo@1`";
         let name = self.file.need(unit, "unit", must, rules::unit(unit.get_ref()))?;
         let scope = match service.scope.as_ref().map(Spanned::get_ref) {
-            Some(file::Scope::User) => Scope::User,
-            Some(file::Scope::System) | None => Scope::System,
+            Some(file::ScopeValue::User) => Scope::User,
+            Some(file::ScopeValue::System) | None => Scope::System,
         };
         let action = match service.action.as_ref().map(Spanned::get_ref) {
-            Some(file::Action::ReloadOrRestart) => Action::ReloadOrRestart,
-            Some(file::Action::Restart) | None => Action::Restart,
+            Some(file::ActionValue::ReloadOrRestart) => Action::ReloadOrRestart,
+            Some(file::ActionValue::Restart) | None => Action::Restart,
         };
         Ok(Service::Unit { name, scope, action, limit })
     }
@@ -126,13 +126,13 @@ impl Here<'_> {
         let canary = rollout.canary.iter().flatten().map(|name| self.canary(name, hosts));
         let pause = rollout.pause.as_ref();
         let on_failure = match rollout.on_failure {
-            Some(file::OnFailure::RevertAll) | None => OnFailure::RevertAll,
-            Some(file::OnFailure::RevertBatch) => OnFailure::RevertBatch,
-            Some(file::OnFailure::Stop) => OnFailure::Stop,
+            Some(file::OnFailureValue::RevertAll) | None => OnFailure::RevertAll,
+            Some(file::OnFailureValue::RevertBatch) => OnFailure::RevertBatch,
+            Some(file::OnFailureValue::Stop) => OnFailure::Stop,
         };
         let on_unreachable = match rollout.on_unreachable {
-            Some(file::OnUnreachable::Abort) | None => OnUnreachable::Abort,
-            Some(file::OnUnreachable::Skip) => OnUnreachable::Skip,
+            Some(file::OnUnreachableValue::Abort) | None => OnUnreachable::Abort,
+            Some(file::OnUnreachableValue::Skip) => OnUnreachable::Skip,
         };
         let max_failed = rollout.max_failed.as_ref().map(|number| {
             let count = usize::try_from(*number.get_ref()).ok();
@@ -148,17 +148,17 @@ impl Here<'_> {
         })
     }
 
-    fn batch(&self, written: Option<&Spanned<file::Batch>>) -> Result<Batch, ConfigError> {
+    fn batch(&self, written: Option<&Spanned<file::BatchValue>>) -> Result<Batch, ConfigError> {
         let Some(written) = written else { return Ok(Batch::All) };
         let at_least_one = |number| usize::try_from(number).ok().filter(|number| *number >= 1);
         match *written.get_ref() {
-            file::Batch::All => Ok(Batch::All),
-            file::Batch::Hosts(number) => {
+            file::BatchValue::All => Ok(Batch::All),
+            file::BatchValue::Hosts(number) => {
                 let shown = Spanned::new(written.span(), number);
                 let hosts = at_least_one(number);
                 self.file.need(&shown, "batch", "1 or more", hosts).map(Batch::Hosts)
             }
-            file::Batch::Percent(number) => {
+            file::BatchValue::Percent(number) => {
                 let shown = Spanned::new(written.span(), format!("{number}%"));
                 let part = at_least_one(number).filter(|part| *part <= 100);
                 self.file.need(&shown, "batch", "1% to 100%", part).map(Batch::Percent)

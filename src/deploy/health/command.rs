@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use super::{Miss, Ward, detour};
+use super::{CheckContext, ProbeFailure, via_host};
 use crate::remote::order::{DONE, Order};
 
-pub(super) async fn attempt(ward: &Ward<'_>, text: &str, limit: Duration) -> Result<(), Miss> {
+pub(super) async fn attempt(
+    context: &CheckContext<'_>,
+    text: &str,
+    limit: Duration,
+) -> Result<(), ProbeFailure> {
     let order = Order::Try {
-        id: ward.switch.id,
+        id: context.switch.id,
         command: text.to_owned(),
-        vars: ward.switch.vars.clone(),
-        limit: detour::whole(limit),
+        vars: context.switch.vars.clone(),
+        limit: via_host::whole(limit),
     };
-    let answer = detour::ask(ward, &order).await?;
+    let answer = via_host::ask(context, &order).await?;
     if answer.code == DONE {
         return Ok(());
     }
@@ -22,5 +26,5 @@ pub(super) async fn attempt(ward: &Ward<'_>, text: &str, limit: Duration) -> Res
     let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(super::LINES)..].join("\n");
     let how = how.trim().trim_start_matches("it ");
-    Err(Miss { said: tail, ..Miss::new(how) })
+    Err(ProbeFailure { said: tail, ..ProbeFailure::new(how) })
 }

@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Miss, Ward, detour, tls};
+use super::{CheckContext, ProbeFailure, tls, via_host};
 use crate::config::EnvSource;
 use crate::config::checks::HttpCheck;
-use crate::remote::session::{SessionError, Stream};
+use crate::remote::session::{ByteStream, SessionError};
 
 /// So much of an answer is read, and no more: it may have no end.
 const MOST_BODY: usize = 64 * 1024;
@@ -25,14 +25,14 @@ const MOST_HEAD: usize = 64 * 1024;
 
 /// What was answered, as far as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: String,
     /// More may have followed.
     pub(super) cut: bool,
 }
 
-impl Answer {
+impl HttpResponse {
     /// The whole lines of the body: the last one of a body that was cut may hold half of a secret.
     fn whole_lines(&self) -> &str {
         let whole = self.body.rsplit_once('\n').map(|(whole, _)| whole);
@@ -44,32 +44,32 @@ impl Answer {
 enum Trouble {
     /// The server does not forward.
     Forbidden,
-    Missed(Miss),
+    Missed(ProbeFailure),
 }
 
-impl From<Miss> for Trouble {
-    fn from(miss: Miss) -> Self {
+impl From<ProbeFailure> for Trouble {
+    fn from(miss: ProbeFailure) -> Self {
         Self::Missed(miss)
     }
 }
 
 pub(super) async fn attempt(
-    ward: &Ward<'_>,
+    context: &CheckContext<'_>,
     check: &HttpCheck,
     limit: Duration,
-) -> Result<(), Miss> {
-    if !ward.takes_detour() {
-        match ask(ward, check, limit).await {
-            Ok(answer) => return weigh(check, &answer),
+) -> Result<(), ProbeFailure> {
+    if !context.takes_detour() {
+        match ask(context, check, limit).await {
+            Ok(answer) => return evaluate(check, &answer),
             Err(Trouble::Missed(miss)) => return Err(miss),
-            Err(Trouble::Forbidden) => ward.take_detour(),
+            Err(Trouble::Forbidden) => context.take_detour(),
         }
     }
-    weigh(check, &detour::fetch(ward, check, limit).await?)
+    evaluate(check, &via_host::fetch(context, check, limit).await?)
 }
 
 /// Whether the answer is what it should be.
-fn weigh(check: &HttpCheck, answer: &Answer) -> Result<(), Miss> {
+fn evaluate(check: &HttpCheck, answer: &HttpResponse) -> Result<(), ProbeFailure> {
     let status = answer.status;
     let lacks = |text: &&String| !answer.body.contains(text.as_str());
     let what = match check.body.as_ref().filter(lacks) {
@@ -77,16 +77,20 @@ fn weigh(check: &HttpCheck, answer: &Answer) -> Result<(), Miss> {
         Some(text) => format!("answered {status} without {text:?} in its body"),
         None => return Ok(()),
     };
-    Err(Miss { said: answer.whole_lines().to_owned(), ..Miss::new(what) })
+    Err(ProbeFailure { said: answer.whole_lines().to_owned(), ..ProbeFailure::new(what) })
 }
 
 /// Asks once. What has come of a body when time is over counts.
-async fn ask(ward: &Ward<'_>, check: &HttpCheck, limit: Duration) -> Result<Answer, Trouble> {
+async fn ask(
+    context: &CheckContext<'_>,
+    check: &HttpCheck,
+    limit: Duration,
+) -> Result<HttpResponse, Trouble> {
     let by = Instant::now() + limit;
     let mut driving = JoinSet::new();
-    let head = timeout_at(by, head(ward, check, &mut driving));
-    let (status, mut body) = head.await.map_err(|_| Miss::late(limit))??;
-    let mut answer = Answer { status, ..Answer::default() };
+    let head = timeout_at(by, head(context, check, &mut driving));
+    let (status, mut body) = head.await.map_err(|_| ProbeFailure::late(limit))??;
+    let mut answer = HttpResponse { status, ..HttpResponse::default() };
     // Where the status alone decides, nothing else need come.
     if check.body.is_some() || !check.status.hold(status) {
         let mut bytes = Vec::new();
@@ -102,35 +106,35 @@ async fn ask(ward: &Ward<'_>, check: &HttpCheck, limit: Duration) -> Result<Answ
 
 /// The status, and the body that is still to come. `driving` moves the bytes until it is dropped.
 async fn head(
-    ward: &Ward<'_>,
+    context: &CheckContext<'_>,
     check: &HttpCheck,
     driving: &mut JoinSet<()>,
 ) -> Result<(u16, Incoming), Trouble> {
-    let stream = match ward.session.dial(&check.host, check.port).await {
+    let stream = match context.session.dial(&check.host, check.port).await {
         Err(SessionError::DialRefused { forbidden: true, .. }) => return Err(Trouble::Forbidden),
-        dialled => dialled.map_err(Miss::silent)?,
+        dialled => dialled.map_err(ProbeFailure::silent)?,
     };
-    let stream: Box<dyn Stream> = match &check.trust {
+    let stream: Box<dyn ByteStream> = match &check.trust {
         None => stream,
         Some(trust) => tls::wrap(stream, trust, check.name.as_ref().unwrap_or(&check.host)).await?,
     };
     let mut builder = http1::Builder::new();
     let shaking = builder.max_buf_size(MOST_HEAD).handshake(TokioIo::new(stream));
-    let (mut sender, connection) = shaking.await.map_err(Miss::silent)?;
+    let (mut sender, connection) = shaking.await.map_err(ProbeFailure::silent)?;
     driving.spawn(async move {
         let _ = connection.await;
     });
-    let answer = sender.send_request(request(check)?).await.map_err(Miss::silent)?;
+    let answer = sender.send_request(request(check)?).await.map_err(ProbeFailure::silent)?;
     Ok((answer.status().as_u16(), answer.into_body()))
 }
 
-fn request(check: &HttpCheck) -> Result<Request<Empty<Bytes>>, Miss> {
+fn request(check: &HttpCheck) -> Result<Request<Empty<Bytes>>, ProbeFailure> {
     let mut request =
         Request::get(&check.path).header(HOST, authority(check)).header(CONNECTION, "close");
     for (name, value) in headers(check)? {
         request = request.header(name, value.as_bytes());
     }
-    request.body(Empty::new()).map_err(Miss::silent)
+    request.body(Empty::new()).map_err(ProbeFailure::silent)
 }
 
 /// What is asked for: the name as it was given, or the URL's host and port.
@@ -143,12 +147,15 @@ fn authority(check: &HttpCheck) -> String {
 }
 
 /// The headers that are sent along.
-pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, Miss> {
+pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailure> {
     let known = check.headers.iter().map(|header| match &header.value {
         EnvSource::Text(value) => Ok((header.name.as_str(), value.as_str())),
-        _ => Err(Miss {
+        _ => Err(ProbeFailure {
             hopeless: true,
-            ..Miss::new(format!("could not be asked: nobody fetched the value of {}", header.name))
+            ..ProbeFailure::new(format!(
+                "could not be asked: nobody fetched the value of {}",
+                header.name
+            ))
         }),
     });
     known.collect()

@@ -1,13 +1,13 @@
 //! Judging a release that is live but undecided: is it what runs and does it stay up (`proof`),
-//! does it answer (`http`, `tcp`, `command`, and `detour` where the server does not forward)?
+//! does it answer (`http`, `tcp`, `command`, and `via_host` where the server does not forward)?
 
 mod command;
-mod detour;
 mod http;
 mod ports;
 mod proof;
 mod tcp;
 mod tls;
+mod via_host;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,11 +16,11 @@ use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
 pub use self::ports::local_ports;
-pub use self::proof::{Doubt, Way, leads, prove, stayed_up};
+pub use self::proof::{ProofError, Way, leads, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, SAID};
 use super::plan::Switch;
-use crate::config::checks::{Check, Pace, Probe};
+use crate::config::checks::{Check, CheckTiming, HealthProbe};
 use crate::model::clean::strip;
 use crate::model::service::Service;
 use crate::model::words;
@@ -35,17 +35,17 @@ const LINES: usize = 5;
 const LONGEST_LINE: usize = 16 * 1024;
 
 /// A host whose new release is judged, as the checks see it.
-struct Ward<'a> {
+struct CheckContext<'a> {
     host: &'a HostRun<'a>,
     session: &'a dyn Session,
     switch: &'a Switch,
     /// The server does not forward: found out once, then not asked again.
-    detour: AtomicBool,
+    via_host: AtomicBool,
 }
 
 /// How one try was not well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Miss {
+struct ProbeFailure {
     /// `answered 502`, `did not answer within 5s`: what follows the check's name.
     what: String,
     /// The beginning of what it answered or printed.
@@ -55,7 +55,7 @@ struct Miss {
     hopeless: bool,
 }
 
-impl Miss {
+impl ProbeFailure {
     fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), said: String::new(), hint: None, hopeless: false }
     }
@@ -79,29 +79,29 @@ pub(super) async fn pass(host: &HostRun<'_>, switch: &Switch) -> Result<(), Fail
     let checks: Vec<_> =
         config.health.checks.iter().filter(|check| check.concerns(host.host)).collect();
     let Some(session) = host.session().filter(|_| !checks.is_empty()) else { return Ok(()) };
-    let ward = Ward { host, session, switch, detour: AtomicBool::new(false) };
-    try_join_all(checks.into_iter().map(|check| persist(&ward, check))).await?;
+    let context = CheckContext { host, session, switch, via_host: AtomicBool::new(false) };
+    try_join_all(checks.into_iter().map(|check| persist(&context, check))).await?;
     Ok(())
 }
 
 /// Tries until all is well, or time is over.
-async fn persist(ward: &Ward<'_>, check: &Check) -> Result<(), Failure> {
-    let Pace { interval, timeout, total, successes } = check.pace;
+async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failure> {
+    let CheckTiming { interval, timeout, total, successes } = check.pace;
     let end = Instant::now() + total;
     let mut tries = Tries::default();
     loop {
         let left = end.saturating_duration_since(Instant::now()).max(SHORTEST_TRY);
-        tries.note(ward.attempt(&check.probe, timeout.min(left)).await);
+        tries.note(context.attempt(&check.probe, timeout.min(left)).await);
         if tries.in_a_row >= successes {
             return Ok(());
         }
         if tries.hopeless() {
-            let what = format!("nobody could ask whether {} is healthy", subject(ward.host));
-            return Err(tries.masked(ward.host).await.failure(what, check));
+            let what = format!("nobody could ask whether {} is healthy", subject(context.host));
+            return Err(tries.masked(context.host).await.failure(what, check));
         }
         if Instant::now() + interval >= end {
-            let what = format!("{} was not healthy within {total:?}", subject(ward.host));
-            return Err(tries.masked(ward.host).await.failure(what, check));
+            let what = format!("{} was not healthy within {total:?}", subject(context.host));
+            return Err(tries.masked(context.host).await.failure(what, check));
         }
         sleep(interval).await;
     }
@@ -115,21 +115,21 @@ fn subject(host: &HostRun<'_>) -> String {
     }
 }
 
-impl Ward<'_> {
-    async fn attempt(&self, probe: &Probe, limit: Duration) -> Result<(), Miss> {
+impl CheckContext<'_> {
+    async fn attempt(&self, probe: &HealthProbe, limit: Duration) -> Result<(), ProbeFailure> {
         match probe {
-            Probe::Http(check) => http::attempt(self, check, limit).await,
-            Probe::Tcp { host, port } => tcp::attempt(self, host, *port, limit).await,
-            Probe::Command(text) => command::attempt(self, text, limit).await,
+            HealthProbe::Http(check) => http::attempt(self, check, limit).await,
+            HealthProbe::Tcp { host, port } => tcp::attempt(self, host, *port, limit).await,
+            HealthProbe::Command(text) => command::attempt(self, text, limit).await,
         }
     }
 
     fn takes_detour(&self) -> bool {
-        self.detour.load(Ordering::Relaxed)
+        self.via_host.load(Ordering::Relaxed)
     }
 
     fn take_detour(&self) {
-        self.detour.store(true, Ordering::Relaxed);
+        self.via_host.store(true, Ordering::Relaxed);
     }
 }
 
@@ -139,11 +139,11 @@ struct Tries {
     count: u32,
     in_a_row: u32,
     /// The last one that was not well, and how many before it were not well in the same way.
-    last: Option<(Miss, u32)>,
+    last: Option<(ProbeFailure, u32)>,
 }
 
 impl Tries {
-    fn note(&mut self, result: Result<(), Miss>) {
+    fn note(&mut self, result: Result<(), ProbeFailure>) {
         self.count += 1;
         let Err(miss) = result else {
             self.in_a_row += 1;
@@ -212,8 +212,8 @@ mod tests {
 
     fn check(successes: u32) -> Check {
         let second = Duration::from_secs(1);
-        let pace = Pace { interval: second, timeout: second, total: second, successes };
-        let probe = Probe::Tcp { host: "::1".to_owned(), port: 80 };
+        let pace = CheckTiming { interval: second, timeout: second, total: second, successes };
+        let probe = HealthProbe::Tcp { host: "::1".to_owned(), port: 80 };
         Check { probe, pace, roles: Vec::new() }
     }
 
@@ -221,7 +221,7 @@ mod tests {
     fn says(tries: &[Option<&str>], expected: &[&str]) {
         let mut noted = Tries::default();
         for what in tries {
-            noted.note(what.map_or(Ok(()), |what| Err(Miss::new(what))));
+            noted.note(what.map_or(Ok(()), |what| Err(ProbeFailure::new(what))));
         }
         assert_eq!(noted.failure("x".to_owned(), &check(3)).cause, expected);
     }

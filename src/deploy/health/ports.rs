@@ -1,14 +1,14 @@
 //! Which ports of a host the checks of its health ask.
 
-use crate::config::checks::Probe;
+use crate::config::checks::HealthProbe;
 use crate::config::{Config, Host};
 
 /// Returns the ports that the checks of a host ask on the host itself, each once.
 pub fn local_ports(config: &Config, host: &Host) -> Vec<u16> {
-    let port = |probe: &Probe| match probe {
-        Probe::Http(http) => is_local(&http.host).then_some(http.port),
-        Probe::Tcp { host, port } => is_local(host).then_some(*port),
-        Probe::Command(_) => None,
+    let port = |probe: &HealthProbe| match probe {
+        HealthProbe::Http(http) => is_local(&http.host).then_some(http.port),
+        HealthProbe::Tcp { host, port } => is_local(host).then_some(*port),
+        HealthProbe::Command(_) => None,
     };
     let checks = config.health.checks.iter().filter(|check| check.concerns(host));
     let mut ports: Vec<_> = checks.filter_map(|check| port(&check.probe)).collect();

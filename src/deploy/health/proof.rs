@@ -1,7 +1,7 @@
 //! Whether the unit is what the release is about: it runs the release's code, and stays up.
 
 use crate::config::Config;
-use crate::config::checks::{Check, Probe};
+use crate::config::checks::{Check, HealthProbe};
 use crate::deploy::outcome::{Failure, Proof};
 use crate::model::host_state::UnitState;
 use crate::model::layout::Layout;
@@ -11,7 +11,7 @@ use crate::remote::agent::Judgement;
 
 /// Why a unit does not count as running the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubt {
+pub enum ProofError {
     /// The host says nothing of it.
     Unseen,
     /// It is not up.
@@ -58,7 +58,7 @@ pub enum Doubt {
     },
 }
 
-impl Doubt {
+impl ProofError {
     /// The same of a unit whose start was reported as done.
     #[must_use]
     pub fn after_its_start(self) -> Self {
@@ -126,9 +126,9 @@ impl Way {
     /// That of this stage.
     pub fn of(config: &Config) -> Self {
         let looks = |check: &Check| match &check.probe {
-            Probe::Http(http) => http.body.is_some(),
-            Probe::Command(_) => true,
-            Probe::Tcp { .. } => false,
+            HealthProbe::Http(http) => http.body.is_some(),
+            HealthProbe::Command(_) => true,
+            HealthProbe::Tcp { .. } => false,
         };
         match config.service {
             Service::Unit { action: Action::ReloadOrRestart, .. } => {
@@ -140,8 +140,8 @@ impl Way {
 }
 
 /// Whether the unit runs the new release, and how that is known.
-pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, Doubt> {
-    let unit = found.unit.as_ref().ok_or(Doubt::Unseen)?;
+pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, ProofError> {
+    let unit = found.unit.as_ref().ok_or(ProofError::Unseen)?;
     is_up(unit)?;
     if found.inside || (found.worker && way != Way::Restart) {
         return Ok(Proof::Seen);
@@ -161,21 +161,23 @@ pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, Doub
     if let Some(path) = seen.find(|path| !releases.is_empty() && is_below(path, releases)) {
         let rest = path[releases.len()..].trim_start_matches('/');
         let release = rest.split('/').next().unwrap_or(rest).to_owned();
-        return Err(Doubt::OtherRelease { release, path: path.clone() });
+        return Err(ProofError::OtherRelease { release, path: path.clone() });
     }
     if same && way != Way::Restart {
-        return Err(Doubt::OnlyReloaded);
+        return Err(ProofError::OnlyReloaded);
     }
     infer(unit, found, layout)
 }
 
-fn is_up(unit: &UnitState) -> Result<(), Doubt> {
+fn is_up(unit: &UnitState) -> Result<(), ProofError> {
     match (unit.active.as_str(), unit.sub.as_str()) {
         ("active" | "reloading", _) => Ok(()),
         (_, "auto-restart" | "auto-restart-queued") => {
-            Err(Doubt::Crashing { restarts: unit.restarts + 1 })
+            Err(ProofError::Crashing { restarts: unit.restarts + 1 })
         }
-        (active, sub) => Err(Doubt::NotActive { active: active.to_owned(), sub: sub.to_owned() }),
+        (active, sub) => {
+            Err(ProofError::NotActive { active: active.to_owned(), sub: sub.to_owned() })
+        }
     }
 }
 
@@ -184,18 +186,18 @@ fn is_inside(path: &str, release: &str) -> bool {
 }
 
 /// Without sight of the process: it was started anew, after the flip, through `current`.
-fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, Doubt> {
+fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, ProofError> {
     if !unit.invocation.is_empty() && unit.invocation == found.before_invocation {
-        return Err(Doubt::NotStarted { how: "its InvocationID is the same" });
+        return Err(ProofError::NotStarted { how: "its InvocationID is the same" });
     }
     match (unit.started, found.flip_ticks) {
         (Some(started), Some(flipped)) if started < flipped => {
-            return Err(Doubt::NotStarted { how: "its main process is older" });
+            return Err(ProofError::NotStarted { how: "its main process is older" });
         }
         (Some(_), Some(_)) => {}
         // systemd tells none before version 232.
         _ if unit.invocation.is_empty() => {
-            return Err(Doubt::NotStarted {
+            return Err(ProofError::NotStarted {
                 how: "neither its InvocationID nor its start is known",
             });
         }
@@ -211,7 +213,7 @@ fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, 
         (None, Some(exe)) => Some(format!("its main process runs {exe}")),
         (None, None) => None,
     };
-    Err(Doubt::Elsewhere { seen, current })
+    Err(ProofError::Elsewhere { seen, current })
 }
 
 /// Whether a path in `text` is `current` or lies below it.
@@ -224,17 +226,17 @@ pub fn leads(text: &str, current: &str) -> bool {
 }
 
 /// Whether the unit stayed up between two looks.
-pub fn stayed_up(first: &Judgement, second: &Judgement) -> Result<(), Doubt> {
+pub fn stayed_up(first: &Judgement, second: &Judgement) -> Result<(), ProofError> {
     let (Some(first), Some(second)) = (&first.unit, &second.unit) else {
-        return Err(Doubt::Unseen);
+        return Err(ProofError::Unseen);
     };
-    is_up(second).map_err(Doubt::after_its_start)?;
+    is_up(second).map_err(ProofError::after_its_start)?;
     if second.restarts > first.restarts {
-        return Err(Doubt::Crashing { restarts: second.restarts });
+        return Err(ProofError::Crashing { restarts: second.restarts });
     }
     let same_process = !first.invocation.is_empty() || second.started == first.started;
     if second.invocation != first.invocation || !same_process {
-        return Err(Doubt::StartedAnew);
+        return Err(ProofError::StartedAnew);
     }
     Ok(())
 }
@@ -350,13 +352,16 @@ mod tests {
         // The main process of a graceful reload stays where it was started.
         assert_eq!(reloaded(&format!("invocation=a cwd={OLD}")), Ok(Proof::Reloaded));
         assert_eq!(reloaded(&format!("cwd={NEW}")), Ok(Proof::Seen));
-        assert!(matches!(reloaded(&format!("cwd={OLD}")), Err(Doubt::OtherRelease { .. })));
-        assert!(matches!(reloaded("invocation=a active=failed"), Err(Doubt::NotActive { .. })));
+        assert!(matches!(reloaded(&format!("cwd={OLD}")), Err(ProofError::OtherRelease { .. })));
+        assert!(matches!(
+            reloaded("invocation=a active=failed"),
+            Err(ProofError::NotActive { .. })
+        ));
         // What no check looks at must be seen.
-        assert_eq!(by("invocation=a", false), Err(Doubt::OnlyReloaded));
+        assert_eq!(by("invocation=a", false), Err(ProofError::OnlyReloaded));
         assert_eq!(by(&format!("invocation=a worker cwd={OLD}"), false), Ok(Proof::Seen));
         let stays = by(&format!("invocation=a cwd={OLD}"), false);
-        assert!(matches!(stays, Err(Doubt::OtherRelease { .. })));
+        assert!(matches!(stays, Err(ProofError::OtherRelease { .. })));
         // One that systemd started anew instead is held to what holds for a restart.
         assert_eq!(reloaded(""), Ok(Proof::Inferred));
     }
@@ -390,7 +395,7 @@ mod tests {
         );
         assert_eq!(
             prove(&Judgement::default(), &Layout::new("/srv/todo"), Way::Restart),
-            Err(Doubt::Unseen)
+            Err(ProofError::Unseen)
         );
     }
 
@@ -398,15 +403,15 @@ mod tests {
     fn staying_up_is_the_same_start_all_along() {
         let stays = |first: &str, second: &str| stayed_up(&look(first), &look(second));
         assert_eq!(stays("restarts=3", "restarts=3"), Ok(()));
-        assert_eq!(stays("", "restarts=1"), Err(Doubt::Crashing { restarts: 1 }));
-        assert_eq!(stays("", "invocation=c"), Err(Doubt::StartedAnew));
+        assert_eq!(stays("", "restarts=1"), Err(ProofError::Crashing { restarts: 1 }));
+        assert_eq!(stays("", "invocation=c"), Err(ProofError::StartedAnew));
         assert_eq!(stays("invocation=", "invocation="), Ok(()));
-        assert_eq!(stays("invocation=", "invocation= started=9"), Err(Doubt::StartedAnew));
+        assert_eq!(stays("invocation=", "invocation= started=9"), Err(ProofError::StartedAnew));
         assert_eq!(
             stays("", "active=activating sub=auto-restart"),
-            Err(Doubt::Crashing { restarts: 1 })
+            Err(ProofError::Crashing { restarts: 1 })
         );
-        assert!(matches!(stays("", "active=failed sub=failed"), Err(Doubt::WentDown { .. })));
-        assert_eq!(stayed_up(&look(""), &Judgement::default()), Err(Doubt::Unseen));
+        assert!(matches!(stays("", "active=failed sub=failed"), Err(ProofError::WentDown { .. })));
+        assert_eq!(stayed_up(&look(""), &Judgement::default()), Err(ProofError::Unseen));
     }
 }

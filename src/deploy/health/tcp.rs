@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Miss, Ward, detour};
+use super::{CheckContext, ProbeFailure, via_host};
 use crate::remote::session::SessionError;
 
 pub(super) async fn attempt(
-    ward: &Ward<'_>,
+    context: &CheckContext<'_>,
     host: &str,
     port: u16,
     limit: Duration,
-) -> Result<(), Miss> {
-    if !ward.takes_detour() {
-        match timeout(limit, ward.session.dial(host, port)).await {
+) -> Result<(), ProbeFailure> {
+    if !context.takes_detour() {
+        match timeout(limit, context.session.dial(host, port)).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(SessionError::DialRefused { forbidden: true, .. })) => ward.take_detour(),
-            Ok(Err(error)) => return Err(Miss::silent(error)),
-            Err(_) => return Err(Miss::late(limit)),
+            Ok(Err(SessionError::DialRefused { forbidden: true, .. })) => context.take_detour(),
+            Ok(Err(error)) => return Err(ProbeFailure::silent(error)),
+            Err(_) => return Err(ProbeFailure::late(limit)),
         }
     }
-    detour::reach(ward, host, port, limit).await
+    via_host::reach(context, host, port, limit).await
 }

@@ -16,19 +16,19 @@ use rustls::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::Miss;
+use super::ProbeFailure;
 use crate::config::checks::Trust;
-use crate::remote::session::Stream;
+use crate::remote::session::ByteStream;
 
 /// Speaks TLS over `stream`, as a client of `name`.
 pub(super) async fn wrap(
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ByteStream>,
     trust: &Trust,
     name: &str,
-) -> Result<Box<dyn Stream>, Miss> {
-    let hopeless = |error: &dyn std::fmt::Display| Miss {
+) -> Result<Box<dyn ByteStream>, ProbeFailure> {
+    let hopeless = |error: &dyn std::fmt::Display| ProbeFailure {
         hopeless: true,
-        ..Miss::new(format!("could not be asked: {error}"))
+        ..ProbeFailure::new(format!("could not be asked: {error}"))
     };
     let config = config(trust).map_err(|error| hopeless(&error))?;
     let server = ServerName::try_from(name.to_owned()).map_err(|error| hopeless(&error))?;
@@ -36,8 +36,8 @@ pub(super) async fn wrap(
     Ok(Box::new(connecting.await.map_err(|error| not_trusted(&error, trust))?))
 }
 
-fn not_trusted(error: &io::Error, trust: &Trust) -> Miss {
-    let miss = Miss::silent(error);
+fn not_trusted(error: &io::Error, trust: &Trust) -> ProbeFailure {
+    let miss = ProbeFailure::silent(error);
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
     if inner == Some(&unknown) && *trust == Trust::Public {

@@ -26,7 +26,7 @@
 #   lock: the file of the run lock
 #   ledger: the ledger
 #   frozen: the file of the deploy lock
-#   wards: the directory of this conversation, where its channels write their names
+#   run_dir: the directory of this conversation, where its channels write their names
 #   unfinished: the list of releases that were begun
 #   tmp: the directory for files of this conversation
 #

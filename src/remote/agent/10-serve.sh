@@ -138,7 +138,7 @@ serve() {
     unit_before='' reverting='' partly='' variables='' reverted_hooks=''
     streams='' watcher=''
     umask 022
-    lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl wards=$root/.shipit/run/$run
+    lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl run_dir=$root/.shipit/run/$run
     frozen=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
     can_answer
     who_we_are
@@ -230,7 +230,7 @@ take_line() {
             framed last_words
             exit 0
             ;;
-        unpack) take_parcel "$3" ;;
+        unpack) take_inline_upload "$3" ;;
     esac
     if [ -n "$chained" ] && [ "$last" != 0 ]; then
         : >"$tmp/out.$answer"
@@ -251,7 +251,7 @@ take_line() {
 
 # The bytes that follow the line and those that belong to it, all of them and no more, so that the
 # next line is one. BusyBox' head takes more than it is asked for.
-take_parcel() {
+take_inline_upload() {
     local records
     timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>"$tmp/block" 9>&-
     read -r records <"$tmp/block"
@@ -272,7 +272,7 @@ obey() {
             "order_$order" "$@"
             ;;
         unpack | check | discard | link | env | revision | hook | try | fetch | reach | seal | \
-            stage | activate | adopt | commit | revert | record | prune | sweep | freeze)
+            stage | activate | resume | commit | revert | record | prune | sweep | freeze)
             if [ -z "$locked" ]; then
                 echo 'the lock is not ours'
                 return 1
@@ -350,10 +350,10 @@ end_conversation() {
         revert >/dev/null 2>&1 </dev/null
     fi
     if [ -n "$locked" ]; then
-        end_wards
+        end_channels
         [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
         unlock
-        sweep_tmp
+        clean_up_tmp
     fi
     [ ! -e "$tmp" ] || rm -rf "$tmp"
 }
@@ -361,7 +361,7 @@ end_conversation() {
 # What agents that were killed left beside our own temporary directory. Their names say which
 # process of which machine made them, for machines may share the place; a link there, or what
 # another user made, is none of ours.
-sweep_tmp() {
+clean_up_tmp() {
     local path pid
     for path in "${tmp%.*.*}".*.??????; do
         [ -d "$path" ] || continue
@@ -376,15 +376,15 @@ sweep_tmp() {
 # One that begins meanwhile puts its name into what is being removed, which is then still there. Our
 # own temporary directory goes with it, and what is no longer needed of an upload. What arrived of one
 # that broke off stays for the next, which sends only the rest. Secrets do not.
-end_wards() {
-    local path pid ward
+end_channels() {
+    local path pid channel
     for _ in 1 2 3 4 5 6 7 8 9; do
-        for ward in "$wards"/ward.*; do
-            [ -f "$ward" ] || continue
-            pid=${ward##*.}
+        for channel in "$run_dir"/channel.*; do
+            [ -f "$channel" ] || continue
+            pid=${channel##*.}
             kill -TERM "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
         done
-        set -- "$wards" "$tmp"
+        set -- "$run_dir" "$tmp"
         for path in "$root"/releases/.2*."$run"; do
             [ ! -d "$path/tree" ] || path=$path/meta/env
             [ ! -e "$path" ] || set -- "$@" "$path"

@@ -43,12 +43,12 @@ take_lock() {
         printf 'frozen by %s\n' "$(head -n 1 "$frozen")"
         return 75
     fi
-    if ! mkdir -p "$wards"; then
+    if ! mkdir -p "$run_dir"; then
         echo 'this run has no directory of its own'
         unlock
         return 1
     fi
-    echo "$$" >"$wards/agent" && echo "$token" >"$wards/token"
+    echo "$$" >"$run_dir/agent" && echo "$token" >"$run_dir/token"
     drop_secrets
     look_at_clock
     printf '%s, since %s\n' "$owner" "$now" >"$lock" 2>/dev/null
@@ -157,13 +157,13 @@ drop_secrets() {
     for path in "$root"/releases/.2*.*/meta/env; do
         [ ! -f "$path" ] || rm -f "$path"
     done
-    sweep_tmp
+    clean_up_tmp
 }
 
 # Keeps everybody who wants the lock off. Arguments: who and why, a line for revisions.log.
 order_freeze() {
     look_at_clock
-    if ! printf '%s, since %s\n' "$1" "$now" >"$wards/frozen" || ! mv -f "$wards/frozen" "$frozen"; then
+    if ! printf '%s, since %s\n' "$1" "$now" >"$run_dir/frozen" || ! mv -f "$run_dir/frozen" "$frozen"; then
         echo "$frozen cannot be written"
         return 1
     fi

@@ -156,7 +156,7 @@ look_needs() {
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
     if [ -n "$locked" ]; then
-        can_flip "$wards" "$root/.shipit/run" "$root/.shipit/trash" || say_no_flip
+        can_flip "$run_dir" "$root/.shipit/run" "$root/.shipit/trash" || say_no_flip
         look_sudo "$action"
     fi
 }

@@ -49,7 +49,7 @@ links() {
 # Those of files that others must not share go to `apart`: newer than $4, somebody else's, or near
 # what a file system allows of links. Empty ones never are shared. Each walk may take $1 seconds. The
 # rest are tests for find, which may leave things out.
-shape() (
+list_tree() (
     local code made patience
     patience=$1 since=$3 made=$4
     cd "$2" || exit 1
@@ -83,10 +83,10 @@ walk() {
 }
 
 # How a tree differs from what the manifest $1 says: `was` and `is` with a line each, in no order.
-# Its own lines are in $2; with $3 as `shape` they have no digests, and those in $1 do not count.
+# Its own lines are in $2; with $3 as `list_tree` they have no digests, and those in $1 do not count.
 differences() {
     LC_ALL=C awk '
-        of == "shape" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }
+        of == "list_tree" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }
         of { was[$0]; next }
         $0 in was { delete was[$0]; next }
         { print "is " $0 }

@@ -10,7 +10,7 @@ rebuild() {
     [ -f "$1/meta/recipe" ] || return 0
     stage=$1
     : >"$tmp/unmade"
-    put_together 9>&- | read_behind 9>&-
+    put_together 9>&- | hash_while_rebuilding 9>&-
     if [ -s "$tmp/unmade" ]; then
         echo "$(cat "$tmp/unmade") could not be put together from its old self"
         tail -n 1 "$tmp/why"
@@ -54,7 +54,7 @@ put_together() {
     done <"$stage/meta/recipe" 2>"$tmp/why"
 }
 
-read_behind() {
+hash_while_rebuilding() {
     local number path sum word
     number=0
     while IFS= read -r path; do

@@ -12,7 +12,7 @@ order_check() {
         return 1
     fi
     if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" ||
-        ! is_whole "$stage/tree" "$2"; then
+        ! verify_upload "$stage/tree" "$2"; then
         rm -rf "$stage"
         return 1
     fi
@@ -39,9 +39,9 @@ make_manifest() {
 }
 
 # Whether all of $1 is as the manifest says: what the tree is like and the bytes, at the same time.
-is_whole() {
+verify_upload() {
     local held shaping
-    has_shape "$1" "$2" >"$tmp/unlike" 2>&1 9>&- &
+    tree_matches "$1" "$2" >"$tmp/unlike" 2>&1 9>&- &
     shaping=$!
     read_back "$1" "$sent"
     held=$?
@@ -53,16 +53,16 @@ is_whole() {
 # Whether kind, mode, size and target of everything in $1 are as the new manifest says, and what it
 # shares with release $2 is as it was. Times of the build that lie ahead of this clock would look
 # like changes made later on: they become now.
-has_shape() {
+tree_matches() {
     : >"$tmp/now"
-    shape 600 "$1" "$tmp/now" "${2:+"$root/.shipit/manifests/"}${2:-"$tmp/now"}" >"$tmp/found" ||
+    list_tree 600 "$1" "$tmp/now" "${2:+"$root/.shipit/manifests/"}${2:-"$tmp/now"}" >"$tmp/found" ||
         return 1
     if [ -n "$2" ] && [ -s "$tmp/apart" ] && ! was_sent "$tmp/apart"; then
         echo "somebody changed $2 in the meantime"
         return 1
     fi
     [ ! -s "$tmp/newer" ] || find "$1" -type f -newer "$tmp/now" -exec touch {} +
-    differences "$manifest" "$tmp/found" shape >"$tmp/differences" || return 1
+    differences "$manifest" "$tmp/found" list_tree >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     echo 'expected (-) and found (+):'
     sed -e 's/^was /-/' -e 's/^is /+/' "$tmp/differences" | LC_ALL=C sort -k 2 | head -n 20

@@ -20,7 +20,7 @@ order_base() {
     for path in "$root"/releases/.2*.*; do
         case $path in
             *".$run") ;;
-            *) [ ! -f "$path/meta/of" ] || [ ! -d "$path/tree" ] || tell_part "$path" ;;
+            *) [ ! -f "$path/meta/of" ] || [ ! -d "$path/tree" ] || print_partial_upload "$path" ;;
         esac
     done >"$tmp/parts"
     if [ -s "$tmp/apart" ] || [ -s "$tmp/parts" ]; then
@@ -35,14 +35,14 @@ order_base() {
     fi
 }
 
-# The shape of what is live, and what others must not share of it: touched since it was made,
+# The list_tree of what is live, and what others must not share of it: touched since it was made,
 # somebody else's, or near what a file system allows of links. The rest are tests for find.
 walk_live() {
-    shape 10 "$root/releases/$live" "$manifest" "$manifest" "$@"
+    list_tree 10 "$root/releases/$live" "$manifest" "$manifest" "$@"
 }
 
 # What has arrived in $1, and the digest of the manifest of what it is a part of.
-tell_part() {
+print_partial_upload() {
     local of
     IFS= read -r of <"$1/meta/of" || [ -n "$of" ] || return
     printf 'part %s %s\n' "$of" "${1##*/}"

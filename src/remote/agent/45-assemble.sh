@@ -80,7 +80,7 @@ order_seal() {
         find "$release" -type f ! -path "$pattern" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
         has_no_odd_entry || return
-        listing "$release" "$env_file" >"$tmp/found" && spares_base || return 1
+        listing "$release" "$env_file" >"$tmp/found" && check_base_untouched || return 1
         not_sent "$tmp/found" >"$tmp/extra"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
     else
@@ -115,7 +115,7 @@ not_sent() {
 }
 
 # A hook that makes files writable and writes to them writes to the base, where they are shared.
-spares_base() {
+check_base_untouched() {
     local path twin
     [ -n "$base" ] || return 0
     differences "$manifest" "$tmp/found" listing | sed -n 's/^[a-z]* f [0-7]* [0-9]* [0-9a-f]* //p' |

@@ -31,7 +31,7 @@ order_activate() {
     forget_begun
     if ! flip "releases/$id"; then
         echo 'current could not be flipped'
-        go_back 'flip failed'
+        revert_and_answer 'flip failed'
         return
     fi
     sync_dir "$root"
@@ -39,13 +39,13 @@ order_activate() {
     mark_time
     if ! service restart; then
         recent 10
-        go_back 'restart failed'
+        revert_and_answer 'restart failed'
         return
     fi
 }
 
 # 3: taken back; 4: could not be; 5: taken back, but for what the last line says.
-go_back() {
+revert_and_answer() {
     reason=$1
     revert || return 4
     is_whole_again || return 5
@@ -69,7 +69,7 @@ forget_begun() {
     printf %s "$rest" >"$unfinished"
 }
 
-order_adopt() {
+order_resume() {
     remember "$@"
     undecided=$id
 }
@@ -108,7 +108,7 @@ order_revert() {
 # same is in `partly`.
 revert() {
     reverting=yes
-    if return_to && revive; then
+    if return_to && restart_previous; then
         undecided=''
         record "$reverted" "$reverted_note"
         # shellcheck disable=SC2119
@@ -131,19 +131,19 @@ return_to() {
 
 # The service as it was before the flip: from what is live now, or stopped where nothing is and it did
 # not run. One that did not run before need not be brought up now.
-revive() {
+restart_previous() {
     never_stopped && return 0
     reset_failed
     if [ -z "$back" ] && ! was_active; then
         service stop || is_down
         return
     fi
-    service restart && stays_up && return 0
+    service restart && is_active && return 0
     # Nothing is started on a machine that goes down; it boots with what is live now.
-    goes_down && return 0
+    is_shutting_down && return 0
     sleep "$(start_interval)"
     reset_failed
-    service restart && stays_up && return 0
+    service restart && is_active && return 0
     if [ -n "$unit_before" ] && ! was_active && is_down; then
         partly="$target does not run, as before"
         return 0
@@ -157,7 +157,7 @@ reset_failed() {
     esac
 }
 
-goes_down() {
+is_shutting_down() {
     case $scope in
         system | user) [ "$(timeout 10 systemctl is-system-running 2>/dev/null 9>&-)" = stopping ] ;;
         *) return 1 ;;
@@ -173,7 +173,7 @@ start_interval() {
 }
 
 # Whether the unit is up, as far as a moment can tell, and not from the release that was left.
-stays_up() {
+is_active() {
     local main state tries
     case $scope in
         system | user) ;;

@@ -64,7 +64,7 @@ order_drift() {
     }
     walked=$live
     [ ! -s "$tmp/newer" ] || sed 's/^/w /' "$tmp/newer" >>"$tmp/found"
-    differences "$manifest" "$tmp/found" shape >"$tmp/differences" || return 1
+    differences "$manifest" "$tmp/found" list_tree >"$tmp/differences" || return 1
     [ -s "$tmp/differences" ] || return 0
     sed -e 's/^[a-z]* f [0-7]* [0-9]* //' -e '/^[a-z]* l /s/ -> .*//' -e 's/^[a-z]* [dlsw] //' \
         "$tmp/differences" | sort -u | head -n 1000

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use futures::future::join_all;
 use shipit::model::digest::Digest;
-use shipit::model::drift::Change;
+use shipit::model::drift::DriftKind;
 use shipit::model::host_state::HostState;
 use shipit::remote::agent::Compared;
 use shipit::remote::answer::{compared, told};
@@ -97,7 +97,7 @@ async fn every_drift_is_found_under_every_shell() {
         fs::remove_dir_all(release.join("bin")).unwrap();
         fs::remove_file(host.root().join(".shipit/key")).unwrap();
         let found = verify(&agent).await;
-        let gone = found.drift.iter().filter(|drift| drift.change == Change::Missing).count();
+        let gone = found.drift.iter().filter(|drift| drift.change == DriftKind::Missing).count();
         assert_eq!((gone, found.env), (2, Some(("644".to_owned(), None))), "{shell}");
     }
 }
@@ -116,7 +116,7 @@ async fn a_frozen_host_gives_its_lock_to_nobody_under_every_shell() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let record = "ben on desk: audit".to_owned();
-        let freeze = Order::Freeze { record, note: "locked by ben".to_owned() };
+        let freeze = Order::SetDeployLock { record, note: "locked by ben".to_owned() };
         assert_eq!(agent.ask(&freeze).await.unwrap().code, DONE, "{shell}");
         agent.bye().await.unwrap();
 
@@ -125,8 +125,10 @@ async fn a_frozen_host_gives_its_lock_to_nobody_under_every_shell() {
         assert!(holder.starts_with("frozen by ben on desk: audit, since 20"), "{shell}: {holder}");
         assert_eq!(second.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
         assert_ne!(second.ask(&activate()).await.unwrap().code, DONE, "{shell}");
-        let thaw =
-            |record: &str| Order::Thaw { record: record.to_owned(), note: "free".to_owned() };
+        let thaw = |record: &str| Order::ClearDeployLock {
+            record: record.to_owned(),
+            note: "free".to_owned(),
+        };
         assert_ne!(second.ask(&thaw("somebody else")).await.unwrap().code, DONE, "{shell}");
         let shown = state.lock.frozen.unwrap();
         assert_eq!(second.ask(&thaw(&shown)).await.unwrap().code, DONE, "{shell}");

@@ -8,9 +8,9 @@ use shipit::remote::script::SCRIPT;
 use super::shells;
 
 /// What every function may rely on: directories, the run, and who we are.
-const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 wards=$PWD/srv/.shipit/run/run1 \
+const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipit/run/run1 \
     ledger=$PWD/srv/.shipit/ledger.jsonl locked=yes appended='' ticked='' looked='' walked=''; \
-    uid=$(id -u); mkdir -p \"$tmp\" \"$wards\" \"$root/releases\" \"$root/shared\"; ";
+    uid=$(id -u); mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\"; ";
 
 /// Runs `lines` with all functions at hand; what they print must be `expected`.
 #[track_caller]

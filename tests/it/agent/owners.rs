@@ -61,7 +61,7 @@ async fn a_link_in_place_of_what_is_written_is_not_followed_under_every_shell() 
             let tried = agent.ask(&Order::Lock).await.unwrap();
             assert_eq!(tried.code, 1, "{case}");
             assert!(tried.text.contains(&link), "{case}: {}", tried.text);
-            let freeze = Order::Freeze { record: "eve".to_owned(), note: "why".to_owned() };
+            let freeze = Order::SetDeployLock { record: "eve".to_owned(), note: "why".to_owned() };
             assert_ne!(agent.ask(&freeze).await.unwrap().code, DONE, "{case}");
             let _ = agent.bye().await;
             match fs::read_dir(&victim) {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use shipit::remote::agent::{Agent, Answer, Hello};
-use shipit::remote::order::{DONE, Order, TAKEN_BACK};
+use shipit::remote::agent::{Agent, Hello, Response};
+use shipit::remote::order::{DONE, Order, REVERTED};
 
 use super::{Host, ID, activate, shells};
 
@@ -43,7 +43,11 @@ fn size(dir: &Path) -> u64 {
 }
 
 /// The answer to an order, what was heard before and when, and the most that lay there meanwhile.
-async fn heard(host: &Host, agent: &Agent, order: &Order) -> (Answer, Vec<(Instant, String)>, u64) {
+async fn heard(
+    host: &Host,
+    agent: &Agent,
+    order: &Order,
+) -> (Response, Vec<(Instant, String)>, u64) {
     let said = Mutex::new(Vec::new());
     let hear = |text| said.lock().unwrap().push((Instant::now(), text));
     let mut asked = Box::pin(agent.ask_hearing(order, hear));
@@ -118,7 +122,7 @@ async fn a_restart_that_prints_without_end_is_bounded_on_disk() {
     let host = Host::new("dash");
     let agent = open(&host, &format!("{FLOOD}; ! pwd -P | grep -q {ID}")).await;
     let (answer, _, most) = heard(&host, &agent, &activate()).await;
-    assert_eq!(answer.code, TAKEN_BACK, "{}", answer.text);
+    assert_eq!(answer.code, REVERTED, "{}", answer.text);
     assert!(answer.text.contains("that is all\n"), "{}", answer.text);
     assert!(most < 40_000_000, "{most} bytes");
 }

@@ -1,6 +1,6 @@
 //! What is restarted and what is taken back, on a host whose systemctl and sudo are scripts.
 
-use shipit::remote::order::{NEEDS_HANDS, PARTLY};
+use shipit::remote::order::{NOT_REVERTED, PARTLY};
 
 use super::*;
 
@@ -75,7 +75,7 @@ async fn a_restart_that_sudo_refuses_leaves_what_ran_before() {
     for unit in [RUNS, NAMELESS] {
         let (host, session) = host_with(unit, "exit 1", "exit 1");
         let seen = activated(&host, session, Action::Restart, false).await;
-        assert!(seen.starts_with(&format!("{TAKEN_BACK} ")), "{seen}");
+        assert!(seen.starts_with(&format!("{REVERTED} ")), "{seen}");
         assert!(seen.ends_with(&format!("\nrestart on releases/{ID}\n")), "{seen}");
     }
 }
@@ -84,11 +84,11 @@ async fn a_restart_that_sudo_refuses_leaves_what_ran_before() {
 async fn a_unit_that_was_stopped_and_cannot_be_started_needs_hands() {
     let (host, session) = host_with(RUNS, "sed -i s/=active/=failed/ unit; exit 1", "exit 1");
     let seen = activated(&host, session, Action::Restart, false).await;
-    assert!(seen.starts_with(&format!("{NEEDS_HANDS} ")), "{seen}");
+    assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
     // Of a reload that failed nobody knows what it did.
     let (host, session) = host_with(RUNS, "exit 1", "exit 1");
     let seen = activated(&host, session, Action::ReloadOrRestart, false).await;
-    assert!(seen.starts_with(&format!("{NEEDS_HANDS} ")), "{seen}");
+    assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_unit_that_did_not_run_before_need_not_run_again() {
     // A unit that is not there, of a first deploy: nothing was live, and nothing needs hands.
     let (host, session) = host_with(ABSENT, "echo Unit not found.; exit 5", "exit 5");
     let seen = activated(&host, session, Action::Restart, true).await;
-    assert!(seen.starts_with(&format!("{TAKEN_BACK} ")), "{seen}");
+    assert!(seen.starts_with(&format!("{REVERTED} ")), "{seen}");
     assert!(seen.ends_with("stop on nothing\n"), "{seen}");
 }
 
@@ -112,7 +112,7 @@ async fn a_unit_that_ran_before_the_first_deploy_runs_again() {
     let restart = "start; [ -z \"$live\" ] || { sed -i s/=active/=failed/ unit; exit 1; }";
     let (host, session) = host_with(RUNS, restart, "exit 1");
     let seen = activated(&host, session, Action::Restart, true).await;
-    assert!(seen.starts_with(&format!("{TAKEN_BACK} ")), "{seen}");
+    assert!(seen.starts_with(&format!("{REVERTED} ")), "{seen}");
     assert!(seen.ends_with("\nrestart on nothing\n"), "{seen}");
     let unit = fs::read_to_string(host.dir.path().join("unit")).unwrap();
     assert!(unit.contains("ActiveState=active"), "{unit}");
@@ -130,7 +130,7 @@ async fn a_process_that_stays_in_the_reverted_release_is_no_way_back() {
     let seen = activated(&host, session, Action::Restart, false).await;
     let main = fs::read_to_string(host.dir.path().join("main")).unwrap();
     Command::new("kill").arg(main.trim()).status().unwrap();
-    assert!(seen.starts_with(&format!("{NEEDS_HANDS} ")), "{seen}");
+    assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
     assert!(host.ledger().contains("stuck"), "{}", host.ledger());
 }
 

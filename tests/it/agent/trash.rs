@@ -55,7 +55,7 @@ fn names(place: &Path) -> Vec<String> {
 }
 
 async fn swept(agent: &Agent) -> (u32, String) {
-    let answer = agent.ask(&Order::Sweep { keep: None }).await.unwrap();
+    let answer = agent.ask(&Order::CleanUp { keep: None }).await.unwrap();
     (answer.code, answer.text)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use shipit::artifact::{Artifact, ArtifactError, Known, Limits};
+use shipit::artifact::{Artifact, ArtifactError, KnownDigests, Limits};
 use tar::EntryType;
 
 use super::hostile::Raw;
@@ -262,7 +262,7 @@ fn times_that_lie_ahead_become_now() {
     let dir = tempfile::tempdir().unwrap();
     let style = Style { mtime: 36_100, ..Style::PLAIN };
     let tar = tar_of(tree([("a", file("x"))]).iter(), style);
-    let (spec, known) = (spec_of(&put(dir.path(), "a.tar", &tar)), Known::new("", 100));
+    let (spec, known) = (spec_of(&put(dir.path(), "a.tar", &tar)), KnownDigests::new("", 100));
     let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, || ()).unwrap();
     assert!(format!("{artifact:?}").contains("mtime: Some(100)"));
     assert_eq!(listing(&artifact), "f 444 1 2d711642 ./a");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shipit::artifact::{Artifact, Known, Limits};
+use shipit::artifact::{Artifact, KnownDigests, Limits};
 use shipit::model::digest::Digest;
 use shipit::model::manifest::Node;
 
@@ -19,14 +19,14 @@ fn digest_of(artifact: &Artifact, path: &str) -> Digest {
 }
 
 /// What is known, but with a wrong digest of these files: it shows who does not read.
-fn wrongly(text: &str, of: &[&str], told: Digest) -> Known {
+fn wrongly(text: &str, of: &[&str], told: Digest) -> KnownDigests {
     let (lines, _) = text.trim_end().rsplit_once('\n').unwrap();
     let mut lines = format!("{lines}\n");
     for content in of {
         lines = lines.replace(&Digest::of(content.as_bytes()).to_string(), &told.to_string());
     }
     let whole = Digest::of(lines.as_bytes());
-    Known::new(&format!("{lines}{whole}\n"), LATER)
+    KnownDigests::new(&format!("{lines}{whole}\n"), LATER)
 }
 
 #[test]
@@ -35,10 +35,10 @@ fn a_known_file_is_not_read_and_a_changed_one_is() {
     fs::write(dir.path().join("same"), "same").unwrap();
     fs::write(dir.path().join("other"), "old").unwrap();
     let spec = spec_of(dir.path());
-    let open = |known: &Known| {
+    let open = |known: &KnownDigests| {
         Artifact::open_knowing(&spec, None, &Limits::default(), known, || ()).unwrap()
     };
-    let nothing = Known::new("", LATER);
+    let nothing = KnownDigests::new("", LATER);
     let text = open(&nothing).known(&nothing).unwrap();
     let told = Digest::of(b"told");
     let known = wrongly(&text, &["same", "old"], told);
@@ -54,10 +54,10 @@ fn a_single_file_is_known_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("server");
     fs::write(&path, "program").unwrap();
-    let open = |known: &Known| {
+    let open = |known: &KnownDigests| {
         Artifact::open_knowing(&spec_of(&path), None, &Limits::default(), known, || ()).unwrap()
     };
-    let nothing = Known::new("", LATER);
+    let nothing = KnownDigests::new("", LATER);
     let text = open(&nothing).known(&nothing).unwrap();
     let told = Digest::of(b"told");
     let artifact = open(&wrongly(&text, &["program"], told));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use insta::assert_snapshot;
-use shipit::config::checks::{Check, Probe, Trust, gather};
+use shipit::config::checks::{Check, HealthProbe, Trust, gather};
 use shipit::config::{Health, Host};
 
 use super::{LEAST, STAGE, config, whole, wrong, wrong_stage};
@@ -19,7 +19,7 @@ fn checks(top: &str) -> String {
 fn say(check: &Check) -> String {
     let Check { probe, pace, roles } = check;
     let mut words = vec![probe.to_string()];
-    if let Probe::Http(http) = probe {
+    if let HealthProbe::Http(http) = probe {
         words.push(format!("at {} {} {}", http.host, http.port, http.path));
         words.extend(http.trust.as_ref().map(|trust| match trust {
             Trust::Public => "public".to_owned(),
@@ -89,7 +89,7 @@ fn the_full_form_is_a_list() {
 fn an_address_is_seen_from_the_host() {
     let check = |url: &str| match &config(&format!("health.http = \"{url}\""), "").health.checks[..]
     {
-        [Check { probe: Probe::Http(http), .. }] => {
+        [Check { probe: HealthProbe::Http(http), .. }] => {
             format!("{} {} {}", http.host, http.port, http.path)
         }
         other => panic!("{other:?}"),

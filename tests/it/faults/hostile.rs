@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use shipit::config::Host;
 use shipit::deploy::host::Connect;
-use shipit::deploy::outcome::{Report, Verdict};
+use shipit::deploy::outcome::{Report, RunOutcome};
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
 use shipit::remote::agent::{Agent, Hello, Scan};
 use shipit::remote::order::Order;
-use shipit::remote::session::{Channel, Exit, Output, Session, SessionError, Stream};
+use shipit::remote::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, sleep, timeout};
@@ -98,7 +98,7 @@ impl Session for Hostile {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         let (address, reason) = (format!("{host}:{port}"), "no".to_owned());
         Box::pin(async { Err(SessionError::DialRefused { address, reason, forbidden: true }) })
     }
@@ -124,17 +124,17 @@ impl Hostile {
         for _ in 0..first {
             let _ = said.send(frame(&run, "")).await;
         }
-        let mut parcel = Vec::new();
+        let mut inline_upload = Vec::new();
         while let Ok(Some(line)) = lines.next_line().await {
             let words: Vec<_> = line.split('\'').collect();
             let verb = words.get(1).copied().unwrap_or_default();
             if verb == "unpack" {
-                parcel.resize(words[5].parse().unwrap(), 0);
+                inline_upload.resize(words[5].parse().unwrap(), 0);
             }
             // It follows the lines that belong together.
             if !line.starts_with("& ") {
-                lines.get_mut().read_exact(&mut parcel).await.unwrap();
-                parcel.clear();
+                lines.get_mut().read_exact(&mut inline_upload).await.unwrap();
+                inline_upload.clear();
             }
             sleep(self.pause).await;
             match verb {
@@ -220,7 +220,7 @@ async fn deploy(host: &Hostile) -> (Report, Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_behaves_is_done() {
     let (report, _) = deploy(&Hostile::new(Manner::Ends, "never")).await;
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,7 +238,7 @@ async fn no_host_that_misbehaves_is_done() {
             let host = Hostile::new(manner, at);
             let (report, took) = deploy(&host).await;
             let case = format!("{manner:?} at {at}");
-            assert_ne!(report.verdict(), Verdict::Done, "{case}: {report:?}");
+            assert_ne!(report.verdict(), RunOutcome::Done, "{case}: {report:?}");
             // Orders that belong together may each take as long as they may alone.
             assert!(took < Duration::from_mins(55), "{case} took {took:?}");
             // An upload's channel may say what it likes: only the last of it is kept.
@@ -267,7 +267,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
         first: Vec::new(),
     };
     let (agent, _) = Agent::open(host, hello).await.unwrap();
-    assert!(timeout(pause / 2, agent.ask(&Order::Sweep { keep: None })).await.is_err());
+    assert!(timeout(pause / 2, agent.ask(&Order::CleanUp { keep: None })).await.is_err());
     let answer = agent.ask(&Order::Commit).await.unwrap();
     assert_eq!(answer.text, "commit");
 }
@@ -277,7 +277,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
 async fn a_host_that_misbehaves_after_the_commit_is_done_with_a_warning() {
     for manner in MANNERS.into_iter().filter(|manner| *manner != Manner::Frames) {
         let (report, took) = deploy(&Hostile::new(manner, "sweep")).await;
-        assert_eq!(report.verdict(), Verdict::Done, "{manner:?}: {report:?}");
+        assert_eq!(report.verdict(), RunOutcome::Done, "{manner:?}: {report:?}");
         assert!(!report.warnings.is_empty(), "{manner:?}");
         assert!(took < Duration::from_mins(40), "{manner:?} took {took:?}");
     }

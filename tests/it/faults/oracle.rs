@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
-use shipit::model::ledger::{Ledger, Standing};
+use shipit::model::ledger::{Ledger, ReleaseStatus};
 use shipit::model::link::{SharedKind, SharedLink};
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
@@ -76,7 +76,7 @@ impl Subject {
         subject.world.config.keep = 3;
         for version in ["older", "0", "1"] {
             let report = subject.world.deploy(version).await;
-            assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+            assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
         }
         subject
     }
@@ -143,27 +143,30 @@ impl Subject {
             let live = site.live(case);
             let told = match result {
                 HostResult::Done(_) => work.aim(),
-                HostResult::PutBack { .. } | HostResult::Untouched { .. } => "1",
+                HostResult::Reverted { .. } | HostResult::Untouched { .. } => "1",
                 other => panic!("{case}: a host that can be looked at is known: {other:?}"),
             };
             assert_eq!(live, told, "{case}: {}: {report:?}", site.name);
             let ledger = site.read(".shipit/ledger.jsonl");
-            assert_eq!(site.standing(), Standing::Good, "{case}: {}: {ledger}", site.name);
+            assert_eq!(site.standing(), ReleaseStatus::Good, "{case}: {}: {ledger}", site.name);
             let back = site.way_back();
             assert!(back.is_some_and(|back| back.exists()), "{case}: {}: a way back", site.name);
             lives.push(live);
         }
         let all_done = report.hosts.iter().all(|(_, result)| matches!(result, HostResult::Done(_)));
-        assert_eq!(report.verdict() == Verdict::Done, all_done, "{case}: {report:?}");
+        assert_eq!(report.verdict() == RunOutcome::Done, all_done, "{case}: {report:?}");
         lives.dedup();
-        assert!(lives.len() == 1 || report.verdict() == Verdict::NeedsHands, "{case}: {report:?}");
+        assert!(
+            lives.len() == 1 || report.verdict() == RunOutcome::NeedsAttention,
+            "{case}: {report:?}"
+        );
     }
 
     /// Version 3 is deployed as if nothing had been, and nothing of what was is left.
     pub(super) async fn goes_on(&self, case: &str) {
         self.is_let_go(case).await;
         let next = self.world.deploy("3").await;
-        assert_eq!(next.verdict(), Verdict::Done, "{case}: {next:?}");
+        assert_eq!(next.verdict(), RunOutcome::Done, "{case}: {next:?}");
         for site in self.sites() {
             assert_eq!(site.live(case), "3", "{case}");
             assert_eq!(site.left(), [""; 0], "{case}: left behind");
@@ -224,7 +227,7 @@ impl Site {
         let live = self.live_id();
         let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
         let good = |id: &ReleaseId| {
-            *id < live && ledger.history(*id).is_some_and(|h| h.standing == Standing::Good)
+            *id < live && ledger.history(*id).is_some_and(|h| h.standing == ReleaseStatus::Good)
         };
         let ids = ledger.histories().into_keys().filter_map(|id| id.parse().ok());
         let earlier = ids.filter(good).max()?;
@@ -232,7 +235,7 @@ impl Site {
     }
 
     /// What the ledger says of what is live.
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> ReleaseStatus {
         let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
         ledger.history(self.live_id()).unwrap().standing
     }

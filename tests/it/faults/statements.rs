@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use shipit::deploy::outcome::Verdict;
+use shipit::deploy::outcome::RunOutcome;
 use shipit::remote::local::LocalSession;
 
 use super::oracle::{Subject, Work};
@@ -56,7 +56,7 @@ async fn is_killed_after_a_statement(work: Work, cases: usize) {
         // A run that waits less has fewer statements.
         let reached = !dir.path().join("kill-at").exists();
         let case = format!("{work:?}: killed after {number} of {all}");
-        assert!(reached || report.verdict() == Verdict::Done, "{case}: {report:?}");
+        assert!(reached || report.verdict() == RunOutcome::Done, "{case}: {report:?}");
         subject.is_honest(&case, work, &report).await;
     })
     .await;

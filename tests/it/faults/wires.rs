@@ -1,7 +1,7 @@
 //! Connections that break: before an order arrives, after it was obeyed, in the middle of an
 //! upload, for a while and for good.
 
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
@@ -87,7 +87,7 @@ async fn a_revert_loses_its_connection() {
         subject.wire("web1", wire);
         let report = subject.world.deploy("2").await;
         let fault = fault(Work::Deploy, wire);
-        assert!(matches!(report.hosts[0].1, HostResult::PutBack { .. }), "{report:?}");
+        assert!(matches!(report.hosts[0].1, HostResult::Reverted { .. }), "{report:?}");
         subject.is_in_the_table(test, &fault, &report);
         subject.is_honest(&fault, Work::Deploy, &report).await;
     }
@@ -118,11 +118,11 @@ async fn claims_no_more_than_is_so(fault: &str, subject: &Subject, report: &Repo
         let live = subject.site(host).live(fault);
         match result {
             HostResult::Done(_) => assert_eq!(live, "2", "{fault}: {report:?}"),
-            HostResult::PutBack { .. } | HostResult::Untouched { .. } => {
+            HostResult::Reverted { .. } | HostResult::Untouched { .. } => {
                 assert_eq!(live, "1", "{fault}: {report:?}");
             }
             HostResult::Unknown { .. } => {
-                assert_eq!(report.verdict(), Verdict::NeedsHands, "{fault}: {report:?}");
+                assert_eq!(report.verdict(), RunOutcome::NeedsAttention, "{fault}: {report:?}");
             }
             other => panic!("{fault}: {other:?}"),
         }
@@ -132,7 +132,7 @@ async fn claims_no_more_than_is_so(fault: &str, subject: &Subject, report: &Repo
 /// The agent is killed by the restart it runs: nobody is left on the host to put anything back.
 #[tokio::test]
 async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
-    for verb in ["adopt", "revert"] {
+    for verb in ["resume", "revert"] {
         for wire in [Wire::CutBefore(verb), Wire::CutAfter(verb)] {
             let mut subject = Subject::new(LocalSession::new()).await;
             subject.world.config.service = Service::Command {
@@ -145,11 +145,11 @@ async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
             };
             subject.wire("web1", wire);
             let report = subject.world.deploy("2").await;
-            assert_ne!(report.verdict(), Verdict::Done, "{report:?}");
+            assert_ne!(report.verdict(), RunOutcome::Done, "{report:?}");
             subject.faults.lock().unwrap().clear();
             subject.is_let_go(verb).await;
             let next = subject.world.deploy("3").await;
-            assert_eq!(next.verdict(), Verdict::Done, "{wire:?}: {next:?}");
+            assert_eq!(next.verdict(), RunOutcome::Done, "{wire:?}: {next:?}");
             assert_eq!(subject.site("web1").read("current/VERSION"), "3\n");
         }
     }

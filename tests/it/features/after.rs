@@ -6,43 +6,43 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
-use shipit::deploy::ask::{self, Answers, Change};
-use shipit::deploy::bases::NoShelf;
 use shipit::deploy::cancel::Cancel;
+use shipit::deploy::delta::NoCache;
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet;
-use shipit::deploy::host::Context;
-use shipit::deploy::outcome::{Failure, HostResult, Report, Verdict};
+use shipit::deploy::host::RunContext;
+use shipit::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
+use shipit::deploy::query::{self, Answers, HostChange};
 use shipit::deploy::verify::{Verified, verify};
-use shipit::model::deeds::{Outcome, deeds};
 use shipit::model::host_state::HostState;
 use shipit::model::id::ReleaseId;
 use shipit::model::layout::Layout;
-use shipit::model::ledger::What;
+use shipit::model::ledger::LedgerEvent;
+use shipit::model::operations::{Outcome, operations};
 use shipit::remote::order::Order;
 
 use super::world::{World, goal_of, host};
 
 impl World {
     /// Does `work` in a run of its own.
-    async fn within<T>(&self, work: impl AsyncFnOnce(Context<'_>) -> T) -> T {
+    async fn within<T>(&self, work: impl AsyncFnOnce(RunContext<'_>) -> T) -> T {
         let (run, cancel) = (self.run_values("after"), Cancel::never());
         let sink = |event| self.events.lock().unwrap().push(event);
         let (config, connect) = (&self.config, self.connect.as_ref());
         let events = Events::new(&sink);
-        work(Context {
+        work(RunContext {
             config,
             run: &run,
             connect,
             events,
             cancel: &cancel,
-            shelf: &NoShelf,
+            cache: &NoCache,
             wait: false,
         })
         .await
     }
 
-    async fn pin(&self, id: &str, event: What) -> Report {
+    async fn pin(&self, id: &str, event: LedgerEvent) -> Report {
         let id: ReleaseId = id.parse().unwrap();
         let run = self.run_values("pin");
         let order = |state: &HostState| -> Result<Option<Order>, Failure> {
@@ -52,17 +52,17 @@ impl World {
             let record = run.record(&run.entry(event, &id.to_string()), String::new());
             Ok(Some(Order::Record(record)))
         };
-        let change = Change { goal: "pin", release: Some(id), order: &order };
-        self.within(async |cx| ask::change(cx, &change).await).await
+        let change = HostChange { goal: "pin", release: Some(id), order: &order };
+        self.within(async |cx| query::change(cx, &change).await).await
     }
 
     async fn freeze(&self) -> Report {
         let order = |_: &HostState| -> Result<Option<Order>, Failure> {
             let record = "ben on desk: audit".to_owned();
-            Ok(Some(Order::Freeze { record, note: "locked".to_owned() }))
+            Ok(Some(Order::SetDeployLock { record, note: "locked".to_owned() }))
         };
-        let change = Change { goal: "lock", release: None, order: &order };
-        self.within(async |cx| ask::change(cx, &change).await).await
+        let change = HostChange { goal: "lock", release: None, order: &order };
+        self.within(async |cx| query::change(cx, &change).await).await
     }
 
     async fn look(&self) -> Vec<HostState> {
@@ -72,7 +72,7 @@ impl World {
 
     async fn unlock(&self) -> Report {
         let found: Vec<_> = self.look().await.into_iter().map(|state| state.lock).collect();
-        self.within(async |cx| ask::unlock(cx, &found, "unlocked").await).await
+        self.within(async |cx| query::unlock(cx, &found, "unlocked").await).await
     }
 
     async fn verify(&self, id: Option<&str>) -> Answers<Verified> {
@@ -99,16 +99,16 @@ async fn a_pinned_release_outlives_prune_until_it_is_unpinned() {
         world.deploy(version).await;
     }
     let oldest = world.releases()[0].clone();
-    let pinned = world.pin(&oldest, What::Pinned).await;
-    assert_eq!(pinned.verdict(), Verdict::Done, "{pinned:?}");
+    let pinned = world.pin(&oldest, LedgerEvent::Pinned).await;
+    assert_eq!(pinned.verdict(), RunOutcome::Done, "{pinned:?}");
     assert!(matches!(pinned.hosts[0].1, HostResult::Done(_)));
     world.prune(1).await;
     assert!(world.releases().contains(&oldest));
-    world.pin(&oldest, What::Unpinned).await;
+    world.pin(&oldest, LedgerEvent::Unpinned).await;
     world.prune(1).await;
     assert!(!world.releases().contains(&oldest));
-    let gone = world.pin(&oldest, What::Pinned).await;
-    assert_eq!(gone.verdict(), Verdict::NotDone, "{gone:?}");
+    let gone = world.pin(&oldest, LedgerEvent::Pinned).await;
+    assert_eq!(gone.verdict(), RunOutcome::NotDone, "{gone:?}");
 }
 
 /// Two names of one directory: whoever comes first holds the lock of the other.
@@ -118,7 +118,7 @@ async fn a_change_is_done_on_all_hosts_or_on_none() {
     world.deploy("1").await;
     world.config.hosts.push(host("web2"));
     let report = world.freeze().await;
-    assert_eq!(report.verdict(), Verdict::Locked, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Locked, "{report:?}");
     assert!(world.look().await[0].lock.frozen.is_none());
 }
 
@@ -126,18 +126,18 @@ async fn a_change_is_done_on_all_hosts_or_on_none() {
 async fn a_freeze_holds_off_whatever_wants_the_lock() {
     let world = World::new();
     world.deploy("1").await;
-    assert_eq!(world.freeze().await.verdict(), Verdict::Done);
+    assert_eq!(world.freeze().await.verdict(), RunOutcome::Done);
     let before = world.read(".shipit/ledger.jsonl");
     for report in [world.deploy("2").await, world.rollback().await, world.prune(1).await] {
-        assert_eq!(report.verdict(), Verdict::Locked, "{report:?}");
+        assert_eq!(report.verdict(), RunOutcome::Locked, "{report:?}");
         let HostResult::Locked { holder } = &report.hosts[0].1 else { panic!("{report:?}") };
         assert!(holder.contains("ben on desk: audit, since 20"), "{holder}");
     }
-    assert_eq!(world.freeze().await.verdict(), Verdict::Locked, "a freeze is not replaced");
+    assert_eq!(world.freeze().await.verdict(), RunOutcome::Locked, "a freeze is not replaced");
     assert_eq!(world.read(".shipit/ledger.jsonl"), before);
     let unlocked = world.unlock().await;
     assert!(matches!(unlocked.hosts[0].1, HostResult::Done(_)), "{unlocked:?}");
-    assert_eq!(world.deploy("2").await.verdict(), Verdict::Done);
+    assert_eq!(world.deploy("2").await.verdict(), RunOutcome::Done);
     let again = world.unlock().await;
     assert!(matches!(again.hosts[0].1, HostResult::Unchanged { .. }), "{again:?}");
 }
@@ -159,7 +159,7 @@ async fn a_lock_that_is_not_ours_is_not_broken() {
     let mut held = [0; 4];
     std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
     let report = world.unlock().await;
-    assert_eq!(report.verdict(), Verdict::Locked, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Locked, "{report:?}");
     assert!(holder.try_wait().unwrap().is_none(), "it still runs");
     drop(holder.stdin.take());
     holder.wait().unwrap();
@@ -196,7 +196,7 @@ async fn a_run_whose_lock_is_taken_puts_back_and_says_so() {
     let (report, unlocked) = tokio::join!(world.run(&goal), breaking);
     assert!(matches!(unlocked.hosts[0].1, HostResult::Done(_)), "{unlocked:?}");
     assert_eq!(unlocked.warnings, [], "it was not killed");
-    assert!(matches!(report.hosts[0].1, HostResult::PutBack { .. }), "{report:?}");
+    assert!(matches!(report.hosts[0].1, HostResult::Reverted { .. }), "{report:?}");
     assert_eq!(world.read("current/VERSION"), "1\n");
     assert!(world.read(".shipit/ledger.jsonl").contains("terminated"));
 }
@@ -283,7 +283,7 @@ async fn a_deploy_names_what_somebody_touched() {
     );
     assert_eq!(same.warnings, [(Some("web1".to_owned()), text)]);
     let next = world.deploy("3").await;
-    assert_eq!((next.verdict(), next.warnings.len()), (Verdict::Done, 1));
+    assert_eq!((next.verdict(), next.warnings.len()), (RunOutcome::Done, 1));
     assert_eq!(world.deploy("4").await.warnings, []);
 }
 
@@ -364,10 +364,10 @@ async fn history_tells_what_was_done() {
     world.run(&world.deploy_goal("2", "", true)).await;
     world.deploy("3").await;
     world.rollback().await;
-    let told = world.within(ask::history).await.remove(0).1.unwrap();
-    let told: Vec<_> = deeds(told.ledger.entries())
+    let told = world.within(query::history).await.remove(0).1.unwrap();
+    let told: Vec<_> = operations(told.ledger.entries())
         .iter()
-        .map(|deed| format!("{} {}", deed.kind.word(), deed.outcome.word()))
+        .map(|operation| format!("{} {}", operation.kind.word(), operation.outcome.word()))
         .collect();
     assert_eq!(told, ["deploy done", "deploy reverted", "deploy done", "rollback done"]);
     assert_eq!(Outcome::Done.word(), "done");

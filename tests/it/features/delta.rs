@@ -9,7 +9,7 @@ use shipit::config::Hook;
 use shipit::deploy::event::Event;
 use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
-use shipit::deploy::outcome::{Done, HostResult, Report, Verdict};
+use shipit::deploy::outcome::{Done, HostResult, Report, RunOutcome};
 use shipit::remote::local::LocalSession;
 
 use super::wires::{Wire, Wires};
@@ -53,7 +53,7 @@ async fn deploy(world: &World, files: &[(&str, u64)]) -> Done {
 
 #[track_caller]
 fn done(report: &Report) -> Done {
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     let HostResult::Done(done) = report.hosts[0].1.clone() else { panic!("{report:?}") };
     done
 }
@@ -100,7 +100,7 @@ async fn what_did_not_change_is_shared_and_what_changed_is_not() {
     assert_ne!(at(old, "a"), at(new, "a"));
     assert_ne!(at(old, "empty"), at(new, "empty"), "there may be too many of them");
     let back = world.rollback().await;
-    assert_eq!(back.verdict(), Verdict::Done, "{back:?}");
+    assert_eq!(back.verdict(), RunOutcome::Done, "{back:?}");
     holds(&world, &ONE);
 }
 
@@ -115,10 +115,10 @@ async fn a_manifest_is_fetched_only_where_it_is_not_known() {
     deploy(&world, &ONE).await;
     assert_eq!(deploy(&world, &TWO).await.linked, 2);
     assert_eq!(times(&world, "manifest"), 0, "it is what was sealed by ourselves");
-    world.shelf.0.lock().unwrap().clear();
+    world.cache.0.lock().unwrap().clear();
     assert_eq!(deploy(&world, &ONE).await.linked, 2);
     assert_eq!(times(&world, "manifest"), 1);
-    let digests: Vec<_> = world.shelf.0.lock().unwrap().keys().copied().collect();
+    let digests: Vec<_> = world.cache.0.lock().unwrap().keys().copied().collect();
     assert_eq!(digests.len(), 2, "what was fetched and what was sealed");
 }
 
@@ -304,7 +304,7 @@ async fn a_hook_that_writes_to_what_is_shared_fails() {
     deploy(&world, &ONE).await;
     world.config.hooks.staged = vec![hook("chmod u+w lib/b && echo more >>lib/b")];
     let report = world.run(&goal(&world, &TWO)).await;
-    assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
     let why = format!("{report:?}");
     assert!(why.contains("shared with 20260821090001, and so changed it"), "{why}");
     assert!(why.contains("./lib/b"), "{why}");
@@ -379,7 +379,7 @@ async fn after_half_an_upload(damage: impl FnOnce(&Path)) -> (World, Done) {
     wires.faults().lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
     world.connect = Box::new(wires);
     let report = world.run(&goal(&world, &MANY)).await;
-    assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
     let left: Vec<_> = fs::read_dir(Path::new(&root).join("releases")).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
     damage(&left[0].as_ref().unwrap().path().join("tree"));
@@ -433,7 +433,7 @@ async fn what_arrived_is_not_left_for_ever() {
     let broken = async |files: &[(&str, u64)]| {
         faults.lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
         let report = world.run(&goal(&world, files)).await;
-        assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+        assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
         there(&world)
     };
     let first = broken(&MANY).await;
@@ -448,7 +448,7 @@ async fn what_arrived_is_not_left_for_ever() {
         other.len() <= 1 && !other.contains(&first[0]),
         "what is of no use goes first: {other:?}"
     );
-    assert_eq!(world.prune(5).await.verdict(), Verdict::Done);
+    assert_eq!(world.prune(5).await.verdict(), RunOutcome::Done);
     assert!(there(&world).is_empty());
     broken(&MANY).await;
     deploy(&world, &TWO).await;

@@ -17,7 +17,7 @@ use shipit::deploy::host::Connect;
 use shipit::deploy::outcome::HostResult;
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
-use shipit::remote::session::{Channel, Session, SessionError, Stream};
+use shipit::remote::session::{ByteStream, Channel, Session, SessionError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -139,7 +139,7 @@ impl Session for Forbidding {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         let (address, reason) = (format!("{host}:{port}"), "forwarding is forbidden".to_owned());
         Box::pin(async { Err(SessionError::DialRefused { address, reason, forbidden: true }) })
     }
@@ -183,7 +183,7 @@ async fn outcome(world: &World, server: &Server) -> String {
     let report = world.deploy("1").await;
     let text = match &report.hosts[0].1 {
         HostResult::Done(_) => "done".to_owned(),
-        HostResult::PutBack { failure, .. } => {
+        HostResult::Reverted { failure, .. } => {
             assert_eq!(world.live(), "nothing");
             let hint = failure.hint.iter().map(|hint| format!("hint: {hint}"));
             let lines = failure.cause.iter().map(|cause| format!("  {cause}")).chain(hint);
@@ -390,7 +390,7 @@ async fn a_stop_ends_a_check_and_puts_back() {
     };
     let goal = world.deploy_goal("1", "", false);
     let (report, ()) = tokio::join!(world.run_with(&goal, &cancel), stopping);
-    assert!(matches!(report.hosts[0].1, HostResult::PutBack { .. }), "{report:?}");
+    assert!(matches!(report.hosts[0].1, HostResult::Reverted { .. }), "{report:?}");
     assert_eq!(world.live(), "nothing");
 }
 

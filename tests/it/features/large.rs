@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
-use shipit::deploy::outcome::{Done, HostResult, Verdict};
+use shipit::deploy::outcome::{Done, HostResult, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::model::manifest::Sealed;
 use shipit::remote::local::LocalSession;
@@ -37,7 +37,7 @@ fn goal(world: &World, name: &str, bytes: &[u8]) -> Goal {
 
 async fn deploy(world: &World, name: &str, bytes: &[u8]) -> Done {
     let report = world.run(&goal(world, name, bytes)).await;
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     let live = world.root().join("current/bin").join(name);
     assert!(fs::read(&live).unwrap() == bytes, "{name}");
     let meta = fs::metadata(&live).unwrap();
@@ -50,7 +50,7 @@ async fn deploy(world: &World, name: &str, bytes: &[u8]) -> Done {
 fn keep(world: &World, of: &[u8], bytes: &[u8]) {
     let path = world.dir.path().join(format!("kept-{}", Digest::of(of)));
     fs::write(&path, bytes).unwrap();
-    world.shelf.1.lock().unwrap().insert(Digest::of(of), path);
+    world.cache.1.lock().unwrap().insert(Digest::of(of), path);
 }
 
 /// Bytes written over in some places, some put in, some taken out, and the rest moved.

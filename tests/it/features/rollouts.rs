@@ -9,7 +9,7 @@ use std::time::Duration;
 use shipit::config::{Batch, OnFailure, OnUnreachable, Rollout};
 use shipit::deploy::event::{Event, Phase};
 use shipit::deploy::fleet::Goal;
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::deploy::rollout::batches;
 
 use super::wires::{Wire, Wires};
@@ -76,7 +76,7 @@ fn letters(report: &Report) -> String {
         HostResult::Done(_) => 'd',
         HostResult::Unchanged { .. } => 'n',
         HostResult::Untouched { .. } => 'u',
-        HostResult::PutBack { .. } => 'b',
+        HostResult::Reverted { .. } => 'b',
         HostResult::Skipped { .. } => 's',
         HostResult::Locked { .. } => 'l',
         HostResult::Stuck { .. } => '!',
@@ -111,7 +111,7 @@ fn a_batch_never_takes_more_than_it_says() {
 const SICK: &str = "test ! -e ../../shared/sick && cat VERSION >>../../restarts";
 
 /// A policy, three hosts one by one, the second sick: what happened and what is live then.
-async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, String, Verdict) {
+async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, String, RunOutcome) {
     let rollout = Rollout { batch: Batch::Hosts(1), on_failure, max_failed, ..Rollout::default() };
     let mut hosts = Hosts::new(&["web1", "web2", "web3"], rollout);
     hosts.world.config.service = shipit::model::service::Service::Command {
@@ -120,7 +120,7 @@ async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, Stri
         log: None,
         limit: Duration::from_secs(10),
     };
-    assert_eq!(hosts.deploy("1").await.verdict(), Verdict::Done);
+    assert_eq!(hosts.deploy("1").await.verdict(), RunOutcome::Done);
     assert_eq!(hosts.live(), "1 1 1");
     // What runs before keeps running: only the new restart fails, and the way back works.
     hosts.world.config.service = shipit::model::service::Service::Command {
@@ -136,32 +136,32 @@ async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, Stri
     let ended = (letters(&report), hosts.live(), report.verdict());
     hosts.breaks("web2", false);
     let again = hosts.deploy("3").await;
-    assert_eq!((again.verdict(), hosts.live().as_str()), (Verdict::Done, "3 3 3"), "{again:?}");
+    assert_eq!((again.verdict(), hosts.live().as_str()), (RunOutcome::Done, "3 3 3"), "{again:?}");
     ended
 }
 
 #[tokio::test]
 async fn revert_all_puts_back_what_was_switched_before() {
     let ended = second_fails(OnFailure::RevertAll, 0).await;
-    assert_eq!(ended, ("bbu".to_owned(), "1 1 1".to_owned(), Verdict::NotDone));
+    assert_eq!(ended, ("bbu".to_owned(), "1 1 1".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
 async fn revert_batch_keeps_the_batches_before() {
     let ended = second_fails(OnFailure::RevertBatch, 0).await;
-    assert_eq!(ended, ("dbu".to_owned(), "2 1 1".to_owned(), Verdict::NotDone));
+    assert_eq!(ended, ("dbu".to_owned(), "2 1 1".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
 async fn stop_keeps_what_is_well() {
     let ended = second_fails(OnFailure::Stop, 0).await;
-    assert_eq!(ended, ("dbu".to_owned(), "2 1 1".to_owned(), Verdict::NotDone));
+    assert_eq!(ended, ("dbu".to_owned(), "2 1 1".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
 async fn so_many_may_fail() {
     let ended = second_fails(OnFailure::RevertAll, 1).await;
-    assert_eq!(ended, ("dbd".to_owned(), "2 1 2".to_owned(), Verdict::NotDone));
+    assert_eq!(ended, ("dbd".to_owned(), "2 1 2".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn canaries_go_first_and_a_pause_follows() {
         ..Rollout::default()
     };
     let hosts = Hosts::new(&["web1", "web2", "web3"], rollout);
-    assert_eq!(hosts.deploy("1").await.verdict(), Verdict::Done);
+    assert_eq!(hosts.deploy("1").await.verdict(), RunOutcome::Done);
     let events = hosts.world.events.lock().unwrap();
     let activations = events.iter().filter_map(|event| match event {
         Event::StepStarted { host, step: "activate" } => Some(host.as_str()),
@@ -194,7 +194,7 @@ async fn a_host_that_is_away_ends_the_run_or_is_skipped() {
     hosts.world.config.rollout.on_unreachable = OnUnreachable::Skip;
     let report = hosts.deploy("2").await;
     assert_eq!((letters(&report).as_str(), hosts.live().as_str()), ("sd", "1 2"));
-    assert_eq!(report.verdict(), Verdict::NotDone, "not all that was asked for is so");
+    assert_eq!(report.verdict(), RunOutcome::NotDone, "not all that was asked for is so");
     hosts.mend();
     let report = hosts.deploy("2").await;
     assert_eq!((letters(&report).as_str(), hosts.live().as_str()), ("dd", "2 2"), "caught up");
@@ -226,7 +226,7 @@ async fn a_commit_that_is_lost_is_made_good_in_the_same_run() {
         hosts.deploy("1").await;
         hosts.wire("web2", wire);
         let report = hosts.deploy("2").await;
-        assert_eq!(report.verdict(), Verdict::Done, "{wire:?}: {report:?}");
+        assert_eq!(report.verdict(), RunOutcome::Done, "{wire:?}: {report:?}");
         assert_eq!(hosts.live(), "2 2 2");
     }
 }
@@ -246,7 +246,7 @@ async fn split_fleet(on_failure: OnFailure) -> Hosts {
     });
     let report = hosts.deploy("2").await;
     again.await.unwrap();
-    assert_eq!(report.verdict(), Verdict::NeedsHands, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::NeedsAttention, "{report:?}");
     assert!(report.split);
     assert_eq!(letters(&report), "db");
     assert_eq!(hosts.live(), "2 1");
@@ -258,7 +258,7 @@ async fn split_fleet(on_failure: OnFailure) -> Hosts {
 async fn the_next_deploy_finishes_a_split_fleet() {
     let hosts = split_fleet(OnFailure::RevertAll).await;
     let report = hosts.deploy("2").await;
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     assert_eq!(letters(&report), "nn", "nothing is left to do once the split is finished");
     assert_eq!(hosts.live(), "2 2");
     assert!(report.warnings.iter().any(|(_, text)| text.contains("web2 took it back")));
@@ -268,10 +268,10 @@ async fn the_next_deploy_finishes_a_split_fleet() {
 async fn a_rollback_of_a_split_fleet_finds_all_hosts_on_one_release() {
     let hosts = split_fleet(OnFailure::RevertAll).await;
     let report = hosts.world.rollback().await;
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     assert_eq!(hosts.live(), "1 1");
     let report = hosts.world.rollback().await;
-    assert_eq!(report.verdict(), Verdict::NotDone, "2 was left on both hosts");
+    assert_eq!(report.verdict(), RunOutcome::NotDone, "2 was left on both hosts");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use shipit::deploy::goal::Build;
-use shipit::deploy::outcome::{Done, HostResult, Verdict};
+use shipit::deploy::outcome::{Done, HostResult, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
 
@@ -51,7 +51,7 @@ async fn deploy(world: &World, files: &[(String, Vec<u8>)]) -> Done {
     let secret = Some(b"A=secret\n".to_vec());
     let goal = goal_of(write(world, files), |build| Build { env: secret, ..build });
     let report = world.run(&goal).await;
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     let live = world.root().join("current");
     for (name, bytes) in files {
         assert!(fs::read(live.join(name)).unwrap() == *bytes, "{name}");
@@ -64,7 +64,7 @@ async fn deploy(world: &World, files: &[(String, Vec<u8>)]) -> Done {
 
 /// This machine has the old selves; `but` may make something else of their bytes.
 fn keep(world: &World, files: &[(String, Vec<u8>)], but: impl Fn(&mut Vec<u8>)) {
-    let mut kept = world.shelf.2.lock().unwrap();
+    let mut kept = world.cache.2.lock().unwrap();
     for (_, bytes) in files {
         let mut told = bytes.clone();
         but(&mut told);

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use shipit::config::Hook;
-use shipit::config::checks::{Check, Pace, Probe};
+use shipit::config::checks::{Check, CheckTiming, HealthProbe};
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::Event;
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
-use shipit::model::deeds::deeds;
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::ledger::Ledger;
+use shipit::model::operations::operations;
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, summary};
 
@@ -21,7 +21,7 @@ use super::world::World;
 async fn deploys_replaces_and_rolls_back_with_its_own_config() {
     let world = World::new();
     let first = world.deploy("1").await;
-    assert_eq!(first.verdict(), Verdict::Done, "{first:?}");
+    assert_eq!(first.verdict(), RunOutcome::Done, "{first:?}");
     assert_eq!(world.live(), "releases/20260821090001");
     assert_eq!(world.read("current/VERSION"), "1\n");
     assert_eq!(world.read("current/.env"), "V=1\n");
@@ -32,16 +32,16 @@ async fn deploys_replaces_and_rolls_back_with_its_own_config() {
     assert_eq!(mode("current/VERSION") & 0o777, 0o444);
     assert_eq!(mode(".shipit") & 0o777, 0o700);
 
-    assert_eq!(world.deploy("2").await.verdict(), Verdict::Done);
+    assert_eq!(world.deploy("2").await.verdict(), RunOutcome::Done);
     assert_eq!(world.read("current/VERSION"), "2\n");
     let back = world.rollback().await;
-    assert_eq!(back.verdict(), Verdict::Done, "{back:?}");
+    assert_eq!(back.verdict(), RunOutcome::Done, "{back:?}");
     assert_eq!(world.read("current/VERSION"), "1\n");
     assert_eq!(world.read("current/.env"), "V=1\n");
     assert_eq!(world.read("restarts"), "1\n2\n1\n");
 
     let nothing = world.rollback().await;
-    assert_eq!(nothing.verdict(), Verdict::NotDone, "the release that was left is not chosen");
+    assert_eq!(nothing.verdict(), RunOutcome::NotDone, "the release that was left is not chosen");
     assert_eq!(world.read("current/VERSION"), "1\n");
     assert_eq!(fs::read_dir(world.root().join(".shipit/run")).unwrap().count(), 0);
 }
@@ -51,9 +51,9 @@ async fn a_restart_that_fails_is_taken_back() {
     let world = World::new();
     world.deploy("1").await;
     let bad = world.run(&world.deploy_goal("2", "V=2\n", true)).await;
-    assert_eq!(bad.verdict(), Verdict::NotDone, "{bad:?}");
+    assert_eq!(bad.verdict(), RunOutcome::NotDone, "{bad:?}");
     assert!(
-        matches!(&bad.hosts[0].1, HostResult::PutBack { live, .. } if live == "20260821090001")
+        matches!(&bad.hosts[0].1, HostResult::Reverted { live, .. } if live == "20260821090001")
     );
     assert_eq!(world.read("current/VERSION"), "1\n");
     assert_eq!(world.read("restarts"), "1\n1\n");
@@ -66,7 +66,7 @@ async fn a_restart_that_fails_is_taken_back() {
 async fn a_first_deploy_that_fails_leaves_nothing_live() {
     let world = World::new();
     let bad = world.run(&world.deploy_goal("1", "", true)).await;
-    assert_eq!(bad.verdict(), Verdict::NotDone, "{bad:?}");
+    assert_eq!(bad.verdict(), RunOutcome::NotDone, "{bad:?}");
     assert_eq!(world.live(), "nothing");
     assert_eq!(world.read("restarts"), "stopped\n");
 }
@@ -77,7 +77,7 @@ async fn the_same_again_is_unchanged() {
     world.deploy("1").await;
     let again = world.deploy("1").await;
     assert!(matches!(again.hosts[0].1, HostResult::Unchanged { .. }), "{again:?}");
-    assert_eq!(again.verdict(), Verdict::Done);
+    assert_eq!(again.verdict(), RunOutcome::Done);
     let other = world.run(&world.deploy_goal("1", "V=other\n", false)).await;
     assert!(matches!(other.hosts[0].1, HostResult::Done(_)), "config alone is a new release");
 }
@@ -86,12 +86,12 @@ async fn the_same_again_is_unchanged() {
 async fn prune_keeps_what_is_live_and_the_way_back() {
     let world = World::new();
     for version in ["1", "2", "3", "4"] {
-        assert_eq!(world.deploy(version).await.verdict(), Verdict::Done);
+        assert_eq!(world.deploy(version).await.verdict(), RunOutcome::Done);
     }
     assert_eq!(world.releases().len(), 3, "a deploy prunes to keep = 3");
     world.rollback().await;
     let pruned = world.prune(1).await;
-    assert_eq!(pruned.verdict(), Verdict::Done, "{pruned:?}");
+    assert_eq!(pruned.verdict(), RunOutcome::Done, "{pruned:?}");
     assert_eq!(world.read("current/VERSION"), "3\n");
     let names = ["20260821090002", "20260821090003", "20260821090004"];
     assert_eq!(world.releases(), names, "way back, live, and the evidence of the rollback");
@@ -135,7 +135,7 @@ async fn what_activated_hooks_did_is_reverted_by_reverted_hooks_or_said_to_be_le
 
     world.config.hooks.reverted[0].run = "exit 3".to_owned();
     let bad = world.deploy("2").await;
-    assert_eq!(bad.verdict(), Verdict::NotDone);
+    assert_eq!(bad.verdict(), RunOutcome::NotDone);
     let failed = "is back on 20260821090001, but the reverted hook `exit 3` failed\n";
     assert!(told(&bad).contains(failed), "{bad:?}");
 }
@@ -145,9 +145,10 @@ async fn what_is_live_again_is_held_against_the_checks() {
     let mut world = World::new();
     world.deploy("1").await;
     let health = |command: &str| {
-        let probe = Probe::Command(command.to_owned());
+        let probe = HealthProbe::Command(command.to_owned());
         let second = Duration::from_millis(100);
-        let pace = Pace { interval: second, timeout: second * 9, total: second, successes: 1 };
+        let pace =
+            CheckTiming { interval: second, timeout: second * 9, total: second, successes: 1 };
         vec![Check { probe, pace, roles: Vec::new() }]
     };
     world.config.health.checks =
@@ -156,7 +157,7 @@ async fn what_is_live_again_is_held_against_the_checks() {
     assert!(bad.contains("state: web1 is back on 20260821090001\n"), "{bad}");
     world.config.health.checks = health("exit 7");
     let bad = world.deploy("3").await;
-    assert_eq!(bad.verdict(), Verdict::NotDone);
+    assert_eq!(bad.verdict(), RunOutcome::NotDone);
     let text = told(&bad);
     assert!(
         text.contains("is back on 20260821090001, but it does not pass the checks either: "),
@@ -171,14 +172,18 @@ async fn a_hook_that_fails_is_in_the_history_and_a_step_takes_as_long_as_it_took
     let hook = Hook { run: "sleep 2; exit 4".to_owned(), once: false, roles: Vec::new() };
     world.config.hooks.staged = vec![hook];
     world.events.lock().unwrap().clear();
-    assert_eq!(world.deploy("2").await.verdict(), Verdict::NotDone);
+    assert_eq!(world.deploy("2").await.verdict(), RunOutcome::NotDone);
     let ledger = world.read(".shipit/ledger.jsonl");
     let told = Ledger::parse(ledger.lines());
-    let deed = deeds(told.entries()).pop().unwrap();
-    let seen =
-        (deed.kind.word(), deed.release.as_str(), deed.outcome.word(), deed.reason.as_deref());
+    let operation = operations(told.entries()).pop().unwrap();
+    let seen = (
+        operation.kind.word(),
+        operation.release.as_str(),
+        operation.outcome.word(),
+        operation.reason.as_deref(),
+    );
     assert_eq!(seen, ("deploy", "20260821090002", "failed", Some("staged failed")), "{ledger}");
-    assert!(deed.took.unwrap().num_seconds() >= 2, "{deed:?}");
+    assert!(operation.took.unwrap().num_seconds() >= 2, "{operation:?}");
     let events = world.events.lock().unwrap();
     let took = events.iter().filter_map(|event| match event {
         Event::StepFinished { took, .. } => Some(*took),
@@ -207,7 +212,7 @@ async fn a_stop_within_a_hook_is_one_of_the_hook() {
         ask.send(1).unwrap();
     };
     let (report, ()) = tokio::join!(world.run_with(&goal, &cancel), stopping);
-    assert_eq!(report.verdict(), Verdict::Interrupted);
+    assert_eq!(report.verdict(), RunOutcome::Interrupted);
     let events = world.events.lock().unwrap();
     let failed = events.iter().find_map(|event| match event {
         Event::StepFailed { step, .. } => Some(*step),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shipit::deploy::event::Event;
 use shipit::deploy::fleet::Goal;
-use shipit::deploy::outcome::{HostResult, Verdict};
+use shipit::deploy::outcome::{HostResult, RunOutcome};
 use shipit::remote::local::LocalSession;
 
 use super::health::tools_without;
@@ -38,7 +38,7 @@ fn progress(world: &World) -> Vec<(u64, u64)> {
 async fn it_arrives_whole_and_its_size_becomes_known() {
     let world = World::new();
     let report = world.run(&goal(&world)).await;
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     let progress = progress(&world);
     let (sent, total) = *progress.last().unwrap();
     assert_eq!(sent, total);
@@ -67,7 +67,7 @@ async fn a_file_that_changes_meanwhile_ends_it_and_nothing_is_live() {
     assert!(!progress(&world).is_empty(), "it was being sent");
     assert!(!world.root().join("current").exists());
     fs::remove_dir_all(last.parent().unwrap()).unwrap();
-    assert_eq!(world.deploy("1").await.verdict(), Verdict::Done);
+    assert_eq!(world.deploy("1").await.verdict(), RunOutcome::Done);
 }
 
 /// What openssl was asked to do on a host that has taken a build with one large file.
@@ -82,7 +82,7 @@ async fn asked_of_openssl(shell: &str, script: &str) -> Vec<String> {
     let large = [noise(8 << 20), vec![0; 57 << 20]].concat();
     fs::write(build.join("a b's \\ picture"), &large).unwrap();
     let report = world.run(&goal_of(build, |build| build)).await;
-    assert_eq!(report.verdict(), Verdict::Done, "{shell}: {report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{shell}: {report:?}");
     assert!(fs::read(world.root().join("current/a b's \\ picture")).unwrap() == large, "{shell}");
     let asked = fs::read_to_string(dir.join("asked")).unwrap();
     asked.lines().map(ToOwned::to_owned).collect()
@@ -120,5 +120,5 @@ async fn a_large_file_that_tar_breaks_off_in_ends_the_upload_at_once() {
     let report = tokio::time::timeout(Duration::from_secs(30), world.run(&goal)).await.unwrap();
     assert!(matches!(report.hosts[0].1, HostResult::Untouched { .. }), "{report:?}");
     world.connect = Box::new(Local(LocalSession::new()));
-    assert_eq!(world.run(&goal).await.verdict(), Verdict::Done);
+    assert_eq!(world.run(&goal).await.verdict(), RunOutcome::Done);
 }

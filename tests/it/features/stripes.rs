@@ -12,9 +12,9 @@ use shipit::config::Host;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::fleet::Goal;
 use shipit::deploy::host::Connect;
-use shipit::deploy::outcome::{HostResult, Report, Verdict};
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::remote::local::LocalSession;
-use shipit::remote::session::{Channel, Output, Session, SessionError, Stream};
+use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 
@@ -81,7 +81,7 @@ impl Session for Far {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         self.inner.dial(host, port)
     }
 
@@ -145,7 +145,7 @@ fn goal(world: &World, size: usize) -> Goal {
 /// The release is live, whole, and nothing is left of how it came.
 #[track_caller]
 fn arrived(world: &World, report: &Report, size: usize) {
-    assert_eq!(report.verdict(), Verdict::Done, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     assert!(fs::read(world.root().join("current/picture")).unwrap() == noise(size));
     nothing_runs(world);
 }
@@ -208,7 +208,7 @@ async fn a_stripe_that_is_cut_off_fails_the_upload_and_the_next_one_builds_on_it
         let way = Way { cut: Mutex::new(Some((number, 3 << 20))), ..Way::default() };
         let (world, way) = far(way, LocalSession::new());
         let report = world.run(&goal(&world, LARGE)).await;
-        assert_eq!(report.verdict(), Verdict::NotDone, "{report:?}");
+        assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
         let told = format!("{report:?}");
         assert!(told.contains("the connection was lost"), "{told}");
         assert_eq!(world.live(), "nothing");
@@ -227,7 +227,7 @@ async fn who_stops_an_upload_stops_all_its_stripes() {
     let (mut world, _) = far(Way { stop: Some(stop), ..Way::default() }, LocalSession::new());
     world.config.upload.limit = Some(45 << 20);
     let report = world.run_with(&goal(&world, LARGE), &Cancel::new(asked)).await;
-    assert_eq!(report.verdict(), Verdict::Interrupted, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Interrupted, "{report:?}");
     assert_eq!(world.live(), "nothing");
     nothing_runs(&world);
     world.config.upload.limit = None;
@@ -247,5 +247,5 @@ async fn a_throttled_parcel_can_be_stopped() {
         stop.send_replace(1);
     };
     let (report, ()) = tokio::join!(world.run_with(&goal, &cancel), stopping);
-    assert_eq!(report.verdict(), Verdict::Interrupted, "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::Interrupted, "{report:?}");
 }

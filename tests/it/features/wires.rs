@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use shipit::config::Host;
 use shipit::deploy::host::Connect;
 use shipit::remote::local::LocalSession;
-use shipit::remote::session::{Channel, Output, Session, SessionError, Stream};
+use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError};
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc};
 
@@ -130,7 +130,7 @@ impl Session for Wired {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn Stream>, SessionError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
         self.inner.dial(host, port)
     }
 

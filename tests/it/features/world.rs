@@ -15,12 +15,12 @@ use shipit::config::{
     Address, ArtifactSource, ArtifactSpec, Config, EnvSpec, Health, Hooks, Host, Rollout,
     SshSettings, Upload,
 };
-use shipit::deploy::bases::{Shelf, ToKeep};
 use shipit::deploy::cancel::Cancel;
+use shipit::deploy::delta::{CacheEntry, ReleaseCache};
 use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet::{Goal, rehearse, run};
-use shipit::deploy::goal::{Build, PruneRule, Run, Target};
-use shipit::deploy::host::{Connect, Context};
+use shipit::deploy::fleet::{Goal, dry_run, run};
+use shipit::deploy::goal::{Build, PruneRule, RollbackTarget, Run};
+use shipit::deploy::host::{Connect, RunContext};
 use shipit::deploy::outcome::Report;
 use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
-    pub(crate) shelf: Drawer,
+    pub(crate) cache: Drawer,
     /// Bytes of what else is in every build: many need a channel of their own.
     pub(crate) ballast: usize,
     runs: Mutex<u32>,
@@ -50,7 +50,7 @@ impl Connect for Local {
     }
 }
 
-/// A shelf in memory: manifests, where large files are, and small ones.
+/// A cache in memory: manifests, where large files are, and small ones.
 #[derive(Default)]
 pub(crate) struct Drawer(
     pub(crate) Mutex<BTreeMap<Digest, String>>,
@@ -58,12 +58,12 @@ pub(crate) struct Drawer(
     pub(crate) Mutex<BTreeMap<Digest, Vec<u8>>>,
 );
 
-impl Shelf for Drawer {
+impl ReleaseCache for Drawer {
     fn find(&self, digest: Digest) -> Option<String> {
         self.0.lock().unwrap().get(&digest).cloned()
     }
 
-    fn keep(&self, text: ToKeep) {
+    fn keep(&self, text: CacheEntry) {
         self.0.lock().unwrap().extend(text());
     }
 
@@ -153,7 +153,7 @@ impl World {
             config,
             connect,
             events: Mutex::default(),
-            shelf: Drawer::default(),
+            cache: Drawer::default(),
             ballast: 0,
             runs: Mutex::new(0),
         }
@@ -222,8 +222,8 @@ impl World {
     /// The plan of a dry run, for the first host, as it is shown.
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
         let values = self.run_values(goal.name());
-        let rehearsal = rehearse(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
-        rehearsal.plans[0].1.as_ref().unwrap().lines()
+        let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        dry_run.plans[0].1.as_ref().unwrap().lines()
     }
 
     fn context<'a>(
@@ -231,14 +231,14 @@ impl World {
         run: &'a Run,
         sink: &'a (dyn Fn(Event) + Send + Sync),
         cancel: &'a Cancel,
-    ) -> Context<'a> {
-        Context {
+    ) -> RunContext<'a> {
+        RunContext {
             config: &self.config,
             run,
             connect: self.connect.as_ref(),
             events: Events::new(sink),
             cancel,
-            shelf: &self.shelf,
+            cache: &self.cache,
             wait: false,
         }
     }
@@ -248,7 +248,7 @@ impl World {
     }
 
     pub(crate) async fn rollback(&self) -> Report {
-        self.run(&Goal::Rollback(Target::Previous)).await
+        self.run(&Goal::Rollback(RollbackTarget::Previous)).await
     }
 
     pub(crate) async fn prune(&self, keep: usize) -> Report {

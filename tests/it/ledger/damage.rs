@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use shipit::deploy::choose::{rollback_candidates, to_prune};
 use shipit::deploy::goal::PruneRule;
+use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::model::host_state::HostState;
 use shipit::remote::answer::host_state;
 

@@ -1,7 +1,7 @@
 //! Which releases are good: only one that was left because it was bad is never chosen again.
 
-use shipit::deploy::choose::{rollback_candidates, to_prune};
 use shipit::deploy::goal::PruneRule;
+use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::model::host_state::HostState;
 
 use super::{id, lines, looked};

@@ -4,12 +4,12 @@ use chrono::FixedOffset;
 use insta::assert_snapshot;
 use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
 use shipit::deploy::verify::Verified;
-use shipit::model::drift::{Change, Drift};
+use shipit::model::drift::{Drift, DriftKind};
 use shipit::model::host_state::{Current, FROZEN, HostState, LockFacts, Owner};
-use shipit::model::ledger::{Entry, Ledger, What};
-use shipit::remote::agent::Told;
+use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
+use shipit::remote::agent::LedgerTail;
 use shipit::report::history::{Page, history_json, history_table};
-use shipit::report::status::{Context, status_json, status_view};
+use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
 use shipit::report::unlock::holders;
 use shipit::report::verify::{verify_json, verify_view};
@@ -19,7 +19,7 @@ use super::{NEW, OLD, id};
 
 const RUN: &str = "k3j4k3j4k3j4k3j4";
 
-fn line(run: &str, event: What, release: &str, second: u32, reason: Option<&str>) -> Entry {
+fn line(run: &str, event: LedgerEvent, release: &str, second: u32, reason: Option<&str>) -> Entry {
     Entry {
         at: format!("2026-08-22T10:15:{second:02}Z"),
         run: run.to_owned(),
@@ -36,30 +36,30 @@ fn ledger(entries: &[Entry]) -> Ledger {
 }
 
 /// A deploy on each of three hosts, which one of them had to take back; then a rollback and a pin.
-fn told() -> Vec<(String, Told)> {
+fn told() -> Vec<(String, LedgerTail)> {
     let host = |number: u32| {
         let verdict = match number {
-            3 => line("b", What::Reverted, NEW, 9, Some("fleet")),
-            _ => line("b", What::Committed, NEW, 8 + number, None),
+            3 => line("b", LedgerEvent::Reverted, NEW, 9, Some("fleet")),
+            _ => line("b", LedgerEvent::Committed, NEW, 8 + number, None),
         };
         let entries = [
-            line("a", What::Staged, OLD, 0, None),
-            line("a", What::Activated, OLD, 1, None),
-            line("a", What::Committed, OLD, 2 + number, None),
-            line("b", What::Staged, NEW, 5, None),
-            line("b", What::Activated, NEW, 6, None),
+            line("a", LedgerEvent::Staged, OLD, 0, None),
+            line("a", LedgerEvent::Activated, OLD, 1, None),
+            line("a", LedgerEvent::Committed, OLD, 2 + number, None),
+            line("b", LedgerEvent::Staged, NEW, 5, None),
+            line("b", LedgerEvent::Activated, NEW, 6, None),
             verdict,
-            line("c", What::Activated, OLD, 20, None),
-            line("c", What::Committed, OLD, 21, None),
-            line("c", What::RolledBack, NEW, 21, Some("rolled back")),
-            line("d", What::Pinned, OLD, 30, None),
+            line("c", LedgerEvent::Activated, OLD, 20, None),
+            line("c", LedgerEvent::Committed, OLD, 21, None),
+            line("c", LedgerEvent::RolledBack, NEW, 21, Some("rolled back")),
+            line("d", LedgerEvent::Pinned, OLD, 30, None),
         ];
-        (format!("web{number}"), Told { ledger: ledger(&entries), more: false })
+        (format!("web{number}"), LedgerTail { ledger: ledger(&entries), more: false })
     };
     (1..=3).map(host).collect()
 }
 
-fn table(hosts: &[(String, Told)], limit: usize) -> String {
+fn table(hosts: &[(String, LedgerTail)], limit: usize) -> String {
     let offset = FixedOffset::east_opt(7200).unwrap();
     history_table(hosts, Page { limit, offset, width: 120 }, &Styles::plain())
 }
@@ -96,12 +96,13 @@ fn history_says_what_it_leaves_out() {
 #[test]
 fn a_narrow_history_keeps_how_long_and_why() {
     let mut hosts = told();
-    let prunes = [OLD, NEW, "20260820000000"].map(|name| line("p", What::Pruned, name, 40, None));
+    let prunes =
+        [OLD, NEW, "20260820000000"].map(|name| line("p", LedgerEvent::Pruned, name, 40, None));
     let reason = Some("the staged hook `bin/migrate` exited with code 3");
     let mut entries = vec![
-        line("b", What::Staged, NEW, 5, None),
-        line("b", What::Activated, NEW, 6, None),
-        line("b", What::Reverted, NEW, 9, reason),
+        line("b", LedgerEvent::Staged, NEW, 5, None),
+        line("b", LedgerEvent::Activated, NEW, 6, None),
+        line("b", LedgerEvent::Reverted, NEW, 9, reason),
     ];
     entries.extend(prunes);
     for (_, told) in &mut hosts {
@@ -131,8 +132,8 @@ fn where_nothing_is_live_that_is_what_is_said() {
 fn history_for_machines() {
     let value = history_json(&told()[2..], "production", 3);
     assert_eq!(value["hosts"][0]["deeds"].as_array().unwrap().len(), 3);
-    let deed = serde_json::to_string_pretty(&value["hosts"][0]["deeds"][2]).unwrap();
-    assert_snapshot!(deed, @r#"
+    let operation = serde_json::to_string_pretty(&value["hosts"][0]["deeds"][2]).unwrap();
+    assert_snapshot!(operation, @r#"
     {
       "at": "2026-08-22T10:15:05+00:00",
       "from": "laptop",
@@ -161,12 +162,12 @@ fn verified() -> Vec<(String, Verified)> {
     let drifted = Verified {
         problems: vec!["the unit runs another release".to_owned()],
         drift: vec![
-            drift("bin/server", Change::Changed),
-            drift("VERSION", Change::Mode { was: 0o444, is: 0o644 }),
-            drift("log", Change::Target { was: "a".to_owned(), is: "\u{1b}[2Jb".to_owned() }),
-            drift("gone", Change::Missing),
-            drift("tmp/x", Change::Extra),
-            drift("lib", Change::Kind),
+            drift("bin/server", DriftKind::Changed),
+            drift("VERSION", DriftKind::Mode { was: 0o444, is: 0o644 }),
+            drift("log", DriftKind::Target { was: "a".to_owned(), is: "\u{1b}[2Jb".to_owned() }),
+            drift("gone", DriftKind::Missing),
+            drift("tmp/x", DriftKind::Extra),
+            drift("lib", DriftKind::Kind),
         ],
         proof: None,
         ..clean.clone()
@@ -193,7 +194,7 @@ fn drift_is_listed_by_file() {
 #[test]
 fn what_python_writes_is_one_line_with_a_hint() {
     let mut hosts = verified().split_off(1);
-    let extra = |path: &str| Drift { path: path.to_owned(), change: Change::Extra };
+    let extra = |path: &str| Drift { path: path.to_owned(), change: DriftKind::Extra };
     hosts[0].1.drift = ["__pycache__", "a/__pycache__/b.pyc", "x"].map(extra).into();
     assert_snapshot!(verify_view(&hosts, &Styles::plain()), @"
     drift    web2: 20260822101502 is not as it was released
@@ -208,7 +209,7 @@ fn what_python_writes_is_one_line_with_a_hint() {
 #[test]
 fn much_drift_is_counted() {
     let mut hosts = verified().split_off(1);
-    let extra = |n| Drift { path: format!("x{n}"), change: Change::Extra };
+    let extra = |n| Drift { path: format!("x{n}"), change: DriftKind::Extra };
     hosts[0].1.drift = (0..120).map(extra).collect();
     assert!(verify_view(&hosts, &Styles::plain()).contains("\n         and 70 more differences\n"));
     let value = verify_json(&hosts, "production");
@@ -269,7 +270,10 @@ fn stale() -> LockFacts {
 }
 
 fn troubled() -> Vec<(String, HostState)> {
-    let open = [line(RUN, What::Staged, NEW, 0, None), line(RUN, What::Activated, NEW, 1, None)];
+    let open = [
+        line(RUN, LedgerEvent::Staged, NEW, 0, None),
+        line(RUN, LedgerEvent::Activated, NEW, 1, None),
+    ];
     let upload = format!("releases/.{NEW}.{RUN}");
     let rundir = format!(".shipit/run/{RUN}");
     let mut judged = host(&[&rundir], &open, stale());
@@ -293,10 +297,10 @@ fn troubled() -> Vec<(String, HostState)> {
     hosts.into_iter().enumerate().map(|(n, host)| (format!("web{}", n + 1), host)).collect()
 }
 
-fn context() -> Context<'static> {
+fn context() -> StatusContext<'static> {
     let offset = FixedOffset::east_opt(7200).unwrap();
     let now = "2026-08-22T10:18:02Z".parse().unwrap();
-    Context { stage: "production", unit: None, now, offset }
+    StatusContext { stage: "production", unit: None, now, offset }
 }
 
 #[test]

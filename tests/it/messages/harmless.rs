@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use shipit::deploy::event::Event;
 use shipit::deploy::outcome::{Failure, HostResult};
 use shipit::report::clean;
-use shipit::report::guard::{Guard, Sieve};
 use shipit::report::json::Json;
 use shipit::report::lines::Lines;
 use shipit::report::redact::Secrets;
+use shipit::report::sanitizer::{Sanitizer, Sieve};
 use shipit::report::styles::Styles;
 use shipit::report::{Reporter, Verbosity};
 
@@ -85,14 +85,14 @@ fn names_and_ids_are_never_masked() {
     let paper = Paper::default();
     let words = ["production", "todo-web", "run-started", "staged", "printed", "20260821"];
     let sieve = Sieve::new(Secrets::new(words.map(str::to_owned)), false);
-    let mut guard = Guard::new(Json::new(paper.clone()), sieve);
+    let mut guard = Sanitizer::new(Json::new(paper.clone()), sieve);
     let (stage, hosts) = ("production".to_owned(), vec!["todo-web".to_owned()]);
     guard.on_event(&Event::RunStarted { goal: "deploy", stage, hosts });
     let (host, source, text) =
         ("todo-web".to_owned(), "staged".to_owned(), "production".to_owned());
     guard.on_event(&Event::Printed { host, source, text });
     let (host, to) = ("todo-web".to_owned(), "20260821090000".to_owned());
-    guard.on_event(&Event::PuttingBack { host, to });
+    guard.on_event(&Event::Reverting { host, to });
     assert_snapshot!(paper.text(), @r#"
     {"v":1,"event":"run-started","goal":"deploy","stage":"production","hosts":["todo-web"]}
     {"v":1,"event":"printed","host":"todo-web","source":"staged","text":"***"}
@@ -134,7 +134,7 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
         ("a", HostResult::Untouched { live: None, failure: Some(fail()) }),
         (
             "b",
-            HostResult::PutBack {
+            HostResult::Reverted {
                 live: "old".to_owned(),
                 failure: fail(),
                 but: Some(line.clone()),
@@ -157,7 +157,7 @@ fn no_reporter_lets_a_secret_through() {
     let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
     let reporters: [Box<dyn Reporter>; 2] = [Box::new(lines), Box::new(Json::new(paper.clone()))];
     for reporter in reporters {
-        let mut guard = Guard::new(reporter, Sieve::new(secrets(), false));
+        let mut guard = Sanitizer::new(reporter, Sieve::new(secrets(), false));
         tell(&mut guard, &events);
         guard.finish(&end);
     }
@@ -170,7 +170,7 @@ fn no_reporter_lets_a_secret_through() {
 fn a_guard_changes_nothing_that_is_harmless() {
     let (plain, guarded) = (Paper::default(), Paper::default());
     let mut bare = Json::new(plain.clone());
-    let mut guard = Guard::new(Json::new(guarded.clone()), Sieve::new(secrets(), false));
+    let mut guard = Sanitizer::new(Json::new(guarded.clone()), Sieve::new(secrets(), false));
     for event in every_event() {
         bare.on_event(&event);
         guard.on_event(&event);
@@ -184,7 +184,7 @@ fn a_guard_changes_nothing_that_is_harmless() {
 #[test]
 fn workflow_commands_lose_their_effect() {
     let paper = Paper::default();
-    let mut guard = Guard::new(Json::new(paper.clone()), Sieve::new(Secrets::default(), true));
+    let mut guard = Sanitizer::new(Json::new(paper.clone()), Sieve::new(Secrets::default(), true));
     let text = "  ::set-env name=X::1\nfine :: here\n##[error]no".to_owned();
     guard.on_event(&Event::Printed { host: "web1".to_owned(), source: "hook".to_owned(), text });
     assert_snapshot!(paper.text(), @r#"{"v":1,"event":"printed","host":"web1","source":"hook","text":"  : :set-env name=X::1\nfine :: here\n# #[error]no"}"#);

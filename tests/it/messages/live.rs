@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shipit::deploy::event::{Event, Phase};
-use shipit::report::board::Board;
 use shipit::report::live::Live;
+use shipit::report::progress::ProgressModel;
 use shipit::report::styles::Styles;
 use shipit::report::{Reporter, Verbosity};
 
@@ -15,36 +15,36 @@ use super::{NEW, OLD, clock, done, every_event, report, tell};
 
 const AT: Duration = Duration::from_secs(10);
 
-fn started(hosts: usize) -> Board {
+fn started(hosts: usize) -> ProgressModel {
     let hosts = (1..=hosts).map(|number| format!("web{number}")).collect();
-    let mut board = Board::default();
+    let mut model = ProgressModel::default();
     let start = Event::RunStarted { goal: "deploy", stage: "production".to_owned(), hosts };
-    board.apply(&start, AT);
-    board.apply(&Event::Phase(Phase::Prepare), AT);
-    board
+    model.apply(&start, AT);
+    model.apply(&Event::Phase(Phase::Prepare), AT);
+    model
 }
 
-fn shown(board: &Board, size: (u16, u16), after: u64) -> String {
-    board.lines(size, AT + Duration::from_secs(after), &Styles::plain()).join("\n")
+fn shown(model: &ProgressModel, size: (u16, u16), after: u64) -> String {
+    model.lines(size, AT + Duration::from_secs(after), &Styles::plain()).join("\n")
 }
 
-fn busy() -> Board {
-    let mut board = started(5);
+fn busy() -> ProgressModel {
+    let mut model = started(5);
     let web = |number: u8| format!("web{number}");
     for second in 0..=3_u64 {
         let (sent, total) = (second * 1_000_000, 42_000_000);
         let at = AT + Duration::from_secs(second);
-        board.apply(&Event::Progress { host: web(1), sent, total }, at);
+        model.apply(&Event::Progress { host: web(1), sent, total }, at);
     }
     let took = Duration::from_millis(1300);
     let detail = "4.2 MB".to_owned();
-    board.apply(&Event::StepFinished { host: web(2), step: "upload", detail, took }, AT);
-    board.apply(&Event::Ready { host: web(2) }, AT);
-    board.apply(&Event::StepStarted { host: web(3), step: "check" }, AT);
+    model.apply(&Event::StepFinished { host: web(2), step: "upload", detail, took }, AT);
+    model.apply(&Event::Ready { host: web(2) }, AT);
+    model.apply(&Event::StepStarted { host: web(3), step: "check" }, AT);
     let error = "no space left on device".to_owned();
-    board.apply(&Event::StepFailed { host: web(4), step: "upload", error }, AT);
-    board.apply(&Event::PuttingBack { host: web(5), to: OLD.to_owned() }, AT);
-    board
+    model.apply(&Event::StepFailed { host: web(4), step: "upload", error }, AT);
+    model.apply(&Event::Reverting { host: web(5), to: OLD.to_owned() }, AT);
+    model
 }
 
 #[test]
@@ -78,20 +78,20 @@ fn a_narrow_terminal_loses_bars_and_never_wraps() {
 
 #[test]
 fn an_upload_that_stalls_shows_it() {
-    let mut board = started(1);
+    let mut model = started(1);
     let progress = |sent| Event::Progress { host: "web1".to_owned(), sent, total: 40_000_000 };
     for second in 0..=10_u64 {
-        board.apply(&progress(second * 1_000_000), AT + Duration::from_secs(second));
+        model.apply(&progress(second * 1_000_000), AT + Duration::from_secs(second));
     }
-    assert_snapshot!(shown(&board, (24, 60), 10), @"
+    assert_snapshot!(shown(&model, (24, 60), 10), @"
     ⠋ prepare  10.0s
       web1 ⠋ upload        25%  1.0 MB/s  30s left
     ");
-    assert_snapshot!(shown(&board, (24, 60), 20), @"
+    assert_snapshot!(shown(&model, (24, 60), 20), @"
     ⠋ prepare  20.0s
       web1 ⠋ upload        25%  10.0 MB of 40.0 MB  stalled
     ");
-    assert_snapshot!(shown(&board, (24, 60), 60), @"
+    assert_snapshot!(shown(&model, (24, 60), 60), @"
     ⠋ prepare  1m 00s
       web1 ⠋ upload        25%  10.0 MB of 40.0 MB  stalled
     ");
@@ -99,39 +99,39 @@ fn an_upload_that_stalls_shows_it() {
 
 #[test]
 fn an_upload_that_has_just_begun_is_not_stalled() {
-    let mut board = started(1);
+    let mut model = started(1);
     let progress = |sent| Event::Progress { host: "web1".to_owned(), sent, total: 40_000_000 };
-    board.apply(&progress(0), AT);
+    model.apply(&progress(0), AT);
     for second in 0..4 {
-        assert!(!shown(&board, (24, 60), second).contains("stalled"), "after {second} s");
+        assert!(!shown(&model, (24, 60), second).contains("stalled"), "after {second} s");
     }
-    assert!(shown(&board, (24, 60), 4).contains("stalled"));
-    board.apply(&progress(1_000_000), AT + Duration::from_secs(5));
-    assert!(!shown(&board, (24, 60), 8).contains("stalled"));
+    assert!(shown(&model, (24, 60), 4).contains("stalled"));
+    model.apply(&progress(1_000_000), AT + Duration::from_secs(5));
+    assert!(!shown(&model, (24, 60), 8).contains("stalled"));
 }
 
 #[test]
 fn a_large_fleet_is_a_summary() {
-    let mut board = started(50);
+    let mut model = started(50);
     for number in 1..=37 {
-        board.apply(&Event::Ready { host: format!("web{number}") }, AT);
+        model.apply(&Event::Ready { host: format!("web{number}") }, AT);
     }
     for number in 38..=45 {
         for second in 0..=2_u64 {
             let (host, sent) = (format!("web{number}"), second * 1_000_000);
             let at = AT + Duration::from_secs(second);
-            board.apply(&Event::Progress { host, sent, total: 4_000_000 }, at);
+            model.apply(&Event::Progress { host, sent, total: 4_000_000 }, at);
         }
     }
     let error = "refused".to_owned();
-    board.apply(&Event::StepFailed { host: "web46".to_owned(), step: "upload", error }, AT);
-    assert_snapshot!(shown(&board, (60, 80), 2), @"
+    model.apply(&Event::StepFailed { host: "web46".to_owned(), step: "upload", error }, AT);
+    assert_snapshot!(shown(&model, (60, 80), 2), @"
     ⠋ prepare  37/50 prepared  2.0s
       8 working, 1 failed
       upload  [███████████░░░░░░░░░░░░]  50%  16.0 MB of 32.0 MB  8.0 MB/s  2s left
     ");
-    board.apply(&Event::Interrupted { again: false }, AT);
-    assert_snapshot!(shown(&board, (60, 80), 2).lines().next().unwrap().to_owned(), @"⠋ prepare  37/50 prepared  2.0s  stopping");
+    model.apply(&Event::Interrupted { again: false }, AT);
+    assert_snapshot!(shown(&model, (60, 80), 2).lines().next().unwrap().to_owned(), @"⠋ prepare  37/50 prepared  2.0s  stopping");
 }
 
 #[test]
@@ -141,13 +141,13 @@ fn a_low_terminal_gets_the_summary_too() {
 
 #[test]
 fn counting_begins_anew_with_each_phase() {
-    let mut board = busy();
-    assert!(shown(&board, (24, 100), 3).contains("1/5 prepared"));
-    board.apply(&Event::Phase(Phase::Switch { batch: 1, of: 2 }), AT);
-    assert!(shown(&board, (24, 100), 3).contains("switch, batch 1 of 2  3.0s"));
-    board.apply(&Event::Ready { host: "web1".to_owned() }, AT);
-    board.apply(&Event::Phase(Phase::Switch { batch: 2, of: 2 }), AT);
-    assert!(shown(&board, (24, 100), 3).contains("switch, batch 2 of 2  1/5 switched"));
+    let mut model = busy();
+    assert!(shown(&model, (24, 100), 3).contains("1/5 prepared"));
+    model.apply(&Event::Phase(Phase::Switch { batch: 1, of: 2 }), AT);
+    assert!(shown(&model, (24, 100), 3).contains("switch, batch 1 of 2  3.0s"));
+    model.apply(&Event::Ready { host: "web1".to_owned() }, AT);
+    model.apply(&Event::Phase(Phase::Switch { batch: 2, of: 2 }), AT);
+    assert!(shown(&model, (24, 100), 3).contains("switch, batch 2 of 2  1/5 switched"));
 }
 
 /// A terminal that knows what is on it, and that wraps anew when its width changes.

@@ -23,7 +23,7 @@ fn every_result() -> Vec<(&'static str, HostResult)> {
         ("a", done()),
         ("b", HostResult::Unchanged { live: None }),
         ("c", HostResult::Untouched { live: None, failure: None }),
-        ("d", HostResult::PutBack { live: OLD.to_owned(), failure: failure(), but: None }),
+        ("d", HostResult::Reverted { live: OLD.to_owned(), failure: failure(), but: None }),
         ("e", HostResult::Locked { holder: "ana".to_owned() }),
         ("f", HostResult::Stuck { cause: failure(), undo: failure() }),
         ("g", HostResult::Unknown { failure: failure() }),
@@ -47,7 +47,7 @@ fn name(event: &Event) -> &'static str {
         Event::Printed { .. } => "printed",
         Event::Sent { .. } => "sent",
         Event::Warning { .. } => "warning",
-        Event::PuttingBack { .. } => "putting-back",
+        Event::Reverting { .. } => "putting-back",
         Event::Interrupted { .. } => "interrupted",
     }
 }

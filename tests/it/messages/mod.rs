@@ -140,7 +140,7 @@ pub(crate) fn every_event() -> Vec<Event> {
             step: "activate",
             error: "`systemctl restart shop` exited with code 1".to_owned(),
         },
-        Event::PuttingBack { host: web(2), to: OLD.to_owned() },
+        Event::Reverting { host: web(2), to: OLD.to_owned() },
         Event::Warning { host: Some(web(1)), text: "the clock is 3 min ahead".to_owned() },
         Event::Interrupted { again: false },
         Event::Phase(Phase::Commit),

@@ -115,7 +115,7 @@ fn quiet_says_nothing_when_all_went_well() {
 #[test]
 fn an_unhealthy_release_was_taken_back() {
     let fleet = failure("the fleet goes back together", &[], None);
-    let back = |failure| HostResult::PutBack { live: OLD.to_owned(), failure, but: None };
+    let back = |failure| HostResult::Reverted { live: OLD.to_owned(), failure, but: None };
     let report =
         report(vec![("web1", back(fleet)), ("web2", back(unhealthy())), ("web3", untouched())]);
     assert_snapshot!(text(&report), @"
@@ -129,7 +129,7 @@ fn an_unhealthy_release_was_taken_back() {
 
 #[test]
 fn a_first_release_was_taken_back() {
-    let back = HostResult::PutBack { live: "nothing".to_owned(), failure: unhealthy(), but: None };
+    let back = HostResult::Reverted { live: "nothing".to_owned(), failure: unhealthy(), but: None };
     assert_snapshot!(text(&report(vec![("web1", back)])), @"
     error: web1: shop.service was not healthy within 30s
       cause: GET http://127.0.0.1:8080/up answered 502, 14 times
@@ -207,7 +207,7 @@ fn somebody_else_was_there_first() {
 #[test]
 fn the_user_stopped_it() {
     let stopped = failure("it was taken back because the run was interrupted", &[], None);
-    let back = HostResult::PutBack { live: OLD.to_owned(), failure: stopped, but: None };
+    let back = HostResult::Reverted { live: OLD.to_owned(), failure: stopped, but: None };
     let hosts = vec![("web1", back), ("web2", untouched())];
     let report = Report { interrupted: true, ..report(hosts) };
     assert_snapshot!(text(&report), @"
@@ -262,7 +262,7 @@ fn every_host_has_a_state_whatever_happened() {
         done(),
         HostResult::Unchanged { live: None },
         untouched(),
-        HostResult::PutBack { live: OLD.to_owned(), failure: unhealthy(), but: None },
+        HostResult::Reverted { live: OLD.to_owned(), failure: unhealthy(), but: None },
         HostResult::Locked { holder: "ana".to_owned() },
         HostResult::Stuck { cause: unhealthy(), undo: unhealthy() },
         HostResult::Unknown { failure: unhealthy() },
@@ -281,7 +281,7 @@ fn every_host_has_a_state_whatever_happened() {
 
 #[test]
 fn github_is_told_of_failures_and_warnings() {
-    let back = HostResult::PutBack { live: OLD.to_owned(), failure: unhealthy(), but: None };
+    let back = HostResult::Reverted { live: OLD.to_owned(), failure: unhealthy(), but: None };
     let mut report = report(vec![("web2", back)]);
     report.stage = "eu,prod".to_owned();
     report.warnings = vec![(Some("web1".to_owned()), "98% of the disk is full".to_owned())];
@@ -307,7 +307,7 @@ fn a_host_was_skipped() {
 #[test]
 fn contact_was_lost_while_it_was_committed() {
     let lost = failure("the connection was lost", &[], None);
-    let back = HostResult::PutBack { live: OLD.to_owned(), failure: lost, but: None };
+    let back = HostResult::Reverted { live: OLD.to_owned(), failure: lost, but: None };
     let mut report = report(vec![("web1", done()), ("web2", back)]);
     report.split = true;
     assert_snapshot!(text(&report), @"

@@ -11,8 +11,8 @@ use insta::assert_snapshot;
 use shipit::artifact::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused};
 use shipit::config::checks::GatherError;
 use shipit::config::env::{EnvError, Missing, Unwritable};
-use shipit::config::error::{ConfigError, Place};
-use shipit::deploy::health::Doubt;
+use shipit::config::error::{ConfigError, ConfigPlace};
+use shipit::deploy::health::ProofError;
 use shipit::deploy::outcome::Failure;
 use shipit::deploy::plan::{Offer, PlanError, RollbackError};
 use shipit::model::digest::Digest;
@@ -430,7 +430,7 @@ fn what_health_checks_need() {
 #[test]
 fn doubts_about_a_unit() {
     let (active, sub) = (text("failed"), text("exit-code"));
-    let doubts = every!(Doubt {
+    let doubts = every!(ProofError {
         Unseen {}
         NotActive { active: active.clone(), sub: sub.clone() }
         WentDown { active, sub }
@@ -467,9 +467,9 @@ fn doubts_about_a_unit() {
 }
 
 fn config_errors() -> Vec<ConfigError> {
-    let place = || Place::Line { file: "deploy.toml".into(), line: 14, column: 1 };
+    let place = || ConfigPlace::Line { file: "deploy.toml".into(), line: 14, column: 1 };
     let known = || vec![text("production"), text("staging")];
-    let file = || Place::File("deploy.toml".into());
+    let file = || ConfigPlace::File("deploy.toml".into());
     let errors = every!(ConfigError {
         Read { path: "deploy.toml".into(), source: io::Error::from(io::ErrorKind::NotFound) }
         Syntax { place: place(), reason: text("expected `=`") }
@@ -492,7 +492,7 @@ fn config_errors() -> Vec<ConfigError> {
         Both { place: place(), one: "unit", other: "restart" }
         Needs { place: place(), key: "stop", needs: "restart" }
         NoStages { place: file() }
-        UnknownStage { place: Place::Given("STAGE"), stage: text("prodution"), known: known() }
+        UnknownStage { place: ConfigPlace::Given("STAGE"), stage: text("prodution"), known: known() }
         WhichStage { place: file(), known: known() }
         NoHosts { place: place(), stage: text("staging") }
         HostTwice { place: place(), name: text("web1") }
@@ -504,7 +504,7 @@ fn config_errors() -> Vec<ConfigError> {
         }
         PathTaken { place: place(), path: text("REVISION"), reason: "shipit writes it" }
         NoSuch {
-            place: Place::Given("--roles"),
+            place: ConfigPlace::Given("--roles"),
             whose: text("`staging`"),
             what: "role",
             name: text("db"),

@@ -5,11 +5,11 @@ use insta::assert_snapshot;
 use shipit::deploy::finding::{Finding, Level};
 use shipit::model::digest::Digest;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
-use shipit::model::ledger::{Entry, Ledger, What};
+use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::report::check::{check_json, check_view};
 use shipit::report::plan::{plan_json, plan_view};
 use shipit::report::releases::{releases_json, releases_table};
-use shipit::report::status::{Context, status_json, status_view};
+use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
 
 use super::{NEW, OLD, id};
@@ -25,9 +25,9 @@ fn offset() -> FixedOffset {
     FixedOffset::east_opt(7200).unwrap()
 }
 
-fn entry(event: What, release: &str) -> String {
+fn entry(event: LedgerEvent, release: &str) -> String {
     let at = format!("2026-08-22T10:1{}:00Z", if release == NEW { 5 } else { 0 });
-    let staged = event == What::Staged;
+    let staged = event == LedgerEvent::Staged;
     let entry = Entry {
         at,
         who: "ana".to_owned(),
@@ -42,16 +42,19 @@ fn entry(event: What, release: &str) -> String {
 
 fn host(live: &str) -> HostState {
     let mut lines = vec![
-        entry(What::Staged, BAD),
-        entry(What::Activated, BAD),
-        entry(What::Reverted, BAD),
-        entry(What::Staged, OLD),
-        entry(What::Activated, OLD),
-        entry(What::Committed, OLD),
-        entry(What::Pinned, OLD),
+        entry(LedgerEvent::Staged, BAD),
+        entry(LedgerEvent::Activated, BAD),
+        entry(LedgerEvent::Reverted, BAD),
+        entry(LedgerEvent::Staged, OLD),
+        entry(LedgerEvent::Activated, OLD),
+        entry(LedgerEvent::Committed, OLD),
+        entry(LedgerEvent::Pinned, OLD),
     ];
     if live == NEW {
-        lines.extend([What::Staged, What::Activated, What::Committed].map(|e| entry(e, NEW)));
+        lines.extend(
+            [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed]
+                .map(|e| entry(e, NEW)),
+        );
     }
     let mut present = vec![TORN, BAD, OLD, "v1-by-hand"];
     if live == NEW {
@@ -221,8 +224,8 @@ fn releases_for_machines() {
     "#);
 }
 
-fn context() -> Context<'static> {
-    Context { stage: "production", unit: Some("todo.service"), now: now(), offset: offset() }
+fn context() -> StatusContext<'static> {
+    StatusContext { stage: "production", unit: Some("todo.service"), now: now(), offset: offset() }
 }
 
 #[test]
@@ -244,7 +247,8 @@ fn a_fleet_that_went_live_within_minutes() {
     for (place, (_, host)) in hosts.iter_mut().enumerate() {
         let minute = format!(" 10:1{}:", 7 - place);
         let later = |text: String| text.replace("T10:15:", &minute.replace(' ', "T"));
-        let lines = [What::Staged, What::Activated, What::Committed].map(|e| later(entry(e, NEW)));
+        let lines = [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed]
+            .map(|e| later(entry(e, NEW)));
         host.ledger = Ledger::parse(lines.iter().map(String::as_str));
         host.unfinished.clear();
         let unit = host.unit.as_mut().unwrap();
@@ -261,8 +265,9 @@ fn a_fleet_that_went_live_within_minutes() {
 #[test]
 fn a_fleet_in_trouble() {
     let mut hosts = hosts(&[NEW, OLD, NEW, NEW, NEW]);
-    let mut lines: Vec<_> = [What::Staged, What::Activated].map(|e| entry(e, NEW)).into();
-    lines.insert(0, entry(What::Committed, OLD));
+    let mut lines: Vec<_> =
+        [LedgerEvent::Staged, LedgerEvent::Activated].map(|e| entry(e, NEW)).into();
+    lines.insert(0, entry(LedgerEvent::Committed, OLD));
     hosts[1].1.ledger = Ledger::parse(lines.iter().map(String::as_str));
     hosts[1].1.present.push(NEW.to_owned());
     hosts[1].1.leftovers = vec![".shipit/run/k3j4".to_owned(), "releases/.2026.x".to_owned()];
@@ -311,8 +316,9 @@ fn a_fleet_in_trouble() {
 #[test]
 fn a_host_that_needs_hands() {
     let mut hosts = hosts(&[OLD]);
-    let mut lines: Vec<_> =
-        [What::Staged, What::Activated, What::Failed].map(|e| entry(e, NEW)).into();
+    let mut lines: Vec<_> = [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Failed]
+        .map(|e| entry(e, NEW))
+        .into();
     let told = |hosts: &mut Vec<(String, HostState)>, lines: &[String]| {
         hosts[0].1.ledger = Ledger::parse(lines.iter().map(String::as_str));
         hosts[0].1.unfinished.clear();
@@ -325,9 +331,9 @@ fn a_host_that_needs_hands() {
     assert!(view.contains("hint:  once the service runs again, the next `shipit deploy"), "{view}");
     assert_eq!(status_json(&hosts, context())["hosts"][0]["stuck"]["release"], NEW);
     // What failed before it was live is no such thing, and what follows settles it.
-    lines.extend([What::Staged, What::Activated].map(|e| entry(e, OLD)));
+    lines.extend([LedgerEvent::Staged, LedgerEvent::Activated].map(|e| entry(e, OLD)));
     assert!(!told(&mut hosts, &lines).contains("stuck"));
-    assert!(!told(&mut hosts, &[entry(What::Failed, NEW)]).contains("stuck"));
+    assert!(!told(&mut hosts, &[entry(LedgerEvent::Failed, NEW)]).contains("stuck"));
 }
 
 #[test]

@@ -9,40 +9,40 @@ use std::path::Path;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use russh::keys::PublicKey;
-use shipit::artifact::{Artifact, ArtifactError, Limits, Packing, pack_bytes};
-use shipit::config::checks::Probe;
+use shipit::artifact::{Artifact, ArtifactError, Limits, PackOptions, pack_bytes};
+use shipit::config::checks::HealthProbe;
 use shipit::config::error::ConfigError;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
 use shipit::config::{ArtifactSource, ArtifactSpec, Config};
-use shipit::deploy::choose::{rollback_candidates, to_prune};
+use shipit::deploy::divergence::find_split;
 use shipit::deploy::goal::PruneRule;
 use shipit::deploy::health::{Way, prove, stayed_up};
+use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::deploy::rollout::batches;
-use shipit::deploy::split::find_split;
 use shipit::model::clean::strip;
 use shipit::model::codec::Codec;
-use shipit::model::deeds::deeds;
 use shipit::model::delta::Delta;
 use shipit::model::digest::Digest;
 use shipit::model::drift::drift;
 use shipit::model::host_state::HostState;
 use shipit::model::id::ReleaseId;
 use shipit::model::layout::Layout;
-use shipit::model::ledger::{Entry, Ledger, What};
+use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::model::manifest::{Manifest, Node};
-use shipit::remote::agent::Told;
+use shipit::model::operations::operations;
+use shipit::remote::agent::LedgerTail;
 use shipit::remote::answer;
 use shipit::remote::frames::{Frame, Frames};
 use shipit::remote::session::SessionError;
 use shipit::report::error::{causes, print_error};
 use shipit::report::history::{Page, history_json, history_table};
 use shipit::report::releases::{releases_json, releases_table};
-use shipit::report::status::{Context, status_json, status_view};
+use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
 use shipit::report::unlock::holders;
-use shipit::ssh::host_key::{KnownHosts, Verdict};
-use shipit::ssh::ssh_config::{self, Surroundings, Target};
+use shipit::ssh::host_key::{KeyRecord, KnownHosts};
+use shipit::ssh::ssh_config::{self, LocalEnv, SshTarget};
 
 /// Takes any bytes, and panics where a promise is broken.
 pub type Holds = fn(&[u8]);
@@ -197,7 +197,7 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
         .pack(
             &artifact.manifest().clone().into(),
             "p",
-            Packing { codec: Codec::Plain, likely: 0, quick: false, large: false, old: &[] },
+            PackOptions { codec: Codec::Plain, likely: 0, quick: false, large: false, old: &[] },
             &Delta::default(),
             &mut |_| true,
         )
@@ -269,23 +269,26 @@ fn folds(ledger: &Ledger) {
         let of: Vec<_> = ledger.entries().iter().filter(|e| e.release == *release).collect();
         let last =
             |wanted: &dyn Fn(&Entry) -> bool| of.iter().rfind(|e| wanted(e)).map(|e| e.event);
-        let pin = last(&|e| matches!(e.event, What::Pinned | What::Unpinned));
+        let pin = last(&|e| matches!(e.event, LedgerEvent::Pinned | LedgerEvent::Unpinned));
         assert_eq!(of.last().copied(), Some(&history.last));
-        assert_eq!(history.pinned, pin == Some(What::Pinned));
-        assert_eq!(history.staged, of.iter().any(|e| e.event == What::Staged));
+        assert_eq!(history.pinned, pin == Some(LedgerEvent::Pinned));
+        assert_eq!(history.staged, of.iter().any(|e| e.event == LedgerEvent::Staged));
         assert_eq!(history.origin.is_some(), history.staged);
     }
     assert!(ledger.entries().iter().all(|entry| histories.contains_key(&entry.release)));
-    let done = deeds(ledger.entries());
+    let done = operations(ledger.entries());
     assert!(done.len() <= ledger.entries().len());
-    assert!(done.iter().all(|deed| deed.took.is_none_or(|took| took >= chrono::TimeDelta::zero())));
+    assert!(
+        done.iter()
+            .all(|operation| operation.took.is_none_or(|took| took >= chrono::TimeDelta::zero()))
+    );
     for moment in [DateTime::<Utc>::MIN_UTC, DateTime::default(), DateTime::<Utc>::MAX_UTC] {
         let live = ledger.live_about(moment);
         assert!(live.len() <= ledger.entries().len());
     }
 }
 
-fn history(told: Told) {
+fn history(told: LedgerTail) {
     let offset = FixedOffset::east_opt(7200).unwrap();
     let hosts = [("web".to_owned(), told)];
     harmless(&history_table(&hosts, Page { limit: 0, offset, width: 80 }, &Styles::plain()));
@@ -329,7 +332,7 @@ fn valid(config: &Config) {
         assert!(link.path.split('/').all(inside), "{}", link.path);
     }
     for check in &config.health.checks {
-        let Probe::Http(http) = &check.probe else { continue };
+        let HealthProbe::Http(http) = &check.probe else { continue };
         assert!(http.path.starts_with('/'), "{}", http.path);
         assert!(!http.url.contains(char::is_control), "{}", http.url);
     }
@@ -356,23 +359,23 @@ pub fn known_hosts(bytes: &[u8]) {
         known.verdict(name, key.key_data())
     };
     let before = verdict(text);
-    assert!(!matches!(verdict(&format!("{text}\n@revoked * {KEY}\n")), Verdict::Known(_)));
+    assert!(!matches!(verdict(&format!("{text}\n@revoked * {KEY}\n")), KeyRecord::Known(_)));
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:[]".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         return;
     }
     let after = verdict(&format!("{text}\n{name} {KEY}\n"));
     match before {
-        Verdict::Known(_) | Verdict::Revoked(_) => {
+        KeyRecord::Known(_) | KeyRecord::Revoked(_) => {
             assert_eq!(after, before_at(after.clone(), &before));
         }
-        _ => assert!(matches!(after, Verdict::Known(_)), "{after:?}"),
+        _ => assert!(matches!(after, KeyRecord::Known(_)), "{after:?}"),
     }
 }
 
 /// `before`, in the file of `after`.
-fn before_at(after: Verdict, before: &Verdict) -> Verdict {
-    use Verdict::{Known, Revoked};
+fn before_at(after: KeyRecord, before: &KeyRecord) -> KeyRecord {
+    use KeyRecord::{Known, Revoked};
     match (after, before) {
         (Known(mut place), Known(was)) => {
             place.line = was.line;
@@ -389,7 +392,7 @@ fn before_at(after: Verdict, before: &Verdict) -> Verdict {
 /// What `ssh -G` printed gives settings that can be used as they are, or one that cannot be.
 pub fn ssh_config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let around = Surroundings {
+    let around = LocalEnv {
         home: "/home/me".into(),
         cwd: "/project".into(),
         user: "me".into(),
@@ -397,7 +400,7 @@ pub fn ssh_config(bytes: &[u8]) {
         env: BTreeMap::from([("SSH_AUTH_SOCK".into(), "/run/agent".into())]),
         ssh: "ssh".into(),
     };
-    let target = Target { host: "web".into(), user: None, port: None };
+    let target = SshTarget { host: "web".into(), user: None, port: None };
     let settings = match ssh_config::read_answer(&text, "", &target, &around) {
         Ok(settings) => settings,
         Err(error) => return harmless(&shown(&error, SessionError::hint)),
@@ -456,7 +459,7 @@ fn decides(state: &HostState) {
 fn shows(hosts: &[(String, HostState)]) {
     let offset = FixedOffset::west_opt(3600).unwrap();
     let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
-    let context = Context { stage: "prod", unit: Some("todo.service"), now, offset };
+    let context = StatusContext { stage: "prod", unit: Some("todo.service"), now, offset };
     harmless(&status_view(hosts, context, &Styles::plain()));
     harmless(&status_json(hosts, context).to_string());
     harmless(&releases_table(hosts, context, 80, &Styles::plain()));
@@ -486,7 +489,7 @@ pub fn frames(bytes: &[u8]) {
     let obeyed = |c: char| c.is_control() && !"\n\t".contains(c);
     let text = |frame: &Frame| match frame {
         Frame::Said(text) => text.clone(),
-        Frame::Answer(answer) => answer.text.clone(),
+        Frame::Response(answer) => answer.text.clone(),
     };
     assert!(!cut.iter().any(|frame| text(frame).contains(obeyed)), "{cut:?}");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 use shipit::config::{Address, Host, HostKeys, SshSettings};
 use shipit::remote::session::{Channel, Exit, Session, SessionError};
-use shipit::ssh::embedded::{Embedded, Faults, Options};
+use shipit::ssh::embedded::{Embedded, Faults, ServerOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ impl World {
         let path = std::env::var("PATH").unwrap();
         let env = vec![("PATH".to_owned(), path), ("GREETING".to_owned(), "hello".to_owned())];
         let cwd = Some(home.path().to_path_buf());
-        let server = Embedded::start(Options { env, cwd, port: None, faults }).await.unwrap();
+        let server = Embedded::start(ServerOptions { env, cwd, port: None, faults }).await.unwrap();
         write(&home.path().join("key"), &server.client_key_file());
         write(&home.path().join("known_hosts"), &server.known_hosts_line());
         let settings = SshSettings {
@@ -187,7 +187,7 @@ async fn a_key_that_is_not_accepted_is_named() {
         ..Faults::default()
     })
     .await;
-    let other = Embedded::start(Options::default()).await.unwrap();
+    let other = Embedded::start(ServerOptions::default()).await.unwrap();
     write(&world.home.path().join("key"), &other.client_key_file());
     let error = refusal(world.connect().await);
     let print = shipit::ssh::host_key::fingerprint(other.client_key.public_key());

@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use russh::keys::PublicKey;
 use shipit::remote::session::SessionError;
-use shipit::ssh::host_key::{KnownHosts, Verdict};
+use shipit::ssh::host_key::{KeyRecord, KnownHosts};
 use tempfile::TempDir;
 
 use super::skipped;
@@ -31,11 +31,11 @@ fn check(text: &str, name: &str) -> String {
     let known = KnownHosts::read(&[dir.path().join("missing"), file]).unwrap();
     let key = PublicKey::from_openssh(ONE).unwrap();
     match known.verdict(name, key.key_data()) {
-        Verdict::Known(place) => format!("known:{}", place.line),
-        Verdict::Revoked(place) => format!("revoked:{}", place.line),
-        Verdict::Changed(place) => format!("changed:{}", place.line),
-        Verdict::OtherType(place) => format!("other type:{}", place.line),
-        Verdict::Unknown => "unknown".to_owned(),
+        KeyRecord::Known(place) => format!("known:{}", place.line),
+        KeyRecord::Revoked(place) => format!("revoked:{}", place.line),
+        KeyRecord::Changed(place) => format!("changed:{}", place.line),
+        KeyRecord::OtherType(place) => format!("other type:{}", place.line),
+        KeyRecord::Unknown => "unknown".to_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use shipit::config::{Address, Host, SshSettings};
 use shipit::remote::session::{Channel, Exit, Output, Session, SessionError};
 use shipit::ssh::connect::{Callbacks, Connector, Weight};
-use shipit::ssh::ssh_config::Surroundings;
+use shipit::ssh::ssh_config::LocalEnv;
 use tokio::io::AsyncWriteExt as _;
 
 /// Nothing here takes so long unless it hangs.
@@ -68,8 +68,8 @@ impl User {
     }
 }
 
-pub(crate) fn around(home: &Path, ssh: &str) -> Surroundings {
-    Surroundings {
+pub(crate) fn around(home: &Path, ssh: &str) -> LocalEnv {
+    LocalEnv {
         home: home.to_path_buf(),
         cwd: home.to_path_buf(),
         user: whoami(),
@@ -84,7 +84,7 @@ pub(crate) fn whoami() -> String {
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
-pub(crate) fn connector(user: &User, settings: &SshSettings, around: Surroundings) -> Connector {
+pub(crate) fn connector(user: &User, settings: &SshSettings, around: LocalEnv) -> Connector {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     Connector::new(settings, around, user.callbacks(), now)
 }

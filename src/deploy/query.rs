@@ -8,13 +8,13 @@ use tokio::time::sleep;
 
 use super::event::Event;
 use super::fleet::plan_failure;
-use super::host::{Context, HostRun};
+use super::host::{HostRun, RunContext};
 use super::outcome::{Done, Failure, HostResult, Report};
 use super::plan::check_newer;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
 use crate::model::service::Service;
-use crate::remote::agent::{Answer, Scan, Told};
+use crate::remote::agent::{LedgerTail, Response, Scan};
 use crate::remote::answer::told;
 use crate::remote::order::{DONE, HELD, Order};
 
@@ -29,7 +29,7 @@ pub type Answers<T> = Vec<(String, Result<T, Failure>)>;
 
 /// Connects to every host, looks, asks `question`, and ends the conversation.
 pub async fn of_each<T>(
-    cx: Context<'_>,
+    cx: RunContext<'_>,
     scan: Scan,
     question: impl AsyncFn(&mut HostRun<'_>) -> Result<T, Failure>,
 ) -> Answers<T> {
@@ -49,7 +49,7 @@ pub async fn of_each<T>(
 /// Does all parts, as many at once as the config says; results in their order. A slow one keeps
 /// nobody else waiting.
 async fn at_once<T>(
-    cx: Context<'_>,
+    cx: RunContext<'_>,
     parts: impl IntoIterator<Item = impl Future<Output = T>>,
 ) -> Vec<T> {
     let numbered = parts.into_iter().enumerate();
@@ -61,7 +61,7 @@ async fn at_once<T>(
 }
 
 /// Every host's ledger, as far as [`HISTORY`] goes.
-pub async fn history(cx: Context<'_>) -> Answers<Told> {
+pub async fn history(cx: RunContext<'_>) -> Answers<LedgerTail> {
     of_each(cx, Scan::No, async |host| {
         let answer = host.ask(&Order::History { lines: HISTORY }).await?;
         if answer.code != DONE {
@@ -73,19 +73,19 @@ pub async fn history(cx: Context<'_>) -> Answers<Told> {
 }
 
 /// Something small to do on every host.
-pub struct Change<'c> {
+pub struct HostChange<'c> {
     /// `pin`, `unpin`, `lock`.
     pub goal: &'static str,
     /// The release it is about, if it is about one.
     pub release: Option<ReleaseId>,
     /// What to order of a host that was found so; `None`: it is so already.
-    pub order: &'c Wanted<'c>,
+    pub order: &'c RequestFor<'c>,
 }
 
 /// From what was found on a host to what to order of it, or why not.
-pub type Wanted<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> + Send + Sync + 'c;
+pub type RequestFor<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> + Send + Sync + 'c;
 
-impl Change<'_> {
+impl HostChange<'_> {
     /// What to order of a host that was found so, unless a newer program left what is there.
     pub fn on(&self, state: &HostState) -> Result<Option<Order>, Failure> {
         check_newer(state).map_err(|error| plan_failure(&error, self.goal))?;
@@ -94,7 +94,7 @@ impl Change<'_> {
 }
 
 /// Takes the lock of every host; when all are ours and every host can do it, does it on each.
-pub async fn change(cx: Context<'_>, change: &Change<'_>) -> Report {
+pub async fn change(cx: RunContext<'_>, change: &HostChange<'_>) -> Report {
     tell_begun(cx, change.goal);
     let mut hosts: Vec<_> = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
     let opening = at_once(cx, hosts.iter_mut().map(|host| host.open(true, Scan::No)));
@@ -121,14 +121,14 @@ pub async fn change(cx: Context<'_>, change: &Change<'_>) -> Report {
     report(cx, change, &hosts, false)
 }
 
-fn tell_begun(cx: Context<'_>, goal: &'static str) {
+fn tell_begun(cx: RunContext<'_>, goal: &'static str) {
     let names = cx.config.hosts.iter().map(|host| host.name.clone()).collect();
     let stage = cx.config.stage.clone();
     cx.events.emit(Event::RunStarted { goal, stage, hosts: names });
 }
 
 /// What to order of a host that was opened, unless somebody else holds its lock.
-fn wanted(host: &HostRun<'_>, change: &Change<'_>) -> Result<Option<Order>, Failure> {
+fn wanted(host: &HostRun<'_>, change: &HostChange<'_>) -> Result<Option<Order>, Failure> {
     match &host.state {
         Some(state) if state.holder.is_none() => change.on(state),
         _ => Err(Failure::new("another run holds the lock")),
@@ -152,8 +152,8 @@ async fn obey(host: &mut HostRun<'_>, order: Option<Order>) {
 }
 
 fn report(
-    cx: Context<'_>,
-    change: &Change<'_>,
+    cx: RunContext<'_>,
+    change: &HostChange<'_>,
     hosts: &[HostRun<'_>],
     interrupted: bool,
 ) -> Report {
@@ -172,7 +172,7 @@ fn report(
 
 /// Ends on every host what was found there to block deploys. `found` is in the order of the
 /// config; `note` is the line for `revisions.log`.
-pub async fn unlock(cx: Context<'_>, found: &[LockFacts], note: &str) -> Report {
+pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
     tell_begun(cx, "unlock");
     let answers = tokio::select! {
         answers = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await) => answers,
@@ -191,13 +191,13 @@ pub async fn unlock(cx: Context<'_>, found: &[LockFacts], note: &str) -> Report 
         );
         results.push((name, result));
     }
-    let change = Change { goal: "unlock", release: None, order: &|_| Ok(None) };
+    let change = HostChange { goal: "unlock", release: None, order: &|_| Ok(None) };
     Report { hosts: results, warnings, ..report(cx, &change, &[], interrupted) }
 }
 
 async fn unlock_host(
     host: &mut HostRun<'_>,
-    cx: Context<'_>,
+    cx: RunContext<'_>,
     found: &[LockFacts],
     note: &str,
 ) -> Result<(HostResult, Option<String>), Failure> {
@@ -213,7 +213,7 @@ async fn unlock_host(
         });
     }
     if let Some(record) = found.frozen.clone() {
-        let order = Order::Thaw { record, note: note.to_owned() };
+        let order = Order::ClearDeployLock { record, note: note.to_owned() };
         done(host, ("unlock", &order), "could not unlock").await?;
     }
     // Whoever still holds it is none of ours, or came in the meantime.
@@ -232,7 +232,7 @@ async fn unlock_host(
 
 /// Tries the lock. The run that was ended may hold it for a moment once more, to see what became
 /// of its release.
-async fn try_lock(host: &HostRun<'_>, ended: Option<&Owner>) -> Result<Answer, Failure> {
+async fn try_lock(host: &HostRun<'_>, ended: Option<&Owner>) -> Result<Response, Failure> {
     let mut tried = host.ask(&Order::Lock).await?;
     for _ in 0..LAST_LOOK {
         let again = ended.is_some_and(|owner| tried.text.contains(&owner.run));
@@ -261,7 +261,7 @@ async fn done(
 }
 
 /// How long a conversation may take to end: its deadline, the rest of a running command, a revert.
-fn patience(cx: Context<'_>) -> Duration {
+fn patience(cx: RunContext<'_>) -> Duration {
     let restart = match &cx.config.service {
         Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit,
         Service::None => Duration::ZERO,

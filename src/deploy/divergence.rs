@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, Standing, What};
+use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus};
 
 /// Why a host took a release back when nobody told it to: the agent's words, and ours for what
 /// was found so.
@@ -13,7 +13,7 @@ const BY_ITSELF: [&str; 4] = ["end of input", "deadline", "terminated", "found t
 
 /// One run's release, which some hosts committed and others took back by themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
+pub struct Divergence {
     /// The release.
     pub id: ReleaseId,
     /// Where it is live and committed.
@@ -28,7 +28,7 @@ pub struct Split {
 type Went<'s> = (&'s str, ReleaseId);
 
 /// The split among these hosts, if there is one.
-pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Split> {
+pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Divergence> {
     let taken_back: BTreeSet<Went> =
         hosts.iter().filter_map(|(_, state)| took_back(state)).collect();
     let split = |state| committed(state).filter(|went| taken_back.contains(went));
@@ -39,20 +39,20 @@ pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Split> {
     };
     let left = state.histories().into_iter().find_map(|(left, history)| {
         let last = &history.last;
-        (last.event == What::RolledBack && last.run == went.0).then_some(left)
+        (last.event == LedgerEvent::RolledBack && last.run == went.0).then_some(left)
     });
-    Some(Split { id: went.1, committed: names(committed), behind: names(took_back), left })
+    Some(Divergence { id: went.1, committed: names(committed), behind: names(took_back), left })
 }
 
 /// What is live and committed, with the run that activated last.
 fn committed(state: &HostState) -> Option<Went<'_>> {
     let id = state.live()?;
-    let good = state.ledger.history(id)?.standing == Standing::Good;
+    let good = state.ledger.history(id)?.standing == ReleaseStatus::Good;
     good.then_some((&last_activated(state)?.run, id))
 }
 
 fn last_activated(state: &HostState) -> Option<&Entry> {
-    state.ledger.entries().iter().rev().find(|entry| entry.event == What::Activated)
+    state.ledger.entries().iter().rev().find(|entry| entry.event == LedgerEvent::Activated)
 }
 
 /// What was the last to be activated, went by itself, and is still here and whole.
@@ -62,6 +62,6 @@ fn took_back(state: &HostState) -> Option<Went<'_>> {
     let history = state.ledger.history(id)?;
     let reason = history.last.reason.as_deref().unwrap_or_default();
     let whole = history.staged && state.ids().contains(&id);
-    let by_itself = history.last.event == What::Reverted && BY_ITSELF.contains(&reason);
+    let by_itself = history.last.event == LedgerEvent::Reverted && BY_ITSELF.contains(&reason);
     (whole && by_itself && state.live() != Some(id)).then_some((&last.run, id))
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::goal::PruneRule;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{History, Standing};
+use crate::model::ledger::{History, ReleaseStatus};
 use crate::model::words::count;
 
 /// The releases a rollback may choose by itself on this host, newest first: present, once live
@@ -20,7 +20,7 @@ pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     }
     let good = |(id, history): &(ReleaseId, History)| {
         let known = !state.unknown.contains(&id.to_string());
-        *id < live && known && history.staged && history.standing == Standing::Good
+        *id < live && known && history.staged && history.standing == ReleaseStatus::Good
     };
     state.histories().into_iter().rev().filter(good).map(|(id, _)| id).collect()
 }
@@ -48,7 +48,7 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
     let histories: BTreeMap<_, _> = state.histories().into_iter().collect();
     let kept = protected(state, &histories);
     let bad = state.ids().into_iter().filter(|id| is_bad(state, *id, histories.get(id)));
-    let counts = |history: &History| history.standing == Standing::Good && !history.pinned;
+    let counts = |history: &History| history.standing == ReleaseStatus::Good && !history.pinned;
     let good = histories.iter().filter(|(_, history)| counts(history)).map(|(id, _)| *id);
     let surplus: Vec<_> = good.rev().skip(rule.keep).collect();
     bad.chain(surplus.into_iter().rev())
@@ -60,7 +60,8 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
 /// Why there is nothing to prune, for people.
 pub fn why_kept(state: &HostState, rule: PruneRule) -> String {
     let histories = state.histories();
-    let good = histories.iter().filter(|(_, history)| history.standing == Standing::Good).count();
+    let good =
+        histories.iter().filter(|(_, history)| history.standing == ReleaseStatus::Good).count();
     let there = count(good, "good release");
     match rule.older_than {
         _ if good <= rule.keep => format!("{there} there, and {} to keep", rule.keep),
@@ -84,10 +85,10 @@ fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTr
     kept.extend(state.perhaps_in_use());
     kept.extend(state.in_use.iter().filter_map(|name| name.parse::<ReleaseId>().ok()));
     for (id, history) in histories {
-        if history.standing == Standing::Undecided {
+        if history.standing == ReleaseStatus::Undecided {
             kept.extend(history.back.as_deref().and_then(back_id));
         }
-        if history.pinned || history.standing == Standing::Undecided {
+        if history.pinned || history.standing == ReleaseStatus::Undecided {
             kept.insert(*id);
         }
     }
@@ -104,9 +105,9 @@ fn is_bad(state: &HostState, id: ReleaseId, history: Option<&History>) -> bool {
     let newer_than_live = state.live().is_some_and(|live| id > live);
     match history.map(|history| history.standing) {
         None => state.unfinished.contains(&id.to_string()),
-        Some(Standing::Good | Standing::Undecided) => false,
+        Some(ReleaseStatus::Good | ReleaseStatus::Undecided) => false,
         // The evidence of why somebody rolled back stays until the next release is live.
-        Some(Standing::RolledBack) => !newer_than_live,
+        Some(ReleaseStatus::RolledBack) => !newer_than_live,
         Some(_) => true,
     }
 }

@@ -11,7 +11,7 @@ use super::host::HostRun;
 use super::verify::drift;
 use crate::artifact::Artifact;
 use crate::config::Config;
-use crate::model::delta::{Change, Delta, Old, Rebuild, Shareable};
+use crate::model::delta::{BaseState, ChangedFile, Delta, Old, Rebuild};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -22,12 +22,12 @@ use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
 /// Where this machine keeps what it released: manifests by the digest of their sealed text, which
 /// need not be fetched from a host then, and large files by that of their bytes, so that one that
 /// changed inside need not travel whole.
-pub trait Shelf: Send + Sync {
+pub trait ReleaseCache: Send + Sync {
     /// The text, if it is there and has that digest.
     fn find(&self, digest: Digest) -> Option<String>;
 
     /// Puts a text there, when there is time. That it cannot be kept fails nothing.
-    fn keep(&self, text: ToKeep);
+    fn keep(&self, text: CacheEntry);
 
     /// A file of that digest and so many bytes, if it is there. Nobody reads it to be sure: what
     /// is made of it is checked by the host.
@@ -42,35 +42,35 @@ pub trait Shelf: Send + Sync {
 }
 
 /// Gives a text with its digest, or nothing.
-pub type ToKeep = Box<dyn FnOnce() -> Option<(Digest, String)> + Send>;
+pub type CacheEntry = Box<dyn FnOnce() -> Option<(Digest, String)> + Send>;
 
-/// A shelf that holds nothing.
+/// A cache that holds nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NoShelf;
+pub struct NoCache;
 
-impl Shelf for NoShelf {
+impl ReleaseCache for NoCache {
     fn find(&self, _: Digest) -> Option<String> {
         None
     }
 
-    fn keep(&self, _: ToKeep) {}
+    fn keep(&self, _: CacheEntry) {}
 }
 
 /// The deltas of one release. Each manifest is fetched once, from the first host that has it, and
 /// each delta is worked out once for all hosts that have the same.
-pub struct Bases {
+pub struct DeltaFinder {
     /// What the release is to hold.
     pub release: Arc<Sealed>,
     artifact: Arc<Artifact>,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
-    deltas: Mutex<BTreeMap<Likeness, Arc<OnceCell<Arc<Delta>>>>>,
+    deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<Delta>>>>>,
 }
 
 /// What hosts with the same delta have in common: what there is to share, and whether they decode
 /// patches.
-type Likeness = (Shareable, bool);
+type DeltaKey = (BaseState, bool);
 
-impl Bases {
+impl DeltaFinder {
     /// For making `release`, whose bytes are in `artifact`.
     pub fn new(release: Sealed, artifact: Arc<Artifact>) -> Self {
         let release = Arc::new(release);
@@ -78,19 +78,19 @@ impl Bases {
     }
 
     /// Asks a host what there is to share. It never waits for more than this one answer.
-    pub async fn ask(&self, host: &HostRun<'_>, config: &Config) -> Shareable {
+    pub async fn ask(&self, host: &HostRun<'_>, config: &Config) -> BaseState {
         let Some(state) = host.state.as_ref().filter(|state| may_link(config, state)) else {
-            return Shareable::default();
+            return BaseState::default();
         };
         let live = state.live();
         if live.is_none() && state.parts().next().is_none() {
-            return Shareable::default();
+            return BaseState::default();
         }
         match host.ask(&Order::Base).await {
             Ok(answer) if answer.code == DONE => {
                 shareable(&answer.bytes, live, self.release.digest).unwrap_or_default()
             }
-            _ => Shareable::default(),
+            _ => BaseState::default(),
         }
     }
 
@@ -98,8 +98,8 @@ impl Bases {
     pub async fn delta(
         &self,
         host: &HostRun<'_>,
-        kept: &dyn Shelf,
-        found: &Shareable,
+        kept: &dyn ReleaseCache,
+        found: &BaseState,
     ) -> Arc<Delta> {
         let patched = host.state.as_ref().is_some_and(|state| state.facts.tools.contains("zstd"));
         let likeness = (found.clone(), patched);
@@ -110,8 +110,8 @@ impl Bases {
     async fn work_out(
         &self,
         host: &HostRun<'_>,
-        kept: &dyn Shelf,
-        found: &Shareable,
+        kept: &dyn ReleaseCache,
+        found: &BaseState,
         patched: bool,
     ) -> Arc<Delta> {
         let base = match found.live {
@@ -139,7 +139,12 @@ impl Bases {
 
     /// How a large file is made from its old self, if that is known here. Whatever goes wrong, the
     /// file travels whole.
-    async fn rebuild(&self, kept: &dyn Shelf, change: &Change, patched: bool) -> Option<Rebuild> {
+    async fn rebuild(
+        &self,
+        kept: &dyn ReleaseCache,
+        change: &ChangedFile,
+        patched: bool,
+    ) -> Option<Rebuild> {
         let old = kept.file(change.old, change.old_size)?;
         let (artifact, change) = (Arc::clone(&self.artifact), change.clone());
         let work = move || artifact.rebuild(&change, &old, patched);
@@ -154,7 +159,7 @@ pub fn first(config: &Config) -> Vec<Order> {
 }
 
 /// Those of them that are known here.
-fn old_selves(changes: Vec<Change>, kept: &dyn Shelf) -> Old {
+fn old_selves(changes: Vec<ChangedFile>, kept: &dyn ReleaseCache) -> Old {
     let here = kept.small(&changes.iter().map(|change| change.old).collect());
     let mut old = Old::default();
     for change in changes {
@@ -176,7 +181,7 @@ fn may_link(config: &Config, state: &HostState) -> bool {
 /// The sealed manifest of release `id`, from this machine or from the host.
 async fn manifest(
     host: &HostRun<'_>,
-    kept: &dyn Shelf,
+    kept: &dyn ReleaseCache,
     id: ReleaseId,
     digest: Digest,
 ) -> Result<Manifest, NoManifest> {

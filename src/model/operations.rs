@@ -1,16 +1,16 @@
-//! The ledger's lines put together to what was done: one deed a run and release, with its outcome.
+//! The ledger's lines put together to what was done: one operation a run and release, with its outcome.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::ledger::{Entry, What};
+use super::ledger::{Entry, LedgerEvent};
 
 /// What somebody did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deed {
+pub struct Operation {
     /// In which run.
     pub run: String,
     /// What it was.
-    pub kind: Kind,
+    pub kind: OperationKind,
     /// To which release.
     pub release: String,
     /// By whom.
@@ -34,9 +34,9 @@ pub struct Deed {
     pub pruned: Vec<String>,
 }
 
-/// What a deed was.
+/// What a operation was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum OperationKind {
     /// A release was made, and perhaps made live.
     Deploy,
     /// A release that was there was made live again.
@@ -48,10 +48,10 @@ pub enum Kind {
     /// A release was unpinned.
     Unpin,
     /// A verdict whose activation the ledger does not show.
-    Settle,
+    Recovery,
 }
 
-impl Kind {
+impl OperationKind {
     /// One word, for people and machines.
     pub const fn word(self) -> &'static str {
         match self {
@@ -60,12 +60,12 @@ impl Kind {
             Self::Prune => "prune",
             Self::Pin => "pin",
             Self::Unpin => "unpin",
-            Self::Settle => "settle",
+            Self::Recovery => "settle",
         }
     }
 }
 
-/// What came of a deed.
+/// What came of a operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Done, and shown to run where that was to be shown.
@@ -93,47 +93,51 @@ impl Outcome {
     }
 }
 
-/// The deeds that these lines tell of, oldest first. A verdict belongs to the activation that waits
+/// The operations that these lines tell of, oldest first. A verdict belongs to the activation that waits
 /// for one, also when a later run settled it.
-pub fn deeds(entries: &[Entry]) -> Vec<Deed> {
-    let mut all: Vec<Deed> = Vec::new();
+pub fn operations(entries: &[Entry]) -> Vec<Operation> {
+    let mut all: Vec<Operation> = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.repeats()) {
-        match all.iter_mut().rev().find(|deed| goes_on(deed, entry)) {
-            Some(deed) => deed.go_on(entry),
+        match all.iter_mut().rev().find(|operation| goes_on(operation, entry)) {
+            Some(operation) => operation.go_on(entry),
             // The release that a rollback left: told by the rollback itself.
-            None if entry.event == What::RolledBack => {}
-            None => all.push(Deed::begin(entry)),
+            None if entry.event == LedgerEvent::RolledBack => {}
+            None => all.push(Operation::begin(entry)),
         }
     }
     all
 }
 
-fn goes_on(deed: &Deed, entry: &Entry) -> bool {
-    let waits = matches!(deed.outcome, Outcome::Staged | Outcome::Undecided);
-    if entry.event == What::Pruned {
-        return deed.run == entry.run && deed.kind == Kind::Deploy;
+fn goes_on(operation: &Operation, entry: &Entry) -> bool {
+    let waits = matches!(operation.outcome, Outcome::Staged | Outcome::Undecided);
+    if entry.event == LedgerEvent::Pruned {
+        return operation.run == entry.run && operation.kind == OperationKind::Deploy;
     }
-    deed.release == entry.release
+    operation.release == entry.release
         && waits
         && match entry.event {
-            What::Activated => deed.run == entry.run,
-            What::Committed | What::Reverted | What::Failed => true,
+            LedgerEvent::Activated => operation.run == entry.run,
+            LedgerEvent::Committed | LedgerEvent::Reverted | LedgerEvent::Failed => true,
             _ => false,
         }
 }
 
-impl Deed {
+impl Operation {
     fn begin(entry: &Entry) -> Self {
         let (kind, outcome) = match entry.event {
-            What::Staged => (Kind::Deploy, Outcome::Staged),
-            What::Activated => (Kind::Rollback, Outcome::Undecided),
-            What::Committed | What::RolledBack => (Kind::Settle, Outcome::Done),
-            What::Reverted => (Kind::Settle, Outcome::Reverted),
-            What::Failed if entry.began.is_some() => (Kind::Deploy, Outcome::Failed),
-            What::Failed => (Kind::Settle, Outcome::Failed),
-            What::Pruned => (Kind::Prune, Outcome::Done),
-            What::Pinned => (Kind::Pin, Outcome::Done),
-            What::Unpinned => (Kind::Unpin, Outcome::Done),
+            LedgerEvent::Staged => (OperationKind::Deploy, Outcome::Staged),
+            LedgerEvent::Activated => (OperationKind::Rollback, Outcome::Undecided),
+            LedgerEvent::Committed | LedgerEvent::RolledBack => {
+                (OperationKind::Recovery, Outcome::Done)
+            }
+            LedgerEvent::Reverted => (OperationKind::Recovery, Outcome::Reverted),
+            LedgerEvent::Failed if entry.began.is_some() => {
+                (OperationKind::Deploy, Outcome::Failed)
+            }
+            LedgerEvent::Failed => (OperationKind::Recovery, Outcome::Failed),
+            LedgerEvent::Pruned => (OperationKind::Prune, Outcome::Done),
+            LedgerEvent::Pinned => (OperationKind::Pin, Outcome::Done),
+            LedgerEvent::Unpinned => (OperationKind::Unpin, Outcome::Done),
         };
         let at = entry.began();
         let span = at.zip(entry.time()).map(|(begun, now)| now - begun);
@@ -155,14 +159,14 @@ impl Deed {
     }
 
     fn go_on(&mut self, entry: &Entry) {
-        if entry.event == What::Pruned {
+        if entry.event == LedgerEvent::Pruned {
             self.pruned.push(entry.release.clone());
             return;
         }
         self.outcome = match entry.event {
-            What::Activated => Outcome::Undecided,
-            What::Reverted => Outcome::Reverted,
-            What::Failed => Outcome::Failed,
+            LedgerEvent::Activated => Outcome::Undecided,
+            LedgerEvent::Reverted => Outcome::Reverted,
+            LedgerEvent::Failed => Outcome::Failed,
             _ => Outcome::Done,
         };
         self.reason = entry.reason.clone().or_else(|| self.reason.take());
@@ -192,22 +196,22 @@ mod tests {
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}"))
         };
         let entries: Vec<Entry> = lines.split(", ").enumerate().map(entry).collect();
-        let told = |deed: &Deed| {
+        let told = |operation: &Operation| {
             let took =
-                deed.took.map_or_else(String::new, |took| format!(" {}s", took.num_seconds()));
-            let (kind, outcome) = (deed.kind.word(), deed.outcome.word());
-            let pruned = if deed.pruned.is_empty() {
+                operation.took.map_or_else(String::new, |took| format!(" {}s", took.num_seconds()));
+            let (kind, outcome) = (operation.kind.word(), operation.outcome.word());
+            let pruned = if operation.pruned.is_empty() {
                 String::new()
             } else {
-                format!(" -{}", deed.pruned.join(" -"))
+                format!(" -{}", operation.pruned.join(" -"))
             };
-            format!("{} {kind} {} {outcome}{took}{pruned}", deed.run, deed.release)
+            format!("{} {kind} {} {outcome}{took}{pruned}", operation.run, operation.release)
         };
-        assert_eq!(deeds(&entries).iter().map(told).collect::<Vec<_>>().join(", "), expect);
+        assert_eq!(operations(&entries).iter().map(told).collect::<Vec<_>>().join(", "), expect);
     }
 
     #[test]
-    fn lines_become_deeds() {
+    fn lines_become_operations() {
         check("a staged 1, a activated 1, a committed 1", "a deploy 1 done 2s");
         check("a staged 1, a activated 1, a reverted 1", "a deploy 1 reverted 2s");
         check("a staged 1", "a deploy 1 staged");
@@ -223,18 +227,22 @@ mod tests {
     fn what_comes_before_the_first_line_counts() {
         let line = |event, second| Entry {
             at: format!("2026-08-22T10:00:{second}Z"),
-            began: (event != What::Committed).then(|| "2026-08-22T10:00:01Z".to_owned()),
+            began: (event != LedgerEvent::Committed).then(|| "2026-08-22T10:00:01Z".to_owned()),
             ..Entry::new(event, "1")
         };
         let told = |entries: &[Entry]| {
-            let all = deeds(entries);
+            let all = operations(entries);
             let took = all[0].took.map(|took| took.num_seconds());
             (all.len(), all[0].kind.word(), all[0].outcome.word(), took)
         };
-        let deploy = [line(What::Staged, 24), line(What::Activated, 25), line(What::Committed, 26)];
+        let deploy = [
+            line(LedgerEvent::Staged, 24),
+            line(LedgerEvent::Activated, 25),
+            line(LedgerEvent::Committed, 26),
+        ];
         assert_eq!(told(&deploy), (1, "deploy", "done", Some(25)));
         assert_eq!(told(&deploy[1..]), (1, "rollback", "done", Some(25)));
-        assert_eq!(told(&[line(What::Failed, 11)]), (1, "deploy", "failed", Some(10)));
+        assert_eq!(told(&[line(LedgerEvent::Failed, 11)]), (1, "deploy", "failed", Some(10)));
     }
 
     #[test]

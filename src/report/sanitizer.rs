@@ -85,8 +85,8 @@ impl Sieve {
             Event::Warning { host, text } => {
                 Event::Warning { host: host.clone(), text: self.fit(text) }
             }
-            Event::PuttingBack { host, to } => {
-                Event::PuttingBack { host: host.clone(), to: self.plain(to) }
+            Event::Reverting { host, to } => {
+                Event::Reverting { host: host.clone(), to: self.plain(to) }
             }
             _ => self.step(event),
         }
@@ -141,7 +141,7 @@ impl Sieve {
             HostResult::Skipped { failure } => {
                 HostResult::Skipped { failure: self.failure(failure) }
             }
-            HostResult::PutBack { live, failure, but } => HostResult::PutBack {
+            HostResult::Reverted { live, failure, but } => HostResult::Reverted {
                 live: self.plain(live),
                 failure: self.failure(failure),
                 but: but.as_ref().map(|but| self.fit(but)),
@@ -166,19 +166,19 @@ impl Sieve {
 }
 
 /// Passes on to a reporter what is fit to be shown.
-pub struct Guard<R> {
+pub struct Sanitizer<R> {
     inner: R,
     sieve: Sieve,
 }
 
-impl<R> Guard<R> {
+impl<R> Sanitizer<R> {
     /// Before `inner`.
     pub const fn new(inner: R, sieve: Sieve) -> Self {
         Self { inner, sieve }
     }
 }
 
-impl<R: Reporter> Reporter for Guard<R> {
+impl<R: Reporter> Reporter for Sanitizer<R> {
     fn on_event(&mut self, event: &Event) {
         let fit = self.sieve.event(event);
         self.inner.on_event(&fit);

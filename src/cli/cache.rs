@@ -1,6 +1,6 @@
 //! The manifests of what was released from this machine, each in a file that is named by its
 //! digest. It only saves a round trip: whatever goes wrong with it, nothing else does. The large
-//! files are in the attic beside it, the small ones in bundles.
+//! files are in the large files beside it, the small ones in bundles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use super::attic::Attic;
 use super::bundles::Bundles;
-use crate::artifact::{Artifact, Known};
-use crate::deploy::bases::{Shelf, ToKeep};
+use super::large_files::LargeFileCache;
+use crate::artifact::{Artifact, KnownDigests};
+use crate::deploy::delta::{CacheEntry, ReleaseCache};
 use crate::model::digest::Digest;
 use crate::remote::answer::{LONGEST_MANIFEST, unpack};
 
@@ -24,10 +24,10 @@ const LARGEST: u64 = 64 << 20;
 /// A directory of them, or nothing where there is no place for one. What is put there is written
 /// while other things are done.
 #[derive(Debug, Clone)]
-pub(crate) struct Cabinet {
+pub(crate) struct LocalCache {
     manifests: Option<PathBuf>,
     digests: Option<PathBuf>,
-    attic: Attic,
+    large_files: LargeFileCache,
     bundles: Bundles,
     later: Arc<Later>,
 }
@@ -50,13 +50,14 @@ impl Drop for Later {
     }
 }
 
-impl Cabinet {
+impl LocalCache {
     /// In `cache`, which is made when the first one comes.
     pub(crate) fn new(cache: Option<&Path>) -> Self {
         let part = |name| cache.map(|cache| cache.join(name));
-        let (attic, bundles) = (Attic::new(part("files")), Bundles::new(part("bundles")));
+        let (large_files, bundles) =
+            (LargeFileCache::new(part("files")), Bundles::new(part("bundles")));
         let (manifests, digests) = (part("manifests"), part("digests"));
-        Self { manifests, digests, attic, bundles, later: Arc::default() }
+        Self { manifests, digests, large_files, bundles, later: Arc::default() }
     }
 
     /// What was kept of the digests of the artifact that is called `name`, or nothing.
@@ -66,7 +67,7 @@ impl Cabinet {
     }
 
     /// Keeps them, in place of what was kept before, unless all was known.
-    pub(crate) fn keep_digests(&self, name: &str, known: Known, artifact: Arc<Artifact>) {
+    pub(crate) fn keep_digests(&self, name: &str, known: KnownDigests, artifact: Arc<Artifact>) {
         let Some(dir) = self.digests.clone() else { return };
         let name = plain(name);
         self.later.begin(move || {
@@ -78,9 +79,9 @@ impl Cabinet {
 
     /// Keeps the files of an artifact.
     pub(crate) fn keep_files(&self, artifact: Arc<Artifact>) {
-        let (attic, bundles) = (self.attic.clone(), self.bundles.clone());
+        let (large_files, bundles) = (self.large_files.clone(), self.bundles.clone());
         self.later.begin(move || {
-            attic.keep(&artifact);
+            large_files.keep(&artifact);
             bundles.keep(&artifact);
         });
     }
@@ -95,14 +96,14 @@ impl Cabinet {
     }
 }
 
-impl Shelf for Cabinet {
+impl ReleaseCache for LocalCache {
     fn find(&self, digest: Digest) -> Option<String> {
         let path = self.manifests.as_ref()?.join(digest.to_string());
         let text = unpack(&fs::read(path).ok()?, LONGEST_MANIFEST).ok()?;
         (Digest::of(text.as_bytes()) == digest).then_some(text)
     }
 
-    fn keep(&self, text: ToKeep) {
+    fn keep(&self, text: CacheEntry) {
         let Some(dir) = self.manifests.clone() else { return };
         self.later.begin(move || {
             if let Some((digest, text)) = text() {
@@ -112,7 +113,7 @@ impl Shelf for Cabinet {
     }
 
     fn file(&self, digest: Digest, size: u64) -> Option<File> {
-        self.attic.find(digest, size)
+        self.large_files.find(digest, size)
     }
 
     fn small(&self, wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, Vec<u8>> {
@@ -182,16 +183,16 @@ mod tests {
     #[expect(clippy::unwrap_used, reason = "a test")]
     fn what_was_kept_is_found_unless_it_was_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let cabinet = || Cabinet::new(Some(&dir.path().join("deep/down")));
+        let cache = || LocalCache::new(Some(&dir.path().join("deep/down")));
         let digest = Digest::of(b"d ./a\n");
-        assert_eq!(cabinet().find(digest), None);
+        assert_eq!(cache().find(digest), None);
         for _ in 0..2 {
-            cabinet().keep(Box::new(move || Some((digest, "d ./a\n".to_owned()))));
+            cache().keep(Box::new(move || Some((digest, "d ./a\n".to_owned()))));
         }
-        assert_eq!(cabinet().find(digest).as_deref(), Some("d ./a\n"));
+        assert_eq!(cache().find(digest).as_deref(), Some("d ./a\n"));
         fs::write(dir.path().join("deep/down/manifests").join(digest.to_string()), "d ./b\n")
             .unwrap();
-        assert_eq!(cabinet().find(digest), None);
+        assert_eq!(cache().find(digest), None);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::http::{Answer, headers};
-use super::{Miss, Ward};
+use super::http::{HttpResponse, headers};
+use super::{CheckContext, ProbeFailure};
 use crate::config::checks::{HttpCheck, Trust};
-use crate::remote::agent::Answer as Said;
+use crate::remote::agent::Response as Said;
 use crate::remote::order::{DONE, Fetch, Hidden, Order};
 
 const ALLOW: &str = "`AllowTcpForwarding local` in its sshd_config does without";
@@ -16,48 +16,52 @@ pub(super) fn whole(limit: Duration) -> Duration {
 }
 
 /// Asks the agent.
-pub(super) async fn ask(ward: &Ward<'_>, order: &Order) -> Result<Said, Miss> {
-    ward.host.ask(order).await.map_err(|error| Miss { hopeless: true, ..Miss::silent(error) })
+pub(super) async fn ask(context: &CheckContext<'_>, order: &Order) -> Result<Said, ProbeFailure> {
+    context
+        .host
+        .ask(order)
+        .await
+        .map_err(|error| ProbeFailure { hopeless: true, ..ProbeFailure::silent(error) })
 }
 
 /// One GET from the host itself.
 pub(super) async fn fetch(
-    ward: &Ward<'_>,
+    context: &CheckContext<'_>,
     check: &HttpCheck,
     limit: Duration,
-) -> Result<Answer, Miss> {
-    let fetch = if has(ward, "curl") {
+) -> Result<HttpResponse, ProbeFailure> {
+    let fetch = if has(context, "curl") {
         by_curl(check)?
-    } else if has(ward, "wget") {
+    } else if has(context, "wget") {
         by_wget(check)?
     } else {
         return Err(cannot("neither curl nor wget is there"));
     };
-    let answer = ask(ward, &Order::Fetch { limit: whole(limit), fetch }).await?;
+    let answer = ask(context, &Order::Fetch { limit: whole(limit), fetch }).await?;
     if answer.code != DONE {
-        return Err(Miss::silent(last_line(&answer.text)));
+        return Err(ProbeFailure::silent(last_line(&answer.text)));
     }
     let (status, body) = answer.text.split_once('\n').unwrap_or((&answer.text, ""));
-    let status = status.parse().map_err(|_| Miss::silent("that was not HTTP"))?;
-    Ok(Answer { status, body: body.to_owned(), cut: false })
+    let status = status.parse().map_err(|_| ProbeFailure::silent("that was not HTTP"))?;
+    Ok(HttpResponse { status, body: body.to_owned(), cut: false })
 }
 
 /// Whether somebody listens, as the host itself sees it.
 pub(super) async fn reach(
-    ward: &Ward<'_>,
+    context: &CheckContext<'_>,
     host: &str,
     port: u16,
     limit: Duration,
-) -> Result<(), Miss> {
-    if !has(ward, "curl") {
+) -> Result<(), ProbeFailure> {
+    if !has(context, "curl") {
         return Err(cannot("curl is not there"));
     }
     let address = bracketed(host, port);
-    let answer = ask(ward, &Order::Reach { limit: whole(limit), address }).await?;
-    if answer.code == DONE { Ok(()) } else { Err(Miss::silent(last_line(&answer.text))) }
+    let answer = ask(context, &Order::Reach { limit: whole(limit), address }).await?;
+    if answer.code == DONE { Ok(()) } else { Err(ProbeFailure::silent(last_line(&answer.text))) }
 }
 
-fn by_curl(check: &HttpCheck) -> Result<Fetch, Miss> {
+fn by_curl(check: &HttpCheck) -> Result<Fetch, ProbeFailure> {
     let mut lines = String::new();
     for (name, value) in headers(check)? {
         // curl takes `Name:` for a header to leave out, and `Name;` for one without a value.
@@ -88,7 +92,7 @@ fn by_curl(check: &HttpCheck) -> Result<Fetch, Miss> {
 
 /// wget has no way to be told a header in secret, nor to ask an address for another name's
 /// certificate.
-fn by_wget(check: &HttpCheck) -> Result<Fetch, Miss> {
+fn by_wget(check: &HttpCheck) -> Result<Fetch, ProbeFailure> {
     if check.trust.is_some() {
         return Err(cannot("wget, which is all there is, cannot be told whom to trust"));
     }
@@ -105,14 +109,14 @@ fn by_wget(check: &HttpCheck) -> Result<Fetch, Miss> {
     })
 }
 
-fn has(ward: &Ward<'_>, tool: &str) -> bool {
-    ward.host.state.as_ref().is_some_and(|state| state.facts.tools.contains(tool))
+fn has(context: &CheckContext<'_>, tool: &str) -> bool {
+    context.host.state.as_ref().is_some_and(|state| state.facts.tools.contains(tool))
 }
 
 /// The server does not forward, and the host cannot ask either.
-fn cannot(why: &str) -> Miss {
+fn cannot(why: &str) -> ProbeFailure {
     let what = format!("could not be asked: the server forbids forwarding, and {why}");
-    Miss { hopeless: true, ..Miss::new(what) }
+    ProbeFailure { hopeless: true, ..ProbeFailure::new(what) }
         .hint(Some(format!("install curl on the host; {ALLOW}")))
 }
 

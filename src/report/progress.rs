@@ -18,7 +18,7 @@ const BAR: (usize, usize) = (24, 8);
 
 /// All that is shown.
 #[derive(Debug, Default)]
-pub struct Board {
+pub struct ProgressModel {
     phase: Option<(Phase, Duration)>,
     stopping: Option<&'static str>,
     rows: Vec<Row>,
@@ -29,7 +29,7 @@ struct Row {
     host: String,
     doing: Doing,
     ready: bool,
-    meter: Meter,
+    meter: RateMeter,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -39,18 +39,18 @@ enum Doing {
     Uploading,
     Done { step: &'static str, rest: String },
     Failed { step: &'static str, error: String },
-    PuttingBack { to: String },
+    Reverting { to: String },
 }
 
 /// Bytes of one upload over time.
 #[derive(Debug, Default)]
-struct Meter {
+struct RateMeter {
     sent: u64,
     total: u64,
     seen: VecDeque<(Duration, u64)>,
 }
 
-impl Meter {
+impl RateMeter {
     fn note(&mut self, now: Duration, sent: u64, total: u64) {
         if sent < self.sent || self.seen.is_empty() {
             self.seen = VecDeque::from([(now, sent)]);
@@ -77,7 +77,7 @@ impl Meter {
     }
 }
 
-impl Board {
+impl ProgressModel {
     /// Takes in what happened at `now`.
     pub fn apply(&mut self, event: &Event, now: Duration) {
         match event {
@@ -118,8 +118,8 @@ impl Board {
             Event::StepFailed { host, step, error } => self.with(host, |row| {
                 row.doing = Doing::Failed { step, error: error.clone() };
             }),
-            Event::PuttingBack { host, to } => self.with(host, |row| {
-                row.doing = Doing::PuttingBack { to: to.clone() };
+            Event::Reverting { host, to } => self.with(host, |row| {
+                row.doing = Doing::Reverting { to: to.clone() };
             }),
             _ => {}
         }
@@ -163,7 +163,7 @@ impl Board {
     fn summary(&self, width: usize, now: Duration) -> Vec<String> {
         let count = |test: fn(&Doing) -> bool| self.rows.iter().filter(|r| test(&r.doing)).count();
         let failed = count(|doing| matches!(doing, Doing::Failed { .. }));
-        let back = count(|doing| matches!(doing, Doing::PuttingBack { .. }));
+        let back = count(|doing| matches!(doing, Doing::Reverting { .. }));
         let busy = count(|doing| matches!(doing, Doing::Step { .. } | Doing::Uploading));
         let counts = [(busy, "working"), (failed, "failed"), (back, "being put back")];
         let told = counts.iter().filter(|(count, _)| *count > 0);
@@ -187,7 +187,7 @@ impl Board {
 
 impl Row {
     fn new(host: &str) -> Self {
-        let (host, meter) = (host.to_owned(), Meter::default());
+        let (host, meter) = (host.to_owned(), RateMeter::default());
         Self { host, doing: Doing::Waiting, ready: false, meter }
     }
 
@@ -203,7 +203,7 @@ impl Row {
             }
             Doing::Uploading => {
                 let room = width.saturating_sub(names + 19);
-                let Meter { sent, total, .. } = self.meter;
+                let RateMeter { sent, total, .. } = self.meter;
                 let far = progress(sent, total, self.meter.rate(now), room);
                 (spinner(now).to_owned(), format!("{:12} {far}", "upload"))
             }
@@ -214,7 +214,7 @@ impl Row {
                 let error = error.lines().next().unwrap_or_default();
                 (styles.bad.apply_to("✗").to_string(), format!("{step:12} {error}"))
             }
-            Doing::PuttingBack { to } => {
+            Doing::Reverting { to } => {
                 (styles.warn.apply_to("↶").to_string(), format!("putting back {to}"))
             }
         };

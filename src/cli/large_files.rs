@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::cabinet::keep_private;
+use super::cache::keep_private;
 use crate::artifact::Artifact;
 use crate::model::delta::LARGE;
 use crate::model::digest::Digest;
@@ -20,9 +20,9 @@ const LARGEST_FILE: u64 = LARGEST / 4;
 
 /// A directory of them, or nothing where there is no place for one.
 #[derive(Debug, Clone)]
-pub(crate) struct Attic(Option<PathBuf>);
+pub(crate) struct LargeFileCache(Option<PathBuf>);
 
-impl Attic {
+impl LargeFileCache {
     /// In `dir`, which is made when the first one comes. Nobody else may read it.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         Self(dir)
@@ -76,21 +76,22 @@ pub(super) mod tests {
     #[test]
     fn large_files_are_kept_and_found_in_full_size_only() {
         let dir = tempfile::tempdir().unwrap();
-        let (build, attic) = (dir.path().join("build"), dir.path().join("deep/down"));
+        let (build, large_files) = (dir.path().join("build"), dir.path().join("deep/down"));
         fs::create_dir(&build).unwrap();
         let large = vec![7; usize::try_from(LARGE).unwrap()];
         fs::write(build.join("large"), &large).unwrap();
         fs::write(build.join("small"), "small").unwrap();
-        Attic::new(Some(attic.clone())).keep(&artifact(&build));
-        Attic::new(Some(attic.clone())).keep(&artifact(&build));
+        LargeFileCache::new(Some(large_files.clone())).keep(&artifact(&build));
+        LargeFileCache::new(Some(large_files.clone())).keep(&artifact(&build));
         let digest = Digest::of(&large);
-        let names: Vec<_> = fs::read_dir(&attic).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(&large_files).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, [digest.to_string().as_str()]);
-        assert!(fs::read(attic.join(digest.to_string())).unwrap() == large);
-        assert_eq!(fs::metadata(&attic).unwrap().permissions().mode() & 0o777, 0o700);
-        let here = Attic::new(Some(attic));
+        assert!(fs::read(large_files.join(digest.to_string())).unwrap() == large);
+        assert_eq!(fs::metadata(&large_files).unwrap().permissions().mode() & 0o777, 0o700);
+        let here = LargeFileCache::new(Some(large_files));
         assert!(here.find(digest, LARGE).is_some() && here.find(digest, LARGE + 1).is_none());
         assert!(here.find(Digest::of(b"other"), LARGE).is_none());
-        assert!(Attic::new(None).find(digest, LARGE).is_none());
+        assert!(LargeFileCache::new(None).find(digest, LARGE).is_none());
     }
 }
