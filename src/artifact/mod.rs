@@ -185,7 +185,7 @@ impl Artifact {
         &self,
         Sealed { manifest: release, digest: of }: &Sealed,
         prefix: &str,
-        how: PackOptions<'_>,
+        how: PackOptions,
         delta: &Delta,
         told: PackProgress<'_>,
     ) -> Result<Packed, ArtifactError> {
@@ -193,11 +193,7 @@ impl Artifact {
         let packed = Packed::new(&how);
         let mut pieces = Pieces::new(spool::nameless(self.scratch.as_deref())?, packed, told);
         let spool = pieces.spool();
-        let stream = match (how.codec, how.old) {
-            (Codec::Zstd, old @ [_, ..]) => TarWriter::against(old, &*spool),
-            (codec, _) => TarWriter::new(codec, how.quick, &*spool),
-        };
-        let mut stream = stream.map_err(scratch_failed)?;
+        let mut stream = TarWriter::new(how.codec, how.quick, &*spool).map_err(scratch_failed)?;
         for (dir, mode) in [("", 0o755), ("/tree", 0o755), ("/meta", 0o700)] {
             stream.dir(&format!("{prefix}{dir}"), mode, NO_TIME).map_err(scratch_failed)?;
         }
@@ -240,11 +236,11 @@ impl Artifact {
         release: &Manifest,
         codec: Codec,
         delta: &Delta,
-    ) -> Result<PackOptions<'static>, ArtifactError> {
+    ) -> Result<PackOptions, ArtifactError> {
         let sent = self.sent(release, delta);
         let all = tar_of(release, &sent);
         let large = sent.iter().any(is_large);
-        let plain = PackOptions { codec: Codec::Plain, likely: all, quick: false, large, old: &[] };
+        let plain = PackOptions { codec: Codec::Plain, likely: all, quick: false, large };
         if codec == Codec::Plain {
             return Ok(plain);
         }

@@ -29,8 +29,6 @@ const MOST_THREADS: usize = 8;
 /// What one thread packs at a time. The library's own choice, 8 MiB, saves half a percent, and
 /// nothing could be sent before so much was packed.
 const ZSTD_JOB: u32 = 2 << 20;
-/// What is packed against old files finds them as long as it is no longer than this, 16 MiB.
-const OLD_WINDOW: u32 = 24;
 /// Each is a gzip member of its own, so that several cores can work; much smaller ones pack worse.
 const GZIP_MEMBER: usize = 1 << 20;
 
@@ -59,14 +57,6 @@ impl<W: Write> Packer<W> {
             Codec::Gzip => Self::Gzip(GzipPacker { to, pending: Vec::new() }),
             Codec::Plain => Self::Plain(BufWriter::with_capacity(1 << 18, to)),
         })
-    }
-
-    /// Writes to `to` what only whoever has the bytes `old` can unpack.
-    fn against(old: &[u8], to: W) -> io::Result<Self> {
-        let mut encoder = zstd::Encoder::with_dictionary(to, ZSTD_LEVEL, old)?;
-        encoder.include_checksum(true)?;
-        encoder.window_log(OLD_WINDOW)?;
-        Ok(Self::Zstd(Box::new(encoder)))
     }
 
     fn finish(self) -> io::Result<W> {
@@ -153,11 +143,6 @@ impl<W: Write> TarWriter<W> {
     /// Begins a frame.
     pub(super) fn new(codec: Codec, quick: bool, to: W) -> io::Result<Self> {
         Ok(Self { to: Packer::new(codec, quick, to)?, written: 0 })
-    }
-
-    /// Begins a frame of zstd that is unpacked with `old`.
-    pub(super) fn against(old: &[u8], to: W) -> io::Result<Self> {
-        Ok(Self { to: Packer::against(old, to)?, written: 0 })
     }
 
     /// A directory.

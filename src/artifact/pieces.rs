@@ -29,7 +29,7 @@ pub struct FileRange {
 
 /// How a release is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackOptions<'a> {
+pub struct PackOptions {
     /// How it is compressed.
     pub codec: Codec,
     /// About how many bytes that leaves.
@@ -38,8 +38,6 @@ pub struct PackOptions<'a> {
     pub quick: bool,
     /// Whether there are files so large that a host reads them back while they arrive.
     pub large: bool,
-    /// Bytes without which zstd cannot unpack it; usually none.
-    pub old: &'a [u8],
 }
 
 /// A packed release, or what there is of it so far.
@@ -61,7 +59,7 @@ pub struct Packed {
 
 impl Packed {
     /// Nothing yet.
-    pub fn new(&PackOptions { codec, likely, large, .. }: &PackOptions<'_>) -> Self {
+    pub fn new(&PackOptions { codec, likely, large, .. }: &PackOptions) -> Self {
         Self { codec, large, pieces: Vec::new(), len: 0, unpacked: 0, likely }
     }
 }

@@ -1,8 +1,7 @@
 //! The manifests of what was released from this machine, each in a file that is named by its
 //! digest. It only saves a round trip: whatever goes wrong with it, nothing else does. The large
-//! files are in the large files beside it, the small ones in bundles.
+//! files are beside it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use super::bundles::Bundles;
 use super::large_files::LargeFileCache;
 use crate::artifact::{Artifact, KnownDigests};
 use crate::deploy::delta::{CacheEntry, ReleaseCache};
@@ -28,7 +26,6 @@ pub(crate) struct LocalCache {
     manifests: Option<PathBuf>,
     digests: Option<PathBuf>,
     large_files: LargeFileCache,
-    bundles: Bundles,
     later: Arc<Later>,
 }
 
@@ -54,10 +51,9 @@ impl LocalCache {
     /// In `cache`, which is made when the first one comes.
     pub(crate) fn new(cache: Option<&Path>) -> Self {
         let part = |name| cache.map(|cache| cache.join(name));
-        let (large_files, bundles) =
-            (LargeFileCache::new(part("files")), Bundles::new(part("bundles")));
+        let large_files = LargeFileCache::new(part("files"));
         let (manifests, digests) = (part("manifests"), part("digests"));
-        Self { manifests, digests, large_files, bundles, later: Arc::default() }
+        Self { manifests, digests, large_files, later: Arc::default() }
     }
 
     /// What was kept of the digests of the artifact that is called `name`, or nothing.
@@ -79,11 +75,8 @@ impl LocalCache {
 
     /// Keeps the files of an artifact.
     pub(crate) fn keep_files(&self, artifact: Arc<Artifact>) {
-        let (large_files, bundles) = (self.large_files.clone(), self.bundles.clone());
-        self.later.begin(move || {
-            large_files.keep(&artifact);
-            bundles.keep(&artifact);
-        });
+        let large_files = self.large_files.clone();
+        self.later.begin(move || large_files.keep(&artifact));
     }
 
     fn put(dir: &Path, digest: Digest, text: &str) -> io::Result<()> {
@@ -114,10 +107,6 @@ impl ReleaseCache for LocalCache {
 
     fn file(&self, digest: Digest, size: u64) -> Option<File> {
         self.large_files.find(digest, size)
-    }
-
-    fn small(&self, wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, Vec<u8>> {
-        self.bundles.find(wanted)
     }
 }
 

@@ -3,7 +3,6 @@
 mod account;
 mod args;
 mod aside;
-mod bundles;
 mod cache;
 mod check;
 mod demo;

@@ -1,7 +1,7 @@
 //! What the hosts of a run have of the release to be made. A host that knows less than it could
 //! costs bytes, never a deploy: whatever fails here, the release is sent whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use super::host::HostRun;
 use super::verify::drift;
 use crate::artifact::Artifact;
 use crate::config::Config;
-use crate::model::delta::{BaseState, ChangedFile, Delta, Old, Rebuild};
+use crate::model::delta::{BaseState, ChangedFile, Delta, Rebuild};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -33,11 +33,6 @@ pub trait ReleaseCache: Send + Sync {
     /// is made of it is checked by the host.
     fn file(&self, _digest: Digest, _size: u64) -> Option<File> {
         None
-    }
-
-    /// The bytes of those small files that are there.
-    fn small(&self, _wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, Vec<u8>> {
-        BTreeMap::new()
     }
 }
 
@@ -131,9 +126,6 @@ impl DeltaFinder {
                 delta.rebuilt.insert(change.path, made);
             }
         }
-        if patched && delta.shares() {
-            delta.old = old_selves(delta.small_changes(release, base, &found.apart), kept);
-        }
         Arc::new(delta.keyed())
     }
 
@@ -156,19 +148,6 @@ impl DeltaFinder {
 pub fn first(config: &Config) -> Vec<Order> {
     let base = config.upload.link.then_some(Order::Base);
     [drift(config)].into_iter().chain(base).collect()
-}
-
-/// Those of them that are known here.
-fn old_selves(changes: Vec<ChangedFile>, kept: &dyn ReleaseCache) -> Old {
-    let here = kept.small(&changes.iter().map(|change| change.old).collect());
-    let mut old = Old::default();
-    for change in changes {
-        if let Some(bytes) = here.get(&change.old) {
-            old.paths.push(change.from);
-            old.bytes.extend(bytes);
-        }
-    }
-    old
 }
 
 /// Whether releases may share files there. Root writes to sealed files as well, so where hooks

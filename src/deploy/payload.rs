@@ -11,9 +11,7 @@ use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
 use super::delta::ReleaseCache;
-use crate::artifact::{
-    Artifact, ArtifactError, FileRange, PackOptions, PackProgress, Packed, pack_bytes,
-};
+use crate::artifact::{Artifact, ArtifactError, FileRange, Packed, pack_bytes};
 use crate::config::Upload;
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
@@ -62,8 +60,6 @@ pub enum Transfer {
         codec: Codec,
         /// All of it.
         bytes: Vec<Bytes>,
-        /// The files on the host that it is packed against.
-        old: Vec<String>,
     },
     /// What needs a channel of its own.
     Stream(Flow),
@@ -109,8 +105,6 @@ struct Progress {
     packed: Option<Packed>,
     /// A small stream is read back into memory, once for all hosts.
     inline_upload: Option<Bytes>,
-    /// Whether it is packed against the old selves of small files.
-    against: bool,
     /// Secrets travel in a part of their own, which is never on this machine's disk.
     tail: Bytes,
     /// How it ended.
@@ -209,8 +203,7 @@ impl Payload {
         let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
         if let Some(inline_upload) = &now.inline_upload {
             let bytes = vec![inline_upload.clone(), now.tail.clone()];
-            let old = if now.against { delta.old.paths.clone() } else { Vec::new() };
-            return Ok(Transfer::Inline { codec, bytes, old });
+            return Ok(Transfer::Inline { codec, bytes });
         }
         drop(now);
         Ok(Transfer::Stream(Flow { codec, large, packing }))
@@ -266,46 +259,19 @@ impl Work {
         let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
         let tail = pack_bytes(&self.prefix, env.as_slice(), how.codec)?;
         to.send_modify(|packing| packing.tail = tail.into());
-        let small = |packed: &Packed| packed.len <= self.most;
         let told = &mut |packed: &Packed| {
             to.send_modify(|progress| progress.add(packed));
             !to.is_closed()
         };
-        if self.delta.old.bytes.is_empty() {
-            told(&Packed::new(&how));
-        }
-        let against = self.pack_against(how, to)?.filter(small);
-        let (packed, against) = match against {
-            Some(packed) => (packed, true),
-            None => (self.pack_as(how, told)?, false),
-        };
-        let inline_upload = if small(&packed) { Some(in_memory(&packed.pieces)?) } else { None };
+        told(&Packed::new(&how));
+        let packed = self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told)?;
+        let small = packed.len <= self.most;
+        let inline_upload = if small { Some(in_memory(&packed.pieces)?) } else { None };
         to.send_modify(|progress| {
             progress.add(&packed);
-            (progress.inline_upload, progress.against) = (inline_upload, against);
+            progress.inline_upload = inline_upload;
         });
         Ok(())
-    }
-
-    /// Against old files, if there are any. Of use only if it becomes a inline upload, so nobody is told.
-    fn pack_against(
-        &self,
-        how: PackOptions<'_>,
-        to: &watch::Sender<Progress>,
-    ) -> Result<Option<Packed>, ArtifactError> {
-        let old = &*self.delta.old.bytes;
-        if how.codec != Codec::Zstd || old.is_empty() {
-            return Ok(None);
-        }
-        self.pack_as(PackOptions { old, ..how }, &mut |_| !to.is_closed()).map(Some)
-    }
-
-    fn pack_as(
-        &self,
-        how: PackOptions<'_>,
-        told: PackProgress<'_>,
-    ) -> Result<Packed, ArtifactError> {
-        self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told)
     }
 }
 

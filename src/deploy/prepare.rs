@@ -126,17 +126,17 @@ impl HostRun<'_> {
         let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let distance = self.agent.as_ref().map(Agent::distance).unwrap_or_default();
         let transfer = payload.transfer(&facts, distance, delta).await;
-        let (codec, bytes, old) = match transfer.map_err(|error| unpacked(id, &error))? {
+        let (codec, bytes) = match transfer.map_err(|error| unpacked(id, &error))? {
             Transfer::Stream(flow) => {
                 return self.stream(payload, id, flow).await.map(|()| Vec::new());
             }
-            Transfer::Inline { codec, bytes, old } => (codec, bytes, old),
+            Transfer::Inline { codec, bytes } => (codec, bytes),
         };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
             self.or_cancelled(throttle.take(size)).await?;
         }
-        let order = Order::Unpack { id, codec, size, old };
+        let order = Order::Unpack { id, codec, size };
         Ok(vec![Sent { bytes, ..order.into() }])
     }
 

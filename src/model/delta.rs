@@ -21,14 +21,6 @@ pub const LARGE: u64 = 1 << 20;
 /// So many files are put together at most, the largest.
 const MOST_REBUILT: usize = 100;
 
-/// Where no more bytes of files are sent, they are packed against their old selves: so little goes
-/// between the orders in any case.
-const FEW: u64 = 4 << 20;
-/// The old selves are no more than this: the host holds them in memory.
-const MOST_OLD: u64 = 8 << 20;
-/// Their paths are no more than this: the host's shell reads them byte by byte.
-const MOST_NAMED: usize = 64 << 10;
-
 /// What a host says of the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BaseState {
@@ -68,26 +60,8 @@ pub struct Delta {
     pub rebuilt: BTreeMap<String, Rebuild>,
     /// The part that is made use of.
     pub part: Option<String>,
-    /// What the stream is packed against.
-    pub old: Old,
     /// What tells this one from others that share something.
     pub key: Option<Digest>,
-}
-
-/// The old selves of small files that changed, one after the other: host and sender have them, so
-/// what is like them need not be sent.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Old {
-    /// Where they are, relative to `releases/`.
-    pub paths: Vec<String>,
-    /// All their bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl std::fmt::Debug for Old {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Old({} bytes of {:?})", self.bytes.len(), self.paths)
-    }
 }
 
 /// A large file of the base, and what it became in the release.
@@ -172,41 +146,6 @@ impl Delta {
         changes
     }
 
-    /// The small files that are to be sent whole and have an old self at the same path that nobody
-    /// touched; none where much is sent.
-    pub fn small_changes(
-        &self,
-        release: &Manifest,
-        (id, base): (ReleaseId, &Manifest),
-        apart: &BTreeSet<String>,
-    ) -> Vec<ChangedFile> {
-        let id = id.to_string();
-        let sent =
-            |path: &String| !self.links.contains_key(path) && !self.rebuilt.contains_key(path);
-        let (mut sum, mut old_sum, mut named, mut changes) = (0, 0, 0, Vec::new());
-        for (path, node) in release.nodes().iter().filter(|(path, _)| sent(path)) {
-            let Node::File { size, .. } = node else { continue };
-            sum += size;
-            if let Some(Node::File { size: old_size @ 1..LARGE, sha256: old, .. }) =
-                base.nodes().get(path)
-                && !apart.contains(path)
-                && old_sum + old_size <= MOST_OLD
-                && named + path.len() <= MOST_NAMED
-            {
-                old_sum += old_size;
-                named += path.len();
-                let from = Layout::file(&id, path);
-                changes.push(ChangedFile {
-                    path: path.clone(),
-                    from,
-                    old: *old,
-                    old_size: *old_size,
-                });
-            }
-        }
-        if sum > FEW { Vec::new() } else { changes }
-    }
-
     /// The same with its key, when all else is settled.
     #[must_use]
     pub fn keyed(mut self) -> Self {
@@ -233,7 +172,7 @@ impl Delta {
             let _ = writeln!(text, "{path}\n{} {} {}", file.from, file.old, file.patched);
         }
         // Lines of manifests hold no newlines, and begin with a letter and a space.
-        let lists = [&self.gone, &self.new, &self.old.paths].map(|list| list.join("\n"));
+        let lists = [&self.gone, &self.new].map(|list| list.join("\n"));
         Digest::of([text, lists.join("\n\n")].join("\n\n").as_bytes())
     }
 
@@ -416,41 +355,6 @@ mod tests {
         assert_eq!((&*changes[0].path, &*changes[99].path), ("f114", "f015"));
         let few = delta.changed(&release, (id(), &base), &["f114".to_owned()].into());
         assert_eq!(few[0].path, "f113", "others share it no more");
-    }
-
-    #[test]
-    fn few_small_changes_have_old_selves() {
-        let file = |name: &str, size: u64, seed: u8| {
-            let node = Node::File { mode: 0o444, size, sha256: Digest::of(&[seed]) };
-            (name.to_owned(), node)
-        };
-        let base = [file("a", 9, 1), file("b", 9, 2), file("c", LARGE, 3), file("same", 9, 4)];
-        let base = Manifest::new(base.into());
-        let host = BaseState { apart: ["b".to_owned()].into(), ..BaseState::default() };
-        let changes = |more: u64| {
-            let release = [file("a", 8, 5), file("b", 8, 6), file("c", 8, 7), file("same", 9, 4)];
-            let release = Manifest::new(
-                [&release[..], &[file("new", more, 8)]].concat().into_iter().collect(),
-            );
-            let delta = Delta::new(&release, Some((id(), &base)), &host);
-            let changes = delta.small_changes(&release, (id(), &base), &host.apart);
-            changes.into_iter().map(|change| change.from).collect::<Vec<_>>()
-        };
-        assert_eq!(changes(9), ["20260821090001/a"]);
-        assert_eq!(changes(FEW - 24), ["20260821090001/a"]);
-        assert_eq!(changes(FEW - 23), [""; 0], "so much would be no parcel");
-    }
-
-    #[test]
-    fn no_more_old_selves_are_named_than_a_shell_reads_at_once() {
-        let tree = |seed: u8| {
-            let node = Node::File { mode: 0o444, size: 9, sha256: Digest::of(&[seed]) };
-            Manifest::new((0..900).map(|n| (format!("{n:0100}"), node.clone())).collect())
-        };
-        let (base, release) = (tree(1), tree(2));
-        let delta = Delta::new(&release, Some((id(), &base)), &BaseState::default());
-        let changes = delta.small_changes(&release, (id(), &base), &BTreeSet::new());
-        assert_eq!(changes.len(), MOST_NAMED / 100);
     }
 
     #[test]

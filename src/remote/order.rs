@@ -138,8 +138,6 @@ pub enum Order {
         codec: Codec,
         /// How many bytes follow.
         size: usize,
-        /// The files below `releases/` that together are their dictionary.
-        old: Vec<String>,
     },
     /// Take what `receive` or `unpack` unpacked (`releases/.<id>.<run>/tree`) for the release: kind, mode, size
     /// and target of everything must be as its manifest says, and the bytes of what was written.
@@ -431,9 +429,7 @@ impl Order {
             Self::Check { id, base, digest } => {
                 vec![id.to_string(), name(*base), digest.to_string()]
             }
-            Self::Unpack { codec, size, old, .. } => {
-                followed(vec![codec.word().to_owned(), size.to_string()], old.iter().cloned())
-            }
+            Self::Unpack { codec, size, .. } => vec![codec.word().to_owned(), size.to_string()],
             Self::Link { id, links } => {
                 followed(vec![id.to_string()], links.iter().flat_map(link_words))
             }

@@ -211,7 +211,7 @@ async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
         let (good, bad) = (inline_upload(), b"'sweep'\n no archive\n".repeat(99));
         let unpack = |chained, bytes: &[u8]| {
             let (id, size) = (ID.parse().unwrap(), bytes.len());
-            let order = Order::Unpack { id, codec: Codec::Plain, size, old: Vec::new() };
+            let order = Order::Unpack { id, codec: Codec::Plain, size };
             Sent { order, chained, bytes: vec![Bytes::copy_from_slice(bytes)] }
         };
         let look = Sent { chained: true, ..Order::Look.into() };

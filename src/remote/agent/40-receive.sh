@@ -109,20 +109,10 @@ unpack() {
     esac
 }
 
-# Arguments: how it is packed, its size, and the old files that together are its dictionary, if it has
-# one.
+# Unpacks the stream that came with the order. Arguments: how it is compressed, and its size.
 order_unpack() {
-    local code codec
-    codec=$1
-    shift 2
-    (
-        cd "$root/releases" || exit 1
-        if [ "$#" = 0 ]; then
-            unpack "$codec" <"$tmp/parcel"
-        else
-            cat "$@" >"$tmp/old" && zstd -q -d -c -D "$tmp/old" <"$tmp/parcel" | tar -x -o -f -
-        fi
-    ) 9>&-
+    local code
+    (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
     code=$?
     : >"$tmp/parcel"
     return "$code"

@@ -5,7 +5,6 @@ pub(crate) mod delta;
 pub(crate) mod health;
 mod large;
 mod rollouts;
-mod small;
 mod story;
 mod streams;
 pub(crate) mod stripes;

@@ -1,7 +1,7 @@
 //! A little fleet in a temporary directory: each host is a directory, reached through the local
 //! session.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -50,12 +50,11 @@ impl Connect for Local {
     }
 }
 
-/// A cache in memory: manifests, where large files are, and small ones.
+/// A cache in memory: manifests, and where large files are.
 #[derive(Default)]
 pub(crate) struct Drawer(
     pub(crate) Mutex<BTreeMap<Digest, String>>,
     pub(crate) Mutex<BTreeMap<Digest, PathBuf>>,
-    pub(crate) Mutex<BTreeMap<Digest, Vec<u8>>>,
 );
 
 impl ReleaseCache for Drawer {
@@ -69,11 +68,6 @@ impl ReleaseCache for Drawer {
 
     fn file(&self, digest: Digest, _: u64) -> Option<fs::File> {
         self.1.lock().unwrap().get(&digest).map(|path| fs::File::open(path).unwrap())
-    }
-
-    fn small(&self, wanted: &BTreeSet<Digest>) -> BTreeMap<Digest, Vec<u8>> {
-        let kept = self.2.lock().unwrap();
-        wanted.iter().filter_map(|digest| Some((*digest, kept.get(digest)?.clone()))).collect()
     }
 }
 

@@ -197,7 +197,7 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
         .pack(
             &artifact.manifest().clone().into(),
             "p",
-            PackOptions { codec: Codec::Plain, likely: 0, quick: false, large: false, old: &[] },
+            PackOptions { codec: Codec::Plain, likely: 0, quick: false, large: false },
             &Delta::default(),
             &mut |_| true,
         )
