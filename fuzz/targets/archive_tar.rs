@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| holds::archive_tar(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::archive_tar(bytes));

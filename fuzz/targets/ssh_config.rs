@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| holds::ssh_config(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::ssh_config(bytes));

@@ -13,7 +13,7 @@ mod trash;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,34 +31,10 @@ use shipit::remote::order::{Activation, DONE, HELD, MALFORMED, Order, REVERTED, 
 use shipit::remote::quote::{line_word, word};
 use shipit::remote::script::SCRIPT;
 
-use crate::program::program;
+use crate::support::shells::{session_of, shells};
+use crate::support::tools::program;
 
-const SHELLS: &[&str] = &["dash", "bash", "busybox sh", "mksh"];
 const ID: &str = "20260821090001";
-
-/// The shells of this machine; with SHIPIT_TEST_ALL_SHELLS=1 none may be missing.
-pub(crate) fn shells() -> Vec<&'static str> {
-    let has = |shell: &&&str| {
-        let program = shell.split(' ').next().unwrap();
-        Command::new(program).args(["-c", "true"]).stderr(Stdio::null()).status().is_ok()
-    };
-    let found: Vec<_> = SHELLS.iter().filter(has).copied().collect();
-    if std::env::var_os("SHIPIT_TEST_ALL_SHELLS").is_some() {
-        assert_eq!(found, SHELLS, "a shell is not installed");
-    }
-    found
-}
-
-/// The local session, with `/bin/sh` of the agent's command replaced by `shell`; by a script in
-/// `dir`.
-pub(crate) fn session_of(shell: &str, dir: &Path) -> LocalSession {
-    let wrapper = dir.join("login");
-    let script = format!(
-        "#!/bin/bash\ncommand=\"$2\"\nexec {shell} -c \"${{command/#exec \\/bin\\/sh -c/exec {shell} -c}}\"\n"
-    );
-    program(&wrapper, &script);
-    LocalSession::new().shell(wrapper.to_str().unwrap())
-}
 
 /// A directory to deploy to, whose host's /bin/sh is `shell`.
 struct Host {

@@ -16,80 +16,12 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 
-/// A directory of its own, and nothing of this machine's environment.
-pub(crate) struct World {
-    dir: tempfile::TempDir,
-}
-
-impl World {
-    pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        let path = self.dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    /// A stage that is this machine, and a first build.
-    pub(crate) fn local() -> Self {
-        let world = Self::new();
-        world.write(
-            "deploy.toml",
-            &format!(
-                "app = \"todo\"\ndeploy_to = \"{}/srv\"\nlinked_dirs = [\"log\"]\n\n\
-                 [artifact]\npath = \"dist\"\n\n[env]\nvars.A = \"b\"\n\
-                 vars.SECRET = {{ command = \"echo p0isoned-value\" }}\n\n\
-                 [hooks]\nstaged = [\"echo hook says; cat .env\"]\n\n\
-                 [service]\nrestart = \"test -e VERSION\"\n\n[stages.here]\nhosts = [\"local\"]\n",
-                world.dir.path().display()
-            ),
-        );
-        world.write("dist/VERSION", "1\n");
-        world
-    }
-
-    pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
-        command
-            .args(line.split_whitespace())
-            .current_dir(self.dir.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.dir.path())
-            .env("USER", "ada");
-        command
-    }
-
-    pub(crate) fn shipit(&self, line: &str) -> String {
-        self.said(&mut self.command(line))
-    }
-
-    pub(crate) fn said(&self, command: &mut Command) -> String {
-        let out = command.output().unwrap();
-        let text = |bytes: Vec<u8>| {
-            let text = String::from_utf8(bytes).unwrap();
-            let text = text.replace(self.dir.path().to_str().unwrap(), "<dir>");
-            mask_ids(&text)
-        };
-        let (code, stdout, stderr) =
-            (out.status.code().unwrap(), text(out.stdout), text(out.stderr));
-        format!("exit: {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
-    }
-
-    pub(crate) fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.dir.path().join(path)).unwrap_or_default()
-    }
-}
+use crate::support::bytes::random_text;
+use crate::support::project::Project;
 
 #[test]
 fn without_a_config_it_says_how_to_get_one() {
-    assert_snapshot!(World::new().shipit("deploy production"), @r"
+    assert_snapshot!(Project::new().shipit("deploy production"), @r"
     exit: 2
     --- stdout
     --- stderr
@@ -101,9 +33,9 @@ fn without_a_config_it_says_how_to_get_one() {
 
 #[test]
 fn usage_is_2_and_help_names_every_command() {
-    let world = World::new();
-    assert!(world.shipit("deplyo").starts_with("exit: 2"));
-    let help = world.shipit("--help");
+    let project = Project::new();
+    assert!(project.shipit("deplyo").starts_with("exit: 2"));
+    let help = project.shipit("--help");
     let commands = [
         "init", "check", "deploy", "rollback", "releases", "status", "history", "verify", "pin",
         "unpin", "lock", "unlock", "prune", "demo",
@@ -115,48 +47,48 @@ fn usage_is_2_and_help_names_every_command() {
 
 #[test]
 fn an_empty_variable_is_none() {
-    let world = World::local();
-    let said = world.said(world.command("deploy -n").env("SHIPIT_CONFIG", ""));
+    let project = Project::local();
+    let said = project.said(project.command("deploy -n").env("SHIPIT_CONFIG", ""));
     assert!(said.starts_with("exit: 0"), "{said}");
-    let said = world.said(world.command("deploy -n").env("SHIPIT_CONFIG", "gone.toml"));
+    let said = project.said(project.command("deploy -n").env("SHIPIT_CONFIG", "gone.toml"));
     assert!(said.contains("could not read gone.toml"), "{said}");
-    let said = world.said(world.command("deploy -n").env_remove("HOME"));
+    let said = project.said(project.command("deploy -n").env_remove("HOME"));
     assert!(said.starts_with("exit: 0"), "{said}");
 }
 
 #[test]
 fn a_large_file_is_made_from_what_this_machine_kept() {
-    let world = World::local();
-    let config = world.read("deploy.toml").replace("staged = [\"echo hook says; cat .env\"]", "");
-    world.write("deploy.toml", &config);
-    let mut bytes = crate::features::delta::noise(1, 5 << 20);
+    let project = Project::local();
+    let config = project.read("deploy.toml").replace("staged = [\"echo hook says; cat .env\"]", "");
+    project.write("deploy.toml", &config);
+    let mut bytes = random_text(1, 5 << 20);
     let mut deploy = |seed| {
-        bytes[2_000_000..2_001_000].copy_from_slice(&crate::features::delta::noise(seed, 1000));
-        fs::write(world.dir.path().join("dist/large"), &bytes).unwrap();
-        let said = world.shipit("deploy");
-        assert!(fs::read(world.dir.path().join("srv/current/large")).unwrap() == bytes, "{said}");
+        bytes[2_000_000..2_001_000].copy_from_slice(&random_text(seed, 1000));
+        fs::write(project.dir.path().join("dist/large"), &bytes).unwrap();
+        let said = project.shipit("deploy");
+        assert!(fs::read(project.dir.path().join("srv/current/large")).unwrap() == bytes, "{said}");
         said
     };
     assert!(deploy(2).contains("3.9 MB sent"));
     let said = deploy(3);
     assert!(said.contains("5.2 MB of 1 large file taken from the ones before"), "{said}");
-    let kept = fs::read_dir(world.dir.path().join(".cache/shipit/files")).unwrap().count();
+    let kept = fs::read_dir(project.dir.path().join(".cache/shipit/files")).unwrap().count();
     assert_eq!(kept, 2, "the large ones, and nothing else");
-    fs::remove_dir_all(world.dir.path().join(".cache")).unwrap();
+    fs::remove_dir_all(project.dir.path().join(".cache")).unwrap();
     assert!(!deploy(4).contains("large file"));
 }
 
 #[test]
 fn a_dry_run_knows_that_nothing_changed() {
-    let world = World::local();
-    assert!(world.shipit("deploy").starts_with("exit: 0"));
-    assert!(world.shipit("deploy -n").contains("nothing: exactly this is live"));
+    let project = Project::local();
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    assert!(project.shipit("deploy -n").contains("nothing: exactly this is live"));
 }
 
 #[test]
 fn a_missing_artifact_touches_nothing() {
-    let world = World::local();
-    assert_snapshot!(world.shipit("deploy --artifact gone.tar"), @r"
+    let project = Project::local();
+    assert_snapshot!(project.shipit("deploy --artifact gone.tar"), @r"
     exit: 2
     --- stdout
     --- stderr
@@ -165,23 +97,23 @@ fn a_missing_artifact_touches_nothing() {
       state: nothing was changed
       hint:  build it first, or name another one with `--artifact`
     ");
-    assert!(!world.dir.path().join("srv").exists());
+    assert!(!project.dir.path().join("srv").exists());
 }
 
 #[test]
 fn a_refused_artifact_touches_nothing() {
-    let world = World::local();
-    let pipe = world.path().join("dist/pipe");
+    let project = Project::local();
+    let pipe = project.path().join("dist/pipe");
     assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
-    let said = world.shipit("deploy");
+    let said = project.shipit("deploy");
     assert!(said.contains("`pipe` in <dir>/dist is a fifo"), "{said}");
-    assert!(!world.dir.path().join("srv").exists());
+    assert!(!project.dir.path().join("srv").exists());
 }
 
 #[test]
 fn a_dry_run_shows_the_plan_and_does_nothing() {
-    let world = World::local();
-    assert_snapshot!(world.shipit("deploy -n"), @"
+    let project = Project::local();
+    assert_snapshot!(project.shipit("deploy -n"), @"
     exit: 0
     --- stdout
     local:
@@ -198,37 +130,37 @@ fn a_dry_run_shows_the_plan_and_does_nothing() {
     nothing was changed: this was a dry run
     --- stderr
     ");
-    assert!(!world.dir.path().join("srv").exists());
+    assert!(!project.dir.path().join("srv").exists());
 }
 
 #[test]
 fn this_machine_is_a_host_too_and_secrets_stay_unseen() {
-    let world = World::local();
-    let mut said = world.shipit("deploy -v");
+    let project = Project::local();
+    let mut said = project.shipit("deploy -v");
     assert!(said.starts_with("exit: 0"), "{said}");
     assert!(said.contains("hook says"), "{said}");
-    assert_eq!(world.read("srv/current/.env"), "A='b'\nSECRET='p0isoned-value'\n");
-    world.write("dist/VERSION", "2\n");
-    said += &world.shipit("deploy --json");
-    said += &world.shipit("rollback");
-    said += &world.shipit("status");
-    said += &world.shipit("releases --json");
-    said += &world.shipit("check");
-    said += &world.read("srv/.shipit/ledger.jsonl");
-    said += &world.read("srv/revisions.log");
+    assert_eq!(project.read("srv/current/.env"), "A='b'\nSECRET='p0isoned-value'\n");
+    project.write("dist/VERSION", "2\n");
+    said += &project.shipit("deploy --json");
+    said += &project.shipit("rollback");
+    said += &project.shipit("status");
+    said += &project.shipit("releases --json");
+    said += &project.shipit("check");
+    said += &project.read("srv/.shipit/ledger.jsonl");
+    said += &project.read("srv/revisions.log");
     assert!(!said.contains("p0isoned"), "{said}");
-    assert_eq!(world.read("srv/current/VERSION"), "1\n");
-    assert!(world.shipit("prune").starts_with("exit: 0\n--- stdout\n--- stderr\n"));
+    assert_eq!(project.read("srv/current/VERSION"), "1\n");
+    assert!(project.shipit("prune").starts_with("exit: 0\n--- stdout\n--- stderr\n"));
 }
 
 #[test]
 fn prune_is_75_at_once_when_the_lock_is_held() {
-    let world = World::local();
-    world.shipit("deploy");
-    let lock = world.dir.path().join("srv/.shipit/lock");
+    let project = Project::local();
+    project.shipit("deploy");
+    let lock = project.dir.path().join("srv/.shipit/lock");
     let mut holder = Command::new("flock").arg(&lock).args(["sleep", "30"]).spawn().unwrap();
     while Command::new("flock").args(["-n"]).arg(&lock).arg("true").status().unwrap().success() {}
-    let said = world.shipit("prune");
+    let said = project.shipit("prune");
     holder.kill().unwrap();
     let _ = holder.wait();
     assert!(said.starts_with("exit: 75"), "{said}");
@@ -240,12 +172,12 @@ fn one_interrupt_ends_what_has_only_looked() {
     for line in
         ["status", "releases", "check", "history", "verify", "unlock", "deploy -n", "deploy"]
     {
-        let world = World::local();
+        let project = Project::local();
         let mute = TcpListener::bind("127.0.0.1:0").unwrap();
-        let text = world.read("deploy.toml");
+        let text = project.read("deploy.toml");
         let host = format!("ada@{}", mute.local_addr().unwrap());
-        world.write("deploy.toml", &text.replace("\"local\"", &format!("\"{host}\"")));
-        let child = world.command(line).stderr(Stdio::piped()).spawn().unwrap();
+        project.write("deploy.toml", &text.replace("\"local\"", &format!("\"{host}\"")));
+        let child = project.command(line).stderr(Stdio::piped()).spawn().unwrap();
         // It speaks to the host, so it listens to signals.
         let _connection = mute.accept().unwrap();
         let began = Instant::now();
@@ -269,12 +201,12 @@ fn one_interrupt_ends_what_has_only_looked() {
 
 #[test]
 fn check_finds_what_would_stop_a_deploy() {
-    let world = World::local();
-    let text = world.read("deploy.toml");
+    let project = Project::local();
+    let text = project.read("deploy.toml");
     let linked = "linked_dirs = [\"log\"]\nlinked_files = [\"config/key\"]";
-    world.write("deploy.toml", &text.replace("linked_dirs = [\"log\"]", linked));
+    project.write("deploy.toml", &text.replace("linked_dirs = [\"log\"]", linked));
     // Who runs the tests is in the third line.
-    let said = world.shipit("check");
+    let said = project.shipit("check");
     let lines: Vec<_> = said.lines().filter(|line| !line.contains("this machine")).collect();
     assert_snapshot!(lines.join("\n"), @"
     exit: 1
@@ -288,23 +220,23 @@ fn check_finds_what_would_stop_a_deploy() {
     a deploy would not work: 5 ok, 0 warnings, 1 problem
     --- stderr
     ");
-    assert!(world.shipit("deploy").starts_with("exit: 1"));
-    world.write("srv/shared/config/key", "k");
-    assert!(world.shipit("check").starts_with("exit: 0"));
-    assert!(world.shipit("deploy").starts_with("exit: 0"));
+    assert!(project.shipit("deploy").starts_with("exit: 1"));
+    project.write("srv/shared/config/key", "k");
+    assert!(project.shipit("check").starts_with("exit: 0"));
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
 }
 
 #[test]
 fn init_writes_a_config_once() {
-    let world = World::new();
-    assert!(world.shipit("init").starts_with("exit: 0"));
-    assert!(world.shipit("init").starts_with("exit: 2"));
-    assert!(Path::new(&world.dir.path().join("deploy.toml")).exists());
+    let project = Project::new();
+    assert!(project.shipit("init").starts_with("exit: 0"));
+    assert!(project.shipit("init").starts_with("exit: 2"));
+    assert!(Path::new(&project.dir.path().join("deploy.toml")).exists());
 }
 
 #[test]
 fn the_demo_tells_the_whole_story() {
-    let said = World::new().shipit("demo");
+    let said = Project::new().shipit("demo");
     assert!(said.starts_with("exit: 0"), "{said}");
     for line in [
         "$ shipit deploy demo",
@@ -321,18 +253,18 @@ fn the_demo_tells_the_whole_story() {
 
 #[test]
 fn the_demo_heeds_no_settings_of_another_project() {
-    let world = World::new();
-    let mut demo = world.command("demo");
-    let said = world.said(demo.env("SHIPIT_STAGE", "production").env("SHIPIT_CONFIG", "/gone"));
+    let project = Project::new();
+    let mut demo = project.command("demo");
+    let said = project.said(demo.env("SHIPIT_STAGE", "production").env("SHIPIT_CONFIG", "/gone"));
     assert!(said.starts_with("exit: 0"), "{said}");
 }
 
 #[test]
 fn an_interrupted_demo_leaves_nothing() {
-    let world = World::new();
-    let scratch = world.dir.path().join("scratch");
+    let project = Project::new();
+    let scratch = project.dir.path().join("scratch");
     fs::create_dir(&scratch).unwrap();
-    let mut demo = world.command("demo");
+    let mut demo = project.command("demo");
     let demo = demo.env("TMPDIR", &scratch).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = demo.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -342,21 +274,4 @@ fn an_interrupted_demo_leaves_nothing() {
     lines.for_each(drop);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
-}
-
-/// The text with every 14-digit id masked.
-fn mask_ids(text: &str) -> String {
-    let mut out = String::new();
-    let mut digits = String::new();
-    for c in text.chars().chain(['\n']) {
-        if c.is_ascii_digit() {
-            digits.push(c);
-            continue;
-        }
-        out.push_str(if digits.len() == 14 { "<id>" } else { &digits });
-        digits.clear();
-        out.push(c);
-    }
-    out.pop();
-    out
 }

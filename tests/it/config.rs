@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shipit::config::error::{ConfigError, ConfigPlace};
-use shipit::config::file::ConfigFile;
 use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
@@ -15,55 +14,11 @@ use shipit::config::{Address, ArtifactSource, Batch, Config, EnvSource, OnFailur
 use shipit::model::link::SharedKind;
 use shipit::model::service::{Action, Scope, Service};
 
-/// The least that a file must hold; keys in it can be given again in a stage.
-const LEAST: &str = "app = \"todo\"\ndeploy_to = \"/srv/todo\"\n";
-const STAGE: &str = "[stages.prod]\nhosts = [\"web1\"]\n";
+use crate::support::config::{
+    LEAST, STAGE, config, parse, resolve, say, whole, wrong, wrong_stage,
+};
+
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-
-fn parse(text: &str) -> Result<ConfigFile, ConfigError> {
-    ConfigFile::parse("deploy.toml", Path::new("/project"), text.to_owned())
-}
-
-fn resolve(text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
-    parse(text)?.resolve(None, overrides)
-}
-
-/// The config of the least file with `top` before its one stage and `stage` inside it.
-#[track_caller]
-fn config(top: &str, stage: &str) -> Config {
-    let text = format!("{LEAST}{top}\n{STAGE}{stage}\n");
-    match resolve(&text, &Overrides::default()) {
-        Ok(config) => config,
-        Err(error) => panic!("{error}\n{text}"),
-    }
-}
-
-/// The error and the hint of the least file with `top`, from line 3, before its one stage.
-#[track_caller]
-fn wrong(top: &str) -> String {
-    whole(&format!("{LEAST}{top}\n{STAGE}"), &Overrides::default())
-}
-
-/// The same, with `stage` inside the stage, from line 6.
-#[track_caller]
-fn wrong_stage(stage: &str) -> String {
-    whole(&format!("{LEAST}\n{STAGE}{stage}\n"), &Overrides::default())
-}
-
-#[track_caller]
-fn whole(text: &str, overrides: &Overrides) -> String {
-    match resolve(text, overrides) {
-        Ok(config) => panic!("no error, but {config:?}"),
-        Err(error) => say(&error),
-    }
-}
-
-fn say(error: &ConfigError) -> String {
-    match error.hint() {
-        Some(hint) => format!("{error}\n  hint: {hint}"),
-        None => error.to_string(),
-    }
-}
 
 fn names(config: &Config) -> Vec<&str> {
     config.hosts.iter().map(|host| host.name.as_str()).collect()

@@ -22,10 +22,11 @@ use shipit::ssh::connect::Connector;
 use shipit::ssh::embedded::{Embedded, ServerOptions};
 use tokio::net::TcpListener;
 
-use crate::faults::{effort, hook};
-use crate::features::world::World;
-use crate::program::program;
-use crate::wire::{User, around, connector, write};
+use crate::support::effort::effort;
+use crate::support::fleet::hook;
+use crate::support::ssh::{User, around, connector, write};
+use crate::support::tools::program;
+use crate::support::world::World;
 
 /// How many hosts are worked on at a time.
 const PARALLEL: usize = 16;

@@ -24,9 +24,9 @@ use shipit::model::ledger::{Ledger, ReleaseStatus};
 use shipit::model::manifest::{Manifest, Node};
 use shipit::remote::local::LocalSession;
 
-use crate::faults::effort;
-use crate::features::world::{Local, World};
-use crate::program::program;
+use crate::support::effort::effort;
+use crate::support::tools::program;
+use crate::support::world::{LocalConnect, World};
 
 /// The host's file system, and what it does between two syncs.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -137,7 +137,7 @@ impl Host {
         host.world.config.deadline = Duration::from_mins(1);
         let bin = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", host.shown("bin"));
         let login = LocalSession::new().shell(&host.shown("login")).var("PATH", &bin);
-        host.world.connect = Box::new(Local(login));
+        host.world.connect = Box::new(LocalConnect(login));
         host
     }
 

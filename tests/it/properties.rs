@@ -1,12 +1,12 @@
 //! What others write: archives, manifests, ledgers, settings, records of keys, answers. Whatever
-//! stands in it, what `holds` promises is kept.
+//! stands in it, what `invariants` promises is kept.
 
 #[expect(unreachable_pub, reason = "it is a library of its own for the fuzzer")]
-mod holds;
+mod invariants;
 
 use std::fs;
 
-use holds::{ALL, Holds};
+use invariants::{ALL, Invariant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -38,7 +38,7 @@ fn the_fuzzer_has_a_target_for_each() {
     let manifest = fs::read_to_string("fuzz/Cargo.toml").unwrap();
     for (name, _) in ALL {
         let target = fs::read_to_string(format!("fuzz/targets/{name}.rs")).unwrap();
-        assert!(target.contains(&format!("holds::{name}")), "fuzz/targets/{name}.rs");
+        assert!(target.contains(&format!("invariants::{name}")), "fuzz/targets/{name}.rs");
         assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name}");
     }
 }
@@ -94,7 +94,7 @@ impl Change {
 
 /// Changes of a seed, some of them many, and each kept by its reader.
 fn changed_a_little(name: &str) {
-    let (name, check): (&str, Holds) = *ALL.iter().find(|(known, _)| *known == name).unwrap();
+    let (name, check): (&str, Invariant) = *ALL.iter().find(|(known, _)| *known == name).unwrap();
     let seeds: Vec<_> = corpus(name).into_iter().map(|(_, bytes)| bytes).collect();
     let inputs = (proptest::sample::select(seeds), vec(Change::any(), 1..6));
     let config = ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() };

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::program;
+use crate::support::tools::program;
 
 const SCRIPT: &str = include_str!("../../vagrant/provision.sh");
 

@@ -13,21 +13,22 @@ use shipit::model::ledger::{Ledger, LedgerEvent};
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
-use crate::cli::World;
-use crate::faults::effort;
-use crate::features::wires::Wires;
-use crate::features::world;
-use crate::program::program;
+use crate::support::world;
+
+use crate::support::effort::effort;
+use crate::support::link::FaultyLinks;
+use crate::support::project::Project;
+use crate::support::tools::program;
 
 /// Somebody who deploys to a directory that is not theirs alone.
 struct Person {
     name: &'static str,
-    world: World,
+    world: Project,
 }
 
 impl Person {
     fn new(name: &'static str, root: &Path) -> Self {
-        let world = World::new();
+        let world = Project::new();
         world.write(
             "deploy.toml",
             &format!(
@@ -157,7 +158,7 @@ fn fleet_of(root: &str, number: u32) -> world::World {
     let mut world = world::World::new();
     world.config.hosts = ["web1", "web2", "web3", "web4"].map(world::host).into();
     world.config.layout = shipit::model::layout::Layout::new(root);
-    world.connect = Box::new(Wires::new(root));
+    world.connect = Box::new(FaultyLinks::new(root));
     world.after_runs(number * 1_000_000);
     world
 }
@@ -257,7 +258,7 @@ async fn a_host_that_is_let_go_of_while_it_is_looked_at_is_asked_again() {
     fs::create_dir(&bin).unwrap();
     program(&bin.join("head"), &slow);
     let path = format!("{}:/usr/bin:/bin", bin.display());
-    ada.connect = Box::new(Wires::new(&root).over(LocalSession::new().var("PATH", &path)));
+    ada.connect = Box::new(FaultyLinks::new(&root).over(LocalSession::new().var("PATH", &path)));
     let (one, two) = tokio::join!(
         async {
             while !dir.path().join("restarts").exists() {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::cli::World;
+use crate::support::project::Project;
 
 /// The fenced blocks of README.md: language and text, without the indentation of lists.
 fn blocks() -> Vec<(String, String)> {
@@ -41,7 +41,7 @@ fn every_block_is_of_a_kind_that_is_tested() {
 
 #[test]
 fn every_command_there_is_is_shown() {
-    let help = World::new().shipit("help");
+    let help = Project::new().shipit("help");
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let text = fs::read_to_string("README.md").unwrap();
     for name in commands.lines().filter_map(|line| line.split_whitespace().next()) {
@@ -54,12 +54,12 @@ fn every_command_there_is_is_shown() {
 
 #[test]
 fn every_command_works() {
-    let world = World::local();
-    let text = world.read("deploy.toml");
-    world.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
+    let project = Project::local();
+    let text = project.read("deploy.toml");
+    project.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
     for line in commands() {
         match line.split(' ').next().unwrap() {
-            "shipit" => runs(&world, &line),
+            "shipit" => runs(&project, &line),
             // The demo has a test of its own, on the binary that cargo has just built.
             "cargo" => assert_eq!(line, "cargo run --release -- demo"),
             // This very test is run by it.
@@ -73,25 +73,25 @@ fn every_command_works() {
     }
 }
 
-fn runs(world: &World, line: &str) {
+fn runs(project: &Project, line: &str) {
     if line.starts_with("shipit rollback") {
-        world.write("dist/VERSION", "2\n");
-        assert!(world.shipit("deploy production").starts_with("exit: 0"));
+        project.write("dist/VERSION", "2\n");
+        assert!(project.shipit("deploy production").starts_with("exit: 0"));
     }
-    let said = world.shipit(line.strip_prefix("shipit ").unwrap());
+    let said = project.shipit(line.strip_prefix("shipit ").unwrap());
     assert!(said.starts_with("exit: 0"), "{line}: {said}");
 }
 
 #[test]
 fn the_crontab_line_runs_and_is_quiet() {
-    let world = World::local();
-    let text = world.read("deploy.toml");
-    world.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
-    assert!(world.shipit("deploy production").starts_with("exit: 0"));
+    let project = Project::local();
+    let text = project.read("deploy.toml");
+    project.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
+    assert!(project.shipit("deploy production").starts_with("exit: 0"));
     let (_, crontab) = blocks().into_iter().find(|(language, _)| language.is_empty()).unwrap();
     let command = crontab.trim().splitn(6, char::is_whitespace).nth(5).unwrap().trim();
     let program = Path::new(env!("CARGO_BIN_EXE_shipit")).parent().unwrap();
-    let home = world.path().to_str().unwrap();
+    let home = project.path().to_str().unwrap();
     let output = Command::new("/bin/sh")
         .args(["-c", &command.replace("/home/me/todo", home)])
         .env("PATH", format!("{}:/usr/bin:/bin", program.display()))

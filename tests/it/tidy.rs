@@ -220,6 +220,23 @@ fn every_file_says_what_it_is() {
     none("every file begins with a `//!` line", &broken);
 }
 
+/// Whoever adds a test finds all helpers in one folder.
+#[test]
+fn tests_share_only_what_is_in_support() {
+    let mut broken = Vec::new();
+    for (file, text) in rust_files("tests/it") {
+        let own = ["tests/it/support/", "tests/it/agent/"].iter().any(|dir| file.starts_with(dir));
+        let lines = text.lines().enumerate().filter(|(_, line)| line.starts_with("use "));
+        broken.extend(
+            lines
+                .filter(|(_, line)| line.contains("super::") || line.contains("crate::"))
+                .filter(|(_, line)| !own && !line.starts_with("use crate::support::"))
+                .map(|(at, line)| format!("{file}:{}: {line}", at + 1)),
+        );
+    }
+    none("tests take helpers from tests/it/support only", &broken);
+}
+
 #[test]
 fn functions_fit_on_a_screen() {
     let mut broken = Vec::new();

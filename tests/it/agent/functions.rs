@@ -5,7 +5,7 @@ use std::process::Command;
 
 use shipit::remote::script::SCRIPT;
 
-use super::shells;
+use crate::support::shells::shells;
 
 /// What every function may rely on: directories, the run, and who we are.
 const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipit/run/run1 \

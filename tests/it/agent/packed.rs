@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::features::health::tools_without;
-use crate::features::stripes::{Far, Way};
+
+use crate::support::far::{FarLink, FarSession};
+use crate::support::tools::tools_without;
 
 async fn goes_live(host: &Host, inner: LocalSession, commands: usize) {
-    let way = Arc::new(Way::default());
-    let far = Arc::new(Far { inner, way: Arc::clone(&way), number: 0 });
+    let way = Arc::new(FarLink::default());
+    let far = Arc::new(FarSession { inner, way: Arc::clone(&way), number: 0 });
     let hello = host.hello("run000000001", "true");
     let (agent, state) = Agent::open(far, hello).await.unwrap();
     assert_eq!(state.current, Current::Release("20260821090000".parse().unwrap()));

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use shipit::artifact::{Artifact, ArtifactError, KnownDigests, Limits};
 use tar::EntryType;
 
-use super::hostile::Raw;
-use super::{
-    Style, bzip2, file, gzip, link, listing, open, put, spec_of, tar_of, told, tree, write_tree,
-    zip_of, zstd,
+use crate::support::archives::{
+    Raw, Style, bzip2, file, gzip, link, listing, open, put, spec_of, tar_of, told, tree,
+    write_tree, zip_of, zstd,
 };
 
 fn without(

@@ -7,70 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use insta::assert_snapshot;
 use shipit::artifact::{Artifact, Limits};
-use tar::{EntryType, Header};
+use tar::EntryType;
 
-use super::{
-    Style, bzip2, file, gzip, link, open, put, spec_of, tar_of, told, tree, write_tree, xz, zip_of,
-    zstd,
+use shipit::config::ArtifactSpec;
+
+use crate::support::archives::{
+    Raw, Style, bzip2, file, gzip, link, open, put, sample, spec_of, tar_of, told, tree,
+    write_tree, xz, zip_of, zstd,
 };
-
-/// A tar of raw headers: names are written as they are.
-pub(super) struct Raw(Vec<u8>);
-
-impl Raw {
-    pub(super) fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    pub(super) fn member(
-        mut self,
-        kind: EntryType,
-        name: &[u8],
-        target: &[u8],
-        body: &[u8],
-    ) -> Self {
-        self.push(kind, 0o644, name, target, body);
-        self
-    }
-
-    pub(super) fn file(self, name: &str) -> Self {
-        self.member(EntryType::Regular, name.as_bytes(), b"", b"x")
-    }
-
-    pub(super) fn link(self, name: &str, target: &str) -> Self {
-        self.member(EntryType::Symlink, name.as_bytes(), target.as_bytes(), b"")
-    }
-
-    pub(super) fn special(self, kind: EntryType, name: &str) -> Self {
-        self.member(kind, name.as_bytes(), b"", b"")
-    }
-
-    pub(super) fn push(
-        &mut self,
-        kind: EntryType,
-        mode: u32,
-        name: &[u8],
-        target: &[u8],
-        body: &[u8],
-    ) {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(body.len() as u64);
-        let old = header.as_old_mut();
-        old.name[..name.len()].copy_from_slice(name);
-        old.linkname[..target.len()].copy_from_slice(target);
-        header.set_cksum();
-        self.0.extend(header.as_bytes());
-        self.0.extend(body);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-    }
-
-    pub(super) fn end(mut self) -> Vec<u8> {
-        self.0.extend([0; 1024]);
-        self.0
-    }
-}
 
 /// What is said about these bytes as a file of this name.
 #[track_caller]
@@ -488,7 +432,7 @@ fn directories_of_this_machine_are_held_to_the_same_rules() {
     `l` in tree is a link that leads out of the release: `../a`
       hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/l"]`
     "#);
-    let excluded = super::ArtifactSpec { exclude: vec!["l".into()], ..spec_of(&root) };
+    let excluded = ArtifactSpec { exclude: vec!["l".into()], ..spec_of(&root) };
     assert!(Artifact::open(&excluded, None, &Limits::default()).is_ok(), "left out, so unharmful");
 }
 
@@ -516,7 +460,7 @@ fn more_than_the_limits() {
     }
     let small = Limits { bytes: 1000, ..Limits::default() };
     assert_snapshot!(told(&dir.path().join("tree"), &small), @"tree has more than 1000 bytes");
-    let two = put(dir.path(), "two.tar", &tar_of(super::sample().iter(), Style::PLAIN));
+    let two = put(dir.path(), "two.tar", &tar_of(sample().iter(), Style::PLAIN));
     let few = Limits { entries: 2, ..Limits::default() };
     assert_snapshot!(told(&two, &few), @"two.tar has more than 2 entries");
     let long = Raw::new().member(EntryType::GNULongName, b"L", b"", &vec![b'n'; 2 << 20]).file("x");

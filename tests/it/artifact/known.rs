@@ -6,7 +6,7 @@ use shipit::artifact::{Artifact, KnownDigests, Limits};
 use shipit::model::digest::Digest;
 use shipit::model::manifest::Node;
 
-use super::spec_of;
+use crate::support::archives::spec_of;
 
 /// So much later than now that all files are old.
 const LATER: i64 = 1 << 40;

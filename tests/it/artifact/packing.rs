@@ -11,9 +11,10 @@ use shipit::model::codec::Codec;
 use shipit::model::delta::Delta;
 use shipit::model::manifest::Manifest;
 
-use crate::wire::noise;
-
-use super::{Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree};
+use crate::support::archives::{
+    Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree,
+};
+use crate::support::bytes::random_bytes;
 
 const PREFIX: &str = ".20261121000000.0123456789ab";
 
@@ -145,8 +146,8 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
     let write = |size: usize| {
         fs::create_dir_all(&root).unwrap();
         fs::write(root.join("text"), "text\n").unwrap();
-        fs::write(root.join("one.jpg"), noise(size + 1)).unwrap();
-        fs::write(root.join("two.jpg"), noise(size)).unwrap();
+        fs::write(root.join("one.jpg"), random_bytes(size + 1)).unwrap();
+        fs::write(root.join("two.jpg"), random_bytes(size)).unwrap();
         open(&root).unwrap()
     };
     let artifact = write(5 << 20);
@@ -180,7 +181,7 @@ fn what_was_written_to_is_not_sent_from_where_it_is() {
     let root = dir.path().join("tree");
     fs::create_dir(&root).unwrap();
     let path = root.join("picture");
-    fs::write(&path, noise(5 << 20)).unwrap();
+    fs::write(&path, random_bytes(5 << 20)).unwrap();
     for (name, artifact) in [("dir", open(&root).unwrap()), ("single", open(&path).unwrap())] {
         File::options().write(true).open(&path).unwrap().write_all_at(b"x", 9).unwrap();
         let error = pack_all(&artifact, Codec::Zstd).unwrap_err();

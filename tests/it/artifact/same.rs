@@ -7,9 +7,9 @@ use std::process::Command;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{
-    Style, Thing, Tree, bzip2, gzip, listing, open, put, sample, tar_of, write_tree, xz, zip_of,
-    zstd,
+use crate::support::archives::{
+    Style, Thing, Tree, bzip2, file, gzip, link, listing, open, program, put, sample, tar_of, tree,
+    write_tree, xz, zip_of, zstd,
 };
 
 fn name() -> impl Strategy<Value = String> {
@@ -144,9 +144,9 @@ fn modes_and_names_make_a_difference() {
         write_tree(&dir.path().join(name), tree);
         open(&dir.path().join(name)).unwrap().digest()
     };
-    let one = digest("one", &super::tree([("a", super::file("x"))]));
-    assert_ne!(one, digest("two", &super::tree([("a", super::program("x"))])));
-    assert_ne!(one, digest("three", &super::tree([("b", super::file("x"))])));
-    assert_ne!(one, digest("four", &super::tree([("a", super::file("y"))])));
-    assert_ne!(one, digest("five", &super::tree([("a", super::link("x"))])));
+    let one = digest("one", &tree([("a", file("x"))]));
+    assert_ne!(one, digest("two", &tree([("a", program("x"))])));
+    assert_ne!(one, digest("three", &tree([("b", file("x"))])));
+    assert_ne!(one, digest("four", &tree([("a", file("y"))])));
+    assert_ne!(one, digest("five", &tree([("a", link("x"))])));
 }

@@ -9,7 +9,7 @@ use shipit::artifact::{Artifact, ArtifactError, Limits};
 use shipit::config::{ArtifactSource, ArtifactSpec};
 use shipit::model::digest::Digest;
 
-use super::{
+use crate::support::archives::{
     Style, Thing, Tree, file, gzip, link, listing, open, program, put, sample, spec_of, tar_of,
     told, tree, write_tree, zip_of,
 };

@@ -1,10 +1,12 @@
 //! `shipit check` on a host that is this machine, with tools that tell of another one.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use insta::assert_snapshot;
 use walkdir::WalkDir;
 
-use super::*;
+use crate::support::project::Project;
 
 /// Who deploys is ada, the service's user is svc; everything else is as on this machine.
 const ID: &str = r#"case "$*" in
@@ -19,44 +21,44 @@ esac"#;
 const UNIT: &str = "LoadState=loaded\nActiveState=failed\nUser=svc\nWorkingDirectory=/srv/old\n";
 
 struct Machine {
-    world: World,
+    project: Project,
 }
 
 impl Machine {
     /// `service` is the table of that name, `unit` what systemctl says of it.
     fn new(service: &str, unit: &str) -> Self {
-        let machine = Self { world: World::local() };
-        let text = machine.world.read("deploy.toml");
+        let machine = Self { project: Project::local() };
+        let text = machine.project.read("deploy.toml");
         let text = text.replace("restart = \"test -e VERSION\"", service);
-        machine.world.write("deploy.toml", &text);
+        machine.project.write("deploy.toml", &text);
         machine.tool("id", ID);
         machine.tool("sudo", "exit 1");
         machine.tool("loginctl", "echo no");
-        machine.world.write("unit", unit);
-        let path = machine.world.path().join("unit");
+        machine.project.write("unit", unit);
+        let path = machine.project.path().join("unit");
         machine.tool("systemctl", &format!("cat {}", path.display()));
         machine
     }
 
     fn tool(&self, name: &str, script: &str) {
-        self.world.write(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
+        self.project.write(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
         self.mode(&format!("bin/{name}"), 0o755);
     }
 
     fn mode(&self, path: &str, mode: u32) {
-        let path = self.world.path().join(path);
+        let path = self.project.path().join(path);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn directory(&self, path: &str, mode: u32) {
-        fs::create_dir_all(self.world.path().join(path)).unwrap();
+        fs::create_dir_all(self.project.path().join(path)).unwrap();
         self.mode(path, mode);
     }
 
     fn edit(&self, from: &str, to: &str) {
-        let text = self.world.read("deploy.toml");
+        let text = self.project.read("deploy.toml");
         assert!(text.contains(from), "{text}");
-        self.world.write("deploy.toml", &text.replace(from, to));
+        self.project.write("deploy.toml", &text.replace(from, to));
     }
 
     /// What check says, without what lies above the directory and what is well.
@@ -67,15 +69,15 @@ impl Machine {
     }
 
     fn said(&self) -> String {
-        let bin = self.world.path().join("bin").into_os_string().into_string().unwrap();
+        let bin = self.project.path().join("bin").into_os_string().into_string().unwrap();
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut check = self.world.command("check");
-        self.world.said(check.env("PATH", format!("{bin}:{path}")))
+        let mut check = self.project.command("check");
+        self.project.said(check.env("PATH", format!("{bin}:{path}")))
     }
 
     /// Every path of the machine with its mode and times.
     fn tree(&self) -> Vec<String> {
-        let all = WalkDir::new(self.world.path()).sort_by_file_name().into_iter();
+        let all = WalkDir::new(self.project.path()).sort_by_file_name().into_iter();
         let told = all.map(Result::unwrap).map(|entry| {
             let meta = entry.metadata().unwrap();
             let times = (meta.modified().unwrap(), meta.len(), meta.permissions().mode());
@@ -94,7 +96,7 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
     );
     machine.edit("[env]\n", "[env]\ngroup = \"vault\"\n");
     machine.directory("srv/shared/log", 0o755);
-    machine.world.write("srv/shared/key", "k");
+    machine.project.write("srv/shared/key", "k");
     machine.mode("srv/shared/key", 0o600);
     machine.mode("srv", 0o777);
     machine.mode("", 0o711);
@@ -225,16 +227,16 @@ fn check_changes_nothing() {
 
 #[test]
 fn a_deploy_and_a_check_refuse_the_same_links() {
-    let world = World::local();
-    world.write("victim", "of root\n");
-    world.write("srv/.shipit/mark", "");
-    std::os::unix::fs::symlink("../../victim", world.path().join("srv/.shipit/ledger.jsonl"))
+    let project = Project::local();
+    project.write("victim", "of root\n");
+    project.write("srv/.shipit/mark", "");
+    std::os::unix::fs::symlink("../../victim", project.path().join("srv/.shipit/ledger.jsonl"))
         .unwrap();
     let mask = |said: String| {
         let owner = said.split("belongs to ").nth(1).unwrap().split(['\n', ' ']).next().unwrap();
         said.replace(&format!("belongs to {owner}"), "belongs to <owner>")
     };
-    assert_snapshot!(mask(world.shipit("deploy")), @"
+    assert_snapshot!(mask(project.shipit("deploy")), @"
     exit: 1
     --- stdout
     --- stderr
@@ -247,7 +249,7 @@ fn a_deploy_and_a_check_refuse_the_same_links() {
       state: local was not changed (live: nothing yet)
       hint:  on the host: `sudo rm <dir>/srv/.shipit/ledger.jsonl`
     ");
-    let said = mask(world.shipit("check"));
+    let said = mask(project.shipit("check"));
     let problem = said.find("problem").unwrap();
     assert_snapshot!(&said[problem..], @r"
     problem  local: <dir>/srv/.shipit/ledger.jsonl is a link, and belongs to <owner>
@@ -255,8 +257,8 @@ fn a_deploy_and_a_check_refuse_the_same_links() {
     a deploy would not work: 5 ok, 2 warnings, 1 problem
     --- stderr
     ");
-    assert_eq!(world.read("victim"), "of root\n");
-    assert!(!world.path().join("srv/releases").exists());
+    assert_eq!(project.read("victim"), "of root\n");
+    assert!(!project.path().join("srv/releases").exists());
 }
 
 /// What is wrong by `check`, without its fix, and what a deploy ends with.
@@ -270,7 +272,7 @@ fn both_say(machine: &Machine, what: &str) {
 #[test]
 fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
     let machine = Machine::new("restart = \"true\"", "");
-    machine.world.write("dist/.env", "A=1\n");
+    machine.project.write("dist/.env", "A=1\n");
     both_say(&machine, "the artifact holds `.env`, which [env] would overwrite");
     let line = "         fix: leave it out: `exclude = [\"/.env\"]`";
     let told = format!("warning  the artifact holds `.env`\n{line}\n");
@@ -280,8 +282,8 @@ fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
     machine.edit("[\"log\"]", "[\"log\", \"VERSION/x\"]");
     both_say(&machine, "`VERSION/x` cannot be linked: the artifact has a file at `VERSION`");
     machine.edit("VERSION/x", "app/config.yml");
-    machine.world.write("dist/packages/web/index.html", "");
-    std::os::unix::fs::symlink("packages/web", machine.world.path().join("dist/app")).unwrap();
+    machine.project.write("dist/packages/web/index.html", "");
+    std::os::unix::fs::symlink("packages/web", machine.project.path().join("dist/app")).unwrap();
     both_say(
         &machine,
         "`app/config.yml` cannot be linked: the artifact has a symbolic link at `app`",
@@ -289,7 +291,7 @@ fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
     machine.edit(", \"app/config.yml\"", "");
     let stat = "[ \"$1\" != -f ] || { echo free 10 1 100000 && exit; }\ncommand -p stat \"$@\"";
     machine.tool("stat", stat);
-    machine.world.write("dist/large", &"x".repeat(100));
+    machine.project.write("dist/large", &"x".repeat(100));
     both_say(&machine, "the release needs 112 B and 10 B are free");
 }
 
@@ -302,17 +304,17 @@ impl Machine {
     /// The same with a unit that is there, and `CURRENT` in its text for where it is.
     fn with_unit(lines: &str) -> Self {
         let machine = Self::new("unit = \"todo\"", "");
-        let current = machine.world.path().join("srv/current");
-        machine.world.write("unit", &unit(lines).replace("CURRENT", current.to_str().unwrap()));
+        let current = machine.project.path().join("srv/current");
+        machine.project.write("unit", &unit(lines).replace("CURRENT", current.to_str().unwrap()));
         machine.tool("sudo", "exit 0");
         machine.edit("staged = [\"echo hook says; cat .env\"]", "");
         machine
     }
 
     fn run(&self, line: &str) -> String {
-        let bin = self.world.path().join("bin").into_os_string().into_string().unwrap();
+        let bin = self.project.path().join("bin").into_os_string().into_string().unwrap();
         let path = std::env::var("PATH").unwrap_or_default();
-        self.world.said(self.world.command(line).env("PATH", format!("{bin}:{path}")))
+        self.project.said(self.project.command(line).env("PATH", format!("{bin}:{path}")))
     }
 }
 
@@ -369,10 +371,10 @@ fn a_misspelt_unit() {
 fn what_a_unit_names_must_be_there() {
     let start = "ExecStart={ path=PATH ; argv[]=PATH -p 1 ; ignore_errors=no }\n";
     let machine = Machine::with_unit("");
-    let srv = machine.world.path().join("srv").into_os_string().into_string().unwrap();
+    let srv = machine.project.path().join("srv").into_os_string().into_string().unwrap();
     let says = |lines: &str| {
         let text = unit(lines).replace("CURRENT", &format!("{srv}/current"));
-        machine.world.write("unit", &text);
+        machine.project.write("unit", &text);
         machine.wrong()
     };
     let path = |path: &str| start.replace("PATH", path);
@@ -426,15 +428,15 @@ fn a_tool_that_is_missing_has_a_package() {
     for place in ["/bin", "/usr/bin"] {
         for tool in fs::read_dir(place).unwrap().map(Result::unwrap) {
             let name = tool.file_name().into_string().unwrap();
-            let here = machine.world.path().join("bin").join(&name);
+            let here = machine.project.path().join("bin").join(&name);
             if !name.contains("awk") && !here.exists() {
                 std::os::unix::fs::symlink(tool.path(), here).unwrap();
             }
         }
     }
     let said = machine
-        .world
-        .said(machine.world.command("check").env("PATH", machine.world.path().join("bin")));
+        .project
+        .said(machine.project.command("check").env("PATH", machine.project.path().join("bin")));
     let finding = "problem  local: awk is not installed\n         \
                    fix: on the host: `sudo apt-get install -y mawk`, or with its own package manager\n";
     assert!(said.contains(finding), "{said}");
@@ -455,7 +457,7 @@ fn an_mv_that_replaces_a_link_by_a_link_only() {
     machine.tool("mv", MV);
     assert!(machine.said().starts_with("exit: 0"), "{}", machine.said());
     assert!(machine.run("deploy").starts_with("exit: 0"));
-    machine.world.write("dist/VERSION", "2\n");
+    machine.project.write("dist/VERSION", "2\n");
     assert!(machine.run("deploy").starts_with("exit: 0"));
     let machine = Machine::new("restart = \"true\"", "");
     machine.tool("mv", "exit 1");
@@ -491,11 +493,11 @@ fn who_reads_the_env_file_otherwise() {
     let machine = Machine::with_unit(start);
     let systemctl = format!(
         "[ \"$1\" != --version ] || {{ echo 'systemd 219' && exit; }}\ncat {}/unit",
-        machine.world.path().display()
+        machine.project.path().display()
     );
     machine.tool("systemctl", &systemctl);
     machine.edit("vars.A = \"b\"", "vars.A = 'b\\c$d'\nvars.B = \"1\\n2\"");
-    machine.world.write("dist/node_modules/vite/index.js", "");
+    machine.project.write("dist/node_modules/vite/index.js", "");
     let said = machine.wrong();
     for what in [
         "gives `--env-file`, which takes quotes for values",

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use super::World;
+use crate::support::project::Project;
 
 /// Prints all that any release here has, in the ways in which programs do.
 const LEAK: &str = r#"cat ../*/.env; sed -e 's|\\|\\\\|g' -e 's|"|\\"|g' ../*/.env; \
@@ -14,14 +14,14 @@ const LEAK: &str = r#"cat ../*/.env; sed -e 's|\\|\\\\|g' -e 's|"|\\"|g' ../*/.e
 
 /// A stage that is this machine, whose every part prints what it should not.
 struct Site {
-    world: World,
+    project: Project,
     values: Vec<String>,
 }
 
 impl Site {
     fn new(service: &str) -> Self {
-        let world = World::new();
-        let dir = world.path().display();
+        let project = Project::new();
+        let dir = project.path().display();
         let config = format!(
             "app = \"todo\"\ndeploy_to = \"{dir}/srv\"\nkeep_releases = 2\n\n\
              [artifact]\npath = \"dist\"\n\n\
@@ -32,9 +32,9 @@ impl Site {
              [hooks]\nstaged = ['''{LEAK}; test ! -e refuse''']\nactivated = ['''{LEAK}''']\n\n\
              [stages.production]\nhosts = [\"local\"]\n"
         );
-        world.write("deploy.toml", &config);
+        project.write("deploy.toml", &config);
         let values = vec!["qXz.9.Wrdless.77".to_owned()];
-        Self { world, values }
+        Self { project, values }
     }
 
     /// The next values, and a build that holds these files.
@@ -42,12 +42,12 @@ impl Site {
         let tail: String = (0..12).map(|at| char::from(b'A' + (version + at * 5) % 26)).collect();
         let url = format!("postgres://u{version}:{tail}\"\\{tail}/@db{tail}");
         let key = format!("-----BEGIN {tail}-----\n{tail}key{tail}\n{tail}\n");
-        self.world.write("key", &key);
+        self.project.write("key", &key);
         self.values.extend([url].into_iter().chain(key.lines().map(str::to_owned)));
-        let _ = fs::remove_dir_all(self.world.path().join("dist"));
-        self.world.write("dist/VERSION", &version.to_string());
+        let _ = fs::remove_dir_all(self.project.path().join("dist"));
+        self.project.write("dist/VERSION", &version.to_string());
         for file in files {
-            self.world.write(&format!("dist/{file}"), "");
+            self.project.write(&format!("dist/{file}"), "");
         }
     }
 
@@ -58,7 +58,7 @@ impl Site {
     /// Runs it, in GitHub Actions or not; what it said.
     #[track_caller]
     fn shipit(&self, line: &str, code: i32, github: bool) -> String {
-        let mut command = self.world.command(line);
+        let mut command = self.project.command(line);
         command
             .env("DATABASE_URL", self.url())
             .env("STAGE", "production")
@@ -92,7 +92,7 @@ impl Site {
 
     fn release(&self, number: usize) -> PathBuf {
         let mut all: Vec<_> =
-            fs::read_dir(self.world.path().join("srv/releases")).unwrap().collect();
+            fs::read_dir(self.project.path().join("srv/releases")).unwrap().collect();
         all.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
         all.swap_remove(number).unwrap().path()
     }
@@ -115,24 +115,24 @@ impl Site {
         for look in ["status", "verify", "check", "releases", "history"] {
             for flags in ["", " --json", " -v"] {
                 let ran =
-                    self.world.command(&format!("{look} production{flags}")).output().unwrap();
+                    self.project.command(&format!("{look} production{flags}")).output().unwrap();
                 self.clean(look, &String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()));
             }
         }
         self.build(8, &[]);
         self.shipit("deploy production --yes", 0, false);
-        let earlier = fs::read_link(self.world.path().join("srv/current")).unwrap();
+        let earlier = fs::read_link(self.project.path().join("srv/current")).unwrap();
         self.build(9, &[]);
         self.shipit("deploy production --yes", 0, false);
-        fs::write(self.world.path().join("srv").join(earlier).join("bad"), "").unwrap();
+        fs::write(self.project.path().join("srv").join(earlier).join("bad"), "").unwrap();
         let said = self.shipit("rollback production --yes --json -v", 1, false);
         assert!(said.contains("***"), "{said}");
         self.shipit("prune production --yes -v", 0, true);
         // Nothing can be restarted any more: it cannot be put back either.
-        fs::write(self.world.path().join("broken"), "").unwrap();
+        fs::write(self.project.path().join("broken"), "").unwrap();
         self.build(10, &[]);
         self.shipit("deploy production --yes", 3, false);
-        fs::remove_file(self.world.path().join("broken")).unwrap();
+        fs::remove_file(self.project.path().join("broken")).unwrap();
     }
 }
 
@@ -164,9 +164,9 @@ fn no_cut_leaves_half_of_a_value() {
     for columns in [150, 170, 190] {
         let check = format!("printf %{columns}s | tr ' ' x; tail -n +1 .env; exit 1");
         let mut site = Site::new("restart = \"true\"");
-        let config = fs::read_to_string(site.world.path().join("deploy.toml")).unwrap();
+        let config = fs::read_to_string(site.project.path().join("deploy.toml")).unwrap();
         let health = format!("{config}\n[health]\ncommand = \"{check}\"\ntotal = \"2s\"\n");
-        site.world.write("deploy.toml", &health);
+        site.project.write("deploy.toml", &health);
         site.build(1, &[]);
         site.shipit("deploy production --yes", 1, false);
     }
@@ -178,7 +178,7 @@ fn no_answer_of_a_service_shows_a_value() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut site = Site::new("restart = \"true\"");
-    let srv = site.world.path().join("srv");
+    let srv = site.project.path().join("srv");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -190,15 +190,15 @@ fn no_answer_of_a_service_shows_a_value() {
             let _ = stream.write_all(format!("{head}{env}").as_bytes());
         }
     });
-    let config = fs::read_to_string(site.world.path().join("deploy.toml")).unwrap();
+    let config = fs::read_to_string(site.project.path().join("deploy.toml")).unwrap();
     let health =
         format!("{config}\n[health]\nhttp = \"http://127.0.0.1:{port}/\"\ntotal = \"2s\"\n");
-    site.world.write("deploy.toml", &health);
+    site.project.write("deploy.toml", &health);
     for version in [1, 2] {
         site.build(version, &[]);
         site.shipit("deploy production --yes", 0, false);
     }
-    fs::write(site.world.path().join("srv/sick"), "").unwrap();
+    fs::write(site.project.path().join("srv/sick"), "").unwrap();
     let said = site.shipit("rollback production --yes", 1, false);
     assert!(said.contains("it said: ") && said.contains("***"), "{said}");
 }
@@ -218,10 +218,10 @@ fn what_is_no_secret_is_not_masked() {
 /// A stage that is this machine gets what a login has, not what the caller's job has.
 #[test]
 fn the_callers_environment_stays_with_the_caller() {
-    let world = World::local();
-    let config = fs::read_to_string(world.path().join("deploy.toml")).unwrap();
-    world.write("deploy.toml", &config.replace("echo hook says; cat .env", "env"));
-    let ran = world.command("deploy").env("CI_JOB_TOKEN", "t0ken-of-the-job").output().unwrap();
+    let project = Project::local();
+    let config = fs::read_to_string(project.path().join("deploy.toml")).unwrap();
+    project.write("deploy.toml", &config.replace("echo hook says; cat .env", "env"));
+    let ran = project.command("deploy").env("CI_JOB_TOKEN", "t0ken-of-the-job").output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(said.contains("HOME=") && said.contains("PATH="), "{said}");
     assert!(!said.contains("CI_JOB_TOKEN"), "{said}");
@@ -230,14 +230,14 @@ fn the_callers_environment_stays_with_the_caller() {
 /// A run that was killed leaves its env file until the next one has the lock, and no longer.
 #[test]
 fn an_env_file_that_a_killed_run_left_goes_with_the_lock() {
-    let world = World::local();
-    assert!(world.shipit("deploy").starts_with("exit: 0"));
+    let project = Project::local();
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
     let left = "srv/releases/.20260101000000.0123456789abcdef/meta/env";
-    world.write(left, "SECRET='p0isoned-value'\n");
+    project.write(left, "SECRET='p0isoned-value'\n");
     // One that fails before it sweeps.
-    let config = fs::read_to_string(world.path().join("deploy.toml")).unwrap();
-    world.write("deploy.toml", &config.replace("echo hook says; cat .env", "false"));
-    world.write("dist/VERSION", "2\n");
-    assert!(world.shipit("deploy").starts_with("exit: 1"));
-    assert!(!world.path().join(left).exists());
+    let config = fs::read_to_string(project.path().join("deploy.toml")).unwrap();
+    project.write("deploy.toml", &config.replace("echo hook says; cat .env", "false"));
+    project.write("dist/VERSION", "2\n");
+    assert!(project.shipit("deploy").starts_with("exit: 1"));
+    assert!(!project.path().join(left).exists());
 }

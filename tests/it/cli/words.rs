@@ -2,16 +2,17 @@
 
 use std::process::Command;
 
-use super::World;
+use crate::support::project::Project;
+use crate::support::ssh::skipped;
 
 #[test]
 fn who_did_it_is_known_without_variables() {
-    let world = World::local();
-    let mut deploy = world.command("deploy");
-    assert!(world.said(deploy.env_remove("USER")).starts_with("exit: 0"));
+    let project = Project::local();
+    let mut deploy = project.command("deploy");
+    assert!(project.said(deploy.env_remove("USER")).starts_with("exit: 0"));
     let account = Command::new("id").arg("-un").output().unwrap().stdout;
     let account = String::from_utf8(account).unwrap();
-    let ledger = world.read("srv/.shipit/ledger.jsonl");
+    let ledger = project.read("srv/.shipit/ledger.jsonl");
     assert!(ledger.contains(&format!("\"who\":\"{}\"", account.trim())), "{ledger}");
 }
 
@@ -21,7 +22,7 @@ fn nameless(command: &Command) -> Option<Command> {
     let mut wrapped = Command::new("/usr/bin/unshare");
     wrapped.args(["--user", "--map-user=54321"]);
     if !wrapped.arg("true").status().is_ok_and(|status| status.success()) {
-        crate::wire::skipped("unshare makes no accounts here");
+        skipped("unshare makes no accounts here");
         return None;
     }
     let mut wrapped = Command::new("/usr/bin/unshare");
@@ -33,12 +34,14 @@ fn nameless(command: &Command) -> Option<Command> {
 
 #[test]
 fn git_knows_who_where_the_account_has_no_name() {
-    let world = World::local();
-    world.write(".gitconfig", "[user]\nname = Ada Lovelace\n");
-    let Some(mut lock) = nameless(world.command("lock -m why").env_remove("USER")) else { return };
-    let said = world.said(&mut lock);
+    let project = Project::local();
+    project.write(".gitconfig", "[user]\nname = Ada Lovelace\n");
+    let Some(mut lock) = nameless(project.command("lock -m why").env_remove("USER")) else {
+        return;
+    };
+    let said = project.said(&mut lock);
     assert!(said.starts_with("exit: 0"), "{said}");
-    assert!(world.read("srv/.shipit/frozen").starts_with("Ada Lovelace on "), "{said}");
+    assert!(project.read("srv/.shipit/frozen").starts_with("Ada Lovelace on "), "{said}");
 }
 
 const REMOTE: &str = "app = \"myapp\"\n[artifact]\npath = \"build\"\n[stages.production]\n\
@@ -46,41 +49,41 @@ const REMOTE: &str = "app = \"myapp\"\n[artifact]\npath = \"build\"\n[stages.pro
 
 #[test]
 fn nobody_is_guessed_to_be_root_where_the_account_has_no_name() {
-    let world = World::new();
-    world.write("deploy.toml", REMOTE);
-    let Some(mut status) = nameless(world.command("status").env_remove("USER")) else { return };
-    let said = world.said(&mut status);
+    let project = Project::new();
+    project.write("deploy.toml", REMOTE);
+    let Some(mut status) = nameless(project.command("status").env_remove("USER")) else { return };
+    let said = project.said(&mut status);
     assert!(said.contains("No user exists for uid 54321"), "{said}");
     assert!(
         said.contains("ssh wants this account to have a name: add it to /etc/passwd"),
         "{said}"
     );
-    let said = world.said(status.env("PATH", "/none"));
+    let said = project.said(status.env("PATH", "/none"));
     assert!(said.contains("nobody knows the name of this account; say `user` in [ssh]"), "{said}");
 }
 
 #[test]
 fn a_named_ssh_config_is_no_use_without_ssh() {
-    let world = World::new();
-    world.write("deploy.toml", &format!("{REMOTE}[ssh]\nconfig = \"own\"\n"));
-    world.write("own", "Host web1.invalid\n");
-    let said = world.said(world.command("status").env("PATH", "/none"));
+    let project = Project::new();
+    project.write("deploy.toml", &format!("{REMOTE}[ssh]\nconfig = \"own\"\n"));
+    project.write("own", "Host web1.invalid\n");
+    let said = project.said(project.command("status").env("PATH", "/none"));
     assert!(said.contains("own cannot be used: it takes the program `ssh` to read it"), "{said}");
 }
 
 #[test]
 fn the_nearest_config_upwards_is_meant() {
-    let world = World::local();
-    std::fs::create_dir_all(world.path().join("src/deep")).unwrap();
+    let project = Project::local();
+    std::fs::create_dir_all(project.path().join("src/deep")).unwrap();
     let below = |line: &str| {
-        let mut command = world.command(line);
-        command.current_dir(world.path().join("src/deep"));
-        world.said(&mut command)
+        let mut command = project.command(line);
+        command.current_dir(project.path().join("src/deep"));
+        project.said(&mut command)
     };
     let said = below("deploy -v");
     assert!(said.starts_with("exit: 0"), "{said}");
     assert!(said.contains("config: ../../deploy.toml\n"), "{said}");
-    assert_eq!(world.read("srv/current/VERSION"), "1\n", "paths are relative to the file");
+    assert_eq!(project.read("srv/current/VERSION"), "1\n", "paths are relative to the file");
     assert!(below("deploy -c deploy.toml").contains("could not read deploy.toml"));
     let said = below("init");
     assert!(said.contains("used here in place of ../../deploy.toml"), "{said}");
@@ -88,12 +91,12 @@ fn the_nearest_config_upwards_is_meant() {
 
 #[test]
 fn init_says_how_it_calls_the_app() {
-    let world = World::new();
-    std::fs::create_dir(world.path().join("_My App!")).unwrap();
-    let mut init = world.command("init");
-    let said = world.said(init.current_dir(world.path().join("_My App!")));
+    let project = Project::new();
+    std::fs::create_dir(project.path().join("_My App!")).unwrap();
+    let mut init = project.command("init");
+    let said = project.said(init.current_dir(project.path().join("_My App!")));
     assert!(said.contains("the app is called `MyApp` there"), "{said}");
-    let text = world.read("_My App!/deploy.toml");
+    let text = project.read("_My App!/deploy.toml");
     let column = |part: &str| text.lines().find(|line| line.contains(part)).unwrap().find('#');
     assert_eq!(column("made by you"), column("an archive or a single file"), "{text}");
     assert_eq!(column("made by you"), column("restarted by"), "{text}");
@@ -101,94 +104,95 @@ fn init_says_how_it_calls_the_app() {
 
 #[test]
 fn all_that_is_missing_is_told_at_once() {
-    let world = World::local();
-    let text = world.read("deploy.toml");
+    let project = Project::local();
+    let text = project.read("deploy.toml");
     let more = "vars.DB = { env = \"DB_URL\" }\nvars.KEY = { env = \"KEY\" }\n\n[health]\n\
                 checks = [{ http = \"http://127.0.0.1:1/\", headers = { X = { env = \"TOKEN\" } } }]\n\n[hooks]";
-    world.write("deploy.toml", &text.replace("\n[hooks]", more));
-    let said = world.said(world.command("deploy").env("KEY", ""));
+    project.write("deploy.toml", &text.replace("\n[hooks]", more));
+    let said = project.said(project.command("deploy").env("KEY", ""));
     assert!(said.starts_with("exit: 2"), "{said}");
     for one in ["`DB_URL` (for `DB`) is not set", "`KEY` (for `KEY`) is empty", "`TOKEN` (for `X`)"]
     {
         assert!(said.contains(one), "{one}: {said}");
     }
-    let said = world.shipit("check");
+    let said = project.shipit("check");
     assert!(said.contains("`DB_URL` (for `DB`)") && said.contains("`KEY` (for `KEY`)"), "{said}");
 }
 
 #[test]
 fn a_file_that_nothing_is_written_to_is_warned_of() {
-    let world = World::local();
-    let text = world.read("deploy.toml");
+    let project = Project::local();
+    let text = project.read("deploy.toml");
     let at = text.find("vars.A").unwrap();
     let end = text.find("\n[hooks]").unwrap();
-    let only = |env: &str| world.write("deploy.toml", &[&text[..at], env, &text[end..]].concat());
+    let only = |env: &str| project.write("deploy.toml", &[&text[..at], env, &text[end..]].concat());
     only("file = \".env.production\"\n");
     for line in ["check", "deploy", "deploy -n"] {
-        let said = world.shipit(line);
+        let said = project.shipit(line);
         assert!(said.contains(".env.production will be empty"), "{line}: {said}");
     }
     only("vars = { file = \".env.production\" }\n");
-    let said = world.shipit("check");
+    let said = project.shipit("check");
     assert!(said.contains("`vars.NAME = { file = \"…\" }`"), "{said}");
 }
 
 #[test]
 fn a_dirty_tree_is_told_and_kept_in_sight() {
-    let world = World::local();
+    let project = Project::local();
     let git = |line: &str| {
         let mut git = Command::new("git");
-        git.args(line.split(' ')).current_dir(world.path()).env("HOME", world.path());
+        git.args(line.split(' ')).current_dir(project.path()).env("HOME", project.path());
         assert!(git.status().unwrap().success(), "{line}");
     };
     git("init -q .");
     git("add dist deploy.toml");
     git("-c user.name=a -c user.email=a@b commit -q -m first");
-    let said = world.shipit("deploy");
+    let said = project.shipit("deploy");
     assert!(!said.contains("not committed") && said.contains(", revision "), "{said}");
-    world.write("dist/VERSION", "2\n");
-    let said = world.shipit("deploy");
+    project.write("dist/VERSION", "2\n");
+    let said = project.shipit("deploy");
     assert!(said.contains("warning: the work tree has changes that are not committed"), "{said}");
-    let said = world.shipit("releases");
+    let said = project.shipit("releases");
     assert_eq!(said.matches("-dirty").count(), 1, "{said}");
-    let said = world.shipit("status");
+    let said = project.shipit("status");
     assert!(said.contains("-dirty") && said.contains("by ada on "), "{said}");
 }
 
 #[test]
 fn a_linked_env_file_clashes_only_with_one_that_is_written() {
-    let world = World::local();
-    let text =
-        world.read("deploy.toml").replace("linked_dirs", "linked_files = [\".env\"]\nlinked_dirs");
-    world.write("srv/shared/.env", "A=b\n");
-    world.write("deploy.toml", &text);
-    assert!(world.shipit("check").contains("`.env` cannot be used here"));
-    world.write(
+    let project = Project::local();
+    let text = project
+        .read("deploy.toml")
+        .replace("linked_dirs", "linked_files = [\".env\"]\nlinked_dirs");
+    project.write("srv/shared/.env", "A=b\n");
+    project.write("deploy.toml", &text);
+    assert!(project.shipit("check").contains("`.env` cannot be used here"));
+    project.write(
         "deploy.toml",
         &text.replace("[env]\n", "[env]\nfile = \"env/app\"\n").replace("cat .env", "true"),
     );
-    let said = world.shipit("deploy");
+    let said = project.shipit("deploy");
     assert!(said.starts_with("exit: 0"), "{said}");
-    assert_eq!(world.read("srv/current/.env"), "A=b\n");
+    assert_eq!(project.read("srv/current/.env"), "A=b\n");
     let (at, end) = (text.find("[env]").unwrap(), text.find("[hooks]").unwrap());
-    world.write("deploy.toml", &[&text[..at], &text[end..]].concat());
-    assert!(world.shipit("deploy").starts_with("exit: 0"));
-    let said = world.shipit("deploy --force") + &world.shipit("verify");
+    project.write("deploy.toml", &[&text[..at], &text[end..]].concat());
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    let said = project.shipit("deploy --force") + &project.shipit("verify");
     assert!(!said.contains("not as it was released"), "{said}");
-    assert_eq!(world.read("srv/current/.env"), "A=b\n");
+    assert_eq!(project.read("srv/current/.env"), "A=b\n");
 }
 
 /// `script` gives it a terminal, as a person has one.
 #[test]
 fn a_question_says_what_goes_where_and_no_changes_nothing() {
-    let world = World::local();
-    let text = world.read("deploy.toml");
-    world.write("deploy.toml", &text.replace("[artifact]", "confirm = true\n\n[artifact]"));
+    let project = Project::local();
+    let text = project.read("deploy.toml");
+    project.write("deploy.toml", &text.replace("[artifact]", "confirm = true\n\n[artifact]"));
     let ask = |line: &str| {
         let shipit = env!("CARGO_BIN_EXE_shipit");
         let mut script = Command::new("script");
         script.args(["-E", "never", "-qec", &format!("{shipit} {line}"), "/dev/null"]);
-        script.current_dir(world.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
+        script.current_dir(project.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
         let child = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut child = child.spawn().unwrap();
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"n\n").unwrap();
@@ -204,59 +208,59 @@ fn a_question_says_what_goes_where_and_no_changes_nothing() {
         assert_eq!(code, 130, "{said}");
         assert!(said.contains(question) && said.contains("nothing was changed"), "{said}");
     }
-    assert!(!world.path().join("srv").exists());
-    assert!(world.shipit("prune").contains("--yes"), "nobody can be asked");
+    assert!(!project.path().join("srv").exists());
+    assert!(project.shipit("prune").contains("--yes"), "nobody can be asked");
 }
 
 #[test]
 fn a_prune_that_deletes_nothing_says_why() {
-    let world = World::local();
-    world.shipit("deploy");
-    world.write("dist/VERSION", "2\n");
-    world.shipit("deploy");
-    let said = world.shipit("prune -v");
+    let project = Project::local();
+    project.shipit("deploy");
+    project.write("dist/VERSION", "2\n");
+    project.shipit("deploy");
+    let said = project.shipit("prune -v");
     assert!(
         said.contains("nothing to prune on local: 2 good releases there, and 5 to keep"),
         "{said}"
     );
-    let said = world.shipit("prune -v --keep 1");
+    let said = project.shipit("prune -v --keep 1");
     assert!(said.contains("what is beyond 1 is live, the way back"), "{said}");
 }
 
 #[test]
 fn who_waits_says_for_whom_and_others_are_told_how_to_wait() {
-    let world = World::local();
-    world.shipit("deploy");
-    world.shipit("lock -m audit");
-    world.write("dist/VERSION", "2\n");
+    let project = Project::local();
+    project.shipit("deploy");
+    project.shipit("lock -m audit");
+    project.write("dist/VERSION", "2\n");
     let mut waiting =
-        world.command("deploy --wait").stderr(std::process::Stdio::piped()).spawn().unwrap();
+        project.command("deploy --wait").stderr(std::process::Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_secs(4));
-    let said = world.shipit("unlock -y");
+    let said = project.shipit("unlock -y");
     assert!(said.starts_with("exit: 0"), "{said}");
     let mut told = String::new();
     std::io::Read::read_to_string(waiting.stderr.as_mut().unwrap(), &mut told).unwrap();
     assert!(waiting.wait().unwrap().success(), "{told}");
     assert_eq!(told.matches("waits for ").count(), 1, "{told}");
     assert!(told.contains("audit") && told.matches(" connected ").count() == 1, "{told}");
-    let said = world.shipit("unlock");
+    let said = project.shipit("unlock");
     assert!(said.ends_with("--- stderr\nlocal: not locked\n"), "{said}");
 }
 
 #[test]
 fn github_is_told_of_what_ends_before_a_run_and_of_what_check_finds() {
-    let world = World::local();
-    let said = |line: &str| world.said(world.command(line).env("GITHUB_ACTIONS", "true"));
+    let project = Project::local();
+    let said = |line: &str| project.said(project.command(line).env("GITHUB_ACTIONS", "true"));
     let nowhere = said("deploy nowhere");
     assert!(nowhere.starts_with("exit: 2"), "{nowhere}");
     let told = nowhere.lines().any(|line| {
         line.starts_with("::error title=shipit::error: deploy.toml: there is no stage")
     });
     assert!(told, "{nowhere}");
-    std::fs::remove_dir_all(world.path().join("dist")).unwrap();
+    std::fs::remove_dir_all(project.path().join("dist")).unwrap();
     let check = said("check");
     assert!(check.starts_with("exit: 1"), "{check}");
     let problems = check.lines().filter(|line| line.starts_with("::error title=shipit check::"));
     assert!(problems.count() > 0 && check.contains("%0Afix: "), "{check}");
-    assert!(!world.shipit("check").contains("::error"), "nobody else obeys them");
+    assert!(!project.shipit("check").contains("::error"), "nobody else obeys them");
 }

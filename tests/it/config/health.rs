@@ -6,9 +6,10 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use shipit::config::checks::{Check, HealthProbe, Trust, gather};
+use shipit::config::resolve::Overrides;
 use shipit::config::{Health, Host};
 
-use super::{LEAST, STAGE, config, whole, wrong, wrong_stage};
+use crate::support::config::{LEAST, STAGE, config, resolve, whole, wrong, wrong_stage};
 
 /// The checks of the least file with `top`, a line each.
 #[track_caller]
@@ -157,11 +158,11 @@ fn a_stage_has_its_own_checks() {
     let text = format!(
         "{LEAST}health.tcp = \"a:1\"\n{STAGE}health.http = \"http://b\"\nhealth.checks = []\n"
     );
-    let config = super::resolve(&text, &super::Overrides::default()).unwrap();
+    let config = resolve(&text, &Overrides::default()).unwrap();
     let all: Vec<_> = config.health.checks.iter().map(|check| check.probe.to_string()).collect();
     assert_eq!(all, ["GET http://b", "TCP a:1"]);
     assert_snapshot!(wrong_stage("health.checks = [{}]"), @"deploy.toml:6: `http` is missing (or `tcp`, or `command`) in a health check");
-    assert_snapshot!(whole(&text.replace("a:1", "a"), &super::Overrides::default()), @"deploy.toml:3: `tcp` must be a host and a port such as `127.0.0.1:5432`: a");
+    assert_snapshot!(whole(&text.replace("a:1", "a"), &Overrides::default()), @"deploy.toml:3: `tcp` must be a host and a port such as `127.0.0.1:5432`: a");
 }
 
 #[test]

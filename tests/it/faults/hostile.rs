@@ -18,7 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::features::world::World;
+use crate::support::world::World;
 
 /// How much it says at once.
 const PIECE: usize = 32 * 1024;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use shipit::deploy::outcome::RunOutcome;
 use shipit::remote::local::LocalSession;
 
-use super::oracle::{Subject, Work};
-use super::{effort, try_all};
-use crate::program::program;
+use crate::support::effort::{effort, try_all};
+use crate::support::fleet::{TestFleet, Work};
+use crate::support::tools::program;
 
 /// A login shell that hands the agent to a bash which counts its statements and, if there is a
 /// number in `kill-at`, kills it when it is reached, once.
@@ -45,19 +45,19 @@ fn count(dir: &Path) -> usize {
 
 async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
-    Subject::new(counting_shell(dir.path())).await.work(work).await;
+    TestFleet::new(counting_shell(dir.path())).await.work(work).await;
     let all = count(dir.path());
     assert!(all > 250, "{all} statements were counted");
     try_all((1..all).step_by((all / cases).max(1)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
-        let subject = Subject::new(counting_shell(dir.path())).await;
+        let fleet = TestFleet::new(counting_shell(dir.path())).await;
         fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
-        let report = subject.work(work).await;
+        let report = fleet.work(work).await;
         // A run that waits less has fewer statements.
         let reached = !dir.path().join("kill-at").exists();
         let case = format!("{work:?}: killed after {number} of {all}");
         assert!(reached || report.verdict() == RunOutcome::Done, "{case}: {report:?}");
-        subject.is_honest(&case, work, &report).await;
+        fleet.is_honest(&case, work, &report).await;
     })
     .await;
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use shipit::remote::local::LocalSession;
 
-use super::oracle::{Subject, Work};
-use super::{effort, some, try_all};
-use crate::program::program;
+use crate::support::effort::{effort, some, try_all};
+use crate::support::fleet::{TestFleet, Work};
+use crate::support::tools::program;
 
 /// Everything the agent runs that could fail.
 const TOOLS: [&str; 19] = [
@@ -62,15 +62,15 @@ async fn a_tool_fails_once() {
     let cases = TOOLS.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
     try_all(some(cases), |(tool, call)| async move {
         let dir = tempfile::tempdir().unwrap();
-        let subject = Subject::new(failing(dir.path(), tool)).await;
+        let fleet = TestFleet::new(failing(dir.path(), tool)).await;
         fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
-        let report = subject.world.deploy("2").await;
+        let report = fleet.world.deploy("2").await;
         fs::remove_file(dir.path().join("fail-at")).unwrap();
         if call == 1 {
             let fault = format!("deploy: `{tool}` fails once");
-            subject.is_in_the_table("faults::tools::a_tool_fails_once", &fault, &report);
+            fleet.matches_table("faults::tools::a_tool_fails_once", &fault, &report);
         }
-        subject.is_honest(&format!("{tool} failed on call {call}"), Work::Deploy, &report).await;
+        fleet.is_honest(&format!("{tool} failed on call {call}"), Work::Deploy, &report).await;
     })
     .await;
 }
@@ -81,12 +81,12 @@ async fn a_tool_fails_once_where_files_are_shared() {
     let cases = SHARING.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
     try_all(some(cases), |(tool, call)| async move {
         let dir = tempfile::tempdir().unwrap();
-        let subject = Subject::new(failing(dir.path(), tool)).await.sharing();
+        let fleet = TestFleet::new(failing(dir.path(), tool)).await.sharing();
         fs::write(dir.path().join("fail-at"), call.to_string()).unwrap();
-        let report = subject.world.deploy("2").await;
+        let report = fleet.world.deploy("2").await;
         fs::remove_file(dir.path().join("fail-at")).unwrap();
         let case = format!("{tool} failed on call {call} where files are shared");
-        subject.is_honest(&case, Work::Deploy, &report).await;
+        fleet.is_honest(&case, Work::Deploy, &report).await;
     })
     .await;
 }

@@ -21,7 +21,7 @@ use shipit::model::ledger::LedgerEvent;
 use shipit::model::operations::{Outcome, operations};
 use shipit::remote::order::Order;
 
-use super::world::{World, goal_of, host};
+use crate::support::world::{World, goal_of, host};
 
 impl World {
     /// Does `work` in a run of its own.

@@ -12,21 +12,10 @@ use shipit::deploy::goal::Build;
 use shipit::deploy::outcome::{Done, HostResult, Report, RunOutcome};
 use shipit::remote::local::LocalSession;
 
-use super::wires::{Wire, Wires};
-use super::world::{Local, World, goal_of};
-use crate::program::program;
-
-/// Bytes that shrink by a quarter, the same for the same seed.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        b' ' + (state.to_le_bytes()[3] & 63)
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
+use crate::support::bytes::random_text;
+use crate::support::link::{FaultyLinks, LinkFault};
+use crate::support::tools::program;
+use crate::support::world::{LocalConnect, World, goal_of, host};
 
 /// A deploy of these files: path and seed.
 fn goal(world: &World, files: &[(&str, u64)]) -> Goal {
@@ -35,7 +24,7 @@ fn goal(world: &World, files: &[(&str, u64)]) -> Goal {
     for (name, seed) in files {
         let file = path.join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(&file, noise(*seed, 100_000)).unwrap();
+        fs::write(&file, random_text(*seed, 100_000)).unwrap();
     }
     fs::write(path.join("VERSION"), format!("{files:?}")).unwrap();
     fs::write(path.join("empty"), "").unwrap();
@@ -63,7 +52,7 @@ fn done(report: &Report) -> Done {
 fn holds(world: &World, files: &[(&str, u64)]) {
     for (name, seed) in files {
         let bytes = fs::read(world.root().join("current").join(name)).unwrap();
-        assert!(bytes == noise(*seed, 100_000), "{name}");
+        assert!(bytes == random_text(*seed, 100_000), "{name}");
     }
 }
 
@@ -115,10 +104,10 @@ async fn a_manifest_is_fetched_only_where_it_is_not_known() {
     deploy(&world, &ONE).await;
     assert_eq!(deploy(&world, &TWO).await.linked, 2);
     assert_eq!(times(&world, "manifest"), 0, "it is what was sealed by ourselves");
-    world.cache.0.lock().unwrap().clear();
+    world.cache.manifests.lock().unwrap().clear();
     assert_eq!(deploy(&world, &ONE).await.linked, 2);
     assert_eq!(times(&world, "manifest"), 1);
-    let digests: Vec<_> = world.cache.0.lock().unwrap().keys().copied().collect();
+    let digests: Vec<_> = world.cache.manifests.lock().unwrap().keys().copied().collect();
     assert_eq!(digests.len(), 2, "what was fetched and what was sealed");
 }
 
@@ -157,7 +146,7 @@ async fn what_was_touched_is_not_shared() {
     deploy(&world, &ONE).await;
     let live = world.root().join("current");
     fs::set_permissions(live.join("a"), fs::Permissions::from_mode(0o644)).unwrap();
-    let mut changed = noise(1, 100_000);
+    let mut changed = random_text(1, 100_000);
     changed[500] ^= 1;
     fs::write(live.join("a"), changed).unwrap();
     fs::set_permissions(live.join("a"), fs::Permissions::from_mode(0o444)).unwrap();
@@ -211,7 +200,7 @@ fn host_with(world: &mut World, tar: &str, busybox: bool) -> bool {
         }
     }
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
-    world.connect = Box::new(Local(LocalSession::new().var("PATH", &path)));
+    world.connect = Box::new(LocalConnect(LocalSession::new().var("PATH", &path)));
     true
 }
 
@@ -293,7 +282,7 @@ fn as_nobody(world: &mut World) {
     let user = "--reuid=65534 --regid=65534 --clear-groups";
     program(&shell, &format!("#!/bin/sh\nexec setpriv {user} /bin/sh \"$@\"\n"));
     std::os::unix::fs::chown(world.dir.path(), Some(65534), Some(65534)).unwrap();
-    world.connect = Box::new(Local(LocalSession::new().shell(shell.to_str().unwrap())));
+    world.connect = Box::new(LocalConnect(LocalSession::new().shell(shell.to_str().unwrap())));
 }
 
 #[tokio::test]
@@ -330,8 +319,8 @@ async fn a_dry_run_says_what_would_travel() {
 #[tokio::test]
 async fn sharing_costs_no_round_trip() {
     let mut world = World::new();
-    world.config.hosts = ["web1", "web2"].map(super::world::host).to_vec();
-    world.connect = Box::new(Wires::new(world.config.layout.root()));
+    world.config.hosts = ["web1", "web2"].map(host).to_vec();
+    world.connect = Box::new(FaultyLinks::new(world.config.layout.root()));
     done(&world.run(&goal(&world, &ONE)).await);
     let before = world.events.lock().unwrap().len();
     done(&world.run(&goal(&world, &TWO)).await);
@@ -348,9 +337,9 @@ async fn sharing_costs_no_round_trip() {
 #[tokio::test]
 async fn no_more_hosts_receive_at_once_than_is_said() {
     let mut world = World::new();
-    world.config.hosts = ["web1", "web2", "web3"].map(super::world::host).to_vec();
+    world.config.hosts = ["web1", "web2", "web3"].map(host).to_vec();
     world.config.upload.parallel = Some(1);
-    world.connect = Box::new(Wires::new(world.config.layout.root()));
+    world.connect = Box::new(FaultyLinks::new(world.config.layout.root()));
     done(&world.run(&goal(&world, &MANY)).await);
     let mut order = Vec::new();
     for event in world.events.lock().unwrap().iter() {
@@ -375,8 +364,8 @@ async fn after_half_an_upload(damage: impl FnOnce(&Path)) -> (World, Done) {
     world.config.deadline = std::time::Duration::from_secs(2);
     own_channel(&mut world);
     let root = format!("{}-web1", world.config.layout.root());
-    let wires = Wires::new(world.config.layout.root());
-    wires.faults().lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
+    let wires = FaultyLinks::new(world.config.layout.root());
+    wires.faults().lock().unwrap().insert("web1".to_owned(), LinkFault::HalfUpload);
     world.connect = Box::new(wires);
     let report = world.run(&goal(&world, &MANY)).await;
     assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
@@ -386,7 +375,7 @@ async fn after_half_an_upload(damage: impl FnOnce(&Path)) -> (World, Done) {
     let done = deploy(&world, &MANY).await;
     for (name, seed) in MANY {
         let bytes = fs::read(Path::new(&root).join("current").join(name)).unwrap();
-        assert!(bytes == noise(seed, 100_000), "{name}");
+        assert!(bytes == random_text(seed, 100_000), "{name}");
     }
     (world, done)
 }
@@ -405,7 +394,7 @@ async fn what_arrived_is_read_back_before_it_is_used() {
     let (world, done) = after_half_an_upload(|tree| {
         let file = tree.join("1");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        fs::write(&file, noise(9, 100_000)).unwrap();
+        fs::write(&file, random_text(9, 100_000)).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
     })
     .await;
@@ -427,11 +416,11 @@ fn there(world: &World) -> Vec<String> {
 async fn what_arrived_is_not_left_for_ever() {
     let mut world = World::new();
     own_channel(&mut world);
-    let wires = Wires::new(world.config.layout.root());
+    let wires = FaultyLinks::new(world.config.layout.root());
     let faults = wires.faults();
     world.connect = Box::new(wires);
     let broken = async |files: &[(&str, u64)]| {
-        faults.lock().unwrap().insert("web1".to_owned(), Wire::HalfUpload);
+        faults.lock().unwrap().insert("web1".to_owned(), LinkFault::HalfUpload);
         let report = world.run(&goal(&world, files)).await;
         assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
         there(&world)

@@ -2,8 +2,7 @@
 //! the end is the same.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
 use shipit::deploy::fleet::Goal;
@@ -13,10 +12,10 @@ use shipit::model::digest::Digest;
 use shipit::model::manifest::Sealed;
 use shipit::remote::local::LocalSession;
 
-use super::delta::noise;
-use super::world::{Local, World, goal_of};
-use crate::agent::{session_of, shells};
-use crate::program::program;
+use crate::support::bytes::random_text;
+use crate::support::shells::{session_of, shells};
+use crate::support::tools::tools;
+use crate::support::world::{LocalConnect, World, goal_of};
 
 const SIZE: usize = 5 << 20;
 const OLD: &str = "20260821090001";
@@ -50,52 +49,32 @@ async fn deploy(world: &World, name: &str, bytes: &[u8]) -> Done {
 fn keep(world: &World, of: &[u8], bytes: &[u8]) {
     let path = world.dir.path().join(format!("kept-{}", Digest::of(of)));
     fs::write(&path, bytes).unwrap();
-    world.cache.1.lock().unwrap().insert(Digest::of(of), path);
+    world.cache.large.lock().unwrap().insert(Digest::of(of), path);
 }
 
 /// Bytes written over in some places, some put in, some taken out, and the rest moved.
 fn edited(old: &[u8]) -> Vec<u8> {
     let mut new = old.to_vec();
     for place in [0, 700_000, 1_500_000, SIZE - 3000] {
-        new[place..place + 3000].copy_from_slice(&noise(place as u64 + 99, 3000));
+        new[place..place + 3000].copy_from_slice(&random_text(place as u64 + 99, 3000));
     }
-    new.splice(2_000_000..2_000_000, noise(55, 12_345));
+    new.splice(2_000_000..2_000_000, random_text(55, 12_345));
     new.drain(3_000_000..3_070_000);
     new
-}
-
-/// The directories of this machine's tools, without some and with scripts for others.
-fn tools(dir: &Path, without: &[&str], scripts: &[(&str, &str)]) -> PathBuf {
-    let bin = dir.join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    for from in ["/usr/bin", "/bin", "/usr/sbin"] {
-        for entry in fs::read_dir(from).into_iter().flatten() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            let replaced = scripts.iter().any(|(script, _)| *script == name);
-            if !without.contains(&name.as_str()) && !replaced {
-                let _ = symlink(entry.path(), bin.join(name));
-            }
-        }
-    }
-    for (name, text) in scripts {
-        program(&bin.join(name), &format!("#!/bin/sh\n{text}\n"));
-    }
-    bin
 }
 
 fn on_host(world: &mut World, without: &[&str], scripts: &[(&str, &str)]) {
     let bin = tools(world.dir.path(), without, scripts);
     let session = LocalSession::new().var("PATH", bin.to_str().unwrap());
-    world.connect = Box::new(Local(session));
+    world.connect = Box::new(LocalConnect(session));
 }
 
 #[tokio::test]
 async fn patches_make_the_new_file_under_every_shell() {
     for shell in shells() {
         let mut world = World::new();
-        world.connect = Box::new(Local(session_of(shell, world.dir.path())));
-        let old = noise(1, SIZE);
+        world.connect = Box::new(LocalConnect(session_of(shell, world.dir.path())));
+        let old = random_text(1, SIZE);
         deploy(&world, "a b's \\ server", &old).await;
         keep(&world, &old, &old);
         let done = deploy(&world, "a b's \\ server", &edited(&old)).await;
@@ -114,8 +93,8 @@ async fn ranges_do_without_zstd_under_every_shell_and_with_busybox() {
         let script = [("dd", "exec busybox dd \"$@\"")];
         let bin = tools(world.dir.path(), &["zstd"], if busybox { &script } else { &[] });
         let session = session_of(shell, world.dir.path()).var("PATH", bin.to_str().unwrap());
-        world.connect = Box::new(Local(session));
-        let old = noise(1, SIZE);
+        world.connect = Box::new(LocalConnect(session));
+        let old = random_text(1, SIZE);
         deploy(&world, "server", &old).await;
         keep(&world, &old, &old);
         let done = deploy(&world, "server", &edited(&old)).await;
@@ -127,7 +106,7 @@ async fn ranges_do_without_zstd_under_every_shell_and_with_busybox() {
 #[tokio::test]
 async fn a_file_with_another_version_in_its_name_is_made_from_the_one_that_is_gone() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "app-1.0.jar", &old).await;
     keep(&world, &old, &old);
     assert_eq!(deploy(&world, "app-1.1.jar", &edited(&old)).await.rebuilt, 1);
@@ -137,7 +116,7 @@ async fn a_file_with_another_version_in_its_name_is_made_from_the_one_that_is_go
 #[tokio::test]
 async fn without_the_old_bytes_it_travels_whole() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
     let done = deploy(&world, "server", &edited(&old)).await;
     assert_eq!((done.rebuilt, done.spared, world.warnings()), (0, 0, vec![]));
@@ -147,16 +126,16 @@ async fn without_the_old_bytes_it_travels_whole() {
 #[tokio::test]
 async fn nothing_alike_travels_whole() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
     keep(&world, &old, &old);
-    assert_eq!(deploy(&world, "server", &noise(2, SIZE)).await.rebuilt, 0);
+    assert_eq!(deploy(&world, "server", &random_text(2, SIZE)).await.rebuilt, 0);
 }
 
 #[tokio::test]
 async fn wrong_bytes_on_this_machine_cost_bytes_and_nothing_else() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
     let mut damaged = old.clone();
     damaged.rotate_left(1000);
@@ -176,7 +155,7 @@ async fn where_the_host_cannot_put_files_together_they_travel_whole() {
     for script in [("dd", old_dd), ("zstd", bad_zstd)] {
         let mut world = World::new();
         on_host(&mut world, &[], &[script]);
-        let old = noise(1, SIZE);
+        let old = random_text(1, SIZE);
         deploy(&world, "server", &old).await;
         keep(&world, &old, &old);
         let done = deploy(&world, "server", &edited(&old)).await;
@@ -190,19 +169,19 @@ async fn where_the_host_cannot_put_files_together_they_travel_whole() {
 #[tokio::test]
 async fn what_was_touched_is_no_old_self() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
     keep(&world, &old, &old);
     let live = world.root().join("current/bin/server");
     fs::set_permissions(&live, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(&live, noise(3, SIZE)).unwrap();
+    fs::write(&live, random_text(3, SIZE)).unwrap();
     assert_eq!(deploy(&world, "server", &edited(&old)).await.rebuilt, 0);
 }
 
 #[tokio::test]
 async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
     keep(&world, &old, &old);
     let new = edited(&old);
@@ -225,7 +204,7 @@ async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
 #[tokio::test]
 async fn a_dry_run_says_how_a_file_would_be_made() {
     let world = World::new();
-    let old = noise(1, SIZE);
+    let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
     keep(&world, &old, &old);
     let lines = world.rehearsed(&goal(&world, "server", &edited(&old))).await;

@@ -12,13 +12,13 @@ use shipit::deploy::fleet::Goal;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::deploy::rollout::batches;
 
-use super::wires::{Wire, Wires};
-use super::world::{World, host};
+use crate::support::link::{FaultyLinks, LinkFault};
+use crate::support::world::{World, host};
 
 /// A world of several hosts, and what breaks its wires.
 struct Hosts {
     world: World,
-    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+    faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
 }
 
 impl Hosts {
@@ -26,13 +26,13 @@ impl Hosts {
         let mut world = World::new();
         world.config.hosts = names.iter().map(|name| host(name)).collect();
         world.config.rollout = rollout;
-        let wires = Wires::new(world.config.layout.root());
+        let wires = FaultyLinks::new(world.config.layout.root());
         let faults = wires.faults();
         world.connect = Box::new(wires);
         Self { world, faults }
     }
 
-    fn wire(&self, host: &str, wire: Wire) {
+    fn wire(&self, host: &str, wire: LinkFault) {
         self.faults.lock().unwrap().insert(host.to_owned(), wire);
     }
 
@@ -188,7 +188,7 @@ async fn canaries_go_first_and_a_pause_follows() {
 async fn a_host_that_is_away_ends_the_run_or_is_skipped() {
     let mut hosts = Hosts::new(&["web1", "web2"], Rollout::default());
     hosts.deploy("1").await;
-    hosts.wire("web1", Wire::Dead);
+    hosts.wire("web1", LinkFault::Dead);
     let report = hosts.deploy("2").await;
     assert_eq!((letters(&report).as_str(), hosts.live().as_str()), ("uu", "1 1"));
     hosts.world.config.rollout.on_unreachable = OnUnreachable::Skip;
@@ -198,8 +198,8 @@ async fn a_host_that_is_away_ends_the_run_or_is_skipped() {
     hosts.mend();
     let report = hosts.deploy("2").await;
     assert_eq!((letters(&report).as_str(), hosts.live().as_str()), ("dd", "2 2"), "caught up");
-    hosts.wire("web1", Wire::Dead);
-    hosts.wire("web2", Wire::Dead);
+    hosts.wire("web1", LinkFault::Dead);
+    hosts.wire("web2", LinkFault::Dead);
     assert_eq!(letters(&hosts.deploy("3").await), "uu", "nobody is left to go on with");
 }
 
@@ -212,7 +212,7 @@ async fn a_once_hook_runs_though_its_first_host_is_away() {
         once: true,
         roles: Vec::new(),
     }];
-    hosts.wire("web1", Wire::Dead);
+    hosts.wire("web1", LinkFault::Dead);
     assert_eq!(letters(&hosts.deploy("1").await), "sdd");
     let migrated: Vec<_> =
         ["web1", "web2", "web3"].iter().map(|name| hosts.read(name, "migrated")).collect();
@@ -221,7 +221,7 @@ async fn a_once_hook_runs_though_its_first_host_is_away() {
 
 #[tokio::test]
 async fn a_commit_that_is_lost_is_made_good_in_the_same_run() {
-    for wire in [Wire::CutBefore("commit"), Wire::CutAfter("commit")] {
+    for wire in [LinkFault::CutBefore("commit"), LinkFault::CutAfter("commit")] {
         let hosts = Hosts::new(&["web1", "web2", "web3"], Rollout::default());
         hosts.deploy("1").await;
         hosts.wire("web2", wire);
@@ -235,14 +235,14 @@ async fn a_commit_that_is_lost_is_made_good_in_the_same_run() {
 async fn split_fleet(on_failure: OnFailure) -> Hosts {
     let hosts = Hosts::new(&["web1", "web2"], Rollout { on_failure, ..Rollout::default() });
     hosts.deploy("1").await;
-    hosts.wire("web2", Wire::CutBefore("commit"));
+    hosts.wire("web2", LinkFault::CutBefore("commit"));
     // Its second conversation, in which the run would finish, is cut off as well.
     let faults = Arc::clone(&hosts.faults);
     let again = tokio::spawn(async move {
         while faults.lock().unwrap().contains_key("web2") {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        faults.lock().unwrap().insert("web2".to_owned(), Wire::CutBefore("activate"));
+        faults.lock().unwrap().insert("web2".to_owned(), LinkFault::CutBefore("activate"));
     });
     let report = hosts.deploy("2").await;
     again.await.unwrap();

@@ -15,7 +15,7 @@ use shipit::model::operations::operations;
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, summary};
 
-use super::world::World;
+use crate::support::world::World;
 
 #[tokio::test]
 async fn deploys_replaces_and_rolls_back_with_its_own_config() {

@@ -8,18 +8,17 @@ use shipit::deploy::fleet::Goal;
 use shipit::deploy::outcome::{HostResult, RunOutcome};
 use shipit::remote::local::LocalSession;
 
-use super::health::tools_without;
-use super::world::{Local, World, goal_of};
-use crate::agent::{session_of, shells};
-use crate::program::program;
-use crate::wire::noise;
+use crate::support::bytes::random_bytes;
+use crate::support::shells::{session_of, shells};
+use crate::support::tools::{program, tools_without};
+use crate::support::world::{LocalConnect, World, goal_of};
 
-/// More than is sent in one go. Each half of a page is as good as noise, so that it packs badly
+/// More than is sent in one go. Each half of a page is as good as random_bytes, so that it packs badly
 /// enough to be a stream and well enough to be packed at all.
 fn goal(world: &World) -> Goal {
     let path = world.artifact("1", false);
     let page: Vec<u8> =
-        noise(24 << 20).chunks(2048).flat_map(|half| [half, &[0; 2048]].concat()).collect();
+        random_bytes(24 << 20).chunks(2048).flat_map(|half| [half, &[0; 2048]].concat()).collect();
     for (number, part) in page.chunks(512 << 10).enumerate() {
         fs::write(path.join(format!("part{number:03}")), part).unwrap();
     }
@@ -43,7 +42,7 @@ async fn it_arrives_whole_and_its_size_becomes_known() {
     let (sent, total) = *progress.last().unwrap();
     assert_eq!(sent, total);
     assert!(progress.iter().all(|(sent, total)| sent <= total));
-    // Half of it is noise.
+    // Half of it is random_bytes.
     assert!((24 << 20..26 << 20).contains(&total), "{total}");
     let (first, likely) = progress[0];
     assert!(first < 1 << 20 && (20 << 20..32 << 20).contains(&likely), "{likely}");
@@ -54,7 +53,7 @@ async fn a_file_that_changes_meanwhile_ends_it_and_nothing_is_live() {
     // zstd's threads hold much back, where there are many.
     let (mut world, tools) = (World::new(), tools_without(&["zstd"]));
     let path = tools.path().to_str().unwrap();
-    world.connect = Box::new(Local(LocalSession::new().var("PATH", path)));
+    world.connect = Box::new(LocalConnect(LocalSession::new().var("PATH", path)));
     let goal = goal(&world);
     let last = world.dir.path().join("dist/part095");
     fs::write(&last, "other").unwrap();
@@ -77,9 +76,9 @@ async fn asked_of_openssl(shell: &str, script: &str) -> Vec<String> {
     let script = script.replace("LOG", &dir.join("asked").display().to_string());
     program(&tools.path().join("openssl"), &script);
     let path = format!("{}:/usr/bin:/bin", tools.path().display());
-    world.connect = Box::new(Local(session_of(shell, &dir).var("PATH", &path)));
+    world.connect = Box::new(LocalConnect(session_of(shell, &dir).var("PATH", &path)));
     let build = world.artifact("1", false);
-    let large = [noise(8 << 20), vec![0; 57 << 20]].concat();
+    let large = [random_bytes(8 << 20), vec![0; 57 << 20]].concat();
     fs::write(build.join("a b's \\ picture"), &large).unwrap();
     let report = world.run(&goal_of(build, |build| build)).await;
     assert_eq!(report.verdict(), RunOutcome::Done, "{shell}: {report:?}");
@@ -113,12 +112,12 @@ async fn a_large_file_that_tar_breaks_off_in_ends_the_upload_at_once() {
     let script = "#!/bin/sh\nhead -c 20000000 | /usr/bin/tar \"$@\"\nexit 2\n";
     program(&tools.path().join("tar"), script);
     let path = format!("{}:/usr/bin:/bin", tools.path().display());
-    world.connect = Box::new(Local(LocalSession::new().var("PATH", &path)));
+    world.connect = Box::new(LocalConnect(LocalSession::new().var("PATH", &path)));
     let build = world.artifact("1", false);
-    fs::write(build.join("picture"), noise(65 << 20)).unwrap();
+    fs::write(build.join("picture"), random_bytes(65 << 20)).unwrap();
     let goal = goal_of(build, |build| build);
     let report = tokio::time::timeout(Duration::from_secs(30), world.run(&goal)).await.unwrap();
     assert!(matches!(report.hosts[0].1, HostResult::Untouched { .. }), "{report:?}");
-    world.connect = Box::new(Local(LocalSession::new()));
+    world.connect = Box::new(LocalConnect(LocalSession::new()));
     assert_eq!(world.run(&goal).await.verdict(), RunOutcome::Done);
 }

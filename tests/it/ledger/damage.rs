@@ -11,7 +11,8 @@ use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::model::host_state::HostState;
 use shipit::remote::answer::host_state;
 
-use super::{id, lines, looked};
+use crate::support::ledgers::{id, lines, looked};
+use crate::support::tools::program;
 
 /// Six releases: a pinned one, a good one, one that was reverted, one that was left for bad, one that
 /// was left for a newer one, and the live one.
@@ -158,7 +159,7 @@ fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
     }
     fs::write(root.join(".shipit/ledger.jsonl"), ledger).unwrap();
     fs::create_dir_all(dir.join("bin")).unwrap();
-    crate::program::program(&dir.join("bin/awk"), &format!("#!/bin/sh\nexec {awk} \"$@\"\n"));
+    program(&dir.join("bin/awk"), &format!("#!/bin/sh\nexec {awk} \"$@\"\n"));
     let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
     let script = shipit::remote::script::SCRIPT;
     let mut agent = Command::new("sh");

@@ -4,7 +4,7 @@ use shipit::deploy::goal::PruneRule;
 use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::model::host_state::HostState;
 
-use super::{id, lines, looked};
+use crate::support::ledgers::{id, lines, looked};
 
 fn host(releases: usize, live: usize, story: &[&str]) -> HostState {
     let all = lines(story);

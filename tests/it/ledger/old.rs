@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cli::World;
+use crate::support::project::Project;
 
 /// Where a release stood for 0.1.0: the last of these events.
 #[derive(Default)]
@@ -134,93 +134,93 @@ impl Seen {
 }
 
 /// A stage with four releases on which `bad` makes every activation fail, and their ids.
-fn deployed() -> (World, Vec<String>) {
-    let world = World::local();
-    let bad = world.path().join("bad");
+fn deployed() -> (Project, Vec<String>) {
+    let project = Project::local();
+    let bad = project.path().join("bad");
     let hook = format!("activated = [\"test ! -e {}\"]", bad.display());
-    let config = world.read("deploy.toml").replace("[hooks]", &format!("[hooks]\n{hook}"));
-    world.write("deploy.toml", &config);
+    let config = project.read("deploy.toml").replace("[hooks]", &format!("[hooks]\n{hook}"));
+    project.write("deploy.toml", &config);
     for build in 1..=4 {
-        world.write("dist/VERSION", &format!("{build}\n"));
-        done(&world, "deploy");
+        project.write("dist/VERSION", &format!("{build}\n"));
+        done(&project, "deploy");
     }
-    let ids = names(&world.path().join("srv/releases")).into_iter().collect();
-    (world, ids)
+    let ids = names(&project.path().join("srv/releases")).into_iter().collect();
+    (project, ids)
 }
 
-fn done(world: &World, line: &str) {
-    let said = world.shipit(line);
+fn done(project: &Project, line: &str) {
+    let said = project.shipit(line);
     assert!(said.starts_with("exit: 0"), "{line}: {said}");
 }
 
 /// What this program would delete.
-fn goes_now(world: &World, ids: &[String], keep: usize) -> BTreeSet<String> {
-    let mut prune = world.command(&format!("prune --keep {keep} -n"));
+fn goes_now(project: &Project, ids: &[String], keep: usize) -> BTreeSet<String> {
+    let mut prune = project.command(&format!("prune --keep {keep} -n"));
     let said = String::from_utf8(prune.output().unwrap().stdout).unwrap();
     ids.iter().filter(|id| said.contains(&format!("prune {id}"))).cloned().collect()
 }
 
 /// 0.1.0 deletes nothing there that must stay, and goes back to a good release.
 #[track_caller]
-fn agree(world: &World, ids: &[String], way_back: &str) {
-    let old = Seen::read(&world.path().join("srv"));
+fn agree(project: &Project, ids: &[String], way_back: &str) {
+    let old = Seen::read(&project.path().join("srv"));
     for keep in 1..=4 {
-        assert_eq!(old.gone(keep), goes_now(world, ids, keep), "keep {keep}");
+        assert_eq!(old.gone(keep), goes_now(project, ids, keep), "keep {keep}");
     }
     assert_eq!(old.candidates().first().map(String::as_str), Some(way_back));
-    let said = world.command("rollback -n").output().unwrap().stdout;
+    let said = project.command("rollback -n").output().unwrap().stdout;
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains(&format!("flip current to {way_back}")), "{said}");
 }
 
 #[test]
 fn a_healthy_host_is_the_same_to_it() {
-    let (world, ids) = deployed();
-    agree(&world, &ids, &ids[2]);
-    done(&world, &format!("pin {}", ids[0]));
-    agree(&world, &ids, &ids[2]);
+    let (project, ids) = deployed();
+    agree(&project, &ids, &ids[2]);
+    done(&project, &format!("pin {}", ids[0]));
+    agree(&project, &ids, &ids[2]);
 }
 
 #[test]
 fn what_was_left_for_a_newer_release_stays_good_to_it() {
-    let (world, ids) = deployed();
-    done(&world, &format!("rollback --to {}", ids[1]));
-    agree(&world, &ids, &ids[0]);
-    done(&world, &format!("rollback --to {}", ids[3]));
-    agree(&world, &ids, &ids[2]);
+    let (project, ids) = deployed();
+    done(&project, &format!("rollback --to {}", ids[1]));
+    agree(&project, &ids, &ids[0]);
+    done(&project, &format!("rollback --to {}", ids[3]));
+    agree(&project, &ids, &ids[2]);
 }
 
 #[test]
 fn the_target_of_a_rollback_that_failed_stays_good_to_it() {
-    let (world, ids) = deployed();
-    world.write("bad", "");
-    let said = world.shipit(&format!("rollback --to {}", ids[2]));
+    let (project, ids) = deployed();
+    project.write("bad", "");
+    let said = project.shipit(&format!("rollback --to {}", ids[2]));
     assert!(said.starts_with("exit: 1"), "{said}");
-    agree(&world, &ids, &ids[2]);
-    let said = world.shipit("history");
+    agree(&project, &ids, &ids[2]);
+    let said = project.shipit("history");
     assert!(said.contains("reverted") && !said.contains("settle"), "{said}");
 }
 
 #[test]
 fn what_was_left_for_bad_stays_so_to_it() {
-    let (world, ids) = deployed();
-    done(&world, &format!("rollback --to {}", ids[1]));
-    world.write("bad", "");
-    let said = world.shipit(&format!("rollback --to {}", ids[3]));
+    let (project, ids) = deployed();
+    done(&project, &format!("rollback --to {}", ids[1]));
+    project.write("bad", "");
+    let said = project.shipit(&format!("rollback --to {}", ids[3]));
     assert!(said.starts_with("exit: 1"), "{said}");
-    let old = Seen::read(&world.path().join("srv"));
+    let old = Seen::read(&project.path().join("srv"));
     assert_eq!(old.last(&ids[3]), "rolled-back");
-    agree(&world, &ids, &ids[0]);
+    agree(&project, &ids, &ids[0]);
 }
 
 /// It looks at no version. What it must not touch it must not find: then it takes all releases for
 /// another tool's.
 #[test]
 fn a_format_of_other_names_costs_nothing_with_it() {
-    let (world, _) = deployed();
-    let ours = world.path().join("srv/.shipit");
+    let (project, _) = deployed();
+    let ours = project.path().join("srv/.shipit");
     fs::rename(ours.join("ledger.jsonl"), ours.join("ledger.2")).unwrap();
     fs::rename(ours.join("manifests"), ours.join("manifests.2")).unwrap();
-    let old = Seen::read(&world.path().join("srv"));
+    let old = Seen::read(&project.path().join("srv"));
     assert_eq!(old.gone(1), BTreeSet::new());
 }

@@ -15,7 +15,7 @@ use shipit::report::unlock::holders;
 use shipit::report::verify::{verify_json, verify_view};
 use shipit::report::{Verbosity, summary};
 
-use super::{NEW, OLD, id};
+use crate::support::reports::{NEW, OLD, id, report};
 
 const RUN: &str = "k3j4k3j4k3j4k3j4";
 
@@ -375,7 +375,7 @@ fn unlock_tells_living_from_gone() {
 
 fn said(goal: &'static str, hosts: Vec<(&str, HostResult)>) -> String {
     let release = goal.ends_with("pin").then(|| id(OLD));
-    let report = Report { goal, release, ..super::report(hosts) };
+    let report = Report { goal, release, ..report(hosts) };
     let mut out = Vec::new();
     summary::print(&mut out, &Styles::plain(), &report, Verbosity::Normal).unwrap();
     String::from_utf8(out).unwrap()

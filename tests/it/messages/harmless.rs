@@ -12,7 +12,9 @@ use shipit::report::sanitizer::{Sanitizer, Sieve};
 use shipit::report::styles::Styles;
 use shipit::report::{Reporter, Verbosity};
 
-use super::{Paper, clock, done, every_event, failure, report, tell};
+use crate::support::buffer::SharedBuffer;
+use crate::support::clock::clock;
+use crate::support::reports::{done, every_event, failure, report, tell};
 
 const POISON: &str = "pois\"on\\'7f\n";
 const KEY: &str = "-----BEGIN KEY-----\nc2VjcmV0c2VjcmV0\n-----END KEY-----";
@@ -82,7 +84,7 @@ fn a_number_within_a_longer_one_is_another() {
 /// A value that is also a stage's or host's name, an id, a command or a key of JSON.
 #[test]
 fn names_and_ids_are_never_masked() {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let words = ["production", "todo-web", "run-started", "staged", "printed", "20260821"];
     let sieve = Sieve::new(Secrets::new(words.map(str::to_owned)), false);
     let mut guard = Sanitizer::new(Json::new(paper.clone()), sieve);
@@ -153,7 +155,7 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
 #[test]
 fn no_reporter_lets_a_secret_through() {
     let (events, end) = poisoned("abcd\u{1b}[1mef");
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
     let reporters: [Box<dyn Reporter>; 2] = [Box::new(lines), Box::new(Json::new(paper.clone()))];
     for reporter in reporters {
@@ -168,7 +170,7 @@ fn no_reporter_lets_a_secret_through() {
 
 #[test]
 fn a_guard_changes_nothing_that_is_harmless() {
-    let (plain, guarded) = (Paper::default(), Paper::default());
+    let (plain, guarded) = (SharedBuffer::default(), SharedBuffer::default());
     let mut bare = Json::new(plain.clone());
     let mut guard = Sanitizer::new(Json::new(guarded.clone()), Sieve::new(secrets(), false));
     for event in every_event() {
@@ -183,7 +185,7 @@ fn a_guard_changes_nothing_that_is_harmless() {
 
 #[test]
 fn workflow_commands_lose_their_effect() {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let mut guard = Sanitizer::new(Json::new(paper.clone()), Sieve::new(Secrets::default(), true));
     let text = "  ::set-env name=X::1\nfine :: here\n##[error]no".to_owned();
     guard.on_event(&Event::Printed { host: "web1".to_owned(), source: "hook".to_owned(), text });

@@ -11,7 +11,8 @@ use shipit::report::progress::ProgressModel;
 use shipit::report::styles::Styles;
 use shipit::report::{Reporter, Verbosity};
 
-use super::{NEW, OLD, clock, done, every_event, report, tell};
+use crate::support::clock::clock;
+use crate::support::reports::{NEW, OLD, done, every_event, report, tell};
 
 const AT: Duration = Duration::from_secs(10);
 

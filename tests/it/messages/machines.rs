@@ -7,10 +7,11 @@ use shipit::deploy::outcome::{HostResult, Report};
 use shipit::report::Reporter;
 use shipit::report::json::Json;
 
-use super::{OLD, Paper, done, every_event, failure, report, tell};
+use crate::support::buffer::SharedBuffer;
+use crate::support::reports::{OLD, done, every_event, failure, report, tell};
 
 fn lines(report: &Report) -> String {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let mut json = Json::new(paper.clone());
     tell(&mut json, &every_event());
     json.finish(report);

@@ -8,10 +8,12 @@ use shipit::report::lines::Lines;
 use shipit::report::styles::Styles;
 use shipit::report::{Reporter, Verbosity};
 
-use super::{Paper, clock, done, every_event, report, tell};
+use crate::support::buffer::SharedBuffer;
+use crate::support::clock::clock;
+use crate::support::reports::{done, every_event, report, tell};
 
 fn told(events: &[Event], verbosity: Verbosity) -> String {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let mut lines = Lines::new(paper.clone(), Styles::plain(), verbosity, clock().0);
     tell(&mut lines, events);
     paper.text()
@@ -60,7 +62,7 @@ fn quiet_tells_only_trouble() {
 
 #[test]
 fn a_long_upload_says_now_and_then_how_far_it_is() {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let (clock, hand) = clock();
     let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock);
     for second in 0..40_u64 {
@@ -76,7 +78,7 @@ fn a_long_upload_says_now_and_then_how_far_it_is() {
 
 #[test]
 fn a_warning_that_was_told_is_not_repeated_at_the_end() {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock().0);
     let told = (Some("web1".to_owned()), "the clock is ahead".to_owned());
     lines.on_event(&Event::Warning { host: told.0.clone(), text: told.1.clone() });
@@ -92,7 +94,7 @@ fn a_warning_that_was_told_is_not_repeated_at_the_end() {
 
 #[test]
 fn colour_adds_nothing_to_the_words() {
-    let paper = Paper::default();
+    let paper = SharedBuffer::default();
     let mut lines = Lines::new(paper.clone(), Styles::coloured(), Verbosity::Verbose, clock().0);
     tell(&mut lines, &every_event());
     let coloured = paper.text();

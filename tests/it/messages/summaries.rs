@@ -5,7 +5,7 @@ use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, github, summary};
 
-use super::{NEW, OLD, done, failure, id, report};
+use crate::support::reports::{NEW, OLD, done, failure, id, report};
 
 fn text(report: &Report) -> String {
     let mut out = Vec::new();
@@ -231,14 +231,14 @@ fn a_local_hook_failed_before_anything() {
 
 #[test]
 fn warnings_of_several_hosts_are_one_line() {
-    let mut report = report(vec![("web1", done())]);
+    let mut told = report(vec![("web1", done())]);
     let skew = "the clock is 3 min ahead".to_owned();
-    report.warnings = vec![
+    told.warnings = vec![
         (Some("web1".to_owned()), skew.clone()),
         (None, "no revision is known".to_owned()),
         (Some("web2".to_owned()), skew),
     ];
-    assert_snapshot!(text(&report), @"
+    assert_snapshot!(text(&told), @"
     warning: web1, web2: the clock is 3 min ahead
     warning: no revision is known
     20260822101502 is live on web1 (was 20260821090311); seen running; 4.2 MB sent
@@ -282,14 +282,14 @@ fn every_host_has_a_state_whatever_happened() {
 #[test]
 fn github_is_told_of_failures_and_warnings() {
     let back = HostResult::Reverted { live: OLD.to_owned(), failure: unhealthy(), but: None };
-    let mut report = report(vec![("web2", back)]);
-    report.stage = "eu,prod".to_owned();
-    report.warnings = vec![(Some("web1".to_owned()), "98% of the disk is full".to_owned())];
-    assert_snapshot!(github::annotations(&report), @"
+    let mut told = report(vec![("web2", back)]);
+    told.stage = "eu,prod".to_owned();
+    told.warnings = vec![(Some("web1".to_owned()), "98% of the disk is full".to_owned())];
+    assert_snapshot!(github::annotations(&told), @"
     ::error title=shipit deploy eu%2Cprod::web2: shop.service was not healthy within 30s%0AGET http://127.0.0.1:8080/up answered 502, 14 times%0Astate: web2 is back on 20260821090311%0Ahint: `ssh deploy@web2 journalctl -u shop.service -n 50`
     ::warning title=shipit deploy eu%2Cprod::web1: 98%25 of the disk is full
     ");
-    assert_eq!(github::annotations(&super::report(vec![("web1", done())])), "");
+    assert_eq!(github::annotations(&report(vec![("web1", done())])), "");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use shipit::report::error;
 use shipit::report::styles::Styles;
 use zip::result::ZipError;
 
-use super::{NEW, OLD, id};
+use crate::support::reports::{NEW, OLD, id};
 
 /// One value of each variant.
 macro_rules! every {

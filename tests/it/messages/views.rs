@@ -12,7 +12,7 @@ use shipit::report::releases::{releases_json, releases_table};
 use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
 
-use super::{NEW, OLD, id};
+use crate::support::reports::{NEW, OLD, id};
 
 const BAD: &str = "20260820080000";
 const TORN: &str = "20260819070000";

@@ -17,13 +17,13 @@ use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 use tokio::sync::OnceCell;
 
-use super::table;
-use crate::features::wires::{Wire, Wires};
-use crate::features::world::{World, host};
+use super::fault_table;
+use super::link::{FaultyLinks, LinkFault};
+use super::world::{World, host};
 
 /// What is tried on a host where version 1 is live and 0 was before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
+pub(crate) enum Work {
     Deploy,
     Rollback,
     Prune,
@@ -31,7 +31,7 @@ pub(super) enum Work {
 
 impl Work {
     /// The version that is live when it is done.
-    pub(super) const fn aim(self) -> &'static str {
+    pub(crate) const fn aim(self) -> &'static str {
         match self {
             Self::Deploy => "2",
             Self::Rollback => "0",
@@ -41,44 +41,44 @@ impl Work {
 }
 
 /// Hosts on which version 1 is live and well, 0 the way back and an older one too many.
-pub(super) struct Subject {
-    pub(super) world: World,
-    pub(super) faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+pub(crate) struct TestFleet {
+    pub(crate) world: World,
+    pub(crate) faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
 }
 
 pub(crate) fn hook(run: &str) -> Vec<Hook> {
     vec![Hook { run: run.to_owned(), once: false, roles: Vec::new() }]
 }
 
-impl Subject {
+impl TestFleet {
     /// One host reached by `session`. A deploy of it sends every order there is.
-    pub(super) async fn new(session: LocalSession) -> Self {
+    pub(crate) async fn new(session: LocalSession) -> Self {
         Self::fleet(session, &["web1"]).await
     }
 
     /// The same with more hosts.
-    pub(super) async fn fleet(session: LocalSession, names: &[&str]) -> Self {
-        static FIRST: OnceCell<Subject> = OnceCell::const_new();
-        let first = FIRST.get_or_init(Self::first).await.site("web1");
-        let mut subject = Self::empty(session);
-        subject.world.config.hosts = names.iter().map(|name| host(name)).collect();
-        for site in subject.sites() {
-            let copied = Command::new("cp").arg("-a").args([&first.root, &site.root]).status();
+    pub(crate) async fn fleet(session: LocalSession, names: &[&str]) -> Self {
+        static FIRST: OnceCell<TestFleet> = OnceCell::const_new();
+        let first = FIRST.get_or_init(Self::first).await.host("web1");
+        let mut fleet = Self::empty(session);
+        fleet.world.config.hosts = names.iter().map(|name| host(name)).collect();
+        for host in fleet.hosts() {
+            let copied = Command::new("cp").arg("-a").args([&first.root, &host.root]).status();
             assert!(copied.unwrap().success());
         }
-        subject.world.after_runs(3);
-        subject
+        fleet.world.after_runs(3);
+        fleet
     }
 
     /// The one that all others are copies of.
     async fn first() -> Self {
-        let mut subject = Self::empty(LocalSession::new());
-        subject.world.config.keep = 3;
+        let mut fleet = Self::empty(LocalSession::new());
+        fleet.world.config.keep = 3;
         for version in ["older", "0", "1"] {
-            let report = subject.world.deploy(version).await;
+            let report = fleet.world.deploy(version).await;
             assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
         }
-        subject
+        fleet
     }
 
     fn empty(session: LocalSession) -> Self {
@@ -94,23 +94,23 @@ impl Subject {
             log: None,
             limit: Duration::from_secs(5),
         };
-        let wires = Wires::new(world.config.layout.root()).over(session);
+        let wires = FaultyLinks::new(world.config.layout.root()).over(session);
         let faults = wires.faults();
         world.connect = Box::new(wires);
         Self { world, faults }
     }
 
     /// The same, so that a deploy shares files: root does not where hooks are run.
-    pub(super) fn sharing(mut self) -> Self {
+    pub(crate) fn sharing(mut self) -> Self {
         self.world.config.hooks.staged.clear();
         self
     }
 
-    pub(super) fn wire(&self, host: &str, wire: Wire) {
-        self.faults.lock().unwrap().insert(host.to_owned(), wire);
+    pub(crate) fn break_link(&self, host: &str, fault: LinkFault) {
+        self.faults.lock().unwrap().insert(host.to_owned(), fault);
     }
 
-    pub(super) async fn work(&self, work: Work) -> Report {
+    pub(crate) async fn work(&self, work: Work) -> Report {
         match work {
             Work::Deploy => self.world.deploy("2").await,
             Work::Rollback => self.world.rollback().await,
@@ -118,39 +118,39 @@ impl Subject {
         }
     }
 
-    pub(super) fn site(&self, name: &str) -> Site {
+    pub(crate) fn host(&self, name: &str) -> TestHost {
         let root = format!("{}-{name}", self.world.config.layout.root());
-        Site { name: name.to_owned(), root: root.into() }
+        TestHost { name: name.to_owned(), root: root.into() }
     }
 
-    fn sites(&self) -> Vec<Site> {
-        self.world.config.hosts.iter().map(|host| self.site(&host.name)).collect()
+    fn hosts(&self) -> Vec<TestHost> {
+        self.world.config.hosts.iter().map(|host| self.host(&host.name)).collect()
     }
 
     /// The locks are free within the deadline.
-    pub(super) async fn is_let_go(&self, case: &str) {
+    pub(crate) async fn lock_is_free(&self, case: &str) {
         let end = Instant::now() + self.world.config.deadline + Duration::from_secs(3);
-        while self.sites().iter().any(Site::is_held) {
+        while self.hosts().iter().any(TestHost::is_held) {
             assert!(Instant::now() < end, "{case}: the lock is still held");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// The report says of every host what is so there, and comes to what the hosts come to.
-    pub(super) fn is_told(&self, case: &str, work: Work, report: &Report) {
+    pub(crate) fn report_is_true(&self, case: &str, work: Work, report: &Report) {
         let mut lives = Vec::new();
-        for (site, (_, result)) in self.sites().iter().zip(&report.hosts) {
-            let live = site.live(case);
+        for (host, (_, result)) in self.hosts().iter().zip(&report.hosts) {
+            let live = host.live(case);
             let told = match result {
                 HostResult::Done(_) => work.aim(),
                 HostResult::Reverted { .. } | HostResult::Untouched { .. } => "1",
                 other => panic!("{case}: a host that can be looked at is known: {other:?}"),
             };
-            assert_eq!(live, told, "{case}: {}: {report:?}", site.name);
-            let ledger = site.read(".shipit/ledger.jsonl");
-            assert_eq!(site.standing(), ReleaseStatus::Good, "{case}: {}: {ledger}", site.name);
-            let back = site.way_back();
-            assert!(back.is_some_and(|back| back.exists()), "{case}: {}: a way back", site.name);
+            assert_eq!(live, told, "{case}: {}: {report:?}", host.name);
+            let ledger = host.read(".shipit/ledger.jsonl");
+            assert_eq!(host.standing(), ReleaseStatus::Good, "{case}: {}: {ledger}", host.name);
+            let back = host.way_back();
+            assert!(back.is_some_and(|back| back.exists()), "{case}: {}: a way back", host.name);
             lives.push(live);
         }
         let all_done = report.hosts.iter().all(|(_, result)| matches!(result, HostResult::Done(_)));
@@ -163,37 +163,37 @@ impl Subject {
     }
 
     /// Version 3 is deployed as if nothing had been, and nothing of what was is left.
-    pub(super) async fn goes_on(&self, case: &str) {
-        self.is_let_go(case).await;
+    pub(crate) async fn next_deploy_works(&self, case: &str) {
+        self.lock_is_free(case).await;
         let next = self.world.deploy("3").await;
         assert_eq!(next.verdict(), RunOutcome::Done, "{case}: {next:?}");
-        for site in self.sites() {
-            assert_eq!(site.live(case), "3", "{case}");
-            assert_eq!(site.left(), [""; 0], "{case}: left behind");
+        for host in self.hosts() {
+            assert_eq!(host.live(case), "3", "{case}");
+            assert_eq!(host.left(), [""; 0], "{case}: left behind");
         }
     }
 
     /// `docs/faults.md` says so of this fault, which `test` is about.
-    pub(super) fn is_in_the_table(&self, test: &str, fault: &str, report: &Report) {
-        let lives: Vec<_> = self.sites().iter().map(|site| site.live(fault)).collect();
-        table::agrees(test, fault, report, &lives);
+    pub(crate) fn matches_table(&self, test: &str, fault: &str, report: &Report) {
+        let lives: Vec<_> = self.hosts().iter().map(|host| host.live(fault)).collect();
+        fault_table::agrees(test, fault, report, &lives);
     }
 
     /// Both.
-    pub(super) async fn is_honest(&self, case: &str, work: Work, report: &Report) {
-        self.is_told(case, work, report);
-        self.goes_on(case).await;
+    pub(crate) async fn is_honest(&self, case: &str, work: Work, report: &Report) {
+        self.report_is_true(case, work, report);
+        self.next_deploy_works(case).await;
     }
 }
 
 /// One host's directory.
-pub(super) struct Site {
+pub(crate) struct TestHost {
     name: String,
     root: PathBuf,
 }
 
-impl Site {
-    pub(super) fn read(&self, path: &str) -> String {
+impl TestHost {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.root.join(path)).unwrap_or_default()
     }
 
@@ -204,7 +204,7 @@ impl Site {
 
     /// The version that is live, whole, with its own config, and running.
     #[track_caller]
-    pub(super) fn live(&self, case: &str) -> String {
+    pub(crate) fn live(&self, case: &str) -> String {
         let version = self.read("current/VERSION").trim().to_owned();
         assert_eq!(self.read("current/.env"), format!("V={version}\n"), "{case}: its config");
         assert_eq!(self.read("running").trim(), version, "{case}: what is live is what runs");

@@ -1,4 +1,4 @@
-//! Ways to several hosts on this machine, each with a directory of its own, that can be cut.
+//! Links to several hosts on this machine, each with a directory of its own, that can be cut.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 
 /// What goes wrong on the way to one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wire {
+pub(crate) enum LinkFault {
     /// Nobody answers.
     Dead,
     /// The first order of this name never arrives; the second conversation is whole again.
@@ -33,13 +33,13 @@ pub(crate) enum Wire {
 }
 
 /// The directory `root` of all hosts is one of each host's own below `root`'s parent.
-pub(crate) struct Wires {
+pub(crate) struct FaultyLinks {
     session: LocalSession,
     root: String,
-    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+    faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
 }
 
-impl Wires {
+impl FaultyLinks {
     pub(crate) fn new(root: &str) -> Self {
         Self { session: LocalSession::new(), root: root.to_owned(), faults: Arc::default() }
     }
@@ -49,19 +49,19 @@ impl Wires {
         Self { session, ..self }
     }
 
-    /// The handle by which tests break and mend wires while the world holds the rest.
-    pub(crate) fn faults(&self) -> Arc<Mutex<BTreeMap<String, Wire>>> {
+    /// The handle by which tests break and mend links while the world holds the rest.
+    pub(crate) fn faults(&self) -> Arc<Mutex<BTreeMap<String, LinkFault>>> {
         Arc::clone(&self.faults)
     }
 }
 
-impl Connect for Wires {
+impl Connect for FaultyLinks {
     fn connect<'a>(
         &'a self,
         host: &'a Host,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
         Box::pin(async move {
-            if self.faults.lock().unwrap().get(&host.name) == Some(&Wire::Dead) {
+            if self.faults.lock().unwrap().get(&host.name) == Some(&LinkFault::Dead) {
                 let source = io::Error::from(io::ErrorKind::ConnectionRefused);
                 return Err(SessionError::Unreachable {
                     address: host.name.clone(),
@@ -69,7 +69,7 @@ impl Connect for Wires {
                     by_hand: Box::default(),
                 });
             }
-            Ok(Arc::new(Wired {
+            Ok(Arc::new(FaultySession {
                 inner: self.session.clone(),
                 name: host.name.clone(),
                 from: self.root.clone(),
@@ -79,14 +79,14 @@ impl Connect for Wires {
     }
 }
 
-struct Wired {
+struct FaultySession {
     inner: LocalSession,
     name: String,
     from: String,
-    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+    faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
 }
 
-impl Session for Wired {
+impl Session for FaultySession {
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
         let own = command.replace(&self.from, &format!("{}-{}", self.from, self.name));
         Box::pin(async move {
@@ -143,7 +143,7 @@ impl Session for Wired {
 struct Tap {
     inner: Option<Pin<Box<dyn AsyncWrite + Send>>>,
     name: String,
-    faults: Arc<Mutex<BTreeMap<String, Wire>>>,
+    faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
     cut: Arc<Notify>,
     silence: Arc<Notify>,
     halved: Arc<AtomicBool>,
@@ -153,11 +153,13 @@ struct Tap {
 }
 
 impl Tap {
-    /// Whether this is where the wire breaks; it does so once.
-    fn breaks(&self, sent: &[u8]) -> Option<Wire> {
+    /// Whether this is where the fault breaks; it does so once.
+    fn breaks(&self, sent: &[u8]) -> Option<LinkFault> {
         let mut faults = self.faults.lock().unwrap();
-        let wire = *faults.get(&self.name)?;
-        let (Wire::CutBefore(verb) | Wire::CutAfter(verb) | Wire::CutForGood(verb)) = wire else {
+        let fault = *faults.get(&self.name)?;
+        let (LinkFault::CutBefore(verb) | LinkFault::CutAfter(verb) | LinkFault::CutForGood(verb)) =
+            fault
+        else {
             return None;
         };
         let ordered = format!("'{verb}'");
@@ -166,16 +168,16 @@ impl Tap {
             return None;
         }
         faults.remove(&self.name);
-        if matches!(wire, Wire::CutForGood(_)) {
-            faults.insert(self.name.clone(), Wire::Dead);
+        if matches!(fault, LinkFault::CutForGood(_)) {
+            faults.insert(self.name.clone(), LinkFault::Dead);
         }
-        Some(wire)
+        Some(fault)
     }
 
     /// Whether this is the conversation whose greeting is not to arrive.
     fn mutes(&self) -> bool {
         let mut faults = self.faults.lock().unwrap();
-        let here = faults.get(&self.name) == Some(&Wire::CutGreeting);
+        let here = faults.get(&self.name) == Some(&LinkFault::CutGreeting);
         here && faults.remove(&self.name).is_some()
     }
 
@@ -183,7 +185,7 @@ impl Tap {
     fn halves(&self, sent: &[u8]) -> bool {
         let mut faults = self.faults.lock().unwrap();
         let is_upload = (self.upload && sent != b"0\n") || bare(sent).starts_with(b"'unpack'");
-        let here = is_upload && faults.get(&self.name) == Some(&Wire::HalfUpload);
+        let here = is_upload && faults.get(&self.name) == Some(&LinkFault::HalfUpload);
         here && faults.remove(&self.name).is_some()
     }
 }
@@ -213,7 +215,7 @@ impl AsyncWrite for Tap {
             return Poll::Ready(Ok(passed));
         }
         match self.breaks(sent) {
-            Some(Wire::CutBefore(_) | Wire::CutForGood(_)) => {
+            Some(LinkFault::CutBefore(_) | LinkFault::CutForGood(_)) => {
                 self.inner = None;
                 self.cut.notify_one();
             }

@@ -12,7 +12,7 @@ use shipit::config::SshSettings;
 use shipit::remote::session::{Session, SessionError};
 use tempfile::TempDir;
 
-use super::{User, around, connector, host, skipped, soon, told, whoami, write};
+use super::ssh::{User, around, connector, host, skipped, soon, told, whoami, write};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -34,24 +34,24 @@ pub(crate) fn must(program: &str, args: &[&str]) -> String {
 }
 
 /// A directory with keys, a client configuration and sshds that trust the keys in it.
-pub(crate) struct Place {
+pub(crate) struct SshDir {
     pub(crate) dir: TempDir,
     pub(crate) user: User,
     pub(crate) settings: SshSettings,
     pub(crate) agent: Option<PathBuf>,
 }
 
-impl Place {
+impl SshDir {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let settings =
             SshSettings { config: Some(dir.path().join("config")), ..SshSettings::default() };
-        let place = Self { dir, user: User::default(), settings, agent: None };
-        place.keygen("host", &["-t", "ed25519"]);
-        place.keygen("id", &["-t", "ed25519"]);
-        place.trust("id");
-        write(&place.path("known_hosts"), "");
-        place
+        let dir = Self { dir, user: User::default(), settings, agent: None };
+        dir.keygen("host", &["-t", "ed25519"]);
+        dir.keygen("id", &["-t", "ed25519"]);
+        dir.trust("id");
+        write(&dir.path("known_hosts"), "");
+        dir
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -133,18 +133,18 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Commands have the place as their home, so that nobody's `.bashrc` has a say.
+    /// Commands have the directory as their home, so that nobody's `.bashrc` has a say.
     /// With the host key `host` unless `more` names others.
-    pub(crate) fn start(place: &Place, more: &str) -> Self {
-        Self::start_on(place, "127.0.0.1", more)
+    pub(crate) fn start(dir: &SshDir, more: &str) -> Self {
+        Self::start_on(dir, "127.0.0.1", more)
     }
 
-    pub(crate) fn start_on(place: &Place, address: &str, more: &str) -> Self {
+    pub(crate) fn start_on(dir: &SshDir, address: &str, more: &str) -> Self {
         if rustix::process::geteuid().is_root() {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
-        let (dir, log) = (place.dir.path().display(), place.path(&format!("log.{port}")));
+        let (path, log) = (dir.dir.path().display(), dir.path(&format!("log.{port}")));
         let host_key = if more.contains("HostKey ") { "" } else { "HostKey DIR/host" };
         let text = format!(
             "{more}\n{host_key}\nListenAddress {address}\nPort {port}\nPidFile none\n\
@@ -152,8 +152,8 @@ impl Sshd {
              PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
              PermitRootLogin yes\nLogLevel VERBOSE\nSetEnv HOME=DIR\n"
         );
-        let config = place.path(&format!("sshd.{port}"));
-        write(&config, &text.replace("DIR", &dir.to_string()));
+        let config = dir.path(&format!("sshd.{port}"));
+        write(&config, &text.replace("DIR", &path.to_string()));
         let child = Command::new(SSHD)
             .args(["-D", "-e", "-f", config.to_str().unwrap()])
             .stdin(Stdio::null())
@@ -188,5 +188,62 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A dir and a server that it knows as `web`.
+pub(crate) fn web(more: &str) -> Option<(SshDir, Sshd)> {
+    present().then(|| {
+        let dir = SshDir::new();
+        let sshd = Sshd::start(&dir, more);
+        dir.know(sshd.port, "host");
+        dir.config(sshd.port, "");
+        (dir, sshd)
+    })
+}
+
+/// An agent of our own; gone with this.
+pub(crate) struct SshAgent(std::process::Child);
+
+impl SshAgent {
+    /// With this many keys of its own, `k0` and so on.
+    pub(crate) fn with_new_keys(dir: &mut SshDir, count: usize) -> Self {
+        let names: Vec<String> = (0..count).map(|n| format!("k{n}")).collect();
+        for name in &names {
+            dir.keygen(name, &["-t", "ed25519"]);
+        }
+        Self::start(dir, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn start(dir: &mut SshDir, keys: &[&str]) -> Self {
+        let socket = dir.path("agent");
+        let child = std::process::Command::new("ssh-agent")
+            .args(["-D", "-a", socket.to_str().unwrap()])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let agent = Self(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() {
+            assert!(Instant::now() < deadline, "the agent does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for key in keys {
+            let added = std::process::Command::new("ssh-add")
+                .arg("-q")
+                .arg(dir.path(key))
+                .env("SSH_AUTH_SOCK", &socket)
+                .status();
+            assert!(added.unwrap().success());
+        }
+        dir.agent = Some(socket);
+        agent
+    }
+}
+
+impl Drop for SshAgent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

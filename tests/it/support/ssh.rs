@@ -1,12 +1,4 @@
-//! The SSH side against the embedded server and against OpenSSH.
-
-mod dropbear;
-mod embedded;
-mod host_keys;
-mod openssh;
-mod settings;
-mod sshd;
-mod trips;
+//! Connections over SSH, and the commands run over them.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -51,7 +43,7 @@ impl User {
         self.warnings.lock().unwrap().join("\n")
     }
 
-    fn callbacks(&self) -> Callbacks {
+    pub(crate) fn callbacks(&self) -> Callbacks {
         let (asking, telling) = (self.clone(), self.clone());
         Callbacks {
             passphrase: Arc::new(move |path: &Path| {
@@ -170,18 +162,4 @@ pub(crate) fn refusal(result: Result<Arc<dyn Session>, SessionError>) -> Session
         Ok(_) => panic!("it should not have connected"),
         Err(error) => error,
     }
-}
-
-/// Bytes that do not compress and are the same every time.
-pub(crate) fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }

@@ -45,10 +45,10 @@ use shipit::ssh::host_key::{KeyRecord, KnownHosts};
 use shipit::ssh::ssh_config::{self, LocalEnv, SshTarget};
 
 /// Takes any bytes, and panics where a promise is broken.
-pub type Holds = fn(&[u8]);
+pub type Invariant = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const ALL: [(&str, Holds); 9] = [
+pub const ALL: [(&str, Invariant); 9] = [
     ("answers", answers),
     ("archive_tar", archive_tar),
     ("archive_zip", archive_zip),

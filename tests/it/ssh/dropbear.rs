@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::sshd::{Place, must, present};
-use super::{noise, run, skipped, whoami, write};
+use crate::support::bytes::random_bytes;
+use crate::support::ssh::{run, skipped, whoami, write};
+use crate::support::sshd::{SshDir, must, present};
 
 const DROPBEAR: &str = "/usr/sbin/dropbear";
 
@@ -17,7 +18,7 @@ async fn a_long_command_comes_by_the_input_and_leaves_the_rest_of_it() {
     if !present() || !Path::new(DROPBEAR).exists() || !rustix::process::geteuid().is_root() {
         return skipped("it takes dropbear, and root for a mount");
     }
-    let place = Place::new();
+    let place = SshDir::new();
     std::fs::create_dir_all(place.path("home/.ssh")).unwrap();
     write(&place.path("home/.ssh/authorized_keys"), &place.text("id.pub"));
     let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
@@ -43,7 +44,7 @@ async fn a_long_command_comes_by_the_input_and_leaves_the_rest_of_it() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let session = place.session().await;
-    let bytes = noise(1 << 20);
+    let bytes = random_bytes(1 << 20);
     for length in [10, 7_900, 8_100, 9_000, 40_000] {
         let command = format!("exec /bin/sh -c 'cat; exit 7' {}", "x".repeat(length));
         let ran = run(&*session, &command, &bytes).await;

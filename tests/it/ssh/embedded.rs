@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{Ran, User, around, collect, connector, noise, refusal, run, soon, told, write};
+use crate::support::bytes::random_bytes;
+use crate::support::ssh::{Ran, User, around, collect, connector, refusal, run, soon, told, write};
 
 /// A server, and a home directory that knows it.
 struct World {
@@ -96,7 +97,7 @@ async fn commands_say_what_they_say_and_end_as_they_end() {
 async fn many_bytes_go_both_ways_and_stay_the_same() {
     let world = world().await;
     let session = world.session().await;
-    let bytes = noise(8 << 20);
+    let bytes = random_bytes(8 << 20);
     let ran = run(&*session, "cat", &bytes).await;
     assert!(ran.out == bytes && ran.exit == Some(Exit::Code(0)), "{} bytes", ran.out.len());
 }
@@ -218,7 +219,7 @@ async fn a_writer_does_not_outlive_the_command() {
     let session = world.session().await;
     let Channel { mut input, output } = session.exec("sleep 0.3; exit 3").await.unwrap();
     let writing = tokio::spawn(async move {
-        let bytes = noise(1 << 20);
+        let bytes = random_bytes(1 << 20);
         loop {
             if let Err(error) = input.write_all(&bytes).await {
                 return error.kind();
@@ -233,7 +234,7 @@ async fn a_writer_does_not_outlive_the_command() {
 async fn a_connection_cut_in_an_upload_is_lost_for_reader_and_writer() {
     let world = World::new(Faults { cut_after: Some(3 << 20), ..Faults::default() }).await;
     let session = world.session().await;
-    let ran = run(&*session, "cat >/dev/null", &noise(16 << 20)).await;
+    let ran = run(&*session, "cat >/dev/null", &random_bytes(16 << 20)).await;
     assert_eq!(ran.exit, None);
     assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
 }
@@ -322,7 +323,7 @@ async fn tunnels_reach_the_hosts_own_loopback() {
         }
         stream.write_all(&bytes).await.unwrap();
     });
-    let bytes = noise(1_000_000);
+    let bytes = random_bytes(1_000_000);
     let stream = soon(session.dial("127.0.0.1", port)).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut got = Vec::new();
@@ -362,7 +363,7 @@ async fn a_silent_port_ends_in_time() {
 #[tokio::test]
 async fn garbage_instead_of_ssh_is_an_error() {
     for garbage in
-        [b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), b"line\r\n".repeat(40), noise(9000)]
+        [b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), b"line\r\n".repeat(40), random_bytes(9000)]
     {
         let world = World::new(Faults { garbage: Some(garbage), ..Faults::default() }).await;
         let error = refusal(world.connect().await);

@@ -9,8 +9,8 @@ use shipit::remote::session::SessionError;
 use shipit::ssh::host_key::{KeyRecord, KnownHosts};
 use tempfile::TempDir;
 
-use super::skipped;
-use super::sshd::must;
+use crate::support::ssh::skipped;
+use crate::support::sshd::must;
 
 const ONE: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";

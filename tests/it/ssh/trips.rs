@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::sshd::{Place, Sshd, present};
-use super::write;
+use crate::support::ssh::write;
+use crate::support::sshd::{SshDir, Sshd, present};
 
 /// Whoever says nothing for so long waits for the other side.
 const QUIET: Duration = Duration::from_millis(120);
@@ -73,14 +73,14 @@ fn crossing(mut from: &TcpStream, to: &mut &TcpStream) -> Option<usize> {
 
 /// An app on a host behind such a link.
 struct Site {
-    place: Place,
+    place: SshDir,
     link: Link,
     _sshd: Sshd,
 }
 
 impl Site {
     fn new() -> Self {
-        let place = Place::new();
+        let place = SshDir::new();
         let sshd = Sshd::start(&place, "");
         let link = Link::to(sshd.port);
         place.know(link.port, "host");

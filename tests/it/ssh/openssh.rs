@@ -6,21 +6,12 @@ use insta::assert_snapshot;
 use shipit::remote::session::{Channel, Exit, SessionError};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::features::health;
+use crate::support::health;
 
-use super::sshd::{Place, Sshd, must, present};
-use super::{collect, noise, refusal, run, skipped, soon, told, whoami, write};
-
-/// A place and a server that it knows as `web`.
-pub(super) fn web(more: &str) -> Option<(Place, Sshd)> {
-    present().then(|| {
-        let place = Place::new();
-        let sshd = Sshd::start(&place, more);
-        place.know(sshd.port, "host");
-        place.config(sshd.port, "");
-        (place, sshd)
-    })
-}
+use crate::support::bytes::random_bytes;
+use crate::support::ssh::{collect, refusal, run, skipped, soon, told, whoami, write};
+use crate::support::sshd::{SshAgent, SshDir, Sshd, must, present, web};
+use crate::support::tools::has;
 
 #[tokio::test]
 async fn commands_end_as_they_end_over_one_connection() {
@@ -67,57 +58,11 @@ async fn an_encrypted_key_is_unlocked_only_when_the_server_wants_it() {
     assert_eq!(run(&*place.session().await, "echo in", b"").await.out, b"in\n");
 }
 
-/// An agent of our own; gone with this.
-pub(super) struct Agent(std::process::Child);
-
-impl Agent {
-    /// With this many keys of its own, `k0` and so on.
-    pub(super) fn with_new_keys(place: &mut Place, count: usize) -> Self {
-        let names: Vec<String> = (0..count).map(|n| format!("k{n}")).collect();
-        for name in &names {
-            place.keygen(name, &["-t", "ed25519"]);
-        }
-        Self::start(place, &names.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    pub(super) fn start(place: &mut Place, keys: &[&str]) -> Self {
-        let socket = place.path("agent");
-        let child = std::process::Command::new("ssh-agent")
-            .args(["-D", "-a", socket.to_str().unwrap()])
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let agent = Self(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
-            assert!(Instant::now() < deadline, "the agent does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        for key in keys {
-            let added = std::process::Command::new("ssh-add")
-                .arg("-q")
-                .arg(place.path(key))
-                .env("SSH_AUTH_SOCK", &socket)
-                .status();
-            assert!(added.unwrap().success());
-        }
-        place.agent = Some(socket);
-        agent
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test]
 async fn the_agent_signs_for_a_named_key_and_for_others() {
     let Some((mut place, sshd)) = web("") else { return };
     place.keygen("other", &["-t", "rsa", "-b", "2048"]);
-    let _agent = Agent::start(&mut place, &["other", "id"]);
+    let _agent = SshAgent::start(&mut place, &["other", "id"]);
     std::fs::remove_file(place.path("id")).unwrap();
     place.session().await;
     assert_eq!(sshd.count("Failed publickey"), 0, "only the named key is offered");
@@ -131,7 +76,7 @@ async fn the_agent_signs_for_a_named_key_and_for_others() {
 #[tokio::test]
 async fn more_keys_than_a_connection_bears_take_several() {
     let Some((mut place, sshd)) = web("") else { return };
-    let _agent = Agent::with_new_keys(&mut place, 8);
+    let _agent = SshAgent::with_new_keys(&mut place, 8);
     place.trust("k7");
     place.config(sshd.port, "IdentitiesOnly no");
     place.session().await;
@@ -146,7 +91,7 @@ async fn more_keys_than_a_connection_bears_take_several() {
 #[tokio::test]
 async fn a_server_that_bears_fewer_keys_is_asked_again() {
     let Some((mut place, sshd)) = web("MaxAuthTries 2") else { return };
-    let _agent = Agent::with_new_keys(&mut place, 4);
+    let _agent = SshAgent::with_new_keys(&mut place, 4);
     place.trust("k3");
     place.config(sshd.port, "IdentitiesOnly no");
     place.session().await;
@@ -180,7 +125,7 @@ async fn user_certificates_beside_the_key_and_named_ones() {
 
 #[tokio::test]
 async fn the_key_type_on_record_is_asked_for_first() {
-    let Some(place) = present().then(Place::new) else { return };
+    let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("rsa", &["-t", "rsa", "-b", "2048"]);
     let sshd = Sshd::start(&place, "HostKey DIR/host\nHostKey DIR/rsa");
     place.config(sshd.port, "");
@@ -198,7 +143,7 @@ async fn the_key_type_on_record_is_asked_for_first() {
 
 #[tokio::test]
 async fn host_certificates_hold_or_not() {
-    let Some(place) = present().then(Place::new) else { return };
+    let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("ca", &["-t", "ed25519"]);
     let certify = |name: &str, args: &[&str]| {
         place.keygen(name, &["-t", "ed25519"]);
@@ -258,7 +203,7 @@ async fn a_chain_of_two_hops_with_keys_of_their_own() {
     ");
     place.know(hops[1].port, "host");
     let session = place.session().await;
-    let bytes = noise(4 << 20);
+    let bytes = random_bytes(4 << 20);
     assert!(run(&*session, "cat", &bytes).await.out == bytes);
     assert_eq!([&web, &hops[0], &hops[1]].map(|s| s.count("Accepted publickey")), [1, 2, 1]);
     soon(session.close()).await;
@@ -290,7 +235,7 @@ async fn version_six_addresses() {
         skipped("no IPv6 or no sshd here");
         return;
     }
-    let place = Place::new();
+    let place = SshDir::new();
     let sshd = Sshd::start_on(&place, "::1", "");
     place.config(sshd.port, "");
     let config = place.text("config").replace("HostName 127.0.0.1", "HostName ::1");
@@ -351,7 +296,7 @@ async fn an_sshd_that_is_killed_in_an_upload_is_lost_at_once() {
                   case $(cat /proc/$p/comm) in sshd*) ;; *) p=$(ps -o ppid= -p $p);; esac; \
                   kill -9 $p; sleep 20";
     let began = Instant::now();
-    let ran = run(&*session, killer, &noise(32 << 20)).await;
+    let ran = run(&*session, killer, &random_bytes(32 << 20)).await;
     assert_eq!(ran.exit, None, "{}", ran.text());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
@@ -392,7 +337,7 @@ async fn a_cut_cable_is_noticed_idle_and_with_full_sockets() {
         for _ in 0..uploads {
             let Channel { mut input, output } = session.exec("cat >/dev/null").await.unwrap();
             let writer = tokio::spawn(async move {
-                let bytes = noise(1 << 20);
+                let bytes = random_bytes(1 << 20);
                 while input.write_all(&bytes).await.is_ok() {}
             });
             writers.push((writer, output));
@@ -419,7 +364,7 @@ async fn a_command_that_closes_its_input_early_ends_the_writer_with_it() {
     {
         let Channel { mut input, output } = session.exec(command).await.unwrap();
         let writing = tokio::spawn(async move {
-            let bytes = noise(1 << 20);
+            let bytes = random_bytes(1 << 20);
             while input.write_all(&bytes).await.is_ok() {}
         });
         assert_eq!(soon(collect(output)).await.exit, Some(Exit::Code(5)), "{command}");
@@ -459,7 +404,7 @@ async fn output_that_nobody_reads_blocks_nobody_else() {
 async fn many_bytes_both_ways_through_many_rekeyings() {
     let Some((place, _sshd)) = web("RekeyLimit 4M") else { return };
     let session = place.session().await;
-    let bytes = noise(64 << 20);
+    let bytes = random_bytes(64 << 20);
     let ran = run(&*session, "cat", &bytes).await;
     assert!(ran.out == bytes && ran.exit == Some(Exit::Code(0)), "{} bytes", ran.out.len());
 }
@@ -501,10 +446,10 @@ async fn health_is_asked_through_the_connection_or_by_the_host() {
                 http = \"http://127.0.0.1:PORT/up\"\nbody = \"ready\"";
     for policy in ["", "AllowTcpForwarding no"] {
         let Some((place, _sshd)) = web(policy) else { return };
-        if !health::has("curl") {
+        if !has("curl") {
             return;
         }
-        let server = health::Server::start(&["503 No", "200 OK\nready"]).await;
+        let server = health::HealthServer::start(&["503 No", "200 OK\nready"]).await;
         assert_eq!(health::judged_over(http, &server, place.session().await).await, "done");
         let by_curl: Vec<_> = server.asked().iter().map(|asked| asked.contains("curl")).collect();
         assert_eq!(by_curl, [!policy.is_empty(); 2], "{policy}");

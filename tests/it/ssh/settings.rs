@@ -5,12 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use shipit::config::HostKeys;
 use shipit::remote::session::SessionError;
 
-use super::openssh::{Agent, web};
-use super::sshd::{Place, Sshd, must, present};
-use super::{refusal, told, write};
+use crate::support::ssh::{refusal, soon, told, write};
+use crate::support::sshd::{SshAgent, SshDir, Sshd, must, present, web};
 
 /// The error of `ssh_config` with `more` in it.
-async fn refused(place: &Place, port: u16, more: &str) -> String {
+async fn refused(place: &SshDir, port: u16, more: &str) -> String {
     place.config(port, more);
     told(&refusal(place.connect("web").await))
 }
@@ -149,7 +148,7 @@ async fn lists_of_algorithms_are_followed() {
 
 #[tokio::test]
 async fn small_rsa_keys_are_refused_on_both_sides() {
-    let Some(place) = present().then(Place::new) else { return };
+    let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("rsa", &["-t", "rsa", "-b", "2048"]);
     let sshd = Sshd::start(&place, "HostKey DIR/rsa");
     place.know(sshd.port, "rsa");
@@ -181,7 +180,7 @@ async fn the_address_to_connect_from_and_its_family_are_followed() {
 
 #[tokio::test]
 async fn a_host_certificate_signed_with_sha1_is_refused() {
-    let Some(place) = present().then(Place::new) else { return };
+    let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("ca", &["-t", "rsa", "-b", "2048"]);
     let certify = |kind: &str| {
         let (ca, public) = (place.path("ca"), place.path("host.pub"));
@@ -258,7 +257,7 @@ async fn a_public_key_names_a_key_of_the_agent() {
     }
     let mut held: Vec<&str> = others.iter().map(String::as_str).collect();
     held.push("id");
-    let agent = Agent::start(&mut place, &held);
+    let agent = SshAgent::start(&mut place, &held);
     std::fs::rename(place.path("id"), place.path("hidden")).unwrap();
     std::fs::set_permissions(place.path("id.pub"), std::fs::Permissions::from_mode(0o644)).unwrap();
     for only in ["yes", "no"] {
@@ -294,7 +293,7 @@ async fn a_key_out_of_a_pipe_is_read_once() {
     let writing = std::thread::spawn(move || std::fs::write(pipe, key));
     let session = place.session().await;
     writing.join().unwrap().unwrap();
-    assert!(super::soon(session.another()).await.is_ok(), "the key is kept");
+    assert!(soon(session.another()).await.is_ok(), "the key is kept");
 }
 
 #[tokio::test]
@@ -327,19 +326,19 @@ async fn what_is_wrong_with_a_key_is_said_and_nothing_of_it() {
     }
 }
 
-fn base64(place: &Place) -> String {
+fn base64(place: &SshDir) -> String {
     must("base64", &[place.path("id").to_str().unwrap()])
 }
 
 #[tokio::test]
 async fn the_key_that_worked_is_offered_first_from_then_on() {
     let Some((mut place, sshd)) = web("") else { return };
-    let _agent = Agent::with_new_keys(&mut place, 4);
+    let _agent = SshAgent::with_new_keys(&mut place, 4);
     place.trust("k3");
     place.config(sshd.port, "IdentitiesOnly no");
     let session = place.session().await;
     let refused = sshd.count("Failed publickey");
-    super::soon(session.another()).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    soon(session.another()).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!(sshd.count("Failed publickey"), refused);
 }
 
@@ -396,7 +395,7 @@ async fn the_program_of_a_match_may_take_as_long_as_connecting_may() {
 
 #[tokio::test]
 async fn a_pinned_key_may_be_any_of_the_hosts() {
-    let Some(place) = present().then(Place::new) else { return };
+    let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("rsa", &["-t", "rsa", "-b", "2048"]);
     let sshd = Sshd::start(&place, "HostKey DIR/host\nHostKey DIR/rsa");
     place.config(sshd.port, "");
@@ -415,7 +414,7 @@ async fn a_pinned_key_may_be_any_of_the_hosts() {
 
 #[tokio::test]
 async fn an_option_that_leaves_nothing_in_common_is_named() {
-    let Some(place) = present().then(Place::new) else { return };
+    let Some(place) = present().then(SshDir::new) else { return };
     let sshd = Sshd::start(&place, "KexAlgorithms curve25519-sha256");
     place.know(sshd.port, "host");
     place.config(sshd.port, "");

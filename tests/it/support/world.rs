@@ -28,22 +28,22 @@ use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
 
-use super::delta::noise;
+use super::bytes::random_text;
 
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) config: Config,
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
-    pub(crate) cache: Drawer,
+    pub(crate) cache: MemoryCache,
     /// Bytes of what else is in every build: many need a channel of their own.
     pub(crate) ballast: usize,
     runs: Mutex<u32>,
 }
 
-pub(crate) struct Local(pub(crate) LocalSession);
+pub(crate) struct LocalConnect(pub(crate) LocalSession);
 
-impl Connect for Local {
+impl Connect for LocalConnect {
     fn connect<'a>(&'a self, _: &'a Host) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
         let session: Arc<dyn Session> = Arc::new(self.0.clone());
         Box::pin(async move { Ok(session) })
@@ -52,22 +52,22 @@ impl Connect for Local {
 
 /// A cache in memory: manifests, and where large files are.
 #[derive(Default)]
-pub(crate) struct Drawer(
-    pub(crate) Mutex<BTreeMap<Digest, String>>,
-    pub(crate) Mutex<BTreeMap<Digest, PathBuf>>,
-);
+pub(crate) struct MemoryCache {
+    pub(crate) manifests: Mutex<BTreeMap<Digest, String>>,
+    pub(crate) large: Mutex<BTreeMap<Digest, PathBuf>>,
+}
 
-impl ReleaseCache for Drawer {
+impl ReleaseCache for MemoryCache {
     fn find(&self, digest: Digest) -> Option<String> {
-        self.0.lock().unwrap().get(&digest).cloned()
+        self.manifests.lock().unwrap().get(&digest).cloned()
     }
 
     fn keep(&self, text: CacheEntry) {
-        self.0.lock().unwrap().extend(text());
+        self.manifests.lock().unwrap().extend(text());
     }
 
     fn file(&self, digest: Digest, _: u64) -> Option<fs::File> {
-        self.1.lock().unwrap().get(&digest).map(|path| fs::File::open(path).unwrap())
+        self.large.lock().unwrap().get(&digest).map(|path| fs::File::open(path).unwrap())
     }
 }
 
@@ -141,13 +141,13 @@ impl World {
             parallel: 8,
             deadline: Duration::from_secs(4),
         };
-        let connect = Box::new(Local(LocalSession::new()));
+        let connect = Box::new(LocalConnect(LocalSession::new()));
         Self {
             dir,
             config,
             connect,
             events: Mutex::default(),
-            cache: Drawer::default(),
+            cache: MemoryCache::default(),
             ballast: 0,
             runs: Mutex::new(0),
         }
@@ -165,7 +165,7 @@ impl World {
         fs::write(dir.join("VERSION"), format!("{version}\n")).unwrap();
         fs::write(dir.join("bin/server"), "#!/bin/sh\n").unwrap();
         if self.ballast > 0 {
-            fs::write(dir.join("ballast"), noise(7, self.ballast)).unwrap();
+            fs::write(dir.join("ballast"), random_text(7, self.ballast)).unwrap();
         }
         fs::write(dir.join("with space \\ and 'quote'"), "odd").unwrap();
         fs::set_permissions(dir.join("bin/server"), fs::Permissions::from_mode(0o755)).unwrap();

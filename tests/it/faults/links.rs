@@ -1,0 +1,161 @@
+//! Connections that break: before an order arrives, after it was obeyed, in the middle of an
+//! upload, for a while and for good.
+
+use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
+use shipit::model::service::Service;
+use shipit::remote::local::LocalSession;
+
+use crate::support::effort::{some, try_all};
+use crate::support::fleet::{TestFleet, Work, hook};
+use crate::support::link::LinkFault;
+
+/// Every order of a deploy that goes well, of a rollback and of a prune.
+const DEPLOY: [&str; 13] = [
+    "unpack", "check", "link", "env", "revision", "hook", "seal", "stage", "activate", "commit",
+    "prune", "sweep", "bye",
+];
+const ROLLBACK: [&str; 4] = ["activate", "hook", "commit", "bye"];
+const PRUNE: [&str; 3] = ["prune", "sweep", "bye"];
+
+/// How the table names a fault.
+fn row_of(work: Work, fault: LinkFault) -> String {
+    let work = format!("{work:?}").to_lowercase();
+    match fault {
+        LinkFault::CutBefore(verb) => format!("{work}: cut off before `{verb}` arrives"),
+        LinkFault::CutAfter(verb) => format!("{work}: cut off after `{verb}` was obeyed"),
+        LinkFault::CutForGood(verb) => format!("{work} to two: web2 is lost for good at `{verb}`"),
+        LinkFault::CutGreeting => format!("{work}: cut off before the greeting arrives"),
+        LinkFault::HalfUpload => format!("{work}: cut off in the middle of the upload"),
+        LinkFault::Dead => format!("{work} to two: web2 does not answer"),
+    }
+}
+
+async fn loses_its_connection(test: &str, work: Work, verbs: &[&'static str], more: &[LinkFault]) {
+    let faults =
+        verbs.iter().flat_map(|verb| [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)]);
+    try_all(some(faults.chain(more.iter().copied())), |fault| async move {
+        let fleet = TestFleet::new(LocalSession::new()).await;
+        fleet.break_link("web1", fault);
+        let report = fleet.work(work).await;
+        let row = row_of(work, fault);
+        assert!(fleet.faults.lock().unwrap().is_empty(), "{row}: never met");
+        fleet.matches_table(test, &row, &report);
+        fleet.is_honest(&row, work, &report).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deploy_loses_its_connection() {
+    let test = "faults::links::a_deploy_loses_its_connection";
+    let more = [LinkFault::HalfUpload, LinkFault::CutGreeting];
+    loses_its_connection(test, Work::Deploy, &DEPLOY, &more).await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_shares_files_loses_its_connection() {
+    let verbs = ["manifest", "unpack", "check", "seal", "sweep"];
+    let faults =
+        verbs.iter().flat_map(|verb| [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)]);
+    try_all(some(faults.chain([LinkFault::HalfUpload])), |fault| async move {
+        let fleet = TestFleet::new(LocalSession::new()).await.sharing();
+        fleet.break_link("web1", fault);
+        let report = fleet.work(Work::Deploy).await;
+        let row = row_of(Work::Deploy, fault);
+        assert!(fleet.faults.lock().unwrap().is_empty(), "{row}: never met");
+        fleet.is_honest(&row, Work::Deploy, &report).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollback_loses_its_connection() {
+    let test = "faults::links::a_rollback_loses_its_connection";
+    loses_its_connection(test, Work::Rollback, &ROLLBACK, &[LinkFault::CutGreeting]).await;
+}
+
+#[tokio::test]
+async fn a_prune_loses_its_connection() {
+    let test = "faults::links::a_prune_loses_its_connection";
+    loses_its_connection(test, Work::Prune, &PRUNE, &[LinkFault::CutGreeting]).await;
+}
+
+#[tokio::test]
+async fn a_revert_loses_its_connection() {
+    let test = "faults::links::a_revert_loses_its_connection";
+    for fault in [LinkFault::CutBefore("revert"), LinkFault::CutAfter("revert")] {
+        let mut fleet = TestFleet::new(LocalSession::new()).await;
+        fleet.world.config.hooks.activated = hook("! grep -q 2 VERSION");
+        fleet.break_link("web1", fault);
+        let report = fleet.world.deploy("2").await;
+        let row = row_of(Work::Deploy, fault);
+        assert!(matches!(report.hosts[0].1, HostResult::Reverted { .. }), "{report:?}");
+        fleet.matches_table(test, &row, &report);
+        fleet.is_honest(&row, Work::Deploy, &report).await;
+    }
+}
+
+/// One of two hosts goes and is not seen again until the next run.
+#[tokio::test]
+async fn a_host_is_lost_for_good() {
+    let test = "faults::links::a_host_is_lost_for_good";
+    let verbs = ["check", "env", "hook", "seal", "stage", "activate", "commit"];
+    try_all(
+        some(verbs.map(LinkFault::CutForGood).into_iter().chain([LinkFault::Dead])),
+        |fault| async move {
+            let fleet = TestFleet::fleet(LocalSession::new(), &["web1", "web2"]).await;
+            fleet.break_link("web2", fault);
+            let report = fleet.work(Work::Deploy).await;
+            let row = row_of(Work::Deploy, fault);
+            claims_no_more_than_is_so(&row, &fleet, &report).await;
+            fleet.matches_table(test, &row, &report);
+            fleet.faults.lock().unwrap().clear();
+            fleet.next_deploy_works(&row).await;
+        },
+    )
+    .await;
+}
+
+/// What is said of a host is so; of one that nobody can look at, that it is unknown.
+async fn claims_no_more_than_is_so(fault: &str, fleet: &TestFleet, report: &Report) {
+    fleet.lock_is_free(fault).await;
+    for (host, result) in &report.hosts {
+        let live = fleet.host(host).live(fault);
+        match result {
+            HostResult::Done(_) => assert_eq!(live, "2", "{fault}: {report:?}"),
+            HostResult::Reverted { .. } | HostResult::Untouched { .. } => {
+                assert_eq!(live, "1", "{fault}: {report:?}");
+            }
+            HostResult::Unknown { .. } => {
+                assert_eq!(report.verdict(), RunOutcome::NeedsAttention, "{fault}: {report:?}");
+            }
+            other => panic!("{fault}: {other:?}"),
+        }
+    }
+}
+
+/// The agent is killed by the restart it runs: nobody is left on the host to put anything back.
+#[tokio::test]
+async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
+    for verb in ["resume", "revert"] {
+        for fault in [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)] {
+            let mut fleet = TestFleet::new(LocalSession::new()).await;
+            fleet.world.config.service = Service::Command {
+                restart: "cat VERSION >../../running; test -e ../../killed || { touch \
+                          ../../killed; kill -9 $(cat ../../.shipit/run/*/agent); }"
+                    .to_owned(),
+                stop: None,
+                log: None,
+                limit: std::time::Duration::from_secs(10),
+            };
+            fleet.break_link("web1", fault);
+            let report = fleet.world.deploy("2").await;
+            assert_ne!(report.verdict(), RunOutcome::Done, "{report:?}");
+            fleet.faults.lock().unwrap().clear();
+            fleet.lock_is_free(verb).await;
+            let next = fleet.world.deploy("3").await;
+            assert_eq!(next.verdict(), RunOutcome::Done, "{fault:?}: {next:?}");
+            assert_eq!(fleet.host("web1").read("current/VERSION"), "3\n");
+        }
+    }
+}

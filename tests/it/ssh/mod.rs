@@ -1,0 +1,8 @@
+//! The SSH side against the embedded server and against OpenSSH.
+
+mod dropbear;
+mod embedded;
+mod host_keys;
+mod openssh;
+mod settings;
+mod trips;

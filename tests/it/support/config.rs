@@ -1,0 +1,57 @@
+//! Small texts of deploy.toml, and what they mean.
+
+use std::path::Path;
+
+use shipit::config::Config;
+use shipit::config::error::ConfigError;
+use shipit::config::file::ConfigFile;
+use shipit::config::resolve::Overrides;
+
+/// The least that a file must hold; keys in it can be given again in a stage.
+pub(crate) const LEAST: &str = "app = \"todo\"\ndeploy_to = \"/srv/todo\"\n";
+pub(crate) const STAGE: &str = "[stages.prod]\nhosts = [\"web1\"]\n";
+
+pub(crate) fn parse(text: &str) -> Result<ConfigFile, ConfigError> {
+    ConfigFile::parse("deploy.toml", Path::new("/project"), text.to_owned())
+}
+
+pub(crate) fn resolve(text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
+    parse(text)?.resolve(None, overrides)
+}
+
+/// The config of the least file with `top` before its one stage and `stage` inside it.
+#[track_caller]
+pub(crate) fn config(top: &str, stage: &str) -> Config {
+    let text = format!("{LEAST}{top}\n{STAGE}{stage}\n");
+    match resolve(&text, &Overrides::default()) {
+        Ok(config) => config,
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+/// The error and the hint of the least file with `top`, from line 3, before its one stage.
+#[track_caller]
+pub(crate) fn wrong(top: &str) -> String {
+    whole(&format!("{LEAST}{top}\n{STAGE}"), &Overrides::default())
+}
+
+/// The same, with `stage` inside the stage, from line 6.
+#[track_caller]
+pub(crate) fn wrong_stage(stage: &str) -> String {
+    whole(&format!("{LEAST}\n{STAGE}{stage}\n"), &Overrides::default())
+}
+
+#[track_caller]
+pub(crate) fn whole(text: &str, overrides: &Overrides) -> String {
+    match resolve(text, overrides) {
+        Ok(config) => panic!("no error, but {config:?}"),
+        Err(error) => say(&error),
+    }
+}
+
+pub(crate) fn say(error: &ConfigError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}\n  hint: {hint}"),
+        None => error.to_string(),
+    }
+}
