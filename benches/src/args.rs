@@ -76,4 +76,7 @@ pub(crate) struct Options {
     /// The program under test
     #[arg(long)]
     pub(crate) shipit: PathBuf,
+    /// An earlier build of it, measured beside it as `shipit-before`
+    #[arg(long)]
+    pub(crate) before: Option<PathBuf>,
 }

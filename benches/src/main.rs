@@ -23,14 +23,14 @@ mod verify;
 use anyhow::Result;
 use clap::Parser as _;
 
-use args::{Args, CliCommand};
+use args::{Args, Command};
 
 fn main() -> Result<()> {
     match Args::parse().command {
-        CliCommand::Data { command } => data::make(&command),
-        CliCommand::Run(options) => run::rows(&options),
-        CliCommand::Hosts(options) => run::many(&options),
-        CliCommand::Sink => capacity::sink(),
-        CliCommand::Plot { results } => document::rewrite(&results),
+        Command::Data { command } => data::make(&command),
+        Command::Run(options) => run::rows(&options),
+        Command::Hosts(options) => run::many(&options),
+        Command::Sink => capacity::sink(),
+        Command::Plot { results } => document::rewrite(&results),
     }
 }

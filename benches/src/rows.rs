@@ -38,10 +38,13 @@ const BYTES: &[&str] = &["shipit", "tarpipe", "rsync", "rsync-z", "capistrano"];
 const BACK: &[&str] = &["shipit", "tarpipe", "rsync", "capistrano"];
 const PIPES: &[&str] = &["shipit", "tarpipe", "ssh-cat", "scp-file"];
 
+/// The name of an earlier build of shipit, measured beside the new one.
+pub(crate) const BEFORE: &str = "shipit-before";
+
 /// What a tool's releases are sure of when it succeeds.
 pub(crate) fn checks(tool: &str) -> &'static str {
     match tool {
-        "shipit" => "SHA-256, sync, undo",
+        "shipit" | BEFORE => "SHA-256, sync, undo",
         "tarpipe-check" => "SHA-256, sync",
         _ => "nothing",
     }
@@ -95,6 +98,16 @@ pub(crate) fn many(counts: &[usize]) -> Vec<Row> {
         Row::new(&format!("hosts-{hosts}"), &title, Data::Tiny, Action::Redeploy, tools).to(hosts)
     };
     counts.iter().map(row).collect()
+}
+
+/// These rows, each that shipit is in with its earlier build right behind it.
+pub(crate) fn with_before(mut rows: Vec<Row>) -> Vec<Row> {
+    for row in &mut rows {
+        if let Some(at) = row.tools.iter().position(|tool| *tool == "shipit") {
+            row.tools.insert(at + 1, BEFORE);
+        }
+    }
+    rows
 }
 
 /// Those whose name matches, with those of their tools whose name matches.

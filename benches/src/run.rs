@@ -48,7 +48,10 @@ pub(crate) enum Outcome {
 
 /// All rows of the document.
 pub(crate) fn rows(options: &Options) -> Result<()> {
-    let rows = rows::chosen(rows::all(), &options.rows, &options.tools)?;
+    let mut rows = rows::chosen(rows::all(), &options.rows, &options.tools)?;
+    if options.before.is_some() {
+        rows = rows::with_before(rows);
+    }
     let most = rows.iter().map(|row| row.hosts).max().context("no row has such a name")?;
     let _alone = alone(&options.dir)?;
     let hosts = Hosts::start(&options.dir, group(options, "hosts")?, most, options.disk)?;
@@ -207,6 +210,10 @@ impl<'a> Bench<'a> {
         let link = self.links.get(rtt, mbit, &self.hosts)?;
         let text = |path: &Path| path.display().to_string();
         let names: Vec<_> = (1..=cell.row.hosts).map(|number| format!("h{number}")).collect();
+        let (script, program) = match &self.options.before {
+            Some(before) if cell.tool == rows::BEFORE => ("shipit", before),
+            _ => (cell.tool, &self.options.shipit),
+        };
         let env = [
             ("ARTIFACT", text(artifact)),
             ("APP", format!("/srv/{}", cell.tool)),
@@ -217,9 +224,9 @@ impl<'a> Bench<'a> {
             ("KEEP", KEEP.to_string()),
             ("WORK", text(&cell.work)),
             ("HOME", text(&cell.work.join("home"))),
-            ("SHIPIT", text(&fs::canonicalize(&self.options.shipit)?)),
+            ("SHIPIT", text(&fs::canonicalize(program)?)),
         ];
-        let tool = fs::canonicalize("benches/tools")?.join(cell.tool);
+        let tool = fs::canonicalize("benches/tools")?.join(script);
         let parties = Parties { client: &self.client, hosts: &self.hosts.group, link: &link };
         parties.time(&tool, action, &env, &self.dir.join("log"))
     }

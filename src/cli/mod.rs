@@ -21,7 +21,7 @@ mod unlock;
 mod verify;
 mod world;
 
-use std::ffi::OsString;
+use std::env::ArgsOs;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -30,8 +30,10 @@ use self::args::{Args, CliCommand};
 use self::error::CliError;
 use self::world::World;
 
-/// Runs one command line; the exit codes are the table in the README.
-pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs one command line and returns its exit code, one of the table in the README.
+///
+/// Not generic: a generic function would have the whole program compiled once more for `main`.
+pub fn run(line: ArgsOs) -> ExitCode {
     let args = match Args::try_parse_from(line) {
         Ok(args) => args,
         Err(usage) => {
