@@ -6,6 +6,7 @@
 //! where on this machine anything is written.
 
 mod ahead;
+mod chunks;
 mod directory;
 mod error;
 mod exclude;
@@ -16,7 +17,6 @@ mod limits;
 mod name;
 mod pack;
 mod pieces;
-mod ranges;
 mod rebuild;
 mod sample;
 mod spool;
@@ -74,8 +74,8 @@ pub struct Artifact {
     rebuilt: Mutex<BTreeMap<Making, Arc<Rebuilt>>>,
 }
 
-/// What is made from what: a path, the digest of the old file, and whether by patches.
-type Making = (String, Digest, bool);
+/// What is made from what: a path, and the digest of the old file.
+type Making = (String, Digest);
 
 impl Artifact {
     /// Opens what `spec` names and reads all of it once. Temporary files have no name and lie in

@@ -1,5 +1,5 @@
-//! How a host makes a large file from its old self and less than its bytes: ranges of the old file
-//! and of what is sent, and, where the host has zstd, patches.
+//! How a host makes a large file from its old version and less than its bytes: by patches, ranges of
+//! the old file, and ranges of what is sent.
 //!
 //! A patch is a zstd frame of one segment of the new file whose dictionary is a range of the old
 //! one. Both are short, so that neither side needs memory for whole files, all cores work here, and
@@ -13,8 +13,8 @@ use std::sync::{Arc, PoisonError};
 
 use zstd::zstd_safe::CParameter;
 
+use super::chunks::ChunkIndex;
 use super::pack::{NO_TIME, TarWriter};
-use super::ranges::{ChunkIndex, SharedRange, common};
 use super::spool::{self, ByteRange, SpoolPlace, on_all_cores};
 use super::tree::EntryKind;
 use super::{Artifact, ArtifactError, member, scratch_failed};
@@ -26,8 +26,6 @@ const SEGMENT: u64 = 16 << 20;
 /// So much more of the old file is looked at on either side. With a segment between, this stays
 /// below the 32 MiB that zstd takes for a dictionary.
 const MARGIN: u64 = 1 << 20;
-/// Each step costs the host a process: so many ranges are copied where there are no patches.
-const MOST: usize = 2000;
 /// The fastest level. Higher ones and larger tables save a tenth and cost many times the work
 /// (measured with a file of 2 % other bytes and with a program that was linked again).
 const LEVEL: i32 = 1;
@@ -74,19 +72,18 @@ impl Artifact {
         &self,
         change: &ChangedFile,
         old: &File,
-        patched: bool,
     ) -> Result<Option<Rebuild>, ArtifactError> {
         let Some(place) = self.place(&change.path) else { return Ok(None) };
         let fresh = spool::nameless(self.scratch.as_deref())?;
-        let work = |new: ByteRange<'_>| Rebuilt::new(ByteRange::whole(old)?, new, patched, fresh);
+        let work = |new: ByteRange<'_>| Rebuilt::new(ByteRange::whole(old)?, new, fresh);
         let made = place.with_source(&self.spool, work).map_err(scratch_failed)?;
         Ok(made.map(|made| {
             let (size, sent) = (place.len(), made.sent);
             let (from, old) = (change.from.clone(), change.old);
-            let key = (change.path.clone(), old, patched);
+            let key = (change.path.clone(), old);
             let mut rebuilt = self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
             rebuilt.insert(key, Arc::new(made));
-            Rebuild { from, old, patched, size, sent }
+            Rebuild { from, old, size, sent }
         }))
     }
 
@@ -127,7 +124,7 @@ impl Artifact {
     ) -> Result<(), ArtifactError> {
         let (mut recipe, mut size, mut parts) = (String::new(), 0, Vec::new());
         for (path, file) in &delta.rebuilt {
-            let key = (path.clone(), file.old, file.patched);
+            let key = (path.clone(), file.old);
             let made =
                 self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
             let (Some(made), Some(Node::File { mode, .. })) = (made, release.nodes().get(path))
@@ -158,16 +155,15 @@ impl Artifact {
 }
 
 impl Rebuilt {
-    /// The steps that make `new` from `old`, with patches or without. `fresh` is an empty file for
-    /// what must be sent. `None`: little would be saved.
+    /// Returns the steps that make `new` from `old`, and writes what must be sent for them to
+    /// `fresh`, an empty file. `None`: little would be saved.
     pub(super) fn new(
         old: ByteRange<'_>,
         new: ByteRange<'_>,
-        patched: bool,
         fresh: File,
     ) -> io::Result<Option<Self>> {
         let mut made = Self { pieces: Vec::new(), fresh, sent: 0 };
-        let intents = if patched { patches(old, new)? } else { ranges(old, new)? };
+        let intents = patches(old, new)?;
         let mut out = BufWriter::with_capacity(1 << 18, made.fresh.try_clone()?);
         for intent in intents {
             let (piece, bytes) = made.piece(intent, new)?;
@@ -248,33 +244,6 @@ fn patches(old: ByteRange<'_>, new: ByteRange<'_>) -> io::Result<Vec<Intent>> {
     })
 }
 
-/// The new file in turns of what is in the old one and what is not.
-fn ranges(old: ByteRange<'_>, new: ByteRange<'_>) -> io::Result<Vec<Intent>> {
-    let mut intents = Vec::new();
-    let mut at = 0;
-    for part in longest(common(old, new)?) {
-        if at < part.new {
-            intents.push(Intent::Fresh(at..part.new));
-        }
-        at = part.end();
-        intents.push(Intent::Copy(part.old..part.old + part.len));
-    }
-    if at < new.len() {
-        intents.push(Intent::Fresh(at..new.len()));
-    }
-    Ok(intents)
-}
-
-/// The longest ranges only, if there are too many, in the same order.
-fn longest(mut common: Vec<SharedRange>) -> Vec<SharedRange> {
-    if common.len() > MOST {
-        common.sort_unstable_by_key(|range| std::cmp::Reverse(range.len));
-        common.truncate(MOST);
-        common.sort_unstable_by_key(|range| range.new);
-    }
-    common
-}
-
 /// The patch, unless sending the bytes themselves costs no more.
 fn worthwhile_patch(old: &[u8], new: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let patch = patch(old, new)?;
@@ -321,11 +290,11 @@ mod tests {
         std::iter::repeat_with(next).take(len).collect()
     }
 
-    fn made(old: &[u8], new: &[u8], patched: bool) -> Option<Rebuilt> {
+    fn made(old: &[u8], new: &[u8]) -> Option<Rebuilt> {
         let (before, after) = (file(old), file(new));
         let (before, after) =
             (ByteRange::whole(&before).unwrap(), ByteRange::whole(&after).unwrap());
-        Rebuilt::new(before, after, patched, file(&[])).unwrap()
+        Rebuilt::new(before, after, file(&[])).unwrap()
     }
 
     /// What the steps make of `old`, as the agent reads them.
@@ -353,10 +322,8 @@ mod tests {
 
     #[track_caller]
     fn check(old: &[u8], new: &[u8]) {
-        for patched in [true, false] {
-            if let Some(mut rebuilt) = made(old, new, patched) {
-                assert!(applied(old, &mut rebuilt) == new, "patched: {patched}");
-            }
+        if let Some(mut rebuilt) = made(old, new) {
+            assert!(applied(old, &mut rebuilt) == new);
         }
     }
 
@@ -386,7 +353,7 @@ mod tests {
         let mut new = noise(2, 20 << 20);
         new.extend(&old[3 << 20..]);
         new[30 << 20] ^= 1;
-        let mut rebuilt = made(&old, &new, true).unwrap();
+        let mut rebuilt = made(&old, &new).unwrap();
         assert!(applied(&old, &mut rebuilt) == new);
         assert!(rebuilt.sent < 21 << 20, "{}", rebuilt.sent);
         let steps = rebuilt.steps(0);
@@ -399,25 +366,13 @@ mod tests {
         let mut new = old.clone();
         new[1 << 20..(1 << 20) + 100].fill(9);
         new.splice(5 << 20..5 << 20, noise(3, 1000));
-        for patched in [true, false] {
-            let mut rebuilt = made(&old, &new, patched).unwrap();
-            assert!(applied(&old, &mut rebuilt) == new);
-            assert!(rebuilt.sent < 2000, "{patched}: {}", rebuilt.sent);
-        }
+        let mut rebuilt = made(&old, &new).unwrap();
+        assert!(applied(&old, &mut rebuilt) == new);
+        assert!(rebuilt.sent < 2000, "{}", rebuilt.sent);
     }
 
     #[test]
     fn what_would_save_little_is_not_done() {
-        assert!(made(&noise(1, 5 << 20), &noise(2, 5 << 20), true).is_none());
-        assert!(made(&noise(1, 5 << 20), &noise(2, 5 << 20), false).is_none());
-    }
-
-    #[test]
-    fn too_many_ranges_are_the_longest() {
-        let range =
-            |new: u64| SharedRange { old: 0, new, len: if new.is_multiple_of(3) { 9 } else { 8 } };
-        let kept = longest((0..3 * MOST as u64).map(range).collect());
-        assert!(kept.len() == MOST && kept.iter().all(|range| range.len == 9));
-        assert!(kept.is_sorted_by_key(|range| range.new));
+        assert!(made(&noise(1, 5 << 20), &noise(2, 5 << 20)).is_none());
     }
 }

@@ -61,8 +61,8 @@ pub struct DeltaFinder {
     deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<Delta>>>>>,
 }
 
-/// What hosts with the same delta have in common: what there is to share, and whether they decode
-/// patches.
+/// What hosts with the same delta have in common: what there is to share, and whether they have
+/// zstd, which decodes patches.
 type DeltaKey = (BaseState, bool);
 
 impl DeltaFinder {
@@ -121,8 +121,9 @@ impl DeltaFinder {
         let release = &self.release.manifest;
         let mut delta = Delta::new(release, base, found);
         let Some(base) = base else { return Arc::new(delta.keyed()) };
-        for change in delta.changed(release, base, &found.apart) {
-            if let Some(made) = self.rebuild(kept, &change, patched).await {
+        let changed = if patched { delta.changed(release, base, &found.apart) } else { Vec::new() };
+        for change in changed {
+            if let Some(made) = self.rebuild(kept, &change).await {
                 delta.rebuilt.insert(change.path, made);
             }
         }
@@ -131,15 +132,10 @@ impl DeltaFinder {
 
     /// How a large file is made from its old self, if that is known here. Whatever goes wrong, the
     /// file travels whole.
-    async fn rebuild(
-        &self,
-        kept: &dyn ReleaseCache,
-        change: &ChangedFile,
-        patched: bool,
-    ) -> Option<Rebuild> {
+    async fn rebuild(&self, kept: &dyn ReleaseCache, change: &ChangedFile) -> Option<Rebuild> {
         let old = kept.file(change.old, change.old_size)?;
         let (artifact, change) = (Arc::clone(&self.artifact), change.clone());
-        let work = move || artifact.rebuild(&change, &old, patched);
+        let work = move || artifact.rebuild(&change, &old);
         tokio::task::spawn_blocking(work).await.ok()?.ok()?
     }
 }

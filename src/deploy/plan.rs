@@ -65,8 +65,6 @@ pub enum Step {
         size: u64,
         /// Those that are sent for it.
         sent: u64,
-        /// As patches; else as ranges of it.
-        patched: bool,
     },
     /// Hold what arrived against its manifest.
     Check {
@@ -537,7 +535,6 @@ impl Planner<'_> {
             path: path.clone(),
             size: file.size,
             sent: file.sent,
-            patched: file.patched,
         };
         let mut steps = Vec::new();
         if state.parts().any(|part| Some(part) != delta.part.as_deref()) {
@@ -1015,10 +1012,9 @@ impl fmt::Display for Step {
                 human_size(size - linked_size - spared),
                 human_size(*size)
             ),
-            Self::Rebuild { path, size, sent, patched } => {
-                let what = if *patched { "patches" } else { "ranges" };
+            Self::Rebuild { path, size, sent } => {
                 let (sent, size) = (human_size(*sent), human_size(*size));
-                write!(f, "make {path} from the one before it and {sent} of {size} ({what})")
+                write!(f, "make {path} from the one before it and {sent} of {size} (patches)")
             }
             Self::Check { shared: false } => f.write_str("check every file against its SHA-256"),
             Self::Check { shared: true } => f.write_str(

@@ -84,8 +84,6 @@ pub struct Rebuild {
     pub from: String,
     /// Of its bytes.
     pub old: Digest,
-    /// Whether the host decodes patches; else it only copies ranges.
-    pub patched: bool,
     /// Bytes of the new file.
     pub size: u64,
     /// Bytes that are sent instead, before the stream is compressed.
@@ -169,7 +167,7 @@ impl Delta {
             let _ = writeln!(text, "{path}\n{to}");
         }
         for (path, file) in &self.rebuilt {
-            let _ = writeln!(text, "{path}\n{} {} {}", file.from, file.old, file.patched);
+            let _ = writeln!(text, "{path}\n{} {}", file.from, file.old);
         }
         // Lines of manifests hold no newlines, and begin with a letter and a space.
         let lists = [&self.gone, &self.new].map(|list| list.join("\n"));

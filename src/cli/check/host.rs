@@ -226,10 +226,12 @@ impl Findings {
         if state.facts.free_inodes.is_some_and(|free| free > 0 && free < 10_000) {
             self.warn("fewer than 10000 inodes are free", prune);
         }
-        if !state.facts.tools.contains("zstd") && !state.facts.tools.contains("gzip") {
-            let fix =
-                format!("{INSTALL} zstd`, or with its own package manager: uploads get smaller");
-            self.warn("neither zstd nor gzip is there", fix);
+        if !state.facts.tools.contains("zstd") {
+            let fix = format!(
+                "{INSTALL} zstd`, or with its own package manager: uploads get smaller, and of a \
+                 large file that changed only the difference travels"
+            );
+            self.warn("zstd is not there", fix);
         }
     }
 
