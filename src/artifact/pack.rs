@@ -29,15 +29,13 @@ const MOST_THREADS: usize = 8;
 /// What one thread packs at a time. The library's own choice, 8 MiB, saves half a percent, and
 /// nothing could be sent before so much was packed.
 const ZSTD_JOB: u32 = 2 << 20;
-/// Each is a gzip member of its own, so that several cores can work; much smaller ones pack worse.
-const GZIP_MEMBER: usize = 1 << 20;
 
 /// A compressor and what it writes to.
 pub(super) enum Packer<W: Write> {
     /// On several cores.
     Zstd(Box<zstd::Encoder<'static, W>>),
-    /// On several cores too: members may follow one another.
-    Gzip(GzipPacker<W>),
+    /// On one core.
+    Gzip(GzEncoder<W>),
     /// None.
     Plain(BufWriter<W>),
 }
@@ -54,7 +52,7 @@ impl<W: Write> Packer<W> {
                 encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
                 Self::Zstd(Box::new(encoder))
             }
-            Codec::Gzip => Self::Gzip(GzipPacker { to, pending: Vec::new() }),
+            Codec::Gzip => Self::Gzip(GzEncoder::new(to, Compression::new(GZIP_LEVEL))),
             Codec::Plain => Self::Plain(BufWriter::with_capacity(1 << 18, to)),
         })
     }
@@ -62,7 +60,7 @@ impl<W: Write> Packer<W> {
     fn finish(self) -> io::Result<W> {
         match self {
             Self::Zstd(encoder) => encoder.finish(),
-            Self::Gzip(members) => members.finish(),
+            Self::Gzip(encoder) => encoder.finish(),
             Self::Plain(writer) => writer.into_inner().map_err(io::IntoInnerError::into_error),
         }
     }
@@ -72,7 +70,7 @@ impl<W: Write> Write for Packer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Zstd(encoder) => encoder.write(bytes),
-            Self::Gzip(members) => members.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
             Self::Plain(writer) => writer.write(bytes),
         }
     }
@@ -80,57 +78,14 @@ impl<W: Write> Write for Packer<W> {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Zstd(encoder) => encoder.flush(),
-            Self::Gzip(members) => members.flush(),
+            Self::Gzip(encoder) => encoder.flush(),
             Self::Plain(writer) => writer.flush(),
         }
     }
 }
 
-/// Compresses several gzip members at once.
-pub(super) struct GzipPacker<W: Write> {
-    to: W,
-    pending: Vec<u8>,
-}
-
-impl<W: Write> GzipPacker<W> {
-    fn finish(mut self) -> io::Result<W> {
-        self.flush()?;
-        Ok(self.to)
-    }
-}
-
-impl<W: Write> Write for GzipPacker<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= GZIP_MEMBER * threads() {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let packed: Vec<io::Result<Vec<u8>>> = std::thread::scope(|scope| {
-            let parts = self.pending.chunks(GZIP_MEMBER);
-            let workers: Vec<_> = parts.map(|part| scope.spawn(|| gzip(part))).collect();
-            let joined = workers.into_iter().map(|worker| match worker.join() {
-                Ok(packed) => packed,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            joined.collect()
-        });
-        self.pending.clear();
-        packed.into_iter().try_for_each(|member| self.to.write_all(&member?))
-    }
-}
-
 fn threads() -> usize {
     spool::cores().min(MOST_THREADS)
-}
-
-fn gzip(part: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
-    encoder.write_all(part)?;
-    encoder.finish()
 }
 
 /// Writes members.
