@@ -39,11 +39,9 @@ const BLOCK: usize = 1 << 20;
 const WINDOW: u64 = 2 << 20;
 /// Below this a round trip is no delay: one channel carries 400 MB/s.
 const SHORT: Duration = Duration::from_millis(5);
-/// A stream that takes so many round trips on one channel takes two channels, which cost nothing.
-const TWO: u64 = 4;
-/// One that takes so many is worth further connections: they are there after some ten, and begin
-/// slowly.
-const MORE: u64 = 32;
+/// A stream of this many windows is worth further connections: they are there after some ten round
+/// trips, and begin slowly.
+const MANY_WINDOWS: u64 = 32;
 /// How many further connections, and how many channels on each. More carry no more (measured).
 const CONNECTIONS: u32 = 3;
 const CHANNELS: usize = 2;
@@ -152,15 +150,17 @@ struct Channels<'a> {
 impl<'a> Channels<'a> {
     /// As many as are called for and can be had: fewer of them are only slower.
     async fn open(session: &Arc<dyn Session>, len: u64, terms: &UploadOptions<'a>) -> Self {
-        if len < TWO * WINDOW {
+        if len < MANY_WINDOWS * WINDOW {
             return Self::default();
         }
         let trip = session.round_trip().await.unwrap_or_default();
-        let wanted = wanted(len, trip, terms.limit.map(Throttle::rate));
-        let permit = terms.permits.try_acquire_many(wanted.connections).ok();
-        let count = if permit.is_some() { wanted.connections } else { 0 };
+        if !pays(len, trip, terms.limit.map(Throttle::rate)) {
+            return Self::default();
+        }
+        let permit = terms.permits.try_acquire_many(CONNECTIONS).ok();
+        let count = if permit.is_some() { CONNECTIONS } else { 0 };
         let connections = further(session, count, terms).await;
-        Self { second: wanted.second, connections, _permit: permit }
+        Self { second: true, connections, _permit: permit }
     }
 
     /// A channel on each, or more; each carries its share of the blocks.
@@ -176,23 +176,11 @@ impl<'a> Channels<'a> {
     }
 }
 
-/// What would be faster than one channel.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ExtraChannels {
-    /// A second channel of the connection that is there.
-    second: bool,
-    /// Further connections.
-    connections: u32,
-}
-
-/// For so many bytes over a way with this round trip, at no more than `rate` bytes a second.
-fn wanted(len: u64, trip: Duration, rate: Option<u64>) -> ExtraChannels {
+/// Returns whether more than one channel is faster for `len` bytes over a link with this round trip,
+/// at no more than `rate` bytes a second.
+fn pays(len: u64, trip: Duration, rate: Option<u64>) -> bool {
     let one_will_do = |rate| (u128::from(rate) * trip.as_nanos()) / 1_000_000_000 < WINDOW.into();
-    if trip < SHORT || rate.is_some_and(one_will_do) {
-        return ExtraChannels::default();
-    }
-    let trips = len / WINDOW;
-    ExtraChannels { second: trips >= TWO, connections: if trips >= MORE { CONNECTIONS } else { 0 } }
+    len >= MANY_WINDOWS * WINDOW && trip >= SHORT && !rate.is_some_and(one_will_do)
 }
 
 /// Makes connections, all at once. Says so when some cannot be had.
@@ -402,21 +390,18 @@ mod tests {
     const MB: u64 = 1 << 20;
 
     #[track_caller]
-    fn check(len: u64, trip_ms: u64, rate: Option<u64>, second: bool, connections: u32) {
-        let found = wanted(len, Duration::from_millis(trip_ms), rate);
-        assert_eq!(found, ExtraChannels { second, connections });
+    fn check(len: u64, trip_ms: u64, rate: Option<u64>, expect: bool) {
+        assert_eq!(pays(len, Duration::from_millis(trip_ms), rate), expect);
     }
 
     #[test]
     fn stripes_are_for_what_a_round_trip_for_each_window_delays() {
-        check(100 * MB, 0, None, false, 0);
-        check(7 * MB, 50, None, false, 0);
-        check(8 * MB, 50, None, true, 0);
-        check(63 * MB, 50, None, true, 0);
-        check(64 * MB, 50, None, true, 3);
-        check(32 * MB, 4, None, false, 0);
-        check(1000 * MB, 50, Some(40 * MB - 1), false, 0);
-        check(1000 * MB, 50, Some(40 * MB), true, 3);
+        check(100 * MB, 0, None, false);
+        check(63 * MB, 50, None, false);
+        check(64 * MB, 50, None, true);
+        check(100 * MB, 4, None, false);
+        check(1000 * MB, 50, Some(40 * MB - 1), false);
+        check(1000 * MB, 50, Some(40 * MB), true);
     }
 
     #[tokio::test]
