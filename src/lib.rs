@@ -13,6 +13,7 @@ pub mod config;
 pub mod deploy;
 
 pub mod artifact;
+pub mod cache;
 pub mod report;
 pub mod ssh;
 

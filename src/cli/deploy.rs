@@ -10,7 +10,7 @@ use super::args::{DeployArgs, PruneArgs, RollbackArgs};
 use super::error::CliError;
 use super::question;
 use super::world::{RunOptions, World, release_id, unless_stopped};
-use crate::artifact::{Artifact, ArtifactError, KnownDigests, Limits};
+use crate::artifact::{Artifact, ArtifactError, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
@@ -151,10 +151,10 @@ async fn open(
     listed: impl FnOnce() + Send + 'static,
 ) -> Result<Arc<Artifact>, CliError> {
     let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
-    let (cache, now) = (world.cache(), world.now.timestamp());
+    let cache = world.cache();
     let opening = move || {
         let name = format!("{:?}", spec.source);
-        let known = KnownDigests::new(&cache.digests(&name), now);
+        let known = cache.digests(&name);
         let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, listed)?;
         let artifact = Arc::new(artifact);
         cache.keep_digests(&name, known, Arc::clone(&artifact));

@@ -3,14 +3,12 @@
 mod account;
 mod args;
 mod aside;
-mod cache;
 mod check;
 mod demo;
 mod deploy;
 mod error;
 mod history;
 mod init;
-mod large_files;
 mod look;
 mod pin;
 mod place;

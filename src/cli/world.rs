@@ -15,12 +15,12 @@ use console::Term;
 use super::account::Account;
 use super::args::{GlobalFlags, StageArg};
 use super::aside::Aside;
-use super::cache::LocalCache;
 use super::error::CliError;
 use super::place;
 use super::question::is_yes;
 use super::reach::Reach;
 use super::signals;
+use crate::cache::LocalCache;
 use crate::config::Config;
 use crate::config::resolve::{Overrides, load};
 use crate::deploy::cancel::Cancel;
@@ -82,11 +82,12 @@ impl World {
         let text = |value: std::ffi::OsString| value.into_string().ok();
         let env: BTreeMap<_, _> =
             std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect();
+        let now = Utc::now();
         Self {
-            cache: LocalCache::new(cache(&env).as_deref()),
+            cache: LocalCache::new(cache(&env).as_deref(), now.into()),
             common,
             env,
-            now: Utc::now(),
+            now,
             offset: *Local::now().offset(),
             cwd: std::env::current_dir().unwrap_or_default(),
             started: Instant::now(),

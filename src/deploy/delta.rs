@@ -2,7 +2,6 @@
 //! costs bytes, never a deploy: whatever fails here, the release is sent whole.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -10,6 +9,7 @@ use tokio::sync::OnceCell;
 use super::host::HostRun;
 use super::verify::drift;
 use crate::artifact::Artifact;
+use crate::cache::ReleaseCache;
 use crate::config::Config;
 use crate::model::delta::{BaseState, ChangedFile, Delta, Rebuild};
 use crate::model::digest::Digest;
@@ -18,38 +18,6 @@ use crate::model::id::ReleaseId;
 use crate::model::manifest::{Manifest, Sealed};
 use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
 use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
-
-/// Where this machine keeps what it released: manifests by the digest of their sealed text, which
-/// need not be fetched from a host then, and large files by that of their bytes, so that one that
-/// changed inside need not travel whole.
-pub trait ReleaseCache: Send + Sync {
-    /// The text, if it is there and has that digest.
-    fn find(&self, digest: Digest) -> Option<String>;
-
-    /// Puts a text there, when there is time. That it cannot be kept fails nothing.
-    fn keep(&self, text: CacheEntry);
-
-    /// A file of that digest and so many bytes, if it is there. Nobody reads it to be sure: what
-    /// is made of it is checked by the host.
-    fn file(&self, _digest: Digest, _size: u64) -> Option<File> {
-        None
-    }
-}
-
-/// Gives a text with its digest, or nothing.
-pub type CacheEntry = Box<dyn FnOnce() -> Option<(Digest, String)> + Send>;
-
-/// A cache that holds nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoCache;
-
-impl ReleaseCache for NoCache {
-    fn find(&self, _: Digest) -> Option<String> {
-        None
-    }
-
-    fn keep(&self, _: CacheEntry) {}
-}
 
 /// The deltas of one release. Each manifest is fetched once, from the first host that has it, and
 /// each delta is worked out once for all hosts that have the same.
@@ -160,7 +128,7 @@ async fn manifest(
     id: ReleaseId,
     digest: Digest,
 ) -> Result<Manifest, NoManifest> {
-    if let Some(text) = kept.find(digest) {
+    if let Some(text) = kept.manifest(digest) {
         return Manifest::parse(&text).map_err(|_| NoManifest);
     }
     let text = unpack(&packed(host, id).await?, LONGEST_MANIFEST).map_err(|_| NoManifest)?;
@@ -168,7 +136,7 @@ async fn manifest(
         return Err(NoManifest);
     }
     let manifest = Manifest::parse(&text).map_err(|_| NoManifest);
-    kept.keep(Box::new(move || Some((digest, text))));
+    kept.keep_manifest(Box::new(move || Some((digest, text))));
     manifest
 }
 

@@ -8,13 +8,13 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use super::cancel::Cancel;
-use super::delta::ReleaseCache;
 use super::event::{Event, Events};
 use super::goal::Run;
 use super::health::local_ports;
 use super::judge::Judged;
 use super::outcome::{Done, Failure, HostResult};
 use super::plan::{HostPlan, Recovery, Switch, order_name};
+use crate::cache::ReleaseCache;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
 use crate::model::delta::BaseState;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
-use super::delta::ReleaseCache;
 use crate::artifact::{Artifact, ArtifactError, FileRange, Packed, pack_bytes};
+use crate::cache::ReleaseCache;
 use crate::config::Upload;
 use crate::model::codec::Codec;
 use crate::model::delta::Delta;
@@ -232,7 +232,7 @@ impl Payload {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         if learnt.insert(answer.to_owned()) {
             let (answer, release) = (answer.to_owned(), Arc::clone(&self.release));
-            kept.keep(Box::new(move || sealed(&answer, &release.manifest)));
+            kept.keep_manifest(Box::new(move || sealed(&answer, &release.manifest)));
         }
     }
 }

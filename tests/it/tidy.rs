@@ -16,19 +16,21 @@ struct Line {
 
 /// The floor that each top-level module lives on; one may use those below it, never one beside
 /// it or above.
-const FLOORS: [(&str, u8); 8] = [
+const FLOORS: [(&str, u8); 9] = [
     ("model", 0),
     ("remote", 1),
     ("config", 1),
     ("deploy", 2),
     ("ssh", 2),
     ("artifact", 2),
+    ("cache", 2),
     ("report", 3),
     ("cli", 4),
 ];
 
 /// Uses between neighbours of one floor that are part of the design.
-const NEIGHBOURS: [(&str, &str); 1] = [("deploy", "artifact")];
+const NEIGHBOURS: [(&str, &str); 3] =
+    [("deploy", "artifact"), ("cache", "artifact"), ("deploy", "cache")];
 
 /// A word, the only files in which it may stand (by how their path begins), and why.
 const ONLY_IN: [(&str, &[&str], &str); 17] = [

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::delta::NoCache;
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet;
 use shipit::deploy::host::RunContext;
@@ -36,7 +35,7 @@ impl World {
             connect,
             events,
             cancel: &cancel,
-            cache: &NoCache,
+            cache: &self.cache,
             wait: false,
         })
         .await

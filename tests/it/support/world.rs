@@ -11,12 +11,12 @@ use std::time::Duration;
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
 use shipit::artifact::{Artifact, Limits};
+use shipit::cache::{MakeManifest, ReleaseCache};
 use shipit::config::{
     Address, ArtifactSource, ArtifactSpec, Config, EnvSpec, Health, Hooks, Host, Rollout,
     SshSettings, Upload,
 };
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::delta::{CacheEntry, ReleaseCache};
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet::{Goal, dry_run, run};
 use shipit::deploy::goal::{Build, PruneRule, RollbackTarget, Run};
@@ -58,12 +58,12 @@ pub(crate) struct MemoryCache {
 }
 
 impl ReleaseCache for MemoryCache {
-    fn find(&self, digest: Digest) -> Option<String> {
+    fn manifest(&self, digest: Digest) -> Option<String> {
         self.manifests.lock().unwrap().get(&digest).cloned()
     }
 
-    fn keep(&self, text: CacheEntry) {
-        self.manifests.lock().unwrap().extend(text());
+    fn keep_manifest(&self, make: MakeManifest) {
+        self.manifests.lock().unwrap().extend(make());
     }
 
     fn file(&self, digest: Digest, _: u64) -> Option<fs::File> {
