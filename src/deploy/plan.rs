@@ -182,9 +182,9 @@ pub enum PlanError {
     Doubtful {
         /// Where.
         layout: Layout,
-        /// Lines that are not understood.
-        unreadable: usize,
-        /// The releases that they may be about, or that no line is about.
+        /// The numbers of the lines that are not understood.
+        unreadable: Vec<usize>,
+        /// The releases that they may be about, or that no line is about, without the live one.
         unknown: Vec<String>,
     },
     /// A release that no clock is up to; ids only grow, so a newer one would have to be later still.
@@ -249,7 +249,7 @@ impl PlanError {
                 None => "use the shipit that wrote it, or a newer one".to_owned(),
             }),
             Self::Doubtful { layout, unreadable, unknown } => {
-                Some(doubtful_hint(layout, *unreadable, unknown))
+                Some(doubtful_hint(layout, unreadable, unknown))
             }
             Self::Ahead { id, layout, live: false } => {
                 Some(format!("delete it by hand: `{}`", delete(layout, &id.to_string())))
@@ -291,13 +291,36 @@ fn delete(layout: &Layout, name: &str) -> String {
     format!("rm -rf {release} {manifest}")
 }
 
-fn doubtful_hint(layout: &Layout, unreadable: usize, unknown: &[String]) -> String {
-    match unknown {
-        [name, ..] if unreadable == 0 => {
+fn doubtful_hint(layout: &Layout, unreadable: &[usize], unknown: &[String]) -> String {
+    let ledger = layout.ledger();
+    match (unreadable, unknown) {
+        ([], []) => "deploy once, so that the ledger tells of the live release".to_owned(),
+        ([], [name, ..]) => {
             format!("delete by hand what nobody needs, as in `{}`", delete(layout, name))
         }
-        _ => format!("take the lines that cannot be read out of {} by hand", layout.ledger()),
+        ([line], _) => format!("take line {line}, which cannot be read, out of {ledger} by hand"),
+        (lines, _) => {
+            format!("take the lines that cannot be read out of {ledger} by hand: {}", ranges(lines))
+        }
     }
+}
+
+/// `3, 7-9, 12` of growing numbers; at most ten of them or their ranges.
+fn ranges(numbers: &[usize]) -> String {
+    const MOST: usize = 10;
+    let runs: Vec<_> = numbers.chunk_by(|one, next| one + 1 == *next).collect();
+    let mut shown: Vec<_> = runs
+        .iter()
+        .take(MOST)
+        .map(|run| match run {
+            [first, .., last] => format!("{first}-{last}"),
+            run => run.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    if runs.len() > MOST {
+        shown.push("and more after these".to_owned());
+    }
+    shown.join(", ")
 }
 
 /// What plans of one run have in common.
@@ -373,16 +396,18 @@ impl Planner<'_> {
         is_fit(state)?;
         self.check_app(state)?;
         if state.is_doubtful() {
+            let live = state.live().map(|id| id.to_string());
+            let not_live = |name: &&String| Some(*name) != live.as_ref();
             return Err(PlanError::Doubtful {
                 layout: self.config.layout.clone(),
-                unreadable: state.ledger.unreadable(),
-                unknown: state.unknown.iter().cloned().collect(),
+                unreadable: state.ledger.unreadable_lines().to_vec(),
+                unknown: state.unknown.iter().filter(not_live).cloned().collect(),
             });
         }
         Ok(HostPlan {
             recover: self.recover(host, state),
-            tidy: self.tidy(state, rule),
-            warnings: state.not_understood(),
+            tidy: self.tidy(state, to_prune(state, rule)),
+            warnings: self.doubts(state),
             kept: to_prune(state, rule).is_empty().then(|| why_kept(state, rule)),
             ..HostPlan::default()
         })
@@ -702,19 +727,22 @@ impl Planner<'_> {
         switch
     }
 
-    /// Prune as it will be right once `id` is live and good.
+    /// Prune as it will be right once `id` is live and good. A new line does not make the ledger
+    /// less doubtful.
     fn tidy_after(&self, state: &HostState, id: ReleaseId) -> Vec<Order> {
         let rule = PruneRule { keep: self.config.keep, older_than: None };
-        self.tidy(&state.as_if_live(id), rule)
+        let doubtful = state.is_doubtful();
+        let names = if doubtful { Vec::new() } else { to_prune(&state.as_if_live(id), rule) };
+        self.tidy(state, names)
     }
 
-    fn tidy(&self, state: &HostState, rule: PruneRule) -> Vec<Order> {
+    fn tidy(&self, state: &HostState, names: Vec<String>) -> Vec<Order> {
         let order = |name: String| {
             let record =
                 self.run.record(&self.run.entry(LedgerEvent::Pruned, &name), String::new());
             Order::Prune { name, record }
         };
-        let mut orders: Vec<_> = to_prune(state, rule).into_iter().map(order).collect();
+        let mut orders: Vec<_> = names.into_iter().map(order).collect();
         if !orders.is_empty() || !state.leftovers.is_empty() {
             orders.push(Order::CleanUp { keep: None });
         }
@@ -726,16 +754,27 @@ impl Planner<'_> {
         notes.into_iter().map(|note| note.text).collect()
     }
 
+    /// Returns what of a host is not understood, and what follows for its releases.
+    fn doubts(&self, state: &HostState) -> Vec<String> {
+        let mut lines = state.not_understood();
+        if state.is_doubtful() {
+            let name = &self.config.stage;
+            lines.push(format!(
+                "nothing is pruned because of that; `shipit prune {name}` says what to do"
+            ));
+        } else if let Some(name) = state.unknown.first() {
+            let command = delete(&self.config.layout, name);
+            lines.push(format!(
+                "prune never deletes such a release; if nobody needs it, do it by hand: `{command}`"
+            ));
+        }
+        lines
+    }
+
     /// Returns what the user should know of a deploy to a host beforehand.
     pub fn notes(&self, state: &HostState, build: Option<(&Build, &Manifest)>) -> Vec<Note> {
         let (mut notes, name) = (Vec::new(), &self.config.stage);
-        let mut unclear = state.not_understood();
-        if state.is_doubtful() {
-            unclear.push(format!(
-                "nothing is pruned because of that; `shipit prune {name}` says what to do"
-            ));
-        }
-        for text in unclear {
+        for text in self.doubts(state) {
             let fix = format!("`shipit releases {name}` shows what is known of each release");
             notes.push(Note { text, fix });
         }

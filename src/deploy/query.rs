@@ -67,7 +67,7 @@ pub async fn history(cx: RunContext<'_>) -> Answers<LedgerTail> {
         if answer.code != DONE {
             return Err(Failure::new("could not read the ledger").because(answer.text));
         }
-        Ok(told(&answer.text))
+        Ok(told(&answer.raw()))
     })
     .await
 }

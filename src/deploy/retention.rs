@@ -40,7 +40,8 @@ pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> 
 
 /// The entries of `releases/` to delete, in the order to delete them: unfinished and failed ones
 /// first, which never count, then the good ones beyond the newest `keep`, oldest first. None where
-/// some of the ledger is not understood: it may say of any of them that it must stay.
+/// the ledger is in doubt: it may say of any of them that it must stay. A release that the ledger
+/// does not tell of stays in any case.
 pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
     if state.is_doubtful() {
         return Vec::new();
@@ -54,6 +55,7 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
     bad.chain(surplus.into_iter().rev())
         .filter(|id| !kept.contains(id) && is_older(*id, state.facts.clock, rule))
         .map(|id| id.to_string())
+        .filter(|name| !state.unknown.contains(name))
         .collect()
 }
 

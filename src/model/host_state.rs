@@ -227,9 +227,18 @@ impl HostState {
         self.ids().into_iter().filter(|id| !ours.contains(id)).collect()
     }
 
-    /// Whether prune might take what must stay, because not all of the ledger is understood.
+    /// Whether prune might delete a release that must stay, because lines of the ledger are
+    /// missing or not understood. A release without any line is no reason alone: shipit 0.1.0 left
+    /// one when it was interrupted.
     pub fn is_doubtful(&self) -> bool {
-        self.ledger.is_damaged() || !self.unknown.is_empty()
+        let live = self.live().map(|id| id.to_string());
+        let hides_others = |name: &String| {
+            self.ledger.leaves_open(name)
+                || self.ledger.lacks_beginning(name)
+                || self.ledger.entries().is_empty()
+                || live.as_ref() == Some(name)
+        };
+        self.ledger.is_damaged() || self.unknown.iter().any(hides_others)
     }
 
     /// What a newer program left, wherever that is told.

@@ -335,7 +335,8 @@ impl LedgerLine {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     entries: Vec<Entry>,
-    unreadable: usize,
+    /// The numbers of the lines in the file that could not be read.
+    unreadable: Vec<usize>,
     unknown: BTreeSet<String>,
     newer: Option<Newer>,
     /// How many entries come before the last line that may be about any release.
@@ -346,15 +347,22 @@ impl Ledger {
     /// Reads lines in the order of the file. What is not understood is kept in mind: it must neither
     /// hide the rest nor pass for nothing.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::parse_numbered((1..).zip(lines))
+    }
+
+    /// Reads some lines of the file, each with its number there.
+    pub fn parse_numbered<'a>(lines: impl IntoIterator<Item = (usize, &'a str)>) -> Self {
         let mut ledger = Self::default();
-        for line in lines.into_iter().filter(|line| !line.is_empty()) {
-            ledger.take(LedgerLine::read(line));
+        for (number, line) in lines.into_iter().filter(|(_, line)| !line.is_empty()) {
+            ledger.take(number, LedgerLine::read(line));
         }
         ledger
     }
 
-    fn take(&mut self, line: LedgerLine) {
-        self.unreadable += usize::from(!matches!(line, LedgerLine::Entry(_)));
+    fn take(&mut self, number: usize, line: LedgerLine) {
+        if !matches!(line, LedgerLine::Entry(_)) {
+            self.unreadable.push(number);
+        }
         match line {
             LedgerLine::Entry(entry) => self.entries.push(*entry),
             LedgerLine::Unknown { release } => _ = self.unknown.insert(release),
@@ -389,6 +397,14 @@ impl Ledger {
         self.names(release) || self.damaged_at.is_some_and(|damage| !told(damage))
     }
 
+    /// Whether the first lines of a release's story are missing: no story begins with an activation.
+    pub fn lacks_beginning(&self, release: &str) -> bool {
+        let first = self.entries.iter().find(|entry| entry.settles(release));
+        let begins =
+            |entry: &Entry| matches!(entry.event, LedgerEvent::Staged | LedgerEvent::Failed);
+        first.is_some_and(|entry| !begins(entry))
+    }
+
     /// The events, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -412,7 +428,12 @@ impl Ledger {
 
     /// How many lines could not be read.
     pub fn unreadable(&self) -> usize {
-        self.unreadable
+        self.unreadable.len()
+    }
+
+    /// The numbers of those lines in the file, counted from 1.
+    pub fn unreadable_lines(&self) -> &[usize] {
+        &self.unreadable
     }
 
     /// The events folded to one history per release.

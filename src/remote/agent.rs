@@ -1,5 +1,6 @@
 //! Our end of one conversation with the agent.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -102,6 +103,13 @@ pub struct Response {
     pub bytes: Vec<u8>,
     /// How long it took the host, if it says so.
     pub took: Option<Duration>,
+}
+
+impl Response {
+    /// Returns what it printed with its control characters.
+    pub fn raw(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
 }
 
 /// An order as it is sent.
@@ -287,7 +295,7 @@ impl Agent {
             other => other,
         };
         let greeting = greeting.get().await.map_err(unheard)?;
-        Ok((agent, host_state(&greeting.text)))
+        Ok((agent, host_state(&greeting.raw())))
     }
 
     /// How long a word took to the host and back when the connection was made.
@@ -351,7 +359,7 @@ impl Agent {
 
     /// Looks again.
     pub async fn look(&self) -> Result<HostState, AgentError> {
-        Ok(host_state(&self.ask(&Order::Look).await?.text))
+        Ok(host_state(&self.ask(&Order::Look).await?.raw()))
     }
 
     /// What the unit does now.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::model::clean::strip;
 use crate::model::delta::{BaseState, PartialUpload};
 use crate::model::digest::Digest;
 use crate::model::drift::{Drift, DriftKind, drift};
@@ -86,9 +87,11 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().map(|line| line.split_once(' ').unwrap_or((line, "")))
 }
 
-/// Reads the text of a look. Lines it does not know are passed over.
-pub fn host_state(text: &str) -> HostState {
-    let mut state = HostState { ledger: ledger(text), unit: unit(text), ..HostState::default() };
+/// Reads what a look printed. Lines it does not know are passed over. The ledger is read as it is:
+/// without its control characters a damaged line might pass for an empty or a sound one.
+pub fn host_state(raw: &str) -> HostState {
+    let text = &strip(raw);
+    let mut state = HostState { ledger: ledger(raw), unit: unit(text), ..HostState::default() };
     let mut begun = BTreeSet::new();
     let mut dangling = false;
     for (word, value) in pairs(text) {
@@ -125,8 +128,20 @@ fn newer(text: &str) -> Option<Newer> {
     Some(Newer { what: what.to_owned(), version: version.to_owned(), tool })
 }
 
+/// The lines that the agent sent of the ledger; `skipped 12` stands for 12 that it left out.
 fn ledger(text: &str) -> Ledger {
-    Ledger::parse(pairs(text).filter(|(word, _)| *word == "ledger").map(|(_, line)| line))
+    let mut number = 0;
+    Ledger::parse_numbered(pairs(text).filter_map(|(word, value)| match word {
+        "skipped" => {
+            number += value.parse().unwrap_or(0);
+            None
+        }
+        "ledger" => {
+            number += 1;
+            Some((number, value))
+        }
+        _ => None,
+    }))
 }
 
 fn lock_fact(lock: &mut LockFacts, word: &str, value: &str) {
@@ -340,7 +355,7 @@ pub struct LedgerTail {
     pub more: bool,
 }
 
-/// Reads the text of a history. Where older lines were left out, what remains of the oldest run
+/// Reads what a history printed, as it is. Where older lines were left out, what remains of the oldest run
 /// goes too: half of it would tell another story.
 pub fn told(text: &str) -> LedgerTail {
     let lines: Vec<_> = pairs(text).filter(|(word, _)| *word == "ledger").collect();

@@ -2,6 +2,7 @@
 //! nobody's help. Each world is a real host on this machine, with its own shell and tools.
 
 mod hostile;
+mod ledgers;
 mod links;
 mod statements;
 mod table;

@@ -12,8 +12,9 @@ look_ledger() {
 }
 
 # The lines of the releases that are there, those that are not as we write them, those of releases
-# that were never staged (a damaged id), and the last 50 for the rest of the story. BusyBox' awk takes
-# a zero byte for the end of a line: 9, unless $2 says that there are none in $1.
+# that were never staged (a damaged id), and the last 50 for the rest of the story; `skipped 12` for
+# 12 others. BusyBox' awk takes a zero byte for the end of a line: 9, unless $2 says that there are
+# none in $1.
 ledger_lines() {
     local path
     # The first name makes sure that there is one: else the ledger would be taken for the names.
@@ -33,8 +34,12 @@ ledger_lines() {
         }
         END {
             if (early) exit early
-            for (n = 1; n <= FNR; n++)
-                if (n > FNR - 50 || n in told || !(of[n] in staged)) print "ledger " line[n]
+            for (n = 1; n <= FNR; n++) {
+                if (n <= FNR - 50 && !(n in told) && of[n] in staged) continue
+                if (n > last + 1) print "skipped " n - last - 1
+                print "ledger " line[n]
+                last = n
+            }
         }
     ' "$tmp/names" "$1"
 }

@@ -93,6 +93,42 @@ fn a_host_of_0_1_0_is_deployed_to_rolled_back_and_pruned() {
     assert!(releases(&project).contains(&"20261128093929".to_owned()), "it is live: {said}");
 }
 
+/// It had no list of releases that were begun.
+#[test]
+fn a_release_that_0_1_0_left_unfinished_stays_and_the_others_are_pruned() {
+    let world = host_of_0_1_0();
+    let torn = "20261128093928";
+    fs::create_dir(world.path().join("srv/releases").join(torn)).unwrap();
+    world.write(&format!("srv/.shipit/manifests/{torn}"), "");
+    let (code, said) = run(&world, "prune --keep 1");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        releases(&world),
+        ["20261128093926", "20261128093927", torn, "20261128093929", "20261128093930"]
+    );
+    let by_hand = format!("rm -rf '{}/srv/releases/{torn}'", world.path().display());
+    assert!(said.contains(&by_hand), "{said}");
+    let (code, said) = run(&world, "deploy");
+    assert!(code == 0 && said.contains(&by_hand), "{said}");
+    assert_eq!(releases(&world), ["20261128093926", torn, "20261128093929", &live(&world)]);
+    let (code, said) = run(&world, "releases");
+    let line = said.lines().find(|line| line.contains(torn)).unwrap_or_default();
+    assert!(code == 0 && line.contains("unknown"), "{said}");
+}
+
+#[test]
+fn damaged_lines_of_a_ledger_are_named_by_their_numbers() {
+    let world = host_of_0_1_0();
+    let ledger = world.read("srv/.shipit/ledger.jsonl");
+    let mut lines: Vec<_> = ledger.lines().collect();
+    (lines[1], lines[2], lines[4]) = ("{torn", "?", "?");
+    world.write("srv/.shipit/ledger.jsonl", &format!("{}\n", lines.join("\n")));
+    let before = releases(&world);
+    let (code, said) = run(&world, "prune --keep 1");
+    assert!(code == 1 && said.contains("srv/.shipit/ledger.jsonl by hand: 2-3, 5"), "{said}");
+    assert_eq!(releases(&world), before);
+}
+
 /// Refused, and nothing is changed; what only looks goes on and says why.
 #[track_caller]
 fn refused(project: &Project, needle: &str) {

@@ -200,10 +200,57 @@ fn what_the_agent_sends_of_a_damaged_ledger_costs_no_release() {
                 costs_nothing(&state, &format!("{awk}: byte {place}: {harm}"));
             }
         }
+        let mut late = whole.clone();
+        late[told + 1] = b'x';
+        let state = sent(awk, dir.path(), &late);
+        assert_eq!(state.ledger.unreadable_lines(), [story().len() + 1], "{awk}: after others");
         let mut zeroed = whole.clone();
         zeroed[200..1400].fill(0);
         costs_nothing(&sent(awk, dir.path(), &zeroed), &format!("{awk}: a block of zeros"));
     }
+}
+
+/// The host without those lines of the ledger that `gone` names.
+fn without(gone: impl Fn(&str) -> bool) -> HostState {
+    let left: Vec<_> = story().into_iter().filter(|line| !gone(line)).collect();
+    seen(left.join("\n").as_bytes())
+}
+
+/// So 0.1.0 left a release when it was interrupted.
+#[test]
+fn a_release_without_a_line_is_kept_and_the_others_are_pruned_as_usual() {
+    for n in 1..=5 {
+        let (name, tag) = (id(n), format!("\"release\":\"{}\"", id(n)));
+        let state = without(|line| line.contains(&tag));
+        assert_eq!(state.unknown, [name.clone()].into());
+        assert!(!state.is_doubtful(), "{n}");
+        costs_nothing(&state, &format!("no line of {n}"));
+        let others: BTreeSet<_> = gone(sound(), 3).into_iter().filter(|id| *id != name).collect();
+        assert_eq!(gone(&state, 3), others, "{n}");
+    }
+}
+
+#[test]
+fn a_ledger_that_lacks_lines_prunes_nothing() {
+    let of = |n: usize| format!("\"release\":\"{}\"", id(n));
+    let staged = |n: usize| without(|line| line.contains("\"staged\"") && line.contains(&of(n)));
+    let live = without(|line| line.contains(&of(6)));
+    for (what, state) in (1..=6).map(|n| (n, staged(n))).chain([(7, live)]) {
+        assert!(state.is_doubtful(), "{what}");
+        assert_eq!(gone(&state, 1), BTreeSet::new(), "{what}");
+        costs_nothing(&state, &what.to_string());
+    }
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_named_by_their_numbers() {
+    let mut damaged = story();
+    damaged[4].clear();
+    for n in [2, 9, 10, 11] {
+        damaged[n].replace_range(..9, "xxxxxxxxx");
+    }
+    let state = seen(damaged.join("\n").as_bytes());
+    assert_eq!(state.ledger.unreadable_lines(), [3, 10, 11, 12]);
 }
 
 #[test]

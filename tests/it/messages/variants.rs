@@ -237,7 +237,7 @@ fn plans() {
             version: text("2"),
             tool: Some(text("shipit 0.9.0")),
         })
-        Doubtful { layout: layout.clone(), unreadable: 0, unknown: vec![OLD.to_owned()] }
+        Doubtful { layout: layout.clone(), unreadable: Vec::new(), unknown: vec![OLD.to_owned()] }
         Ahead { id: id(NEW), layout, live: false }
         OtherApp { there: text("shop"), app: text("todo") }
         NothingEarlier {}
@@ -285,7 +285,17 @@ fn plans_with_other_ways_on() {
     let errors = [
         PlanError::NotThere { id: id(NEW), candidates: Vec::new() },
         PlanError::Ahead { id: id(NEW), layout: layout.clone(), live: true },
-        PlanError::Doubtful { layout, unreadable: 2, unknown: Vec::new() },
+        PlanError::Doubtful {
+            layout: layout.clone(),
+            unreadable: vec![7],
+            unknown: vec![OLD.to_owned()],
+        },
+        PlanError::Doubtful {
+            layout: layout.clone(),
+            unreadable: vec![2, 7, 8, 9, 12, 13],
+            unknown: Vec::new(),
+        },
+        PlanError::Doubtful { layout, unreadable: Vec::new(), unknown: Vec::new() },
     ];
     let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
     assert_snapshot!(all.collect::<String>(), @"
@@ -294,7 +304,11 @@ fn plans_with_other_ways_on() {
     error: release 20260822101502 is dated more than a day ahead of this machine's clock and the host's
       hint:  make another one live with `shipit rollback live --to ID`, then delete it by hand: `rm -rf '/srv/todo/releases/20260822101502' '/srv/todo/.shipit/manifests/20260822101502'`
     error: nothing is pruned here, because the ledger does not say of every release what it is
-      hint:  take the lines that cannot be read out of /srv/todo/.shipit/ledger.jsonl by hand
+      hint:  take line 7, which cannot be read, out of /srv/todo/.shipit/ledger.jsonl by hand
+    error: nothing is pruned here, because the ledger does not say of every release what it is
+      hint:  take the lines that cannot be read out of /srv/todo/.shipit/ledger.jsonl by hand: 2, 7-9, 12-13
+    error: nothing is pruned here, because the ledger does not say of every release what it is
+      hint:  deploy once, so that the ledger tells of the live release
     ");
 }
 

@@ -197,7 +197,11 @@ impl TestHost {
         fs::read_to_string(self.root.join(path)).unwrap_or_default()
     }
 
-    fn names(&self, path: &str) -> Vec<String> {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let found = fs::read_dir(self.root.join(path)).into_iter().flatten();
         found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
