@@ -19,24 +19,17 @@ pub enum ArtifactError {
     /// The path cannot be opened.
     #[error("could not open the artifact `{path}`")]
     Open {
-        /// As configured.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Neither a file nor a directory.
     #[error("the artifact `{path}` is neither a file nor a directory")]
-    NotAFile {
-        /// As configured.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// A file of a directory cannot be read.
     #[error("could not read `{path}`")]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -45,14 +38,12 @@ pub enum ArtifactError {
     Walk {
         /// Which, in the artifact or the artifact itself.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// No room or no right to write here.
     #[error("could not write to a temporary file")]
     Scratch {
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -63,15 +54,11 @@ pub enum ArtifactError {
         artifact: String,
         /// What the config says.
         expected: Digest,
-        /// What it is.
         found: Digest,
     },
     /// A digest is of bytes, and a directory has none.
     #[error("`sha256` cannot be checked for the directory `{path}`")]
-    DigestOfDirectory {
-        /// As configured.
-        path: PathBuf,
-    },
+    DigestOfDirectory { path: PathBuf },
     /// Not an address that is fetched.
     #[error("an artifact's address begins with https:// or file://: {url}")]
     Scheme {
@@ -83,7 +70,6 @@ pub enum ArtifactError {
     Fetch {
         /// Without user, password and query.
         url: String,
-        /// Why.
         #[source]
         source: Box<ureq::Error>,
     },
@@ -92,7 +78,6 @@ pub enum ArtifactError {
     Download {
         /// Without user, password and query.
         url: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -101,7 +86,6 @@ pub enum ArtifactError {
     Unread {
         /// As the user named it.
         artifact: String,
-        /// With its article.
         kind: &'static str,
     },
     /// A page of HTML in place of an archive.
@@ -123,7 +107,6 @@ pub enum ArtifactError {
         artifact: String,
         /// The last entry that was begun.
         entry: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -132,7 +115,6 @@ pub enum ArtifactError {
     Zip {
         /// As the user named it.
         artifact: String,
-        /// Why.
         #[source]
         source: zip::result::ZipError,
     },
@@ -141,9 +123,7 @@ pub enum ArtifactError {
     ZipEntry {
         /// As the user named it.
         artifact: String,
-        /// Which.
         entry: String,
-        /// Why.
         #[source]
         source: zip::result::ZipError,
     },
@@ -152,7 +132,6 @@ pub enum ArtifactError {
     Malformed {
         /// As the user named it.
         artifact: String,
-        /// What is wrong.
         why: Malformed,
     },
     /// Entries that may not be in a release.
@@ -163,24 +142,18 @@ pub enum ArtifactError {
     TooMuch {
         /// As the user named it.
         artifact: String,
-        /// Which limit.
         limit: LimitHit,
     },
     /// A pattern that cannot be read.
     #[error("the exclude pattern `{pattern}` cannot be read")]
     Exclude {
-        /// As configured.
         pattern: String,
-        /// Why.
         #[source]
         source: globset::Error,
     },
     /// A pattern that takes back another.
     #[error("the exclude pattern `{pattern}` begins with `!`, which is not supported")]
-    ExcludeNegated {
-        /// As configured.
-        pattern: String,
-    },
+    ExcludeNegated { pattern: String },
     /// There is nothing to deploy.
     #[error("{artifact} is empty")]
     Empty {
@@ -192,21 +165,14 @@ pub enum ArtifactError {
     NothingLeft {
         /// As the user named it.
         artifact: String,
-        /// As configured.
         strip: usize,
     },
     /// The bytes are not those that were listed.
     #[error("`{path}` changed while it was being read")]
-    Changed {
-        /// Inside the artifact.
-        path: String,
-    },
+    Changed { path: String },
     /// The release asks for a file that this artifact does not hold.
     #[error("`{path}` is not a file of the artifact")]
-    NotHeld {
-        /// Inside the release.
-        path: String,
-    },
+    NotHeld { path: String },
 }
 
 impl ArtifactError {
@@ -287,7 +253,6 @@ pub struct Offender {
     pub entry: String,
     /// Its path in the release, by which `exclude` can leave it out.
     pub path: Option<String>,
-    /// What is wrong.
     pub why: Refusal,
 }
 
@@ -377,7 +342,6 @@ pub enum Refusal {
     /// Has a part `..`.
     #[error("has `..` in its path")]
     DotDot,
-    /// Not text.
     #[error("has a name that is not UTF-8")]
     NotUtf8,
     /// Newlines and other control characters.
@@ -392,7 +356,6 @@ pub enum Refusal {
     /// No room for `deploy_to` before it.
     #[error("has a path of more than 4000 bytes")]
     LongPath,
-    /// There already.
     #[error("is in it twice")]
     Duplicate,
     /// A directory and something else.
@@ -400,40 +363,22 @@ pub enum Refusal {
     TwoKinds,
     /// One name on a file system that does not know case.
     #[error("has the same name as `{other}` but for upper and lower case")]
-    Case {
-        /// The other one.
-        other: String,
-    },
+    Case { other: String },
     /// Would be written through the link.
     #[error("lies below the symbolic link `{link}`")]
-    BelowLink {
-        /// The link.
-        link: String,
-    },
+    BelowLink { link: String },
     /// A file has nothing below it.
     #[error("lies below `{file}`, which is a file")]
-    BelowFile {
-        /// The file.
-        file: String,
-    },
+    BelowFile { file: String },
     /// A link with an absolute target.
     #[error("is a link to the absolute path `{target}`")]
-    LinkAbsolute {
-        /// What it holds.
-        target: String,
-    },
+    LinkAbsolute { target: String },
     /// A link that leaves, perhaps through other links.
     #[error("is a link that leads out of the release: `{target}`")]
-    LinkLeaves {
-        /// What it holds.
-        target: String,
-    },
+    LinkLeaves { target: String },
     /// A link that leads to itself.
     #[error("is a link that goes in a circle: `{target}`")]
-    LinkCircle {
-        /// What it holds.
-        target: String,
-    },
+    LinkCircle { target: String },
     /// Empty, too long, not UTF-8, or with control characters.
     #[error("is a link whose target is not a usable path")]
     LinkTarget,
@@ -442,17 +387,12 @@ pub enum Refusal {
     LinkArrow,
     /// A hard link to what is not there.
     #[error("is a hard link to `{target}`, which does not come before it")]
-    HardLink {
-        /// What it names.
-        target: String,
-    },
+    HardLink { target: String },
     /// Runs as its owner or group.
     #[error("has a setuid, setgid or sticky bit")]
     SetId,
-    /// Block or character.
     #[error("is a device")]
     Device,
-    /// A named pipe.
     #[error("is a fifo")]
     Fifo,
     /// Of a program that runs.
@@ -463,17 +403,13 @@ pub enum Refusal {
     Sparse,
     /// A kind that this program does not know.
     #[error("is of the unknown kind `{kind}`")]
-    Kind {
-        /// The type flag.
-        kind: char,
-    },
+    Kind { kind: char },
     /// A link or a directory that brings bytes: readers disagree on what follows.
     #[error("brings content although it is no file")]
     Content,
     /// A header that cannot be read.
     #[error("has a damaged header")]
     Header,
-    /// Needs a password.
     #[error("is encrypted")]
     Encrypted,
     /// Says one size and has another.
@@ -537,7 +473,6 @@ fn is_interpreter(target: &str) -> bool {
 /// What is wrong with an archive as a whole. Reads on after its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// No end-of-archive mark.
     #[error("is cut off: it has no end-of-archive mark")]
     CutOff,
     /// Some readers would see more than others.
@@ -545,49 +480,24 @@ pub enum Malformed {
     Trailing,
     /// A header's checksum is wrong.
     #[error("is damaged: the header after {after} has a wrong checksum")]
-    Checksum {
-        /// The entry before.
-        after: String,
-    },
+    Checksum { after: String },
     /// A header that describes the next one cannot be read.
     #[error("is damaged: the extended header after {after} cannot be read")]
-    Extended {
-        /// The entry before.
-        after: String,
-    },
+    Extended { after: String },
 }
 
 /// Which limit was reached. Reads on after the artifact's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitHit {
-    /// Too many entries.
     #[error("has more than {most} entries")]
-    Entries {
-        /// The limit.
-        most: usize,
-    },
-    /// Too large.
+    Entries { most: usize },
     #[error("has more than {most} bytes")]
-    Bytes {
-        /// The limit.
-        most: u64,
-    },
-    /// Too long names.
+    Bytes { most: u64 },
     #[error("has paths and targets of links of more than {most} bytes in all")]
-    Names {
-        /// The limit.
-        most: u64,
-    },
+    Names { most: u64 },
     /// Links that lead through too many others.
     #[error("has symbolic links that take more than {most} steps to follow")]
-    Steps {
-        /// The limit.
-        most: usize,
-    },
-    /// A bomb.
+    Steps { most: usize },
     #[error("grows to more than {most} times its size when unpacked")]
-    Ratio {
-        /// The limit.
-        most: u64,
-    },
+    Ratio { most: u64 },
 }

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 /// Name and home of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Its name.
     pub(crate) name: String,
-    /// Its home directory.
     pub(crate) home: PathBuf,
 }
 

@@ -18,7 +18,6 @@ const MOST_PEM: usize = 64 * 1024;
 /// One question that a new release must answer well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What is asked.
     pub probe: HealthProbe,
     /// How often, and for how long.
     pub pace: CheckTiming,
@@ -29,13 +28,11 @@ pub struct Check {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HealthProbe {
-    /// One GET.
     Http(Box<HttpCheck>),
     /// Whether somebody listens, as seen from the host.
     Tcp {
         /// A name or an address.
         host: String,
-        /// Its port.
         port: u16,
     },
     /// A command on the host, in the release directory: whether it exits with 0.
@@ -45,11 +42,8 @@ pub enum HealthProbe {
 /// How often something is asked, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckTiming {
-    /// Between two tries.
     pub interval: Duration,
-    /// Of one try.
     pub timeout: Duration,
-    /// Of all tries.
     pub total: Duration,
     /// So many tries in a row must be well. At least 1.
     pub successes: u32,
@@ -64,7 +58,6 @@ pub struct HttpCheck {
     pub trust: Option<Trust>,
     /// Where to connect: a name or an address of that URL, without brackets.
     pub host: String,
-    /// Of that URL.
     pub port: u16,
     /// Path and query of that URL.
     pub path: String,
@@ -74,7 +67,6 @@ pub struct HttpCheck {
     pub status: Statuses,
     /// What the body must hold.
     pub body: Option<String>,
-    /// Sent along.
     pub headers: Vec<Header>,
 }
 
@@ -90,7 +82,6 @@ pub enum Trust {
         /// Its content, once it was [`gather`]ed: PEM with at least one certificate.
         pem: String,
     },
-    /// Anybody's.
     Anybody,
 }
 
@@ -101,7 +92,6 @@ pub struct Statuses(pub Vec<RangeInclusive<u16>>);
 /// A header of a request. Its value may be secret: `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
-    /// Its name.
     pub name: String,
     /// Its value: always a text once it was [`gather`]ed.
     pub value: EnvSource,
@@ -155,25 +145,17 @@ pub enum GatherError {
     #[error(
         "the value of the header `{name}` of a health check holds characters that no header may"
     )]
-    Unsendable {
-        /// The header.
-        name: String,
-    },
+    Unsendable { name: String },
     /// A file of certificates that could not be read.
     #[error("could not read the certificates in {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// A file that holds none.
     #[error("{} holds no certificate in PEM form", path.display())]
-    NoCertificate {
-        /// Which.
-        path: PathBuf,
-    },
+    NoCertificate { path: PathBuf },
 }
 
 impl GatherError {

@@ -55,18 +55,13 @@ impl fmt::Debug for EnvFile {
 pub enum EnvError {
     /// Variables of this process that are not set, or empty: so CI gives a secret that it lacks.
     #[error("{}", unset(missing))]
-    Unset {
-        /// All of them.
-        missing: Vec<Missing>,
-    },
+    Unset { missing: Vec<Missing> },
     /// A file that could not be read.
     #[error("`{key}` comes from the file {}, which could not be read", path.display())]
     Read {
         /// Whose value it is.
         key: String,
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -75,7 +70,6 @@ pub enum EnvError {
     Start {
         /// Whose value it is.
         key: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -84,7 +78,6 @@ pub enum EnvError {
     Failed {
         /// Whose value it is.
         key: String,
-        /// How it ended.
         status: ExitStatus,
         /// The end of what it wrote to its standard error.
         #[source]
@@ -95,7 +88,6 @@ pub enum EnvError {
     Timeout {
         /// Whose value it is.
         key: String,
-        /// Its limit.
         after: Duration,
     },
     /// A value that not every reader would read as it is.
@@ -103,15 +95,11 @@ pub enum EnvError {
     Unwritable {
         /// Whose value it is.
         key: String,
-        /// Why.
         reason: Unwritable,
     },
     /// A name that a shell keeps for itself.
     #[error("`{key}` cannot be set in an environment file: shells keep it for themselves")]
-    ReadOnly {
-        /// The name.
-        key: String,
-    },
+    ReadOnly { key: String },
 }
 
 /// A variable that has no value.
@@ -119,7 +107,6 @@ pub enum EnvError {
 pub struct Missing {
     /// Whose value it would be.
     pub key: String,
-    /// Its name.
     pub variable: String,
     /// It is set, and empty.
     pub empty: bool,

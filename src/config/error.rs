@@ -7,7 +7,6 @@ use std::path::PathBuf;
 /// Where a wrong value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigPlace {
-    /// In the file.
     Line {
         /// The file as the user named it.
         file: Box<str>,
@@ -38,16 +37,13 @@ pub enum ConfigError {
     /// The file could not be read.
     #[error("could not read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// It is not TOML.
     #[error("{place}: not valid TOML: {reason}")]
     Syntax {
-        /// Where.
         place: ConfigPlace,
         /// What the parser says, in one line.
         reason: String,
@@ -55,9 +51,7 @@ pub enum ConfigError {
     /// A key that means nothing.
     #[error("{place}: unknown key `{key}` {table}")]
     UnknownKey {
-        /// Where.
         place: ConfigPlace,
-        /// The key.
         key: String,
         /// `in [health]`, `at the top level`.
         table: String,
@@ -67,43 +61,27 @@ pub enum ConfigError {
     /// A value of the wrong type.
     #[error("{place}: `{key}` must be {expected}, not {found}")]
     WrongType {
-        /// Where.
         place: ConfigPlace,
-        /// The key.
         key: String,
         /// What it may be.
         expected: String,
-        /// What it is.
         found: String,
     },
     /// A required key that is not there.
     #[error("{place}: `{key}` is missing {table}")]
     Missing {
-        /// Where.
         place: ConfigPlace,
-        /// The key.
         key: String,
         /// `in [health]`, `at the top level`.
         table: String,
     },
     /// A value that breaks a rule.
     #[error("{place}: `{key}` must be {must}: {}", visible(value))]
-    Value {
-        /// Where.
-        place: ConfigPlace,
-        /// The key.
-        key: &'static str,
-        /// The value.
-        value: String,
-        /// The rule.
-        must: &'static str,
-    },
+    Value { place: ConfigPlace, key: &'static str, value: String, must: &'static str },
     /// A glob that is none.
     #[error("{place}: `exclude` holds a pattern that is not a glob: {}", pattern.escape_debug())]
     Glob {
-        /// Where.
         place: ConfigPlace,
-        /// The pattern.
         pattern: String,
         /// What is wrong with it.
         #[source]
@@ -111,44 +89,26 @@ pub enum ConfigError {
     },
     /// A key that a stage cannot have.
     #[error("{place}: `{key}` belongs at the top of the file, not in a stage")]
-    OnlyAtTop {
-        /// Where.
-        place: ConfigPlace,
-        /// The key.
-        key: &'static str,
-    },
+    OnlyAtTop { place: ConfigPlace, key: &'static str },
     /// Two keys of which only one can be meant.
     #[error("{place}: `{one}` and `{other}` cannot both be given")]
     Both {
         /// Where the first one stands.
         place: ConfigPlace,
-        /// One.
         one: &'static str,
-        /// The other.
         other: &'static str,
     },
     /// A key that makes no sense without another one.
     #[error("{place}: `{key}` needs `{needs}`")]
-    Needs {
-        /// Where.
-        place: ConfigPlace,
-        /// The key.
-        key: &'static str,
-        /// What it needs.
-        needs: &'static str,
-    },
+    Needs { place: ConfigPlace, key: &'static str, needs: &'static str },
     /// There is no stage in the file.
     #[error("{place}: there is no stage")]
-    NoStages {
-        /// The file.
-        place: ConfigPlace,
-    },
+    NoStages { place: ConfigPlace },
     /// A stage that the file does not have.
     #[error("{place}: there is no stage `{stage}`")]
     UnknownStage {
         /// Who asked for it.
         place: ConfigPlace,
-        /// Its name.
         stage: String,
         /// The ones there are.
         known: Vec<String>,
@@ -156,7 +116,6 @@ pub enum ConfigError {
     /// No stage was named and the file does not say which one is meant.
     #[error("{place}: which stage? there are {}", listed(known))]
     WhichStage {
-        /// The file.
         place: ConfigPlace,
         /// The ones there are.
         known: Vec<String>,
@@ -166,23 +125,15 @@ pub enum ConfigError {
     NoHosts {
         /// The list, or the file.
         place: ConfigPlace,
-        /// The stage.
         stage: String,
     },
     /// The same host twice.
     #[error("{place}: host `{name}` is listed twice")]
-    HostTwice {
-        /// The second time.
-        place: ConfigPlace,
-        /// Its name.
-        name: String,
-    },
+    HostTwice { place: ConfigPlace, name: String },
     /// A linked path that another one already covers, or is covered by.
     #[error("{place}: linked path `{path}` {relation} linked path `{other}`")]
     LinksOverlap {
-        /// Where.
         place: ConfigPlace,
-        /// The path.
         path: String,
         /// `is the same as`, `lies below`, `lies above`.
         relation: &'static str,
@@ -191,14 +142,7 @@ pub enum ConfigError {
     },
     /// A linked path or an environment file where shipit or a link puts something else.
     #[error("{place}: `{path}` cannot be used here: {reason}")]
-    PathTaken {
-        /// Where.
-        place: ConfigPlace,
-        /// The path.
-        path: String,
-        /// By what.
-        reason: &'static str,
-    },
+    PathTaken { place: ConfigPlace, path: String, reason: &'static str },
     /// A filter that matches nothing.
     #[error("{place}: no host of {whose} has the {what} `{name}`")]
     NoSuch {
@@ -210,21 +154,14 @@ pub enum ConfigError {
         what: &'static str,
         /// What was asked for.
         name: String,
-        /// What there is.
         known: Vec<String>,
     },
     /// Filters that leave nothing.
     #[error("--hosts and --roles together leave no host of `{stage}`")]
-    NobodyLeft {
-        /// The stage.
-        stage: String,
-    },
+    NobodyLeft { stage: String },
     /// An artifact from the network that anybody could have swapped.
     #[error("{place}: an artifact with an address needs its `sha256`")]
-    NoDigest {
-        /// Where.
-        place: ConfigPlace,
-    },
+    NoDigest { place: ConfigPlace },
 }
 
 impl ConfigError {

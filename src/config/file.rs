@@ -245,7 +245,6 @@ pub(super) struct Ssh {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeys {
-    /// They are refused.
     Strict,
     /// They are written down.
     AcceptNew,

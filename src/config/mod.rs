@@ -30,9 +30,7 @@ use crate::model::service::Service;
 /// One stage, ready to be worked with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The app's name.
     pub app: String,
-    /// The stage's name.
     pub stage: String,
     /// Where `deploy.toml` lies: relative paths are relative to this.
     pub base: PathBuf,
@@ -42,13 +40,11 @@ pub struct Config {
     pub keep: usize,
     /// Never empty, names unique, in the order written.
     pub hosts: Vec<Host>,
-    /// linked_dirs and linked_files.
     pub links: Vec<SharedLink>,
     /// What is deployed, unless a flag says otherwise.
     pub artifact: Option<ArtifactSpec>,
     /// The environment file, if there is one.
     pub env: Option<EnvSpec>,
-    /// What is restarted.
     pub service: Service,
     /// How a new release is judged.
     pub health: Health,
@@ -56,7 +52,6 @@ pub struct Config {
     pub hooks: Hooks,
     /// How many hosts flip together.
     pub rollout: Rollout,
-    /// How releases travel.
     pub upload: Upload,
     /// Whether to ask before changing anything.
     pub confirm: bool,
@@ -84,7 +79,6 @@ pub struct Host {
 pub enum Address {
     /// This machine, without SSH.
     Local,
-    /// By SSH.
     Ssh {
         /// An alias of `ssh_config`, a name or an address.
         host: String,
@@ -131,7 +125,6 @@ impl SshSettings {
 /// What is deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactSpec {
-    /// Where it is.
     pub source: ArtifactSource,
     /// What is left out: gitignore-like globs on paths inside the artifact.
     pub exclude: Vec<String>,
@@ -146,14 +139,12 @@ pub struct ArtifactSpec {
 pub enum ArtifactSource {
     /// A directory, an archive or a single file on this machine.
     Path {
-        /// Absolute.
         path: PathBuf,
         /// Of the file, checked when given.
         sha256: Option<Digest>,
     },
     /// An `https://` address.
     Url {
-        /// The address.
         url: String,
         /// Of what it answers.
         sha256: Digest,
@@ -305,7 +296,6 @@ impl Default for Upload {
 /// How many hosts flip together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Batch {
-    /// Every host.
     #[default]
     All,
     /// At most so many.

@@ -119,9 +119,7 @@ pub(super) struct Url {
     pub(super) tls: bool,
     /// A name or an address, without brackets.
     pub(super) host: String,
-    /// Its port.
     pub(super) port: u16,
-    /// Path and query.
     pub(super) path: String,
 }
 

@@ -3,7 +3,6 @@
 /// What `shipit init` guessed about a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guess {
-    /// The app's name.
     pub app: String,
     /// The build: a directory, an archive or a file.
     pub artifact: String,

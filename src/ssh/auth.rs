@@ -381,7 +381,6 @@ pub(crate) enum Attempt {
     Rejected(String),
     /// No key will do.
     Pointless(String),
-    /// The connection ended.
     Gone,
 }
 

@@ -103,7 +103,6 @@ impl Hop {
 pub(crate) struct Connection {
     pub(crate) handle: Handle<Client>,
     pub(crate) heard: Heard,
-    /// What carries it.
     pub(crate) way: Transport,
     /// How long it took to get that: over TCP, a round trip; else, some.
     pub(crate) took: Duration,

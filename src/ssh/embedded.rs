@@ -40,7 +40,6 @@ pub struct Faults {
     pub stop_reading: bool,
     /// Close channels without saying how the command ended.
     pub no_exit_status: bool,
-    /// Forbid forwarding.
     pub no_forwarding: bool,
     /// Said instead of SSH, and then nothing.
     pub garbage: Option<Vec<u8>>,
@@ -59,15 +58,12 @@ pub struct ServerOptions {
     pub cwd: Option<PathBuf>,
     /// `None`: a port that is free.
     pub port: Option<u16>,
-    /// What goes wrong.
     pub faults: Faults,
 }
 
 /// A server that runs until this is dropped.
 pub struct Embedded {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Its host key.
     pub host_key: PublicKey,
     /// The only key that it lets in.
     pub client_key: PrivateKey,

@@ -57,7 +57,6 @@ pub struct KnownHosts {
 pub enum KeyRecord {
     /// This very key is on record.
     Known(KnownHostsPlace),
-    /// It was revoked.
     Revoked(KnownHostsPlace),
     /// Another key of the same type is on record.
     Changed(KnownHostsPlace),
@@ -70,7 +69,6 @@ pub enum KeyRecord {
 /// Where in known_hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownHostsPlace {
-    /// The file.
     pub file: PathBuf,
     /// The line, from 1; every line counts.
     pub line: usize,
@@ -315,7 +313,6 @@ pub enum Accepted {
     WrittenDown {
         /// `SHA256:…`.
         fingerprint: String,
-        /// Where.
         file: PathBuf,
     },
 }

@@ -30,7 +30,6 @@ pub(crate) enum Transport {
 
 /// A ProxyCommand at work.
 pub(crate) struct Program {
-    /// Ends with us.
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
     /// Reads its standard error to the end.

@@ -167,11 +167,8 @@ impl List {
 /// Which algorithms may be used: ours, less those that `ssh_config` leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// Of key exchange.
     pub(crate) exchanges: List,
-    /// Of encryption.
     pub(crate) ciphers: List,
-    /// Of integrity.
     pub(crate) macs: List,
     /// Of host keys and host certificates.
     pub(crate) host_keys: List,

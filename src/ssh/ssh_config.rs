@@ -58,7 +58,6 @@ pub struct SshTarget {
 /// What to do about host keys that no file knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPolicy {
-    /// Refuse.
     Strict,
     /// Write them down, if the host is wholly unknown.
     AcceptNew,
@@ -69,7 +68,6 @@ pub enum KeyPolicy {
 /// Which addresses of a host are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Family {
-    /// All.
     #[default]
     Any,
     /// IPv4 only.
@@ -83,26 +81,21 @@ pub enum Family {
 pub enum AgentSocket {
     /// `IdentityAgent none`, or there is none.
     None,
-    /// Its socket.
     Path(PathBuf),
 }
 
 /// Everything that is needed to reach one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
-    /// As asked for.
     pub alias: String,
     /// Name or address to connect to.
     pub hostname: String,
-    /// Remote user.
     pub user: String,
-    /// Remote port.
     pub port: u16,
     /// Private keys, in the order to try.
     pub identity_files: Vec<PathBuf>,
     /// Only keys that are named here, also from the agent.
     pub identities_only: bool,
-    /// The agent.
     pub agent: AgentSocket,
     /// Certificates beside those that stand next to their keys.
     pub certificate_files: Vec<PathBuf>,

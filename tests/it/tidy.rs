@@ -369,3 +369,22 @@ fn a_type_name_means_one_type() {
         homes.iter().map(|(name, places)| format!("{name}: {}", places.join(", "))).collect();
     none("these names stand for several types", &broken);
 }
+
+/// Fields and variants need words only where their names do not say it.
+#[test]
+fn public_types_and_functions_are_documented() {
+    let declares =
+        ["pub fn ", "pub async fn ", "pub const fn ", "pub struct ", "pub enum ", "pub trait "];
+    let mut broken = Vec::new();
+    for (file, text) in rust_files("src") {
+        let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let before = lines[..at].iter().rev().find(|line| !line.starts_with("#["));
+            let documented = before.is_some_and(|line| line.starts_with("///"));
+            if declares.iter().any(|word| line.starts_with(word)) && !documented {
+                broken.push(format!("{file}:{}: {line}", at + 1));
+            }
+        }
+    }
+    none("these public items say nothing of what they are", &broken);
+}
