@@ -17,6 +17,7 @@ mod limits;
 mod name;
 mod pack;
 mod pieces;
+mod programs;
 mod rebuild;
 mod sample;
 mod spool;
@@ -170,6 +171,22 @@ impl Artifact {
     /// What the user should know, one line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Returns the paths of files that look like programs and are not executable.
+    pub fn not_executable(&self) -> Vec<&str> {
+        let inert = |(path, node): &(&String, &Node)| {
+            matches!(node, Node::File { mode, .. } if mode & 0o111 == 0)
+                && programs::is_program_place(path)
+        };
+        let is_program = |path: &&str| match self.items.get(*path).map(|item| &item.what) {
+            Some(EntryKind::File { place, .. }) => {
+                programs::begins_like_one(place, &self.spool, self.stamp)
+            }
+            _ => false,
+        };
+        let inert = self.manifest.nodes().iter().filter(inert);
+        inert.map(|(path, _)| path.as_str()).filter(is_program).collect()
     }
 
     /// Packs every entry of `release`, part of this artifact's manifest, as `<prefix>/tree/…`:

@@ -130,12 +130,31 @@ impl Wanted<'_> {
             force: self.force,
         };
         let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
-        let warnings = artifact.warnings().iter().cloned().chain(doubts).collect();
+        let inert = config.hooks.staged.is_empty().then(|| not_executable(&artifact)).flatten();
+        let warnings = artifact.warnings().iter().cloned().chain(inert).chain(doubts).collect();
         if self.keep {
             world.cache().keep_files(Arc::clone(&artifact));
         }
         Ok((Goal::Deploy { build: Box::new(build), artifact }, warnings))
     }
+}
+
+/// Returns what to say of programs whose modes were lost, if any were. A `staged` hook may set them.
+fn not_executable(artifact: &Artifact) -> Option<String> {
+    const MOST_NAMED: usize = 5;
+    let paths = artifact.not_executable();
+    let (first, rest) = paths.split_at(paths.len().min(MOST_NAMED));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let (files, are) = match paths.len() {
+        0 => return None,
+        1 => ("1 file looks like a program".to_owned(), "is"),
+        many => (format!("{many} files look like programs"), "are"),
+    };
+    Some(format!(
+        "{files} and {are} not executable: {}{more}; `chmod +x` where they are built, and pack with \
+         modes: as a tar",
+        first.join(", ")
+    ))
 }
 
 /// Why what `local.before` was to make cannot be deployed.

@@ -56,6 +56,7 @@ pub(crate) struct World {
     nonce: String,
     cache: LocalCache,
     who: OnceLock<String>,
+    account: OnceLock<Option<Account>>,
     stage: OnceLock<String>,
     aside: Aside,
     cancel: OnceLock<Cancel>,
@@ -94,6 +95,7 @@ impl World {
             hostname: gethostname::gethostname().to_string_lossy().into_owned(),
             nonce: nonce(),
             who: OnceLock::new(),
+            account: OnceLock::new(),
             stage: OnceLock::new(),
             aside: Aside::default(),
             cancel: OnceLock::new(),
@@ -151,12 +153,17 @@ impl World {
         Ok(config)
     }
 
+    /// The account that runs this, looked up once: a directory service may be slow.
+    fn account(&self) -> Option<&Account> {
+        self.account.get_or_init(Account::of_this_process).as_ref()
+    }
+
     /// Who runs this: as CI says, else the account, else git's `user.name`.
     pub(crate) fn who(&self) -> &str {
         self.who.get_or_init(|| {
             let names = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR"];
             let said = names.iter().chain(&["USER", "LOGNAME"]).find_map(|name| self.var(name));
-            let account = || Account::of_this_process().map(|account| account.name);
+            let account = || self.account().map(|account| account.name.clone());
             let git = || said_by("git", &["config", "user.name"]);
             said.or_else(account).or_else(git).unwrap_or_else(|| "unknown".to_owned())
         })
@@ -176,7 +183,7 @@ impl World {
     /// The way to the hosts.
     pub(crate) fn reach(&self, config: &Config) -> Reach {
         // As ssh does: `HOME` and `USER` have no say, unless the user database has none.
-        let account = Account::of_this_process();
+        let account = self.account().cloned();
         let (user, home) = account.map(|account| (account.name, account.home)).unzip();
         let around = LocalEnv {
             home: home.or(self.var("HOME").map(PathBuf::from)).unwrap_or_default(),

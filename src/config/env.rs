@@ -240,6 +240,23 @@ pub fn written(values: &BTreeMap<String, String>) -> Result<String, EnvError> {
     values.iter().map(|(key, value)| line(key, value)).collect()
 }
 
+/// Returns the keys in what [`values`] or [`written`] made whose values satisfy `wanted`.
+pub fn keys_of(file: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let text = String::from_utf8_lossy(file);
+    let (mut rest, mut keys) = (text.as_ref(), Vec::new());
+    while let Some((key, quoted)) = rest.split_once('=') {
+        let quote = &quoted[..quoted.len().min(1)];
+        let Some((value, next)) = quoted[quote.len()..].split_once(&format!("{quote}\n")) else {
+            break;
+        };
+        if wanted(value) {
+            keys.push(key.to_owned());
+        }
+        rest = next;
+    }
+    keys
+}
+
 fn line(key: &str, value: &str) -> Result<String, EnvError> {
     if READ_ONLY.contains(&key) {
         return Err(EnvError::ReadOnly { key: key.to_owned() });

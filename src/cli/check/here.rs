@@ -71,13 +71,17 @@ impl Findings {
 
     /// Some frameworks expand `$` in the files that they call theirs, whatever quotes say.
     fn expanded(&mut self, config: &Config, build: &Build) {
-        let dollar = build.env.as_ref().is_some_and(|env| env.contains(&b'$'));
-        let Some(spec) = config.env.as_ref().filter(|spec| dollar && spec.file.starts_with(".env"))
+        let bytes = build.env.as_deref().unwrap_or_default();
+        let keys = env::keys_of(bytes, |value| value.contains('$'));
+        let Some(spec) =
+            config.env.as_ref().filter(|spec| !keys.is_empty() && spec.file.starts_with(".env"))
         else {
             return;
         };
         if let Some(by) = EXPANDING.iter().find(|path| build.manifest.holds(path)) {
-            let text = format!("a value has `$`, which an app with {by} expands in {}", spec.file);
+            let (keys, file) = (human::list(&keys), &spec.file);
+            let text =
+                format!("the value of {keys} has `$`, which an app with {by} expands in {file}");
             let fix = "in [env]: `file = \"app.env\"`, and let the unit's EnvironmentFile= read it";
             self.warn(text, fix);
         }

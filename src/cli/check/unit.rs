@@ -2,12 +2,14 @@
 
 use super::Findings;
 use super::host::Subject;
+use crate::config::env;
 use crate::config::error::similar;
 use crate::deploy::health::{Way, leads};
 use crate::model::host_state::UnitState;
 use crate::model::manifest::{Manifest, Node, is_below};
 use crate::model::service::Scope;
 use crate::remote::quote::word;
+use crate::report::human;
 
 /// The first systemd that tells InvocationID and NRestarts of a unit.
 const TELLS_STARTS: u32 = 232;
@@ -196,14 +198,16 @@ impl Findings {
             self.warn(text, fix);
         }
         let Some(version) = subject.probed.probe.systemd else { return };
-        let newlines = env.split(|byte| *byte == b'\n').count() > spec.vars.len() + 1;
-        let drops = [
-            (version < KEEPS_BACKSLASHES && env.contains(&b'\\'), "backslashes"),
-            (version < KEEPS_NEWLINES && newlines, "newlines"),
-        ];
-        for (_, what) in drops.into_iter().filter(|(drops, _)| *drops) {
-            let text = format!("systemd {version} drops {what} in values, and {file} has some");
-            self.warn(text, "write such values in base64, or let the service read the file itself");
+        let drops = [(KEEPS_BACKSLASHES, '\\', "backslashes"), (KEEPS_NEWLINES, '\n', "newlines")];
+        for (_, char, what) in drops.into_iter().filter(|(keeps, ..)| version < *keeps) {
+            let keys = env::keys_of(env, |value| value.contains(char));
+            if !keys.is_empty() {
+                let of = human::list(&keys);
+                let text = format!("systemd {version} drops {what} in values, as in that of {of}");
+                let fix =
+                    format!("write such values in base64, or let the service read {file} itself");
+                self.warn(text, fix);
+            }
         }
     }
 

@@ -501,15 +501,41 @@ fn who_reads_the_env_file_otherwise() {
     let said = machine.wrong();
     for what in [
         "gives `--env-file`, which takes quotes for values",
-        "systemd 219 drops backslashes in values, and .env has some",
-        "systemd 219 drops newlines in values, and .env has some",
+        "systemd 219 drops backslashes in values, as in that of A",
+        "systemd 219 drops newlines in values, as in that of B",
         "systemd 219 does not tell when a unit was started anew",
-        "a value has `$`, which an app with node_modules/vite expands in .env",
+        "the value of A has `$`, which an app with node_modules/vite expands in .env",
     ] {
         assert!(said.contains(what), "{said}");
     }
     machine.edit("[env]\n", "[env]\nfile = \"app.env\"\n");
     assert!(!machine.wrong().contains("node_modules/vite"), "{}", machine.wrong());
+}
+
+#[test]
+fn programs_that_nobody_may_run_are_named_once() {
+    let machine = Machine::with_unit("");
+    let elf = "\u{7f}ELF\u{2}\u{1}\u{1}\0\0\0\0\0\0\0\0\0\u{3}\0>\0";
+    machine.project.write("dist/bin/serve", "#!/bin/sh\nexec libexec/serve\n");
+    machine.project.write("dist/libexec/serve", elf);
+    machine.project.write("dist/lib/libx.so", elf);
+    machine.project.write("dist/lib/helper.py", "#!/usr/bin/env python3\n");
+    machine.project.write("dist/bin/README", "how to run\n");
+    let said = machine.said();
+    let warning = "2 files look like programs and are not executable: bin/serve, libexec/serve";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
+    assert!(said.contains("fix: `chmod +x` where they are built"), "{said}");
+    assert!(
+        !said.contains("libx") && !said.contains("helper") && !said.contains("README"),
+        "{said}"
+    );
+    for n in 0..9 {
+        machine.project.write(&format!("dist/bin/tool{n}"), "#!/bin/sh\n");
+    }
+    let said = machine.said();
+    assert!(said.contains("11 files look like programs") && said.contains(" and 6 more"), "{said}");
+    machine.edit("[service]", "[hooks]\nstaged = [\"chmod +x bin/*\"]\n\n[service]");
+    assert!(!machine.said().contains("look like programs"), "{}", machine.said());
 }
 
 #[test]
