@@ -9,6 +9,7 @@ use zip::result::ZipError::{CompressionMethodNotSupported, UnsupportedArchive};
 
 use super::exclude;
 use crate::model::digest::Digest;
+use crate::model::words::count;
 
 /// Why an artifact could not be opened or packed.
 #[derive(Debug, thiserror::Error)]
@@ -308,8 +309,8 @@ impl fmt::Display for Refused {
                 write!(f, "`{}` in {} {why}", visible(entry), self.artifact)
             }
             all => {
-                let count = all.len() + self.more;
-                write!(f, "{count} entries of {} cannot be in a release", self.artifact)
+                let entries = count(all.len() + self.more, "entry");
+                write!(f, "{entries} of {} cannot be in a release", self.artifact)
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::exclude;
 use super::tree::{EntryKind, Item};
+use crate::model::words;
 
 /// So many entries are named.
 const MOST_NAMED: usize = 20;
@@ -55,8 +56,9 @@ fn told_private(private: &[&str], files: usize) -> Option<String> {
     let (files, are) = match count {
         0 => return None,
         _ if files >= MANY && count > files / 2 => {
+            let files = words::count(files, "file");
             return Some(format!(
-                "{count} of {files} files are private here, as `umask 027` or `umask 077` makes \
+                "{count} of {files} are private here, as `umask 027` or `umask 077` makes \
                  them, and will be readable by everybody on the host; put secrets into [env] or \
                  `linked_files`"
             ));

@@ -22,7 +22,7 @@ use crate::deploy::host::RunContext;
 use crate::deploy::outcome::Failure;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
-use crate::report::human::{group_by, list};
+use crate::report::human::{count, group_by, list};
 use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
 
@@ -148,7 +148,7 @@ fn not_executable(artifact: &Artifact) -> Option<String> {
     let (files, are) = match paths.len() {
         0 => return None,
         1 => ("1 file looks like a program".to_owned(), "is"),
-        many => (format!("{many} files look like programs"), "are"),
+        many => (format!("{} look like programs", count(many, "file")), "are"),
     };
     Some(format!(
         "{files} and {are} not executable: {}{more}; `chmod +x` where they are built, and pack with \

@@ -46,7 +46,7 @@ impl EnvFile {
 
 impl fmt::Debug for EnvFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EnvFile({} bytes)", self.bytes.len())
+        write!(f, "EnvFile({})", count(self.bytes.len(), "byte"))
     }
 }
 

@@ -32,6 +32,14 @@ pub fn count(count: usize, word: &str) -> String {
     }
 }
 
+/// `once`, `3 times`.
+pub fn times(number: u64) -> String {
+    match number {
+        1 => "once".to_owned(),
+        _ => format!("{number} times"),
+    }
+}
+
 /// A source revision, short: `71c11b7e786e`, `71c11b7e786e-dirty`.
 pub fn short_revision(revision: &str) -> String {
     const LENGTH: usize = 12;

@@ -4,6 +4,7 @@
 
 use super::agent::Response;
 use crate::model::clean::strip;
+use crate::model::words::count;
 
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Frames {
         };
         let size: usize = size.parse().map_err(|_| "a frame without a size".to_owned())?;
         if size > LARGEST {
-            return Err(format!("an answer of {size} bytes"));
+            return Err(format!("an answer of {}", count(size, "byte")));
         }
         if self.buffer.starts_with(heads[0].as_bytes()) {
             return Ok(self.said(newline + 1, size));

@@ -1,10 +1,13 @@
 //! What `check` found, worst last, where the eye is; everything that is not well ends in a fix.
 
 use super::clean;
-use super::human::{count, group_by, list};
+use super::human::{count, group_by, hanging, list};
 use super::styles::Styles;
 use super::words;
 use crate::deploy::finding::{Finding, Level};
+
+/// Columns of a finding's level.
+const LABEL: usize = 9;
 
 /// The findings as text, equal ones of several hosts together.
 pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
@@ -17,10 +20,18 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
         let about = (!hosts.is_empty()).then(|| list(&hosts));
         let what = words::about(about.as_deref(), &what);
-        lines.push(format!("{} {what}", label(level, styles)));
+        lines.extend(hanging(&label(level, styles), LABEL, &what, styles.width));
         let fix = fix.or_else(|| (level > Level::Ok).then(|| "none is known".to_owned()));
-        let fix = fix.map(|fix| styles.hint.apply_to(clean::line(&fix)).to_string());
-        lines.extend(fix.map(|fix| format!("         fix: {fix}")));
+        for row in fix.iter().flat_map(|fix| {
+            hanging(
+                &format!("{:LABEL$}fix:", ""),
+                LABEL + "fix: ".len(),
+                &clean::line(fix),
+                styles.width,
+            )
+        }) {
+            lines.push(styles.hint.apply_to(row).to_string());
+        }
     }
     lines.push(total(&levels));
     lines.join("\n") + "\n"

@@ -34,5 +34,5 @@ fn cut(line: &str) -> String {
         return line.to_owned();
     }
     let shown: String = line.chars().take(LINE_LIMIT).collect();
-    format!("{shown}… ({hidden} more characters)")
+    format!("{shown}… ({})", count(hidden, "more character"))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use console::Style;
 
 use super::clean;
-use super::human::wrapped;
+use super::human::{count, wrapped};
 use super::styles::Styles;
 
 /// More lines of cause than this are cut in the middle: what failed stands first, what was said
@@ -126,7 +126,7 @@ fn shortened(lines: &[&str]) -> Vec<String> {
         return lines.iter().map(ToString::to_string).collect();
     }
     let (first, last) = (&lines[..2], &lines[lines.len() - (MOST_LINES - 3)..]);
-    let gap = format!("… {} lines …", lines.len() - first.len() - last.len());
+    let gap = format!("… {} …", count(lines.len() - first.len() - last.len(), "line"));
     let own = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
     [own(first), vec![gap], own(last)].concat()
 }

@@ -86,6 +86,18 @@ pub fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
     rows
 }
 
+/// `text` after `label`, in rows of at most `width` columns; all rows but the first are indented.
+pub fn hanging(label: &str, indent: usize, text: &str, width: Option<usize>) -> Vec<String> {
+    let room = width.map(|width| width.saturating_sub(indent).max(20));
+    let rows = wrapped(text, room).into_iter().enumerate();
+    rows.map(|(number, row)| match number {
+        0 if label.is_empty() => row,
+        0 => format!("{label} {row}"),
+        _ => format!("{:indent$}{row}", ""),
+    })
+    .collect()
+}
+
 /// `a, b, c`.
 pub fn list<T: AsRef<str>>(names: &[T]) -> String {
     names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
@@ -97,7 +109,7 @@ pub fn short_list<T: AsRef<str>>(names: &[T], most: usize) -> String {
         return list(names);
     }
     let shown = most.min(3);
-    format!("{} and {} more hosts", list(&names[..shown]), names.len() - shown)
+    format!("{} and {}", list(&names[..shown]), count(names.len() - shown, "more host"))
 }
 
 /// Items put together by what they have in common, in the order in which each key is first seen.

@@ -14,7 +14,7 @@ use crate::model::host_state::{Current, HostState, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus};
-use crate::model::words::short_revision;
+use crate::model::words::{short_revision, times};
 
 /// What the view needs besides the hosts.
 #[derive(Debug, Clone, Copy)]
@@ -227,8 +227,7 @@ fn unit_line(unit: &UnitState, context: StatusContext<'_>) -> StatusLine {
     }
     let rest = match unit.restarts {
         0 => String::new(),
-        1 => format!(", restarted once by itself{COUNTED}"),
-        times => format!(", restarted {times} times by itself{COUNTED}"),
+        restarts => format!(", restarted {} by itself{COUNTED}", times(restarts)),
     };
     let (active, sub) = (clean::line(&unit.active), clean::line(&unit.sub));
     let text = format!("{name} is {active} ({sub})");

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use chrono::{Offset as _, Utc};
 
-use super::human::{self, group_by, list, short_list};
+use super::human::{self, group_by, hanging, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
 use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, RunOutcome};
@@ -28,8 +28,8 @@ pub fn print(
         return print_failed(out, styles, report);
     }
     if verbosity > Verbosity::Quiet {
-        for line in success(report) {
-            writeln!(out, "{}", styles.good.apply_to(line))?;
+        for row in success(report).iter().flat_map(|line| hanging("", 2, line, styles.width)) {
+            writeln!(out, "{}", styles.good.apply_to(row))?;
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::model::words::count;
 use crate::remote::quote::word;
 use crate::remote::session::{BESIDE, ByteStream, Channel, Session, SessionError};
 use crate::ssh::client::library_text;
@@ -103,7 +104,8 @@ impl SshSession {
 
     async fn start(&self, command: &str) -> Result<Channel, SessionError> {
         if command.len() > LONGEST_COMMAND {
-            let reason = format!("a command of {} bytes is too long", command.len());
+            let length = count(command.len(), "byte");
+            let reason = format!("a command of {length} is too long");
             return Err(SessionError::ChannelRefused { reason });
         }
         let dropbear = self.first.heard.get().program.contains("dropbear");

@@ -188,8 +188,8 @@ impl Tries {
         let often = match (same == count, count) {
             (_, 1) => String::new(),
             (true, 2) => ", twice".to_owned(),
-            (true, _) => format!(", {count} times"),
-            (false, _) => format!(", at the last of {count} tries"),
+            (true, _) => format!(", {}", words::times(count.into())),
+            (false, _) => format!(", at the last of {}", words::count(count as usize, "try")),
         };
         let failure = Failure::new(what).because(format!("{probe} {}{often}", miss.what));
         let said = excerpt(&miss.said);

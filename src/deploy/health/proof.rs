@@ -7,6 +7,7 @@ use crate::model::host_state::UnitState;
 use crate::model::layout::Layout;
 use crate::model::manifest::is_below;
 use crate::model::service::{Action, Service};
+use crate::model::words::times;
 use crate::remote::agent::Judgement;
 
 /// Why a unit does not count as running the release.
@@ -80,8 +81,7 @@ impl ProofError {
                 fails("did not stay up").because(format!("systemd calls it {active} ({sub})"))
             }
             Self::Crashing { restarts } => {
-                let times =
-                    if restarts == 1 { "once".to_owned() } else { format!("{restarts} times") };
+                let times = times(restarts);
                 fails("did not stay up").because(format!(
                     "it ended by itself and systemd started it again, {times} by now"
                 ))

@@ -424,6 +424,16 @@ fn findings_end_in_a_fix() {
              fix: add `deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service`
     a deploy would not work: 2 ok, 1 warning, 1 problem
     ");
+    let narrow = Styles { width: Some(50), ..Styles::plain() };
+    assert_snapshot!(check_view(&findings[3..5], &narrow), @"
+    ok       web2: the host key is known
+    problem  web2:
+             `sudo -n systemctl restart todo.service`
+             is not allowed
+             fix: add
+                  `deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service`
+    a deploy would not work: 1 ok, 0 warnings, 1 problem
+    ");
     assert_eq!(check_json(&findings)["works"], false);
     assert_eq!(check_json(&findings[1..4])["works"], true);
 }
