@@ -23,7 +23,7 @@ use crate::deploy::outcome::Failure;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
 use crate::report::human::{count, group_by, list};
-use crate::report::plan::{plan_json, plan_view};
+use crate::report::plan::{plan_json, plan_lines, plan_view};
 use crate::report::redact::Secrets;
 
 /// Makes a build live. What cannot be right is refused before `local.before` runs, and the artifact
@@ -305,7 +305,7 @@ async fn dry_run(
             }
             Ok(plan) => {
                 warnings.extend(plan.warnings.iter().map(|w| (Some(host.clone()), w.clone())));
-                let lines = plan.lines();
+                let lines = plan_lines(plan);
                 plans.push((host.clone(), lines.iter().map(|line| sieve.fit(line)).collect()));
             }
             Err(_) => code = 1,

@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::world::{RunOptions, World, release_id};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
+use crate::deploy::goal::record;
 use crate::deploy::host::RunContext;
 use crate::deploy::outcome::Failure;
 use crate::deploy::query::{self, HostChange};
@@ -39,7 +40,7 @@ async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, C
             return Err(Failure::new(format!("release {id} was never completed here")));
         };
         let note = format!("release {id} {goal}ned by {}", run.who);
-        let record = run.record(&run.entry(event, &id.to_string()), note);
+        let record = record(&run.entry(event, &id.to_string()), note);
         Ok((history.pinned != (event == LedgerEvent::Pinned)).then_some(Order::Record(record)))
     };
     go(world, &config, &HostChange { goal, release: Some(id), order: &order }).await

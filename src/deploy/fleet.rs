@@ -2,7 +2,7 @@
 //! phase needs of every host is done on all at once, under a limit; a later phase begins only
 //! when the one before it is over on every host. Switching and committing are `rollout`'s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,12 +20,13 @@ use super::local_hook;
 use super::outcome::{Failure, HostResult, Report};
 use super::payload::Payload;
 use super::plan::{
-    HostPlan, Note, PlanError, Planner, Recovery, check_newer, is_unchanged, new_id,
+    HostPlan, Note, PlanError, Planner, Recovery, WantedRelease, check_newer, is_unchanged, new_id,
     rollback_target,
 };
 use super::verify::drift_warning;
 use crate::artifact::Artifact;
 use crate::config::{Config, OnUnreachable};
+use crate::model::delta::{BaseState, Delta};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -70,6 +71,12 @@ pub(super) struct Aborted;
 
 /// One host's part of a phase.
 pub(super) type HostFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
+
+/// What hosts have of the release to be made, by their names.
+type Deltas = BTreeMap<String, Arc<Delta>>;
+
+/// What is to be settled on hosts, by their names.
+type Recoveries = BTreeMap<String, Recovery>;
 
 /// All hosts of a run.
 pub(super) struct Fleet<'a> {
@@ -160,12 +167,15 @@ pub struct DryRun {
 pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     let mut fleet = Fleet::towards(cx, goal);
     let opened = fleet.open(goal, false).await;
-    let unchanged = opened.is_ok() && fleet.is_unchanged(goal);
-    if opened.is_ok() && !unchanged {
-        fleet.look_at_live().await;
-        fleet.share().await;
+    let mut unchanged = false;
+    let mut planned = false;
+    if opened.is_ok() {
+        let bases = fleet.look_at_live().await;
+        fleet.expect_recovery(goal);
+        unchanged = fleet.is_unchanged(goal);
+        let deltas = if unchanged { Deltas::new() } else { fleet.share(bases).await };
+        planned = fleet.plan(goal, &deltas).is_ok();
     }
-    let planned = opened.is_ok() && fleet.plan(goal).is_ok();
     let plan = |host: &HostRun| match &host.result {
         None if planned => Ok(host.plan.clone()),
         Some(HostResult::Untouched { failure: Some(failure), .. }) => Err(Some(failure.clone())),
@@ -222,17 +232,16 @@ pub async fn probe(
     for (host, probed) in fleet.hosts.iter_mut().zip(&probed) {
         host.result = probed.as_ref().err().map(|failure| host.untouched(Some(failure.clone())));
     }
-    fleet.look_at_live().await;
-    fleet.share().await;
+    let bases = fleet.look_at_live().await;
+    let deltas = fleet.share(bases).await;
     let planner = fleet.planner();
     let judged = fleet.hosts.iter().zip(probed).map(|(host, probe)| {
         let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"));
         let judged = probe.and_then(|probe| {
             let state = state?;
-            let build = goal.and_then(Goal::build).zip(fleet.bases.as_ref());
-            let build = build.map(|(build, bases)| (build, &bases.release.manifest));
-            let refusals = planner.refusals(&state, build);
-            let warnings = planner.notes(&state, build);
+            let wanted = fleet.wanted(goal, host, &deltas);
+            let refusals = planner.refusals(&state, wanted);
+            let warnings = planner.notes(&state, wanted);
             Ok(Probed { state, probe, refusals, warnings })
         });
         (host.host.name.clone(), judged)
@@ -307,7 +316,7 @@ impl<'a> Fleet<'a> {
         if !is_prune(goal) {
             self.finish_split().await?;
         }
-        self.look_at_live().await;
+        let bases = self.look_at_live().await;
         if self.is_unchanged(goal) {
             for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
                 let live = host.state.as_ref().and_then(HostState::live);
@@ -315,8 +324,8 @@ impl<'a> Fleet<'a> {
             }
             return Ok(());
         }
-        self.share().await;
-        self.plan(goal)?;
+        let deltas = self.share(bases).await;
+        self.plan(goal, &deltas)?;
         self.prepare(goal).await?;
         self.switch().await?;
         self.tidy(goal).await;
@@ -442,25 +451,31 @@ impl<'a> Fleet<'a> {
 
     /// Settles what interrupted runs left, host by host.
     async fn recover(&mut self) -> Result<(), Aborted> {
-        let planner = self.planner();
-        let recovered = self
-            .each_that(HostRun::takes_part, move |host| {
-                let planner = planner.clone();
-                Box::pin(async move {
-                    let Some(state) = &host.state else { return Ok(()) };
-                    match planner.recover(host.host, state) {
-                        Some(recover) => host.recover(&recover).await,
-                        None => Ok(()),
-                    }
-                })
-            })
-            .await;
+        let planned = self.plan_recovery();
+        let recovered = self.settle(planned).await;
         self.note_failures(recovered)
     }
 
     /// Makes a release that a lost connection left on some hosts only live on all of them.
     async fn finish_split(&mut self) -> Result<(), Aborted> {
-        let Some(split) = find_split(&self.states()) else { return Ok(()) };
+        let planned = self.plan_forward();
+        let finished = self.settle(planned).await;
+        self.split = finished.iter().any(|(_, result)| result.is_err());
+        self.note_failures(finished)
+    }
+
+    fn plan_recovery(&self) -> Recoveries {
+        let planner = self.planner();
+        let here = self.hosts.iter().filter(|host| host.takes_part());
+        let recovery = |host: &HostRun| {
+            let recovery = planner.recover(host.host, host.state.as_ref()?)?;
+            Some((host.host.name.clone(), recovery))
+        };
+        here.filter_map(recovery).collect()
+    }
+
+    fn plan_forward(&mut self) -> Recoveries {
+        let Some(split) = find_split(&self.states()) else { return Recoveries::new() };
         let (on, behind) = (split.committed.join(", "), split.behind.join(", "));
         self.warn(None, format!(
             "contact was lost while {} was committed: {on} kept it and {behind} took it back; it \
@@ -468,21 +483,44 @@ impl<'a> Fleet<'a> {
             split.id
         ));
         let planner = self.planner();
-        let split = Arc::new(split);
-        let behind = Arc::clone(&split);
-        let wanted = |host: &HostRun| behind.behind.contains(&host.host.name);
-        let finished = self
-            .each_that(wanted, move |host| {
-                let (planner, split) = (planner.clone(), Arc::clone(&split));
-                Box::pin(async move {
-                    let Some(state) = host.state.clone() else { return Ok(()) };
-                    let forward = planner.forward(host.host, &state, &split);
-                    host.recover(&Recovery::Forward(Box::new(forward))).await
-                })
+        let behind = self.hosts.iter().filter(|host| split.behind.contains(&host.host.name));
+        let forward = |host: &HostRun| {
+            let forward = planner.forward(host.host, host.state.as_ref()?, &split);
+            Some((host.host.name.clone(), forward))
+        };
+        behind.filter_map(forward).collect()
+    }
+
+    async fn settle(&mut self, planned: Recoveries) -> Vec<(usize, Result<(), Failure>)> {
+        let planned = Arc::new(planned);
+        self.each_that(HostRun::takes_part, move |host| {
+            let recovery = planned.get(&host.host.name).cloned();
+            Box::pin(async move {
+                match recovery {
+                    Some(recovery) => host.recover(recovery).await,
+                    None => Ok(()),
+                }
             })
-            .await;
-        self.split = finished.iter().any(|(_, result)| result.is_err());
-        self.note_failures(finished)
+        })
+        .await
+    }
+
+    /// Of a dry run: takes for done what a run would settle before it makes its plans.
+    fn expect_recovery(&mut self, goal: &Goal) {
+        let planned = self.plan_recovery();
+        self.expect(planned);
+        if !is_prune(goal) {
+            let planned = self.plan_forward();
+            self.expect(planned);
+        }
+    }
+
+    fn expect(&mut self, mut planned: Recoveries) {
+        for host in &mut self.hosts {
+            let Some(recovery) = planned.remove(&host.host.name) else { continue };
+            host.state = host.state.as_ref().map(|state| recovery.expected(state));
+            host.plan.recover.push(recovery);
+        }
     }
 
     fn warn(&mut self, host: Option<String>, text: String) {
@@ -505,43 +543,57 @@ impl<'a> Fleet<'a> {
         self.stop_if_asked()
     }
 
-    /// Asks at once whether somebody touched what is live, and what the new release can share with
-    /// it. A deploy replaces what was touched, but somebody should know.
-    async fn look_at_live(&mut self) {
-        let Some(bases) = self.bases.clone() else { return };
+    /// Asks at once whether somebody touched what is live, and what a new release can share with
+    /// it. A deploy replaces what was touched, but somebody should know. Returns what each host has.
+    async fn look_at_live(&mut self) -> BTreeMap<String, BaseState> {
+        let Some(bases) = self.bases.clone() else { return BTreeMap::new() };
         let config = self.cx.config;
         let found = self
             .each_that(HostRun::takes_part, |host| {
                 let bases = Arc::clone(&bases);
                 Box::pin(async move {
-                    let (warning, there) =
-                        futures::join!(drift_warning(host, config), bases.ask(host, config));
-                    host.shareable = there;
-                    warning
+                    futures::join!(drift_warning(host, config), bases.ask(host, config))
                 })
             })
             .await;
-        for (place, text) in found {
-            let Some(text) = text else { continue };
-            let host = Some(self.hosts[place].host.name.clone());
-            self.warn(host, text);
+        let mut there = BTreeMap::new();
+        for (place, (warning, base)) in found {
+            let host = self.hosts[place].host.name.clone();
+            if let Some(text) = warning {
+                self.warn(Some(host.clone()), text);
+            }
+            there.insert(host, base);
         }
+        there
     }
 
-    /// Works out for each host what of the release is there already.
-    async fn share(&mut self) {
-        let Some(bases) = self.bases.clone() else { return };
-        let kept = self.cx.cache;
-        self.each_that(HostRun::takes_part, |host| {
-            let bases = Arc::clone(&bases);
-            Box::pin(async move {
-                let delta = bases.delta(host, kept, &host.shareable).await;
-                if let Some(state) = &mut host.state {
-                    state.delta = delta;
-                }
+    /// Returns for each host what it has of the release, given what it said of its live one.
+    async fn share(&mut self, bases: BTreeMap<String, BaseState>) -> Deltas {
+        let Some(finder) = self.bases.clone() else { return Deltas::new() };
+        let (kept, bases) = (self.cx.cache, Arc::new(bases));
+        let found = self
+            .each_that(HostRun::takes_part, |host| {
+                let (finder, bases) = (Arc::clone(&finder), Arc::clone(&bases));
+                Box::pin(async move {
+                    let base = bases.get(&host.host.name).cloned().unwrap_or_default();
+                    finder.delta(host, kept, &base).await
+                })
             })
-        })
-        .await;
+            .await;
+        let named = found.into_iter().map(|(at, delta)| (self.hosts[at].host.name.clone(), delta));
+        named.collect()
+    }
+
+    /// Returns what a deploy makes on `host`; `None` if the goal is not a deploy.
+    fn wanted<'w>(
+        &'w self,
+        goal: Option<&'w Goal>,
+        host: &HostRun<'_>,
+        deltas: &'w Deltas,
+    ) -> Option<WantedRelease<'w>> {
+        let build = goal.and_then(Goal::build)?;
+        let release = &self.bases.as_ref()?.release;
+        Some(WantedRelease { build, release, delta: deltas.get(&host.host.name)? })
     }
 
     fn is_unchanged(&self, goal: &Goal) -> bool {
@@ -550,24 +602,20 @@ impl<'a> Fleet<'a> {
         !build.force && states.iter().all(|(_, state)| is_unchanged(self.cx.config, state, build))
     }
 
-    fn plan(&mut self, goal: &Goal) -> Result<(), Aborted> {
-        let planner = self.planner();
+    fn plan(&mut self, goal: &Goal, deltas: &Deltas) -> Result<(), Aborted> {
         self.release = self.choose_release(goal)?;
+        let planner = self.planner();
+        let plan = |host: &HostRun| self.plan_host(&planner, goal, host, deltas);
+        let plans: Vec<_> = self.hosts.iter().map(plan).collect();
         let mut stop = Ok(());
-        for host in self.hosts.iter_mut().filter(|host| host.takes_part()) {
-            let Some(state) = host.state.clone() else { continue };
-            let plan = match (goal, self.release, &self.bases) {
-                (Goal::Deploy { build, .. }, Some(id), Some(bases)) => {
-                    let build = (&**build, &bases.release.manifest);
-                    planner.deploy(host.host, &state, build, id)
-                }
-                (Goal::Rollback(_), Some(id), _) => planner.rollback(host.host, &state, id),
-                (Goal::Prune(rule), ..) => planner.prune(host.host, &state, *rule),
-                _ => Ok(HostPlan::default()),
-            };
+        for (host, plan) in self.hosts.iter_mut().zip(plans) {
             match plan {
-                Ok(plan) => host.plan = plan,
-                Err(error) => {
+                None => {}
+                Some(Ok(plan)) => {
+                    let recover = std::mem::take(&mut host.plan.recover);
+                    host.plan = HostPlan { recover, ..plan };
+                }
+                Some(Err(error)) => {
                     let failure = plan_failure(&error, &self.cx.config.stage);
                     host.result = Some(host.untouched(Some(failure)));
                     stop = if is_prune(goal) { stop } else { Err(Aborted) };
@@ -577,6 +625,25 @@ impl<'a> Fleet<'a> {
         stop?;
         self.note_warnings();
         Ok(())
+    }
+
+    /// Returns the plan of one host, or why it has none; `None` if it takes no part.
+    fn plan_host(
+        &self,
+        planner: &Planner<'_>,
+        goal: &Goal,
+        host: &HostRun<'_>,
+        deltas: &Deltas,
+    ) -> Option<Result<HostPlan, PlanError>> {
+        let state = host.state.as_ref().filter(|_| host.takes_part())?;
+        Some(match goal {
+            Goal::Deploy { .. } => {
+                let wanted = self.wanted(Some(goal), host, deltas)?;
+                planner.deploy(host.host, state, wanted, self.release?)
+            }
+            Goal::Rollback(_) => planner.rollback(host.host, state, self.release?),
+            Goal::Prune(rule) => planner.prune(state, *rule),
+        })
     }
 
     fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Aborted> {
@@ -627,7 +694,7 @@ impl<'a> Fleet<'a> {
         let prepared = self
             .each_that(HostRun::takes_part, move |host| {
                 let payload = Arc::clone(&payload);
-                Box::pin(async move { host.prepare(&payload, id).await })
+                Box::pin(async move { host.prepare(&payload).await })
             })
             .await;
         self.note_failures(prepared)
@@ -635,7 +702,7 @@ impl<'a> Fleet<'a> {
 
     /// What fails is a warning after a release was made live, and the result of a prune.
     async fn tidy(&mut self, goal: &Goal) {
-        if self.hosts.iter().all(|host| host.plan.tidy.is_empty()) {
+        if self.hosts.iter().all(|host| host.plan.clean.is_empty()) {
             return;
         }
         self.cx.events.emit(Event::Phase(Phase::Tidy));
@@ -697,7 +764,7 @@ impl<'a> Fleet<'a> {
 
 fn finished(host: &HostRun<'_>, goal: &str) -> (String, HostResult) {
     let live = host.state.as_ref().and_then(HostState::live);
-    let nothing_to_do = host.plan.switch.is_none() && goal != "prune";
+    let nothing_to_do = host.plan.activate.is_none() && goal != "prune";
     let result = if nothing_to_do {
         HostResult::Unchanged { live }
     } else {

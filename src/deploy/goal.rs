@@ -46,17 +46,17 @@ impl Run {
         }
     }
 
-    /// The same as a record, with a line for people.
-    pub fn record(&self, entry: &Entry, note: String) -> Record {
-        let entry = entry.clone().summed();
-        Record { line: serde_json::to_string(&entry).unwrap_or_default(), note }
-    }
-
     /// A record about `release` whose reason the agent fills in.
     pub fn reasoned(&self, event: LedgerEvent, release: &str, note: String) -> Record {
         let entry = Entry { reason: Some(REASON.to_owned()), ..self.entry(event, release) };
-        self.record(&entry, note)
+        record(&entry, note)
     }
+}
+
+/// Returns what the agent appends to the ledger for `entry`, with `note` for `revisions.log`.
+pub fn record(entry: &Entry, note: String) -> Record {
+    let entry = entry.clone().summed();
+    Record { line: serde_json::to_string(&entry).unwrap_or_default(), note }
 }
 
 /// A release to be made: the build and its config, before it has a host.

@@ -13,11 +13,10 @@ use super::goal::Run;
 use super::health::local_ports;
 use super::judge::Judged;
 use super::outcome::{Done, Failure, HostResult};
-use super::plan::{HostPlan, Recovery, Switch, order_name};
+use super::plan::{ActivationPlan, HostPlan, Recovery, order_name};
 use crate::cache::ReleaseCache;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
-use crate::model::delta::BaseState;
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::LedgerEvent;
@@ -109,8 +108,6 @@ pub struct HostRun<'a> {
     pub plan: HostPlan,
     /// Set while a switched release has no verdict.
     pub undecided: bool,
-    /// What there is on the host that a new release could share.
-    pub shareable: BaseState,
     /// What was done so far.
     pub done: Done,
     /// How it ended, once it has.
@@ -135,7 +132,6 @@ impl<'a> HostRun<'a> {
             state: None,
             plan: HostPlan::default(),
             undecided: false,
-            shareable: BaseState::default(),
             done: Done::default(),
             result: None,
             judged: None,
@@ -337,13 +333,13 @@ impl<'a> HostRun<'a> {
     /// Makes the release live and judges it. On failure the host is put back already, or
     /// `result` says what it is.
     pub async fn switch(&mut self) -> Result<(), Failure> {
-        let Some(switch) = self.plan.switch.clone() else { return Ok(()) };
+        let Some(switch) = self.plan.activate.clone() else { return Ok(()) };
         self.done.before = Some(switch.back_shown());
         self.undecided = true;
         let began = Instant::now();
         let (events, host) = (self.cx.events, self.name());
         events.emit(Event::StepStarted { host: host.clone(), step: "activate" });
-        let answer = self.ask(&Order::Activate(switch.activation())).await;
+        let answer = self.ask(&switch.activate()).await;
         let failure = match answer {
             Ok(answer) if answer.code == DONE => {
                 let (detail, took) = (String::new(), began.elapsed());
@@ -365,7 +361,7 @@ impl<'a> HostRun<'a> {
     }
 
     /// The agent has dealt with a failed activation itself: notes what it said.
-    fn not_activated(&mut self, switch: &Switch, answer: &Response) -> Failure {
+    fn not_activated(&mut self, switch: &ActivationPlan, answer: &Response) -> Failure {
         self.undecided = false;
         let (said, but) = partly(answer);
         let failure = Failure::new(format!("could not activate {}", switch.id)).because(once(said));
@@ -380,14 +376,19 @@ impl<'a> HostRun<'a> {
     }
 
     /// What was live before is so again. `but`: what the host says is not as it was.
-    fn back_again(&self, switch: &Switch, failure: &Failure, but: Option<String>) -> HostResult {
+    fn back_again(
+        &self,
+        switch: &ActivationPlan,
+        failure: &Failure,
+        but: Option<String>,
+    ) -> HostResult {
         let left = self.hooked && switch.reverted.is_empty();
         let left = left.then(|| "nothing reverted what its `activated` hooks did".to_owned());
         let (live, failure) = (switch.back_shown(), failure.clone());
         HostResult::Reverted { live, failure, but: but.or(left) }
     }
 
-    async fn judge_or_revert(&mut self, switch: &Switch) -> Result<(), Failure> {
+    async fn judge_or_revert(&mut self, switch: &ActivationPlan) -> Result<(), Failure> {
         for hook in &switch.hooks {
             self.hooked = true;
             if let Err(failure) = self.step("activated", self.obey(hook)).await {
@@ -426,7 +427,7 @@ impl<'a> HostRun<'a> {
 
     /// Takes an undecided release back, whatever it takes; `result` says how that went.
     pub async fn revert(&mut self, cause: &Failure, reason: &'static str) {
-        let Some(switch) = self.plan.switch.clone() else { return };
+        let Some(switch) = self.plan.activate.clone() else { return };
         let to = switch.back_shown();
         self.cx.events.emit(Event::Reverting { host: self.name(), to: to.clone() });
         self.undecided = false;
@@ -437,7 +438,12 @@ impl<'a> HostRun<'a> {
     }
 
     /// What the answer to a revert comes to; what is live again is asked whether it is healthy.
-    async fn reverted(&self, switch: &Switch, cause: &Failure, answer: &Response) -> HostResult {
+    async fn reverted(
+        &self,
+        switch: &ActivationPlan,
+        cause: &Failure,
+        answer: &Response,
+    ) -> HostResult {
         if !matches!(answer.code, DONE | PARTLY) {
             let undo = not_reverted(switch, &answer.text);
             return HostResult::Stuck { cause: cause.clone(), undo };
@@ -455,9 +461,9 @@ impl<'a> HostRun<'a> {
     /// The undecided release stays. What tidies up goes along with the word, and where it is the
     /// `last` of the run, so does the goodbye.
     pub async fn commit(&mut self, last: bool) {
-        let Some(switch) = self.plan.switch.clone() else { return };
+        let Some(switch) = self.plan.activate.clone() else { return };
         self.undecided = false;
-        let tidies = !self.plan.tidy.is_empty();
+        let tidies = !self.plan.clean.is_empty();
         let mut sent = self.send_all(vec![Order::Commit.into()], last && !tidies);
         if tidies {
             self.send_tidy(true, last);
@@ -497,11 +503,16 @@ impl<'a> HostRun<'a> {
 
     /// Contact was lost while the release was undecided: looks again until the host has settled
     /// it by itself, or lets us do it.
-    async fn recover_lost(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+    async fn recover_lost(
+        &mut self,
+        switch: &ActivationPlan,
+        cause: &Failure,
+        keep: bool,
+    ) -> HostResult {
         self.agent = None;
         let patience = self.cx.config.deadline * 2
             + restart_limit(&self.cx.config.service)
-            + switch.activation().hooks_limit();
+            + switch.hooks_limit();
         let end = Instant::now() + patience;
         while Instant::now() < end && !self.cx.cancel.insisted() {
             if self.open(true, Scan::No).await.is_ok() && self.holder().is_none() {
@@ -513,7 +524,12 @@ impl<'a> HostRun<'a> {
         HostResult::Unknown { failure: cause.clone() }
     }
 
-    async fn recover_seen(&mut self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
+    async fn recover_seen(
+        &mut self,
+        switch: &ActivationPlan,
+        cause: &Failure,
+        keep: bool,
+    ) -> HostResult {
         let Some(state) = &self.state else {
             return HostResult::Unknown { failure: cause.clone() };
         };
@@ -533,8 +549,8 @@ impl<'a> HostRun<'a> {
         }
     }
 
-    async fn resume(&self, switch: &Switch, cause: &Failure, keep: bool) -> HostResult {
-        let adopted = self.ask(&Order::Resume(switch.activation())).await;
+    async fn resume(&self, switch: &ActivationPlan, cause: &Failure, keep: bool) -> HostResult {
+        let adopted = self.ask(&switch.resume()).await;
         let last = if keep { Order::Commit } else { switch.revert("interrupted") };
         let ended = match adopted {
             Ok(answer) if answer.code == DONE => self.ask(&last).await,
@@ -548,27 +564,28 @@ impl<'a> HostRun<'a> {
     }
 
     /// Settles what an interrupted run left, then looks again.
-    pub async fn recover(&mut self, recover: &Recovery) -> Result<(), Failure> {
-        match recover {
-            Recovery::Write(_, record) => {
-                self.step("settle", self.obey(&Order::Record(record.clone()))).await?;
+    pub async fn recover(&mut self, recovery: Recovery) -> Result<(), Failure> {
+        self.plan.recover.push(recovery.clone());
+        match recovery {
+            Recovery::Record { record, .. } => {
+                self.step("settle", self.obey(&Order::Record(record))).await?;
             }
-            Recovery::Judge(switch) => self.recover_live(switch).await?,
+            Recovery::Judge(switch) => self.recover_live(&switch).await?,
             Recovery::Forward(switch) => {
-                self.plan.switch = Some(Switch::clone(switch));
+                self.plan.activate = Some(*switch.clone());
                 self.forward().await;
                 if self.result.is_some() {
                     return Err(Failure::new(format!("could not finish {}", switch.id)));
                 }
-                (self.plan.switch, self.done) = (None, Done::default());
+                (self.plan.activate, self.done) = (None, Done::default());
             }
         }
         self.look().await
     }
 
-    async fn recover_live(&self, switch: &Switch) -> Result<(), Failure> {
+    async fn recover_live(&self, switch: &ActivationPlan) -> Result<(), Failure> {
         let id = switch.id;
-        self.step("settle", self.obey(&Order::Resume(switch.activation()))).await?;
+        self.step("settle", self.obey(&switch.resume())).await?;
         let text = match self.judge(switch).await {
             Ok(_) => {
                 self.step("settle", self.obey(&Order::Commit)).await?;
@@ -628,7 +645,7 @@ impl<'a> HostRun<'a> {
 
     /// Sends all that tidies up. `after`: skip it unless what was sent before is done.
     fn send_tidy(&mut self, after: bool, last: bool) {
-        let tidy = self.plan.tidy.iter().cloned();
+        let tidy = self.plan.clean.iter().cloned();
         let tidy = tidy.map(|order| Sent { chained: after, ..order.into() }).collect();
         self.ahead = self.send_all(tidy, last);
     }
@@ -679,7 +696,7 @@ fn partly(answer: &Response) -> (&str, Option<String>) {
     (said, Some(but.to_owned()))
 }
 
-fn not_reverted(switch: &Switch, said: &str) -> Failure {
+fn not_reverted(switch: &ActivationPlan, said: &str) -> Failure {
     let id = switch.id;
     Failure::new(format!("{id} is to be reverted and could not be")).because(once(said))
 }

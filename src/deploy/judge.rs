@@ -9,7 +9,7 @@ use super::event::Event;
 use super::health::{self, ProofError, Way, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, Proof};
-use super::plan::Switch;
+use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
 use crate::model::service::Service;
 use crate::remote::agent::Judgement;
@@ -29,7 +29,10 @@ pub(super) struct Judged {
 
 impl HostRun<'_> {
     /// Proof, health and soak; and how it is known, for people.
-    pub(super) async fn judge(&self, switch: &Switch) -> Result<(Option<Judged>, String), Failure> {
+    pub(super) async fn judge(
+        &self,
+        switch: &ActivationPlan,
+    ) -> Result<(Option<Judged>, String), Failure> {
         let verdict = tokio::select! {
             verdict = self.evaluate(switch) => verdict,
             () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
@@ -43,7 +46,7 @@ impl HostRun<'_> {
         verdict.map(|judged| (judged, detail.to_owned()))
     }
 
-    async fn evaluate(&self, switch: &Switch) -> Result<Option<Judged>, Failure> {
+    async fn evaluate(&self, switch: &ActivationPlan) -> Result<Option<Judged>, Failure> {
         let soak = self.config().health.soak;
         let soaked = Instant::now() + soak;
         let Some(unit) = self.unit() else {
@@ -125,7 +128,7 @@ impl HostRun<'_> {
 
     /// Why what a revert made live again is not healthy, if it is not: it is held against the same
     /// checks. A user who wants to stop is not kept waiting for that.
-    pub(super) async fn unhealthy_again(&self, switch: &Switch) -> Option<String> {
+    pub(super) async fn unhealthy_again(&self, switch: &ActivationPlan) -> Option<String> {
         let back = switch.gone_back()?;
         let passed = tokio::select! {
             passed = health::pass(self, &back) => passed,
@@ -138,7 +141,7 @@ impl HostRun<'_> {
     /// Whether what was judged well some time ago still is; if not, it is put back.
     pub async fn confirm(&mut self) -> Result<(), Failure> {
         let Some(judged) = self.judged.take() else { return Ok(()) };
-        let (Some(switch), Some(unit)) = (&self.plan.switch, self.unit()) else { return Ok(()) };
+        let (Some(switch), Some(unit)) = (&self.plan.activate, self.unit()) else { return Ok(()) };
         if judged.at.elapsed() < RECENT {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::event::Event;
 use super::host::RunContext;
 use super::outcome::{Failure, Report, RunOutcome};
-use super::plan::Planner;
+use super::plan::run_vars;
 use crate::config::Hook;
 
 /// Runs `local.before`; the first that fails ends the run before anything is touched.
@@ -39,8 +39,8 @@ pub async fn after(cx: &RunContext<'_>, report: &Report) {
 
 async fn run(cx: &RunContext<'_>, name: &str, hook: &Hook, vars: &[String]) -> Result<(), Failure> {
     let what = format!("the {name} hook `{}` failed", hook.run);
-    let planner = Planner { config: cx.config, run: cx.run, skipped: [].into() };
-    let all = planner.run_vars().into_iter().chain(vars.iter().cloned());
+    let all = run_vars(cx.config, cx.run, cx.config.hosts.iter());
+    let all = all.into_iter().chain(vars.iter().cloned());
     let pairs = all.filter_map(|var| {
         var.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
     });

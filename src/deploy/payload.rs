@@ -177,11 +177,6 @@ impl Payload {
         }
     }
 
-    /// Of the sealed text of the release's manifest.
-    pub fn digest(&self) -> Digest {
-        self.release.digest
-    }
-
     /// What a host with these facts, so far away, is sent, less what it has already. Waits until so
     /// much is packed that it is clear in which way.
     pub async fn transfer(

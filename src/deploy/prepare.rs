@@ -10,12 +10,10 @@ use super::event::Event;
 use super::host::HostRun;
 use super::outcome::Failure;
 use super::payload::{Flow, Payload, Transfer};
-use super::plan::{Step, order_name};
+use super::plan::{MakeRelease, order_name};
 use crate::artifact::ArtifactError;
 use crate::model::delta::Delta;
-use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, LedgerEvent};
 use crate::model::words::size;
 use crate::remote::agent::{Agent, AgentError, Response, Sent};
 use crate::remote::order::{DONE, Order};
@@ -39,54 +37,42 @@ enum Why {
 }
 
 impl HostRun<'_> {
-    /// Makes the release. Where it cannot share files after all, everything is sent.
-    pub async fn prepare(&mut self, payload: &Payload, id: ReleaseId) -> Result<(), Failure> {
-        let mut orders = Vec::new();
-        for step in self.plan.prepare.clone() {
-            match step {
-                Step::Upload { files, size, linked, linked_size, spared } => {
-                    (self.done.files, self.done.size) = (files, size);
-                    (self.done.linked, self.done.linked_size) = (linked, linked_size);
-                    self.done.spared = spared;
-                }
-                Step::Rebuild { .. } => self.done.rebuilt += 1,
-                Step::Check { .. } => {}
-                Step::Do(order) if matches!(*order, Order::CleanUp { .. }) => {
-                    self.step("sweep", self.obey(&order)).await?;
-                }
-                Step::Do(order) => orders.push(*order),
-            }
+    /// Makes the release. If it cannot share files after all, everything is sent.
+    pub async fn prepare(&mut self, payload: &Payload) -> Result<(), Failure> {
+        let Some(make) = self.plan.make.clone() else { return Ok(()) };
+        if let Some(order) = &make.clean_up {
+            self.step("sweep", self.obey(order)).await?;
         }
-        let delta = self.state.as_ref().map(|state| Arc::clone(&state.delta)).unwrap_or_default();
-        let mut made = self.make(payload, id, &delta, &orders).await;
-        if let (Err(PrepareError { why: Why::Unfit, failure, .. }), true) = (&made, delta.shares())
+        self.count(&make);
+        let mut ended = self.make(payload, &make).await;
+        if let (Err(PrepareError { why: Why::Unfit, failure, .. }), true) =
+            (&ended, make.delta.shares())
         {
             self.warn_of_whole(failure);
-            self.obey(&Order::Discard { id }).await?;
-            (self.done.linked, self.done.linked_size) = (0, 0);
-            (self.done.rebuilt, self.done.spared) = (0, 0);
-            made = self.make(payload, id, &Arc::default(), &orders).await;
+            self.obey(&make.discard()).await?;
+            let whole = make.whole();
+            self.count(&whole);
+            ended = self.make(payload, &whole).await;
         }
-        if let Err(PrepareError { why: Why::Full, .. }) = made {
+        if let Err(PrepareError { why: Why::Full, .. }) = ended {
             // What is in the way of the app that runs goes at once.
-            let _ = self.ask(&Order::Discard { id }).await;
+            let _ = self.ask(&make.discard()).await;
         }
-        if let Err(PrepareError { said_at: Some(step), .. }) = made {
-            self.record_unmade(id, step).await;
+        if let Err(PrepareError { said_at: Some(step), .. }) = ended {
+            // A ledger that cannot be written does not hide why.
+            let _ = self.ask(&make.failed_at(step)).await;
         }
-        made.map_err(|unmade| unmade.failure)?;
+        ended.map_err(|error| error.failure)?;
         self.cx.events.emit(Event::Ready { host: self.name() });
         Ok(())
     }
 
-    /// Writes down that the release could not be made, and where that ended. A ledger that cannot be
-    /// written does not hide why.
-    async fn record_unmade(&self, id: ReleaseId, step: &str) {
-        let run = self.cx.run;
-        let reason = Some(format!("{step} failed"));
-        let began = self.state.as_ref().map(HostState::began);
-        let entry = Entry { reason, began, ..run.entry(LedgerEvent::Failed, &id.to_string()) };
-        let _ = self.ask(&Order::Record(run.record(&entry, String::new()))).await;
+    /// Notes what the host needs not be sent.
+    fn count(&mut self, make: &MakeRelease) {
+        let delta = &make.delta;
+        (self.done.files, self.done.size) = (make.files, make.size);
+        (self.done.linked, self.done.linked_size) = (delta.links.len(), delta.linked);
+        (self.done.rebuilt, self.done.spared) = (delta.rebuilt.len(), delta.spared());
     }
 
     fn warn_of_whole(&self, failure: &Failure) {
@@ -97,17 +83,10 @@ impl HostRun<'_> {
 
     /// Sends, checks, and obeys the rest. As much as can be is sent without waiting for answers;
     /// but nothing behind a hook, so that a run that is stopped begins no other one.
-    async fn make(
-        &mut self,
-        payload: &Payload,
-        id: ReleaseId,
-        delta: &Arc<Delta>,
-        orders: &[Order],
-    ) -> Result<(), PrepareError> {
-        let mut chain = self.send_stream(payload, id, delta).await?;
-        let base = delta.base.filter(|_| delta.shares());
-        chain.push(Order::Check { id, base, digest: payload.digest() }.into());
-        for order in orders {
+    async fn make(&mut self, payload: &Payload, make: &MakeRelease) -> Result<(), PrepareError> {
+        let mut chain = self.send_stream(payload, make.id, &make.delta).await?;
+        chain.push(make.check().into());
+        for order in &make.then {
             chain.push(order.clone().into());
             if matches!(order, Order::Hook { .. }) {
                 self.chain(payload, std::mem::take(&mut chain)).await?;

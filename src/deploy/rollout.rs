@@ -27,7 +27,7 @@ pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
 impl Fleet<'_> {
     /// Batch by batch: flip, restart, judge; then commit, or put back as the policy says.
     pub(super) async fn switch(&mut self) -> Result<(), Aborted> {
-        if self.hosts.iter().all(|host| host.plan.switch.is_none()) {
+        if self.hosts.iter().all(|host| host.plan.activate.is_none()) {
             return Ok(());
         }
         let rollout = &self.cx.config.rollout;

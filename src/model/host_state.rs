@@ -1,12 +1,10 @@
 //! What one look at a host found. Plans are made from this and from nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::delta::Delta;
 use super::id::ReleaseId;
 use super::ledger::{Entry, History, Ledger, LedgerEvent, Newer, ReleaseStatus};
 use super::sudo::Sudo;
@@ -48,8 +46,6 @@ pub struct HostState {
     pub holder: Option<String>,
     /// What else is to be known of the lock.
     pub lock: LockFacts,
-    /// What of the release to be made is here already, where that has been asked.
-    pub delta: Arc<Delta>,
 }
 
 /// How a holder begins who is nobody's run: somebody froze the stage.
@@ -187,16 +183,16 @@ impl HostState {
         self.present.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
-    /// The same host once `id` is live and good there: what prune after a deploy is planned from.
+    /// Returns the host once `id` is live there and `events` have happened to it.
     #[must_use]
-    pub fn as_if_live(&self, id: ReleaseId) -> Self {
+    pub fn assuming(&self, id: ReleaseId, events: &[LedgerEvent]) -> Self {
         let mut state = self.clone();
         state.current = Current::Release(id);
         if !state.present.contains(&id.to_string()) {
             state.present.push(id.to_string());
             state.present.sort();
         }
-        state.ledger.assume_good(id);
+        state.ledger.assume(id, events);
         state
     }
 

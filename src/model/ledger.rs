@@ -418,12 +418,9 @@ impl Ledger {
         self
     }
 
-    /// Appends what a deploy of `id` that works will have appended.
-    pub fn assume_good(&mut self, id: ReleaseId) {
-        let event = |event| Entry::new(event, &id.to_string());
-        self.entries.extend(
-            [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed].map(event),
-        );
+    /// Appends `events` of release `id`, as if they had happened.
+    pub fn assume(&mut self, id: ReleaseId, events: &[LedgerEvent]) {
+        self.entries.extend(events.iter().map(|event| Entry::new(*event, &id.to_string())));
     }
 
     /// How many lines could not be read.

@@ -1,8 +1,102 @@
 //! The dry run: what would be done, hosts with equal plans together.
 
 use super::clean;
-use super::human::{group_by, list};
+use super::human::{count, group_by, list, size};
 use super::words;
+use crate::deploy::goal::describe_link;
+use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery, order_name};
+use crate::model::delta::Rebuild;
+use crate::remote::order::Order;
+
+/// Returns what a plan does, one line a step.
+pub fn plan_lines(plan: &HostPlan) -> Vec<String> {
+    let mut lines: Vec<_> = plan.recover.iter().flat_map(recover_lines).collect();
+    lines.extend(plan.make.iter().flat_map(make_lines));
+    lines.extend(plan.activate.iter().flat_map(activate_lines));
+    lines.extend(plan.clean.iter().map(describe));
+    lines
+}
+
+fn recover_lines(recovery: &Recovery) -> Vec<String> {
+    match recovery {
+        Recovery::Judge(plan) => vec![format!(
+            "settle {}, which an interrupted run left undecided: judge it, then keep it or go back",
+            plan.id
+        )],
+        Recovery::Record { id, .. } => vec![format!("settle {id}: record that it was taken back")],
+        Recovery::Forward(plan) => {
+            let mut lines =
+                vec![format!("settle {}: make it live here as on other hosts", plan.id)];
+            lines.extend(activate_lines(plan));
+            lines
+        }
+    }
+}
+
+fn make_lines(make: &MakeRelease) -> Vec<String> {
+    let delta = &make.delta;
+    let mut lines: Vec<_> = make.clean_up.iter().map(describe).collect();
+    lines.push(upload_line(make));
+    lines.extend(delta.rebuilt.iter().map(|(path, file)| rebuild_line(path, file)));
+    let check = match delta.base {
+        None => "check every file against its SHA-256",
+        Some(_) => "check every file that is sent against its SHA-256, all others by size and mode",
+    };
+    lines.push(check.to_owned());
+    lines.extend(make.then.iter().map(describe));
+    lines
+}
+
+fn upload_line(make: &MakeRelease) -> String {
+    let (files, linked, spared) = (make.files, make.delta.links.len(), make.delta.spared());
+    if linked == 0 && spared == 0 {
+        return format!("upload {}, {}", count(files, "file"), size(make.size));
+    }
+    format!(
+        "upload {} of {}, {} of {}; the others are there already",
+        files - linked,
+        count(files, "file"),
+        size(make.size - make.delta.linked - spared),
+        size(make.size)
+    )
+}
+
+fn rebuild_line(path: &str, file: &Rebuild) -> String {
+    let (sent, size) = (size(file.sent), size(file.size));
+    format!("make {path} from the one before it and {sent} of {size} (patches)")
+}
+
+fn activate_lines(plan: &ActivationPlan) -> Vec<String> {
+    let mut lines = vec![format!("flip current to {}", plan.id)];
+    lines.extend(plan.restart.iter().map(|how| format!("restart: {how}")));
+    lines.extend(plan.hooks.iter().map(describe));
+    lines.push(format!("judge it; if it does not hold, go back to {}", plan.back_shown()));
+    let reverted = |command| format!("after that, run the reverted hook `{command}`");
+    lines.extend(plan.reverted.iter().map(reverted));
+    lines
+}
+
+fn describe(order: &Order) -> String {
+    match order {
+        Order::Link { links, .. } => {
+            let links: Vec<_> = links.iter().map(describe_link).collect();
+            format!("link {} from shared/", links.join(", "))
+        }
+        Order::Env { file, mode, .. } => format!("write {file} (mode {mode})"),
+        Order::Revision { revision, .. } => format!("write REVISION ({revision})"),
+        Order::Hook { name, command, .. } => format!("run the {name} hook `{command}`"),
+        Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
+        Order::Stage { .. } => "record it as complete".to_owned(),
+        Order::Prune { name, .. } => format!("prune {name}"),
+        Order::CleanUp { keep: None } => {
+            "delete what was pruned or left by interrupted runs".to_owned()
+        }
+        Order::CleanUp { keep: Some(_) } => {
+            "delete what interrupted runs left, but for what arrived of this release".to_owned()
+        }
+        other => order_name(other).to_owned(),
+    }
+}
 
 /// The plans of all hosts as text. A warning stands before them, since it may change one's mind.
 pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, String)]) -> String {

@@ -18,7 +18,7 @@ fn id(n: u32) -> ReleaseId {
 
 /// What happened to a release, in one letter: good, staged, reverted, left by a rollback, undecided,
 /// failed, unfinished, foreign, pinned and good.
-fn events(letter: char) -> &'static [LedgerEvent] {
+pub(crate) fn events(letter: char) -> &'static [LedgerEvent] {
     use LedgerEvent::{Activated, Committed, Failed, Pinned, Reverted, RolledBack, Staged};
     match letter {
         's' => &[Staged],

@@ -12,6 +12,7 @@ mod laws;
 mod ledger;
 mod load;
 mod messages;
+mod plans;
 mod power;
 mod properties;
 mod provision;

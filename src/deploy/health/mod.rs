@@ -19,7 +19,7 @@ pub use self::ports::local_ports;
 pub use self::proof::{ProofError, Way, leads, prove, stayed_up};
 use super::host::HostRun;
 use super::outcome::{Failure, SAID};
-use super::plan::Switch;
+use super::plan::ActivationPlan;
 use crate::config::checks::{Check, CheckTiming, HealthProbe};
 use crate::model::clean::strip;
 use crate::model::service::Service;
@@ -38,7 +38,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 struct CheckContext<'a> {
     host: &'a HostRun<'a>,
     session: &'a dyn Session,
-    switch: &'a Switch,
+    switch: &'a ActivationPlan,
     /// The server does not forward: found out once, then not asked again.
     via_host: AtomicBool,
 }
@@ -74,7 +74,7 @@ impl ProbeFailure {
 }
 
 /// Asks a host all checks that concern it, at the same time. The first that fails names itself.
-pub(super) async fn pass(host: &HostRun<'_>, switch: &Switch) -> Result<(), Failure> {
+pub(super) async fn pass(host: &HostRun<'_>, switch: &ActivationPlan) -> Result<(), Failure> {
     let config = host.config();
     let checks: Vec<_> =
         config.health.checks.iter().filter(|check| check.concerns(host.host)).collect();

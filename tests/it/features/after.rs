@@ -9,6 +9,7 @@ use shipit::config::Hook;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet;
+use shipit::deploy::goal::record;
 use shipit::deploy::host::RunContext;
 use shipit::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
 use shipit::deploy::query::{self, Answers, HostChange};
@@ -48,7 +49,7 @@ impl World {
             if !state.ids().contains(&id) {
                 return Err(Failure::new("not there"));
             }
-            let record = run.record(&run.entry(event, &id.to_string()), String::new());
+            let record = record(&run.entry(event, &id.to_string()), String::new());
             Ok(Some(Order::Record(record)))
         };
         let change = HostChange { goal: "pin", release: Some(id), order: &order };

@@ -452,7 +452,7 @@ fn decides(state: &HostState) {
     assert_eq!(next.to_string().parse(), Ok(next));
     let last = "99991231235959".parse().unwrap();
     assert!(newest.is_none_or(|newest| newest < next || next == last));
-    assert_eq!(state.as_if_live(next).live(), Some(next));
+    assert_eq!(state.assuming(next, &[LedgerEvent::Committed]).live(), Some(next));
     assert_eq!(find_split(&[("web", state)]), None, "one host is no fleet");
 }
 

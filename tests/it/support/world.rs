@@ -22,11 +22,13 @@ use shipit::deploy::fleet::{Goal, dry_run, run};
 use shipit::deploy::goal::{Build, PruneRule, RollbackTarget, Run};
 use shipit::deploy::host::{Connect, RunContext};
 use shipit::deploy::outcome::Report;
+use shipit::deploy::plan::HostPlan;
 use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
+use shipit::report::plan::plan_lines;
 
 use super::bytes::random_text;
 
@@ -217,7 +219,15 @@ impl World {
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
         let values = self.run_values(goal.name());
         let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
-        dry_run.plans[0].1.as_ref().unwrap().lines()
+        plan_lines(dry_run.plans[0].1.as_ref().unwrap())
+    }
+
+    /// The plan of a dry run for each host; `None` if it has none, or nothing is to be done.
+    pub(crate) async fn planned(&self, goal: &Goal) -> Vec<(String, Option<HostPlan>)> {
+        let values = self.run_values(goal.name());
+        let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        let plan = |plan: Result<_, _>| plan.ok().filter(|_| !dry_run.unchanged);
+        dry_run.plans.into_iter().map(|(host, found)| (host, plan(found))).collect()
     }
 
     fn context<'a>(

@@ -1,0 +1,343 @@
+//! Why there is no plan for a host, or no release to roll back to, and what to do about it.
+
+use crate::deploy::retention::rollback_candidates;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
+use crate::model::ledger::Newer;
+use crate::model::sudo::SudoRefusal;
+use crate::model::words::{count, size as human_size};
+use crate::remote::quote::word;
+
+/// Why there is no plan for a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A directory or file where the link should be.
+    #[error("{path} is not a symbolic link, so it cannot be flipped")]
+    CurrentNotALink {
+        /// `<deploy_to>/current`.
+        path: String,
+    },
+    /// The host cannot be worked with.
+    #[error("{0}", what.join("; "))]
+    Unfit {
+        /// Each thing that is missing.
+        what: Vec<String>,
+        /// How the first of them is mended, where that is known.
+        fix: Option<String>,
+    },
+    /// systemd has no such unit, or does not start it.
+    #[error("systemd says {unit} is {load}")]
+    NoUnit {
+        /// The name in deploy.toml.
+        unit: String,
+        /// `not-found`, `masked`, …
+        load: String,
+    },
+    /// sudo does not let us restart the unit.
+    #[error("{}", refused_by_sudo(user, command, refusal))]
+    NoSudo {
+        /// Who deploys.
+        user: String,
+        /// What is to be run.
+        command: String,
+        /// Why it cannot be.
+        refusal: SudoRefusal,
+    },
+    /// It will not fit.
+    #[error("the release needs {} and {} are free", human_size(*need), human_size(*free))]
+    NoSpace {
+        /// Bytes.
+        need: u64,
+        /// Bytes.
+        free: u64,
+    },
+    /// It will not fit.
+    #[error("the release needs {} and {free} are free", count(usize::try_from(*need).unwrap_or(usize::MAX), "inode"))]
+    NoInodes {
+        /// Files, directories and links.
+        need: u64,
+        /// Free ones.
+        free: u64,
+    },
+    /// The artifact brings its own env file.
+    #[error("the artifact holds `{file}`, which [env] would overwrite")]
+    EnvInArtifact {
+        /// The name.
+        file: String,
+    },
+    /// What is to be linked would lie in something that is no directory.
+    #[error("`{path}` cannot be linked: the artifact has a {kind} at `{at}`")]
+    LinkInside {
+        /// Of linked_files or linked_dirs.
+        path: String,
+        /// Above it.
+        at: String,
+        /// `file` or `symbolic link`.
+        kind: &'static str,
+    },
+    /// A newer program was here; what it means with what it left is its own.
+    #[error("{0}")]
+    Newer(Newer),
+    /// Not all of the ledger is understood.
+    #[error("nothing is pruned here, because the ledger does not say of every release what it is")]
+    Doubtful {
+        /// Where.
+        layout: Layout,
+        /// The numbers of the lines that are not understood.
+        unreadable: Vec<usize>,
+        /// The releases that they may be about, or that no line is about, without the live one.
+        unknown: Vec<String>,
+    },
+    /// A release that no clock is up to; ids only grow, so a newer one would have to be later still.
+    #[error("release {id} is dated more than a day ahead of this machine's clock and the host's")]
+    Ahead {
+        /// Which.
+        id: ReleaseId,
+        /// Where.
+        layout: Layout,
+        /// Whether it is live.
+        live: bool,
+    },
+    /// Somebody else's directory.
+    #[error("the live release is one of the app `{there}`, and this is `{app}`")]
+    OtherApp {
+        /// What the ledger names.
+        there: String,
+        /// What the config names.
+        app: String,
+    },
+    /// Nothing to go back to.
+    #[error("there is no earlier release to go back to")]
+    NothingEarlier,
+    /// The wanted release is not there.
+    #[error("release {id} is not on this host")]
+    NotThere {
+        /// What was named.
+        id: ReleaseId,
+        /// What could be named instead.
+        candidates: Vec<ReleaseId>,
+    },
+    /// The wanted release was never complete.
+    #[error("release {id} was never completed here")]
+    Unfinished {
+        /// What was named.
+        id: ReleaseId,
+    },
+}
+
+impl PlanError {
+    /// What to type next.
+    pub fn hint(&self, stage: &str) -> Option<String> {
+        match self {
+            Self::CurrentNotALink { path } => {
+                Some(format!("move it away by hand: `mv {path} {path}.old`, then deploy again"))
+            }
+            Self::Unfit { fix: Some(fix), .. } => Some(fix.clone()),
+            Self::Unfit { .. } | Self::NoUnit { .. } | Self::NoSudo { .. } => {
+                Some(format!("`shipit check {stage}` says how to mend it"))
+            }
+            Self::NoSpace { .. } | Self::NoInodes { .. } => {
+                Some(format!("`shipit prune {stage}` deletes old releases"))
+            }
+            Self::EnvInArtifact { file } => {
+                Some(format!("leave it out with `exclude = [\"/{file}\"]` in [artifact]"))
+            }
+            Self::LinkInside { at, .. } => Some(format!(
+                "leave `{at}` out with `exclude = [\"/{at}\"]` in [artifact], or link another path"
+            )),
+            Self::Newer(Newer { tool, .. }) => Some(match tool {
+                Some(tool) => format!("use {tool}, which wrote it, or a newer one"),
+                None => "use the shipit that wrote it, or a newer one".to_owned(),
+            }),
+            Self::Doubtful { layout, unreadable, unknown } => {
+                Some(doubtful_hint(layout, unreadable, unknown))
+            }
+            Self::Ahead { id, layout, live: false } => {
+                Some(format!("delete it by hand: `{}`", delete(layout, &id.to_string())))
+            }
+            Self::Ahead { id, layout, live: true } => Some(format!(
+                "make another one live with `shipit rollback {stage} --to ID`, then delete it by hand: `{}`",
+                delete(layout, &id.to_string())
+            )),
+            Self::OtherApp { .. } => Some(
+                "give each app a `deploy_to` of its own; if the app was renamed, deploy it once \
+                 with `--force`"
+                    .to_owned(),
+            ),
+            Self::NothingEarlier => Some(format!("`shipit releases {stage}` shows what is there")),
+            Self::NotThere { candidates, .. } if candidates.is_empty() => {
+                Some(format!("`shipit releases {stage}` shows what is there"))
+            }
+            Self::NotThere { candidates, .. } => {
+                let names: Vec<_> = candidates.iter().map(ToString::to_string).collect();
+                Some(format!("this host could go back to {}", names.join(", ")))
+            }
+            Self::Unfinished { .. } => Some("deploy it again".to_owned()),
+        }
+    }
+}
+
+/// What deletes a release by hand, with all that we keep of it.
+pub(super) fn delete(layout: &Layout, name: &str) -> String {
+    let [release, manifest] = layout.parts(name).map(|path| word(&path));
+    format!("rm -rf {release} {manifest}")
+}
+
+fn doubtful_hint(layout: &Layout, unreadable: &[usize], unknown: &[String]) -> String {
+    let ledger = layout.ledger();
+    match (unreadable, unknown) {
+        ([], []) => "deploy once, so that the ledger tells of the live release".to_owned(),
+        ([], [name, ..]) => {
+            format!("delete by hand what nobody needs, as in `{}`", delete(layout, name))
+        }
+        ([line], _) => format!("take line {line}, which cannot be read, out of {ledger} by hand"),
+        (lines, _) => {
+            format!("take the lines that cannot be read out of {ledger} by hand: {}", ranges(lines))
+        }
+    }
+}
+
+/// `3, 7-9, 12` of growing numbers; at most ten of them or their ranges.
+fn ranges(numbers: &[usize]) -> String {
+    const MOST: usize = 10;
+    let runs: Vec<_> = numbers.chunk_by(|one, next| one + 1 == *next).collect();
+    let mut shown: Vec<_> = runs
+        .iter()
+        .take(MOST)
+        .map(|run| match run {
+            [first, .., last] => format!("{first}-{last}"),
+            run => run.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    if runs.len() > MOST {
+        shown.push("and more after these".to_owned());
+    }
+    shown.join(", ")
+}
+
+fn refused_by_sudo(user: &str, command: &str, refusal: &SudoRefusal) -> String {
+    let may_not = format!("sudo does not let {user} run \"{command}\" without a password");
+    match refusal {
+        SudoRefusal::NoRule => may_not,
+        SudoRefusal::Password { rule } => {
+            format!("{may_not}: its last rule that matches is {rule}")
+        }
+        SudoRefusal::Says { words } => {
+            format!("sudo does not let {user} run \"{command}\": {words}")
+        }
+    }
+}
+
+/// What a host has to go back to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// What a rollback may choose by itself.
+    pub candidates: Vec<ReleaseId>,
+    /// What another tool left: only whoever put it there knows what it is.
+    pub foreign: Vec<ReleaseId>,
+    /// What the ledger does not tell the story of.
+    pub unknown: Vec<ReleaseId>,
+}
+
+impl Offer {
+    fn of(state: &HostState) -> Self {
+        let live = state.live();
+        let not_live = |ids: Vec<ReleaseId>| -> Vec<_> {
+            ids.into_iter().rev().filter(|id| Some(*id) != live).collect()
+        };
+        let unknown = state.unknown.iter().filter_map(|name| name.parse().ok()).collect();
+        Self {
+            candidates: rollback_candidates(state),
+            foreign: not_live(state.foreign_ids()),
+            unknown: not_live(unknown),
+        }
+    }
+
+    fn lines(&self, host: &str) -> Vec<String> {
+        let names =
+            |ids: &[ReleaseId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut lines = match self.candidates.as_slice() {
+            [] => vec![format!("{host} has none that was live and good")],
+            ids => vec![format!("{host} could go back to {}", names(ids))],
+        };
+        let mut only_named = |ids: &[ReleaseId], why: &str| {
+            if !ids.is_empty() {
+                lines.push(format!("{host} has, {why}, so only with `--to`: {}", names(ids)));
+            }
+        };
+        only_named(&self.foreign, "left by another tool");
+        only_named(&self.unknown, "with no story in the ledger");
+        lines
+    }
+}
+
+/// Why a rollback has no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RollbackError {
+    /// They do not run the same release.
+    #[error("the hosts do not run the same release")]
+    HostsDisagree {
+        /// What each runs.
+        live: Vec<(String, Option<ReleaseId>)>,
+    },
+    /// No release was live and good on all of them.
+    #[error("{}", no_common(offers))]
+    NoCommon {
+        /// What each has.
+        offers: Vec<(String, Offer)>,
+    },
+}
+
+fn no_common(offers: &[(String, Offer)]) -> &'static str {
+    if offers.iter().all(|(_, offer)| offer.candidates.is_empty()) {
+        "there is no earlier release to go back to"
+    } else {
+        "there is no earlier good release that all hosts have"
+    }
+}
+
+impl RollbackError {
+    /// No release was live and good on all of these hosts.
+    pub(super) fn no_common(states: &[(&str, &HostState)]) -> Self {
+        let offer = |(name, state): &(&str, &HostState)| ((*name).to_owned(), Offer::of(state));
+        Self::NoCommon { offers: states.iter().map(offer).collect() }
+    }
+
+    /// One line for each host.
+    pub fn causes(&self) -> Vec<String> {
+        match self {
+            Self::HostsDisagree { live } => live
+                .iter()
+                .map(|(host, id)| match id {
+                    Some(id) => format!("{host} runs {id}"),
+                    None => format!("{host} runs none of ours"),
+                })
+                .collect(),
+            Self::NoCommon { offers } => {
+                offers.iter().flat_map(|(host, offer)| offer.lines(host)).collect()
+            }
+        }
+    }
+
+    /// What to type next.
+    pub fn hint(&self, stage: &str) -> String {
+        match self {
+            Self::HostsDisagree { .. } => {
+                format!("name one with `--to ID`; `shipit releases {stage}` shows them")
+            }
+            Self::NoCommon { offers } => {
+                let can = offers.iter().find(|(_, offer)| !offer.candidates.is_empty());
+                match can.filter(|_| offers.len() > 1) {
+                    Some((host, _)) => format!(
+                        "one host at a time: `shipit rollback {stage} --hosts {host}`; or deploy, \
+                         which brings all together"
+                    ),
+                    None => format!(
+                        "`shipit releases {stage}` shows what is there and why it is not chosen"
+                    ),
+                }
+            }
+        }
+    }
+}

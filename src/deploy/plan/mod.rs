@@ -1,0 +1,238 @@
+//! The plan of one host: what is executed, and what a dry run prints. It follows from the goal and
+//! from what one look found, without I/O, so every small case can be tested.
+
+mod error;
+mod planner;
+mod refusals;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::error::{Offer, PlanError, RollbackError};
+pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_target, run_vars};
+pub use self::refusals::{Note, check_newer};
+use super::goal::record;
+use super::retention::back_id;
+use crate::model::delta::Delta;
+use crate::model::digest::Digest;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{Entry, LedgerEvent};
+use crate::remote::order::{Activation, Order, Record, Verdicts};
+
+/// Everything that will be done on one host, in the order of the fields.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostPlan {
+    /// Settles what interrupted runs left undecided, one after the other.
+    pub recover: Vec<Recovery>,
+    /// Makes the release; nothing live changes.
+    pub make: Option<MakeRelease>,
+    /// Makes it live; `None`: what is live stays.
+    pub activate: Option<ActivationPlan>,
+    /// Deletes old releases and leftovers at the end. A failure here is a warning.
+    pub clean: Vec<Order>,
+    /// What the user should know beforehand, one line each.
+    pub warnings: Vec<String>,
+    /// Why a prune finds nothing to delete.
+    pub kept: Option<String>,
+}
+
+impl HostPlan {
+    /// Returns the orders that are sent if all goes well. Questions, and the upload between the
+    /// clean-up and the check, are not among them.
+    pub fn orders(&self) -> Vec<Order> {
+        let recover = self.recover.iter().flat_map(Recovery::orders);
+        let make = self.make.iter().flat_map(MakeRelease::orders);
+        let activate = self.activate.iter().flat_map(ActivationPlan::orders);
+        recover.chain(make).chain(activate).chain(self.clean.iter().cloned()).collect()
+    }
+}
+
+/// How a release is made on one host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MakeRelease {
+    /// The new release.
+    pub id: ReleaseId,
+    /// Deletes interrupted uploads, except the one that is continued.
+    pub clean_up: Option<Order>,
+    /// What the host has already; everything else is sent.
+    pub delta: Arc<Delta>,
+    /// Regular files of the release.
+    pub files: usize,
+    /// Their bytes.
+    pub size: u64,
+    /// The digest of the sealed manifest, which the upload is checked against.
+    pub digest: Digest,
+    /// What follows the check: links, env file, revision, hooks, seal, and the record that the
+    /// release is complete.
+    pub then: Vec<Order>,
+    /// The ledger entry if the host reports a failure; its reason is still missing.
+    pub failed: Entry,
+}
+
+impl MakeRelease {
+    /// Returns the order that compares the upload with its manifest.
+    pub fn check(&self) -> Order {
+        let base = self.delta.base.filter(|_| self.delta.shares());
+        Order::Check { id: self.id, base, digest: self.digest }
+    }
+
+    /// Returns the order that deletes what has arrived.
+    pub fn discard(&self) -> Order {
+        Order::Discard { id: self.id }
+    }
+
+    /// Returns the plan for the same release with everything sent.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self { delta: Arc::default(), clean_up: None, ..self.clone() }
+    }
+
+    /// Returns the order that records at which step the release could not be made.
+    pub fn failed_at(&self, step: &str) -> Order {
+        let entry = Entry { reason: Some(format!("{step} failed")), ..self.failed.clone() };
+        Order::Record(record(&entry, String::new()))
+    }
+
+    fn orders(&self) -> Vec<Order> {
+        let before = self.clean_up.iter().cloned();
+        before.chain([self.check()]).chain(self.then.iter().cloned()).collect()
+    }
+}
+
+/// How a release becomes live on one host, and how that is reverted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivationPlan {
+    /// The release.
+    pub id: ReleaseId,
+    /// The raw content of `current` to return to; empty: there was none.
+    pub back: String,
+    /// The ledger entries of every outcome.
+    pub verdicts: Verdicts,
+    /// What hooks and health checks on the host see, as `NAME=value` words.
+    pub vars: Vec<String>,
+    /// `activated` hooks, which run while the release is undecided.
+    pub hooks: Vec<Order>,
+    /// Commands of `reverted` hooks, which the agent runs after a revert.
+    pub reverted: Vec<String>,
+    /// How long one hook may take.
+    pub limit: Duration,
+    /// How the service is restarted, for people.
+    pub restart: Option<String>,
+}
+
+impl ActivationPlan {
+    /// Returns the order that flips `current` and restarts the service.
+    pub fn activate(&self) -> Order {
+        Order::Activate(self.activation())
+    }
+
+    /// Returns the order that takes over what an interrupted run activated.
+    pub fn resume(&self) -> Order {
+        Order::Resume(self.activation())
+    }
+
+    /// Returns the order that reverts the activation, with the reason for the ledger.
+    pub fn revert(&self, reason: &'static str) -> Order {
+        Order::Revert { reason, hooks: self.hooks_limit() }
+    }
+
+    /// Returns how long the `reverted` hooks may take together.
+    pub fn hooks_limit(&self) -> Duration {
+        self.activation().hooks_limit()
+    }
+
+    /// Returns what an agent needs to activate and to revert by itself.
+    fn activation(&self) -> Box<Activation> {
+        let own = ["SHIPIT_RELEASE=", "SHIPIT_RELEASE_PATH="];
+        let vars = self.vars.iter().filter(|var| !own.iter().any(|name| var.starts_with(name)));
+        Box::new(Activation {
+            id: self.id,
+            back: self.back.clone(),
+            verdicts: self.verdicts.clone(),
+            vars: vars.cloned().collect(),
+            reverted: self.reverted.clone(),
+            limit: self.limit,
+        })
+    }
+
+    fn orders(&self) -> Vec<Order> {
+        let hooks = self.hooks.iter().cloned();
+        [self.activate()].into_iter().chain(hooks).chain([Order::Commit]).collect()
+    }
+
+    /// Returns this plan as if it were about the release that a revert leads to, for health checks
+    /// of that one; `None` if it is not one of ours.
+    pub fn gone_back(&self) -> Option<Self> {
+        let id = back_id(&self.back)?;
+        let (ours, new) = (id.to_string(), self.id.to_string());
+        let vars = self.vars.iter().map(|var| match var.split_once('=') {
+            Some((name @ ("SHIPIT_RELEASE" | "SHIPIT_RELEASE_PATH"), value)) => {
+                format!("{name}={}", value.replace(&new, &ours))
+            }
+            _ => var.clone(),
+        });
+        Some(Self { id, vars: vars.collect(), ..self.clone() })
+    }
+
+    /// Returns where a revert leads, for people.
+    pub fn back_shown(&self) -> String {
+        match back_id(&self.back) {
+            Some(id) => id.to_string(),
+            None if self.back.is_empty() => "nothing".to_owned(),
+            None => self.back.clone(),
+        }
+    }
+}
+
+/// How a release is settled that was left undecided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recovery {
+    /// It is live: judge it, then commit or revert it.
+    Judge(Box<ActivationPlan>),
+    /// It is not live: only the ledger lacks the word.
+    Record {
+        /// The release.
+        id: ReleaseId,
+        /// That it was reverted.
+        record: Record,
+    },
+    /// Other hosts of its run committed it: make it live here too.
+    Forward(Box<ActivationPlan>),
+}
+
+impl Recovery {
+    /// Returns the orders that are sent if the release is judged well.
+    fn orders(&self) -> Vec<Order> {
+        match self {
+            Self::Judge(plan) => vec![plan.resume(), Order::Commit],
+            Self::Record { record, .. } => vec![Order::Record(record.clone())],
+            Self::Forward(plan) => plan.orders(),
+        }
+    }
+
+    /// Returns the state of the host afterwards, if the release is judged well.
+    #[must_use]
+    pub fn expected(&self, state: &HostState) -> HostState {
+        match self {
+            Self::Judge(plan) => state.assuming(plan.id, &[LedgerEvent::Committed]),
+            Self::Record { id, .. } => {
+                let mut state = state.clone();
+                state.ledger.assume(*id, &[LedgerEvent::Reverted]);
+                state
+            }
+            Self::Forward(plan) => {
+                let events = [LedgerEvent::Activated, LedgerEvent::Committed];
+                state.assuming(plan.id, &events)
+            }
+        }
+    }
+}
+
+/// Returns one word for what an order does.
+pub fn order_name(order: &Order) -> &'static str {
+    match order {
+        Order::Hook { name, .. } => name,
+        other => other.verb(),
+    }
+}

@@ -1,0 +1,375 @@
+//! From the goal and the state of a host to its plan.
+
+use std::sync::Arc;
+
+use super::{ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery, RollbackError};
+use crate::config::{Config, Hook, Host};
+use crate::deploy::divergence::Divergence;
+use crate::deploy::goal::{Build, PruneRule, RollbackTarget, Run, describe_restart, record};
+use crate::deploy::plan::refusals::latest;
+use crate::deploy::retention::{common_candidate, rollback_candidates, to_prune, why_kept};
+use crate::model::delta::Delta;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus};
+use crate::model::manifest::Sealed;
+use crate::remote::order::{Order, Record, Verdicts};
+
+/// What the plans of one run have in common.
+#[derive(Debug, Clone)]
+pub struct Planner<'a> {
+    /// The stage.
+    pub config: &'a Config,
+    /// The run.
+    pub run: &'a Run,
+    /// Names of hosts that the run goes on without.
+    pub skipped: Arc<[String]>,
+}
+
+/// What a deploy makes on one host.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedRelease<'a> {
+    /// The build.
+    pub build: &'a Build,
+    /// The part of the build that goes into a release.
+    pub release: &'a Sealed,
+    /// What the host has of it already.
+    pub delta: &'a Arc<Delta>,
+}
+
+impl Planner<'_> {
+    /// Returns the plan that makes `wanted` live as `id`, or the first reason against it.
+    pub fn deploy(
+        &self,
+        host: &Host,
+        state: &HostState,
+        wanted: WantedRelease<'_>,
+        id: ReleaseId,
+    ) -> Result<HostPlan, PlanError> {
+        if let Some(refusal) = self.refusals(state, Some(wanted)).into_iter().next() {
+            return Err(refusal);
+        }
+        let mut activate = self.activation(host, state, id);
+        activate.verdicts.committed.note = self.deployed_note(id, wanted.build.revision.as_deref());
+        let notes = self.notes(state, Some(wanted));
+        Ok(HostPlan {
+            recover: Vec::new(),
+            make: Some(self.make(host, state, wanted, id)),
+            activate: Some(activate),
+            clean: self.clean_after(state, id),
+            warnings: notes.into_iter().map(|note| note.text).collect(),
+            kept: None,
+        })
+    }
+
+    /// Returns the plan that makes the existing release `id` live again, or why it cannot be.
+    pub fn rollback(
+        &self,
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Result<HostPlan, PlanError> {
+        if let Some(refusal) = self.refusals(state, None).into_iter().next() {
+            return Err(refusal);
+        }
+        if !state.ids().contains(&id) {
+            let candidates = rollback_candidates(state);
+            return Err(PlanError::NotThere { id, candidates });
+        }
+        if state.unfinished.contains(&id.to_string()) {
+            return Err(PlanError::Unfinished { id });
+        }
+        let mut activate = self.activation(host, state, id);
+        activate.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
+        activate.verdicts.left = state.live().and_then(|left| self.left(left, id));
+        let activate = (state.live() != Some(id)).then_some(activate);
+        Ok(HostPlan { activate, warnings: state.not_understood(), ..HostPlan::default() })
+    }
+
+    /// Returns the plan that deletes old releases and what interrupted runs left, or why nothing
+    /// may be deleted.
+    pub fn prune(&self, state: &HostState, rule: PruneRule) -> Result<HostPlan, PlanError> {
+        self.check_prune(state)?;
+        Ok(HostPlan {
+            clean: self.clean(state, to_prune(state, rule)),
+            warnings: self.doubts(state),
+            kept: to_prune(state, rule).is_empty().then(|| why_kept(state, rule)),
+            ..HostPlan::default()
+        })
+    }
+
+    /// Returns how to settle the release that an interrupted run left undecided, if there is one.
+    pub fn recover(&self, host: &Host, state: &HostState) -> Option<Recovery> {
+        let (id, history) = state.undecided()?;
+        let back = history.back.unwrap_or_default();
+        if state.live() == Some(id) {
+            let verdicts = self.verdicts(id, &back, state);
+            let plan = self.activation(host, state, id);
+            let plan = ActivationPlan { back, verdicts, hooks: Vec::new(), ..plan };
+            return Some(Recovery::Judge(Box::new(plan)));
+        }
+        let reason = Some("found taken back".to_owned());
+        let entry = Entry { reason, ..self.run.entry(LedgerEvent::Reverted, &id.to_string()) };
+        let note = format!("release {id} was found taken back");
+        let record = self.repeating(record(&entry, note), state, id);
+        Some(Recovery::Record { id, record })
+    }
+
+    /// Returns how a release that other hosts of its run committed becomes live here too.
+    pub fn forward(&self, host: &Host, state: &HostState, split: &Divergence) -> Recovery {
+        let mut plan = self.activation(host, state, split.id);
+        let hosts = split.committed.join(", ");
+        plan.verdicts.committed.note =
+            format!("release {} is live as on {hosts}, by {}", split.id, self.run.who);
+        plan.verdicts.left = split.left.and_then(|left| self.left(left, split.id));
+        Recovery::Forward(Box::new(plan))
+    }
+
+    /// Returns the ledger entry about the release that is left for `id`. A newer `id` says nothing
+    /// against the one that is left.
+    fn left(&self, left: ReleaseId, id: ReleaseId) -> Option<Record> {
+        let reason = Entry::rolled_back_to(id);
+        let entry = Entry { reason, ..self.run.entry(LedgerEvent::RolledBack, &left.to_string()) };
+        (id < left).then(|| record(&entry, String::new()))
+    }
+
+    fn staged_entry(&self, state: &HostState, build: &Build, id: ReleaseId) -> Entry {
+        Entry {
+            artifact: Some(build.digest),
+            size: Some(build.manifest.size()),
+            env: build.env_digest(&state.key),
+            config: Some(build.config_digest(self.config, &state.key)),
+            revision: build.revision.clone(),
+            began: Some(state.began()),
+            app: Some(self.config.app.clone()),
+            ..self.run.entry(LedgerEvent::Staged, &id.to_string())
+        }
+    }
+
+    fn make(
+        &self,
+        host: &Host,
+        state: &HostState,
+        WantedRelease { build, release, delta }: WantedRelease<'_>,
+        id: ReleaseId,
+    ) -> MakeRelease {
+        let other_parts = state.parts().any(|part| Some(part) != delta.part.as_deref());
+        let failed = self.run.entry(LedgerEvent::Failed, &id.to_string());
+        MakeRelease {
+            id,
+            clean_up: other_parts.then(|| Order::CleanUp { keep: delta.part.clone() }),
+            delta: Arc::clone(delta),
+            files: release.manifest.files(),
+            size: release.manifest.size(),
+            digest: release.digest,
+            then: self.around(host, state, build, release, id),
+            failed: Entry { began: Some(state.began()), ..failed },
+        }
+    }
+
+    /// Returns the orders that turn a checked upload into a complete release.
+    fn around(
+        &self,
+        host: &Host,
+        state: &HostState,
+        build: &Build,
+        release: &Sealed,
+        id: ReleaseId,
+    ) -> Vec<Order> {
+        let mut orders = Vec::new();
+        if !self.config.links.is_empty() {
+            orders.push(Order::Link { id, links: self.config.links.clone() });
+        }
+        if let (Some(spec), Some(_)) = (&self.config.env, &build.env) {
+            let (file, mode, group) = (spec.file.clone(), spec.mode.clone(), spec.group.clone());
+            orders.push(Order::Env { id, file, mode, group });
+        }
+        let brings_revision = release.manifest.holds("REVISION");
+        if let Some(revision) = build.revision.clone().filter(|_| !brings_revision) {
+            orders.push(Order::Revision { id, revision });
+        }
+        let hooks = self.hooks("staged", &self.config.hooks.staged, host, state, id);
+        let relist = !hooks.is_empty();
+        orders.extend(hooks);
+        orders.push(Order::Seal { id, relist });
+        let staged = self.staged_entry(state, build, id);
+        orders.push(Order::Stage { id, record: record(&staged, String::new()) });
+        orders
+    }
+
+    /// Returns the hosts that take part.
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.config.hosts.iter().filter(|host| !self.skipped.contains(&host.name))
+    }
+
+    /// Returns the hooks that run on this host, as orders.
+    fn hooks(
+        &self,
+        name: &'static str,
+        hooks: &[Hook],
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Vec<Order> {
+        let order = |hook: &Hook| Order::Hook {
+            name,
+            id,
+            command: hook.run.clone(),
+            vars: self.hook_vars(host, state, id),
+            limit: self.config.hooks.limit,
+        };
+        hooks.iter().filter(|hook| self.is_for(hook, host)).map(order).collect()
+    }
+
+    fn is_for(&self, hook: &Hook, host: &Host) -> bool {
+        let mut eligible = self.hosts().filter(|host| hook.concerns(host));
+        if hook.once { eligible.next() == Some(host) } else { hook.concerns(host) }
+    }
+
+    fn hook_vars(&self, host: &Host, state: &HostState, id: ReleaseId) -> Vec<String> {
+        let layout = &self.config.layout;
+        let live = state.live().map(|id| id.to_string()).unwrap_or_default();
+        let mut vars = run_vars(self.config, self.run, self.hosts());
+        vars.extend([
+            format!("SHIPIT_RELEASE={id}"),
+            format!("SHIPIT_RELEASE_PATH={}", layout.release(id)),
+            format!("SHIPIT_PREVIOUS_RELEASE={live}"),
+            format!("SHIPIT_DEPLOY_TO={}", layout.root()),
+            format!("SHIPIT_HOST={}", host.name),
+            format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
+        ]);
+        vars
+    }
+
+    fn activation(&self, host: &Host, state: &HostState, id: ReleaseId) -> ActivationPlan {
+        let back = state.current.raw();
+        let hooks = &self.config.hooks;
+        let reverted = hooks.reverted.iter().filter(|hook| self.is_for(hook, host));
+        ActivationPlan {
+            id,
+            verdicts: self.verdicts(id, &back, state),
+            back,
+            vars: self.hook_vars(host, state, id),
+            hooks: self.hooks("activated", &hooks.activated, host, state, id),
+            reverted: reverted.map(|hook| hook.run.clone()).collect(),
+            limit: hooks.limit,
+            restart: describe_restart(&self.config.service),
+        }
+    }
+
+    fn verdicts(&self, id: ReleaseId, back: &str, state: &HostState) -> Verdicts {
+        let (run, name) = (self.run, id.to_string());
+        let (back, began) = (Some(back.to_owned()), Some(state.began()));
+        let activated = Entry { back, began, ..run.entry(LedgerEvent::Activated, &name) };
+        let committed = run.entry(LedgerEvent::Committed, &name);
+        let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
+        let stuck = format!("release {id} by {} could not be taken back: @reason@", run.who);
+        let reverted = run.reasoned(LedgerEvent::Reverted, &name, taken_back);
+        Verdicts {
+            activated: record(&activated, String::new()),
+            committed: record(&committed, String::new()),
+            left: None,
+            reverted: self.repeating(reverted, state, id),
+            failed: run.reasoned(LedgerEvent::Failed, &name, stuck),
+        }
+    }
+
+    /// Returns `reverted` and, if `id` was live and decided on before, where it stands again.
+    fn repeating(&self, mut reverted: Record, state: &HostState, id: ReleaseId) -> Record {
+        if let Some(event) = state.ledger.history(id).and_then(|history| history.repeated()) {
+            let reason = Entry::as_before();
+            let entry = Entry { reason, ..self.run.entry(event, &id.to_string()) };
+            reverted.line = format!("{}\n{}", reverted.line, record(&entry, String::new()).line);
+        }
+        reverted
+    }
+
+    /// Returns Capistrano's line for `revisions.log`, as far as a pushed build has what it names.
+    fn deployed_note(&self, id: ReleaseId, revision: Option<&str>) -> String {
+        let at = revision.map(|revision| format!(" (at {revision})")).unwrap_or_default();
+        format!("{}{at} deployed as release {id} by {}", self.config.app, self.run.who)
+    }
+
+    /// Returns the clean-up that is right once `id` is live and good. A new line does not make the
+    /// ledger less doubtful.
+    fn clean_after(&self, state: &HostState, id: ReleaseId) -> Vec<Order> {
+        let rule = PruneRule { keep: self.config.keep, older_than: None };
+        let doubtful = state.is_doubtful();
+        let names = if doubtful { Vec::new() } else { to_prune(&as_if_live(state, id), rule) };
+        self.clean(state, names)
+    }
+
+    fn clean(&self, state: &HostState, names: Vec<String>) -> Vec<Order> {
+        let order = |name: String| {
+            let record = record(&self.run.entry(LedgerEvent::Pruned, &name), String::new());
+            Order::Prune { name, record }
+        };
+        let mut orders: Vec<_> = names.into_iter().map(order).collect();
+        if !orders.is_empty() || !state.leftovers.is_empty() {
+            orders.push(Order::CleanUp { keep: None });
+        }
+        orders
+    }
+}
+
+/// Returns what every hook sees, on this machine and on hosts, as `NAME=value` words. `shipit`
+/// itself reads none of these names but `SHIPIT_STAGE`, so a hook may call it.
+pub fn run_vars<'h>(
+    config: &Config,
+    run: &Run,
+    hosts: impl Iterator<Item = &'h Host>,
+) -> Vec<String> {
+    let hosts: Vec<_> = hosts.map(|host| host.name.as_str()).collect();
+    vec![
+        format!("SHIPIT_APP={}", config.app),
+        format!("SHIPIT_STAGE={}", config.stage),
+        format!("SHIPIT_ALL_HOSTS={}", hosts.join(",")),
+        format!("SHIPIT_PERFORMER={}", run.who),
+        format!("SHIPIT_COMMAND={}", run.command),
+        format!("SHIPIT_RUN={}", run.nonce),
+    ]
+}
+
+/// Returns the host once `id` is live and good there: retention after a deploy is planned from it.
+fn as_if_live(state: &HostState, id: ReleaseId) -> HostState {
+    state.assuming(id, &[LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed])
+}
+
+/// Returns the id of the release to make: later than every release of ours that any host knows,
+/// whatever the clocks say. A release dated further ahead than any clock does not count.
+pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) -> ReleaseId {
+    let newest = |state: &HostState| state.newest(latest(state, run));
+    let newest = states.into_iter().filter_map(newest).max();
+    ReleaseId::after(newest, run.now)
+}
+
+/// Returns whether `build` with this config is live on a host already. The live build of another
+/// app does not count: its plan is refused.
+pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
+    let Some(history) = state.live().and_then(|live| state.ledger.history(live)) else {
+        return false;
+    };
+    let Some(origin) = history.origin.filter(|_| history.standing == ReleaseStatus::Good) else {
+        return false;
+    };
+    origin.artifact == Some(build.digest)
+        && origin.app.as_ref().is_none_or(|app| *app == config.app)
+        && origin.config == Some(build.config_digest(config, &state.key))
+}
+
+/// Returns the release that a rollback of these hosts goes to, or why there is none.
+pub fn rollback_target(
+    states: &[(&str, &HostState)],
+    target: RollbackTarget,
+) -> Result<ReleaseId, RollbackError> {
+    if let RollbackTarget::Named(id) = target {
+        return Ok(id);
+    }
+    let live: Vec<_> =
+        states.iter().map(|(name, state)| ((*name).to_owned(), state.live())).collect();
+    if live.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+        return Err(RollbackError::HostsDisagree { live });
+    }
+    let common = common_candidate(states.iter().map(|(_, state)| *state));
+    common.ok_or_else(|| RollbackError::no_common(states))
+}

@@ -1,0 +1,238 @@
+//! What forbids a change of a host, and what a user should know of it beforehand.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::error::delete;
+use super::{PlanError, Planner, WantedRelease};
+use crate::deploy::goal::{Build, Run, describe_link};
+use crate::model::host_state::{Current, Facts, HostState};
+use crate::model::link::SharedLink;
+use crate::model::manifest::{Manifest, Node};
+use crate::model::service::{Scope, Service};
+
+/// What the user should know before a deploy, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// One line, lower case, without the host's name.
+    pub text: String,
+    /// What makes it go away, in one line.
+    pub fix: String,
+}
+
+impl Planner<'_> {
+    /// Returns everything that forbids a deploy to a host, as far as it is known without changing
+    /// anything; without `wanted`: everything about the host itself.
+    pub fn refusals(&self, state: &HostState, wanted: Option<WantedRelease<'_>>) -> Vec<PlanError> {
+        let mut all: Vec<_> = [
+            self.check_fit(state),
+            self.check_ahead(state),
+            self.check_unit(state),
+            self.check_sudo(state),
+        ]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+        if !wanted.is_some_and(|wanted| wanted.build.force) {
+            all.extend(self.check_app(state).err());
+        }
+        if let Some(wanted) = wanted {
+            all.extend(self.check_env(wanted.build).err());
+            all.extend(self.check_links(wanted.build));
+            all.extend(check_space(state, wanted).err());
+        }
+        all
+    }
+
+    /// Fails if nothing may be deleted on a host.
+    pub(super) fn check_prune(&self, state: &HostState) -> Result<(), PlanError> {
+        check_newer(state)?;
+        is_fit(state)?;
+        self.check_app(state)?;
+        if state.is_doubtful() {
+            let live = state.live().map(|id| id.to_string());
+            let not_live = |name: &&String| Some(*name) != live.as_ref();
+            return Err(PlanError::Doubtful {
+                layout: self.config.layout.clone(),
+                unreadable: state.ledger.unreadable_lines().to_vec(),
+                unknown: state.unknown.iter().filter(not_live).cloned().collect(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses a host whose live release is of another app, as far as the ledger names one.
+    fn check_app(&self, state: &HostState) -> Result<(), PlanError> {
+        let history = state.live().and_then(|live| state.ledger.history(live));
+        match history.and_then(|history| history.origin?.app) {
+            Some(there) if there != self.config.app => {
+                Err(PlanError::OtherApp { there, app: self.config.app.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a host with a release of ours that no clock is up to: the fleet's next id is not
+    /// for one host to choose.
+    fn check_ahead(&self, state: &HostState) -> Result<(), PlanError> {
+        let latest = latest(state, self.run);
+        match state.ours().into_iter().find(|id| id.time() > latest) {
+            Some(id) => Err(PlanError::Ahead {
+                id,
+                layout: self.config.layout.clone(),
+                live: state.live() == Some(id),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_fit(&self, state: &HostState) -> Result<(), PlanError> {
+        check_newer(state)?;
+        if state.current == Current::NotALink {
+            return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
+        }
+        is_fit(state)
+    }
+
+    /// A hook may be what installs the unit.
+    fn check_unit(&self, state: &HostState) -> Result<(), PlanError> {
+        let made_by_hook = !self.config.hooks.staged.is_empty();
+        match (&self.config.service, &state.unit) {
+            (Service::Unit { name, .. }, Some(unit)) if unit.is_unusable() && !made_by_hook => {
+                Err(PlanError::NoUnit { unit: name.clone(), load: unit.load.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_sudo(&self, state: &HostState) -> Result<(), PlanError> {
+        let Service::Unit { name, scope: Scope::System, action, .. } = &self.config.service else {
+            return Ok(());
+        };
+        let Facts { user, sudo, .. } = &state.facts;
+        let Some(refusal) = sudo.refusal(action.verb(), name) else { return Ok(()) };
+        let command = format!("systemctl {} {name}", action.verb());
+        Err(PlanError::NoSudo { user: user.clone(), command, refusal })
+    }
+
+    /// A link is made where nothing is, in directories only.
+    fn check_links(&self, build: &Build) -> Vec<PlanError> {
+        let nodes = build.manifest.nodes();
+        let inside = |link: &SharedLink| {
+            let mut above = link.path.match_indices('/').map(|(end, _)| &link.path[..end]);
+            let (at, kind) = above.find_map(|at| match nodes.get(at)? {
+                Node::Dir => None,
+                Node::File { .. } => Some((at, "file")),
+                Node::Link { .. } => Some((at, "symbolic link")),
+            })?;
+            Some(PlanError::LinkInside { path: link.path.clone(), at: at.to_owned(), kind })
+        };
+        self.config.links.iter().filter_map(inside).collect()
+    }
+
+    fn check_env(&self, build: &Build) -> Result<(), PlanError> {
+        match &self.config.env {
+            Some(spec) if build.env.is_some() && build.manifest.holds(&spec.file) => {
+                Err(PlanError::EnvInArtifact { file: spec.file.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what of a host is not understood, and what follows for its releases.
+    pub(super) fn doubts(&self, state: &HostState) -> Vec<String> {
+        let mut lines = state.not_understood();
+        if state.is_doubtful() {
+            let name = &self.config.stage;
+            lines.push(format!(
+                "nothing is pruned because of that; `shipit prune {name}` says what to do"
+            ));
+        } else if let Some(name) = state.unknown.first() {
+            let command = delete(&self.config.layout, name);
+            lines.push(format!(
+                "prune never deletes such a release; if nobody needs it, do it by hand: `{command}`"
+            ));
+        }
+        lines
+    }
+
+    /// Returns what the user should know of a deploy to a host beforehand.
+    pub fn notes(&self, state: &HostState, wanted: Option<WantedRelease<'_>>) -> Vec<Note> {
+        let (mut notes, name) = (Vec::new(), &self.config.stage);
+        for text in self.doubts(state) {
+            let fix = format!("`shipit releases {name}` shows what is known of each release");
+            notes.push(Note { text, fix });
+        }
+        if let Some(WantedRelease { build, release, .. }) = wanted {
+            notes.extend(self.left_out(build, &release.manifest));
+            notes.extend(self.not_executable(state, &release.manifest));
+        }
+        if let Current::Foreign(target) = &state.current {
+            let text = format!("`current` leads to {target}, which another tool left");
+            let fix = format!("`shipit deploy {name}` replaces the link; what it leads to stays");
+            notes.push(Note { text, fix });
+        }
+        notes
+    }
+
+    fn left_out(&self, build: &Build, release: &Manifest) -> Option<Note> {
+        let left_out = build.manifest.nodes().len() - release.nodes().len();
+        let links: Vec<_> = self.config.links.iter().map(describe_link).collect();
+        let links = links.join(", ");
+        let (entries, lie) = if left_out == 1 { ("entry", "lies") } else { ("entries", "lie") };
+        let fix = format!("leave out with `exclude` in [artifact] what is at {links}");
+        let text = format!(
+            "{left_out} {entries} of the artifact {lie} at or below linked paths ({links}) and stay out"
+        );
+        (left_out > 0).then_some(Note { text, fix })
+    }
+
+    /// The program of the unit, where the release has it as a file that nobody may run. A hook may
+    /// make it one that can be run.
+    fn not_executable(&self, state: &HostState, release: &Manifest) -> Option<Note> {
+        let unit = state.unit.as_ref().filter(|_| self.config.hooks.staged.is_empty())?;
+        let inside = format!("path={}/", self.config.layout.current());
+        let path = unit.exec_start.split_once(&inside)?.1.split_once(" ;")?.0;
+        let Node::File { mode, .. } = release.nodes().get(path)? else { return None };
+        (mode & 0o111 == 0).then(|| Note {
+            text: format!("`{path}`, which the unit runs, is not executable"),
+            fix: format!(
+                "`chmod +x {path}` where it is built, and pack it with its modes: as a tar"
+            ),
+        })
+    }
+}
+
+fn is_fit(state: &HostState) -> Result<(), PlanError> {
+    let what = &state.facts.missing;
+    let Some(first) = what.first() else { return Ok(()) };
+    Err(PlanError::Unfit { what: what.clone(), fix: state.facts.fixes.get(first).cloned() })
+}
+
+/// Fails if a newer program left something on the host: this one must not change anything there.
+pub fn check_newer(state: &HostState) -> Result<(), PlanError> {
+    state.newer().map_or(Ok(()), |newer| Err(PlanError::Newer(newer.clone())))
+}
+
+/// Returns the latest time that a release may be dated: a day ahead of this machine's clock and of
+/// the host's.
+pub(super) fn latest(state: &HostState, run: &Run) -> DateTime<Utc> {
+    let now = run.now.max(state.facts.clock);
+    now.checked_add_signed(TimeDelta::days(1)).unwrap_or(now)
+}
+
+/// Fails if the release does not fit: the bytes of all files that are not there yet, an inode for
+/// every entry, and a tenth to spare.
+fn check_space(state: &HostState, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
+    let release = &wanted.release.manifest;
+    let size = release.size().saturating_sub(wanted.delta.linked);
+    let need = size + size / 10;
+    if let Some(free) = state.facts.free_bytes.filter(|free| *free < need) {
+        return Err(PlanError::NoSpace { need, free });
+    }
+    let need = release.nodes().len() as u64 + 32;
+    // Some file systems have no fixed number of inodes and report 0.
+    match state.facts.free_inodes {
+        Some(free) if free > 0 && free < need => Err(PlanError::NoInodes { need, free }),
+        _ => Ok(()),
+    }
+}
