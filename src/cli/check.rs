@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::finding::{Finding, Level};
-use crate::deploy::fleet::Goal;
+use crate::deploy::goal::Goal;
 use crate::deploy::outcome::Failure;
 use crate::report::check::{check_json, check_view};
 

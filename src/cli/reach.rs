@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Host};
-use crate::deploy::host::{Connect, OpenConversation};
+use crate::deploy::context::{Connect, OpenConversation};
 use crate::deploy::outcome::Failure;
 use crate::remote::agent::Hello;
 use crate::remote::session::{Session, SessionError};

@@ -4,7 +4,7 @@ use super::args::StageArg;
 use super::error::CliError;
 use super::world::{RunOptions, World};
 use crate::config::resolve::Overrides;
-use crate::deploy::host::RunContext;
+use crate::deploy::context::RunContext;
 use crate::deploy::query;
 use crate::model::host_state::{HostState, LockFacts};
 use crate::report::redact::Secrets;

@@ -24,13 +24,14 @@ use crate::cache::LocalCache;
 use crate::config::Config;
 use crate::config::resolve::{Overrides, load};
 use crate::deploy::cancel::Cancel;
+use crate::deploy::context::RunContext;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::finding::Finding;
-use crate::deploy::fleet::{self, DryRun, Goal};
-use crate::deploy::goal::Run;
-use crate::deploy::host::RunContext;
+use crate::deploy::fleet::{self, DryRun};
+use crate::deploy::goal::Goal;
 use crate::deploy::outcome::{Failure, Report, naming_stage};
-use crate::deploy::query::Answers;
+use crate::deploy::query::{self, Answers};
+use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::report::github;
@@ -320,7 +321,7 @@ impl World {
 
     /// Looks at every host, without the lock.
     pub(crate) async fn look(&self, config: &Config) -> Result<Answers<HostState>, CliError> {
-        self.quietly(config, "look at", fleet::look).await
+        self.quietly(config, "look at", query::look).await
     }
 
     /// The same, with what `check` wants to know besides.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::host::HostRun;
+use super::conversation::Conversation;
 use super::verify::drift;
 use crate::artifact::Artifact;
 use crate::cache::ReleaseCache;
@@ -41,7 +41,7 @@ impl DeltaFinder {
     }
 
     /// Asks a host what there is to share. It never waits for more than this one answer.
-    pub async fn ask(&self, host: &HostRun<'_>, config: &Config) -> BaseState {
+    pub async fn ask(&self, host: &Conversation<'_>, config: &Config) -> BaseState {
         let Some(state) = host.state.as_ref().filter(|state| may_link(config, state)) else {
             return BaseState::default();
         };
@@ -60,7 +60,7 @@ impl DeltaFinder {
     /// What of the release is on a host that has `found` to share.
     pub async fn delta(
         &self,
-        host: &HostRun<'_>,
+        host: &Conversation<'_>,
         kept: &dyn ReleaseCache,
         found: &BaseState,
     ) -> Arc<Delta> {
@@ -72,7 +72,7 @@ impl DeltaFinder {
 
     async fn work_out(
         &self,
-        host: &HostRun<'_>,
+        host: &Conversation<'_>,
         kept: &dyn ReleaseCache,
         found: &BaseState,
         patched: bool,
@@ -123,7 +123,7 @@ fn may_link(config: &Config, state: &HostState) -> bool {
 
 /// The sealed manifest of release `id`, from this machine or from the host.
 async fn manifest(
-    host: &HostRun<'_>,
+    host: &Conversation<'_>,
     kept: &dyn ReleaseCache,
     id: ReleaseId,
     digest: Digest,
@@ -141,7 +141,7 @@ async fn manifest(
 }
 
 /// The host's packed text, piece by piece.
-async fn packed(host: &HostRun<'_>, id: ReleaseId) -> Result<Vec<u8>, NoManifest> {
+async fn packed(host: &Conversation<'_>, id: ReleaseId) -> Result<Vec<u8>, NoManifest> {
     let mut packed = Vec::new();
     while (packed.len() as u64) < LONGEST_MANIFEST {
         let order = Order::Manifest { id, after: packed.len() };

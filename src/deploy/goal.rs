@@ -1,62 +1,53 @@
-//! What is wanted, and who wants it: values that the command line makes and plans are made from.
+//! What a run is for, and the build that it deploys: values that the command line makes and plans are
+//! made from.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::sync::Arc;
+
+use chrono::TimeDelta;
 
 use super::event::Event;
+use crate::artifact::Artifact;
 use crate::config::Config;
 use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, LedgerEvent, REASON};
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::{Manifest, Sealed};
 use crate::model::service::Service;
-use crate::remote::order::Record;
 
-/// One run of the program, as hosts get to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Unique: lower-case letters and digits, 16 of them. Also marks the frames of its answers.
-    pub nonce: String,
-    /// When it began, by this machine's clock.
-    pub now: DateTime<Utc>,
-    /// Who started it.
-    pub who: String,
-    /// On which machine.
-    pub from: String,
-    /// `shipit 0.1.0`.
-    pub tool: String,
-    /// What was asked for, for the lock's owner record: `deploy production`.
-    pub command: String,
+/// What a run is for.
+pub enum Goal {
+    /// Make a build live.
+    Deploy {
+        /// What.
+        build: Box<Build>,
+        /// Where its bytes are.
+        artifact: Arc<Artifact>,
+    },
+    /// Make an earlier release live again.
+    Rollback(RollbackTarget),
+    /// Delete old releases.
+    Prune(PruneRule),
 }
 
-impl Run {
-    /// The owner record of the lock, less the time, which the host adds.
-    pub fn owner(&self) -> String {
-        format!("{} on {} ({}, run {})", self.who, self.from, self.command, self.nonce)
-    }
-
-    /// A ledger line of this run about `release`, its time left to the host.
-    pub fn entry(&self, event: LedgerEvent, release: &str) -> Entry {
-        Entry {
-            run: self.nonce.clone(),
-            who: self.who.clone(),
-            from: self.from.clone(),
-            tool: self.tool.clone(),
-            ..Entry::new(event, release)
+impl Goal {
+    /// One word.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Rollback(_) => "rollback",
+            Self::Prune(_) => "prune",
         }
     }
 
-    /// A record about `release` whose reason the agent fills in.
-    pub fn reasoned(&self, event: LedgerEvent, release: &str, note: String) -> Record {
-        let entry = Entry { reason: Some(REASON.to_owned()), ..self.entry(event, release) };
-        record(&entry, note)
+    /// Returns whether old releases are to be deleted.
+    pub const fn is_prune(&self) -> bool {
+        matches!(self, Self::Prune(_))
     }
-}
 
-/// Returns what the agent appends to the ledger for `entry`, with `note` for `revisions.log`.
-pub fn record(entry: &Entry, note: String) -> Record {
-    let entry = entry.clone().summed();
-    Record { line: serde_json::to_string(&entry).unwrap_or_default(), note }
+    /// What is to be made live, if it is not there yet.
+    pub fn build(&self) -> Option<&Build> {
+        if let Self::Deploy { build, .. } = self { Some(build) } else { None }
+    }
 }
 
 /// A release to be made: the build and its config, before it has a host.

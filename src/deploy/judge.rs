@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::conversation::Conversation;
 use super::event::Event;
 use super::health::{self, ProofError, Way, prove, stayed_up};
-use super::host::HostRun;
 use super::outcome::{Failure, Proof};
 use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
@@ -19,23 +19,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A judgement that is not older needs no second look.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// A unit that was judged well.
-pub(super) struct Judged {
+/// What a judgement saw of a unit that was judged well.
+pub struct Judged {
     /// How it is known that it runs the release.
     pub proof: Proof,
     found: Judgement,
     at: Instant,
 }
 
-impl HostRun<'_> {
+impl Conversation<'_> {
     /// Proof, health and soak; and how it is known, for people.
     pub(super) async fn judge(
         &self,
-        switch: &ActivationPlan,
+        plan: &ActivationPlan,
     ) -> Result<(Option<Judged>, String), Failure> {
         let verdict = tokio::select! {
-            verdict = self.evaluate(switch) => verdict,
-            () = self.cx.cancel.wait(1) => Err(Failure::new("stopped on request")),
+            verdict = self.evaluate(plan) => verdict,
+            () = self.cx.cancel.wait(1) => Err(Failure::stopped()),
         };
         let detail = match &verdict {
             Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen running",
@@ -46,18 +46,18 @@ impl HostRun<'_> {
         verdict.map(|judged| (judged, detail.to_owned()))
     }
 
-    async fn evaluate(&self, switch: &ActivationPlan) -> Result<Option<Judged>, Failure> {
+    async fn evaluate(&self, plan: &ActivationPlan) -> Result<Option<Judged>, Failure> {
         let soak = self.config().health.soak;
         let soaked = Instant::now() + soak;
         let Some(unit) = self.unit() else {
-            health::pass(self, switch).await?;
+            health::pass(self, plan).await?;
             if !soak.is_zero() {
                 sleep_until(soaked).await;
-                health::pass(self, switch).await?;
+                health::pass(self, plan).await?;
             }
             return Ok(None);
         };
-        let first = self.judgement(switch.id).await?;
+        let first = self.judgement(plan.id).await?;
         match prove(&first, &self.config().layout, Way::of(self.config())) {
             // Where it runs may not be seen before it has begun: the second look decides.
             Ok(_) | Err(ProofError::Elsewhere { .. }) => {}
@@ -65,11 +65,11 @@ impl HostRun<'_> {
         }
         // A unit that goes down need not be asked until the checks' time is over.
         tokio::select! {
-            passed = health::pass(self, switch) => passed?,
-            down = self.wait_until_down(unit, switch.id, &first) => return Err(down),
+            passed = health::pass(self, plan) => passed?,
+            down = self.wait_until_down(unit, plan.id, &first) => return Err(down),
         }
         sleep_until(soaked).await;
-        let judged = self.look_again(unit, switch.id, &first).await?;
+        let judged = self.look_again(unit, plan.id, &first).await?;
         self.warn_of_unit_file(unit, &judged.found);
         Ok(Some(judged))
     }
@@ -128,8 +128,8 @@ impl HostRun<'_> {
 
     /// Why what a revert made live again is not healthy, if it is not: it is held against the same
     /// checks. A user who wants to stop is not kept waiting for that.
-    pub(super) async fn unhealthy_again(&self, switch: &ActivationPlan) -> Option<String> {
-        let back = switch.gone_back()?;
+    pub(super) async fn unhealthy_again(&self, plan: &ActivationPlan) -> Option<String> {
+        let back = plan.gone_back()?;
         let passed = tokio::select! {
             passed = health::pass(self, &back) => passed,
             () = self.cx.cancel.wait(1) => return None,
@@ -138,17 +138,18 @@ impl HostRun<'_> {
         Some(format!("it does not pass the checks either: {}", failure.one_line()))
     }
 
-    /// Whether what was judged well some time ago still is; if not, it is put back.
-    pub async fn confirm(&mut self) -> Result<(), Failure> {
-        let Some(judged) = self.judged.take() else { return Ok(()) };
-        let (Some(switch), Some(unit)) = (&self.plan.activate, self.unit()) else { return Ok(()) };
-        if judged.at.elapsed() < RECENT {
-            return Ok(());
+    /// Looks again at what was `judged` well. Fails if it is not well any more. A recent judgement
+    /// needs no second look.
+    pub(super) async fn confirm(
+        &self,
+        plan: &ActivationPlan,
+        judged: &Judged,
+    ) -> Result<(), Failure> {
+        match self.unit() {
+            Some(unit) if judged.at.elapsed() >= RECENT => {
+                self.look_again(unit, plan.id, &judged.found).await.map(|_| ())
+            }
+            _ => Ok(()),
         }
-        let again = self.look_again(unit, switch.id, &judged.found).await;
-        let Err(failure) = again else { return Ok(()) };
-        let failure = self.with_journal(failure).await;
-        self.revert(&failure, "unhealthy").await;
-        Err(failure)
     }
 }

@@ -5,8 +5,8 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::context::RunContext;
 use super::event::Event;
-use super::host::RunContext;
 use super::outcome::{Failure, Report, RunOutcome};
 use super::plan::run_vars;
 use crate::config::Hook;
@@ -54,7 +54,7 @@ async fn run(cx: &RunContext<'_>, name: &str, hook: &Hook, vars: &[String]) -> R
         .output();
     let ended = tokio::select! {
         ended = timeout(cx.config.hooks.limit, child) => ended,
-        () = cx.cancel.wait(1) => return Err(Failure::new("stopped on request")),
+        () = cx.cancel.wait(1) => return Err(Failure::stopped()),
     };
     let seconds = cx.config.hooks.limit.as_secs();
     let output = ended

@@ -1,6 +1,9 @@
-//! Floor 2: what to do, in which order.
+//! Floor 2: what to do, in which order. A module uses only those above it in this list; a test holds
+//! that.
 
 pub mod cancel;
+pub mod context;
+pub mod conversation;
 pub mod delta;
 pub mod divergence;
 pub mod event;
@@ -9,13 +12,18 @@ pub mod fleet;
 pub mod goal;
 pub mod health;
 pub mod host;
-mod judge;
+mod hosts;
+pub mod judge;
 pub mod local_hook;
+mod locks;
+pub mod order_text;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
+mod pool;
 mod prepare;
 pub mod query;
 pub mod retention;
 pub mod rollout;
+pub mod run;
 pub mod verify;

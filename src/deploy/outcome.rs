@@ -1,6 +1,8 @@
 //! How a run ended: a value, from which the exit code and the summary are made.
 
 use crate::model::id::ReleaseId;
+use crate::remote::agent::AgentError;
+use crate::remote::session::SessionError;
 
 /// How a run ended, host by host.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,6 +219,16 @@ impl Failure {
         Self { what: what.into(), cause: Vec::new(), hint: None }
     }
 
+    /// The user asked to stop.
+    pub fn stopped() -> Self {
+        Self::new("stopped on request")
+    }
+
+    /// A release is to be reverted and could not be; the host `said` why.
+    pub fn not_reverted(id: ReleaseId, said: &str) -> Self {
+        Self::new(format!("{id} is to be reverted and could not be")).because(once(said))
+    }
+
     /// The failure to do `what` because of `error` and everything behind it.
     pub fn of(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
         let mut failure = Self::new(what).because(error.to_string());
@@ -301,4 +313,33 @@ impl RunOutcome {
             Self::Interrupted => "interrupted",
         }
     }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        let failure = Failure::from_error(&error).hint(error.hint());
+        error.details().into_iter().fold(failure, Self::because)
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let details = match &error {
+            AgentError::Session { source } => source.details(),
+            other => other.said().map(ToOwned::to_owned).into_iter().collect(),
+        };
+        let failure = Failure::from_error(&error).hint(error.hint());
+        details.into_iter().fold(failure, Self::because)
+    }
+}
+
+/// Returns each different line once: a restart that fails is tried again, and says the same.
+pub(super) fn once(said: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in said.lines().filter(|line| !line.trim().is_empty()) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
 }

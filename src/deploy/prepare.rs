@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::event::Event;
 use super::host::HostRun;
+use super::order_text::{detail, step_name};
 use super::outcome::Failure;
 use super::payload::{Flow, Payload, Transfer};
-use super::plan::{MakeRelease, order_name};
+use super::plan::MakeRelease;
 use crate::artifact::ArtifactError;
 use crate::model::delta::Delta;
 use crate::model::id::ReleaseId;
@@ -41,7 +42,7 @@ impl HostRun<'_> {
     pub async fn prepare(&mut self, payload: &Payload) -> Result<(), Failure> {
         let Some(make) = self.plan.make.clone() else { return Ok(()) };
         if let Some(order) = &make.clean_up {
-            self.step("sweep", self.obey(order)).await?;
+            self.talk.step("sweep", self.talk.obey(order)).await?;
         }
         self.count(&make);
         let mut ended = self.make(payload, &make).await;
@@ -49,21 +50,21 @@ impl HostRun<'_> {
             (&ended, make.delta.shares())
         {
             self.warn_of_whole(failure);
-            self.obey(&make.discard()).await?;
+            self.talk.obey(&make.discard()).await?;
             let whole = make.whole();
             self.count(&whole);
             ended = self.make(payload, &whole).await;
         }
         if let Err(PrepareError { why: Why::Full, .. }) = ended {
             // What is in the way of the app that runs goes at once.
-            let _ = self.ask(&make.discard()).await;
+            let _ = self.talk.ask(&make.discard()).await;
         }
         if let Err(PrepareError { said_at: Some(step), .. }) = ended {
             // A ledger that cannot be written does not hide why.
-            let _ = self.ask(&make.failed_at(step)).await;
+            let _ = self.talk.ask(&make.failed_at(step)).await;
         }
         ended.map_err(|error| error.failure)?;
-        self.cx.events.emit(Event::Ready { host: self.name() });
+        self.talk.cx.events.emit(Event::Ready { host: self.talk.name() });
         Ok(())
     }
 
@@ -78,7 +79,7 @@ impl HostRun<'_> {
     fn warn_of_whole(&self, failure: &Failure) {
         let why = failure.one_line();
         let text = format!("what the host has could not be used, so all is sent: {why}");
-        self.cx.events.emit(Event::Warning { host: Some(self.name()), text });
+        self.talk.cx.events.emit(Event::Warning { host: Some(self.talk.name()), text });
     }
 
     /// Sends, checks, and obeys the rest. As much as can be is sent without waiting for answers;
@@ -102,8 +103,8 @@ impl HostRun<'_> {
         id: ReleaseId,
         delta: &Arc<Delta>,
     ) -> Result<Vec<Sent>, PrepareError> {
-        let facts = self.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
-        let distance = self.agent.as_ref().map(Agent::distance).unwrap_or_default();
+        let facts = self.talk.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
+        let distance = self.talk.agent.as_ref().map(Agent::distance).unwrap_or_default();
         let transfer = payload.transfer(&facts, distance, delta).await;
         let (codec, bytes) = match transfer.map_err(|error| unpacked(id, &error))? {
             Transfer::Stream(flow) => {
@@ -113,7 +114,7 @@ impl HostRun<'_> {
         };
         let size = bytes.iter().map(Bytes::len).sum();
         if let Some(throttle) = &payload.throttle {
-            self.or_cancelled(throttle.take(size)).await?;
+            self.talk.or_cancelled(throttle.take(size)).await?;
         }
         let order = Order::Unpack { id, codec, size };
         Ok(vec![Sent { bytes, ..order.into() }])
@@ -126,8 +127,8 @@ impl HostRun<'_> {
         id: ReleaseId,
         flow: Flow,
     ) -> Result<(), PrepareError> {
-        let (events, left) = (self.cx.events, AtomicU64::new(0));
-        let host = self.name();
+        let (events, left) = (self.talk.cx.events, AtomicU64::new(0));
+        let host = self.talk.name();
         let progress = |sent| {
             left.store(sent, Ordering::Relaxed);
             let total = flow.likely().max(sent);
@@ -136,7 +137,7 @@ impl HostRun<'_> {
         let notice = |text| events.emit(Event::Warning { host: Some(host.clone()), text });
         let sending = async {
             let _turn = payload.turns.acquire().await;
-            let Some(agent) = &self.agent else { return Err(AgentError::gone()) };
+            let Some(agent) = &self.talk.agent else { return Err(AgentError::gone()) };
             let limit = payload.throttle.as_ref();
             let terms = UploadOptions {
                 limit,
@@ -148,14 +149,14 @@ impl HostRun<'_> {
             agent.receive(how, (flow.parts(), flow.likely()), &terms).await
         };
         let work = async {
-            let sent = self.or_cancelled(sending).await?;
+            let sent = self.talk.or_cancelled(sending).await?;
             sent.map_err(|error| match flow.failure() {
                 Some(failure) => unpacked(id, &failure).into(),
                 None => PrepareError::unsent(id, error),
             })?;
             Ok::<_, PrepareError>(((), size(flow.likely())))
         };
-        let ended = self.step("upload", work).await;
+        let ended = self.talk.step("upload", work).await;
         self.done.sent += left.load(Ordering::Relaxed);
         ended
     }
@@ -165,10 +166,12 @@ impl HostRun<'_> {
         self.done.sent +=
             chain.iter().flat_map(|sent| &sent.bytes).map(|part| part.len() as u64).sum::<u64>();
         chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
-        for (order, reply) in self.send_all(chain, false) {
+        for (order, reply) in self.talk.send_all(chain, false) {
             let work = async {
-                let answer =
-                    self.or_cancelled(reply.hear(|text| self.obeying(&order, &text))).await?;
+                let answer = self
+                    .talk
+                    .or_cancelled(reply.hear(|text| self.talk.obeying(&order, &text)))
+                    .await?;
                 let answer = answer.map_err(|error| PrepareError::lost(&order, error))?;
                 self.made(&order, &answer).map_err(|unmade| PrepareError {
                     said_at: Some(step_name(&order)),
@@ -177,9 +180,9 @@ impl HostRun<'_> {
                 Ok::<_, PrepareError>((answer, detail(&order)))
             };
             let took = |answer: &Response| answer.took;
-            let answer = self.step_that_took(step_name(&order), work, took).await?;
+            let answer = self.talk.step_that_took(step_name(&order), work, took).await?;
             if matches!(order, Order::Seal { .. }) {
-                payload.learn(&answer.text, self.cx.cache);
+                payload.learn(&answer.text, self.talk.cx.cache);
             }
         }
         Ok(())
@@ -194,16 +197,15 @@ impl HostRun<'_> {
                 Err(PrepareError::unsent(*id, AgentError::Upload { how, said }))
             }
             Order::Unpack { size, .. } => {
-                let (host, size) = (self.name(), *size as u64);
-                self.cx.events.emit(Event::Progress { host, sent: size, total: size });
+                let (host, size) = (self.talk.name(), *size as u64);
+                self.talk.cx.events.emit(Event::Progress { host, sent: size, total: size });
                 Ok(())
             }
-            Order::Check { .. } => self.obeyed(order, answer).map_err(|failure| PrepareError {
-                why: Why::Unfit,
-                failure,
-                said_at: None,
-            }),
-            _ => Ok(self.obeyed(order, answer)?),
+            Order::Check { .. } => self
+                .talk
+                .obeyed(order, answer)
+                .map_err(|failure| PrepareError { why: Why::Unfit, failure, said_at: None }),
+            _ => Ok(self.talk.obeyed(order, answer)?),
         }
     }
 }
@@ -242,19 +244,4 @@ impl AsRef<Failure> for PrepareError {
 
 fn unpacked(id: ReleaseId, error: &ArtifactError) -> Failure {
     Failure::of(format!("could not pack {id}"), error)
-}
-
-/// What the step is called that an order does.
-fn step_name(order: &Order) -> &'static str {
-    match order {
-        Order::Unpack { .. } => "upload",
-        other => order_name(other),
-    }
-}
-
-fn detail(order: &Order) -> String {
-    match order {
-        Order::Unpack { size: bytes, .. } => size(*bytes as u64),
-        _ => String::new(),
-    }
 }

@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
 use tokio::time::sleep;
 
-use super::event::Event;
-use super::fleet::plan_failure;
-use super::host::{HostRun, RunContext};
+use super::context::RunContext;
+use super::conversation::Conversation;
 use super::outcome::{Done, Failure, HostResult, Report};
 use super::plan::check_newer;
+use super::pool::for_hosts;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
-use crate::model::service::Service;
 use crate::remote::agent::{LedgerTail, Response, Scan};
 use crate::remote::answer::told;
 use crate::remote::order::{DONE, HELD, Order};
@@ -31,33 +29,24 @@ pub type Answers<T> = Vec<(String, Result<T, Failure>)>;
 pub async fn of_each<T>(
     cx: RunContext<'_>,
     scan: Scan,
-    question: impl AsyncFn(&mut HostRun<'_>) -> Result<T, Failure>,
+    question: impl AsyncFn(&mut Conversation<'_>) -> Result<T, Failure>,
 ) -> Answers<T> {
     let question = &question;
     let asked = cx.config.hosts.iter().map(|host| async move {
-        let mut host = HostRun::new(cx, host);
+        let mut host = Conversation::new(cx, host);
         let answer = match host.open(false, scan).await {
             Ok(()) => question(&mut host).await,
             Err(failure) => Err(failure),
         };
         host.close().await;
-        (host.host.name.clone(), answer)
+        (host.name(), answer)
     });
-    at_once(cx, asked).await
+    for_hosts(cx.config.parallel, asked).await
 }
 
-/// Does all parts, as many at once as the config says; results in their order. A slow one keeps
-/// nobody else waiting.
-async fn at_once<T>(
-    cx: RunContext<'_>,
-    parts: impl IntoIterator<Item = impl Future<Output = T>>,
-) -> Vec<T> {
-    let numbered = parts.into_iter().enumerate();
-    let numbered = numbered.map(|(place, part)| async move { (place, part.await) });
-    let limit = cx.config.parallel.max(1);
-    let mut done: Vec<_> = stream::iter(numbered).buffer_unordered(limit).collect().await;
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, result)| result).collect()
+/// Looks at every host, without the lock.
+pub async fn look(cx: RunContext<'_>) -> Answers<HostState> {
+    of_each(cx, Scan::No, async |host| host.looked()).await
 }
 
 /// Every host's ledger, as far as [`HISTORY`] goes.
@@ -88,83 +77,77 @@ pub type RequestFor<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> +
 impl HostChange<'_> {
     /// What to order of a host that was found so, unless a newer program left what is there.
     pub fn on(&self, state: &HostState) -> Result<Option<Order>, Failure> {
-        check_newer(state).map_err(|error| plan_failure(&error, self.goal))?;
+        check_newer(state).map_err(|error| error.failure(self.goal))?;
         (self.order)(state)
     }
 }
 
-/// Takes the lock of every host; when all are ours and every host can do it, does it on each.
+/// Takes the lock of every host. If all locks are taken and every host can do it, does it on each;
+/// else on none.
 pub async fn change(cx: RunContext<'_>, change: &HostChange<'_>) -> Report {
-    tell_begun(cx, change.goal);
-    let mut hosts: Vec<_> = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
-    let opening = at_once(cx, hosts.iter_mut().map(|host| host.open(true, Scan::No)));
+    cx.begin(change.goal);
+    let limit = cx.config.parallel;
+    let mut hosts: Vec<_> =
+        cx.config.hosts.iter().map(|host| Conversation::new(cx, host)).collect();
+    let opening = for_hosts(limit, hosts.iter_mut().map(|host| host.open(true, Scan::No)));
     let opened = tokio::select! {
         opened = opening => opened,
-        () = cx.cancel.wait(1) => return report(cx, change, &hosts, true),
-    };
-    let mut orders = Vec::new();
-    for (host, opened) in hosts.iter_mut().zip(opened) {
-        match opened.and_then(|()| wanted(host, change)) {
-            Ok(order) => orders.push(order),
-            Err(failure) => {
-                let held = host.holder().map(ToOwned::to_owned);
-                let result = held.map(|holder| HostResult::Locked { holder });
-                host.result = Some(result.unwrap_or_else(|| host.untouched(Some(failure))));
-            }
+        () = cx.cancel.wait(1) => {
+            let results = hosts.iter().map(|host| host.untouched(None)).collect();
+            return Report { interrupted: true, ..report(cx, change, results) };
         }
-    }
-    if orders.len() == hosts.len() {
-        let parts = hosts.iter_mut().zip(orders);
-        at_once(cx, parts.map(|(host, order)| obey(host, order))).await;
-    }
-    at_once(cx, hosts.iter_mut().map(HostRun::close)).await;
-    report(cx, change, &hosts, false)
-}
-
-fn tell_begun(cx: RunContext<'_>, goal: &'static str) {
-    let names = cx.config.hosts.iter().map(|host| host.name.clone()).collect();
-    let stage = cx.config.stage.clone();
-    cx.events.emit(Event::RunStarted { goal, stage, hosts: names });
-}
-
-/// What to order of a host that was opened, unless somebody else holds its lock.
-fn wanted(host: &HostRun<'_>, change: &HostChange<'_>) -> Result<Option<Order>, Failure> {
-    match &host.state {
-        Some(state) if state.holder.is_none() => change.on(state),
-        _ => Err(Failure::new("another run holds the lock")),
-    }
-}
-
-async fn obey(host: &mut HostRun<'_>, order: Option<Order>) {
-    let live = host.state.as_ref().and_then(HostState::live);
-    let Some(order) = order else {
-        host.result = Some(HostResult::Unchanged { live: None });
-        return;
     };
+    let found = hosts.iter().zip(opened);
+    let orders: Vec<_> = found.map(|(host, opened)| wanted(host, opened, change)).collect();
+    let results = if orders.iter().all(Result::is_ok) {
+        let parts = hosts.iter_mut().zip(orders.into_iter().flatten());
+        for_hosts(limit, parts.map(|(host, order)| obey(host, order))).await
+    } else {
+        let refused = hosts.iter().zip(orders);
+        refused
+            .map(|(host, order)| order.err().map_or_else(|| host.untouched(None), |result| *result))
+            .collect()
+    };
+    for_hosts(limit, hosts.iter_mut().map(Conversation::close)).await;
+    report(cx, change, results)
+}
+
+/// Returns what to order of a host that was opened, or the result that there is no order.
+fn wanted(
+    host: &Conversation<'_>,
+    opened: Result<(), Failure>,
+    change: &HostChange<'_>,
+) -> Result<Option<Order>, Box<HostResult>> {
+    if let Some(holder) = host.holder() {
+        return Err(Box::new(HostResult::Locked { holder: holder.to_owned() }));
+    }
+    let order = opened.and_then(|()| change.on(&host.looked()?));
+    order.map_err(|failure| Box::new(host.untouched(Some(failure))))
+}
+
+async fn obey(host: &mut Conversation<'_>, order: Option<Order>) -> HostResult {
+    let live = host.state.as_ref().and_then(HostState::live);
+    let Some(order) = order else { return HostResult::Unchanged { live: None } };
     let verb = order.verb();
     let failed = |failure: Failure| failure.titled(format!("the {verb} order failed"));
-    host.result = Some(match host.ask(&order).await {
+    match host.ask(&order).await {
         Ok(answer) if answer.code == DONE => HostResult::Done(Done { live, ..Done::default() }),
         Ok(answer) => host.untouched(Some(failed(Failure::new(answer.text)))),
         // It may or may not have been done.
         Err(error) => HostResult::Unknown { failure: failed(error.into()) },
-    });
+    }
 }
 
-fn report(
-    cx: RunContext<'_>,
-    change: &HostChange<'_>,
-    hosts: &[HostRun<'_>],
-    interrupted: bool,
-) -> Report {
-    let result = |host: &HostRun<'_>| host.result.clone().unwrap_or_else(|| host.untouched(None));
+/// Returns the report of a change with these results, in the order of the config.
+fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>) -> Report {
+    let names = cx.config.hosts.iter().map(|host| host.name.clone());
     Report {
         goal: change.goal,
         stage: cx.config.stage.clone(),
         release: change.release,
-        hosts: hosts.iter().map(|host| (host.host.name.clone(), result(host))).collect(),
+        hosts: names.zip(results).collect(),
         warnings: Vec::new(),
-        interrupted,
+        interrupted: false,
         split: false,
         failure: None,
     }
@@ -173,30 +156,30 @@ fn report(
 /// Ends on every host what was found there to block deploys. `found` is in the order of the
 /// config; `note` is the line for `revisions.log`.
 pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
-    tell_begun(cx, "unlock");
+    cx.begin("unlock");
+    let change = HostChange { goal: "unlock", release: None, order: &|_| Ok(None) };
     let answers = tokio::select! {
         answers = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await) => answers,
-        () = cx.cancel.wait(1) => Vec::new(),
+        () = cx.cancel.wait(1) => {
+            return Report { interrupted: true, ..report(cx, &change, Vec::new()) };
+        }
     };
-    let interrupted = answers.is_empty();
     let mut warnings = Vec::new();
     let mut results = Vec::new();
     for (name, answer) in answers {
-        let result = answer.map_or_else(
-            |failure| HostResult::Untouched { live: None, failure: Some(failure) },
-            |(result, said)| {
-                warnings.extend(said.map(|said| (Some(name.clone()), said)));
+        results.push(match answer {
+            Ok((result, said)) => {
+                warnings.extend(said.map(|said| (Some(name), said)));
                 result
-            },
-        );
-        results.push((name, result));
+            }
+            Err(failure) => HostResult::Untouched { live: None, failure: Some(failure) },
+        });
     }
-    let change = HostChange { goal: "unlock", release: None, order: &|_| Ok(None) };
-    Report { hosts: results, warnings, ..report(cx, &change, &[], interrupted) }
+    Report { warnings, ..report(cx, &change, results) }
 }
 
 async fn unlock_host(
-    host: &mut HostRun<'_>,
+    host: &mut Conversation<'_>,
     cx: RunContext<'_>,
     found: &[LockFacts],
     note: &str,
@@ -232,7 +215,7 @@ async fn unlock_host(
 
 /// Tries the lock. The run that was ended may hold it for a moment once more, to see what became
 /// of its release.
-async fn try_lock(host: &HostRun<'_>, ended: Option<&Owner>) -> Result<Response, Failure> {
+async fn try_lock(host: &Conversation<'_>, ended: Option<&Owner>) -> Result<Response, Failure> {
     let mut tried = host.ask(&Order::Lock).await?;
     for _ in 0..LAST_LOOK {
         let again = ended.is_some_and(|owner| tried.text.contains(&owner.run));
@@ -246,7 +229,7 @@ async fn try_lock(host: &HostRun<'_>, ended: Option<&Owner>) -> Result<Response,
 }
 
 async fn done(
-    host: &HostRun<'_>,
+    host: &Conversation<'_>,
     (step, order): (&'static str, &Order),
     what: &str,
 ) -> Result<String, Failure> {
@@ -260,11 +243,9 @@ async fn done(
     host.step(step, work).await
 }
 
-/// How long a conversation may take to end: its deadline, the rest of a running command, a revert.
+/// Returns how long a conversation may take to end: its deadline, the rest of a running command, and
+/// a revert.
 fn patience(cx: RunContext<'_>) -> Duration {
-    let restart = match &cx.config.service {
-        Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit,
-        Service::None => Duration::ZERO,
-    };
+    let restart = cx.config.service.limit();
     cx.config.deadline + cx.config.hooks.limit.max(restart) + restart * 2
 }

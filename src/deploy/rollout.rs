@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::sleep;
 
 use super::event::{Event, Phase};
-use super::fleet::{Aborted, Fleet};
 use super::host::HostRun;
-use super::outcome::{Failure, HostResult};
+use super::hosts::{Aborted, Hosts};
+use super::outcome::Failure;
 use crate::config::{Batch, Host, OnFailure, Rollout};
 
 /// The batches, as places in `hosts`: canaries first, each in the order written. No batch takes
@@ -24,10 +24,10 @@ pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
     parts.map(<[usize]>::to_vec).collect()
 }
 
-impl Fleet<'_> {
+impl Hosts<'_> {
     /// Batch by batch: flip, restart, judge; then commit, or put back as the policy says.
-    pub(super) async fn switch(&mut self) -> Result<(), Aborted> {
-        if self.hosts.iter().all(|host| host.plan.activate.is_none()) {
+    pub(super) async fn activate(&mut self) -> Result<(), Aborted> {
+        if self.all.iter().all(|host| host.plan.activate.is_none()) {
             return Ok(());
         }
         let rollout = &self.cx.config.rollout;
@@ -38,7 +38,7 @@ impl Fleet<'_> {
                 self.pause().await?;
             }
             self.cx.events.emit(Event::Phase(Phase::Switch { batch: place + 1, of }));
-            self.switch_batch(batch).await?;
+            self.activate_batch(batch).await?;
             if rollout.on_failure != OnFailure::RevertAll {
                 self.commit(false).await?;
             }
@@ -49,8 +49,8 @@ impl Fleet<'_> {
 
     /// What was well when its batch was judged must be so when all are told to keep it.
     async fn confirm(&mut self) -> Result<(), Aborted> {
-        let held = |host: &HostRun| host.undecided;
-        let confirmed = self.each_that(held, |host| Box::pin(host.confirm())).await;
+        let confirmed =
+            self.each_that(HostRun::is_undecided, |host| Box::pin(host.confirm())).await;
         self.go_on(&confirmed).await
     }
 
@@ -60,33 +60,32 @@ impl Fleet<'_> {
         tokio::select! {
             () = sleep(self.cx.config.rollout.pause) => Ok(()),
             () = cancel.wait(1) => {
-                self.revert_undecided(&Failure::new("stopped on request"), "interrupted").await;
+                self.revert_undecided(&Failure::stopped(), "interrupted").await;
                 Err(Aborted)
             }
         }
     }
 
-    async fn switch_batch(&mut self, batch: &[usize]) -> Result<(), Aborted> {
-        let names: Vec<_> =
-            batch.iter().map(|place| self.hosts[*place].host.name.clone()).collect();
-        let here = |host: &HostRun| host.takes_part() && names.contains(&host.host.name);
-        let switched = self.each_that(here, |host| Box::pin(host.switch())).await;
-        self.go_on(&switched).await
+    async fn activate_batch(&mut self, batch: &[usize]) -> Result<(), Aborted> {
+        let here: Vec<_> =
+            batch.iter().copied().filter(|place| self.all[*place].takes_part()).collect();
+        let activated = self.each_at(&here, |host| Box::pin(host.activate())).await;
+        self.go_on(&activated).await
     }
 
     /// Goes on unless the user asked to stop or more failed than may; then the policy is applied.
     async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Aborted> {
         if self.cx.cancel.asked() {
-            self.revert_undecided(&Failure::new("stopped on request"), "interrupted").await;
+            self.revert_undecided(&Failure::stopped(), "interrupted").await;
             return Err(Aborted);
         }
         let failed = results.iter().find(|(_, result)| result.is_err());
         let Some((culprit, _)) = failed else { return Ok(()) };
-        let failures = self.hosts.iter().filter(|host| host.has_failed()).count();
+        let failures = self.all.iter().filter(|host| host.has_failed()).count();
         if failures <= self.cx.config.rollout.max_failed {
             return Ok(());
         }
-        let culprit = &self.hosts[*culprit].host.name;
+        let culprit = self.all[*culprit].name();
         let cause = Failure::new(format!("{culprit} failed, so {}", self.consequence()));
         if self.cx.config.rollout.on_failure == OnFailure::Stop {
             self.commit(false).await?;
@@ -106,43 +105,28 @@ impl Fleet<'_> {
 
     async fn revert_undecided(&mut self, cause: &Failure, reason: &'static str) {
         let cause = Arc::new(cause.clone());
-        self.each_that(
-            |host| host.undecided,
-            move |host| {
-                let cause = Arc::clone(&cause);
-                Box::pin(async move { host.revert(&cause, reason).await })
-            },
-        )
+        self.each_that(HostRun::is_undecided, move |host| {
+            let cause = Arc::clone(&cause);
+            Box::pin(async move { host.revert(&cause, reason).await })
+        })
         .await;
     }
 
-    /// Tells every undecided host that its release stays. A host that went back by itself before
-    /// it heard is brought forward once; where that fails too, the fleet is split. `finally`: nothing
+    /// Tells every undecided host that its release stays. A host that reverted it by itself before it
+    /// heard is brought forward once; if that fails too, the fleet has diverged. With `last`, nothing
     /// else is asked of these hosts in this run.
-    async fn commit(&mut self, finally: bool) -> Result<(), Aborted> {
-        if !self.hosts.iter().any(|host| host.undecided) {
+    async fn commit(&mut self, last: bool) -> Result<(), Aborted> {
+        if !self.all.iter().any(HostRun::is_undecided) {
             return Ok(());
         }
         self.cx.events.emit(Event::Phase(Phase::Commit));
-        let undecided = |host: &HostRun| host.undecided;
-        let told = self.each_that(undecided, move |host| Box::pin(host.commit(finally))).await;
-        let told: Vec<_> = told.into_iter().map(|(place, ())| place).collect();
-        self.each_that(HostRun::went_back_unheard, |host| Box::pin(host.forward())).await;
-        let (kept, lost): (Vec<_>, Vec<_>) =
-            told.into_iter().partition(|place| self.hosts[*place].takes_part());
-        self.split |= !kept.is_empty() && !lost.is_empty();
-        if lost.is_empty() { Ok(()) } else { Err(Aborted) }
-    }
-}
-
-impl HostRun<'_> {
-    /// Whether the run goes on here.
-    pub(super) fn takes_part(&self) -> bool {
-        self.result.is_none()
-    }
-
-    /// Whether it was switched and could not stay.
-    fn has_failed(&self) -> bool {
-        !matches!(&self.result, None | Some(HostResult::Skipped { .. }))
+        let told =
+            self.each_that(HostRun::is_undecided, move |host| Box::pin(host.commit(last))).await;
+        let behind: Vec<_> =
+            told.iter().filter(|(_, went_back)| *went_back).map(|(place, _)| *place).collect();
+        self.each_at(&behind, |host| Box::pin(host.forward())).await;
+        let kept = told.iter().filter(|(place, _)| self.all[*place].takes_part()).count();
+        self.diverged |= 0 < kept && kept < told.len();
+        if kept == told.len() { Ok(()) } else { Err(Aborted) }
     }
 }

@@ -1,7 +1,8 @@
 //! Whether what lies and runs on a host is what was released. Only looks.
 
+use super::context::RunContext;
+use super::conversation::Conversation;
 use super::health::{Way, prove};
-use super::host::{HostRun, RunContext};
 use super::outcome::{Failure, Proof};
 use super::query::{Answers, of_each};
 use crate::config::Config;
@@ -51,7 +52,7 @@ pub async fn verify(cx: RunContext<'_>, wanted: Option<ReleaseId>) -> Answers<Ve
 }
 
 async fn verify_host(
-    host: &mut HostRun<'_>,
+    host: &mut Conversation<'_>,
     cx: RunContext<'_>,
     wanted: Option<ReleaseId>,
 ) -> Result<Verified, Failure> {
@@ -158,7 +159,7 @@ impl Verified {
     /// Whether the live release is what runs.
     async fn running(
         &mut self,
-        host: &HostRun<'_>,
+        host: &Conversation<'_>,
         config: &Config,
         state: &HostState,
         id: ReleaseId,
@@ -192,7 +193,7 @@ pub fn drift(config: &Config) -> Order {
 }
 
 /// What a deploy says when somebody touched what is live: a look that reads no bytes.
-pub async fn drift_warning(host: &HostRun<'_>, config: &Config) -> Option<String> {
+pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<String> {
     let state = host.state.as_ref()?;
     let id = state.live()?;
     let answer = host.ask(&drift(config)).await.ok()?;

@@ -32,6 +32,16 @@ pub enum Service {
     None,
 }
 
+impl Service {
+    /// Returns how long one restart may take; zero if there is nothing to restart.
+    pub const fn limit(&self) -> Duration {
+        match self {
+            Self::Unit { limit, .. } | Self::Command { limit, .. } => *limit,
+            Self::None => Duration::ZERO,
+        }
+    }
+}
+
 /// Whose systemd a unit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {

@@ -4,7 +4,8 @@ use super::clean;
 use super::human::{count, group_by, list, size};
 use super::words;
 use crate::deploy::goal::describe_link;
-use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery, order_name};
+use crate::deploy::order_text::order_name;
+use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery};
 use crate::model::delta::Rebuild;
 use crate::remote::order::Order;
 

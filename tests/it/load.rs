@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use shipit::config::{Address, Host, OnUnreachable, SshSettings};
+use shipit::deploy::context::Connect;
 use shipit::deploy::event::Event;
-use shipit::deploy::host::Connect;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::service::Service;
 use shipit::remote::session::{ByteStream, Channel, Session, SessionError};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use shipit::config::{Hook, Host};
-use shipit::deploy::fleet::Goal;
+use shipit::deploy::context::Connect;
+use shipit::deploy::goal::Goal;
 use shipit::deploy::goal::{PruneRule, RollbackTarget};
-use shipit::deploy::host::Connect;
 use shipit::model::ledger::{Entry, LedgerEvent};
 use shipit::model::link::{SharedKind, SharedLink};
 use shipit::model::service::Service;

@@ -186,6 +186,64 @@ fn every_module_stays_on_its_floor() {
     none("a module may use only floors below its own", &broken);
 }
 
+/// The modules of `deploy`: each uses only those before it.
+const ORDER_IN_DEPLOY: [&str; 28] = [
+    "cancel",
+    "finding",
+    "outcome",
+    "order_text",
+    "event",
+    "run",
+    "goal",
+    "retention",
+    "divergence",
+    "plan",
+    "context",
+    "local_hook",
+    "pool",
+    "conversation",
+    "query",
+    "health",
+    "judge",
+    "verify",
+    "delta",
+    "payload",
+    "host",
+    "prepare",
+    "hosts",
+    "locks",
+    "rollout",
+    "fleet",
+    "pin",
+    "check",
+];
+
+#[test]
+fn modules_of_deploy_keep_their_order() {
+    let place = |name: &str| ORDER_IN_DEPLOY.iter().position(|known| *known == name);
+    let mut broken = Vec::new();
+    for line in lines().iter().filter(|line| line.file.starts_with("src/deploy/")) {
+        let inside = &line.file["src/deploy/".len()..];
+        let Some(user) = inside.split(['/', '.']).next().filter(|user| *user != "mod") else {
+            continue;
+        };
+        let Some(user_place) = place(user) else {
+            broken.push(format!("{}: {user} has no place", line.file));
+            continue;
+        };
+        let nested = inside.contains('/') && !inside.ends_with("/mod.rs");
+        let way = if nested { "super::super::" } else { "super::" };
+        let ways = [way, "crate::deploy::"];
+        let names = ways.iter().flat_map(|way| line.text.split(way).skip(1));
+        for used in names.filter_map(|rest| rest.split(not_in_a_name).next()) {
+            if place(used).is_some_and(|place| place >= user_place) && used != user {
+                broken.push(format!("{}:{}: {user} uses {used}", line.file, line.number));
+            }
+        }
+    }
+    none("a module of deploy uses only those before it", &broken);
+}
+
 #[test]
 fn names_in_groups_are_seen() {
     assert_eq!(named("use crate::{model::id, ssh};"), ["model", "ssh"]);

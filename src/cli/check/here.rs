@@ -6,8 +6,8 @@ use super::super::world::World;
 use super::Findings;
 use crate::artifact::ArtifactError;
 use crate::config::{Config, env};
-use crate::deploy::fleet::Goal;
 use crate::deploy::goal::Build;
+use crate::deploy::goal::Goal;
 use crate::report::error::Hinted as _;
 use crate::report::human;
 

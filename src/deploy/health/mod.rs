@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::ports::local_ports;
 pub use self::proof::{ProofError, Way, leads, prove, stayed_up};
-use super::host::HostRun;
+use super::conversation::Conversation;
 use super::outcome::{Failure, SAID};
 use super::plan::ActivationPlan;
 use crate::config::checks::{Check, CheckTiming, HealthProbe};
@@ -36,7 +36,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 
 /// A host whose new release is judged, as the checks see it.
 struct CheckContext<'a> {
-    host: &'a HostRun<'a>,
+    host: &'a Conversation<'a>,
     session: &'a dyn Session,
     switch: &'a ActivationPlan,
     /// The server does not forward: found out once, then not asked again.
@@ -74,7 +74,7 @@ impl ProbeFailure {
 }
 
 /// Asks a host all checks that concern it, at the same time. The first that fails names itself.
-pub(super) async fn pass(host: &HostRun<'_>, switch: &ActivationPlan) -> Result<(), Failure> {
+pub(super) async fn pass(host: &Conversation<'_>, switch: &ActivationPlan) -> Result<(), Failure> {
     let config = host.config();
     let checks: Vec<_> =
         config.health.checks.iter().filter(|check| check.concerns(host.host)).collect();
@@ -108,7 +108,7 @@ async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failur
 }
 
 /// What is or is not healthy.
-fn subject(host: &HostRun<'_>) -> String {
+fn subject(host: &Conversation<'_>) -> String {
     match &host.config().service {
         Service::Unit { name, .. } => name.clone(),
         Service::Command { .. } | Service::None => "the release".to_owned(),
@@ -160,7 +160,7 @@ impl Tries {
     }
 
     /// The host knows what may not be shown of an answer: values of every release that it has.
-    async fn masked(mut self, host: &HostRun<'_>) -> Self {
+    async fn masked(mut self, host: &Conversation<'_>) -> Self {
         let Some((miss, _)) = self.last.as_mut().filter(|_| self.in_a_row == 0) else {
             return self;
         };

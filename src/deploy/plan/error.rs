@@ -1,5 +1,6 @@
 //! Why there is no plan for a host, or no release to roll back to, and what to do about it.
 
+use crate::deploy::outcome::Failure;
 use crate::deploy::retention::rollback_candidates;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -127,6 +128,11 @@ pub enum PlanError {
 }
 
 impl PlanError {
+    /// Returns the error as a failure on a host of `stage`.
+    pub fn failure(&self, stage: &str) -> Failure {
+        Failure::new(self.to_string()).hint(self.hint(stage))
+    }
+
     /// What to type next.
     pub fn hint(&self, stage: &str) -> Option<String> {
         match self {

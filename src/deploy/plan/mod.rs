@@ -11,8 +11,8 @@ use std::time::Duration;
 pub use self::error::{Offer, PlanError, RollbackError};
 pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_target, run_vars};
 pub use self::refusals::{Note, check_newer};
-use super::goal::record;
 use super::retention::back_id;
+use super::run::record;
 use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
@@ -226,13 +226,5 @@ impl Recovery {
                 state.assuming(plan.id, &events)
             }
         }
-    }
-}
-
-/// Returns one word for what an order does.
-pub fn order_name(order: &Order) -> &'static str {
-    match order {
-        Order::Hook { name, .. } => name,
-        other => other.verb(),
     }
 }

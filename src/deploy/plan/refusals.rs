@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::delete;
 use super::{PlanError, Planner, WantedRelease};
-use crate::deploy::goal::{Build, Run, describe_link};
+use crate::deploy::goal::{Build, describe_link};
+use crate::deploy::run::Run;
 use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use shipit::config::Host;
-use shipit::deploy::host::Connect;
+use shipit::deploy::context::Connect;
 use shipit::deploy::outcome::{Report, RunOutcome};
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
 use shipit::deploy::cancel::Cancel;
+use shipit::deploy::context::RunContext;
 use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet;
-use shipit::deploy::goal::record;
-use shipit::deploy::host::RunContext;
 use shipit::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
 use shipit::deploy::query::{self, Answers, HostChange};
+use shipit::deploy::run::record;
 use shipit::deploy::verify::{Verified, verify};
 use shipit::model::host_state::HostState;
 use shipit::model::id::ReleaseId;
@@ -66,7 +65,7 @@ impl World {
     }
 
     async fn look(&self) -> Vec<HostState> {
-        let looked = self.within(fleet::look).await;
+        let looked = self.within(query::look).await;
         looked.into_iter().map(|(_, state)| state.unwrap()).collect()
     }
 

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use shipit::config::Hook;
 use shipit::deploy::event::Event;
-use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
+use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{Done, HostResult, Report, RunOutcome};
 use shipit::remote::local::LocalSession;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
-use shipit::deploy::fleet::Goal;
 use shipit::deploy::goal::Build;
+use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{Done, HostResult, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::model::manifest::Sealed;

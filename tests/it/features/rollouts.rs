@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shipit::config::{Batch, OnFailure, OnUnreachable, Rollout};
 use shipit::deploy::event::{Event, Phase};
-use shipit::deploy::fleet::Goal;
+use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::deploy::rollout::batches;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use shipit::deploy::event::Event;
-use shipit::deploy::fleet::Goal;
+use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{HostResult, RunOutcome};
 use shipit::remote::local::LocalSession;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::fleet::Goal;
+use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::remote::local::LocalSession;
 use tokio::sync::watch;

@@ -9,7 +9,7 @@ use shipit::config::checks::gather;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
 use shipit::config::{Health, Host};
-use shipit::deploy::host::Connect;
+use shipit::deploy::context::Connect;
 use shipit::deploy::outcome::HostResult;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{ByteStream, Channel, Session, SessionError};

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use shipit::config::Host;
-use shipit::deploy::host::Connect;
+use shipit::deploy::context::Connect;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError};
 use tokio::io::AsyncWrite;

@@ -17,12 +17,13 @@ use shipit::config::{
     SshSettings, Upload,
 };
 use shipit::deploy::cancel::Cancel;
+use shipit::deploy::context::{Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet::{Goal, dry_run, run};
-use shipit::deploy::goal::{Build, PruneRule, RollbackTarget, Run};
-use shipit::deploy::host::{Connect, RunContext};
+use shipit::deploy::fleet::{dry_run, run};
+use shipit::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use shipit::deploy::outcome::Report;
 use shipit::deploy::plan::HostPlan;
+use shipit::deploy::run::Run;
 use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;

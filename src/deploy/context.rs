@@ -1,0 +1,95 @@
+//! What the hosts of one run have in common, and how a conversation with one of them begins.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::cancel::Cancel;
+use super::event::{Event, Events};
+use super::outcome::Failure;
+use super::run::Run;
+use crate::cache::ReleaseCache;
+use crate::config::secrecy::Secrecy;
+use crate::config::{Config, Host};
+use crate::model::host_state::HostState;
+use crate::remote::agent::{Agent, Hello, Scan};
+use crate::remote::order::Order;
+use crate::remote::session::{Session, SessionError};
+
+/// How hosts are reached. The command line implements it with SSH, tests without.
+pub trait Connect: Send + Sync {
+    /// Returns a new session with `host`, or why there is none.
+    fn connect<'a>(
+        &'a self,
+        host: &'a Host,
+    ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>>;
+
+    /// Returns the conversation with `host` that was begun before the run, if there is one. It is
+    /// returned once.
+    fn greeted<'a>(
+        &'a self,
+        _host: &'a Host,
+    ) -> Option<BoxFuture<'a, Result<OpenConversation, Failure>>> {
+        None
+    }
+}
+
+/// A conversation that has begun, and the state that the host reported.
+pub struct OpenConversation {
+    pub(super) session: Arc<dyn Session>,
+    pub(super) agent: Agent,
+    pub(super) state: HostState,
+}
+
+impl OpenConversation {
+    /// Starts the agent at the other end of `session`, or returns why it did not start.
+    pub async fn new(session: Arc<dyn Session>, hello: Hello) -> Result<Self, Failure> {
+        let (agent, state) = Agent::open(Arc::clone(&session), hello).await?;
+        Ok(Self { session, agent, state })
+    }
+}
+
+/// Returns what the conversations of `run` begin with.
+pub fn hello(config: &Config, run: &Run, lock: bool, scan: Scan, first: Vec<Order>) -> Hello {
+    Hello {
+        run: run.nonce.clone(),
+        lock,
+        layout: config.layout.clone(),
+        owner: run.owner(),
+        service: config.service.clone(),
+        hook_shell: config.hooks.shell.clone(),
+        deadline: config.deadline,
+        scan,
+        veil: Secrecy::of(config).lines(),
+        env_file: config.env.as_ref().map_or(".env", |env| &env.file).to_owned(),
+        first,
+    }
+}
+
+/// What all hosts of one run have in common.
+#[derive(Clone, Copy)]
+pub struct RunContext<'a> {
+    /// The stage.
+    pub config: &'a Config,
+    /// The run.
+    pub run: &'a Run,
+    /// How hosts are reached.
+    pub connect: &'a dyn Connect,
+    /// Where events go.
+    pub events: Events<'a>,
+    /// Whether the user asked to stop.
+    pub cancel: &'a Cancel,
+    /// What this machine keeps of earlier releases.
+    pub cache: &'a dyn ReleaseCache,
+    /// Whether to wait for a lock that somebody else holds.
+    pub wait: bool,
+}
+
+impl RunContext<'_> {
+    /// Reports that a run with this goal begins.
+    pub(super) fn begin(&self, goal: &'static str) {
+        let hosts = self.config.hosts.iter().map(|host| host.name.clone()).collect();
+        let stage = self.config.stage.clone();
+        self.events.emit(Event::RunStarted { goal, stage, hosts });
+    }
+}

@@ -1,0 +1,94 @@
+//! What a run would do, without the lock and without changing anything.
+
+use super::{Deltas, Fleet};
+use crate::deploy::context::RunContext;
+use crate::deploy::goal::Goal;
+use crate::deploy::health::local_ports;
+use crate::deploy::host::HostRun;
+use crate::deploy::outcome::{Failure, HostResult};
+use crate::deploy::plan::{HostPlan, Note, PlanError};
+use crate::deploy::query::Answers;
+use crate::model::host_state::HostState;
+use crate::model::id::ReleaseId;
+use crate::remote::agent::{CheckFacts, Scan};
+
+/// What would be done, from live facts and by the same code, without taking the lock.
+pub struct DryRun {
+    /// Each host with its plan, or why it has none; without a reason: because of another host.
+    pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
+    /// The release it is about, if that much is known.
+    pub release: Option<ReleaseId>,
+    /// Every host runs exactly this already.
+    pub unchanged: bool,
+    /// Why there is no plan at all.
+    pub failure: Option<Failure>,
+}
+
+/// Looks and plans, and stops there.
+pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
+    let mut fleet = Fleet::towards(cx, goal);
+    let opened = fleet.open(goal, false).await;
+    let mut unchanged = false;
+    let mut planned = false;
+    if opened.is_ok() {
+        let bases = fleet.look_at_live().await;
+        fleet.expect_recovery(goal);
+        unchanged = fleet.is_unchanged(goal);
+        let deltas = if unchanged { Deltas::new() } else { fleet.share(bases).await };
+        planned = fleet.plan(goal, &deltas).is_ok();
+    }
+    let plan = |host: &HostRun| match host.result() {
+        None if planned => Ok(host.plan.clone()),
+        Some(HostResult::Untouched { failure: Some(failure), .. }) => Err(Some(failure.clone())),
+        _ => Err(None),
+    };
+    let plans = fleet.hosts.all.iter().map(|host| (host.name().to_owned(), plan(host))).collect();
+    let (release, failure) = (fleet.release, fleet.failure.clone());
+    fleet.hosts.close().await;
+    DryRun { plans, release, unchanged, failure }
+}
+
+/// A host's look, what `check` wants to know besides, and what a deploy would say.
+pub struct Probed {
+    /// The look.
+    pub state: HostState,
+    /// What was asked besides.
+    pub probe: CheckFacts,
+    /// All for which a deploy would refuse.
+    pub refusals: Vec<PlanError>,
+    /// Of what a deploy would warn.
+    pub warnings: Vec<Note>,
+}
+
+/// Looks at every host and probes it, without the lock; then asks the rules of a deploy, if there
+/// is a `goal` to be had.
+pub async fn probe(cx: RunContext<'_>, goal: Option<&Goal>) -> Answers<Probed> {
+    let mut fleet = goal.map_or_else(|| Fleet::new(cx), |goal| Fleet::towards(cx, goal));
+    let probe = async |host: &mut HostRun<'_>| {
+        host.talk.open(false, Scan::No).await?;
+        let ports = local_ports(host.talk.config(), host.talk.host);
+        host.talk.probe(ports).await
+    };
+    let probed = fleet.hosts.each(|host| Box::pin(probe(host))).await;
+    for (host, probed) in fleet.hosts.all.iter_mut().zip(&probed) {
+        if let Err(failure) = probed {
+            host.end_untouched(Some(failure.clone()));
+        }
+    }
+    let bases = fleet.look_at_live().await;
+    let deltas = fleet.share(bases).await;
+    let planner = fleet.planner();
+    let judged = fleet.hosts.all.iter().zip(probed).map(|(host, probe)| {
+        let judged = probe.and_then(|probe| {
+            let state = host.talk.looked()?;
+            let wanted = fleet.wanted(goal, host, &deltas);
+            let refusals = planner.refusals(&state, wanted);
+            let warnings = planner.notes(&state, wanted);
+            Ok(Probed { state, probe, refusals, warnings })
+        });
+        (host.name().to_owned(), judged)
+    });
+    let judged = judged.collect();
+    fleet.hosts.close().await;
+    judged
+}

@@ -1,0 +1,365 @@
+//! All hosts of one run, phase by phase: look, recover, plan, prepare, activate, commit, clean up. A
+//! phase works on all hosts at once, under a limit, and ends on every host before the next begins.
+//! `rollout` activates and commits.
+
+mod dry_run;
+mod planning;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+pub use self::dry_run::{DryRun, Probed, dry_run, probe};
+use super::context::{RunContext, hello};
+use super::delta::{self, DeltaFinder};
+use super::event::{Event, Phase};
+use super::goal::Goal;
+use super::host::{HostPhase, HostRun};
+use super::hosts::{Aborted, Hosts};
+use super::local_hook;
+use super::outcome::{Done, Failure, HostResult, Report};
+use super::payload::Payload;
+use super::plan::{Recovery, check_newer};
+use super::run::Run;
+use super::verify::drift_warning;
+use crate::config::{Config, OnUnreachable};
+use crate::model::delta::{BaseState, Delta};
+use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
+use crate::remote::agent::{Hello, Scan};
+
+/// What hosts have of the release to be made, by their names.
+type Deltas = BTreeMap<String, Arc<Delta>>;
+
+/// What is to be settled on hosts, by their names.
+type Recoveries = BTreeMap<String, Recovery>;
+
+/// All hosts of a run.
+struct Fleet<'a> {
+    cx: RunContext<'a>,
+    hosts: Hosts<'a>,
+    /// The release that the run is about, once it is chosen.
+    release: Option<ReleaseId>,
+    /// Finds what hosts have of the release to be made; `None` if the goal is not a deploy.
+    finder: Option<Arc<DeltaFinder>>,
+    warnings: Vec<(Option<String>, String)>,
+    /// What failed outside any host.
+    failure: Option<Failure>,
+}
+
+/// Does it. One host's failure is data in the report.
+pub async fn run(cx: RunContext<'_>, goal: &Goal) -> Report {
+    cx.begin(goal.name());
+    pursue(cx, goal).await
+}
+
+/// A deploy of what `local.before` builds: `open` opens it when these commands are through. A failure
+/// of either is the report's, and no host is spoken with.
+pub async fn build_and_run(
+    cx: RunContext<'_>,
+    open: impl AsyncFnOnce() -> Result<Goal, Failure>,
+) -> Report {
+    cx.begin("deploy");
+    let built = async {
+        local_hook::before(&cx).await?;
+        open().await
+    };
+    let built = tokio::select! {
+        built = built => built,
+        () = cx.cancel.wait(1) => Err(Failure::stopped()),
+    };
+    match built {
+        Ok(goal) => pursue(cx, &goal).await,
+        Err(failure) => {
+            let mut fleet = Fleet::new(cx);
+            fleet.failure = (!cx.cancel.asked()).then_some(failure);
+            let report = fleet.report("deploy");
+            local_hook::after(&cx, &report).await;
+            report
+        }
+    }
+}
+
+async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
+    if let Goal::Deploy { build, .. } = goal {
+        cx.events.emit(build.ready());
+    }
+    let mut fleet = Fleet::towards(cx, goal);
+    let pipeline = async {
+        let _ = fleet.pipeline(goal).await;
+        fleet.hosts.close().await;
+    };
+    let insisted = tokio::select! {
+        () = pipeline => false,
+        () = cx.cancel.wait(2) => true,
+    };
+    if insisted {
+        fleet.hosts.all.iter_mut().for_each(HostRun::abandon);
+    }
+    let report = fleet.report(goal.name());
+    local_hook::after(&cx, &report).await;
+    report
+}
+
+/// What the conversations of a deploy begin with, whatever is to be deployed.
+pub fn hello_of_deploy(config: &Config, run: &Run) -> Hello {
+    hello(config, run, true, Scan::Others, delta::first(config))
+}
+
+impl<'a> Fleet<'a> {
+    fn new(cx: RunContext<'a>) -> Self {
+        let (hosts, warnings) = (Hosts::new(cx), Vec::new());
+        Self { cx, hosts, release: None, finder: None, warnings, failure: None }
+    }
+
+    fn towards(cx: RunContext<'a>, goal: &Goal) -> Self {
+        let finder = match goal {
+            Goal::Deploy { build, artifact } => {
+                Some(Arc::new(DeltaFinder::new(build.release(cx.config), Arc::clone(artifact))))
+            }
+            _ => None,
+        };
+        Self { finder, ..Self::new(cx) }
+    }
+
+    async fn pipeline(&mut self, goal: &Goal) -> Result<(), Aborted> {
+        self.cx.events.emit(Event::Phase(Phase::Look));
+        self.open(goal, true).await?;
+        self.refuse_newer(goal)?;
+        self.recover().await?;
+        if !goal.is_prune() {
+            self.finish_split().await?;
+        }
+        let bases = self.look_at_live().await;
+        if self.is_unchanged(goal) {
+            for host in self.hosts.all.iter_mut().filter(|host| host.takes_part()) {
+                host.end(HostResult::Unchanged { live: host.live() });
+            }
+            return Ok(());
+        }
+        let deltas = self.share(bases).await;
+        self.plan(goal, &deltas)?;
+        self.prepare(goal).await?;
+        self.hosts.activate().await?;
+        self.clean(goal).await;
+        Ok(())
+    }
+
+    /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed, and so
+    /// does a run that may skip some.
+    async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Aborted> {
+        let config = self.cx.config;
+        let (scan, first) = match goal {
+            Goal::Prune(_) => (Scan::Yes, Vec::new()),
+            Goal::Deploy { .. } => (Scan::Others, delta::first(config)),
+            Goal::Rollback(_) => (Scan::No, Vec::new()),
+        };
+        let mut reported = BTreeSet::new();
+        loop {
+            let cancel = self.cx.cancel;
+            let opened = tokio::select! {
+                opened = self.hosts.each(|host| Box::pin(host.talk.open_asking(lock, scan, first.clone()))) => opened,
+                () = cancel.wait(1) => return Err(Aborted),
+            };
+            self.note_unreachable(goal, opened)?;
+            if !lock || self.hosts.all_locked().await {
+                break;
+            }
+            if !self.cx.wait || self.cx.cancel.asked() {
+                self.hosts.end_locked();
+                return Err(Aborted);
+            }
+            self.hosts.report_waiting(&mut reported);
+            self.hosts.close().await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.hosts.stop_if_asked()
+    }
+
+    fn note_unreachable(
+        &mut self,
+        goal: &Goal,
+        opened: Vec<Result<(), Failure>>,
+    ) -> Result<(), Aborted> {
+        let skips = self.cx.config.rollout.on_unreachable == OnUnreachable::Skip;
+        let skips = skips && !goal.is_prune() && opened.iter().any(Result::is_ok);
+        for (host, opened) in self.hosts.all.iter_mut().zip(opened) {
+            host.phase = match opened {
+                Ok(()) => HostPhase::Open,
+                Err(failure) if skips => HostPhase::Ended(HostResult::Skipped { failure }),
+                Err(failure) => HostPhase::Ended(host.talk.untouched(Some(failure))),
+            };
+        }
+        let missing = self.hosts.all.iter().any(|host| !host.takes_part());
+        if missing && !skips && !goal.is_prune() { Err(Aborted) } else { Ok(()) }
+    }
+
+    /// Changes nothing where a newer program was; a prune goes on without such hosts.
+    fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Aborted> {
+        let mut refused = false;
+        for host in self.hosts.all.iter_mut().filter(|host| host.takes_part()) {
+            let Some(state) = &host.talk.state else { continue };
+            if let Err(error) = check_newer(state) {
+                let failure = error.failure(&self.cx.config.stage);
+                host.end_untouched(Some(failure));
+                refused = true;
+            }
+        }
+        if refused && !goal.is_prune() { Err(Aborted) } else { Ok(()) }
+    }
+
+    /// Settles what interrupted runs left, host by host.
+    async fn recover(&mut self) -> Result<(), Aborted> {
+        let planned = self.plan_recovery();
+        let recovered = self.settle(planned).await;
+        self.note_failures(recovered)
+    }
+
+    /// Makes a release that a lost connection left on some hosts only live on all of them.
+    async fn finish_split(&mut self) -> Result<(), Aborted> {
+        let planned = self.plan_forward();
+        let finished = self.settle(planned).await;
+        self.hosts.diverged = finished.iter().any(|(_, result)| result.is_err());
+        self.note_failures(finished)
+    }
+
+    async fn settle(&mut self, planned: Recoveries) -> Vec<(usize, Result<(), Failure>)> {
+        let planned = Arc::new(planned);
+        self.hosts
+            .each_that(HostRun::takes_part, move |host| {
+                let recovery = planned.get(host.name()).cloned();
+                Box::pin(async move {
+                    match recovery {
+                        Some(recovery) => host.recover(recovery).await,
+                        None => Ok(()),
+                    }
+                })
+            })
+            .await
+    }
+
+    fn warn(&mut self, host: Option<String>, text: String) {
+        self.cx.events.emit(Event::Warning { host: host.clone(), text: text.clone() });
+        self.warnings.push((host, text));
+    }
+
+    /// Notes failures that touched nothing; any of them ends the run.
+    fn note_failures(&mut self, results: Vec<(usize, Result<(), Failure>)>) -> Result<(), Aborted> {
+        let mut stop = Ok(());
+        for (place, result) in results {
+            let host = &mut self.hosts.all[place];
+            if let Err(failure) = result {
+                if host.takes_part() {
+                    host.end_untouched((!self.cx.cancel.asked()).then_some(failure));
+                }
+                stop = Err(Aborted);
+            }
+        }
+        stop?;
+        self.hosts.stop_if_asked()
+    }
+
+    /// Asks at once whether somebody touched what is live, and what a new release can share with
+    /// it. A deploy replaces what was touched, but somebody should know. Returns what each host has.
+    async fn look_at_live(&mut self) -> BTreeMap<String, BaseState> {
+        let Some(finder) = self.finder.clone() else { return BTreeMap::new() };
+        let config = self.cx.config;
+        let found = self
+            .hosts
+            .each_that(HostRun::takes_part, |host| {
+                let finder = Arc::clone(&finder);
+                Box::pin(async move {
+                    futures::join!(
+                        drift_warning(&host.talk, config),
+                        finder.ask(&host.talk, config)
+                    )
+                })
+            })
+            .await;
+        let mut there = BTreeMap::new();
+        for (place, (warning, base)) in found {
+            let host = self.hosts.all[place].name().to_owned();
+            if let Some(text) = warning {
+                self.warn(Some(host.clone()), text);
+            }
+            there.insert(host, base);
+        }
+        there
+    }
+
+    async fn prepare(&mut self, goal: &Goal) -> Result<(), Aborted> {
+        let (Goal::Deploy { build, artifact }, Some(id), Some(finder)) =
+            (goal, self.release, &self.finder)
+        else {
+            return Ok(());
+        };
+        self.cx.events.emit(Event::Phase(Phase::Prepare));
+        let prefix = Layout::staging(id, &self.cx.run.nonce);
+        let release = Arc::clone(&finder.release);
+        let (env, upload) = (build.env.clone(), &self.cx.config.upload);
+        let payload = Payload::new(Arc::clone(artifact), release, prefix, env, upload);
+        let payload = Arc::new(payload);
+        let prepared = self
+            .hosts
+            .each_that(HostRun::takes_part, move |host| {
+                let payload = Arc::clone(&payload);
+                Box::pin(async move { host.prepare(&payload).await })
+            })
+            .await;
+        self.note_failures(prepared)
+    }
+
+    /// What fails is a warning after a release was made live, and the result of a prune.
+    async fn clean(&mut self, goal: &Goal) {
+        if self.hosts.all.iter().all(|host| host.plan.clean.is_empty()) {
+            return;
+        }
+        self.cx.events.emit(Event::Phase(Phase::Tidy));
+        let failed = self.hosts.each_that(HostRun::takes_part, |host| Box::pin(host.clean())).await;
+        for (place, mut failures) in failed {
+            let host = &mut self.hosts.all[place];
+            if goal.is_prune() && !failures.is_empty() {
+                host.end_untouched(Some(failures.remove(0)));
+            }
+            let name = host.name().to_owned();
+            for failure in failures {
+                self.warn(Some(name.clone()), failure.one_line());
+            }
+        }
+    }
+
+    fn report(self, goal: &'static str) -> Report {
+        let hosts = &self.hosts.all;
+        let all_well = self.failure.is_none()
+            && !self.cx.cancel.asked()
+            && hosts.iter().all(HostRun::takes_part);
+        let interrupted = self.cx.cancel.asked() && !hosts.iter().all(HostRun::is_decided);
+        let result = |host: &HostRun| match &host.phase {
+            HostPhase::Ended(result) => result.clone(),
+            HostPhase::Decided => finished(host, goal),
+            _ if all_well || goal == "prune" => finished(host, goal),
+            _ => host.talk.untouched(None),
+        };
+        Report {
+            goal,
+            stage: self.cx.config.stage.clone(),
+            release: self.release,
+            hosts: hosts.iter().map(|host| (host.name().to_owned(), result(host))).collect(),
+            warnings: self.warnings,
+            interrupted,
+            failure: self.failure,
+            split: self.hosts.diverged,
+        }
+    }
+}
+
+/// Returns the result of a host where all went as planned.
+fn finished(host: &HostRun<'_>, goal: &str) -> HostResult {
+    if host.plan.activate.is_none() && goal != "prune" {
+        return HostResult::Unchanged { live: host.live() };
+    }
+    let live = host.done.live.or(host.live());
+    HostResult::Done(Done { live, kept: host.plan.kept.clone(), ..host.done.clone() })
+}

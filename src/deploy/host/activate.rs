@@ -1,0 +1,198 @@
+//! Activating the release on one host: judge it, then commit or revert it.
+
+use super::super::event::Event;
+use super::super::outcome::{Failure, HostResult, once};
+use super::super::plan::ActivationPlan;
+use super::{HostPhase, HostRun};
+use crate::remote::agent::Response;
+use crate::remote::order::{DONE, NOT_REVERTED, Order, PARTLY, REVERTED};
+use crate::remote::replies::Reply;
+
+/// Why a release was not activated.
+struct NotActivated {
+    failure: Failure,
+    /// What the agent said; `None`: contact was lost.
+    answer: Option<Response>,
+}
+
+impl AsRef<Failure> for NotActivated {
+    fn as_ref(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+impl HostRun<'_> {
+    /// Makes the release live and judges it. When this fails, the host is reverted already, or the
+    /// phase says what it is.
+    pub async fn activate(&mut self) -> Result<(), Failure> {
+        let Some(plan) = self.plan.activate.clone() else { return Ok(()) };
+        self.done.before = Some(plan.back_shown());
+        self.phase = HostPhase::Undecided { judged: None };
+        match self.talk.step("activate", self.order_activation(&plan)).await {
+            Ok(()) => self.judge_or_revert(&plan).await?,
+            Err(NotActivated { failure, answer: Some(answer) }) => {
+                self.end(self.activation_failed(&plan, &failure, &answer));
+                return Err(failure);
+            }
+            Err(NotActivated { failure, answer: None }) => {
+                self.revert(&failure, "interrupted").await;
+                return Err(failure);
+            }
+        }
+        self.talk.cx.events.emit(Event::Ready { host: self.talk.name() });
+        Ok(())
+    }
+
+    async fn order_activation(&self, plan: &ActivationPlan) -> Result<((), String), NotActivated> {
+        match self.talk.ask(&plan.activate()).await {
+            Ok(answer) if answer.code == DONE => Ok(((), String::new())),
+            Ok(answer) => {
+                let what = format!("could not activate {}", plan.id);
+                let failure = Failure::new(what).because(once(partly(&answer).0));
+                Err(NotActivated { failure, answer: Some(answer) })
+            }
+            Err(error) => Err(NotActivated { failure: error.into(), answer: None }),
+        }
+    }
+
+    /// Returns the result of an activation that failed: the agent has dealt with it by itself.
+    fn activation_failed(
+        &self,
+        plan: &ActivationPlan,
+        failure: &Failure,
+        answer: &Response,
+    ) -> HostResult {
+        match answer.code {
+            REVERTED | PARTLY => self.back_again(plan, failure, partly(answer).1),
+            NOT_REVERTED => HostResult::Stuck {
+                cause: failure.clone(),
+                undo: Failure::not_reverted(plan.id, ""),
+            },
+            _ => self.talk.untouched(Some(failure.clone())),
+        }
+    }
+
+    /// Returns the result that what was live before is live again. `but` says what is not as it was.
+    pub(super) fn back_again(
+        &self,
+        plan: &ActivationPlan,
+        failure: &Failure,
+        but: Option<String>,
+    ) -> HostResult {
+        let left = self.hooked && plan.reverted.is_empty();
+        let left = left.then(|| "nothing reverted what its `activated` hooks did".to_owned());
+        let (live, failure) = (plan.back_shown(), failure.clone());
+        HostResult::Reverted { live, failure, but: but.or(left) }
+    }
+
+    async fn judge_or_revert(&mut self, plan: &ActivationPlan) -> Result<(), Failure> {
+        for hook in &plan.hooks {
+            self.hooked = true;
+            if let Err(failure) = self.talk.step("activated", self.talk.obey(hook)).await {
+                self.revert(&failure, "unhealthy").await;
+                return Err(failure);
+            }
+        }
+        match self.talk.step("judge", self.talk.judge(plan)).await {
+            Ok(judged) => {
+                self.done.proof = judged.as_ref().map(|judged| judged.proof);
+                self.phase = HostPhase::Undecided { judged: judged.map(Box::new) };
+                Ok(())
+            }
+            Err(failure) => {
+                let failure = self.talk.with_journal(failure).await;
+                let reason = if self.talk.cx.cancel.asked() { "interrupted" } else { "unhealthy" };
+                self.revert(&failure, reason).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Looks again at a release that was judged well some time ago, and reverts it if it is not well
+    /// any more.
+    pub async fn confirm(&mut self) -> Result<(), Failure> {
+        let HostPhase::Undecided { judged: Some(judged) } = &self.phase else { return Ok(()) };
+        let Some(plan) = &self.plan.activate else { return Ok(()) };
+        let Err(failure) = self.talk.confirm(plan, judged).await else { return Ok(()) };
+        let failure = self.talk.with_journal(failure).await;
+        self.revert(&failure, "unhealthy").await;
+        Err(failure)
+    }
+
+    /// Reverts an undecided release, whatever it takes, and ends the run here.
+    pub async fn revert(&mut self, cause: &Failure, reason: &'static str) {
+        let Some(plan) = self.plan.activate.clone() else { return };
+        let to = plan.back_shown();
+        self.talk.cx.events.emit(Event::Reverting { host: self.talk.name(), to });
+        self.phase = match self.talk.ask(&plan.revert(reason)).await {
+            Ok(answer) => HostPhase::Ended(self.reverted(&plan, cause, &answer).await),
+            Err(_) => self.recover_lost(&plan, cause, false).await,
+        };
+    }
+
+    /// Returns the result of a revert. What is live again is asked whether it is healthy.
+    pub(super) async fn reverted(
+        &self,
+        plan: &ActivationPlan,
+        cause: &Failure,
+        answer: &Response,
+    ) -> HostResult {
+        if !matches!(answer.code, DONE | PARTLY) {
+            let undo = Failure::not_reverted(plan.id, &answer.text);
+            return HostResult::Stuck { cause: cause.clone(), undo };
+        }
+        let but = match partly(answer) {
+            (_, None) => self.talk.unhealthy_again(plan).await,
+            (said, but) => {
+                self.talk.show("reverted", said);
+                but
+            }
+        };
+        self.back_again(plan, cause, but)
+    }
+
+    /// Tells the host that the undecided release stays. The clean-up is sent along and, if this is
+    /// the `last` of the run, goodbye as well. Returns whether the host had reverted the release
+    /// before it heard.
+    pub async fn commit(&mut self, last: bool) -> bool {
+        let Some(plan) = self.plan.activate.clone() else { return false };
+        self.phase = HostPhase::Committing;
+        let cleans = !self.plan.clean.is_empty();
+        let mut sent = self.talk.send_all(vec![Order::Commit.into()], last && !cleans);
+        if cleans {
+            self.send_clean(true, last);
+        }
+        let answer = sent.pop().map_or_else(Reply::gone, |(_, reply)| reply).get().await;
+        self.phase = match answer {
+            Ok(answer) if answer.code == DONE => HostPhase::Decided,
+            Ok(answer) => {
+                let what = format!("could not record that {} stays", plan.id);
+                let failure = Failure::new(what).because(answer.text);
+                HostPhase::Ended(HostResult::Unknown { failure })
+            }
+            Err(error) => self.recover_lost(&plan, &Failure::from(error), true).await,
+        };
+        if matches!(self.phase, HostPhase::Decided) {
+            self.done.live = Some(plan.id);
+        }
+        let reverted = matches!(self.result(), Some(HostResult::Reverted { .. }));
+        reverted && self.talk.agent.is_some()
+    }
+
+    /// Makes the planned release live once more, judges it again and commits it.
+    pub async fn forward(&mut self) {
+        if self.activate().await.is_ok() {
+            self.commit(false).await;
+        }
+    }
+}
+
+/// Returns what the host said and, of a revert, the last line if that says what is not as it was.
+pub(super) fn partly(answer: &Response) -> (&str, Option<String>) {
+    let text = answer.text.trim_end();
+    if answer.code != PARTLY {
+        return (text, None);
+    }
+    let (said, but) = text.rsplit_once('\n').unwrap_or(("", text));
+    (said, Some(but.to_owned()))
+}

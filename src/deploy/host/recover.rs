@@ -1,0 +1,125 @@
+//! Settling a release that has no verdict: after contact was lost, or after an interrupted run.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::super::outcome::{Done, Failure, HostResult};
+use super::super::plan::{ActivationPlan, Recovery};
+use super::activate::partly;
+use super::{HostPhase, HostRun};
+use crate::model::ledger::LedgerEvent;
+use crate::remote::agent::Scan;
+use crate::remote::order::{DONE, Order};
+
+impl HostRun<'_> {
+    /// Connects again after contact was lost with the release undecided, until the host has settled
+    /// it by itself or lets us do it. With `keep`, the release is to stay. Returns the phase that
+    /// this leads to.
+    pub(super) async fn recover_lost(
+        &mut self,
+        plan: &ActivationPlan,
+        cause: &Failure,
+        keep: bool,
+    ) -> HostPhase {
+        self.talk.agent = None;
+        let config = self.talk.config();
+        let patience = config.deadline * 2 + config.service.limit() * 2 + plan.hooks_limit();
+        let end = Instant::now() + patience;
+        while Instant::now() < end && !self.talk.cx.cancel.insisted() {
+            if self.talk.open(true, Scan::No).await.is_ok() && self.talk.holder().is_none() {
+                return self.recover_seen(plan, cause, keep).await;
+            }
+            self.talk.agent = None;
+            sleep(Duration::from_secs(1)).await;
+        }
+        HostPhase::Ended(HostResult::Unknown { failure: cause.clone() })
+    }
+
+    /// Decides by the ledger, under the lock.
+    async fn recover_seen(
+        &mut self,
+        plan: &ActivationPlan,
+        cause: &Failure,
+        keep: bool,
+    ) -> HostPhase {
+        let unknown = HostResult::Unknown { failure: cause.clone() };
+        let Some(state) = &self.talk.state else { return HostPhase::Ended(unknown) };
+        let is_live = state.live() == Some(plan.id);
+        let last = state.ledger.history(plan.id).map(|history| history.last.event);
+        HostPhase::Ended(match last {
+            Some(LedgerEvent::Committed) if is_live => return HostPhase::Decided,
+            Some(LedgerEvent::Activated) => return self.resume(plan, cause, keep).await,
+            Some(LedgerEvent::Reverted) => self.back_again(plan, cause, None),
+            Some(LedgerEvent::Failed) => {
+                let undo = Failure::not_reverted(plan.id, "");
+                HostResult::Stuck { cause: cause.clone(), undo }
+            }
+            _ if !is_live => self.talk.untouched(Some(cause.clone())),
+            _ => unknown,
+        })
+    }
+
+    async fn resume(&self, plan: &ActivationPlan, cause: &Failure, keep: bool) -> HostPhase {
+        let resumed = self.talk.ask(&plan.resume()).await;
+        let last = if keep { Order::Commit } else { plan.revert("interrupted") };
+        let ended = match resumed {
+            Ok(answer) if answer.code == DONE => self.talk.ask(&last).await,
+            other => other,
+        };
+        match ended {
+            Ok(answer) if answer.code == DONE && keep => HostPhase::Decided,
+            Ok(answer) => HostPhase::Ended(self.reverted(plan, cause, &answer).await),
+            Err(_) => HostPhase::Ended(HostResult::Unknown { failure: cause.clone() }),
+        }
+    }
+
+    /// Settles what an interrupted run left, then looks again.
+    pub async fn recover(&mut self, recovery: Recovery) -> Result<(), Failure> {
+        self.plan.recover.push(recovery.clone());
+        match recovery {
+            Recovery::Record { record, .. } => {
+                let order = Order::Record(record);
+                self.talk.step("settle", self.talk.obey(&order)).await?;
+            }
+            Recovery::Judge(plan) => self.recover_live(&plan).await?,
+            Recovery::Forward(plan) => {
+                self.plan.activate = Some(*plan.clone());
+                self.forward().await;
+                if !self.takes_part() {
+                    return Err(Failure::new(format!("could not finish {}", plan.id)));
+                }
+                (self.plan.activate, self.done) = (None, Done::default());
+                self.phase = HostPhase::Open;
+            }
+        }
+        self.talk.look().await
+    }
+
+    /// Judges the live release that an interrupted run left undecided; commits or reverts it.
+    async fn recover_live(&self, plan: &ActivationPlan) -> Result<(), Failure> {
+        let (talk, id) = (&self.talk, plan.id);
+        talk.step("settle", talk.obey(&plan.resume())).await?;
+        let text = match talk.judge(plan).await {
+            Ok(_) => {
+                talk.step("settle", talk.obey(&Order::Commit)).await?;
+                format!("{id}, which an interrupted run left undecided, runs well and stays")
+            }
+            Err(failure) => {
+                let order = plan.revert("unhealthy");
+                let answer = talk.or_cancelled(talk.ask(&order)).await??;
+                let (to, but) = (plan.back_shown(), partly(&answer).1);
+                if but.is_none() {
+                    talk.obeyed(&order, &answer)?;
+                }
+                let but = but.map_or_else(String::new, |but| format!(", but {but}"));
+                let what = &failure.what;
+                format!(
+                    "{id}, which an interrupted run left undecided, was reverted to {to}{but}: {what}"
+                )
+            }
+        };
+        talk.warn(text);
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! All hosts of one run.
+
+use std::pin::Pin;
+
+use super::context::RunContext;
+use super::host::HostRun;
+use super::pool::for_hosts;
+
+/// The run ends early. The hosts' results say why.
+pub(super) struct Aborted;
+
+/// What is done on one host.
+pub(super) type HostFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
+
+/// All hosts of one run, in the order of the config.
+pub(super) struct Hosts<'a> {
+    pub(super) cx: RunContext<'a>,
+    pub(super) all: Vec<HostRun<'a>>,
+    /// Whether some hosts committed a release that others, which were to commit it too, do not run.
+    pub(super) diverged: bool,
+}
+
+impl<'a> Hosts<'a> {
+    /// Returns the hosts of the config; nobody has connected to them yet.
+    pub(super) fn new(cx: RunContext<'a>) -> Self {
+        let all = cx.config.hosts.iter().map(|host| HostRun::new(cx, host)).collect();
+        Self { cx, all, diverged: false }
+    }
+
+    /// Does `part` on all hosts. Returns the results in their order.
+    pub(super) async fn each<T: Send>(
+        &mut self,
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
+    ) -> Vec<T> {
+        let all = self.each_that(|_| true, part).await;
+        all.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// Does `part` on the hosts that are `wanted`. Returns each result with the place of its host.
+    pub(super) async fn each_that<T: Send>(
+        &mut self,
+        wanted: impl Fn(&HostRun<'a>) -> bool,
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
+    ) -> Vec<(usize, T)> {
+        let places = (0..self.all.len()).filter(|place| wanted(&self.all[*place]));
+        self.each_at(&places.collect::<Vec<_>>(), part).await
+    }
+
+    /// Does `part` on the hosts at these places. Returns each result with the place of its host.
+    pub(super) async fn each_at<T: Send>(
+        &mut self,
+        places: &[usize],
+        part: impl for<'s> Fn(&'s mut HostRun<'a>) -> HostFuture<'s, T>,
+    ) -> Vec<(usize, T)> {
+        let hosts = self.all.iter_mut().enumerate().filter(|(place, _)| places.contains(place));
+        let numbered = |(place, host)| {
+            let part = part(host);
+            async move { (place, part.await) }
+        };
+        let parts: Vec<_> = hosts.map(numbered).collect();
+        for_hosts(self.cx.config.parallel, parts).await
+    }
+
+    /// Releases the locks and ends all conversations.
+    pub(super) async fn close(&mut self) {
+        self.each(|host| Box::pin(host.talk.close())).await;
+    }
+
+    /// Fails if the user asked to stop.
+    pub(super) fn stop_if_asked(&self) -> Result<(), Aborted> {
+        if self.cx.cancel.asked() { Err(Aborted) } else { Ok(()) }
+    }
+}

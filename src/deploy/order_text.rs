@@ -1,0 +1,68 @@
+//! Orders in words for people: the name of each, and what it means that one was not done.
+
+use super::outcome::Failure;
+use crate::model::words::size;
+use crate::remote::agent::Response;
+use crate::remote::order::{ODD, Order};
+
+/// Returns one word for what an order does.
+pub fn order_name(order: &Order) -> &'static str {
+    match order {
+        Order::Hook { name, .. } => name,
+        other => other.verb(),
+    }
+}
+
+/// Returns the failure that an order was not done, with what the host said.
+pub(super) fn order_failure(order: &Order, answer: &Response) -> Failure {
+    Failure::new(failed_to(order)).because(&answer.text).hint(hint_for(order, answer))
+}
+
+/// Returns what to do about an order that was not done, if its answer tells.
+fn hint_for(order: &Order, answer: &Response) -> Option<String> {
+    let text = answer.text.to_ascii_lowercase();
+    match order {
+        Order::Hook { .. } if text.contains("permission denied") || text.contains("eacces") => {
+            Some(
+                "files of a release are read-only: remove one before you write it anew (`rm -f \
+                 FILE`), or keep it in linked_dirs"
+                    .to_owned(),
+            )
+        }
+        Order::Seal { .. } if answer.code == ODD => {
+            Some("have the hook remove them, or make them in a directory of linked_dirs".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Returns what an order that was not done means to the user.
+pub(super) fn failed_to(order: &Order) -> String {
+    match order {
+        Order::Check { id, .. } => format!("what arrived of {id} is not what was sent"),
+        Order::Link { .. } => "could not link from shared/".to_owned(),
+        Order::Env { file, .. } => format!("could not write {file}"),
+        Order::Hook { name, command, .. } => format!("the {name} hook `{command}` failed"),
+        Order::Seal { id, .. } => format!("could not seal {id}"),
+        Order::Stage { id, .. } => format!("could not record {id} as complete"),
+        Order::Prune { name, .. } => format!("could not prune {name}"),
+        Order::CleanUp { .. } => "could not delete what was pruned".to_owned(),
+        other => format!("the {} order failed", order_name(other)),
+    }
+}
+
+/// Returns the name of the step that an order does.
+pub(super) fn step_name(order: &Order) -> &'static str {
+    match order {
+        Order::Unpack { .. } => "upload",
+        other => order_name(other),
+    }
+}
+
+/// Returns what to show of an order that is done; may be empty.
+pub(super) fn detail(order: &Order) -> String {
+    match order {
+        Order::Unpack { size: bytes, .. } => size(*bytes as u64),
+        _ => String::new(),
+    }
+}
