@@ -8,7 +8,7 @@ use crate::hosts::{APPS, until};
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_file_that_was_touched_on_one_host_is_found() {
+fn verify_names_the_file_changed_on_one_host() {
     let app = App::on(&APPS, "drift");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let clean = app.shipit(&["verify", "production"]).ends(0).stdout;
@@ -34,7 +34,7 @@ fn a_file_that_was_touched_on_one_host_is_found() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn unlock_ends_a_living_run_and_every_host_goes_back() {
+fn unlock_ends_a_live_run_and_every_host_reverts() {
     let wish = Wish { health: "soak = \"60s\"", ..Wish::default() };
     let app = App::with(&APPS, "unlock", &wish);
     app.edit("soak = \"60s\"", "soak = \"0s\"");
@@ -68,7 +68,7 @@ fn unlock_ends_a_living_run_and_every_host_goes_back() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_locked_stage_holds_everybody_off() {
+fn locked_stage_refuses_every_command() {
     let app = App::on(&APPS, "frozen");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     app.shipit(&["lock", "production", "-m", "audit"]).ends(0).says(&["locked on "]);
@@ -90,7 +90,7 @@ fn a_locked_stage_holds_everybody_off() {
 /// Only root may see where a worker of the service's user works, but everybody when it began.
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_release_stays_while_a_worker_of_the_services_user_may_run_from_it() {
+fn prune_keeps_a_release_that_a_worker_may_run_from() {
     let wish = Wish {
         provision: &["--run-as", "worker"],
         top: "keep_releases = 1",

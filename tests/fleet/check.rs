@@ -5,7 +5,7 @@ use crate::hosts::{APPS, Host};
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn check_says_what_the_services_user_may_not_do_and_how_to_let_it() {
+fn check_names_rights_the_service_user_lacks_and_the_fix() {
     let wish = Wish {
         provision: &["--run-as", "svc"],
         top: "linked_dirs = [\"uploads\"]",
@@ -47,7 +47,7 @@ fn mend(host: Host, fix: &str) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn each_fix_mends_what_was_found() {
+fn fixes_of_check_work_when_pasted() {
     let wish = Wish {
         provision: &["--run-as", "svc", "--no-sudo"],
         top: "linked_dirs = [\"uploads\"]\nlinked_files = [\"key\"]",

@@ -38,7 +38,7 @@ fn pairs(environment: &str) -> Vec<(String, String)> {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn every_reader_of_the_env_file_reads_the_same() {
+fn env_file_readers_agree() {
     let app = App::with(&APPS[..1], "bytes", &Wish::default());
     let mut lines = "[env]\n".to_owned();
     let mut meant = Vec::new();
@@ -62,7 +62,7 @@ fn every_reader_of_the_env_file_reads_the_same() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn what_readers_would_not_agree_on_reaches_no_host() {
+fn env_value_that_readers_differ_on_is_refused_before_any_host() {
     let app = App::with(&APPS[..1], "refused", &Wish::default());
     for value in ["it's \"both\"", "a\r\nb", "${HOME}", "ends in \\", "two \\\\"] {
         let toml = serde_json::to_string(value).unwrap();

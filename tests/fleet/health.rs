@@ -47,7 +47,7 @@ fn no_drop_in(app: &App, host: Host) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn an_answer_is_weighed_by_status_body_header_and_name() {
+fn http_check_judges_status_body_header_and_name() {
     let wish = Wish {
         health: r#"total = "3s"
 
@@ -82,7 +82,7 @@ headers = { X-Key = { env = "USER" } }
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_port_and_a_command_are_asked_by_role() {
+fn tcp_and_command_checks_follow_roles() {
     let wish = Wish {
         health: r#"total = "3s"
 tcp = "127.0.0.1:PORT"
@@ -119,7 +119,7 @@ roles = ["db"]
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_host_that_may_not_forward_asks_by_itself() {
+fn forbidden_forwarding_makes_the_host_run_the_check() {
     let host = SPARE[0];
     let wish = Wish { health: "total = \"3s\"\ntcp = \"127.0.0.1:PORT\"", ..Wish::default() };
     let app = App::with(&SPARE[..1], "detour", &wish);
@@ -143,7 +143,7 @@ fn a_host_that_may_not_forward_asks_by_itself() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_unit_that_crashes_again_and_again_shows_its_journal() {
+fn crash_loop_shows_the_journal() {
     let app = App::on(&APPS, "crashing");
     let words = [
         "crashing.service did not stay up",
@@ -156,7 +156,7 @@ fn a_unit_that_crashes_again_and_again_shows_its_journal() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn who_may_not_read_the_journal_is_told() {
+fn unreadable_journal_is_explained() {
     let wish = Wish { provision: &["--run-as", "silent"], ..Wish::default() };
     let app = App::with(&SPARE[..1], "silent", &wish);
     app.edit("[env]\n", "[env]\nmode = \"0640\"\ngroup = \"silent\"\n");
@@ -168,7 +168,7 @@ fn who_may_not_read_the_journal_is_told() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_unit_that_still_runs_old_code_is_named() {
+fn unit_still_running_old_code_is_named() {
     let wish = Wish { service: "action = \"reload-or-restart\"", ..Wish::default() };
     let app = App::with(&APPS, "stale", &wish);
     for host in APPS {
@@ -209,7 +209,7 @@ fn old_code_of_another_user_is_inferred() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_unit_that_runs_from_elsewhere_is_named() {
+fn unit_running_from_elsewhere_is_named() {
     let app = App::on(&APPS, "stray");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     for host in APPS {

@@ -97,7 +97,7 @@ fn goes_on(app: &App, round: u32) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn killed_at_any_moment() {
+fn deploy_killed_at_any_moment_recovers() {
     let app = quick(&APPS, "kills");
     let (versions, length) = prepare(&app);
     let mut tally = Tally::default();
@@ -126,7 +126,7 @@ fn killed(app: &App, artifact: &str, moment: Duration, tally: &mut Tally) {
 /// connection with it.
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn cut_off_while_the_release_is_committed() {
+fn link_cut_during_commit_recovers() {
     let app = quick(&SPARE, "commits");
     app.edit("batch = 1", "batch = 3");
     let (versions, _) = prepare(&app);
@@ -178,7 +178,7 @@ fn committing_without(app: &App, lost: Host, artifact: &str) -> bool {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn cut_off_at_any_moment() {
+fn link_cut_at_any_moment_recovers() {
     let app = quick(&SPARE, "cuts");
     let (versions, length) = prepare(&app);
     let mut tally = Tally::default();

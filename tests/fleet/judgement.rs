@@ -24,20 +24,20 @@ fn taken_back(app: &App, marks: &[&str]) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn an_unhealthy_release() {
+fn unhealthy_release_is_reverted() {
     let app = App::with(&APPS, "sick", &Wish { health: "total = \"5s\"", ..Wish::default() });
     taken_back(&app, &["UNHEALTHY"]);
 }
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_release_that_crashes() {
+fn crashing_release_is_reverted() {
     taken_back(&App::on(&APPS, "crash"), &["CRASH"]);
 }
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_unit_that_crashes_faster_than_systemd_allows() {
+fn unit_over_the_start_limit_is_reverted_and_runs() {
     let app = App::on(&APPS, "loop");
     for host in APPS {
         let drop_in = "[Unit]\\nStartLimitIntervalSec=10\\nStartLimitBurst=5\\n[Service]\\nRestart=always\\nRestartSec=0\\n";
@@ -51,7 +51,7 @@ fn a_unit_that_crashes_faster_than_systemd_allows() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_first_deploy_that_fails_leaves_no_link_and_nothing_running() {
+fn failed_first_deploy_leaves_no_link_and_nothing_running() {
     let app = App::on(&APPS, "first");
     app.deploy(&app.tarball("v1", &["CRASH"])).ends(1).says(&["state:"]);
     for host in APPS {
@@ -65,7 +65,7 @@ fn a_first_deploy_that_fails_leaves_no_link_and_nothing_running() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn batches_put_back_what_was_switched() {
+fn failed_batch_reverts_the_batches_before() {
     let wish = Wish { tables: "\n[rollout]\nbatch = 1\n", ..Wish::default() };
     let app = App::with(&APPS, "batch", &wish);
     app.deploy(&app.tarball("v1", &[])).ends(0);
@@ -84,7 +84,7 @@ fn batches_put_back_what_was_switched() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_unit_that_dies_while_others_are_judged_takes_the_fleet_back() {
+fn unit_that_dies_during_soak_reverts_the_fleet() {
     let wish = Wish { tables: "\n[rollout]\nbatch = 1\npause = \"2s\"\n", ..Wish::default() };
     let app = App::with(&APPS, "late", &wish);
     app.deploy(&app.tarball("v1", &[])).ends(0);
@@ -102,7 +102,7 @@ fn a_unit_that_dies_while_others_are_judged_takes_the_fleet_back() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_unit_of_the_users_own_comes_back_after_a_reboot() {
+fn user_unit_starts_again_after_a_reboot() {
     let wish =
         Wish { provision: &["--scope", "user"], service: "scope = \"user\"", ..Wish::default() };
     let app = App::with(&SPARE[..2], "mine", &wish);
@@ -120,7 +120,7 @@ fn a_unit_of_the_users_own_comes_back_after_a_reboot() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_service_of_another_user_is_proven_by_inference() {
+fn service_of_another_user_is_proven_by_inference() {
     let wish = Wish {
         provision: &["--run-as", "other"],
         tables: "mode = \"0640\"\ngroup = \"other\"\n",
@@ -143,7 +143,7 @@ fn a_service_of_another_user_is_proven_by_inference() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_client_that_stops_reading_cannot_hold_a_revert_up() {
+fn stalled_client_does_not_delay_a_revert() {
     let wish = Wish {
         tables: "\n[hooks]\nactivated = [\"yes | head -c 10000000; sleep 1\"]\n\n[timeouts]\ndeadline = \"5s\"\n",
         ..Wish::default()

@@ -21,7 +21,7 @@ fn renamed(text: &str) -> String {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn the_readme_from_top_to_bottom() {
+fn readme_commands_work_in_order() {
     let host = APPS[1];
     let app = App::on(&[host], "fresh");
     let port: String = fs::read_to_string(app.home().join("deploy.toml")).unwrap();

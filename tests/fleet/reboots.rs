@@ -72,7 +72,7 @@ fn whole(app: &App) -> [String; 3] {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn rebooted_in_every_phase() {
+fn reboot_in_any_phase_recovers() {
     let app = slow("reboots");
     // One host takes longer, so that the others wait for its verdict.
     SPARE[0].root(
@@ -180,7 +180,7 @@ fn live(app: &App) -> String {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn clocks_ten_minutes_apart_and_set_back() {
+fn clocks_apart_and_set_back_still_order_releases() {
     let app = slow("clocks");
     let early = Clock::new(SPARE[0], "-300s");
     let _late = Clock::new(SPARE[2], "+300s");
@@ -217,7 +217,7 @@ fn clocks_ten_minutes_apart_and_set_back() {
 /// Both clocks are set back while a release is judged: neither side takes the other for dead.
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_clock_set_back_moves_no_deadline() {
+fn clock_set_back_moves_no_deadline() {
     let app = slow("setback");
     let clock = Clock::new(SPARE[0], "+0s");
     app.deploy(&app.tarball("v1", &[])).ends(0);

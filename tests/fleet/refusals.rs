@@ -30,7 +30,7 @@ fn with_ssh_config(app: &App, from: &str, to: &str) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_wrong_key() {
+fn wrong_key_is_refused() {
     let app = App::on(&APPS, "wrongkey");
     refused(&app, 1, &["app1", "no key was accepted"], |app| {
         let key = app.home().join("other");
@@ -43,7 +43,7 @@ fn a_wrong_key() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_changed_host_key() {
+fn changed_host_key_is_refused() {
     let app = App::on(&APPS, "wronghost");
     refused(&app, 1, &["app2", "host key", "known_hosts"], |app| {
         let known = std::fs::read_to_string(dir().join("known_hosts")).unwrap();
@@ -60,7 +60,7 @@ fn a_changed_host_key() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn an_unreachable_host() {
+fn unreachable_host_is_named() {
     let app = App::on(&APPS, "gone");
     refused(&app, 1, &["app3"], |app| {
         let net = std::env::var("SHIPIT_FLEET_NET").unwrap();
@@ -70,7 +70,7 @@ fn an_unreachable_host() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_full_disk() {
+fn full_disk_changes_nothing() {
     let app = App::on(&APPS, "full");
     mount(APPS[1], "full", 8);
     let big = app.home().join("tree-v2");
@@ -94,7 +94,7 @@ fn unmount(host: Host, app: &str) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_read_only_directory() {
+fn read_only_directory_changes_nothing() {
     let app = App::on(&APPS, "readonly");
     mount(APPS[2], "readonly", 8);
     refused(&app, 1, &["app3"], |_| {
@@ -105,7 +105,7 @@ fn a_read_only_directory() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_missing_sudo_rule() {
+fn missing_sudo_rule_is_reverted_with_the_rule_named() {
     let app = App::on(&APPS, "nosudo");
     let run = refused(&app, 1, &["app1", "sudo"], |_| {
         APPS[0].root("rm /etc/sudoers.d/shipit-nosudo");
@@ -115,7 +115,7 @@ fn a_missing_sudo_rule() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn current_is_a_directory() {
+fn current_as_a_directory_is_refused() {
     let app = App::on(&APPS, "realdir");
     APPS[1].root("mkdir -p /srv/realdir/current/keep && chown -R deploy: /srv/realdir");
     app.deploy(&app.tarball("v1", &[])).ends(1).says(&["app2", "current", "state:"]);
@@ -127,7 +127,7 @@ fn current_is_a_directory() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_linked_file_that_is_not_there() {
+fn missing_linked_file_is_refused() {
     let wish = Wish { top: r#"linked_files = ["config/master.key"]"#, ..Wish::default() };
     let app = App::with(&APPS, "nolink", &wish);
     app.deploy(&app.tarball("v1", &[])).ends(1).says(&["config/master.key", "state:"]);
@@ -138,7 +138,7 @@ fn a_linked_file_that_is_not_there() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_lock_that_somebody_holds() {
+fn held_run_lock_exits_75() {
     let app = App::on(&APPS, "held");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let mut slow =

@@ -144,7 +144,7 @@ fn on_host(app: &App, host: Host) {
 /// that a rollback finds changed on the host.
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn what_a_unit_logs_of_its_environment_is_masked() {
+fn secrets_in_the_unit_log_are_masked() {
     let app = App::with(&APPS[..1], "leak", &WISH);
     app.write("poison-command", LEAKED[1]);
     app.write("poison-file", LEAKED[2]);

@@ -67,7 +67,7 @@ fn asked_while(app: &App, work: impl FnOnce()) -> (Vec<Answers>, Instant, Instan
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn one_sick_host_of_six_takes_all_back_and_services_answer_throughout() {
+fn one_unhealthy_host_of_six_reverts_all_without_downtime() {
     let six: Vec<Host> = APPS.into_iter().chain(SPARE).collect();
     let wish =
         Wish { health: "total = \"4s\"", tables: "\n[rollout]\nbatch = 2\n", ..Wish::default() };

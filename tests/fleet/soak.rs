@@ -116,7 +116,7 @@ fn disturb(app: &App, round: u32) {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn nothing_grows_but_the_ledger() {
+fn many_deploys_grow_only_the_ledger() {
     let wish = Wish {
         top: "keep_releases = 3",
         health: "soak = \"0s\"",

@@ -21,7 +21,7 @@ activated = ["test -e made-by-hook"]
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn versions_come_and_go_on_three_hosts() {
+fn three_hosts_deploy_and_roll_back() {
     let app = App::on(&SPARE, "story");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     app.answers("v1", "hello");
@@ -44,7 +44,7 @@ fn versions_come_and_go_on_three_hosts() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn the_same_artifact_again_changes_nothing() {
+fn redeploy_of_the_same_artifact_changes_nothing() {
     let app = App::on(&APPS, "again");
     let artifact = app.tarball("v1", &[]);
     app.deploy(&artifact).ends(0);
@@ -56,7 +56,7 @@ fn the_same_artifact_again_changes_nothing() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn a_crontab_line_prunes_and_keeps_what_it_must() {
+fn crontab_line_prunes_and_keeps_what_it_must() {
     let app = App::with(&APPS, "cron", &Wish { top: "keep_releases = 10", ..Wish::default() });
     for version in ["v1", "v2", "v3", "v4"] {
         app.deploy(&app.tarball(version, &[])).ends(0);
@@ -84,7 +84,7 @@ fn a_crontab_line_prunes_and_keeps_what_it_must() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn one_connection_and_two_execs_whatever_there_is_to_do() {
+fn deploy_takes_one_connection_and_two_execs() {
     let app = App::with(&SPARE, "count", &MANY);
     for host in SPARE {
         let files = "for f in master.key one.yml two.yml; do echo x > shared/config/$f; done";
@@ -111,7 +111,7 @@ fn journal_cursor(host: Host) -> String {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn twenty_thousand_flips_under_a_reader() {
+fn reader_sees_whole_releases_through_twenty_thousand_flips() {
     const FLIPS: usize = 20_000;
     let app = App::on(&APPS[..1], "flips");
     app.deploy(&app.tarball("v1", &[])).ends(0);

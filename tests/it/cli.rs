@@ -20,7 +20,7 @@ use crate::support::bytes::random_text;
 use crate::support::project::Project;
 
 #[test]
-fn without_a_config_it_says_how_to_get_one() {
+fn missing_config_hints_at_init() {
     assert_snapshot!(Project::new().shipit("deploy production"), @r"
     exit: 2
     --- stdout
@@ -32,7 +32,7 @@ fn without_a_config_it_says_how_to_get_one() {
 }
 
 #[test]
-fn usage_is_2_and_help_names_every_command() {
+fn usage_error_exits_2_and_help_names_every_command() {
     let project = Project::new();
     assert!(project.shipit("deplyo").starts_with("exit: 2"));
     let help = project.shipit("--help");
@@ -46,7 +46,7 @@ fn usage_is_2_and_help_names_every_command() {
 }
 
 #[test]
-fn an_empty_variable_is_none() {
+fn empty_environment_variable_counts_as_unset() {
     let project = Project::local();
     let said = project.said(project.command("deploy -n").env("SHIPIT_CONFIG", ""));
     assert!(said.starts_with("exit: 0"), "{said}");
@@ -57,7 +57,7 @@ fn an_empty_variable_is_none() {
 }
 
 #[test]
-fn a_large_file_is_made_from_what_this_machine_kept() {
+fn large_file_is_patched_from_the_local_cache() {
     let project = Project::local();
     let config = project.read("deploy.toml").replace("staged = [\"echo hook says; cat .env\"]", "");
     project.write("deploy.toml", &config);
@@ -79,14 +79,14 @@ fn a_large_file_is_made_from_what_this_machine_kept() {
 }
 
 #[test]
-fn a_dry_run_knows_that_nothing_changed() {
+fn dry_run_of_an_unchanged_artifact_says_so() {
     let project = Project::local();
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     assert!(project.shipit("deploy -n").contains("nothing: exactly this is live"));
 }
 
 #[test]
-fn a_missing_artifact_touches_nothing() {
+fn missing_artifact_touches_nothing() {
     let project = Project::local();
     assert_snapshot!(project.shipit("deploy --artifact gone.tar"), @r"
     exit: 2
@@ -101,7 +101,7 @@ fn a_missing_artifact_touches_nothing() {
 }
 
 #[test]
-fn a_refused_artifact_touches_nothing() {
+fn refused_artifact_touches_nothing() {
     let project = Project::local();
     let pipe = project.path().join("dist/pipe");
     assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
@@ -111,7 +111,7 @@ fn a_refused_artifact_touches_nothing() {
 }
 
 #[test]
-fn a_dry_run_shows_the_plan_and_does_nothing() {
+fn dry_run_shows_the_plan_and_does_nothing() {
     let project = Project::local();
     assert_snapshot!(project.shipit("deploy -n"), @"
     exit: 0
@@ -134,7 +134,7 @@ fn a_dry_run_shows_the_plan_and_does_nothing() {
 }
 
 #[test]
-fn this_machine_is_a_host_too_and_secrets_stay_unseen() {
+fn local_host_deploys_and_secrets_stay_hidden() {
     let project = Project::local();
     let mut said = project.shipit("deploy -v");
     assert!(said.starts_with("exit: 0"), "{said}");
@@ -154,7 +154,7 @@ fn this_machine_is_a_host_too_and_secrets_stay_unseen() {
 }
 
 #[test]
-fn prune_is_75_at_once_when_the_lock_is_held() {
+fn prune_with_the_lock_held_exits_75_at_once() {
     let project = Project::local();
     project.shipit("deploy");
     let lock = project.dir.path().join("srv/.shipit/lock");
@@ -168,7 +168,7 @@ fn prune_is_75_at_once_when_the_lock_is_held() {
 
 /// A host that takes the connection and then says nothing.
 #[test]
-fn one_interrupt_ends_what_has_only_looked() {
+fn one_interrupt_ends_a_run_that_only_looked() {
     for line in
         ["status", "releases", "check", "history", "verify", "unlock", "deploy -n", "deploy"]
     {
@@ -235,7 +235,7 @@ fn init_writes_a_config_once() {
 }
 
 #[test]
-fn the_demo_tells_the_whole_story() {
+fn demo_shows_deploy_failure_and_rollback() {
     let said = Project::new().shipit("demo");
     assert!(said.starts_with("exit: 0"), "{said}");
     for line in [
@@ -252,7 +252,7 @@ fn the_demo_tells_the_whole_story() {
 }
 
 #[test]
-fn the_demo_heeds_no_settings_of_another_project() {
+fn demo_ignores_settings_of_other_projects() {
     let project = Project::new();
     let mut demo = project.command("demo");
     let said = project.said(demo.env("SHIPIT_STAGE", "production").env("SHIPIT_CONFIG", "/gone"));
@@ -260,7 +260,7 @@ fn the_demo_heeds_no_settings_of_another_project() {
 }
 
 #[test]
-fn an_interrupted_demo_leaves_nothing() {
+fn interrupted_demo_leaves_nothing() {
     let project = Project::new();
     let scratch = project.dir.path().join("scratch");
     fs::create_dir(&scratch).unwrap();

@@ -25,7 +25,7 @@ fn names(config: &Config) -> Vec<&str> {
 }
 
 #[test]
-fn the_least_file_has_all_defaults() {
+fn smallest_file_gets_all_defaults() {
     let config = config("", "");
     assert_eq!(config.app, "todo");
     assert_eq!(config.stage, "prod");
@@ -45,7 +45,7 @@ fn the_least_file_has_all_defaults() {
 }
 
 #[test]
-fn keys_that_mean_nothing_are_named_with_their_line() {
+fn unknown_keys_are_named_with_their_line() {
     assert_snapshot!(wrong("[health]\nhtpt = \"x\""), @"
     deploy.toml:4: unknown key `htpt` in [health]
       hint: did you mean `http`?
@@ -93,7 +93,7 @@ fn wrong_types_say_what_was_expected() {
 }
 
 #[test]
-fn a_value_that_may_be_secret_is_not_shown() {
+fn errors_show_no_value_that_may_be_secret() {
     let text = wrong("[env.vars]\nPIN = 987654");
     assert!(!text.contains("987654"), "{text}");
     assert_snapshot!(text, @"deploy.toml:4: `env.vars.PIN` must be a string, or a table with `env`, `command`, `file` and `value`, not a number");
@@ -103,7 +103,7 @@ fn a_value_that_may_be_secret_is_not_shown() {
 }
 
 #[test]
-fn names_and_places_follow_rules() {
+fn names_and_paths_follow_rules() {
     assert_snapshot!(whole(STAGE, &Overrides::default()), @"deploy.toml: `app` is missing at the top level");
     assert_snapshot!(whole(&format!("app = \"a b\"\ndeploy_to = \"/x\"\n{STAGE}"), &Overrides::default()), @"deploy.toml:1: `app` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
     assert_snapshot!(whole(&format!("app = \"a\"\n{STAGE}"), &Overrides::default()), @"deploy.toml: `deploy_to` is missing at the top level");
@@ -121,7 +121,7 @@ fn names_and_places_follow_rules() {
 }
 
 #[test]
-fn stages_are_chosen_by_name_default_or_being_alone() {
+fn stage_is_chosen_by_name_default_or_being_alone() {
     let two = format!("{LEAST}[stages.b]\nhosts = [\"b1\"]\n[stages.a]\nhosts = [\"a1\"]\n");
     let file = parse(&two).unwrap();
     assert_eq!(file.stages(), ["a", "b"]);
@@ -230,7 +230,7 @@ fn hosts_follow_rules() {
 }
 
 #[test]
-fn filters_choose_hosts_or_say_what_there_is() {
+fn host_filters_choose_hosts_or_list_them() {
     let text = format!(
         "{LEAST}[stages.prod]\nhosts = [\"deploy@web1:22\", {{ address = \"web2\", roles = [\"web\"] \
          }}, {{ address = \"db1\", roles = [\"db\", \"web\"] }}]\n"
@@ -269,7 +269,7 @@ fn filters_choose_hosts_or_say_what_there_is() {
 }
 
 #[test]
-fn linked_paths_stay_apart() {
+fn linked_paths_must_not_overlap() {
     let links = config(
         "linked_dirs = [\"log\", { path = \"up/loads\", mode = \"02775\", group = \"www\" }]\n\
          linked_files = [\"config/key\", { path = \"x\", optional = true }]",
@@ -317,7 +317,7 @@ fn linked_paths_stay_apart() {
 }
 
 #[test]
-fn artifacts_are_paths_or_addresses_with_a_digest() {
+fn artifact_is_a_path_or_a_url_with_a_digest() {
     let source = |toml: &str| config(toml, "").artifact.unwrap().source;
     let path = |path: &str| ArtifactSource::Path { path: path.into(), sha256: None };
     assert_eq!(source("artifact.path = \"dist/\""), path("/project/dist/"));
@@ -344,7 +344,7 @@ fn artifacts_are_paths_or_addresses_with_a_digest() {
 }
 
 #[test]
-fn env_values_come_from_four_places() {
+fn env_values_come_from_four_sources() {
     let env = config(
         "[env]\nmode = \"0640\"\ngroup = \"todo\"\nfile = \"config/env\"\n[env.vars]\nA = \"a\"\n\
          B = { env = \"BB\" }\nC = { command = \"c\" }\nD = { file = \"d\" }",
@@ -373,7 +373,7 @@ fn env_values_come_from_four_places() {
 }
 
 #[test]
-fn a_service_is_a_unit_or_a_command() {
+fn service_is_a_unit_or_a_command() {
     let unit = |name: &str| match config(&format!("service.unit = \"{name}\""), "").service {
         Service::Unit { name, .. } => name,
         other => panic!("{other:?}"),
@@ -404,7 +404,7 @@ fn a_service_is_a_unit_or_a_command() {
 }
 
 #[test]
-fn hooks_are_commands_or_tables() {
+fn hook_is_a_command_or_a_table() {
     let text = format!(
         "{LEAST}[hooks]\nshell = \"bash -lc\"\ntimeout = \"1m\"\nlocal.before = [\"a\", {{ run = \"z\" }}]\n\
          staged = [\"b\", {{ run = \"c\", once = true, roles = [\"db\"] }}]\n[stages.prod]\n\
@@ -440,7 +440,7 @@ fn hooks_are_commands_or_tables() {
 }
 
 #[test]
-fn a_rollout_says_who_flips_when() {
+fn rollout_keys_are_read() {
     let all = config(
         "rollout = { batch = \"25%\", pause = \"30s\", on_failure = \"stop\", max_failed = 2, \
          on_unreachable = \"skip\" }",
@@ -457,7 +457,7 @@ fn a_rollout_says_who_flips_when() {
 }
 
 #[test]
-fn a_stage_wins_over_the_top_and_inherits_the_rest() {
+fn stage_overrides_the_top_and_inherits_the_rest() {
     let top = "keep_releases = 3\nlinked_dirs = [\"log\"]\nservice = { unit = \"a\", timeout = 7 }\n\
                artifact = { path = \"a\", exclude = [\"x\"] }\nenv.vars = { A = \"1\", B = \"2\" }\n\
                health.http = \"http://h:1/\"\nrollout.batch = 4\nconfirm = true";
@@ -486,7 +486,7 @@ fn a_stage_wins_over_the_top_and_inherits_the_rest() {
 }
 
 #[test]
-fn flags_win_over_variables_and_variables_over_the_file() {
+fn flags_override_variables_and_variables_the_file() {
     let variables = |name: &str| match name {
         "SHIPIT_STAGE" => Some("b".to_owned()),
         "SHIPIT_ARTIFACT" => Some("from-variable".to_owned()),
@@ -524,7 +524,7 @@ fn flags_win_over_variables_and_variables_over_the_file() {
 }
 
 #[test]
-fn flags_and_variables_follow_the_same_rules() {
+fn flags_and_variables_follow_the_rules_of_the_file() {
     let least = format!("{LEAST}{STAGE}");
     let keep = Overrides { keep: Some(0), ..Overrides::default() };
     assert_snapshot!(whole(&least, &keep), @"--keep: `keep_releases` must be 1 or more: 0");
@@ -542,7 +542,7 @@ fn flags_and_variables_follow_the_same_rules() {
 }
 
 #[test]
-fn places_count_characters() {
+fn error_columns_count_characters() {
     let error = parse("app = \"ä\"\nö = 1, app = 2\n").unwrap_err();
     let ConfigError::Syntax { place: ConfigPlace::Line { line, .. }, .. } = error else {
         panic!("{error}")
@@ -557,7 +557,7 @@ fn places_count_characters() {
 }
 
 #[test]
-fn a_missing_file_says_how_to_make_one() {
+fn missing_file_hints_at_init() {
     let error = load(Path::new("/nonexistent/deploy.toml")).unwrap_err();
     assert_snapshot!(say(&error), @"
     could not read /nonexistent/deploy.toml
@@ -566,7 +566,7 @@ fn a_missing_file_says_how_to_make_one() {
 }
 
 #[test]
-fn a_file_is_relative_to_where_it_lies() {
+fn paths_are_relative_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("deploy.toml");
     std::fs::write(&path, format!("{LEAST}artifact.path = \"dist\"\n{STAGE}")).unwrap();
@@ -577,7 +577,7 @@ fn a_file_is_relative_to_where_it_lies() {
 }
 
 #[test]
-fn what_init_writes_is_a_valid_file() {
+fn file_written_by_init_is_valid() {
     for unit in [Some("my-app"), None] {
         let guess = Guess {
             app: "my-app".to_owned(),
@@ -596,7 +596,7 @@ fn what_init_writes_is_a_valid_file() {
 
 /// Every line of the template that is a comment with a key in it must be right too.
 #[test]
-fn what_init_comments_out_is_valid_one_line_at_a_time() {
+fn each_line_init_comments_out_is_valid() {
     let guess = Guess { app: "a".to_owned(), artifact: "b".to_owned(), unit: None };
     let text = template::text(&guess);
     let commented = text.lines().filter(|line| line.starts_with("# ") && line.contains(" = "));
@@ -618,7 +618,7 @@ fn what_init_comments_out_is_valid_one_line_at_a_time() {
 }
 
 #[test]
-fn the_example_resolves_for_each_stage() {
+fn example_resolves_for_each_stage() {
     let text = include_str!("../../deploy.example.toml");
     let file = parse(text).unwrap();
     for stage in file.stages() {
@@ -629,7 +629,7 @@ fn the_example_resolves_for_each_stage() {
 }
 
 #[test]
-fn the_example_and_the_page_name_every_key() {
+fn example_and_page_name_every_key() {
     let example = include_str!("../../deploy.example.toml");
     let page = include_str!("../../docs/configuration.md");
     let keys = known_keys();

@@ -73,7 +73,7 @@ fn stands_for_itself(quote: char, value: &str) -> bool {
 }
 
 #[test]
-fn quotes_are_chosen_by_what_the_value_holds() {
+fn quotes_depend_on_the_value() {
     assert_eq!(one("plain").unwrap(), "KEY='plain'\n");
     assert_eq!(one("").unwrap(), "KEY=''\n");
     assert_eq!(one("it's").unwrap(), "KEY=\"it's\"\n");
@@ -82,7 +82,7 @@ fn quotes_are_chosen_by_what_the_value_holds() {
 }
 
 #[test]
-fn what_some_reader_would_change_is_refused() {
+fn value_that_some_reader_changes_is_refused() {
     let refused = |value: &str| say(&one(value).unwrap_err());
     assert_snapshot!(refused("it's \"both\""), @r#"
     the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
@@ -184,7 +184,7 @@ async fn get(base: &Path, vars: &[(&str, EnvSource)]) -> Result<EnvFile, EnvErro
 }
 
 #[tokio::test]
-async fn values_are_fetched_from_where_they_are() {
+async fn values_are_fetched_from_their_sources() {
     let base = tempfile::tempdir().unwrap();
     std::fs::write(base.path().join("key.pem"), "one\ntwo\n\n").unwrap();
     let vars = [
@@ -214,7 +214,7 @@ async fn values_are_fetched_from_where_they_are() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_fetched_is_named_by_its_key_only() {
+async fn failed_value_is_named_by_its_key_only() {
     let base = tempfile::tempdir().unwrap();
     std::fs::write(base.path().join("binary"), b"\xff\xfepoison").unwrap();
     let wrong = async |source| {
@@ -253,7 +253,7 @@ async fn what_cannot_be_fetched_is_named_by_its_key_only() {
 }
 
 #[tokio::test]
-async fn a_command_has_a_limit_in_time() {
+async fn value_command_has_a_time_limit() {
     let base = tempfile::tempdir().unwrap();
     let slow = [("KEY", run_here("echo $$ > pid; exec sleep 300"))];
     let pid = base.path().join("pid");

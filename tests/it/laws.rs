@@ -71,19 +71,19 @@ fn prunes(releases: &str, keep: usize, expect: &str) {
 }
 
 #[test]
-fn prune_keeps_the_newest_good_ones() {
+fn prune_keeps_the_newest_good_releases() {
     prunes("g g g g*", 2, "1 2");
     prunes("g g g g*", 9, "");
 }
 
 #[test]
-fn prune_takes_bad_ones_first_and_does_not_count_them() {
+fn prune_takes_bad_releases_first_and_does_not_count_them() {
     prunes("g r g x f g*", 2, "2 4 5 1");
     prunes("g g r r r*", 2, "3 4");
 }
 
 #[test]
-fn prune_never_takes_live_the_way_back_pinned_in_use_or_foreign_ones() {
+fn prune_never_takes_protected_releases() {
     prunes("g* l l l", 1, "");
     prunes("g g* l", 1, "");
     prunes("p g! o u g g*", 1, "");
@@ -97,7 +97,7 @@ fn hidden_unit(running_for: u64) -> UnitState {
 }
 
 #[test]
-fn prune_keeps_what_was_live_when_an_unreadable_process_started() {
+fn prune_keeps_releases_an_unreadable_process_may_use() {
     let mut state = state("g g g g g*");
     let lines: Vec<_> = (1..=5)
         .map(|n| {
@@ -123,7 +123,7 @@ fn prune_keeps_what_was_live_when_an_unreadable_process_started() {
 }
 
 #[test]
-fn prune_minds_the_age() {
+fn prune_respects_older_than() {
     let young = PruneRule { keep: 1, older_than: Some(chrono::TimeDelta::seconds(57)) };
     assert_eq!(numbers(&to_prune(&state("g g g g*"), young)), "1");
 }
@@ -140,7 +140,7 @@ fn rolls_back(hosts: &[&str], expect: &str) {
 }
 
 #[test]
-fn rollback_goes_to_the_newest_earlier_good_one_of_all_hosts() {
+fn rollback_goes_to_the_newest_release_good_on_all_hosts() {
     rolls_back(&["g g g*"], "2");
     rolls_back(&["g l r x s o g*"], "1");
     rolls_back(&["g g* l"], "1");
@@ -151,7 +151,7 @@ fn rollback_goes_to_the_newest_earlier_good_one_of_all_hosts() {
 }
 
 #[test]
-fn the_fold_remembers_the_last_word() {
+fn ledger_fold_takes_the_last_event() {
     let standing = |text: &str| state(text).ledger.history(id(1)).map(|h| h.standing);
     assert_eq!(standing("g"), Some(ReleaseStatus::Good));
     assert_eq!(standing("p"), Some(ReleaseStatus::Good));
@@ -168,7 +168,7 @@ fn unreadable_lines_are_counted_and_hide_nothing() {
 }
 
 #[test]
-fn ids_only_grow() {
+fn release_ids_only_grow() {
     let now = id(30).time();
     assert_eq!(ReleaseId::after(None, now), id(30));
     assert_eq!(ReleaseId::after(Some(id(29)), now), id(30));

@@ -238,7 +238,7 @@ fn skips_two(report: &Report) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_hosts_do_not_wait_for_bad_ones() {
+async fn slow_hosts_do_not_delay_the_others() {
     let count = effort(8, 24, 200);
     let mut many = Hosts::new(count).await;
 

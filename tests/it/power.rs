@@ -410,20 +410,20 @@ async fn breaks_without(kind: Disk, syncs: Syncs) {
 
 #[tokio::test]
 #[ignore = "mounts images, as root; tests/run runs it"]
-async fn every_copy_of_an_ext4_holds_the_old_or_the_new_release_whole() {
+async fn power_cut_on_ext4_leaves_a_whole_release() {
     a_life(Disk::Ext4).await;
     a_life(Disk::Hurried).await;
 }
 
 #[tokio::test]
 #[ignore = "mounts images, as root; tests/run runs it"]
-async fn every_copy_of_a_btrfs_holds_the_old_or_the_new_release_whole() {
+async fn power_cut_on_btrfs_leaves_a_whole_release() {
     a_life(Disk::Btrfs).await;
 }
 
 #[tokio::test]
 #[ignore = "mounts images, as root; tests/run runs it"]
-async fn without_its_syncs_an_ext4_is_broken() {
+async fn power_cut_on_ext4_without_syncs_breaks_it() {
     breaks_without(Disk::Ext4, Syncs::None).await;
     breaks_without(Disk::Hurried, Syncs::None).await;
     breaks_without(Disk::Hurried, Syncs::NotOfReleases).await;
@@ -432,7 +432,7 @@ async fn without_its_syncs_an_ext4_is_broken() {
 
 #[tokio::test]
 #[ignore = "mounts images, as root; tests/run runs it"]
-async fn without_its_syncs_a_btrfs_is_broken() {
+async fn power_cut_on_btrfs_without_syncs_breaks_it() {
     for syncs in [Syncs::None, Syncs::NotOfLedgers, Syncs::NotOfLinks] {
         breaks_without(Disk::Btrfs, syncs).await;
     }

@@ -22,7 +22,7 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn the_corpus_breaks_nothing() {
+fn corpus_breaks_no_invariant() {
     for (name, check) in ALL {
         let seeds = corpus(name);
         assert!(seeds.len() >= 3, "{name} has no corpus");
@@ -34,7 +34,7 @@ fn the_corpus_breaks_nothing() {
 }
 
 #[test]
-fn the_fuzzer_has_a_target_for_each() {
+fn every_invariant_has_a_fuzz_target() {
     let manifest = fs::read_to_string("fuzz/Cargo.toml").unwrap();
     for (name, _) in ALL {
         let target = fs::read_to_string(format!("fuzz/targets/{name}.rs")).unwrap();

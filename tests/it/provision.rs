@@ -79,7 +79,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_key_is_added_once() {
+fn provisioning_adds_a_key_once() {
     let home = Home::new();
     let keys = home.path("home/.ssh/authorized_keys");
     assert!(home.runs("authorize; authorize"));
@@ -94,7 +94,7 @@ fn a_key_is_added_once() {
 }
 
 #[test]
-fn links_in_the_home_lead_root_nowhere() {
+fn provisioning_follows_no_link_in_the_home() {
     let home = Home::new();
     fs::create_dir(home.path("home/.ssh")).unwrap();
     symlink(home.path("secret"), home.path("home/.ssh/authorized_keys")).unwrap();
@@ -113,7 +113,7 @@ fn links_in_the_home_lead_root_nowhere() {
 }
 
 #[test]
-fn a_unit_is_written_once_and_over_no_link() {
+fn provisioning_writes_a_unit_once_and_over_no_link() {
     let home = Home::new();
     fs::create_dir(home.path("home/.config/systemd/user")).unwrap();
     let unit = home.path("home/.config/systemd/user/todo.service");

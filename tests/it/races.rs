@@ -106,7 +106,7 @@ fn is_one_winner(ends: &[(&Person, Output); 2], round: &str) -> usize {
 }
 
 #[test]
-fn of_two_at_once_one_wins() {
+fn two_runs_at_once_have_one_winner() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("srv");
     let (ada, bob) = (Person::new("ada", &root), Person::new("bob", &root));
@@ -178,7 +178,7 @@ fn lost_everywhere(report: &Report, winner: &str, round: &str) {
 }
 
 #[tokio::test]
-async fn of_two_fleet_deploys_at_once_one_wins_on_all_hosts() {
+async fn two_fleet_deploys_at_once_have_one_winner_on_all_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("srv").display().to_string();
     let (ada, ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
@@ -223,7 +223,7 @@ async fn of_two_fleet_deploys_at_once_one_wins_on_all_hosts() {
 
 /// Each holds the first of its own hosts, and wants one that the other may hold.
 #[tokio::test]
-async fn of_two_deploys_that_have_some_hosts_in_common_one_wins() {
+async fn two_overlapping_deploys_have_one_winner() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("srv").display().to_string();
     let (mut ada, mut ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
@@ -242,7 +242,7 @@ async fn of_two_deploys_that_have_some_hosts_in_common_one_wins() {
 
 /// Its holder is named, and has let go before anybody can look who that is.
 #[tokio::test]
-async fn a_host_that_is_let_go_of_while_it_is_looked_at_is_asked_again() {
+async fn lock_released_during_the_look_is_asked_for_again() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("srv").display().to_string();
     let (mut ada, mut ben) = (fleet_of(&root, 1), fleet_of(&root, 2));

@@ -1,5 +1,5 @@
 //! What README.md tells a newcomer to type is typed here. What it does to a host as root is typed
-//! by the fleet's `readme::the_readme_from_top_to_bottom`.
+//! by the fleet's `readme::readme_commands_work_in_order`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,7 +32,7 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn every_block_is_of_a_kind_that_is_tested() {
+fn readme_blocks_are_all_of_tested_kinds() {
     let mut kinds: Vec<_> = blocks().into_iter().map(|(language, _)| language).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -40,7 +40,7 @@ fn every_block_is_of_a_kind_that_is_tested() {
 }
 
 #[test]
-fn every_command_there_is_is_shown() {
+fn readme_shows_every_command() {
     let help = Project::new().shipit("help");
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let text = fs::read_to_string("README.md").unwrap();
@@ -53,7 +53,7 @@ fn every_command_there_is_is_shown() {
 }
 
 #[test]
-fn every_command_works() {
+fn readme_commands_work() {
     let project = Project::local();
     let text = project.read("deploy.toml");
     project.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));
@@ -83,7 +83,7 @@ fn runs(project: &Project, line: &str) {
 }
 
 #[test]
-fn the_crontab_line_runs_and_is_quiet() {
+fn readme_crontab_line_runs_and_is_quiet() {
     let project = Project::local();
     let text = project.read("deploy.toml");
     project.write("deploy.toml", &text.replace("[stages.here]", "[stages.production]"));

@@ -245,13 +245,13 @@ fn modules_of_deploy_keep_their_order() {
 }
 
 #[test]
-fn names_in_groups_are_seen() {
+fn named_modules_in_groups_are_found() {
     assert_eq!(named("use crate::{model::id, ssh};"), ["model", "ssh"]);
     assert_eq!(named("let x = crate::remote::quote::word(y);"), ["remote"]);
 }
 
 #[test]
-fn some_things_are_done_in_one_place_only() {
+fn some_words_stand_in_one_place_only() {
     let mut broken = Vec::new();
     for line in lines() {
         for (word, places, why) in ONLY_IN {
@@ -267,7 +267,7 @@ fn some_things_are_done_in_one_place_only() {
 }
 
 #[test]
-fn some_modules_do_not_know_of_some_things() {
+fn some_modules_avoid_some_words() {
     let mut broken = Vec::new();
     for line in lines() {
         for (place, word, why) in NEVER_IN {
@@ -334,6 +334,19 @@ fn tests_share_only_what_is_in_support() {
     none("tests take helpers from tests/it/support only", &broken);
 }
 
+/// A name says what is tried, under which condition, and what comes of it.
+#[test]
+fn names_of_tests_fit_a_line() {
+    let mut broken = Vec::new();
+    for (file, text) in rust_files("tests") {
+        let named =
+            text.split("test]\n").skip(1).filter_map(|rest| function_name(rest.lines().next()?));
+        broken.extend(named.filter(|name| name.len() > 60).map(|name| format!("{file}: {name}")));
+    }
+    broken.retain(|name| !name.starts_with("tests/it/agent"));
+    none("names of tests have at most 60 characters", &broken);
+}
+
 #[test]
 fn functions_fit_on_a_screen() {
     let mut broken = Vec::new();
@@ -387,7 +400,7 @@ fn lengths_of_functions_are_measured() {
 }
 
 #[test]
-fn the_readme_names_every_exit_code() {
+fn readme_lists_every_exit_code() {
     let readme = fs::read_to_string("README.md").unwrap();
     let missing: Vec<_> = EXIT_CODES
         .iter()
@@ -443,7 +456,7 @@ fn actions_are_pinned_by_commit() {
 const TRAIT_TYPES: [&str; 3] = ["Err", "Error", "Value"];
 
 #[test]
-fn a_type_name_means_one_type() {
+fn type_names_are_unique() {
     let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines() {
         let words: Vec<_> =

@@ -69,7 +69,7 @@ fn private_files_are_named_in_a_warning() {
 }
 
 #[test]
-fn what_is_hardly_meant_is_a_warning_with_the_line_that_leaves_it_out() {
+fn probable_mistakes_are_warned_of_with_the_exclude_line() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     write_tree(
@@ -89,7 +89,7 @@ fn what_is_hardly_meant_is_a_warning_with_the_line_that_leaves_it_out() {
 }
 
 #[test]
-fn all_entries_that_are_refused_are_named_at_once() {
+fn refused_entries_are_all_named_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let raw = Raw::new().link("log", "../../shared/log").special(EntryType::Fifo, "p[1]").file("x");
     let path = put(dir.path(), "a.tar", &raw.link("bin/python3", "/usr/bin/python3").end());
@@ -110,7 +110,7 @@ fn all_entries_that_are_refused_are_named_at_once() {
 }
 
 #[test]
-fn what_stays_out_may_be_anything() {
+fn excluded_entries_may_be_anything() {
     let dir = tempfile::tempdir().unwrap();
     let holes = |format: &str| {
         let root = dir.path().join(format);
@@ -140,7 +140,7 @@ fn what_stays_out_may_be_anything() {
 }
 
 #[test]
-fn entries_that_hide_others_are_refused_also_where_they_are_left_out() {
+fn entries_that_hide_others_are_refused_even_if_excluded() {
     let dir = tempfile::tempdir().unwrap();
     let hidden = Raw::new().file("evil").end();
     for (name, kind) in [("./", EntryType::Directory), ("x/l", EntryType::Symlink)] {
@@ -152,7 +152,7 @@ fn entries_that_hide_others_are_refused_also_where_they_are_left_out() {
 }
 
 #[test]
-fn long_names_and_links_of_many_steps_are_bounded() {
+fn names_and_link_chains_have_limits() {
     let dir = tempfile::tempdir().unwrap();
     let begun = Instant::now();
     let steep = "d/../".repeat(398);
@@ -182,7 +182,7 @@ fn long_names_and_links_of_many_steps_are_bounded() {
 }
 
 #[test]
-fn streams_that_other_programs_read_are_read() {
+fn archives_with_trailing_data_are_read_like_tar_does() {
     let dir = tempfile::tempdir().unwrap();
     let tar = tar_of(tree([("inside", file("x"))]).iter(), Style::PLAIN);
     let skippable = [&b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..], &zstd(&tar)].concat();
@@ -206,7 +206,7 @@ fn streams_that_other_programs_read_are_read() {
 }
 
 #[test]
-fn an_archive_that_is_not_read_is_not_deployed_as_one_file() {
+fn unsupported_archive_is_not_deployed_as_a_file() {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in [
         ("a.tar.lz4", &b"\x04\x22\x4d\x18..."[..]),
@@ -231,7 +231,7 @@ fn an_archive_that_is_not_read_is_not_deployed_as_one_file() {
 }
 
 #[test]
-fn a_repeat_that_changes_nothing_is_read_past() {
+fn repeated_equal_entry_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("dist");
     write_tree(&root, &tree([("index.html", file("hello")), ("x", file("1"))]));
@@ -257,7 +257,7 @@ fn a_repeat_that_changes_nothing_is_read_past() {
 }
 
 #[test]
-fn times_that_lie_ahead_become_now() {
+fn future_mtimes_become_now() {
     let dir = tempfile::tempdir().unwrap();
     let style = Style { mtime: 36_100, ..Style::PLAIN };
     let tar = tar_of(tree([("a", file("x"))]).iter(), style);

@@ -32,7 +32,7 @@ fn tar(raw: Raw) -> String {
 }
 
 #[test]
-fn paths_that_leave() {
+fn paths_outside_the_root_are_refused() {
     assert_snapshot!(tar(Raw::new().file("/etc/passwd")), @"
     `/etc/passwd` in a.tar has an absolute path
       hint: pack names below one directory: `tar -C DIR -cf … .`
@@ -56,7 +56,7 @@ fn paths_that_leave() {
 }
 
 #[test]
-fn names_that_cannot_be_shown_or_made() {
+fn unprintable_and_impossible_names_are_refused() {
     assert_snapshot!(tar(Raw::new().file("a\nb")), @r"
     `a\nb` in a.tar has a control character in its name
       hint: rename it
@@ -95,7 +95,7 @@ fn names_that_cannot_be_shown_or_made() {
 }
 
 #[test]
-fn what_is_only_the_root_is_dropped() {
+fn entry_of_the_root_itself_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let raw = Raw::new().special(EntryType::Directory, "./").special(EntryType::Directory, ".");
     let raw = raw.special(EntryType::Directory, "").file(".//a/./b");
@@ -104,7 +104,7 @@ fn what_is_only_the_root_is_dropped() {
 }
 
 #[test]
-fn links_that_leave() {
+fn links_outside_the_root_are_refused() {
     assert_snapshot!(tar(Raw::new().link("a", "/etc/passwd")), @r#"
     `a` in a.tar is a link to the absolute path `/etc/passwd`
       hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
@@ -136,7 +136,7 @@ fn links_that_leave() {
 }
 
 #[test]
-fn links_that_leave_through_other_links() {
+fn links_outside_the_root_through_links_are_refused() {
     // By the letters `up/../x` stays inside; the kernel goes to `deep/er` first.
     let two = Raw::new().file("deep/er/f").link("up", "deep/er").link("a", "up/../../../x");
     assert_snapshot!(tar(two), @r#"
@@ -163,7 +163,7 @@ fn links_that_leave_through_other_links() {
 }
 
 #[test]
-fn links_that_stay_are_kept() {
+fn links_within_the_root_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let raw = Raw::new().file("deep/er/f").link("in", "deep/er").link("a", "in/../er/f");
     let raw = raw.link("d/x", "../deep/./er//").link("dangling", "made/later").link("self", ".");
@@ -172,7 +172,7 @@ fn links_that_stay_are_kept() {
 }
 
 #[test]
-fn entries_below_links_and_files() {
+fn entries_below_links_and_files_are_refused() {
     assert_snapshot!(tar(Raw::new().link("l", "d").file("l/x")), @r#"
     `l/x` in a.tar lies below the symbolic link `l`
       hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/l/x"]`
@@ -192,7 +192,7 @@ fn entries_below_links_and_files() {
 }
 
 #[test]
-fn kinds_that_are_no_files() {
+fn devices_and_sockets_are_refused() {
     assert_snapshot!(tar(Raw::new().special(EntryType::Char, "dev/null")), @r#"
     `dev/null` in a.tar is a device
       hint: leave it out: `exclude = ["/dev/null"]`
@@ -225,7 +225,7 @@ fn kinds_that_are_no_files() {
 }
 
 #[test]
-fn bits_that_raise_rights() {
+fn setuid_and_setgid_bits_are_refused() {
     for mode in [0o4755, 0o2755, 0o1755] {
         let mut raw = Raw::new();
         raw.push(EntryType::Regular, mode, b"bin/su", b"", b"");
@@ -238,7 +238,7 @@ fn bits_that_raise_rights() {
 }
 
 #[test]
-fn names_that_collide() {
+fn colliding_names_are_refused() {
     assert_snapshot!(tar(Raw::new().file("a").member(EntryType::Regular, b"./a", b"", b"other")), @"
     `a` in a.tar is in it twice
       hint: name each path once when you pack: a directory, or what is in it, not both
@@ -258,7 +258,7 @@ fn names_that_collide() {
 }
 
 #[test]
-fn hard_links_name_what_came_before() {
+fn hard_link_to_a_later_entry_is_refused() {
     let hard = |target: &[u8]| Raw::new().file("a").member(EntryType::Link, b"b", target, b"");
     assert_snapshot!(tar(hard(b"/etc/passwd")), @r#"
     `b` in a.tar is a hard link to `/etc/passwd`, which does not come before it
@@ -275,7 +275,7 @@ fn hard_links_name_what_came_before() {
 }
 
 #[test]
-fn archives_that_are_damaged() {
+fn damaged_archives_are_refused() {
     let whole = Raw::new().file("a").file("b").end();
     assert_snapshot!(refused("a.tar", &whole[..whole.len() - 1024]), @"a.tar is cut off: it has no end-of-archive mark");
     assert_snapshot!(refused("a.tar", &whole[..600]), @"a.tar is cut off: it has no end-of-archive mark");
@@ -292,7 +292,7 @@ fn archives_that_are_damaged() {
 }
 
 #[test]
-fn streams_that_are_cut_off() {
+fn truncated_archives_are_refused() {
     let whole = Raw::new().file("a").member(EntryType::Regular, b"b", b"", &vec![7; 200_000]).end();
     for (name, packed) in [
         ("a.tar.gz", gzip(&whole)),
@@ -308,7 +308,7 @@ fn streams_that_are_cut_off() {
 }
 
 #[test]
-fn pax_values_may_hold_anything() {
+fn pax_values_may_hold_any_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let value = b"38 SCHILY.xattr.user.note=two\nlines = 7\n";
     let size = value.len();
@@ -333,7 +333,7 @@ fn zip_with(name: &str, mode: u32) -> Vec<u8> {
 }
 
 #[test]
-fn zips_that_mean_harm() {
+fn hostile_zips_are_refused() {
     assert_snapshot!(refused("a.zip", &zip_with("../x", 0o100_644)), @"
     `../x` in a.zip has `..` in its path
       hint: pack names below one directory: `tar -C DIR -cf … .`
@@ -385,7 +385,7 @@ fn zips_that_mean_harm() {
 }
 
 #[test]
-fn zips_that_are_damaged() {
+fn damaged_zips_are_refused() {
     let whole = zip_with("a", 0o100_644);
     assert_snapshot!(refused("a.zip", &whole[..whole.len() - 10]), @"
     could not read the zip archive a.zip
@@ -402,14 +402,14 @@ fn zips_that_are_damaged() {
 }
 
 #[test]
-fn a_zip_without_modes_is_read_by_content() {
+fn zip_without_modes_gets_them_from_content() {
     let dir = tempfile::tempdir().unwrap();
     let artifact = open(&put(dir.path(), "a.zip", &zip_with("script", 0))).unwrap();
     assert!(artifact.manifest().to_text().starts_with("f 555 3 "));
 }
 
 #[test]
-fn directories_of_this_machine_are_held_to_the_same_rules() {
+fn directories_follow_the_rules_of_archives() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     write_tree(&root, &tree([("a", file("a"))]));
@@ -437,7 +437,7 @@ fn directories_of_this_machine_are_held_to_the_same_rules() {
 }
 
 #[test]
-fn more_than_the_limits() {
+fn archives_over_the_limits_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let bomb = Raw::new().member(EntryType::Regular, b"zeros", b"", &vec![0; 1 << 20]).end();
     write_tree(&dir.path().join("tree"), &tree([("zeros", file(&"0".repeat(1 << 20)))]));

@@ -30,7 +30,7 @@ fn wrongly(text: &str, of: &[&str], told: Digest) -> KnownDigests {
 }
 
 #[test]
-fn a_known_file_is_not_read_and_a_changed_one_is() {
+fn unchanged_file_is_not_read_again_and_a_changed_one_is() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("same"), "same").unwrap();
     fs::write(dir.path().join("other"), "old").unwrap();
@@ -50,7 +50,7 @@ fn a_known_file_is_not_read_and_a_changed_one_is() {
 }
 
 #[test]
-fn a_single_file_is_known_too() {
+fn unchanged_single_file_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("server");
     fs::write(&path, "program").unwrap();

@@ -110,7 +110,7 @@ fn wide() -> Tree {
 }
 
 #[test]
-fn what_is_unpacked_is_what_was_listed() {
+fn packed_stream_unpacks_to_the_manifest() {
     let dir = tempfile::tempdir().unwrap();
     write_tree(&dir.path().join("tree"), &wide());
     let from_dir = open(&dir.path().join("tree")).unwrap();
@@ -140,7 +140,7 @@ fn what_is_unpacked_is_what_was_listed() {
 }
 
 #[test]
-fn what_does_not_shrink_is_sent_from_where_it_is() {
+fn incompressible_file_is_sent_from_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     let write = |size: usize| {
@@ -176,7 +176,7 @@ fn what_does_not_shrink_is_sent_from_where_it_is() {
 }
 
 #[test]
-fn what_was_written_to_is_not_sent_from_where_it_is() {
+fn file_written_to_is_not_sent_from_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     fs::create_dir(&root).unwrap();
@@ -190,7 +190,7 @@ fn what_was_written_to_is_not_sent_from_where_it_is() {
 }
 
 #[test]
-fn times_are_kept() {
+fn packed_mtimes_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let style = Style { mtime: 1_700_000_001, ..Style::PLAIN };
     let artifact = open(&put(dir.path(), "a.tar", &tar_of(sample().iter(), style))).unwrap();
@@ -213,7 +213,7 @@ fn times_are_kept() {
 }
 
 #[test]
-fn a_release_may_be_less_than_the_artifact() {
+fn release_may_be_a_subset_of_the_artifact() {
     let dir = tempfile::tempdir().unwrap();
     write_tree(&dir.path().join("tree"), &sample());
     let artifact = open(&dir.path().join("tree")).unwrap();
@@ -226,7 +226,7 @@ fn a_release_may_be_less_than_the_artifact() {
 }
 
 #[test]
-fn a_file_that_changes_is_noticed() {
+fn file_that_changes_while_packed_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     for (name, change) in [("same length", "####\n"), ("longer", "12345678"), ("shorter", "")] {
@@ -240,7 +240,7 @@ fn a_file_that_changes_is_noticed() {
 }
 
 #[test]
-fn a_link_that_takes_a_files_place_is_not_followed() {
+fn link_in_place_of_a_file_is_not_followed() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     write_tree(&root, &tree([("a", file("aaaa\n"))]));
@@ -256,7 +256,7 @@ fn a_link_that_takes_a_files_place_is_not_followed() {
 }
 
 #[test]
-fn only_what_is_held_can_be_packed() {
+fn pack_of_a_path_not_in_the_artifact_fails() {
     let dir = tempfile::tempdir().unwrap();
     write_tree(&dir.path().join("one"), &tree([("a", file("a"))]));
     write_tree(&dir.path().join("two"), &tree([("b", file("b"))]));

@@ -80,7 +80,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_tree_has_one_digest(
+    fn equal_trees_have_one_digest_in_every_format(
         (tree, order) in trees().prop_flat_map(|tree| {
             let order: Vec<_> = tree.clone().into_iter().collect();
             (Just(tree), Just(order).prop_shuffle())
@@ -103,7 +103,7 @@ proptest! {
 }
 
 #[test]
-fn real_packers_agree() {
+fn archives_of_real_packers_have_the_digest_of_the_tree() {
     let dir = tempfile::tempdir().unwrap();
     write_tree(&dir.path().join("tree"), &sample());
     let expected = open(&dir.path().join("tree")).unwrap().digest();
@@ -138,7 +138,7 @@ fn real_packers_agree() {
 }
 
 #[test]
-fn modes_and_names_make_a_difference() {
+fn modes_and_names_change_the_digest() {
     let dir = tempfile::tempdir().unwrap();
     let digest = |name: &str, tree: &Tree| {
         write_tree(&dir.path().join(name), tree);

@@ -43,7 +43,7 @@ fn left(things: &Tree, strip: usize, exclude: &[&str]) -> String {
 }
 
 #[test]
-fn a_listing() {
+fn manifest_lists_every_entry() {
     let dir = tempfile::tempdir().unwrap();
     write_tree(&dir.path().join("tree"), &sample());
     let artifact = open(&dir.path().join("tree")).unwrap();
@@ -62,7 +62,7 @@ fn a_listing() {
 }
 
 #[test]
-fn a_revision_is_one_line() {
+fn revision_is_one_line() {
     let dir = tempfile::tempdir().unwrap();
     for (content, expected) in [
         ("abc\n", Some("abc")),
@@ -80,7 +80,7 @@ fn a_revision_is_one_line() {
 }
 
 #[test]
-fn excluded_at_any_depth_or_anchored() {
+fn exclude_matches_at_any_depth_or_anchored() {
     let things = tree([
         ("a.map", file("")),
         ("js/a.js", file("")),
@@ -110,7 +110,7 @@ fn excluded_at_any_depth_or_anchored() {
 }
 
 #[test]
-fn one_star_stays_in_its_directory_and_two_do_not() {
+fn one_star_stops_at_a_slash_and_two_do_not() {
     let things = tree([
         ("a/x", file("")),
         ("a/b/x", file("")),
@@ -129,7 +129,7 @@ fn one_star_stays_in_its_directory_and_two_do_not() {
 }
 
 #[test]
-fn leading_directories_are_dropped_first() {
+fn strip_components_comes_before_exclude() {
     let things = tree([
         ("app-1.2/bin/server", program("")),
         ("app-1.2/bin/run", link("server")),
@@ -144,7 +144,7 @@ fn leading_directories_are_dropped_first() {
 }
 
 #[test]
-fn nothing_left_is_an_error() {
+fn empty_artifact_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let tar = put(dir.path(), "a.tar", &tar_of(sample().iter(), Style::PLAIN));
     assert_snapshot!(told(&with(&tar, 3, &[]).unwrap_err(), dir.path()), @"
@@ -173,7 +173,7 @@ fn nothing_left_is_an_error() {
 }
 
 #[test]
-fn patterns_that_cannot_be_read() {
+fn invalid_patterns_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = put(dir.path(), "a", b"x");
     assert_snapshot!(told(&with(&path, 0, &["a[b"]).unwrap_err(), dir.path()), @"
@@ -187,7 +187,7 @@ fn patterns_that_cannot_be_read() {
 }
 
 #[test]
-fn two_trees_that_become_one_must_not_collide() {
+fn stripped_trees_must_not_collide() {
     let dir = tempfile::tempdir().unwrap();
     let things = tree([("a/x", file("1")), ("b/x", file("2"))]);
     let tar = put(dir.path(), "a.tar", &tar_of(things.iter(), Style::PLAIN));
@@ -198,7 +198,7 @@ fn two_trees_that_become_one_must_not_collide() {
 }
 
 #[test]
-fn one_file_is_an_artifact() {
+fn single_file_is_an_artifact() {
     let dir = tempfile::tempdir().unwrap();
     let elf = put(dir.path(), "server", b"\x7fELF...");
     assert_snapshot!(listing(&open(&elf).unwrap()), @"f 555 7 e7ebbbb4 ./server");
@@ -212,7 +212,7 @@ fn one_file_is_an_artifact() {
 }
 
 #[test]
-fn content_decides_what_a_file_is() {
+fn archive_kind_is_told_by_content() {
     let dir = tempfile::tempdir().unwrap();
     let paths = |name: &str, bytes: &[u8]| {
         let artifact = open(&put(dir.path(), name, bytes)).unwrap();
@@ -229,7 +229,7 @@ fn content_decides_what_a_file_is() {
 }
 
 #[test]
-fn an_archive_by_name_only_is_an_error() {
+fn archive_in_name_only_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let told = |name: &str, bytes: &[u8]| {
         told(&open(&put(dir.path(), name, bytes)).unwrap_err(), dir.path())
@@ -253,7 +253,7 @@ fn an_archive_by_name_only_is_an_error() {
 }
 
 #[test]
-fn what_is_not_there_or_not_a_file() {
+fn missing_or_special_path_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     assert_snapshot!(told(&open(&dir.path().join("dist")).unwrap_err(), dir.path()), @"
     could not open the artifact `dist`
@@ -264,7 +264,7 @@ fn what_is_not_there_or_not_a_file() {
 }
 
 #[test]
-fn a_digest_is_checked_when_given() {
+fn given_sha256_is_checked() {
     let dir = tempfile::tempdir().unwrap();
     let tar = tar_of(sample().iter(), Style::PLAIN);
     let path = put(dir.path(), "a b.tar", &tar);
@@ -284,7 +284,7 @@ fn a_digest_is_checked_when_given() {
 }
 
 #[test]
-fn addresses_are_https_and_shown_without_secrets() {
+fn urls_are_https_and_shown_without_secrets() {
     let none = Digest::of(b"");
     let told = |address: &str| told(&url(address, none).unwrap_err(), Path::new("/nowhere"));
     assert_snapshot!(told("http://example.net/a.tar"), @"an artifact's address begins with https:// or file://: http://example.net/a.tar");
@@ -298,7 +298,7 @@ fn addresses_are_https_and_shown_without_secrets() {
 }
 
 #[test]
-fn a_hard_link_is_a_copy() {
+fn hard_link_becomes_a_copy() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     write_tree(&root, &tree([("a/one", program("same")), ("b", Thing::Dir)]));

@@ -20,7 +20,7 @@ fn deployed() -> (Project, Vec<String>) {
 }
 
 #[test]
-fn pins_show_and_keep() {
+fn pinned_release_is_shown_and_kept() {
     let (project, ids) = deployed();
     assert_snapshot!(project.shipit(&format!("pin {} -q", ids[0])), @r"
     exit: 0
@@ -57,7 +57,7 @@ fn pins_show_and_keep() {
 }
 
 #[test]
-fn verify_is_0_when_clean_and_1_with_drift() {
+fn verify_exits_0_when_clean_and_1_with_drift() {
     let (project, ids) = deployed();
     assert_snapshot!(project.shipit("verify"), @r"
     exit: 0
@@ -86,7 +86,7 @@ fn verify_is_0_when_clean_and_1_with_drift() {
 }
 
 #[test]
-fn history_tells_everybody_everything() {
+fn history_lists_runs_for_people_and_machines() {
     let (project, _) = deployed();
     project.shipit("rollback");
     let said = project.shipit("history");
@@ -103,7 +103,7 @@ fn history_tells_everybody_everything() {
 }
 
 #[test]
-fn a_lock_names_who_and_why_until_unlock() {
+fn lock_names_who_and_why_until_unlock() {
     let (project, _) = deployed();
     assert!(project.shipit("lock -n").contains("  lock\n"));
     assert!(project.shipit("unlock").contains("local: not locked\n"));

@@ -27,7 +27,7 @@ const ARCHIVE: &str =
     "echo new >BUILD; mkdir -p dist && cp BUILD dist && tar czf dist.tgz -C dist .";
 
 #[test]
-fn an_archive_that_the_hook_rebuilds_goes_live_as_rebuilt() {
+fn archive_rebuilt_by_the_hook_goes_live_as_rebuilt() {
     let project = building("dist.tgz", ARCHIVE);
     project.write("old/BUILD", "old\n");
     let tar = ["czf", "dist.tgz", "-C", "old", "."];
@@ -37,7 +37,7 @@ fn an_archive_that_the_hook_rebuilds_goes_live_as_rebuilt() {
 }
 
 #[test]
-fn what_is_not_there_is_made_and_a_file_that_is_added_goes_along() {
+fn missing_artifact_is_built_and_added_files_are_deployed() {
     let project =
         building("dist", "mkdir -p dist; touch ran; date +%s%N >>dist/BUILD; echo more >dist/more");
     assert_eq!(deploy(&project), "exit: 0\n--- stdout\n--- stderr\n");
@@ -49,7 +49,7 @@ fn what_is_not_there_is_made_and_a_file_that_is_added_goes_along() {
 }
 
 #[test]
-fn the_revision_is_that_of_what_the_hook_built() {
+fn revision_is_that_of_the_built_artifact() {
     let hook =
         "mkdir -p dist; date >dist/at; git commit -q --allow-empty -m 2; git rev-parse HEAD >head";
     let project = building("dist", hook);
@@ -62,7 +62,7 @@ fn the_revision_is_that_of_what_the_hook_built() {
 }
 
 #[test]
-fn what_the_hook_did_not_make_is_an_error_of_the_run() {
+fn artifact_the_hook_did_not_make_fails_the_run() {
     let project = building("dist", "echo building");
     assert_snapshot!(deploy(&project), @"
     exit: 1
@@ -78,7 +78,7 @@ fn what_the_hook_did_not_make_is_an_error_of_the_run() {
 }
 
 #[test]
-fn what_is_wrong_anyway_is_told_before_a_long_build() {
+fn config_errors_are_shown_before_a_long_build() {
     let project = building("dist", "touch ran");
     assert!(project.shipit("deploy here").contains("`A` comes from the variable `A`"));
     let text = project.read("deploy.toml").replace("[artifact]\npath = \"dist\"", "");
@@ -88,7 +88,7 @@ fn what_is_wrong_anyway_is_told_before_a_long_build() {
 }
 
 #[test]
-fn check_and_a_dry_run_say_that_they_do_not_run_it() {
+fn check_and_dry_run_say_they_skip_the_build_hook() {
     let project = building("dist", "mkdir dist");
     let checked = project.said(project.command("check here").env("A", "value"));
     let may = "ok       could not open the artifact `<dir>/dist`; `local.before` may make it\n";

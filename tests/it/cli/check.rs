@@ -88,7 +88,7 @@ impl Machine {
 }
 
 #[test]
-fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
+fn every_unit_problem_has_a_fix() {
     let machine = Machine::new("unit = \"todo\"", UNIT);
     machine.edit(
         "linked_dirs = [\"log\"]",
@@ -129,7 +129,7 @@ fn everything_that_can_be_wrong_with_a_unit_has_a_fix() {
 }
 
 #[test]
-fn what_the_services_user_must_go_through() {
+fn directories_closed_to_the_service_user_are_found() {
     let machine = Machine::new("unit = \"todo\"", UNIT);
     machine.directory("srv/shared", 0o750);
     machine.mode("srv", 0o750);
@@ -145,14 +145,14 @@ fn what_the_services_user_must_go_through() {
 }
 
 #[test]
-fn a_unit_may_give_its_user_a_group() {
+fn unit_may_add_a_group_to_its_user() {
     let groups = format!("{UNIT}Group=web\nSupplementaryGroups=\n");
     let machine = Machine::new("unit = \"todo\"", &groups);
     assert!(machine.wrong().contains("group = \"web\""));
 }
 
 #[test]
-fn a_unit_of_nobody() {
+fn unit_without_a_user_is_found() {
     let machine = Machine::new("unit = \"todo\"", &UNIT.replace("svc", "ghost"));
     let said = machine.wrong();
     let at = said.find("problem  local: the unit runs").unwrap();
@@ -167,7 +167,7 @@ fn a_unit_of_nobody() {
 }
 
 #[test]
-fn a_unit_of_ones_own() {
+fn user_unit_needs_no_sudo() {
     let unit = "LoadState=loaded\nActiveState=active\nUser=\nWorkingDirectory=/srv/old\n";
     let machine = Machine::new("unit = \"todo\"\nscope = \"user\"", unit);
     // Whoever runs the tests made it, not ada.
@@ -188,14 +188,14 @@ fn a_unit_of_ones_own() {
 }
 
 #[test]
-fn a_file_system_of_another_machine() {
+fn network_file_system_is_found() {
     let machine = Machine::new("restart = \"true\"", "");
     machine.tool("stat", "[ \"$1\" != -f ] || { echo nfs && exit; }\ncommand -p stat \"$@\"");
     assert!(machine.wrong().contains("lies on nfs: locks and renames may not hold"));
 }
 
 #[test]
-fn what_is_wrong_here_is_said_without_any_value() {
+fn local_problems_are_shown_without_values() {
     let machine = Machine::new("restart = \"true\"", "");
     machine.edit("path = \"dist\"", "path = \"gone\"");
     machine
@@ -226,7 +226,7 @@ fn check_changes_nothing() {
 }
 
 #[test]
-fn a_deploy_and_a_check_refuse_the_same_links() {
+fn deploy_and_check_refuse_the_same_links() {
     let project = Project::local();
     project.write("victim", "of root\n");
     project.write("srv/.shipit/mark", "");
@@ -270,7 +270,7 @@ fn both_say(machine: &Machine, what: &str) {
 }
 
 #[test]
-fn what_a_deploy_refuses_check_refuses_in_the_same_words() {
+fn deploy_and_check_refuse_in_the_same_words() {
     let machine = Machine::new("restart = \"true\"", "");
     machine.project.write("dist/.env", "A=1\n");
     both_say(&machine, "the artifact holds `.env`, which [env] would overwrite");
@@ -319,7 +319,7 @@ impl Machine {
 }
 
 #[test]
-fn a_rule_that_wants_a_password_after_all() {
+fn sudo_rule_that_wants_a_password_is_found() {
     let machine = Machine::with_unit("");
     let rule = "(root) NOPASSWD: /usr/bin/systemctl restart todo.service";
     let list = |later: &str| {
@@ -338,7 +338,7 @@ fn a_rule_that_wants_a_password_after_all() {
 }
 
 #[test]
-fn sudo_says_itself_why_it_does_not_work() {
+fn sudo_errors_are_shown_as_sudo_says_them() {
     let machine = Machine::with_unit("");
     machine.tool("sudo", "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1");
     let said = machine.wrong();
@@ -347,7 +347,7 @@ fn sudo_says_itself_why_it_does_not_work() {
 }
 
 #[test]
-fn a_misspelt_unit() {
+fn misspelt_unit_gets_a_suggestion() {
     let machine = Machine::new("unit = \"tudo\"", "");
     machine.edit("staged = [\"echo hook says; cat .env\"]", "");
     let units = "echo 'todo.service enabled enabled'; echo 'ssh.service enabled enabled'";
@@ -368,7 +368,7 @@ fn a_misspelt_unit() {
 }
 
 #[test]
-fn what_a_unit_names_must_be_there() {
+fn paths_a_unit_names_must_exist() {
     let start = "ExecStart={ path=PATH ; argv[]=PATH -p 1 ; ignore_errors=no }\n";
     let machine = Machine::with_unit("");
     let srv = machine.project.path().join("srv").into_os_string().into_string().unwrap();
@@ -396,7 +396,7 @@ fn what_a_unit_names_must_be_there() {
 }
 
 #[test]
-fn a_unit_that_systemd_has_not_read_or_does_not_start() {
+fn unit_not_loaded_or_not_enabled_is_found() {
     let machine = Machine::with_unit("NeedDaemonReload=yes\nUnitFileState=static\nWantedBy=\n");
     machine.tool("id", &ID.replace("50(staff)", "4(adm)"));
     machine.edit("[\"log\"]", "[]");
@@ -414,7 +414,7 @@ fn a_unit_that_systemd_has_not_read_or_does_not_start() {
 }
 
 #[test]
-fn another_artifact_can_be_checked() {
+fn check_takes_another_artifact() {
     let machine = Machine::new("restart = \"true\"", "");
     machine.edit("path = \"dist\"", "path = \"gone\"");
     assert!(machine.said().starts_with("exit: 1"));
@@ -423,7 +423,7 @@ fn another_artifact_can_be_checked() {
 }
 
 #[test]
-fn a_tool_that_is_missing_has_a_package() {
+fn missing_tool_is_found_with_its_package() {
     let machine = Machine::new("restart = \"true\"", "");
     for place in ["/bin", "/usr/bin"] {
         for tool in fs::read_dir(place).unwrap().map(Result::unwrap) {
@@ -452,7 +452,7 @@ fi
 command -p mv "$@""#;
 
 #[test]
-fn an_mv_that_replaces_a_link_by_a_link_only() {
+fn mv_without_no_target_directory_is_found() {
     let machine = Machine::new("restart = \"true\"", "");
     machine.tool("mv", MV);
     assert!(machine.said().starts_with("exit: 0"), "{}", machine.said());
@@ -465,7 +465,7 @@ fn an_mv_that_replaces_a_link_by_a_link_only() {
 }
 
 #[test]
-fn a_port_that_nobody_or_somebody_else_has() {
+fn port_free_or_taken_by_another_program_is_found() {
     let machine = Machine::new("restart = \"true\"", "");
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port();
@@ -488,7 +488,7 @@ fn a_port_that_nobody_or_somebody_else_has() {
 }
 
 #[test]
-fn who_reads_the_env_file_otherwise() {
+fn env_file_readable_by_others_is_found() {
     let start = "ExecStart={ path=/bin/docker ; argv[]=/bin/docker run --env-file .env app ; }\n";
     let machine = Machine::with_unit(start);
     let systemctl = format!(
@@ -539,7 +539,7 @@ fn programs_that_nobody_may_run_are_named_once() {
 }
 
 #[test]
-fn a_unit_that_is_reloaded() {
+fn reloaded_unit_is_checked_for_reload() {
     let unit = "LoadState=loaded\nActiveState=active\nWorkingDirectory=/\n";
     let machine = Machine::new("unit = \"todo\"\naction = \"reload-or-restart\"", unit);
     machine.tool("sudo", "exit 0");
@@ -555,7 +555,7 @@ fn a_unit_that_is_reloaded() {
 }
 
 #[test]
-fn a_host_says_all_it_knows_of_why_it_cannot_be_reached() {
+fn unreachable_host_shows_every_cause() {
     let failure = shipit::deploy::outcome::Failure::new("no key was accepted")
         .because("key a: not accepted")
         .because("key b: it needs a passphrase\nand there is no terminal");

@@ -50,7 +50,7 @@ fn live(project: &Project) -> String {
 }
 
 #[test]
-fn a_host_of_0_1_0_is_read() {
+fn host_of_0_1_0_is_read() {
     let project = host_of_0_1_0();
     let (code, said) = run(&project, "releases");
     assert_eq!(code, 0, "{said}");
@@ -72,7 +72,7 @@ fn a_host_of_0_1_0_is_read() {
 }
 
 #[test]
-fn a_host_of_0_1_0_is_deployed_to_rolled_back_and_pruned() {
+fn host_of_0_1_0_is_deployed_to_rolled_back_and_pruned() {
     let project = host_of_0_1_0();
     let (code, said) = run(&project, "deploy");
     assert_eq!(code, 0, "{said}");
@@ -145,7 +145,7 @@ fn refused(project: &Project, needle: &str) {
 }
 
 #[test]
-fn a_ledger_of_a_newer_shipit_is_only_read() {
+fn ledger_of_a_newer_shipit_is_only_read() {
     let project = host_of_0_1_0();
     let ledger = project.read("srv/.shipit/ledger.jsonl");
     let last = ledger.lines().last().unwrap().replace("\"v\":1", "\"v\":2");
@@ -155,14 +155,14 @@ fn a_ledger_of_a_newer_shipit_is_only_read() {
 }
 
 #[test]
-fn a_directory_of_a_newer_format_is_only_read() {
+fn directory_of_a_newer_format_is_only_read() {
     let project = host_of_0_1_0();
     project.write("srv/.shipit/format", "2 shipit 7.0.0\n");
     refused(&project, "shipit 7.0.0");
 }
 
 #[test]
-fn a_manifest_of_a_newer_format_is_not_built_on() {
+fn manifest_of_a_newer_format_is_no_base() {
     let project = host_of_0_1_0();
     let manifest = "srv/.shipit/manifests/20261128093929";
     let text = project.read(manifest);
@@ -172,7 +172,7 @@ fn a_manifest_of_a_newer_format_is_not_built_on() {
 }
 
 #[test]
-fn a_release_far_in_the_future_refuses_deploys_and_is_named() {
+fn release_far_in_the_future_refuses_deploys() {
     let project = host_of_0_1_0();
     let far = "99991231235958";
     fs::create_dir(project.path().join("srv/releases").join(far)).unwrap();
@@ -187,7 +187,7 @@ fn a_release_far_in_the_future_refuses_deploys_and_is_named() {
 }
 
 #[test]
-fn another_app_in_the_same_place_is_refused() {
+fn another_app_in_the_directory_is_refused() {
     let project = project();
     assert_eq!(run(&project, "deploy").0, 0);
     let first = live(&project);

@@ -141,12 +141,12 @@ fn restart() -> String {
 }
 
 #[test]
-fn no_value_of_any_release_shows() {
+fn secrets_of_every_release_are_masked() {
     Site::new(&restart()).all_commands();
 }
 
 #[test]
-fn the_log_of_a_service_shows_no_value_either() {
+fn secrets_in_the_service_log_are_masked() {
     let log =
         "log = \"log\"\nrestart = '''cat ../*/.env >>log; test ! -e bad -a ! -e ../../../broken'''";
     Site::new(log).all_commands();
@@ -154,7 +154,7 @@ fn the_log_of_a_service_shows_no_value_either() {
 
 /// What is cut is cut at the ends of lines, when it has been masked.
 #[test]
-fn no_cut_leaves_half_of_a_value() {
+fn truncation_leaves_no_part_of_a_secret() {
     for room in [65_400, 65_480, 65_500, 65_530] {
         let long = format!("cat .env; head -c {room} /dev/zero | tr '\\\\0' x; exit 1");
         let mut site = Site::new(&format!("restart = \"{long}\""));
@@ -174,7 +174,7 @@ fn no_cut_leaves_half_of_a_value() {
 
 /// What a service answers over a connection of ours goes back to its host to be masked.
 #[test]
-fn no_answer_of_a_service_shows_a_value() {
+fn secrets_in_health_answers_are_masked() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut site = Site::new("restart = \"true\"");
@@ -205,7 +205,7 @@ fn no_answer_of_a_service_shows_a_value() {
 
 /// Words that are no secrets, whatever variable holds them.
 #[test]
-fn what_is_no_secret_is_not_masked() {
+fn plain_values_are_not_masked() {
     let mut site = Site::new("restart = \"true\"");
     site.build(1, &[]);
     let said = site.shipit("deploy production --yes -v --json", 0, false);
@@ -217,7 +217,7 @@ fn what_is_no_secret_is_not_masked() {
 
 /// A stage that is this machine gets what a login has, not what the caller's job has.
 #[test]
-fn the_callers_environment_stays_with_the_caller() {
+fn environment_of_the_caller_does_not_reach_hooks() {
     let project = Project::local();
     let config = fs::read_to_string(project.path().join("deploy.toml")).unwrap();
     project.write("deploy.toml", &config.replace("echo hook says; cat .env", "env"));
@@ -229,7 +229,7 @@ fn the_callers_environment_stays_with_the_caller() {
 
 /// A run that was killed leaves its env file until the next one has the lock, and no longer.
 #[test]
-fn an_env_file_that_a_killed_run_left_goes_with_the_lock() {
+fn env_file_of_a_killed_run_is_deleted_with_its_lock() {
     let project = Project::local();
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     let left = "srv/releases/.20260101000000.0123456789abcdef/meta/env";

@@ -6,7 +6,7 @@ use crate::support::project::Project;
 use crate::support::ssh::skipped;
 
 #[test]
-fn who_did_it_is_known_without_variables() {
+fn user_is_known_without_environment_variables() {
     let project = Project::local();
     let mut deploy = project.command("deploy");
     assert!(project.said(deploy.env_remove("USER")).starts_with("exit: 0"));
@@ -33,7 +33,7 @@ fn nameless(command: &Command) -> Option<Command> {
 }
 
 #[test]
-fn git_knows_who_where_the_account_has_no_name() {
+fn nameless_account_takes_the_name_from_git() {
     let project = Project::local();
     project.write(".gitconfig", "[user]\nname = Ada Lovelace\n");
     let Some(mut lock) = nameless(project.command("lock -m why").env_remove("USER")) else {
@@ -48,7 +48,7 @@ const REMOTE: &str = "app = \"myapp\"\n[artifact]\npath = \"build\"\n[stages.pro
                       deploy_to = \"/srv/app\"\nhosts = [\"web1.invalid\"]\n";
 
 #[test]
-fn nobody_is_guessed_to_be_root_where_the_account_has_no_name() {
+fn nameless_account_is_not_called_root() {
     let project = Project::new();
     project.write("deploy.toml", REMOTE);
     let Some(mut status) = nameless(project.command("status").env_remove("USER")) else { return };
@@ -63,7 +63,7 @@ fn nobody_is_guessed_to_be_root_where_the_account_has_no_name() {
 }
 
 #[test]
-fn a_named_ssh_config_is_no_use_without_ssh() {
+fn named_ssh_config_without_ssh_is_an_error() {
     let project = Project::new();
     project.write("deploy.toml", &format!("{REMOTE}[ssh]\nconfig = \"own\"\n"));
     project.write("own", "Host web1.invalid\n");
@@ -72,7 +72,7 @@ fn a_named_ssh_config_is_no_use_without_ssh() {
 }
 
 #[test]
-fn the_nearest_config_upwards_is_meant() {
+fn nearest_config_upwards_is_used() {
     let project = Project::local();
     std::fs::create_dir_all(project.path().join("src/deep")).unwrap();
     let below = |line: &str| {
@@ -90,7 +90,7 @@ fn the_nearest_config_upwards_is_meant() {
 }
 
 #[test]
-fn init_says_how_it_calls_the_app() {
+fn init_says_which_app_name_it_chose() {
     let project = Project::new();
     std::fs::create_dir(project.path().join("_My App!")).unwrap();
     let mut init = project.command("init");
@@ -103,7 +103,7 @@ fn init_says_how_it_calls_the_app() {
 }
 
 #[test]
-fn all_that_is_missing_is_told_at_once() {
+fn missing_env_values_are_all_named_at_once() {
     let project = Project::local();
     let text = project.read("deploy.toml");
     let more = "vars.DB = { env = \"DB_URL\" }\nvars.KEY = { env = \"KEY\" }\n\n[health]\n\
@@ -120,7 +120,7 @@ fn all_that_is_missing_is_told_at_once() {
 }
 
 #[test]
-fn a_file_that_nothing_is_written_to_is_warned_of() {
+fn env_file_without_values_is_warned_of() {
     let project = Project::local();
     let text = project.read("deploy.toml");
     let at = text.find("vars.A").unwrap();
@@ -137,7 +137,7 @@ fn a_file_that_nothing_is_written_to_is_warned_of() {
 }
 
 #[test]
-fn a_dirty_tree_is_told_and_kept_in_sight() {
+fn dirty_tree_is_warned_of_and_recorded() {
     let project = Project::local();
     let git = |line: &str| {
         let mut git = Command::new("git");
@@ -159,7 +159,7 @@ fn a_dirty_tree_is_told_and_kept_in_sight() {
 }
 
 #[test]
-fn a_linked_env_file_clashes_only_with_one_that_is_written() {
+fn linked_env_file_clashes_only_with_a_written_one() {
     let project = Project::local();
     let text = project
         .read("deploy.toml")
@@ -184,7 +184,7 @@ fn a_linked_env_file_clashes_only_with_one_that_is_written() {
 
 /// `script` gives it a terminal, as a person has one.
 #[test]
-fn a_question_says_what_goes_where_and_no_changes_nothing() {
+fn confirmation_names_release_and_hosts_and_no_changes_nothing() {
     let project = Project::local();
     let text = project.read("deploy.toml");
     project.write("deploy.toml", &text.replace("[artifact]", "confirm = true\n\n[artifact]"));
@@ -213,7 +213,7 @@ fn a_question_says_what_goes_where_and_no_changes_nothing() {
 }
 
 #[test]
-fn a_prune_that_deletes_nothing_says_why() {
+fn prune_that_deletes_nothing_says_why() {
     let project = Project::local();
     project.shipit("deploy");
     project.write("dist/VERSION", "2\n");
@@ -228,7 +228,7 @@ fn a_prune_that_deletes_nothing_says_why() {
 }
 
 #[test]
-fn who_waits_says_for_whom_and_others_are_told_how_to_wait() {
+fn waiting_names_the_holder_and_refusal_hints_at_wait() {
     let project = Project::local();
     project.shipit("deploy");
     project.shipit("lock -m audit");
@@ -248,7 +248,7 @@ fn who_waits_says_for_whom_and_others_are_told_how_to_wait() {
 }
 
 #[test]
-fn github_is_told_of_what_ends_before_a_run_and_of_what_check_finds() {
+fn github_annotations_cover_early_errors_and_check() {
     let project = Project::local();
     let said = |line: &str| project.said(project.command(line).env("GITHUB_ACTIONS", "true"));
     let nowhere = said("deploy nowhere");

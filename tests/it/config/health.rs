@@ -41,7 +41,7 @@ fn say(check: &Check) -> String {
 }
 
 #[test]
-fn the_short_form_is_a_key_for_each_kind() {
+fn short_form_has_a_key_for_each_kind() {
     assert_snapshot!(checks("health.http = \"http://127.0.0.1:8080/up\""), @"GET http://127.0.0.1:8080/up, at 127.0.0.1 8080 /up, [200..=399], 1s/5s/30s x1");
     assert_snapshot!(
         checks("health = { tcp = \"[::1]:5432\", command = \"bin/ok\", successes = 3, total = \"2m\" }"),
@@ -53,7 +53,7 @@ fn the_short_form_is_a_key_for_each_kind() {
 }
 
 #[test]
-fn the_full_form_is_a_list() {
+fn full_form_is_a_list() {
     let top = r#"
         [health]
         http = "http://localhost/up"
@@ -87,7 +87,7 @@ fn the_full_form_is_a_list() {
 }
 
 #[test]
-fn an_address_is_seen_from_the_host() {
+fn loopback_address_means_the_host() {
     let check = |url: &str| match &config(&format!("health.http = \"{url}\""), "").health.checks[..]
     {
         [Check { probe: HealthProbe::Http(http), .. }] => {
@@ -120,7 +120,7 @@ fn an_address_is_seen_from_the_host() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_refused() {
+fn contradicting_keys_are_refused() {
     let one = |check: &str| wrong(&format!("[[health.checks]]\n{check}"));
     assert_snapshot!(wrong("health.total = 3"), @"deploy.toml:3: `total` needs `http`");
     assert_snapshot!(wrong("health.successes = 3"), @"deploy.toml:3: `successes` needs `http`");
@@ -148,13 +148,13 @@ fn what_does_not_fit_together_is_refused() {
 }
 
 #[test]
-fn a_log_is_named_for_command_services() {
+fn log_is_only_for_command_services() {
     assert_snapshot!(wrong("[service]\nunit = \"a\"\nlog = \"b\""), @"deploy.toml:5: `log` needs `restart`");
     assert_snapshot!(wrong("[service]\nrestart = \"a\"\nlog = \"../b\""), @"deploy.toml:5: `log` must be a path inside the release, or an absolute one, without `.`, `..` and `//`: ../b");
 }
 
 #[test]
-fn a_stage_has_its_own_checks() {
+fn stage_replaces_the_checks() {
     let text = format!(
         "{LEAST}health.tcp = \"a:1\"\n{STAGE}health.http = \"http://b\"\nhealth.checks = []\n"
     );
@@ -166,7 +166,7 @@ fn a_stage_has_its_own_checks() {
 }
 
 #[test]
-fn a_check_concerns_the_hosts_of_its_roles() {
+fn check_applies_to_hosts_of_its_roles() {
     let text = "default_stage = \"prod\"\n[[health.checks]]\ncommand = \"x\"\nroles = [\"web\"]\n\
                 [stages.more]\nhosts = [{ address = \"w\", roles = [\"web\"] }, \"v\"]\n";
     let check = &config(text, "").health.checks[0];
@@ -202,7 +202,7 @@ async fn gathered(
 }
 
 #[tokio::test]
-async fn values_of_headers_are_fetched_and_secret() {
+async fn header_values_are_fetched_and_secret() {
     let top =
         "[[health.checks]]\nhttp = \"http://x\"\nheaders = { A = \"open\", B = { env = \"KEY\" } }";
     let (health, secrets) = gathered(top, &[], &[("KEY", "hidden")]).await.unwrap();
@@ -213,7 +213,7 @@ async fn values_of_headers_are_fetched_and_secret() {
 }
 
 #[tokio::test]
-async fn certificates_are_read() {
+async fn ca_certificates_are_read() {
     let top = "[[health.checks]]\nhttp = \"https://x\"\nca = \"DIR/own.pem\"";
     assert_snapshot!(gathered(top, &[], &[]).await.unwrap_err(), @"could not read the certificates in DIR/own.pem: No such file or directory (os error 2)");
     assert_snapshot!(gathered(top, &[("own.pem", "x")], &[]).await.unwrap_err(), @"DIR/own.pem holds no certificate in PEM form");

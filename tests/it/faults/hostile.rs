@@ -218,13 +218,13 @@ async fn deploy(host: &Hostile) -> (Report, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_behaves_is_done() {
+async fn well_behaved_host_is_done() {
     let (report, _) = deploy(&Hostile::new(Manner::Ends, "never")).await;
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_host_that_misbehaves_is_done() {
+async fn misbehaving_host_is_never_done() {
     const VERBS: [&str; 10] = [
         "greeting", "receive", "unpack", "check", "env", "revision", "seal", "stage", "activate",
         "commit",
@@ -250,7 +250,7 @@ async fn no_host_that_misbehaves_is_done() {
 
 /// A user who stops a run gives an order up that the host answers all the same.
 #[tokio::test(start_paused = true)]
-async fn a_late_answer_is_not_taken_for_the_next() {
+async fn late_answer_is_not_taken_for_the_next() {
     let pause = Duration::from_secs(10);
     let host = Arc::new(Hostile { pause, ..Hostile::new(Manner::Ends, "never") });
     let hello = Hello {
@@ -274,7 +274,7 @@ async fn a_late_answer_is_not_taken_for_the_next() {
 
 /// What comes after the verdict cannot change it.
 #[tokio::test(start_paused = true)]
-async fn a_host_that_misbehaves_after_the_commit_is_done_with_a_warning() {
+async fn misbehaviour_after_commit_is_done_with_a_warning() {
     for manner in MANNERS.into_iter().filter(|manner| *manner != Manner::Frames) {
         let (report, took) = deploy(&Hostile::new(manner, "sweep")).await;
         assert_eq!(report.verdict(), RunOutcome::Done, "{manner:?}: {report:?}");

@@ -46,14 +46,14 @@ async fn loses_its_connection(test: &str, work: Work, verbs: &[&'static str], mo
 }
 
 #[tokio::test]
-async fn a_deploy_loses_its_connection() {
-    let test = "faults::links::a_deploy_loses_its_connection";
+async fn deploy_that_loses_its_connection_is_honest() {
+    let test = "faults::links::deploy_that_loses_its_connection_is_honest";
     let more = [LinkFault::HalfUpload, LinkFault::CutGreeting];
     loses_its_connection(test, Work::Deploy, &DEPLOY, &more).await;
 }
 
 #[tokio::test]
-async fn a_deploy_that_shares_files_loses_its_connection() {
+async fn sharing_deploy_that_loses_its_connection_is_honest() {
     let verbs = ["manifest", "unpack", "check", "seal", "sweep"];
     let faults =
         verbs.iter().flat_map(|verb| [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)]);
@@ -69,20 +69,20 @@ async fn a_deploy_that_shares_files_loses_its_connection() {
 }
 
 #[tokio::test]
-async fn a_rollback_loses_its_connection() {
-    let test = "faults::links::a_rollback_loses_its_connection";
+async fn rollback_that_loses_its_connection_is_honest() {
+    let test = "faults::links::rollback_that_loses_its_connection_is_honest";
     loses_its_connection(test, Work::Rollback, &ROLLBACK, &[LinkFault::CutGreeting]).await;
 }
 
 #[tokio::test]
-async fn a_prune_loses_its_connection() {
-    let test = "faults::links::a_prune_loses_its_connection";
+async fn prune_that_loses_its_connection_is_honest() {
+    let test = "faults::links::prune_that_loses_its_connection_is_honest";
     loses_its_connection(test, Work::Prune, &PRUNE, &[LinkFault::CutGreeting]).await;
 }
 
 #[tokio::test]
-async fn a_revert_loses_its_connection() {
-    let test = "faults::links::a_revert_loses_its_connection";
+async fn revert_that_loses_its_connection_is_honest() {
+    let test = "faults::links::revert_that_loses_its_connection_is_honest";
     for fault in [LinkFault::CutBefore("revert"), LinkFault::CutAfter("revert")] {
         let mut fleet = TestFleet::new(LocalSession::new()).await;
         fleet.world.config.hooks.activated = hook("! grep -q 2 VERSION");
@@ -97,8 +97,8 @@ async fn a_revert_loses_its_connection() {
 
 /// One of two hosts goes and is not seen again until the next run.
 #[tokio::test]
-async fn a_host_is_lost_for_good() {
-    let test = "faults::links::a_host_is_lost_for_good";
+async fn host_lost_for_good_is_reported_unknown() {
+    let test = "faults::links::host_lost_for_good_is_reported_unknown";
     let verbs = ["check", "env", "hook", "seal", "stage", "activate", "commit"];
     try_all(
         some(verbs.map(LinkFault::CutForGood).into_iter().chain([LinkFault::Dead])),
@@ -136,7 +136,7 @@ async fn claims_no_more_than_is_so(fault: &str, fleet: &TestFleet, report: &Repo
 
 /// The agent is killed by the restart it runs: nobody is left on the host to put anything back.
 #[tokio::test]
-async fn what_nobody_decided_is_settled_though_contact_is_lost_again() {
+async fn undecided_release_is_recovered_after_a_second_cut() {
     for verb in ["resume", "revert"] {
         for fault in [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)] {
             let mut fleet = TestFleet::new(LocalSession::new()).await;

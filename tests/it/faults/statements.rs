@@ -63,16 +63,16 @@ async fn is_killed_after_a_statement(work: Work, cases: usize) {
 }
 
 #[tokio::test]
-async fn the_agent_is_killed_after_a_statement_of_a_deploy() {
+async fn agent_killed_after_any_statement_of_a_deploy() {
     is_killed_after_a_statement(Work::Deploy, effort(3, 4, usize::MAX)).await;
 }
 
 #[tokio::test]
-async fn the_agent_is_killed_after_a_statement_of_a_rollback() {
+async fn agent_killed_after_any_statement_of_a_rollback() {
     is_killed_after_a_statement(Work::Rollback, effort(1, 2, usize::MAX)).await;
 }
 
 #[tokio::test]
-async fn the_agent_is_killed_after_a_statement_of_a_prune() {
+async fn agent_killed_after_any_statement_of_a_prune() {
     is_killed_after_a_statement(Work::Prune, effort(1, 2, usize::MAX)).await;
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::support::fault_table::ROWS;
 
 #[test]
-fn every_test_it_names_is_there() {
+fn every_named_test_exists() {
     for row in ROWS.iter() {
         let name = row.test.trim_matches('`');
         let (module, function) = name.rsplit_once("::").unwrap_or_else(|| panic!("{row:?}"));
@@ -32,7 +32,7 @@ fn sources(module: &str) -> [PathBuf; 3] {
 
 /// The promises that hold for all rows.
 #[test]
-fn no_row_leaves_a_host_without_a_release_or_calls_less_than_all_done() {
+fn every_row_keeps_a_whole_release_and_claims_no_more() {
     assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
     let whole = ["new", "old", "earlier", "old or new", "earlier or old", "nothing as before"];
     for row in ROWS.iter() {

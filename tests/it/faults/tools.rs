@@ -57,7 +57,7 @@ fn which(tool: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_tool_fails_once() {
+async fn tool_that_fails_once_is_survived() {
     let calls: &[u32] = effort(&[1], &[1], &[1, 2, 3, 4, 5, 6]);
     let cases = TOOLS.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
     try_all(some(cases), |(tool, call)| async move {
@@ -68,7 +68,7 @@ async fn a_tool_fails_once() {
         fs::remove_file(dir.path().join("fail-at")).unwrap();
         if call == 1 {
             let fault = format!("deploy: `{tool}` fails once");
-            fleet.matches_table("faults::tools::a_tool_fails_once", &fault, &report);
+            fleet.matches_table("faults::tools::tool_that_fails_once_is_survived", &fault, &report);
         }
         fleet.is_honest(&format!("{tool} failed on call {call}"), Work::Deploy, &report).await;
     })
@@ -76,7 +76,7 @@ async fn a_tool_fails_once() {
 }
 
 #[tokio::test]
-async fn a_tool_fails_once_where_files_are_shared() {
+async fn tool_that_fails_once_in_a_sharing_deploy_is_survived() {
     let calls: &[u32] = effort(&[2], &[2], &[1, 2, 3, 4, 5, 6]);
     let cases = SHARING.into_iter().flat_map(|tool| calls.iter().map(move |call| (tool, *call)));
     try_all(some(cases), |(tool, call)| async move {

@@ -92,7 +92,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_pinned_release_outlives_prune_until_it_is_unpinned() {
+async fn pinned_release_survives_prune_until_unpinned() {
     let world = World::new();
     for version in ["1", "2", "3"] {
         world.deploy(version).await;
@@ -112,7 +112,7 @@ async fn a_pinned_release_outlives_prune_until_it_is_unpinned() {
 
 /// Two names of one directory: whoever comes first holds the lock of the other.
 #[tokio::test]
-async fn a_change_is_done_on_all_hosts_or_on_none() {
+async fn pin_changes_all_hosts_or_none() {
     let mut world = World::new();
     world.deploy("1").await;
     world.config.hosts.push(host("web2"));
@@ -122,7 +122,7 @@ async fn a_change_is_done_on_all_hosts_or_on_none() {
 }
 
 #[tokio::test]
-async fn a_freeze_holds_off_whatever_wants_the_lock() {
+async fn deploy_lock_refuses_whatever_wants_the_run_lock() {
     let world = World::new();
     world.deploy("1").await;
     assert_eq!(world.freeze().await.verdict(), RunOutcome::Done);
@@ -143,7 +143,7 @@ async fn a_freeze_holds_off_whatever_wants_the_lock() {
 
 /// Somebody else's process, which left no record.
 #[tokio::test]
-async fn a_lock_that_is_not_ours_is_not_broken() {
+async fn lock_of_another_program_is_not_broken() {
     let world = World::new();
     world.deploy("1").await;
     let lock = world.root().join(".shipit/lock");
@@ -165,7 +165,7 @@ async fn a_lock_that_is_not_ours_is_not_broken() {
 }
 
 #[tokio::test]
-async fn a_run_whose_lock_is_taken_puts_back_and_says_so() {
+async fn run_that_loses_its_lock_reverts_and_says_so() {
     let mut world = World::new();
     world.deploy("1").await;
     let gate = world.dir.path().join("gate");
@@ -201,7 +201,7 @@ async fn a_run_whose_lock_is_taken_puts_back_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_was_deployed_verifies_and_what_was_touched_does_not() {
+async fn verify_passes_until_a_file_is_touched() {
     let world = World::new();
     let nothing = world.verify(None).await.remove(0).1.unwrap();
     assert_eq!(nothing.problems, ["nothing is live"]);
@@ -233,7 +233,7 @@ async fn what_was_deployed_verifies_and_what_was_touched_does_not() {
 
 /// Links and the env file lie in directories that the build has not; they belong to the release.
 #[tokio::test]
-async fn directories_made_for_links_are_no_drift() {
+async fn directories_made_for_linked_paths_are_no_drift() {
     let mut world = World::new();
     world.config.env.as_mut().unwrap().file = "conf/deep/env".to_owned();
     world.deploy("1").await;
@@ -242,7 +242,7 @@ async fn directories_made_for_links_are_no_drift() {
 }
 
 #[tokio::test]
-async fn verify_believes_neither_ledger_nor_link_alone() {
+async fn verify_compares_the_ledger_with_the_link() {
     let world = World::new();
     world.deploy("1").await;
     let id = world.releases()[0].clone();
@@ -267,7 +267,7 @@ async fn verify_believes_neither_ledger_nor_link_alone() {
 }
 
 #[tokio::test]
-async fn a_deploy_names_what_somebody_touched() {
+async fn deploy_names_files_changed_on_the_host() {
     let world = World::new();
     world.deploy("1").await;
     assert_eq!(world.deploy("2").await.warnings, []);
@@ -287,7 +287,7 @@ async fn a_deploy_names_what_somebody_touched() {
 }
 
 #[tokio::test]
-async fn a_deploy_says_what_to_do_about_what_python_writes() {
+async fn deploy_hints_at_bytecode_that_python_writes() {
     let world = World::new();
     world.deploy("1").await;
     fs::create_dir(world.root().join("current/__pycache__")).unwrap();
@@ -300,7 +300,7 @@ async fn a_deploy_says_what_to_do_about_what_python_writes() {
 
 /// Without [env], `.env` is a file like any other.
 #[tokio::test]
-async fn an_env_file_of_the_artifact_is_no_drift() {
+async fn env_file_of_the_artifact_is_no_drift() {
     let mut world = World::new();
     world.config.env = None;
     let goal = |version: &str| {
@@ -321,7 +321,7 @@ fn hook(command: &str) -> Vec<Hook> {
 
 /// Names are no patterns, neither the directory's nor the env file's.
 #[tokio::test]
-async fn names_that_look_like_patterns_are_names() {
+async fn names_that_look_like_patterns_are_taken_literally() {
     let mut world = World::new();
     let root = world.dir.path().join("srv*[x]?");
     world.config.layout = Layout::new(root.to_str().unwrap());
@@ -340,7 +340,7 @@ async fn names_that_look_like_patterns_are_names() {
 }
 
 #[tokio::test]
-async fn a_hook_that_may_not_write_is_told_why() {
+async fn hook_that_writes_to_the_release_is_told_why_not() {
     let mut world = World::new();
     world.config.hooks.staged = hook("echo 'sh: VERSION: Permission denied'; exit 1");
     let report = world.deploy("1").await;
@@ -357,7 +357,7 @@ async fn a_hook_that_may_not_write_is_told_why() {
 }
 
 #[tokio::test]
-async fn history_tells_what_was_done() {
+async fn history_lists_what_was_done() {
     let world = World::new();
     world.deploy("1").await;
     world.run(&world.deploy_goal("2", "", true)).await;

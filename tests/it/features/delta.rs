@@ -74,7 +74,7 @@ const ONE: [(&str, u64); 3] = [("a", 1), ("lib/b", 2), ("lib/with \\ 'c'", 3)];
 const TWO: [(&str, u64); 3] = [("a", 9), ("lib/b", 2), ("lib/moved", 3)];
 
 #[tokio::test]
-async fn what_did_not_change_is_shared_and_what_changed_is_not() {
+async fn unchanged_files_are_shared_and_changed_ones_are_not() {
     let world = World::new();
     let first = deploy(&world, &ONE).await;
     assert_eq!((first.linked, first.files), (0, 5));
@@ -94,7 +94,7 @@ async fn what_did_not_change_is_shared_and_what_changed_is_not() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_fetched_only_where_it_is_not_known() {
+async fn manifest_is_fetched_only_if_not_cached() {
     let mut world = World::new();
     let shared = shipit::model::link::SharedLink {
         path: "var/log".to_owned(),
@@ -112,7 +112,7 @@ async fn a_manifest_is_fetched_only_where_it_is_not_known() {
 }
 
 #[tokio::test]
-async fn what_a_hook_added_is_part_of_the_base() {
+async fn files_added_by_a_hook_are_part_of_the_base() {
     let mut world = World::new();
     world.config.hooks.staged = vec![Hook {
         run: "cp a made && chmod u+w lib && rm -f lib/b && echo x >lib/b".to_owned(),
@@ -127,7 +127,7 @@ async fn what_a_hook_added_is_part_of_the_base() {
 }
 
 #[tokio::test]
-async fn root_shares_nothing_with_hooks() {
+async fn root_with_hooks_shares_nothing() {
     let mut world = World::new();
     let run = "echo more >>a".to_owned();
     world.config.hooks.staged = vec![Hook { run, once: false, roles: Vec::new() }];
@@ -141,7 +141,7 @@ async fn root_shares_nothing_with_hooks() {
 }
 
 #[tokio::test]
-async fn what_was_touched_is_not_shared() {
+async fn touched_files_are_not_shared() {
     let world = World::new();
     deploy(&world, &ONE).await;
     let live = world.root().join("current");
@@ -155,7 +155,7 @@ async fn what_was_touched_is_not_shared() {
 }
 
 #[tokio::test]
-async fn times_ahead_of_the_host_are_no_changes() {
+async fn future_mtimes_are_no_changes() {
     let world = World::new();
     let first = goal(&world, &ONE);
     let ahead = std::time::SystemTime::now() + std::time::Duration::from_hours(5);
@@ -205,7 +205,7 @@ fn host_with(world: &mut World, tar: &str, busybox: bool) -> bool {
 }
 
 #[tokio::test]
-async fn every_tar_links() {
+async fn every_tar_creates_hard_links() {
     let tars = [("tar", false), ("busybox tar", false), ("bsdtar", false), ("busybox tar", true)];
     for (tar, busybox) in tars {
         let mut world = World::new();
@@ -220,7 +220,7 @@ async fn every_tar_links() {
 }
 
 #[tokio::test]
-async fn where_tar_cannot_link_everything_is_sent() {
+async fn tar_that_cannot_link_makes_everything_travel() {
     let mut world = World::new();
     deploy(&world, &ONE).await;
     let count = world.dir.path().join("count");
@@ -248,7 +248,7 @@ fn host_that(world: &mut World, does: &str) {
 }
 
 #[tokio::test]
-async fn a_base_that_changes_while_it_is_built_on_is_noticed() {
+async fn base_that_changes_during_the_upload_is_not_used() {
     let mut world = World::new();
     deploy(&world, &ONE).await;
     host_that(
@@ -263,7 +263,7 @@ async fn a_base_that_changes_while_it_is_built_on_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_base_that_vanishes_while_it_is_built_on_is_noticed() {
+async fn base_that_vanishes_during_the_upload_is_not_used() {
     let mut world = World::new();
     deploy(&world, &ONE).await;
     host_that(&mut world, "rm -rf */lib");
@@ -286,7 +286,7 @@ fn as_nobody(world: &mut World) {
 }
 
 #[tokio::test]
-async fn a_hook_that_writes_to_what_is_shared_fails() {
+async fn hook_that_writes_to_shared_files_fails() {
     let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
     let mut world = World::new();
     as_nobody(&mut world);
@@ -303,7 +303,7 @@ async fn a_hook_that_writes_to_what_is_shared_fails() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_travel() {
+async fn dry_run_says_what_would_travel() {
     let world = World::new();
     deploy(&world, &ONE).await;
     let lines = world.rehearsed(&goal(&world, &TWO)).await;
@@ -335,7 +335,7 @@ async fn sharing_costs_no_round_trip() {
 }
 
 #[tokio::test]
-async fn no_more_hosts_receive_at_once_than_is_said() {
+async fn uploads_at_once_stay_within_the_limit() {
     let mut world = World::new();
     world.config.hosts = ["web1", "web2", "web3"].map(host).to_vec();
     world.config.upload.parallel = Some(1);
@@ -384,13 +384,13 @@ const MANY: [(&str, u64); 8] =
     [("1", 1), ("2", 2), ("3", 3), ("4", 4), ("5", 5), ("6", 6), ("7", 7), ("8", 8)];
 
 #[tokio::test]
-async fn what_arrived_of_an_interrupted_upload_is_used() {
+async fn partial_upload_is_used_by_the_next() {
     let (_, done) = after_half_an_upload(|_| {}).await;
     assert!(done.linked > 0, "{done:?}");
 }
 
 #[tokio::test]
-async fn what_arrived_is_read_back_before_it_is_used() {
+async fn partial_upload_is_verified_before_use() {
     let (world, done) = after_half_an_upload(|tree| {
         let file = tree.join("1");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -413,7 +413,7 @@ fn there(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_arrived_is_not_left_for_ever() {
+async fn old_partial_uploads_are_deleted() {
     let mut world = World::new();
     own_channel(&mut world);
     let wires = FaultyLinks::new(world.config.layout.root());
@@ -446,7 +446,7 @@ async fn what_arrived_is_not_left_for_ever() {
 }
 
 #[tokio::test]
-async fn a_base_whose_manifest_is_not_readable_is_not_used() {
+async fn base_with_an_unreadable_manifest_is_not_used() {
     let world = World::new();
     deploy(&world, &ONE).await;
     let manifest = world.root().join(".shipit/manifests/20260821090001");

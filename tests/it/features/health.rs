@@ -5,7 +5,6 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use insta::assert_snapshot;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::outcome::HostResult;
@@ -13,7 +12,7 @@ use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
 use crate::support::health::{HealthServer, judged, judged_there, outcome, world_judged_by};
-use crate::support::shells::{session_of, shells};
+use crate::support::shells::{session_of, under_every_shell};
 use crate::support::tools::{has, only, tools_without};
 use crate::support::world::LocalConnect;
 
@@ -53,7 +52,7 @@ const ASKED: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn a_get_says_what_it_should_and_the_answer_is_looked_at() {
+async fn http_request_and_answer_follow_the_check() {
     let server = HealthServer::start(&["418 Teapot\nit is ready now"]).await;
     assert_eq!(judged(FULL, &server).await, "done");
     assert_eq!(server.asked().len(), 1);
@@ -61,7 +60,7 @@ async fn a_get_says_what_it_should_and_the_answer_is_looked_at() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_well_is_shown() {
+async fn unhealthy_answer_is_shown() {
     let http = format!("{ONCE}http = \"http://127.0.0.1:PORT/up\"");
     let server = HealthServer::start(&["502 Bad Gateway\n<h1>no \u{1b}[1mupstream</h1>\n"]).await;
     assert_snapshot!(judged(&http, &server).await, @"
@@ -88,7 +87,7 @@ async fn an_answer_that_is_not_well_is_shown() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_named() {
+async fn silent_server_is_named() {
     let silent = HealthServer::start(&[]).await;
     let http = format!("{ONCE}timeout = \"200ms\"\nhttp = \"http://127.0.0.1:PORT/up\"");
     assert_snapshot!(judged(&http, &silent).await, @"
@@ -105,7 +104,7 @@ async fn who_does_not_answer_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_well_at_first_is_tried_again() {
+async fn unhealthy_answer_is_retried() {
     let server = HealthServer::start(&["503 No", "200 OK", "503 No", "200 OK"]).await;
     let http = format!("{OFTEN}successes = 3\nhttp = \"http://127.0.0.1:PORT/up\"");
     assert_eq!(judged(&http, &server).await, "done");
@@ -113,7 +112,7 @@ async fn what_is_not_well_at_first_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_soak_without_a_unit_asks_again() {
+async fn soak_without_a_unit_repeats_the_checks() {
     let server = HealthServer::start(&["200 OK", "500 Broken"]).await;
     let http = format!("{ONCE}soak = \"100ms\"\nhttp = \"http://127.0.0.1:PORT/up\"");
     assert_snapshot!(judged(&http, &server).await, @"
@@ -123,7 +122,7 @@ async fn a_soak_without_a_unit_asks_again() {
 }
 
 #[tokio::test]
-async fn a_command_is_asked_in_the_release() {
+async fn command_check_runs_in_the_release() {
     let nobody = HealthServer { port: 1, asked: Arc::default() };
     let command = |text: &str| format!("{ONCE}timeout = \"1s\"\ncommand = '{text}'");
     let well = "test -x bin/server && test \"$SHIPIT_RELEASE\" = \"$(basename \"$PWD\")\"";
@@ -145,7 +144,7 @@ async fn a_command_is_asked_in_the_release() {
 }
 
 #[tokio::test]
-async fn only_hosts_of_a_role_are_asked() {
+async fn check_of_a_role_skips_other_hosts() {
     let nobody = HealthServer { port: 1, asked: Arc::default() };
     let check = format!("{ONCE}[[health.checks]]\ncommand = \"false\"\nroles = [\"web\"]");
     assert_eq!(judged(&check, &nobody).await, "done");
@@ -155,7 +154,7 @@ async fn only_hosts_of_a_role_are_asked() {
 }
 
 #[tokio::test]
-async fn of_several_checks_all_must_pass() {
+async fn all_checks_must_pass() {
     let server = HealthServer::start(&["200 OK"]).await;
     let all = format!("{ONCE}http = \"http://127.0.0.1:PORT/up\"\ncommand = \"true\"");
     assert_eq!(judged(&all, &server).await, "done");
@@ -165,7 +164,7 @@ async fn of_several_checks_all_must_pass() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_a_check_and_puts_back() {
+async fn interrupt_during_a_check_reverts() {
     let silent = HealthServer::start(&[]).await;
     let world =
         world_judged_by(&format!("{ONCE}http = \"http://127.0.0.1:PORT/up\""), &silent).await;
@@ -182,7 +181,7 @@ async fn a_stop_ends_a_check_and_puts_back() {
 }
 
 #[tokio::test]
-async fn the_log_of_a_command_service_is_shown_from_the_restart_on() {
+async fn command_service_log_is_shown_since_the_restart() {
     let nobody = HealthServer { port: 1, asked: Arc::default() };
     let mut world = world_judged_by(&format!("{ONCE}command = \"false\""), &nobody).await;
     let log = world.dir.path().join("log");
@@ -205,7 +204,7 @@ async fn the_log_of_a_command_service_is_shown_from_the_restart_on() {
 }
 
 #[tokio::test]
-async fn certificates_are_looked_at() {
+async fn tls_certificates_are_verified() {
     let signed = HealthServer::secure(&["200 OK\nready"], "signed.pem").await;
     let own = HealthServer::secure(&["200 OK\nready"], "own.pem").await;
     let check = |more: &str| {
@@ -241,12 +240,11 @@ async fn certificates_are_looked_at() {
     assert!(said.contains("did not answer: invalid peer certificate: UnknownIssuer"), "{said}");
 }
 
-#[tokio::test]
-async fn a_host_that_may_not_forward_asks_by_curl_under_every_shell() {
-    if !has("curl") {
-        return;
-    }
-    join_all(shells().into_iter().map(async |shell| {
+under_every_shell! {
+    async fn forbidden_forwarding_makes_curl_ask(shell: &str) {
+        if !has("curl") {
+            return;
+        }
         let dir = tempfile::tempdir().unwrap();
         let session = session_of(shell, dir.path());
         let server = HealthServer::start(&["418 Teapot\nit is ready now"]).await;
@@ -258,12 +256,11 @@ async fn a_host_that_may_not_forward_asks_by_curl_under_every_shell() {
         assert!(said.contains("answered 500\n  it said: starting"), "{shell}: {said}");
         let tcp = format!("{ONCE}tcp = \"127.0.0.1:PORT\"");
         assert_eq!(judged_there(&tcp, &server, session).await, "done", "{shell}");
-    }))
-    .await;
+    }
 }
 
 #[tokio::test]
-async fn who_does_not_answer_a_host_by_curl_is_named() {
+async fn curl_names_a_silent_server() {
     if !has("curl") {
         return;
     }
@@ -278,7 +275,7 @@ async fn who_does_not_answer_a_host_by_curl_is_named() {
 }
 
 #[tokio::test]
-async fn certificates_are_looked_at_by_curl_too() {
+async fn curl_verifies_tls_certificates() {
     if !has("curl") {
         return;
     }
@@ -301,7 +298,7 @@ async fn certificates_are_looked_at_by_curl_too() {
 }
 
 #[tokio::test]
-async fn what_a_header_says_is_in_no_argument_there() {
+async fn curl_gets_headers_outside_its_arguments() {
     if !has("curl") {
         return;
     }
@@ -323,7 +320,7 @@ async fn what_a_header_says_is_in_no_argument_there() {
 }
 
 #[tokio::test]
-async fn a_host_without_curl_asks_by_wget() {
+async fn host_without_curl_uses_wget() {
     if !has("wget") {
         return;
     }
@@ -370,7 +367,7 @@ async fn a_host_without_curl_asks_by_wget() {
 }
 
 #[tokio::test]
-async fn a_host_with_neither_says_what_to_do() {
+async fn host_without_curl_and_wget_says_what_to_install() {
     let tools = tools_without(&["curl", "wget"]);
     let server = HealthServer::start(&["200 OK"]).await;
     let http = format!("{OFTEN}http = \"http://127.0.0.1:PORT/up\"");

@@ -13,7 +13,7 @@ use shipit::model::manifest::Sealed;
 use shipit::remote::local::LocalSession;
 
 use crate::support::bytes::random_text;
-use crate::support::shells::{session_of, shells};
+use crate::support::shells::{session_of, under_every_shell};
 use crate::support::tools::tools;
 use crate::support::world::{LocalConnect, World, goal_of};
 
@@ -69,9 +69,8 @@ fn on_host(world: &mut World, without: &[&str], scripts: &[(&str, &str)]) {
     world.connect = Box::new(LocalConnect(session));
 }
 
-#[tokio::test]
-async fn patches_make_the_new_file_under_every_shell() {
-    for shell in shells() {
+under_every_shell! {
+    async fn large_file_is_patched(shell: &str) {
         let mut world = World::new();
         world.connect = Box::new(LocalConnect(session_of(shell, world.dir.path())));
         let old = random_text(1, SIZE);
@@ -86,7 +85,7 @@ async fn patches_make_the_new_file_under_every_shell() {
 }
 
 #[tokio::test]
-async fn patches_under_busybox_make_the_new_file() {
+async fn large_file_is_patched_by_the_dd_of_busybox() {
     let mut world = World::new();
     on_host(&mut world, &[], &[("dd", "exec busybox dd \"$@\"")]);
     let old = random_text(1, SIZE);
@@ -97,7 +96,7 @@ async fn patches_under_busybox_make_the_new_file() {
 }
 
 #[tokio::test]
-async fn large_file_without_zstd_on_host_travels_whole() {
+async fn large_file_without_zstd_on_the_host_travels_whole() {
     let mut world = World::new();
     on_host(&mut world, &["zstd"], &[]);
     let old = random_text(1, SIZE);
@@ -109,7 +108,7 @@ async fn large_file_without_zstd_on_host_travels_whole() {
 }
 
 #[tokio::test]
-async fn a_file_with_another_version_in_its_name_is_made_from_the_one_that_is_gone() {
+async fn renamed_large_file_is_patched_from_its_old_name() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "app-1.0.jar", &old).await;
@@ -119,7 +118,7 @@ async fn a_file_with_another_version_in_its_name_is_made_from_the_one_that_is_go
 }
 
 #[tokio::test]
-async fn without_the_old_bytes_it_travels_whole() {
+async fn large_file_without_a_cached_base_travels_whole() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
@@ -129,7 +128,7 @@ async fn without_the_old_bytes_it_travels_whole() {
 }
 
 #[tokio::test]
-async fn nothing_alike_travels_whole() {
+async fn unrelated_large_file_travels_whole() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
@@ -138,7 +137,7 @@ async fn nothing_alike_travels_whole() {
 }
 
 #[tokio::test]
-async fn wrong_bytes_on_this_machine_cost_bytes_and_nothing_else() {
+async fn damaged_cache_costs_bytes_and_nothing_else() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
@@ -152,7 +151,7 @@ async fn wrong_bytes_on_this_machine_cost_bytes_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn where_the_host_cannot_put_files_together_they_travel_whole() {
+async fn host_that_cannot_patch_gets_whole_files() {
     let old_dd = "case \"$*\" in *skip_bytes*) echo 'dd: invalid input flag' >&2; exit 1 ;; esac; \
                   exec /usr/bin/dd \"$@\"";
     let bad_zstd = "case \"$*\" in *-D*) echo 'zstd: no dictionaries' >&2; exit 1 ;; esac; \
@@ -172,7 +171,7 @@ async fn where_the_host_cannot_put_files_together_they_travel_whole() {
 }
 
 #[tokio::test]
-async fn what_was_touched_is_no_old_self() {
+async fn touched_large_file_is_no_base() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
@@ -184,7 +183,7 @@ async fn what_was_touched_is_no_old_self() {
 }
 
 #[tokio::test]
-async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
+async fn partly_patched_file_is_patched_again() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;
@@ -207,7 +206,7 @@ async fn what_arrived_of_a_file_to_be_made_is_made_anew() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_how_a_file_would_be_made() {
+async fn dry_run_says_which_files_are_patched() {
     let world = World::new();
     let old = random_text(1, SIZE);
     deploy(&world, "server", &old).await;

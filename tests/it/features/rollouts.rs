@@ -98,7 +98,7 @@ fn splits(hosts: usize, batch: Batch, canary: &[usize], expect: &str) {
 }
 
 #[test]
-fn a_batch_never_takes_more_than_it_says() {
+fn batch_never_exceeds_its_size() {
     splits(5, Batch::All, &[], "12345");
     splits(5, Batch::Hosts(2), &[], "12 34 5");
     splits(5, Batch::Percent(50), &[], "12 34 5");
@@ -141,25 +141,25 @@ async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, Stri
 }
 
 #[tokio::test]
-async fn revert_all_puts_back_what_was_switched_before() {
+async fn on_failure_revert_all_reverts_earlier_batches() {
     let ended = second_fails(OnFailure::RevertAll, 0).await;
     assert_eq!(ended, ("bbu".to_owned(), "1 1 1".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
-async fn revert_batch_keeps_the_batches_before() {
+async fn on_failure_revert_batch_keeps_earlier_batches() {
     let ended = second_fails(OnFailure::RevertBatch, 0).await;
     assert_eq!(ended, ("dbu".to_owned(), "2 1 1".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
-async fn stop_keeps_what_is_well() {
+async fn on_failure_stop_keeps_healthy_hosts() {
     let ended = second_fails(OnFailure::Stop, 0).await;
     assert_eq!(ended, ("dbu".to_owned(), "2 1 1".to_owned(), RunOutcome::NotDone));
 }
 
 #[tokio::test]
-async fn so_many_may_fail() {
+async fn failures_within_the_limit_do_not_stop_the_rollout() {
     let ended = second_fails(OnFailure::RevertAll, 1).await;
     assert_eq!(ended, ("dbd".to_owned(), "2 1 2".to_owned(), RunOutcome::NotDone));
 }
@@ -185,7 +185,7 @@ async fn canaries_go_first_and_a_pause_follows() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_away_ends_the_run_or_is_skipped() {
+async fn unreachable_host_ends_the_run_or_is_skipped() {
     let mut hosts = Hosts::new(&["web1", "web2"], Rollout::default());
     hosts.deploy("1").await;
     hosts.wire("web1", LinkFault::Dead);
@@ -204,7 +204,7 @@ async fn a_host_that_is_away_ends_the_run_or_is_skipped() {
 }
 
 #[tokio::test]
-async fn a_once_hook_runs_though_its_first_host_is_away() {
+async fn once_hook_runs_though_its_first_host_is_unreachable() {
     let rollout = Rollout { on_unreachable: OnUnreachable::Skip, ..Rollout::default() };
     let mut hosts = Hosts::new(&["web1", "web2", "web3"], rollout);
     hosts.world.config.hooks.staged = vec![shipit::config::Hook {
@@ -220,7 +220,7 @@ async fn a_once_hook_runs_though_its_first_host_is_away() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_lost_is_made_good_in_the_same_run() {
+async fn lost_commit_is_repeated_in_the_same_run() {
     for wire in [LinkFault::CutBefore("commit"), LinkFault::CutAfter("commit")] {
         let hosts = Hosts::new(&["web1", "web2", "web3"], Rollout::default());
         hosts.deploy("1").await;
@@ -255,7 +255,7 @@ async fn split_fleet(on_failure: OnFailure) -> Hosts {
 }
 
 #[tokio::test]
-async fn the_next_deploy_finishes_a_split_fleet() {
+async fn next_deploy_unites_a_diverged_fleet() {
     let hosts = split_fleet(OnFailure::RevertAll).await;
     let report = hosts.deploy("2").await;
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
@@ -265,7 +265,7 @@ async fn the_next_deploy_finishes_a_split_fleet() {
 }
 
 #[tokio::test]
-async fn a_rollback_of_a_split_fleet_finds_all_hosts_on_one_release() {
+async fn rollback_unites_a_diverged_fleet() {
     let hosts = split_fleet(OnFailure::RevertAll).await;
     let report = hosts.world.rollback().await;
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
@@ -275,7 +275,7 @@ async fn a_rollback_of_a_split_fleet_finds_all_hosts_on_one_release() {
 }
 
 #[tokio::test]
-async fn a_prune_leaves_a_split_as_it_is() {
+async fn prune_leaves_a_diverged_fleet_as_it_is() {
     let hosts = split_fleet(OnFailure::RevertAll).await;
     let rule = shipit::deploy::goal::PruneRule { keep: 3, older_than: None };
     hosts.world.run(&Goal::Prune(rule)).await;

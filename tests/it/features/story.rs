@@ -18,7 +18,7 @@ use shipit::report::{Verbosity, summary};
 use crate::support::world::World;
 
 #[tokio::test]
-async fn deploys_replaces_and_rolls_back_with_its_own_config() {
+async fn rollback_brings_back_the_release_with_its_own_config() {
     let world = World::new();
     let first = world.deploy("1").await;
     assert_eq!(first.verdict(), RunOutcome::Done, "{first:?}");
@@ -47,7 +47,7 @@ async fn deploys_replaces_and_rolls_back_with_its_own_config() {
 }
 
 #[tokio::test]
-async fn a_restart_that_fails_is_taken_back() {
+async fn failed_restart_is_reverted() {
     let world = World::new();
     world.deploy("1").await;
     let bad = world.run(&world.deploy_goal("2", "V=2\n", true)).await;
@@ -63,7 +63,7 @@ async fn a_restart_that_fails_is_taken_back() {
 }
 
 #[tokio::test]
-async fn a_first_deploy_that_fails_leaves_nothing_live() {
+async fn failed_first_deploy_leaves_nothing_live() {
     let world = World::new();
     let bad = world.run(&world.deploy_goal("1", "", true)).await;
     assert_eq!(bad.verdict(), RunOutcome::NotDone, "{bad:?}");
@@ -72,7 +72,7 @@ async fn a_first_deploy_that_fails_leaves_nothing_live() {
 }
 
 #[tokio::test]
-async fn the_same_again_is_unchanged() {
+async fn same_artifact_again_is_unchanged() {
     let world = World::new();
     world.deploy("1").await;
     let again = world.deploy("1").await;
@@ -83,7 +83,7 @@ async fn the_same_again_is_unchanged() {
 }
 
 #[tokio::test]
-async fn prune_keeps_what_is_live_and_the_way_back() {
+async fn prune_keeps_the_live_release_and_the_way_back() {
     let world = World::new();
     for version in ["1", "2", "3", "4"] {
         assert_eq!(world.deploy(version).await.verdict(), RunOutcome::Done);
@@ -114,7 +114,7 @@ fn told(report: &Report) -> String {
 }
 
 #[tokio::test]
-async fn what_activated_hooks_did_is_reverted_by_reverted_hooks_or_said_to_be_left() {
+async fn revert_runs_reverted_hooks_or_says_what_is_left() {
     let mut world = with_worker();
     world.deploy("1").await;
     let bad = told(&world.deploy("2").await);
@@ -141,7 +141,7 @@ async fn what_activated_hooks_did_is_reverted_by_reverted_hooks_or_said_to_be_le
 }
 
 #[tokio::test]
-async fn what_is_live_again_is_held_against_the_checks() {
+async fn reverted_release_is_checked_too() {
     let mut world = World::new();
     world.deploy("1").await;
     let health = |command: &str| {
@@ -166,7 +166,7 @@ async fn what_is_live_again_is_held_against_the_checks() {
 }
 
 #[tokio::test]
-async fn a_hook_that_fails_is_in_the_history_and_a_step_takes_as_long_as_it_took() {
+async fn failed_hook_and_step_durations_are_recorded() {
     let mut world = World::new();
     world.deploy("1").await;
     let hook = Hook { run: "sleep 2; exit 4".to_owned(), once: false, roles: Vec::new() };
@@ -200,7 +200,7 @@ async fn a_hook_that_fails_is_in_the_history_and_a_step_takes_as_long_as_it_took
 }
 
 #[tokio::test]
-async fn a_stop_within_a_hook_is_one_of_the_hook() {
+async fn interrupt_during_a_hook_names_the_hook() {
     let mut world = World::new();
     let hook = Hook { run: "sleep 3".to_owned(), once: false, roles: Vec::new() };
     world.config.hooks.staged = vec![hook];

@@ -9,7 +9,7 @@ use shipit::deploy::outcome::{HostResult, RunOutcome};
 use shipit::remote::local::LocalSession;
 
 use crate::support::bytes::random_bytes;
-use crate::support::shells::{session_of, shells};
+use crate::support::shells::{session_of, under_every_shell};
 use crate::support::tools::{program, tools_without};
 use crate::support::world::{LocalConnect, World, goal_of};
 
@@ -34,7 +34,7 @@ fn progress(world: &World) -> Vec<(u64, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_arrives_whole_and_its_size_becomes_known() {
+async fn stream_arrives_whole_and_its_size_becomes_known() {
     let world = World::new();
     let report = world.run(&goal(&world)).await;
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
@@ -49,7 +49,7 @@ async fn it_arrives_whole_and_its_size_becomes_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_changes_meanwhile_ends_it_and_nothing_is_live() {
+async fn file_that_changes_during_the_stream_fails_the_upload() {
     // zstd's threads hold much back, where there are many.
     let (mut world, tools) = (World::new(), tools_without(&["zstd"]));
     let path = tools.path().to_str().unwrap();
@@ -87,16 +87,15 @@ async fn asked_of_openssl(shell: &str, script: &str) -> Vec<String> {
     asked.lines().map(ToOwned::to_owned).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_file_is_read_back_once_while_it_arrives() {
-    for shell in shells() {
+under_every_shell! {
+    async fn large_file_is_hashed_while_it_arrives(shell: &str) {
         let script = "#!/bin/sh\necho \"$*\" >>LOG\nexec /usr/bin/openssl \"$@\"\n";
         assert_eq!(asked_of_openssl(shell, script).await, ["dgst -sha256 -r"], "{shell}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_read_once_more_if_that_found_other_bytes() {
+async fn large_file_with_a_wrong_hash_is_read_again() {
     let script = "#!/bin/sh\necho \"$*\" >>LOG\n[ $# != 3 ] || exec echo 00 '*stdin'\n\
                   exec /usr/bin/openssl \"$@\"\n";
     let asked = asked_of_openssl("/bin/sh", script).await;
@@ -107,7 +106,7 @@ async fn it_is_read_once_more_if_that_found_other_bytes() {
 
 /// Who reads along waits for no more of a file that never becomes whole.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_file_that_tar_breaks_off_in_ends_the_upload_at_once() {
+async fn tar_that_fails_within_a_large_file_ends_the_upload_at_once() {
     let (mut world, tools) = (World::new(), tempfile::tempdir().unwrap());
     let script = "#!/bin/sh\nhead -c 20000000 | /usr/bin/tar \"$@\"\nexit 2\n";
     program(&tools.path().join("tar"), script);

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::support::bytes::random_bytes;
 use crate::support::far::{FarLink, far};
-use crate::support::shells::{session_of, shells};
+use crate::support::shells::{session_of, under_every_shell};
 use crate::support::world::{World, goal_of};
 
 /// More than one channel carries in the round trips that a further connection takes.
@@ -41,7 +41,7 @@ fn nothing_runs(world: &World) {
 }
 
 #[tokio::test]
-async fn the_larger_the_stream_the_more_channels_carry_it() {
+async fn larger_streams_use_more_channels() {
     for (size, connections, stripes) in
         [(9 << 20, 0, vec![]), (LARGE, 3, vec![0, 1, 1, 2, 2, 3, 3])]
     {
@@ -54,9 +54,8 @@ async fn the_larger_the_stream_the_more_channels_carry_it() {
     }
 }
 
-#[tokio::test]
-async fn every_shell_puts_stripes_together() {
-    for shell in shells() {
+under_every_shell! {
+    async fn stripes_are_merged(shell: &str) {
         let dir = tempfile::tempdir().unwrap();
         let (world, way) = far(FarLink::default(), session_of(shell, dir.path()));
         let report = world.run(&goal(&world, LARGE)).await;
@@ -66,7 +65,7 @@ async fn every_shell_puts_stripes_together() {
 }
 
 #[tokio::test]
-async fn a_host_that_refuses_further_connections_gets_it_over_the_one() {
+async fn refused_connections_leave_the_upload_on_one() {
     let (world, way) = far(FarLink { refuse: true, ..FarLink::default() }, LocalSession::new());
     let report = world.run(&goal(&world, LARGE)).await;
     arrived(&world, &report, LARGE);
@@ -78,7 +77,7 @@ async fn a_host_that_refuses_further_connections_gets_it_over_the_one() {
 }
 
 #[tokio::test]
-async fn a_limit_that_one_channel_reaches_takes_no_more() {
+async fn upload_limit_of_one_channel_uses_no_more() {
     let (mut world, way) = far(FarLink::default(), LocalSession::new());
     world.config.upload.limit = Some(39 << 20);
     let report = world.run(&goal(&world, LARGE)).await;
@@ -87,7 +86,7 @@ async fn a_limit_that_one_channel_reaches_takes_no_more() {
 }
 
 #[tokio::test]
-async fn a_stripe_that_is_cut_off_fails_the_upload_and_the_next_one_builds_on_it() {
+async fn cut_stripe_fails_the_upload_and_the_next_resumes() {
     for number in [0, 2] {
         let way = FarLink { cut: Mutex::new(Some((number, 3 << 20))), ..FarLink::default() };
         let (world, way) = far(way, LocalSession::new());
@@ -106,7 +105,7 @@ async fn a_stripe_that_is_cut_off_fails_the_upload_and_the_next_one_builds_on_it
 }
 
 #[tokio::test]
-async fn who_stops_an_upload_stops_all_its_stripes() {
+async fn interrupt_stops_all_stripes() {
     let (stop, asked) = watch::channel(0);
     let (mut world, _) =
         far(FarLink { stop: Some(stop), ..FarLink::default() }, LocalSession::new());
@@ -121,7 +120,7 @@ async fn who_stops_an_upload_stops_all_its_stripes() {
 }
 
 #[tokio::test]
-async fn a_throttled_parcel_can_be_stopped() {
+async fn interrupt_stops_a_throttled_inline_upload() {
     let (mut world, _) = far(FarLink::default(), LocalSession::new());
     world.config.upload.limit = Some(1);
     let goal = goal(&world, 1000);

@@ -80,13 +80,13 @@ fn costs_nothing(damaged: &HostState, what: &str) {
 }
 
 #[test]
-fn the_story_is_one_in_which_something_is_pruned() {
+fn sound_ledger_lets_releases_be_pruned() {
     assert_eq!(gone(sound(), 1), [id(2), id(3), id(4)].into());
     assert_eq!(gone(sound(), 3), [id(3), id(4)].into());
 }
 
 #[test]
-fn no_damaged_line_costs_a_release() {
+fn damaged_line_deletes_no_release() {
     let whole = story();
     for (n, line) in whole.iter().enumerate() {
         let half = &line[..line.len() / 2];
@@ -114,7 +114,7 @@ fn no_damaged_line_costs_a_release() {
 
 /// Every byte, where every 64th would do; also one digit of an id for another.
 #[test]
-fn no_damaged_byte_costs_a_release() {
+fn damaged_byte_deletes_no_release() {
     let whole = story().join("\n").into_bytes();
     for place in 0..whole.len() {
         for harm in [0, b'\n', b'"', whole[place] ^ 1] {
@@ -128,7 +128,7 @@ fn no_damaged_byte_costs_a_release() {
 
 proptest! {
     #[test]
-    fn no_damaged_block_costs_a_release(
+    fn damaged_block_deletes_no_release(
         place in 0_usize..5000,
         length in 1_usize..1500,
         harm in prop::sample::select(vec![0, 0xff, b' ', b'{', b'}', b'1']),
@@ -180,7 +180,7 @@ fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
 }
 
 #[test]
-fn what_the_agent_sends_of_a_damaged_ledger_costs_no_release() {
+fn damaged_ledger_through_the_agent_deletes_no_release() {
     let long = (7..70).flat_map(|n| {
         let n = n.to_string();
         ["staged", "pruned"].map(|event| format!("{n} {event}"))
@@ -254,7 +254,7 @@ fn lines_that_cannot_be_read_are_named_by_their_numbers() {
 }
 
 #[test]
-fn without_a_ledger_all_that_was_made_is_unknown() {
+fn without_a_ledger_every_release_is_unknown() {
     let state = looked(6, 6, &[]);
     assert_eq!(state.unknown.len(), 6);
     assert_eq!(gone(&state, 1), BTreeSet::new());

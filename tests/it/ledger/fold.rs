@@ -41,7 +41,7 @@ fn offers(more: &[&str], live: usize, expect: &str) {
 }
 
 #[test]
-fn what_was_left_for_a_newer_release_stays_good() {
+fn replaced_release_stays_good() {
     offers(&["1 activated 3", "1 committed", "3 rolled-back 1"], 1, "");
     let forward = ["1 activated 3", "1 committed", "3 rolled-back 1"];
     let again = ["3 activated 1", "3 committed", "1 rolled-back 3"];
@@ -49,13 +49,13 @@ fn what_was_left_for_a_newer_release_stays_good() {
 }
 
 #[test]
-fn a_rollback_that_failed_leaves_its_target_good() {
+fn failed_rollback_leaves_its_target_good() {
     offers(&["2 activated 3", "2 reverted"], 3, "2 1");
     offers(&["2 activated 3", "2 failed"], 3, "2 1");
 }
 
 #[test]
-fn what_was_left_for_bad_stays_so_when_a_return_to_it_fails() {
+fn bad_release_stays_bad_after_a_failed_return() {
     let left = ["2 activated 3", "2 committed", "3 rolled-back 2"];
     let state = host(
         4,
@@ -73,7 +73,7 @@ fn what_was_left_for_bad_stays_so_when_a_return_to_it_fails() {
 }
 
 #[test]
-fn a_torn_line_leaves_open_only_what_it_may_be_about() {
+fn torn_line_leaves_open_only_its_release() {
     let mut all = lines(&THREE);
     let torn = lines(&["2 rolled-back 1"]).remove(0);
     all.push(torn[..torn.len() - 30].to_owned());

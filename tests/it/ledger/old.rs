@@ -174,7 +174,7 @@ fn agree(project: &Project, ids: &[String], way_back: &str) {
 }
 
 #[test]
-fn a_healthy_host_is_the_same_to_it() {
+fn healthy_host_means_the_same_to_0_1_0() {
     let (project, ids) = deployed();
     agree(&project, &ids, &ids[2]);
     done(&project, &format!("pin {}", ids[0]));
@@ -182,7 +182,7 @@ fn a_healthy_host_is_the_same_to_it() {
 }
 
 #[test]
-fn what_was_left_for_a_newer_release_stays_good_to_it() {
+fn replaced_release_stays_good_to_0_1_0() {
     let (project, ids) = deployed();
     done(&project, &format!("rollback --to {}", ids[1]));
     agree(&project, &ids, &ids[0]);
@@ -191,7 +191,7 @@ fn what_was_left_for_a_newer_release_stays_good_to_it() {
 }
 
 #[test]
-fn the_target_of_a_rollback_that_failed_stays_good_to_it() {
+fn failed_rollback_leaves_its_target_good_to_0_1_0() {
     let (project, ids) = deployed();
     project.write("bad", "");
     let said = project.shipit(&format!("rollback --to {}", ids[2]));
@@ -202,7 +202,7 @@ fn the_target_of_a_rollback_that_failed_stays_good_to_it() {
 }
 
 #[test]
-fn what_was_left_for_bad_stays_so_to_it() {
+fn bad_release_stays_bad_to_0_1_0() {
     let (project, ids) = deployed();
     done(&project, &format!("rollback --to {}", ids[1]));
     project.write("bad", "");
@@ -216,7 +216,7 @@ fn what_was_left_for_bad_stays_so_to_it() {
 /// It looks at no version. What it must not touch it must not find: then it takes all releases for
 /// another tool's.
 #[test]
-fn a_format_of_other_names_costs_nothing_with_it() {
+fn unknown_event_names_delete_nothing_with_0_1_0() {
     let (project, _) = deployed();
     let ours = project.path().join("srv/.shipit");
     fs::rename(ours.join("ledger.jsonl"), ours.join("ledger.2")).unwrap();

@@ -65,7 +65,7 @@ fn table(hosts: &[(String, LedgerTail)], limit: usize) -> String {
 }
 
 #[test]
-fn history_is_merged_where_hosts_agree() {
+fn history_merges_hosts_that_agree() {
     assert_snapshot!(table(&told(), 0), @"
     when              what      release         outcome   took  who  hosts       reason
     2026-08-22 12:15  pin       20260821090311  done            ana  all
@@ -94,7 +94,7 @@ fn history_says_what_it_leaves_out() {
 }
 
 #[test]
-fn a_narrow_history_keeps_how_long_and_why() {
+fn narrow_history_keeps_duration_and_reason() {
     let mut hosts = told();
     let prunes =
         [OLD, NEW, "20260820000000"].map(|name| line("p", LedgerEvent::Pruned, name, 40, None));
@@ -122,7 +122,7 @@ fn a_narrow_history_keeps_how_long_and_why() {
 }
 
 #[test]
-fn where_nothing_is_live_that_is_what_is_said() {
+fn status_says_that_nothing_is_live() {
     let nothing = Verified { problems: vec!["nothing is live".to_owned()], ..Verified::default() };
     let hosts = [("web1".to_owned(), nothing.clone()), ("web2".to_owned(), nothing)];
     assert_snapshot!(verify_view(&hosts, &Styles::plain()), @"drift    web1, web2: nothing is live");
@@ -192,7 +192,7 @@ fn drift_is_listed_by_file() {
 }
 
 #[test]
-fn what_python_writes_is_one_line_with_a_hint() {
+fn python_bytecode_drift_is_one_line_with_a_hint() {
     let mut hosts = verified().split_off(1);
     let extra = |path: &str| Drift { path: path.to_owned(), change: DriftKind::Extra };
     hosts[0].1.drift = ["__pycache__", "a/__pycache__/b.pyc", "x"].map(extra).into();
@@ -364,7 +364,7 @@ fn interrupted_runs_for_machines() {
 }
 
 #[test]
-fn unlock_tells_living_from_gone() {
+fn unlock_tells_live_holders_from_dead_ones() {
     assert_snapshot!(holders(&troubled(), FixedOffset::east_opt(7200).unwrap()), @"
     web1, web3: the record of ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22 12:15 +02:00 is stale: its process is gone
     web2, web4, web7: not locked

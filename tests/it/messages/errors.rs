@@ -15,12 +15,12 @@ fn shown(what: &str, causes: &[String], state: Option<&str>, hint: Option<&str>)
 }
 
 #[test]
-fn the_first_line_may_stand_alone() {
+fn error_may_be_its_first_line_alone() {
     assert_snapshot!(shown("no such stage: `prod`", &[], None, None), @"error: no such stage: `prod`");
 }
 
 #[test]
-fn all_parts_in_their_order() {
+fn error_parts_come_in_order() {
     let causes = ["`tar -x` exited with code 2\ntar: x: No space left on device".to_owned()];
     let state = "web1 still runs 20260821090311; web2 was not changed";
     let hint = "`shipit prune production` frees 1.2 GB";
@@ -35,7 +35,7 @@ fn all_parts_in_their_order() {
 }
 
 #[test]
-fn a_long_cause_is_cut_in_the_middle() {
+fn long_cause_is_cut_in_the_middle() {
     let output: Vec<_> = (1..=40).map(|number| format!("line {number}")).collect();
     assert_snapshot!(shown("web1: `migrate` failed", &output, None, None), @"
     error: web1: `migrate` failed
@@ -55,7 +55,7 @@ fn a_long_cause_is_cut_in_the_middle() {
 }
 
 #[test]
-fn control_sequences_do_not_pass() {
+fn errors_pass_no_control_sequences() {
     let causes = ["\u{1b}[2J\u{1b}]0;owned\u{7}gone".to_owned()];
     assert_snapshot!(shown("web1: \u{1b}[31mred", &causes, None, Some("\u{9b}1mtype this")), @"
     error: web1: red
@@ -78,7 +78,7 @@ impl Hinted for Outer {
 }
 
 #[test]
-fn an_error_brings_its_sources_and_its_hint() {
+fn error_shows_its_sources_and_its_hint() {
     let mut out = Vec::new();
     let outer = Outer { source: io::Error::other("permission denied") };
     error::print(&mut out, &Styles::plain(), &outer).unwrap();
@@ -151,7 +151,7 @@ fn every_session_error() -> Vec<SessionError> {
 }
 
 #[test]
-fn ways_in_which_a_host_cannot_be_reached() {
+fn connection_failures_read_well() {
     let errors = every_session_error();
     let lines: Vec<_> = errors
         .iter()
@@ -179,7 +179,7 @@ fn ways_in_which_a_host_cannot_be_reached() {
 }
 
 #[test]
-fn what_is_too_wide_goes_on_below_its_first_word_and_no_command_is_broken() {
+fn long_lines_wrap_aligned_and_break_no_command() {
     let styles = Styles { width: Some(60), ..Styles::plain() };
     let mut out = Vec::new();
     let hint = "one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all together";
@@ -200,7 +200,7 @@ fn what_is_too_wide_goes_on_below_its_first_word_and_no_command_is_broken() {
 }
 
 #[test]
-fn who_ends_a_run_from_elsewhere_is_not_hidden_behind_a_number() {
+fn run_ended_by_unlock_names_who_ended_it() {
     let told = Exit::Code(143).to_string();
     assert_eq!(told, "was told to end by somebody there (SIGTERM), as `shipit unlock` does");
     assert_eq!(Exit::Code(1).to_string(), "exited with code 1");

@@ -44,7 +44,7 @@ fn control_sequences_are_removed() {
 }
 
 #[test]
-fn long_text_has_an_end() {
+fn long_text_is_truncated() {
     assert_eq!(clean::line(&"x".repeat(1_010)).chars().count(), 1_000 + 1 + 21);
     let lines: String = (0..1_000).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
     let text = clean::text(&lines);
@@ -76,7 +76,7 @@ fn short_values_are_not_masked() {
 }
 
 #[test]
-fn a_number_within_a_longer_one_is_another() {
+fn secret_digits_within_a_longer_number_stay() {
     let secrets = Secrets::new(["202608".to_owned()]);
     assert_eq!(secrets.redact("20260821090000, pin=202608."), "20260821090000, pin=***.");
 }
@@ -153,7 +153,7 @@ fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
 }
 
 #[test]
-fn no_reporter_lets_a_secret_through() {
+fn no_reporter_shows_a_secret() {
     let (events, end) = poisoned("abcd\u{1b}[1mef");
     let paper = SharedBuffer::default();
     let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
@@ -169,7 +169,7 @@ fn no_reporter_lets_a_secret_through() {
 }
 
 #[test]
-fn a_guard_changes_nothing_that_is_harmless() {
+fn redaction_leaves_harmless_text_alone() {
     let (plain, guarded) = (SharedBuffer::default(), SharedBuffer::default());
     let mut bare = Json::new(plain.clone());
     let mut guard = Sanitizer::new(Json::new(guarded.clone()), Sieve::new(secrets(), false));
@@ -184,7 +184,7 @@ fn a_guard_changes_nothing_that_is_harmless() {
 }
 
 #[test]
-fn workflow_commands_lose_their_effect() {
+fn workflow_commands_are_defused() {
     let paper = SharedBuffer::default();
     let mut guard = Sanitizer::new(Json::new(paper.clone()), Sieve::new(Secrets::default(), true));
     let text = "  ::set-env name=X::1\nfine :: here\n##[error]no".to_owned();
@@ -194,7 +194,7 @@ fn workflow_commands_lose_their_effect() {
 
 proptest! {
     #[test]
-    fn whatever_comes_what_goes_out_is_clean(raw in any::<String>()) {
+    fn any_text_comes_out_clean(raw in any::<String>()) {
         let clean = clean::strip(&raw);
         prop_assert!(!clean.chars().any(|char| char.is_control() && char != '\n' && char != '\t'));
         prop_assert_eq!(clean::strip(&clean), clean);

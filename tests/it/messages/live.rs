@@ -49,7 +49,7 @@ fn busy() -> ProgressModel {
 }
 
 #[test]
-fn a_row_for_each_host() {
+fn each_host_has_a_row() {
     assert_snapshot!(shown(&busy(), (24, 100), 3), @"
     ⠋ prepare  1/5 prepared  3.0s
       web1 ⠋ upload       [█░░░░░░░░░░░░░░░░░░░░░░░]   7%  3.0 MB of 42.0 MB  1.0 MB/s  39s left
@@ -61,7 +61,7 @@ fn a_row_for_each_host() {
 }
 
 #[test]
-fn a_narrow_terminal_loses_bars_and_never_wraps() {
+fn narrow_terminal_drops_bars_and_never_wraps() {
     assert_snapshot!(shown(&busy(), (24, 50), 3), @"
     ⠋ prepare  1/5 prepared  3.0s
       web1 ⠋ upload         7%  1.0 MB/s  39s left
@@ -78,7 +78,7 @@ fn a_narrow_terminal_loses_bars_and_never_wraps() {
 }
 
 #[test]
-fn an_upload_that_stalls_shows_it() {
+fn stalled_upload_says_so() {
     let mut model = started(1);
     let progress = |sent| Event::Progress { host: "web1".to_owned(), sent, total: 40_000_000 };
     for second in 0..=10_u64 {
@@ -99,7 +99,7 @@ fn an_upload_that_stalls_shows_it() {
 }
 
 #[test]
-fn an_upload_that_has_just_begun_is_not_stalled() {
+fn new_upload_is_not_called_stalled() {
     let mut model = started(1);
     let progress = |sent| Event::Progress { host: "web1".to_owned(), sent, total: 40_000_000 };
     model.apply(&progress(0), AT);
@@ -112,7 +112,7 @@ fn an_upload_that_has_just_begun_is_not_stalled() {
 }
 
 #[test]
-fn a_large_fleet_is_a_summary() {
+fn large_fleet_is_a_summary() {
     let mut model = started(50);
     for number in 1..=37 {
         model.apply(&Event::Ready { host: format!("web{number}") }, AT);
@@ -136,12 +136,12 @@ fn a_large_fleet_is_a_summary() {
 }
 
 #[test]
-fn a_low_terminal_gets_the_summary_too() {
+fn low_terminal_gets_the_summary() {
     assert_eq!(shown(&busy(), (6, 100), 3).lines().count(), 3);
 }
 
 #[test]
-fn counting_begins_anew_with_each_phase() {
+fn counts_restart_with_each_phase() {
     let mut model = busy();
     assert!(shown(&model, (24, 100), 3).contains("1/5 prepared"));
     model.apply(&Event::Phase(Phase::Switch { batch: 1, of: 2 }), AT);
@@ -281,7 +281,7 @@ warning: web1: the clock is 3 min ahead
 stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once";
 
 #[test]
-fn rows_go_when_the_run_ends_and_words_stay() {
+fn rows_vanish_at_the_end_and_messages_stay() {
     let glass = Glass::default();
     let (mut live, _) = live(&glass, Verbosity::Normal);
     tell(&mut live, &every_event());
@@ -300,7 +300,7 @@ fn rows_go_when_the_run_ends_and_words_stay() {
 }
 
 #[test]
-fn rows_go_also_when_nobody_finishes() {
+fn rows_vanish_without_a_finish() {
     let glass = Glass::default();
     let (mut live, _) = live(&glass, Verbosity::Normal);
     tell(&mut live, &every_event());
@@ -310,7 +310,7 @@ fn rows_go_also_when_nobody_finishes() {
 }
 
 #[test]
-fn an_echoed_interrupt_leaves_nothing_behind() {
+fn echoed_interrupt_leaves_nothing_behind() {
     let glass = Glass::default();
     let (mut live, hand) = live(&glass, Verbosity::Normal);
     tell(&mut live, &every_event());
@@ -325,7 +325,7 @@ fn an_echoed_interrupt_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_window_that_changes_its_width_keeps_nothing_of_old_frames() {
+fn resized_window_keeps_nothing_of_old_frames() {
     let glass = Glass::default();
     let (mut live, hand) = live(&glass, Verbosity::Normal);
     glass.tube().width = 120;

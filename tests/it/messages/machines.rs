@@ -54,7 +54,7 @@ fn name(event: &Event) -> &'static str {
 }
 
 #[test]
-fn events_keep_their_names() {
+fn event_names_stay() {
     let text = lines(&report(Vec::new()));
     let said = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let said: Vec<_> = said.map(|object| object["event"].as_str().unwrap().to_owned()).collect();
@@ -66,7 +66,7 @@ fn events_keep_their_names() {
 }
 
 #[test]
-fn one_object_a_line() {
+fn json_is_one_object_a_line() {
     assert_snapshot!(lines(&report(vec![("web1", done())])), @r#"
     {"v":1,"event":"run-started","goal":"deploy","stage":"production","hosts":["web1","web2"]}
     {"v":1,"event":"artifact-ready","name":"dist/","digest":"9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c9f3c","files":3,"size":4200000,"revision":"71c171c171c171c171c171c171c171c171c171c1-dirty"}
@@ -118,7 +118,7 @@ fn every_event_result_and_field_is_documented() {
 }
 
 #[test]
-fn the_exit_code_belongs_to_the_verdict() {
+fn exit_code_follows_the_outcome() {
     let end = |report: &Report| -> Value {
         serde_json::from_str(lines(report).lines().last().unwrap()).unwrap()
     };

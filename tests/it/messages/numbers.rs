@@ -79,7 +79,7 @@ fn read_size(text: &str) -> f64 {
 
 proptest! {
     #[test]
-    fn a_size_is_true_to_its_digits(bytes in prop_oneof![0..2_000_000_u64, any::<u64>()]) {
+    fn size_is_true_to_its_digits(bytes in prop_oneof![0..2_000_000_u64, any::<u64>()]) {
         #[expect(clippy::cast_precision_loss, reason = "the texts have three digits")]
         let exact = bytes as f64;
         let shown = read_size(&human::size(bytes));

@@ -20,7 +20,7 @@ fn told(events: &[Event], verbosity: Verbosity) -> String {
 }
 
 #[test]
-fn a_run_reads_well() {
+fn run_reads_well() {
     assert_snapshot!(told(&every_event(), Verbosity::Verbose), @"
     deploy production: web1, web2
     artifact dist/: 3 files, 4.2 MB, digest 9f3c9f3c9f3c, revision 71c171c171c1-dirty
@@ -45,13 +45,13 @@ fn a_run_reads_well() {
 }
 
 #[test]
-fn orders_are_only_told_when_asked_for() {
+fn requests_are_shown_only_if_verbose() {
     assert!(told(&every_event(), Verbosity::Verbose).contains("check 20260822101502"));
     assert!(!told(&every_event(), Verbosity::Normal).contains("check 20260822101502"));
 }
 
 #[test]
-fn quiet_tells_only_trouble() {
+fn quiet_shows_only_trouble() {
     assert_snapshot!(told(&every_event(), Verbosity::Quiet), @"
     warning: no revision is known
     web2 | activate         failed  `systemctl restart shop` exited with code 1
@@ -61,7 +61,7 @@ fn quiet_tells_only_trouble() {
 }
 
 #[test]
-fn a_long_upload_says_now_and_then_how_far_it_is() {
+fn long_upload_reports_progress_now_and_then() {
     let paper = SharedBuffer::default();
     let (clock, hand) = clock();
     let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock);
@@ -77,7 +77,7 @@ fn a_long_upload_says_now_and_then_how_far_it_is() {
 }
 
 #[test]
-fn a_warning_that_was_told_is_not_repeated_at_the_end() {
+fn shown_warning_is_not_repeated_at_the_end() {
     let paper = SharedBuffer::default();
     let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock().0);
     let told = (Some("web1".to_owned()), "the clock is ahead".to_owned());

@@ -33,7 +33,7 @@ fn untouched() -> HostResult {
 }
 
 #[test]
-fn all_went_well() {
+fn summary_of_a_deploy() {
     let inferred = done_with(|done| done.proof = Some(Proof::Inferred));
     let report = report(vec![("web1", done()), ("web2", done()), ("web3", inferred)]);
     assert_snapshot!(text(&report), @"
@@ -43,7 +43,7 @@ fn all_went_well() {
 }
 
 #[test]
-fn one_host_went_well() {
+fn summary_of_one_host() {
     let some = || done_with(|done| (done.linked, done.linked_size) = (40, 8_900_000));
     assert_snapshot!(text(&report(vec![("web1", some())])), @"
     20260822101502 is live on web1 (was 20260821090311); seen running
@@ -58,7 +58,7 @@ fn one_host_went_well() {
 }
 
 #[test]
-fn large_files_were_rebuilt() {
+fn summary_counts_patched_files() {
     let some = || done_with(|done| (done.rebuilt, done.spared) = (1, 197_600_000));
     assert_snapshot!(text(&report(vec![("web1", some())])), @"
     20260822101502 is live on web1 (was 20260821090311); seen running
@@ -67,7 +67,7 @@ fn large_files_were_rebuilt() {
 }
 
 #[test]
-fn a_first_release_and_one_that_was_not() {
+fn summary_of_first_and_later_releases() {
     let first = done_with(|done| (done.before, done.proof, done.sent) = (None, None, 5_000_000));
     let pruned = done_with(|done| done.pruned = vec![OLD.to_owned()]);
     let report = report(vec![("web1", first), ("web2", pruned)]);
@@ -79,13 +79,13 @@ fn a_first_release_and_one_that_was_not() {
 }
 
 #[test]
-fn nothing_had_changed() {
+fn summary_of_an_unchanged_deploy() {
     let same = || HostResult::Unchanged { live: Some(id(OLD)) };
     assert_snapshot!(text(&report(vec![("web1", same()), ("web2", same())])), @"unchanged: 20260821090311 is live on web1, web2 already, with this build and config; `--force` deploys it again");
 }
 
 #[test]
-fn a_rollback_went_well() {
+fn summary_of_a_rollback() {
     let back = done_with(|done| {
         (done.live, done.before, done.sent) = (Some(id(OLD)), Some(NEW.to_owned()), 0);
     });
@@ -94,7 +94,7 @@ fn a_rollback_went_well() {
 }
 
 #[test]
-fn a_prune_went_well() {
+fn summary_of_a_prune() {
     let some = done_with(|done| done.pruned = vec!["20260101000000".to_owned(), OLD.to_owned()]);
     let none = done_with(|_| {});
     let report = Report { goal: "prune", ..report(vec![("web1", some), ("web2", none)]) };
@@ -105,7 +105,7 @@ fn a_prune_went_well() {
 }
 
 #[test]
-fn quiet_says_nothing_when_all_went_well() {
+fn quiet_summary_of_success_is_empty() {
     let mut out = Vec::new();
     let report = report(vec![("web1", done())]);
     summary::print(&mut out, &Styles::plain(), &report, Verbosity::Quiet).unwrap();
@@ -113,7 +113,7 @@ fn quiet_says_nothing_when_all_went_well() {
 }
 
 #[test]
-fn an_unhealthy_release_was_taken_back() {
+fn summary_of_a_reverted_release() {
     let fleet = failure("the fleet goes back together", &[], None);
     let back = |failure| HostResult::Reverted { live: OLD.to_owned(), failure, but: None };
     let report =
@@ -128,7 +128,7 @@ fn an_unhealthy_release_was_taken_back() {
 }
 
 #[test]
-fn a_first_release_was_taken_back() {
+fn summary_of_a_reverted_first_release() {
     let back = HostResult::Reverted { live: "nothing".to_owned(), failure: unhealthy(), but: None };
     assert_snapshot!(text(&report(vec![("web1", back)])), @"
     error: web1: shop.service was not healthy within 30s
@@ -139,7 +139,7 @@ fn a_first_release_was_taken_back() {
 }
 
 #[test]
-fn two_hosts_failed_alike_and_one_did_not() {
+fn summary_joins_hosts_that_failed_alike() {
     let full = |host: &str| HostResult::Untouched {
         live: Some(OLD.to_owned()),
         failure: Some(failure(
@@ -163,7 +163,7 @@ fn two_hosts_failed_alike_and_one_did_not() {
 }
 
 #[test]
-fn a_host_could_not_be_put_back() {
+fn summary_of_a_failed_revert() {
     let undo = failure(
         &format!("could not put back {OLD}"),
         &["the connection was lost; the command may or may not have run"],
@@ -181,7 +181,7 @@ fn a_host_could_not_be_put_back() {
 }
 
 #[test]
-fn contact_was_lost_for_good() {
+fn summary_of_lost_contact() {
     let failure = failure("the connection was lost during the commit", &["no route to host"], None);
     let report = report(vec![("web1", done()), ("web2", HostResult::Unknown { failure })]);
     assert_snapshot!(text(&report), @"
@@ -193,7 +193,7 @@ fn contact_was_lost_for_good() {
 }
 
 #[test]
-fn somebody_else_was_there_first() {
+fn summary_of_a_held_lock() {
     let holder = "ana on laptop (deploy production, run k3j4h5g6) since 2026-08-22T10:14:00Z";
     let locked = HostResult::Locked { holder: holder.to_owned() };
     assert_snapshot!(text(&report(vec![("web1", locked), ("web2", untouched())])), @"
@@ -205,7 +205,7 @@ fn somebody_else_was_there_first() {
 }
 
 #[test]
-fn the_user_stopped_it() {
+fn summary_of_an_interrupt() {
     let stopped = failure("it was taken back because the run was interrupted", &[], None);
     let back = HostResult::Reverted { live: OLD.to_owned(), failure: stopped, but: None };
     let hosts = vec![("web1", back), ("web2", untouched())];
@@ -219,7 +219,7 @@ fn the_user_stopped_it() {
 }
 
 #[test]
-fn a_local_hook_failed_before_anything() {
+fn summary_of_a_failed_local_hook() {
     let hook = failure("`./ci/smoke` failed", &["it exited with code 1"], None);
     let report = Report { failure: Some(hook), ..report(vec![("web1", untouched())]) };
     assert_snapshot!(text(&report), @"
@@ -230,7 +230,7 @@ fn a_local_hook_failed_before_anything() {
 }
 
 #[test]
-fn warnings_of_several_hosts_are_one_line() {
+fn summary_joins_equal_warnings() {
     let mut told = report(vec![("web1", done())]);
     let skew = "the clock is 3 min ahead".to_owned();
     told.warnings = vec![
@@ -246,7 +246,7 @@ fn warnings_of_several_hosts_are_one_line() {
 }
 
 #[test]
-fn in_a_large_fleet_only_the_largest_group_is_shortened() {
+fn summary_shortens_only_the_largest_group() {
     let names: Vec<_> = (1..=50).map(|number| format!("web{number}")).collect();
     let result = |number: usize| match number {
         7 => HostResult::Untouched { live: None, failure: Some(unhealthy()) },
@@ -257,7 +257,7 @@ fn in_a_large_fleet_only_the_largest_group_is_shortened() {
 }
 
 #[test]
-fn every_host_has_a_state_whatever_happened() {
+fn summary_gives_every_host_a_state() {
     let results = [
         done(),
         HostResult::Unchanged { live: None },
@@ -280,7 +280,7 @@ fn every_host_has_a_state_whatever_happened() {
 }
 
 #[test]
-fn github_is_told_of_failures_and_warnings() {
+fn github_annotations_cover_failures_and_warnings() {
     let back = HostResult::Reverted { live: OLD.to_owned(), failure: unhealthy(), but: None };
     let mut told = report(vec![("web2", back)]);
     told.stage = "eu,prod".to_owned();
@@ -293,7 +293,7 @@ fn github_is_told_of_failures_and_warnings() {
 }
 
 #[test]
-fn a_host_was_skipped() {
+fn summary_of_a_skipped_host() {
     let source = failure("could not connect to web2:22", &["Connection refused"], None);
     let report = report(vec![("web1", done()), ("web2", HostResult::Skipped { failure: source })]);
     assert_snapshot!(text(&report), @"
@@ -305,7 +305,7 @@ fn a_host_was_skipped() {
 }
 
 #[test]
-fn contact_was_lost_while_it_was_committed() {
+fn summary_of_contact_lost_during_commit() {
     let lost = failure("the connection was lost", &[], None);
     let back = HostResult::Reverted { live: OLD.to_owned(), failure: lost, but: None };
     let mut report = report(vec![("web1", done()), ("web2", back)]);

@@ -131,7 +131,7 @@ fn session_errors() -> Vec<SessionError> {
 }
 
 #[test]
-fn ways_to_a_host() {
+fn connection_errors_read_well() {
     let told = session_errors().into_iter().map(failed);
     assert_snapshot!(told.collect::<String>(), @"
     error: could not connect to web1:22
@@ -187,7 +187,7 @@ fn ways_to_a_host() {
 }
 
 #[test]
-fn conversations_with_a_host() {
+fn agent_errors_read_well() {
     let errors = every!(AgentError {
         Session { source: SessionError::ChannelRefused { reason: text("open failed") } }
         NoGreeting { said: text("This account is currently not available.") }
@@ -280,7 +280,7 @@ fn plans() {
 }
 
 #[test]
-fn plans_with_other_ways_on() {
+fn plan_errors_hint_at_other_ways() {
     let layout = Layout::new("/srv/todo");
     let errors = [
         PlanError::NotThere { id: id(NEW), candidates: Vec::new() },
@@ -346,7 +346,7 @@ fn missing(key: String, variable: &str) -> Missing {
 }
 
 #[test]
-fn variables_without_a_value_are_told_at_once() {
+fn variables_without_a_value_are_named_at_once() {
     let both = [("DB", "DB_URL", true), ("TOKEN", "TOKEN", false)];
     let one = |(key, variable, empty)| Missing { empty, ..missing(text(key), variable) };
     let all = EnvError::Unset { missing: both.map(one).into() };
@@ -361,7 +361,7 @@ fn variables_without_a_value_are_told_at_once() {
 }
 
 #[test]
-fn values_of_the_environment_file() {
+fn env_file_errors_read_well() {
     let key = || text("KEY");
     let errors = every!(EnvError {
         Unset { missing: vec![missing(key(), "PROD_KEY")] }
@@ -420,7 +420,7 @@ fn values_of_the_environment_file() {
 }
 
 #[test]
-fn what_health_checks_need() {
+fn health_check_errors_read_well() {
     let unset = EnvError::Unset { missing: vec![missing(text("Authorization"), "TOKEN")] };
     let errors = every!(GatherError {
         Header(unset)
@@ -442,7 +442,7 @@ fn what_health_checks_need() {
 }
 
 #[test]
-fn doubts_about_a_unit() {
+fn unit_findings_read_well() {
     let (active, sub) = (text("failed"), text("exit-code"));
     let doubts = every!(ProofError {
         Unseen {}
@@ -707,7 +707,7 @@ fn refusals() -> Vec<Refusal> {
 }
 
 #[test]
-fn entries_of_artifacts() {
+fn artifact_entry_errors_read_well() {
     let error = |why| ArtifactError::Refused(entries([("a", why)], 0).into());
     let told = refusals().into_iter().map(|why| refused(&error(why), ArtifactError::hint));
     assert_snapshot!(told.collect::<String>(), @r#"
@@ -771,7 +771,7 @@ fn entries_of_artifacts() {
 }
 
 #[test]
-fn whole_artifacts() {
+fn artifact_errors_read_well() {
     let artifact = || text("todo.tar");
     let wholes = every!(Malformed {
         CutOff {}

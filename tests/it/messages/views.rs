@@ -87,7 +87,7 @@ fn table(hosts: &[(String, HostState)], width: usize) -> String {
 }
 
 #[test]
-fn releases_of_hosts_that_agree_are_one_table() {
+fn releases_of_agreeing_hosts_are_one_table() {
     assert_snapshot!(table(&hosts(&[NEW, NEW]), 140), @"
        release         made              age         state         who  revision      digest          size
     *  20260822101502  2026-08-22 12:15  3 min ago   good          ana  202608221015  5ed5b235ecc7  4.2 MB
@@ -100,7 +100,7 @@ fn releases_of_hosts_that_agree_are_one_table() {
 }
 
 #[test]
-fn releases_of_hosts_that_differ_are_told_apart() {
+fn releases_of_differing_hosts_are_told_apart() {
     assert_snapshot!(table(&hosts(&[NEW, OLD, NEW]), 80), @"
     web1, web3:
        release         made              age         state         who  revision
@@ -138,7 +138,7 @@ fn releases_fit_a_narrow_terminal() {
 }
 
 #[test]
-fn no_releases_and_a_torn_ledger() {
+fn no_releases_and_a_torn_ledger_read_well() {
     let mut state = host(NEW);
     (state.current, state.present) = (Current::Absent, Vec::new());
     state.ledger = Ledger::parse(["{torn"]);
@@ -149,7 +149,7 @@ fn no_releases_and_a_torn_ledger() {
 }
 
 #[test]
-fn what_a_host_says_cannot_draw() {
+fn text_of_hosts_cannot_draw() {
     let mut state = host(NEW);
     state.present.push("\u{1b}[2Jx".to_owned());
     state.holder = Some("\u{1b}]0;t\u{7}eve".to_owned());
@@ -229,7 +229,7 @@ fn context() -> StatusContext<'static> {
 }
 
 #[test]
-fn a_healthy_fleet() {
+fn status_of_a_healthy_fleet() {
     assert_snapshot!(status_view(&hosts(&[NEW, NEW]), context(), &Styles::plain()), @"
     web1, web2:
       live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
@@ -242,7 +242,7 @@ fn a_healthy_fleet() {
 
 /// Hosts that went live one after the other are one group, with the first and the last of them.
 #[test]
-fn a_fleet_that_went_live_within_minutes() {
+fn status_of_hosts_live_within_minutes() {
     let mut hosts = hosts(&[NEW, NEW, NEW]);
     for (place, (_, host)) in hosts.iter_mut().enumerate() {
         let minute = format!(" 10:1{}:", 7 - place);
@@ -263,7 +263,7 @@ fn a_fleet_that_went_live_within_minutes() {
 }
 
 #[test]
-fn a_fleet_in_trouble() {
+fn status_of_a_fleet_in_trouble() {
     let mut hosts = hosts(&[NEW, OLD, NEW, NEW, NEW]);
     let mut lines: Vec<_> =
         [LedgerEvent::Staged, LedgerEvent::Activated].map(|e| entry(e, NEW)).into();
@@ -314,7 +314,7 @@ fn a_fleet_in_trouble() {
 
 /// A host that could not be reverted shows it until something is activated anew.
 #[test]
-fn a_host_that_needs_hands() {
+fn status_of_a_host_that_needs_attention() {
     let mut hosts = hosts(&[OLD]);
     let mut lines: Vec<_> = [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Failed]
         .map(|e| entry(e, NEW))
@@ -377,7 +377,7 @@ fn status_for_machines() {
 }
 
 #[test]
-fn a_plan() {
+fn plan_reads_well() {
     let lines = |last: &str| vec!["upload 3 files (4.2 MB)".to_owned(), last.to_owned()];
     let flip = format!("flip current to {NEW}");
     let plans = vec![
@@ -404,7 +404,7 @@ fn finding(host: Option<&str>, level: Level, text: &str, fix: Option<&str>) -> F
 }
 
 #[test]
-fn findings_end_in_a_fix() {
+fn check_findings_end_in_a_fix() {
     let sudo = "`sudo -n systemctl restart todo.service` is not allowed";
     let rule = "add `deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service`";
     let findings = [

@@ -14,7 +14,7 @@ const SERVE: &str =
     "mount --bind \"$1\" \"$2\" && cd / && exec \"$3\" -F -E -r \"$4\" -p \"$5\" -P \"$6\"";
 
 #[tokio::test]
-async fn a_long_command_comes_by_the_input_and_leaves_the_rest_of_it() {
+async fn long_command_comes_by_stdin_and_leaves_the_rest() {
     if !present() || !Path::new(DROPBEAR).exists() || !rustix::process::geteuid().is_root() {
         return skipped("it takes dropbear, and root for a mount");
     }

@@ -78,7 +78,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn commands_say_what_they_say_and_end_as_they_end() {
+async fn commands_return_output_and_exit() {
     let world = world().await;
     let session = world.session().await;
     let text = |ran: Ran| ran.text();
@@ -94,7 +94,7 @@ async fn commands_say_what_they_say_and_end_as_they_end() {
 }
 
 #[tokio::test]
-async fn many_bytes_go_both_ways_and_stay_the_same() {
+async fn many_bytes_pass_both_ways_unchanged() {
     let world = world().await;
     let session = world.session().await;
     let bytes = random_bytes(8 << 20);
@@ -103,7 +103,7 @@ async fn many_bytes_go_both_ways_and_stay_the_same() {
 }
 
 #[tokio::test]
-async fn a_further_connection_is_made_in_silence_and_makes_none_itself() {
+async fn further_connection_is_silent_and_makes_no_more() {
     let world = World::new(Faults { max_sessions: Some(1), ..Faults::default() }).await;
     let session = world.session().await;
     assert!(session.round_trip().await.is_some_and(|trip| trip < Duration::from_secs(1)));
@@ -121,7 +121,7 @@ async fn a_further_connection_is_made_in_silence_and_makes_none_itself() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_closed_is_lost() {
+async fn closed_session_is_lost() {
     let world = world().await;
     let session = world.session().await;
     let running = session.exec("cat").await.unwrap();
@@ -131,7 +131,7 @@ async fn a_session_that_was_closed_is_lost() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_key_is_refused() {
+async fn unknown_host_key_is_refused() {
     let world = world().await;
     write(&world.home.path().join("known_hosts"), "");
     let error = refusal(world.connect().await);
@@ -144,7 +144,7 @@ async fn an_unknown_host_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_changed_host_key_is_refused_with_file_and_line() {
+async fn changed_host_key_is_refused_with_file_and_line() {
     let (world, other) = (world().await, world().await);
     let wrong = other.server.known_hosts_line().replace(
         &other.server.address.port().to_string(),
@@ -160,7 +160,7 @@ async fn a_changed_host_key_is_refused_with_file_and_line() {
 }
 
 #[tokio::test]
-async fn a_pinned_fingerprint_stands_for_known_hosts() {
+async fn pinned_fingerprint_replaces_known_hosts() {
     let world = world().await;
     write(&world.home.path().join("known_hosts"), "");
     let host = world.host(Some(world.server.fingerprint()));
@@ -170,7 +170,7 @@ async fn a_pinned_fingerprint_stands_for_known_hosts() {
 }
 
 #[tokio::test]
-async fn accept_new_writes_an_unknown_key_down_once() {
+async fn accept_new_records_an_unknown_key_once() {
     let mut world = world().await;
     world.settings.host_keys = Some(HostKeys::AcceptNew);
     let file = world.home.path().join("made/known_hosts");
@@ -182,7 +182,7 @@ async fn accept_new_writes_an_unknown_key_down_once() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_accepted_is_named() {
+async fn refused_key_is_named() {
     let world = World::new(Faults {
         banner: Some("\u{1b}[31mGo away\u{7}\n".to_owned()),
         ..Faults::default()
@@ -201,7 +201,7 @@ async fn a_key_that_is_not_accepted_is_named() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_or_open_to_all_is_named() {
+async fn key_missing_or_open_to_all_is_named() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = world().await;
     let key = world.home.path().join("key");
@@ -214,7 +214,7 @@ async fn a_key_that_is_missing_or_open_to_all_is_named() {
 }
 
 #[tokio::test]
-async fn a_writer_does_not_outlive_the_command() {
+async fn writer_ends_with_the_command() {
     let world = World::new(Faults { stop_reading: true, ..Faults::default() }).await;
     let session = world.session().await;
     let Channel { mut input, output } = session.exec("sleep 0.3; exit 3").await.unwrap();
@@ -231,7 +231,7 @@ async fn a_writer_does_not_outlive_the_command() {
 }
 
 #[tokio::test]
-async fn a_connection_cut_in_an_upload_is_lost_for_reader_and_writer() {
+async fn connection_cut_during_upload_is_lost_for_reader_and_writer() {
     let world = World::new(Faults { cut_after: Some(3 << 20), ..Faults::default() }).await;
     let session = world.session().await;
     let ran = run(&*session, "cat >/dev/null", &random_bytes(16 << 20)).await;
@@ -240,14 +240,14 @@ async fn a_connection_cut_in_an_upload_is_lost_for_reader_and_writer() {
 }
 
 #[tokio::test]
-async fn a_missing_exit_status_is_no_success() {
+async fn missing_exit_status_is_no_success() {
     let world = World::new(Faults { no_exit_status: true, ..Faults::default() }).await;
     let session = world.session().await;
     assert_snapshot!(run(&*session, "echo done", b"").await.text(), @r#"out="done\n" err="" nobody knows how it ended"#);
 }
 
 #[tokio::test]
-async fn a_background_child_that_holds_the_output_does_not_hold_us() {
+async fn background_child_with_the_output_open_does_not_block() {
     let world = world().await;
     let session = world.session().await;
     let began = Instant::now();
@@ -257,7 +257,7 @@ async fn a_background_child_that_holds_the_output_does_not_hold_us() {
 }
 
 #[tokio::test]
-async fn output_that_nobody_reads_blocks_nobody_else_and_is_whole_in_the_end() {
+async fn unread_output_blocks_no_other_channel_and_stays_whole() {
     let world = world().await;
     let session = world.session().await;
     let unread = session.exec("head -c 12000000 /dev/zero").await.unwrap();
@@ -269,7 +269,7 @@ async fn output_that_nobody_reads_blocks_nobody_else_and_is_whole_in_the_end() {
 }
 
 #[tokio::test]
-async fn output_without_end_that_nobody_reads_is_given_up() {
+async fn endless_unread_output_is_abandoned() {
     let world = world().await;
     let session = world.session().await;
     let unread = session.exec("cat /dev/zero").await.unwrap();
@@ -284,7 +284,7 @@ async fn output_without_end_that_nobody_reads_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_refused_second_channel_goes_over_a_second_connection() {
+async fn refused_second_channel_opens_a_second_connection() {
     let world = World::new(Faults { max_sessions: Some(1), ..Faults::default() }).await;
     let session = world.session().await;
     let first = session.exec("cat").await.unwrap();
@@ -297,7 +297,7 @@ async fn a_refused_second_channel_goes_over_a_second_connection() {
 }
 
 #[tokio::test]
-async fn a_server_without_any_channel_refuses() {
+async fn server_without_channels_is_an_error() {
     let world = World::new(Faults { max_sessions: Some(0), ..Faults::default() }).await;
     let session = world.session().await;
     let error = soon(session.exec("true")).await.err().unwrap();
@@ -308,7 +308,7 @@ async fn a_server_without_any_channel_refuses() {
 }
 
 #[tokio::test]
-async fn tunnels_reach_the_hosts_own_loopback() {
+async fn forwarding_reaches_loopback_of_the_host() {
     let world = world().await;
     let session = world.session().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -338,7 +338,7 @@ async fn tunnels_reach_the_hosts_own_loopback() {
 }
 
 #[tokio::test]
-async fn forbidden_forwarding_is_told_from_a_closed_port() {
+async fn forbidden_forwarding_differs_from_a_closed_port() {
     let world = World::new(Faults { no_forwarding: true, ..Faults::default() }).await;
     let session = world.session().await;
     let error = soon(session.dial("127.0.0.1", 1)).await.err().unwrap();
@@ -349,7 +349,7 @@ async fn forbidden_forwarding_is_told_from_a_closed_port() {
 }
 
 #[tokio::test]
-async fn a_silent_port_ends_in_time() {
+async fn silent_port_times_out() {
     let world = World::new(Faults { delay: Duration::from_mins(1), ..Faults::default() }).await;
     let began = Instant::now();
     let error = refusal(world.connect().await);
@@ -375,7 +375,7 @@ async fn garbage_instead_of_ssh_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_port_that_resets_and_one_that_is_closed_are_errors() {
+async fn resetting_and_closed_ports_are_errors() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = world().await;
     world.server.address = listener.local_addr().unwrap();
@@ -395,7 +395,7 @@ async fn a_port_that_resets_and_one_that_is_closed_are_errors() {
 }
 
 #[tokio::test]
-async fn an_encrypted_key_is_asked_for_once_however_many_hosts() {
+async fn passphrase_is_asked_once_for_all_hosts() {
     let mut world = world().await;
     let mut rng = russh::keys::key::safe_rng();
     let locked = world.server.client_key.encrypt(&mut rng, "open sesame").unwrap();
@@ -414,7 +414,7 @@ async fn an_encrypted_key_is_asked_for_once_however_many_hosts() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_too_long_is_refused_here() {
+async fn too_long_command_is_refused_locally() {
     let world = world().await;
     let session = world.session().await;
     let error = session.exec(&"x".repeat(200_000)).await.err().unwrap();

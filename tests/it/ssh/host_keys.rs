@@ -40,7 +40,7 @@ fn check(text: &str, name: &str) -> String {
 }
 
 #[test]
-fn the_table_of_verdicts() {
+fn host_key_verdicts() {
     for (text, name, verdict) in [
         ("", "web", "unknown"),
         ("web ONE", "web", "known:1"),
@@ -84,7 +84,7 @@ fn the_table_of_verdicts() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_an_error() {
+fn unreadable_known_hosts_is_an_error() {
     let dir = TempDir::new().unwrap();
     let error = KnownHosts::read(&[dir.path().to_path_buf()]).unwrap_err();
     assert!(matches!(error, SessionError::Setting { .. }), "{error:?}");
@@ -115,7 +115,7 @@ fn compare(file: &PathBuf, name: &str) {
 }
 
 #[test]
-fn hashed_names_are_found_where_ssh_keygen_finds_them() {
+fn hashed_names_match_like_ssh_keygen() {
     if !present() {
         skipped("ssh-keygen is missing");
         return;
@@ -135,7 +135,7 @@ fn hashed_names_are_found_where_ssh_keygen_finds_them() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn names_match_as_ssh_keygen_matches_them(
+    fn name_patterns_match_like_ssh_keygen(
         lines in prop::collection::vec(
             (
                 prop::sample::select(vec!["", "@revoked ", "@cert-authority "]),

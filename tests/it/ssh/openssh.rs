@@ -28,7 +28,7 @@ async fn commands_end_as_they_end_over_one_connection() {
 }
 
 #[tokio::test]
-async fn keys_of_all_kinds_from_files() {
+async fn key_files_of_all_kinds_work() {
     let Some((place, _sshd)) = web("") else { return };
     for kind in [["ed25519", "256"], ["rsa", "2048"], ["ecdsa", "256"], ["ecdsa", "521"]] {
         let name = kind.join("-");
@@ -41,7 +41,7 @@ async fn keys_of_all_kinds_from_files() {
 }
 
 #[tokio::test]
-async fn an_encrypted_key_is_unlocked_only_when_the_server_wants_it() {
+async fn passphrase_is_asked_only_if_the_server_wants_the_key() {
     let Some((mut place, _sshd)) = web("") else { return };
     place.keygen("locked", &["-t", "ed25519", "-N", "sesame"]);
     std::fs::rename(place.path("locked"), place.path("id")).unwrap();
@@ -59,7 +59,7 @@ async fn an_encrypted_key_is_unlocked_only_when_the_server_wants_it() {
 }
 
 #[tokio::test]
-async fn the_agent_signs_for_a_named_key_and_for_others() {
+async fn agent_signs_for_a_named_key_and_for_others() {
     let Some((mut place, sshd)) = web("") else { return };
     place.keygen("other", &["-t", "rsa", "-b", "2048"]);
     let _agent = SshAgent::start(&mut place, &["other", "id"]);
@@ -74,7 +74,7 @@ async fn the_agent_signs_for_a_named_key_and_for_others() {
 }
 
 #[tokio::test]
-async fn more_keys_than_a_connection_bears_take_several() {
+async fn many_keys_take_several_connections() {
     let Some((mut place, sshd)) = web("") else { return };
     let _agent = SshAgent::with_new_keys(&mut place, 8);
     place.trust("k7");
@@ -89,7 +89,7 @@ async fn more_keys_than_a_connection_bears_take_several() {
 }
 
 #[tokio::test]
-async fn a_server_that_bears_fewer_keys_is_asked_again() {
+async fn lower_auth_limit_of_the_server_is_met() {
     let Some((mut place, sshd)) = web("MaxAuthTries 2") else { return };
     let _agent = SshAgent::with_new_keys(&mut place, 4);
     place.trust("k3");
@@ -98,7 +98,7 @@ async fn a_server_that_bears_fewer_keys_is_asked_again() {
 }
 
 #[tokio::test]
-async fn user_certificates_beside_the_key_and_named_ones() {
+async fn user_certificates_work_beside_the_key_and_named() {
     let Some((place, sshd)) = web("TrustedUserCAKeys DIR/ca.pub") else { return };
     place.keygen("ca", &["-t", "ed25519"]);
     write(&place.path("authorized_keys"), "");
@@ -124,7 +124,7 @@ async fn user_certificates_beside_the_key_and_named_ones() {
 }
 
 #[tokio::test]
-async fn the_key_type_on_record_is_asked_for_first() {
+async fn recorded_key_type_is_asked_for_first() {
     let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("rsa", &["-t", "rsa", "-b", "2048"]);
     let sshd = Sshd::start(&place, "HostKey DIR/host\nHostKey DIR/rsa");
@@ -142,7 +142,7 @@ async fn the_key_type_on_record_is_asked_for_first() {
 }
 
 #[tokio::test]
-async fn host_certificates_hold_or_not() {
+async fn host_certificates_are_verified() {
     let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("ca", &["-t", "ed25519"]);
     let certify = |name: &str, args: &[&str]| {
@@ -189,7 +189,7 @@ async fn host_certificates_hold_or_not() {
 }
 
 #[tokio::test]
-async fn a_chain_of_two_hops_with_keys_of_their_own() {
+async fn two_jump_hosts_with_their_own_keys_work() {
     let Some((place, web)) = web("") else { return };
     let hops = [Sshd::start(&place, ""), Sshd::start(&place, "")];
     let chain = format!("ProxyJump 127.0.0.1:{},127.0.0.1:{}", hops[0].port, hops[1].port);
@@ -211,7 +211,7 @@ async fn a_chain_of_two_hops_with_keys_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_program_makes_the_connection_and_says_why_it_cannot() {
+async fn proxy_command_connects_and_explains_failure() {
     let Some((place, sshd)) = web("") else { return };
     let hop = Sshd::start(&place, "");
     place.know(hop.port, "host");
@@ -230,7 +230,7 @@ async fn a_program_makes_the_connection_and_says_why_it_cannot() {
 }
 
 #[tokio::test]
-async fn version_six_addresses() {
+async fn ipv6_addresses_work() {
     if std::net::TcpListener::bind("[::1]:0").is_err() || !present() {
         skipped("no IPv6 or no sshd here");
         return;
@@ -245,7 +245,7 @@ async fn version_six_addresses() {
 }
 
 #[tokio::test]
-async fn one_session_a_connection_makes_a_second_connection() {
+async fn max_sessions_1_opens_a_second_connection() {
     let Some((place, sshd)) = web("MaxSessions 1") else { return };
     let session = place.session().await;
     let first = session.exec("cat").await.unwrap();
@@ -260,7 +260,7 @@ async fn one_session_a_connection_makes_a_second_connection() {
 }
 
 #[tokio::test]
-async fn bursts_up_to_the_limit_stay_on_one_connection() {
+async fn bursts_within_max_sessions_use_one_connection() {
     let Some((place, sshd)) = web("") else { return };
     let session = place.session().await;
     for _ in 0..5 {
@@ -273,7 +273,7 @@ async fn bursts_up_to_the_limit_stay_on_one_connection() {
 }
 
 #[tokio::test]
-async fn a_server_with_too_many_newcomers_is_asked_again() {
+async fn max_startups_refusal_is_retried() {
     let Some((place, sshd)) = web("MaxStartups 1:100:1\nLoginGraceTime 60") else { return };
     let newcomer = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
     sshd.wait_for("Connection from");
@@ -288,7 +288,7 @@ async fn a_server_with_too_many_newcomers_is_asked_again() {
 }
 
 #[tokio::test]
-async fn an_sshd_that_is_killed_in_an_upload_is_lost_at_once() {
+async fn sshd_killed_during_upload_is_lost_at_once() {
     let Some((place, _sshd)) = web("") else { return };
     let session = place.session().await;
     // The command kills its own sshd, when the upload is under way.
@@ -325,7 +325,7 @@ async fn freezing_way(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
 }
 
 #[tokio::test]
-async fn a_cut_cable_is_noticed_idle_and_with_full_sockets() {
+async fn silent_link_is_noticed_idle_and_with_full_sockets() {
     for uploads in [0, 1, 8] {
         let Some((place, sshd)) = web("") else { return };
         let (port, freeze) = freezing_way(sshd.port).await;
@@ -356,7 +356,7 @@ async fn a_cut_cable_is_noticed_idle_and_with_full_sockets() {
 }
 
 #[tokio::test]
-async fn a_command_that_closes_its_input_early_ends_the_writer_with_it() {
+async fn command_that_closes_stdin_ends_the_writer() {
     let Some((place, _sshd)) = web("") else { return };
     let session = place.session().await;
     for command in
@@ -373,7 +373,7 @@ async fn a_command_that_closes_its_input_early_ends_the_writer_with_it() {
 }
 
 #[tokio::test]
-async fn a_background_child_that_holds_the_output_does_not_hold_us() {
+async fn background_child_with_the_output_open_does_not_block() {
     let Some((place, _sshd)) = web("") else { return };
     let session = place.session().await;
     let began = Instant::now();
@@ -383,7 +383,7 @@ async fn a_background_child_that_holds_the_output_does_not_hold_us() {
 }
 
 #[tokio::test]
-async fn output_that_nobody_reads_blocks_nobody_else() {
+async fn unread_output_blocks_no_other_channel() {
     let Some((place, _sshd)) = web("") else { return };
     let session = place.session().await;
     let whole = session.exec("head -c 12000000 /dev/zero").await.unwrap();
@@ -401,7 +401,7 @@ async fn output_that_nobody_reads_blocks_nobody_else() {
 }
 
 #[tokio::test]
-async fn many_bytes_both_ways_through_many_rekeyings() {
+async fn many_bytes_pass_through_rekeying() {
     let Some((place, _sshd)) = web("RekeyLimit 4M") else { return };
     let session = place.session().await;
     let bytes = random_bytes(64 << 20);
@@ -431,7 +431,7 @@ async fn quoted_words_survive_every_login_shell() {
 }
 
 #[tokio::test]
-async fn dialling_tells_forbidden_from_refused() {
+async fn dial_tells_forbidden_from_refused() {
     let Some((place, _sshd)) = web("AllowTcpForwarding no") else { return };
     let error = soon(place.session().await.dial("127.0.0.1", 1)).await.err().unwrap();
     assert!(matches!(error, SessionError::DialRefused { forbidden: true, .. }), "{error:?}");
@@ -441,7 +441,7 @@ async fn dialling_tells_forbidden_from_refused() {
 }
 
 #[tokio::test]
-async fn health_is_asked_through_the_connection_or_by_the_host() {
+async fn health_check_goes_through_the_connection_or_the_host() {
     let http = "[health]\ninterval = \"100ms\"\n[[health.checks]]\n\
                 http = \"http://127.0.0.1:PORT/up\"\nbody = \"ready\"";
     for policy in ["", "AllowTcpForwarding no"] {
@@ -457,7 +457,7 @@ async fn health_is_asked_through_the_connection_or_by_the_host() {
 }
 
 #[tokio::test]
-async fn settings_are_read_as_ssh_reads_them() {
+async fn ssh_config_is_read_like_ssh() {
     let Some((place, _sshd)) = web("") else { return };
     let config = place.text("config");
     let dir = place.dir.path().display();

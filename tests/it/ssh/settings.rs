@@ -15,7 +15,7 @@ async fn refused(place: &SshDir, port: u16, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_policy_of_deploy_toml_beats_that_of_ssh_config() {
+async fn host_key_policy_of_deploy_toml_beats_ssh_config() {
     use HostKeys::{AcceptNew, Strict};
     let Some((mut place, sshd)) = web("") else { return };
     for (ours, theirs, accepted) in [
@@ -41,7 +41,7 @@ async fn the_policy_of_deploy_toml_beats_that_of_ssh_config() {
 }
 
 #[tokio::test]
-async fn the_home_is_found_in_every_path_of_ours() {
+async fn tilde_works_in_every_path() {
     let Some((mut place, sshd)) = web("") else { return };
     place.config(sshd.port, "");
     let config = place.text("config");
@@ -64,7 +64,7 @@ async fn the_home_is_found_in_every_path_of_ours() {
 }
 
 #[tokio::test]
-async fn a_known_hosts_file_that_is_named_and_missing_is_made_only_for_new_keys() {
+async fn missing_known_hosts_file_is_created_only_for_new_keys() {
     let Some((mut place, sshd)) = web("") else { return };
     place.config(sshd.port, "");
     let file = place.path("elsewhere");
@@ -77,7 +77,7 @@ async fn a_known_hosts_file_that_is_named_and_missing_is_made_only_for_new_keys(
 }
 
 #[tokio::test]
-async fn revoked_keys_are_refused_and_a_list_that_is_not_understood_too() {
+async fn revoked_keys_and_unreadable_lists_are_refused() {
     let Some((mut place, sshd)) = web("") else { return };
     let option = "RevokedHostKeys DIR/revoked";
     place.keygen("other", &["-t", "ed25519"]);
@@ -104,7 +104,7 @@ async fn revoked_keys_are_refused_and_a_list_that_is_not_understood_too() {
 }
 
 #[tokio::test]
-async fn options_that_cannot_be_followed_are_refused_by_name() {
+async fn unsupported_options_are_refused_by_name() {
     let Some((place, sshd)) = web("") else { return };
     for (option, word) in [
         ("KnownHostsCommand /bin/echo x", "KnownHostsCommand /bin/echo x cannot be used"),
@@ -122,7 +122,7 @@ async fn options_that_cannot_be_followed_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn lists_of_algorithms_are_followed() {
+async fn algorithm_lists_are_followed() {
     let Some((place, sshd)) = web("LogLevel DEBUG1\nCASignatureAlgorithms +ssh-rsa") else {
         return;
     };
@@ -167,7 +167,7 @@ async fn small_rsa_keys_are_refused_on_both_sides() {
 }
 
 #[tokio::test]
-async fn the_address_to_connect_from_and_its_family_are_followed() {
+async fn bind_address_and_address_family_are_followed() {
     let Some((place, sshd)) = web("") else { return };
     place.config(sshd.port, "BindAddress 127.0.0.2\n  AddressFamily inet");
     place.session().await;
@@ -179,7 +179,7 @@ async fn the_address_to_connect_from_and_its_family_are_followed() {
 }
 
 #[tokio::test]
-async fn a_host_certificate_signed_with_sha1_is_refused() {
+async fn host_certificate_signed_with_sha1_is_refused() {
     let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("ca", &["-t", "rsa", "-b", "2048"]);
     let certify = |kind: &str| {
@@ -212,7 +212,7 @@ async fn a_host_certificate_signed_with_sha1_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_under_the_bare_name_holds_for_every_port() {
+async fn key_under_the_bare_name_holds_for_every_port() {
     let Some((place, sshd)) = web("") else { return };
     place.keygen("other", &["-t", "ed25519"]);
     for (names, found) in [
@@ -232,7 +232,7 @@ async fn a_key_under_the_bare_name_holds_for_every_port() {
 }
 
 #[tokio::test]
-async fn new_keys_are_never_written_into_the_files_of_all_users() {
+async fn new_keys_are_never_written_to_the_global_file() {
     let Some((place, sshd)) = web("") else { return };
     write(&place.path("global"), "");
     place.config(sshd.port, "");
@@ -249,7 +249,7 @@ async fn new_keys_are_never_written_into_the_files_of_all_users() {
 }
 
 #[tokio::test]
-async fn a_public_key_names_a_key_of_the_agent() {
+async fn public_key_file_names_a_key_of_the_agent() {
     let Some((mut place, sshd)) = web("") else { return };
     let others: Vec<String> = (0..6).map(|n| format!("k{n}")).collect();
     for name in &others {
@@ -284,7 +284,7 @@ async fn a_public_key_names_a_key_of_the_agent() {
 }
 
 #[tokio::test]
-async fn a_key_out_of_a_pipe_is_read_once() {
+async fn key_from_a_pipe_is_read_once() {
     let Some((mut place, _sshd)) = web("MaxSessions 1") else { return };
     let pipe = place.path("pipe");
     must("mkfifo", &["-m", "600", pipe.to_str().unwrap()]);
@@ -297,7 +297,7 @@ async fn a_key_out_of_a_pipe_is_read_once() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_key_is_said_and_nothing_of_it() {
+async fn bad_key_is_explained_without_its_content() {
     let Some((place, _sshd)) = web("") else { return };
     let key = place.text("id");
     std::fs::remove_file(place.path("id.pub")).unwrap();
@@ -331,7 +331,7 @@ fn base64(place: &SshDir) -> String {
 }
 
 #[tokio::test]
-async fn the_key_that_worked_is_offered_first_from_then_on() {
+async fn working_key_is_offered_first_later() {
     let Some((mut place, sshd)) = web("") else { return };
     let _agent = SshAgent::with_new_keys(&mut place, 4);
     place.trust("k3");
@@ -343,7 +343,7 @@ async fn the_key_that_worked_is_offered_first_from_then_on() {
 }
 
 #[tokio::test]
-async fn accounts_of_a_directory_may_have_odd_names() {
+async fn directory_accounts_may_have_odd_names() {
     let Some((mut place, sshd)) = web("") else { return };
     place.config(sshd.port, "");
     let config = place.text("config");
@@ -367,7 +367,7 @@ async fn accounts_of_a_directory_may_have_odd_names() {
 }
 
 #[tokio::test]
-async fn hints_repeat_what_was_resolved() {
+async fn hints_repeat_resolved_settings() {
     let Some((mut place, sshd)) = web("") else { return };
     write(&place.path("known_hosts"), "");
     place.config(sshd.port, "HostKeyAlias production-web");
@@ -382,7 +382,7 @@ async fn hints_repeat_what_was_resolved() {
 }
 
 #[tokio::test]
-async fn the_program_of_a_match_may_take_as_long_as_connecting_may() {
+async fn match_exec_may_take_as_long_as_connecting() {
     let Some((mut place, sshd)) = web("") else { return };
     place.config(sshd.port, "");
     let config = format!("Match exec \"sleep 11\"\n{}", place.text("config"));
@@ -394,7 +394,7 @@ async fn the_program_of_a_match_may_take_as_long_as_connecting_may() {
 }
 
 #[tokio::test]
-async fn a_pinned_key_may_be_any_of_the_hosts() {
+async fn pinned_key_may_be_any_key_of_the_host() {
     let Some(place) = present().then(SshDir::new) else { return };
     place.keygen("rsa", &["-t", "rsa", "-b", "2048"]);
     let sshd = Sshd::start(&place, "HostKey DIR/host\nHostKey DIR/rsa");
@@ -413,7 +413,7 @@ async fn a_pinned_key_may_be_any_of_the_hosts() {
 }
 
 #[tokio::test]
-async fn an_option_that_leaves_nothing_in_common_is_named() {
+async fn option_that_leaves_no_common_algorithm_is_named() {
     let Some(place) = present().then(SshDir::new) else { return };
     let sshd = Sshd::start(&place, "KexAlgorithms curve25519-sha256");
     place.know(sshd.port, "host");

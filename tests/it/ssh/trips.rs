@@ -114,7 +114,7 @@ impl Site {
 }
 
 #[test]
-fn a_deploy_and_a_rollback_keep_to_their_budget() {
+fn deploy_and_rollback_keep_their_budget() {
     if !present() {
         return;
     }

@@ -32,3 +32,41 @@ pub(crate) fn session_of(shell: &str, dir: &Path) -> LocalSession {
     program(&wrapper, &script);
     LocalSession::new().shell(wrapper.to_str().unwrap())
 }
+
+/// Defines one test for each shell: a module of that name with the tests `dash`, `bash`, `busybox`
+/// and `mksh`. The function gets the shell's command line.
+macro_rules! under_every_shell {
+    (async fn $name:ident($shell:ident: &str) $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn under(number: usize) {
+                let $shell = crate::support::shells::SHELLS[number];
+                if crate::support::shells::shells().contains(&$shell) {
+                    $body
+                }
+            }
+
+            #[tokio::test]
+            async fn dash() {
+                under(0).await;
+            }
+
+            #[tokio::test]
+            async fn bash() {
+                under(1).await;
+            }
+
+            #[tokio::test]
+            async fn busybox() {
+                under(2).await;
+            }
+
+            #[tokio::test]
+            async fn mksh() {
+                under(3).await;
+            }
+        }
+    };
+}
+pub(crate) use under_every_shell;
