@@ -95,7 +95,7 @@ fn host_of_0_1_0_is_deployed_to_rolled_back_and_pruned() {
 
 /// It had no list of releases that were begun.
 #[test]
-fn a_release_that_0_1_0_left_unfinished_stays_and_the_others_are_pruned() {
+fn release_that_0_1_0_left_unfinished_survives_prune() {
     let world = host_of_0_1_0();
     let torn = "20261128093928";
     fs::create_dir(world.path().join("srv/releases").join(torn)).unwrap();

@@ -218,7 +218,7 @@ fn without(gone: impl Fn(&str) -> bool) -> HostState {
 
 /// So 0.1.0 left a release when it was interrupted.
 #[test]
-fn a_release_without_a_line_is_kept_and_the_others_are_pruned_as_usual() {
+fn release_without_a_ledger_line_survives_prune() {
     for n in 1..=5 {
         let (name, tag) = (id(n), format!("\"release\":\"{}\"", id(n)));
         let state = without(|line| line.contains(&tag));
