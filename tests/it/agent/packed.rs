@@ -8,8 +8,8 @@ use crate::support::far::{FarLink, FarSession};
 use crate::support::tools::tools_without;
 
 async fn goes_live(host: &Host, inner: LocalSession, commands: usize) {
-    let way = Arc::new(FarLink::default());
-    let far = Arc::new(FarSession { inner, way: Arc::clone(&way), number: 0 });
+    let link = Arc::new(FarLink::default());
+    let far = Arc::new(FarSession { inner, link: Arc::clone(&link), number: 0 });
     let hello = host.hello("run000000001", "true");
     let (agent, state) = Agent::open(far, hello).await.unwrap();
     assert_eq!(state.current, Current::Release("20260821090000".parse().unwrap()));
@@ -17,7 +17,7 @@ async fn goes_live(host: &Host, inner: LocalSession, commands: usize) {
     assert_eq!(agent.ask(&Order::Commit).await.unwrap().code, DONE, "{}", host.shell);
     agent.bye().await.unwrap();
     assert_eq!(host.live(), format!("releases/{ID}"), "{}", host.shell);
-    assert_eq!(way.commands.load(Ordering::SeqCst), commands, "{}", host.shell);
+    assert_eq!(link.commands.load(Ordering::SeqCst), commands, "{}", host.shell);
 }
 
 #[tokio::test]

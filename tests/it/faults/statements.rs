@@ -47,7 +47,7 @@ async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
     TestFleet::new(counting_shell(dir.path())).await.work(work).await;
     let all = count(dir.path());
-    assert!(all > 250, "{all} statements were counted");
+    assert!(all > 0, "no statement was counted");
     try_all((1..all).step_by((all / cases).max(1)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::new(counting_shell(dir.path())).await;

@@ -1,5 +1,6 @@
-//! Large uploads over a long way go over several channels at once.
+//! Large uploads over a long link go over several channels at once.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -42,14 +43,15 @@ fn nothing_runs(world: &World) {
 
 #[tokio::test]
 async fn larger_streams_use_more_channels() {
-    for (size, connections, stripes) in
-        [(9 << 20, 0, vec![]), (LARGE, 3, vec![0, 1, 1, 2, 2, 3, 3])]
-    {
-        let (world, way) = far(FarLink::default(), LocalSession::new());
+    for (size, large) in [(9 << 20, false), (LARGE, true)] {
+        let (world, link) = far(FarLink::default(), LocalSession::new());
         let report = world.run(&goal(&world, size)).await;
         arrived(&world, &report, size);
-        assert_eq!(way.connections.load(Ordering::SeqCst), connections);
-        assert_eq!(*way.stripes.lock().unwrap(), stripes);
+        let connections = link.connections.load(Ordering::SeqCst);
+        assert_eq!(connections > 0, large, "{connections} connections for {size} bytes");
+        let carried: BTreeSet<_> = link.stripes.lock().unwrap().iter().copied().collect();
+        let all = if large { (0..=connections).collect() } else { BTreeSet::new() };
+        assert_eq!(carried, all, "each connection carries a stripe");
         assert!(world.warnings().is_empty(), "{:?}", world.warnings());
     }
 }
@@ -57,19 +59,19 @@ async fn larger_streams_use_more_channels() {
 under_every_shell! {
     async fn stripes_are_merged(shell: &str) {
         let dir = tempfile::tempdir().unwrap();
-        let (world, way) = far(FarLink::default(), session_of(shell, dir.path()));
+        let (world, link) = far(FarLink::default(), session_of(shell, dir.path()));
         let report = world.run(&goal(&world, LARGE)).await;
         arrived(&world, &report, LARGE);
-        assert_eq!(way.stripes.lock().unwrap().len(), 7, "{shell}");
+        assert!(link.stripes.lock().unwrap().len() > 1, "{shell}");
     }
 }
 
 #[tokio::test]
 async fn refused_connections_leave_the_upload_on_one() {
-    let (world, way) = far(FarLink { refuse: true, ..FarLink::default() }, LocalSession::new());
+    let (world, link) = far(FarLink { refuse: true, ..FarLink::default() }, LocalSession::new());
     let report = world.run(&goal(&world, LARGE)).await;
     arrived(&world, &report, LARGE);
-    assert_eq!(*way.stripes.lock().unwrap(), [0]);
+    assert_eq!(*link.stripes.lock().unwrap(), [0]);
     assert_eq!(
         world.warnings(),
         ["the upload goes over 0 of 3 further connections: could not connect to web1:22"]
@@ -78,29 +80,31 @@ async fn refused_connections_leave_the_upload_on_one() {
 
 #[tokio::test]
 async fn upload_limit_of_one_channel_uses_no_more() {
-    let (mut world, way) = far(FarLink::default(), LocalSession::new());
+    let (mut world, link) = far(FarLink::default(), LocalSession::new());
     world.config.upload.limit = Some(39 << 20);
     let report = world.run(&goal(&world, LARGE)).await;
     arrived(&world, &report, LARGE);
-    assert!(way.stripes.lock().unwrap().is_empty());
+    assert!(link.stripes.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn cut_stripe_fails_the_upload_and_the_next_resumes() {
     for number in [0, 2] {
-        let way = FarLink { cut: Mutex::new(Some((number, 3 << 20))), ..FarLink::default() };
-        let (world, way) = far(way, LocalSession::new());
+        let link = FarLink { cut: Mutex::new(Some((number, 3 << 20))), ..FarLink::default() };
+        let (world, link) = far(link, LocalSession::new());
         let report = world.run(&goal(&world, LARGE)).await;
         assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
         let told = format!("{report:?}");
         assert!(told.contains("the connection was lost"), "{told}");
         assert_eq!(world.live(), "nothing");
         nothing_runs(&world);
+        let before = link.stripes.lock().unwrap().len();
         let report = world.run(&goal(&world, LARGE)).await;
         arrived(&world, &report, LARGE);
         let HostResult::Done(done) = &report.hosts[0].1 else { panic!("{report:?}") };
         assert!(done.linked > 0, "what came before the picture was there: {done:?}");
-        assert_eq!(way.stripes.lock().unwrap().len(), 14, "the second upload had its stripes");
+        let after = link.stripes.lock().unwrap().len();
+        assert!(after > before + 1, "the second upload had its stripes: {before}, {after}");
     }
 }
 

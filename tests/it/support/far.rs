@@ -14,9 +14,10 @@ use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 
+use super::link::runs;
 use super::world::World;
 
-/// What is seen of the way to a host, and what goes wrong on it.
+/// What is seen of the link to a host, and what goes wrong on it.
 #[derive(Default)]
 pub(crate) struct FarLink {
     /// Commands that were run.
@@ -33,11 +34,11 @@ pub(crate) struct FarLink {
     pub(crate) stop: Option<watch::Sender<u8>>,
 }
 
-/// One connection of such a way.
+/// One connection of such a link.
 #[derive(Clone)]
 pub(crate) struct FarSession {
     pub(crate) inner: LocalSession,
-    pub(crate) way: Arc<FarLink>,
+    pub(crate) link: Arc<FarLink>,
     pub(crate) number: usize,
 }
 
@@ -51,16 +52,16 @@ impl Connect for FarSession {
 impl Session for FarSession {
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
         Box::pin(async move {
-            self.way.commands.fetch_add(1, Ordering::SeqCst);
+            self.link.commands.fetch_add(1, Ordering::SeqCst);
             let channel = self.inner.exec(command).await?;
-            if let (true, Some(stop)) = (command.contains("'receive'"), &self.way.stop) {
+            if let (true, Some(stop)) = (runs(command, "receive"), &self.link.stop) {
                 stop.send_replace(1);
             }
-            if !command.contains("'stripe'") {
+            if !runs(command, "stripe") {
                 return Ok(channel);
             }
-            self.way.stripes.lock().unwrap().push(self.number);
-            let mut cut = self.way.cut.lock().unwrap();
+            self.link.stripes.lock().unwrap().push(self.number);
+            let mut cut = self.link.cut.lock().unwrap();
             match cut.take_if(|(number, _)| *number == self.number) {
                 Some((_, after)) => Ok(cut_off(channel, after)),
                 None => Ok(channel),
@@ -86,7 +87,7 @@ impl Session for FarSession {
 
     fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {
         Box::pin(async {
-            if self.way.refuse {
+            if self.link.refuse {
                 let source = io::Error::from(io::ErrorKind::ConnectionReset);
                 return Err(SessionError::Unreachable {
                     address: "web1:22".to_owned(),
@@ -94,7 +95,7 @@ impl Session for FarSession {
                     by_hand: Box::default(),
                 });
             }
-            let number = self.way.connections.fetch_add(1, Ordering::SeqCst) + 1;
+            let number = self.link.connections.fetch_add(1, Ordering::SeqCst) + 1;
             Ok(Arc::new(Self { number, ..self.clone() }) as Arc<dyn Session>)
         })
     }
@@ -120,8 +121,8 @@ pub(crate) fn cut_off(channel: Channel, after: u64) -> Channel {
 }
 
 /// A world whose host is far away.
-pub(crate) fn far(way: FarLink, inner: LocalSession) -> (World, Arc<FarLink>) {
-    let (mut world, way) = (World::new(), Arc::new(way));
-    world.connect = Box::new(FarSession { inner, way: Arc::clone(&way), number: 0 });
-    (world, way)
+pub(crate) fn far(link: FarLink, inner: LocalSession) -> (World, Arc<FarLink>) {
+    let (mut world, link) = (World::new(), Arc::new(link));
+    world.connect = Box::new(FarSession { inner, link: Arc::clone(&link), number: 0 });
+    (world, link)
 }

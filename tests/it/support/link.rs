@@ -100,7 +100,7 @@ impl Session for FaultySession {
                 cut: Arc::clone(&cut),
                 silence: Arc::clone(&silence),
                 halved: Arc::clone(&halved),
-                upload: own.contains("'receive'"),
+                upload: runs(&own, "receive"),
                 may_pass: None,
             };
             if tap.mutes() {
@@ -241,6 +241,11 @@ impl AsyncWrite for Tap {
             None => Poll::Ready(Ok(())),
         }
     }
+}
+
+/// Whether `command` starts the agent with this verb.
+pub(crate) fn runs(command: &str, verb: &str) -> bool {
+    command.contains(&format!("'{verb}'"))
 }
 
 /// A line without what says how it belongs to others.

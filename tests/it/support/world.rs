@@ -6,16 +6,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
 use shipit::artifact::{Artifact, Limits};
 use shipit::cache::{MakeManifest, ReleaseCache};
-use shipit::config::{
-    Address, ArtifactSource, ArtifactSpec, Config, EnvSpec, Health, Hooks, Host, Rollout,
-    SshSettings, Upload,
-};
+use shipit::config::file::ConfigFile;
+use shipit::config::resolve::Overrides;
+use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Host};
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::context::{Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
@@ -25,8 +23,6 @@ use shipit::deploy::outcome::Report;
 use shipit::deploy::plan::HostPlan;
 use shipit::deploy::run::Run;
 use shipit::model::digest::Digest;
-use shipit::model::layout::Layout;
-use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
 use shipit::report::plan::plan_lines;
@@ -39,7 +35,7 @@ pub(crate) struct World {
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) cache: MemoryCache,
-    /// Bytes of what else is in every build: many need a channel of their own.
+    /// Size of a further file in every build, in bytes. A large one needs a channel of its own.
     pub(crate) ballast: usize,
     runs: Mutex<u32>,
 }
@@ -95,6 +91,29 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
 }
 
+/// Each restart appends the version that it started to a file.
+const CONFIG: &str = r#"
+app = "todo"
+deploy_to = "ROOT"
+keep_releases = 3
+parallel = 8
+timeouts.deadline = "4s"
+
+[env]
+file = ".env"
+
+[service]
+restart = "test ! -e broken && cat VERSION >>../../restarts"
+stop = "echo stopped >>restarts"
+timeout = "10s"
+
+[hooks]
+timeout = "10s"
+
+[stages.test]
+hosts = ["local"]
+"#;
+
 impl World {
     /// The warnings so far.
     pub(crate) fn warnings(&self) -> Vec<String> {
@@ -105,45 +124,14 @@ impl World {
         self.events.lock().unwrap().iter().filter_map(text).collect()
     }
 
-    /// One host, whose restart command notes what it was restarted on.
+    /// Returns a fleet of one host, whose restart command records the version it started.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("srv");
-        let config = Config {
-            app: "todo".to_owned(),
-            stage: "test".to_owned(),
-            base: dir.path().to_owned(),
-            layout: Layout::new(root.to_str().unwrap()),
-            keep: 3,
-            hosts: vec![host("web1")],
-            links: Vec::new(),
-            artifact: None,
-            env: Some(EnvSpec {
-                file: ".env".to_owned(),
-                mode: "600".to_owned(),
-                group: None,
-                vars: BTreeMap::new(),
-                secret: BTreeMap::new(),
-            }),
-            service: Service::Command {
-                restart: "test ! -e broken && cat VERSION >>../../restarts".to_owned(),
-                stop: Some("echo stopped >>restarts".to_owned()),
-                log: None,
-                limit: Duration::from_secs(10),
-            },
-            health: Health { soak: Duration::ZERO, checks: Vec::new() },
-            hooks: Hooks {
-                shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
-                limit: Duration::from_secs(10),
-                ..Hooks::default()
-            },
-            rollout: Rollout::default(),
-            upload: Upload::default(),
-            confirm: false,
-            ssh: SshSettings::default(),
-            parallel: 8,
-            deadline: Duration::from_secs(4),
-        };
+        let text = CONFIG.replace("ROOT", root.to_str().unwrap());
+        let file = ConfigFile::parse("deploy.toml", dir.path(), text).unwrap();
+        let config = file.resolve(None, &Overrides::default()).unwrap();
+        let config = Config { hosts: vec![host("web1")], ..config };
         let connect = Box::new(LocalConnect(LocalSession::new()));
         Self {
             dir,
