@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
@@ -97,7 +98,6 @@ app = "todo"
 deploy_to = "ROOT"
 keep_releases = 3
 parallel = 8
-timeouts.deadline = "4s"
 
 [env]
 file = ".env"
@@ -131,7 +131,9 @@ impl World {
         let text = CONFIG.replace("ROOT", root.to_str().unwrap());
         let file = ConfigFile::parse("deploy.toml", dir.path(), text).unwrap();
         let config = file.resolve(None, &Overrides::default()).unwrap();
-        let config = Config { hosts: vec![host("web1")], ..config };
+        // Less than users may choose, for many tests wait for it.
+        let deadline = Duration::from_secs(4);
+        let config = Config { hosts: vec![host("web1")], deadline, ..config };
         let connect = Box::new(LocalConnect(LocalSession::new()));
         Self {
             dir,
