@@ -8,10 +8,12 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 use walkdir::{DirEntry, WalkDir};
 
+use super::entry::{EntryKind, Item, is_private};
 use super::error::{ArtifactError, LimitHit, Refusal};
 use super::name;
-use super::spool::{SpoolPlace, Stamp};
-use super::tree::{EntryKind, Item, Spot, Tree, is_private};
+use super::spool::SpoolPlace;
+use super::stamp::Stamp;
+use super::tree::{Spot, Tree};
 
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;

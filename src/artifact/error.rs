@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use zip::result::ZipError::{CompressionMethodNotSupported, UnsupportedArchive};
 
-use super::exclude;
+use super::exclude_line;
 use crate::model::digest::Digest;
 use crate::model::words::count;
 
@@ -293,10 +293,10 @@ impl Refused {
         let out = self.offenders.iter().filter(|one| one.why.can_stay_out());
         let out = out.filter_map(|one| one.path.as_deref());
         let typed = out.filter(|path| !path.chars().any(char::is_control));
-        let out: Vec<_> = typed.map(exclude::pattern).collect();
+        let out: Vec<_> = typed.map(exclude_line::pattern).collect();
         if !out.is_empty() {
             let them = if self.offenders.len() == 1 { "it" } else { "them" };
-            hints.push(format!("leave {them} out: `{}`", exclude::line(&self.excluded, &out)));
+            hints.push(format!("leave {them} out: `{}`", exclude_line::line(&self.excluded, &out)));
         }
         (!hints.is_empty()).then(|| hints.join("; or "))
     }

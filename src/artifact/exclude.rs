@@ -77,17 +77,3 @@ fn anchored(pattern: &str) -> String {
         None => format!("**/{pattern}"),
     }
 }
-
-/// The pattern that leaves out what is at `path`, and nothing else but what is below it.
-pub(super) fn pattern(path: &str) -> String {
-    let special = |c: char| "*?[]{}\\".contains(c);
-    let escaped = path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
-    format!("/{}", escaped.collect::<String>())
-}
-
-/// The line of deploy.toml that leaves out `more` too.
-pub(super) fn line(there: &[String], more: &[String]) -> String {
-    let quoted = |text: &String| toml::Value::from(text.as_str()).to_string();
-    let all: Vec<_> = there.iter().chain(more).map(quoted).collect();
-    format!("exclude = [{}]", all.join(", "))
-}

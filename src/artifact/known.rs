@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use super::spool::Stamp;
+use super::stamp::Stamp;
 use crate::model::digest::Digest;
 
 /// What was known before an artifact was opened.

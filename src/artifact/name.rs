@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::entry::{EntryKind, Item};
 use super::error::Refusal;
-use super::tree::{EntryKind, Item};
 
 /// Linux takes 4096 with the final NUL; `deploy_to` and the release's id come before ours.
 const LONGEST_PATH: usize = 4000;

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::spool::{SpoolPlace, Stamp};
+use super::spool::SpoolPlace;
+use super::stamp::Stamp;
 
 /// Directories that hold what is to be run.
 const PROGRAM_DIRS: [&str; 4] = ["bin", "sbin", "libexec", ".bin"];

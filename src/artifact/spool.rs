@@ -1,25 +1,21 @@
 //! Where the bytes of an artifact are: files of a directory stay where they are, what comes out of
 //! an archive goes into one nameless temporary file, so that hostile names never touch the disk.
 
-use std::fmt;
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::num::{NonZero, ParseIntError};
+use std::num::NonZero;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::OFlags;
 
 use super::error::ArtifactError;
-use super::known::KnownDigests;
+use super::stamp::Stamp;
 use crate::model::digest::{Digest, Hasher};
 
 const CHUNK: usize = 256 * 1024;
-/// A file may be written to twice within what its file system takes for one moment; in seconds.
-const MOMENT: i64 = 2;
 
 /// Where the bytes of one file are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,51 +36,6 @@ pub(super) enum SpoolPlace {
         /// Whether it will have another stamp when it is written to.
         settled: bool,
     },
-}
-
-/// What changes with a file: which one it is, its size, and when it was last written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Stamp {
-    len: u64,
-    inode: (u64, u64),
-    times: [(i64, i64); 2],
-}
-
-impl Stamp {
-    /// Of a file with this metadata.
-    pub(super) fn new(meta: &Metadata) -> Self {
-        let times = [(meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())];
-        Self { len: meta.len(), inode: (meta.dev(), meta.ino()), times }
-    }
-
-    /// Whether what is written to the file from `now` on, in seconds since 1970, gives it another
-    /// stamp.
-    pub(super) fn is_settled(&self, now: i64) -> bool {
-        self.times[0].0.max(self.times[1].0) < now - MOMENT
-    }
-}
-
-/// Device, inode, bytes; then seconds and nanoseconds of both times.
-impl fmt::Display for Stamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [(mtime, mtime_ns), (ctime, ctime_ns)] = self.times;
-        let (device, inode) = self.inode;
-        write!(f, "{device} {inode} {} {mtime} {mtime_ns} {ctime} {ctime_ns}", self.len)
-    }
-}
-
-impl FromStr for Stamp {
-    type Err = ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIntError> {
-        let mut words = text.split(' ');
-        let mut word = || words.next().unwrap_or_default();
-        Ok(Self {
-            inode: (word().parse()?, word().parse()?),
-            len: word().parse()?,
-            times: [(word().parse()?, word().parse()?), (word().parse()?, word().parse()?)],
-        })
-    }
 }
 
 impl SpoolPlace {
@@ -277,20 +228,6 @@ impl<'a> ByteRange<'a> {
         self.file.read_exact_at(&mut bytes, self.start + start)?;
         Ok(bytes)
     }
-}
-
-/// The digests of many files: those that are not known are worked out on all cores. `stamp` is that
-/// of the spool.
-pub(super) fn digests(
-    files: &[(&str, &SpoolPlace)],
-    (spool, stamp): (&File, Stamp),
-    known: &KnownDigests,
-) -> Result<Vec<Digest>, ArtifactError> {
-    on_all_cores(files.len(), |index| {
-        let (path, place) = files[index];
-        let there = place.stamp(stamp).and_then(|stamp| known.find(&stamp));
-        there.map_or_else(|| place.digest(spool, path), Ok)
-    })
 }
 
 /// What `work` gives for each number below `count`, in order, worked out on all cores.

@@ -3,51 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 
+use super::entry::{EntryKind, Item};
 use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused};
 use super::exclude::Exclude;
 use super::limits::Limits;
-use super::spool::SpoolPlace;
 use super::{name, warnings};
 use crate::config::ArtifactSpec;
 use crate::model::manifest::is_below;
 
 /// So many entries that may not be in a release are named.
 const MOST_OFFENDERS: usize = 20;
-
-/// One entry.
-#[derive(Debug, Clone)]
-pub(super) struct Item {
-    /// What it is.
-    pub(super) what: EntryKind,
-    /// Seconds since 1970, where the artifact says so.
-    pub(super) mtime: Option<u64>,
-    /// Whether others than its owner and group may not read it; of a directory: not enter it.
-    pub(super) private: bool,
-}
-
-/// Whether others than its owner and group may not read a file, or not enter a directory.
-pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
-    mode & if is_dir { 0o001 } else { 0o004 } == 0
-}
-
-/// What an entry is.
-#[derive(Debug, Clone)]
-pub(super) enum EntryKind {
-    /// A directory.
-    Dir,
-    /// A regular file.
-    File {
-        /// Whether its owner may execute it.
-        runs: bool,
-        /// Where its bytes are.
-        place: SpoolPlace,
-    },
-    /// A symbolic link.
-    Link {
-        /// What it holds.
-        target: String,
-    },
-}
 
 /// Where an entry of the artifact goes in the release.
 pub(super) enum Spot {

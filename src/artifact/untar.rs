@@ -6,11 +6,12 @@ use std::io::{self, Read};
 
 use tar::Header;
 
+use super::entry::{EntryKind, Item, is_private};
 use super::error::{ArtifactError, Malformed, Refusal, visible};
 use super::limits::UnpackMeter;
 use super::name;
 use super::spool::Spool;
-use super::tree::{EntryKind, Item, Spot, Tree, is_private};
+use super::tree::{Spot, Tree};
 
 const BLOCK: usize = 512;
 /// Long names and pax records are small; whoever needs more is up to something.

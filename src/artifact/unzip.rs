@@ -8,11 +8,12 @@ use zip::extra_fields::ExtraField;
 use zip::read::ZipFile;
 use zip::{System, ZipArchive};
 
+use super::entry::{EntryKind, Item, is_private};
 use super::error::{ArtifactError, Refusal, visible};
 use super::limits::UnpackMeter;
 use super::name;
 use super::spool::Spool;
-use super::tree::{EntryKind, Item, Spot, Tree, is_private};
+use super::tree::{Spot, Tree};
 
 const KIND: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;

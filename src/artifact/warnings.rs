@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::exclude;
-use super::tree::{EntryKind, Item};
+use super::entry::{EntryKind, Item};
+use super::exclude_line;
 use crate::model::words;
 
 /// So many entries are named.
@@ -40,11 +40,11 @@ pub(super) fn of<'a>(
     lines.extend(told_private(&private, files));
     if !macos.is_empty() {
         let patterns = ["._*", ".DS_Store", "__MACOSX"].map(str::to_owned);
-        let line = exclude::line(excluded, &patterns);
+        let line = exclude_line::line(excluded, &patterns);
         lines.push(format!("macOS left {} in the artifact; leave it out: `{line}`", named(&macos)));
     }
     for path in own {
-        let line = exclude::line(excluded, &[exclude::pattern(path)]);
+        let line = exclude_line::line(excluded, &[exclude_line::pattern(path)]);
         lines.push(format!("the artifact holds `{path}`; leave it out: `{line}`"));
     }
     lines

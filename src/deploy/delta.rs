@@ -1,5 +1,5 @@
-//! What the hosts of a run have of the release to be made. A host that knows less than it could
-//! costs bytes, never a deploy: whatever fails here, the release is sent whole.
+//! Finds what each host lacks of the release to be made. Every failure here falls back to sending
+//! more: it costs bytes, never a deploy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use tokio::sync::OnceCell;
 
 use super::conversation::Conversation;
 use super::verify::drift;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, FilePatch, PreparedDelta};
 use crate::cache::ReleaseCache;
 use crate::config::Config;
-use crate::model::delta::{BaseState, ChangedFile, Delta, Rebuild};
+use crate::model::delta::{Base, BaseState, ChangedFile, DeltaBuilder};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -19,28 +19,32 @@ use crate::model::manifest::{Manifest, Sealed};
 use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
 use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
 
-/// The deltas of one release. Each manifest is fetched once, from the first host that has it, and
-/// each delta is worked out once for all hosts that have the same.
+/// Finds the deltas of one release. Each manifest is fetched once, from the first host that has it,
+/// and each delta is prepared once for all hosts in the same state.
 pub struct DeltaFinder {
-    /// What the release is to hold.
+    /// The release.
     pub release: Arc<Sealed>,
     artifact: Arc<Artifact>,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
-    deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<Delta>>>>>,
+    deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<PreparedDelta>>>>>,
 }
 
-/// What hosts with the same delta have in common: what there is to share, and whether they have
-/// zstd, which decodes patches.
-type DeltaKey = (BaseState, bool);
+/// What hosts with the same delta have in common.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct DeltaKey {
+    state: BaseState,
+    /// Whether they have zstd, which decodes patches.
+    patches: bool,
+}
 
 impl DeltaFinder {
-    /// For making `release`, whose bytes are in `artifact`.
+    /// For making `release` from the files of `artifact`.
     pub fn new(release: Sealed, artifact: Arc<Artifact>) -> Self {
         let release = Arc::new(release);
         Self { release, artifact, manifests: Mutex::default(), deltas: Mutex::default() }
     }
 
-    /// Asks a host what there is to share. It never waits for more than this one answer.
+    /// Asks a host which files it could share. Waits for this one answer only.
     pub async fn ask(&self, host: &Conversation<'_>, config: &Config) -> BaseState {
         let Some(state) = host.state.as_ref().filter(|state| may_link(config, state)) else {
             return BaseState::default();
@@ -57,78 +61,84 @@ impl DeltaFinder {
         }
     }
 
-    /// What of the release is on a host that has `found` to share.
+    /// Returns what a host in `state` lacks of the release.
     pub async fn delta(
         &self,
         host: &Conversation<'_>,
-        kept: &dyn ReleaseCache,
-        found: &BaseState,
-    ) -> Arc<Delta> {
-        let patched = host.state.as_ref().is_some_and(|state| state.facts.tools.contains("zstd"));
-        let likeness = (found.clone(), patched);
-        let cell = Arc::clone(lock(&self.deltas).entry(likeness).or_default());
-        Arc::clone(cell.get_or_init(|| self.work_out(host, kept, found, patched)).await)
+        cache: &dyn ReleaseCache,
+        state: &BaseState,
+    ) -> Arc<PreparedDelta> {
+        let patches = host.state.as_ref().is_some_and(|state| state.facts.tools.contains("zstd"));
+        let key = DeltaKey { state: state.clone(), patches };
+        let cell = Arc::clone(lock(&self.deltas).entry(key.clone()).or_default());
+        Arc::clone(cell.get_or_init(|| self.prepare(host, cache, &key)).await)
     }
 
-    async fn work_out(
+    async fn prepare(
         &self,
         host: &Conversation<'_>,
-        kept: &dyn ReleaseCache,
-        found: &BaseState,
-        patched: bool,
-    ) -> Arc<Delta> {
-        let base = match found.live {
-            Some((id, digest)) => {
-                let cell = Arc::clone(lock(&self.manifests).entry(digest).or_default());
-                let known = cell.get_or_try_init(|| manifest(host, kept, id, digest)).await;
-                known.ok().cloned().map(|manifest| (id, manifest))
-            }
-            None => None,
-        };
-        let base = base.as_ref().map(|(id, manifest)| (*id, manifest));
-        let release = &self.release.manifest;
-        let mut delta = Delta::new(release, base, found);
-        let Some(base) = base else { return Arc::new(delta.keyed()) };
-        let changed = if patched { delta.changed(release, base, &found.apart) } else { Vec::new() };
-        for change in changed {
-            if let Some(made) = self.rebuild(kept, &change).await {
-                delta.rebuilt.insert(change.path, made);
+        cache: &dyn ReleaseCache,
+        DeltaKey { state, patches }: &DeltaKey,
+    ) -> Arc<PreparedDelta> {
+        let base = self.base(host, cache, state).await;
+        let base = base.as_ref().map(|(id, manifest)| Base { id: *id, manifest });
+        let mut builder = DeltaBuilder::new(&self.release.manifest, base, state);
+        let mut made = BTreeMap::new();
+        let changed = if *patches { builder.changed() } else { Vec::new() };
+        for file in changed {
+            if let Some(patch) = self.patch(cache, &file).await {
+                let (path, sent) = (file.path.clone(), patch.sent);
+                builder.patch(file, sent);
+                made.insert(path, patch);
             }
         }
-        Arc::new(delta.keyed())
+        Arc::new(PreparedDelta { delta: builder.finish(), patches: made })
     }
 
-    /// How a large file is made from its old self, if that is known here. Whatever goes wrong, the
-    /// file travels whole.
-    async fn rebuild(&self, kept: &dyn ReleaseCache, change: &ChangedFile) -> Option<Rebuild> {
-        let old = kept.file(change.old, change.old_size)?;
-        let (artifact, change) = (Arc::clone(&self.artifact), change.clone());
-        let work = move || artifact.rebuild(&change, &old);
+    /// Returns the live release of a host in `state` and its manifest, if that can be had.
+    async fn base(
+        &self,
+        host: &Conversation<'_>,
+        cache: &dyn ReleaseCache,
+        state: &BaseState,
+    ) -> Option<(ReleaseId, Manifest)> {
+        let (id, digest) = state.live?;
+        let cell = Arc::clone(lock(&self.manifests).entry(digest).or_default());
+        let known = cell.get_or_try_init(|| manifest(host, cache, id, digest)).await;
+        Some((id, known.ok()?.clone()))
+    }
+
+    /// Returns the patch of a large file, if its old version is kept on this machine and a patch is
+    /// much smaller. Otherwise, and whatever fails, the file travels whole.
+    async fn patch(&self, cache: &dyn ReleaseCache, file: &ChangedFile) -> Option<FilePatch> {
+        let old = cache.file(file.old, file.old_size)?;
+        let (artifact, file) = (Arc::clone(&self.artifact), file.clone());
+        let work = move || artifact.patch(&file, &old);
         tokio::task::spawn_blocking(work).await.ok()?.ok()?
     }
 }
 
-/// What a deploy asks a host along with the greeting.
+/// Returns the orders that a deploy sends along with the greeting.
 pub fn first(config: &Config) -> Vec<Order> {
     let base = config.upload.link.then_some(Order::Base);
     [drift(config)].into_iter().chain(base).collect()
 }
 
-/// Whether releases may share files there. Root writes to sealed files as well, so where hooks
+/// Returns whether releases may share files there. Root writes to sealed files as well: where hooks
 /// run as root, they would write to earlier releases.
 fn may_link(config: &Config, state: &HostState) -> bool {
     let root_hooks = state.facts.root && !config.hooks.staged.is_empty();
     config.upload.link && !root_hooks
 }
 
-/// The sealed manifest of release `id`, from this machine or from the host.
+/// Returns the sealed manifest of release `id`, from this machine or from the host.
 async fn manifest(
     host: &Conversation<'_>,
-    kept: &dyn ReleaseCache,
+    cache: &dyn ReleaseCache,
     id: ReleaseId,
     digest: Digest,
 ) -> Result<Manifest, NoManifest> {
-    if let Some(text) = kept.manifest(digest) {
+    if let Some(text) = cache.manifest(digest) {
         return Manifest::parse(&text).map_err(|_| NoManifest);
     }
     let text = unpack(&packed(host, id).await?, LONGEST_MANIFEST).map_err(|_| NoManifest)?;
@@ -136,11 +146,11 @@ async fn manifest(
         return Err(NoManifest);
     }
     let manifest = Manifest::parse(&text).map_err(|_| NoManifest);
-    kept.keep_manifest(Box::new(move || Some((digest, text))));
+    cache.keep_manifest(Box::new(move || Some((digest, text))));
     manifest
 }
 
-/// The host's packed text, piece by piece.
+/// Fetches the host's packed text, piece by piece.
 async fn packed(host: &Conversation<'_>, id: ReleaseId) -> Result<Vec<u8>, NoManifest> {
     let mut packed = Vec::new();
     while (packed.len() as u64) < LONGEST_MANIFEST {
@@ -157,7 +167,7 @@ async fn packed(host: &Conversation<'_>, id: ReleaseId) -> Result<Vec<u8>, NoMan
     Err(NoManifest)
 }
 
-/// It could not be had, or read.
+/// A manifest that could not be had, or not read.
 struct NoManifest;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

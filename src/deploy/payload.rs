@@ -1,4 +1,4 @@
-//! The bytes of a deploy: packed once per codec and delta, shared by all hosts that take it.
+//! The bytes of a deploy: packed once per codec and delta, shared by all hosts that take them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,90 +10,103 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::sync::{Semaphore, watch};
 
-use crate::artifact::{Artifact, ArtifactError, FileRange, Packed, pack_bytes};
+use crate::artifact::{Artifact, ArtifactError, PackOptions, Packed, PreparedDelta, pack_tail};
 use crate::cache::ReleaseCache;
 use crate::config::Upload;
 use crate::model::codec::Codec;
-use crate::model::delta::Delta;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Sealed;
 use crate::remote::answer::sealed;
 use crate::remote::session::BESIDE;
 use crate::remote::throttle::Throttle;
-use crate::remote::upload::{Chunk, Parts, permits};
+use crate::remote::upload::{Chunk, Chunks, permits};
 
-/// The most that is written at once, when nothing is to hold the sending back.
-const PARCEL: u64 = 1 << 20;
-/// The same where a rate or a number of uploads is not to be exceeded.
-const SMALL_PARCEL: u64 = 128 << 10;
-/// What is likely to be so many times as large is no inline upload.
+/// Largest upload between the orders.
+const INLINE: u64 = 1 << 20;
+/// Largest upload between the orders where `[upload]` has a limit or a number of uploads at once:
+/// those between the orders are not counted.
+const INLINE_IF_LIMITED: u64 = 128 << 10;
+/// An estimate this many times as large as an inline upload settles that it is none; else the end of
+/// packing is waited for.
 const SURELY: u64 = 4;
 
-/// What is sent to the hosts of one run.
+/// Uploads to the hosts of one run.
 pub struct Payload {
-    artifact: Arc<Artifact>,
-    release: Arc<Sealed>,
-    prefix: String,
-    env: Option<Vec<u8>>,
+    source: Arc<PackSource>,
     /// Keeps all uploads together below a rate.
     pub throttle: Option<Throttle>,
-    /// Holds as many as may be under way at once.
+    /// Allows as many uploads at once as `[upload] parallel` says.
     pub turns: Semaphore,
-    /// A stream of no more bytes goes between the orders. A larger one has a channel of its own,
-    /// for which it pays two round trips and the script once more, and which takes turns.
-    pub inline_upload: u64,
-    /// The further connections that uploads may make.
+    /// Allows further connections of uploads.
     pub permits: Semaphore,
-    packed: Mutex<BTreeMap<StreamKey, watch::Receiver<Progress>>>,
+    streams: Mutex<BTreeMap<StreamKey, watch::Receiver<Progress>>>,
     learnt: Mutex<BTreeSet<String>>,
 }
 
-/// What tells streams apart: how they are packed, whether quickly, and what they leave out.
-type StreamKey = (Codec, bool, Option<Digest>);
+/// What streams are packed from.
+struct PackSource {
+    artifact: Arc<Artifact>,
+    release: Arc<Sealed>,
+    /// Where hosts unpack them.
+    prefix: String,
+    /// The env file.
+    env: Option<Vec<u8>>,
+    /// Largest upload that goes between the orders. A larger one has a channel of its own, which
+    /// costs two round trips and the script once more, and takes turns.
+    inline_limit: u64,
+}
 
-/// What one host is sent.
+/// What hosts that are sent the same stream have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct StreamKey {
+    codec: Codec,
+    quick: bool,
+    delta: Option<Digest>,
+}
+
+/// How one host gets its upload.
 pub enum Transfer {
-    /// So little that it goes between the orders.
+    /// Between the orders.
     Inline {
         /// How it is compressed.
         codec: Codec,
         /// All of it.
         bytes: Vec<Bytes>,
     },
-    /// What needs a channel of its own.
-    Stream(Flow),
+    /// Over channels of its own, while it is packed.
+    Stream(UploadStream),
 }
 
-/// A stream that is sent while it is packed.
-pub struct Flow {
+/// An upload that is sent while it is packed.
+pub struct UploadStream {
     /// How it is compressed.
     pub codec: Codec,
-    /// Whether there are large files in it.
+    /// Whether there are files in it that the host reads back while they arrive.
     pub large: bool,
     packing: watch::Receiver<Progress>,
 }
 
-impl Flow {
-    /// About how many bytes it has; exactly so many when all is packed.
+impl UploadStream {
+    /// Returns its estimated size in bytes; exact once packing is done.
     pub fn likely(&self) -> u64 {
-        self.packing.borrow().likely()
+        self.packing.borrow().packed.as_ref().map_or(0, |packed| packed.likely)
     }
 
-    /// Why it could not be packed, if it could not.
+    /// Returns why it could not be packed, if packing failed.
     pub fn failure(&self) -> Option<Arc<ArtifactError>> {
         self.packing.borrow().end.clone()?.err()
     }
 
-    /// Its parts, each as soon as it is there.
-    pub fn parts(&self) -> Parts {
+    /// Returns its chunks, each as soon as it is packed.
+    pub fn chunks(&self) -> Chunks {
         let next = async |(mut packing, place): (watch::Receiver<Progress>, usize)| {
-            let part = {
-                let there = |now: &Progress| now.end.is_some() || now.pieces() > place;
+            let chunk = {
+                let there = |now: &Progress| now.end.is_some() || now.chunks().len() > place;
                 let now = packing.wait_for(there).await;
-                now.map_err(io::Error::other).and_then(|now| now.part(place))
+                now.map_err(io::Error::other).and_then(|now| now.chunk(place))
             };
-            part.transpose().map(|part| (part, (packing, place + 1)))
+            chunk.transpose().map(|chunk| (chunk, (packing, place + 1)))
         };
         Box::pin(stream::unfold((self.packing.clone(), 0), next))
     }
@@ -103,57 +116,37 @@ impl Flow {
 #[derive(Default)]
 struct Progress {
     packed: Option<Packed>,
-    /// A small stream is read back into memory, once for all hosts.
-    inline_upload: Option<Bytes>,
-    /// Secrets travel in a part of their own, which is never on this machine's disk.
-    tail: Bytes,
-    /// How it ended.
+    /// All bytes of an inline upload, in memory once for all hosts.
+    inline: Option<Vec<Bytes>>,
+    /// How packing ended.
     end: Option<Result<(), Arc<ArtifactError>>>,
 }
 
 impl Progress {
-    fn pieces(&self) -> usize {
-        self.packed.as_ref().map_or(0, |packed| packed.pieces.len())
+    fn chunks(&self) -> &[Chunk] {
+        self.packed.as_ref().map_or(&[], |packed| &packed.chunks)
     }
 
-    /// What has come since.
-    fn add(&mut self, packed: &Packed) {
-        let mut pieces = self.packed.take().map_or_else(Vec::new, |packed| packed.pieces);
-        pieces.extend_from_slice(&packed.pieces[pieces.len()..]);
-        self.packed = Some(Packed { pieces, ..*packed });
+    /// Takes over the chunks that were added since.
+    fn update(&mut self, packed: &Packed) {
+        let mut chunks = self.packed.take().map_or_else(Vec::new, |packed| packed.chunks);
+        chunks.extend_from_slice(&packed.chunks[chunks.len()..]);
+        self.packed = Some(Packed { chunks, ..*packed });
     }
 
-    fn likely(&self) -> u64 {
-        self.packed.as_ref().map_or(0, |packed| packed.likely) + self.tail.len() as u64
-    }
-
-    /// The one at `place`; the last is the tail.
-    fn part(&self, place: usize) -> io::Result<Option<Chunk>> {
-        let piece = self.packed.as_ref().and_then(|packed| packed.pieces.get(place));
-        if let Some(FileRange { file, at, len }) = piece.cloned() {
-            return Ok(Some(Chunk::File { file, at, len }));
-        }
-        match &self.end {
-            Some(Err(error)) => Err(io::Error::other(Arc::clone(error))),
-            Some(Ok(())) if place == self.pieces() => Ok(Some(Chunk::Bytes(self.tail.clone()))),
-            Some(Ok(())) | None => Ok(None),
+    /// Returns the chunk at `place`, or nothing after the last one.
+    fn chunk(&self, place: usize) -> io::Result<Option<Chunk>> {
+        match (self.chunks().get(place), &self.end) {
+            (Some(chunk), _) => Ok(Some(chunk.clone())),
+            (None, Some(Err(error))) => Err(io::Error::other(Arc::clone(error))),
+            (None, _) => Ok(None),
         }
     }
-}
-
-fn in_memory(pieces: &[FileRange]) -> Result<Bytes, ArtifactError> {
-    let mut all = Vec::new();
-    for FileRange { file, at, len } in pieces {
-        let start = all.len();
-        all.resize(start + usize::try_from(*len).unwrap_or(usize::MAX), 0);
-        let read = file.read_exact_at(&mut all[start..], *at);
-        read.map_err(|source| ArtifactError::Scratch { source })?;
-    }
-    Ok(all.into())
 }
 
 impl Payload {
-    /// `release` is what of `artifact` goes into the release; `prefix` is where hosts unpack it.
+    /// `release` is the part of `artifact` that goes into the release. `prefix` is where hosts unpack
+    /// it.
     pub fn new(
         artifact: Arc<Artifact>,
         release: Arc<Sealed>,
@@ -162,112 +155,111 @@ impl Payload {
         upload: &Upload,
     ) -> Self {
         let turns = upload.parallel.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        let held_back = upload.limit.is_some() || upload.parallel.is_some();
+        let limited = upload.limit.is_some() || upload.parallel.is_some();
+        let inline_limit = if limited { INLINE_IF_LIMITED } else { INLINE };
         Self {
-            artifact,
-            release,
-            prefix,
-            env,
+            source: Arc::new(PackSource { artifact, release, prefix, env, inline_limit }),
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
-            inline_upload: if held_back { SMALL_PARCEL } else { PARCEL },
             permits: permits(),
-            packed: Mutex::default(),
+            streams: Mutex::default(),
             learnt: Mutex::default(),
         }
     }
 
-    /// What a host with these facts, so far away, is sent, less what it has already. Waits until so
-    /// much is packed that it is clear in which way.
+    /// Returns the upload for a host with these facts, at this distance, that lacks what `prepared`
+    /// says. Waits until enough is packed to know whether it goes between the orders.
     pub async fn transfer(
         &self,
         facts: &Facts,
         distance: Duration,
-        delta: &Arc<Delta>,
+        prepared: &Arc<PreparedDelta>,
     ) -> Result<Transfer, Arc<ArtifactError>> {
         let quick = distance <= BESIDE && self.throttle.is_none();
-        let mut packing = self.packing((codec_for(facts), quick, delta.key), delta);
-        let most = self.inline_upload;
+        let key = StreamKey { codec: codec_for(facts), quick, delta: prepared.delta.key() };
+        let mut packing = self.packing(key, prepared);
+        let most = self.source.inline_limit;
         let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
-        let clear = |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
-        let now = packing.wait_for(clear).await.map_err(|_| ArtifactError::Stopped)?;
+        let settled =
+            |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
+        let now = packing.wait_for(settled).await.map_err(|_| ArtifactError::Stopped)?;
         if let Some(Err(error)) = &now.end {
             return Err(Arc::clone(error));
         }
         let packed = now.packed.as_ref();
         let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
-        if let Some(inline_upload) = &now.inline_upload {
-            let bytes = vec![inline_upload.clone(), now.tail.clone()];
+        if let Some(bytes) = now.inline.clone() {
             return Ok(Transfer::Inline { codec, bytes });
         }
         drop(now);
-        Ok(Transfer::Stream(Flow { codec, large, packing }))
+        Ok(Transfer::Stream(UploadStream { codec, large, packing }))
     }
 
-    /// The first host that needs a codec and a delta begins to pack; others like it send the same.
-    fn packing(&self, like: StreamKey, delta: &Arc<Delta>) -> watch::Receiver<Progress> {
-        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Begins to pack, if `key` is new. Returns how far that is.
+    fn packing(&self, key: StreamKey, prepared: &Arc<PreparedDelta>) -> watch::Receiver<Progress> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = || {
             let (sender, packing) = watch::channel(Progress::default());
-            let (artifact, release) = (Arc::clone(&self.artifact), Arc::clone(&self.release));
-            let (prefix, delta) = (self.prefix.clone(), Arc::clone(delta));
-            let (env, most) = (self.env.clone(), self.inline_upload);
+            let (source, prepared) = (Arc::clone(&self.source), Arc::clone(prepared));
             tokio::task::spawn_blocking(move || {
-                let work = Work { artifact, release, prefix, delta, env, most };
-                let end = work.pack(like, &sender).map_err(Arc::new);
+                let end = source.pack(key, &prepared, &sender).map_err(Arc::new);
                 sender.send_modify(|packing| packing.end = Some(end));
             });
             packing
         };
-        packed.entry(like).or_insert_with(begin).clone()
+        streams.entry(key).or_insert_with(begin).clone()
     }
 
-    /// Keeps the manifest that a host has sealed: the next deploy builds on it.
-    pub fn learn(&self, answer: &str, kept: &dyn ReleaseCache) {
+    /// Keeps the manifest that a host has sealed, from its `response`: the next deploy builds on it.
+    pub fn learn(&self, response: &str, cache: &dyn ReleaseCache) {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
-        if learnt.insert(answer.to_owned()) {
-            let (answer, release) = (answer.to_owned(), Arc::clone(&self.release));
-            kept.keep_manifest(Box::new(move || sealed(&answer, &release.manifest)));
+        if learnt.insert(response.to_owned()) {
+            let (response, release) = (response.to_owned(), Arc::clone(&self.source.release));
+            cache.keep_manifest(Box::new(move || sealed(&response, &release.manifest)));
         }
     }
 }
 
-/// All that packing takes.
-struct Work {
-    artifact: Arc<Artifact>,
-    release: Arc<Sealed>,
-    prefix: String,
-    delta: Arc<Delta>,
-    env: Option<Vec<u8>>,
-    /// Up to so many bytes are a inline upload.
-    most: u64,
-}
-
-impl Work {
+impl PackSource {
     fn pack(
         &self,
-        (codec, quick, _): StreamKey,
+        key: StreamKey,
+        prepared: &PreparedDelta,
         to: &watch::Sender<Progress>,
     ) -> Result<(), ArtifactError> {
-        let mut how = self.artifact.worth(&self.release.manifest, codec, &self.delta)?;
-        how.quick = quick && how.likely > self.most;
-        let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
-        let tail = pack_bytes(&self.prefix, env.as_slice(), how.codec)?;
-        to.send_modify(|packing| packing.tail = tail.into());
+        let quick_from = if key.quick { self.inline_limit + 1 } else { u64::MAX };
+        let options = PackOptions { codec: key.codec, quick_from };
         let told = &mut |packed: &Packed| {
-            to.send_modify(|progress| progress.add(packed));
+            to.send_modify(|progress| progress.update(packed));
             !to.is_closed()
         };
-        told(&Packed::new(&how));
-        let packed = self.artifact.pack(&self.release, &self.prefix, how, &self.delta, told)?;
-        let small = packed.len <= self.most;
-        let inline_upload = if small { Some(in_memory(&packed.pieces)?) } else { None };
+        let (release, prefix) = (&self.release, &self.prefix);
+        let mut packed = self.artifact.pack(release, prefix, options, prepared, told)?;
+        // Secrets travel in a chunk of their own, which is never on this machine's disk.
+        let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
+        let tail = Bytes::from(pack_tail(prefix, env.as_slice(), packed.codec)?);
+        let is_inline = packed.len <= self.inline_limit;
+        packed.likely += tail.len() as u64;
+        packed.chunks.push(Chunk::Bytes(tail));
+        let inline = if is_inline { Some(in_memory(&packed.chunks)?) } else { None };
         to.send_modify(|progress| {
-            progress.add(&packed);
-            progress.inline_upload = inline_upload;
+            progress.update(&packed);
+            progress.inline = inline;
         });
         Ok(())
     }
+}
+
+fn in_memory(chunks: &[Chunk]) -> Result<Vec<Bytes>, ArtifactError> {
+    let read = |chunk: &Chunk| match chunk {
+        Chunk::Bytes(bytes) => Ok(bytes.clone()),
+        Chunk::File { file, at, len } => {
+            let mut bytes = vec![0; usize::try_from(*len).unwrap_or(usize::MAX)];
+            let read = file.read_exact_at(&mut bytes, *at);
+            read.map(|()| bytes.into()).map_err(|source| ArtifactError::Scratch { source })
+        }
+    };
+    chunks.iter().map(read).collect()
 }
 
 fn codec_for(facts: &Facts) -> Codec {

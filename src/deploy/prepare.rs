@@ -10,10 +10,9 @@ use super::event::Event;
 use super::host::HostRun;
 use super::order_text::{detail, step_name};
 use super::outcome::Failure;
-use super::payload::{Flow, Payload, Transfer};
+use super::payload::{Payload, Transfer, UploadStream};
 use super::plan::MakeRelease;
-use crate::artifact::ArtifactError;
-use crate::model::delta::Delta;
+use crate::artifact::{ArtifactError, PreparedDelta};
 use crate::model::id::ReleaseId;
 use crate::model::words::size;
 use crate::remote::agent::{Agent, AgentError, Response, Sent};
@@ -30,10 +29,11 @@ struct PrepareError {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// What arrived could not be unpacked, though there is room, or is not what was sent.
+    /// The upload could not be unpacked though there is room, or differs from what was sent.
     Unfit,
     /// The host has no room.
     Full,
+    /// Anything else.
     Other,
 }
 
@@ -47,7 +47,7 @@ impl HostRun<'_> {
         self.count(&make);
         let mut ended = self.make(payload, &make).await;
         if let (Err(PrepareError { why: Why::Unfit, failure, .. }), true) =
-            (&ended, make.delta.shares())
+            (&ended, make.prepared.delta.shares())
         {
             self.warn_of_whole(failure);
             self.talk.obey(&make.discard()).await?;
@@ -70,10 +70,10 @@ impl HostRun<'_> {
 
     /// Notes what the host needs not be sent.
     fn count(&mut self, make: &MakeRelease) {
-        let delta = &make.delta;
+        let delta = &make.prepared.delta;
         (self.done.files, self.done.size) = (make.files, make.size);
         (self.done.linked, self.done.linked_size) = (delta.links.len(), delta.linked);
-        (self.done.rebuilt, self.done.spared) = (delta.rebuilt.len(), delta.spared());
+        (self.done.rebuilt, self.done.spared) = (delta.patched.len(), delta.spared());
     }
 
     fn warn_of_whole(&self, failure: &Failure) {
@@ -85,7 +85,7 @@ impl HostRun<'_> {
     /// Sends, checks, and obeys the rest. As much as can be is sent without waiting for answers;
     /// but nothing behind a hook, so that a run that is stopped begins no other one.
     async fn make(&mut self, payload: &Payload, make: &MakeRelease) -> Result<(), PrepareError> {
-        let mut chain = self.send_stream(payload, make.id, &make.delta).await?;
+        let mut chain = self.send_stream(payload, make.id, &make.prepared).await?;
         chain.push(make.check().into());
         for order in &make.then {
             chain.push(order.clone().into());
@@ -101,14 +101,14 @@ impl HostRun<'_> {
         &mut self,
         payload: &Payload,
         id: ReleaseId,
-        delta: &Arc<Delta>,
+        prepared: &Arc<PreparedDelta>,
     ) -> Result<Vec<Sent>, PrepareError> {
         let facts = self.talk.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let distance = self.talk.agent.as_ref().map(Agent::distance).unwrap_or_default();
-        let transfer = payload.transfer(&facts, distance, delta).await;
+        let transfer = payload.transfer(&facts, distance, prepared).await;
         let (codec, bytes) = match transfer.map_err(|error| unpacked(id, &error))? {
-            Transfer::Stream(flow) => {
-                return self.stream(payload, id, flow).await.map(|()| Vec::new());
+            Transfer::Stream(upload) => {
+                return self.stream(payload, id, upload).await.map(|()| Vec::new());
             }
             Transfer::Inline { codec, bytes } => (codec, bytes),
         };
@@ -125,36 +125,36 @@ impl HostRun<'_> {
         &mut self,
         payload: &Payload,
         id: ReleaseId,
-        flow: Flow,
+        upload: UploadStream,
     ) -> Result<(), PrepareError> {
         let (events, left) = (self.talk.cx.events, AtomicU64::new(0));
         let host = self.talk.name();
         let progress = |sent| {
             left.store(sent, Ordering::Relaxed);
-            let total = flow.likely().max(sent);
+            let total = upload.likely().max(sent);
             events.emit(Event::Progress { host: host.clone(), sent, total });
         };
         let notice = |text| events.emit(Event::Warning { host: Some(host.clone()), text });
         let sending = async {
             let _turn = payload.turns.acquire().await;
             let Some(agent) = &self.talk.agent else { return Err(AgentError::gone()) };
-            let limit = payload.throttle.as_ref();
-            let terms = UploadOptions {
-                limit,
+            let options = UploadOptions {
+                limit: payload.throttle.as_ref(),
                 progress: &progress,
                 notice: &notice,
                 permits: &payload.permits,
             };
-            let how = (flow.codec, flow.large.then_some(id));
-            agent.receive(how, (flow.parts(), flow.likely()), &terms).await
+            let large = upload.large.then_some(id);
+            let (chunks, likely) = (upload.chunks(), upload.likely());
+            agent.receive(upload.codec, large, chunks, likely, &options).await
         };
         let work = async {
             let sent = self.talk.or_cancelled(sending).await?;
-            sent.map_err(|error| match flow.failure() {
+            sent.map_err(|error| match upload.failure() {
                 Some(failure) => unpacked(id, &failure).into(),
                 None => PrepareError::unsent(id, error),
             })?;
-            Ok::<_, PrepareError>(((), size(flow.likely())))
+            Ok::<_, PrepareError>(((), size(upload.likely())))
         };
         let ended = self.talk.step("upload", work).await;
         self.done.sent += left.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What of a release a host has already, and so need not be sent: pure, so that a plan can say
-//! beforehand what will travel.
+//! What a host lacks of a new release, compared with its base: pure, so that a plan can say beforehand
+//! what will travel.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -10,155 +10,118 @@ use super::id::ReleaseId;
 use super::layout::Layout;
 use super::manifest::{Manifest, Node, line};
 
-/// So many files of one release may share one file of another by their content alone. ext4 ends
-/// at 65,000 links, and hosts hold back what has 60,000.
+/// At most this many files of one release share one file of the base by content alone. ext4 ends
+/// at 65,000 links, and hosts hold back files that have 60,000.
 const MOST_COPIES: usize = 1000;
 
-/// A smaller file travels whole when it changed: to put one together, a host runs seven programs,
-/// for some 7 ms, in which a link of 400 Mbit/s carries what a third of a MiB is when it is packed.
+/// Size in bytes from which a changed file is patched. A smaller one travels whole: to apply a patch,
+/// a host runs seven programs, for some 7 ms, in which a link of 400 Mbit/s carries a third of a MiB.
 pub const LARGE: u64 = 1 << 20;
 
-/// So many files are put together at most, the largest.
-const MOST_REBUILT: usize = 100;
+/// At most this many files of a release are patched, the largest.
+const MOST_PATCHED: usize = 100;
 
 /// What a host says of the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BaseState {
     /// The live release, and the digest of its sealed manifest.
     pub live: Option<(ReleaseId, Digest)>,
-    /// Files of it that must not be shared: touched since, somebody else's, near the limit of links.
-    pub apart: BTreeSet<String>,
+    /// Files of it that must not be shared: touched since it was made, owned by another user, or
+    /// near the file system's limit of links.
+    pub unshareable: BTreeSet<String>,
     /// What an interrupted upload of the same release left.
-    pub part: Option<PartialUpload>,
+    pub partial: Option<PartialUpload>,
 }
 
-/// A release that arrived in part. Nobody has read its files back yet.
+/// A release of which only a part arrived. Its files were not read back yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartialUpload {
-    /// Where it is, relative to `releases/`.
+    /// The directory it is in, relative to `releases/`.
     pub place: String,
     /// Mode and size of its files, by path.
     pub files: BTreeMap<String, (u32, u64)>,
 }
 
-/// What becomes of each entry of a release on one host: shared with files that are there, or sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Delta {
-    /// The release whose manifest is the base of the new one's; `None`: all of it is sent.
-    pub base: Option<ReleaseId>,
-    /// Files that are shared: path in the release, and what it is linked to, relative to
-    /// `releases/`.
-    pub links: BTreeMap<String, String>,
-    /// Lines of the base's manifest that are not so in the release.
-    pub gone: Vec<String>,
-    /// Lines of the release that are not in the base, or whose bytes are written anew: what they
-    /// say of bytes is checked on the host.
-    pub new: Vec<String>,
-    /// The bytes that are shared.
-    pub linked: u64,
-    /// Large files that the host puts together from their old selves, by path.
-    pub rebuilt: BTreeMap<String, Rebuild>,
-    /// The part that is made use of.
-    pub part: Option<String>,
-    /// What tells this one from others that share something.
-    pub key: Option<Digest>,
+/// The live release of a host, with which a new one is compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// Its id.
+    pub id: ReleaseId,
+    /// What it holds.
+    pub manifest: &'a Manifest,
 }
 
-/// A large file of the base, and what it became in the release.
+/// What becomes of the files of a release on one host: shared with files that are there, patched, or
+/// sent. Made by [`DeltaBuilder::finish`]; the default one sends everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// The release whose manifest the host changes into the new one's; `None`: the new manifest is
+    /// sent.
+    pub base: Option<ReleaseId>,
+    /// Files that are shared: path in the release, and the file it is linked to, relative to
+    /// `releases/`.
+    pub links: BTreeMap<String, String>,
+    /// Lines of the base's manifest that the new one lacks.
+    pub gone: Vec<String>,
+    /// Lines that the base's manifest lacks, and those of files that are written anew: the host
+    /// checks their digests.
+    pub new: Vec<String>,
+    /// Bytes of the files that are shared.
+    pub linked: u64,
+    /// Large files that the host makes from their old versions, by path in the release.
+    pub patched: BTreeMap<String, PatchedFile>,
+    /// The directory of the partial upload that is used, relative to `releases/`.
+    pub partial: Option<String>,
+    key: Option<Digest>,
+}
+
+/// A large file of the base that changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedFile {
-    /// In the release.
+    /// Its path in the release.
     pub path: String,
     /// The old file, relative to `releases/`.
     pub from: String,
-    /// Of its bytes.
+    /// Digest of the old file.
     pub old: Digest,
     /// Bytes of the old file.
     pub old_size: u64,
+    /// Bytes of the new file.
+    pub size: u64,
 }
 
-/// How a large file comes to be on a host without travelling whole.
+/// A large file that does not travel whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rebuild {
+pub struct PatchedFile {
     /// The old file, relative to `releases/`.
     pub from: String,
-    /// Of its bytes.
+    /// Digest of the old file.
     pub old: Digest,
     /// Bytes of the new file.
     pub size: u64,
-    /// Bytes that are sent instead, before the stream is compressed.
+    /// Bytes of its patch, before the stream is compressed.
     pub sent: u64,
 }
 
 impl Delta {
-    /// What `release` has in common with `base`, less what the host holds back, and with a part
-    /// of the same release.
-    pub fn new(release: &Manifest, base: Option<(ReleaseId, &Manifest)>, host: &BaseState) -> Self {
-        let mut twins =
-            base.map(|(id, manifest)| BaseIndex::new(id.to_string(), manifest, &host.apart));
-        let mut delta = Self::default();
-        for (path, node) in release.nodes() {
-            let Node::File { mode, size, .. } = node else { continue };
-            // Empty files cost nothing to send, and there may be very many of them.
-            if *size == 0 {
-                continue;
-            }
-            let twin = twins.as_mut().and_then(|twins| twins.of(path, node));
-            let arrived = || {
-                let part = host.part.as_ref()?;
-                let whole = part.files.get(path) == Some(&(*mode, *size));
-                whole.then(|| Layout::unpacked(&part.place, path))
-            };
-            if let Some(to) = twin.or_else(arrived) {
-                delta.linked += size;
-                delta.links.insert(path.clone(), to);
-            }
-        }
-        let place = host.part.as_ref().map(|part| part.place.clone());
-        delta.part = place.filter(|place| delta.links.values().any(|to| to.starts_with(place)));
-        if let (Some((id, manifest)), true) = (base, delta.shares()) {
-            delta.differ(release, id, manifest);
-        }
-        delta
+    /// Identifies this delta among all that share something. `None`: everything is sent.
+    pub fn key(&self) -> Option<Digest> {
+        self.key
     }
 
-    /// The large files of `release` that would travel whole, though there is an old self of theirs
-    /// in `base` that nobody touched: at the same path, or the most likely one that is gone. Of very
-    /// many, the largest.
-    pub fn changed(
-        &self,
-        release: &Manifest,
-        (id, base): (ReleaseId, &Manifest),
-        apart: &BTreeSet<String>,
-    ) -> Vec<ChangedFile> {
-        let id = id.to_string();
-        let change = |(path, node): (&String, &Node)| {
-            let size = large(node).filter(|_| !self.links.contains_key(path))?.0;
-            let (from, node) = old_self(path, size, release, base)?;
-            let (old_size, old) = large(node).filter(|_| !apart.contains(from))?;
-            Some(ChangedFile { path: path.clone(), from: Layout::file(&id, from), old, old_size })
-        };
-        let mut changes: Vec<_> = release.nodes().iter().filter_map(change).collect();
-        changes.sort_by_key(|change| std::cmp::Reverse(change.old_size));
-        changes.truncate(MOST_REBUILT);
-        changes
-    }
-
-    /// The same with its key, when all else is settled.
-    #[must_use]
-    pub fn keyed(mut self) -> Self {
-        self.key = self.shares().then(|| self.digest());
-        self
-    }
-
-    /// Bytes that need not travel because files are put together on the host.
+    /// Returns how many bytes patches save.
     pub fn spared(&self) -> u64 {
-        self.rebuilt.values().map(|file| file.size.saturating_sub(file.sent)).sum()
+        self.patched.values().map(|file| file.size.saturating_sub(file.sent)).sum()
     }
 
-    /// Whether anything is made from what the host has.
+    /// Returns whether anything is made from files that the host has.
     pub fn shares(&self) -> bool {
-        !self.links.is_empty() || !self.rebuilt.is_empty()
+        !self.links.is_empty() || !self.patched.is_empty()
+    }
+
+    /// Returns whether the file at `path` travels with all its bytes.
+    pub fn sends(&self, path: &str) -> bool {
+        !self.links.contains_key(path) && !self.patched.contains_key(path)
     }
 
     fn digest(&self) -> Digest {
@@ -166,33 +129,107 @@ impl Delta {
         for (path, to) in &self.links {
             let _ = writeln!(text, "{path}\n{to}");
         }
-        for (path, file) in &self.rebuilt {
+        for (path, file) in &self.patched {
             let _ = writeln!(text, "{path}\n{} {}", file.from, file.old);
         }
         // Lines of manifests hold no newlines, and begin with a letter and a space.
         let lists = [&self.gone, &self.new].map(|list| list.join("\n"));
         Digest::of([text, lists.join("\n\n")].join("\n\n").as_bytes())
     }
+}
 
-    fn differ(&mut self, release: &Manifest, id: ReleaseId, base: &Manifest) {
-        let there = id.to_string();
+/// Makes a [`Delta`]: first finds the files to share, then takes patches of large files that changed.
+pub struct DeltaBuilder<'a> {
+    release: &'a Manifest,
+    base: Option<Base<'a>>,
+    host: &'a BaseState,
+    delta: Delta,
+}
+
+impl<'a> DeltaBuilder<'a> {
+    /// Compares `release` with `base`, less the files that must not be shared, and with a partial
+    /// upload of the same release.
+    pub fn new(release: &'a Manifest, base: Option<Base<'a>>, host: &'a BaseState) -> Self {
+        let mut index = base.map(|base| BaseIndex::new(base, &host.unshareable));
+        let mut delta = Delta::default();
+        for (path, node) in release.nodes() {
+            let Node::File { mode, size, .. } = node else { continue };
+            // Empty files cost nothing to send, and there may be very many of them.
+            if *size == 0 {
+                continue;
+            }
+            let twin = index.as_mut().and_then(|index| index.find(path, node));
+            let arrived = || {
+                let partial = host.partial.as_ref()?;
+                let whole = partial.files.get(path) == Some(&(*mode, *size));
+                whole.then(|| Layout::unpacked(&partial.place, path))
+            };
+            if let Some(to) = twin.or_else(arrived) {
+                delta.linked += size;
+                delta.links.insert(path.clone(), to);
+            }
+        }
+        let place = host.partial.as_ref().map(|partial| partial.place.clone());
+        delta.partial = place.filter(|place| delta.links.values().any(|to| to.starts_with(place)));
+        Self { release, base, host, delta }
+    }
+
+    /// Returns the large files that would travel whole though `base` holds an old version of them
+    /// that may be shared: at the same path, or else the most likely file that is gone. At most
+    /// [`MOST_PATCHED`], the largest first.
+    pub fn changed(&self) -> Vec<ChangedFile> {
+        let Some(base) = self.base else { return Vec::new() };
+        let id = base.id.to_string();
+        let change = |(path, node): (&String, &Node)| {
+            let size = large(node).filter(|_| self.delta.sends(path))?.0;
+            let (from, node) = old_version(path, size, self.release, base.manifest)?;
+            let shared = !self.host.unshareable.contains(from);
+            let (old_size, old) = large(node).filter(|_| shared)?;
+            let from = Layout::file(&id, from);
+            Some(ChangedFile { path: path.clone(), from, old, old_size, size })
+        };
+        let mut changes: Vec<_> = self.release.nodes().iter().filter_map(change).collect();
+        changes.sort_by_key(|change| std::cmp::Reverse(change.old_size));
+        changes.truncate(MOST_PATCHED);
+        changes
+    }
+
+    /// The host makes `file` from its old version and a patch of `sent` bytes.
+    pub fn patch(&mut self, file: ChangedFile, sent: u64) {
+        let ChangedFile { path, from, old, size, .. } = file;
+        self.delta.patched.insert(path, PatchedFile { from, old, size, sent });
+    }
+
+    /// Returns the delta, with the differences of the manifests and its key.
+    pub fn finish(mut self) -> Delta {
+        if let Some(base) = self.base
+            && !self.delta.links.is_empty()
+        {
+            self.delta.base = Some(base.id);
+            self.delta.gone = self.lines_of(base.manifest, self.release, base);
+            self.delta.new = self.lines_of(self.release, base.manifest, base);
+        }
+        self.delta.key = self.delta.shares().then(|| self.delta.digest());
+        self.delta
+    }
+
+    /// Returns the lines of `manifest` that `other` lacks, and those of files whose bytes are not
+    /// shared at the same path of `base`.
+    fn lines_of(&self, manifest: &Manifest, other: &Manifest, base: Base<'_>) -> Vec<String> {
+        let there = base.id.to_string();
         let kept = |path: &String, node: &Node| match node {
             Node::File { size: 1.., .. } => {
-                self.links.get(path).is_some_and(|to| *to == Layout::file(&there, path))
+                self.delta.links.get(path).is_some_and(|to| *to == Layout::file(&there, path))
             }
             _ => true,
         };
-        let lines = |of: &Manifest, other: &Manifest| {
-            let stays = |path, node| other.nodes().get(path) == Some(node) && kept(path, node);
-            let changed = of.nodes().iter().filter(|(path, node)| !stays(path, node));
-            changed.map(|(path, node)| line(path, node)).collect::<Vec<_>>()
-        };
-        let (gone, new) = (lines(base, release), lines(release, base));
-        (self.base, self.gone, self.new) = (Some(id), gone, new);
+        let stays = |path, node| other.nodes().get(path) == Some(node) && kept(path, node);
+        let changed = manifest.nodes().iter().filter(|(path, node)| !stays(path, node));
+        changed.map(|(path, node)| line(path, node)).collect()
     }
 }
 
-/// Size and digest of a large file.
+/// Returns size and digest of a large file.
 fn large(node: &Node) -> Option<(u64, Digest)> {
     match node {
         Node::File { size, sha256, .. } if *size >= LARGE => Some((*size, *sha256)),
@@ -200,9 +237,10 @@ fn large(node: &Node) -> Option<(u64, Digest)> {
     }
 }
 
-/// The file of `base` that became the one at `path`: names often hold a version, so of those that
-/// are gone and have the same ending, the one of the most similar size.
-fn old_self<'a>(
+/// Returns the file of `base` that became the one at `path`. Names often hold a version: if there is
+/// no file at this path, of those that are gone and have the same ending it is the one of the most
+/// similar size.
+fn old_version<'a>(
     path: &str,
     size: u64,
     release: &Manifest,
@@ -219,29 +257,30 @@ fn old_self<'a>(
     gone.min_by_key(|(_, node)| large(node).map(|(old, _)| old.abs_diff(size)))
 }
 
-/// Finds for a file one of the same content and mode in a base.
+/// Finds files of a base by path, and by content and mode.
 struct BaseIndex<'a> {
     id: String,
     base: &'a Manifest,
-    apart: &'a BTreeSet<String>,
+    unshareable: &'a BTreeSet<String>,
     by_content: HashMap<(Digest, u32), (&'a String, usize)>,
 }
 
 impl<'a> BaseIndex<'a> {
-    fn new(id: String, base: &'a Manifest, apart: &'a BTreeSet<String>) -> Self {
+    fn new(base: Base<'a>, unshareable: &'a BTreeSet<String>) -> Self {
         let content = |(path, node): (&'a String, &Node)| match node {
-            Node::File { mode, sha256, .. } if !apart.contains(path) => {
+            Node::File { mode, sha256, .. } if !unshareable.contains(path) => {
                 Some(((*sha256, *mode), (path, 0)))
             }
             _ => None,
         };
-        let by_content = base.nodes().iter().filter_map(content).collect();
-        Self { id, base, apart, by_content }
+        let by_content = base.manifest.nodes().iter().filter_map(content).collect();
+        Self { id: base.id.to_string(), base: base.manifest, unshareable, by_content }
     }
 
-    /// The one at the same path first, so that no two files become one that were not.
-    fn of(&mut self, path: &String, node: &Node) -> Option<String> {
-        if self.base.nodes().get(path) == Some(node) && !self.apart.contains(path) {
+    /// Returns a file with the content and mode of `node`, relative to `releases/`. The one at the
+    /// same path goes first, so that two files of the release share one only where they must.
+    fn find(&mut self, path: &String, node: &Node) -> Option<String> {
+        if self.base.nodes().get(path) == Some(node) && !self.unshareable.contains(path) {
             return Some(Layout::file(&self.id, path));
         }
         let Node::File { mode, sha256, .. } = node else { return None };
@@ -254,6 +293,11 @@ impl<'a> BaseIndex<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compare(release: &Manifest, base: Option<&Manifest>, host: &BaseState) -> Delta {
+        let base = base.map(|manifest| Base { id: id(), manifest });
+        DeltaBuilder::new(release, base, host).finish()
+    }
 
     /// `a=x b=y!`: paths with their content; `!` makes it run.
     fn manifest(text: &str) -> Manifest {
@@ -282,10 +326,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(base: &str, release: &str, apart: &str, expect: &str) {
-        let apart = apart.split_whitespace().map(str::to_owned).collect();
-        let host = BaseState { apart, ..BaseState::default() };
-        let delta = Delta::new(&manifest(release), Some((id(), &manifest(base))), &host);
+    fn check(base: &str, release: &str, unshareable: &str, expect: &str) {
+        let unshareable = unshareable.split_whitespace().map(str::to_owned).collect();
+        let host = BaseState { unshareable, ..BaseState::default() };
+        let delta = compare(&manifest(release), Some(&manifest(base)), &host);
         assert_eq!(shown(&delta), expect);
     }
 
@@ -327,12 +371,12 @@ mod tests {
             ("b".to_owned(), (0o444, 1)),
             ("c".to_owned(), (0o444, 7)),
         ]);
-        let part = Some(PartialUpload { place: ".x.run".to_owned(), files });
-        let host = BaseState { part, ..BaseState::default() };
+        let partial = Some(PartialUpload { place: ".x.run".to_owned(), files });
+        let host = BaseState { partial, ..BaseState::default() };
         let release = manifest("a=1 b=2 c=3");
-        let delta = Delta::new(&release, Some((id(), &manifest("a=1"))), &host);
+        let delta = compare(&release, Some(&manifest("a=1")), &host);
         assert_eq!(shown(&delta), "a<@a b<.x.run/tree/b - +b c");
-        let alone = Delta::new(&release, None, &host);
+        let alone = compare(&release, None, &host);
         assert_eq!(shown(&alone), "a<.x.run/tree/a b<.x.run/tree/b - +");
         assert_eq!((alone.base, alone.linked), (None, 2));
     }
@@ -344,14 +388,16 @@ mod tests {
                 let sha256 = Digest::of(&[seed, u8::try_from(n).unwrap_or_default()]);
                 (format!("f{n:03}"), Node::File { mode: 0o444, size: LARGE + n - 10, sha256 })
             };
-            Manifest::new((0..MOST_REBUILT as u64 + 15).map(node).collect())
+            Manifest::new((0..MOST_PATCHED as u64 + 15).map(node).collect())
         };
         let (base, release) = (large(1), large(2));
-        let delta = Delta::new(&release, Some((id(), &base)), &BaseState::default());
-        let changes = delta.changed(&release, (id(), &base), &BTreeSet::new());
-        assert_eq!(changes.len(), MOST_REBUILT);
+        let base = Base { id: id(), manifest: &base };
+        let host = BaseState::default();
+        let changes = DeltaBuilder::new(&release, Some(base), &host).changed();
+        assert_eq!(changes.len(), MOST_PATCHED);
         assert_eq!((&*changes[0].path, &*changes[99].path), ("f114", "f015"));
-        let few = delta.changed(&release, (id(), &base), &["f114".to_owned()].into());
+        let host = BaseState { unshareable: ["f114".to_owned()].into(), ..host };
+        let few = DeltaBuilder::new(&release, Some(base), &host).changed();
         assert_eq!(few[0].path, "f113", "others share it no more");
     }
 
@@ -360,7 +406,7 @@ mod tests {
         let many: Vec<_> = (0..MOST_COPIES + 5).map(|n| format!("f{n}=1")).collect();
         let release = manifest(&many.join(" "));
         let base = manifest("a=1");
-        let delta = Delta::new(&release, Some((id(), &base)), &BaseState::default());
+        let delta = compare(&release, Some(&base), &BaseState::default());
         assert_eq!(delta.links.len(), MOST_COPIES);
     }
 }

@@ -25,7 +25,7 @@ use super::quote::{word, words};
 use super::replies::{Replies, Reply};
 use super::script::SCRIPT;
 use super::session::{Channel, Output, Session, SessionError};
-use super::upload::{self, Parts, UploadOptions};
+use super::upload::{self, Chunks, UploadOptions};
 use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -378,12 +378,14 @@ impl Agent {
     }
 
     /// Streams a release, about `len` bytes, to the host over a channel of its own, or several. With
-    /// `large`, the release, its large files are read back while they arrive.
+    /// `large`, the id of the release, its large files are read back while they arrive.
     pub async fn receive(
         &self,
-        (codec, large): (Codec, Option<ReleaseId>),
-        (parts, len): (Parts, u64),
-        terms: &UploadOptions<'_>,
+        codec: Codec,
+        large: Option<ReleaseId>,
+        chunks: Chunks,
+        len: u64,
+        options: &UploadOptions<'_>,
     ) -> Result<(), AgentError> {
         let root = self.hello.layout.root();
         let command = |words: &[&str]| {
@@ -393,7 +395,7 @@ impl Agent {
         };
         let stage = large.map(|id| Layout::staging(id, &self.hello.run)).unwrap_or_default();
         let words = ["receive", codec.word(), &stage];
-        upload::send(&self.session, &command, (&words, parts, len), terms).await
+        upload::send(&self.session, &command, &words, chunks, len, options).await
     }
 
     /// The same as `send_all`, and goodbye with them: they are obeyed, then the lock is let go.

@@ -408,7 +408,7 @@ pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::
     for (word, value) in pairs(&text) {
         match word {
             "sealed" => found.live = live.zip(value.parse().ok()),
-            "apart" => _ = found.apart.insert(below(value).to_owned()),
+            "apart" => _ = found.unshareable.insert(below(value).to_owned()),
             "part" => {
                 let (of, place) = value.split_once(' ').unwrap_or_default();
                 parts.push((
@@ -428,7 +428,7 @@ pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::
     let bytes = |part: &PartialUpload| part.files.values().map(|(_, size)| size).sum::<u64>();
     let release = release.to_string();
     let ours = parts.into_iter().filter(|(of, _)| *of == release).map(|(_, part)| part);
-    found.part = ours.max_by_key(bytes);
+    found.partial = ours.max_by_key(bytes);
     Ok(found)
 }
 

@@ -56,23 +56,25 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 /// The host's shell reads the stripes from its standard input, and from these descriptors.
 const DESCRIPTORS: [&str; 7] = ["3", "4", "5", "6", "7", "8", "9"];
 
-/// A piece of an upload.
+/// A piece of an upload. Clones share its bytes.
+#[derive(Debug, Clone)]
 pub enum Chunk {
-    /// Bytes of a file, read as they are sent.
+    /// Bytes of a file that are read when they are sent, by any number of hosts at once.
     File {
-        /// The file; its position is not used.
+        /// The file. Its position is not used.
         file: Arc<File>,
-        /// The first byte.
+        /// Offset of the first byte.
         at: u64,
-        /// How many.
+        /// Number of bytes.
         len: u64,
     },
-    /// These bytes.
+    /// Bytes in memory.
     Bytes(Bytes),
 }
 
 impl Chunk {
-    fn len(&self) -> u64 {
+    /// Returns the number of bytes.
+    pub fn size(&self) -> u64 {
         match self {
             Self::File { len, .. } => *len,
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -97,25 +99,29 @@ pub fn permits() -> Semaphore {
     Semaphore::new(CONNECTIONS_IN_ALL)
 }
 
-/// What is sent, as it comes.
-pub type Parts = Pin<Box<dyn Stream<Item = io::Result<Chunk>> + Send>>;
+/// An upload, chunk by chunk as they are packed.
+pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Chunk>> + Send>>;
 
 /// Makes the command that starts the agent with these words.
 pub(super) type AgentCommand<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
 
-/// Sends `parts`, about `len` bytes, over `session`; `receive` are the words that begin it there.
+/// Sends `chunks`, about `len` bytes, over `session`. `receive` are the words that begin it there.
+/// Returns when the host has unpacked them.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
     command: AgentCommand<'_>,
-    (receive, parts, len): (&[&str], Parts, u64),
-    terms: &UploadOptions<'_>,
+    receive: &[&str],
+    chunks: Chunks,
+    len: u64,
+    options: &UploadOptions<'_>,
 ) -> Result<(), AgentError> {
     let receive = command(receive);
-    let (started, ways) = tokio::join!(session.exec(&receive), Channels::open(session, len, terms));
+    let (started, further) =
+        tokio::join!(session.exec(&receive), FurtherChannels::open(session, len, options));
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
     // The first channel comes first: where the server allows few, the stripes must not take it.
-    let channels = ways.stripes(session, command).await;
+    let channels = further.stripes(session, command).await;
     let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
     send_piece(&mut input, format!("{}\n", numbers.join(" ")).as_bytes(), None).await?;
     let (mut inputs, mut outputs) = (vec![input], Vec::new());
@@ -129,7 +135,7 @@ pub(super) async fn send(
     // decides.
     let error = tokio::select! {
         ended = &mut reading => return uploaded(ended),
-        error = sent(Blocks::new(parts), inputs, terms) => return Err(error),
+        error = sent(Blocks::new(chunks), inputs, options) => return Err(error),
         error = cut_off(outputs) => error,
     };
     match timeout(LAST_WORD, reading).await.map(uploaded) {
@@ -138,39 +144,40 @@ pub(super) async fn send(
     }
 }
 
-/// What there is beside the first channel. The further connections end with this.
+/// What an upload takes besides the first channel. Further connections end when it is dropped.
 #[derive(Default)]
-struct Channels<'a> {
-    /// A second channel of the connection that is there.
+struct FurtherChannels<'a> {
+    /// A second channel of the first connection.
     second: bool,
     connections: Vec<Arc<dyn Session>>,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<'a> Channels<'a> {
-    /// As many as are called for and can be had: fewer of them are only slower.
-    async fn open(session: &Arc<dyn Session>, len: u64, terms: &UploadOptions<'a>) -> Self {
+impl<'a> FurtherChannels<'a> {
+    /// Makes connections if an upload of `len` bytes gains by them. Where fewer can be made, the
+    /// upload is only slower.
+    async fn open(session: &Arc<dyn Session>, len: u64, options: &UploadOptions<'a>) -> Self {
         if len < MANY_WINDOWS * WINDOW {
             return Self::default();
         }
         let trip = session.round_trip().await.unwrap_or_default();
-        if !pays(len, trip, terms.limit.map(Throttle::rate)) {
+        if !pays(len, trip, options.limit.map(Throttle::rate)) {
             return Self::default();
         }
-        let permit = terms.permits.try_acquire_many(CONNECTIONS).ok();
+        let permit = options.permits.try_acquire_many(CONNECTIONS).ok();
         let count = if permit.is_some() { CONNECTIONS } else { 0 };
-        let connections = further(session, count, terms).await;
+        let connections = further(session, count, options).await;
         Self { second: true, connections, _permit: permit }
     }
 
-    /// A channel on each, or more; each carries its share of the blocks.
+    /// Starts the channels. Each carries its share of the blocks.
     async fn stripes(&self, session: &Arc<dyn Session>, command: AgentCommand<'_>) -> Vec<Channel> {
         let every = self.connections.iter().flat_map(|one| [one; CHANNELS]);
-        let ways = self.second.then_some(session).into_iter().chain(every);
-        let start = async |(way, number): (&Arc<dyn Session>, &&str)| {
-            way.exec(&command(&["stripe", number])).await
+        let all = self.second.then_some(session).into_iter().chain(every);
+        let start = async |(session, number): (&Arc<dyn Session>, &&str)| {
+            session.exec(&command(&["stripe", number])).await
         };
-        let started = join_all(ways.zip(&DESCRIPTORS).map(start)).await;
+        let started = join_all(all.zip(&DESCRIPTORS).map(start)).await;
         // The host reads from the first so many descriptors: none may be missing between.
         started.into_iter().map_while(Result::ok).collect()
     }
@@ -187,7 +194,7 @@ fn pays(len: u64, trip: Duration, rate: Option<u64>) -> bool {
 async fn further(
     session: &Arc<dyn Session>,
     count: u32,
-    terms: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
 ) -> Vec<Arc<dyn Session>> {
     let another = || async {
         match timeout(CONNECT_LIMIT, session.another()).await {
@@ -210,7 +217,7 @@ async fn further(
     if let Some(error) = refused {
         let had = connections.len();
         let text = format!("the upload goes over {had} of {count} further connections: {error}");
-        (terms.notice)(text);
+        (options.notice)(text);
     }
     connections
 }
@@ -222,7 +229,7 @@ type UploadInput = Pin<Box<dyn AsyncWrite + Send>>;
 async fn sent(
     mut blocks: Blocks,
     inputs: Vec<UploadInput>,
-    terms: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
 ) -> AgentError {
     let size = if inputs.len() > 1 { BLOCK } else { PIECE };
     // Each channel has one block on its way and one that waits: that is all that memory holds.
@@ -245,7 +252,7 @@ async fn sent(
         Ok(())
     };
     let total = AtomicU64::new(0);
-    let writing = permits.into_iter().map(|(input, blocks)| write(input, blocks, &total, terms));
+    let writing = permits.into_iter().map(|(input, blocks)| write(input, blocks, &total, options));
     if let Err(error) = tokio::try_join!(reading, try_join_all(writing)) {
         return error;
     }
@@ -259,13 +266,13 @@ async fn write(
     mut input: UploadInput,
     mut blocks: mpsc::Receiver<Vec<u8>>,
     total: &AtomicU64,
-    terms: &UploadOptions<'_>,
+    options: &UploadOptions<'_>,
 ) -> Result<(), AgentError> {
     while let Some(block) = blocks.recv().await {
         for piece in block.chunks(PIECE) {
-            send_piece(&mut input, piece, terms.limit).await?;
+            send_piece(&mut input, piece, options.limit).await?;
             let len = piece.len() as u64;
-            (terms.progress)(total.fetch_add(len, Ordering::Relaxed) + len);
+            (options.progress)(total.fetch_add(len, Ordering::Relaxed) + len);
         }
     }
     let _ = input.shutdown().await;
@@ -306,31 +313,32 @@ async fn cut_off(outputs: Vec<mpsc::Receiver<Output>>) -> AgentError {
     select_all(watches).await.0
 }
 
-/// Cuts parts into blocks.
+/// Cuts chunks into blocks.
 struct Blocks {
-    parts: Fuse<Parts>,
-    now: Option<Chunk>,
+    chunks: Fuse<Chunks>,
+    /// The rest of a chunk that was cut.
+    rest: Option<Chunk>,
 }
 
 impl Blocks {
-    fn new(parts: Parts) -> Self {
-        Self { parts: parts.fuse(), now: None }
+    fn new(chunks: Chunks) -> Self {
+        Self { chunks: chunks.fuse(), rest: None }
     }
 
-    /// The next `size` bytes; fewer only at the end.
+    /// Returns the next `size` bytes; fewer only at the end.
     async fn next(&mut self, size: usize) -> Result<Vec<u8>, AgentError> {
         let mut block = Vec::with_capacity(size);
         while block.len() < size {
-            let part = match self.now.take() {
+            let chunk = match self.rest.take() {
                 Some(rest) => rest,
-                None => match self.parts.try_next().await {
-                    Ok(Some(part)) => part,
+                None => match self.chunks.try_next().await {
+                    Ok(Some(chunk)) => chunk,
                     Ok(None) => break,
                     Err(source) => return Err(AgentError::Spool { source }),
                 },
             };
-            let want = usize::try_from(part.len()).unwrap_or(size).min(size - block.len());
-            self.now = match part {
+            let want = usize::try_from(chunk.size()).unwrap_or(size).min(size - block.len());
+            self.rest = match chunk {
                 Chunk::Bytes(mut bytes) => {
                     block.extend_from_slice(&bytes.split_to(want));
                     Some(Chunk::Bytes(bytes))
@@ -341,7 +349,7 @@ impl Blocks {
                     Some(Chunk::File { file, at: at + want, len: len - want })
                 }
             }
-            .filter(|rest| rest.len() > 0);
+            .filter(|rest| rest.size() > 0);
         }
         Ok(block)
     }
@@ -409,14 +417,14 @@ mod tests {
         let file = tempfile::tempfile()?;
         file.write_all_at(b"0123456789", 0)?;
         let (file, bytes) = (Arc::new(file), |text| Chunk::Bytes(Bytes::from_static(text)));
-        let parts = vec![
+        let chunks = vec![
             bytes(b"ab"),
             Chunk::File { file: Arc::clone(&file), at: 3, len: 6 },
             bytes(b""),
             bytes(b"cdefg"),
         ];
-        let parts = futures::stream::iter(parts.into_iter().map(Ok));
-        let (mut cut, mut blocks) = (Blocks::new(Box::pin(parts)), Vec::new());
+        let chunks = futures::stream::iter(chunks.into_iter().map(Ok));
+        let (mut cut, mut blocks) = (Blocks::new(Box::pin(chunks)), Vec::new());
         loop {
             let block = cut.next(4).await?;
             if block.is_empty() {

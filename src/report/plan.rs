@@ -6,7 +6,7 @@ use super::words;
 use crate::deploy::goal::describe_link;
 use crate::deploy::order_text::order_name;
 use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery};
-use crate::model::delta::Rebuild;
+use crate::model::delta::PatchedFile;
 use crate::remote::order::Order;
 
 /// Returns what a plan does, one line a step.
@@ -35,10 +35,10 @@ fn recover_lines(recovery: &Recovery) -> Vec<String> {
 }
 
 fn make_lines(make: &MakeRelease) -> Vec<String> {
-    let delta = &make.delta;
+    let delta = &make.prepared.delta;
     let mut lines: Vec<_> = make.clean_up.iter().map(describe).collect();
     lines.push(upload_line(make));
-    lines.extend(delta.rebuilt.iter().map(|(path, file)| rebuild_line(path, file)));
+    lines.extend(delta.patched.iter().map(|(path, file)| patch_line(path, file)));
     let check = match delta.base {
         None => "check every file against its SHA-256",
         Some(_) => "check every file that is sent against its SHA-256, all others by size and mode",
@@ -49,7 +49,8 @@ fn make_lines(make: &MakeRelease) -> Vec<String> {
 }
 
 fn upload_line(make: &MakeRelease) -> String {
-    let (files, linked, spared) = (make.files, make.delta.links.len(), make.delta.spared());
+    let delta = &make.prepared.delta;
+    let (files, linked, spared) = (make.files, delta.links.len(), delta.spared());
     if linked == 0 && spared == 0 {
         return format!("upload {}, {}", count(files, "file"), size(make.size));
     }
@@ -57,12 +58,12 @@ fn upload_line(make: &MakeRelease) -> String {
         "upload {} of {}, {} of {}; the others are there already",
         files - linked,
         count(files, "file"),
-        size(make.size - make.delta.linked - spared),
+        size(make.size - delta.linked - spared),
         size(make.size)
     )
 }
 
-fn rebuild_line(path: &str, file: &Rebuild) -> String {
+fn patch_line(path: &str, file: &PatchedFile) -> String {
     let (sent, size) = (size(file.sent), size(file.size));
     format!("make {path} from the one before it and {sent} of {size} (patches)")
 }

@@ -24,14 +24,15 @@ use super::payload::Payload;
 use super::plan::{Recovery, check_newer};
 use super::run::Run;
 use super::verify::drift_warning;
+use crate::artifact::PreparedDelta;
 use crate::config::{Config, OnUnreachable};
-use crate::model::delta::{BaseState, Delta};
+use crate::model::delta::BaseState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::remote::agent::{Hello, Scan};
 
 /// What hosts have of the release to be made, by their names.
-type Deltas = BTreeMap<String, Arc<Delta>>;
+type Deltas = BTreeMap<String, Arc<PreparedDelta>>;
 
 /// What is to be settled on hosts, by their names.
 type Recoveries = BTreeMap<String, Recovery>;

@@ -107,7 +107,7 @@ impl<'a> Fleet<'a> {
     ) -> Option<WantedRelease<'w>> {
         let build = goal.and_then(Goal::build)?;
         let release = &self.finder.as_ref()?.release;
-        Some(WantedRelease { build, release, delta: deltas.get(host.name())? })
+        Some(WantedRelease { build, release, prepared: deltas.get(host.name())? })
     }
 
     pub(super) fn is_unchanged(&self, goal: &Goal) -> bool {

@@ -13,7 +13,7 @@ pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_t
 pub use self::refusals::{Note, check_newer};
 use super::retention::back_id;
 use super::run::record;
-use crate::model::delta::Delta;
+use crate::artifact::PreparedDelta;
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -55,8 +55,8 @@ pub struct MakeRelease {
     pub id: ReleaseId,
     /// Deletes interrupted uploads, except the one that is continued.
     pub clean_up: Option<Order>,
-    /// What the host has already; everything else is sent.
-    pub delta: Arc<Delta>,
+    /// What the host lacks of it, and how that is sent.
+    pub prepared: Arc<PreparedDelta>,
     /// Regular files of the release.
     pub files: usize,
     /// Their bytes.
@@ -73,7 +73,8 @@ pub struct MakeRelease {
 impl MakeRelease {
     /// Returns the order that compares the upload with its manifest.
     pub fn check(&self) -> Order {
-        let base = self.delta.base.filter(|_| self.delta.shares());
+        let delta = &self.prepared.delta;
+        let base = delta.base.filter(|_| delta.shares());
         Order::Check { id: self.id, base, digest: self.digest }
     }
 
@@ -85,7 +86,7 @@ impl MakeRelease {
     /// Returns the plan for the same release with everything sent.
     #[must_use]
     pub fn whole(&self) -> Self {
-        Self { delta: Arc::default(), clean_up: None, ..self.clone() }
+        Self { prepared: Arc::default(), clean_up: None, ..self.clone() }
     }
 
     /// Returns the order that records at which step the release could not be made.

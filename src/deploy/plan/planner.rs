@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery, RollbackError};
+use crate::artifact::PreparedDelta;
 use crate::config::{Config, Hook, Host};
 use crate::deploy::divergence::Divergence;
 use crate::deploy::goal::{Build, PruneRule, RollbackTarget, describe_restart};
 use crate::deploy::plan::refusals::latest;
 use crate::deploy::retention::{common_candidate, rollback_candidates, to_prune, why_kept};
 use crate::deploy::run::{Run, record};
-use crate::model::delta::Delta;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus};
@@ -34,8 +34,8 @@ pub struct WantedRelease<'a> {
     pub build: &'a Build,
     /// The part of the build that goes into a release.
     pub release: &'a Sealed,
-    /// What the host has of it already.
-    pub delta: &'a Arc<Delta>,
+    /// What the host lacks of it.
+    pub prepared: &'a Arc<PreparedDelta>,
 }
 
 impl Planner<'_> {
@@ -151,15 +151,16 @@ impl Planner<'_> {
         &self,
         host: &Host,
         state: &HostState,
-        WantedRelease { build, release, delta }: WantedRelease<'_>,
+        WantedRelease { build, release, prepared }: WantedRelease<'_>,
         id: ReleaseId,
     ) -> MakeRelease {
-        let other_parts = state.parts().any(|part| Some(part) != delta.part.as_deref());
+        let used = prepared.delta.partial.clone();
+        let other_parts = state.parts().any(|part| Some(part) != used.as_deref());
         let failed = self.run.entry(LedgerEvent::Failed, &id.to_string());
         MakeRelease {
             id,
-            clean_up: other_parts.then(|| Order::CleanUp { keep: delta.part.clone() }),
-            delta: Arc::clone(delta),
+            clean_up: other_parts.then_some(Order::CleanUp { keep: used }),
+            prepared: Arc::clone(prepared),
             files: release.manifest.files(),
             size: release.manifest.size(),
             digest: release.digest,

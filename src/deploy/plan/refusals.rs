@@ -225,7 +225,7 @@ pub(super) fn latest(state: &HostState, run: &Run) -> DateTime<Utc> {
 /// every entry, and a tenth to spare.
 fn check_space(state: &HostState, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
     let release = &wanted.release.manifest;
-    let size = release.size().saturating_sub(wanted.delta.linked);
+    let size = release.size().saturating_sub(wanted.prepared.delta.linked);
     let need = size + size / 10;
     if let Some(free) = state.facts.free_bytes.filter(|free| *free < need) {
         return Err(PlanError::NoSpace { need, free });

@@ -86,7 +86,7 @@ async fn a_release_is_made_of_another_under_every_shell() {
             "{shell}: {}",
             answer.text
         );
-        assert_eq!(found.apart.iter().collect::<Vec<_>>(), ["c"], "{shell}");
+        assert_eq!(found.unshareable.iter().collect::<Vec<_>>(), ["c"], "{shell}");
 
         let stage = releases.join(format!(".{NEW}.run000000001"));
         file(&stage.join("tree/b"), "zwei");

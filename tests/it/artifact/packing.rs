@@ -1,4 +1,4 @@
-//! What `pack` and `pack_bytes` make is what real tar and real decompressors unpack.
+//! What `pack` and `pack_tail` make is what real tar and real decompressors unpack.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
-use shipit::artifact::{Artifact, ArtifactError, FileRange, Packed, pack_bytes};
+use shipit::artifact::{Artifact, ArtifactError, PackOptions, Packed, PreparedDelta, pack_tail};
 use shipit::model::codec::Codec;
-use shipit::model::delta::Delta;
 use shipit::model::manifest::Manifest;
+use shipit::remote::upload::Chunk;
 
 use crate::support::archives::{
     Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree,
@@ -20,13 +20,21 @@ const PREFIX: &str = ".20261121000000.0123456789ab";
 
 fn bytes_of(packed: &Packed) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for FileRange { file, at, len } in &packed.pieces {
+    for chunk in &packed.chunks {
+        let Chunk::File { file, at, len } = chunk else { panic!("{chunk:?}") };
         let start = bytes.len();
         bytes.resize(start + usize::try_from(*len).unwrap(), 0);
         file.read_exact_at(&mut bytes[start..], *at).unwrap();
     }
     assert_eq!(bytes.len() as u64, packed.len);
     bytes
+}
+
+fn file_of(chunk: &Chunk) -> &File {
+    match chunk {
+        Chunk::File { file, .. } => file,
+        Chunk::Bytes(_) => panic!("{chunk:?}"),
+    }
 }
 
 /// All that the artifact holds, as a host with this codec gets it.
@@ -36,28 +44,28 @@ fn pack_all(artifact: &Artifact, codec: Codec) -> Result<Packed, ArtifactError> 
 
 /// What is told of on the way is what is given in the end.
 fn pack(artifact: &Artifact, release: &Manifest, codec: Codec) -> Result<Packed, ArtifactError> {
-    let (whole, mut told) = (Delta::default(), Vec::new());
-    let how = artifact.worth(release, codec, &whole)?;
+    let (whole, mut told) = (PreparedDelta::default(), Vec::new());
+    let options = PackOptions { codec, quick_from: u64::MAX };
     let mut hear = |packed: &Packed| {
-        told.push((packed.pieces.len(), packed.len));
+        told.push((packed.chunks.len(), packed.len));
         true
     };
-    let packed = artifact.pack(&release.clone().into(), PREFIX, how, &whole, &mut hear)?;
-    assert_eq!(told.last(), Some(&(packed.pieces.len(), packed.len)));
+    let packed = artifact.pack(&release.clone().into(), PREFIX, options, &whole, &mut hear)?;
+    assert_eq!(told.last(), Some(&(packed.chunks.len(), packed.len)));
     assert_eq!(packed.likely, packed.len);
-    assert!(told.is_sorted() && told.len() == packed.pieces.len(), "{told:?}");
+    assert!(told.is_sorted() && told.len() == packed.chunks.len() + 1, "{told:?}");
     Ok(packed)
 }
 
 /// The whole stream for a host: the release, then a last frame with a secret.
 fn stream(artifact: &Artifact, release: &Manifest, codec: Codec) -> (Vec<u8>, u64) {
     let packed = pack(artifact, release, codec).unwrap();
-    let spool = packed.pieces[0].file.metadata().unwrap();
+    let spool = file_of(&packed.chunks[0]).metadata().unwrap();
     assert_eq!(spool.nlink(), 0, "nobody else can open it");
     assert_eq!(spool.mode() & 0o777, 0o600);
     assert_eq!(packed.codec, codec, "what shrinks is compressed");
     let mut bytes = bytes_of(&packed);
-    bytes.extend(pack_bytes(PREFIX, &[("meta/env", 0o600, b"A=1\n")], codec).unwrap());
+    bytes.extend(pack_tail(PREFIX, &[("meta/env", 0o600, b"A=1\n")], codec).unwrap());
     (bytes, packed.unpacked)
 }
 
@@ -153,7 +161,7 @@ fn incompressible_file_is_sent_from_its_place() {
     let artifact = write(5 << 20);
     let single = open(&root.join("one.jpg")).unwrap();
     let packed = pack_all(&artifact, Codec::Zstd).unwrap();
-    assert_eq!((packed.codec, packed.pieces.len()), (Codec::Plain, 5));
+    assert_eq!((packed.codec, packed.chunks.len()), (Codec::Plain, 5));
     for (number, artifact) in [artifact, single].iter().enumerate() {
         for tar in ["tar", "busybox tar"] {
             if !is_here(tar) {
@@ -162,7 +170,7 @@ fn incompressible_file_is_sent_from_its_place() {
             let packed = pack_all(artifact, Codec::Gzip).unwrap();
             let into = dir.path().join(format!("{number}-{tar}"));
             let mut bytes = bytes_of(&packed);
-            bytes.extend(pack_bytes(PREFIX, &[], packed.codec).unwrap());
+            bytes.extend(pack_tail(PREFIX, &[], packed.codec).unwrap());
             unpack(&bytes, packed.codec, &into, tar);
             let unpacked = open(&into.join(PREFIX).join("tree")).unwrap();
             assert_eq!(unpacked.manifest(), artifact.manifest());
@@ -171,8 +179,8 @@ fn incompressible_file_is_sent_from_its_place() {
     let artifact = write(1 << 20);
     let packed = pack_all(&artifact, Codec::Zstd).unwrap();
     assert_eq!(packed.codec, Codec::Zstd, "too little to ask");
-    let spooled = |piece: &FileRange| piece.file.metadata().unwrap().nlink() == 0;
-    assert!(packed.pieces.iter().all(spooled), "no piece is a file of the tree");
+    let spooled = |chunk: &Chunk| file_of(chunk).metadata().unwrap().nlink() == 0;
+    assert!(packed.chunks.iter().all(spooled), "no chunk is a file of the tree");
 }
 
 #[test]

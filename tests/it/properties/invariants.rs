@@ -9,7 +9,7 @@ use std::path::Path;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use russh::keys::PublicKey;
-use shipit::artifact::{Artifact, ArtifactError, Limits, PackOptions, pack_bytes};
+use shipit::artifact::{Artifact, ArtifactError, Limits, PackOptions, PreparedDelta, pack_tail};
 use shipit::config::checks::HealthProbe;
 use shipit::config::error::ConfigError;
 use shipit::config::file::ConfigFile;
@@ -22,7 +22,6 @@ use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::deploy::rollout::batches;
 use shipit::model::clean::strip;
 use shipit::model::codec::Codec;
-use shipit::model::delta::Delta;
 use shipit::model::digest::Digest;
 use shipit::model::drift::drift;
 use shipit::model::host_state::HostState;
@@ -35,6 +34,7 @@ use shipit::remote::agent::LedgerTail;
 use shipit::remote::answer;
 use shipit::remote::frames::{Frame, Frames};
 use shipit::remote::session::SessionError;
+use shipit::remote::upload::Chunk;
 use shipit::report::error::{causes, print_error};
 use shipit::report::history::{Page, history_json, history_table};
 use shipit::report::releases::{releases_json, releases_table};
@@ -197,16 +197,16 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
         .pack(
             &artifact.manifest().clone().into(),
             "p",
-            PackOptions { codec: Codec::Plain, likely: 0, quick: false, large: false },
-            &Delta::default(),
+            PackOptions { codec: Codec::Plain, quick_from: u64::MAX },
+            &PreparedDelta::default(),
             &mut |_| true,
         )
         .unwrap();
     let mut bytes = vec![0; usize::try_from(packed.len).unwrap()];
-    assert_eq!(packed.pieces.len(), 1, "it is small");
-    std::os::unix::fs::FileExt::read_exact_at(&*packed.pieces[0].file, &mut bytes, 0).unwrap();
+    let [Chunk::File { file, .. }] = &packed.chunks[..] else { panic!("{packed:?}: it is small") };
+    std::os::unix::fs::FileExt::read_exact_at(&**file, &mut bytes, 0).unwrap();
     assert_eq!(packed.unpacked, packed.len);
-    bytes.extend(pack_bytes("p", &[], Codec::Plain).unwrap());
+    bytes.extend(pack_tail("p", &[], Codec::Plain).unwrap());
     let path = dir.join("packed.tar");
     fs::write(&path, bytes).unwrap();
     let again = open(&path, scratch, &Limits::default()).unwrap();
