@@ -1,5 +1,5 @@
-//! Finds where in an old file the bytes of a new one were: both are cut into chunks where their
-//! content says so (FastCDC), and equal chunks hint at equal places.
+//! Finds where in an old file the bytes of a new one were. Both are cut into chunks at places that
+//! their content determines (FastCDC); equal chunks show how far the bytes moved.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,21 +10,21 @@ use super::spool::{ByteRange, on_all_cores};
 
 /// Chunks have 8 to 64 KiB, on average 16 KiB.
 const CHUNK: usize = 16 << 10;
-/// Each is cut by itself, so that all cores can work.
+/// Parts of this size are cut independently, so that all cores can work.
 const STRETCH: u64 = 16 << 20;
 
-/// Where the chunks of a file are, by hash and length. The hash is weak and only hints.
+/// The places of a file's chunks, by hash and length. The hash is weak and proves nothing.
 pub(super) struct ChunkIndex(HashMap<(u64, usize), u64>);
 
 impl ChunkIndex {
-    /// Those of `of`, cut on all cores.
+    /// Reads and cuts a file, on all cores.
     pub(super) fn new(of: ByteRange<'_>) -> io::Result<Self> {
-        // Of chunks that are alike, the first is the one that is found.
+        // Reversed, so that the first of several equal chunks is the one that stays.
         Ok(Self(chunks(of)?.into_iter().rev().collect()))
     }
 
-    /// How far further on in the known file most of these bytes are, which begin at `start` of
-    /// their own; `None`: nothing of them is known.
+    /// Returns how far most of these bytes moved: their offset in the indexed file, less `start`,
+    /// their offset in their own. `None`: none of their chunks is there.
     pub(super) fn shift(&self, start: u64, bytes: &[u8]) -> Option<i64> {
         let mut votes: HashMap<i64, usize> = HashMap::new();
         for (chunk, at) in cut(start, bytes) {
@@ -36,7 +36,7 @@ impl ChunkIndex {
     }
 }
 
-/// A chunk, as hash and length, and where it begins.
+/// Hash and length of a chunk, and its offset.
 type IndexedChunk = ((u64, usize), u64);
 
 fn chunks(of: ByteRange<'_>) -> io::Result<Vec<IndexedChunk>> {
@@ -48,7 +48,7 @@ fn chunks(of: ByteRange<'_>) -> io::Result<Vec<IndexedChunk>> {
     Ok(on_all_cores(stretches, stretch)?.concat())
 }
 
-/// The chunks of what begins at `start` of its file.
+/// Returns the chunks of `bytes`, which begin at offset `start` of their file.
 fn cut(start: u64, bytes: &[u8]) -> Vec<IndexedChunk> {
     let chunks = FastCDC::new(bytes, CHUNK / 2, CHUNK, CHUNK * 4);
     chunks.map(|chunk| ((chunk.hash, chunk.length), start + chunk.offset as u64)).collect()

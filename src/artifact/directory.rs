@@ -19,8 +19,8 @@ const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
 const ALL_READ: u32 = 0o444;
 
-/// Lists everything below `root` into `tree`. Reads no file, but each could be read. `now` is the
-/// time in seconds since 1970.
+/// Lists everything below `root` into `tree`. Fails if a file cannot be read, but reads none. `now`
+/// is the time in seconds since 1970.
 pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), ArtifactError> {
     let failed = |error: walkdir::Error| ArtifactError::Walk {
         path: error.path().unwrap_or(root).to_owned(),

@@ -1,15 +1,16 @@
-//! One entry of an artifact.
+//! The entries of an artifact.
 
 use super::spool::SpoolPlace;
 
 /// One entry.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    /// What it is.
+    /// Its kind, with its bytes or target.
     pub(super) what: EntryKind,
-    /// Seconds since 1970, where the artifact says so.
+    /// Modification time in seconds since 1970, if the artifact has one.
     pub(super) mtime: Option<u64>,
-    /// Whether others than its owner and group may not read it; of a directory: not enter it.
+    /// Whether other users than its owner and group cannot read it; of a directory: cannot enter
+    /// it.
     pub(super) private: bool,
 }
 
@@ -18,7 +19,7 @@ pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
     mode & if is_dir { 0o001 } else { 0o004 } == 0
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(super) enum EntryKind {
     /// A directory.
@@ -32,7 +33,7 @@ pub(super) enum EntryKind {
     },
     /// A symbolic link.
     Link {
-        /// What it holds.
+        /// Its target, as written.
         target: String,
     },
 }

@@ -1,10 +1,10 @@
-//! What is left out: globs that mean what they mean in a `.gitignore`.
+//! The patterns of `exclude`. They mean what they mean in a `.gitignore`.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::error::ArtifactError;
 
-/// The patterns of `exclude`, and which of them have matched something.
+/// All patterns, and which of them matched something.
 pub(super) struct Exclude {
     patterns: Vec<Pattern>,
     globs: GlobSet,
@@ -17,7 +17,7 @@ struct Pattern {
 }
 
 impl Exclude {
-    /// Reads the patterns.
+    /// Fails if a pattern is not valid.
     pub(super) fn new(patterns: &[String]) -> Result<Self, ArtifactError> {
         let mut globs = GlobSetBuilder::new();
         let mut read = Vec::new();
@@ -35,7 +35,7 @@ impl Exclude {
         Ok(Self { patterns: read, globs: globs.build().map_err(bad)? })
     }
 
-    /// The part of `path` at which it is cut off: itself or a directory above it.
+    /// Returns the path that a pattern matches: `path` or a directory above it.
     pub(super) fn cuts<'a>(&mut self, path: &'a str, is_dir: bool) -> Option<&'a str> {
         if self.globs.is_empty() {
             return None;
@@ -44,12 +44,12 @@ impl Exclude {
         above.chain([(path, is_dir)]).find(|(part, is_dir)| self.hits(part, *is_dir)).map(|c| c.0)
     }
 
-    /// The patterns as configured.
+    /// Returns the patterns as configured.
     pub(super) fn texts(&self) -> Vec<String> {
         self.patterns.iter().map(|pattern| pattern.text.clone()).collect()
     }
 
-    /// The patterns that matched nothing.
+    /// Returns the patterns that matched nothing.
     pub(super) fn idle(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().filter(|pattern| !pattern.used).map(|pattern| pattern.text.as_str())
     }

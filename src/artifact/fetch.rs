@@ -14,18 +14,18 @@ use crate::model::digest::{Digest, Hasher};
 
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
-/// The least that is to come within that time.
+/// Bytes that must arrive within that time.
 const LEAST: u64 = 64 * 1024;
 
-/// What an address means.
+/// Where the address of an artifact leads.
 pub(super) enum ArtifactAddress {
     /// A path on this machine.
     Local(PathBuf),
-    /// To be fetched.
+    /// An https address.
     Remote,
 }
 
-/// Reads an address.
+/// Fails if the address is neither `https` nor `file`.
 pub(super) fn target(url: &str) -> Result<ArtifactAddress, ArtifactError> {
     let scheme = || ArtifactError::Scheme { url: shown(url) };
     if let Some(path) = url.strip_prefix("file://") {
@@ -36,7 +36,8 @@ pub(super) fn target(url: &str) -> Result<ArtifactAddress, ArtifactError> {
     if url.starts_with("https://") { Ok(ArtifactAddress::Remote) } else { Err(scheme()) }
 }
 
-/// The address as it may be shown and recorded: user, password and query are often secrets.
+/// Returns the address as it may be shown and recorded: without user, password and query, which are
+/// often secrets.
 pub(super) fn shown(url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = bare.split_once("://") else { return bare.to_owned() };
@@ -45,15 +46,15 @@ pub(super) fn shown(url: &str) -> String {
     format!("{scheme}://{host}/{path}")
 }
 
-/// The last part of the address's path: what the file is called.
+/// Returns the file's name: the last part of the address's path.
 pub(super) fn file_name(url: &str) -> String {
     let shown = shown(url);
     let last = shown.rsplit('/').next().unwrap_or_default();
     decoded(last).to_string_lossy().into_owned()
 }
 
-/// Fetches `url` and checks its digest. Redirects are followed to https only; proxy settings of
-/// the environment are not looked at.
+/// Fetches `url` and checks its digest. Follows redirects to https only, and ignores proxy settings
+/// of the environment.
 pub(super) fn fetch(
     url: &str,
     expected: Digest,
@@ -100,14 +101,14 @@ pub(super) fn fetch(
     Ok(file)
 }
 
-/// How fast it comes: a byte a minute would last for ever.
+/// Measures how fast a download comes: one byte a minute would last for ever.
 struct Pace {
     since: Instant,
     bytes: u64,
 }
 
 impl Pace {
-    /// An error where less than [`LEAST`] came within [`SILENCE`].
+    /// Fails if less than [`LEAST`] came within [`SILENCE`].
     fn moves(&mut self, got: u64, now: Instant) -> io::Result<()> {
         self.bytes += got;
         if now.duration_since(self.since) < SILENCE {
@@ -122,7 +123,7 @@ impl Pace {
     }
 }
 
-/// Why an address could not be fetched. The one that it is redirected to may hold a secret too.
+/// Returns why an address could not be fetched. The address of a redirect may hold a secret too.
 fn reason(error: ureq::Error) -> ureq::Error {
     match error {
         ureq::Error::RequireHttpsOnly(url) => ureq::Error::RequireHttpsOnly(shown(&url)),
@@ -131,7 +132,7 @@ fn reason(error: ureq::Error) -> ureq::Error {
     }
 }
 
-/// Whether the bytes are those that were asked for.
+/// Fails if the bytes have another digest than the config says.
 pub(super) fn check(artifact: &str, expected: Digest, found: Digest) -> Result<(), ArtifactError> {
     if expected == found {
         return Ok(());
@@ -139,7 +140,7 @@ pub(super) fn check(artifact: &str, expected: Digest, found: Digest) -> Result<(
     Err(ArtifactError::WrongDigest { artifact: artifact.to_owned(), expected, found })
 }
 
-/// `%20` and the like, as bytes.
+/// Returns the bytes of a text in which some are written as `%20` and the like.
 fn decoded(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     let bytes = text.as_bytes();
@@ -154,7 +155,7 @@ fn decoded(text: &str) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(out))
 }
 
-/// Trusts whom this machine trusts: a company's own authority is one of them.
+/// Trusts the authorities that this machine trusts: a company may have its own.
 fn trusting() -> TlsConfig {
     TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
 }

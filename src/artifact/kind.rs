@@ -1,5 +1,5 @@
-//! What an artifact's file is. Its content decides; its name only where content cannot: a `.jar`
-//! is a zip that is deployed as it is, and a `.gz` need not hold a tar.
+//! Finds out what kind of file an artifact is. The content decides, and the name only where content
+//! cannot: a `.jar` is a zip that is deployed as it is, and a `.gz` need not hold a tar.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -12,30 +12,30 @@ use super::error::wants_much_memory;
 use super::untar;
 
 const BLOCK: usize = 512;
-/// xz says how much memory it wants; `xz -9` wants 65 MiB, and nobody should want this much.
+/// The most memory that xz may take. `xz -9` takes 65 MiB; more than this is an attack.
 const XZ_MEMORY: u64 = 512 << 20;
 /// `CONCATENATED`: several streams, one after the other, as `xz` itself reads them.
 const XZ_FLAGS: u32 = liblzma::stream::CONCATENATED;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArchiveKind {
-    /// A tar archive, packed so.
+    /// A tar archive, compressed like this.
     Tar(Compression),
     /// A zip archive.
     Zip,
-    /// An archive that is not read: which, with its article.
+    /// An archive that is not supported: its kind, with an article.
     Unread(&'static str),
     /// A page of HTML that is called an archive.
     Page,
-    /// Anything else: deployed as it is.
+    /// Any other file, which is deployed as it is.
     Single,
 }
 
-/// How a stream is compressed.
+/// The compression of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// Not at all.
+    /// None.
     Plain,
     /// gzip.
     Gzip,
@@ -47,7 +47,8 @@ pub(super) enum Compression {
     Bzip2,
 }
 
-/// What `file` is, which is called `name`. `None`: the name promises an archive, but it is none.
+/// Returns the kind of `file`, which is called `name`. `None`: the name promises an archive, but
+/// the file is none.
 pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<ArchiveKind>> {
     let mut head = [0; BLOCK];
     let got = read_up_to(&mut At { file, at: 0 }, &mut head)?;
@@ -72,7 +73,7 @@ pub(super) fn tell(file: &File, name: &str) -> io::Result<Option<ArchiveKind>> {
     })
 }
 
-/// Whether a zip of this name is used as it is, by a program that reads in it.
+/// Returns whether programs use a zip of this name without unpacking it.
 fn is_used_packed(name: &str) -> bool {
     const EXTENSIONS: [&str; 27] = [
         "aab", "aar", "apk", "docx", "ear", "egg", "epub", "hpi", "ipa", "jar", "jpi", "nar",
@@ -82,7 +83,7 @@ fn is_used_packed(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
 }
 
-/// The kind of archive that cannot be read, if it is one by content or name.
+/// Returns the kind of archive, with an article, if it is one that is not supported.
 fn unread(head: &[u8], name: &str) -> Option<&'static str> {
     const MAGICS: [(&[u8], &str); 6] = [
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -117,7 +118,7 @@ fn is_page(head: &[u8]) -> bool {
     text.starts_with("<!doctype html") || text.starts_with("<html")
 }
 
-/// The unpacked stream of `file`, from its beginning.
+/// Returns the decompressed content of `file`.
 pub(super) fn unpack(file: &File, packing: Compression) -> io::Result<Box<dyn Read + '_>> {
     let mut whole = file;
     whole.rewind()?;
@@ -141,7 +142,7 @@ pub(super) fn unpack(file: &File, packing: Compression) -> io::Result<Box<dyn Re
 fn packing(head: &[u8]) -> Compression {
     let block = head.strip_prefix(b"BZh").and_then(|rest| rest.get(1..)).unwrap_or_default();
     let bzip2 = block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38\x50\x90");
-    // pzstd and others begin with a frame that holds no bytes of the content.
+    // pzstd and others begin with a frame without content.
     let skippable = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     if head.starts_with(b"\x1f\x8b") {
         Compression::Gzip
@@ -156,8 +157,8 @@ fn packing(head: &[u8]) -> Compression {
     }
 }
 
-/// Whether a tar header comes first. Where the name promises a tar, damage is not looked at here:
-/// reading it on says better what is wrong.
+/// Returns whether the file begins with a tar header. If the name promises a tar, damage counts as
+/// one: reading on gives the better error.
 fn holds_tar(file: &File, packing: Compression, promised: bool) -> bool {
     let mut block = [0; BLOCK];
     let read = unpack(file, packing).and_then(|mut stream| read_up_to(&mut stream, &mut block));
@@ -190,8 +191,8 @@ fn read_up_to(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
-/// Reads compressed streams that follow one another, and zeros after the last: tapes and `dd` fill
-/// up with them.
+/// Reads compressed streams that follow one another, and zeros after the last one: tapes and `dd`
+/// add them.
 struct GzipMembers<D, S> {
     now: Option<D>,
     open: fn(S) -> D,
@@ -221,7 +222,7 @@ impl<D: Read, S: BufRead> Read for GzipMembers<D, S> {
     }
 }
 
-/// Whether another stream follows: `false` at the end, or where only zeros are left.
+/// Returns whether another stream follows. `false` at the end, or if only zeros are left.
 fn has_more(source: &mut impl BufRead) -> io::Result<bool> {
     let mut padded = false;
     loop {

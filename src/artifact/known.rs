@@ -1,6 +1,6 @@
-//! The digests of files that were read before. A file is taken for the same while its device,
-//! inode, size, and the times when it and its inode were last written to are the same, as git does
-//! for its index; one that was written to shortly before it was read is read again.
+//! Digests of files that were read before. A file counts as unchanged while its device, inode,
+//! size, and the times of its content and of its inode are unchanged, as in git's index. A file
+//! that was written to shortly before it was read is read again.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,17 +8,17 @@ use std::fmt::Write as _;
 use super::stamp::Stamp;
 use crate::model::digest::Digest;
 
-/// What was known before an artifact was opened.
+/// The digests that were known before an artifact was opened.
 #[derive(Debug, Default)]
 pub struct KnownDigests {
     digests: HashMap<Stamp, Digest>,
-    /// The time in seconds since 1970, before the artifact was listed; 0 where nobody said.
+    /// The time before the artifact was listed, in seconds since 1970; 0: not known.
     pub(super) now: i64,
 }
 
 impl KnownDigests {
-    /// From what `Artifact::known` gave, if it is whole; `now` is the time in seconds since 1970,
-    /// before the artifact was listed.
+    /// Reads the text that `Artifact::known` gave; a damaged one counts as empty. `now` is the time
+    /// before the artifact is listed, in seconds since 1970.
     pub fn new(text: &str, now: i64) -> Self {
         Self { digests: parse(text).unwrap_or_default(), now }
     }
@@ -27,7 +27,7 @@ impl KnownDigests {
         self.digests.get(stamp).copied()
     }
 
-    /// What is to be kept of these files, unless that is known already.
+    /// Returns the text for these files. `None`: all of them are known already.
     pub(super) fn text(&self, files: &[(Stamp, Digest)]) -> Option<String> {
         let settled = |(stamp, _): &&(Stamp, Digest)| stamp.is_settled(self.now);
         let files: Vec<_> = files.iter().filter(settled).collect();
@@ -44,7 +44,7 @@ impl KnownDigests {
     }
 }
 
-/// The last line is the digest of all others.
+/// Returns the digests, if the last line is the digest of all others.
 fn parse(text: &str) -> Option<HashMap<Stamp, Digest>> {
     let (lines, whole) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let lines = &text[..=lines.len()];

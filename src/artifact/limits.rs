@@ -1,28 +1,28 @@
-//! How much an artifact may hold: declared, so that a bomb ends in an error and not in a full disk.
+//! Limits for artifacts, so that an archive bomb ends in an error and not in a full disk.
 
 use super::error::LimitHit;
 
-/// What is more than this is refused.
+/// An artifact that exceeds one of these is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Files, directories and links, those left out included.
+    /// Files, directories and links, also those that `exclude` leaves out.
     pub entries: usize,
     /// Bytes of all paths and targets of links together.
     pub names: u64,
-    /// How many parts of paths all links may lead through together.
+    /// Parts of paths that all links lead through together.
     pub steps: usize,
-    /// Of all files together, unpacked; also of a download.
+    /// Bytes of all files together, unpacked; also bytes of a download.
     pub bytes: u64,
-    /// How many times its own size an archive may grow.
+    /// Unpacked size divided by the archive's own.
     pub ratio: u64,
-    /// Up to here the ratio is not looked at: small archives of zeros harm nobody.
+    /// Unpacked size from which `ratio` holds: small archives of zeros harm nobody.
     pub ratio_from: u64,
 }
 
 impl Default for Limits {
     /// A million entries is ten times the largest application trees (every entry costs an inode on
-    /// every host and for every release kept); 64 GiB is what a root disk of a server can take;
-    /// 256 bytes for each name are more than they have; ten steps for each entry are more than links
+    /// every host and for every release kept); 64 GiB is what a root disk of a server can take; 256
+    /// bytes for each name are more than they have; ten steps for each entry are more than links
     /// take; real builds shrink at most tenfold or so, while bombs shrink a thousandfold.
     fn default() -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Default for Limits {
     }
 }
 
-/// Counts what has been unpacked so far.
+/// Counts unpacked bytes.
 #[derive(Debug)]
 pub(super) struct UnpackMeter<'a> {
     limits: &'a Limits,
@@ -45,12 +45,12 @@ pub(super) struct UnpackMeter<'a> {
 }
 
 impl<'a> UnpackMeter<'a> {
-    /// For an archive of `packed` bytes.
+    /// Begins for an archive of `packed` bytes.
     pub(super) fn new(limits: &'a Limits, packed: u64) -> Self {
         Self { limits, packed, unpacked: 0 }
     }
 
-    /// `bytes` more came out.
+    /// Counts `bytes` more. Fails if they exceed a limit.
     pub(super) fn charge(&mut self, bytes: u64) -> Result<(), LimitHit> {
         let Limits { bytes: most, ratio, ratio_from, .. } = *self.limits;
         self.unpacked = self.unpacked.saturating_add(bytes);

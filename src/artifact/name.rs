@@ -1,4 +1,4 @@
-//! Which names may be in a release, and where its symbolic links lead.
+//! Rules for names in a release, and for the targets of its symbolic links.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ const LONGEST_PATH: usize = 4000;
 const LONGEST_NAME: usize = 255;
 /// Build tools write a dozen at most.
 const MOST_PARTS: usize = 256;
-/// As many as Linux follows before it gives up.
+/// Linux follows this many before it gives up.
 const MOST_LINKS: usize = 40;
 
-/// The path that `raw` stands for: without `.` parts and doubled slashes. `None`: the root itself.
+/// Returns `raw` without `.` parts and doubled slashes. `None`: the root itself.
 pub(super) fn clean(raw: &[u8]) -> Result<Option<String>, Refusal> {
     let text = str::from_utf8(raw).map_err(|_| Refusal::NotUtf8)?;
     if text.chars().any(char::is_control) {
@@ -36,7 +36,7 @@ pub(super) fn clean(raw: &[u8]) -> Result<Option<String>, Refusal> {
     Ok(Some(path).filter(|path| !path.is_empty()))
 }
 
-/// The target of a symbolic link, if it can be one at all.
+/// Returns `raw` as the target of a symbolic link, or why it cannot be one.
 pub(super) fn target(raw: &[u8]) -> Result<String, Refusal> {
     let text = str::from_utf8(raw).map_err(|_| Refusal::LinkTarget)?;
     let long = text.len() > LONGEST_PATH || parts(text).any(|part| part.len() > LONGEST_NAME);
@@ -51,8 +51,8 @@ pub(super) fn target(raw: &[u8]) -> Result<String, Refusal> {
 }
 
 /// Follows the link at `path` step by step, as the kernel would in a release that holds `items`.
-/// What is not there is taken for a directory: it may be one later, when hooks have run. Counts each
-/// step down in `left`; none left: follows no further. Returns why the link may not be there.
+/// An entry that is missing counts as a directory: hooks may make it later. Each step counts down
+/// `left`; at 0 no further one is taken. Returns why the link is refused.
 pub(super) fn follow(
     path: &str,
     items: &BTreeMap<String, Item>,
@@ -91,7 +91,7 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// Cuts off the last part of `path`. `false`: it has none.
+/// Cuts off the last part of `path`. Returns whether there was one.
 fn leave(path: &mut String) -> bool {
     let there = !path.is_empty();
     path.truncate(path.rfind('/').unwrap_or_default());

@@ -43,8 +43,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens the artifact that `spec` names and reads all of it once. Temporary files have no name and
-    /// lie in `scratch`, or in the system's directory for them. Blocks.
+    /// Opens the artifact that `spec` names and reads all of it once. Temporary files have no name
+    /// and lie in `scratch`, or in the system's directory for them. Blocks.
     ///
     /// # Errors
     /// If it cannot be read, holds an entry that is refused, or exceeds `limits`.
@@ -240,8 +240,8 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
     Ok(file)
 }
 
-/// Returns the manifest of these entries. It has two modes only, so that the umask of the person who
-/// packed them does not show in the digest. Files that are not known are hashed, on all cores.
+/// Returns the manifest of these entries. It has two modes only, so that the umask of the person
+/// who packed them does not show in the digest. Files that are not known are hashed, on all cores.
 fn list(
     items: &BTreeMap<String, Item>,
     spool: &File,

@@ -18,8 +18,8 @@ use crate::model::delta::{ChangedFile, Delta};
 use crate::model::digest::Digest;
 use crate::model::manifest::{Manifest, Node, Sealed, sealed};
 
-/// Size from which a file is read back on the host while it arrives. There are several smaller ones,
-/// which all its cores read afterwards.
+/// Size from which a file is read back on the host while it arrives. There are several smaller
+/// ones, which all its cores read afterwards.
 const READ_ALONG: u64 = 64 << 20;
 /// Files up to this size are read on all cores, ahead of the thread that packs them.
 const SMALL: u64 = 1 << 20;

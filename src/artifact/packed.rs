@@ -1,5 +1,5 @@
-//! A packed release as chunks: headers and small files from a nameless file, large files that are not
-//! compressed from where they are.
+//! A packed release as chunks: headers and small files from a nameless file, large files that are
+//! not compressed from where they are.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -32,7 +32,8 @@ pub struct Packed {
     pub likely: u64,
 }
 
-/// Is called at the beginning and with each further chunk. Returns whether anybody still wants them.
+/// Is called at the beginning and with each further chunk. Returns whether anybody still wants
+/// them.
 pub type PackProgress<'a> = &'a mut dyn FnMut(&Packed) -> bool;
 
 /// Collects chunks while the stream is written.

@@ -1,9 +1,9 @@
 //! How a host makes a large file from its old version and fewer bytes than it has.
 //!
 //! The new file is cut into segments. One that only moved is copied from the old file. Of one that
-//! changed, a zstd frame is sent whose dictionary is the place in the old file where it was. Both are
-//! short, so that neither side holds whole files in memory, all cores work here, and `zstd -d -D` of
-//! any age decodes it there.
+//! changed, a zstd frame is sent whose dictionary is the place in the old file where it was. Both
+//! are short, so that neither side holds whole files in memory, and all cores work here. Any
+//! version of `zstd -d -D` decodes it there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,21 +1,21 @@
-//! Whether compressing pays: pictures, archives and encrypted data only cost time, here and on the
-//! host.
+//! Estimates whether compressing pays. Pictures, archives and encrypted data do not shrink; to
+//! compress them only takes time, here and on the host.
 
 use std::fs::File;
 
 use super::error::ArtifactError;
 use super::spool::SpoolPlace;
 
-/// Fewer bytes are compressed without asking.
+/// Below this size everything is compressed.
 const SMALL: u64 = 4 << 20;
-/// How many places are looked at, and how many bytes of each: together a few milliseconds.
+/// Number of samples, and bytes of each. Together they take a few milliseconds.
 const PROBES: u64 = 64;
 const PROBE: usize = 16 << 10;
-/// As fast as it gets: what this level cannot shrink, others hardly can.
+/// The fastest level: data that it cannot shrink hardly shrinks at others.
 const LEVEL: i32 = 1;
 
-/// How many thousandths of these files compression would leave, as far as bytes from evenly spread
-/// places tell. `None`: nobody looked.
+/// Returns how many thousandths of these files compression would leave, estimated from evenly
+/// spread samples. `None`: they are small, so no samples were taken.
 pub(super) fn left(
     files: &[(&str, &SpoolPlace)],
     spool: &File,

@@ -1,5 +1,5 @@
-//! Where the bytes of an artifact are: files of a directory stay where they are, what comes out of
-//! an archive goes into one nameless temporary file, so that hostile names never touch the disk.
+//! Holds the bytes of an artifact. Files of a directory stay where they are. Content of an archive
+//! goes into one nameless temporary file, so that hostile names never touch the disk.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -22,24 +22,24 @@ const CHUNK: usize = 256 * 1024;
 pub(super) enum SpoolPlace {
     /// In the spool.
     Spool {
-        /// First byte.
+        /// Offset of the first byte.
         at: u64,
-        /// How many.
+        /// Number of bytes.
         len: u64,
     },
     /// A file of the artifact's directory.
     Disk {
-        /// Which.
+        /// Its path on this machine.
         path: PathBuf,
-        /// What it was when it was listed.
+        /// Its stamp when it was listed.
         stamp: Stamp,
-        /// Whether it will have another stamp when it is written to.
+        /// Whether a later write would change its stamp.
         settled: bool,
     },
 }
 
 impl SpoolPlace {
-    /// How many bytes.
+    /// Returns the number of bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Spool { len, .. } => *len,
@@ -47,8 +47,8 @@ impl SpoolPlace {
         }
     }
 
-    /// Hands all bytes to `sink`. `path` is what an error names; a file that was written to since
-    /// it was listed is an error.
+    /// Passes all bytes to `sink`. Errors name `path`. Fails if the file was written to since it
+    /// was listed.
     pub(super) fn read(
         &self,
         spool: &File,
@@ -65,7 +65,7 @@ impl SpoolPlace {
                 (&opened, 0)
             }
         };
-        // To clear a large buffer for each of many small files costs more than to hash them.
+        // Clearing a large buffer for each of many small files takes longer than hashing them.
         let mut buffer = vec![0; usize::try_from(self.len()).unwrap_or(CHUNK).clamp(1, CHUNK)];
         let mut done = 0;
         while done < self.len() {
@@ -85,8 +85,8 @@ impl SpoolPlace {
         if same { Ok(()) } else { Err(changed()) }
     }
 
-    /// The same, and they must have this digest, which they had when they were listed. What shows
-    /// when it is written to is not hashed once more.
+    /// Passes all bytes to `sink`, like [`Self::read`], and fails if their digest is not `sha256`.
+    /// Does not hash them if a write would have changed the stamp.
     pub(super) fn read_same(
         &self,
         spool: &File,
@@ -108,8 +108,8 @@ impl SpoolPlace {
         Err(ArtifactError::Changed { path: path.to_owned() })
     }
 
-    /// The bytes, to be read anywhere by many threads: `work` gets them. Whether they are still
-    /// those that were listed shows when what was made of them is checked.
+    /// Returns what `work` makes of the bytes, which many threads may read at once. Does not check
+    /// that they are still those that were listed: the host checks what is made of them.
     pub(super) fn with_source<T>(
         &self,
         spool: &File,
@@ -119,7 +119,7 @@ impl SpoolPlace {
         work(ByteRange { file: &file, start, len: self.len() })
     }
 
-    /// At most `most` bytes from `from` on; fewer at the end.
+    /// Returns at most `most` bytes from offset `from` on; fewer at the end.
     pub(super) fn some(
         &self,
         spool: &File,
@@ -136,15 +136,16 @@ impl SpoolPlace {
         Ok(bytes)
     }
 
-    /// The file that holds the bytes and where they begin, to be read when they are sent. `None` if
-    /// it was changed since it was listed; the spool was `was` then.
+    /// Returns the file that holds the bytes and the offset of the first one. `None` if it changed
+    /// since it was listed. `was` is the stamp that the spool had then.
     pub(super) fn source(&self, spool: &File, was: Stamp) -> io::Result<Option<(File, u64)>> {
         let (file, at) = self.open(spool)?;
         let same = Stamp::new(&file.metadata()?) == self.holder(was);
         Ok(same.then_some((file, at)))
     }
 
-    /// Of the file that holds it and nothing else; `spool` is that of the spool.
+    /// Returns the stamp of the file, if it holds these bytes and no others. `spool` is the stamp
+    /// of the spool.
     pub(super) fn stamp(&self, spool: Stamp) -> Option<Stamp> {
         let stamp = self.holder(spool);
         (stamp.len == self.len()).then_some(stamp)
@@ -157,7 +158,7 @@ impl SpoolPlace {
         }
     }
 
-    /// Whether `other` has the same bytes.
+    /// Returns whether `other` has equal bytes.
     pub(super) fn holds_same(
         &self,
         other: &Self,
@@ -175,7 +176,7 @@ impl SpoolPlace {
         }
     }
 
-    /// Its SHA-256.
+    /// Returns the SHA-256 of the bytes.
     pub(super) fn digest(&self, spool: &File, path: &str) -> Result<Digest, ArtifactError> {
         let mut hash = Hasher::default();
         self.read(spool, path, |bytes| {
@@ -185,7 +186,7 @@ impl SpoolPlace {
         Ok(hash.finish())
     }
 
-    /// The file, and where in it the bytes begin.
+    /// Opens the file. Returns it and the offset of the first byte.
     fn open(&self, spool: &File) -> io::Result<(File, u64)> {
         match self {
             Self::Spool { at, .. } => Ok((spool.try_clone()?, *at)),
@@ -201,7 +202,7 @@ impl SpoolPlace {
     }
 }
 
-/// Bytes in a file.
+/// A range of a file that several threads may read.
 #[derive(Clone, Copy)]
 pub(super) struct ByteRange<'a> {
     file: &'a File,
@@ -210,17 +211,17 @@ pub(super) struct ByteRange<'a> {
 }
 
 impl<'a> ByteRange<'a> {
-    /// All of a file.
+    /// Returns the range of a whole file.
     pub(super) fn whole(file: &'a File) -> io::Result<Self> {
         Ok(Self { file, start: 0, len: file.metadata()?.len() })
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     pub(super) const fn len(self) -> u64 {
         self.len
     }
 
-    /// Those in a range, or as many of them as there are.
+    /// Returns the bytes of `range`, less those after the end.
     pub(super) fn read(self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let (start, end) = (range.start.min(self.len), range.end.min(self.len));
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -230,7 +231,7 @@ impl<'a> ByteRange<'a> {
     }
 }
 
-/// What `work` gives for each number below `count`, in order, worked out on all cores.
+/// Returns what `work` gives for each number below `count`, in this order. Works on all cores.
 pub(super) fn on_all_cores<T: Send, E: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, E> + Sync,
@@ -261,18 +262,19 @@ pub(super) fn on_all_cores<T: Send, E: Send>(
     Ok(all.into_iter().map(|(_, done)| done).collect())
 }
 
-/// How many threads are worth starting.
+/// Returns how many threads are worth starting.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// A nameless file that only this process can reach, in `scratch` or where the system keeps such.
+/// Makes a nameless file that only this process can reach, in `scratch` or in the system's
+/// directory for temporary files.
 pub(super) fn nameless(scratch: Option<&Path>) -> Result<File, ArtifactError> {
     let made = match scratch {
         Some(dir) => tempfile::tempfile_in(dir),
         None => tempfile::tempfile(),
     };
-    // Without a name it was made with the umask's mode, and /proc would open it for others.
+    // It was made with the umask's mode, and others could open it through /proc.
     let closed = made.and_then(|file| {
         file.set_permissions(Permissions::from_mode(0o600))?;
         Ok(file)
@@ -280,36 +282,36 @@ pub(super) fn nameless(scratch: Option<&Path>) -> Result<File, ArtifactError> {
     closed.map_err(|source| ArtifactError::Scratch { source })
 }
 
-/// Takes what comes out of an archive.
+/// Collects the content of an archive in one nameless file.
 pub(super) struct Spool {
     file: BufWriter<File>,
     len: u64,
 }
 
 impl Spool {
-    /// An empty one.
+    /// Makes an empty one.
     pub(super) fn new(scratch: Option<&Path>) -> Result<Self, ArtifactError> {
         Ok(Self { file: BufWriter::with_capacity(CHUNK, nameless(scratch)?), len: 0 })
     }
 
-    /// Where the next byte goes.
+    /// Returns the offset of the next byte.
     pub(super) fn end(&self) -> u64 {
         self.len
     }
 
-    /// Appends.
+    /// Appends `bytes`.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ArtifactError> {
         self.file.write_all(bytes).map_err(|source| ArtifactError::Scratch { source })?;
         self.len += bytes.len() as u64;
         Ok(())
     }
 
-    /// What begins at `at` and ends here.
+    /// Returns the place of all bytes from offset `at` on.
     pub(super) fn since(&self, at: u64) -> SpoolPlace {
         SpoolPlace::Spool { at, len: self.len - at }
     }
 
-    /// The file with everything in it.
+    /// Returns the file with everything in it.
     pub(super) fn finish(self) -> Result<File, ArtifactError> {
         self.file
             .into_inner()
@@ -317,8 +319,8 @@ impl Spool {
     }
 }
 
-/// Opens what was a regular file when it was listed: not through a link that took its place, and
-/// without waiting for a fifo.
+/// Opens a file that was a regular one when it was listed. Does not follow a link that took its
+/// place, and does not wait for a fifo.
 fn open_same(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)

@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// may be that coarse.
 const MOMENT: i64 = 2;
 
-/// What changes with a file: which one it is, its size, and when it was last written to.
+/// Identifies the state of a file: inode, size, and the times of its last changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     pub(super) len: u64,
@@ -19,20 +19,19 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Of a file with this metadata.
+    /// Returns the stamp of a file with this metadata.
     pub(super) fn new(meta: &Metadata) -> Self {
         let times = [(meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())];
         Self { len: meta.len(), inode: (meta.dev(), meta.ino()), times }
     }
 
-    /// Whether what is written to the file from `now` on, in seconds since 1970, gives it another
-    /// stamp.
+    /// Returns whether a write from `now` on, in seconds since 1970, is sure to change the stamp.
     pub(super) fn is_settled(&self, now: i64) -> bool {
         self.times[0].0.max(self.times[1].0) < now - MOMENT
     }
 }
 
-/// Device, inode, bytes; then seconds and nanoseconds of both times.
+/// Writes device, inode, size; then seconds and nanoseconds of both times.
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [(mtime, mtime_ns), (ctime, ctime_ns)] = self.times;

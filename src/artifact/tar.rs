@@ -28,8 +28,8 @@ const QUICK_LEVEL: i32 = 1;
 const GZIP_LEVEL: u32 = 2;
 /// More threads would take more memory, some 18 MB each, and feed no link faster.
 const MOST_THREADS: usize = 8;
-/// Bytes that one thread compresses at a time. The library's own choice, 8 MiB, saves half a percent,
-/// and nothing could be sent before that much was packed.
+/// Bytes that one thread compresses at a time. The library's own choice, 8 MiB, saves half a
+/// percent, and nothing could be sent before that much was packed.
 const ZSTD_JOB: u32 = 2 << 20;
 
 /// A compressor and what it writes to.
@@ -103,8 +103,8 @@ impl<W: Write> TarWriter<W> {
         self.header(EntryType::Symlink, path, target, 0o777, 0, mtime)
     }
 
-    /// Writes another name for a file that the host has. Mode and time are that file's; here they are
-    /// the same for all, so that headers differ in little but names.
+    /// Writes another name for a file that the host has. Mode and time are that file's; here they
+    /// are the same for all, so that headers differ in little but names.
     pub(super) fn hard_link(&mut self, path: &str, to: &str) -> Result<(), ArtifactError> {
         self.header(EntryType::Link, path, to, 0o444, 0, NO_TIME)
     }

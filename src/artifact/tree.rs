@@ -1,4 +1,4 @@
-//! The entries of an artifact as they come in, and the rules that they must obey together.
+//! Collects the entries of an artifact, and holds the rules that they must obey together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -11,12 +11,12 @@ use super::{name, warnings};
 use crate::config::ArtifactSpec;
 use crate::model::manifest::is_below;
 
-/// So many entries that may not be in a release are named.
+/// At most this many refused entries are named.
 const MOST_OFFENDERS: usize = 20;
 
-/// Where an entry of the artifact goes in the release.
+/// The place of an entry in the release.
 pub(super) enum Spot {
-    /// To this path.
+    /// This path.
     At(String),
     /// `strip_components` drops it, but not what is below.
     Stripped,
@@ -24,15 +24,15 @@ pub(super) enum Spot {
     Excluded,
 }
 
-/// Entries are added one by one; `finish` judges them as a whole.
+/// The entries so far. They are added one by one; `finish` judges them as a whole.
 pub(super) struct Tree<'a> {
     artifact: &'a str,
     limits: &'a Limits,
     strip: usize,
     exclude: Exclude,
-    /// What lies at or below these paths stays out of every release.
+    /// Entries at or below these paths stay out of every release.
     linked: &'a [String],
-    /// Seconds since 1970: what was written later, by a clock that is ahead, was written now.
+    /// Seconds since 1970. A later modification time, from a clock that is ahead, becomes this.
     now: u64,
     seen: usize,
     /// Bytes of all paths and targets.
@@ -41,12 +41,13 @@ pub(super) struct Tree<'a> {
     offenders: Vec<Offender>,
     more: usize,
     items: BTreeMap<String, Item>,
-    /// Files and links whose paths were taken when they came.
+    /// Files and links at a path that another entry already had.
     repeats: Vec<(String, Item)>,
 }
 
 impl<'a> Tree<'a> {
-    /// An empty tree of what the user calls `artifact`. `now` is in seconds since 1970; 0: not known.
+    /// Begins an empty tree for the artifact that the user calls `artifact`. `now` is in seconds
+    /// since 1970; 0: not known.
     pub(super) fn new(
         artifact: &'a str,
         spec: &'a ArtifactSpec,
@@ -70,18 +71,18 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// What the user calls it.
+    /// Returns what the user calls the artifact.
     pub(super) fn artifact(&self) -> &'a str {
         self.artifact
     }
 
-    /// How much it may hold.
+    /// Returns the limits.
     pub(super) fn limits(&self) -> &'a Limits {
         self.limits
     }
 
-    /// Notes an entry that may not be in a release; `finish` fails with all of them. `path` is where
-    /// it would be in the release: at or below a linked path nothing is refused.
+    /// Notes an entry that may not be in a release; `finish` fails with all of them. `path` is its
+    /// path in the release. At or below a linked path nothing is refused.
     pub(super) fn refuse(&mut self, entry: &str, path: Option<&str>, why: Refusal) {
         if path.is_some_and(|path| self.is_linked(path)) {
             return;
@@ -94,7 +95,7 @@ impl<'a> Tree<'a> {
         self.offenders.push(Offender { entry, path, why });
     }
 
-    /// The error that names the entries that were refused, and this one, after which nothing can be
+    /// Returns the error that names all refused entries and this one, after which nothing can be
     /// read.
     pub(super) fn stop(&mut self, entry: &str, why: Refusal) -> ArtifactError {
         self.refuse(entry, None, why);
@@ -107,13 +108,13 @@ impl<'a> Tree<'a> {
         ArtifactError::Refused(Box::new(refused))
     }
 
-    /// The error that names a limit.
+    /// Returns the error that names a limit.
     pub(super) fn too_much(&self, limit: LimitHit) -> ArtifactError {
         ArtifactError::TooMuch { artifact: self.artifact.to_owned(), limit }
     }
 
-    /// Counts an entry and cleans its path. `None`: the root, which needs no entry, or a name that
-    /// cannot be in a release.
+    /// Counts an entry and returns its clean path. `None`: the root, which needs no entry, or a
+    /// name that cannot be in a release.
     pub(super) fn enter(&mut self, raw: &[u8]) -> Result<Option<String>, ArtifactError> {
         self.seen += 1;
         self.count()?;
@@ -127,7 +128,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Notes an entry that cannot be in a release by its name, unless it is left out.
+    /// Notes an entry whose name cannot be in a release, unless it is left out.
     pub(super) fn refuse_name(&mut self, raw: &[u8], why: Refusal) {
         let name = String::from_utf8_lossy(raw).into_owned();
         let slashed = name.replace('\\', "/");
@@ -148,20 +149,20 @@ impl<'a> Tree<'a> {
         if self.names > most { Err(self.too_much(LimitHit::Names { most })) } else { Ok(()) }
     }
 
-    /// Whether what is at `path` stays out of every release, as a linked path takes its place.
+    /// Returns whether `path` is at or below a linked path, and so stays out of every release.
     pub(super) fn is_linked(&self, path: &str) -> bool {
         self.linked.iter().any(|linked| path == linked || is_below(path, linked))
     }
 
-    /// Directories that are only named as part of a path cost as much as any entry.
+    /// Counts a directory that only occurs as part of a path: it costs as much as any entry.
     fn count(&self) -> Result<(), ArtifactError> {
         let most = self.limits.entries;
         let over = self.seen.max(self.items.len()) > most;
         if over { Err(self.too_much(LimitHit::Entries { most })) } else { Ok(()) }
     }
 
-    /// Where the entry with this clean path goes. The directories above it are there from now on,
-    /// also when it is left out itself: a directory tree would show them too.
+    /// Returns the place of the entry with this clean path. Adds the directories above it, even if
+    /// it is left out itself: a walk of a directory would find them too.
     pub(super) fn spot(&mut self, path: &str, is_dir: bool) -> Result<Spot, ArtifactError> {
         let Some(path) = path.splitn(self.strip + 1, '/').nth(self.strip) else {
             self.stripped += usize::from(!is_dir);
@@ -175,7 +176,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Adds an entry at a path that `spot` gave.
+    /// Adds an entry at a path that [`Self::spot`] returned.
     pub(super) fn add(&mut self, path: &str, mut item: Item) -> Result<(), ArtifactError> {
         item.mtime = item.mtime.map(|at| at.min(self.now));
         if let EntryKind::Link { target } = &item.what {
@@ -198,8 +199,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Checks what can only be seen of the whole: `spool` has the bytes. Gives the entries and what
-    /// to warn about.
+    /// Checks the rules for all entries together; `spool` has their bytes. Returns the entries by
+    /// path, and warnings.
     pub(super) fn finish(
         mut self,
         spool: &File,
@@ -224,7 +225,8 @@ impl<'a> Tree<'a> {
         Ok((self.items, warnings))
     }
 
-    /// Whether `item` is what is at `path` already, so that any order of unpacking gives the same.
+    /// Returns whether `item` equals the entry at `path`, so that the order of unpacking does not
+    /// matter.
     fn repeats(&self, path: &str, item: &Item, spool: &File) -> Result<bool, ArtifactError> {
         let Some(there) = self.items.get(path) else { return Ok(false) };
         Ok(match (&there.what, &item.what) {
@@ -233,7 +235,7 @@ impl<'a> Tree<'a> {
                 EntryKind::File { runs, place },
                 EntryKind::File { runs: run_again, place: again },
             ) => {
-                // A hard link does not say how private it is.
+                // A hard link has no mode of its own.
                 runs == run_again
                     && (there.private || !item.private)
                     && place.holds_same(again, spool, path)?
@@ -242,7 +244,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// The entries that may not be where they are, and why.
+    /// Returns the entries that may not be where they are, and why.
     fn judge(&self) -> Result<Vec<(String, Refusal)>, ArtifactError> {
         let mut left = self.limits.steps;
         let mut bad = Vec::new();
@@ -276,7 +278,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// What was added above is not always a directory: a file or a link may have come first.
+    /// Returns why the entry above is no directory: a file or a link may have come first.
     fn above(&self, path: &str) -> Option<Refusal> {
         let (above, _) = path.rsplit_once('/')?;
         match self.items.get(above)?.what {

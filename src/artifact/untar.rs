@@ -1,5 +1,5 @@
-//! Reads a tar archive: old, ustar, GNU and pax. Only reads: nothing in it can choose where bytes
-//! go. Where programs read an archive differently it is refused rather than guessed at.
+//! Reads a tar archive: old, ustar, GNU and pax. Nothing in it can choose where bytes go. An
+//! archive that programs read in different ways is refused.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -14,17 +14,17 @@ use super::spool::Spool;
 use super::tree::{Spot, Tree};
 
 const BLOCK: usize = 512;
-/// Long names and pax records are small; whoever needs more is up to something.
+/// Limit for long names and pax records, which are small in every honest archive.
 const LONGEST_EXTENSION: u64 = 1 << 20;
-/// A list of many holes of a sparse file may be longer.
+/// Limit for the list of holes of a sparse file, which may be longer.
 const LONGEST_RECORDS: u64 = 16 << 20;
-/// Where headers of sparse files say that a block with more holes follows.
+/// Offsets of the byte that says that another block of holes follows.
 const MORE_HOLES: usize = 482;
 const MORE_HOLES_YET: usize = 504;
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
 
-/// Reads all entries of `source`, an unpacked tar that was `packed` bytes long, into `tree`.
+/// Reads all entries of `source`, a decompressed tar, into `tree`. `packed` are its bytes before.
 pub(super) fn read(
     source: impl Read,
     packed: u64,
@@ -47,16 +47,16 @@ pub(super) fn read(
     reader.end()
 }
 
-/// Whether `block` is a tar header: every header carries its own checksum.
+/// Returns whether `block` is a tar header: every header has a checksum.
 pub(super) fn is_header(block: &[u8]) -> bool {
     block.len() == BLOCK && Header::from_byte_slice(block).cksum().ok() == Some(checksum(block))
 }
 
-/// What comes before a member and describes it.
+/// Headers that come before a member and describe it.
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
-    /// Of a sparse file, which has a made-up one in its header.
+    /// Name of a sparse file, which has a made-up one in its header.
     real_name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
@@ -70,11 +70,12 @@ struct Reader<'a, 'b, R> {
     tree: &'a mut Tree<'b>,
     spool: &'a mut Spool,
     last: Option<String>,
-    /// What a hard link may name: by full path, whether or not it is part of the release.
+    /// Entries that a hard link may name, by full path, whether or not they are part of the
+    /// release.
     linkable: HashMap<String, EntryKind>,
 }
 
-/// One member, with everything that its header and its extensions say.
+/// One member, with everything from its header and the headers before it.
 struct Member {
     raw: String,
     kind: u8,
@@ -102,7 +103,7 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(Some(header))
     }
 
-    /// After the first block of zeros there may only be more of them.
+    /// Fails if anything but zeros follows the first block of zeros.
     fn end(&mut self) -> Result<(), ArtifactError> {
         let mut block = [0; BLOCK];
         loop {
@@ -122,7 +123,7 @@ impl<R: Read> Reader<'_, '_, R> {
         self.last = Some(String::from_utf8_lossy(&raw).into_owned());
         let member = self.describe(header, extension, &raw)?;
         if matches!(member.kind, b'1' | b'2' | b'5') && member.size > 0 {
-            // Some programs take what follows for its bytes, others for further entries.
+            // Some programs read the following bytes as its content, others as entries.
             return Err(self.tree.stop(&member.raw, Refusal::Content));
         }
         let Some(path) = self.tree.enter(&raw)? else { return self.skip(&member) };
@@ -157,12 +158,12 @@ impl<R: Read> Reader<'_, '_, R> {
             self.linkable.insert(path, what.clone());
         }
         let Spot::At(at) = spot else { return Ok(()) };
-        // A hard link has the mode of what it names, which has been looked at.
+        // A hard link has the mode of its target, which was checked already.
         let private = member.kind != b'1' && is_private(is_dir, member.mode);
         self.tree.add(at, Item { what, mtime: member.mtime, private })
     }
 
-    /// What the member becomes, or why it cannot be. Reads the bytes of files.
+    /// Returns the entry that the member becomes, or why it is refused. Reads the bytes of files.
     fn what(&mut self, member: &Member) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
         Ok(match member.kind {
             b'1' => self.hard_link(member)?,
@@ -184,7 +185,7 @@ impl<R: Read> Reader<'_, '_, R> {
             return Err(self.tree.stop(&raw_text, Refusal::Header));
         };
         let kind = match header.entry_type().as_byte() {
-            // Before there was a type for directories, a final slash said it.
+            // Old archives have no type for directories, only a final slash.
             b'0' | 0 | b'7' if raw.ends_with(b"/") => b'5',
             0 | b'7' => b'0',
             other => other,
@@ -209,7 +210,7 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(EntryKind::File { runs: member.mode & OWNER_RUNS != 0, place })
     }
 
-    /// A hard link becomes a copy of what it names, and costs as much.
+    /// Returns the copy of its target that a hard link becomes. It counts as much as the target.
     fn hard_link(&mut self, member: &Member) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
         let named = name::clean(&member.link).ok().flatten();
         let Some(what) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
@@ -236,7 +237,7 @@ impl<R: Read> Reader<'_, '_, R> {
                 b"path" => next.name = Some(value.to_vec()),
                 b"linkpath" => next.link = Some(value.to_vec()),
                 b"size" => next.size = Some(self.number(value)?),
-                // Fractions of seconds and times before 1970 are not kept.
+                // Fractions of seconds and times before 1970 are dropped.
                 b"mtime" => next.mtime = seconds(value),
                 _ if key.starts_with(b"GNU.sparse.") => {
                     next.sparse = true;
@@ -250,7 +251,8 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(())
     }
 
-    /// A global header may say what it likes (git writes the commit), but not name the members.
+    /// Reads a global header. It may hold anything (git writes the commit), except names of
+    /// members.
     fn global(&mut self, header: &Header) -> Result<(), ArtifactError> {
         let records = self.extension(header, LONGEST_EXTENSION)?;
         let harmful = |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size");
@@ -309,7 +311,7 @@ impl<R: Read> Reader<'_, '_, R> {
         self.exactly(&mut [0; BLOCK][..padding(size)])
     }
 
-    /// Fills `buffer`; `false` at the end of the source.
+    /// Fills `buffer`. Returns `false` at the end of the source.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<bool, ArtifactError> {
         let mut done = 0;
         while done < buffer.len() {
@@ -325,7 +327,7 @@ impl<R: Read> Reader<'_, '_, R> {
         if self.fill(buffer)? { Ok(()) } else { Err(self.malformed(Malformed::CutOff)) }
     }
 
-    /// The one place where the source is read, and counted.
+    /// Reads and counts bytes of the source; nothing else does.
     fn some(&mut self, buffer: &mut [u8]) -> Result<usize, ArtifactError> {
         loop {
             match self.source.read(buffer) {
@@ -354,10 +356,10 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 }
 
-/// Keys and values of a pax header.
+/// Returns keys and values of a pax header.
 type Records<'d> = Vec<(&'d [u8], &'d [u8])>;
 
-/// Why a member may not be in a release, as far as its header tells.
+/// Returns why a member is refused, if its header already tells.
 fn refusal(member: &Member) -> Option<Refusal> {
     match member.kind {
         b'0' if member.sparse => Some(Refusal::Sparse),
@@ -370,7 +372,8 @@ fn refusal(member: &Member) -> Option<Refusal> {
     }
 }
 
-/// The records of a pax header: `<length> <key>=<value>\n`, where the length is of the whole.
+/// Splits off the records of a pax header: `<length> <key>=<value>\n`. The length is that of the
+/// whole record.
 fn records(mut data: &[u8]) -> Option<Records<'_>> {
     let mut found = Vec::new();
     while !data.is_empty() {
@@ -393,7 +396,7 @@ fn padding(size: u64) -> usize {
     if over == 0 { 0 } else { BLOCK - over }
 }
 
-/// The sum of all bytes, with the checksum's own field taken as blanks.
+/// Returns the sum of all bytes, with blanks in the checksum's own field.
 fn checksum(block: &[u8]) -> u32 {
     let own = 148..156;
     let byte = |(at, byte): (usize, &u8)| if own.contains(&at) { b' ' } else { *byte };

@@ -21,12 +21,12 @@ const DIR: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
-/// What DOS calls a directory.
+/// The attribute of directories in DOS.
 const DOS_DIR: u32 = 0x10;
-/// A link's target is its content: no path is longer.
+/// Limit for a link's target, which is its content: no path is longer.
 const LONGEST_TARGET: u64 = 4096;
 
-/// Reads all entries of `file`, `packed` bytes long, into `tree`.
+/// Reads all entries of `file`, which has `packed` bytes, into `tree`.
 pub(super) fn read(
     file: &File,
     packed: u64,
@@ -71,8 +71,8 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The names that the central directory lists twice: the archive's own reader keeps only one of
-/// each.
+/// Returns names that the central directory lists twice: the library that reads the archive keeps
+/// only one of each.
 fn twice(mut file: &File, directory: u64) -> io::Result<Vec<Vec<u8>>> {
     const HEADER: usize = 46;
     let mut data = Vec::new();
@@ -91,8 +91,8 @@ fn twice(mut file: &File, directory: u64) -> io::Result<Vec<Vec<u8>>> {
     Ok(twice)
 }
 
-/// Where an entry goes in the release, its mode, and whether it is a directory. `None`: it is left
-/// out or refused.
+/// Returns the path of an entry in the release, its mode, and whether it is a directory. `None`: it
+/// is left out or refused.
 fn enter<R: Read>(
     entry: &ZipFile<'_, R>,
     raw: &[u8],
@@ -113,7 +113,7 @@ fn enter<R: Read>(
     })
 }
 
-/// What an entry becomes, or why it may not be in a release.
+/// Returns what an entry becomes, or why it is refused.
 fn what<R: Read>(
     entry: &mut ZipFile<'_, R>,
     name: &str,
@@ -131,10 +131,10 @@ fn what<R: Read>(
     })
 }
 
-/// Files of Unix archives have a mode; where it is zero the program that packed had none.
+/// Returns the mode of a file from a Unix archive. Zero: the program that packed it wrote none.
 fn mode(system: System, attributes: u32) -> Option<u32> {
     let mode = attributes >> 16;
-    // macOS calls itself so, and writes modes like any Unix.
+    // The number of macOS, which writes modes like any Unix.
     let unix = matches!(system, System::Unix | System::OsDarwin);
     (unix && mode != 0).then_some(mode)
 }
@@ -191,7 +191,7 @@ fn unpack<R: Read>(
     Ok(Ok(EntryKind::File { runs, place: spool.since(at) }))
 }
 
-/// Whether a file that begins so is meant to be executed: ELF, or a script that names its
+/// Returns whether a file with these first bytes is a program: ELF, or a script that names its
 /// interpreter.
 pub(super) fn is_program(head: &[u8]) -> bool {
     head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
@@ -205,7 +205,7 @@ fn unreadable(name: &str, tree: &Tree<'_>, source: io::Error) -> ArtifactError {
     }
 }
 
-/// The time that an extra field gives, else the local time without a zone, read as UTC.
+/// Returns the time of an extra field, else the local time without a zone, read as UTC.
 fn mtime<R: Read>(entry: &ZipFile<'_, R>) -> Option<u64> {
     let extended = entry.extra_data_fields().find_map(|field| match field {
         ExtraField::ExtendedTimestamp(times) => times.mod_time(),

@@ -1,4 +1,4 @@
-//! What may be in a release, but hardly ever should.
+//! Warnings about entries that are allowed in a release but hardly meant.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,13 @@ use super::entry::{EntryKind, Item};
 use super::exclude_line;
 use crate::model::words;
 
-/// So many entries are named.
+/// At most this many entries are named.
 const MOST_NAMED: usize = 20;
-/// From so many files on, most of them being private tells of a umask.
+/// From this many files on, if most are private, a umask made them so.
 const MANY: usize = 10;
 
-/// One line for each kind of entry that is hardly meant. `excluded` is what `exclude` holds.
+/// Returns one line for each kind of entry that is hardly meant. `excluded` are the patterns of
+/// `exclude`.
 pub(super) fn of<'a>(
     items: impl Iterator<Item = (&'a String, &'a Item)>,
     excluded: &[String],
@@ -50,7 +51,8 @@ pub(super) fn of<'a>(
     lines
 }
 
-/// What to say of `private`, which are some of all `files`. Where most are, no hand chose them.
+/// Returns the warning about `private`, which are some of all `files`. If most are private, nobody
+/// chose them by hand.
 fn told_private(private: &[&str], files: usize) -> Option<String> {
     let count = private.len();
     let (files, are) = match count {

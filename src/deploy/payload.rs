@@ -27,8 +27,8 @@ const INLINE: u64 = 1 << 20;
 /// Largest upload between the orders where `[upload]` has a limit or a number of uploads at once:
 /// those between the orders are not counted.
 const INLINE_IF_LIMITED: u64 = 128 << 10;
-/// An estimate this many times as large as an inline upload settles that it is none; else the end of
-/// packing is waited for.
+/// An estimate this many times as large as an inline upload settles that it is none; else the end
+/// of packing is waited for.
 const SURELY: u64 = 4;
 
 /// Uploads to the hosts of one run.
@@ -145,8 +145,8 @@ impl Progress {
 }
 
 impl Payload {
-    /// `release` is the part of `artifact` that goes into the release. `prefix` is where hosts unpack
-    /// it.
+    /// `release` is the part of `artifact` that goes into the release. `prefix` is where hosts
+    /// unpack it.
     pub fn new(
         artifact: Arc<Artifact>,
         release: Arc<Sealed>,
@@ -210,7 +210,8 @@ impl Payload {
         streams.entry(key).or_insert_with(begin).clone()
     }
 
-    /// Keeps the manifest that a host has sealed, from its `response`: the next deploy builds on it.
+    /// Keeps the manifest that a host has sealed, from its `response`: the next deploy builds on
+    /// it.
     pub fn learn(&self, response: &str, cache: &dyn ReleaseCache) {
         let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
         if learnt.insert(response.to_owned()) {

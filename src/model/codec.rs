@@ -1,20 +1,20 @@
-//! How the upload stream is compressed.
+//! Compression of uploads.
 
 use std::fmt;
 
-/// Chosen by what the host has.
+/// How an upload is compressed. The host's tools decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
-    /// `zstd -d` on the host.
+    /// The host runs `zstd -d`.
     Zstd,
-    /// `gzip -d` on the host.
+    /// The host runs `gzip -d`.
     Gzip,
-    /// As it is.
+    /// No compression.
     Plain,
 }
 
 impl Codec {
-    /// The word the agent knows.
+    /// Returns the agent's word for it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",

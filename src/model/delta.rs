@@ -1,5 +1,5 @@
-//! What a host lacks of a new release, compared with its base: pure, so that a plan can say beforehand
-//! what will travel.
+//! What a host lacks of a new release, compared with its base: pure, so that a plan can say
+//! beforehand what will travel.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -14,8 +14,9 @@ use super::manifest::{Manifest, Node, line};
 /// at 65,000 links, and hosts hold back files that have 60,000.
 const MOST_COPIES: usize = 1000;
 
-/// Size in bytes from which a changed file is patched. A smaller one travels whole: to apply a patch,
-/// a host runs seven programs, for some 7 ms, in which a link of 400 Mbit/s carries a third of a MiB.
+/// Size in bytes from which a changed file is patched. A smaller one travels whole: to apply a
+/// patch, a host runs seven programs, for some 7 ms, in which a link of 400 Mbit/s carries a third
+/// of a MiB.
 pub const LARGE: u64 = 1 << 20;
 
 /// At most this many files of a release are patched, the largest.
@@ -51,8 +52,8 @@ pub struct Base<'a> {
     pub manifest: &'a Manifest,
 }
 
-/// What becomes of the files of a release on one host: shared with files that are there, patched, or
-/// sent. Made by [`DeltaBuilder::finish`]; the default one sends everything.
+/// What becomes of the files of a release on one host: shared with files that are there, patched,
+/// or sent. Made by [`DeltaBuilder::finish`]; the default one sends everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
     /// The release whose manifest the host changes into the new one's; `None`: the new manifest is
@@ -138,7 +139,8 @@ impl Delta {
     }
 }
 
-/// Makes a [`Delta`]: first finds the files to share, then takes patches of large files that changed.
+/// Makes a [`Delta`]: first finds the files to share, then takes patches of large files that
+/// changed.
 pub struct DeltaBuilder<'a> {
     release: &'a Manifest,
     base: Option<Base<'a>>,
@@ -237,9 +239,9 @@ fn large(node: &Node) -> Option<(u64, Digest)> {
     }
 }
 
-/// Returns the file of `base` that became the one at `path`. Names often hold a version: if there is
-/// no file at this path, of those that are gone and have the same ending it is the one of the most
-/// similar size.
+/// Returns the file of `base` that became the one at `path`. Names often hold a version: if there
+/// is no file at this path, of those that are gone and have the same ending it is the one of the
+/// most similar size.
 fn old_version<'a>(
     path: &str,
     size: u64,

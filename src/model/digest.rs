@@ -1,4 +1,4 @@
-//! SHA-256 digests: of files, of whole artifacts, and keyed ones of configs.
+//! SHA-256 digests of files and artifacts, and keyed digests of configs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,19 +12,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The SHA-256 of `bytes`.
+    /// Returns the SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::default();
         hasher.update(bytes);
         hasher.finish()
     }
 
-    /// HMAC-SHA-256: a digest of a secret that says nothing to whoever lacks `key`.
+    /// Returns the HMAC-SHA-256 of `bytes`. Without `key`, nobody can guess a secret from it.
     pub fn keyed(key: &[u8], bytes: &[u8]) -> Self {
         sized(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), bytes).as_ref())
     }
 
-    /// The first 12 hex digits: enough for people to compare.
+    /// Returns the first 12 hex digits, enough for people to compare.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
@@ -32,7 +32,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Manifests hold many: `{:02x}` for each byte takes fifty times as long.
+        // Manifests hold many digests, and `{:02x}` for each byte takes fifty times as long.
         let mut digits = [0; 64];
         HEXLOWER.encode_mut(&self.0, &mut digits);
         f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
@@ -45,8 +45,8 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Works out the SHA-256 of what comes piece by piece. `ring` does it in assembly, which is about
-/// twice as fast as portable code on processors without instructions for it.
+/// Computes the SHA-256 of bytes that come piece by piece. `ring` does it in assembly, which is
+/// about twice as fast as portable code on processors without instructions for it.
 pub struct Hasher(digest::Context);
 
 impl Default for Hasher {
@@ -56,12 +56,12 @@ impl Default for Hasher {
 }
 
 impl Hasher {
-    /// The next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all pieces.
+    /// Returns the digest of all pieces.
     pub fn finish(self) -> Digest {
         sized(self.0.finish().as_ref())
     }
@@ -73,7 +73,7 @@ fn sized(bytes: &[u8]) -> Digest {
     digest
 }
 
-/// What was read is not 64 hex digits.
+/// A text that is not 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest is 64 hex digits")]
 pub struct NotADigest;

@@ -1,8 +1,8 @@
-//! What a release consists of: path, kind, mode, size and digest of every entry, in one canonical
-//! text whose digest does not depend on how the same tree was packed.
+//! The list of everything in a release: path, kind, mode, size and digest of every entry, in one
+//! canonical text whose digest does not depend on how the tree was packed.
 //!
-//! The same lines lie in `.shipit/manifests/<id>`, and the agent's `listing` prints them of a real
-//! tree. One line an entry, sorted by path as bytes:
+//! Hosts keep these lines in `.shipit/manifests/<id>`, and the agent's `list_tree` prints them for
+//! a tree. There is one line for each entry, sorted by path as bytes:
 //!
 //! ```text
 //! d ./log
@@ -22,16 +22,16 @@ pub enum Node {
     Dir,
     /// A regular file.
     File {
-        /// 0444 or 0555 and what lies between: write bits never, owner read always.
+        /// From 0444 to 0555: the owner may always read, and nobody may write.
         mode: u32,
-        /// Bytes.
+        /// Number of bytes.
         size: u64,
-        /// Of the content.
+        /// Digest of the content.
         sha256: Digest,
     },
     /// A symbolic link.
     Link {
-        /// What it holds, as written.
+        /// Its target, as written.
         target: String,
     },
 }
@@ -43,27 +43,27 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// A manifest of these entries. Whoever makes one has already refused hostile paths.
+    /// Makes a manifest of these entries. The caller has refused hostile paths.
     pub fn new(nodes: BTreeMap<String, Node>) -> Self {
         Self { nodes }
     }
 
-    /// The entries, sorted by path as bytes.
+    /// Returns the entries, sorted by path as bytes.
     pub fn nodes(&self) -> &BTreeMap<String, Node> {
         &self.nodes
     }
 
-    /// The same, given away.
+    /// Returns the entries and drops the manifest.
     pub fn into_nodes(self) -> BTreeMap<String, Node> {
         self.nodes
     }
 
-    /// Whether there is an entry at `path`, or below it.
+    /// Returns whether there is an entry at or below `path`.
     pub fn holds(&self, path: &str) -> bool {
         self.nodes.contains_key(path) || self.nodes.keys().any(|p| is_below(p, path))
     }
 
-    /// The same without what lies at or below any of `paths`.
+    /// Returns the manifest without entries at or below any of `paths`.
     #[must_use]
     pub fn without(&self, paths: &[String]) -> Self {
         let out = |p: &str| paths.iter().any(|cut| p == cut || is_below(p, cut));
@@ -71,18 +71,18 @@ impl Manifest {
         Self { nodes: kept.map(|(p, n)| (p.clone(), n.clone())).collect() }
     }
 
-    /// Bytes of all files.
+    /// Returns the number of bytes of all files.
     pub fn size(&self) -> u64 {
         let size = |node: &Node| if let Node::File { size, .. } = node { *size } else { 0 };
         self.nodes.values().map(size).sum()
     }
 
-    /// How many regular files there are.
+    /// Returns the number of regular files.
     pub fn files(&self) -> usize {
         self.nodes.values().filter(|node| matches!(node, Node::File { .. })).count()
     }
 
-    /// The canonical text.
+    /// Returns the canonical text.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (path, node) in &self.nodes {
@@ -91,20 +91,21 @@ impl Manifest {
         text
     }
 
-    /// The same lines sorted as bytes, which is how a host keeps them.
+    /// Returns the lines sorted as bytes, as hosts keep them.
     pub fn sealed_text(&self) -> String {
         sealed(self.nodes.iter().map(|(path, node)| line(path, node)))
     }
 
-    /// The digest of the canonical text: the artifact's, when this is an artifact's manifest.
+    /// Returns the digest of the canonical text. For an artifact's manifest, it is the artifact's
+    /// digest.
     pub fn digest(&self) -> Digest {
         Digest::of(self.to_text().as_bytes())
     }
 
-    /// Reads the canonical text back, in any order, and no other that would mean the same.
+    /// Reads canonical lines, in any order. Fails at a line that is not canonical.
     pub fn parse(text: &str) -> Result<Self, NotAManifest> {
         let mut nodes = BTreeMap::new();
-        // Not `lines`: a carriage return would be part of a name.
+        // `lines` would drop a carriage return, which is part of a name here.
         for (number, read) in text.split_terminator('\n').enumerate() {
             let bad = || NotAManifest { line: number + 1 };
             let (path, node) = parse_line(read).ok_or_else(bad)?;
@@ -117,12 +118,12 @@ impl Manifest {
     }
 }
 
-/// The manifest of a release with the digest of its sealed text, by which hosts know what they have.
+/// The manifest of a release with the digest of its sealed text, which identifies it on hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// What the release holds.
+    /// The manifest.
     pub manifest: Manifest,
-    /// Of the text.
+    /// The digest of its sealed text.
     pub digest: Digest,
 }
 
@@ -133,7 +134,7 @@ impl From<Manifest> for Sealed {
     }
 }
 
-/// One line of the text, without its newline.
+/// Returns the line of one entry, without a newline.
 pub fn line(path: &str, node: &Node) -> String {
     match node {
         Node::Dir => format!("d ./{path}"),
@@ -142,14 +143,14 @@ pub fn line(path: &str, node: &Node) -> String {
     }
 }
 
-/// Lines as a host keeps them: sorted as bytes.
+/// Returns lines sorted as bytes, as hosts keep them.
 pub fn sealed(lines: impl IntoIterator<Item = String>) -> String {
     let mut lines: Vec<_> = lines.into_iter().collect();
     lines.sort_unstable();
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// Whether `path` lies below the directory `top`.
+/// Returns whether `path` lies below the directory `top`.
 pub fn is_below(path: &str, top: &str) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -182,6 +183,6 @@ fn parse_line(line: &str) -> Option<(String, Node)> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of the manifest is not readable")]
 pub struct NotAManifest {
-    /// Counted from 1.
+    /// The line that cannot be read, from 1.
     pub line: usize,
 }

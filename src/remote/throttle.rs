@@ -1,11 +1,11 @@
-//! Keeps all uploads of a run together below so many bytes a second.
+//! Keeps all uploads of a run together below a number of bytes a second.
 
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-/// Shared by whoever sends.
+/// A rate that all uploads share.
 #[derive(Debug)]
 pub struct Throttle {
     rate: u64,
@@ -13,17 +13,18 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// At most `rate` bytes a second; 0 counts as 1.
+    /// Allows at most `rate` bytes a second; 0 counts as 1.
     pub fn new(rate: u64) -> Self {
         Self { rate: rate.max(1), free: Mutex::new(Instant::now()) }
     }
 
-    /// Bytes a second.
+    /// Returns the bytes a second.
     pub fn rate(&self) -> u64 {
         self.rate
     }
 
-    /// Waits until `bytes` may be sent. Who asked first goes first, so that hosts share evenly.
+    /// Waits until `bytes` may be sent. Callers are served in the order in which they ask, so that
+    /// hosts share evenly.
     pub async fn take(&self, bytes: usize) {
         let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.rate);
         let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));

@@ -1,10 +1,9 @@
-//! Sending a release: one stream over a channel of its own, or, where the way is long, over several
-//! at once.
+//! Sends a release over a channel of its own, or over several where the round trip is long.
 //!
-//! sshd lets a channel carry no more than 2 MiB before it hears from the host, so that one channel
-//! takes a round trip for every 2 MiB, however fast the link. Where that is what takes the time,
-//! the stream is cut into blocks, which go over the channels in turn; the host puts them together as
-//! they come. What is checked afterwards is the same.
+//! sshd lets a channel carry 2 MiB before it must hear from the host, so one channel takes a round
+//! trip for every 2 MiB, however fast the link. If that decides how long an upload takes, the
+//! stream is cut into blocks that go over several channels in turn. The host joins them as they
+//! come.
 
 use std::fs::File;
 use std::io;
@@ -27,33 +26,34 @@ use super::order::DONE;
 use super::session::{Channel, Exit, Output, Session, SessionError};
 use super::throttle::Throttle;
 
-/// How long the host may take for one piece of an upload.
+/// Limit for the host to take one piece of an upload.
 const PIECE_LIMIT: Duration = Duration::from_mins(2);
-/// How long it may take to unpack what it has, when all of it was sent.
+/// Limit for the host to unpack the rest when everything was sent.
 const UNPACK_LIMIT: Duration = Duration::from_mins(15);
-/// The unit of reading and sending an upload.
+/// Bytes that are written at once.
 const PIECE: usize = 256 << 10;
-/// What one channel carries before the next one's turn. `weave` of the script has the same number.
+/// Bytes that one channel carries before it is the next one's turn. `merge_stripes` of the script
+/// has the same number.
 const BLOCK: usize = 1 << 20;
-/// What sshd lets a channel carry before it must hear from the host.
+/// Bytes that sshd lets a channel carry before it must hear from the host.
 const WINDOW: u64 = 2 << 20;
-/// Below this a round trip is no delay: one channel carries 400 MB/s.
+/// Below this round trip one channel is fast enough: it carries 400 MB/s.
 const SHORT: Duration = Duration::from_millis(5);
 /// A stream of this many windows is worth further connections: they are there after some ten round
 /// trips, and begin slowly.
 const MANY_WINDOWS: u64 = 32;
-/// How many further connections, and how many channels on each. More carry no more (measured).
+/// Further connections of one upload, and channels on each. More are not faster (measured).
 const CONNECTIONS: u32 = 3;
 const CHANNELS: usize = 2;
-/// How many further connections a run may have at once, to all hosts together: with many hosts
-/// each one's share of the link is small anyway.
+/// Further connections of a run, to all hosts together. With many hosts each one's share of the
+/// link is small anyway.
 const CONNECTIONS_IN_ALL: usize = 12;
-/// How long making a further connection may take. One that wants a person to touch a key takes
-/// longer, and is not worth it.
+/// Limit for making a further connection. One that waits for a person to touch a key takes longer,
+/// and is not worth it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// When a channel breaks, the host may be about to say why.
+/// When a channel breaks, this long is waited for the host to say why.
 const LAST_WORD: Duration = Duration::from_secs(10);
-/// The host's shell reads the stripes from its standard input, and from these descriptors.
+/// Descriptors from which the host's shell reads stripes, besides its standard input.
 const DESCRIPTORS: [&str; 7] = ["3", "4", "5", "6", "7", "8", "9"];
 
 /// A piece of an upload. Clones share its bytes.
@@ -82,19 +82,19 @@ impl Chunk {
     }
 }
 
-/// What uploads keep to, and whom they tell.
+/// Limits of uploads, and where their progress goes.
 pub struct UploadOptions<'a> {
-    /// All of them together are no faster.
+    /// Limits the rate of all uploads together.
     pub limit: Option<&'a Throttle>,
-    /// Is given how many bytes were sent so far.
+    /// Called with the number of bytes sent so far.
     pub progress: &'a (dyn Fn(u64) + Send + Sync),
-    /// Is told, in one line, why a further connection that would have helped could not be made.
+    /// Called with one line if a further connection could not be made.
     pub notice: &'a (dyn Fn(String) + Send + Sync),
-    /// The further connections that the run may still make.
+    /// Further connections that the run may still make.
     pub permits: &'a Semaphore,
 }
 
-/// As many further connections as one run may have at once.
+/// Returns permits for all further connections of a run.
 pub fn permits() -> Semaphore {
     Semaphore::new(CONNECTIONS_IN_ALL)
 }
@@ -102,7 +102,7 @@ pub fn permits() -> Semaphore {
 /// An upload, chunk by chunk as they are packed.
 pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Chunk>> + Send>>;
 
-/// Makes the command that starts the agent with these words.
+/// Returns the command that starts the agent with these words.
 pub(super) type AgentCommand<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
 
 /// Sends `chunks`, about `len` bytes, over `session`. `receive` are the words that begin it there.
@@ -120,7 +120,7 @@ pub(super) async fn send(
         tokio::join!(session.exec(&receive), FurtherChannels::open(session, len, options));
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
-    // The first channel comes first: where the server allows few, the stripes must not take it.
+    // The first channel is opened first: if the server allows few, stripes must not take it.
     let channels = further.stripes(session, command).await;
     let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
     send_piece(&mut input, format!("{}\n", numbers.join(" ")).as_bytes(), None).await?;
@@ -131,7 +131,7 @@ pub(super) async fn send(
     }
     let reading = read_exit(&mut output);
     tokio::pin!(reading);
-    // The host may end early (a full disk), and then a write would never end: whoever ends first
+    // The host may end early (a full disk), and then a write would never end: the first to end
     // decides.
     let error = tokio::select! {
         ended = &mut reading => return uploaded(ended),
@@ -178,19 +178,20 @@ impl<'a> FurtherChannels<'a> {
             session.exec(&command(&["stripe", number])).await
         };
         let started = join_all(all.zip(&DESCRIPTORS).map(start)).await;
-        // The host reads from the first so many descriptors: none may be missing between.
+        // The host reads from as many descriptors as there are: none may be missing between them.
         started.into_iter().map_while(Result::ok).collect()
     }
 }
 
-/// Returns whether more than one channel is faster for `len` bytes over a link with this round trip,
-/// at no more than `rate` bytes a second.
+/// Returns whether more than one channel is faster for `len` bytes over a link with this round
+/// trip, at no more than `rate` bytes a second.
 fn pays(len: u64, trip: Duration, rate: Option<u64>) -> bool {
     let one_will_do = |rate| (u128::from(rate) * trip.as_nanos()) / 1_000_000_000 < WINDOW.into();
     len >= MANY_WINDOWS * WINDOW && trip >= SHORT && !rate.is_some_and(one_will_do)
 }
 
-/// Makes connections, all at once. Says so when some cannot be had.
+/// Makes `count` connections at the same time. Returns those that could be made, and notes the
+/// others.
 async fn further(
     session: &Arc<dyn Session>,
     count: u32,
@@ -224,15 +225,15 @@ async fn further(
 
 type UploadInput = Pin<Box<dyn AsyncWrite + Send>>;
 
-/// Sends all blocks, each over the channel whose turn it is, and waits for the host to unpack them.
-/// Ends only if that does not go well.
+/// Sends all blocks over the channels in turn, and waits for the host to unpack them. Returns only
+/// if that fails.
 async fn sent(
     mut blocks: Blocks,
     inputs: Vec<UploadInput>,
     options: &UploadOptions<'_>,
 ) -> AgentError {
     let size = if inputs.len() > 1 { BLOCK } else { PIECE };
-    // Each channel has one block on its way and one that waits: that is all that memory holds.
+    // Each channel holds one block that is written and one that waits, so memory stays bounded.
     let (senders, permits): (Vec<_>, Vec<_>) = inputs
         .into_iter()
         .map(|input| (input, mpsc::channel(1)))
@@ -244,7 +245,7 @@ async fn sent(
     let reading = async move {
         for sender in senders.iter().cycle() {
             let block = blocks.next(size).await?;
-            // One that takes no more has failed, and says why itself.
+            // A channel that takes no more has failed; its writer returns the error.
             if block.is_empty() || sender.send(block).await.is_err() {
                 break;
             }
@@ -260,8 +261,8 @@ async fn sent(
     AgentError::Silent { after: UNPACK_LIMIT }
 }
 
-/// Writes the blocks of one channel, then its end. Dropping the input at the end of this is what
-/// ends a pipe; shutting it down does not.
+/// Writes the blocks of one channel, then its end. Dropping the input ends a pipe; shutting it down
+/// does not.
 async fn write(
     mut input: UploadInput,
     mut blocks: mpsc::Receiver<Vec<u8>>,
@@ -279,8 +280,8 @@ async fn write(
     Ok(())
 }
 
-/// A host that takes nothing for so long never will. Where it takes nothing any more, it has ended,
-/// and says why on the other half of a channel: there is nothing to add to that.
+/// Writes one piece. Fails if the host takes longer than [`PIECE_LIMIT`]. If the write itself
+/// fails, the host has ended and says why on the other half of the channel, so this waits for ever.
 async fn send_piece(
     input: &mut UploadInput,
     piece: &[u8],
@@ -299,7 +300,7 @@ async fn send_piece(
     timeout(PIECE_LIMIT, writing).await.map_err(silent)
 }
 
-/// Waits until a stripe is cut off. One that the host itself has ended is none: the first channel
+/// Returns when a stripe is cut off. If the host ended it, this waits for ever: the first channel
 /// says why.
 async fn cut_off(outputs: Vec<mpsc::Receiver<Output>>) -> AgentError {
     let watch = async |mut output: mpsc::Receiver<Output>| match read_exit(&mut output).await {
@@ -371,7 +372,7 @@ async fn read(
     reading.await.map_err(stopped)?.map_err(|source| AgentError::Spool { source })
 }
 
-/// How the unpacking ended, and the last of what it said.
+/// Returns how the unpacking ended, and the end of its output.
 async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String) {
     let (mut exit, mut said) = (None, Vec::new());
     while let Some(piece) = output.recv().await {

@@ -1,8 +1,8 @@
-//! How far a host has come with what it was sent.
+//! Limits the bytes that are on their way to a host's command.
 //!
-//! sshd moves all that it holds of a channel whenever more comes: with its whole window of 2 MiB
-//! full, a core does nothing else, and passes on 90 MB/s (measured). So a host that is near is sent
-//! no more than half of it before it has passed on what came before.
+//! Whenever bytes arrive, sshd moves all bytes that it holds of the channel. With its whole window
+//! of 2 MiB full, a core does nothing else, and passes on 90 MB/s (measured). So a host that is
+//! near gets at most half a window ahead of its command.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +11,26 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// The most that may be on its way to the host's command. sshd speaks after 96 KiB.
+/// Bytes that may be on their way to the host's command. sshd reports each 96 KiB that it passed
+/// on.
 const AHEAD: u64 = 1 << 20;
-/// Who has passed nothing on for so long says so seldom, or has something to wait for: then its
-/// window alone decides.
+/// A server that reports nothing for this long reports rarely, or its command waits. From then on
+/// only its window limits the bytes.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Of one channel.
+/// The bytes of one channel that are on their way.
 #[derive(Default)]
 pub(crate) struct SendWindow {
     sent: AtomicU64,
-    /// What has been passed on since it was first heard of.
+    /// Bytes passed on since the first report.
     passed: AtomicU64,
-    /// The window and what had been sent, when it was first heard of.
+    /// Window and bytes sent, added up, at the first report.
     first: OnceLock<u64>,
     moved: Notify,
 }
 
 impl SendWindow {
-    /// The host has passed something on: so large is the window now.
+    /// The server reports that the window is `window` bytes now.
     pub(crate) fn adjusted(&self, window: u32) {
         let seen = u64::from(window) + self.sent.load(Ordering::SeqCst);
         let passed = seen.saturating_sub(*self.first.get_or_init(|| seen));
@@ -37,7 +38,7 @@ impl SendWindow {
         self.moved.notify_one();
     }
 
-    /// Waits until so many bytes more may be sent. False if that takes too long.
+    /// Waits until `bytes` more may be sent. Returns `false` if that takes too long.
     pub(crate) async fn may_send(&self, bytes: u64) -> bool {
         let ahead = || {
             let sent = self.sent.load(Ordering::SeqCst) + bytes;
