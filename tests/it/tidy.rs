@@ -443,6 +443,28 @@ fn documents() -> Vec<String> {
         .collect()
 }
 
+/// Each row of "What travels" names constants that its files have.
+#[test]
+fn limits_in_the_architecture_are_in_the_code() {
+    let text = fs::read_to_string("docs/architecture.md").unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(" | ").collect()).collect();
+    let mut broken = Vec::new();
+    let limits = rows.iter().filter(|row| row.len() == 4 && row[3].contains("src/"));
+    let mut count = 0;
+    for row in limits {
+        count += 1;
+        let files = row[3].trim_end_matches(" |").split(", ");
+        let text: String = files.map(|file| fs::read_to_string(file).unwrap_or_default()).collect();
+        for name in row[2].split(", ").map(|name| name.trim_matches('`')) {
+            if !text.contains(&format!("const {name}:")) {
+                broken.push(format!("{name} of {}", row[3]));
+            }
+        }
+    }
+    assert!(count > 15, "only {count} rows were found");
+    none("docs/architecture.md names constants that are not there", &broken);
+}
+
 /// The exhaustive list of actions of the workflow: each is pinned by its commit.
 #[test]
 fn actions_are_pinned_by_commit() {
