@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::goal::PruneRule;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
 use crate::model::ledger::{History, ReleaseStatus};
 use crate::model::words::count;
 
@@ -88,18 +89,13 @@ fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTr
     kept.extend(state.in_use.iter().filter_map(|name| name.parse::<ReleaseId>().ok()));
     for (id, history) in histories {
         if history.standing == ReleaseStatus::Undecided {
-            kept.extend(history.back.as_deref().and_then(back_id));
+            kept.extend(history.back.as_deref().and_then(Layout::parse_target));
         }
         if history.pinned || history.standing == ReleaseStatus::Undecided {
             kept.insert(*id);
         }
     }
     kept
-}
-
-/// The release that a raw link content names, if it is one of ours.
-pub fn back_id(raw: &str) -> Option<ReleaseId> {
-    raw.strip_prefix("releases/")?.parse().ok()
 }
 
 /// Whether a release never was, or is no longer, one that anybody would go back to.

@@ -45,6 +45,11 @@ impl Layout {
         format!("releases/{id}")
     }
 
+    /// Returns the release that the raw content of a link names, if it is one of ours.
+    pub fn parse_target(raw: &str) -> Option<ReleaseId> {
+        raw.strip_prefix("releases/")?.parse().ok()
+    }
+
     /// Where a run unpacks a release before it is one, relative to `releases/`. The same on all
     /// hosts of a run, so that one packed stream serves them all.
     pub fn staging(id: ReleaseId, run: &str) -> String {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::id::ReleaseId;
+use super::layout::Layout;
 
 /// The place in a ready-made event where the agent writes the host's time (RFC 3339, UTC).
 pub const TIME: &str = "@now@";
@@ -469,7 +470,7 @@ impl Ledger {
         let activated =
             |entry: &&Entry| entry.event == LedgerEvent::Activated && entry.release == release;
         let back = self.entries.iter().rev().find(activated)?.back.as_deref()?;
-        back.strip_prefix("releases/")?.parse().ok()
+        Layout::parse_target(back)
     }
 
     /// The history of one release.

@@ -12,6 +12,7 @@ use crate::model::digest::Digest;
 use crate::model::drift::{Drift, DriftKind, drift};
 use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, UnitState};
 use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
 use crate::model::ledger::{Ledger, Newer};
 use crate::model::manifest::{self, Manifest, line};
 use crate::model::sudo::Sudo;
@@ -112,7 +113,7 @@ pub fn host_state(raw: &str) -> HostState {
         }
     }
     if let (true, Current::Release(id)) = (dangling, &state.current) {
-        state.current = Current::Foreign(crate::model::layout::Layout::target(*id));
+        state.current = Current::Foreign(Layout::target(*id));
     }
     state.present.sort();
     state.made.retain(|name| state.present.contains(name));
@@ -156,7 +157,7 @@ fn lock_fact(lock: &mut LockFacts, word: &str, value: &str) {
 }
 
 fn current(raw: &str) -> Current {
-    match raw.strip_prefix("releases/").and_then(|name| name.parse().ok()) {
+    match Layout::parse_target(raw) {
         Some(id) => Current::Release(id),
         None => Current::Foreign(raw.to_owned()),
     }

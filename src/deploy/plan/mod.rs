@@ -11,12 +11,12 @@ use std::time::Duration;
 pub use self::error::{Offer, PlanError, RollbackError};
 pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_target, run_vars};
 pub use self::refusals::{Note, check_newer};
-use super::retention::back_id;
 use super::run::record;
 use crate::artifact::PreparedDelta;
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent};
 use crate::remote::order::{Activation, Order, Record, Verdicts};
 
@@ -165,7 +165,7 @@ impl ActivationPlan {
     /// Returns this plan as if it were about the release that a revert leads to, for health checks
     /// of that one; `None` if it is not one of ours.
     pub fn gone_back(&self) -> Option<Self> {
-        let id = back_id(&self.back)?;
+        let id = Layout::parse_target(&self.back)?;
         let (ours, new) = (id.to_string(), self.id.to_string());
         let vars = self.vars.iter().map(|var| match var.split_once('=') {
             Some((name @ ("SHIPIT_RELEASE" | "SHIPIT_RELEASE_PATH"), value)) => {
@@ -178,7 +178,7 @@ impl ActivationPlan {
 
     /// Returns where a revert leads, for people.
     pub fn back_shown(&self) -> String {
-        match back_id(&self.back) {
+        match Layout::parse_target(&self.back) {
             Some(id) => id.to_string(),
             None if self.back.is_empty() => "nothing".to_owned(),
             None => self.back.clone(),
