@@ -7,27 +7,27 @@ use tokio::sync::watch;
 pub struct Cancel(watch::Receiver<u8>);
 
 impl Cancel {
-    /// One that follows `asked`.
+    /// Returns a wish that follows `asked`.
     pub fn new(asked: watch::Receiver<u8>) -> Self {
         Self(asked)
     }
 
-    /// One that nobody will ever use.
+    /// Returns a wish that nobody can have.
     pub fn never() -> Self {
         Self(watch::channel(0).1)
     }
 
-    /// Once: start nothing new, put back what is risky.
+    /// Returns whether the user asked at least once: start nothing new, revert what is undecided.
     pub fn asked(&self) -> bool {
         *self.0.borrow() >= 1
     }
 
-    /// Twice: stop now, say what is unknown.
+    /// Returns whether the user asked twice: stop now, report what is unknown.
     pub fn insisted(&self) -> bool {
         *self.0.borrow() >= 2
     }
 
-    /// Waits until it was asked `times` times; for ever if nobody can ask any more.
+    /// Waits until the user asked `times` times; for ever if nobody can ask any more.
     pub async fn wait(&self, times: u8) {
         let mut asked = self.0.clone();
         if asked.wait_for(|count| *count >= times).await.is_err() {

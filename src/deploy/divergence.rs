@@ -1,5 +1,4 @@
-//! A fleet that a lost connection split: some hosts heard that a release stays, others did not,
-//! and took it back by themselves.
+//! Hosts that diverged: some heard that a release stays, others did not and reverted it by themselves.
 
 use std::collections::BTreeSet;
 
@@ -11,23 +10,22 @@ use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus};
 /// was found so.
 const BY_ITSELF: [&str; 4] = ["end of input", "deadline", "terminated", "found taken back"];
 
-/// One run's release, which some hosts committed and others took back by themselves.
+/// A release of one run, which some hosts committed and others reverted by themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Divergence {
-    /// The release.
     pub id: ReleaseId,
-    /// Where it is live and committed.
+    /// Names of hosts where it is live and committed.
     pub committed: Vec<String>,
-    /// Where it lies, whole and not live.
+    /// Names of hosts where it is complete and not live.
     pub behind: Vec<String>,
-    /// The release that the run, a rollback, marked as left.
+    /// The release that the run marked as left, if it was a rollback.
     pub left: Option<ReleaseId>,
 }
 
-/// A run, and what it made live.
+/// A run, and the release that it activated.
 type Went<'s> = (&'s str, ReleaseId);
 
-/// The split among these hosts, if there is one.
+/// Returns how these hosts diverged, if they did.
 pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Divergence> {
     let taken_back: BTreeSet<Went> =
         hosts.iter().filter_map(|(_, state)| took_back(state)).collect();
@@ -44,7 +42,7 @@ pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Divergence> {
     Some(Divergence { id: went.1, committed: names(committed), behind: names(took_back), left })
 }
 
-/// What is live and committed, with the run that activated last.
+/// Returns what is live and committed, with the run that activated last.
 fn committed(state: &HostState) -> Option<Went<'_>> {
     let id = state.live()?;
     let good = state.ledger.history(id)?.standing == ReleaseStatus::Good;
@@ -55,7 +53,7 @@ fn last_activated(state: &HostState) -> Option<&Entry> {
     state.ledger.entries().iter().rev().find(|entry| entry.event == LedgerEvent::Activated)
 }
 
-/// What was the last to be activated, went by itself, and is still here and whole.
+/// Returns the release that was activated last, if the host reverted it by itself and still has it.
 fn took_back(state: &HostState) -> Option<Went<'_>> {
     let last = last_activated(state)?;
     let id = last.release.parse().ok()?;

@@ -1,15 +1,14 @@
 //! What `check` finds: whether a deploy would work, and what to do where it would not.
 
-/// One thing that was looked at.
+/// One thing that `check` looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// On which host, if on one.
+    /// The host that it is about; `None`: this machine, or the config.
     pub host: Option<String>,
-    /// How good or bad it is.
     pub level: Level,
     /// One line, lower case, without the host's name.
     pub text: String,
-    /// What to do about it: one line, for everything but [`Level::Ok`].
+    /// What to do about it, in one line; `None` for [`Level::Ok`].
     pub fix: Option<String>,
 }
 

@@ -16,13 +16,8 @@ use crate::model::service::Service;
 
 /// What a run is for.
 pub enum Goal {
-    /// Make a build live.
-    Deploy {
-        /// What.
-        build: Box<Build>,
-        /// Where its bytes are.
-        artifact: Arc<Artifact>,
-    },
+    /// Make a build live; `artifact` has its bytes.
+    Deploy { build: Box<Build>, artifact: Arc<Artifact> },
     /// Make an earlier release live again.
     Rollback(RollbackTarget),
     /// Delete old releases.
@@ -30,7 +25,7 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// One word.
+    /// Returns the name of the command.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Deploy { .. } => "deploy",
@@ -44,37 +39,37 @@ impl Goal {
         matches!(self, Self::Prune(_))
     }
 
-    /// What is to be made live, if it is not there yet.
+    /// Returns the build, if the goal is a deploy.
     pub fn build(&self) -> Option<&Build> {
         if let Self::Deploy { build, .. } = self { Some(build) } else { None }
     }
 }
 
-/// A release to be made: the build and its config, before it has a host.
+/// What a deploy makes releases of: the build and its env file.
 #[derive(Debug, Clone)]
 pub struct Build {
-    /// As the user named it.
+    /// The artifact as the user named it.
     pub name: String,
-    /// All that the artifact holds.
+    /// Everything that the artifact holds.
     pub manifest: Manifest,
-    /// The artifact's digest: of all it holds, whatever is left out of the release.
+    /// The digest of the whole artifact, whatever is left out of the release.
     pub digest: Digest,
-    /// The source revision, where one is known.
+    /// The source revision, if it is known.
     pub revision: Option<String>,
     /// The bytes of the env file, if there is one.
     pub env: Option<Vec<u8>>,
-    /// Deploy even where nothing changed.
+    /// Deploy even if nothing changed.
     pub force: bool,
 }
 
 impl Build {
-    /// What of the artifact goes into a release: what lies at linked paths stays out.
+    /// Returns the part of the artifact that goes into a release: what is at linked paths stays out.
     pub fn release(&self, config: &Config) -> Sealed {
         let linked: Vec<String> = config.links.iter().map(|link| link.path.clone()).collect();
         self.manifest.without(&linked).into()
     }
 
-    /// The word on what is deployed.
+    /// Returns the event that the artifact is open.
     pub fn ready(&self) -> Event {
         Event::ArtifactReady {
             name: self.name.clone(),
@@ -85,12 +80,12 @@ impl Build {
         }
     }
 
-    /// The keyed digest of the env file.
+    /// Returns the keyed digest of the env file.
     pub fn env_digest(&self, key: &[u8]) -> Option<Digest> {
         self.env.as_ref().map(|bytes| Digest::keyed(key, bytes))
     }
 
-    /// The keyed digest of all that makes a release besides the build: env, links, hooks, service.
+    /// Returns the keyed digest of everything else that makes a release: env, links, hooks, service.
     pub fn config_digest(&self, config: &Config, key: &[u8]) -> Digest {
         let mut text = format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n",
@@ -105,25 +100,24 @@ impl Build {
     }
 }
 
-/// What prune may take.
+/// What prune may delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PruneRule {
-    /// How many good releases stay, the live one among them; at least 1.
+    /// How many good releases stay, with the live one; at least 1.
     pub keep: usize,
-    /// Only what is older than this goes.
+    /// The least age of what is deleted.
     pub older_than: Option<TimeDelta>,
 }
 
-/// Which release a rollback goes to.
+/// The release that a rollback goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RollbackTarget {
     /// The newest earlier one that was live and good on every chosen host.
     Previous,
-    /// This one.
     Named(ReleaseId),
 }
 
-/// What a shared link is, for people.
+/// Returns a linked path, for people.
 pub fn describe_link(link: &SharedLink) -> String {
     match &link.kind {
         SharedKind::Dir { .. } => format!("{}/", link.path),
@@ -132,7 +126,7 @@ pub fn describe_link(link: &SharedLink) -> String {
     }
 }
 
-/// What restarting comes to, for people.
+/// Returns the command that restarts the service, for people.
 pub fn describe_restart(service: &Service) -> Option<String> {
     match service {
         Service::Unit { name, action, .. } => Some(format!("systemctl {} {name}", action.verb())),

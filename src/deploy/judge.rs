@@ -1,5 +1,5 @@
-//! Judging the release that is live and undecided on one host: whether it is what runs, whether it
-//! is healthy, and whether it stays so for a while.
+//! Judges the undecided release on one host: whether the service runs it, whether it is healthy, and
+//! whether it stays so for the soak time.
 
 use std::time::Duration;
 
@@ -14,21 +14,22 @@ use crate::model::id::ReleaseId;
 use crate::model::service::Service;
 use crate::remote::agent::Judgement;
 
-/// How often a unit is looked at while it is asked whether it is healthy.
+/// The interval at which a unit is looked at during health checks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// A judgement that is not older needs no second look.
+/// The age up to which a judgement needs no second look.
 const RECENT: Duration = Duration::from_secs(1);
 
 /// What a judgement saw of a unit that was judged well.
 pub struct Judged {
-    /// How it is known that it runs the release.
+    /// How strongly it was seen that it runs the release.
     pub proof: Proof,
     found: Judgement,
     at: Instant,
 }
 
 impl Conversation<'_> {
-    /// Proof, health and soak; and how it is known, for people.
+    /// Judges the release. Returns what was seen of the unit, if the service is one, and how it was
+    /// proved, for people. Fails if the release must not stay.
     pub(super) async fn judge(
         &self,
         plan: &ActivationPlan,
@@ -59,11 +60,11 @@ impl Conversation<'_> {
         };
         let first = self.judgement(plan.id).await?;
         match prove(&first, &self.config().layout, Way::of(self.config())) {
-            // Where it runs may not be seen before it has begun: the second look decides.
+            // Where it runs may not be visible yet: the second look decides.
             Ok(_) | Err(ProofError::Elsewhere { .. }) => {}
             Err(doubt) => return Err(doubt.after_its_start().failure(unit)),
         }
-        // A unit that goes down need not be asked until the checks' time is over.
+        // When the unit goes down, the checks need not run until their time is over.
         tokio::select! {
             passed = health::pass(self, plan) => passed?,
             down = self.wait_until_down(unit, plan.id, &first) => return Err(down),
@@ -74,7 +75,7 @@ impl Conversation<'_> {
         Ok(Some(judged))
     }
 
-    /// A release that brings the unit's file with it changes nothing of the unit by itself.
+    /// Warns of a unit file that changed on disk, for example because it lies in the release.
     fn warn_of_unit_file(&self, unit: &str, found: &Judgement) {
         if found.unit.as_ref().is_some_and(|unit| unit.needs_daemon_reload) {
             let text = format!(
@@ -85,7 +86,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// The unit, where the service is one.
+    /// Returns the name of the unit, if the service is one.
     fn unit(&self) -> Option<&str> {
         match &self.config().service {
             Service::Unit { name, .. } => Some(name),
@@ -102,7 +103,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// What runs now, if that is what the first look saw.
+    /// Returns what runs now. Fails unless that is what the first look saw.
     async fn still_up(
         &self,
         unit: &str,
@@ -126,8 +127,8 @@ impl Conversation<'_> {
         Ok(Judged { proof, found, at: Instant::now() })
     }
 
-    /// Why what a revert made live again is not healthy, if it is not: it is held against the same
-    /// checks. A user who wants to stop is not kept waiting for that.
+    /// Runs the checks against what a revert made live again. Returns what is wrong, if anything. A
+    /// user who asked to stop does not wait for that.
     pub(super) async fn unhealthy_again(&self, plan: &ActivationPlan) -> Option<String> {
         let back = plan.gone_back()?;
         let passed = tokio::select! {

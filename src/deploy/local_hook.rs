@@ -1,4 +1,4 @@
-//! The user's commands on this machine: before, after, failed.
+//! Hooks on this machine: `local.before`, `local.after`, `local.failed`.
 
 use std::process::Stdio;
 
@@ -11,7 +11,7 @@ use super::outcome::{Failure, Report, RunOutcome};
 use super::plan::run_vars;
 use crate::config::Hook;
 
-/// Runs `local.before`; the first that fails ends the run before anything is touched.
+/// Runs `local.before`. Fails with the first command that fails; no host was touched then.
 pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
     for hook in &cx.config.hooks.before {
         run(cx, "local.before", hook, &[]).await?;
@@ -19,7 +19,7 @@ pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs `local.after` or `local.failed`; what fails there is a warning.
+/// Runs `local.after` or `local.failed`. A failure there is a warning.
 pub async fn after(cx: &RunContext<'_>, report: &Report) {
     if report.goal != "deploy" {
         return;

@@ -1,4 +1,4 @@
-//! How a run ended: a value, from which the exit code and the summary are made.
+//! How a run ended: a value, from which the exit code and the summary are made; and what failed.
 
 use crate::model::id::ReleaseId;
 use crate::remote::agent::AgentError;
@@ -9,52 +9,45 @@ use crate::remote::session::SessionError;
 pub struct Report {
     /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
     pub goal: &'static str,
-    /// The stage.
     pub stage: String,
-    /// What should be live now.
+    /// The release that the run was about.
     pub release: Option<ReleaseId>,
     /// In the order of the config: name and result.
     pub hosts: Vec<(String, HostResult)>,
-    /// What did not fail the run but should be known: host (if one) and one line.
+    /// What the user should know though it did not fail the run: host, if one, and one line.
     pub warnings: Vec<(Option<String>, String)>,
-    /// Whether the user stopped it.
+    /// Whether the user stopped the run.
     pub interrupted: bool,
     /// What failed outside any host (a local hook), if something did.
     pub failure: Option<Failure>,
-    /// Contact was lost while the release was committed: some hosts kept it and others, which
-    /// were to keep it too, took it back.
+    /// Whether the hosts diverged: contact was lost while the release was committed, and some hosts
+    /// kept it while others reverted it.
     pub split: bool,
 }
 
-/// How it ended on one host.
+/// How a run ended on one host.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HostResult {
-    /// As asked.
+    /// All was done as asked.
     Done(Done),
-    /// What was asked for is so already.
-    Unchanged {
-        /// What is live.
-        live: Option<ReleaseId>,
-    },
-    /// What is live was never touched; `None`: because another host failed.
+    /// There was nothing to do.
+    Unchanged { live: Option<ReleaseId> },
+    /// What is live was never touched.
     Untouched {
         /// What is live, as far as we know.
         live: Option<String>,
-        /// Why.
+        /// `None`: because another host failed, or the user stopped the run.
         failure: Option<Failure>,
     },
-    /// It could not be reached, and the run was to go on without it: it is behind.
-    Skipped {
-        /// Why.
-        failure: Failure,
-    },
-    /// It was switched and put back; what ran before runs again.
+    /// It could not be reached, and the run went on without it.
+    Skipped { failure: Failure },
+    /// The new release was live and was reverted; what ran before runs again.
     Reverted {
         /// What is live again: an id, another tool's directory, or nothing.
         live: String,
-        /// Why.
+        /// Why it was reverted.
         failure: Failure,
-        /// What is not as it was before all the same, or was not seen to be.
+        /// What is not as it was before, or was not seen to be.
         but: Option<String>,
     },
     /// Somebody else holds the lock.
@@ -62,72 +55,69 @@ pub enum HostResult {
         /// Who, in the words of the owner's record.
         holder: String,
     },
-    /// It was switched and could not be put back: a person must look.
+    /// The new release was live and could not be reverted: a person must look.
     Stuck {
-        /// Why it was to be put back.
+        /// Why it was to be reverted.
         cause: Failure,
-        /// Why that did not work.
+        /// Why the revert failed.
         undo: Failure,
     },
-    /// Contact was lost and looking again did not recover what is live.
-    Unknown {
-        /// What is known.
-        failure: Failure,
-    },
+    /// Contact was lost, and nobody knows what is live.
+    Unknown { failure: Failure },
 }
 
-/// What was done on a host where all went well.
+/// What was done on a host.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Done {
-    /// What is live now.
     pub live: Option<ReleaseId>,
-    /// What was live before, as shown to people.
+    /// What was live before, for people.
     pub before: Option<String>,
-    /// How it was proven: `seen` or `inferred`; `None` where there was nothing to prove.
+    /// How strongly it was seen that the release runs; `None`: there was nothing to prove.
     pub proof: Option<Proof>,
-    /// What was pruned.
+    /// Names of releases that were pruned.
     pub pruned: Vec<String>,
-    /// Why a prune had nothing to delete.
+    /// Why a prune found nothing to delete.
     pub kept: Option<String>,
-    /// Bytes that travelled.
+    /// Bytes that were sent.
     pub sent: u64,
     /// Bytes of all files of the release.
     pub size: u64,
-    /// How many files it has.
+    /// Regular files of the release.
     pub files: usize,
-    /// How many of them were on the host already.
+    /// Files that the host had already.
     pub linked: usize,
     /// Their bytes.
     pub linked_size: u64,
-    /// How many were put together from their old selves.
+    /// Large files that were patched.
     pub rebuilt: usize,
-    /// The bytes of those that did not travel.
+    /// Bytes of these that were not sent.
     pub spared: u64,
 }
 
-/// How it was proven that the new release is what runs.
+/// How strongly it was seen that the service runs the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// The main process's cwd or exe lies inside the release.
+    /// The working directory or the executable of the main process lies in the release.
     Seen,
-    /// /proc was closed to us; the unit restarted after the flip and goes through `current`.
+    /// The process may not be looked at. The unit restarted after the flip and its settings go through
+    /// `current`.
     Inferred,
-    /// The unit was reloaded after the flip and is the same process as before: its checks, which
-    /// look at what it answers, are all that tells of what it runs.
+    /// The unit was reloaded after the flip and has the same process as before. Only the health checks
+    /// tell what it runs.
     Reloaded,
 }
 
-/// How a cause begins that is what somebody answered: of its lines little is shown.
+/// How a cause begins that quotes an answer: only a few of its lines are shown.
 pub const SAID: &str = "it said: ";
 
-/// Something that failed, ready to be shown as error / cause / state / hint.
+/// Something that failed, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What could not be done, lower case, without the host's name.
     pub what: String,
-    /// Why, each on its own line: the innermost last; remote output's last lines among them.
+    /// Why, the innermost cause last. Output of the host may have several lines.
     pub cause: Vec<String>,
-    /// One command to type next.
+    /// What to do next, in one line.
     pub hint: Option<String>,
 }
 
@@ -137,23 +127,23 @@ impl AsRef<Self> for Failure {
     }
 }
 
-/// What a run comes to, for the exit code.
+/// The outcome of a run, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunOutcome {
-    /// 0: all as asked.
+    /// 0: all was done as asked.
     Done,
-    /// 1: not (fully) as asked, but every host is on a healthy release.
+    /// 1: not all was done, but every host runs a healthy release.
     NotDone,
     /// 75: somebody else holds the lock; nothing was changed.
     Locked,
-    /// 130: the user stopped it.
+    /// 130: the user stopped the run.
     Interrupted,
-    /// 3: some host needs hands.
+    /// 3: a person must look at some host.
     NeedsAttention,
 }
 
 impl Report {
-    /// The same, with the stage in every command of a hint.
+    /// Returns the report with the stage in every command of a hint.
     #[must_use]
     pub fn naming_stage(mut self) -> Self {
         let of_hosts = self.hosts.iter_mut().flat_map(|(_, result)| result.failures_mut());
@@ -163,7 +153,7 @@ impl Report {
         self
     }
 
-    /// What it comes to.
+    /// Returns the outcome.
     pub fn verdict(&self) -> RunOutcome {
         let any = |test: fn(&HostResult) -> bool| self.hosts.iter().any(|(_, r)| test(r));
         if self.split || any(|r| matches!(r, HostResult::Stuck { .. } | HostResult::Unknown { .. }))
@@ -184,8 +174,8 @@ impl Report {
     }
 }
 
-/// A hint whose commands name the stage: `shipit check` becomes `shipit check production`, so that
-/// it can be pasted where there is more than one.
+/// Returns the hint with the stage in its commands: `shipit check` becomes `shipit check production`,
+/// so that it can be pasted if there are several stages.
 pub fn naming_stage(hint: &str, stage: &str) -> String {
     let named = |hint: String, command: &&str| {
         hint.replace(&format!("`shipit {command}`"), &format!("`shipit {command} {stage}`"))
@@ -198,7 +188,7 @@ const STAGED: [&str; 9] =
     ["check", "deploy", "history", "prune", "releases", "rollback", "status", "unlock", "verify"];
 
 impl HostResult {
-    /// The failures it is made of.
+    /// Returns all failures of the result.
     fn failures_mut(&mut self) -> Vec<&mut Failure> {
         match self {
             Self::Untouched { failure, .. } => failure.iter_mut().collect(),
@@ -214,22 +204,22 @@ impl HostResult {
 }
 
 impl Failure {
-    /// A failure that is its own explanation.
+    /// Returns a failure without a cause.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), cause: Vec::new(), hint: None }
     }
 
-    /// The user asked to stop.
+    /// Returns the failure that the user asked to stop.
     pub fn stopped() -> Self {
         Self::new("stopped on request")
     }
 
-    /// A release is to be reverted and could not be; the host `said` why.
+    /// Returns the failure that a release could not be reverted; the host `said` why.
     pub fn not_reverted(id: ReleaseId, said: &str) -> Self {
         Self::new(format!("{id} is to be reverted and could not be")).because(once(said))
     }
 
-    /// The failure to do `what` because of `error` and everything behind it.
+    /// Returns the failure of `what` with `error` and its sources as causes.
     pub fn of(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
         let mut failure = Self::new(what).because(error.to_string());
         let mut source = error.source();
@@ -240,7 +230,7 @@ impl Failure {
         failure
     }
 
-    /// `error` as a failure: what it says, because of everything behind it.
+    /// Returns `error` as a failure, with its sources as causes.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
         match error.source() {
             Some(source) => Self::of(error.to_string(), source),
@@ -248,7 +238,7 @@ impl Failure {
         }
     }
 
-    /// The same with one more cause, unless it is empty.
+    /// Adds a cause, unless it is empty.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
         let cause = cause.into();
@@ -258,21 +248,21 @@ impl Failure {
         self
     }
 
-    /// The same with a hint, if there is one.
+    /// Sets the hint, if there is a new one.
     #[must_use]
     pub fn hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint.or(self.hint);
         self
     }
 
-    /// The same under another title; the old one becomes the first cause.
+    /// Sets what failed; what it was before becomes the first cause.
     #[must_use]
     pub fn titled(mut self, what: String) -> Self {
         self.cause.insert(0, std::mem::replace(&mut self.what, what));
         self
     }
 
-    /// Returns what and all of why in one line.
+    /// Returns what failed and all causes in one line.
     pub fn whole(&self) -> String {
         let causes = self.cause.iter().flat_map(|cause| cause.lines());
         let causes: Vec<_> = causes.map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -282,7 +272,7 @@ impl Failure {
         format!("{}: {}", self.what, causes.join("; "))
     }
 
-    /// What and why in one line, for warnings.
+    /// Returns what failed and the first line of its cause, for warnings.
     pub fn one_line(&self) -> String {
         match self.cause.first().and_then(|cause| cause.lines().next()) {
             Some(cause) => format!("{}: {cause}", self.what),
@@ -292,7 +282,7 @@ impl Failure {
 }
 
 impl RunOutcome {
-    /// The exit code that stands for it.
+    /// Returns the exit code.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -303,7 +293,7 @@ impl RunOutcome {
         }
     }
 
-    /// The word for machines.
+    /// Returns the word for JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Done => "done",

@@ -1,5 +1,4 @@
-//! One question to every host, without the lock; or one order on every host, under the locks of
-//! all of them or on none.
+//! One question to every host, without the lock; or one change on every host, under all locks.
 
 use std::time::Duration;
 
@@ -16,13 +15,13 @@ use crate::remote::agent::{LedgerTail, Response, Scan};
 use crate::remote::answer::told;
 use crate::remote::order::{DONE, HELD, Order};
 
-/// The most lines of a ledger that a history reads.
+/// Lines of a ledger that a history reads at most.
 pub const HISTORY: u32 = 10_000;
 
-/// How many seconds a run that was ended may hold the lock again.
+/// Seconds for which a run that was ended may hold the lock again.
 const LAST_LOOK: u32 = 15;
 
-/// What every host answers, in the order of the config.
+/// The answer of every host, in the order of the config.
 pub type Answers<T> = Vec<(String, Result<T, Failure>)>;
 
 /// Connects to every host, looks, asks `question`, and ends the conversation.
@@ -49,7 +48,7 @@ pub async fn look(cx: RunContext<'_>) -> Answers<HostState> {
     of_each(cx, Scan::No, async |host| host.looked()).await
 }
 
-/// Every host's ledger, as far as [`HISTORY`] goes.
+/// Returns the last [`HISTORY`] lines of every host's ledger.
 pub async fn history(cx: RunContext<'_>) -> Answers<LedgerTail> {
     of_each(cx, Scan::No, async |host| {
         let answer = host.ask(&Order::History { lines: HISTORY }).await?;
@@ -61,21 +60,21 @@ pub async fn history(cx: RunContext<'_>) -> Answers<LedgerTail> {
     .await
 }
 
-/// Something small to do on every host.
+/// A small change on every host.
 pub struct HostChange<'c> {
     /// `pin`, `unpin`, `lock`.
     pub goal: &'static str,
-    /// The release it is about, if it is about one.
+    /// The release that it is about, if any.
     pub release: Option<ReleaseId>,
-    /// What to order of a host that was found so; `None`: it is so already.
+    /// What to order of a host.
     pub order: &'c RequestFor<'c>,
 }
 
-/// From what was found on a host to what to order of it, or why not.
+/// Returns what to order of a host in this state; `None`: it is as wanted already.
 pub type RequestFor<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> + Send + Sync + 'c;
 
 impl HostChange<'_> {
-    /// What to order of a host that was found so, unless a newer program left what is there.
+    /// Returns what to order of a host in this state. Fails if a newer program was there.
     pub fn on(&self, state: &HostState) -> Result<Option<Order>, Failure> {
         check_newer(state).map_err(|error| error.failure(self.goal))?;
         (self.order)(state)
@@ -133,7 +132,7 @@ async fn obey(host: &mut Conversation<'_>, order: Option<Order>) -> HostResult {
     match host.ask(&order).await {
         Ok(answer) if answer.code == DONE => HostResult::Done(Done { live, ..Done::default() }),
         Ok(answer) => host.untouched(Some(failed(Failure::new(answer.text)))),
-        // It may or may not have been done.
+        // Nobody knows whether it was done.
         Err(error) => HostResult::Unknown { failure: failed(error.into()) },
     }
 }
@@ -153,8 +152,8 @@ fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>)
     }
 }
 
-/// Ends on every host what was found there to block deploys. `found` is in the order of the
-/// config; `note` is the line for `revisions.log`.
+/// Removes the deploy lock and ends the run that holds the run lock, as `found` on each host, in the
+/// order of the config. `note` is the line for `revisions.log`.
 pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
     cx.begin("unlock");
     let change = HostChange { goal: "unlock", release: None, order: &|_| Ok(None) };
@@ -199,7 +198,7 @@ async fn unlock_host(
         let order = Order::ClearDeployLock { record, note: note.to_owned() };
         done(host, ("unlock", &order), "could not unlock").await?;
     }
-    // Whoever still holds it is none of ours, or came in the meantime.
+    // A lock that is still held belongs to another tool or to a new run.
     let tried = try_lock(host, found.owner.as_ref()).await?;
     let result = if tried.code == HELD {
         HostResult::Locked { holder: tried.text.trim().to_owned() }
@@ -213,8 +212,8 @@ async fn unlock_host(
     Ok((result, said))
 }
 
-/// Tries the lock. The run that was ended may hold it for a moment once more, to see what became
-/// of its release.
+/// Tries the lock. The run that was `ended` may take it once more for a moment, to see what became of
+/// its release.
 async fn try_lock(host: &Conversation<'_>, ended: Option<&Owner>) -> Result<Response, Failure> {
     let mut tried = host.ask(&Order::Lock).await?;
     for _ in 0..LAST_LOOK {

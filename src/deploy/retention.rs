@@ -11,11 +11,11 @@ use crate::model::layout::Layout;
 use crate::model::ledger::{History, ReleaseStatus};
 use crate::model::words::count;
 
-/// The releases a rollback may choose by itself on this host, newest first: present, once live
-/// and shown to run, not left for bad, older than what is live, and nothing of their story open.
+/// Returns the releases that a rollback may choose by itself on this host, newest first: complete,
+/// once live and good, never rolled back from, older than the live one, and fully told by the ledger.
 pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     let Some(live) = state.live() else { return Vec::new() };
-    // A ledger that has nothing of what is live has not the end of the others' stories either.
+    // A ledger without the live release lacks the last events of the others too.
     if state.made.contains(&live.to_string()) && state.ledger.history(live).is_none() {
         return Vec::new();
     }
@@ -26,7 +26,7 @@ pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     state.histories().into_iter().rev().filter(good).map(|(id, _)| id).collect()
 }
 
-/// The newest candidate that every host has.
+/// Returns the newest candidate that every host has.
 pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Option<ReleaseId> {
     let mut common: Option<BTreeSet<ReleaseId>> = None;
     for state in states {
@@ -39,10 +39,10 @@ pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> 
     common?.last().copied()
 }
 
-/// The entries of `releases/` to delete, in the order to delete them: unfinished and failed ones
-/// first, which never count, then the good ones beyond the newest `keep`, oldest first. None where
-/// the ledger is in doubt: it may say of any of them that it must stay. A release that the ledger
-/// does not tell of stays in any case.
+/// Returns the names in `releases/` to delete, in this order: unfinished and failed releases, which
+/// do not count, then good ones beyond the newest `keep`, oldest first. Nothing is deleted if the
+/// ledger is in doubt: a line that is not understood may pin any release. A release that the ledger
+/// does not tell of always stays.
 pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
     if state.is_doubtful() {
         return Vec::new();
@@ -60,7 +60,7 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
         .collect()
 }
 
-/// Why there is nothing to prune, for people.
+/// Returns why there is nothing to prune, for people.
 pub fn why_kept(state: &HostState, rule: PruneRule) -> String {
     let histories = state.histories();
     let good =
@@ -80,8 +80,8 @@ fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {
     rule.older_than.is_none_or(|age| now - id.time() > age)
 }
 
-/// What must stay whatever the rule says: what is live, the way back, what is pinned, what a
-/// process runs from, and what an interrupted run left undecided, with its own way back.
+/// Returns what must stay whatever the rule says: what is live, the way back, what is pinned, what a
+/// process runs from, and an undecided release with its own way back.
 fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTreeSet<ReleaseId> {
     let mut kept: BTreeSet<ReleaseId> = state.live().into_iter().collect();
     kept.extend(rollback_candidates(state).first());
@@ -98,13 +98,13 @@ fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTr
     kept
 }
 
-/// Whether a release never was, or is no longer, one that anybody would go back to.
+/// Returns whether nobody would go back to a release.
 fn is_bad(state: &HostState, id: ReleaseId, history: Option<&History>) -> bool {
     let newer_than_live = state.live().is_some_and(|live| id > live);
     match history.map(|history| history.standing) {
         None => state.unfinished.contains(&id.to_string()),
         Some(ReleaseStatus::Good | ReleaseStatus::Undecided) => false,
-        // The evidence of why somebody rolled back stays until the next release is live.
+        // It shows why somebody rolled back, so it stays until the next release is live.
         Some(ReleaseStatus::RolledBack) => !newer_than_live,
         Some(_) => true,
     }

@@ -1,4 +1,4 @@
-//! Which hosts flip when, and what becomes of the others when one fails: `[rollout]`.
+//! Which hosts are activated when, and what one failure means for the others: `[rollout]`.
 
 use std::sync::Arc;
 
@@ -10,8 +10,7 @@ use super::hosts::{Aborted, Hosts};
 use super::outcome::Failure;
 use crate::config::{Batch, Host, OnFailure, Rollout};
 
-/// The batches, as places in `hosts`: canaries first, each in the order written. No batch takes
-/// more than `batch` says.
+/// Returns the batches, as places in `hosts`: canaries first, otherwise in the order of the config.
 pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
     let size = match rollout.batch {
         Batch::All => hosts.len(),
@@ -25,7 +24,7 @@ pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
 }
 
 impl Hosts<'_> {
-    /// Batch by batch: flip, restart, judge; then commit, or put back as the policy says.
+    /// Activates and judges batch by batch, then commits; or reverts as `on_failure` says.
     pub(super) async fn activate(&mut self) -> Result<(), Aborted> {
         if self.all.iter().all(|host| host.plan.activate.is_none()) {
             return Ok(());
@@ -47,14 +46,14 @@ impl Hosts<'_> {
         self.commit(true).await
     }
 
-    /// What was well when its batch was judged must be so when all are told to keep it.
+    /// Looks again at hosts of earlier batches before all are told to keep the release.
     async fn confirm(&mut self) -> Result<(), Aborted> {
         let confirmed =
             self.each_that(HostRun::is_undecided, |host| Box::pin(host.confirm())).await;
         self.go_on(&confirmed).await
     }
 
-    /// Between two batches, with what was switched still held.
+    /// Waits between two batches, with the release of earlier ones still undecided.
     async fn pause(&mut self) -> Result<(), Aborted> {
         let cancel = self.cx.cancel;
         tokio::select! {
@@ -73,7 +72,8 @@ impl Hosts<'_> {
         self.go_on(&activated).await
     }
 
-    /// Goes on unless the user asked to stop or more failed than may; then the policy is applied.
+    /// Fails if the user asked to stop or more hosts failed than `max_failed`, once `on_failure` is
+    /// applied.
     async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Aborted> {
         if self.cx.cancel.asked() {
             self.revert_undecided(&Failure::stopped(), "interrupted").await;

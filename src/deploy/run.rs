@@ -8,27 +8,27 @@ use crate::remote::order::Record;
 /// One run of the program, as hosts get to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Unique: lower-case letters and digits, 16 of them. Also marks the frames of its answers.
+    /// The id of the run: 16 lower-case letters and digits. It also marks the frames of responses.
     pub nonce: String,
-    /// When it began, by this machine's clock.
+    /// When the run began, by this machine's clock.
     pub now: DateTime<Utc>,
-    /// Who started it.
+    /// The user who started it.
     pub who: String,
-    /// On which machine.
+    /// The name of this machine.
     pub from: String,
-    /// `shipit 0.1.0`.
+    /// Name and version of this program: `shipit 0.1.0`.
     pub tool: String,
-    /// What was asked for, for the lock's owner record: `deploy production`.
+    /// The command, for the record of the lock: `deploy production`.
     pub command: String,
 }
 
 impl Run {
-    /// The owner record of the lock, less the time, which the host adds.
+    /// Returns the record of the run lock, without the time, which the host adds.
     pub fn owner(&self) -> String {
         format!("{} on {} ({}, run {})", self.who, self.from, self.command, self.nonce)
     }
 
-    /// A ledger line of this run about `release`, its time left to the host.
+    /// Returns a ledger entry of this run about `release`, without the time, which the host adds.
     pub fn entry(&self, event: LedgerEvent, release: &str) -> Entry {
         Entry {
             run: self.nonce.clone(),
@@ -39,7 +39,7 @@ impl Run {
         }
     }
 
-    /// A record about `release` whose reason the agent fills in.
+    /// Returns a record about `release` whose reason the agent fills in.
     pub fn reasoned(&self, event: LedgerEvent, release: &str, note: String) -> Record {
         let entry = Entry { reason: Some(REASON.to_owned()), ..self.entry(event, release) };
         record(&entry, note)

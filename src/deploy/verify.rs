@@ -1,4 +1,4 @@
-//! Whether what lies and runs on a host is what was released. Only looks.
+//! Compares what is on a host, and what runs there, with what was released. Changes nothing.
 
 use super::context::RunContext;
 use super::conversation::Conversation;
@@ -17,26 +17,26 @@ use crate::remote::agent::{Compared, Scan};
 use crate::remote::answer::compared;
 use crate::remote::order::{DONE, Order};
 
-/// More drifted paths than this are counted, not named, in the warning of a deploy.
+/// Paths that a warning about drift names at most; others are counted.
 const MOST_NAMES: usize = 10;
 
-/// What was found of one release on one host.
+/// What was found about one release on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verified {
-    /// Which; `None`: nothing of ours is live.
+    /// `None`: no release of ours is live.
     pub release: Option<ReleaseId>,
-    /// Whether it is what is live.
+    /// Whether it is live.
     pub live: bool,
-    /// What is not as it should be, besides single files.
+    /// What is wrong, apart from single files.
     pub problems: Vec<String>,
-    /// What differs from what was released.
+    /// Paths that differ from what was released.
     pub drift: Vec<Drift>,
-    /// How it was shown that it runs.
+    /// How strongly it was seen that it runs.
     pub proof: Option<Proof>,
 }
 
 impl Verified {
-    /// Whether all is as it was released.
+    /// Returns whether everything is as it was released.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty() && self.drift.is_empty()
     }
@@ -46,7 +46,7 @@ impl Verified {
     }
 }
 
-/// Looks at `wanted`, or at what is live, on every host.
+/// Verifies `wanted`, or what is live, on every host.
 pub async fn verify(cx: RunContext<'_>, wanted: Option<ReleaseId>) -> Answers<Verified> {
     of_each(cx, Scan::Yes, async |host| verify_host(host, cx, wanted).await).await
 }
@@ -91,7 +91,7 @@ fn nothing_live(current: &Current) -> String {
     }
 }
 
-/// The failure to find `id`, with what could be named instead.
+/// Returns the failure that `id` is not on this host, with the ids that are.
 pub fn not_there(state: &HostState, id: ReleaseId) -> Failure {
     let names: Vec<_> =
         state.ids().iter().rev().take(MOST_NAMES).map(ToString::to_string).collect();
@@ -102,7 +102,7 @@ pub fn not_there(state: &HostState, id: ReleaseId) -> Failure {
     Failure::new(format!("release {id} is not on this host")).hint(Some(hint))
 }
 
-/// The name of env files; that of the config, which may have been another for older releases.
+/// Returns the name of the env file. An older release may have had another.
 fn env_file(config: &Config) -> String {
     config.env.as_ref().map_or_else(|| ".env".to_owned(), |spec| spec.file.clone())
 }
@@ -156,7 +156,7 @@ impl Verified {
         }
     }
 
-    /// Whether the live release is what runs.
+    /// Asks whether the live release is what runs.
     async fn running(
         &mut self,
         host: &Conversation<'_>,
@@ -187,12 +187,12 @@ impl Verified {
     }
 }
 
-/// The order for [`drift_warning`].
+/// Returns the order whose answer [`drift_warning`] reads.
 pub fn drift(config: &Config) -> Order {
     Order::Drift { env: config.env.as_ref().map(|spec| spec.file.clone()) }
 }
 
-/// What a deploy says when somebody touched what is live: a look that reads no bytes.
+/// Returns the warning of a deploy if somebody touched the live release. No bytes of files are read.
 pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<String> {
     let state = host.state.as_ref()?;
     let id = state.live()?;
@@ -203,13 +203,13 @@ pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<S
     }
     let origin = state.ledger.history(id).and_then(|history| history.origin);
     let has_env = origin.is_some_and(|origin| origin.env.is_some());
-    // The look was asked for before it was known whether the release has an env file of ours.
+    // The order was sent before it was known whether the release has an env file of ours.
     let unasked = (has_env != config.env.is_some()).then(|| env_file(config));
     let paths = answer.text.lines().map(|line| line.strip_prefix("./").unwrap_or(line));
     drifted(config, id, paths.filter(|path| unasked.as_deref() != Some(*path)))
 }
 
-/// The warning that names these paths of a release, if there are any.
+/// Returns the warning that names these paths of a release, if there are any.
 fn drifted<'a>(
     config: &Config,
     id: ReleaseId,

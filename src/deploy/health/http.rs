@@ -1,5 +1,5 @@
-//! One GET, through the session where the server forwards. Redirects are not followed: the status
-//! decides.
+//! One GET through the session, or by the host if the server does not forward. Redirects are not
+//! followed: the status decides.
 
 use std::time::Duration;
 
@@ -18,22 +18,23 @@ use crate::config::EnvSource;
 use crate::config::checks::HttpCheck;
 use crate::remote::session::{ByteStream, SessionError};
 
-/// So much of an answer is read, and no more: it may have no end.
+/// Bytes of a body that are read at most: it may have no end.
 const MOST_BODY: usize = 64 * 1024;
-/// So long may what stands before the body be.
+/// Bytes before the body that are read at most.
 const MOST_HEAD: usize = 64 * 1024;
 
-/// What was answered, as far as it was read.
+/// An answer, as far as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: String,
-    /// More may have followed.
+    /// Whether more may have followed.
     pub(super) cut: bool,
 }
 
 impl HttpResponse {
-    /// The whole lines of the body: the last one of a body that was cut may hold half of a secret.
+    /// Returns the whole lines of the body: the last line of a body that was cut may hold half of a
+    /// secret.
     fn whole_lines(&self) -> &str {
         let whole = self.body.rsplit_once('\n').map(|(whole, _)| whole);
         if self.cut { whole.unwrap_or_default() } else { &self.body }
@@ -68,7 +69,7 @@ pub(super) async fn attempt(
     evaluate(check, &via_host::fetch(context, check, limit).await?)
 }
 
-/// Whether the answer is what it should be.
+/// Fails unless the answer is as configured.
 fn evaluate(check: &HttpCheck, answer: &HttpResponse) -> Result<(), ProbeFailure> {
     let status = answer.status;
     let lacks = |text: &&String| !answer.body.contains(text.as_str());
@@ -80,7 +81,7 @@ fn evaluate(check: &HttpCheck, answer: &HttpResponse) -> Result<(), ProbeFailure
     Err(ProbeFailure { said: answer.whole_lines().to_owned(), ..ProbeFailure::new(what) })
 }
 
-/// Asks once. What has come of a body when time is over counts.
+/// Asks once. When time is over, the part of the body that has come counts.
 async fn ask(
     context: &CheckContext<'_>,
     check: &HttpCheck,
@@ -91,10 +92,10 @@ async fn ask(
     let head = timeout_at(by, head(context, check, &mut driving));
     let (status, mut body) = head.await.map_err(|_| ProbeFailure::late(limit))??;
     let mut answer = HttpResponse { status, ..HttpResponse::default() };
-    // Where the status alone decides, nothing else need come.
+    // If the status alone decides, the body is not waited for.
     if check.body.is_some() || !check.status.hold(status) {
         let mut bytes = Vec::new();
-        // What is found early says nothing where the status is wrong, and the whole is shown.
+        // With a wrong status, the whole body is read, to be shown.
         let wanted = check.body.as_deref().filter(|_| check.status.hold(status));
         let wanted = wanted.unwrap_or_default();
         let read = timeout_at(by, read(&mut body, wanted, &mut bytes)).await;
@@ -104,7 +105,8 @@ async fn ask(
     Ok(answer)
 }
 
-/// The status, and the body that is still to come. `driving` moves the bytes until it is dropped.
+/// Returns the status, and the body that is still to come. `driving` moves the bytes until it is
+/// dropped.
 async fn head(
     context: &CheckContext<'_>,
     check: &HttpCheck,
@@ -137,7 +139,7 @@ fn request(check: &HttpCheck) -> Result<Request<Empty<Bytes>>, ProbeFailure> {
     request.body(Empty::new()).map_err(ProbeFailure::silent)
 }
 
-/// What is asked for: the name as it was given, or the URL's host and port.
+/// Returns the `Host` header: the configured name, or host and port of the URL.
 fn authority(check: &HttpCheck) -> String {
     match &check.name {
         Some(name) => name.clone(),
@@ -146,7 +148,7 @@ fn authority(check: &HttpCheck) -> String {
     }
 }
 
-/// The headers that are sent along.
+/// Returns the configured headers. Fails if a value was not fetched.
 pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailure> {
     let known = check.headers.iter().map(|header| match &header.value {
         EnvSource::Text(value) => Ok((header.name.as_str(), value.as_str())),
@@ -161,7 +163,7 @@ pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailu
     known.collect()
 }
 
-/// Reads until what is wanted was there, enough was, or all. Gives whether it was all.
+/// Reads until `wanted` was found, the limit is reached, or the body ends. Returns whether it ended.
 async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };

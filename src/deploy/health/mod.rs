@@ -1,5 +1,5 @@
-//! Judging a release that is live but undecided: is it what runs and does it stay up (`proof`),
-//! does it answer (`http`, `tcp`, `command`, and `via_host` where the server does not forward)?
+//! Health of an undecided release: whether the service runs it and stays up (`proof`), and whether it
+//! answers (`http`, `tcp`, `command`; `via_host` if the server does not forward).
 
 mod command;
 mod http;
@@ -27,31 +27,31 @@ use crate::model::words;
 use crate::remote::order::{DONE, Hidden, Order};
 use crate::remote::session::Session;
 
-/// No try is shorter than this, however little time is left.
+/// The shortest time of one try.
 const SHORTEST_TRY: Duration = Duration::from_millis(100);
-/// So many lines of an answer are shown.
+/// Lines of an answer that are shown.
 const LINES: usize = 5;
-/// So much of a line is looked through for secrets. Far less of it is shown.
+/// Bytes of a line that are searched for secrets. Far less of it is shown.
 const LONGEST_LINE: usize = 16 * 1024;
 
-/// A host whose new release is judged, as the checks see it.
+/// A host whose release is judged, as the checks see it.
 struct CheckContext<'a> {
     host: &'a Conversation<'a>,
     session: &'a dyn Session,
     switch: &'a ActivationPlan,
-    /// The server does not forward: found out once, then not asked again.
+    /// Whether the server does not forward; found out once.
     via_host: AtomicBool,
 }
 
-/// How one try was not well.
+/// How one try failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ProbeFailure {
     /// `answered 502`, `did not answer within 5s`: what follows the check's name.
     what: String,
-    /// The beginning of what it answered or printed.
+    /// The beginning of the answer or output.
     said: String,
     hint: Option<String>,
-    /// Another try would end in the same way.
+    /// Whether another try would end in the same way.
     hopeless: bool,
 }
 
@@ -73,7 +73,7 @@ impl ProbeFailure {
     }
 }
 
-/// Asks a host all checks that concern it, at the same time. The first that fails names itself.
+/// Runs all checks of a host at the same time. Fails with the first one that fails.
 pub(super) async fn pass(host: &Conversation<'_>, switch: &ActivationPlan) -> Result<(), Failure> {
     let config = host.config();
     let checks: Vec<_> =
@@ -84,7 +84,7 @@ pub(super) async fn pass(host: &Conversation<'_>, switch: &ActivationPlan) -> Re
     Ok(())
 }
 
-/// Tries until all is well, or time is over.
+/// Tries until the check passes or its time is over.
 async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failure> {
     let CheckTiming { interval, timeout, total, successes } = check.pace;
     let end = Instant::now() + total;
@@ -107,7 +107,7 @@ async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failur
     }
 }
 
-/// What is or is not healthy.
+/// Returns what the checks are about, for people.
 fn subject(host: &Conversation<'_>) -> String {
     match &host.config().service {
         Service::Unit { name, .. } => name.clone(),
@@ -133,12 +133,12 @@ impl CheckContext<'_> {
     }
 }
 
-/// What became of the tries of one check.
+/// The tries of one check.
 #[derive(Debug, Default)]
 struct Tries {
     count: u32,
     in_a_row: u32,
-    /// The last one that was not well, and how many before it were not well in the same way.
+    /// The last failure, and how many tries in a row failed like this.
     last: Option<(ProbeFailure, u32)>,
 }
 
@@ -159,7 +159,7 @@ impl Tries {
         self.in_a_row == 0 && self.last.as_ref().is_some_and(|(miss, _)| miss.hopeless)
     }
 
-    /// The host knows what may not be shown of an answer: values of every release that it has.
+    /// Has the host mask secrets in the answer: it knows the values of every release.
     async fn masked(mut self, host: &Conversation<'_>) -> Self {
         let Some((miss, _)) = self.last.as_mut().filter(|_| self.in_a_row == 0) else {
             return self;
@@ -198,7 +198,8 @@ impl Tries {
     }
 }
 
-/// The first lines of what was answered, harmless. Columns are cut when secrets have been masked.
+/// Returns the first lines of an answer without control sequences. Long lines are cut after secrets
+/// are masked.
 fn excerpt(said: &str) -> String {
     let said = strip(said);
     let lines = said.lines().filter(|line| !line.trim().is_empty()).take(LINES);

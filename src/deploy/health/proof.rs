@@ -1,4 +1,4 @@
-//! Whether the unit is what the release is about: it runs the release's code, and stays up.
+//! Whether the unit runs the code of the release, and stays up.
 
 use crate::config::Config;
 use crate::config::checks::{Check, HealthProbe};
@@ -13,54 +13,48 @@ use crate::remote::agent::Judgement;
 /// Why a unit does not count as running the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofError {
-    /// The host says nothing of it.
+    /// The host reports nothing about it.
     Unseen,
-    /// It is not up.
+    /// It is not running.
     NotActive {
         /// `failed`, `inactive`, …
         active: String,
         /// `exit-code`, `dead`, …
         sub: String,
     },
-    /// It was started, and is not up any more.
-    WentDown {
-        /// As above.
-        active: String,
-        /// As above.
-        sub: String,
-    },
-    /// It ends by itself, and systemd starts it again and again.
+    /// It was started and is not running any more.
+    WentDown { active: String, sub: String },
+    /// It ends by itself, and systemd restarts it.
     Crashing {
-        /// How often by now.
+        /// How often so far.
         restarts: u64,
     },
-    /// It was started once more, and not by systemd itself.
+    /// It was restarted by somebody else while it was judged.
     StartedAnew,
     /// Its main process is in another release.
     OtherRelease {
-        /// The name of that release.
         release: String,
         /// Where the process is.
         path: String,
     },
-    /// It was reloaded, and nothing shows what it runs.
+    /// It was reloaded, and nothing shows which code it runs.
     OnlyReloaded,
     /// It was not started since the flip.
     NotStarted {
         /// How that is known.
         how: &'static str,
     },
-    /// It was started, from somewhere else.
+    /// It was started from another directory.
     Elsewhere {
-        /// Where its main process is, and what it runs, where that could be seen.
+        /// Where its main process is and what it runs, if that could be seen.
         seen: Option<String>,
-        /// What neither WorkingDirectory= nor ExecStart= goes through.
+        /// The link that neither WorkingDirectory= nor ExecStart= goes through.
         current: String,
     },
 }
 
 impl ProofError {
-    /// The same of a unit whose start was reported as done.
+    /// Returns the error for a unit whose start was reported as done.
     #[must_use]
     pub fn after_its_start(self) -> Self {
         match self {
@@ -69,7 +63,7 @@ impl ProofError {
         }
     }
 
-    /// The same for people, about the unit of this name.
+    /// Returns the error for people, about the unit of this name.
     pub fn failure(self, unit: &str) -> Failure {
         let fails = |what: &str| Failure::new(format!("{unit} {what}"));
         match self {
@@ -113,17 +107,17 @@ impl ProofError {
 /// How a flip reaches the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// It is started anew.
+    /// It is restarted.
     Restart,
     /// It is reloaded, which keeps the main process where it is.
     Reload {
-        /// Whether a check looks at what it answers.
+        /// Whether a health check reads what it answers.
         checked: bool,
     },
 }
 
 impl Way {
-    /// That of this stage.
+    /// Returns how a flip reaches the unit of this stage.
     pub fn of(config: &Config) -> Self {
         let looks = |check: &Check| match &check.probe {
             HealthProbe::Http(http) => http.body.is_some(),
@@ -139,7 +133,7 @@ impl Way {
     }
 }
 
-/// Whether the unit runs the new release, and how that is known.
+/// Returns how strongly it was seen that the unit runs the release. Fails if it does not.
 pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, ProofError> {
     let unit = found.unit.as_ref().ok_or(ProofError::Unseen)?;
     is_up(unit)?;
@@ -149,7 +143,7 @@ pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, Proo
     let same = !unit.invocation.is_empty() && unit.invocation == found.before_invocation;
     match way {
         Way::Reload { checked: true } if same => return Ok(Proof::Reloaded),
-        // Who looks later knows nothing of the flip.
+        // A later look knows nothing of the flip.
         Way::Reload { .. } if found.flip_ticks.is_none() => return Ok(Proof::Reloaded),
         _ => {}
     }

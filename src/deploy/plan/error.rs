@@ -13,18 +13,18 @@ use crate::remote::quote::word;
 /// Why there is no plan for a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A directory or file where the link should be.
+    /// `current` is a directory or a file.
     #[error("{path} is not a symbolic link, so it cannot be flipped")]
     CurrentNotALink {
         /// `<deploy_to>/current`.
         path: String,
     },
-    /// The host cannot be worked with.
+    /// Something that every deploy needs is missing on the host.
     #[error("{0}", what.join("; "))]
     Unfit {
-        /// Each thing that is missing.
+        /// What is missing, one entry each.
         what: Vec<String>,
-        /// How the first of them is mended, where that is known.
+        /// How to fix the first of them, if that is known.
         fix: Option<String>,
     },
     /// systemd has no such unit, or does not start it.
@@ -35,96 +35,65 @@ pub enum PlanError {
         /// `not-found`, `masked`, …
         load: String,
     },
-    /// sudo does not let us restart the unit.
+    /// sudo does not allow to restart the unit.
     #[error("{}", refused_by_sudo(user, command, refusal))]
-    NoSudo {
-        /// Who deploys.
-        user: String,
-        /// What is to be run.
-        command: String,
-        /// Why it cannot be.
-        refusal: SudoRefusal,
-    },
-    /// It will not fit.
+    NoSudo { user: String, command: String, refusal: SudoRefusal },
+    /// There are too few free bytes.
     #[error("the release needs {} and {} are free", human_size(*need), human_size(*free))]
-    NoSpace {
-        /// Bytes.
-        need: u64,
-        /// Bytes.
-        free: u64,
-    },
-    /// It will not fit.
+    NoSpace { need: u64, free: u64 },
+    /// There are too few free inodes.
     #[error("the release needs {} and {free} are free", count(usize::try_from(*need).unwrap_or(usize::MAX), "inode"))]
-    NoInodes {
-        /// Files, directories and links.
-        need: u64,
-        /// Free ones.
-        free: u64,
-    },
+    NoInodes { need: u64, free: u64 },
     /// The artifact brings its own env file.
     #[error("the artifact holds `{file}`, which [env] would overwrite")]
-    EnvInArtifact {
-        /// The name.
-        file: String,
-    },
-    /// What is to be linked would lie in something that is no directory.
+    EnvInArtifact { file: String },
+    /// A linked path would lie in something that is no directory.
     #[error("`{path}` cannot be linked: the artifact has a {kind} at `{at}`")]
     LinkInside {
-        /// Of linked_files or linked_dirs.
+        /// The entry of linked_files or linked_dirs.
         path: String,
-        /// Above it.
+        /// The path above it that is no directory.
         at: String,
         /// `file` or `symbolic link`.
         kind: &'static str,
     },
-    /// A newer program was here; what it means with what it left is its own.
+    /// A newer program was here; nobody else knows what its files mean.
     #[error("{0}")]
     Newer(Newer),
-    /// Not all of the ledger is understood.
+    /// The ledger is in doubt: lines are missing or not understood.
     #[error("nothing is pruned here, because the ledger does not say of every release what it is")]
     Doubtful {
-        /// Where.
         layout: Layout,
         /// The numbers of the lines that are not understood.
         unreadable: Vec<usize>,
         /// The releases that they may be about, or that no line is about, without the live one.
         unknown: Vec<String>,
     },
-    /// A release that no clock is up to; ids only grow, so a newer one would have to be later still.
+    /// A release is dated later than all clocks. Ids only grow, so a new one would have to be later
+    /// still.
     #[error("release {id} is dated more than a day ahead of this machine's clock and the host's")]
-    Ahead {
-        /// Which.
-        id: ReleaseId,
-        /// Where.
-        layout: Layout,
-        /// Whether it is live.
-        live: bool,
-    },
-    /// Somebody else's directory.
+    Ahead { id: ReleaseId, layout: Layout, live: bool },
+    /// The directory belongs to another app.
     #[error("the live release is one of the app `{there}`, and this is `{app}`")]
     OtherApp {
-        /// What the ledger names.
+        /// The app in the ledger.
         there: String,
-        /// What the config names.
+        /// The app in the config.
         app: String,
     },
-    /// Nothing to go back to.
+    /// There is no earlier release.
     #[error("there is no earlier release to go back to")]
     NothingEarlier,
-    /// The wanted release is not there.
+    /// The release is not on this host.
     #[error("release {id} is not on this host")]
     NotThere {
-        /// What was named.
         id: ReleaseId,
-        /// What could be named instead.
+        /// The releases that a rollback could go to.
         candidates: Vec<ReleaseId>,
     },
-    /// The wanted release was never complete.
+    /// The release was never completed.
     #[error("release {id} was never completed here")]
-    Unfinished {
-        /// What was named.
-        id: ReleaseId,
-    },
+    Unfinished { id: ReleaseId },
 }
 
 impl PlanError {
@@ -133,7 +102,7 @@ impl PlanError {
         Failure::new(self.to_string()).hint(self.hint(stage))
     }
 
-    /// What to type next.
+    /// Returns what to do about it, if there is an answer.
     pub fn hint(&self, stage: &str) -> Option<String> {
         match self {
             Self::CurrentNotALink { path } => {
@@ -184,7 +153,7 @@ impl PlanError {
     }
 }
 
-/// What deletes a release by hand, with all that we keep of it.
+/// Returns the command that deletes a release and its manifest by hand.
 pub(super) fn delete(layout: &Layout, name: &str) -> String {
     let [release, manifest] = layout.parts(name).map(|path| word(&path));
     format!("rm -rf {release} {manifest}")
@@ -204,7 +173,7 @@ fn doubtful_hint(layout: &Layout, unreadable: &[usize], unknown: &[String]) -> S
     }
 }
 
-/// `3, 7-9, 12` of growing numbers; at most ten of them or their ranges.
+/// Returns growing numbers as `3, 7-9, 12`, at most ten of them or their ranges.
 fn ranges(numbers: &[usize]) -> String {
     const MOST: usize = 10;
     let runs: Vec<_> = numbers.chunk_by(|one, next| one + 1 == *next).collect();
@@ -235,14 +204,14 @@ fn refused_by_sudo(user: &str, command: &str, refusal: &SudoRefusal) -> String {
     }
 }
 
-/// What a host has to go back to.
+/// The releases that a host could go back to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offer {
-    /// What a rollback may choose by itself.
+    /// Those that a rollback may choose by itself.
     pub candidates: Vec<ReleaseId>,
-    /// What another tool left: only whoever put it there knows what it is.
+    /// Those that another tool left: only their owner knows what they are.
     pub foreign: Vec<ReleaseId>,
-    /// What the ledger does not tell the story of.
+    /// Those that the ledger does not tell enough about.
     pub unknown: Vec<ReleaseId>,
 }
 
@@ -278,19 +247,19 @@ impl Offer {
     }
 }
 
-/// Why a rollback has no target.
+/// Why there is no release to roll back to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RollbackError {
-    /// They do not run the same release.
+    /// The hosts do not run the same release.
     #[error("the hosts do not run the same release")]
     HostsDisagree {
-        /// What each runs.
+        /// What each host runs.
         live: Vec<(String, Option<ReleaseId>)>,
     },
     /// No release was live and good on all of them.
     #[error("{}", no_common(offers))]
     NoCommon {
-        /// What each has.
+        /// What each host has.
         offers: Vec<(String, Offer)>,
     },
 }
@@ -310,7 +279,7 @@ impl RollbackError {
         Self::NoCommon { offers: states.iter().map(offer).collect() }
     }
 
-    /// One line for each host.
+    /// Returns the causes, for each host.
     pub fn causes(&self) -> Vec<String> {
         match self {
             Self::HostsDisagree { live } => live
@@ -326,7 +295,7 @@ impl RollbackError {
         }
     }
 
-    /// What to type next.
+    /// Returns what to type next.
     pub fn hint(&self, stage: &str) -> String {
         match self {
             Self::HostsDisagree { .. } => {

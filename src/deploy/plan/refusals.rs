@@ -16,7 +16,7 @@ use crate::model::service::{Scope, Service};
 pub struct Note {
     /// One line, lower case, without the host's name.
     pub text: String,
-    /// What makes it go away, in one line.
+    /// What to do about it, in one line.
     pub fix: String,
 }
 
@@ -61,7 +61,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Refuses a host whose live release is of another app, as far as the ledger names one.
+    /// Fails if the ledger says that the live release belongs to another app.
     fn check_app(&self, state: &HostState) -> Result<(), PlanError> {
         let history = state.live().and_then(|live| state.ledger.history(live));
         match history.and_then(|history| history.origin?.app) {
@@ -72,8 +72,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Refuses a host with a release of ours that no clock is up to: the fleet's next id is not
-    /// for one host to choose.
+    /// Fails if a release of ours is dated later than all clocks: one host must not choose the next id of
+    /// the fleet.
     fn check_ahead(&self, state: &HostState) -> Result<(), PlanError> {
         let latest = latest(state, self.run);
         match state.ours().into_iter().find(|id| id.time() > latest) {
@@ -94,7 +94,7 @@ impl Planner<'_> {
         is_fit(state)
     }
 
-    /// A hook may be what installs the unit.
+    /// Fails if the unit cannot be started, unless a hook may install it.
     fn check_unit(&self, state: &HostState) -> Result<(), PlanError> {
         let made_by_hook = !self.config.hooks.staged.is_empty();
         match (&self.config.service, &state.unit) {
@@ -115,7 +115,7 @@ impl Planner<'_> {
         Err(PlanError::NoSudo { user: user.clone(), command, refusal })
     }
 
-    /// A link is made where nothing is, in directories only.
+    /// Returns each linked path that would lie in something other than a directory.
     fn check_links(&self, build: &Build) -> Vec<PlanError> {
         let nodes = build.manifest.nodes();
         let inside = |link: &SharedLink| {
@@ -187,8 +187,8 @@ impl Planner<'_> {
         (left_out > 0).then_some(Note { text, fix })
     }
 
-    /// The program of the unit, where the release has it as a file that nobody may run. A hook may
-    /// make it one that can be run.
+    /// Returns a note if the release has the unit's program as a file that is not executable, unless a
+    /// hook may change that.
     fn not_executable(&self, state: &HostState, release: &Manifest) -> Option<Note> {
         let unit = state.unit.as_ref().filter(|_| self.config.hooks.staged.is_empty())?;
         let inside = format!("path={}/", self.config.layout.current());
