@@ -1,10 +1,11 @@
-//! Text from elsewhere without what could move a cursor, colour or rename a terminal, or turn text
-//! round. The only place that knows control sequences.
+//! Removes from foreign text what could move a cursor, colour or rename a terminal, or reverse text.
+//! The only place that knows control sequences.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// `raw` without control sequences; newlines and tabs stay, a lone carriage return begins a line.
+/// Returns `raw` without control sequences. Newlines and tabs stay; a lone carriage return becomes a
+/// newline.
 pub fn strip(raw: &str) -> String {
     let mut clean = String::with_capacity(raw.len());
     let mut chars = raw.chars().peekable();
@@ -23,7 +24,7 @@ pub fn strip(raw: &str) -> String {
     clean
 }
 
-/// Characters that make text read in another order than it is written, or not at all.
+/// Returns whether a character reverses text or is invisible.
 fn turns_text(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -45,13 +46,14 @@ fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// Parameters and the final byte. Anything else ends it, so that a broken one hides nothing.
+/// Skips parameters and the final byte. Any other character ends the sequence, so that a broken one
+/// hides nothing.
 fn skip_csi(chars: &mut Peekable<Chars<'_>>) {
     while chars.next_if(|char| (' '..='?').contains(char)).is_some() {}
     chars.next_if(|char| ('@'..='~').contains(char));
 }
 
-/// Up to the terminator, or the end of the line, so that an open one hides nothing after it.
+/// Skips to the terminator or the end of the line, so that an open sequence hides nothing after it.
 fn skip_string(chars: &mut Peekable<Chars<'_>>) {
     while let Some(char) = chars.next_if(|char| *char != '\n') {
         match char {

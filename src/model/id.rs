@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike as _, NaiveDateTime, TimeDelta, Timelike as _, U
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const FORMAT: &str = "%Y%m%d%H%M%S";
-/// Later ones have more digits.
+/// Later years have more digits.
 const LAST_YEAR: i32 = 9999;
 
 /// The name of one release: 14 digits that are a UTC time.
@@ -15,22 +15,22 @@ const LAST_YEAR: i32 = 9999;
 pub struct ReleaseId(NaiveDateTime);
 
 impl ReleaseId {
-    /// The id of a release made at `now`, to the second.
+    /// Returns the id of a release made at `now`, to the second.
     pub fn at(now: DateTime<Utc>) -> Self {
         let second = now.naive_utc().format(FORMAT).to_string();
         Self(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default())
     }
 
-    /// The smallest id after `self`. The last second of the year 9999 has none: it stays, and
-    /// whoever wants to make that release again hears that it is there.
+    /// Returns the smallest id after `self`. After the last second of the year 9999 there is none: it
+    /// returns itself, and a deploy then fails because that release is there.
     #[must_use]
     pub fn next(self) -> Self {
         let next = self.0 + TimeDelta::seconds(1);
         if next.year() > LAST_YEAR { self } else { Self(next) }
     }
 
-    /// The id for a release made at `now` where `newest` may already be there: ids only grow,
-    /// whatever the clocks do.
+    /// Returns the id of a release made at `now`, later than `newest`: ids only grow, whatever the clocks
+    /// do.
     #[must_use]
     pub fn after(newest: Option<Self>, now: DateTime<Utc>) -> Self {
         match newest {
@@ -39,7 +39,7 @@ impl ReleaseId {
         }
     }
 
-    /// The time the id stands for.
+    /// Returns the time that the id stands for.
     pub fn time(self) -> DateTime<Utc> {
         self.0.and_utc()
     }
@@ -57,7 +57,7 @@ impl fmt::Debug for ReleaseId {
     }
 }
 
-/// What was read is not a release id.
+/// The text is not a release id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a release id is 14 digits, a UTC time such as 20260821090311")]
 pub struct NotAnId;
@@ -70,7 +70,7 @@ impl FromStr for ReleaseId {
             return Err(NotAnId);
         }
         let time = NaiveDateTime::parse_from_str(text, FORMAT).map_err(|_| NotAnId)?;
-        // A leap second, `…60`, is no whole one to chrono; clocks of hosts have none.
+        // chrono has no whole leap second (`…60`), and clocks of hosts have none either.
         if time.nanosecond() == 0 { Ok(Self(time)) } else { Err(NotAnId) }
     }
 }

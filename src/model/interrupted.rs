@@ -1,44 +1,44 @@
-//! What runs left that ended before their end: which run, whose, and in which step.
+//! Runs that were interrupted: which run, whose, and in which step.
 
 use std::collections::BTreeMap;
 
 use super::host_state::HostState;
 use super::ledger::Entry;
 
-/// A run that did not end as it should.
+/// A run that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interrupted {
-    /// The run, where what it left says so.
+    /// The id of the run, if it is known.
     pub run: Option<String>,
-    /// The release it was about, likewise.
+    /// The release that it was about, if it is known.
     pub release: Option<String>,
-    /// The furthest step that it is known to have begun.
+    /// The last step that it is known to have begun.
     pub step: Stopped,
-    /// A line of the ledger that says who and when, if there is one.
+    /// A ledger entry of the run, which says who and when.
     pub entry: Option<Entry>,
-    /// What the lock's record says of it, where that was left.
+    /// The record of the run lock, if it is of this run.
     pub record: Option<String>,
 }
 
-/// In which step a run ended.
+/// The step in which a run was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stopped {
-    /// It had connected.
+    /// It had only connected.
     Begin,
-    /// It deleted old releases.
+    /// It was deleting old releases.
     Prune,
-    /// It uploaded or checked what had arrived.
+    /// It was uploading, or checking the upload.
     Upload,
-    /// It linked, ran hooks or sealed.
+    /// It was making links, running hooks or sealing.
     Make,
-    /// It had recorded the flip, which was not done or is undone.
+    /// It had recorded the activation; the flip was not done or is reverted.
     Flip,
-    /// It had flipped: the release is live and nobody said that it stays.
+    /// It had flipped `current`; the release is live and undecided.
     Judge,
 }
 
 impl Stopped {
-    /// The word for machines.
+    /// Returns the word for JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Begin => "begin",
@@ -50,14 +50,14 @@ impl Stopped {
         }
     }
 
-    /// Whether a release waits for its verdict.
+    /// Returns whether a release is undecided.
     pub const fn is_undecided(self) -> bool {
         matches!(self, Self::Flip | Self::Judge)
     }
 }
 
-/// The runs that left something on a host, the furthest first. The one that holds the lock now is
-/// at work and not among them.
+/// Returns the interrupted runs of a host, those that had come furthest first. The run that holds the
+/// lock now is not among them.
 pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
     let mut runs: BTreeMap<String, (Stopped, Option<String>)> = BTreeMap::new();
     for path in &state.leftovers {
@@ -81,7 +81,7 @@ pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
     found
 }
 
-/// Releases that nobody finished and that no leftover tells of.
+/// Adds unfinished releases that no leftover belongs to.
 fn unfinished(state: &HostState, found: &mut Vec<Interrupted>) {
     let failed = state.unmade();
     let interrupted = |name: &&String| !failed.iter().any(|entry| entry.release == **name);
@@ -107,12 +107,12 @@ fn undecided(state: &HostState, found: &mut Vec<Interrupted>) {
     found.push(Interrupted { run, release, step, entry: Some(history.last), record });
 }
 
-/// The record of the lock, if it is of this run: all that is known of one that ended early.
+/// Returns the record of the run lock, if it is of this run.
 fn record(state: &HostState, run: &str) -> Option<String> {
     state.lock.stale.clone().filter(|record| record.contains(run))
 }
 
-/// Whose a leftover is, and what it tells: `releases/.<id>.<run>`, `.shipit/run/<run>`,
+/// Returns run, step and release of a leftover: `releases/.<id>.<run>`, `.shipit/run/<run>`,
 /// `.shipit/trash/<id>.<run>`, `.current.<run>`.
 fn leftover(path: &str) -> Option<(String, Stopped, Option<String>)> {
     let (place, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -1,5 +1,5 @@
-//! What lies where on a host. Every path that this program names on a host is made here; the
-//! agent script makes the same ones from the same root.
+//! Paths on hosts. Every path that this program names on a host is made here. The agent script makes
+//! its paths from the same root.
 
 use super::id::ReleaseId;
 
@@ -10,37 +10,37 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout below `root`, an absolute path without a trailing slash.
+    /// Returns the layout below `root`, an absolute path.
     pub fn new(root: &str) -> Self {
         Self { root: root.trim_end_matches('/').to_owned() }
     }
 
-    /// `deploy_to` itself.
+    /// Returns `deploy_to`, without a trailing slash.
     pub fn root(&self) -> &str {
         &self.root
     }
 
-    /// The link that says what is live.
+    /// Returns the path of the link that names the live release.
     pub fn current(&self) -> String {
         format!("{}/current", self.root)
     }
 
-    /// The directory of one release.
+    /// Returns the directory of a release.
     pub fn release(&self, id: ReleaseId) -> String {
         format!("{}/releases/{id}", self.root)
     }
 
-    /// All that is kept of one release: its directory and its manifest.
+    /// Returns the paths of a release: its directory and its manifest.
     pub fn parts(&self, name: &str) -> [String; 2] {
         ["releases", ".shipit/manifests"].map(|place| format!("{}/{place}/{name}", self.root))
     }
 
-    /// The history of the host.
+    /// Returns the path of the ledger.
     pub fn ledger(&self) -> String {
         format!("{}/.shipit/ledger.jsonl", self.root)
     }
 
-    /// What `current` holds when `id` is live: relative, so that the tree can move.
+    /// Returns the content of `current` when `id` is live: relative, so that the tree can move.
     pub fn target(id: ReleaseId) -> String {
         format!("releases/{id}")
     }
@@ -50,28 +50,29 @@ impl Layout {
         raw.strip_prefix("releases/")?.parse().ok()
     }
 
-    /// Where a run unpacks a release before it is one, relative to `releases/`. The same on all
-    /// hosts of a run, so that one packed stream serves them all.
+    /// Returns the directory into which a run unpacks a release, relative to `releases/`. All hosts of a
+    /// run have the same, so that one packed stream serves them all.
     pub fn staging(id: ReleaseId, run: &str) -> String {
         format!(".{id}.{run}")
     }
 
-    /// A file of a release, relative to `releases/`; `id` as text, for there may be many.
+    /// Returns the path of a file of a release, relative to `releases/`. `id` is text because this is
+    /// called for every file.
     pub fn file(id: &str, path: &str) -> String {
         [id, "/", path].concat()
     }
 
-    /// A file of what is unpacked at `staging`, relative to `releases/`.
+    /// Returns the path of a file that is unpacked below `staging`, relative to `releases/`.
     pub fn unpacked(staging: &str, path: &str) -> String {
         format!("{staging}/tree/{path}")
     }
 
-    /// What the link at `path` inside a release leads to, as a person on the host names it.
+    /// Returns the absolute path that the link at `path` in a release leads to.
     pub fn shared(&self, path: &str) -> String {
         format!("{}/shared/{path}", self.root)
     }
 
-    /// What the link at `path` inside a release points to: `../../shared/log` for `log`, one
+    /// Returns the content of the link at `path` in a release: `../../shared/log` for `log`, with one
     /// `../` more for each directory that `path` lies in.
     pub fn shared_target(path: &str) -> String {
         let depth = path.matches('/').count();

@@ -3,25 +3,25 @@
 /// One link from a release into `shared/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedLink {
-    /// Inside the release and inside `shared/` alike.
+    /// The path in the release, and in `shared/`.
     pub path: String,
-    /// What it links to.
+    /// What it leads to.
     pub kind: SharedKind,
 }
 
-/// What a shared link leads to.
+/// The kind of a linked path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SharedKind {
     /// A directory, made if it is missing, then with this mode and group.
     Dir {
         /// Octal text such as `2775`; `None`: as the umask makes it.
         mode: Option<String>,
-        /// A group the deploying user is in.
+        /// A group that the deploying user is in.
         group: Option<String>,
     },
-    /// A file that must be there.
+    /// A file.
     File {
-        /// …unless it need not be: then no link is made.
+        /// Without the file no link is made; otherwise it must be there.
         optional: bool,
     },
 }

@@ -1,45 +1,39 @@
-//! The ledger's lines put together to what was done: one operation a run and release, with its outcome.
+//! What was done, by the ledger: one operation a run and release, with its outcome.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ledger::{Entry, LedgerEvent};
 
-/// What somebody did.
+/// One operation of a user on a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// In which run.
     pub run: String,
-    /// What it was.
     pub kind: OperationKind,
-    /// To which release.
     pub release: String,
-    /// By whom.
     pub who: String,
-    /// From which machine.
+    /// The machine that it was started on.
     pub from: String,
-    /// By which version of this program.
+    /// Name and version of the program that did it.
     pub tool: String,
-    /// When it began, by the host's clock: when its first line was written, where that is all that is
-    /// told.
+    /// When it began, by the host's clock; if that is not recorded, when its first line was written.
     pub at: Option<DateTime<Utc>>,
-    /// From then to its last line of the same run.
+    /// The time from `at` to the last line of the same run.
     pub took: Option<TimeDelta>,
-    /// What came of it.
     pub outcome: Outcome,
-    /// Why, where the ledger says so.
+    /// Why it ended so, if the ledger says that.
     pub reason: Option<String>,
-    /// The source revision, where one is known.
+    /// The source revision, if it is known.
     pub revision: Option<String>,
-    /// What a deploy deleted afterwards.
+    /// The releases that a deploy deleted afterwards.
     pub pruned: Vec<String>,
 }
 
-/// What a operation was.
+/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
-    /// A release was made, and perhaps made live.
+    /// A release was made, and perhaps activated.
     Deploy,
-    /// A release that was there was made live again.
+    /// A release that was there was activated again.
     Rollback,
     /// A release was deleted.
     Prune,
@@ -47,12 +41,12 @@ pub enum OperationKind {
     Pin,
     /// A release was unpinned.
     Unpin,
-    /// A verdict whose activation the ledger does not show.
+    /// An undecided release was settled whose activation is not in the ledger.
     Recovery,
 }
 
 impl OperationKind {
-    /// One word, for people and machines.
+    /// Returns one word, for people and JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
@@ -65,23 +59,23 @@ impl OperationKind {
     }
 }
 
-/// What came of a operation.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Done, and shown to run where that was to be shown.
+    /// It was done and, if a release was activated, committed.
     Done,
-    /// The release was made and never made live.
+    /// The release was made and never activated.
     Staged,
-    /// It is live or about to be, without a verdict.
+    /// The release is undecided.
     Undecided,
-    /// It was taken back.
+    /// The release was reverted.
     Reverted,
-    /// It could not be made, or not be taken back.
+    /// The release could not be made, or not be reverted.
     Failed,
 }
 
 impl Outcome {
-    /// One word, for people and machines.
+    /// Returns one word, for people and JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -93,14 +87,14 @@ impl Outcome {
     }
 }
 
-/// The operations that these lines tell of, oldest first. A verdict belongs to the activation that waits
-/// for one, also when a later run settled it.
+/// Returns the operations in these entries, oldest first. A commit or revert belongs to the activation
+/// that is undecided, even if a later run settled it.
 pub fn operations(entries: &[Entry]) -> Vec<Operation> {
     let mut all: Vec<Operation> = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.repeats()) {
         match all.iter_mut().rev().find(|operation| goes_on(operation, entry)) {
             Some(operation) => operation.go_on(entry),
-            // The release that a rollback left: told by the rollback itself.
+            // The release that a rollback left: its own entry tells of the rollback.
             None if entry.event == LedgerEvent::RolledBack => {}
             None => all.push(Operation::begin(entry)),
         }
@@ -172,7 +166,7 @@ impl Operation {
         self.reason = entry.reason.clone().or_else(|| self.reason.take());
         if self.run == entry.run {
             let span = self.at.zip(entry.time()).map(|(begun, now)| now - begun);
-            // A clock that was set back says nothing of how long it took.
+            // A clock that was set back does not tell how long it took.
             self.took = span.filter(|span| *span >= TimeDelta::zero());
         }
     }

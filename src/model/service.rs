@@ -3,27 +3,26 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The thing that runs the release.
+/// What runs the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Service {
     /// A systemd unit.
     Unit {
         /// Its name, `todo.service`.
         name: String,
-        /// Whose systemd.
         scope: Scope,
         /// What a flip does to it.
         action: Action,
         /// How long one restart may take.
         limit: Duration,
     },
-    /// Any command, run with the host's `sh` in the release directory.
+    /// A command, run with the host's `sh` in the release directory.
     Command {
         /// What to run after a flip.
         restart: String,
-        /// What to run when there is nothing left to run (the first release was taken back).
+        /// What to run when no release is live any more, because the first one was reverted.
         stop: Option<String>,
-        /// What it writes to, for when it fails: a path inside the release, or an absolute one.
+        /// The log to quote when it fails: a path in the release, or an absolute one.
         log: Option<String>,
         /// How long one restart may take.
         limit: Duration,
@@ -42,7 +41,7 @@ impl Service {
     }
 }
 
-/// Whose systemd a unit belongs to.
+/// The systemd that a unit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The system's: `sudo -n systemctl …` (or plain `systemctl` as root).
@@ -61,7 +60,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The word systemctl knows.
+    /// Returns the verb of systemctl.
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Restart => "restart",

@@ -1,13 +1,13 @@
-//! What sudo says of `systemctl`: `sudo -n -l COMMAND` tells whether a rule allows the command, and
-//! says yes as well where the rule that counts wants a password. That rule is the last one of
-//! `sudo -n -l` that matches.
+//! What sudo says about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the command, but
+//! says yes even if the rule that counts wants a password. That rule is the last one in `sudo -n -l`
+//! that matches.
 
 use std::collections::BTreeMap;
 
-/// What a host's sudo said.
+/// What the sudo of a host said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sudo {
-    /// Verbs of systemctl that were asked about: what sudo said against each, or nothing.
+    /// Verbs of systemctl that were asked about, each with the refusal of sudo, if any.
     verbs: BTreeMap<String, Option<String>>,
     /// The lines of `sudo -n -l`, in their order.
     rules: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Sudo {
 pub enum SudoRefusal {
     /// No rule allows it without a password.
     NoRule,
-    /// A rule allows it, and a later one that matches as well wants a password.
+    /// A rule allows it, but a later one that matches too wants a password.
     Password {
         /// The later rule, as sudo lists it.
         rule: String,
@@ -31,7 +31,7 @@ pub enum SudoRefusal {
 }
 
 impl Sudo {
-    /// Takes a line of the agent: `restart yes`, or `stop no` and sudo's own words.
+    /// Reads a line of the agent: `restart yes`, or `stop no` and sudo's own words.
     pub fn read_verb(&mut self, line: &str) {
         let mut words = line.splitn(3, ' ');
         let verb = words.next().unwrap_or_default().to_owned();
@@ -42,7 +42,7 @@ impl Sudo {
         self.verbs.insert(verb, said);
     }
 
-    /// Takes a line of `sudo -n -l`.
+    /// Reads a line of `sudo -n -l`.
     pub fn read_rule(&mut self, line: &str) {
         self.rules.push(line.trim().to_owned());
     }
@@ -80,7 +80,7 @@ struct Command<'a> {
 }
 
 impl Command<'_> {
-    /// Whether `systemctl ARGUMENTS` is this command, as far as sudo's patterns are understood.
+    /// Returns whether `systemctl ARGUMENTS` is this command, as far as sudo's patterns are understood.
     fn matches(&self, arguments: &str) -> bool {
         let (path, wanted) = self.text.split_once(' ').unwrap_or((self.text, ""));
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -128,7 +128,7 @@ fn is_tag(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
-/// Whether `text` fits a pattern of `*` and `?`.
+/// Returns whether `text` matches a pattern of `*` and `?`.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,
