@@ -1,4 +1,4 @@
-//! What one look at a host found. Plans are made from this and from nothing else.
+//! The state of a host, as one look found it. Plans are made from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,41 +10,36 @@ use super::ledger::{Entry, History, Ledger, LedgerEvent, Newer, ReleaseStatus};
 use super::sudo::Sudo;
 use super::words::count;
 
-/// One host, as it was when it was looked at.
+/// The state of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostState {
-    /// What the machine is and has.
     pub facts: Facts,
-    /// What is live.
     pub current: Current,
-    /// The names in `releases/`, sorted, without what starts with a dot.
+    /// Names in `releases/`, sorted, without those that begin with a dot.
     pub present: Vec<String>,
-    /// Those of them that have a manifest: we made them.
+    /// Those that have a manifest: we made them.
     pub made: BTreeSet<String>,
-    /// Those of them that are on record as begun and not as complete: a run ended before they were.
-    /// (What neither we nor the ledger know was left by another tool.)
+    /// Those that were begun and never completed, by our records. (A name without a manifest or a ledger
+    /// entry was left by another tool.)
     pub unfinished: BTreeSet<String>,
-    /// Those of ours of which nobody can say whether they were ever good: the ledger does not tell
-    /// their story, or lines of it may be about them that are not understood. Never pruned, and
-    /// never chosen.
+    /// Those of ours that the ledger does not tell enough about: entries are missing, or lines that may
+    /// be about them are not understood. They are never pruned and never chosen.
     pub unknown: BTreeSet<String>,
-    /// What a newer program left here: this one must change nothing.
+    /// Something that a newer program left here: this one must not change anything.
     pub newer: Option<Newer>,
-    /// What the ledger says.
     pub ledger: Ledger,
-    /// Releases that a process runs from, as far as /proc could be read.
+    /// Names of releases that a process runs from, as far as /proc could be read.
     pub in_use: BTreeSet<String>,
-    /// The service's unit, where there is one.
+    /// The unit, if the service is one.
     pub unit: Option<UnitState>,
-    /// What interrupted runs left: staging directories, run directories, trash; paths below
-    /// `deploy_to`.
+    /// What interrupted runs left: uploads, run directories, trash; as paths below `deploy_to`.
     pub leftovers: Vec<String>,
-    /// The key of this host's config digests.
+    /// The key of the config digests of this host.
     pub key: Vec<u8>,
     /// Who holds the lock, if somebody does and we do not: the owner's record, or [`FROZEN`] and
     /// the freeze.
     pub holder: Option<String>,
-    /// What else is to be known of the lock.
+    /// Details of the locks.
     pub lock: LockFacts,
 }
 
@@ -71,22 +66,22 @@ pub struct Owner {
     pub run: String,
 }
 
-/// What `current` is.
+/// The state of `current`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Current {
-    /// There is none.
+    /// There is no such link.
     #[default]
     Absent,
-    /// A link to one of our releases that is there.
+    /// A link to a release of ours that is there.
     Release(ReleaseId),
-    /// A link to anything else (another tool's release, a directory that is gone): the raw target.
+    /// A link to anything else, such as another tool's release or a directory that is gone: its content.
     Foreign(String),
-    /// Not a link at all: never touched.
+    /// A file or a directory, which is never touched.
     NotALink,
 }
 
 impl Current {
-    /// The raw content of the link, as `activated` records it: empty where there is none.
+    /// Returns the content of the link, as `activated` records it; empty if there is none.
     pub fn raw(&self) -> String {
         match self {
             Self::Release(id) => super::layout::Layout::target(*id),
@@ -96,7 +91,7 @@ impl Current {
     }
 }
 
-/// What the machine is and has.
+/// Facts about a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// The host's clock.
@@ -105,9 +100,9 @@ pub struct Facts {
     pub free_bytes: Option<u64>,
     /// Free inodes below `deploy_to`.
     pub free_inodes: Option<u64>,
-    /// Who we are there.
+    /// The user that we are on the host.
     pub user: String,
-    /// Whether we are root there.
+    /// Whether that is root.
     pub root: bool,
     /// The login shell.
     pub shell: String,
@@ -115,11 +110,11 @@ pub struct Facts {
     pub tools: BTreeSet<String>,
     /// Releases by groups we are in, for `[env] group`.
     pub groups: BTreeSet<String>,
-    /// What forbids work here: a missing needed tool, a directory that cannot be written.
+    /// What forbids work here, such as a missing tool or a directory that cannot be written.
     pub missing: Vec<String>,
-    /// How each of `missing` is mended, where that is known.
+    /// How to fix entries of `missing`, if that is known.
     pub fixes: BTreeMap<String, String>,
-    /// What sudo says of restarting the unit, where it was asked.
+    /// What sudo says about restarting the unit, if it was asked.
     pub sudo: Sudo,
 }
 
@@ -132,17 +127,17 @@ pub struct UnitState {
     pub active: String,
     /// `running`, `auto-restart`, …
     pub sub: String,
-    /// How often systemd restarted it by itself.
+    /// How often systemd restarted it.
     pub restarts: u64,
-    /// Changes with every start.
+    /// The id of the current start.
     pub invocation: String,
-    /// 0 when nothing runs.
+    /// 0 if nothing runs.
     pub main_pid: u32,
     /// `WorkingDirectory=`.
     pub working_directory: String,
     /// `ExecStart=`, as systemd prints it.
     pub exec_start: String,
-    /// Whether its file is a link that leads nowhere: it may be in the release to come.
+    /// Whether its file is a link that leads nowhere: the next release may bring the file.
     pub dangling: bool,
     /// The user it runs as; empty for root or the user itself.
     pub user: String,
@@ -172,13 +167,13 @@ impl UnitState {
 }
 
 impl HostState {
-    /// What interrupted runs left of releases that did not arrive whole: names in `releases/`.
+    /// Returns the names in `releases/` of uploads that were interrupted.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         let names = self.leftovers.iter().filter_map(|path| path.strip_prefix("releases/"));
         names.filter(|name| name.starts_with(".2"))
     }
 
-    /// The ids of our releases that lie in `releases/`, oldest first.
+    /// Returns the ids in `releases/`, oldest first.
     pub fn ids(&self) -> Vec<ReleaseId> {
         self.present.iter().filter_map(|name| name.parse().ok()).collect()
     }
@@ -196,15 +191,14 @@ impl HostState {
         state
     }
 
-    /// The newest id of ours this host knows, in `releases/` or in the ledger, of those that are no
-    /// later than `until`.
+    /// Returns the newest id of ours in `releases/` or in the ledger that is not later than `until`.
     pub fn newest(&self, until: DateTime<Utc>) -> Option<ReleaseId> {
         let told = self.ledger.entries().iter().filter_map(|entry| entry.release.parse().ok());
         let ids = self.ours().into_iter().chain(told);
         ids.filter(|id: &ReleaseId| id.time() <= until).max()
     }
 
-    /// The ids in `releases/` that we made, oldest first.
+    /// Returns the ids in `releases/` that we made, oldest first.
     pub fn ours(&self) -> Vec<ReleaseId> {
         let told: BTreeSet<_> = self.ledger.entries().iter().map(|e| e.release.as_str()).collect();
         let ours = |id: &ReleaseId| {
@@ -217,13 +211,13 @@ impl HostState {
         self.ids().into_iter().filter(ours).collect()
     }
 
-    /// The ids in `releases/` that another tool left, oldest first.
+    /// Returns the ids in `releases/` that another tool left, oldest first.
     pub fn foreign_ids(&self) -> Vec<ReleaseId> {
         let ours = self.ours();
         self.ids().into_iter().filter(|id| !ours.contains(id)).collect()
     }
 
-    /// Whether prune might delete a release that must stay, because lines of the ledger are
+    /// Returns whether prune might delete a release that must stay, because lines of the ledger are
     /// missing or not understood. A release without any line is no reason alone: shipit 0.1.0 left
     /// one when it was interrupted.
     pub fn is_doubtful(&self) -> bool {
@@ -237,12 +231,12 @@ impl HostState {
         self.ledger.is_damaged() || self.unknown.iter().any(hides_others)
     }
 
-    /// What a newer program left, wherever that is told.
+    /// Returns what a newer program left, here or in the ledger.
     pub fn newer(&self) -> Option<&Newer> {
         self.newer.as_ref().or(self.ledger.newer())
     }
 
-    /// What of all that lies here is not understood, one line each; the texts are the host's.
+    /// Returns what is not understood on this host, one line each. The texts may quote the host.
     pub fn not_understood(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.newer().map(ToString::to_string).into_iter().collect();
         if let unreadable @ 1.. = self.ledger.unreadable() {
@@ -255,8 +249,8 @@ impl HostState {
         lines
     }
 
-    /// Tells which releases are unfinished and which are unknown, once all else is read; `begun` is
-    /// what runs put on record before they made it.
+    /// Sets which releases are unfinished and which are unknown, once everything else is read. `begun`
+    /// are the releases that runs recorded before they made them.
     pub fn tell_apart(&mut self, begun: &BTreeSet<String>) {
         let histories = self.ledger.histories();
         for id in self.ids() {
@@ -274,20 +268,20 @@ impl HostState {
         }
     }
 
-    /// What is written as the beginning of a run that looked at the host just now.
+    /// Returns the host's time of the look, for entries.
     pub fn began(&self) -> String {
         self.facts.clock.to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
-    /// The lines that say of releases which lie unfinished why they could not be made.
+    /// Returns the entries that say why unfinished releases could not be made.
     pub fn unmade(&self) -> Vec<&Entry> {
         let of = |name: &String| self.ledger.entries().iter().rfind(|e| e.release == *name);
         let last = self.unfinished.iter().filter_map(of);
         last.filter(|entry| entry.event == LedgerEvent::Failed).collect()
     }
 
-    /// The line that says that the newest activation could not be reverted, if nothing has been activated
-    /// since: the host needs hands.
+    /// Returns the entry that the newest activation could not be reverted, if there is one: a person must
+    /// look.
     pub fn stuck(&self) -> Option<&Entry> {
         let mut newest = None;
         let mut stuck = None;
@@ -306,13 +300,12 @@ impl HostState {
         stuck
     }
 
-    /// The live release, if it is one of ours.
+    /// Returns the live release, if it is one of ours.
     pub fn live(&self) -> Option<ReleaseId> {
         if let Current::Release(id) = self.current { Some(id) } else { None }
     }
 
-    /// The release that an interrupted run left without a verdict, if any: the newest whose last
-    /// word is `activated`, where that is sure to be its last.
+    /// Returns the undecided release, if there is one: the newest whose last event is surely `activated`.
     pub fn undecided(&self) -> Option<(ReleaseId, History)> {
         let waits = |(id, history): &(ReleaseId, History)| {
             history.standing == ReleaseStatus::Undecided && !self.unknown.contains(&id.to_string())
@@ -320,8 +313,8 @@ impl HostState {
         self.histories().into_iter().rev().find(waits)
     }
 
-    /// What processes of the unit may run from where /proc is closed to us: all that was live about
-    /// when each of them started.
+    /// Returns the releases that processes of the unit may run from if /proc does not tell: everything
+    /// that was live about when they started.
     pub fn perhaps_in_use(&self) -> BTreeSet<ReleaseId> {
         let Some(unit) = &self.unit else { return BTreeSet::new() };
         let main = (unit.main_pid != 0 && unit.cwd.is_none()).then_some(unit.running_for);
@@ -329,7 +322,7 @@ impl HostState {
         all.flat_map(|age| self.live_ago(age)).collect()
     }
 
-    /// What was live so long ago; everything, where that is not known.
+    /// Returns what was live at this age; everything, if the age is not known.
     fn live_ago(&self, age: Option<Duration>) -> BTreeSet<ReleaseId> {
         let age = age.and_then(|age| TimeDelta::from_std(age).ok());
         match age.and_then(|age| self.facts.clock.checked_sub_signed(age)) {
@@ -338,7 +331,7 @@ impl HostState {
         }
     }
 
-    /// What the ledger says of the ids that lie in `releases/`, oldest first.
+    /// Returns the histories of the ids in `releases/`, oldest first.
     pub fn histories(&self) -> Vec<(ReleaseId, History)> {
         let mut all = self.ledger.histories();
         self.ids().into_iter().filter_map(|id| Some((id, all.remove(&id.to_string())?))).collect()

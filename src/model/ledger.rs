@@ -1,5 +1,5 @@
-//! The ledger: the only history of a host. An append-only list of events, folded to one state per
-//! release; rollback, prune and `releases` decide from it, never from mtimes or the order of names.
+//! The ledger: the only history of a host. It is an append-only list of events, folded to one state
+//! per release. Rollback, prune and `releases` decide by it, never by mtimes or the order of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,59 +11,57 @@ use super::digest::Digest;
 use super::id::ReleaseId;
 use super::layout::Layout;
 
-/// The place in a ready-made event where the agent writes the host's time (RFC 3339, UTC).
+/// The place in an entry where the agent writes the host's time (RFC 3339, UTC).
 pub const TIME: &str = "@now@";
-/// The place where the agent writes one of its fixed words for why it took a release back.
+/// The place in an entry where the agent writes why it reverted a release.
 pub const REASON: &str = "@reason@";
-/// The version of the format that this program reads and writes: of ledger, manifests and layout.
+/// The version of ledger, manifests and layout that this program reads and writes.
 pub const FORMAT: u32 = 1;
-/// How the reason of a release's `rolled-back` begins; the id of what became live follows.
+/// The beginning of the reason of `rolled-back`; the id of what became live follows.
 const ROLLED_BACK_TO: &str = "rolled back to ";
-/// The reason of a line that repeats where a release stands: see [`History::repeated`].
+/// The reason of an entry that repeats the status of a release: see [`History::repeated`].
 const AS_BEFORE: &str = "as before: only the attempt to go back to it was reverted";
 
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LedgerEvent {
-    /// It is complete and sealed.
+    /// The release is complete and sealed.
     Staged,
-    /// It is about to be flipped to, undecided.
+    /// It is about to become live, undecided.
     Activated,
-    /// It was shown to run.
+    /// It was judged well and stays.
     Committed,
-    /// It was taken back before it was committed.
+    /// It was reverted before it was committed.
     Reverted,
-    /// It was live and good, and was left by a rollback to an older one: never chosen again by itself.
+    /// A rollback left it for an older release. No rollback chooses it by itself again.
     RolledBack,
-    /// It could not be made, or could not be taken back.
+    /// It could not be made, or could not be reverted.
     Failed,
     /// It was deleted.
     Pruned,
-    /// It is kept whatever prune says.
+    /// Prune must keep it.
     Pinned,
-    /// It is no longer pinned.
+    /// Prune may delete it again.
     Unpinned,
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The format: 1.
+    /// The version of the format: 1.
     pub v: u32,
-    /// What happened.
     pub event: LedgerEvent,
     /// When, by the host's clock; [`TIME`] until the agent writes it.
     pub at: String,
-    /// To which release: an id, or a directory that another tool left.
+    /// An id, or the name of a directory that another tool left.
     pub release: String,
-    /// In which run.
     pub run: String,
-    /// Who did it.
+    /// The user who did it.
     pub who: String,
-    /// From which machine.
+    /// The machine that it was started on.
     pub from: String,
-    /// By which version of this program.
+    /// Name and version of the program that did it.
     pub tool: String,
     /// The digest of the artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,29 +75,28 @@ pub struct Entry {
     /// The keyed digest of env, links, hooks and service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Digest>,
-    /// The source revision, where one is known.
+    /// The source revision, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Why.
+    /// Why it happened, if that is not clear from the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// With `activated`: what `current` held before, as read (empty: there was no link).
+    /// With `activated`: the content of `current` before; empty: there was no link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
-    /// With the first line of a deploy or rollback: when that began, by the host's clock.
+    /// With the first entry of a deploy or rollback: when that began, by the host's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
-    /// With `staged`: the app that it is a release of.
+    /// With `staged`: the app of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// Tells whether what decides about releases was damaged since: see [`Entry::summed`]. Lines of
-    /// 0.1.0 may have none.
+    /// Detects damage to the fields that decide: see [`Entry::summed`]. Entries of 0.1.0 may have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sum: Option<String>,
 }
 
 impl Entry {
-    /// A line that says only what happened to which release; its time is left to the host.
+    /// Returns an entry with event and release only. The host adds the time.
     pub fn new(event: LedgerEvent, release: &str) -> Self {
         Self {
             v: FORMAT,
@@ -123,13 +120,14 @@ impl Entry {
         }
     }
 
-    /// When that began which it is the first line of, if it says so readably; else when it happened.
+    /// Returns when the operation began whose first entry this is; if that is not recorded, when it was
+    /// written.
     pub fn began(&self) -> Option<DateTime<Utc>> {
         let began = DateTime::parse_from_rfc3339(self.began.as_deref().unwrap_or(&self.at)).ok();
         began.map(|at| at.with_timezone(&Utc)).or_else(|| self.time())
     }
 
-    /// The same line with its sum: of all that decides, which leaves out what the host writes.
+    /// Sets the sum of the fields that decide. What the host fills in is not among them.
     #[must_use]
     pub fn summed(mut self) -> Self {
         let event = serde_json::to_value(self.event).ok();
@@ -146,90 +144,88 @@ impl Entry {
         self
     }
 
-    /// The reason of a `rolled-back`: what became live instead.
+    /// Returns the reason of `rolled-back`: what became live instead.
     pub fn rolled_back_to(id: ReleaseId) -> Option<String> {
         Some(format!("{ROLLED_BACK_TO}{id}"))
     }
 
-    /// Whether it only repeats what an earlier line said: nothing happened.
+    /// Returns whether the entry only repeats an earlier one: nothing happened.
     pub fn repeats(&self) -> bool {
         self.reason.as_deref() == Some(AS_BEFORE)
     }
 
-    /// The reason of a line that repeats.
+    /// Returns the reason of an entry that repeats an earlier one.
     pub fn as_before() -> Option<String> {
         Some(AS_BEFORE.to_owned())
     }
 
-    /// Whether the release was left for a newer one, which says nothing against it. 0.1.0 wrote such
-    /// lines.
+    /// Returns whether the release was left for a newer one, which says nothing against it. 0.1.0 wrote
+    /// such entries.
     fn went_forward(&self) -> bool {
         let to = self.reason.as_deref().and_then(|reason| reason.strip_prefix(ROLLED_BACK_TO));
         let to = to.and_then(|id| id.parse::<ReleaseId>().ok());
         self.event == LedgerEvent::RolledBack && to > self.release.parse().ok()
     }
 
-    /// Whether where the release stands is what this line says, whatever came before.
+    /// Returns whether the status of the release follows from this entry alone.
     fn settles(&self, release: &str) -> bool {
         self.release == release
             && !matches!(self.event, LedgerEvent::Pinned | LedgerEvent::Unpinned)
     }
 
-    /// When it happened, if the line says so readably.
+    /// Returns when it happened, if that can be read.
     pub fn time(&self) -> Option<DateTime<Utc>> {
         DateTime::parse_from_rfc3339(&self.at).ok().map(|t| t.with_timezone(&Utc))
     }
 }
 
-/// Where a release stands, by the ledger.
+/// The status of a release, by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReleaseStatus {
-    /// Complete, never live.
+    /// Complete, and never activated.
     Staged,
-    /// Live or about to be, without a verdict: a run was interrupted.
+    /// Activated, and neither committed nor reverted: a run was interrupted.
     Undecided,
-    /// It was live and shown to run.
+    /// It was committed.
     Good,
-    /// Taken back before it was committed.
+    /// It was reverted before it was committed.
     Reverted,
-    /// It was good and somebody rolled back from it.
+    /// It was good, and a rollback left it.
     RolledBack,
-    /// It failed.
+    /// It could not be made, or could not be reverted.
     Failed,
-    /// Deleted.
     Pruned,
 }
 
-/// All that the ledger says of one release.
+/// What the ledger says about one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
-    /// Where it stands.
     pub standing: ReleaseStatus,
     /// Whether it was completed.
     pub staged: bool,
     /// Whether prune must keep it.
     pub pinned: bool,
-    /// The line that staged it: who, revision, digests.
+    /// The entry that it was staged with: who, revision, digests.
     pub origin: Option<Entry>,
-    /// The last line about it.
+    /// The last entry about it.
     pub last: Entry,
-    /// When it was last committed.
+    /// When it was committed last.
     pub committed_at: Option<DateTime<Utc>>,
-    /// What to return to while it is undecided.
+    /// The content of `current` that a revert restores.
     pub back: Option<String>,
-    /// Where it stood before it was activated last.
+    /// Its status before it was activated last.
     before: ReleaseStatus,
 }
 
-/// What a program left that is newer than this one.
+/// Something that a newer program left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newer {
     /// What it is: `the ledger`, `.shipit/format`, …
     pub what: String,
     /// Its version, as written.
     pub version: String,
-    /// The program that wrote it, where it says so.
+    /// The program that wrote it, if it says so.
     pub tool: Option<String>,
 }
 
@@ -243,26 +239,26 @@ impl fmt::Display for Newer {
     }
 }
 
-/// What one line says.
+/// One line of the ledger, as far as it is understood.
 enum LedgerLine {
-    /// What we understand.
+    /// A readable entry.
     Entry(Box<Entry>),
-    /// Something of this release that we do not understand.
+    /// An event of this release that is not understood.
     Unknown { release: String },
-    /// The same, from a program that is newer than this one.
+    /// An event of this release in a newer format.
     Newer { release: String, newer: Newer },
-    /// The end of a run that was cut off before it had told of a complete release: it told nothing.
+    /// The torn beginning of a `staged` entry: the release was never complete.
     NeverStaged,
-    /// Something about any release, or about several.
+    /// A damaged line, which may be about any release.
     Damaged,
 }
 
-/// What no program writes, but damage may leave.
+/// Returns whether a character shows damage: no program writes it.
 fn is_odd(c: char) -> bool {
     c.is_control() || c == char::REPLACEMENT_CHARACTER
 }
 
-/// The part of a line that no version will change.
+/// The fields of a line that no version will change.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Core {
@@ -289,8 +285,8 @@ impl Core {
         self.v == 0 || self.release.is_empty() || self.sum.as_ref().is_some_and(other)
     }
 
-    /// 8 hex digits: enough to notice damage, which nobody makes on purpose. The host fills in the
-    /// reasons of all events but one.
+    /// Returns the sum: 8 hex digits, enough to detect damage, which nobody does on purpose. The reason
+    /// counts only with `rolled-back`; the host fills in all others.
     fn work_out(&self) -> String {
         let rolled_back = self.event == "rolled-back";
         let more = if rolled_back { &self.reason } else { &self.back };
@@ -320,7 +316,7 @@ impl LedgerLine {
         Self::Newer { release: core.release, newer }
     }
 
-    /// What the beginning of a line says; its end was never written.
+    /// Reads the beginning of a line whose end was never written.
     fn torn(line: &str) -> Self {
         let whole = line.rfind("\",").map(|end| format!("{}\"}}", &line[..end]));
         match whole.and_then(|whole| serde_json::from_str::<Core>(&whole).ok()) {
@@ -332,7 +328,7 @@ impl LedgerLine {
     }
 }
 
-/// A host's ledger, as far as `look` printed it.
+/// The ledger of a host, as far as a look printed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     entries: Vec<Entry>,
@@ -340,13 +336,13 @@ pub struct Ledger {
     unreadable: Vec<usize>,
     unknown: BTreeSet<String>,
     newer: Option<Newer>,
-    /// How many entries come before the last line that may be about any release.
+    /// The number of entries before the last damaged line.
     damaged_at: Option<usize>,
 }
 
 impl Ledger {
-    /// Reads lines in the order of the file. What is not understood is kept in mind: it must neither
-    /// hide the rest nor pass for nothing.
+    /// Reads lines in the order of the file. A line that is not understood hides no other and is
+    /// remembered.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         Self::parse_numbered((1..).zip(lines))
     }
@@ -376,29 +372,29 @@ impl Ledger {
         }
     }
 
-    /// Whether some line may be about any release.
+    /// Returns whether some line is damaged and may be about any release.
     pub fn is_damaged(&self) -> bool {
         self.damaged_at.is_some()
     }
 
-    /// What says that a newer program was here.
+    /// Returns what a newer program wrote, if one did.
     pub fn newer(&self) -> Option<&Newer> {
         self.newer.as_ref()
     }
 
-    /// Whether a line that is not understood names the release.
+    /// Returns whether a line that is not understood names the release.
     pub fn names(&self, release: &str) -> bool {
         self.unknown.contains(release)
     }
 
-    /// Whether some line may say another last word on a release than those that can be read.
+    /// Returns whether a line that cannot be read may have changed the status of the release.
     pub fn leaves_open(&self, release: &str) -> bool {
         let since = |damage: usize| self.entries.get(damage..).unwrap_or_default();
         let told = |damage| since(damage).iter().any(|entry| entry.settles(release));
         self.names(release) || self.damaged_at.is_some_and(|damage| !told(damage))
     }
 
-    /// Whether the first lines of a release's story are missing: no story begins with an activation.
+    /// Returns whether the first entries about a release are missing: none begins with an activation.
     pub fn lacks_beginning(&self, release: &str) -> bool {
         let first = self.entries.iter().find(|entry| entry.settles(release));
         let begins =
@@ -406,12 +402,12 @@ impl Ledger {
         first.is_some_and(|entry| !begins(entry))
     }
 
-    /// The events, oldest first.
+    /// Returns the entries, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The same without the run of its first line.
+    /// Returns the ledger without the run of its first entry.
     #[must_use]
     pub fn without_first_run(mut self) -> Self {
         let first = self.entries.first().map(|entry| entry.run.clone());
@@ -424,17 +420,17 @@ impl Ledger {
         self.entries.extend(events.iter().map(|event| Entry::new(*event, &id.to_string())));
     }
 
-    /// How many lines could not be read.
+    /// Returns how many lines could not be read.
     pub fn unreadable(&self) -> usize {
         self.unreadable.len()
     }
 
-    /// The numbers of those lines in the file, counted from 1.
+    /// Returns the numbers of these lines in the file, counted from 1.
     pub fn unreadable_lines(&self) -> &[usize] {
         &self.unreadable
     }
 
-    /// The events folded to one history per release.
+    /// Returns the history of every release.
     pub fn histories(&self) -> BTreeMap<String, History> {
         let mut all = BTreeMap::<String, History>::new();
         for entry in &self.entries {
@@ -444,7 +440,7 @@ impl Ledger {
         all
     }
 
-    /// What was live at a moment, or within a minute of it: clocks and steps are not exact.
+    /// Returns what was live at a moment, and within a minute before and after: clocks are not exact.
     pub fn live_about(&self, moment: DateTime<Utc>) -> BTreeSet<ReleaseId> {
         let minute = TimeDelta::minutes(1);
         let mut found = BTreeSet::new();
@@ -473,7 +469,7 @@ impl Ledger {
         Layout::parse_target(back)
     }
 
-    /// The history of one release.
+    /// Returns the history of a release, if there is one.
     pub fn history(&self, id: ReleaseId) -> Option<History> {
         let release = id.to_string();
         let entries = self.entries.iter().filter(|entry| entry.release == release);
@@ -499,8 +495,8 @@ impl History {
         }
     }
 
-    /// What is to be repeated of the release after a `reverted`, by which 0.1.0 takes it for bad and
-    /// deletes it.
+    /// Returns the event to repeat after `reverted`, if the release was decided on before. Without it,
+    /// 0.1.0 would take the release for bad and delete it.
     pub fn repeated(&self) -> Option<LedgerEvent> {
         let undecided = self.standing == ReleaseStatus::Undecided;
         match if undecided { self.before } else { self.standing } {
@@ -544,8 +540,8 @@ impl History {
         self.last = entry.clone();
     }
 
-    /// A release that was good, or was left for bad, stays so when a later attempt to go back to it
-    /// fails: it failed for reasons of the host as well as its own.
+    /// Returns the status after a failed activation. A release that was good, or that a rollback left,
+    /// stays so: the host may be the reason as well.
     fn as_before(&self, otherwise: ReleaseStatus) -> ReleaseStatus {
         match self.before {
             ReleaseStatus::Good | ReleaseStatus::RolledBack => self.before,

@@ -2,14 +2,14 @@
 
 const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
 
-/// `812 B`, `4.2 MB`, `421 MB`: decimal.
+/// Returns a size for people: `812 B`, `4.2 MB`, `421 MB`; decimal units.
 pub fn size(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes} B");
     }
     let mut one = 1000_u128;
     let mut unit = 0;
-    // A thousand of a unit, also by rounding, is one of the next.
+    // A thousand of a unit, also after rounding, is shown in the next one.
     while u128::from(bytes) * 10 + one * 5 >= one * 10_000 && unit + 1 < UNITS.len() {
         one *= 1000;
         unit += 1;
@@ -22,7 +22,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// `1 file`, `3 files`, `2 entries`.
+/// Returns a number with its noun: `1 file`, `3 files`, `2 entries`.
 pub fn count(count: usize, word: &str) -> String {
     let stem = word.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o']));
     match stem {
@@ -32,7 +32,7 @@ pub fn count(count: usize, word: &str) -> String {
     }
 }
 
-/// `once`, `3 times`.
+/// Returns how often: `once`, `3 times`.
 pub fn times(number: u64) -> String {
     match number {
         1 => "once".to_owned(),
@@ -40,7 +40,7 @@ pub fn times(number: u64) -> String {
     }
 }
 
-/// A source revision, short: `71c11b7e786e`, `71c11b7e786e-dirty`.
+/// Returns a short source revision: `71c11b7e786e`, `71c11b7e786e-dirty`.
 pub fn short_revision(revision: &str) -> String {
     const LENGTH: usize = 12;
     let (commit, dirty) = match revision.strip_suffix(DIRTY) {
@@ -50,7 +50,7 @@ pub fn short_revision(revision: &str) -> String {
     commit.chars().take(LENGTH).chain(dirty.chars()).collect()
 }
 
-/// How a revision ends whose work tree held changes that were not committed.
+/// The end of a revision whose work tree had uncommitted changes.
 pub const DIRTY: &str = "-dirty";
 
 #[cfg(test)]
