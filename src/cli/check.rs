@@ -1,21 +1,14 @@
-//! `shipit check`: proves that a deploy would work, changing nothing; every finding that is not
-//! well ends in what to do about it. `here` looks at this machine, `host` at one host, `sudo` at its
-//! rules, `unit` at the service's unit, `runner` at what the service's user may do there.
+//! `shipit check`: proves that a deploy would work, changing nothing. `here` looks at this machine,
+//! `deploy::check` judges the hosts.
 
 mod here;
-mod host;
-mod runner;
-mod sudo;
-mod unit;
 
-use self::host::Subject;
 use super::args::CheckArgs;
 use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::Overrides;
-use crate::deploy::finding::{Finding, Level};
+use crate::deploy::check::{Findings, Level, Subject};
 use crate::deploy::goal::Goal;
-use crate::deploy::outcome::Failure;
 use crate::report::check::{check_json, check_view};
 
 /// Looks, probes, tells.
@@ -36,7 +29,13 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
         let env = build.and_then(|build| build.env.as_deref());
         match probed {
             Ok(probed) => {
-                host.judge(&Subject { world, config: &config, release, env, probed: &probed });
+                host.judge(&Subject {
+                    now: world.now,
+                    config: &config,
+                    release,
+                    env,
+                    probed: &probed,
+                });
             }
             Err(failure) => host.unreachable(&failure),
         }
@@ -50,39 +49,4 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
     world.print(&text);
     world.annotate(&all);
     Ok(u8::from(all.iter().any(|finding| finding.level == Level::Problem)))
-}
-
-/// What was found on one host, or here.
-struct Findings {
-    host: Option<String>,
-    found: Vec<Finding>,
-}
-
-impl Findings {
-    fn of(host: Option<String>) -> Self {
-        Self { host, found: Vec::new() }
-    }
-
-    fn add(&mut self, level: Level, text: impl Into<String>, fix: Option<String>) {
-        self.found.push(Finding { host: self.host.clone(), level, text: text.into(), fix });
-    }
-
-    fn ok(&mut self, text: impl Into<String>) {
-        self.add(Level::Ok, text, None);
-    }
-
-    fn warn(&mut self, text: impl Into<String>, fix: impl Into<String>) {
-        self.add(Level::Warning, text, Some(fix.into()));
-    }
-
-    fn problem(&mut self, text: impl Into<String>, fix: impl Into<String>) {
-        self.add(Level::Problem, text, Some(fix.into()));
-    }
-
-    fn unreachable(&mut self, failure: &Failure) {
-        let host = self.host.as_deref().unwrap_or_default();
-        let by_hand = format!("connect by hand and see: `ssh {host} true`");
-        let fix = failure.hint.clone().unwrap_or(by_hand);
-        self.problem(failure.whole(), fix);
-    }
 }

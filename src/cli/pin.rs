@@ -7,9 +7,8 @@ use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::deploy::context::RunContext;
 use crate::deploy::outcome::Failure;
+use crate::deploy::pin;
 use crate::deploy::query::{self, HostChange};
-use crate::deploy::run::record;
-use crate::deploy::verify::not_there;
 use crate::model::host_state::HostState;
 use crate::model::ledger::LedgerEvent;
 use crate::remote::order::Order;
@@ -31,18 +30,7 @@ async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, C
     let id = release_id("ID", &args.id)?;
     let goal = if event == LedgerEvent::Pinned { "pin" } else { "unpin" };
     let run = world.run_values(goal, &config);
-    let order = |state: &HostState| -> Result<Option<Order>, Failure> {
-        if !state.ids().contains(&id) {
-            return Err(not_there(state, id));
-        }
-        let history = state.ledger.history(id).filter(|history| history.staged);
-        let Some(history) = history else {
-            return Err(Failure::new(format!("release {id} was never completed here")));
-        };
-        let note = format!("release {id} {goal}ned by {}", run.who);
-        let record = record(&run.entry(event, &id.to_string()), note);
-        Ok((history.pinned != (event == LedgerEvent::Pinned)).then_some(Order::Record(record)))
-    };
+    let order = |state: &HostState| pin::pin(&run, state, id, event);
     go(world, &config, &HostChange { goal, release: Some(id), order: &order }).await
 }
 
@@ -50,19 +38,9 @@ async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, C
 pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let run = world.run_values("lock", &config);
-    let reason = args.message.as_deref().map(one_line).filter(|reason| !reason.is_empty());
-    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let record = format!("{} on {}{reason}", run.who, run.from);
-    let note = format!("{} locked by {}{reason}", config.stage, run.who);
-    let order = |_: &HostState| -> Result<Option<Order>, Failure> {
-        Ok(Some(Order::SetDeployLock { record: record.clone(), note: note.clone() }))
-    };
+    let order = pin::deploy_lock(&run, &config.stage, args.message.as_deref());
+    let order = |_: &HostState| -> Result<Option<Order>, Failure> { Ok(Some(order.clone())) };
     go(world, &config, &HostChange { goal: "lock", release: None, order: &order }).await
-}
-
-/// A record is one line.
-fn one_line(text: &str) -> String {
-    text.split(char::is_whitespace).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {

@@ -2,12 +2,12 @@
 //! that.
 
 pub mod cancel;
+pub mod check;
 pub mod context;
 pub mod conversation;
 pub mod delta;
 pub mod divergence;
 pub mod event;
-pub mod finding;
 pub mod fleet;
 pub mod goal;
 pub mod health;
@@ -19,6 +19,7 @@ mod locks;
 pub mod order_text;
 pub mod outcome;
 pub mod payload;
+pub mod pin;
 pub mod plan;
 mod pool;
 mod prepare;

@@ -40,6 +40,11 @@ pub fn times(number: u64) -> String {
     }
 }
 
+/// `a, b, c`.
+pub fn list<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns a short source revision: `71c11b7e786e`, `71c11b7e786e-dirty`.
 pub fn short_revision(revision: &str) -> String {
     const LENGTH: usize = 12;

@@ -4,7 +4,7 @@ use super::clean;
 use super::human::{count, group_by, hanging, list};
 use super::styles::Styles;
 use super::words;
-use crate::deploy::finding::{Finding, Level};
+use crate::deploy::check::{Finding, Level};
 
 /// Columns of a finding's level.
 const LABEL: usize = 9;

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::Reporter;
 use super::{clean, summary};
+use crate::deploy::check::{Finding, Level};
 use crate::deploy::event::Event;
-use crate::deploy::finding::{Finding, Level};
 use crate::deploy::outcome::Report;
 
 /// GitHub shows ten of a kind for each step.

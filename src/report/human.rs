@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
-pub use crate::model::words::{count, size};
+pub use crate::model::words::{count, list, size};
 
 /// `40ms`, `1.3s`, `2m 05s`, `1h 02m`.
 pub fn duration(took: Duration) -> String {
@@ -96,11 +96,6 @@ pub fn hanging(label: &str, indent: usize, text: &str, width: Option<usize>) -> 
         _ => format!("{:indent$}{row}", ""),
     })
     .collect()
-}
-
-/// `a, b, c`.
-pub fn list<T: AsRef<str>>(names: &[T]) -> String {
-    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
 }
 
 /// `a, b and 45 more hosts` where there are more than `most`.

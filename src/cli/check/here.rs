@@ -3,9 +3,9 @@
 use super::super::deploy::{Wanted, gather};
 use super::super::error::CliError;
 use super::super::world::World;
-use super::Findings;
 use crate::artifact::ArtifactError;
 use crate::config::{Config, env};
+use crate::deploy::check::Findings;
 use crate::deploy::goal::Build;
 use crate::deploy::goal::Goal;
 use crate::report::error::Hinted as _;

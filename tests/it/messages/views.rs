@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, FixedOffset, Utc};
 use insta::assert_snapshot;
-use shipit::deploy::finding::{Finding, Level};
+use shipit::deploy::check::{Finding, Level};
 use shipit::model::digest::Digest;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};

@@ -8,8 +8,8 @@ use crate::deploy::health::{Way, leads};
 use crate::model::host_state::UnitState;
 use crate::model::manifest::{Manifest, Node, is_below};
 use crate::model::service::Scope;
+use crate::model::words::list;
 use crate::remote::quote::word;
-use crate::report::human;
 
 /// The first systemd that tells InvocationID and NRestarts of a unit.
 const TELLS_STARTS: u32 = 232;
@@ -202,7 +202,7 @@ impl Findings {
         for (_, char, what) in drops.into_iter().filter(|(keeps, ..)| version < *keeps) {
             let keys = env::keys_of(env, |value| value.contains(char));
             if !keys.is_empty() {
-                let of = human::list(&keys);
+                let of = list(&keys);
                 let text = format!("systemd {version} drops {what} in values, as in that of {of}");
                 let fix =
                     format!("write such values in base64, or let the service read {file} itself");

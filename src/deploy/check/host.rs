@@ -1,6 +1,7 @@
 //! What one host says.
 
-use super::super::world::World;
+use chrono::{DateTime, Utc};
+
 use super::Findings;
 use super::unit::Unit;
 use crate::config::{Address, Config, Host};
@@ -39,14 +40,15 @@ const KEEP_PROCESSES: &str = "on the host: `sudo sed -i s/^KillUserProcesses=yes
      sudo systemctl restart systemd-logind`";
 
 /// What is looked at of one host.
-pub(super) struct Subject<'a> {
-    pub(super) world: &'a World,
-    pub(super) config: &'a Config,
+pub struct Subject<'a> {
+    /// The time by this machine's clock.
+    pub now: DateTime<Utc>,
+    pub config: &'a Config,
     /// All that the artifact holds, where there is one.
-    pub(super) release: Option<&'a Manifest>,
+    pub release: Option<&'a Manifest>,
     /// The bytes of the env file, where there is one.
-    pub(super) env: Option<&'a [u8]>,
-    pub(super) probed: &'a Probed,
+    pub env: Option<&'a [u8]>,
+    pub probed: &'a Probed,
 }
 
 impl Subject<'_> {
@@ -67,7 +69,7 @@ impl Subject<'_> {
 
 impl Findings {
     /// Everything that one host says.
-    pub(super) fn judge(&mut self, subject: &Subject<'_>) {
+    pub fn judge(&mut self, subject: &Subject<'_>) {
         let (config, state, probe) = (subject.config, &subject.probed.state, &subject.probed.probe);
         self.login(config, state);
         for refusal in &subject.probed.refusals {
@@ -79,7 +81,7 @@ impl Findings {
         self.places(config, state, probe);
         self.live(state);
         self.space(config, state);
-        let skew = (state.facts.clock - subject.world.now).num_seconds().abs();
+        let skew = (state.facts.clock - subject.now).num_seconds().abs();
         if skew > SKEW {
             self.warn(
                 format!("its clock differs by {skew}s"),
