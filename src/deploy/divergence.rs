@@ -1,4 +1,5 @@
-//! Hosts that diverged: some heard that a release stays, others did not and reverted it by themselves.
+//! Hosts that diverged: some heard that a release stays, others did not and reverted it by
+//! themselves.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! What a run is for, and the build that it deploys: values that the command line makes and plans are
-//! made from.
+//! What a run is for, and the build that it deploys: values that the command line makes and plans
+//! are made from.
 
 use std::sync::Arc;
 
@@ -63,7 +63,8 @@ pub struct Build {
 }
 
 impl Build {
-    /// Returns the part of the artifact that goes into a release: what is at linked paths stays out.
+    /// Returns the part of the artifact that goes into a release: what is at linked paths stays
+    /// out.
     pub fn release(&self, config: &Config) -> Sealed {
         let linked: Vec<String> = config.links.iter().map(|link| link.path.clone()).collect();
         self.manifest.without(&linked).into()
@@ -85,7 +86,8 @@ impl Build {
         self.env.as_ref().map(|bytes| Digest::keyed(key, bytes))
     }
 
-    /// Returns the keyed digest of everything else that makes a release: env, links, hooks, service.
+    /// Returns the keyed digest of everything else that makes a release: env, links, hooks,
+    /// service.
     pub fn config_digest(&self, config: &Config, key: &[u8]) -> Digest {
         let mut text = format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n",

@@ -1,5 +1,5 @@
-//! Judges the undecided release on one host: whether the service runs it, whether it is healthy, and
-//! whether it stays so for the soak time.
+//! Judges the undecided release on one host: whether the service runs it, whether it is healthy,
+//! and whether it stays so for the soak time.
 
 use std::time::Duration;
 

@@ -30,10 +30,10 @@ impl Hosts<'_> {
         true
     }
 
-    /// Returns whether this run may wait for locks while it holds others. Of two runs that each hold
-    /// some locks, the one with the smaller nonce waits and wins; the other releases its locks. Each
-    /// sees the other's name on what it lacks, so runs never wait for each other in a circle. A
-    /// lock without a run's name is being released, or belongs to another tool.
+    /// Returns whether this run may wait for locks while it holds others. Of two runs that each
+    /// hold some locks, the one with the smaller nonce waits and wins; the other releases its
+    /// locks. Each sees the other's name on what it lacks, so runs never wait for each other in a
+    /// circle. A lock without a run's name is being released, or belongs to another tool.
     fn may_wait(&self) -> bool {
         let will_release = |host: &HostRun| {
             host.talk.state.as_ref().is_some_and(|HostState { lock, .. }| {

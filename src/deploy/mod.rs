@@ -1,5 +1,5 @@
-//! Floor 2: what to do, in which order. A module uses only those above it in this list; a test holds
-//! that.
+//! Floor 2: what to do, in which order. A module uses only those above it in this list; a test
+//! holds that.
 
 pub mod cancel;
 pub mod check;

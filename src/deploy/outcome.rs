@@ -99,11 +99,11 @@ pub struct Done {
 pub enum Proof {
     /// The working directory or the executable of the main process lies in the release.
     Seen,
-    /// The process may not be looked at. The unit restarted after the flip and its settings go through
-    /// `current`.
+    /// The process may not be looked at. The unit restarted after the flip and its settings go
+    /// through `current`.
     Inferred,
-    /// The unit was reloaded after the flip and has the same process as before. Only the health checks
-    /// tell what it runs.
+    /// The unit was reloaded after the flip and has the same process as before. Only the health
+    /// checks tell what it runs.
     Reloaded,
 }
 
@@ -174,8 +174,8 @@ impl Report {
     }
 }
 
-/// Returns the hint with the stage in its commands: `shipit check` becomes `shipit check production`,
-/// so that it can be pasted if there are several stages.
+/// Returns the hint with the stage in its commands: `shipit check` becomes `shipit check
+/// production`, so that it can be pasted if there are several stages.
 pub fn naming_stage(hint: &str, stage: &str) -> String {
     let named = |hint: String, command: &&str| {
         hint.replace(&format!("`shipit {command}`"), &format!("`shipit {command} {stage}`"))

@@ -8,8 +8,8 @@ use crate::model::id::ReleaseId;
 use crate::model::ledger::LedgerEvent;
 use crate::remote::order::Order;
 
-/// Returns the order that records `event`, a pin or its end, for a release; `None` if it is so already.
-/// Fails if the host does not have the release, or never completed it.
+/// Returns the order that records `event`, a pin or its end, for a release; `None` if it is so
+/// already. Fails if the host does not have the release, or never completed it.
 pub fn pin(
     run: &Run,
     state: &HostState,

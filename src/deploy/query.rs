@@ -152,8 +152,8 @@ fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>)
     }
 }
 
-/// Removes the deploy lock and ends the run that holds the run lock, as `found` on each host, in the
-/// order of the config. `note` is the line for `revisions.log`.
+/// Removes the deploy lock and ends the run that holds the run lock, as `found` on each host, in
+/// the order of the config. `note` is the line for `revisions.log`.
 pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
     cx.begin("unlock");
     let change = HostChange { goal: "unlock", release: None, order: &|_| Ok(None) };
@@ -212,8 +212,8 @@ async fn unlock_host(
     Ok((result, said))
 }
 
-/// Tries the lock. The run that was `ended` may take it once more for a moment, to see what became of
-/// its release.
+/// Tries the lock. The run that was `ended` may take it once more for a moment, to see what became
+/// of its release.
 async fn try_lock(host: &Conversation<'_>, ended: Option<&Owner>) -> Result<Response, Failure> {
     let mut tried = host.ask(&Order::Lock).await?;
     for _ in 0..LAST_LOOK {
@@ -242,8 +242,8 @@ async fn done(
     host.step(step, work).await
 }
 
-/// Returns how long a conversation may take to end: its deadline, the rest of a running command, and
-/// a revert.
+/// Returns how long a conversation may take to end: its deadline, the rest of a running command,
+/// and a revert.
 fn patience(cx: RunContext<'_>) -> Duration {
     let restart = cx.config.service.limit();
     cx.config.deadline + cx.config.hooks.limit.max(restart) + restart * 2

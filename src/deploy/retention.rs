@@ -12,7 +12,8 @@ use crate::model::ledger::{History, ReleaseStatus};
 use crate::model::words::count;
 
 /// Returns the releases that a rollback may choose by itself on this host, newest first: complete,
-/// once live and good, never rolled back from, older than the live one, and fully told by the ledger.
+/// once live and good, never rolled back from, older than the live one, and fully told by the
+/// ledger.
 pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     let Some(live) = state.live() else { return Vec::new() };
     // A ledger without the live release lacks the last events of the others too.
@@ -80,8 +81,8 @@ fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {
     rule.older_than.is_none_or(|age| now - id.time() > age)
 }
 
-/// Returns what must stay whatever the rule says: what is live, the way back, what is pinned, what a
-/// process runs from, and an undecided release with its own way back.
+/// Returns what must stay whatever the rule says: what is live, the way back, what is pinned, what
+/// a process runs from, and an undecided release with its own way back.
 fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTreeSet<ReleaseId> {
     let mut kept: BTreeSet<ReleaseId> = state.live().into_iter().collect();
     kept.extend(rollback_candidates(state).first());

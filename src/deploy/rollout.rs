@@ -112,9 +112,9 @@ impl Hosts<'_> {
         .await;
     }
 
-    /// Tells every undecided host that its release stays. A host that reverted it by itself before it
-    /// heard is brought forward once; if that fails too, the fleet has diverged. With `last`, nothing
-    /// else is asked of these hosts in this run.
+    /// Tells every undecided host that its release stays. A host that reverted it by itself before
+    /// it heard is brought forward once; if that fails too, the fleet has diverged. With `last`,
+    /// nothing else is asked of these hosts in this run.
     async fn commit(&mut self, last: bool) -> Result<(), Aborted> {
         if !self.all.iter().any(HostRun::is_undecided) {
             return Ok(());

@@ -192,7 +192,8 @@ pub fn drift(config: &Config) -> Order {
     Order::Drift { env: config.env.as_ref().map(|spec| spec.file.clone()) }
 }
 
-/// Returns the warning of a deploy if somebody touched the live release. No bytes of files are read.
+/// Returns the warning of a deploy if somebody touched the live release. No bytes of files are
+/// read.
 pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<String> {
     let state = host.state.as_ref()?;
     let id = state.live()?;

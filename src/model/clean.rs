@@ -1,11 +1,11 @@
-//! Removes from foreign text what could move a cursor, colour or rename a terminal, or reverse text.
-//! The only place that knows control sequences.
+//! Removes from foreign text what could move a cursor, colour or rename a terminal, or reverse
+//! text. The only place that knows control sequences.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Returns `raw` without control sequences. Newlines and tabs stay; a lone carriage return becomes a
-/// newline.
+/// Returns `raw` without control sequences. Newlines and tabs stay; a lone carriage return becomes
+/// a newline.
 pub fn strip(raw: &str) -> String {
     let mut clean = String::with_capacity(raw.len());
     let mut chars = raw.chars().peekable();

@@ -8,33 +8,24 @@ use super::manifest::{Manifest, Node};
 /// One way in which one entry of a release differs from its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Drift {
-    /// Inside the release.
     pub path: String,
-    /// How.
     pub change: DriftKind,
 }
 
 /// How an entry differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DriftKind {
-    /// It is gone.
     Missing,
     /// It was not part of the release.
     Extra,
-    /// Other bytes.
     Changed,
-    /// Another mode.
     Mode {
-        /// As released.
         was: u32,
-        /// Now.
         is: u32,
     },
     /// A link that leads elsewhere.
     Target {
-        /// As released.
         was: String,
-        /// Now.
         is: String,
     },
     /// A file where a directory or a link was, or the other way round.

@@ -19,11 +19,11 @@ pub struct HostState {
     pub present: Vec<String>,
     /// Those that have a manifest: we made them.
     pub made: BTreeSet<String>,
-    /// Those that were begun and never completed, by our records. (A name without a manifest or a ledger
-    /// entry was left by another tool.)
+    /// Those that were begun and never completed, by our records. (A name without a manifest or a
+    /// ledger entry was left by another tool.)
     pub unfinished: BTreeSet<String>,
-    /// Those of ours that the ledger does not tell enough about: entries are missing, or lines that may
-    /// be about them are not understood. They are never pruned and never chosen.
+    /// Those of ours that the ledger does not tell enough about: entries are missing, or lines that
+    /// may be about them are not understood. They are never pruned and never chosen.
     pub unknown: BTreeSet<String>,
     /// Something that a newer program left here: this one must not change anything.
     pub newer: Option<Newer>,
@@ -62,7 +62,6 @@ pub struct LockFacts {
 pub struct Owner {
     /// Its agent's process on the host.
     pub pid: u32,
-    /// Its run.
     pub run: String,
 }
 
@@ -74,7 +73,8 @@ pub enum Current {
     Absent,
     /// A link to a release of ours that is there.
     Release(ReleaseId),
-    /// A link to anything else, such as another tool's release or a directory that is gone: its content.
+    /// A link to anything else, such as another tool's release or a directory that is gone: its
+    /// content.
     Foreign(String),
     /// A file or a directory, which is never touched.
     NotALink,
@@ -94,7 +94,6 @@ impl Current {
 /// Facts about a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// The host's clock.
     pub clock: DateTime<Utc>,
     /// Free bytes for this user below `deploy_to`.
     pub free_bytes: Option<u64>,
@@ -104,7 +103,6 @@ pub struct Facts {
     pub user: String,
     /// Whether that is root.
     pub root: bool,
-    /// The login shell.
     pub shell: String,
     /// Optional tools that are there: `zstd`, `gzip`, `sudo`, `systemctl`, `curl`, …
     pub tools: BTreeSet<String>,
@@ -191,7 +189,8 @@ impl HostState {
         state
     }
 
-    /// Returns the newest id of ours in `releases/` or in the ledger that is not later than `until`.
+    /// Returns the newest id of ours in `releases/` or in the ledger that is not later than
+    /// `until`.
     pub fn newest(&self, until: DateTime<Utc>) -> Option<ReleaseId> {
         let told = self.ledger.entries().iter().filter_map(|entry| entry.release.parse().ok());
         let ids = self.ours().into_iter().chain(told);
@@ -249,8 +248,8 @@ impl HostState {
         lines
     }
 
-    /// Sets which releases are unfinished and which are unknown, once everything else is read. `begun`
-    /// are the releases that runs recorded before they made them.
+    /// Sets which releases are unfinished and which are unknown, once everything else is read.
+    /// `begun` are the releases that runs recorded before they made them.
     pub fn tell_apart(&mut self, begun: &BTreeSet<String>) {
         let histories = self.ledger.histories();
         for id in self.ids() {
@@ -280,8 +279,8 @@ impl HostState {
         last.filter(|entry| entry.event == LedgerEvent::Failed).collect()
     }
 
-    /// Returns the entry that the newest activation could not be reverted, if there is one: a person must
-    /// look.
+    /// Returns the entry that the newest activation could not be reverted, if there is one: a
+    /// person must look.
     pub fn stuck(&self) -> Option<&Entry> {
         let mut newest = None;
         let mut stuck = None;
@@ -305,7 +304,8 @@ impl HostState {
         if let Current::Release(id) = self.current { Some(id) } else { None }
     }
 
-    /// Returns the undecided release, if there is one: the newest whose last event is surely `activated`.
+    /// Returns the undecided release, if there is one: the newest whose last event is surely
+    /// `activated`.
     pub fn undecided(&self) -> Option<(ReleaseId, History)> {
         let waits = |(id, history): &(ReleaseId, History)| {
             history.standing == ReleaseStatus::Undecided && !self.unknown.contains(&id.to_string())
@@ -313,8 +313,8 @@ impl HostState {
         self.histories().into_iter().rev().find(waits)
     }
 
-    /// Returns the releases that processes of the unit may run from if /proc does not tell: everything
-    /// that was live about when they started.
+    /// Returns the releases that processes of the unit may run from if /proc does not tell:
+    /// everything that was live about when they started.
     pub fn perhaps_in_use(&self) -> BTreeSet<ReleaseId> {
         let Some(unit) = &self.unit else { return BTreeSet::new() };
         let main = (unit.main_pid != 0 && unit.cwd.is_none()).then_some(unit.running_for);

@@ -21,16 +21,16 @@ impl ReleaseId {
         Self(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default())
     }
 
-    /// Returns the smallest id after `self`. After the last second of the year 9999 there is none: it
-    /// returns itself, and a deploy then fails because that release is there.
+    /// Returns the smallest id after `self`. After the last second of the year 9999 there is none:
+    /// it returns itself, and a deploy then fails because that release is there.
     #[must_use]
     pub fn next(self) -> Self {
         let next = self.0 + TimeDelta::seconds(1);
         if next.year() > LAST_YEAR { self } else { Self(next) }
     }
 
-    /// Returns the id of a release made at `now`, later than `newest`: ids only grow, whatever the clocks
-    /// do.
+    /// Returns the id of a release made at `now`, later than `newest`: ids only grow, whatever the
+    /// clocks do.
     #[must_use]
     pub fn after(newest: Option<Self>, now: DateTime<Utc>) -> Self {
         match newest {

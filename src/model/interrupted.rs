@@ -56,8 +56,8 @@ impl Stopped {
     }
 }
 
-/// Returns the interrupted runs of a host, those that had come furthest first. The run that holds the
-/// lock now is not among them.
+/// Returns the interrupted runs of a host, those that had come furthest first. The run that holds
+/// the lock now is not among them.
 pub fn interrupted(state: &HostState) -> Vec<Interrupted> {
     let mut runs: BTreeMap<String, (Stopped, Option<String>)> = BTreeMap::new();
     for path in &state.leftovers {

@@ -1,5 +1,5 @@
-//! Paths on hosts. Every path that this program names on a host is made here. The agent script makes
-//! its paths from the same root.
+//! Paths on hosts. Every path that this program names on a host is made here. The agent script
+//! makes its paths from the same root.
 
 use super::id::ReleaseId;
 
@@ -50,14 +50,14 @@ impl Layout {
         raw.strip_prefix("releases/")?.parse().ok()
     }
 
-    /// Returns the directory into which a run unpacks a release, relative to `releases/`. All hosts of a
-    /// run have the same, so that one packed stream serves them all.
+    /// Returns the directory into which a run unpacks a release, relative to `releases/`. All hosts
+    /// of a run have the same, so that one packed stream serves them all.
     pub fn staging(id: ReleaseId, run: &str) -> String {
         format!(".{id}.{run}")
     }
 
-    /// Returns the path of a file of a release, relative to `releases/`. `id` is text because this is
-    /// called for every file.
+    /// Returns the path of a file of a release, relative to `releases/`. `id` is text because this
+    /// is called for every file.
     pub fn file(id: &str, path: &str) -> String {
         [id, "/", path].concat()
     }
@@ -72,8 +72,8 @@ impl Layout {
         format!("{}/shared/{path}", self.root)
     }
 
-    /// Returns the content of the link at `path` in a release: `../../shared/log` for `log`, with one
-    /// `../` more for each directory that `path` lies in.
+    /// Returns the content of the link at `path` in a release: `../../shared/log` for `log`, with
+    /// one `../` more for each directory that `path` lies in.
     pub fn shared_target(path: &str) -> String {
         let depth = path.matches('/').count();
         format!("{}shared/{path}", "../".repeat(depth + 2))

@@ -38,7 +38,6 @@ pub enum LedgerEvent {
     RolledBack,
     /// It could not be made, or could not be reverted.
     Failed,
-    /// It was deleted.
     Pruned,
     /// Prune must keep it.
     Pinned,
@@ -90,7 +89,8 @@ pub struct Entry {
     /// With `staged`: the app of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// Detects damage to the fields that decide: see [`Entry::summed`]. Entries of 0.1.0 may have none.
+    /// Detects damage to the fields that decide: see [`Entry::summed`]. Entries of 0.1.0 may have
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sum: Option<String>,
 }
@@ -120,8 +120,8 @@ impl Entry {
         }
     }
 
-    /// Returns when the operation began whose first entry this is; if that is not recorded, when it was
-    /// written.
+    /// Returns when the operation began whose first entry this is; if that is not recorded, when it
+    /// was written.
     pub fn began(&self) -> Option<DateTime<Utc>> {
         let began = DateTime::parse_from_rfc3339(self.began.as_deref().unwrap_or(&self.at)).ok();
         began.map(|at| at.with_timezone(&Utc)).or_else(|| self.time())
@@ -159,8 +159,8 @@ impl Entry {
         Some(AS_BEFORE.to_owned())
     }
 
-    /// Returns whether the release was left for a newer one, which says nothing against it. 0.1.0 wrote
-    /// such entries.
+    /// Returns whether the release was left for a newer one, which says nothing against it. 0.1.0
+    /// wrote such entries.
     fn went_forward(&self) -> bool {
         let to = self.reason.as_deref().and_then(|reason| reason.strip_prefix(ROLLED_BACK_TO));
         let to = to.and_then(|id| id.parse::<ReleaseId>().ok());
@@ -187,7 +187,6 @@ pub enum ReleaseStatus {
     Staged,
     /// Activated, and neither committed nor reverted: a run was interrupted.
     Undecided,
-    /// It was committed.
     Good,
     /// It was reverted before it was committed.
     Reverted,
@@ -241,12 +240,16 @@ impl fmt::Display for Newer {
 
 /// One line of the ledger, as far as it is understood.
 enum LedgerLine {
-    /// A readable entry.
     Entry(Box<Entry>),
     /// An event of this release that is not understood.
-    Unknown { release: String },
+    Unknown {
+        release: String,
+    },
     /// An event of this release in a newer format.
-    Newer { release: String, newer: Newer },
+    Newer {
+        release: String,
+        newer: Newer,
+    },
     /// The torn beginning of a `staged` entry: the release was never complete.
     NeverStaged,
     /// A damaged line, which may be about any release.
@@ -285,8 +288,8 @@ impl Core {
         self.v == 0 || self.release.is_empty() || self.sum.as_ref().is_some_and(other)
     }
 
-    /// Returns the sum: 8 hex digits, enough to detect damage, which nobody does on purpose. The reason
-    /// counts only with `rolled-back`; the host fills in all others.
+    /// Returns the sum: 8 hex digits, enough to detect damage, which nobody does on purpose. The
+    /// reason counts only with `rolled-back`; the host fills in all others.
     fn work_out(&self) -> String {
         let rolled_back = self.event == "rolled-back";
         let more = if rolled_back { &self.reason } else { &self.back };
@@ -394,7 +397,8 @@ impl Ledger {
         self.names(release) || self.damaged_at.is_some_and(|damage| !told(damage))
     }
 
-    /// Returns whether the first entries about a release are missing: none begins with an activation.
+    /// Returns whether the first entries about a release are missing: none begins with an
+    /// activation.
     pub fn lacks_beginning(&self, release: &str) -> bool {
         let first = self.entries.iter().find(|entry| entry.settles(release));
         let begins =
@@ -440,7 +444,8 @@ impl Ledger {
         all
     }
 
-    /// Returns what was live at a moment, and within a minute before and after: clocks are not exact.
+    /// Returns what was live at a moment, and within a minute before and after: clocks are not
+    /// exact.
     pub fn live_about(&self, moment: DateTime<Utc>) -> BTreeSet<ReleaseId> {
         let minute = TimeDelta::minutes(1);
         let mut found = BTreeSet::new();
@@ -495,8 +500,8 @@ impl History {
         }
     }
 
-    /// Returns the event to repeat after `reverted`, if the release was decided on before. Without it,
-    /// 0.1.0 would take the release for bad and delete it.
+    /// Returns the event to repeat after `reverted`, if the release was decided on before. Without
+    /// it, 0.1.0 would take the release for bad and delete it.
     pub fn repeated(&self) -> Option<LedgerEvent> {
         let undecided = self.standing == ReleaseStatus::Undecided;
         match if undecided { self.before } else { self.standing } {
@@ -540,8 +545,8 @@ impl History {
         self.last = entry.clone();
     }
 
-    /// Returns the status after a failed activation. A release that was good, or that a rollback left,
-    /// stays so: the host may be the reason as well.
+    /// Returns the status after a failed activation. A release that was good, or that a rollback
+    /// left, stays so: the host may be the reason as well.
     fn as_before(&self, otherwise: ReleaseStatus) -> ReleaseStatus {
         match self.before {
             ReleaseStatus::Good | ReleaseStatus::RolledBack => self.before,

@@ -19,7 +19,6 @@ pub enum SharedKind {
         /// A group that the deploying user is in.
         group: Option<String>,
     },
-    /// A file.
     File {
         /// Without the file no link is made; otherwise it must be there.
         optional: bool,

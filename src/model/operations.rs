@@ -15,7 +15,8 @@ pub struct Operation {
     pub from: String,
     /// Name and version of the program that did it.
     pub tool: String,
-    /// When it began, by the host's clock; if that is not recorded, when its first line was written.
+    /// When it began, by the host's clock; if that is not recorded, when its first line was
+    /// written.
     pub at: Option<DateTime<Utc>>,
     /// The time from `at` to the last line of the same run.
     pub took: Option<TimeDelta>,
@@ -87,8 +88,8 @@ impl Outcome {
     }
 }
 
-/// Returns the operations in these entries, oldest first. A commit or revert belongs to the activation
-/// that is undecided, even if a later run settled it.
+/// Returns the operations in these entries, oldest first. A commit or revert belongs to the
+/// activation that is undecided, even if a later run settled it.
 pub fn operations(entries: &[Entry]) -> Vec<Operation> {
     let mut all: Vec<Operation> = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.repeats()) {

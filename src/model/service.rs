@@ -6,7 +6,6 @@ use std::time::Duration;
 /// What runs the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Service {
-    /// A systemd unit.
     Unit {
         /// Its name, `todo.service`.
         name: String,

@@ -1,6 +1,6 @@
-//! What sudo says about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the command, but
-//! says yes even if the rule that counts wants a password. That rule is the last one in `sudo -n -l`
-//! that matches.
+//! What sudo says about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the command,
+//! but says yes even if the rule that counts wants a password. That rule is the last one in `sudo
+//! -n -l` that matches.
 
 use std::collections::BTreeMap;
 
@@ -24,10 +24,7 @@ pub enum SudoRefusal {
         rule: String,
     },
     /// It refuses for another reason.
-    Says {
-        /// Its own words.
-        words: String,
-    },
+    Says { words: String },
 }
 
 impl Sudo {
@@ -80,7 +77,8 @@ struct Command<'a> {
 }
 
 impl Command<'_> {
-    /// Returns whether `systemctl ARGUMENTS` is this command, as far as sudo's patterns are understood.
+    /// Returns whether `systemctl ARGUMENTS` is this command, as far as sudo's patterns are
+    /// understood.
     fn matches(&self, arguments: &str) -> bool {
         let (path, wanted) = self.text.split_once(' ').unwrap_or((self.text, ""));
         let name = path.rsplit('/').next().unwrap_or_default();

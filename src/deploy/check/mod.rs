@@ -1,5 +1,6 @@
-//! What `check` finds: whether a deploy would work, and how to fix what is in its way. `host` looks at
-//! one host, `sudo` at its rules, `unit` at the unit, `runner` at what the service's user may do.
+//! What `check` finds: whether a deploy would work, and how to fix what is in its way. `host` looks
+//! at one host, `sudo` at its rules, `unit` at the unit, `runner` at what the service's user may
+//! do.
 
 mod host;
 mod runner;

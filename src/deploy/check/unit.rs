@@ -1,4 +1,5 @@
-//! The service's unit: whether it is there, whether it runs what is live, and whether it comes back.
+//! The service's unit: whether it is there, whether it runs what is live, and whether it comes
+//! back.
 
 use super::Findings;
 use super::host::Subject;

@@ -1,6 +1,6 @@
-//! All hosts of one run, phase by phase: look, recover, plan, prepare, activate, commit, clean up. A
-//! phase works on all hosts at once, under a limit, and ends on every host before the next begins.
-//! `rollout` activates and commits.
+//! All hosts of one run, phase by phase: look, recover, plan, prepare, activate, commit, clean up.
+//! A phase works on all hosts at once, under a limit, and ends on every host before the next
+//! begins. `rollout` activates and commits.
 
 mod dry_run;
 mod planning;
@@ -56,8 +56,8 @@ pub async fn run(cx: RunContext<'_>, goal: &Goal) -> Report {
     pursue(cx, goal).await
 }
 
-/// A deploy of what `local.before` builds: `open` opens it when these commands are through. A failure
-/// of either is the report's, and no host is spoken with.
+/// A deploy of what `local.before` builds: `open` opens it when these commands are through. A
+/// failure of either is the report's, and no host is spoken with.
 pub async fn build_and_run(
     cx: RunContext<'_>,
     open: impl AsyncFnOnce() -> Result<Goal, Failure>,
@@ -263,7 +263,8 @@ impl<'a> Fleet<'a> {
     }
 
     /// Asks at once whether somebody touched what is live, and what a new release can share with
-    /// it. A deploy replaces what was touched, but somebody should know. Returns what each host has.
+    /// it. A deploy replaces what was touched, but somebody should know. Returns what each host
+    /// has.
     async fn look_at_live(&mut self) -> BTreeMap<String, BaseState> {
         let Some(finder) = self.finder.clone() else { return BTreeMap::new() };
         let config = self.cx.config;

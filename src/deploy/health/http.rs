@@ -163,7 +163,8 @@ pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailu
     known.collect()
 }
 
-/// Reads until `wanted` was found, the limit is reached, or the body ends. Returns whether it ended.
+/// Reads until `wanted` was found, the limit is reached, or the body ends. Returns whether it
+/// ended.
 async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };

@@ -1,5 +1,5 @@
-//! Health of an undecided release: whether the service runs it and stays up (`proof`), and whether it
-//! answers (`http`, `tcp`, `command`; `via_host` if the server does not forward).
+//! Health of an undecided release: whether the service runs it and stays up (`proof`), and whether
+//! it answers (`http`, `tcp`, `command`; `via_host` if the server does not forward).
 
 mod command;
 mod http;

@@ -72,7 +72,8 @@ impl HostRun<'_> {
         }
     }
 
-    /// Returns the result that what was live before is live again. `but` says what is not as it was.
+    /// Returns the result that what was live before is live again. `but` says what is not as it
+    /// was.
     pub(super) fn back_again(
         &self,
         plan: &ActivationPlan,
@@ -108,8 +109,8 @@ impl HostRun<'_> {
         }
     }
 
-    /// Looks again at a release that was judged well some time ago, and reverts it if it is not well
-    /// any more.
+    /// Looks again at a release that was judged well some time ago, and reverts it if it is not
+    /// well any more.
     pub async fn confirm(&mut self) -> Result<(), Failure> {
         let HostPhase::Undecided { judged: Some(judged) } = &self.phase else { return Ok(()) };
         let Some(plan) = &self.plan.activate else { return Ok(()) };

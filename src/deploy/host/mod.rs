@@ -36,8 +36,8 @@ pub struct HostRun<'a> {
 pub enum HostPhase {
     /// Nothing that is live was touched.
     Open,
-    /// The new release is or may be live, and nothing is decided. `judged` is set once it was judged
-    /// well.
+    /// The new release is or may be live, and nothing is decided. `judged` is set once it was
+    /// judged well.
     Undecided {
         /// What the judgement saw, for a second look before the commit.
         judged: Option<Box<Judged>>,
@@ -136,7 +136,8 @@ impl<'a> HostRun<'a> {
         failures
     }
 
-    /// Sends the whole clean-up. With `after`, the host skips it unless the order before it is done.
+    /// Sends the whole clean-up. With `after`, the host skips it unless the order before it is
+    /// done.
     fn send_clean(&mut self, after: bool, last: bool) {
         let orders = self.plan.clean.iter().cloned();
         let orders = orders.map(|order| Sent { chained: after, ..order.into() }).collect();

@@ -72,8 +72,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Fails if a release of ours is dated later than all clocks: one host must not choose the next id of
-    /// the fleet.
+    /// Fails if a release of ours is dated later than all clocks: one host must not choose the next
+    /// id of the fleet.
     fn check_ahead(&self, state: &HostState) -> Result<(), PlanError> {
         let latest = latest(state, self.run);
         match state.ours().into_iter().find(|id| id.time() > latest) {
@@ -187,8 +187,8 @@ impl Planner<'_> {
         (left_out > 0).then_some(Note { text, fix })
     }
 
-    /// Returns a note if the release has the unit's program as a file that is not executable, unless a
-    /// hook may change that.
+    /// Returns a note if the release has the unit's program as a file that is not executable,
+    /// unless a hook may change that.
     fn not_executable(&self, state: &HostState, release: &Manifest) -> Option<Note> {
         let unit = state.unit.as_ref().filter(|_| self.config.hooks.staged.is_empty())?;
         let inside = format!("path={}/", self.config.layout.current());
