@@ -1,4 +1,4 @@
-//! What one host says.
+//! Judges one host.
 
 use chrono::{DateTime, Utc};
 
@@ -14,16 +14,16 @@ use crate::model::service::{Scope, Service};
 use crate::model::words::count;
 use crate::remote::agent::CheckFacts;
 
-/// Clocks that differ by more make ids and ledgers hard to read.
+/// Seconds by which clocks may differ before ids and ledgers become hard to read.
 const SKEW: i64 = 60;
-/// Less than this is worth a word.
+/// Free bytes below which a warning is due.
 const LOW_BYTES: u64 = 500_000_000;
-/// File systems of other machines, as stat(1) calls them.
+/// Network file systems, by their names in stat(1).
 const NETWORK: [&str; 10] =
     ["nfs", "cifs", "smb", "smb2", "fuseblk", "ceph", "v9fs", "afs", "lustre", "gfs/gfs2"];
-/// Whoever is in one of these groups may read the journal.
+/// Groups whose members may read the journal.
 const READ_JOURNALS: [&str; 3] = ["systemd-journal", "adm", "wheel"];
-/// Debian's packages with what is needed on a host.
+/// Packages of Debian, with the tools of each that a host needs.
 const PACKAGES: [(&str, &[&str]); 6] = [
     ("coreutils", &["timeout", "dd", "sha256sum", "sort", "stat", "mktemp", "readlink", "mv"]),
     ("findutils", &["find"]),
@@ -32,28 +32,28 @@ const PACKAGES: [(&str, &[&str]); 6] = [
     ("util-linux", &["flock"]),
     ("tar sed grep", &["tar", "sed", "grep"]),
 ];
-/// How packages are installed where it is done as Debian does.
+/// Installs packages on Debian and its kin.
 const INSTALL: &str = "on the host: `sudo apt-get install -y";
-/// Lets what was started in a session outlive it.
+/// Lets processes outlive the session that started them.
 const KEEP_PROCESSES: &str = "on the host: `sudo sed -i s/^KillUserProcesses=yes/KillUserProcesses=no/ \
      $(grep -ls ^KillUserProcesses=yes /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*) && \
      sudo systemctl restart systemd-logind`";
 
-/// What is looked at of one host.
+/// What is known of one host.
 pub struct Subject<'a> {
     /// The time by this machine's clock.
     pub now: DateTime<Utc>,
     pub config: &'a Config,
-    /// All that the artifact holds, where there is one.
+    /// Everything that the artifact holds, if there is one.
     pub release: Option<&'a Manifest>,
-    /// The bytes of the env file, where there is one.
+    /// The bytes of the env file, if there is one.
     pub env: Option<&'a [u8]>,
     pub probed: &'a Probed,
 }
 
 impl Subject<'_> {
-    /// Whether a release will surely not have `path`: nothing that is known brings it, and no hook
-    /// may make it.
+    /// Returns whether a release will surely lack `path`: nothing known brings it, and no hook may
+    /// make it.
     pub(super) fn lacks(&self, path: &str) -> bool {
         let config = self.config;
         let Some(release) = self.release.filter(|_| config.hooks.staged.is_empty()) else {
@@ -68,7 +68,7 @@ impl Subject<'_> {
 }
 
 impl Findings {
-    /// Everything that one host says.
+    /// Adds all findings of one host.
     pub fn judge(&mut self, subject: &Subject<'_>) {
         let (config, state, probe) = (subject.config, &subject.probed.state, &subject.probed.probe);
         self.login(config, state);
@@ -113,7 +113,7 @@ impl Findings {
         });
     }
 
-    /// What a deploy would refuse. Of sudo and of the unit more is known, and said by themselves.
+    /// Adds what a deploy would refuse. sudo and the unit have findings of their own.
     fn refused(&mut self, config: &Config, state: &HostState, refusal: &PlanError) {
         match refusal {
             PlanError::Unfit { what, .. } => {
@@ -147,7 +147,8 @@ impl Findings {
         self.unit(subject, &Unit { name, scope: *scope, state: unit });
     }
 
-    /// A check that nobody answers although the service runs, or somebody else before it does.
+    /// Adds health checks that nobody answers although the service runs, and those that somebody
+    /// else answers before it runs.
     fn ports(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         let runs = state.unit.as_ref().is_none_or(|unit| unit.active == "active");
         let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
@@ -168,7 +169,7 @@ impl Findings {
         }
     }
 
-    /// What a release that fails has said is shown from the journal.
+    /// Adds whether the journal can be read: it shows what a release that fails has printed.
     fn journal(&mut self, state: &HostState, unit: &str) {
         let Facts { user, root, groups, .. } = &state.facts;
         if *root || READ_JOURNALS.iter().any(|group| groups.contains(*group)) {
@@ -191,7 +192,7 @@ impl Findings {
             self.warn(text, "choose `deploy_to` on a local disk: `df -T` on the host shows them");
         }
         for path in &probe.unwritable {
-            // Of a directory above nothing is changed: what is to be in it is made there.
+            // A directory above is not changed: what is to be in it is made there.
             let own = if path.starts_with(root) { path } else { root };
             let fix = format!("on the host: `sudo install -d -o {user} {own}`");
             self.problem(format!("{path} cannot be written by {user}"), fix);
@@ -212,7 +213,7 @@ impl Findings {
 
     fn live(&mut self, state: &HostState) {
         match &state.current {
-            // A deploy refuses the one and warns of the other.
+            // The rules of a deploy have a finding for both: one is refused, the other a warning.
             Current::NotALink | Current::Foreign(_) => {}
             Current::Absent => self.ok("nothing is live yet"),
             Current::Release(id) => self.ok(format!("{id} is live")),
@@ -237,7 +238,7 @@ impl Findings {
         }
     }
 
-    /// A user's own units live as long as the user does.
+    /// Adds whether units of the user run without a login.
     fn lingers(&mut self, state: &HostState, probe: &CheckFacts) {
         if probe.linger == Some(false) {
             let fix = format!("on the host: `sudo loginctl enable-linger {}`", state.facts.user);
@@ -264,12 +265,12 @@ impl Findings {
     }
 }
 
-/// Whether a unit that ran before the first deploy may be who listens.
+/// Returns whether a unit that ran before the first deploy may be what listens.
 fn may_listen(state: &HostState) -> bool {
     state.unit.as_ref().is_some_and(|unit| unit.active == "active")
 }
 
-/// What makes a thing that is missing go away.
+/// Returns how to fix a missing tool or directory.
 fn how_to_get(missing: &str) -> String {
     let tool = missing.split(' ').next().unwrap_or_default();
     let package = PACKAGES.iter().find(|(_, tools)| tools.contains(&tool));

@@ -1,5 +1,5 @@
-//! What the service's user may do: reach the release, read its env file and the linked files,
-//! write the linked directories. Permission bits decide, as far as they show.
+//! Permissions of the service's user: it must reach the release, read its env file and the linked
+//! files, and write the linked directories. Permission bits decide.
 
 use super::Findings;
 use crate::config::{Config, EnvSpec};
@@ -8,16 +8,16 @@ use crate::model::link::{SharedKind, SharedLink};
 use crate::model::service::{Scope, Service};
 use crate::remote::agent::{Access, CheckFacts};
 
-/// Of the bits of a mode.
+/// Bits of a mode.
 const READ: u32 = 4;
 const WRITE_AND_ENTER: u32 = 3;
 const ENTER: u32 = 1;
 
-/// Who the service runs as, unless that is root, who may do anything.
+/// The user that the service runs as, unless that is root.
 struct Runner<'a> {
     user: &'a str,
     groups: Vec<String>,
-    /// Who makes the releases, and owns what is not there yet.
+    /// The deploying user, who will own what is not there yet.
     maker: &'a str,
 }
 
@@ -39,12 +39,12 @@ impl<'a> Runner<'a> {
         place.lets(self.user, &self.groups, bits)
     }
 
-    /// The group through which it may be let in.
+    /// Returns the group that could give it access.
     fn team(&self) -> &str {
         self.groups.first().map_or(self.user, String::as_str)
     }
 
-    /// What shipit would make.
+    /// Returns the permissions of what shipit would make.
     fn planned(&self, path: String, mode: &str, group: Option<&String>) -> Access {
         Access {
             mode: u32::from_str_radix(mode, 8).unwrap_or(0),
@@ -60,7 +60,7 @@ impl<'a> Runner<'a> {
 }
 
 impl Findings {
-    /// A group that files are given to must be one that the deploying user is in.
+    /// Adds configured groups that the deploying user is not in: it cannot give them files.
     pub(super) fn group(&mut self, config: &Config, state: &HostState) {
         let env = config.env.iter().filter_map(|spec| spec.group.as_ref());
         let links = config.links.iter().filter_map(|link| match &link.kind {
@@ -79,7 +79,7 @@ impl Findings {
         }
     }
 
-    /// What the service may not do that it will have to.
+    /// Adds what the service must do and may not.
     pub(super) fn runner(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         if let Some(user) = &probe.no_user {
             let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
@@ -107,7 +107,7 @@ impl Findings {
         }
     }
 
-    /// systemd reads `EnvironmentFile=` as root; a program that reads it itself must be able to.
+    /// Adds an env file that the service cannot read. systemd reads `EnvironmentFile=` as root.
     fn env_file(
         &mut self,
         runner: &Runner<'_>,
@@ -126,7 +126,7 @@ impl Findings {
         }
     }
 
-    /// Those that are there as they are, the others as they would be made.
+    /// Returns the linked paths: those that are there as they are, others as they would be made.
     fn linked(
         &mut self,
         runner: &Runner<'_>,

@@ -1,4 +1,4 @@
-//! What sudo allows, by the rules that a deploy asks too.
+//! What sudo allows, by the same rules that a deploy applies.
 
 use super::Findings;
 use super::host::Subject;
@@ -6,7 +6,8 @@ use crate::model::service::Action;
 use crate::model::sudo::SudoRefusal;
 
 impl Findings {
-    /// The unit's action is needed by every deploy, the other verbs by the way back only.
+    /// Adds what sudo allows and refuses. Every deploy needs the action of the unit; only a revert
+    /// needs the other verbs.
     pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &str, action: Action) {
         let needed = [action.verb(), "stop", "reset-failed"];
         let sudo = &subject.probed.state.facts.sudo;
@@ -20,7 +21,8 @@ impl Findings {
         let may_not = format!("sudo does not allow {user} to {verbs} {unit} without a password");
         let (text, fix) = match refusal {
             SudoRefusal::NoRule => (may_not, rules(subject, unit, &needed, "shipit")),
-            // sudo reads its files in the order of their names, and the last rule counts.
+            // sudo reads its files in the order of their names, and the last rule that matches
+            // counts.
             SudoRefusal::Password { rule } => (
                 format!("{may_not}: its last rule that matches is {rule}"),
                 rules(subject, unit, &needed, "zzz-shipit"),

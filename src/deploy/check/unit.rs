@@ -12,15 +12,15 @@ use crate::model::service::Scope;
 use crate::model::words::list;
 use crate::remote::quote::word;
 
-/// The first systemd that tells InvocationID and NRestarts of a unit.
+/// The first systemd that reports InvocationID and NRestarts of a unit.
 const TELLS_STARTS: u32 = 232;
 
-/// The first systemd that keeps what stands before another character between single quotes,
+/// The first systemd that keeps backslashes between single quotes.
 const KEEPS_BACKSLASHES: u32 = 240;
-/// and the first that keeps values of several lines.
+/// The first systemd that keeps values of several lines.
 const KEEPS_NEWLINES: u32 = 239;
 
-/// One unit, and how it is spoken of.
+/// One unit, and how people call it.
 pub(super) struct Unit<'a> {
     pub(super) name: &'a str,
     pub(super) scope: Scope,
@@ -54,7 +54,7 @@ impl Unit<'_> {
         format!("on the host: `{} edit {}`", self.systemctl(), self.name)
     }
 
-    /// The program of ExecStart=, and its arguments, as systemd prints them.
+    /// Returns the program of ExecStart= and its arguments, as systemd prints them.
     fn program(&self) -> Option<(&str, &str)> {
         let rest = self.state.exec_start.split_once("path=")?.1;
         let (path, rest) = rest.split_once(" ;")?;
@@ -65,7 +65,7 @@ impl Unit<'_> {
 }
 
 impl Findings {
-    /// What is not there is said with the name that may be meant.
+    /// Adds that there is no such unit, with a similar name if there is one.
     pub(super) fn no_unit(&mut self, subject: &Subject<'_>, name: &str, scope: Scope) {
         let load = subject.probed.state.unit.as_ref().map_or("unknown", |unit| unit.load.as_str());
         let names = subject.probed.probe.unit_names.iter().map(String::as_str);
@@ -87,7 +87,7 @@ impl Findings {
         self.problem(text, fix);
     }
 
-    /// Everything about a unit that is there.
+    /// Adds all findings about a unit that is there.
     pub(super) fn unit(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let known = self.found.len();
         self.directory(subject, unit);
@@ -135,7 +135,7 @@ impl Findings {
         self.problem(format!("{name} does not go through {current}"), fix);
     }
 
-    /// The program of ExecStart= must be there when the release is live.
+    /// Adds whether the program of ExecStart= will be there when the release is live.
     fn program(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let Some((path, arguments)) = unit.program() else { return };
         let (layout, name) = (&subject.config.layout, unit.name);
@@ -171,7 +171,7 @@ impl Findings {
         }
     }
 
-    /// What EnvironmentFile= names must be there, unless it begins with `-`.
+    /// Adds files of EnvironmentFile= that are not there, unless their name begins with `-`.
     fn env_files(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let current = subject.config.layout.current();
         let all = &subject.probed.probe.env_files;
@@ -189,7 +189,7 @@ impl Findings {
         }
     }
 
-    /// Who reads the env file otherwise than it is written.
+    /// Adds programs that read the env file in another way than it is written.
     fn readers(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let (Some(spec), Some(env)) = (&subject.config.env, subject.env) else { return };
         let file = &spec.file;
@@ -212,7 +212,7 @@ impl Findings {
         }
     }
 
-    /// Whether systemd has loaded what lies on the disk, and is one that says enough.
+    /// Adds whether systemd has loaded the unit file, and is new enough.
     fn loaded(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let probe = &subject.probed.probe;
         if probe.unit.get("NeedDaemonReload").is_some_and(|value| value == "yes") {
@@ -270,8 +270,8 @@ fn made_by_hook(subject: &Subject<'_>) -> bool {
     subject.probed.state.unit.is_some() && !subject.config.hooks.staged.is_empty()
 }
 
-/// Where in a release a program is that a unit names elsewhere: at the same path, or the only file
-/// of that name.
+/// Returns the path in a release of a program that a unit names elsewhere: at the same path, or the
+/// only file of that name.
 fn place_of<'a>(release: &'a Manifest, path: &str) -> Option<&'a str> {
     let file = |node: &Node| matches!(node, Node::File { .. });
     let nodes = release.nodes();

@@ -12,19 +12,19 @@ use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::remote::agent::{CheckFacts, Scan};
 
-/// What would be done, from live facts and by the same code, without taking the lock.
+/// The plans of a run that was not executed.
 pub struct DryRun {
-    /// Each host with its plan, or why it has none; without a reason: because of another host.
+    /// Each host with its plan, or why it has none; `Err(None)`: because of another host.
     pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
-    /// The release it is about, if that much is known.
+    /// The release that the run would be about, if it could be chosen.
     pub release: Option<ReleaseId>,
-    /// Every host runs exactly this already.
+    /// Whether every host runs exactly this already.
     pub unchanged: bool,
-    /// Why there is no plan at all.
+    /// Why there is no plan at all, if so.
     pub failure: Option<Failure>,
 }
 
-/// Looks and plans, and stops there.
+/// Looks at the hosts and makes their plans.
 pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     let mut fleet = Fleet::towards(cx, goal);
     let opened = fleet.open(goal, false).await;
@@ -48,20 +48,19 @@ pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     DryRun { plans, release, unchanged, failure }
 }
 
-/// A host's look, what `check` wants to know besides, and what a deploy would say.
+/// What `check` asked a host, and what a deploy would refuse and warn of.
 pub struct Probed {
-    /// The look.
     pub state: HostState,
-    /// What was asked besides.
+    /// What was asked beyond the look.
     pub probe: CheckFacts,
-    /// All for which a deploy would refuse.
+    /// Why a deploy would refuse the host.
     pub refusals: Vec<PlanError>,
-    /// Of what a deploy would warn.
+    /// What a deploy would warn of.
     pub warnings: Vec<Note>,
 }
 
-/// Looks at every host and probes it, without the lock; then asks the rules of a deploy, if there
-/// is a `goal` to be had.
+/// Looks at every host and probes it, without the lock. With a `goal`, returns what a deploy of it
+/// would refuse and warn of.
 pub async fn probe(cx: RunContext<'_>, goal: Option<&Goal>) -> Answers<Probed> {
     let mut fleet = goal.map_or_else(|| Fleet::new(cx), |goal| Fleet::towards(cx, goal));
     let probe = async |host: &mut HostRun<'_>| {

@@ -34,7 +34,7 @@ use crate::remote::agent::{Hello, Scan};
 /// What hosts have of the release to be made, by their names.
 type Deltas = BTreeMap<String, Arc<PreparedDelta>>;
 
-/// What is to be settled on hosts, by their names.
+/// How hosts are to be settled, by their names.
 type Recoveries = BTreeMap<String, Recovery>;
 
 /// All hosts of a run.
@@ -50,14 +50,14 @@ struct Fleet<'a> {
     failure: Option<Failure>,
 }
 
-/// Does it. One host's failure is data in the report.
+/// Runs the goal on all hosts. A failure of a host is part of the report.
 pub async fn run(cx: RunContext<'_>, goal: &Goal) -> Report {
     cx.begin(goal.name());
     pursue(cx, goal).await
 }
 
-/// A deploy of what `local.before` builds: `open` opens it when these commands are through. A
-/// failure of either is the report's, and no host is spoken with.
+/// Runs `local.before`, has `open` open what it built, and deploys that. If one of these fails, no
+/// host is connected to.
 pub async fn build_and_run(
     cx: RunContext<'_>,
     open: impl AsyncFnOnce() -> Result<Goal, Failure>,
@@ -104,7 +104,7 @@ async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
     report
 }
 
-/// What the conversations of a deploy begin with, whatever is to be deployed.
+/// Returns what the conversations of a deploy begin with, before the artifact is known.
 pub fn hello_of_deploy(config: &Config, run: &Run) -> Hello {
     hello(config, run, true, Scan::Others, delta::first(config))
 }
@@ -148,8 +148,8 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    /// Connects to all, with the lock if wanted. A prune goes on without hosts that failed, and so
-    /// does a run that may skip some.
+    /// Connects to all hosts, with their locks if `lock` is set. A prune goes on without hosts that
+    /// failed, and so does a run with `on_unreachable = "skip"`.
     async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Aborted> {
         let config = self.cx.config;
         let (scan, first) = match goal {
@@ -197,7 +197,7 @@ impl<'a> Fleet<'a> {
         if missing && !skips && !goal.is_prune() { Err(Aborted) } else { Ok(()) }
     }
 
-    /// Changes nothing where a newer program was; a prune goes on without such hosts.
+    /// Fails if a newer program was on a host. A prune goes on without such hosts.
     fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let mut refused = false;
         for host in self.hosts.all.iter_mut().filter(|host| host.takes_part()) {
@@ -218,7 +218,7 @@ impl<'a> Fleet<'a> {
         self.note_failures(recovered)
     }
 
-    /// Makes a release that a lost connection left on some hosts only live on all of them.
+    /// Activates a release on hosts that reverted it while others committed it.
     async fn finish_split(&mut self) -> Result<(), Aborted> {
         let planned = self.plan_forward();
         let finished = self.settle(planned).await;
@@ -246,7 +246,7 @@ impl<'a> Fleet<'a> {
         self.warnings.push((host, text));
     }
 
-    /// Notes failures that touched nothing; any of them ends the run.
+    /// Ends the run on hosts that failed without touching what is live. Fails if there are any.
     fn note_failures(&mut self, results: Vec<(usize, Result<(), Failure>)>) -> Result<(), Aborted> {
         let mut stop = Ok(());
         for (place, result) in results {
@@ -313,7 +313,7 @@ impl<'a> Fleet<'a> {
         self.note_failures(prepared)
     }
 
-    /// What fails is a warning after a release was made live, and the result of a prune.
+    /// Cleans up. A failure is a warning after a deploy, and the result of a prune.
     async fn clean(&mut self, goal: &Goal) {
         if self.hosts.all.iter().all(|host| host.plan.clean.is_empty()) {
             return;

@@ -1,4 +1,4 @@
-//! What a fleet's hosts are to do: from their states to the plan of each.
+//! From the states of all hosts to their plans.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl<'a> Fleet<'a> {
         Planner { config: self.cx.config, run: self.cx.run, skipped }
     }
 
-    /// The hosts that take part, as they were when they were looked at.
+    /// Returns names and states of the hosts that take part.
     pub(super) fn states(&self) -> Vec<(&str, &HostState)> {
         let here = self.hosts.all.iter().filter(|host| host.takes_part());
         here.filter_map(|host| Some((host.name(), host.talk.state.as_ref()?))).collect()
@@ -61,7 +61,7 @@ impl<'a> Fleet<'a> {
         behind.filter_map(forward).collect()
     }
 
-    /// Of a dry run: takes for done what a run would settle before it makes its plans.
+    /// In a dry run, assumes that the hosts are settled as a run would settle them first.
     pub(super) fn expect_recovery(&mut self, goal: &Goal) {
         let planned = self.plan_recovery();
         self.expect(planned);

@@ -22,7 +22,7 @@ pub(super) async fn attempt(
     }
     // The last line is the agent's, on how it ended: `it exited with code 1`.
     let (said, how) = answer.text.trim_end().rsplit_once('\n').unwrap_or(("", &answer.text));
-    // What a command prints last says why it failed.
+    // The last lines of a command tell why it failed.
     let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(super::LINES)..].join("\n");
     let how = how.trim().trim_start_matches("it ");

@@ -1,4 +1,4 @@
-//! Which ports of a host the checks of its health ask.
+//! The ports of a host that its health checks connect to.
 
 use crate::config::checks::HealthProbe;
 use crate::config::{Config, Host};

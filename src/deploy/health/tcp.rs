@@ -1,4 +1,4 @@
-//! Whether somebody listens.
+//! Whether a port is open.
 
 use std::time::Duration;
 

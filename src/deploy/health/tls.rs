@@ -1,4 +1,4 @@
-//! HTTPS: what is verified, and by whose certificates.
+//! HTTPS: which certificates are accepted.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::ProbeFailure;
 use crate::config::checks::Trust;
 use crate::remote::session::ByteStream;
 
-/// Speaks TLS over `stream`, as a client of `name`.
+/// Starts TLS over `stream` as a client of `name`.
 pub(super) async fn wrap(
     stream: Box<dyn ByteStream>,
     trust: &Trust,
@@ -66,19 +66,19 @@ fn config(trust: &Trust) -> Result<ClientConfig, Error> {
     Ok(builder.with_no_client_auth())
 }
 
-/// Whoever shows a certificate must hold its key, whichever are taken.
+/// Signatures are always verified, whichever certificates are accepted.
 #[derive(Debug)]
 struct Verifier {
     takes: Takes,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Which certificates are taken.
+/// Accepts certificates by a list.
 #[derive(Debug)]
 enum Takes {
     Any,
-    /// Those of a list, for the names in them, and what they signed. One that stands in the list
-    /// itself need not be one of an authority, nor be told apart from one.
+    /// Certificates in a list, and those that they signed, for the names in them. One in the list
+    /// need not belong to an authority.
     Listed {
         listed: Vec<CertificateDer<'static>>,
         signed: Arc<WebPkiServerVerifier>,

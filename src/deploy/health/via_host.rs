@@ -1,4 +1,4 @@
-//! Where the server does not forward, the host asks for us, with its own tools.
+//! If the server does not forward, the host makes the request with its own tools.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::remote::order::{DONE, Fetch, Hidden, Order};
 
 const ALLOW: &str = "`AllowTcpForwarding local` in its sshd_config does without";
 
-/// Whole seconds, which is what a host's tools count in.
+/// Returns a limit in whole seconds: tools of hosts take no fractions.
 pub(super) fn whole(limit: Duration) -> Duration {
     Duration::from_secs(limit.as_secs() + u64::from(limit.subsec_nanos() > 0))
 }
 
-/// Asks the agent.
+/// Sends an order to the agent. Fails if there is no answer.
 pub(super) async fn ask(context: &CheckContext<'_>, order: &Order) -> Result<Said, ProbeFailure> {
     context
         .host
@@ -24,7 +24,7 @@ pub(super) async fn ask(context: &CheckContext<'_>, order: &Order) -> Result<Sai
         .map_err(|error| ProbeFailure { hopeless: true, ..ProbeFailure::silent(error) })
 }
 
-/// One GET from the host itself.
+/// Sends one GET from the host itself.
 pub(super) async fn fetch(
     context: &CheckContext<'_>,
     check: &HttpCheck,
@@ -46,7 +46,7 @@ pub(super) async fn fetch(
     Ok(HttpResponse { status, body: body.to_owned(), cut: false })
 }
 
-/// Whether somebody listens, as the host itself sees it.
+/// Fails unless the port is open, as the host itself sees it.
 pub(super) async fn reach(
     context: &CheckContext<'_>,
     host: &str,
@@ -113,7 +113,7 @@ fn has(context: &CheckContext<'_>, tool: &str) -> bool {
     context.host.state.as_ref().is_some_and(|state| state.facts.tools.contains(tool))
 }
 
-/// The server does not forward, and the host cannot ask either.
+/// Returns the failure that the server does not forward and the host cannot ask either.
 fn cannot(why: &str) -> ProbeFailure {
     let what = format!("could not be asked: the server forbids forwarding, and {why}");
     ProbeFailure { hopeless: true, ..ProbeFailure::new(what) }
