@@ -220,3 +220,28 @@ async fn interrupt_during_a_hook_names_the_hook() {
     });
     assert_eq!(failed, Some("staged"), "{events:?}");
 }
+
+#[tokio::test]
+async fn second_stop_during_revert_leaves_host_unknown() {
+    let mut world = World::new();
+    world.deploy("1").await;
+    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
+    world.config.hooks.activated = vec![hook("false")];
+    world.config.hooks.reverted = vec![hook("sleep 2")];
+    let (ask, asked) = tokio::sync::watch::channel(0);
+    let cancel = Cancel::new(asked);
+    let goal = world.deploy_goal("2", "", false);
+    let reverts = || {
+        let events = world.events.lock().unwrap();
+        events.iter().any(|event| matches!(event, Event::Reverting { .. }))
+    };
+    let stopping = async {
+        while !reverts() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ask.send(2).unwrap();
+    };
+    let (report, ()) = tokio::join!(world.run_with(&goal, &cancel), stopping);
+    assert!(matches!(report.hosts[0].1, HostResult::Unknown { .. }), "{report:?}");
+    assert_eq!(report.verdict(), RunOutcome::NeedsAttention);
+}
