@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use self::dir::DirCache;
 use crate::model::digest::Digest;
+use crate::model::mutex::lock;
 
 /// What a deploy looks up here instead of on a host.
 pub trait ReleaseCache: Send + Sync {
@@ -64,7 +65,7 @@ impl LocalCache {
     }
 
     fn in_background(&self, work: impl FnOnce() + Send + 'static) {
-        let mut threads = self.writes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.writes.0);
         threads.push(thread::spawn(work));
     }
 }

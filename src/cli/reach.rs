@@ -3,7 +3,7 @@
 //! that is refused has touched nothing, no host is asked for anything.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Host};
 use crate::deploy::context::{Connect, OpenConversation};
 use crate::deploy::outcome::Failure;
+use crate::model::mutex::lock;
 use crate::remote::agent::Hello;
 use crate::remote::session::{Session, SessionError};
 use crate::ssh::connect::Connector;
@@ -53,7 +54,7 @@ impl Reach {
     }
 
     fn begun(&self) -> MutexGuard<'_, BTreeMap<String, Begun>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.begun)
     }
 }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
@@ -34,6 +34,7 @@ use crate::deploy::query::{self, Answers};
 use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
+use crate::model::mutex::lock;
 use crate::report::github;
 use crate::report::redact::Secrets;
 use crate::report::sanitizer::{Sieve, defuse};
@@ -272,7 +273,7 @@ impl World {
         let means = self.means(config, command, how.reach);
         let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
         let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
-            act(&mut screen.lock().unwrap_or_else(PoisonError::into_inner));
+            act(&mut lock(&screen));
         };
         let aside = &self.aside;
         let show =

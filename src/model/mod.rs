@@ -12,6 +12,7 @@ pub mod layout;
 pub mod ledger;
 pub mod link;
 pub mod manifest;
+pub mod mutex;
 pub mod operations;
 pub mod service;
 pub mod sudo;

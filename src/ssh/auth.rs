@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -23,6 +23,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::model::mutex::lock;
 use crate::ssh::client::Client;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
@@ -97,7 +98,7 @@ impl KeyRing {
         if fs::metadata(path)?.is_file() {
             return fs::read_to_string(path);
         }
-        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pipes = lock(&self.pipes);
         if let Some(text) = pipes.get(path) {
             return Ok(text.clone());
         }

@@ -1,7 +1,7 @@
 //! Our side of one SSH connection: what is offered, what the server may do, what it said.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
@@ -9,6 +9,7 @@ use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, Names, Preferred, cipher, compression, kex, mac};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::model::mutex::lock;
 use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
 use crate::ssh::host_key::{Accepted, HostKeyCheck, all_types};
 use crate::ssh::options::{Allowed, List, name_of};
@@ -67,11 +68,11 @@ pub(crate) struct Heard(Arc<Mutex<ServerMessages>>);
 
 impl Heard {
     pub(crate) fn get(&self) -> ServerMessages {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 
     fn note(&self, change: impl FnOnce(&mut ServerMessages)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.0));
     }
 
     /// The reason to give for a connection that is gone.

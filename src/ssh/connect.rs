@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -11,6 +11,7 @@ use russh::client::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, Host, SshSettings};
+use crate::model::mutex::lock;
 use crate::remote::local::LocalSession;
 use crate::remote::session::{ByteStream, Session, SessionError};
 use crate::ssh::auth::{
@@ -277,7 +278,7 @@ impl Connecting<'_> {
     }
 
     fn worked(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        self.connector.inner.worked.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connector.inner.worked)
     }
 
     fn login(&self) -> String {

@@ -1,7 +1,7 @@
 //! Ways to a host that are not a plain TCP connection: other hosts, and programs.
 
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, join};
@@ -9,6 +9,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::model::mutex::lock;
 use crate::remote::session::{BY_SETTING, ByteStream, SessionError};
 use crate::ssh::connect::{Connection, Connector, Hop};
 use crate::ssh::ssh_config::{HostSettings, LocalEnv, SshTarget};
@@ -42,7 +43,7 @@ impl Transport {
         let Self::Command(mut program) = self else { return reason };
         let ending = async { tokio::join!(program.child.wait(), program.keeping) };
         let _ = timeout(STDERR_WAIT, ending).await;
-        let kept = program.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = lock(&program.stderr).clone();
         let said = text::plain(&String::from_utf8_lossy(&kept));
         match said.lines().rev().find(|line| !line.trim().is_empty()) {
             Some(line) => format!("{reason}; ProxyCommand says: {}", line.trim()),
@@ -152,7 +153,7 @@ pub(crate) fn by_command(
 async fn keep(mut stderr: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) {
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&kept);
         kept.extend_from_slice(&buffer[..count]);
         let surplus = kept.len().saturating_sub(STDERR_KEPT);
         kept.drain(..surplus);
