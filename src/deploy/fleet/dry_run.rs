@@ -9,15 +9,12 @@ use crate::deploy::outcome::{Failure, HostResult};
 use crate::deploy::plan::{HostPlan, Note, PlanError};
 use crate::deploy::query::Answers;
 use crate::model::host_state::HostState;
-use crate::model::id::ReleaseId;
 use crate::remote::agent::{CheckFacts, Scan};
 
 /// The plans of a run that was not executed.
 pub struct DryRun {
     /// Each host with its plan, or why it has none; `Err(None)`: because of another host.
     pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
-    /// The release that the run would be about, if it could be chosen.
-    pub release: Option<ReleaseId>,
     /// Whether every host runs exactly this already.
     pub unchanged: bool,
     /// Why there is no plan at all, if so.
@@ -43,9 +40,9 @@ pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
         _ => Err(None),
     };
     let plans = fleet.hosts.all.iter().map(|host| (host.name().to_owned(), plan(host))).collect();
-    let (release, failure) = (fleet.release, fleet.failure.clone());
+    let failure = fleet.failure.clone();
     fleet.hosts.close().await;
-    DryRun { plans, release, unchanged, failure }
+    DryRun { plans, unchanged, failure }
 }
 
 /// What `check` asked a host, and what a deploy would refuse and warn of.
