@@ -251,7 +251,7 @@ impl<'a> Conversation<'a> {
         self.agent()?.judge(id).await.map_err(Failure::from)
     }
 
-    /// Returns the failure with what the service printed last.
+    /// Adds what the service printed last to a failure.
     pub(super) async fn with_journal(&self, failure: Failure) -> Failure {
         match self.ask(&Order::Journal { lines: 10 }).await {
             Ok(answer) if answer.code == DONE => failure.because(answer.text),

@@ -151,8 +151,7 @@ pub struct UnitState {
     pub started: Option<u64>,
     /// How long the main process has been running.
     pub running_for: Option<Duration>,
-    /// How long each of its processes has been running whose directories we may not see; `None`
-    /// where that could not be read.
+    /// The running times of processes whose directories we may not read; `None`: unknown.
     pub hidden_for: Vec<Option<Duration>>,
 }
 

@@ -276,7 +276,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Returns `reverted` and, if `id` was live and decided on before, where it stands again.
+    /// Returns `reverted` and, if `id` was decided on before, an entry that repeats that decision.
     fn repeating(&self, mut reverted: Record, state: &HostState, id: ReleaseId) -> Record {
         if let Some(event) = state.ledger.history(id).and_then(|history| history.repeated()) {
             let reason = Entry::as_before();
