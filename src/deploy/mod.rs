@@ -1,5 +1,8 @@
-//! Floor 2: what to do, in which order. A module uses only those above it in this list; a test
-//! holds that.
+//! Floor 2: what to do, in which order. From the ground up, each module uses only those before it,
+//! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `goal`, `retention`,
+//! `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`, `health`,
+//! `judge`, `verify`, `pin`, `delta`, `payload`, `host`, `prepare`, `hosts`, `locks`, `rollout`,
+//! `fleet`, `check`.
 
 pub mod cancel;
 pub mod check;
