@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -21,8 +21,8 @@ use super::question::is_yes;
 use super::reach::Reach;
 use super::signals;
 use crate::cache::LocalCache;
-use crate::config::Config;
 use crate::config::resolve::{Overrides, load};
+use crate::config::{Address, Config};
 use crate::deploy::cancel::Cancel;
 use crate::deploy::check::Finding;
 use crate::deploy::context::RunContext;
@@ -195,6 +195,7 @@ impl World {
             env: self.env.clone(),
             ssh: PathBuf::from("ssh"),
         };
+        self.warn_of_two_homes(config, &around.home);
         let verbose = self.common.verbose;
         let (asking, telling, env) = (self.aside.clone(), self.aside.clone(), self.env.clone());
         let callbacks = Callbacks {
@@ -212,6 +213,21 @@ impl World {
         };
         let now = u64::try_from(self.now.timestamp()).unwrap_or_default();
         Reach::new(Connector::new(&config.ssh, around, callbacks, now))
+    }
+
+    /// Warns where ssh's files lie in `HOME`, which neither ssh nor we look at. Nobody sees from
+    /// "no such host" or "no key" that there are two homes.
+    fn warn_of_two_homes(&self, config: &Config, home: &Path) {
+        let other = self.var("HOME").map(PathBuf::from).filter(|other| other != home);
+        let Some(other) = other.filter(|other| other.join(".ssh").is_dir()) else { return };
+        if config.hosts.iter().any(|host| host.address != Address::Local) {
+            let (other, home) = (other.display(), home.display());
+            let text = format!(
+                "{other}/.ssh is not read, though HOME is {other}: as ssh does, shipit reads the \
+                 account's own, {home}/.ssh"
+            );
+            self.aside.tell(Event::Warning { host: None, text });
+        }
     }
 
     /// Follows the signals of this process from the first call on.

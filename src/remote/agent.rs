@@ -200,7 +200,7 @@ impl AgentError {
             Self::Session { source } => source.hint(),
             Self::NoGreeting { .. } => Some(
                 "the login shell must be a POSIX shell, zsh or fish, and /bin/sh must be there: \
-                 `chsh -s /bin/sh` on the host"
+                 `chsh -s /bin/sh` on the host; no startup file (.bashrc) or ForceCommand may end it"
                     .to_owned(),
             ),
             Self::Unheard { .. } => Some(

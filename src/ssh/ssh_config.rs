@@ -302,6 +302,15 @@ fn by_hand(target: &SshTarget, settings: &SshSettings) -> String {
     words.iter().map(|word| shown_word(word)).collect::<Vec<_>>().join(" ")
 }
 
+/// Returns the home of another user, as `~other/key` means it, if the user file has one.
+fn home_of(user: &str) -> Option<PathBuf> {
+    let file = std::fs::read("/etc/passwd").ok()?;
+    let text = String::from_utf8_lossy(&file);
+    let mut accounts = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let account = accounts.find(|fields| fields.first() == Some(&user))?;
+    account.get(5).map(PathBuf::from)
+}
+
 /// The answer of `ssh -G`: one `keyword value` a line, keywords in lower case.
 struct SshConfigOutput<'a>(Vec<(&'a str, &'a str)>);
 
@@ -438,11 +447,13 @@ impl<'a> Tokens<'a> {
 
     fn path(&self, value: &str) -> PathBuf {
         let expanded = self.environment(&self.expand(value.trim_matches('"')));
-        let path = match expanded.strip_prefix("~/") {
-            Some(rest) => self.around.home.join(rest),
-            None => PathBuf::from(&expanded),
-        };
-        self.around.cwd.join(path)
+        let tilde =
+            expanded.strip_prefix('~').map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+        let in_home = tilde.and_then(|(user, rest)| match user {
+            "" => Some(self.around.home.join(rest)),
+            user => Some(home_of(user)?.join(rest)),
+        });
+        self.around.cwd.join(in_home.unwrap_or_else(|| PathBuf::from(&expanded)))
     }
 
     /// A shell reads it, and a user's name may hold what a shell acts on.
@@ -631,6 +642,10 @@ mod tests {
         assert_eq!(agent("identityagent SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
         assert_eq!(agent("identityagent $SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
         assert_eq!(agent("identityagent ~/a"), AgentSocket::Path("/home/me/a".into()));
+        assert_eq!(agent("identityagent ~root/a"), AgentSocket::Path("/root/a".into()));
+        assert!(
+            matches!(agent("identityagent ~nobody.here/a"), AgentSocket::Path(path) if path.ends_with("~nobody.here/a"))
+        );
         assert_eq!(agent("identityagent none"), AgentSocket::None);
     }
 

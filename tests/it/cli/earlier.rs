@@ -117,6 +117,19 @@ fn release_that_0_1_0_left_unfinished_survives_prune() {
 }
 
 #[test]
+fn a_live_release_without_a_line_keeps_a_deploy_from_pruning() {
+    let world = host_of_0_1_0();
+    let before = releases(&world);
+    let ledger = world.read("srv/.shipit/ledger.jsonl");
+    let told = |line: &&str| !line.contains("\"release\":\"20261128093929\"");
+    let left: Vec<_> = ledger.lines().filter(told).collect();
+    world.write("srv/.shipit/ledger.jsonl", &format!("{}\n", left.join("\n")));
+    let (code, said) = run(&world, "deploy");
+    assert!(code == 0 && said.contains("nothing is pruned because of that"), "{said}");
+    assert!(before.iter().all(|id| releases(&world).contains(id)), "{said}");
+}
+
+#[test]
 fn damaged_lines_of_a_ledger_are_named_by_their_numbers() {
     let world = host_of_0_1_0();
     let ledger = world.read("srv/.shipit/ledger.jsonl");

@@ -242,6 +242,17 @@ fn a_ledger_that_lacks_lines_prunes_nothing() {
     }
 }
 
+/// Nobody knows whether it was good, though all that is told of it is a failure.
+#[test]
+fn a_release_that_only_failed_and_was_not_begun_is_kept() {
+    let told = ["1 staged", "1 activated", "1 committed", "2 failed", "3 staged", "3 activated 1"];
+    let all = lines(&[&told[..], &["3 committed"]].concat());
+    let state = looked(3, 3, &all.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(state.unknown, [id(2)].into());
+    assert!(!state.is_doubtful());
+    assert_eq!(gone(&state, 1), BTreeSet::new());
+}
+
 #[test]
 fn lines_that_cannot_be_read_are_named_by_their_numbers() {
     let mut damaged = story();

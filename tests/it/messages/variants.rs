@@ -204,7 +204,7 @@ fn agent_errors_read_well() {
       hint:  raise `MaxSessions` in the host's sshd_config
     error: the host did not run our script
       cause: This account is currently not available.
-      hint:  the login shell must be a POSIX shell, zsh or fish, and /bin/sh must be there: `chsh -s /bin/sh` on the host
+      hint:  the login shell must be a POSIX shell, zsh or fish, and /bin/sh must be there: `chsh -s /bin/sh` on the host; no startup file (.bashrc) or ForceCommand may end it
     error: the connection was lost
       cause: reset by peer
     error: no answer within 15s

@@ -4,5 +4,6 @@ mod dropbear;
 mod embedded;
 mod host_keys;
 mod openssh;
+mod program;
 mod settings;
 mod trips;
