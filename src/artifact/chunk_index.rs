@@ -13,8 +13,11 @@ const CHUNK: usize = 16 << 10;
 /// Parts of this size are cut independently, so that all cores can work.
 const STRETCH: u64 = 16 << 20;
 
-/// The places of a file's chunks, by hash and length. The hash is weak and proves nothing.
-pub(super) struct ChunkIndex(HashMap<(u64, usize), u64>);
+/// The offsets of a file's chunks, by hash and length. The hash is weak and proves nothing.
+pub(super) struct ChunkIndex(HashMap<ChunkId, u64>);
+
+/// Hash and length of a chunk.
+type ChunkId = (u64, usize);
 
 impl ChunkIndex {
     /// Reads and cuts a file, on all cores.
@@ -36,10 +39,7 @@ impl ChunkIndex {
     }
 }
 
-/// Hash and length of a chunk, and its offset.
-type IndexedChunk = ((u64, usize), u64);
-
-fn chunks(of: ByteRange<'_>) -> io::Result<Vec<IndexedChunk>> {
+fn chunks(of: ByteRange<'_>) -> io::Result<Vec<(ChunkId, u64)>> {
     let stretches = usize::try_from(of.len().div_ceil(STRETCH)).unwrap_or(usize::MAX);
     let stretch = |number| {
         let start = number as u64 * STRETCH;
@@ -48,8 +48,8 @@ fn chunks(of: ByteRange<'_>) -> io::Result<Vec<IndexedChunk>> {
     Ok(on_all_cores(stretches, stretch)?.concat())
 }
 
-/// Returns the chunks of `bytes`, which begin at offset `start` of their file.
-fn cut(start: u64, bytes: &[u8]) -> Vec<IndexedChunk> {
+/// Returns the chunks of `bytes` and their offsets. `bytes` begin at offset `start` of their file.
+fn cut(start: u64, bytes: &[u8]) -> Vec<(ChunkId, u64)> {
     let chunks = FastCDC::new(bytes, CHUNK / 2, CHUNK, CHUNK * 4);
     chunks.map(|chunk| ((chunk.hash, chunk.length), start + chunk.offset as u64)).collect()
 }

@@ -36,7 +36,7 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), Art
         let is_dir = entry.file_type().is_dir();
         match tree.spot(&path, is_dir)? {
             Spot::At(spot) => {
-                let Some(item) = describe(&entry, (&path, &spot), tree, now)? else { continue };
+                let Some(item) = describe(&entry, &path, &spot, tree, now)? else { continue };
                 if let EntryKind::File { place, .. } = &item.what {
                     bytes = bytes.saturating_add(place.len());
                 }
@@ -52,9 +52,11 @@ pub(super) fn read(root: &Path, tree: &mut Tree<'_>, now: i64) -> Result<(), Art
     Ok(())
 }
 
+/// Returns the entry at `path`, which goes to `spot` in the release. `None`: it is refused.
 fn describe(
     entry: &DirEntry,
-    (path, spot): (&str, &str),
+    path: &str,
+    spot: &str,
     tree: &mut Tree<'_>,
     now: i64,
 ) -> Result<Option<Item>, ArtifactError> {

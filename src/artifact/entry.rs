@@ -22,16 +22,13 @@ pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
 /// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(super) enum EntryKind {
-    /// A directory.
     Dir,
-    /// A regular file.
     File {
         /// Whether its owner may execute it.
         runs: bool,
         /// Where its bytes are.
         place: SpoolPlace,
     },
-    /// A symbolic link.
     Link {
         /// Its target, as written.
         target: String,

@@ -21,7 +21,6 @@ const LEAST: u64 = 64 * 1024;
 pub(super) enum ArtifactAddress {
     /// A path on this machine.
     Local(PathBuf),
-    /// An https address.
     Remote,
 }
 

@@ -22,7 +22,6 @@ const XZ_FLAGS: u32 = liblzma::stream::CONCATENATED;
 pub(super) enum ArchiveKind {
     /// A tar archive, compressed like this.
     Tar(Compression),
-    /// A zip archive.
     Zip,
     /// An archive that is not supported: its kind, with an article.
     Unread(&'static str),
@@ -35,13 +34,9 @@ pub(super) enum ArchiveKind {
 /// The compression of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// None.
     Plain,
-    /// gzip.
     Gzip,
-    /// Zstandard.
     Zstd,
-    /// xz.
     Xz,
     /// bzip2.
     Bzip2,

@@ -51,9 +51,8 @@ impl PartialEq for PreparedDelta {
 #[derive(Debug)]
 pub struct FilePatch {
     steps: Vec<PatchStep>,
-    /// The bytes that are sent for it.
+    /// The bytes that are sent for it, of which there are `sent`.
     pub(super) data: File,
-    /// Their number.
     pub sent: u64,
 }
 

@@ -20,11 +20,9 @@ const CHUNK: usize = 256 * 1024;
 /// Where the bytes of one file are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SpoolPlace {
-    /// In the spool.
     Spool {
         /// Offset of the first byte.
         at: u64,
-        /// Number of bytes.
         len: u64,
     },
     /// A file of the artifact's directory.

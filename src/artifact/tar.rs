@@ -34,9 +34,9 @@ const ZSTD_JOB: u32 = 2 << 20;
 
 /// A compressor and what it writes to.
 enum Compressor<W: Write> {
-    /// On several cores.
+    /// Works on several cores.
     Zstd(Box<zstd::Encoder<'static, W>>),
-    /// On one core: only hosts without zstd get it.
+    /// Works on one core: only hosts without zstd get it.
     Gzip(GzEncoder<W>),
     Plain(BufWriter<W>),
 }

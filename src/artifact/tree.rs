@@ -16,7 +16,6 @@ const MOST_OFFENDERS: usize = 20;
 
 /// The place of an entry in the release.
 pub(super) enum Spot {
-    /// This path.
     At(String),
     /// `strip_components` drops it, but not what is below.
     Stripped,

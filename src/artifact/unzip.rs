@@ -59,8 +59,7 @@ pub(super) fn read(
             source,
         };
         let mut entry = archive.by_index(index).map_err(broken)?;
-        let kind = if is_dir { DIR } else { mode.unwrap_or(0) & KIND };
-        match what(&mut entry, &name, (kind, mode), &mut meter, tree, spool)? {
+        match what(&mut entry, &name, is_dir, mode, &mut meter, tree, spool)? {
             Err(why) => tree.refuse(&name, Some(&spot), why),
             Ok(what) => {
                 let private = mode.is_some_and(|mode| is_private(is_dir, mode));
@@ -117,11 +116,13 @@ fn enter<R: Read>(
 fn what<R: Read>(
     entry: &mut ZipFile<'_, R>,
     name: &str,
-    (kind, mode): (u32, Option<u32>),
+    is_dir: bool,
+    mode: Option<u32>,
     meter: &mut UnpackMeter<'_>,
     tree: &Tree<'_>,
     spool: &mut Spool,
 ) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
+    let kind = if is_dir { DIR } else { mode.unwrap_or(0) & KIND };
     Ok(match kind {
         DIR if entry.size() > 0 => Err(Refusal::Content),
         DIR => Ok(EntryKind::Dir),

@@ -22,7 +22,6 @@ use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
 /// Finds the deltas of one release. Each manifest is fetched once, from the first host that has it,
 /// and each delta is prepared once for all hosts in the same state.
 pub struct DeltaFinder {
-    /// The release.
     pub release: Arc<Sealed>,
     artifact: Arc<Artifact>,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,

@@ -50,7 +50,6 @@ struct PackSource {
     release: Arc<Sealed>,
     /// Where hosts unpack them.
     prefix: String,
-    /// The env file.
     env: Option<Vec<u8>>,
     /// Largest upload that goes between the orders. A larger one has a channel of its own, which
     /// costs two round trips and the script once more, and takes turns.
@@ -67,11 +66,9 @@ struct StreamKey {
 
 /// How one host gets its upload.
 pub enum Transfer {
-    /// Between the orders.
     Inline {
         /// How it is compressed.
         codec: Codec,
-        /// All of it.
         bytes: Vec<Bytes>,
     },
     /// Over channels of its own, while it is packed.
@@ -118,7 +115,6 @@ struct Progress {
     packed: Option<Packed>,
     /// All bytes of an inline upload, in memory once for all hosts.
     inline: Option<Vec<Bytes>>,
-    /// How packing ended.
     end: Option<Result<(), Arc<ArtifactError>>>,
 }
 

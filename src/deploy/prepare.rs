@@ -1,5 +1,5 @@
-//! Making the release on one host: what it has not is sent and checked, and the rest is put around
-//! it. Nothing live changes.
+//! Makes the release on one host: sends what it lacks, checks it, and adds links, env file and
+//! hooks. Nothing live changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use crate::remote::upload::UploadOptions;
 struct PrepareError {
     why: Why,
     failure: Failure,
-    /// The step at which the host itself said so.
+    /// The step that failed, if the host itself reported it.
     said_at: Option<&'static str>,
 }
 
@@ -33,7 +33,6 @@ enum Why {
     Unfit,
     /// The host has no room.
     Full,
-    /// Anything else.
     Other,
 }
 
@@ -56,11 +55,11 @@ impl HostRun<'_> {
             ended = self.make(payload, &whole).await;
         }
         if let Err(PrepareError { why: Why::Full, .. }) = ended {
-            // What is in the way of the app that runs goes at once.
+            // The running app needs the room at once.
             let _ = self.talk.ask(&make.discard()).await;
         }
         if let Err(PrepareError { said_at: Some(step), .. }) = ended {
-            // A ledger that cannot be written does not hide why.
+            // If the ledger cannot be written, the first error counts.
             let _ = self.talk.ask(&make.failed_at(step)).await;
         }
         ended.map_err(|error| error.failure)?;
@@ -68,7 +67,7 @@ impl HostRun<'_> {
         Ok(())
     }
 
-    /// Notes what the host needs not be sent.
+    /// Notes the size of the release and how much of it need not be sent.
     fn count(&mut self, make: &MakeRelease) {
         let delta = &make.prepared.delta;
         (self.done.files, self.done.size) = (make.files, make.size);
@@ -82,8 +81,8 @@ impl HostRun<'_> {
         self.talk.cx.events.emit(Event::Warning { host: Some(self.talk.name()), text });
     }
 
-    /// Sends, checks, and obeys the rest. As much as can be is sent without waiting for answers;
-    /// but nothing behind a hook, so that a run that is stopped begins no other one.
+    /// Sends the upload and all orders of `make`, as far as possible without waiting for answers.
+    /// After a hook it waits, so that a run that is stopped begins no other hook.
     async fn make(&mut self, payload: &Payload, make: &MakeRelease) -> Result<(), PrepareError> {
         let mut chain = self.send_stream(payload, make.id, &make.prepared).await?;
         chain.push(make.check().into());
@@ -96,7 +95,7 @@ impl HostRun<'_> {
         self.chain(payload, chain).await
     }
 
-    /// Sends the stream if it is large; else gives the order that brings it.
+    /// Sends the upload if it is large. Otherwise returns the order that brings it.
     async fn send_stream(
         &mut self,
         payload: &Payload,
@@ -120,7 +119,7 @@ impl HostRun<'_> {
         Ok(vec![Sent { bytes, ..order.into() }])
     }
 
-    /// Sends a stream over a channel of its own.
+    /// Sends an upload over channels of its own.
     async fn stream(
         &mut self,
         payload: &Payload,
@@ -161,7 +160,7 @@ impl HostRun<'_> {
         ended
     }
 
-    /// Sends orders at once; each is skipped where the one before it failed.
+    /// Sends orders together. The host skips each one if the one before it failed.
     async fn chain(&mut self, payload: &Payload, mut chain: Vec<Sent>) -> Result<(), PrepareError> {
         self.done.sent +=
             chain.iter().flat_map(|sent| &sent.bytes).map(|part| part.len() as u64).sum::<u64>();
@@ -188,7 +187,7 @@ impl HostRun<'_> {
         Ok(())
     }
 
-    /// What the host said to an order.
+    /// Returns whether the host did what `order` says.
     fn made(&self, order: &Order, answer: &Response) -> Result<(), PrepareError> {
         match order {
             Order::Unpack { id, .. } if answer.code != DONE => {

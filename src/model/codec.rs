@@ -9,7 +9,6 @@ pub enum Codec {
     Zstd,
     /// The host runs `gzip -d`.
     Gzip,
-    /// No compression.
     Plain,
 }
 

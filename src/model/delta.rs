@@ -46,9 +46,7 @@ pub struct PartialUpload {
 /// The live release of a host, with which a new one is compared.
 #[derive(Debug, Clone, Copy)]
 pub struct Base<'a> {
-    /// Its id.
     pub id: ReleaseId,
-    /// What it holds.
     pub manifest: &'a Manifest,
 }
 

@@ -20,16 +20,13 @@ use super::digest::Digest;
 pub enum Node {
     /// A directory (always 0755 on a host).
     Dir,
-    /// A regular file.
     File {
         /// From 0444 to 0555: the owner may always read, and nobody may write.
         mode: u32,
-        /// Number of bytes.
         size: u64,
         /// Digest of the content.
         sha256: Digest,
     },
-    /// A symbolic link.
     Link {
         /// Its target, as written.
         target: String,
@@ -121,7 +118,6 @@ impl Manifest {
 /// The manifest of a release with the digest of its sealed text, which identifies it on hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// The manifest.
     pub manifest: Manifest,
     /// The digest of its sealed text.
     pub digest: Digest,

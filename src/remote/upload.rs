@@ -65,10 +65,8 @@ pub enum Chunk {
         file: Arc<File>,
         /// Offset of the first byte.
         at: u64,
-        /// Number of bytes.
         len: u64,
     },
-    /// Bytes in memory.
     Bytes(Bytes),
 }
 
@@ -134,11 +132,11 @@ pub(super) async fn send(
     // The host may end early (a full disk), and then a write would never end: the first to end
     // decides.
     let error = tokio::select! {
-        ended = &mut reading => return uploaded(ended),
+        ended = &mut reading => return uploaded(ended.0, ended.1),
         error = sent(Blocks::new(chunks), inputs, options) => return Err(error),
         error = cut_off(outputs) => error,
     };
-    match timeout(LAST_WORD, reading).await.map(uploaded) {
+    match timeout(LAST_WORD, reading).await.map(|(exit, said)| uploaded(exit, said)) {
         Ok(Err(full)) if full.is_full() => Err(full),
         _ => Err(error),
     }
@@ -384,7 +382,8 @@ async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String
     (exit, tail(&said))
 }
 
-fn uploaded((exit, said): (Option<Exit>, String)) -> Result<(), AgentError> {
+/// Returns whether the host unpacked everything, given how its command ended and what it said.
+fn uploaded(exit: Option<Exit>, said: String) -> Result<(), AgentError> {
     match exit {
         Some(Exit::Code(code)) if code == DONE => Ok(()),
         Some(how) => Err(AgentError::Upload { how: format!("it {how}"), said }),
