@@ -14,7 +14,7 @@ use crate::config::{Config, Host};
 use crate::deploy::context::{Connect, OpenConversation};
 use crate::deploy::outcome::Failure;
 use crate::model::mutex::lock;
-use crate::remote::agent::Hello;
+use crate::remote::conversation::Hello;
 use crate::remote::session::{Session, SessionError};
 use crate::ssh::connect::Connector;
 

@@ -12,7 +12,7 @@ use crate::cache::ReleaseCache;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
 use crate::model::host_state::HostState;
-use crate::remote::agent::{Agent, Hello, Scan};
+use crate::remote::conversation::{Agent, Hello, Scan};
 use crate::remote::order::Order;
 use crate::remote::session::{Session, SessionError};
 

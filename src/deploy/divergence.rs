@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus};
-
-/// Why a host took a release back when nobody told it to: the agent's words, and ours for what
-/// was found so.
-const BY_ITSELF: [&str; 4] = ["end of input", "deadline", "terminated", "found taken back"];
+use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 
 /// A release of one run, which some hosts committed and others reverted by themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +55,9 @@ fn took_back(state: &HostState) -> Option<Went<'_>> {
     let last = last_activated(state)?;
     let id = last.release.parse().ok()?;
     let history = state.ledger.history(id)?;
-    let reason = history.last.reason.as_deref().unwrap_or_default();
+    let reason = history.last.reason.as_deref().and_then(RevertReason::read);
     let whole = history.staged && state.ids().contains(&id);
-    let by_itself = history.last.event == LedgerEvent::Reverted && BY_ITSELF.contains(&reason);
-    (whole && by_itself && state.live() != Some(id)).then_some((&last.run, id))
+    let by_itself = reason.is_some_and(RevertReason::is_silence);
+    (whole && history.last.event == LedgerEvent::Reverted && by_itself && state.live() != Some(id))
+        .then_some((&last.run, id))
 }

@@ -12,7 +12,7 @@ use super::outcome::{Failure, Proof};
 use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
 use crate::model::service::Service;
-use crate::remote::agent::Judgement;
+use crate::remote::answer::Judgement;
 
 /// The interval at which a unit is looked at during health checks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);

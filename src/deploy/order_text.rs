@@ -2,7 +2,7 @@
 
 use super::outcome::Failure;
 use crate::model::words::size;
-use crate::remote::agent::Response;
+use crate::remote::frames::Response;
 use crate::remote::order::{ODD, Order};
 
 /// Returns one word for what an order does.

@@ -1,7 +1,7 @@
 //! How a run ended: a value, from which the exit code and the summary are made; and what failed.
 
 use crate::model::id::ReleaseId;
-use crate::remote::agent::AgentError;
+use crate::remote::error::AgentError;
 use crate::remote::session::SessionError;
 
 /// How a run ended, host by host.

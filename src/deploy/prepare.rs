@@ -15,7 +15,9 @@ use super::plan::MakeRelease;
 use crate::artifact::{ArtifactError, PreparedDelta};
 use crate::model::id::ReleaseId;
 use crate::model::words::size;
-use crate::remote::agent::{Agent, AgentError, Response, Sent};
+use crate::remote::conversation::{Agent, Sent};
+use crate::remote::error::AgentError;
+use crate::remote::frames::Response;
 use crate::remote::order::{DONE, Order};
 use crate::remote::upload::UploadOptions;
 

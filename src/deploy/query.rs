@@ -11,8 +11,9 @@ use super::plan::check_newer;
 use super::pool::for_hosts;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
-use crate::remote::agent::{LedgerTail, Response, Scan};
-use crate::remote::answer::told;
+use crate::remote::answer::{LedgerTail, told};
+use crate::remote::conversation::Scan;
+use crate::remote::frames::Response;
 use crate::remote::order::{DONE, HELD, Order};
 
 /// Lines of a ledger that a history reads at most.

@@ -9,6 +9,7 @@ use super::host::HostRun;
 use super::hosts::{Aborted, Hosts};
 use super::outcome::Failure;
 use crate::config::{Batch, Host, OnFailure, Rollout};
+use crate::model::ledger::RevertReason;
 
 /// Returns the batches, as places in `hosts`: canaries first, otherwise in the order of the config.
 pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
@@ -59,7 +60,7 @@ impl Hosts<'_> {
         tokio::select! {
             () = sleep(self.cx.config.rollout.pause) => Ok(()),
             () = cancel.wait(1) => {
-                self.revert_undecided(&Failure::stopped(), "interrupted").await;
+                self.revert_undecided(&Failure::stopped(), RevertReason::Interrupted).await;
                 Err(Aborted)
             }
         }
@@ -76,7 +77,7 @@ impl Hosts<'_> {
     /// applied.
     async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Aborted> {
         if self.cx.cancel.asked() {
-            self.revert_undecided(&Failure::stopped(), "interrupted").await;
+            self.revert_undecided(&Failure::stopped(), RevertReason::Interrupted).await;
             return Err(Aborted);
         }
         let failed = results.iter().find(|(_, result)| result.is_err());
@@ -90,7 +91,7 @@ impl Hosts<'_> {
         if self.cx.config.rollout.on_failure == OnFailure::Stop {
             self.commit(false).await?;
         } else {
-            self.revert_undecided(&cause, "fleet").await;
+            self.revert_undecided(&cause, RevertReason::Fleet).await;
         }
         Err(Aborted)
     }
@@ -103,7 +104,7 @@ impl Hosts<'_> {
         }
     }
 
-    async fn revert_undecided(&mut self, cause: &Failure, reason: &'static str) {
+    async fn revert_undecided(&mut self, cause: &Failure, reason: RevertReason) {
         let cause = Arc::new(cause.clone());
         self.each_that(HostRun::is_undecided, move |host| {
             let cause = Arc::clone(&cause);

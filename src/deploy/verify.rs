@@ -7,14 +7,14 @@ use super::outcome::{Failure, Proof};
 use super::query::{Answers, of_each};
 use crate::config::Config;
 use crate::model::digest::Digest;
-use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache};
+use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache, paths};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, ReleaseStatus};
 use crate::model::service::Service;
 use crate::model::words::count;
-use crate::remote::agent::{Compared, Scan};
-use crate::remote::answer::compared;
+use crate::remote::answer::{Compared, compared};
+use crate::remote::conversation::Scan;
 use crate::remote::order::{DONE, Order};
 
 /// Paths that a warning about drift names at most; others are counted.
@@ -74,7 +74,7 @@ async fn verify_host(
     if answer.code != DONE {
         return Err(Failure::new(format!("could not compare {id}")).because(answer.text));
     }
-    found.compared(compared(&answer.text), env.zip(recorded), cx.config);
+    found.compared(compared(&answer.text, &state.key), env.zip(recorded), cx.config);
     if found.live {
         found.running(host, cx.config, &state, id).await?;
     }
@@ -206,7 +206,7 @@ pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<S
     let has_env = origin.is_some_and(|origin| origin.env.is_some());
     // The order was sent before it was known whether the release has an env file of ours.
     let unasked = (has_env != config.env.is_some()).then(|| env_file(config));
-    let paths = answer.text.lines().map(|line| line.strip_prefix("./").unwrap_or(line));
+    let paths = paths(&answer.text).into_iter();
     drifted(config, id, paths.filter(|path| unasked.as_deref() != Some(*path)))
 }
 

@@ -24,6 +24,17 @@ impl Digest {
         sized(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), bytes).as_ref())
     }
 
+    /// Returns the HMAC-SHA-256 under `key` of what has this inner digest: that of the key under the
+    /// mask of HMAC, followed by the content.
+    pub fn keyed_from_inner(key: &[u8], inner: Self) -> Self {
+        let mut block = [0_u8; 64];
+        for (byte, of_key) in block.iter_mut().zip(key) {
+            *byte = *of_key;
+        }
+        let masked = block.map(|byte| byte ^ 0x5c);
+        Self::of(&[masked.as_slice(), &inner.0].concat())
+    }
+
     /// Returns the first 12 hex digits, enough for people to compare.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

@@ -1,6 +1,6 @@
 //! What became of a release after it was made: its manifest against what lies there now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::manifest::{Manifest, Node};
@@ -87,6 +87,23 @@ pub fn drift<'a>(
     all
 }
 
+/// Returns the paths that lines of a quick look name: `was` or `is`, then a line of a manifest without
+/// its digest, or `w` and the path of a file that was written to.
+pub fn paths(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(path).map(|path| path.strip_prefix("./").unwrap_or(path)).collect()
+}
+
+fn path(line: &str) -> Option<&str> {
+    let (_, entry) = line.split_once(' ')?;
+    let (kind, rest) = entry.split_once(' ')?;
+    match kind {
+        // Mode and size come first.
+        "f" => rest.splitn(3, ' ').nth(2),
+        "l" => rest.split(" -> ").next(),
+        _ => Some(rest),
+    }
+}
+
 fn changes(was: Option<Node>, is: Option<Node>) -> Vec<DriftKind> {
     match (was, is) {
         (None, None) => Vec::new(),
@@ -117,6 +134,13 @@ mod tests {
             .map(|d| format!("{} {}", d.path, d.change))
             .collect();
         assert_eq!(found.join("; "), expect);
+    }
+
+    #[test]
+    fn paths_of_a_quick_look_are_named_once() {
+        let text = "was f 444 12 ./a b\nis f 644 12 ./a b\nis l ./l -> x y\nis d ./d\nis w ./w\n";
+        assert_eq!(paths(text), BTreeSet::from(["a b", "l", "d", "w"]));
+        assert_eq!(paths("garbage\n"), BTreeSet::new());
     }
 
     #[test]

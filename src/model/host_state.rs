@@ -36,15 +36,30 @@ pub struct HostState {
     pub leftovers: Vec<String>,
     /// The key of the config digests of this host.
     pub key: Vec<u8>,
-    /// Who holds the lock, if somebody does and we do not: the owner's record, or [`FROZEN`] and
-    /// the freeze.
+    /// Who holds the lock, if somebody does and we do not: a record for [`LockHolder::read`].
     pub holder: Option<String>,
     /// Details of the locks.
     pub lock: LockFacts,
 }
 
-/// How a holder begins who is nobody's run: somebody froze the stage.
-pub const FROZEN: &str = "frozen by ";
+/// Who holds the lock, as the agent's record says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockHolder<'r> {
+    /// A run: who runs it, from where, what, since when.
+    Run(&'r str),
+    /// Nobody's run, but a deploy lock: who set it, why, since when.
+    DeployLock(&'r str),
+}
+
+impl<'r> LockHolder<'r> {
+    /// What the record of a deploy lock begins with.
+    pub const DEPLOY_LOCK: &'static str = "frozen by ";
+
+    /// Returns whom the record names.
+    pub fn read(record: &'r str) -> Self {
+        record.strip_prefix(Self::DEPLOY_LOCK).map_or(Self::Run(record), Self::DeployLock)
+    }
+}
 
 /// What a look tells of the lock besides its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -22,6 +22,81 @@ const ROLLED_BACK_TO: &str = "rolled back to ";
 /// The reason of an entry that repeats the status of a release: see [`History::repeated`].
 const AS_BEFORE: &str = "as before: only the attempt to go back to it was reverted";
 
+/// Why an undecided release was reverted: the words that the ledger records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevertReason {
+    /// It did not pass its checks.
+    Unhealthy,
+    /// Another host of the run failed.
+    Fleet,
+    /// The run was stopped, or lost the answer to its activation.
+    Interrupted,
+    /// The agent: `current` could not be replaced.
+    FlipFailed,
+    /// The agent: the service could not be restarted.
+    RestartFailed,
+    /// The agent: the connection ended.
+    EndOfInput,
+    /// The agent: no line came in time.
+    Deadline,
+    /// The agent: it was ended by a signal.
+    Terminated,
+    /// A later run found it reverted, with nothing in the ledger about it.
+    FoundReverted,
+}
+
+impl RevertReason {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Unhealthy,
+        Self::Fleet,
+        Self::Interrupted,
+        Self::FlipFailed,
+        Self::RestartFailed,
+        Self::EndOfInput,
+        Self::Deadline,
+        Self::Terminated,
+        Self::FoundReverted,
+    ];
+
+    /// Returns the words of the ledger.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unhealthy => "unhealthy",
+            Self::Fleet => "fleet",
+            Self::Interrupted => "interrupted",
+            Self::FlipFailed => "flip failed",
+            Self::RestartFailed => "restart failed",
+            Self::EndOfInput => "end of input",
+            Self::Deadline => "deadline",
+            Self::Terminated => "terminated",
+            Self::FoundReverted => "found taken back",
+        }
+    }
+
+    /// Returns the reason that the ledger records by `word`, if it is one of these.
+    pub fn read(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.word() == word)
+    }
+
+    /// Whether the agent writes it.
+    pub const fn is_agents(self) -> bool {
+        matches!(
+            self,
+            Self::FlipFailed
+                | Self::RestartFailed
+                | Self::EndOfInput
+                | Self::Deadline
+                | Self::Terminated
+        )
+    }
+
+    /// Whether the host reverted because it heard nothing more, and not because of the release.
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::EndOfInput | Self::Deadline | Self::Terminated | Self::FoundReverted)
+    }
+}
+
 /// What happened to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,4 +1,4 @@
-//! What the agent's texts mean: the look, the judgement, the probe.
+//! Reads the texts of the agent's answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -18,69 +18,69 @@ use crate::model::manifest::{self, Manifest, line};
 use crate::model::sudo::Sudo;
 use crate::remote::quote::word as quoted;
 
-/// The longest manifest that is read: of a million files with long names.
+/// Longest manifest that is read, in bytes: a million files with long names.
 pub const LONGEST_MANIFEST: u64 = 256 << 20;
-/// The most that a host may list of what is there.
+/// Longest list of partial uploads that is read, in bytes.
 const LONGEST_LIST: u64 = 8 << 20;
 
-/// What `judge` answers.
+/// The answer to `judge`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judgement {
-    /// The unit now; `None` where there is none.
+    /// The unit now; `None` if the service is no unit.
     pub unit: Option<UnitState>,
     /// Its InvocationID before the flip.
     pub before_invocation: String,
-    /// When the flip was, in clock ticks since boot.
+    /// The time of the flip, in clock ticks since boot.
     pub flip_ticks: Option<u64>,
     /// The release's directory, all links resolved.
     pub real_path: String,
-    /// Whether the main process works in that directory, whatever name it has for it.
+    /// Whether the main process works in that directory, by device and inode.
     pub inside: bool,
-    /// Whether another process of the unit does.
+    /// Whether another process of the unit works there.
     pub worker: bool,
 }
 
-/// What `check` wants to know beyond a look.
+/// The answer to `probe`: facts for `shipit check` beyond a look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckFacts {
-    /// What sudo says of the verbs of systemctl that a deploy and its way back need.
+    /// What sudo allows of the verbs of systemctl that a deploy and a revert need.
     pub sudo: Sudo,
-    /// What forbids work here, beyond what a look finds.
+    /// Requirements that are missing, beyond those that a look finds.
     pub missing: Vec<String>,
     /// Properties of the unit that a look leaves out.
     pub unit: BTreeMap<String, String>,
-    /// What the unit names and is there.
+    /// Paths that the unit names and that exist.
     pub there: BTreeSet<String>,
-    /// What the unit names and is not there.
+    /// Paths that the unit names and that do not exist.
     pub gone: BTreeSet<String>,
-    /// Those of the ports where somebody listens.
+    /// The ports where a process listens.
     pub listening: BTreeSet<u16>,
     /// The version of systemd; `None`: unknown.
     pub systemd: Option<u32>,
-    /// The units that there are, where the service's is not among them.
+    /// The services that systemd knows, if the configured unit is not among them.
     pub unit_names: Vec<String>,
-    /// Whether the user's systemd runs without a login; `None` where it does not matter.
+    /// Whether the user's systemd runs without a login; `None` for other scopes.
     pub linger: Option<bool>,
-    /// Whether logind kills what a session leaves behind.
+    /// Whether logind kills processes that a session leaves behind.
     pub kills_user_processes: bool,
-    /// `deploy_to`, if it is not there yet.
+    /// `deploy_to`, if it does not exist yet.
     pub absent: Option<String>,
     /// Directories that cannot be written.
     pub unwritable: Vec<String>,
-    /// Needed paths that are not in `shared/`.
+    /// Required paths that are not in `shared/`.
     pub missing_shared: Vec<String>,
     /// The groups of the service: those of its unit, then those of its user.
     pub runner_groups: Vec<String>,
     /// The service's user, if the host has no such user.
     pub no_user: Option<String>,
-    /// `deploy_to` (or what is there of it), what is to be gone through in it, and all
-    /// directories above it.
+    /// `deploy_to` (or the part of it that exists), `releases`, `shared`, and all directories
+    /// above.
     pub ways: Vec<Access>,
-    /// What is linked and is there.
+    /// Linked paths that exist in `shared/`.
     pub shared: Vec<Access>,
     /// The unit's `EnvironmentFile=` lines, which systemd itself reads.
     pub env_files: Vec<String>,
-    /// The type of the file system, as stat(1) calls it; empty: unknown.
+    /// The type of the file system, as stat(1) calls it; empty if unknown.
     pub filesystem: String,
 }
 
@@ -88,8 +88,8 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().map(|line| line.split_once(' ').unwrap_or((line, "")))
 }
 
-/// Reads what a look printed. Lines it does not know are passed over. The ledger is read as it is:
-/// without its control characters a damaged line might pass for an empty or a sound one.
+/// Reads what a look printed. Skips lines that it does not know. The ledger is read as it is: without
+/// its control characters a damaged line might pass for an empty or a sound one.
 pub fn host_state(raw: &str) -> HostState {
     let text = &strip(raw);
     let mut state = HostState { ledger: ledger(raw), unit: unit(text), ..HostState::default() };
@@ -121,7 +121,7 @@ pub fn host_state(raw: &str) -> HostState {
     state
 }
 
-/// `.shipit/format 2 shipit 0.9.0`.
+/// Reads `.shipit/format 2 shipit 0.9.0`.
 fn newer(text: &str) -> Option<Newer> {
     let (what, rest) = text.split_once(' ')?;
     let (version, tool) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -193,8 +193,8 @@ fn fact(facts: &mut Facts, word: &str, value: &str) {
     }
 }
 
-/// What `lrwxrwxrwx nobody 65534 /srv/todo/.shipit/lock` says of a path that `user` must not write
-/// to, and the fix.
+/// Reads `lrwxrwxrwx nobody 65534 /srv/todo/.shipit/lock`, a path that `user` must not write to.
+/// Returns the problem and the fix.
 fn strange(text: &str, user: &str) -> Option<(String, String)> {
     let mut words = text.splitn(4, ' ');
     let (mode, owner, uid) = (words.next()?, words.next()?, words.next()?);
@@ -222,7 +222,7 @@ fn strange(text: &str, user: &str) -> Option<(String, String)> {
     })
 }
 
-/// The unit's lines; `None` where the service is no unit.
+/// Reads the lines of the unit. Returns `None` if the service is no unit.
 fn unit(text: &str) -> Option<UnitState> {
     let mut found = None;
     let (mut up, mut began) = (None, None);
@@ -277,7 +277,7 @@ pub fn judgement(text: &str) -> Judgement {
     }
 }
 
-/// Who may do what with a directory.
+/// Owner and permissions of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
     /// Permission bits.
@@ -286,7 +286,7 @@ pub struct Access {
     pub owner: String,
     /// A group's name.
     pub group: String,
-    /// Where it is on the host.
+    /// The path on the host.
     pub path: String,
 }
 
@@ -303,7 +303,7 @@ impl Access {
     }
 }
 
-/// `755 deploy deploy /srv/todo`.
+/// Reads `755 deploy deploy /srv/todo`.
 fn access(text: &str) -> Option<Access> {
     let mut words = text.splitn(4, ' ');
     let mode = u32::from_str_radix(words.next()?, 8).ok()?;
@@ -347,7 +347,7 @@ pub fn probe(text: &str) -> CheckFacts {
     probe
 }
 
-/// What `history` answers.
+/// The answer to `history`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LedgerTail {
     /// The newest lines of the ledger.
@@ -356,8 +356,8 @@ pub struct LedgerTail {
     pub more: bool,
 }
 
-/// Reads what a history printed, as it is. Where older lines were left out, what remains of the oldest run
-/// goes too: half of it would tell another story.
+/// Reads what a history printed, as it is. If older lines were left out, drops the oldest run, which
+/// may be incomplete.
 pub fn told(text: &str) -> LedgerTail {
     let lines: Vec<_> = pairs(text).filter(|(word, _)| *word == "ledger").collect();
     let all = pairs(text).find(|(word, _)| *word == "lines").and_then(|(_, n)| n.parse().ok());
@@ -367,22 +367,22 @@ pub fn told(text: &str) -> LedgerTail {
     LedgerTail { ledger: if more { ledger.without_first_run() } else { ledger }, more }
 }
 
-/// What `verify` answers.
+/// The answer to `verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Compared {
     /// Whether there is a manifest to compare with.
     pub manifest: bool,
-    /// What differs from it.
+    /// The differences from it.
     pub drift: Vec<Drift>,
-    /// What could not be read, as the host says it.
+    /// Messages about what could not be read.
     pub unread: Vec<String>,
-    /// The env file's mode and keyed digest, if it was asked for and is there; no digest where it
-    /// or the key could not be read.
+    /// The mode and the keyed digest of the env file, if it was asked for and exists. The digest is
+    /// `None` if the file or the key could not be read.
     pub env: Option<(String, Option<Digest>)>,
 }
 
-/// Reads the text of a comparison.
-pub fn compared(text: &str) -> Compared {
+/// Reads the text of a comparison by a host with this key.
+pub fn compared(text: &str, key: &[u8]) -> Compared {
     let of = |word: &'static str| {
         pairs(text).filter(move |(found, _)| *found == word).map(|(_, value)| value)
     };
@@ -391,7 +391,8 @@ pub fn compared(text: &str) -> Compared {
         change: DriftKind::Extra,
     });
     let mode = of("envmode").next().map(ToOwned::to_owned);
-    let digest = of("env").next().and_then(|digest| digest.parse().ok());
+    let inner = of("env").next().and_then(|inner| inner.parse().ok());
+    let digest = inner.map(|inner| Digest::keyed_from_inner(key, inner));
     Compared {
         manifest: of("nomanifest").next().is_none(),
         drift: drift(of("was"), of("is")).into_iter().chain(special).collect(),
@@ -400,8 +401,8 @@ pub fn compared(text: &str) -> Compared {
     }
 }
 
-/// Reads what `base` answers. Of several parts of the release whose manifest has this digest the
-/// largest is used.
+/// Reads the answer to `base`. Of several partial uploads of the release whose manifest has the
+/// digest `release`, takes the largest. Fails if the bytes cannot be decompressed.
 pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::Result<BaseState> {
     let text = unpack(bytes, LONGEST_LIST)?;
     let mut found = BaseState::default();
@@ -433,7 +434,7 @@ pub fn shareable(bytes: &[u8], live: Option<ReleaseId>, release: Digest) -> io::
     Ok(found)
 }
 
-/// `444 12 ./bin/server`.
+/// Reads `444 12 ./bin/server`: mode, size in bytes, path.
 fn part_file(text: &str) -> Option<(String, (u32, u64))> {
     let mut words = text.splitn(3, ' ');
     let mode = u32::from_str_radix(words.next()?, 8).ok()?;
@@ -445,8 +446,8 @@ fn below(path: &str) -> &str {
     path.strip_prefix("./").unwrap_or(path)
 }
 
-/// The sealed text of a release's manifest, from what `seal` answers and the manifest that was
-/// checked; `None` where hooks changed more than they added.
+/// Returns digest and text of a sealed manifest, from the answer to `seal` and the manifest that
+/// was checked; `None` if hooks changed more than they added.
 pub fn sealed(text: &str, checked: &Manifest) -> Option<(Digest, String)> {
     let mut digest = None;
     let mut more = Vec::new();
@@ -462,7 +463,8 @@ pub fn sealed(text: &str, checked: &Manifest) -> Option<(Digest, String)> {
     digest.filter(|digest| *digest == Digest::of(text.as_bytes())).map(|digest| (digest, text))
 }
 
-/// The text that was packed, whichever way; no more than `most` bytes of it.
+/// Returns the text that was compressed with zstd, gzip or not at all; at most `most` bytes of it.
+/// Fails if it cannot be decompressed, or is not UTF-8.
 pub fn unpack(bytes: &[u8], most: u64) -> io::Result<String> {
     let mut text = String::new();
     let source: Box<dyn Read + '_> = match bytes {

@@ -1,27 +1,47 @@
-//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>`; and
-//! `<run> say <bytes>`, that many bytes, while the answer is still to come. Whatever else a host says
-//! between them, a chatty `.bashrc` for one, is noise and passed over, up to a limit.
+//! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>` is an
+//! answer; `<run> say <bytes>`, that many bytes, is output before an answer. All other output of a
+//! host, such as that of a chatty `.bashrc`, is noise and is skipped, up to a limit.
 
-use super::agent::Response;
+use std::borrow::Cow;
+use std::time::Duration;
+
 use crate::model::clean::strip;
 use crate::model::words::count;
 
-use std::time::Duration;
-
-/// The most one answer may hold.
+/// Largest answer, in bytes.
 const LARGEST: usize = 8 * 1024 * 1024;
-/// The longest number of bytes or code that a frame may state, in digits.
+/// Longest size or code in a frame, in digits.
 const LONGEST_NUMBER: usize = 20;
-/// The most noise before we stop listening.
+/// Most noise, in bytes, before we stop reading.
 const NOISIEST: usize = 1024 * 1024;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// What an order printed that is still being obeyed: whole lines, free of control sequences.
+    /// Output of the order that is being obeyed: whole lines, free of control sequences.
     Said(String),
     /// The answer to an order.
     Response(Response),
+}
+
+/// The answer to one order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// A code of [`super::order`].
+    pub code: u32,
+    /// The output, free of control sequences.
+    pub text: String,
+    /// The output.
+    pub bytes: Vec<u8>,
+    /// The time that the host needed, if it can tell.
+    pub took: Option<Duration>,
+}
+
+impl Response {
+    /// Returns the output with its control characters.
+    pub fn raw(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
 }
 
 /// Cuts a stream of bytes into frames.
@@ -34,18 +54,19 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// For the frames that are marked with `run`.
+    /// Returns a reader of the frames that are marked with `run`.
     pub fn new(run: &str) -> Self {
         Self { run: run.to_owned(), buffer: Vec::new(), noise: Vec::new(), noisy: 0 }
     }
 
-    /// The beginning of what was no frame.
+    /// Returns the beginning of the noise.
     pub fn noise(&self) -> String {
         let unread = &self.buffer[..self.buffer.len().min(1024)];
         strip(&String::from_utf8_lossy(&[self.noise.as_slice(), unread].concat()))
     }
 
-    /// Takes more bytes; gives the frames that are whole now, or why this is no agent.
+    /// Takes more bytes and returns the frames that are complete now. Fails if the bytes cannot
+    /// come from an agent.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, String> {
         self.buffer.extend_from_slice(bytes);
         let mut frames = Vec::new();
@@ -79,14 +100,14 @@ impl Frames {
         self.answer(newline + 1, size)
     }
 
-    /// What is said from `start` on, if all of it is there.
+    /// Returns the output that begins at `start`, if all of it is there.
     fn said(&mut self, start: usize, size: usize) -> Option<Frame> {
         let text = strip(&String::from_utf8_lossy(self.buffer.get(start..start + size)?));
         self.buffer.drain(..start + size);
         Some(Frame::Said(text))
     }
 
-    /// The answer whose text begins at `start`, if all of it is there.
+    /// Returns the answer whose output begins at `start`, if all of it is there.
     fn answer(&mut self, start: usize, size: usize) -> Result<Option<Frame>, String> {
         let Some(rest) = self.buffer.get(start + size..) else { return Ok(None) };
         let Some(newline) = rest.iter().position(|b| *b == b'\n') else {
@@ -109,7 +130,7 @@ impl Frames {
         Ok(Some(Frame::Response(Response { code, text, bytes, took })))
     }
 
-    /// Drops everything before the next of the `heads`, which are equally long.
+    /// Drops everything before the first of the `heads`, which have the same length.
     fn skip_noise(&mut self, heads: &[String; 2]) {
         let length = heads[0].len();
         let is_head = |window: &[u8]| heads.iter().any(|head| head.as_bytes() == window);

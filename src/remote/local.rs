@@ -1,4 +1,4 @@
-//! The session with this machine: the same scripts, without SSH.
+//! A session with this machine: runs the same commands without SSH.
 
 use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 
 use super::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 
-/// How many pieces of output may wait to be read.
+/// Number of output pieces that may wait to be read.
 const QUEUE: usize = 64;
 
-/// What a command gets of the caller's environment, as from sshd and a login: a CI job's secrets are
-/// not among it.
+/// The variables of our environment that a command gets, as from sshd and a login. Secrets of a CI
+/// job are not among them.
 fn is_passed(name: &str) -> bool {
     const PASSED: [&str; 10] = [
         "HOME",
@@ -38,7 +38,7 @@ fn is_passed(name: &str) -> bool {
 pub struct LocalSession {
     shell: String,
     vars: BTreeMap<String, String>,
-    /// Whether commands get `vars` only, and not what this process has.
+    /// Whether commands get `vars` only, and not the environment of this process.
     clean: bool,
 }
 
@@ -49,26 +49,26 @@ impl Default for LocalSession {
 }
 
 impl LocalSession {
-    /// A session with `/bin/sh` and this process's environment.
+    /// Returns a session with `/bin/sh` and this process's environment.
     pub fn new() -> Self {
         Self { shell: "/bin/sh".to_owned(), vars: BTreeMap::new(), clean: false }
     }
 
-    /// A session with `/bin/sh` and what a login would have of this environment.
+    /// Returns a session with `/bin/sh` and the variables that a login would set.
     pub fn login(env: &BTreeMap<String, String>) -> Self {
         let passed = env.iter().filter(|(name, _)| is_passed(name));
         let vars = passed.map(|(name, value)| (name.clone(), value.clone())).collect();
         Self { vars, clean: true, ..Self::new() }
     }
 
-    /// The same with another shell.
+    /// Returns this session with another shell.
     #[must_use]
     pub fn shell(mut self, shell: &str) -> Self {
         shell.clone_into(&mut self.shell);
         self
     }
 
-    /// The same with one more environment variable.
+    /// Returns this session with one more environment variable.
     #[must_use]
     pub fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.insert(name.to_owned(), value.to_owned());
@@ -87,8 +87,8 @@ impl LocalSession {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // As sshd does it: a channel's processes are one group and can be ended as one; and
-            // Ctrl-C at our terminal is ours to deal with, not theirs.
+            // As under sshd, a channel's processes are one group, which can be ended as one. Ctrl-C
+            // at our terminal then reaches only us.
             .process_group(0)
             .spawn()
             .map_err(|source| SessionError::Unreachable {

@@ -1,14 +1,14 @@
-//! The only file that quotes. What it makes reads back as the same bytes in dash, bash, BusyBox,
-//! mksh, zsh and fish, the last of which collapses `\\` and `\'` within single quotes: both
-//! characters therefore stand outside of them.
+//! The only file that quotes. The result reads back as the same bytes in dash, bash, BusyBox, mksh,
+//! zsh and fish. fish collapses `\\` and `\'` within single quotes, so both characters stand
+//! outside them.
 
-/// `text` as one word for any login shell.
+/// Returns `text` as one word for any login shell.
 pub fn word(text: &str) -> String {
     quoted(text, None)
 }
 
-/// `text` as one word of a line on the control channel, where no newline may appear: the agent
-/// keeps one in `$nl`.
+/// Returns `text` as one word of a line of a conversation. A newline becomes `$nl`, which the agent
+/// sets.
 pub fn line_word(text: &str) -> String {
     quoted(text, Some("'\"$nl\"'"))
 }
@@ -21,7 +21,7 @@ fn quoted(text: &str, newline: Option<&str>) -> String {
             ('\'', _) => out.push_str(r"'\''"),
             ('\\', _) => out.push_str(r"'\\'"),
             ('\n', Some(newline)) => out.push_str(newline),
-            // No shell word can hold a NUL byte; none of our values may.
+            // A shell word cannot hold a NUL byte; our values have none.
             ('\0', _) => {}
             _ => out.push(c),
         }
@@ -30,13 +30,18 @@ fn quoted(text: &str, newline: Option<&str>) -> String {
     out
 }
 
-/// `text` for a person to paste: bare where every shell would read it so.
+/// Returns `all` as the value of one argument: quoted words, which the agent reads by `eval`.
+pub fn list(all: &[String]) -> String {
+    all.iter().map(|word| line_word(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns `text` for a person to paste: without quotes where every shell reads it so.
 pub fn shown_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { word(text) }
 }
 
-/// Several words, with blanks between.
-pub fn words<'a>(all: impl IntoIterator<Item = &'a str>) -> String {
-    all.into_iter().map(word).collect::<Vec<_>>().join(" ")
+/// Returns ` name='value'`, an argument of a command.
+pub(super) fn named(name: &str, value: &str) -> String {
+    format!(" {name}={}", word(value))
 }

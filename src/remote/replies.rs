@@ -1,5 +1,5 @@
-//! Who waits for which answer. The agent answers in the order in which it was asked, so whoever
-//! waits no longer keeps the place: the answer is not taken for somebody else's.
+//! Requests that wait for their answers. The agent answers in order, so a request that was given up
+//! keeps its place in line, and its answer goes to nobody else.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,53 +8,54 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::agent::{AgentError, Response};
+use super::error::AgentError;
+use super::frames::Response;
 
-/// All answers that are still to come, the next one first.
+/// All pending requests, the next one to be answered first.
 #[derive(Default)]
 pub(super) struct Replies(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
     waiting: VecDeque<PendingRequest>,
-    /// When the last of them is to be there.
+    /// The time by which the last answer must have come.
     by: Option<Instant>,
     over: bool,
-    /// Why it is over, until somebody was told.
+    /// Why the conversation is over, until one request was told.
     reason: Option<AgentError>,
 }
 
-/// Where an answer goes, what is said before it, and the word that nobody is before it any more.
+/// A pending request: where its output and its answer go, and a signal that it is first in line.
 struct PendingRequest {
     said: mpsc::UnboundedSender<String>,
     answer: oneshot::Sender<Result<Response, AgentError>>,
     turn: oneshot::Sender<Instant>,
 }
 
-/// The answer to one order.
+/// The answer to one order, once it comes.
 pub struct Reply {
     said: mpsc::UnboundedReceiver<String>,
     answer: oneshot::Receiver<Result<Response, AgentError>>,
     turn: oneshot::Receiver<Instant>,
-    /// At the latest, whenever its turn comes.
+    /// The latest time for the answer, whenever it becomes first in line.
     by: Instant,
     limit: Duration,
 }
 
 impl Reply {
-    /// That of a conversation which is over.
+    /// Returns the reply of a conversation that is over.
     pub fn gone() -> Self {
         let ((_, answer), (_, turn)) = (oneshot::channel(), oneshot::channel());
         let (_, said) = mpsc::unbounded_channel();
         Self { said, answer, turn, by: Instant::now(), limit: Duration::ZERO }
     }
 
-    /// Waits for it.
+    /// Waits for the answer.
     pub async fn get(self) -> Result<Response, AgentError> {
         self.hear(|_| ()).await
     }
 
-    /// Waits for it; `tell` gets what is said before, as it comes.
+    /// Waits for the answer; `tell` gets output that comes before it.
     pub async fn hear(mut self, tell: impl Fn(String)) -> Result<Response, AgentError> {
         let mut waits = true;
         loop {
@@ -77,8 +78,8 @@ impl Replies {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more answer is to come, within `limit` of those before it: the agent does one thing at
-    /// a time. `send` sends what it answers, if that is still possible.
+    /// Adds a request whose answer must come within `limit` of the one before it. `send` sends the
+    /// order; if it returns false, or the conversation is over, the reply says so.
     pub(super) fn expect(&self, limit: Duration, send: impl FnOnce() -> bool) -> Reply {
         let ((sender, answer), (turn, comes)) = (oneshot::channel(), oneshot::channel());
         let (say, said) = mpsc::unbounded_channel();
@@ -96,7 +97,7 @@ impl Replies {
         Reply { said, answer, turn: comes, by, limit }
     }
 
-    /// The next answer is there. Gives whether anybody asked.
+    /// Gives an answer to the request that is first in line. Returns false if there is none.
     pub(super) fn answer(&self, answer: Response) -> bool {
         let mut places = self.places();
         let Some(place) = places.waiting.pop_front() else { return false };
@@ -108,7 +109,7 @@ impl Replies {
         true
     }
 
-    /// Something is said before the next answer. Gives whether anybody asked.
+    /// Gives output to the request that is first in line. Returns false if there is none.
     pub(super) fn say(&self, text: String) -> bool {
         let places = self.places();
         let Some(place) = places.waiting.front() else { return false };
@@ -116,7 +117,7 @@ impl Replies {
         true
     }
 
-    /// No more answers will come. Whoever waits for the next one hears why.
+    /// Ends all pending requests. The first one that still waits gets the reason.
     pub(super) fn end(&self, reason: AgentError) {
         let mut places = self.places();
         places.over = true;
@@ -151,7 +152,7 @@ mod tests {
         drop(given_up);
         assert!([1, 2, 3].into_iter().all(|code| replies.answer(answer(code))));
         assert!(!replies.answer(answer(4)), "nobody asked for a fourth");
-        // Whoever waits later still has theirs.
+        // A reply that is awaited late still has its answer.
         assert!(matches!(third.get().await, Ok(Response { code: 3, .. })));
         assert!(matches!(first.get().await, Ok(Response { code: 1, .. })));
     }

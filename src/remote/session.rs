@@ -13,19 +13,18 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-/// A host at no greater distance is in the same building: its link carries more than one core packs
-/// or a busy sshd passes on.
+/// Round trip up to which a host counts as near: there the link is faster than one core compresses.
 pub const BESIDE: Duration = Duration::from_millis(2);
 
-/// For waits that a setting limits.
+/// The hint where a setting limits a wait.
 pub const BY_SETTING: &str = "`connect_timeout` in [ssh] says how long it may take";
 
-/// What is said of a connection that the other side closed.
+/// The message for a connection that the other side closed.
 pub const HUNG_UP: &str = "the other side closed it";
 
-/// A way to one host.
+/// A connection to one host.
 pub trait Session: Send + Sync {
-    /// Starts `command` with the host's login shell; the words are quoted already.
+    /// Starts `command`, whose words are quoted already, with the host's login shell.
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>>;
 
     /// Connects to `host:port` as seen from the host.
@@ -35,24 +34,24 @@ pub trait Session: Send + Sync {
         port: u16,
     ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>>;
 
-    /// How long a word takes to the host and back; `None` where there is no way to speak of.
+    /// Measures a round trip to the host. Returns `None` for this machine.
     fn round_trip(&self) -> BoxFuture<'_, Option<Duration>> {
         Box::pin(async { None })
     }
 
-    /// How long a word took to the host and back when the connection was made, or longer where that
-    /// is not known; zero where there is no way to speak of.
+    /// Returns the round trip that was seen while connecting, an upper bound through jump hosts;
+    /// zero for this machine.
     fn distance(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// A further connection to the same host, as the same user.
+    /// Makes a further connection to the same host as the same user.
     fn another(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, SessionError>> {
         let reason = "there is only one way to this host".to_owned();
         Box::pin(async { Err(SessionError::ChannelRefused { reason }) })
     }
 
-    /// Ends the session. What still runs on the host sees the end of its input.
+    /// Ends the session. Commands that still run on the host read the end of their input.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -62,26 +61,26 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// One running command.
 pub struct Channel {
-    /// Its standard input; shutting it down sends end of file. A write may hang when the other
-    /// side is gone: never await one without also reading `output`.
+    /// Standard input; to shut it down sends end of file. A write may hang when the other side is
+    /// gone, so read `output` while you await one.
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
-    /// What it says, in order. The stream ends after `Exit`; one that ends without it means
-    /// that the connection was lost and nobody knows how the command ended.
+    /// Output in order. The stream ends after `Exit`. If it ends without one, the connection was
+    /// lost and nobody knows how the command ended.
     pub output: mpsc::Receiver<Output>,
 }
 
-/// One piece of what a command says.
+/// One piece of a command's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Bytes of standard output.
     Stdout(Bytes),
     /// Bytes of standard error.
     Stderr(Bytes),
-    /// How it ended.
+    /// The end of the command.
     Exit(Exit),
 }
 
-/// How a shell ends that obeys SIGTERM.
+/// The exit code of a shell that SIGTERM ended.
 const TERMINATED: u32 = 143;
 
 /// How a command ended.
@@ -106,7 +105,7 @@ impl fmt::Display for Exit {
 }
 
 /// Why a host could not be reached, or was lost. `Display` is one line without its source and
-/// without the host's name, which whoever reports it puts before.
+/// without the host's name, which the reporter puts first.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// No TCP connection (or no local shell).
@@ -114,28 +113,28 @@ pub enum SessionError {
     Unreachable {
         /// `host:port`, or the shell.
         address: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
-        /// The `ssh` command that goes the same way; empty: there is none.
+        /// The `ssh` command that connects the same way; empty if there is none.
         by_hand: Box<str>,
     },
-    /// Something took longer than it may.
+    /// Something exceeded its limit.
     #[error("{what} took longer than {}s", after.as_secs())]
     Timeout {
-        /// What we waited for.
+        /// The step that took too long.
         what: String,
-        /// How long.
+        /// The limit.
         after: Duration,
-        /// What can be done about it.
+        /// A hint for the user.
         hint: Option<&'static str>,
     },
-    /// The SSH conversation broke before it began.
+    /// The SSH handshake failed.
     #[error("the SSH handshake with {address} failed: {reason}")]
     Handshake {
         /// `host:port`.
         address: String,
-        /// What the library said.
+        /// The library's message.
         reason: String,
     },
     /// A host key that no file knows.
@@ -149,9 +148,9 @@ pub enum SessionError {
         fingerprint: Box<str>,
         /// The files that were read.
         files: Vec<PathBuf>,
-        /// A key of another type that is on record: file and line.
+        /// File and line of a key of another type that is on record.
         other: Option<Box<(PathBuf, usize)>>,
-        /// The `ssh` command that writes it down.
+        /// The `ssh` command that records the key.
         by_hand: Box<str>,
     },
     /// A host key that differs from the one on record.
@@ -163,11 +162,11 @@ pub enum SessionError {
         kind: String,
         /// `SHA256:…` of what the host showed.
         fingerprint: Box<str>,
-        /// The file where the other one stands.
+        /// The file with the key on record.
         file: PathBuf,
         /// Its line, from 1.
         line: usize,
-        /// The `ssh` command that writes the new one down.
+        /// The `ssh` command that records the new key.
         by_hand: Box<str>,
     },
     /// A host key that differs from the one pinned in the config.
@@ -189,12 +188,12 @@ pub enum SessionError {
         name: String,
         /// `SHA256:…`.
         fingerprint: Box<str>,
-        /// The file that says so.
+        /// The file that revokes it.
         file: PathBuf,
         /// Its line, from 1.
         line: usize,
     },
-    /// A host certificate that does not hold.
+    /// A host certificate that is not valid.
     #[error("the host certificate does not hold: {reason}")]
     HostCertificate {
         /// As looked up.
@@ -211,7 +210,7 @@ pub enum SessionError {
         address: String,
         /// One line for each key that was tried or could not be used, and why.
         tried: Vec<String>,
-        /// The `ssh` command that does the same.
+        /// The `ssh` command that tries the same keys.
         by_hand: Box<str>,
     },
     /// SSH settings that cannot be used.
@@ -219,7 +218,7 @@ pub enum SessionError {
     Setting {
         /// `IdentityFile ~/.ssh/id`, `ProxyJump x`, …
         setting: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// A hop on the way failed.
@@ -227,14 +226,14 @@ pub enum SessionError {
     Jump {
         /// The hop.
         hop: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<SessionError>,
     },
     /// The server refused one more channel.
     #[error("the server refused a channel: {reason}")]
     ChannelRefused {
-        /// What it said.
+        /// The server's message.
         reason: String,
     },
     /// The server forbids forwarding, or nothing listens there.
@@ -242,7 +241,7 @@ pub enum SessionError {
     DialRefused {
         /// `host:port`.
         address: String,
-        /// What it said.
+        /// The server's message.
         reason: String,
         /// Whether it is the server's policy, as opposed to a closed port.
         forbidden: bool,
@@ -256,7 +255,7 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// What else is known, a line each: where the other key stands, which keys were tried.
+    /// Returns further details, one a line: where the other key is recorded, which keys were tried.
     pub fn details(&self) -> Vec<String> {
         match self {
             Self::HostKeyUnknown { name, kind, fingerprint, files, other, .. } => {
@@ -288,7 +287,7 @@ impl SessionError {
         }
     }
 
-    /// One thing to type next.
+    /// Returns one thing to type next, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::HostKeyUnknown { by_hand, .. } => Some(format!(

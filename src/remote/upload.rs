@@ -21,9 +21,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::agent::{AgentError, keep_tail, tail};
+use super::error::AgentError;
 use super::order::DONE;
 use super::session::{Channel, Exit, Output, Session, SessionError};
+use super::tail::Tail;
 use super::throttle::Throttle;
 
 /// Limit for the host to take one piece of an upload.
@@ -100,26 +101,28 @@ pub fn permits() -> Semaphore {
 /// An upload, chunk by chunk as they are packed.
 pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Chunk>> + Send>>;
 
-/// Returns the command that starts the agent with these words.
-pub(super) type AgentCommand<'a> = &'a (dyn Fn(&[&str]) -> String + Sync);
+/// The commands that begin an upload on a host.
+pub(super) struct UploadCommands<'a> {
+    /// The command of the first channel.
+    pub(super) receive: String,
+    /// Returns the command of a further channel, from its descriptor.
+    pub(super) stripe: &'a (dyn Fn(&str) -> String + Sync),
+}
 
-/// Sends `chunks`, about `len` bytes, over `session`. `receive` are the words that begin it there.
-/// Returns when the host has unpacked them.
+/// Sends `chunks`, about `len` bytes, over `session`. Returns when the host has unpacked them.
 pub(super) async fn send(
     session: &Arc<dyn Session>,
-    command: AgentCommand<'_>,
-    receive: &[&str],
+    commands: &UploadCommands<'_>,
     chunks: Chunks,
     len: u64,
     options: &UploadOptions<'_>,
 ) -> Result<(), AgentError> {
-    let receive = command(receive);
     let (started, further) =
-        tokio::join!(session.exec(&receive), FurtherChannels::open(session, len, options));
+        tokio::join!(session.exec(&commands.receive), FurtherChannels::open(session, len, options));
     let Channel { mut input, mut output } =
         started.map_err(|source| AgentError::Session { source })?;
     // The first channel is opened first: if the server allows few, stripes must not take it.
-    let channels = further.stripes(session, command).await;
+    let channels = further.stripes(session, commands).await;
     let numbers = [&["0"], &DESCRIPTORS[..channels.len()]].concat();
     send_piece(&mut input, format!("{}\n", numbers.join(" ")).as_bytes(), None).await?;
     let (mut inputs, mut outputs) = (vec![input], Vec::new());
@@ -169,11 +172,15 @@ impl<'a> FurtherChannels<'a> {
     }
 
     /// Starts the channels. Each carries its share of the blocks.
-    async fn stripes(&self, session: &Arc<dyn Session>, command: AgentCommand<'_>) -> Vec<Channel> {
+    async fn stripes(
+        &self,
+        session: &Arc<dyn Session>,
+        commands: &UploadCommands<'_>,
+    ) -> Vec<Channel> {
         let every = self.connections.iter().flat_map(|one| [one; CHANNELS]);
         let all = self.second.then_some(session).into_iter().chain(every);
         let start = async |(session, number): (&Arc<dyn Session>, &&str)| {
-            session.exec(&command(&["stripe", number])).await
+            session.exec(&(commands.stripe)(number)).await
         };
         let started = join_all(all.zip(&DESCRIPTORS).map(start)).await;
         // The host reads from as many descriptors as there are: none may be missing between them.
@@ -372,14 +379,14 @@ async fn read(
 
 /// Returns how the unpacking ended, and the end of its output.
 async fn read_exit(output: &mut mpsc::Receiver<Output>) -> (Option<Exit>, String) {
-    let (mut exit, mut said) = (None, Vec::new());
+    let (mut exit, mut said) = (None, Tail::default());
     while let Some(piece) = output.recv().await {
         match piece {
-            Output::Stdout(bytes) | Output::Stderr(bytes) => keep_tail(&mut said, &bytes),
+            Output::Stdout(bytes) | Output::Stderr(bytes) => said.push(&bytes),
             Output::Exit(how) => exit = Some(how),
         }
     }
-    (exit, tail(&said))
+    (exit, said.text())
 }
 
 /// Returns whether the host unpacked everything, given how its command ended and what it said.

@@ -13,7 +13,7 @@ use super::styles::Styles;
 use super::table::{self, Column};
 use super::{clean, json::VERSION};
 use crate::model::operations::{Operation, OperationKind, Outcome, operations};
-use crate::remote::agent::LedgerTail;
+use crate::remote::answer::LedgerTail;
 
 const COLUMNS: [Column; 8] = [
     Column::text("when", 0),

@@ -9,7 +9,7 @@ use super::human::{self, group_by, hanging, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
 use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, RunOutcome};
-use crate::model::host_state::FROZEN;
+use crate::model::host_state::LockHolder;
 use crate::model::id::ReleaseId;
 
 /// The largest group of hosts is not named in full beyond this many: the others are.
@@ -167,21 +167,21 @@ fn stuck(cause: &Failure, undo: &Failure) -> Failure {
 
 fn locked(holder: &str, report: &Report) -> Failure {
     let (goal, stage) = (report.goal, &report.stage);
-    if let Some(freeze) = holder.strip_prefix(FROZEN) {
-        return Failure {
+    match LockHolder::read(holder) {
+        LockHolder::DeployLock(record) => Failure {
             what: "somebody blocks deploys".to_owned(),
-            cause: vec![format!("locked by {}", human::zoned_record(freeze, Utc.fix()))],
+            cause: vec![format!("locked by {}", human::zoned_record(record, Utc.fix()))],
             hint: Some(format!("`shipit unlock {stage}` ends it")),
-        };
-    }
-    Failure {
-        what: "another run holds the lock".to_owned(),
-        cause: vec![human::zoned_record(holder, Utc.fix())],
-        hint: Some(if waits(goal) {
-            format!("`shipit {goal} {stage} --wait` waits until that run has ended")
-        } else {
-            "try again when that run has ended: its lock ends with it".to_owned()
-        }),
+        },
+        LockHolder::Run(record) => Failure {
+            what: "another run holds the lock".to_owned(),
+            cause: vec![human::zoned_record(record, Utc.fix())],
+            hint: Some(if waits(goal) {
+                format!("`shipit {goal} {stage} --wait` waits until that run has ended")
+            } else {
+                "try again when that run has ended: its lock ends with it".to_owned()
+            }),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ mod leftovers;
 mod owners;
 mod packed;
 mod printed;
+mod protocol;
 mod service;
 mod sharing;
 mod trash;
@@ -24,8 +25,10 @@ use proptest::prelude::*;
 use shipit::model::codec::Codec;
 use shipit::model::host_state::Current;
 use shipit::model::layout::Layout;
+use shipit::model::ledger::RevertReason;
 use shipit::model::service::{Action, Scope, Service};
-use shipit::remote::agent::{Agent, AgentError, Hello, Scan, Sent};
+use shipit::remote::conversation::{Agent, Hello, Scan, Sent};
+use shipit::remote::error::AgentError;
 use shipit::remote::local::LocalSession;
 use shipit::remote::order::{Activation, DONE, HELD, MALFORMED, Order, REVERTED, Record, Verdicts};
 use shipit::remote::quote::{line_word, word};
@@ -141,7 +144,7 @@ fn activation() -> Activation {
 }
 
 #[tokio::test]
-async fn a_release_is_activated_and_committed_under_every_shell() {
+async fn activate_then_commit_keeps_the_release() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, state) = host.open("run000000001", "true").await;
@@ -158,7 +161,7 @@ async fn a_release_is_activated_and_committed_under_every_shell() {
 }
 
 #[tokio::test]
-async fn a_restart_that_fails_is_taken_back_under_every_shell() {
+async fn activate_with_a_failing_restart_reverts() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", &format!("! pwd -P | grep -q {ID}")).await;
@@ -180,7 +183,7 @@ fn inline_upload() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
+async fn chained_orders_after_a_failure_are_skipped() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
@@ -206,8 +209,7 @@ async fn orders_sent_at_once_end_with_the_first_that_fails_under_every_shell() {
 }
 
 #[tokio::test]
-async fn what_comes_with_the_greeting_is_answered_until_something_else_is_asked_under_every_shell()
-{
+async fn orders_of_the_greeting_are_answered_until_another_is_sent() {
     for shell in shells() {
         let host = Host::new(shell);
         fs::create_dir_all(host.root().join(".shipit/manifests")).unwrap();
@@ -218,12 +220,16 @@ async fn what_comes_with_the_greeting_is_answered_until_something_else_is_asked_
         assert_eq!(agent.ask(&Order::Look).await.unwrap().code, DONE, "{shell}");
         fs::write(host.root().join("releases/20260821090000/added"), "").unwrap();
         assert_eq!(agent.ask(&drift()).await.unwrap().text, "", "{shell}");
-        assert_eq!(agent.ask(&drift()).await.unwrap().text, "./added\n", "{shell}");
+        assert_eq!(
+            agent.ask(&drift()).await.unwrap().text,
+            "is f 644 0 ./added\nis w ./added\n",
+            "{shell}"
+        );
     }
 }
 
 #[tokio::test]
-async fn the_end_of_input_takes_back_what_is_undecided() {
+async fn undecided_release_at_the_end_of_input_is_reverted() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
@@ -236,23 +242,18 @@ async fn the_end_of_input_takes_back_what_is_undecided() {
 
 /// Speaks the protocol by hand, so that a client can stop speaking without closing anything.
 #[tokio::test]
-async fn silence_takes_back_what_is_undecided() {
+async fn undecided_release_after_the_deadline_is_reverted() {
     use shipit::remote::session::Session as _;
     use tokio::io::AsyncWriteExt as _;
     for shell in shells() {
         let host = Host::new(shell);
         let script = shipit::remote::script::SCRIPT;
         let root = host.root();
-        let words =
-            ["serve", "run000000001", "lock", root.to_str().unwrap(), "1", "me", "none", ""];
-        let words = words
-            .iter()
-            .chain(&["", "5", "no", "", "", ".env", "", "/bin/sh", "-c"])
-            .map(|w| word(w));
         let command = format!(
-            "exec /bin/sh -c {} shipit {}",
+            "exec /bin/sh -c {} shipit serve run=run000000001 mode=lock root={} deadline=1 owner=me \
+             scope=none limit=5 scan=no env_name=.env hook_shell='/bin/sh -c' first=",
             word(script),
-            words.collect::<Vec<_>>().join(" ")
+            root.display(),
         );
         let mut channel = host.session().exec(&command).await.unwrap();
         let line = format!("{}\n", activate().line());
@@ -264,7 +265,7 @@ async fn silence_takes_back_what_is_undecided() {
 }
 
 #[tokio::test]
-async fn one_holds_the_lock_and_the_other_is_told_who() {
+async fn lock_held_by_another_run_names_it() {
     for shell in shells() {
         let host = Host::new(shell);
         let (first, _) = host.open("run000000001", "true").await;
@@ -283,7 +284,7 @@ async fn one_holds_the_lock_and_the_other_is_told_who() {
 
 /// Who has just got the lock has not said so yet.
 #[tokio::test]
-async fn a_holder_who_is_about_to_sign_is_named_under_every_shell() {
+async fn lock_whose_record_is_being_written_names_the_holder() {
     for shell in shells() {
         let host = Host::new(shell);
         fs::create_dir(host.root().join(".shipit")).unwrap();
@@ -304,7 +305,7 @@ async fn a_holder_who_is_about_to_sign_is_named_under_every_shell() {
 }
 
 #[tokio::test]
-async fn a_line_that_cannot_be_read_is_answered_and_a_torn_ledger_line_swallows_nothing() {
+async fn record_after_a_torn_ledger_line_is_a_line_of_its_own() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
@@ -321,7 +322,7 @@ async fn a_line_that_cannot_be_read_is_answered_and_a_torn_ledger_line_swallows_
 }
 
 #[tokio::test]
-async fn a_journal_that_is_read_before_a_host_is_put_back_costs_no_order_under_every_shell() {
+async fn journal_read_before_a_revert_loses_no_answer() {
     for shell in shells() {
         let host = Host::new(shell);
         let asked = host.dir.path().join("asked");
@@ -340,7 +341,7 @@ async fn a_journal_that_is_read_before_a_host_is_put_back_costs_no_order_under_e
         let journal = agent.ask(&Order::Journal { lines: 10 }).await.unwrap();
         assert!(journal.text.ends_with("started\n"), "{shell}: {}", journal.text);
         let back = agent
-            .ask(&Order::Revert { reason: "its check failed", hooks: Duration::ZERO })
+            .ask(&Order::Revert { reason: RevertReason::Unhealthy, hooks: Duration::ZERO })
             .await
             .unwrap();
         assert_eq!(back.code, DONE, "{shell}: {}", back.text);
@@ -350,7 +351,7 @@ async fn a_journal_that_is_read_before_a_host_is_put_back_costs_no_order_under_e
 }
 
 #[tokio::test]
-async fn a_hook_that_prints_without_end_is_cut_to_its_tail() {
+async fn hook_output_without_end_is_cut_to_its_end() {
     let host = Host::new("dash");
     let (agent, _) = host.open("run000000001", "true").await;
     let hook = Order::Hook {
@@ -368,7 +369,7 @@ async fn a_hook_that_prints_without_end_is_cut_to_its_tail() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_no_host_is_told_apart() {
+async fn greeting_of_what_is_no_agent_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::new("dash");
     let shell = dir.path().join("nologin");
@@ -391,8 +392,8 @@ fn the_script_passes_shellcheck_and_stays_small() {
     let packed = packed.finish().unwrap().len() * 4 / 3;
     // It goes along packed in the command that starts it. A connection begins with 10 segments of
     // 1,448 bytes on their way and has twice that after its handshake: the script must fit, or a
-    // greeting over a long way takes a round trip more. Hosts that cannot unpack it get it as it is,
-    // in one argument, of which Linux allows 128 KiB.
+    // greeting over a long way takes a round trip more. Hosts that cannot unpack it get it as it
+    // is, in one argument, of which Linux allows 128 KiB.
     assert!(packed < 20 * 1448 && text.len() < 96 * 1024, "{packed} of {}", text.len());
     let joined = tempfile::NamedTempFile::new().unwrap();
     fs::write(joined.path(), SCRIPT).unwrap();
@@ -471,6 +472,23 @@ fn every_variable_is_local_or_declared_as_state() {
     assert!(unused.is_empty(), "declared and nowhere set: {unused:?}");
 }
 
+/// A trap that reverts may run while a function is under way, and then sees the function's
+/// variables.
+#[test]
+fn no_local_variable_hides_state() {
+    let declared = declared();
+    let mut function = "";
+    let mut broken = Vec::new();
+    for line in SCRIPT.lines() {
+        function = line.split_once("() ").map_or(function, |(name, _)| name);
+        let locals = line.trim_start().strip_prefix("local ").unwrap_or_default().split(' ');
+        let names = locals.map(|word| word.split('=').next().unwrap_or_default());
+        let hides = names.filter(|name| declared.contains(name));
+        broken.extend(hides.map(|name| format!("{function}: {name}")));
+    }
+    assert!(broken.is_empty(), "these hide state of the conversation:\n{}", broken.join("\n"));
+}
+
 fn echoed(shell: &str, quoted: &str) -> Vec<u8> {
     let mut words = shell.split(' ');
     let script = format!("nl='\n'; printf %s {quoted}");
@@ -500,7 +518,7 @@ proptest! {
 
 #[test]
 fn access_is_the_owners_the_groups_or_everybodys() {
-    use shipit::remote::agent::Access;
+    use shipit::remote::answer::Access;
     let place = |mode| Access {
         mode,
         owner: "deploy".to_owned(),

@@ -28,6 +28,9 @@ const FLOORS: [(&str, u8); 9] = [
     ("cli", 4),
 ];
 
+/// Modules whose submodules do not use each other in circles.
+const WITHOUT_CIRCLES: [&str; 1] = ["remote"];
+
 /// Uses between neighbours of one floor that are part of the design.
 const NEIGHBOURS: [(&str, &str); 3] =
     [("deploy", "artifact"), ("cache", "artifact"), ("deploy", "cache")];
@@ -146,9 +149,17 @@ fn floor(module: &str) -> Option<u8> {
 
 /// The top-level modules that a line names by `crate::`, also in a group.
 fn named(text: &str) -> Vec<&str> {
+    named_after("crate::", text)
+}
+
+/// The names that follow `path` in a line, also in a group.
+fn named_after<'t>(path: &str, text: &'t str) -> Vec<&'t str> {
     let mut names = Vec::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
+    for (at, _) in text.match_indices(path) {
+        if text[..at].ends_with(':') {
+            continue;
+        }
+        let rest = &text[at + path.len()..];
         let (list, many) = rest.strip_prefix('{').map_or((rest, 1), |list| (list, usize::MAX));
         let parts = list.split('}').next().unwrap().split(", ").take(many);
         names.extend(parts.filter_map(|part| part.split(not_in_a_name).next()));
@@ -244,6 +255,64 @@ fn modules_of_deploy_keep_their_order() {
 fn named_modules_in_groups_are_found() {
     assert_eq!(named("use crate::{model::id, ssh};"), ["model", "ssh"]);
     assert_eq!(named("let x = crate::remote::quote::word(y);"), ["remote"]);
+}
+
+/// For each submodule of `top`, the others that it names.
+fn submodule_uses(top: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in lines() {
+        let Some(path) = line.file.strip_prefix(&format!("src/{top}/")) else { continue };
+        let parts: Vec<_> =
+            path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
+        let above = "super::".repeat(parts.len());
+        let names = named_after(&above, &line.text);
+        let names = names.into_iter().chain(named_after(&format!("crate::{top}::"), &line.text));
+        let own = uses.entry(parts[0].to_owned()).or_default();
+        own.extend(names.filter(|name| *name != parts[0]).map(ToOwned::to_owned));
+    }
+    uses.remove("mod");
+    let all: BTreeSet<_> = uses.keys().cloned().collect();
+    for used in uses.values_mut() {
+        used.retain(|name| all.contains(name));
+    }
+    uses
+}
+
+/// The submodules that cannot be put in an order in which each names only those before it.
+fn in_circles(mut uses: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    loop {
+        let left: BTreeSet<_> = uses.keys().cloned().collect();
+        for names in uses.values_mut() {
+            names.retain(|name| left.contains(name));
+        }
+        uses.retain(|_, names| !names.is_empty());
+        if uses.len() == left.len() {
+            let names = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+            let shown = uses.into_iter().map(|(user, used)| format!("{user} uses {}", names(used)));
+            return shown.collect();
+        }
+    }
+}
+
+#[test]
+fn submodules_do_not_use_each_other_in_circles() {
+    for top in WITHOUT_CIRCLES {
+        assert!(submodule_uses(top).len() > 2, "{top}: no submodules were found");
+        none(&format!("{top}: these use each other in a circle"), &in_circles(submodule_uses(top)));
+    }
+}
+
+#[test]
+fn circles_are_found() {
+    let uses = |all: &[(&str, &[&str])]| {
+        let set = |used: &[&str]| used.iter().map(|name| (*name).to_owned()).collect();
+        in_circles(all.iter().map(|(name, used)| ((*name).to_owned(), set(used))).collect())
+    };
+    assert!(uses(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])]).is_empty());
+    assert_eq!(
+        uses(&[("a", &["b"]), ("b", &["c"]), ("c", &["b", "d"]), ("d", &[])]),
+        ["a uses b", "b uses c", "c uses b"]
+    );
 }
 
 #[test]

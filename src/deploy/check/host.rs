@@ -12,7 +12,7 @@ use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::manifest::{Manifest, Node, is_below};
 use crate::model::service::{Scope, Service};
 use crate::model::words::count;
-use crate::remote::agent::CheckFacts;
+use crate::remote::answer::CheckFacts;
 
 /// Seconds by which clocks may differ before ids and ledgers become hard to read.
 const SKEW: i64 = 60;

@@ -6,7 +6,7 @@ use crate::config::{Config, EnvSpec};
 use crate::model::host_state::HostState;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::service::{Scope, Service};
-use crate::remote::agent::{Access, CheckFacts};
+use crate::remote::answer::{Access, CheckFacts};
 
 /// Bits of a mode.
 const READ: u32 = 4;

@@ -9,7 +9,8 @@ use crate::deploy::outcome::{Failure, HostResult};
 use crate::deploy::plan::{HostPlan, Note, PlanError};
 use crate::deploy::query::Answers;
 use crate::model::host_state::HostState;
-use crate::remote::agent::{CheckFacts, Scan};
+use crate::remote::answer::CheckFacts;
+use crate::remote::conversation::Scan;
 
 /// The plans of a run that was not executed.
 pub struct DryRun {

@@ -29,7 +29,7 @@ use crate::config::{Config, OnUnreachable};
 use crate::model::delta::BaseState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::remote::agent::{Hello, Scan};
+use crate::remote::conversation::{Hello, Scan};
 
 /// What hosts have of the release to be made, by their names.
 type Deltas = BTreeMap<String, Arc<PreparedDelta>>;

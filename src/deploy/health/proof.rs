@@ -8,7 +8,7 @@ use crate::model::layout::Layout;
 use crate::model::manifest::is_below;
 use crate::model::service::{Action, Service};
 use crate::model::words::times;
-use crate::remote::agent::Judgement;
+use crate::remote::answer::Judgement;
 
 /// Why a unit does not count as running the release.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::http::{HttpResponse, headers};
 use super::{CheckContext, ProbeFailure};
 use crate::config::checks::{HttpCheck, Trust};
-use crate::remote::agent::Response as Said;
+use crate::remote::frames::Response as Said;
 use crate::remote::order::{DONE, Fetch, Hidden, Order};
 
 const ALLOW: &str = "`AllowTcpForwarding local` in its sshd_config does without";
@@ -30,14 +30,11 @@ pub(super) async fn fetch(
     check: &HttpCheck,
     limit: Duration,
 ) -> Result<HttpResponse, ProbeFailure> {
-    let fetch = if has(context, "curl") {
-        by_curl(check)?
-    } else if has(context, "wget") {
-        by_wget(check)?
-    } else {
-        return Err(cannot("neither curl nor wget is there"));
-    };
-    let answer = ask(context, &Order::Fetch { limit: whole(limit), fetch }).await?;
+    if !has_curl(context) {
+        return Err(cannot("curl is not there"));
+    }
+    let order = Order::Fetch { limit: whole(limit), fetch: by_curl(check)? };
+    let answer = ask(context, &order).await?;
     if answer.code != DONE {
         return Err(ProbeFailure::silent(last_line(&answer.text)));
     }
@@ -53,7 +50,7 @@ pub(super) async fn reach(
     port: u16,
     limit: Duration,
 ) -> Result<(), ProbeFailure> {
-    if !has(context, "curl") {
+    if !has_curl(context) {
         return Err(cannot("curl is not there"));
     }
     let address = bracketed(host, port);
@@ -78,7 +75,6 @@ fn by_curl(check: &HttpCheck) -> Result<Fetch, ProbeFailure> {
         format!("{scheme}://{}{}", bracketed(name, check.port), check.path)
     };
     Ok(Fetch {
-        tool: "curl",
         url: check.name.as_ref().map_or_else(|| check.url.clone(), named),
         connect: check.name.as_ref().map(|_| format!("::{}", bracketed(&check.host, check.port))),
         trust: match &check.trust {
@@ -90,27 +86,8 @@ fn by_curl(check: &HttpCheck) -> Result<Fetch, ProbeFailure> {
     })
 }
 
-/// wget has no way to be told a header in secret, nor to ask an address for another name's
-/// certificate.
-fn by_wget(check: &HttpCheck) -> Result<Fetch, ProbeFailure> {
-    if check.trust.is_some() {
-        return Err(cannot("wget, which is all there is, cannot be told whom to trust"));
-    }
-    if !check.headers.is_empty() {
-        return Err(cannot("wget, which is all there is, would show the headers to everybody"));
-    }
-    let name = check.name.as_ref().map(|name| format!("Host: {name}"));
-    Ok(Fetch {
-        tool: "wget",
-        url: check.url.clone(),
-        connect: None,
-        trust: String::new(),
-        headers: Hidden(name.unwrap_or_default()),
-    })
-}
-
-fn has(context: &CheckContext<'_>, tool: &str) -> bool {
-    context.host.state.as_ref().is_some_and(|state| state.facts.tools.contains(tool))
+fn has_curl(context: &CheckContext<'_>) -> bool {
+    context.host.state.as_ref().is_some_and(|state| state.facts.tools.contains("curl"))
 }
 
 /// Returns the failure that the server does not forward and the host cannot ask either.

@@ -4,7 +4,8 @@ use super::super::event::Event;
 use super::super::outcome::{Failure, HostResult, once};
 use super::super::plan::ActivationPlan;
 use super::{HostPhase, HostRun};
-use crate::remote::agent::Response;
+use crate::model::ledger::RevertReason;
+use crate::remote::frames::Response;
 use crate::remote::order::{DONE, NOT_REVERTED, Order, PARTLY, REVERTED};
 use crate::remote::replies::Reply;
 
@@ -35,7 +36,7 @@ impl HostRun<'_> {
                 return Err(failure);
             }
             Err(NotActivated { failure, answer: None }) => {
-                self.revert(&failure, "interrupted").await;
+                self.revert(&failure, RevertReason::Interrupted).await;
                 return Err(failure);
             }
         }
@@ -90,7 +91,7 @@ impl HostRun<'_> {
         for hook in &plan.hooks {
             self.hooked = true;
             if let Err(failure) = self.talk.step("activated", self.talk.obey(hook)).await {
-                self.revert(&failure, "unhealthy").await;
+                self.revert(&failure, RevertReason::Unhealthy).await;
                 return Err(failure);
             }
         }
@@ -102,7 +103,9 @@ impl HostRun<'_> {
             }
             Err(failure) => {
                 let failure = self.talk.with_journal(failure).await;
-                let reason = if self.talk.cx.cancel.asked() { "interrupted" } else { "unhealthy" };
+                let stopped = self.talk.cx.cancel.asked();
+                let reason =
+                    if stopped { RevertReason::Interrupted } else { RevertReason::Unhealthy };
                 self.revert(&failure, reason).await;
                 Err(failure)
             }
@@ -116,12 +119,12 @@ impl HostRun<'_> {
         let Some(plan) = &self.plan.activate else { return Ok(()) };
         let Err(failure) = self.talk.confirm(plan, judged).await else { return Ok(()) };
         let failure = self.talk.with_journal(failure).await;
-        self.revert(&failure, "unhealthy").await;
+        self.revert(&failure, RevertReason::Unhealthy).await;
         Err(failure)
     }
 
     /// Reverts an undecided release, whatever it takes, and ends the run here.
-    pub async fn revert(&mut self, cause: &Failure, reason: &'static str) {
+    pub async fn revert(&mut self, cause: &Failure, reason: RevertReason) {
         let Some(plan) = self.plan.activate.clone() else { return };
         let to = plan.back_shown();
         self.talk.cx.events.emit(Event::Reverting { host: self.talk.name(), to });

@@ -12,7 +12,7 @@ use super::plan::HostPlan;
 use crate::config::Host;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::remote::agent::Sent;
+use crate::remote::conversation::Sent;
 use crate::remote::order::{DONE, Order};
 use crate::remote::replies::Reply;
 

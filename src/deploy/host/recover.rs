@@ -8,8 +8,8 @@ use super::super::outcome::{Done, Failure, HostResult};
 use super::super::plan::{ActivationPlan, Recovery};
 use super::activate::partly;
 use super::{HostPhase, HostRun};
-use crate::model::ledger::LedgerEvent;
-use crate::remote::agent::Scan;
+use crate::model::ledger::{LedgerEvent, RevertReason};
+use crate::remote::conversation::Scan;
 use crate::remote::order::{DONE, Order};
 
 impl HostRun<'_> {
@@ -62,7 +62,7 @@ impl HostRun<'_> {
 
     async fn resume(&self, plan: &ActivationPlan, cause: &Failure, keep: bool) -> HostPhase {
         let resumed = self.talk.ask(&plan.resume()).await;
-        let last = if keep { Order::Commit } else { plan.revert("interrupted") };
+        let last = if keep { Order::Commit } else { plan.revert(RevertReason::Interrupted) };
         let ended = match resumed {
             Ok(answer) if answer.code == DONE => self.talk.ask(&last).await,
             other => other,
@@ -106,7 +106,7 @@ impl HostRun<'_> {
                 format!("{id}, which an interrupted run left undecided, runs well and stays")
             }
             Err(failure) => {
-                let order = plan.revert("unhealthy");
+                let order = plan.revert(RevertReason::Unhealthy);
                 let answer = talk.or_cancelled(talk.ask(&order)).await??;
                 let (to, but) = (plan.back_shown(), partly(&answer).1);
                 if but.is_none() {

@@ -17,7 +17,7 @@ use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::model::ledger::{Entry, LedgerEvent};
+use crate::model::ledger::{Entry, LedgerEvent, RevertReason};
 use crate::remote::order::{Activation, Order, Record, Verdicts};
 
 /// Everything that will be done on one host, in the order of the fields.
@@ -134,7 +134,7 @@ impl ActivationPlan {
     }
 
     /// Returns the order that reverts the activation, with the reason for the ledger.
-    pub fn revert(&self, reason: &'static str) -> Order {
+    pub fn revert(&self, reason: RevertReason) -> Order {
         Order::Revert { reason, hooks: self.hooks_limit() }
     }
 

@@ -12,7 +12,7 @@ use crate::deploy::retention::{common_candidate, rollback_candidates, to_prune, 
 use crate::deploy::run::{Run, record};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
-use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus};
+use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
 use crate::remote::order::{Order, Record, Verdicts};
 
@@ -109,7 +109,7 @@ impl Planner<'_> {
             let plan = ActivationPlan { back, verdicts, hooks: Vec::new(), ..plan };
             return Some(Recovery::Judge(Box::new(plan)));
         }
-        let reason = Some("found taken back".to_owned());
+        let reason = Some(RevertReason::FoundReverted.word().to_owned());
         let entry = Entry { reason, ..self.run.entry(LedgerEvent::Reverted, &id.to_string()) };
         let note = format!("release {id} was found taken back");
         let record = self.repeating(record(&entry, note), state, id);

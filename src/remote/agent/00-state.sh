@@ -1,14 +1,13 @@
 # shellcheck shell=sh disable=SC3043
-# The agent: all that is ever done on a host, as short functions. It is handed to sshd as a
-# command, lives as long as the conversation, and is never installed. It runs under any POSIX
-# shell that has `local`. One rule ends it: when the conversation ends, whatever ended it, what was
-# activated and not committed is put back first, then the lock is let go.
+# The agent: everything that shipit does on a host. sshd gets it as a command; it lives as long as
+# the conversation and is never installed. It runs under any POSIX shell that has `local`. However
+# the conversation ends, the agent first reverts what was activated and not committed, then unlocks.
 #
-# No `set -e`: statements are chained or say `|| return`. Nothing is written to standard output
-# without a limit in time. Everything it runs has no standard input and not the lock's descriptor.
+# There is no `set -e`: statements are chained or say `|| return`. Each write to standard output has
+# a time limit. Programs get no standard input, and not descriptor 9, which holds the lock.
 #
-# The state of the conversation: every variable that one function sets and another needs. All others
-# are `local`; a test holds both. A name in brackets after the meaning says who sets it.
+# Below is the state of the conversation: each variable that one function sets and another reads.
+# All other variables are `local`. The function in brackets sets the variable.
 #
 # What `serve` is called with, and what follows from it:
 #   run: the id of the run
@@ -22,7 +21,7 @@
 #   log: the file that a service command logs to, or nothing
 #   env_name: the file that [env] writes in a release, or nothing
 #   hook_shell: the words that start a shell for hooks
-#   veil: what is masked in outputs besides the values of env files
+#   veil: which values of env files are shown and which are masked, one rule a line
 #   lock: the file of the run lock
 #   ledger: the ledger
 #   frozen: the file of the deploy lock
@@ -52,7 +51,7 @@
 #   last: the exit code of the last order
 #   ending: why the conversation ends
 #   locked: yes while the run lock is ours
-#   appended: files that we wrote to, so that they end in whole lines
+#   appended: files that we wrote to, and that therefore end in whole lines
 #   filled: a line with the time in its place [fill]
 #   reason: why a release is reverted
 #   pattern: a name that find takes as it is [as_pattern]
@@ -60,7 +59,7 @@
 # What a look found, for orders that came with it:
 #   pointed: what `current` holds
 #   live: the release that is live, if it is ours [find_live]
-#   looked: yes when `pointed` was read for this message
+#   looked: yes once `pointed` was read for this message
 #   walked: the release that was walked for this message
 #   others: yes where there are releases that are not live
 #   newer: what a newer shipit wrote here, or nothing [look_format]
@@ -77,7 +76,7 @@
 #   nested: yes where links or the env file needed further directories
 #
 # The release that is activated [remember]:
-#   id: its name
+#   candidate: its name
 #   back: what `current` held before
 #   activated, activated_note: lines for the ledger and revisions.log
 #   committed, committed_note: the same once it stays
@@ -97,5 +96,6 @@
 #
 # A command that prints, and a channel:
 #   streams: yes where its output is told while it runs
-#   told: bytes of its output that were told
+#   told: lines of its output that were told
+#   dropped: lines of its output that were cut away
 #   watcher: the process that looks after it, and ends a channel with the conversation

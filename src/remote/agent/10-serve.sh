@@ -1,12 +1,13 @@
 # The conversation: reads requests, answers them in frames, and ends.
 
-# Options that came from outside (SHELLOPTS) would end or print what is written here.
+# Options from the environment (SHELLOPTS) would end the script or print its lines.
 set +Cefuvx
 tab='	'
-# Lines of the control channel hold no newlines; values that do are written with this.
+# A line of the conversation holds no newline; a value that does is quoted with this variable.
 nl='
 '
-# For a shell whose arguments are text and a file in turn, and text at last. The text is no secret.
+# A program for a shell: writes its arguments, which are text and a file in turn, and text at the
+# end.
 # shellcheck disable=SC2016
 tell='{
     while [ "$#" -gt 1 ]; do
@@ -15,10 +16,11 @@ tell='{
     done
     printf %s "$1"
 }'
-# Its input without the values of the env files that it is given, and of that the last whole lines, 64
-# KiB of them at most. `veil` says what is no secret (`config/secrecy.rs`); no value is in an argument.
-# With `torn` the first line is not whole and left out; with `ragged` the last one is, if there are more.
-# A number is not looked for within a longer one. Of long values each line counts.
+# A program for awk: prints its input without the values of the env files that it is given, at most
+# 64 KiB of whole lines from the end. `veil` says which values are no secrets (`config/secrecy.rs`).
+# No value is in an argument. `torn`: the first line is not whole and is left out; `ragged`: so is
+# the last one, if there are more. A number is not masked inside a longer number. Each line of a
+# value counts.
 # shellcheck disable=SC2016
 veiling='
     function put(text, from, to,    at, out) {
@@ -127,11 +129,9 @@ veiling='
 
 serve() {
     local first line mode scan
-    run=$1 mode=$2 root=$3 deadline=$4 owner=$5 scope=$6 target=$7 action=$8 limit=$9
-    shift 9
-    scan=$1 log=$2 veil=$3 env_name=$4 first=$5
-    shift 5
-    hook_shell=$*
+    run='' root='' owner='' scope='' target='' action='' deadline='' limit='' log=''
+    env_name='' hook_shell='' veil=''
+    arguments "$@"
     locked='' undecided='' ending='terminated' last=0 env_file=''
     before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
@@ -149,7 +149,7 @@ serve() {
     : >"$tmp/extra"
     greet >"$tmp/out.$answer" 2>&1 </dev/null
     answered 0
-    # What the other side would ask in any case came with it, and costs no round trip.
+    # Orders that came with the command cost no round trip.
     heard=$first
     while :; do
         while [ -n "$heard" ]; do
@@ -163,7 +163,15 @@ serve() {
     done
 }
 
-# Greets by hand, and ends, where what every answer needs is not installed.
+# Sets the variable that each argument names: `id` for `id=20260821090001`. A list is quoted words.
+arguments() {
+    local argument
+    for argument in "$@"; do
+        eval "${argument%%=*}=\${argument#*=}"
+    done
+}
+
+# Where a tool that every answer needs is missing, writes a greeting by hand and ends.
 can_answer() {
     local tool text
     text=''
@@ -176,7 +184,8 @@ can_answer() {
     exit 0
 }
 
-# `id` prints `uid=1000(ada) gid=1000(ada) groups=1000(ada),27(sudo)`; who has no name is a number.
+# `id` prints `uid=1000(ada) gid=1000(ada) groups=1000(ada),27(sudo)`; a user without a name is a
+# number.
 who_we_are() {
     local group rest
     uid=$(id) groups=''
@@ -194,11 +203,11 @@ who_we_are() {
     IFS= read -r machine 2>/dev/null </proc/sys/kernel/hostname || machine=$(uname -n)
 }
 
-# Tells the answers, and reads the next line, and those after it where it says that they belong to it:
-# never more, so that lines may be sent ahead. Neither a client that is silent nor one that does not
-# read may disarm the deadline. dash has no `read -t`, so a short-lived shell does it; `exec`, so that
-# no shell waits for it which has the lock's descriptor. A line may hold a secret, and where printf is
-# a program, others see its arguments: that is the ksh family, whose own `print` will do.
+# Writes the answers in $@, then reads the lines of the next message, and no more: the client may
+# send lines ahead. The deadline counts for a client that does not read as well. dash has no `read
+# -t`, so a shell under timeout does both; `exec`, so that no waiting shell keeps the lock's
+# descriptor. A line may hold a secret: the ksh family has no builtin printf, so its `print` is
+# used.
 read_on() {
     # shellcheck disable=SC2016
     { heard=$(exec timeout "$deadline" /bin/sh -c "$tell"' >&8 2>/dev/null || exit 1
@@ -221,7 +230,8 @@ take_line() {
     case $line in
         '+ '*) chained=yes line=${line#+ } ;;
     esac
-    # What is no words at all ends most shells, and so the conversation: nothing is left undecided.
+    # A line that does not parse ends most shells. That ends the conversation, and the EXIT trap
+    # reverts.
     eval "set -- $line"
     case $1 in
         hold) return ;;
@@ -230,30 +240,32 @@ take_line() {
             framed last_words
             exit 0
             ;;
-        unpack) take_inline_upload "$3" ;;
+        unpack) take_inline_upload "$@" ;;
     esac
     if [ -n "$chained" ] && [ "$last" != 0 ]; then
         : >"$tmp/out.$answer"
         answered 125
         return
     fi
-    # A hook may take long: what was done before it is told before it begins.
+    # A hook may take long: answers that wait are sent first.
     [ "$1" != hook ] || [ -z "$codes" ] || framed last_words
     look_at_uptime
     began=$uptime
     obey "$@" 7>&1 >"$tmp/out.$answer" 2>&1 </dev/null
     last=$?
-    # Half of a frame may have gone out: nothing behind it would be understood.
+    # Half of a frame may have been written; the client would misread all that follows.
     [ ! -e "$tmp/deaf" ] || { ending=deadline && exit 0; }
     look_at_uptime
     answered "$last" "${began:+$((uptime - began))}"
 }
 
-# The bytes that follow the line and those that belong to it, all of them and no more, so that the
-# next line is one. BusyBox' head takes more than it is asked for.
+# Reads exactly the bytes of an upload that follow the lines of its message. BusyBox' head would
+# read more than it prints.
 take_inline_upload() {
-    local records
-    timeout 300 dd bs="$1" count=1 iflag=fullblock >"$tmp/parcel" 2>"$tmp/block" 9>&-
+    local codec records size
+    shift
+    arguments "$@"
+    timeout 300 dd bs="$size" count=1 iflag=fullblock >"$tmp/parcel" 2>"$tmp/block" 9>&-
     read -r records <"$tmp/block"
     case $records in
         1+0*) return ;;
@@ -262,31 +274,25 @@ take_inline_upload() {
     exit 0
 }
 
+# Calls the function of an order. Its name says whether the order needs the run lock.
 obey() {
-    local order
-    order=$1
+    local verb
+    verb=$1
     shift
-    case $order in
-        lock | look | judge | journal | probe | history | verify | drift | thaw | break | base | \
-            manifest | mask)
-            "order_$order" "$@"
-            ;;
-        unpack | check | discard | link | env | revision | hook | try | fetch | reach | seal | \
-            stage | activate | resume | commit | revert | record | prune | sweep | freeze)
-            if [ -z "$locked" ]; then
-                echo 'the lock is not ours'
-                return 1
-            fi
-            "order_$order" "$@"
-            ;;
-        *)
-            echo "there is no order $order"
-            return 2
-            ;;
-    esac
+    if command -v "order_$verb" >/dev/null; then
+        "order_$verb" "$@"
+    elif ! command -v "locked_order_$verb" >/dev/null; then
+        echo "there is no order $verb"
+        return 2
+    elif [ -z "$locked" ]; then
+        echo 'the lock is not ours'
+        return 1
+    else
+        "locked_order_$verb" "$@"
+    fi
 }
 
-# Hundredths of seconds since the machine was started, as `uptime`, without a program.
+# Sets `uptime` to hundredths of seconds since boot, without a program.
 look_at_uptime() {
     local whole part
     uptime=''
@@ -294,13 +300,14 @@ look_at_uptime() {
     uptime=$((${whole}00 + 1$part - 100))
 }
 
-# The answer with this code, and with this time in hundredths of seconds, is in its file and waits for those to the lines that came with it.
+# Queues the answer that is in its file, with its code and the hundredths of seconds that it took.
+# It is sent with those to the other lines of the message.
 answered() {
     codes="$codes $1${2:+,$2}" answer=$((answer + 1))
 }
 
-# Calls $1 with all answers that wait, for `tell`. A frame says how long it is, so nothing in it can be
-# taken for its end.
+# Calls $1 with the rest of the arguments and all queued answers as frames, for `tell`. A frame
+# states its length, so nothing in it is taken for its end.
 framed() {
     local code ended heads size writer
     writer=$1 ended='' heads=''
@@ -325,7 +332,7 @@ framed() {
     "$writer" "$@" "$heads${ended:+$run done ${ended%,*} ${ended#*,}$nl}"
 }
 
-# How many bytes the answers have that are not empty: lines of wc.
+# Sets `sizes` to what wc prints of the answers that are not empty.
 measure() {
     local code
     answer=0 sizes=''
@@ -340,7 +347,7 @@ last_words() {
     timeout "$deadline" /bin/sh -c "$tell" sh "$@" 2>/dev/null </dev/null 9>&-
 }
 
-# The end of everything, however it came.
+# Runs when the shell exits, for whatever reason.
 end_conversation() {
     trap : TERM INT PIPE HUP
     streams=''
@@ -358,9 +365,8 @@ end_conversation() {
     [ ! -e "$tmp" ] || rm -rf "$tmp"
 }
 
-# What agents that were killed left beside our own temporary directory. Their names say which
-# process of which machine made them, for machines may share the place; a link there, or what
-# another user made, is none of ours.
+# Removes temporary directories of agents that were killed. The name holds machine and process, for
+# machines may share the place. Links, and what other users made, stay.
 clean_up_tmp() {
     local path pid
     for path in "${tmp%.*.*}".*.??????; do
@@ -371,11 +377,11 @@ clean_up_tmp() {
     done
 }
 
-# Data channels of this conversation must not outlive it: they would write into a new run's tree.
-# Here and elsewhere a group is ended without `--`, which dash and BusyBox take for a number.
-# One that begins meanwhile puts its name into what is being removed, which is then still there. Our
-# own temporary directory goes with it, and what is no longer needed of an upload. What arrived of one
-# that broke off stays for the next, which sends only the rest. Secrets do not.
+# Ends the data channels of this conversation, which would write into a new run's tree, and removes
+# `run_dir`, `tmp` and what is no longer needed of an upload. The tree of an upload that broke off
+# stays: the next one sends only the rest. Secrets do not stay. A channel that starts now writes its
+# pid file into the directory being removed; `rm` then fails, so we try again. `kill` gets a group
+# without `--`, which dash and BusyBox take for a number.
 end_channels() {
     local path pid channel
     for _ in 1 2 3 4 5 6 7 8 9; do

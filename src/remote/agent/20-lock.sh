@@ -10,19 +10,17 @@ order_lock() {
     return "$code"
 }
 
-# 0: ours; 75: somebody else's, whose record is printed; 1: cannot be had.
+# Returns 0 if the lock is ours now; 75 if another holds it, and prints the record; 1 if it cannot
+# be had.
 take_lock() {
     local tries code holder
     [ -z "$locked" ] || return 0
-    # Each look says what is missing, and what is not ours.
+    # Each look reports what is missing, and what is not ours.
     command -v flock >/dev/null 2>&1 && [ ! -s "$tmp/strange" ] || return 1
-    if ! (: >>"$lock") 2>/dev/null; then
-        echo "$lock cannot be written"
-        return 1
-    fi
+    (: >>"$lock") 2>/dev/null || { echo "$lock cannot be written"; return 1; }
     make_token
     tries=0
-    # A record that is empty is being written, or the lock is about to be free.
+    # An empty record is being written, or the lock is being released.
     while
         seize && code=0 || code=$?
         holder=''
@@ -55,7 +53,7 @@ take_lock() {
     make_key
 }
 
-# 0: the lock is ours; 75: another run has it; 1: flock(1) failed, and said why.
+# Returns 0 if flock gave us the lock, 75 if another run has it, 1 if flock failed, and prints why.
 seize() {
     local code
     exec 9>>"$lock"
@@ -70,8 +68,8 @@ seize() {
     return 1
 }
 
-# Whether a run of shipit 0.1.0 holds the lock by a link, as it did where flock(1) was missing. Links
-# of runs that are gone are removed.
+# Whether a run of shipit 0.1.0 holds the lock by a link, which it made where flock(1) was missing.
+# Removes links of runs that are gone.
 is_linked() {
     local path
     for path in "$lock.held" "$lock.break".*; do
@@ -82,7 +80,7 @@ is_linked() {
     return 1
 }
 
-# Who we are, so that others can see whether we still live.
+# Sets `token`, by which others can see whether our process still lives.
 make_token() {
     IFS= read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id || boot=none
     token=${boot}_$$_$(started "$$")_$run
@@ -107,8 +105,8 @@ is_alive() {
     [ "$other_boot" = "$boot" ] && [ "$(started "$other_pid")" = "${rest%%_*}" ]
 }
 
-# The conversation that holds the lock, if one does: its token is that of a living process. The
-# lock itself is not touched: a try would make somebody else's fail.
+# Finds the conversation that holds the lock: its token names a process that lives. The lock is not
+# tried, for that would make the try of another run fail.
 find_holder() {
     local held path
     holder_run='' holder_pid=''
@@ -120,28 +118,29 @@ find_holder() {
     done
 }
 
-# Ends the conversation of run $1, if it still holds the lock. It is asked first, so that it puts
-# back what is undecided and unlocks by itself, and killed only when it has not within $2 seconds:
-# the lock is never taken from under a living agent.
+# Ends the conversation of the run `holder`, if it still has the lock. TERM first has it revert what
+# is undecided and unlock; KILL follows only after `within` seconds: the lock is never taken from
+# under a living agent.
 order_break() {
-    local waited
+    local holder waited within
+    arguments "$@"
     find_holder
-    if [ "$holder_run" = "$1" ] && ! kill -TERM "$holder_pid"; then
+    if [ "$holder_run" = "$holder" ] && ! kill -TERM "$holder_pid"; then
         return 1
     fi
     waited=0
-    while [ "$holder_run" = "$1" ] && [ "$waited" -lt "$2" ]; do
+    while [ "$holder_run" = "$holder" ] && [ "$waited" -lt "$within" ]; do
         sleep 1
         waited=$((waited + 1))
         find_holder
     done
-    if [ "$holder_run" = "$1" ]; then
+    if [ "$holder_run" = "$holder" ]; then
         kill_hard "$holder_pid"
-        echo "it did not end within ${2}s and was killed"
+        echo "it did not end within ${within}s and was killed"
     fi
 }
 
-# What it was running has a group of its own, made by timeout(1).
+# Kills a process and its children, which timeout(1) put into groups of their own.
 kill_hard() {
     local child children
     children=$(sed -n "s/^\([0-9]*\) (.*) [A-Z] $1 .*/\1/p" /proc/[0-9]*/stat 2>/dev/null)
@@ -151,7 +150,7 @@ kill_hard() {
     done
 }
 
-# What runs that were killed left of env files goes as soon as the lock is ours.
+# Removes env files that killed runs left, as soon as the lock is ours.
 drop_secrets() {
     local path
     for path in "$root"/releases/.2*.*/meta/env; do
@@ -160,27 +159,31 @@ drop_secrets() {
     clean_up_tmp
 }
 
-# Keeps everybody who wants the lock off. Arguments: who and why, a line for revisions.log.
-order_freeze() {
+# Sets the deploy lock: who and why, and a line for revisions.log.
+locked_order_freeze() {
+    local note record
+    arguments "$@"
     look_at_clock
-    if ! printf '%s, since %s\n' "$1" "$now" >"$run_dir/frozen" || ! mv -f "$run_dir/frozen" "$frozen"; then
+    if ! printf '%s, since %s\n' "$record" "$now" >"$run_dir/frozen" || ! mv -f "$run_dir/frozen" "$frozen"; then
         echo "$frozen cannot be written"
         return 1
     fi
     sync_file "$frozen"
-    append "$root/revisions.log" "$now $2"
+    append "$root/revisions.log" "$now $note"
 }
 
-# Arguments: the freeze that is to end, as a look shows it, and a line for revisions.log.
+# Clears the deploy lock, if it is still the `record` that a look showed.
 order_thaw() {
+    local note record
+    arguments "$@"
     are_ours || return
     [ -s "$frozen" ] || return 0
-    if [ "$(head -n 1 "$frozen")" != "$1" ]; then
+    if [ "$(head -n 1 "$frozen")" != "$record" ]; then
         echo 'it was frozen anew in the meantime'
         return 1
     fi
     look_at_clock
-    rm -f "$frozen" && append "$root/revisions.log" "$now $2"
+    rm -f "$frozen" && append "$root/revisions.log" "$now $note"
 }
 
 unlock() {

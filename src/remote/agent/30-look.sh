@@ -1,6 +1,6 @@
 # What a look at the host finds.
 
-# Where a newer program was, nothing is made and no lock is taken.
+# Where a newer shipit wrote, makes nothing and takes no lock.
 greet() {
     look_at_owners
     look_format
@@ -19,10 +19,10 @@ greet() {
     order_look
 }
 
-# Notes in `strange` what is not ours to write to. A link, or a file of another user, would have us
-# write where that user likes; who owns deploy_to, or may rename it, says what is live. Another user's
-# are ours to use where their group may write to them, as somebody meant them to be shared; but not
-# for root, who may write anywhere.
+# Lists in `strange` the paths that are not ours to write to. A link or a file of another user would
+# have us write where that user likes, and the owner of deploy_to decides what is live. Files of
+# others that their group may write to count as shared with us, except for root, who may write
+# anywhere.
 look_at_owners() {
     local place friends
     place=$root friends='-perm -020'
@@ -55,14 +55,11 @@ make_layout() {
     for part in manifests run trash; do
         make_dir "$root/.shipit/$part" || return 1
     done
-    if [ ! -w "$root/releases" ]; then
-        echo "$root/releases cannot be written by $user"
-        return 1
-    fi
+    [ -w "$root/releases" ] || { echo "$root/releases cannot be written by $user"; return 1; }
     [ -s "$root/.shipit/format" ] || echo 1 >"$root/.shipit/format"
 }
 
-# The version of all that lies in .shipit, and who wrote it; there was no such file at first.
+# Sets `newer` if a later version wrote what is in .shipit. The first version had no such file.
 look_format() {
     newer=''
     [ -s "$root/.shipit/format" ] || return 0
@@ -73,12 +70,12 @@ look_format() {
     esac
 }
 
-# Another run may make it at the same moment.
+# Makes a directory, which another run may make at the same moment.
 make_dir() {
     [ -d "$1" ] || mkdir "$@" || [ -d "$1" ]
 }
 
-# Config digests are keyed: a plain one would give weak secrets away.
+# Makes and reads the key of config digests: a plain digest would give weak secrets away.
 make_key() {
     if [ ! -s "$root/.shipit/key" ]; then
         (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/.shipit/key")
@@ -86,8 +83,8 @@ make_key() {
     IFS= read -r key <"$root/.shipit/key" || :
 }
 
-# Whether one link to a directory can replace another in one step, tried in $1 with links to the
-# directories $2 and $3, whose names differ. Where `current` is a link, that has been seen.
+# Whether one link to a directory can replace another in one step. Tries it in $1 with links to the
+# directories $2 and $3, unless `current` is a link, and so has been replaced before.
 can_flip() {
     [ ! -L "$root/current" ] || return 0
     # shellcheck disable=SC3013
@@ -95,13 +92,13 @@ can_flip() {
         [ ! -L "$1/${3##*/}" ] && [ "$1/${2##*/}" -ef "$3" ]
 }
 
-# The same where nothing is to be changed.
+# Like can_flip, but in our temporary directory.
 could_flip() {
     mkdir -p "$tmp/trial" "$tmp/old" "$tmp/new" && can_flip "$tmp/trial" "$tmp/old" "$tmp/new"
 }
 
-# `mv` with neither would move a link into the directory it should replace. GNU's and BusyBox' know
-# only the first, so what that says is why it failed.
+# Renames link $1 over link $2. Plain `mv` would move it into the directory that $2 leads to. GNU
+# and BusyBox know only -T, BSD only -h; the message of the first is the one to show.
 replace() {
     local why
     why=$(mv -fT "$1" "$2" 2>&1) || mv -fh "$1" "$2" 2>/dev/null || {
@@ -145,7 +142,7 @@ look_machine() {
         place=${place%/*} place=${place:-/}
     done
     stat -f -c 'free %a %S %d' "$place" 2>/dev/null
-    for tool in zstd gzip sudo systemctl journalctl curl wget; do
+    for tool in zstd gzip sudo systemctl journalctl curl; do
         command -v "$tool" >/dev/null 2>&1 && printf 'tool %s\n' "$tool"
     done
 }
@@ -165,8 +162,8 @@ say_no_flip() {
     echo 'missing mv cannot replace a link in one step'
 }
 
-# What sudo says of systemctl with each of these verbs. With a command, `-l` says yes as well where
-# the rule wants a password, so all rules are told too.
+# Prints what sudo allows of systemctl with each of these verbs. `sudo -l COMMAND` also succeeds
+# where the rule wants a password, so all rules are printed too.
 look_sudo() {
     local verb line allowed
     [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
@@ -206,7 +203,8 @@ look_tree() {
     look_manifests
 }
 
-# A manifest of another version than the first says so in its first line.
+# Lists manifests, and those whose first line names a later version; the first version has no such
+# line.
 look_manifests() {
     local first path
     for path in "$root"/.shipit/manifests/*; do
@@ -222,7 +220,7 @@ look_manifests() {
     done <"$unfinished"
 }
 
-# The release that is live, if it is one of ours. What came with a look need not look again.
+# Sets `live` to the live release, if it is one of ours. Reads `current` once a message.
 find_live() {
     [ -n "$looked" ] || pointed=$(readlink "$root/current" 2>/dev/null)
     live=$pointed
@@ -233,7 +231,8 @@ find_live() {
     esac
 }
 
-# One program for all processes: one for each would take a second on a busy host.
+# Prints the releases from which processes run. One `ls` reads all processes: one program for each
+# would take a second on a busy host.
 look_in_use() {
     case $scan$others in
         yes* | othersyes) [ -d "$root/releases" ] || return 0 ;;
@@ -243,7 +242,7 @@ look_in_use() {
     real=$(cd "$root/releases" && pwd -P)
     # shellcheck disable=SC2012
     ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null >"$tmp/processes"
-    # Names are bytes, whatever the locale is.
+    # Names are bytes in every locale.
     real=$real LC_ALL=C awk '
         BEGIN { here = "-> " ENVIRON["real"] "/" }
         at = index($0, here) {
@@ -256,7 +255,7 @@ look_in_use() {
     look_hidden
 }
 
-# When those processes of the unit began whose directories we may not see, in seconds since boot.
+# Prints when processes of the unit began whose directories we may not see, in seconds since boot.
 look_hidden() {
     local line group place procs pid
     group=''
@@ -280,7 +279,7 @@ look_hidden() {
     done
 }
 
-# When process $1 began, in seconds since boot: of the clock that has 100 ticks a second everywhere.
+# Prints when process $1 began, in seconds since boot. Its clock has 100 ticks a second everywhere.
 began() {
     local ticks
     ticks=$(started "$1")
@@ -288,19 +287,21 @@ began() {
 }
 
 unit_show() {
+    ask_systemd show "$@" "$target"
+}
+
+# Asks the service's systemd, that of the system or of the user; fails if the service is no unit.
+ask_systemd() {
     case $scope in
-        system) timeout 10 systemctl show "$@" "$target" 2>/dev/null 9>&- ;;
-        user) timeout 10 systemctl --user show "$@" "$target" 2>/dev/null 9>&- ;;
+        system) timeout 10 systemctl "$@" 2>/dev/null 9>&- ;;
+        user) timeout 10 systemctl --user "$@" 2>/dev/null 9>&- ;;
         *) return 1 ;;
     esac
 }
 
 look_unit() {
     local link path
-    case $scope in
-        system | user) ;;
-        *) return 0 ;;
-    esac
+    is_unit || return 0
     user_bus
     unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
         -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \

@@ -1,21 +1,21 @@
 # Channels that bring an upload, and unpacking it.
 
-# Unpacks one stream into releases/. Runs on a channel of its own, as a channel of the conversation.
-# The first line names the descriptors that take turns in bringing the stream: this channel's
-# standard input, and further ones for what comes over other channels.
+# Unpacks one stream into releases/, on a channel of its own. Its first line names the descriptors
+# that take turns: 0 is this channel's standard input, others bring the bytes of further channels.
 receive() {
-    local code descriptors reader
-    become_channel "$1" "$2"
+    local code codec descriptors reader stage
+    arguments "$@"
+    become_channel
     { cd "$root/releases" && read -r descriptors; } || end_channel 70
     reader=''
-    if [ -n "$4" ]; then
+    if [ -n "$stage" ]; then
         : >"$run_dir/unpacking"
-        hash_while_receiving "$root/releases/$4" </dev/null >/dev/null 2>&1 &
+        hash_while_receiving "$root/releases/$stage" </dev/null >/dev/null 2>&1 &
         reader=$!
     fi
     case $descriptors in
-        0) unpack "$3" ;;
-        *) merge_stripes | unpack "$3" ;;
+        0) unpack "$codec" ;;
+        *) merge_stripes | unpack "$codec" ;;
     esac
     code=$?
     rm -f "$run_dir/unpacking"
@@ -23,8 +23,8 @@ receive() {
     end_channel "$code"
 }
 
-# Reads the large files of the stage $1 back while they are unpacked, one after the other: their
-# digests go to `read`, where a check finds them.
+# Reads the large files of the stage $1 while they are unpacked, one after the other, and writes
+# their digests to `read` for the check.
 hash_while_receiving() {
     local path size sum
     until [ -s "$1/meta/large" ] || [ ! -e "$run_dir/unpacking" ]; do pause 0.1; done
@@ -49,20 +49,22 @@ pause() {
     sleep "$1" 2>/dev/null || sleep 1
 }
 
-# A further channel of an upload: its bytes go to descriptor $3 of `receive`.
+# A further channel of an upload: its bytes go to this descriptor of `receive`.
 stripe() {
-    become_channel "$1" "$2"
-    make_stripe "$3" && cat >"$run_dir/stripe.$3"
+    local descriptor
+    arguments "$@"
+    become_channel
+    make_stripe "$descriptor" && cat >"$run_dir/stripe.$descriptor"
     end_channel "$?"
 }
 
-# Whoever comes first makes the pipe.
+# Makes the pipe, unless the other end has made it.
 make_stripe() {
     mkfifo -m 600 "$run_dir/stripe.$1" 2>/dev/null || [ -p "$run_dir/stripe.$1" ]
 }
 
-# Puts a stream together: a block from each descriptor in turn. One that is not full is the last,
-# or its channel broke; nothing that follows would be in its place.
+# Prints a block from each descriptor in turn. A block that is not full is the last one, or its
+# channel broke: then nothing after it would be in its place.
 merge_stripes() {
     local at records
     for at in $descriptors; do
@@ -80,10 +82,9 @@ merge_stripes() {
     done
 }
 
-# What brings bytes ends with the conversation, whatever becomes of its own channel.
+# Registers this process as a data channel, and starts a watcher that ends it with the conversation.
 become_channel() {
     local agent
-    run=$1 root=$2
     run_dir=$root/.shipit/run/$run
     umask 022
     echo "$$" >"$run_dir/channel.$$" || exit 70
@@ -109,16 +110,19 @@ unpack() {
     esac
 }
 
-# Unpacks the stream that came with the order. Arguments: how it is compressed, and its size.
-order_unpack() {
-    local code
-    (cd "$root/releases" && unpack "$1" <"$tmp/parcel") 9>&-
+# Unpacks the stream that came with the order.
+locked_order_unpack() {
+    local code codec size
+    arguments "$@"
+    (cd "$root/releases" && unpack "$codec" <"$tmp/parcel") 9>&-
     code=$?
     : >"$tmp/parcel"
     return "$code"
 }
 
-# Throws away what has arrived of a release, so that it can be sent in another way.
-order_discard() {
-    rm -rf "$root/releases/.$1.$run"
+# Deletes what has arrived of a release, so that it can be sent in another way.
+locked_order_discard() {
+    local id
+    arguments "$@"
+    rm -rf "$root/releases/.$id.$run"
 }

@@ -1,6 +1,6 @@
 # A directory tree as lines of a manifest, and how two of them differ.
 
-# $1 as a pattern of find(1) that stands for itself, as `pattern`.
+# Sets `pattern` to the pattern of find(1) that matches the name $1 only.
 as_pattern() {
     pattern=$1
     case $1 in
@@ -30,7 +30,7 @@ listing() (
     links
 )
 
-# The links below here as lines of a manifest. GNU's readlink takes all at once, BusyBox' one.
+# Prints the links below here as lines of a manifest. BusyBox' readlink takes only one argument.
 links() {
     local path
     find . -type l >"$tmp/names"
@@ -44,11 +44,11 @@ links() {
     fi
 }
 
-# Everything below $2 as lines of a manifest without digests, in no order: no file is read. What is
-# nothing that a manifest has is a line `s`. The names of files that are newer than $3 go to `newer`.
-# Those of files that others must not share go to `apart`: newer than $4, somebody else's, or near
-# what a file system allows of links. Empty ones never are shared. Each walk may take $1 seconds. The
-# rest are tests for find, which may leave things out.
+# Prints everything below $2 as lines of a manifest without digests, in no order; reads no file.
+# Other kinds than files, directories and links are lines `s`. Files newer than $3 are named in
+# `newer`. Files that no release may share are named in `apart`: newer than $4, of another user, or
+# with almost as many links as a file system allows. Empty files are never shared. Each walk may
+# take $1 seconds. Further arguments are tests for find.
 list_tree() (
     local code made patience
     patience=$1 since=$3 made=$4
@@ -58,7 +58,7 @@ list_tree() (
     export LC_ALL
     : >"$tmp/newer"
     : >"$tmp/apart"
-    # GNU's find does it in one walk; one that does not know -printf prints nothing.
+    # GNU's find needs one walk. A find without -printf prints nothing here and ends with 1.
     walk "$patience" "$@" \( -type f -newer "$since" -fprintf "$tmp/newer" '%p\n' -o -true \) \( \
         -type f -size +0c \( -newer "$made" -o ! -user "$uid" -o -links +60000 \) \
         -fprintf "$tmp/apart" '%p\n' -o -true \) \( \
@@ -82,8 +82,9 @@ walk() {
     timeout "$most" find . ! -name . "$@" </dev/null 9>&-
 }
 
-# How a tree differs from what the manifest $1 says: `was` and `is` with a line each, in no order.
-# Its own lines are in $2; with $3 as `list_tree` they have no digests, and those in $1 do not count.
+# Prints how the tree whose lines are in $2 differs from the manifest $1: `was LINE` and `is LINE`,
+# in no order. With $3 `list_tree` the lines in $2 have no digests, and those in $1 are not
+# compared.
 differences() {
     LC_ALL=C awk '
         of == "list_tree" && $1 == "f" { $0 = $1 " " $2 " " $3 substr($0, length($1 $2 $3 $4) + 4) }

@@ -1,27 +1,24 @@
 # Whether what arrived is what was sent.
 
-# Takes what `receive` unpacked for a release. Arguments: the release, the one whose manifest the
-# new one builds on or nothing, the digest of the new manifest. What is not as it was sent is
-# thrown away: no later upload is to build on it.
-order_check() {
-    local manifest stage
-    stage=$root/releases/.$1.$run base=$2
+# Takes what was unpacked for a release. The new manifest has this digest and builds on that of
+# `base`, if there is one. What is not as it was sent is deleted: no later upload may build on it.
+locked_order_check() {
+    local digest id manifest stage
+    arguments "$@"
+    stage=$root/releases/.$id.$run
     manifest=$stage/meta/whole
-    if [ -e "$root/releases/$1" ]; then
-        echo "releases/$1 is there already"
-        return 1
-    fi
-    if ! make_manifest "$stage/meta" "$2" "$3" || ! rebuild "$stage" ||
-        ! verify_upload "$stage/tree" "$2"; then
+    [ ! -e "$root/releases/$id" ] || { echo "releases/$id is there already"; return 1; }
+    if ! make_manifest "$stage/meta" "$base" "$digest" || ! rebuild "$stage" ||
+        ! verify_upload "$stage/tree" "$base"; then
         rm -rf "$stage"
         return 1
     fi
-    printf '%s\n' "$1" >>"$unfinished" &&
-        mv "$manifest" "$root/.shipit/manifests/$1" && mv "$stage/tree" "$root/releases/$1"
+    printf '%s\n' "$id" >>"$unfinished" &&
+        mv "$manifest" "$root/.shipit/manifests/$id" && mv "$stage/tree" "$root/releases/$id"
 }
 
-# The new `manifest`, sorted, and the file `sent` of those of its lines whose bytes are to be read
-# back.
+# Makes the new `manifest`, sorted, and the file `sent` with those of its lines whose bytes are
+# read.
 make_manifest() {
     local sum
     if [ -n "$2" ]; then
@@ -38,7 +35,7 @@ make_manifest() {
     return 1
 }
 
-# Whether all of $1 is as the manifest says: what the tree is like and the bytes, at the same time.
+# Whether all of $1 is as the manifest says. Compares the tree and reads the bytes at the same time.
 verify_upload() {
     local held shaping
     tree_matches "$1" "$2" >"$tmp/unlike" 2>&1 9>&- &
@@ -50,9 +47,9 @@ verify_upload() {
     return 1
 }
 
-# Whether kind, mode, size and target of everything in $1 are as the new manifest says, and what it
-# shares with release $2 is as it was. Times of the build that lie ahead of this clock would look
-# like changes made later on: they become now.
+# Whether kind, mode, size and target of everything in $1 are as the new manifest says, and the
+# files that it shares with release $2 are as they were. mtimes in the future would look like later
+# edits, so they are set to now.
 tree_matches() {
     : >"$tmp/now"
     list_tree 600 "$1" "$tmp/now" "${2:+"$root/.shipit/manifests/"}${2:-"$tmp/now"}" >"$tmp/found" ||
@@ -77,19 +74,21 @@ was_sent() {
     ' of=sent "$sent" of= "$1"
 }
 
-# Whether the files of $1 that $2 has lines of hold the bytes that these say: each must be said to,
-# by those who read it now, or when it was put together.
+# Whether the files of $1 that $2 has lines of hold the bytes that these say. Those that were read
+# while they arrived need not be read again.
 read_back() {
-    local counted files good large
+    local counted files good known large
+    known=${1%/tree}/meta/read
+    [ -f "$known" ] || known=/dev/null
     counted=$(LC_ALL=C awk -v sums="$tmp/sums" -v sizes="$tmp/sizes" '
-        of == "rebuilt" { sum[substr($0, length($1) + 2)] = $1; next }
+        of == "known" { sum[substr($0, length($1) + 2)] = $1; next }
         $1 != "f" { next }
         { path = substr($0, length($1 $2 $3 $4) + 5) }
         sum[path] == $4 { next }
         { print $4 "  " path >sums; print $3 >sizes; files++ }
         $3 >= 10000000 { large = "yes" }
         END { print files + 0, large }
-    ' of=rebuilt "$tmp/rebuilt" of= "$2")
+    ' of=known "$known" of= "$2")
     files=${counted% *} large=${counted#* }
     [ "$files" != 0 ] || return 0
     if [ "$files" -gt 200 ] || [ -n "$large" ]; then
@@ -104,8 +103,8 @@ read_back() {
     return 1
 }
 
-# For few and small files, more processes cost more than they save. Each file goes to who has least
-# to read; to open one takes as long as 20 KB.
+# Reads with one process a core. Each file goes to the least loaded reader; opening a file counts as
+# 20 KB.
 read_on_all_cores() {
     local cores hand readers
     rm -f "$tmp"/sums.* "$tmp"/held.*
@@ -126,8 +125,8 @@ read_on_all_cores() {
     cat "$tmp"/held.* >"$tmp/held"
 }
 
-# `sha256sum -c` of the sums $1. What openssl finds counts if it agrees: it takes half the time of
-# coreutils' own code, and an eighth where the processor has instructions for it.
+# Checks the sums in $1, with openssl if it is there and agrees: it takes half the time of
+# coreutils, and an eighth where the processor has instructions for SHA-256.
 sums_hold() {
     LC_ALL=C
     export LC_ALL

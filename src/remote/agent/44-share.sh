@@ -1,6 +1,6 @@
 # What a new release can share with the live one.
 
-# What a new release can share with what is here.
+# Prints what a new release can share with the live one, and what has arrived of earlier uploads.
 order_base() {
     local manifest path sealed sum
     find_live
@@ -10,7 +10,7 @@ order_base() {
     elif [ "$walked" = "$live" ] || walk_live >"$tmp/found"; then
         sum=$(sha256sum <"$manifest") || return 1
         sealed="sealed ${sum%% *}"
-        # Where most was touched, little is to be gained.
+        # Sharing pays little where most files were touched.
         if [ -s "$tmp/apart" ] && [ "$(wc -l <"$tmp/apart")" -gt 5000 ]; then
             sealed='' && : >"$tmp/apart"
         fi
@@ -35,13 +35,13 @@ order_base() {
     fi
 }
 
-# The list_tree of what is live, and what others must not share of it: touched since it was made,
-# somebody else's, or near what a file system allows of links. The rest are tests for find.
+# Lists the live tree, and in `apart` its files that no release may share. Arguments: tests for
+# find.
 walk_live() {
     list_tree 10 "$root/releases/$live" "$manifest" "$manifest" "$@"
 }
 
-# What has arrived in $1, and the digest of the manifest of what it is a part of.
+# Prints the files that have arrived in $1, and the digest of the manifest that the upload was for.
 print_partial_upload() {
     local of
     IFS= read -r of <"$1/meta/of" || [ -n "$of" ] || return
@@ -49,14 +49,16 @@ print_partial_upload() {
     (cd "$1/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
 }
 
-# A piece of the packed manifest of release $1, from byte $2 on: what is sent at once must get
-# through within the deadline, on a slow line too. The last piece is shorter than the others.
+# Prints a piece of the packed manifest of a release, from byte `after`. A piece must get through
+# within the deadline on a slow line. The last one is shorter than the others.
 order_manifest() {
-    [ "$2" != 1 ] || pack "$root/.shipit/manifests/$1" >"$tmp/packed" || return 1
-    tail -c "+$2" "$tmp/packed" | head -c 524288
+    local after id
+    arguments "$@"
+    [ "$after" != 0 ] || pack "$root/.shipit/manifests/$id" >"$tmp/packed" || return 1
+    tail -c "+$((after + 1))" "$tmp/packed" | head -c 524288
 }
 
-# The file $1, packed where that can be.
+# Prints the file $1, compressed if a tool for that is there.
 pack() {
     if command -v zstd >/dev/null 2>&1; then
         zstd -q -c "$1"

@@ -1,11 +1,11 @@
 # Links, the env file, the revision and the seal of a new release.
 
-# Arguments: the release, then for each link: d PATH MODE GROUP TARGET, or f PATH need|optional -
-# TARGET.
-order_link() {
-    local release
-    release=$root/releases/$1
-    shift
+# Makes links: five words each, d PATH MODE GROUP TARGET, or f PATH need|optional - TARGET.
+locked_order_link() {
+    local id links release
+    arguments "$@"
+    release=$root/releases/$id
+    eval "set -- $links"
     while [ "$#" -ge 5 ]; do
         link_one "$@" || return 1
         shift 5
@@ -45,37 +45,39 @@ make_shared() {
     [ -z "$2" ] || chmod "$2" "$1"
 }
 
-# It arrives for its owner alone; the group is set before others can read the bytes.
-order_env() {
-    local from to
-    env_file=$2
-    from=$root/releases/.$1.$run/meta/env
-    to=$root/releases/$1/$2
-    if [ -n "$4" ]; then
-        if ! chgrp "$4" "$from"; then
-            echo "$user is in these groups:$groups"
-            return 1
-        fi
+# Moves the env file into the release. It arrives readable by its owner only; the group is set
+# before the mode lets others read it.
+locked_order_env() {
+    local file from group id mode to
+    arguments "$@"
+    env_file=$file
+    from=$root/releases/.$id.$run/meta/env
+    to=$root/releases/$id/$file
+    if [ -n "$group" ]; then
+        chgrp "$group" "$from" || { echo "$user is in these groups:$groups"; return 1; }
     fi
-    [ "$3" = 600 ] || chmod "$3" "$from" || return 1
+    [ "$mode" = 600 ] || chmod "$mode" "$from" || return 1
     make_parent "$to" && mv "$from" "$to"
 }
 
-order_revision() {
-    local size sum
-    printf '%s\n' "$2" >"$root/releases/$1/REVISION" && chmod 444 "$root/releases/$1/REVISION"
-    sum=$(sha256sum <"$root/releases/$1/REVISION") || return 1
-    size=$(wc -c <"$root/releases/$1/REVISION")
+locked_order_revision() {
+    local file id revision size sum
+    arguments "$@"
+    file=$root/releases/$id/REVISION
+    printf '%s\n' "$revision" >"$file" && chmod 444 "$file"
+    sum=$(sha256sum <"$file") || return 1
+    size=$(wc -c <"$file")
     printf 'f 444 %s %s ./REVISION\n' "$((size))" "${sum%% *}" >>"$tmp/extra"
 }
 
-# Arguments: release, yes|no for hooks that may have added files. Prints the digest of the sealed
-# manifest and the lines that came to it, few as they are, so that the other side has it too. 6: hooks
-# made what no manifest has a line for.
-order_seal() {
-    local manifest release sum
-    release=$root/releases/$1 manifest=$root/.shipit/manifests/$1
-    if [ "$2" = yes ]; then
+# `relist` is yes where hooks may have added files. Prints the digest of the sealed manifest and the
+# few lines that came to it, so that the other side has it too. 6: hooks made what no manifest has a
+# line for.
+locked_order_seal() {
+    local id manifest release relist sum
+    arguments "$@"
+    release=$root/releases/$id manifest=$root/.shipit/manifests/$id
+    if [ "$relist" = yes ]; then
         as_pattern "$release/${env_file:-.}"
         find "$release" -type f ! -path "$pattern" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
@@ -93,7 +95,7 @@ order_seal() {
     [ ! -s "$tmp/extra" ] || sed -n '1,1000s/^/more /p' "$tmp/extra"
 }
 
-# A manifest has files, directories and links, one a line.
+# Whether the release holds only what a manifest can list.
 has_no_odd_entry() {
     (cd "$release" && LC_ALL=C find . \( ! -type f ! -type d ! -type l -o -name "*$nl*" \) \
         -exec ls -dq {} +) >"$tmp/odd" || return
@@ -103,18 +105,18 @@ has_no_odd_entry() {
     return 6
 }
 
-# Links and the env file may have needed directories that the build has not.
+# Adds the directories that were made for links and the env file.
 add_parents() {
     (cd "$release" && find . -type d ! -name . | sed 's/^/d /') >"$tmp/dirs" &&
         not_sent "$tmp/dirs" >>"$tmp/extra"
 }
 
-# The lines of $1 that are not in the manifest, sorted.
+# Prints the lines of $1 that are not in the manifest, sorted.
 not_sent() {
     LC_ALL=C sort "$manifest" "$manifest" "$1" | LC_ALL=C uniq -u
 }
 
-# A hook that makes files writable and writes to them writes to the base, where they are shared.
+# Whether hooks left the base alone: to write to a file that is shared with it changes both.
 check_base_untouched() {
     local path twin
     [ -n "$base" ] || return 0
@@ -131,7 +133,8 @@ check_base_untouched() {
     return 1
 }
 
-# Arguments: release, ledger line, note.
-order_stage() {
-    sync_all "$root/releases/$1" && write_down "$2" "$3"
+locked_order_stage() {
+    local id line note
+    arguments "$@"
+    sync_all "$root/releases/$id" && write_down "$line" "$note"
 }

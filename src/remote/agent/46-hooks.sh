@@ -1,19 +1,21 @@
 # Commands of the user: running them, and what they print.
 
-# Arguments: name, release, limit, command, then NAME=value words.
-order_hook() {
-    local streams what
-    what="the $1 hook" streams=yes
-    shift
-    run_command "$@"
+locked_order_hook() {
+    local code command id name vars what within
+    arguments "$@"
+    what="the $name hook" streams=yes
+    run_command
+    code=$?
+    streams=''
+    return "$code"
 }
 
-# Prints its input as it may be shown: see `veiling`. Argument: `torn`, `ragged` or nothing.
+# Prints its input without secrets: see `veiling`. Argument: `torn`, `ragged` or nothing.
 veiled() {
     # shellcheck disable=SC3043
     local edge="${1:-whole}" path
     set --
-    # Older releases may have theirs under the name that is the default.
+    # Older releases may have their env file under the default name.
     for path in "$root"/releases/*/"$env_name" "$root"/releases/*/.env; do
         [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
     done
@@ -21,40 +23,39 @@ veiled() {
         echo 'what it said is not shown, for awk could not look for secrets in it'
 }
 
-# What the user runs in a release; says how it ended if that was not well.
+# Runs `command` of the user in the release `id`, `within` seconds and with `vars`. Says how it
+# ended if that was not well.
 run_command() {
-    local command hook_limit release
-    release=$root/releases/$1 hook_limit=$2 command=$3
-    shift 3
-    watched "$tmp/hook" run_in_release "$@"
+    watched "$tmp/hook" run_in_release
     tell_hook "$?"
 }
 
 run_in_release() (
+    eval "set -- $vars"
     # shellcheck disable=SC2086
-    cd "$release" && exec timeout -k 10 "$hook_limit" env "$@" $hook_shell "$command"
+    cd "$root/releases/$id" && exec timeout -k 10 "$within" env "$@" $hook_shell "$command"
 )
 
-# Prints what a command of the user's said that ended with $1, and how that was if not well: then what
-# was told while it ran is told again.
+# Prints the output of a command of the user that ended with code $1, without what was told while it
+# ran. If it failed, prints all of its output, and how it ended.
 tell_hook() {
-    local told
-    told=0
+    local skip
+    skip=0
     if [ "$1" = 0 ] && [ -s "$tmp/hook.told" ]; then
-        read -r told <"$tmp/hook.told"
+        read -r skip <"$tmp/hook.told"
     fi
-    tell_printed "$tmp/hook" "$told"
+    tell_printed "$tmp/hook" "$skip"
     rm -f "$tmp/hook".* "$tmp/hook"
     case $1 in
         0) return 0 ;;
-        124 | 137) printf '\n%s ran longer than %ss\n' "$what" "$hook_limit" ;;
+        124 | 137) printf '\n%s ran longer than %ss\n' "$what" "$within" ;;
         *) printf '\n%s exited with code %s\n' "$what" "$1" ;;
     esac
     return 1
 }
 
-# Runs a command of the user's, by the function $2 and its arguments; what it prints goes to the file
-# $1. It may leave something running that prints, and is not waited for.
+# Runs the function $2 with its arguments, which runs a command of the user; its output goes to the
+# file $1. Processes that the command leaves running may go on to print and are not waited for.
 watched() {
     local code file
     file=$1
@@ -69,7 +70,7 @@ watched() {
     return "$code"
 }
 
-# Before a subshell has a trap of its own, a signal may be lost, or run that of the agent.
+# Ends the watcher. Before it has set its trap, a signal could be lost or run the trap of the agent.
 stop_watching() {
     : >"$file.over"
     [ ! -e "$file.ready" ] || kill "$watcher" 2>/dev/null
@@ -77,29 +78,29 @@ stop_watching() {
     watcher=''
 }
 
-# While a command prints to the file $1: tells the new lines once a second, if it `streams`, and takes
-# all but the end away when that is more than 8 MiB. Only the nap may be interrupted, so a frame is whole.
+# While a command prints to the file $1: tells new lines once a second, if it `streams`, and cuts
+# the file when it exceeds 8 MiB. A signal interrupts only the sleep, so a frame is written whole.
 watch() {
-    local over nap tick before lines size
+    local over nap tick lines size
     exec 9>&-
-    over='' nap=0.2 tick=0 told=0 before=0
+    over='' nap=0.2 tick=0 told=0 dropped=0
     trap 'over=yes' TERM
     : >"$1.ready"
     while [ -z "$over" ] && [ ! -e "$1.over" ] && kill -0 "$$" 2>/dev/null && [ -e "$1" ]; do
         sleep "$nap" >/dev/null 2>&1 7>&- &
-        # Where sleep knows no fractions it ends at once.
+        # A sleep that knows no fractions fails at once.
         wait "$!" || nap=1
         { wc -lc <"$1" >"$1.size" && read -r lines size <"$1.size"; } 2>/dev/null || return
         [ -z "$over" ] && [ ! -e "$1.over" ] || return
         tick=$((tick + 1))
         if [ -n "$streams" ] && { [ "$nap" = 1 ] || [ $((tick % 5)) = 0 ] || [ "$size" -gt 8388608 ]; }; then
-            tell_new "$1" "$((lines + before))"
+            tell_new "$1" "$((lines + dropped))"
         fi
         [ "$size" -le 8388608 ] || cut_short "$1" "$size"
     done
 }
 
-# Tells what was printed to the file $1, up to the $2nd line, without what was told.
+# Writes a `say` frame with the lines of the file $1 up to line $2 that were not told yet.
 tell_new() {
     local size
     [ "$2" -gt "$told" ] || return 0
@@ -112,19 +113,19 @@ tell_new() {
     : >"$tmp/deaf"
 }
 
-# Keeps of the file $1, of which $2 bytes were looked at, the end beside it. The writer appends, so its
-# file begins anew. The line in which that happens may be half of a secret, and is left out.
+# Moves the last 64 KiB of the first $2 bytes of the file $1 aside and empties it; the writer
+# appends. The line that is cut may hold half of a secret and is left out.
 cut_short() {
     tail -c "+$(($2 - 65535))" "$1" >"$1.end"
     : >"$1"
     if [ "$(tail -c 1 "$1.end" | wc -l)" = 0 ]; then sed '$d' "$1.end"; else cat "$1.end"; fi >"$1.old"
-    before=$(($(wc -l <"$1.old") - 1))
+    dropped=$(($(wc -l <"$1.old") - 1))
     [ "$told" = 0 ] || told=$(head -c 65536 "$1.end" | wc -l)
-    [ "$told" -le "$((before + 1))" ] || told=$((before + 1))
+    [ "$told" -le "$((dropped + 1))" ] || told=$((dropped + 1))
     echo "$told" >"$1.told"
 }
 
-# Prints what there is of what was printed to the file $1.
+# Prints what is kept of the output in the file $1.
 printed() {
     if [ -e "$1.old" ]; then
         tail -n +2 "$1" | cat "$1.old" -
@@ -133,8 +134,8 @@ printed() {
     fi
 }
 
-# Prints what was printed to the file $1, without the first $2 lines and to the $3rd at most, as it may
-# be shown: the last 64 KiB.
+# Prints the output in the file $1 after line $2, up to line $3 if that is given: the last 64 KiB,
+# without secrets.
 tell_printed() {
     local size torn
     [ -s "$1" ] || [ -s "$1.old" ] || return 0
@@ -147,23 +148,25 @@ tell_printed() {
     veiled $torn <"$1.rest"
 }
 
-# The text $1 as it may be shown. It is in no argument.
+# Prints `text` without secrets.
 order_mask() {
+    local text
+    arguments "$@"
     veiled <<EOF
-$1
+$text
 EOF
 }
 
-# A body that was cut may have been cut within a secret.
+# Prints the body without secrets. One that was cut may end within a secret.
 shown_body() {
     if [ "$(wc -c <"$tmp/body")" -lt 65536 ]; then veiled; else veiled ragged; fi <"$tmp/body"
 }
 
-# Runs the `reverted` hooks, each whatever became of those before it.
+# Runs all `reverted` hooks, also after one that failed.
 # shellcheck disable=SC2120
 run_reverted() {
-    local command hook_limit what
-    what='the reverted hook' hook_limit=$reverted_limit
+    local command what within
+    what='the reverted hook' within=$reverted_limit
     eval "set -- $reverted_hooks"
     for command in "$@"; do
         watched "$tmp/hook" run_in_live
@@ -173,11 +176,11 @@ run_reverted() {
 
 run_in_live() (
     # shellcheck disable=SC2086,SC2119
-    enter_live && exec timeout -k 10 "$reverted_limit" $hook_shell "$command"
+    enter_live && exec timeout -k 10 "$within" $hook_shell "$command"
 )
 
-# Goes where commands run that are about what is live: there, or to deploy_to where nothing is. They
-# get the variables of the activation, of which SHIPIT_RELEASE is what is live now.
+# Enters the live release, or deploy_to if nothing is live, and exports the variables of the
+# activation. SHIPIT_RELEASE is what is live now.
 # shellcheck disable=SC2120
 enter_live() {
     local pair
@@ -186,7 +189,7 @@ enter_live() {
         # shellcheck disable=SC2163
         export "$pair"
     done
-    SHIPIT_RELEASE='' SHIPIT_RELEASE_PATH='' SHIPIT_REVERTED_RELEASE=${reverting:+$id}
+    SHIPIT_RELEASE='' SHIPIT_RELEASE_PATH='' SHIPIT_REVERTED_RELEASE=${reverting:+$candidate}
     if [ -d "$root/current/" ]; then
         cd -P "$root/current/" || return
         SHIPIT_RELEASE=${PWD##*/} SHIPIT_RELEASE_PATH=$PWD

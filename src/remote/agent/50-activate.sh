@@ -1,20 +1,21 @@
 # Making a release live, committing it, and reverting it.
 
-# Arguments: release, what to return to, then line and note each for activated, committed, left,
-# reverted, failed; then, each as quoted words, NAME=value for the user's commands and the `reverted`
-# hooks, and how long one of these may take.
+# Keeps what an activation needs in the state of the conversation, so that the agent can revert
+# alone.
 remember() {
-    id=$1 back=$2 activated=$3 activated_note=$4 committed=$5 committed_note=$6 left=$7
-    left_note=$8 reverted=$9
-    shift 9
-    reverted_note=$1 failed=$2 failed_note=$3 variables=$4 reverted_hooks=$5 reverted_limit=$6
+    local id
+    back='' activated='' activated_note='' committed='' committed_note='' left='' left_note=''
+    reverted='' reverted_note='' failed='' failed_note=''
+    variables='' reverted_hooks='' reverted_limit=''
+    arguments "$@"
+    candidate=$id
     unit_before='' reverting='' partly=''
 }
 
-order_activate() {
+locked_order_activate() {
     remember "$@"
-    if [ ! -d "$root/releases/$id" ]; then
-        echo "releases/$id is not there"
+    if [ ! -d "$root/releases/$candidate" ]; then
+        echo "releases/$candidate is not there"
         return 1
     fi
     if [ -e "$root/current" ] && [ ! -L "$root/current" ]; then
@@ -27,14 +28,14 @@ order_activate() {
         *InvocationID=*) before=${unit_before##*InvocationID=} before=${before%%"$nl"*} ;;
     esac
     record "$activated" "$activated_note" || return 1
-    undecided=$id
+    undecided=$candidate
     forget_begun
-    if ! flip "releases/$id"; then
+    if ! flip "releases/$candidate"; then
         echo 'current could not be flipped'
         revert_and_answer 'flip failed'
         return
     fi
-    sync_dir "$root"
+    sync_file "$root"
     flipped=$(started self)
     mark_time
     if ! service restart; then
@@ -44,7 +45,8 @@ order_activate() {
     fi
 }
 
-# 3: taken back; 4: could not be; 5: taken back, but for what the last line says.
+# Returns 3 if it was reverted, 4 if not, 5 if it was, but for what the last line of the output
+# says.
 revert_and_answer() {
     reason=$1
     revert || return 4
@@ -58,54 +60,49 @@ is_whole_again() {
     return 1
 }
 
-# Takes what goes live, and what is no longer there, off the record of what never did: the ledger has
-# it now, and has it on disk.
+# Removes what goes live, and releases that are gone, from the list of releases that never went
+# live: the ledger on disk names the candidate now.
 forget_begun() {
     local begun rest=''
     [ -s "$unfinished" ] || return 0
     while IFS= read -r begun; do
-        [ "$begun" = "$id" ] || [ ! -d "$root/releases/$begun" ] || rest=$rest$begun$nl
+        [ "$begun" = "$candidate" ] || [ ! -d "$root/releases/$begun" ] || rest=$rest$begun$nl
     done <"$unfinished"
     printf %s "$rest" >"$unfinished"
 }
 
-order_resume() {
+locked_order_resume() {
     remember "$@"
-    undecided=$id
+    undecided=$candidate
 }
 
 order_judge() {
+    local id
+    arguments "$@"
     unit_pid=''
     look_unit
     printf 'before %s\nticks %s\nreal %s\n' "$before" "$flipped" \
-        "$(cd "$root/releases/$1" && pwd -P)"
+        "$(cd "$root/releases/$id" && pwd -P)"
     if [ "${unit_pid:-0}" != 0 ]; then
-        if is_in "$unit_pid" "$1"; then echo inside; elif worker_in "$1"; then echo worker; fi
+        if is_in "$unit_pid" "$id"; then echo inside; elif worker_in "$id"; then echo worker; fi
     fi
 }
 
-order_commit() {
-    if [ -z "$undecided" ]; then
-        echo 'nothing is undecided'
-        return 1
-    fi
+locked_order_commit() {
+    [ -n "$undecided" ] || { echo 'nothing is undecided'; return 1; }
     record "$committed" "$committed_note" || return 1
     undecided=''
     [ -z "$left" ] || record "$left" "$left_note"
 }
 
-order_revert() {
-    if [ -z "$undecided" ]; then
-        echo 'nothing is undecided'
-        return 1
-    fi
-    reason=$1
+locked_order_revert() {
+    [ -n "$undecided" ] || { echo 'nothing is undecided'; return 1; }
+    arguments "$@"
     revert || return 4
     is_whole_again || return 5
 }
 
-# Back to what was live before, by whatever means; says so in the ledger. What is not as it was all the
-# same is in `partly`.
+# Reverts to what was live before and records it. `partly` says what is not as it was nevertheless.
 revert() {
     reverting=yes
     if return_to && restart_previous; then
@@ -126,11 +123,11 @@ return_to() {
     else
         rm -f "$root/current" || return 1
     fi
-    sync_dir "$root"
+    sync_file "$root"
 }
 
-# The service as it was before the flip: from what is live now, or stopped where nothing is and it did
-# not run. One that did not run before need not be brought up now.
+# Restarts the service from what is live now; stops it if nothing is live and it did not run before.
+# A service that did not run before the flip may stay down.
 restart_previous() {
     never_stopped && return 0
     reset_failed
@@ -139,7 +136,7 @@ restart_previous() {
         return
     fi
     service restart && is_active && return 0
-    # Nothing is started on a machine that goes down; it boots with what is live now.
+    # A machine that shuts down starts nothing; it will boot with what is live now.
     is_shutting_down && return 0
     sleep "$(start_interval)"
     reset_failed
@@ -152,19 +149,14 @@ restart_previous() {
 }
 
 reset_failed() {
-    case $scope in
-        system | user) privileged reset-failed >/dev/null 2>&1 ;;
-    esac
+    ! is_unit || privileged reset-failed >/dev/null 2>&1
 }
 
 is_shutting_down() {
-    case $scope in
-        system | user) [ "$(timeout 10 systemctl is-system-running 2>/dev/null 9>&-)" = stopping ] ;;
-        *) return 1 ;;
-    esac
+    is_unit && [ "$(timeout 10 systemctl is-system-running 2>/dev/null 9>&-)" = stopping ]
 }
 
-# Restarts refused by systemd's start limit are allowed again after its interval.
+# Prints the seconds after which systemd's start limit allows restarts again, at most 20.
 start_interval() {
     local interval
     interval=$(unit_show -p StartLimitIntervalUSec | sed -n 's/^[^=]*=\([0-9]*\)s$/\1/p')
@@ -172,13 +164,10 @@ start_interval() {
     echo "${interval:-1}"
 }
 
-# Whether the unit is up, as far as a moment can tell, and not from the release that was left.
+# Whether the unit is up within 5 seconds, and its main process is not in the release that was left.
 is_active() {
     local main state tries
-    case $scope in
-        system | user) ;;
-        *) return 0 ;;
-    esac
+    is_unit || return 0
     tries=0
     while [ "$tries" -lt 10 ]; do
         pause 0.5
@@ -194,8 +183,8 @@ is_active() {
         echo "after the restart systemd says ActiveState=${state%%"$nl"*}"
         return 1
     fi
-    if is_in "$main" "$id"; then
-        echo "its main process is still in releases/$id"
+    if is_in "$main" "$candidate"; then
+        echo "its main process is still in releases/$candidate"
         return 1
     fi
 }
@@ -206,7 +195,7 @@ flip() {
         points_to "$1"
 }
 
-# Whether `current` does; the first look costs no program.
+# Whether `current` leads to $1. The first test needs no program.
 points_to() {
     # shellcheck disable=SC3013
     [ "$root/current" -ef "$root/$1" ] || [ "$(readlink "$root/current")" = "$1" ]

@@ -1,6 +1,6 @@
 # Restarting the service, and what it logs.
 
-# What is logged from here on is the new release's.
+# Notes where the log of the new release begins.
 mark_time() {
     look_at_clock
     since=$seconds logged=0
@@ -14,7 +14,7 @@ log_path() {
     esac
 }
 
-# The last $1 lines since the restart: of the unit's journal, or of the log that was named.
+# Prints the last $1 lines since the restart, of the unit's journal or of the log that was named.
 recent() {
     case $scope in
         system) recent_journal "$1" -u "$target" ;;
@@ -50,17 +50,22 @@ recent_log() {
         printf '%s is no file that can be read\n' "$2"
         return
     fi
-    # Who writes the log may not choose which of our files is shown.
+    # The writer of the log must not choose which of our files is shown.
     case $(readlink "$2") in
         */*) printf '%s is a link to elsewhere, and not shown\n' "$2" && return ;;
     esac
-    # One that is shorter now was begun anew.
+    # A log that is shorter now was begun anew.
     [ "$(wc -c <"$2")" -ge "$logged" ] || logged=0
     printf '%s%s:\n' "$2" "${since:+ since the restart}"
-    # The line that was being written then is not whole.
+    # The first line may have begun before the restart.
     if [ "$logged" = 0 ]; then tail -n "$1" "$2"; else
         tail -c "+$logged" "$2" | tail -n +2 | tail -n "$1"
     fi | veiled
+}
+
+# Whether the service is a unit of systemd.
+is_unit() {
+    [ "$scope" = system ] || [ "$scope" = user ]
 }
 
 # Restarts or stops what runs the release; prints what that printed.
@@ -104,9 +109,11 @@ privileged() {
 }
 
 order_journal() {
+    local lines
+    arguments "$@"
     case $scope-$log in
-        command-) tell_printed "$tmp/service" 0 | tail -n "$1" ;;
-        *) recent "$1" ;;
+        command-) tell_printed "$tmp/service" 0 | tail -n "$lines" ;;
+        *) recent "$lines" ;;
     esac
     return 0
 }

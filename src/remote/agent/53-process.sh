@@ -1,6 +1,6 @@
 # Whether a process runs from a release.
 
-# What is another with every start of the unit.
+# Prints properties that differ after every start of the unit.
 look_start() {
     unit_show -p ActiveState -p InvocationID -p ExecMainStartTimestampMonotonic
 }
@@ -13,13 +13,13 @@ was_active() {
     esac
 }
 
-# Whether what ran before the flip still does, because no restart came about. A reload would leave no
-# such trace.
+# Whether the process from before the flip still runs, because no restart happened. A reload leaves
+# no trace in these properties, so it never counts.
 never_stopped() {
     [ "$action" = restart ] && was_active && [ "$(look_start)" = "$unit_before" ]
 }
 
-# Whether the unit does not run, whatever a stop said.
+# Whether the unit does not run, as systemd sees it.
 is_down() {
     case $(unit_show -p ActiveState) in
         *ActiveState=inactive* | *ActiveState=failed*) ;;
@@ -43,8 +43,8 @@ worker_in() {
     return 1
 }
 
-# Whether process $1 works in release $2. Where it has a view of its own of the file system, its
-# directory has another name there, and is the same one by device and inode.
+# Whether process $1 works in release $2. In a mount namespace of its own its directory has another
+# name, so device and inode are compared.
 is_in() {
     local up
     [ -e "/proc/$1/cwd/." ] && [ -d "$root/releases/$2/." ] || return 1

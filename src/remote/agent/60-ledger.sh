@@ -1,6 +1,6 @@
 # The clock, the ledger, and what must reach the disk.
 
-# A ledger that is read in part tells another story, by which prune would delete.
+# Prints the ledger, or that it cannot be read: by a part of it prune could delete a good release.
 look_ledger() {
     [ -s "$ledger" ] || return 0
     ledger_lines "$ledger"
@@ -11,13 +11,12 @@ look_ledger() {
     echo 'missing the ledger cannot be read'
 }
 
-# The lines of the releases that are there, those that are not as we write them, those of releases
-# that were never staged (a damaged id), and the last 50 for the rest of the story; `skipped 12` for
-# 12 others. BusyBox' awk takes a zero byte for the end of a line: 9, unless $2 says that there are
-# none in $1.
+# Prints the lines of releases that are there, lines that we would not write, those of releases that
+# were never staged (a damaged id), and the last 50; `skipped 12` for 12 others. BusyBox' awk ends a
+# line at a zero byte: then returns 9, unless $2 says that $1 has none.
 ledger_lines() {
     local path
-    # The first name makes sure that there is one: else the ledger would be taken for the names.
+    # The first name keeps the list from being empty; awk would then read the ledger as names.
     for path in '*' "$root"/releases/*; do
         printf '"release":"%s"\n' "${path##*/}"
     done >"$tmp/names"
@@ -44,7 +43,7 @@ ledger_lines() {
     ' "$tmp/names" "$1"
 }
 
-# The time, as `seconds` and as the text `now`. Within a second of the machine's life it is what it was.
+# Sets `seconds` and the text `now` to the time. Cached for the current second of uptime.
 look_at_clock() {
     local tick
     IFS=. read -r tick _ 2>/dev/null </proc/uptime || tick=''
@@ -53,7 +52,7 @@ look_at_clock() {
     seconds=${now%% *} now=${now#* } ticked=$tick
 }
 
-# $1 with the time, and the reason, in their places, as `filled`.
+# Sets `filled` to $1 with the time and the reason in their places.
 fill() {
     filled=$1
     while :; do
@@ -67,7 +66,7 @@ fill() {
     esac
 }
 
-# A torn last line must not swallow the next. What we wrote ourselves is not torn.
+# Appends the line $2 to the file $1. A last line without newline is ended first; our own are whole.
 append() {
     case $appended in
         *"|$1|"*) ;;
@@ -85,7 +84,8 @@ append() {
     fi
 }
 
-# Arguments: a line for the ledger, a note for revisions.log or nothing. Lasts when this returns.
+# Writes a line to the ledger and a note to revisions.log, and syncs them. Fails if the line is not
+# there.
 record() {
     local written
     write_down "$@" && written=yes || written=''
@@ -93,33 +93,28 @@ record() {
     [ -n "$written" ]
 }
 
-# The same, but it lasts only when the next one is recorded.
+# Like record, but without a sync: the next record syncs it too.
 write_down() {
     look_at_clock
     fill "$1"
-    if ! append "$ledger" "$filled"; then
-        echo 'the ledger could not be written'
-        return 1
-    fi
+    append "$ledger" "$filled" || { echo 'the ledger could not be written'; return 1; }
     [ -z "$2" ] || {
         fill "$2"
         append "$root/revisions.log" "$now $filled"
     }
 }
 
-order_record() {
-    record "$1" "$2"
+locked_order_record() {
+    local line note
+    arguments "$@"
+    record "$line" "$note"
 }
 
-# No limit in time: what waits for a disk cannot be ended.
+# Without a time limit: a process that waits for a disk cannot be ended.
 sync_all() {
     sync -f "$1" 2>/dev/null 9>&- || sync 9>&-
 }
 
 sync_file() {
     sync "$1" 2>/dev/null 9>&- || sync 9>&-
-}
-
-sync_dir() {
-    sync_file "$1"
 }

@@ -1,30 +1,29 @@
 # Deleting releases and what interrupted runs left.
 
-# Arguments: name, ledger line, note. The live release stays whatever is asked.
-order_prune() {
-    case $1 in
-        '' | .* | */*) echo "$1 is not a release" && return 1 ;;
+# Moves a release into the trash and records it. Refuses the live release.
+locked_order_prune() {
+    local line name note
+    arguments "$@"
+    case $name in
+        '' | .* | */*) echo "$name is not a release" && return 1 ;;
     esac
     live=''
     [ ! -L "$root/current" ] || live=$(readlink "$root/current") || return 1
-    if [ "${live##*/}" = "$1" ]; then
-        echo "$1 is live"
-        return 1
-    fi
-    # A directory moves to another one only if it can be written itself.
-    mv "$root/releases/$1" "$root/.shipit/trash/$1.$run" 2>/dev/null || {
-        chmod u+rwx "$root/releases/$1"
-        mv "$root/releases/$1" "$root/.shipit/trash/$1.$run"
+    [ "${live##*/}" != "$name" ] || { echo "$name is live"; return 1; }
+    # Only a directory that its owner may write to can move to another parent.
+    mv "$root/releases/$name" "$root/.shipit/trash/$name.$run" 2>/dev/null || {
+        chmod u+rwx "$root/releases/$name"
+        mv "$root/releases/$name" "$root/.shipit/trash/$name.$run"
     } || return 1
-    rm -f "$root/.shipit/manifests/$1"
-    write_down "$2" "$3"
+    rm -f "$root/.shipit/manifests/$name"
+    write_down "$line" "$note"
 }
 
-# Argument: what is to stay in releases/, or nothing. Prints what could not be deleted and is set
-# aside.
-order_sweep() {
-    local kept path
-    kept=$root/releases/${1-}
+# Deletes leftovers, but not `keep` in releases/. Prints what could not be deleted and is set aside.
+locked_order_sweep() {
+    local keep kept path
+    arguments "$@"
+    kept=$root/releases/$keep
     set --
     for path in "$root"/.shipit/trash/* "$root"/.shipit/trash/.aside.* "$root"/releases/.2*.* \
         "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.current.*; do
@@ -39,24 +38,24 @@ order_sweep() {
     [ "$#" = 0 ] || rm -rf "$@" 2>/dev/null || delete_closed "$@"
 }
 
-# Deletes what `rm` alone could not: what is in our own directories without a write bit. Trash that
-# still stays is set aside, so that it is said once, and fails no later run.
+# Deletes what `rm` alone could not, because our directories lack the write bit. Trash that stays is
+# set aside, so that it is reported once and fails no later run.
 delete_closed() {
-    local path failed
-    failed=''
+    local path stays
+    stays=''
     find "$@" -type d -user "$uid" ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
     rm -rf "$@" 2>"$tmp/why" && return
     for path in "$@"; do
         if [ -e "$path" ] || [ -L "$path" ]; then
-            set_aside "$path" || failed=yes
+            set_aside "$path" || stays=yes
         fi
     done
-    [ -n "$failed" ] || return 0
+    [ -n "$stays" ] || return 0
     tail -n 1 "$tmp/why"
     return 1
 }
 
-# Where others' files are in it, a hook or the service made them. The next sweeps try it again.
+# Files of other users in a release come from a hook or the service. Later sweeps try again.
 set_aside() {
     local aside owners
     case $1 in

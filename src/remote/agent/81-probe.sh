@@ -1,12 +1,11 @@
 # What `check` wants to know beyond a look.
 
-# What `check` wants to know beyond a look; changes nothing. Arguments: the service's user (empty:
-# root, or ourselves), then `f PATH` or `d PATH` for what is linked from shared/, and `p PORT`, in
-# hexadecimal.
+# Prints it; changes nothing. `runner` is the service's user (empty: root, or ourselves); `shared`
+# has two words for each linked path, f or d and the path; `ports` are hexadecimal.
 order_probe() {
-    local linger runner
-    runner=$1
-    shift
+    local linger ports runner shared
+    arguments "$@"
+    eval "set -- $shared"
     could_flip || say_no_flip
     look_sudo "$action" stop reset-failed
     if [ "$scope" = user ]; then
@@ -16,16 +15,15 @@ order_probe() {
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
         echo 'killuser yes'
     fi
-    case $scope in
-        system | user) probe_unit ;;
-    esac
+    ! is_unit || probe_unit
     probe_runner "$runner"
     probe_places
     probe_shared "$@"
+    probe_ports
 }
 
-# What systemd knows of the unit beyond a look, and whether what it names is there. A unit that is not
-# there may be another one's misspelt name.
+# Prints what systemd knows of the unit beyond a look, and whether the paths that it names are
+# there. If there is no such unit, the name may be misspelt, so others are listed.
 probe_unit() {
     local path
     unit_show -p NeedDaemonReload -p UnitFileState -p WantedBy -p RequiredBy -p TriggeredBy \
@@ -39,13 +37,10 @@ probe_unit() {
 }
 
 probe_names() {
-    case $scope in
-        user) timeout 10 systemctl --user list-unit-files --no-legend '*.service' 2>/dev/null 9>&- ;;
-        *) timeout 10 systemctl list-unit-files --no-legend '*.service' 2>/dev/null 9>&- ;;
-    esac | sed -n 's/^\([^ ]*\.service\) .*$/unitname \1/p'
+    ask_systemd list-unit-files --no-legend '*.service' | sed -n 's/^\([^ ]*\.service\) .*$/unitname \1/p'
 }
 
-# Whether $1 is there; nothing of what lies in a directory that we may not enter.
+# Prints whether $1 is there, unless it is in a directory that we may not enter.
 probe_path() {
     local place
     if [ -e "$1" ]; then
@@ -59,7 +54,7 @@ probe_path() {
     [ ! -x "$place" ] || printf 'gone %s\n' "$1"
 }
 
-# Who the service runs as may have more groups by its unit, and exist only while it runs.
+# The unit may give its user further groups; a user of `DynamicUser=` exists only while it runs.
 probe_runner() {
     unit_show -p EnvironmentFiles -p Group -p SupplementaryGroups |
         sed -n -e 's/^EnvironmentFiles=\(.\)/envfile \1/p' -e 's/^.*Groups*=\(.\)/runner \1/p'
@@ -90,12 +85,17 @@ probe_places() {
     done
 }
 
+probe_ports() {
+    local port
+    for port in $ports; do
+        ! grep -qs ": [0-9A-F]*:$port [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6 ||
+            printf 'listens %s\n' "$port"
+    done
+}
+
 probe_shared() {
     while [ "$#" -ge 2 ]; do
-        if [ "$1" = p ]; then
-            ! grep -qs ": [0-9A-F]*:$2 [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6 ||
-                printf 'listens %s\n' "$2"
-        elif [ -e "$root/shared/$2" ]; then
+        if [ -e "$root/shared/$2" ]; then
             printf 'shared %s\n' "$(access "$root/shared/$2")"
         elif [ "$1" = f ]; then
             printf 'noshared %s\n' "$2"

@@ -3,14 +3,18 @@
 use std::fs;
 use std::process::Command;
 
+use shipit::model::digest::Digest;
 use shipit::remote::script::SCRIPT;
 
-use crate::support::shells::shells;
+use super::shells;
 
 /// What every function may rely on: directories, the run, and who we are.
 const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipit/run/run1 \
-    ledger=$PWD/srv/.shipit/ledger.jsonl locked=yes appended='' ticked='' looked='' walked=''; \
-    uid=$(id -u); mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\"; ";
+    ledger=$PWD/srv/.shipit/ledger.jsonl unfinished=$PWD/srv/.shipit/unfinished \
+    lock=$PWD/srv/.shipit/lock scope=none locked=yes appended='' ticked='' looked='' walked='' \
+    codes='' answer=0 veil='' env_name=.env log='' since='' logged=0 base=''; uid=$(id -u); \
+    mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\" \
+    \"$root/.shipit/manifests\" \"$root/.shipit/trash\"; : >\"$tmp/extra\"; ";
 
 /// Runs `lines` with all functions at hand; what they print must be `expected`.
 #[track_caller]
@@ -29,27 +33,62 @@ fn check(lines: &str, expected: &str) {
 }
 
 #[test]
-fn a_line_after_a_torn_one_begins_anew() {
-    check("printf torn >\"$ledger\"; append \"$ledger\" whole; cat \"$ledger\"", "torn\nwhole\n");
-}
-
-#[test]
-fn lines_get_the_time_and_the_reason() {
+fn arguments_of_any_text_set_the_variables_that_they_name() {
     check(
-        "now=NOON reason='no word'; fill 'at @now@, because @reason@'; echo \"$filled\"",
-        "at NOON, because no word\n",
+        r#"arguments id=7 note="it's \$one=1 \\" empty=; printf '%s\n' "$id" "$note" "[$empty]""#,
+        "7\nit's $one=1 \\\n[]\n",
     );
-    check("now=NOON; fill plain; echo \"$filled\"", "plain\n");
 }
 
 #[test]
-fn a_name_is_escaped_for_find() {
-    check("as_pattern 'a[1]*\\b'; printf '%s\\n' \"$pattern\"", "a\\[1\\]\\*\\\\b\n");
-    check("as_pattern plain; echo \"$pattern\"", "plain\n");
+fn frames_of_two_answers_say_how_long_each_is() {
+    check(
+        r#"printf 'two\n' >"$tmp/out.0"; answered 0 12; : >"$tmp/out.1"; answered 125
+        show() { while [ "$#" -gt 1 ]; do printf %s "$1"; cat "$2"; shift 2; done; printf %s "$1"; }
+        framed show"#,
+        "run1 out 4\ntwo\nrun1 done 0 12\nrun1 out 0\nrun1 done 125 \n",
+    );
 }
 
 #[test]
-fn only_a_link_to_one_of_our_releases_is_live() {
+fn obey_without_the_lock_refuses_what_needs_it() {
+    check(
+        r#"locked=''; obey commit; echo "$?"; obey nonsense; echo "$?"; obey mask text=plain"#,
+        "the lock is not ours\n1\nthere is no order nonsense\n2\nplain\n",
+    );
+}
+
+#[test]
+fn is_alive_of_a_dead_process_or_another_boot_is_false() {
+    check(
+        r#"make_token; is_alive "$token" && echo alive
+        sleep 0 & dead=$!; wait; is_alive "${boot}_${dead}_1_run2" || echo dead
+        is_alive "other_$$_$(started $$)_run3" || echo 'another boot'"#,
+        "alive\ndead\nanother boot\n",
+    );
+}
+
+#[test]
+fn find_holder_among_tokens_names_the_run_that_lives() {
+    check(
+        r#"make_token; echo "$token" >"$run_dir/token"
+        mkdir "$root/.shipit/run/run2"; echo gone_1_1_run2 >"$root/.shipit/run/run2/token"
+        find_holder; echo "$holder_run"; [ "$holder_pid" = "$$" ] && echo us"#,
+        "run1\nus\n",
+    );
+}
+
+#[test]
+fn is_linked_by_a_dead_process_is_false_and_removes_the_link() {
+    check(
+        r#"make_token; ln -s "$token" "$lock.held"; is_linked && echo held
+        ln -sf none_1_1_run2 "$lock.held"; is_linked || echo free; ls -A "$root/.shipit" | grep -c held"#,
+        "held\nfree\n0\n",
+    );
+}
+
+#[test]
+fn find_live_takes_only_a_link_to_one_of_our_releases() {
     let live =
         |target: &str| format!("ln -s '{target}' \"$root/current\"; find_live; echo \"[$live]\"");
     check(&live("releases/20260821090001"), "[20260821090001]\n");
@@ -59,19 +98,59 @@ fn only_a_link_to_one_of_our_releases_is_live() {
 }
 
 #[test]
-fn a_flip_replaces_the_link_and_says_where_it_points() {
+fn look_format_of_a_newer_program_names_it() {
+    check(r#"look_format; echo "[$newer]""#, "[]\n");
+    check(r#"echo 1 >"$root/.shipit/format"; look_format; echo "[$newer]""#, "[]\n");
     check(
-        "mkdir \"$root/releases/1\" \"$root/releases/2\"; ln -s releases/1 \"$root/current\"
-        flip releases/2 && readlink \"$root/current\"; points_to releases/1 || echo elsewhere
-        ls -a \"$root\" | grep -c '^.current'",
-        "releases/2\nelsewhere\n0\n",
+        r#"echo '2 shipit 0.9.0' >"$root/.shipit/format"; look_format; echo "$newer""#,
+        "2 shipit 0.9.0\n",
     );
 }
 
 #[test]
-fn a_tree_is_listed_with_its_digests() {
+fn look_tree_lists_releases_and_what_current_holds() {
     check(
-        "mkdir -p t/sub; printf hello >t/sub/f; chmod 444 t/sub/f; ln -s sub/f t/l; printf x >t/.env
+        r#"mkdir "$root/releases/1" "$root/releases/2"; ln -s releases/1 "$root/current"; newer=''
+        look_tree; echo "[$others]""#,
+        "current releases/1\nrelease 1\nrelease 2\n[yes]\n",
+    );
+}
+
+#[test]
+fn could_flip_where_mv_replaces_links_leaves_current_alone() {
+    check(r#"could_flip && ls -A "$root" | grep -c current"#, "0\n");
+}
+
+#[test]
+fn merge_stripes_takes_a_block_from_each_descriptor_in_turn() {
+    check(
+        r#"block() { dd if=/dev/zero bs=1048576 count=1 2>/dev/null | tr '\0' "$1"; }
+        descriptors='0 3'; make_stripe 3
+        { block b; printf d; } >"$run_dir/stripe.3" &
+        { block a; block c; } | merge_stripes | tr -s abcd"#,
+        "abcd",
+    );
+}
+
+#[test]
+fn unpack_of_each_codec_makes_the_same_tree() {
+    check(
+        r"printf hello >f; tar -cf t f; rm f; unpack plain <t; cat f; rm f
+        gzip -c t | unpack gzip; cat f",
+        "hellohello",
+    );
+}
+
+#[test]
+fn as_pattern_escapes_a_name_for_find() {
+    check(r#"as_pattern 'a[1]*\b'; printf '%s\n' "$pattern""#, "a\\[1\\]\\*\\\\b\n");
+    check(r#"as_pattern plain; echo "$pattern""#, "plain\n");
+}
+
+#[test]
+fn listing_of_a_tree_has_digests_and_leaves_the_env_file_out() {
+    check(
+        r"mkdir -p t/sub; printf hello >t/sub/f; chmod 444 t/sub/f; ln -s sub/f t/l; printf x >t/.env
         listing t .env | LC_ALL=C sort",
         "d ./sub\nf 444 5 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 ./sub/f\n\
          l ./l -> sub/f\n",
@@ -79,77 +158,307 @@ fn a_tree_is_listed_with_its_digests() {
 }
 
 #[test]
-fn differences_say_what_was_and_what_is() {
+fn differences_of_two_manifests_say_what_was_and_what_is() {
     check(
-        "printf 'd ./a\\nf 444 1 x ./b\\n' >was; printf 'd ./a\\nf 555 1 x ./b\\n' >is
+        r"printf 'd ./a\nf 444 1 x ./b\n' >was; printf 'd ./a\nf 555 1 x ./b\n' >is
         differences was is listing | LC_ALL=C sort",
         "is f 555 1 x ./b\nwas f 444 1 x ./b\n",
     );
 }
 
 #[test]
-fn a_range_of_a_file_is_exact() {
+fn range_of_a_file_is_exact() {
     check(
         "printf 0123456789 >f; range f 3 4 2>/dev/null; echo; range f 9 1 2>/dev/null",
         "3456\n9",
     );
 }
 
+/// A stage with one large file to be made from `releases/1/f`.
+const RECIPE: &str = r#"mkdir -p stage/tree stage/meta "$root/releases/1"
+    printf 0123456789 >"$root/releases/1/f"; printf abcdef >stage/meta/fresh; : >stage/tree/f
+    printf 'old 1/f\nnew f\ncopy 0 4\nfresh 2 3\ncopy 8 2\nmode 444\n' >stage/meta/recipe; "#;
+
 #[test]
-fn a_dead_process_holds_no_lock() {
+fn rebuild_by_a_recipe_puts_ranges_together() {
     check(
-        "make_token; is_alive \"$token\" && echo alive
-        sleep 0 & dead=$!; wait; is_alive \"${boot}_${dead}_1_run2\" || echo dead
-        is_alive \"other_$$_$(started $$)_run3\" || echo 'another boot'",
-        "alive\ndead\nanother boot\n",
+        &format!("{RECIPE} rebuild stage; cat stage/tree/f; stat -c ' %a' stage/tree/f"),
+        "0123cde89 444\n",
     );
 }
 
 #[test]
-fn a_digest_of_config_is_keyed_as_hmac_says() {
+fn rebuild_without_the_old_file_names_what_could_not_be_made() {
+    check(
+        &format!("{RECIPE} rm \"$root/releases/1/f\"; rebuild stage | head -n 1"),
+        "f could not be put together from its old version\n",
+    );
+}
+
+const SUM_OF_HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+#[test]
+fn make_manifest_on_a_base_takes_lines_away_and_adds_some() {
+    check(
+        r#"printf 'd ./a\nd ./c\n' >"$root/.shipit/manifests/1"; mkdir meta; manifest=$PWD/whole
+        echo 'd ./c' >meta/gone; echo 'd ./b' >meta/new; printf 'd ./a\nd ./b\n' >expected
+        sum=$(sha256sum <expected); make_manifest meta 1 "${sum%% *}" && cat whole
+        make_manifest meta 1 0"#,
+        "d ./a\nd ./b\nthe manifest is not the one that was sent\n",
+    );
+}
+
+#[test]
+fn read_back_of_other_bytes_names_the_file() {
+    let lines =
+        format!("echo 'f 444 5 {SUM_OF_HELLO} ./f' >sent; mkdir -p stage/tree stage/meta; ");
+    check(
+        &format!("{lines} printf hello >stage/tree/f; read_back stage/tree sent && echo good"),
+        "good\n",
+    );
+    check(
+        &format!(
+            "{lines} printf jello >stage/tree/f; read_back stage/tree \"$PWD/sent\" | head -n 2"
+        ),
+        "other bytes than were sent:\n./f: FAILED\n",
+    );
+    check(
+        &format!(
+            "{lines} echo '{SUM_OF_HELLO} ./f' >stage/meta/read; read_back stage/tree sent && echo known"
+        ),
+        "known\n",
+    );
+}
+
+#[test]
+fn was_sent_is_true_of_files_that_came_with_their_bytes() {
+    check(
+        r"sent=$PWD/sent; echo 'f 444 5 x ./a b' >sent; echo './a b' >names; was_sent names && echo yes
+        echo ./c >>names; was_sent names || echo no",
+        "yes\nno\n",
+    );
+}
+
+#[test]
+fn print_partial_upload_says_what_arrived_and_of_what() {
+    check(
+        r#"mkdir -p up.run0/tree up.run0/meta; printf digest >up.run0/meta/of; printf hello >up.run0/tree/f
+        chmod 444 up.run0/tree/f; print_partial_upload "$PWD/up.run0""#,
+        "part digest up.run0\nfile 444 5 ./f\n",
+    );
+}
+
+#[test]
+fn make_shared_gives_a_directory_its_mode() {
+    check(r#"make_shared "$root/shared/log" 750 ''; stat -c %a "$root/shared/log""#, "750\n");
+}
+
+#[test]
+fn link_one_over_an_entry_of_the_build_is_refused() {
+    check(
+        r#"release=$root/releases/1; mkdir -p "$release/log"
+        link_one d log '' '' ../../shared/log; link_one d tmp/x '' '' ../../../shared/tmp/x
+        readlink "$release/tmp/x"; cat "$tmp/extra"; echo "$nested""#,
+        "the release already holds log\n../../../shared/tmp/x\nl ./tmp/x -> ../../../shared/tmp/x\nyes\n",
+    );
+}
+
+#[test]
+fn has_no_odd_entry_of_a_pipe_fails_with_6() {
+    check(
+        r#"release=$PWD/r; mkdir r; has_no_odd_entry && echo fine; mkfifo r/p; has_no_odd_entry >/dev/null; echo "$?""#,
+        "fine\n6\n",
+    );
+}
+
+#[test]
+fn veiled_text_hides_values_of_env_files() {
+    check(
+        r#"mkdir -p "$root/releases/1"; echo 'TOKEN="s3cret value"' >"$root/releases/1/.env"
+        echo 'it was s3cret value, twice s3cret value' | veiled"#,
+        "it was ***, twice ***\n",
+    );
+}
+
+#[test]
+fn printed_after_a_cut_has_no_torn_line() {
+    check(
+        r"{ yes line | head -n 20000; printf thr; } >f; told=0; cut_short f 100003
+        printf 'ee\nfour\n' >f; printed f | tail -n 2",
+        "line\nfour\n",
+    );
+}
+
+#[test]
+fn flip_replaces_the_link_and_leaves_nothing_behind() {
+    check(
+        r#"mkdir "$root/releases/1" "$root/releases/2"; ln -s releases/1 "$root/current"
+        flip releases/2 && readlink "$root/current"; points_to releases/1 || echo elsewhere
+        ls -a "$root" | grep -c '^.current'"#,
+        "releases/2\nelsewhere\n0\n",
+    );
+}
+
+#[test]
+fn forget_begun_keeps_only_other_releases_that_are_there() {
+    check(
+        r#"printf '1\n2\n3\n' >"$unfinished"; mkdir "$root/releases/1" "$root/releases/3"; candidate=3
+        forget_begun; cat "$unfinished""#,
+        "1\n",
+    );
+}
+
+#[test]
+fn recent_log_since_the_restart_shows_only_new_lines() {
+    check(
+        r#"printf 'old\n' >log; log=$PWD/log; logged=4 since=5; printf 'new\n' >>log
+        recent 9 | sed "s|$PWD/||""#,
+        "log since the restart:\nnew\n",
+    );
+}
+
+#[test]
+fn recent_log_that_leads_elsewhere_is_not_shown() {
+    check(
+        r#"ln -s /etc/passwd log; log=$PWD/log; recent 9 | sed "s|$PWD/||""#,
+        "log is a link to elsewhere, and not shown\n",
+    );
+}
+
+/// A curl that answers with these bytes.
+fn curl(answer: &str) -> String {
+    format!(
+        r#"mkdir bin; cat >bin/curl <<'END'
+#!/bin/sh
+cat >"{headers}"
+printf 'HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 {answer}\r\n' >"{head}"
+printf body
+END
+        chmod +x bin/curl; PATH=$PWD/bin:$PATH; "#,
+        headers = "${0%/*}/headers",
+        head = "${0%/bin/*}/tmp/head",
+    )
+}
+
+#[test]
+fn fetch_by_curl_gives_status_and_body_and_hides_headers() {
+    let lines = "locked_order_fetch within=1 url=http://x/ connect= trust=public headers='A: b'; \
+                 cat bin/headers";
+    check(&(curl("503 No") + lines), "503\nbody\nA: b\n");
+}
+
+#[test]
+fn was_active_and_never_stopped_compare_the_unit_with_before() {
+    check(
+        r"action=restart; unit_show() { echo ActiveState=active; }
+        unit_before=ActiveState=inactive; was_active || echo 'did not run'
+        unit_before=ActiveState=active; never_stopped && echo 'same start'
+        unit_before='ActiveState=active InvocationID=1'; never_stopped || echo 'new start'",
+        "did not run\nsame start\nnew start\n",
+    );
+}
+
+#[test]
+fn is_in_is_true_of_a_process_below_the_release() {
+    check(
+        r#"mkdir -p "$root/releases/1/bin" "$root/releases/2"
+        cd "$root/releases/1/bin"; is_in "$$" 1 && echo 1; is_in "$$" 2 || echo 'not 2'"#,
+        "1\nnot 2\n",
+    );
+}
+
+#[test]
+fn append_after_a_torn_line_begins_anew() {
+    check(r#"printf torn >"$ledger"; append "$ledger" whole; cat "$ledger""#, "torn\nwhole\n");
+}
+
+#[test]
+fn fill_puts_time_and_reason_in_their_places() {
+    check(
+        r#"now=NOON reason='no word'; fill 'at @now@, because @reason@'; echo "$filled""#,
+        "at NOON, because no word\n",
+    );
+    check(r#"now=NOON; fill plain; echo "$filled""#, "plain\n");
+}
+
+#[test]
+fn keyed_digest_is_the_inner_one_of_hmac() {
+    let key = "0123456789abcdef".repeat(4);
+    let masked: Vec<_> = key.bytes().map(|byte| byte ^ 0x36).collect();
+    let inner = Digest::of(&[masked.as_slice(), b"A=1\n"].concat());
+    check(
+        &format!("printf {key} >\"$root/.shipit/key\"; echo A=1 >env; keyed env"),
+        &format!("{inner}\n"),
+    );
     // Worked out with openssl's HMAC.
-    check(
-        "printf 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef >\"$root/.shipit/key\"
-        printf 'A=1\\n' >env; keyed env",
-        "d08a8dfb43b94810f8d84b4934e134ce9f2c9c83a809f0cec44bcea33749acfa\n",
-    );
+    let whole = "d08a8dfb43b94810f8d84b4934e134ce9f2c9c83a809f0cec44bcea33749acfa";
+    assert_eq!(Digest::keyed_from_inner(key.as_bytes(), inner).to_string(), whole);
 }
 
 #[test]
-fn a_directory_in_shared_gets_its_mode() {
-    check("make_shared \"$root/shared/log\" 750 ''; stat -c %a \"$root/shared/log\"", "750\n");
-}
-
-#[test]
-fn the_live_release_is_never_pruned() {
+fn history_of_a_longer_ledger_says_how_long_it_is() {
     check(
-        "mkdir \"$root/releases/1\"; ln -s releases/1 \"$root/current\"; order_prune 1 line note
-        order_prune ../1 line note; ls \"$root/releases\"",
-        "1 is live\n../1 is not a release\n1\n",
-    );
-}
-
-#[test]
-fn the_end_of_a_history_comes_with_how_much_there_is() {
-    check(
-        "printf '%s\\n' one two three >\"$ledger\"; order_history 2",
+        r#"printf '%s\n' one two three >"$ledger"; order_history lines=2"#,
         "lines 3\nledger two\nledger three\n",
     );
 }
 
 #[test]
-fn who_may_reach_a_path_is_told() {
+fn prune_of_what_is_live_or_no_release_is_refused() {
+    check(
+        r#"mkdir "$root/releases/1"; ln -s releases/1 "$root/current"
+        locked_order_prune name=1 line=x note=y; locked_order_prune name=../1 line=x note=y
+        ls "$root/releases""#,
+        "1 is live\n../1 is not a release\n1\n",
+    );
+}
+
+#[test]
+fn sweep_keeps_what_is_named_and_what_is_ours() {
+    check(
+        r#"mkdir -p "$root/releases/.20260821090001.run0" "$root/releases/.20260821090002.run0" \
+            "$root/.shipit/trash/1.run0"
+        locked_order_sweep keep=.20260821090002.run0; ls -A "$root/releases" "$root/.shipit/trash" | grep run
+        ls "$root/.shipit/run""#,
+        ".20260821090002.run0\nrun1\n",
+    );
+}
+
+#[test]
+fn access_to_a_directory_is_mode_owner_group_and_path() {
     check("mkdir d; chmod 750 d; access d | cut -d ' ' -f 1,4", "750 d\n");
+}
+
+#[test]
+fn probe_path_of_a_missing_file_says_gone() {
+    check(
+        r#"mkdir d; probe_path "$PWD/d" | sed "s|$PWD/||"; probe_path "$PWD/d/x/y" | sed "s|$PWD/||""#,
+        "there d\ngone d/x/y\n",
+    );
 }
 
 /// No file may be left out of what is sent.
 #[test]
 fn every_file_is_part_of_the_script() {
-    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/agent")).unwrap();
-    for file in files {
-        let path = file.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
-        let joined = SCRIPT.contains(text.trim_end());
-        assert!(joined, "{} is not part of the script", path.display());
+    for (path, text) in files() {
+        assert!(SCRIPT.contains(text.trim_end()), "{path} is not part of the script");
     }
+}
+
+#[test]
+fn every_file_with_functions_has_a_test_here() {
+    let tests = include_str!("functions.rs");
+    for (path, text) in files() {
+        let mut names =
+            text.lines().filter_map(|line| line.split_once("() ")).map(|(name, _)| name);
+        let tested = names.any(|name| tests.contains(name.trim_start_matches("order_")));
+        let has_none = path.ends_with("00-state.sh") || path.ends_with("99-main.sh");
+        assert!(tested || has_none, "no function of {path} has a test");
+    }
+}
+
+fn files() -> Vec<(String, String)> {
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote/agent")).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
 }

@@ -15,7 +15,7 @@ fn names(place: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_next_agent_removes_it_and_nothing_else_under_every_shell() {
+async fn leftovers_of_a_killed_agent_are_removed_by_the_next() {
     for shell in shells() {
         let host = Host::new(shell);
         let place = host.dir.path().join("tmp");
@@ -49,7 +49,7 @@ async fn the_next_agent_removes_it_and_nothing_else_under_every_shell() {
 }
 
 #[tokio::test]
-async fn a_ward_that_begins_while_the_conversation_ends_leaves_nothing_under_every_shell() {
+async fn channel_that_starts_while_the_conversation_ends_leaves_nothing() {
     for shell in shells() {
         let host = Host::new(shell);
         // The first removal of the run's directory is overtaken by a ward that signs in.

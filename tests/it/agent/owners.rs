@@ -37,7 +37,7 @@ fn mode(path: &Path, mode: u32) {
 
 /// Each of them is emptied, appended to or replaced where it is followed.
 #[tokio::test]
-async fn a_link_in_place_of_what_is_written_is_not_followed_under_every_shell() {
+async fn link_in_place_of_a_file_of_ours_is_not_followed() {
     for shell in shells() {
         for name in ["lock", "ledger.jsonl", "key", "frozen", "run", "manifests", "trash"] {
             let host = Host::new(shell);
@@ -73,7 +73,7 @@ async fn a_link_in_place_of_what_is_written_is_not_followed_under_every_shell() 
 }
 
 #[tokio::test]
-async fn other_links_and_odd_kinds_are_refused() {
+async fn links_and_other_kinds_in_our_directory_are_refused() {
     let host = Host::new("dash");
     fs::rename(host.root().join("releases"), host.root().join("elsewhere")).unwrap();
     symlink("elsewhere", host.root().join("releases")).unwrap();
@@ -97,7 +97,7 @@ async fn other_links_and_odd_kinds_are_refused() {
 }
 
 #[tokio::test]
-async fn what_another_user_owns_is_refused_under_every_shell() {
+async fn file_of_another_user_is_refused() {
     for shell in shells() {
         for name in ["", "releases", "revisions.log", ".shipit", ".shipit/ledger.jsonl"] {
             let host = Host::new(shell);
@@ -120,7 +120,7 @@ async fn what_another_user_owns_is_refused_under_every_shell() {
 /// A team deploys by one group: what one of them made is for the others too. Not for root, who
 /// would write anywhere for them.
 #[tokio::test]
-async fn what_a_group_shares_is_refused_to_root_alone() {
+async fn file_shared_by_a_group_is_refused_only_to_root() {
     let host = Host::new("dash");
     mode(&host.root(), 0o2775);
     mode(&host.root().join("releases"), 0o2775);
@@ -130,7 +130,7 @@ async fn what_a_group_shares_is_refused_to_root_alone() {
 }
 
 #[tokio::test]
-async fn what_everybody_can_write_is_refused() {
+async fn file_that_everybody_can_write_is_refused() {
     for name in ["", "releases", ".shipit", ".shipit/ledger.jsonl", ".."] {
         let host = Host::new("dash");
         fs::create_dir(host.root().join(".shipit")).unwrap();

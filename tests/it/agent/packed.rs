@@ -21,7 +21,7 @@ async fn goes_live(host: &Host, inner: LocalSession, commands: usize) {
 }
 
 #[tokio::test]
-async fn every_shell_becomes_the_packed_script() {
+async fn packed_script_runs_under_every_shell() {
     for shell in shells() {
         let host = Host::new(shell);
         goes_live(&host, LocalSession::clone(&host.session()), 1).await;
@@ -29,7 +29,7 @@ async fn every_shell_becomes_the_packed_script() {
 }
 
 #[tokio::test]
-async fn a_host_without_gzip_gets_it_as_it_is() {
+async fn host_without_gzip_gets_the_plain_script() {
     let (host, tools) = (Host::new("dash"), tools_without(&["gzip"]));
     let session = LocalSession::clone(&host.session()).var("PATH", tools.path().to_str().unwrap());
     goes_live(&host, session, 2).await;

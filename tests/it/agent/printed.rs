@@ -1,11 +1,13 @@
-//! What commands of the user's print: it is heard while they run, and takes little room on the host.
+//! What commands of the user's print: it is heard while they run, and takes little room on the
+//! host.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use shipit::remote::agent::{Agent, Hello, Response};
+use shipit::remote::conversation::{Agent, Hello};
+use shipit::remote::frames::Response;
 use shipit::remote::order::{DONE, Order, REVERTED};
 
 use super::{Host, ID, activate, shells};
@@ -64,7 +66,7 @@ async fn heard(
 }
 
 #[tokio::test]
-async fn what_a_hook_prints_is_heard_while_it_runs_under_every_shell() {
+async fn hook_output_is_told_while_it_runs() {
     for shell in shells() {
         let host = Host::new(shell);
         fs::write(host.root().join("releases").join(ID).join(".env"), "KEY=sesame-street-9\n")
@@ -88,7 +90,7 @@ async fn what_a_hook_prints_is_heard_while_it_runs_under_every_shell() {
 
 /// The name of the env file was another one before.
 #[tokio::test]
-async fn the_env_file_of_an_older_release_is_masked_under_its_older_name() {
+async fn env_file_under_an_older_name_is_masked() {
     let host = Host::new("dash");
     for (release, file) in [(ID, "app.env"), ("20260821090000", ".env")] {
         let path = host.root().join("releases").join(release).join(file);
@@ -101,7 +103,7 @@ async fn the_env_file_of_an_older_release_is_masked_under_its_older_name() {
 }
 
 #[tokio::test]
-async fn output_without_end_is_bounded_on_disk_under_every_shell() {
+async fn hook_output_without_end_is_bounded_on_disk() {
     for shell in shells() {
         let host = Host::new(shell);
         let agent = open(&host, "true").await;
@@ -118,7 +120,7 @@ async fn output_without_end_is_bounded_on_disk_under_every_shell() {
 
 /// Its relative: what restarts the service.
 #[tokio::test]
-async fn a_restart_that_prints_without_end_is_bounded_on_disk() {
+async fn restart_output_without_end_is_bounded_on_disk() {
     let host = Host::new("dash");
     let agent = open(&host, &format!("{FLOOD}; ! pwd -P | grep -q {ID}")).await;
     let (answer, _, most) = heard(&host, &agent, &activate()).await;
@@ -129,7 +131,7 @@ async fn a_restart_that_prints_without_end_is_bounded_on_disk() {
 
 /// What a command leaves running holds nobody up, and goes on when the conversation is over.
 #[tokio::test]
-async fn what_a_hook_leaves_running_is_not_waited_for_under_every_shell() {
+async fn process_that_a_hook_leaves_running_is_not_waited_for() {
     for shell in shells() {
         let host = Host::new(shell);
         let agent = open(&host, "true").await;

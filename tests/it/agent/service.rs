@@ -6,8 +6,8 @@ use super::*;
 
 const BACK: &str = "releases/20260821090000";
 
-/// A systemd of one unit: `unit` holds what `show` says of it; `on-restart` and `on-stop` are scripts
-/// that see which release is live. Every start is another one.
+/// A systemd of one unit: `unit` holds what `show` says of it; `on-restart` and `on-stop` are
+/// scripts that see which release is live. Every start is another one.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 cd "$(dirname "$0")/.." || exit 1
 live=$(readlink srv/current)
@@ -54,7 +54,8 @@ const ABSENT: &str = "LoadState=not-found\nActiveState=inactive\nMainPID=0\n";
 const NAMELESS: &str =
     "LoadState=loaded\nActiveState=active\nExecMainStartTimestampMonotonic=1\nMainPID=0\n";
 
-/// Activates; gives the code, the last line, and what was done to the unit. `first`: nothing was live.
+/// Activates; gives the code, the last line, and what was done to the unit. `first`: nothing was
+/// live.
 async fn activated(host: &Host, session: Arc<LocalSession>, action: Action, first: bool) -> String {
     let mut order = activation();
     if first {
@@ -71,7 +72,7 @@ async fn activated(host: &Host, session: Arc<LocalSession>, action: Action, firs
 }
 
 #[tokio::test]
-async fn a_restart_that_sudo_refuses_leaves_what_ran_before() {
+async fn restart_refused_by_sudo_leaves_what_ran_before() {
     for unit in [RUNS, NAMELESS] {
         let (host, session) = host_with(unit, "exit 1", "exit 1");
         let seen = activated(&host, session, Action::Restart, false).await;
@@ -81,7 +82,7 @@ async fn a_restart_that_sudo_refuses_leaves_what_ran_before() {
 }
 
 #[tokio::test]
-async fn a_unit_that_was_stopped_and_cannot_be_started_needs_hands() {
+async fn unit_that_was_stopped_and_cannot_start_is_not_reverted() {
     let (host, session) = host_with(RUNS, "sed -i s/=active/=failed/ unit; exit 1", "exit 1");
     let seen = activated(&host, session, Action::Restart, false).await;
     assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
@@ -92,7 +93,7 @@ async fn a_unit_that_was_stopped_and_cannot_be_started_needs_hands() {
 }
 
 #[tokio::test]
-async fn a_unit_that_did_not_run_before_need_not_run_again() {
+async fn unit_that_did_not_run_before_may_stay_down() {
     let (host, session) = host_with(FAILED, "exit 1", "exit 1");
     let seen = activated(&host, session, Action::Restart, false).await;
     assert!(
@@ -107,7 +108,7 @@ async fn a_unit_that_did_not_run_before_need_not_run_again() {
 }
 
 #[tokio::test]
-async fn a_unit_that_ran_before_the_first_deploy_runs_again() {
+async fn unit_that_ran_before_the_first_deploy_runs_again() {
     // It cannot serve the release, and can what was there before.
     let restart = "start; [ -z \"$live\" ] || { sed -i s/=active/=failed/ unit; exit 1; }";
     let (host, session) = host_with(RUNS, restart, "exit 1");
@@ -119,7 +120,7 @@ async fn a_unit_that_ran_before_the_first_deploy_runs_again() {
 }
 
 #[tokio::test]
-async fn a_process_that_stays_in_the_reverted_release_is_no_way_back() {
+async fn process_that_stays_in_the_reverted_release_fails_the_revert() {
     // What is started stays in the release that was live at its first start.
     let main = format!("cd srv/releases/{ID} && exec sleep 60");
     let restart = format!(
@@ -135,7 +136,7 @@ async fn a_process_that_stays_in_the_reverted_release_is_no_way_back() {
 }
 
 #[tokio::test]
-async fn restarts_stops_and_reverted_hooks_get_the_variables_under_every_shell() {
+async fn commands_of_the_service_and_reverted_hooks_get_the_variables() {
     for shell in shells() {
         let host = Host::new(shell);
         let out = host.dir.path().join("out");
@@ -156,7 +157,7 @@ async fn restarts_stops_and_reverted_hooks_get_the_variables_under_every_shell()
         let hooks = order.hooks_limit();
         let activate = Order::Activate(Box::new(order.clone()));
         assert_eq!(agent.ask(&activate).await.unwrap().code, DONE, "{shell}");
-        let revert = Order::Revert { reason: "unhealthy", hooks };
+        let revert = Order::Revert { reason: RevertReason::Unhealthy, hooks };
         let answer = agent.ask(&revert).await.unwrap();
         assert_eq!(answer.code, PARTLY, "{shell}: {}", answer.text);
         let failed = "bad\n\nthe reverted hook exited with code 3\n\
@@ -184,7 +185,7 @@ async fn restarts_stops_and_reverted_hooks_get_the_variables_under_every_shell()
 }
 
 #[tokio::test]
-async fn a_host_that_goes_back_by_itself_runs_the_reverted_hooks() {
+async fn revert_by_the_agent_runs_the_reverted_hooks() {
     let host = Host::new("dash");
     let (agent, _) = host.open("run000000001", "true").await;
     let mut order = activation();
@@ -201,7 +202,7 @@ async fn a_host_that_goes_back_by_itself_runs_the_reverted_hooks() {
 }
 
 #[tokio::test]
-async fn a_process_is_seen_in_the_release_by_device_and_inode() {
+async fn process_in_the_release_is_seen_by_device_and_inode() {
     let (host, session) = host_with(RUNS, "start", "exit 0");
     let release = host.root().join("releases").join(ID);
     fs::create_dir(release.join("bin")).unwrap();

@@ -32,7 +32,7 @@ fn manifest(files: &[(&str, &str)]) -> Manifest {
 }
 
 #[tokio::test]
-async fn a_long_manifest_comes_in_pieces_under_every_shell() {
+async fn long_manifest_comes_in_pieces() {
     let mut state = 1_u64;
     let line = std::iter::repeat_with(|| {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -60,7 +60,7 @@ async fn a_long_manifest_comes_in_pieces_under_every_shell() {
 }
 
 #[tokio::test]
-async fn a_release_is_made_of_another_under_every_shell() {
+async fn release_on_a_base_shares_its_files() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
@@ -109,7 +109,7 @@ async fn a_release_is_made_of_another_under_every_shell() {
 }
 
 #[tokio::test]
-async fn many_files_are_read_back_under_every_shell() {
+async fn check_of_many_files_reads_all_of_them() {
     let names: Vec<_> = (0..450).map(|number| format!("lib/part {number}")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), "content")).collect();
     let lib = [("lib".to_owned(), Node::Dir)];

@@ -61,7 +61,7 @@ async fn swept(agent: &Agent) -> (u32, String) {
 
 /// As a module cache of Go is: directories that nobody may write to, the release's own among them.
 #[tokio::test]
-async fn directories_without_a_write_bit_are_pruned_under_every_shell() {
+async fn prune_of_directories_without_a_write_bit_succeeds() {
     for shell in shells() {
         let host = Host::new(shell);
         let release = host.root().join("releases").join(ID);
@@ -84,7 +84,7 @@ async fn directories_without_a_write_bit_are_pruned_under_every_shell() {
 /// As root's `__pycache__` is. Where the tests do not run as root, nobody can make such files, and
 /// a chmod(1) that fails stands for them.
 #[tokio::test]
-async fn trash_of_another_user_is_said_once_under_every_shell() {
+async fn trash_of_another_user_is_reported_once() {
     for shell in shells() {
         let host = Host::new(shell);
         let trash = host.root().join(".shipit/trash");
@@ -130,7 +130,7 @@ fn closed_in(aside: &Path) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn a_check_of_a_port_does_not_set_the_clock_under_every_shell() {
+async fn reach_does_not_change_the_clock() {
     for shell in shells() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
@@ -139,7 +139,6 @@ async fn a_check_of_a_port_does_not_set_the_clock_under_every_shell() {
         let fetch = Order::Fetch {
             limit,
             fetch: shipit::remote::order::Fetch {
-                tool: "curl",
                 url: format!("http://{address}/"),
                 connect: None,
                 trust: "public".to_owned(),
@@ -158,7 +157,7 @@ async fn a_check_of_a_port_does_not_set_the_clock_under_every_shell() {
 
 /// GNU's grep calls such a text binary where names are UTF-8, and shows no line of it.
 #[tokio::test]
-async fn a_process_in_a_directory_of_any_name_is_seen_under_every_shell() {
+async fn process_in_a_directory_of_any_name_is_in_use() {
     use std::os::unix::ffi::OsStrExt as _;
     for shell in shells() {
         let host = Host::new(shell);
@@ -177,7 +176,7 @@ async fn a_process_in_a_directory_of_any_name_is_seen_under_every_shell() {
 
 /// A process of the unit whose directory only root may see.
 #[tokio::test]
-async fn a_process_of_another_user_is_seen_through_the_units_group_under_every_shell() {
+async fn process_of_another_user_is_seen_through_the_cgroup() {
     for shell in shells() {
         let host = Host::new(shell);
         let mut worker = None;
@@ -220,7 +219,7 @@ async fn a_process_of_another_user_is_seen_through_the_units_group_under_every_s
 }
 
 #[tokio::test]
-async fn a_host_without_what_every_answer_needs_says_so_under_every_shell() {
+async fn host_without_a_tool_of_every_answer_says_so() {
     for shell in shells() {
         for tool in ["timeout", "wc", "mktemp"] {
             let tools = without(tool);
@@ -235,7 +234,7 @@ async fn a_host_without_what_every_answer_needs_says_so_under_every_shell() {
 }
 
 #[tokio::test]
-async fn what_no_manifest_has_a_line_for_fails_the_seal_under_every_shell() {
+async fn seal_of_what_no_manifest_can_list_fails() {
     for shell in shells() {
         for make in ["mkfifo pipe", "touch 'two\nlines'", "mkdir 'dir\n'"] {
             let host = Host::new(shell);

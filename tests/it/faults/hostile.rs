@@ -11,7 +11,7 @@ use shipit::deploy::context::Connect;
 use shipit::deploy::outcome::{Report, RunOutcome};
 use shipit::model::layout::Layout;
 use shipit::model::service::Service;
-use shipit::remote::agent::{Agent, Hello, Scan};
+use shipit::remote::conversation::{Agent, Hello, Scan};
 use shipit::remote::order::Order;
 use shipit::remote::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream};
@@ -84,7 +84,7 @@ impl Session for Hostile {
         let (input, heard) = tokio::io::duplex(64 * 1024);
         let (said, output) = mpsc::channel(64);
         if command.contains("'serve'") {
-            let arguments = command.split("'serve' '").nth(1).unwrap();
+            let arguments = command.split("'serve' run='").nth(1).unwrap();
             let run = arguments.split('\'').next().unwrap().to_owned();
             let first = ["drift", "base"].into_iter().filter(|verb| arguments.contains(verb));
             tokio::spawn(self.clone().serve(run, first.count(), heard, said));

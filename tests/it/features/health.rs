@@ -320,60 +320,19 @@ async fn curl_gets_headers_outside_its_arguments() {
 }
 
 #[tokio::test]
-async fn host_without_curl_uses_wget() {
-    if !has("wget") {
-        return;
-    }
-    let mut hosts = vec![("GNU wget", tools_without(&["curl"]))];
-    if has("busybox") {
-        let tools = tools_without(&["curl", "wget"]);
-        std::os::unix::fs::symlink("/bin/busybox", tools.path().join("wget")).unwrap();
-        hosts.push(("BusyBox wget", tools));
-    }
-    for (kind, tools) in hosts {
-        let there = async |text: &str, server| judged_there(text, server, only(tools.path())).await;
-        let server = HealthServer::start(&["200 OK\nit is ready now"]).await;
-        let http = format!("{ONCE}[[health.checks]]\nhttp = \"http://127.0.0.1:PORT/up\"\n");
-        let named = format!("{http}body = \"ready\"\nhost = \"todo.example.net\"");
-        assert_eq!(there(&named, &server).await, "done", "{kind}");
-        assert!(lines(&server.asked()[0]).contains(&"host: todo.example.net".to_owned()), "{kind}");
-        let server = HealthServer::start(&["503 No\nstarting"]).await;
-        let said = there(&http, &server).await;
-        assert!(said.contains("GET http://127.0.0.1:PORT/up answered 503"), "{kind}: {said}");
-        let silent = HealthServer::start(&[]).await;
-        let said = there(&http.replace("[[", "timeout = \"1s\"\n[["), &silent).await;
-        assert!(said.contains("did not answer: "), "{kind}: {said}");
-    }
+async fn host_without_curl_says_what_to_install() {
     let tools = tools_without(&["curl"]);
     let server = HealthServer::start(&["200 OK"]).await;
-    assert_snapshot!(judged_there(FULL, &server, only(tools.path())).await, @"
+    let http = format!("{OFTEN}http = \"http://127.0.0.1:PORT/up\"");
+    assert_snapshot!(judged_there(&http, &server, only(tools.path())).await, @"
     nobody could ask whether the release is healthy
-      GET http://127.0.0.1:PORT/up?x=1 could not be asked: the server forbids forwarding, and wget, which is all there is, would show the headers to everybody
-    hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
-    ");
-    let tls = format!("{ONCE}http = \"https://127.0.0.1:PORT/up\"");
-    assert_snapshot!(judged_there(&tls, &server, only(tools.path())).await, @"
-    nobody could ask whether the release is healthy
-      GET https://127.0.0.1:PORT/up could not be asked: the server forbids forwarding, and wget, which is all there is, cannot be told whom to trust
+      GET http://127.0.0.1:PORT/up could not be asked: the server forbids forwarding, and curl is not there
     hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
     ");
     let tcp = format!("{ONCE}tcp = \"127.0.0.1:PORT\"");
     assert_snapshot!(judged_there(&tcp, &server, only(tools.path())).await, @"
     nobody could ask whether the release is healthy
       TCP 127.0.0.1:PORT could not be asked: the server forbids forwarding, and curl is not there
-    hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
-    ");
-    assert_eq!(server.asked(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn host_without_curl_and_wget_says_what_to_install() {
-    let tools = tools_without(&["curl", "wget"]);
-    let server = HealthServer::start(&["200 OK"]).await;
-    let http = format!("{OFTEN}http = \"http://127.0.0.1:PORT/up\"");
-    assert_snapshot!(judged_there(&http, &server, only(tools.path())).await, @"
-    nobody could ask whether the release is healthy
-      GET http://127.0.0.1:PORT/up could not be asked: the server forbids forwarding, and neither curl nor wget is there
     hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
     ");
     // Through a session that forwards nothing is missing.

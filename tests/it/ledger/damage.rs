@@ -163,18 +163,9 @@ fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
     let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
     let script = shipit::remote::script::SCRIPT;
     let mut agent = Command::new("sh");
-    agent.args([
-        "-c",
-        script,
-        "shipit",
-        "serve",
-        "run0000000000001",
-        "look",
-        root.to_str().unwrap(),
-        "10",
-        "ada",
-    ]);
-    agent.args(["none", "", "", "10", "", "", "", "/bin/sh", "-c"]).env("PATH", path);
+    agent.args(["-c", script, "shipit", "serve", "run=run0000000000001", "mode=look"]);
+    agent.arg(format!("root={}", root.display()));
+    agent.args(["deadline=10", "scope=none", "scan=", "first="]).env("PATH", path);
     let out = agent.stdin(Stdio::null()).output().unwrap();
     host_state(&String::from_utf8_lossy(&out.stdout))
 }

@@ -5,9 +5,9 @@ use insta::assert_snapshot;
 use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
 use shipit::deploy::verify::Verified;
 use shipit::model::drift::{Drift, DriftKind};
-use shipit::model::host_state::{Current, FROZEN, HostState, LockFacts, Owner};
+use shipit::model::host_state::{Current, HostState, LockFacts, LockHolder, Owner};
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
-use shipit::remote::agent::LedgerTail;
+use shipit::remote::answer::LedgerTail;
 use shipit::report::history::{Page, history_json, history_table};
 use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
@@ -385,7 +385,9 @@ fn said(goal: &'static str, hosts: Vec<(&str, HostResult)>) -> String {
 fn small_changes_are_summed_up() {
     let done = || HostResult::Done(Done { live: Some(id(NEW)), ..Done::default() });
     let same = || HostResult::Unchanged { live: None };
-    let frozen = HostResult::Locked { holder: format!("{FROZEN}ben on desk: audit, since 09:00") };
+    let frozen = HostResult::Locked {
+        holder: format!("{}ben on desk: audit, since 09:00", LockHolder::DEPLOY_LOCK),
+    };
     let all = [
         said("pin", vec![("web1", done()), ("web2", done()), ("web3", same())]),
         said("unpin", vec![("web1", done())]),

@@ -19,7 +19,7 @@ use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
 use shipit::model::ledger::Newer;
 use shipit::model::sudo::SudoRefusal;
-use shipit::remote::agent::AgentError;
+use shipit::remote::error::AgentError;
 use shipit::remote::session::{BY_SETTING, SessionError};
 use shipit::report::error;
 use shipit::report::styles::Styles;
@@ -211,7 +211,7 @@ fn agent_errors_read_well() {
     error: the host did not start our script within 45s
       cause: fish: Unknown command: hold
       hint:  what a login runs first (startup files, ForceCommand) must neither read its input nor replace the shell
-    error: the host answers what cannot be understood: a length that is no number
+    error: invalid response from the host: a length that is no number
     error: the host could not unpack what was sent: exited with code 2
       cause: tar: x: No space left on device
       hint:  `shipit prune` deletes old releases

@@ -1,0 +1,425 @@
+//! What the agent can be asked to do. An order is one line of a conversation: a verb and arguments
+//! by name. The agent answers each with a code and a text, in order.
+//!
+//! A new order is a variant and a [`Spec`] here, its arguments in `words.rs`, and a function of the
+//! script. `docs/protocol.md` lists all of them.
+
+mod words;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::codec::Codec;
+use crate::model::digest::Digest;
+use crate::model::id::ReleaseId;
+use crate::model::ledger::RevertReason;
+use crate::model::link::SharedLink;
+
+/// The order was done, or was done before.
+pub const DONE: u32 = 0;
+/// The order was not done and what is live has not changed; the text says why.
+pub const NOT_DONE: u32 = 1;
+/// The line was not understood.
+pub const MALFORMED: u32 = 2;
+/// An activation failed and was reverted: what was live before runs again.
+pub const REVERTED: u32 = 3;
+/// An activation failed and could not be reverted: a person must look.
+pub const NOT_REVERTED: u32 = 4;
+/// It was reverted and what was live before runs again, except for what the last line of the text
+/// says.
+pub const PARTLY: u32 = 5;
+/// Hooks made what no release can hold; the text names it.
+pub const ODD: u32 = 6;
+/// Another run, or a deploy lock, holds the run lock; the text is its record.
+pub const HELD: u32 = 75;
+/// A chained order was not obeyed because the one before it failed.
+pub const SKIPPED: u32 = 125;
+
+/// Size of a piece of a manifest, in bytes.
+pub const MANIFEST_PIECE: usize = 512 * 1024;
+
+/// A ready-made ledger line, and the line for people in `revisions.log`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Lines of JSON with [`crate::model::ledger::TIME`] (and perhaps `REASON`), which the agent
+    /// fills in.
+    pub line: String,
+    /// Text for people, empty for none; the agent puts the host's time before it.
+    pub note: String,
+}
+
+/// The records that an activation may need. They are made before it begins, so that the agent can
+/// write them when the connection is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Written and synced before the flip.
+    pub activated: Record,
+    /// Written by `commit`.
+    pub committed: Record,
+    /// Written by `commit` too, about the release that a rollback leaves.
+    pub left: Option<Record>,
+    /// Written when the release was reverted.
+    pub reverted: Record,
+    /// Written when it could not be reverted.
+    pub failed: Record,
+}
+
+/// An activation: all that the agent needs to make a release live, and to revert by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    /// The release.
+    pub id: ReleaseId,
+    /// The content of `current` to return to; empty if there was none.
+    pub back: String,
+    /// The records to write.
+    pub verdicts: Verdicts,
+    /// `NAME=value` words for the user's commands. `SHIPIT_RELEASE` is not among them: the agent
+    /// sets it to what is live when a command runs.
+    pub vars: Vec<String>,
+    /// Commands for the hook shell, run after a revert.
+    pub reverted: Vec<String>,
+    /// The limit for each of them.
+    pub limit: Duration,
+}
+
+impl Activation {
+    /// Returns how long the `reverted` hooks may take together.
+    pub fn hooks_limit(&self) -> Duration {
+        let count = u32::try_from(self.reverted.len()).unwrap_or(u32::MAX);
+        (self.limit + Duration::from_secs(10)).saturating_mul(count)
+    }
+}
+
+/// A GET request that the host makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The URL.
+    pub url: String,
+    /// Another address to connect to, as for `--connect-to` of curl.
+    pub connect: Option<String>,
+    /// `public`, `anybody`, or certificates in PEM form.
+    pub trust: String,
+    /// `Name: value` lines.
+    pub headers: Hidden,
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Tries to take the run lock.
+    Lock,
+    /// Looks at the host, as for the greeting.
+    Look,
+    /// Unpacks the bytes that follow the message into `releases/`: an inline upload. Larger ones
+    /// take a channel of their own.
+    Unpack {
+        /// The release.
+        id: ReleaseId,
+        /// The compression.
+        codec: Codec,
+        /// The number of bytes.
+        size: usize,
+    },
+    /// Takes an upload (`releases/.<id>.<run>/tree`) for the release, if kind, mode, size and
+    /// target of everything are as its manifest says, and the bytes of all files that were written.
+    /// Otherwise the upload is deleted and the text lists the differences.
+    Check {
+        /// The release.
+        id: ReleaseId,
+        /// The release whose manifest the new one builds on; `None` if it was sent whole.
+        base: Option<ReleaseId>,
+        /// The digest of the new manifest.
+        digest: Digest,
+    },
+    /// Deletes what has arrived of a release.
+    Discard {
+        /// The release.
+        id: ReleaseId,
+    },
+    /// Lists what a new release can share with the live one, and what has arrived of earlier
+    /// uploads: see `answer::shareable`.
+    Base,
+    /// Sends a piece of the manifest of a release, compressed or not: see `answer::unpack`. The
+    /// last one is shorter than [`MANIFEST_PIECE`].
+    Manifest {
+        /// The release.
+        id: ReleaseId,
+        /// The number of bytes before the piece.
+        after: usize,
+    },
+    /// Makes the links into `shared/`, with missing parents.
+    Link {
+        /// The release.
+        id: ReleaseId,
+        /// The links.
+        links: Vec<SharedLink>,
+    },
+    /// Moves `meta/env` into the release.
+    Env {
+        /// The release.
+        id: ReleaseId,
+        /// File name inside the release, `.env`.
+        file: String,
+        /// Octal text, `600`.
+        mode: String,
+        /// The group, set before the mode lets others read the file.
+        group: Option<String>,
+    },
+    /// Writes the `REVISION` file.
+    Revision {
+        /// The release.
+        id: ReleaseId,
+        /// The only line of the file.
+        revision: String,
+    },
+    /// Runs a command of the user in the release directory, with `SHIPIT_*` in its environment.
+    Hook {
+        /// `staged` or `activated`.
+        name: &'static str,
+        /// The release.
+        id: ReleaseId,
+        /// The command for the hook shell.
+        command: String,
+        /// `NAME=value` words.
+        vars: Vec<String>,
+        /// The limit, after which it is ended.
+        limit: Duration,
+    },
+    /// Runs a health check of the user like a hook. If it fails, the last line of the text says how
+    /// it ended.
+    Try {
+        /// The release.
+        id: ReleaseId,
+        /// The command for the hook shell.
+        command: String,
+        /// `NAME=value` words.
+        vars: Vec<String>,
+        /// The limit, after which it is ended.
+        limit: Duration,
+    },
+    /// Makes a GET request from the host. The text is a line with the status, then the beginning of
+    /// the body; or the reason why there is none.
+    Fetch {
+        /// The limit, after which it is ended.
+        limit: Duration,
+        /// The request.
+        fetch: Fetch,
+    },
+    /// Removes the values of env files on the host from a text. The answer to a health check of
+    /// ours may hold them.
+    Mask {
+        /// The text.
+        text: Hidden,
+    },
+    /// Tries whether a process listens, from the host.
+    Reach {
+        /// The limit, after which it is ended.
+        limit: Duration,
+        /// `host:port`.
+        address: String,
+    },
+    /// Completes the manifest of the release. If hooks ran, removes write bits from its files and
+    /// lists the tree anew. See `answer::sealed` for the text.
+    Seal {
+        /// The release.
+        id: ReleaseId,
+        /// Whether hooks may have added files.
+        relist: bool,
+    },
+    /// Syncs the release to disk and records that it is complete.
+    Stage {
+        /// The release.
+        id: ReleaseId,
+        /// The `staged` line.
+        record: Record,
+    },
+    /// Records, flips `current`, syncs, restarts; the release is undecided from then on. The code
+    /// is [`REVERTED`], [`PARTLY`] or [`NOT_REVERTED`] if the restart failed.
+    Activate(Box<Activation>),
+    /// Resumes an activation that an interrupted run left undecided: it is not flipped or recorded
+    /// again, and committed or reverted like our own.
+    Resume(Box<Activation>),
+    /// Looks at the unit, to judge whether the release runs.
+    Judge {
+        /// The release that should run.
+        id: ReleaseId,
+    },
+    /// Records that the undecided release stays.
+    Commit,
+    /// Reverts the undecided release. The code is [`DONE`] or [`PARTLY`] if what was live before
+    /// runs again, [`NOT_REVERTED`] if not.
+    Revert {
+        /// The reason that the ledger records.
+        reason: RevertReason,
+        /// The limit for all `reverted` hooks.
+        hooks: Duration,
+    },
+    /// Appends to the ledger.
+    Record(Record),
+    /// Moves a release into the trash and records it; `CleanUp` deletes it.
+    Prune {
+        /// A name in `releases/`.
+        name: String,
+        /// The `pruned` line.
+        record: Record,
+    },
+    /// Deletes the trash and what interrupted runs left.
+    CleanUp {
+        /// The name in `releases/` of an upload that stays.
+        keep: Option<String>,
+    },
+    /// Shows the last lines since the flip: of the unit's journal, of the log file of a command
+    /// service, or else of what the restart command printed.
+    Journal {
+        /// The number of lines.
+        lines: u32,
+    },
+    /// Gathers facts for `shipit check`: see `answer::CheckFacts`.
+    Probe {
+        /// The user of the service's unit; empty if it names none.
+        runner: String,
+        /// The links: directories, and files that must exist.
+        shared: Vec<SharedLink>,
+        /// The ports to try.
+        ports: Vec<u16>,
+    },
+    /// Shows the last lines of the ledger: see `answer::LedgerTail`.
+    History {
+        /// The most lines.
+        lines: u32,
+    },
+    /// Compares a release with its manifest, byte for byte: see `answer::Compared`.
+    Verify {
+        /// The release.
+        id: ReleaseId,
+        /// The name of its env file, if it has one.
+        env: Option<String>,
+    },
+    /// Compares the live release with its manifest without reading files.
+    Drift {
+        /// The name of its env file, if it has one.
+        env: Option<String>,
+    },
+    /// Sets the deploy lock.
+    SetDeployLock {
+        /// Who set it, and why; the agent adds the time.
+        record: String,
+        /// The line of `revisions.log`.
+        note: String,
+    },
+    /// Clears the deploy lock.
+    ClearDeployLock {
+        /// The record that a look showed; another one stays.
+        record: String,
+        /// The line of `revisions.log`.
+        note: String,
+    },
+    /// Ends the conversation that holds the run lock. The text says if it had to be killed.
+    Break {
+        /// Its run.
+        run: String,
+        /// The time that it has to revert.
+        limit: Duration,
+    },
+    /// Unlocks and ends the conversation.
+    Bye,
+}
+
+/// What a conversation must know of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spec {
+    /// Its first word, which is part of the name of the script's function.
+    pub verb: &'static str,
+    /// Whether the agent refuses it without the run lock.
+    pub needs_lock: bool,
+    /// How long its answer may take, beyond the conversation's deadline.
+    pub limit: Duration,
+    /// Whether it restarts the service; the limit of a restart is then added.
+    pub restarts: bool,
+}
+
+/// Limit for the answers to most orders.
+const SHORT: Duration = Duration::from_mins(1);
+/// Limit for orders that touch every file of a release.
+const LONG: Duration = Duration::from_mins(15);
+/// Time that the host may need to end a command that took too long.
+const MARGIN: Duration = Duration::from_secs(15);
+
+impl Spec {
+    /// Returns the `Spec` of an order that the agent obeys without the run lock as well.
+    const fn free(verb: &'static str) -> Self {
+        Self { verb, needs_lock: false, limit: SHORT, restarts: false }
+    }
+
+    /// Returns the `Spec` of an order that needs the run lock.
+    const fn locked(verb: &'static str) -> Self {
+        Self { needs_lock: true, ..Self::free(verb) }
+    }
+
+    const fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
+    const fn restarts(self) -> Self {
+        Self { restarts: true, ..self }
+    }
+}
+
+impl Order {
+    /// Returns what is fixed for an order of this kind.
+    pub fn spec(&self) -> Spec {
+        match self {
+            Self::Lock => Spec::free("lock"),
+            Self::Look => Spec::free("look"),
+            Self::Unpack { .. } => Spec::locked("unpack"),
+            Self::Check { .. } => Spec::locked("check").within(LONG),
+            Self::Discard { .. } => Spec::locked("discard").within(LONG),
+            Self::Base => Spec::free("base"),
+            Self::Manifest { .. } => Spec::free("manifest"),
+            Self::Link { .. } => Spec::locked("link"),
+            Self::Env { .. } => Spec::locked("env"),
+            Self::Revision { .. } => Spec::locked("revision"),
+            Self::Hook { limit, .. } => Spec::locked("hook").within(*limit + MARGIN),
+            Self::Try { limit, .. } => Spec::locked("try").within(*limit + MARGIN),
+            Self::Fetch { limit, .. } => Spec::locked("fetch").within(*limit + MARGIN),
+            Self::Mask { .. } => Spec::free("mask"),
+            Self::Reach { limit, .. } => Spec::locked("reach").within(*limit + MARGIN),
+            Self::Seal { .. } => Spec::locked("seal").within(LONG),
+            Self::Stage { .. } => Spec::locked("stage").within(LONG),
+            Self::Activate(activation) => {
+                Spec::locked("activate").restarts().within(SHORT + activation.hooks_limit())
+            }
+            Self::Resume(_) => Spec::locked("resume"),
+            Self::Judge { .. } => Spec::free("judge"),
+            Self::Commit => Spec::locked("commit"),
+            Self::Revert { hooks, .. } => Spec::locked("revert").restarts().within(SHORT + *hooks),
+            Self::Record(_) => Spec::locked("record"),
+            Self::Prune { .. } => Spec::locked("prune"),
+            Self::CleanUp { .. } => Spec::locked("sweep").within(LONG),
+            Self::Journal { .. } => Spec::free("journal"),
+            Self::Probe { .. } => Spec::free("probe"),
+            Self::History { .. } => Spec::free("history"),
+            Self::Verify { .. } => Spec::free("verify").within(LONG),
+            Self::Drift { .. } => Spec::free("drift"),
+            Self::SetDeployLock { .. } => Spec::locked("freeze"),
+            Self::ClearDeployLock { .. } => Spec::free("thaw"),
+            Self::Break { limit, .. } => Spec::free("break").within(*limit + MARGIN),
+            Self::Bye => Spec::free("bye"),
+        }
+    }
+
+    /// Returns its first word, as the agent knows it.
+    pub fn verb(&self) -> &'static str {
+        self.spec().verb
+    }
+}

@@ -1,0 +1,162 @@
+//! The line that says an order: its verb, and its arguments by name.
+
+use std::time::Duration;
+
+use super::{Activation, Fetch, Order, Record};
+use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
+use crate::model::link::{SharedKind, SharedLink};
+use crate::remote::quote::{line_word, list};
+
+/// An argument: the variable that the script's function reads, and its value.
+type Argument = (&'static str, String);
+
+impl Order {
+    /// Returns the line without its newline: `'judge' id='20260821090000'`.
+    pub fn line(&self) -> String {
+        let named = self
+            .arguments()
+            .into_iter()
+            .map(|(name, value)| format!(" {name}={}", line_word(&value)));
+        line_word(self.verb()) + &named.collect::<String>()
+    }
+
+    /// Returns all arguments; none is left out where it is empty, for the script's variables would
+    /// then keep what they had.
+    pub fn arguments(&self) -> Vec<Argument> {
+        match self {
+            Self::Lock | Self::Look | Self::Base | Self::Commit | Self::Bye => Vec::new(),
+            Self::Judge { id } | Self::Discard { id } => vec![release(*id)],
+            Self::Manifest { id, after } => vec![release(*id), ("after", after.to_string())],
+            Self::Check { id, base, digest } => {
+                let base = base.map(|id| id.to_string()).unwrap_or_default();
+                vec![release(*id), ("base", base), ("digest", digest.to_string())]
+            }
+            Self::Unpack { codec, size, .. } => {
+                vec![("codec", codec.word().to_owned()), ("size", size.to_string())]
+            }
+            Self::Link { id, links } => {
+                let words: Vec<_> = links.iter().flat_map(link_words).collect();
+                vec![release(*id), ("links", list(&words))]
+            }
+            Self::Env { id, file, mode, group } => vec![
+                release(*id),
+                ("file", file.clone()),
+                ("mode", mode.clone()),
+                ("group", group.clone().unwrap_or_default()),
+            ],
+            Self::Revision { id, revision } => vec![release(*id), ("revision", revision.clone())],
+            Self::Hook { name, id, command, vars, limit } => {
+                let mut all = vec![("name", (*name).to_owned())];
+                all.extend(run_in_release(*id, command, vars, *limit));
+                all
+            }
+            Self::Try { id, command, vars, limit } => {
+                run_in_release(*id, command, vars, *limit).into()
+            }
+            Self::Fetch { limit, fetch } => fetch.arguments(*limit),
+            Self::Mask { text } => vec![("text", text.0.clone())],
+            Self::Reach { limit, address } => vec![within(*limit), ("address", address.clone())],
+            Self::Seal { id, relist } => {
+                vec![release(*id), ("relist", if *relist { "yes" } else { "no" }.to_owned())]
+            }
+            Self::Stage { id, record } => [vec![release(*id)], record.arguments()].concat(),
+            Self::Activate(activation) | Self::Resume(activation) => activation.arguments(),
+            Self::Revert { reason, .. } => vec![("reason", reason.word().to_owned())],
+            Self::Record(record) => record.arguments(),
+            Self::Prune { name, record } => {
+                [vec![("name", name.clone())], record.arguments()].concat()
+            }
+            Self::CleanUp { keep } => vec![("keep", keep.clone().unwrap_or_default())],
+            Self::Journal { lines } | Self::History { lines } => vec![("lines", lines.to_string())],
+            Self::Probe { runner, shared, ports } => probe(runner, shared, ports),
+            Self::Verify { id, env } => vec![release(*id), env_name(env.as_deref())],
+            Self::Drift { env } => vec![env_name(env.as_deref())],
+            Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
+                vec![("record", record.clone()), ("note", note.clone())]
+            }
+            Self::Break { run, limit } => vec![("holder", run.clone()), within(*limit)],
+        }
+    }
+}
+
+impl Activation {
+    fn arguments(&self) -> Vec<Argument> {
+        let verdicts = &self.verdicts;
+        let left = verdicts.left.clone().unwrap_or_default();
+        vec![
+            release(self.id),
+            ("back", self.back.clone()),
+            ("activated", verdicts.activated.line.clone()),
+            ("activated_note", verdicts.activated.note.clone()),
+            ("committed", verdicts.committed.line.clone()),
+            ("committed_note", verdicts.committed.note.clone()),
+            ("left", left.line),
+            ("left_note", left.note),
+            ("reverted", verdicts.reverted.line.clone()),
+            ("reverted_note", verdicts.reverted.note.clone()),
+            ("failed", verdicts.failed.line.clone()),
+            ("failed_note", verdicts.failed.note.clone()),
+            ("variables", list(&self.vars)),
+            ("reverted_hooks", list(&self.reverted)),
+            ("reverted_limit", self.limit.as_secs().to_string()),
+        ]
+    }
+}
+
+impl Fetch {
+    fn arguments(&self, limit: Duration) -> Vec<Argument> {
+        vec![
+            within(limit),
+            ("url", self.url.clone()),
+            ("connect", self.connect.clone().unwrap_or_default()),
+            ("trust", self.trust.clone()),
+            ("headers", self.headers.0.clone()),
+        ]
+    }
+}
+
+impl Record {
+    fn arguments(&self) -> Vec<Argument> {
+        vec![("line", self.line.clone()), ("note", self.note.clone())]
+    }
+}
+
+fn release(id: ReleaseId) -> Argument {
+    ("id", id.to_string())
+}
+
+/// Whole seconds.
+fn within(limit: Duration) -> Argument {
+    ("within", limit.as_secs().to_string())
+}
+
+fn env_name(env: Option<&str>) -> Argument {
+    ("env", env.unwrap_or_default().to_owned())
+}
+
+fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration) -> [Argument; 4] {
+    [release(id), within(limit), ("command", command.to_owned()), ("vars", list(vars))]
+}
+
+fn probe(runner: &str, shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
+    let shared: Vec<_> = shared.iter().flat_map(|link| [kind(link), link.path.clone()]).collect();
+    let ports: Vec<_> = ports.iter().map(|port| format!("{port:04X}")).collect();
+    vec![("runner", runner.to_owned()), ("shared", list(&shared)), ("ports", ports.join(" "))]
+}
+
+fn kind(link: &SharedLink) -> String {
+    if matches!(link.kind, SharedKind::Dir { .. }) { "d" } else { "f" }.to_owned()
+}
+
+/// Kind, path, mode or whether it must be there, group, and what the link holds.
+fn link_words(link: &SharedLink) -> [String; 5] {
+    let (first, second) = match &link.kind {
+        SharedKind::Dir { mode, group } => {
+            (mode.clone().unwrap_or_default(), group.clone().unwrap_or_default())
+        }
+        SharedKind::File { optional: true } => ("optional".to_owned(), String::new()),
+        SharedKind::File { optional: false } => ("need".to_owned(), String::new()),
+    };
+    [kind(link), link.path.clone(), first, second, Layout::shared_target(&link.path)]
+}
