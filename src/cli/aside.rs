@@ -11,6 +11,7 @@ use std::time::Duration;
 use console::Term;
 
 use crate::deploy::event::Event;
+use crate::model::mutex::lock;
 
 /// A view that does not step aside within this time is not there any more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,7 +40,7 @@ struct State {
 
 impl Aside {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 
     /// Something is to be shown, after what came before it.

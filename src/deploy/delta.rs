@@ -2,7 +2,7 @@
 //! more: it costs bytes, never a deploy.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
@@ -16,6 +16,7 @@ use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::manifest::{Manifest, Sealed};
+use crate::model::mutex::lock;
 use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
 use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
 
@@ -168,7 +169,3 @@ async fn packed(host: &Conversation<'_>, id: ReleaseId) -> Result<Vec<u8>, NoMan
 
 /// A manifest that could not be had, or not read.
 struct NoManifest;
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

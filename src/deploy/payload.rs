@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::model::codec::Codec;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
 use crate::model::manifest::Sealed;
+use crate::model::mutex::lock;
 use crate::remote::answer::sealed;
 use crate::remote::session::BESIDE;
 use crate::remote::throttle::Throttle;
@@ -193,7 +194,7 @@ impl Payload {
 
     /// Begins to pack, if `key` is new. Returns how far that is.
     fn packing(&self, key: StreamKey, prepared: &Arc<PreparedDelta>) -> watch::Receiver<Progress> {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = lock(&self.streams);
         let begin = || {
             let (sender, packing) = watch::channel(Progress::default());
             let (source, prepared) = (Arc::clone(&self.source), Arc::clone(prepared));
@@ -209,7 +210,7 @@ impl Payload {
     /// Keeps the manifest that a host has sealed, from its `response`: the next deploy builds on
     /// it.
     pub fn learn(&self, response: &str, cache: &dyn ReleaseCache) {
-        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learnt = lock(&self.learnt);
         if learnt.insert(response.to_owned()) {
             let (response, release) = (response.to_owned(), Arc::clone(&self.source.release));
             cache.keep_manifest(Box::new(move || sealed(&response, &release.manifest)));
