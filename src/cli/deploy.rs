@@ -300,7 +300,7 @@ async fn dry_run(
     }
     for (host, plan) in &dry_run.plans {
         match plan {
-            Ok(_) if dry_run.unchanged => {
+            Ok(plan) if dry_run.unchanged && plan.recover.is_empty() => {
                 plans.push((host.clone(), vec!["nothing: exactly this is live".to_owned()]));
             }
             Ok(plan) => {
