@@ -9,6 +9,7 @@ use crate::deploy::context::RunContext;
 use crate::deploy::outcome::Failure;
 use crate::deploy::pin;
 use crate::deploy::query::{self, HostChange};
+use crate::model::goal::GoalKind;
 use crate::model::host_state::HostState;
 use crate::model::ledger::LedgerEvent;
 use crate::remote::order::Order;
@@ -28,8 +29,8 @@ pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError>
 async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let id = release_id("ID", &args.id)?;
-    let goal = if event == LedgerEvent::Pinned { "pin" } else { "unpin" };
-    let run = world.run_values(goal, &config);
+    let goal = if event == LedgerEvent::Pinned { GoalKind::Pin } else { GoalKind::Unpin };
+    let run = world.run_values(goal.word(), &config);
     let order = |state: &HostState| pin::pin(&run, state, id, event);
     go(world, &config, &HostChange { goal, release: Some(id), order: &order }).await
 }
@@ -40,7 +41,7 @@ pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError>
     let run = world.run_values("lock", &config);
     let order = pin::deploy_lock(&run, &config.stage, args.message.as_deref());
     let order = |_: &HostState| -> Result<Option<Order>, Failure> { Ok(Some(order.clone())) };
-    go(world, &config, &HostChange { goal: "lock", release: None, order: &order }).await
+    go(world, &config, &HostChange { goal: GoalKind::Lock, release: None, order: &order }).await
 }
 
 async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {
@@ -49,7 +50,7 @@ async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u
     }
     let how = RunOptions { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
     let doing = async |cx: RunContext<'_>| query::change(cx, change).await;
-    let report = world.shown(config, change.goal, how, doing).await;
+    let report = world.shown(config, change.goal.word(), how, doing).await;
     Ok(report.verdict().exit_code())
 }
 
@@ -59,7 +60,7 @@ async fn dry_run(world: &World, config: &Config, change: &HostChange<'_>) -> Res
     for (host, state) in states {
         let what = change
             .release
-            .map_or_else(|| change.goal.to_owned(), |id| format!("{} {id}", change.goal));
+            .map_or_else(|| change.goal.to_string(), |id| format!("{} {id}", change.goal));
         match change.on(&state) {
             Ok(Some(_)) => plans.push((host, vec![what])),
             Ok(None) => plans.push((host, vec!["nothing: it is so already".to_owned()])),

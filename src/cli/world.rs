@@ -275,7 +275,7 @@ impl World {
 
     /// Runs the engine with a reporter; the report has been shown when this returns.
     pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: RunOptions) -> Report {
-        self.shown(config, goal.name(), how, async |cx| fleet::run(cx, goal).await).await
+        self.shown(config, goal.kind().word(), how, async |cx| fleet::run(cx, goal).await).await
     }
 
     /// Does `work` with a reporter; its report has been shown when this returns.
@@ -333,7 +333,7 @@ impl World {
 
     /// Plans from live facts and stops there.
     pub(crate) async fn dry_run(&self, config: &Config, goal: &Goal) -> Result<DryRun, CliError> {
-        self.quietly(config, goal.name(), async |cx| fleet::dry_run(cx, goal).await).await
+        self.quietly(config, goal.kind().word(), async |cx| fleet::dry_run(cx, goal).await).await
     }
 
     /// Looks at every host, without the lock.

@@ -11,6 +11,7 @@ use super::run::Run;
 use crate::cache::ReleaseCache;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
+use crate::model::goal::GoalKind;
 use crate::model::host_state::HostState;
 use crate::remote::conversation::{Agent, Hello, Scan};
 use crate::remote::order::Order;
@@ -87,7 +88,7 @@ pub struct RunContext<'a> {
 
 impl RunContext<'_> {
     /// Reports that a run with this goal begins.
-    pub(super) fn begin(&self, goal: &'static str) {
+    pub(super) fn begin(&self, goal: GoalKind) {
         let hosts = self.config.hosts.iter().map(|host| host.name.clone()).collect();
         let stage = self.config.stage.clone();
         self.events.emit(Event::RunStarted { goal, stage, hosts });

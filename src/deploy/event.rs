@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 
 /// Something that happened.
@@ -9,7 +10,7 @@ use crate::model::id::ReleaseId;
 pub enum Event {
     RunStarted {
         /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
-        goal: &'static str,
+        goal: GoalKind,
         stage: String,
         /// Names, in the order of the config.
         hosts: Vec<String>,

@@ -9,6 +9,7 @@ use super::event::Event;
 use crate::artifact::Artifact;
 use crate::config::Config;
 use crate::model::digest::Digest;
+use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::{Manifest, Sealed};
@@ -25,12 +26,12 @@ pub enum Goal {
 }
 
 impl Goal {
-    /// Returns the name of the command.
-    pub const fn name(&self) -> &'static str {
+    /// Returns its kind.
+    pub const fn kind(&self) -> GoalKind {
         match self {
-            Self::Deploy { .. } => "deploy",
-            Self::Rollback(_) => "rollback",
-            Self::Prune(_) => "prune",
+            Self::Deploy { .. } => GoalKind::Deploy,
+            Self::Rollback(_) => GoalKind::Rollback,
+            Self::Prune(_) => GoalKind::Prune,
         }
     }
 

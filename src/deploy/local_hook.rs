@@ -10,6 +10,7 @@ use super::event::Event;
 use super::outcome::{Failure, Report, RunOutcome};
 use super::plan::run_vars;
 use crate::config::Hook;
+use crate::model::goal::GoalKind;
 
 /// Runs `local.before`. Fails with the first command that fails; no host was touched then.
 pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
@@ -21,7 +22,7 @@ pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
 
 /// Runs `local.after` or `local.failed`. A failure there is a warning.
 pub async fn after(cx: &RunContext<'_>, report: &Report) {
-    if report.goal != "deploy" {
+    if report.goal != GoalKind::Deploy {
         return;
     }
     let (name, hooks) = match report.verdict() {

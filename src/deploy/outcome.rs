@@ -1,5 +1,6 @@
 //! How a run ended: a value, from which the exit code and the summary are made; and what failed.
 
+use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::remote::error::AgentError;
 use crate::remote::session::SessionError;
@@ -8,7 +9,7 @@ use crate::remote::session::SessionError;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
-    pub goal: &'static str,
+    pub goal: GoalKind,
     pub stage: String,
     /// The release that the run was about.
     pub release: Option<ReleaseId>,

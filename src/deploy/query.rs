@@ -9,6 +9,7 @@ use super::conversation::Conversation;
 use super::outcome::{Done, Failure, HostResult, Report};
 use super::plan::check_newer;
 use super::pool::for_hosts;
+use crate::model::goal::GoalKind;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
 use crate::remote::answer::{LedgerTail, told};
@@ -64,7 +65,7 @@ pub async fn history(cx: RunContext<'_>) -> Answers<LedgerTail> {
 /// A small change on every host.
 pub struct HostChange<'c> {
     /// `pin`, `unpin`, `lock`.
-    pub goal: &'static str,
+    pub goal: GoalKind,
     /// The release that it is about, if any.
     pub release: Option<ReleaseId>,
     /// What to order of a host.
@@ -77,7 +78,7 @@ pub type RequestFor<'c> = dyn Fn(&HostState) -> Result<Option<Order>, Failure> +
 impl HostChange<'_> {
     /// Returns what to order of a host in this state. Fails if a newer program was there.
     pub fn on(&self, state: &HostState) -> Result<Option<Order>, Failure> {
-        check_newer(state).map_err(|error| error.failure(self.goal))?;
+        check_newer(state).map_err(|error| error.failure(self.goal.word()))?;
         (self.order)(state)
     }
 }
@@ -156,8 +157,8 @@ fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>)
 /// Removes the deploy lock and ends the run that holds the run lock, as `found` on each host, in
 /// the order of the config. `note` is the line for `revisions.log`.
 pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
-    cx.begin("unlock");
-    let change = HostChange { goal: "unlock", release: None, order: &|_| Ok(None) };
+    cx.begin(GoalKind::Unlock);
+    let change = HostChange { goal: GoalKind::Unlock, release: None, order: &|_| Ok(None) };
     let answers = tokio::select! {
         answers = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await) => answers,
         () = cx.cancel.wait(1) => {

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod delta;
 pub mod digest;
 pub mod drift;
+pub mod goal;
 pub mod host_state;
 pub mod id;
 pub mod interrupted;

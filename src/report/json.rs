@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Reporter;
 use crate::deploy::event::{Event, Phase};
 use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report};
+use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 
 /// The version of the format. It grows when a field changes its meaning or goes.
@@ -57,7 +58,7 @@ struct Envelope<'a> {
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum JsonEvent<'a> {
     RunStarted {
-        goal: &'a str,
+        goal: &'a GoalKind,
         stage: &'a str,
         hosts: &'a [String],
     },
@@ -172,7 +173,7 @@ fn phase_line(phase: Phase) -> JsonEvent<'static> {
 
 #[derive(Serialize)]
 struct Closing<'a> {
-    goal: &'a str,
+    goal: GoalKind,
     stage: &'a str,
     release: Option<ReleaseId>,
     verdict: &'static str,

@@ -62,7 +62,7 @@ impl Sieve {
     fn event(&self, event: &Event) -> Event {
         match event {
             Event::RunStarted { goal, stage, hosts } => Event::RunStarted {
-                goal,
+                goal: *goal,
                 stage: self.plain(stage),
                 hosts: hosts.iter().map(|host| self.plain(host)).collect(),
             },

@@ -9,6 +9,7 @@ use super::human::{self, group_by, hanging, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
 use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, RunOutcome};
+use crate::model::goal::GoalKind;
 use crate::model::host_state::LockHolder;
 use crate::model::id::ReleaseId;
 
@@ -126,7 +127,7 @@ fn of_run(report: &Report) -> Vec<Problem> {
     if let (true, Some(id)) = (report.split, report.release) {
         let what = format!("contact was lost while {id} was committed: hosts may differ");
         let again = match report.goal {
-            "rollback" => format!("`shipit rollback {} --to {id}`", report.stage),
+            GoalKind::Rollback => format!("`shipit rollback {} --to {id}`", report.stage),
             goal => format!("`shipit {goal} {}`", report.stage),
         };
         let hint = format!("{again} makes it live on the others too");
@@ -176,7 +177,7 @@ fn locked(holder: &str, report: &Report) -> Failure {
         LockHolder::Run(record) => Failure {
             what: "another run holds the lock".to_owned(),
             cause: vec![human::zoned_record(record, Utc.fix())],
-            hint: Some(if waits(goal) {
+            hint: Some(if goal.waits() {
                 format!("`shipit {goal} {stage} --wait` waits until that run has ended")
             } else {
                 "try again when that run has ended: its lock ends with it".to_owned()
@@ -224,15 +225,17 @@ impl HostSentence {
     }
 }
 
-fn standing(goal: &str, result: &HostResult) -> HostSentence {
+fn standing(goal: GoalKind, result: &HostResult) -> HostSentence {
     match result {
-        HostResult::Done(Done { live: Some(live), .. }) if switches(goal) => {
+        HostResult::Done(Done { live: Some(live), .. }) if goal.makes_live() => {
             HostSentence::new("is on", "are on", live.to_string())
         }
-        HostResult::Done(_) if goal == "prune" => {
+        HostResult::Done(_) if goal == GoalKind::Prune => {
             HostSentence::new("was", "were", "pruned as asked")
         }
-        HostResult::Done(_) => HostSentence::new("was", "were", format!("{} as asked", past(goal))),
+        HostResult::Done(_) => {
+            HostSentence::new("was", "were", format!("{} as asked", goal.past()))
+        }
         HostResult::Unchanged { live: Some(live) } => {
             HostSentence::new("is still on", "are still on", live.to_string())
         }
@@ -240,7 +243,7 @@ fn standing(goal: &str, result: &HostResult) -> HostSentence {
             HostSentence::new("was", "were", "not changed")
         }
         HostResult::Skipped { .. } => HostSentence::new("was", "were", "skipped, so behind"),
-        HostResult::Untouched { live: Some(live), .. } if goal == "prune" => {
+        HostResult::Untouched { live: Some(live), .. } if goal == GoalKind::Prune => {
             HostSentence::new("is still on", "are still on", live.clone())
         }
         HostResult::Untouched { live, .. } => {
@@ -272,15 +275,15 @@ fn success(report: &Report) -> Vec<String> {
         _ => None,
     });
     let done: Vec<(&str, &Done)> = done.collect();
-    if !switches(report.goal) && report.goal != "prune" {
+    if !report.goal.makes_live() && report.goal != GoalKind::Prune {
         return small_lines(report, &done);
     }
     let mut lines = Vec::new();
-    if report.goal != "prune" {
+    if report.goal != GoalKind::Prune {
         lines.extend(live_lines(report.goal, &done));
     }
     lines.extend(pruned_lines(&done));
-    if report.goal == "prune" {
+    if report.goal == GoalKind::Prune {
         let none = done.iter().filter(|(_, done)| done.pruned.is_empty());
         for (kept, hosts) in group_by(none.map(|(host, done)| (*host, done.kept.as_deref()))) {
             let why = kept.map_or_else(String::new, |kept| format!(": {kept}"));
@@ -291,30 +294,10 @@ fn success(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Whether it is a goal whose command has `--wait`.
-fn waits(goal: &str) -> bool {
-    switches(goal) || goal == "prune"
-}
-
-/// Whether it is a goal that makes a release live.
-fn switches(goal: &str) -> bool {
-    matches!(goal, "deploy" | "rollback")
-}
-
-fn past(goal: &str) -> &str {
-    match goal {
-        "pin" => "pinned",
-        "unpin" => "unpinned",
-        "lock" => "locked",
-        "unlock" => "unlocked",
-        other => other,
-    }
-}
-
 /// `pinned 20260821090311 on web1, web2`, `unlocked on web1`.
 fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
     let release = report.release.map_or_else(String::new, |id| format!(" {id}"));
-    let what = format!("{}{release}", past(report.goal));
+    let what = format!("{}{release}", report.goal.past());
     let unchanged = report.hosts.iter().filter(|(_, r)| matches!(r, HostResult::Unchanged { .. }));
     let names = |hosts: &[&str]| short_list(hosts, MOST_HOSTS);
     let done: Vec<_> = done.iter().map(|(host, _)| *host).collect();
@@ -325,15 +308,15 @@ fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
     }
     if !unchanged.is_empty() {
         lines.push(match report.goal {
-            "unlock" => format!("nothing blocked deploys to {}", names(&unchanged)),
+            GoalKind::Unlock => format!("nothing blocked deploys to {}", names(&unchanged)),
             _ => format!("nothing to do: {what} already on {}", names(&unchanged)),
         });
     }
     lines
 }
 
-fn live_lines(goal: &str, done: &[(&str, &Done)]) -> Vec<String> {
-    let again = if goal == "rollback" { " again" } else { "" };
+fn live_lines(goal: GoalKind, done: &[(&str, &Done)]) -> Vec<String> {
+    let again = if goal == GoalKind::Rollback { " again" } else { "" };
     let groups = group_by(done.iter().map(|(host, done)| ((*host, *done), done.live)));
     let line = |(live, members): (Option<ReleaseId>, Vec<(&str, &Done)>)| {
         let names: Vec<_> = members.iter().map(|(host, _)| *host).collect();
@@ -448,9 +431,9 @@ fn unchanged_lines(report: &Report) -> Vec<String> {
     let line = |(live, hosts): (Option<ReleaseId>, Vec<&str>)| {
         let hosts = short_list(&hosts, MOST_HOSTS);
         match live {
-            _ if report.goal == "prune" => format!("nothing to prune on {hosts}"),
+            _ if report.goal == GoalKind::Prune => format!("nothing to prune on {hosts}"),
             None => format!("nothing to do on {hosts}"),
-            Some(live) if report.goal != "deploy" => {
+            Some(live) if report.goal != GoalKind::Deploy => {
                 format!("nothing to do: {live} is live on {hosts} already")
             }
             Some(live) => format!(

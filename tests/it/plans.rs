@@ -260,7 +260,7 @@ async fn check(world: &World, hosts: &Hosts, states: &[(&str, &str)], goal: &Goa
         let changes: Vec<_> = here
             .filter(|line| !QUESTIONS.contains(&verb(line)) && verb(line) != "unpack")
             .collect();
-        let context = format!("{} of {states:?} on {name}: {:?}", goal.name(), report.hosts);
+        let context = format!("{} of {states:?} on {name}: {:?}", goal.kind(), report.hosts);
         assert_eq!(changes, planned, "{context}");
     }
     true

@@ -27,6 +27,7 @@ use super::verify::drift_warning;
 use crate::artifact::PreparedDelta;
 use crate::config::{Config, OnUnreachable};
 use crate::model::delta::BaseState;
+use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::remote::conversation::{Hello, Scan};
@@ -52,7 +53,7 @@ struct Fleet<'a> {
 
 /// Runs the goal on all hosts. A failure of a host is part of the report.
 pub async fn run(cx: RunContext<'_>, goal: &Goal) -> Report {
-    cx.begin(goal.name());
+    cx.begin(goal.kind());
     pursue(cx, goal).await
 }
 
@@ -62,7 +63,7 @@ pub async fn build_and_run(
     cx: RunContext<'_>,
     open: impl AsyncFnOnce() -> Result<Goal, Failure>,
 ) -> Report {
-    cx.begin("deploy");
+    cx.begin(GoalKind::Deploy);
     let built = async {
         local_hook::before(&cx).await?;
         open().await
@@ -76,7 +77,7 @@ pub async fn build_and_run(
         Err(failure) => {
             let mut fleet = Fleet::new(cx);
             fleet.failure = (!cx.cancel.asked()).then_some(failure);
-            let report = fleet.report("deploy");
+            let report = fleet.report(GoalKind::Deploy);
             local_hook::after(&cx, &report).await;
             report
         }
@@ -99,7 +100,7 @@ async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
     if insisted {
         fleet.hosts.all.iter_mut().for_each(HostRun::abandon);
     }
-    let report = fleet.report(goal.name());
+    let report = fleet.report(goal.kind());
     local_hook::after(&cx, &report).await;
     report
 }
@@ -332,7 +333,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    fn report(self, goal: &'static str) -> Report {
+    fn report(self, goal: GoalKind) -> Report {
         let hosts = &self.hosts.all;
         let all_well = self.failure.is_none()
             && !self.cx.cancel.asked()
@@ -341,7 +342,7 @@ impl<'a> Fleet<'a> {
         let result = |host: &HostRun| match &host.phase {
             HostPhase::Ended(result) => result.clone(),
             HostPhase::Decided => finished(host, goal),
-            _ if all_well || goal == "prune" => finished(host, goal),
+            _ if all_well || goal == GoalKind::Prune => finished(host, goal),
             _ => host.talk.untouched(None),
         };
         Report {
@@ -358,8 +359,8 @@ impl<'a> Fleet<'a> {
 }
 
 /// Returns the result of a host where all went as planned.
-fn finished(host: &HostRun<'_>, goal: &str) -> HostResult {
-    if host.plan.activate.is_none() && goal != "prune" {
+fn finished(host: &HostRun<'_>, goal: GoalKind) -> HostResult {
+    if host.plan.activate.is_none() && goal != GoalKind::Prune {
         return HostResult::Unchanged { live: host.live() };
     }
     let live = host.done.live.or(host.live());

@@ -13,6 +13,7 @@ use shipit::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
 use shipit::deploy::query::{self, Answers, HostChange};
 use shipit::deploy::run::record;
 use shipit::deploy::verify::{Verified, verify};
+use shipit::model::goal::GoalKind;
 use shipit::model::host_state::HostState;
 use shipit::model::id::ReleaseId;
 use shipit::model::layout::Layout;
@@ -51,7 +52,7 @@ impl World {
             let record = record(&run.entry(event, &id.to_string()), String::new());
             Ok(Some(Order::Record(record)))
         };
-        let change = HostChange { goal: "pin", release: Some(id), order: &order };
+        let change = HostChange { goal: GoalKind::Pin, release: Some(id), order: &order };
         self.within(async |cx| query::change(cx, &change).await).await
     }
 
@@ -60,7 +61,7 @@ impl World {
             let record = "ben on desk: audit".to_owned();
             Ok(Some(Order::SetDeployLock { record, note: "locked".to_owned() }))
         };
-        let change = HostChange { goal: "lock", release: None, order: &order };
+        let change = HostChange { goal: GoalKind::Lock, release: None, order: &order };
         self.within(async |cx| query::change(cx, &change).await).await
     }
 

@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
 use shipit::deploy::verify::Verified;
 use shipit::model::drift::{Drift, DriftKind};
+use shipit::model::goal::GoalKind;
 use shipit::model::host_state::{Current, HostState, LockFacts, LockHolder, Owner};
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::remote::answer::LedgerTail;
@@ -373,8 +374,8 @@ fn unlock_tells_live_holders_from_dead_ones() {
     ");
 }
 
-fn said(goal: &'static str, hosts: Vec<(&str, HostResult)>) -> String {
-    let release = goal.ends_with("pin").then(|| id(OLD));
+fn said(goal: GoalKind, hosts: Vec<(&str, HostResult)>) -> String {
+    let release = matches!(goal, GoalKind::Pin | GoalKind::Unpin).then(|| id(OLD));
     let report = Report { goal, release, ..report(hosts) };
     let mut out = Vec::new();
     summary::print(&mut out, &Styles::plain(), &report, Verbosity::Normal).unwrap();
@@ -389,12 +390,12 @@ fn small_changes_are_summed_up() {
         holder: format!("{}ben on desk: audit, since 09:00", LockHolder::DEPLOY_LOCK),
     };
     let all = [
-        said("pin", vec![("web1", done()), ("web2", done()), ("web3", same())]),
-        said("unpin", vec![("web1", done())]),
-        said("lock", vec![("web1", done())]),
-        said("unlock", vec![("web1", done()), ("web2", same())]),
+        said(GoalKind::Pin, vec![("web1", done()), ("web2", done()), ("web3", same())]),
+        said(GoalKind::Unpin, vec![("web1", done())]),
+        said(GoalKind::Lock, vec![("web1", done())]),
+        said(GoalKind::Unlock, vec![("web1", done()), ("web2", same())]),
         said(
-            "lock",
+            GoalKind::Lock,
             vec![("web1", HostResult::Untouched { live: None, failure: None }), ("web2", frozen)],
         ),
     ];

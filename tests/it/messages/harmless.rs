@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use shipit::deploy::event::Event;
 use shipit::deploy::outcome::{Failure, HostResult};
+use shipit::model::goal::GoalKind;
 use shipit::report::clean;
 use shipit::report::json::Json;
 use shipit::report::lines::Lines;
@@ -89,7 +90,7 @@ fn names_and_ids_are_never_masked() {
     let sieve = Sieve::new(Secrets::new(words.map(str::to_owned)), false);
     let mut guard = Sanitizer::new(Json::new(paper.clone()), sieve);
     let (stage, hosts) = ("production".to_owned(), vec!["todo-web".to_owned()]);
-    guard.on_event(&Event::RunStarted { goal: "deploy", stage, hosts });
+    guard.on_event(&Event::RunStarted { goal: GoalKind::Deploy, stage, hosts });
     let (host, source, text) =
         ("todo-web".to_owned(), "staged".to_owned(), "production".to_owned());
     guard.on_event(&Event::Printed { host, source, text });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shipit::deploy::event::{Event, Phase};
+use shipit::model::goal::GoalKind;
 use shipit::report::live::Live;
 use shipit::report::progress::ProgressModel;
 use shipit::report::styles::Styles;
@@ -19,7 +20,7 @@ const AT: Duration = Duration::from_secs(10);
 fn started(hosts: usize) -> ProgressModel {
     let hosts = (1..=hosts).map(|number| format!("web{number}")).collect();
     let mut model = ProgressModel::default();
-    let start = Event::RunStarted { goal: "deploy", stage: "production".to_owned(), hosts };
+    let start = Event::RunStarted { goal: GoalKind::Deploy, stage: "production".to_owned(), hosts };
     model.apply(&start, AT);
     model.apply(&Event::Phase(Phase::Prepare), AT);
     model

@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
+use shipit::model::goal::GoalKind;
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, github, summary};
 
@@ -89,7 +90,7 @@ fn summary_of_a_rollback() {
     let back = done_with(|done| {
         (done.live, done.before, done.sent) = (Some(id(OLD)), Some(NEW.to_owned()), 0);
     });
-    let report = Report { goal: "rollback", ..report(vec![("web1", back)]) };
+    let report = Report { goal: GoalKind::Rollback, ..report(vec![("web1", back)]) };
     assert_snapshot!(text(&report), @"20260821090311 is live again on web1 (was 20260822101502); seen running");
 }
 
@@ -97,7 +98,7 @@ fn summary_of_a_rollback() {
 fn summary_of_a_prune() {
     let some = done_with(|done| done.pruned = vec!["20260101000000".to_owned(), OLD.to_owned()]);
     let none = done_with(|_| {});
-    let report = Report { goal: "prune", ..report(vec![("web1", some), ("web2", none)]) };
+    let report = Report { goal: GoalKind::Prune, ..report(vec![("web1", some), ("web2", none)]) };
     assert_snapshot!(text(&report), @"
     pruned 2 releases on web1: 20260101000000, 20260821090311
     nothing to prune on web2

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shipit::deploy::event::{Event, Phase};
 use shipit::deploy::outcome::{Done, Failure, HostResult, Proof, Report};
+use shipit::model::goal::GoalKind;
 use shipit::model::id::ReleaseId;
 use shipit::report::Reporter;
 
@@ -38,7 +39,7 @@ pub(crate) fn done() -> HostResult {
 
 pub(crate) fn report(hosts: Vec<(&str, HostResult)>) -> Report {
     Report {
-        goal: "deploy",
+        goal: GoalKind::Deploy,
         stage: "production".to_owned(),
         release: Some(id(NEW)),
         hosts: hosts.into_iter().map(|(host, result)| (host.to_owned(), result)).collect(),
@@ -61,7 +62,7 @@ pub(crate) fn every_event() -> Vec<Event> {
     let web = |number: u8| format!("web{number}");
     vec![
         Event::RunStarted {
-            goal: "deploy",
+            goal: GoalKind::Deploy,
             stage: "production".to_owned(),
             hosts: vec![web(1), web(2)],
         },

@@ -201,21 +201,21 @@ impl World {
     }
 
     pub(crate) async fn run_with(&self, goal: &Goal, cancel: &Cancel) -> Report {
-        let values = self.run_values(goal.name());
+        let values = self.run_values(goal.kind().word());
         let sink = |event| self.events.lock().unwrap().push(event);
         run(self.context(&values, &sink, cancel), goal).await
     }
 
     /// The plan of a dry run, for the first host, as it is shown.
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
-        let values = self.run_values(goal.name());
+        let values = self.run_values(goal.kind().word());
         let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
         plan_lines(dry_run.plans[0].1.as_ref().unwrap())
     }
 
     /// The plan of a dry run for each host; `None` if it has none, or nothing is to be done.
     pub(crate) async fn planned(&self, goal: &Goal) -> Vec<(String, Option<HostPlan>)> {
-        let values = self.run_values(goal.name());
+        let values = self.run_values(goal.kind().word());
         let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
         let plan = |plan: Result<_, _>| plan.ok().filter(|_| !dry_run.unchanged);
         dry_run.plans.into_iter().map(|(host, found)| (host, plan(found))).collect()
