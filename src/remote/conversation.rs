@@ -63,11 +63,9 @@ pub struct Hello {
 /// When to look for processes that run from a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
-    /// Never.
     No,
     /// If there are releases that are not live, which may be pruned.
     Others,
-    /// Always.
     Yes,
 }
 
@@ -85,7 +83,6 @@ impl Scan {
 /// An order as it is sent.
 #[derive(Debug)]
 pub struct Sent {
-    /// The order.
     pub order: Order,
     /// Whether it is obeyed only if the order before it succeeded.
     pub chained: bool,

@@ -10,19 +10,14 @@ const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The session failed.
     #[error("the conversation with the host could not begin")]
     Session {
-        /// The cause.
         #[source]
         source: SessionError,
     },
     /// The host ended without a greeting.
     #[error("the host did not run our script")]
-    NoGreeting {
-        /// Its output.
-        said: String,
-    },
+    NoGreeting { said: String },
     /// The conversation ended before the answer came; the order may or may not have run.
     #[error("the connection was lost")]
     Lost {
@@ -31,24 +26,13 @@ pub enum AgentError {
     },
     /// No answer came in time.
     #[error("no answer within {}s", after.as_secs())]
-    Silent {
-        /// The limit.
-        after: Duration,
-    },
+    Silent { after: Duration },
     /// No greeting came in time, but perhaps other output.
     #[error("the host did not start our script within {}s", after.as_secs())]
-    Unheard {
-        /// The limit.
-        after: Duration,
-        /// Its output.
-        said: String,
-    },
+    Unheard { after: Duration, said: String },
     /// The host sent something that is no valid response.
     #[error("invalid response from the host: {reason}")]
-    Garbled {
-        /// The violation.
-        reason: String,
-    },
+    Garbled { reason: String },
     /// The host could not unpack an upload.
     #[error("the host could not unpack what was sent: {how}")]
     Upload {
@@ -60,7 +44,6 @@ pub enum AgentError {
     /// The packed file could not be read back.
     #[error("the packed release could not be read")]
     Spool {
-        /// The cause.
         #[source]
         source: std::io::Error,
     },

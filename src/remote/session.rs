@@ -113,7 +113,6 @@ pub enum SessionError {
     Unreachable {
         /// `host:port`, or the shell.
         address: String,
-        /// The cause.
         #[source]
         source: io::Error,
         /// The `ssh` command that connects the same way; empty if there is none.
@@ -124,7 +123,6 @@ pub enum SessionError {
     Timeout {
         /// The step that took too long.
         what: String,
-        /// The limit.
         after: Duration,
         /// A hint for the user.
         hint: Option<&'static str>,
@@ -134,7 +132,6 @@ pub enum SessionError {
     Handshake {
         /// `host:port`.
         address: String,
-        /// The library's message.
         reason: String,
     },
     /// A host key that no file knows.
@@ -156,7 +153,6 @@ pub enum SessionError {
     /// A host key that differs from the one on record.
     #[error("the host key is not the one on record")]
     HostKeyChanged {
-        /// As looked up.
         name: String,
         /// `ssh-ed25519`.
         kind: String,
@@ -172,7 +168,6 @@ pub enum SessionError {
     /// A host key that differs from the one pinned in the config.
     #[error("the host key is not the one pinned in the config")]
     HostKeyNotPinned {
-        /// As looked up.
         name: String,
         /// `ssh-ed25519`.
         kind: String,
@@ -184,7 +179,6 @@ pub enum SessionError {
     /// A host key that was revoked.
     #[error("the host key is revoked")]
     HostKeyRevoked {
-        /// As looked up.
         name: String,
         /// `SHA256:…`.
         fingerprint: Box<str>,
@@ -196,7 +190,6 @@ pub enum SessionError {
     /// A host certificate that is not valid.
     #[error("the host certificate does not hold: {reason}")]
     HostCertificate {
-        /// As looked up.
         name: String,
         /// `expired`, `not for this name`, …
         reason: String,
@@ -218,30 +211,23 @@ pub enum SessionError {
     Setting {
         /// `IdentityFile ~/.ssh/id`, `ProxyJump x`, …
         setting: String,
-        /// The cause.
         reason: String,
     },
     /// A hop on the way failed.
     #[error("could not get through the jump host {hop}")]
     Jump {
-        /// The hop.
         hop: String,
-        /// The cause.
         #[source]
         source: Box<SessionError>,
     },
     /// The server refused one more channel.
     #[error("the server refused a channel: {reason}")]
-    ChannelRefused {
-        /// The server's message.
-        reason: String,
-    },
+    ChannelRefused { reason: String },
     /// The server forbids forwarding, or nothing listens there.
     #[error("the server would not connect to {address}: {reason}")]
     DialRefused {
         /// `host:port`.
         address: String,
-        /// The server's message.
         reason: String,
         /// Whether it is the server's policy, as opposed to a closed port.
         forbidden: bool,

@@ -67,7 +67,6 @@ pub struct Verdicts {
 /// An activation: all that the agent needs to make a release live, and to revert by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
-    /// The release.
     pub id: ReleaseId,
     /// The content of `current` to return to; empty if there was none.
     pub back: String,
@@ -93,7 +92,6 @@ impl Activation {
 /// A GET request that the host makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// The URL.
     pub url: String,
     /// Another address to connect to, as for `--connect-to` of curl.
     pub connect: Option<String>,
@@ -123,9 +121,7 @@ pub enum Order {
     /// Unpacks the bytes that follow the message into `releases/`: an inline upload. Larger ones
     /// take a channel of their own.
     Unpack {
-        /// The release.
         id: ReleaseId,
-        /// The compression.
         codec: Codec,
         /// The number of bytes.
         size: usize,
@@ -134,7 +130,6 @@ pub enum Order {
     /// target of everything are as its manifest says, and the bytes of all files that were written.
     /// Otherwise the upload is deleted and the text lists the differences.
     Check {
-        /// The release.
         id: ReleaseId,
         /// The release whose manifest the new one builds on; `None` if it was sent whole.
         base: Option<ReleaseId>,
@@ -142,31 +137,21 @@ pub enum Order {
         digest: Digest,
     },
     /// Deletes what has arrived of a release.
-    Discard {
-        /// The release.
-        id: ReleaseId,
-    },
+    Discard { id: ReleaseId },
     /// Lists what a new release can share with the live one, and what has arrived of earlier
     /// uploads: see `answer::shareable`.
     Base,
     /// Sends a piece of the manifest of a release, compressed or not: see `answer::unpack`. The
     /// last one is shorter than [`MANIFEST_PIECE`].
     Manifest {
-        /// The release.
         id: ReleaseId,
         /// The number of bytes before the piece.
         after: usize,
     },
     /// Makes the links into `shared/`, with missing parents.
-    Link {
-        /// The release.
-        id: ReleaseId,
-        /// The links.
-        links: Vec<SharedLink>,
-    },
+    Link { id: ReleaseId, links: Vec<SharedLink> },
     /// Moves `meta/env` into the release.
     Env {
-        /// The release.
         id: ReleaseId,
         /// File name inside the release, `.env`.
         file: String,
@@ -177,7 +162,6 @@ pub enum Order {
     },
     /// Writes the `REVISION` file.
     Revision {
-        /// The release.
         id: ReleaseId,
         /// The only line of the file.
         revision: String,
@@ -186,7 +170,6 @@ pub enum Order {
     Hook {
         /// `staged` or `activated`.
         name: &'static str,
-        /// The release.
         id: ReleaseId,
         /// The command for the hook shell.
         command: String,
@@ -198,7 +181,6 @@ pub enum Order {
     /// Runs a health check of the user like a hook. If it fails, the last line of the text says how
     /// it ended.
     Try {
-        /// The release.
         id: ReleaseId,
         /// The command for the hook shell.
         command: String,
@@ -212,15 +194,11 @@ pub enum Order {
     Fetch {
         /// The limit, after which it is ended.
         limit: Duration,
-        /// The request.
         fetch: Fetch,
     },
     /// Removes the values of env files on the host from a text. The answer to a health check of
     /// ours may hold them.
-    Mask {
-        /// The text.
-        text: Hidden,
-    },
+    Mask { text: Hidden },
     /// Tries whether a process listens, from the host.
     Reach {
         /// The limit, after which it is ended.
@@ -231,14 +209,12 @@ pub enum Order {
     /// Completes the manifest of the release. If hooks ran, removes write bits from its files and
     /// lists the tree anew. See `answer::sealed` for the text.
     Seal {
-        /// The release.
         id: ReleaseId,
         /// Whether hooks may have added files.
         relist: bool,
     },
     /// Syncs the release to disk and records that it is complete.
     Stage {
-        /// The release.
         id: ReleaseId,
         /// The `staged` line.
         record: Record,
@@ -280,10 +256,7 @@ pub enum Order {
     },
     /// Shows the last lines since the flip: of the unit's journal, of the log file of a command
     /// service, or else of what the restart command printed.
-    Journal {
-        /// The number of lines.
-        lines: u32,
-    },
+    Journal { lines: u32 },
     /// Gathers facts for `shipit check`: see `answer::CheckFacts`.
     Probe {
         /// The user of the service's unit; empty if it names none.
@@ -294,13 +267,9 @@ pub enum Order {
         ports: Vec<u16>,
     },
     /// Shows the last lines of the ledger: see `answer::LedgerTail`.
-    History {
-        /// The most lines.
-        lines: u32,
-    },
+    History { lines: u32 },
     /// Compares a release with its manifest, byte for byte: see `answer::Compared`.
     Verify {
-        /// The release.
         id: ReleaseId,
         /// The name of its env file, if it has one.
         env: Option<String>,
