@@ -29,7 +29,7 @@ const FLOORS: [(&str, u8); 9] = [
 ];
 
 /// Modules whose submodules do not use each other in circles.
-const WITHOUT_CIRCLES: [&str; 1] = ["remote"];
+const WITHOUT_CIRCLES: [&str; 3] = ["remote", "artifact", "cache"];
 
 /// Uses between neighbours of one floor that are part of the design.
 const NEIGHBOURS: [(&str, &str); 3] =
