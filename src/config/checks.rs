@@ -45,7 +45,7 @@ pub struct CheckTiming {
     pub interval: Duration,
     pub timeout: Duration,
     pub total: Duration,
-    /// So many tries in a row must be well. At least 1.
+    /// The number of tries in a row that must be well, at least 1.
     pub successes: u32,
 }
 
@@ -98,7 +98,7 @@ pub struct Header {
 }
 
 impl Check {
-    /// Whether it is for this host.
+    /// Returns whether the check is made on this host.
     pub fn concerns(&self, host: &Host) -> bool {
         self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
     }
@@ -116,14 +116,14 @@ impl fmt::Display for HealthProbe {
 }
 
 impl Statuses {
-    /// Whether this one is well.
+    /// Returns whether this status is well.
     pub fn hold(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
     }
 }
 
 impl Default for Statuses {
-    /// Whatever is no error: a redirect is an answer, and is not followed.
+    /// Returns all statuses that are no errors. A redirect is an answer and is not followed.
     fn default() -> Self {
         Self(vec![200..=399])
     }
@@ -171,9 +171,8 @@ impl GatherError {
     }
 }
 
-/// Fetches what checks need of this machine, in place: values of headers and certificates, from
-/// the same sources and in the same way as the environment file. Gives the values that no output
-/// may show.
+/// Fetches values of headers and certificates in place, as the values of the environment file are
+/// fetched. Returns the values that no output may show.
 pub async fn gather(
     health: &mut Health,
     base: &Path,

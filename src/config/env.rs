@@ -32,12 +32,12 @@ pub struct EnvFile {
 }
 
 impl EnvFile {
-    /// What is written.
+    /// Returns the content of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The values that no output may show.
+    /// Returns the values that no output may show.
     pub fn secrets(&self, secrecy: &Secrecy) -> Vec<String> {
         let hidden = self.values.iter().filter(|(key, value)| secrecy.hides(key, value));
         hidden.map(|(_, value)| value.clone()).collect()
@@ -206,7 +206,7 @@ pub async fn values(
     Ok(file)
 }
 
-/// `Ok` if every variable that a source names has a value; else all that have none.
+/// Fails if a variable that a source names has no value; the error lists all of them.
 pub fn all_set<'s>(
     sources: impl Iterator<Item = (&'s str, &'s EnvSource)>,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
@@ -219,7 +219,7 @@ pub fn all_set<'s>(
     if missing.is_empty() { Ok(()) } else { Err(EnvError::Unset { missing }) }
 }
 
-/// The value of `key`, from wherever it is.
+/// Returns the value of `key` from its source.
 pub(super) async fn value(
     key: &str,
     source: &EnvSource,
@@ -235,7 +235,7 @@ pub(super) async fn value(
     }
 }
 
-/// The file of values that are known already.
+/// Returns the content of a file with these values.
 pub fn written(values: &BTreeMap<String, String>) -> Result<String, EnvError> {
     values.iter().map(|(key, value)| line(key, value)).collect()
 }

@@ -59,7 +59,7 @@ pub struct Config {
     pub ssh: SshSettings,
     /// At most this many hosts at once.
     pub parallel: usize,
-    /// The agent puts things back when it has not heard from us for so long.
+    /// The agent reverts an undecided release when it has heard nothing for this long.
     pub deadline: Duration,
 }
 
@@ -95,17 +95,17 @@ pub enum Address {
 /// [`SshSettings::at_home`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SshSettings {
-    /// Instead of `~/.ssh/config`.
+    /// The file that `ssh` reads instead of `~/.ssh/config`.
     pub config: Option<PathBuf>,
     /// Instead of what `ssh_config` says.
     pub user: Option<String>,
-    /// Tried first, and alone.
+    /// The only key that is tried.
     pub identity_file: Option<PathBuf>,
-    /// Instead of the user's known_hosts.
+    /// The file that is read instead of the user's known_hosts.
     pub known_hosts: Option<PathBuf>,
     /// How long connecting and logging in may take.
     pub connect_timeout: Option<Duration>,
-    /// Instead of StrictHostKeyChecking of `ssh_config`.
+    /// What to do about unknown host keys, instead of what `ssh_config` says.
     pub host_keys: Option<HostKeys>,
 }
 
@@ -185,7 +185,7 @@ impl EnvSpec {
         self.vars.iter().map(|(name, source)| (name.as_str(), source))
     }
 
-    /// What is allowed and is hardly meant so: a line each, to warn of.
+    /// Returns warnings about what is allowed but hardly meant, one line each.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         if self.vars.is_empty() {
@@ -272,7 +272,7 @@ pub struct Rollout {
     pub on_failure: OnFailure,
     /// What becomes of the run when a host cannot be reached.
     pub on_unreachable: OnUnreachable,
-    /// So many hosts may fail, and are put back alone, before the run counts as failed.
+    /// The number of hosts that may fail and revert alone before the run counts as failed.
     pub max_failed: usize,
 }
 
@@ -281,9 +281,9 @@ pub struct Rollout {
 pub struct Upload {
     /// Whether files that did not change are shared with the release that is live.
     pub link: bool,
-    /// At most so many bytes a second, to all hosts together.
+    /// The most bytes a second, to all hosts together.
     pub limit: Option<u64>,
-    /// At most so many hosts receive at the same time.
+    /// The most hosts that receive at the same time.
     pub parallel: Option<usize>,
 }
 
@@ -298,7 +298,7 @@ impl Default for Upload {
 pub enum Batch {
     #[default]
     All,
-    /// At most so many.
+    /// At most this many hosts.
     Hosts(usize),
     /// At most this part of the run's hosts, rounded down, and at least one host.
     Percent(usize),
@@ -327,7 +327,7 @@ pub enum OnUnreachable {
 }
 
 impl Hook {
-    /// Whether it is for this host.
+    /// Returns whether the hook runs on this host.
     pub fn concerns(&self, host: &Host) -> bool {
         self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
     }

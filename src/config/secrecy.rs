@@ -21,24 +21,25 @@ pub struct Secrecy {
 }
 
 impl Secrecy {
-    /// What `config` says.
+    /// Returns the rule that `config` sets.
     pub fn of(config: &Config) -> Self {
         let variables = config.env.as_ref().map(variables).unwrap_or_default();
         Self { variables, names: names(config) }
     }
 
-    /// Whether the value of this variable may not be shown.
+    /// Returns whether the value of this variable must not be shown.
     pub fn hides(&self, variable: &str, value: &str) -> bool {
         let said = self.variables.get(variable).copied();
         value.trim().len() >= SHORTEST && said.unwrap_or_else(|| !self.names(value))
     }
 
-    /// Whether a value stands in a name of the config.
+    /// Returns whether a name of the config contains the value.
     pub fn names(&self, value: &str) -> bool {
         self.names.iter().any(|name| name.contains(value.trim()))
     }
 
-    /// A line for each variable, `+` (secret) or `-` and its name, and `=` and each name.
+    /// Returns the rule as hosts read it: a line `+NAME` (secret) or `-NAME` for each variable, and
+    /// a line `=name` for each name of the config.
     pub fn lines(&self) -> String {
         let mark = |secret: &bool| if *secret { '+' } else { '-' };
         let variables =
@@ -48,7 +49,7 @@ impl Secrecy {
     }
 }
 
-/// What is said of variables, and those that stand in `deploy.toml` as text.
+/// Returns which variables are secret by `secret = …`, or not, because they are text.
 fn variables(spec: &EnvSpec) -> BTreeMap<String, bool> {
     let texts = spec.vars.iter().filter(|(_, source)| matches!(source, EnvSource::Text(_)));
     let texts = texts.map(|(name, _)| (name.clone(), false));
@@ -56,7 +57,7 @@ fn variables(spec: &EnvSpec) -> BTreeMap<String, bool> {
     texts.chain(said).collect()
 }
 
-/// Names that a report may have to say, sorted, each once.
+/// Returns the names that a report may have to show, sorted and without duplicates.
 fn names(config: &Config) -> Vec<String> {
     let root = config.layout.root();
     let mut names: Vec<&str> = [config.app.as_str(), &config.stage, root].into();

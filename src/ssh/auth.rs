@@ -28,7 +28,7 @@ use crate::ssh::client::Client;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
 
-/// An agent that says nothing for so long is not there.
+/// How long an agent may take to answer.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
 /// How often a passphrase is asked for.
 const TRIES: usize = 3;
@@ -70,7 +70,7 @@ type Unlocked = Result<Arc<PrivateKey>, String>;
 #[derive(Default)]
 pub(crate) struct KeyRing {
     unlocked: Mutex<HashMap<PathBuf, Unlocked>>,
-    /// What came out of pipes, which can be read once only.
+    /// The texts of keys that came from pipes, which can be read only once.
     pipes: std::sync::Mutex<HashMap<PathBuf, String>>,
 }
 
@@ -193,7 +193,7 @@ impl Candidates {
     }
 }
 
-/// The bare key, and before it what certificates there are for it.
+/// Returns the certificates for a key, then the bare key.
 fn with_certificates(
     public: &PublicKey,
     holder: &Holder,

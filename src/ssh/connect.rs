@@ -81,11 +81,11 @@ struct ConnectionParts {
 /// One host to connect to, be it the one that is meant or one on the way.
 #[derive(Debug, Clone)]
 pub(crate) struct Hop {
-    /// What reports call the host that is meant.
+    /// The name that reports use for the host that is meant.
     pub(crate) name: String,
     pub(crate) target: SshTarget,
     pub(crate) pin: Option<String>,
-    /// Instead of the target's own ProxyJump.
+    /// The hops to go through, instead of the target's own ProxyJump.
     pub(crate) via: Option<Vec<SshTarget>>,
     /// How many hops lie behind.
     pub(crate) depth: usize,
@@ -94,7 +94,7 @@ pub(crate) struct Hop {
 }
 
 impl Hop {
-    /// The same once more.
+    /// Returns the same hop for a further connection, about which nothing is told again.
     pub(crate) fn again(&self) -> Self {
         Self { further: true, ..self.clone() }
     }
@@ -105,7 +105,7 @@ pub(crate) struct Connection {
     pub(crate) handle: Handle<Client>,
     pub(crate) heard: Heard,
     pub(crate) way: Transport,
-    /// How long it took to get that: over TCP, a round trip; else, some.
+    /// How long connecting took: one round trip over TCP, several otherwise.
     pub(crate) took: Duration,
 }
 

@@ -29,7 +29,7 @@ const CHUNK: usize = 32 << 10;
 /// The extended data that is standard error.
 const STDERR: u32 = 1;
 
-/// What goes wrong, if anything.
+/// The faults that the server is to have.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// At most so many sessions on one connection.
@@ -41,7 +41,7 @@ pub struct Faults {
     /// Close channels without saying how the command ended.
     pub no_exit_status: bool,
     pub no_forwarding: bool,
-    /// Said instead of SSH, and then nothing.
+    /// Text that the server sends instead of SSH before it falls silent.
     pub garbage: Option<Vec<u8>>,
     /// Before a connection is served.
     pub delay: Duration,

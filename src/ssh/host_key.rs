@@ -52,7 +52,7 @@ pub struct KnownHosts {
     files: Vec<PathBuf>,
 }
 
-/// What is on record about a key that a host shows.
+/// What known_hosts files say of a key that a host shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyRecord {
     /// This very key is on record.
@@ -66,7 +66,7 @@ pub enum KeyRecord {
     Unknown,
 }
 
-/// Where in known_hosts.
+/// A line of a known_hosts file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownHostsPlace {
     pub file: PathBuf,
@@ -87,8 +87,8 @@ impl KnownHosts {
         Self::read_those(files, &|_| true)
     }
 
-    /// Only the lines that speak of one of `names`. Of a thousand hosts, each has its own, and
-    /// none has to hold, or to understand, the lines about the others.
+    /// Reads only the lines about `names`, so that each of a thousand hosts keeps and understands
+    /// no lines about the others.
     fn read_about(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
         Self::read_those(files, &|line| names.iter().any(|name| line.matches(name)))
     }
@@ -588,7 +588,7 @@ fn ends_in_newline(handle: &mut fs::File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// What we ask for when nothing is on record.
+/// Returns the key types to ask for when nothing is on record, best first.
 pub(crate) fn all_types() -> Vec<Algorithm> {
     let curves = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
     let hashes = [HashAlg::Sha512, HashAlg::Sha256];

@@ -23,9 +23,9 @@ use crate::ssh::{exec, text, tunnel};
 const LONGEST_COMMAND: usize = 120 << 10;
 /// Dropbear drops it for one of 9,000 bytes.
 const LONGEST_FOR_DROPBEAR: usize = 8000;
-/// A dead connection is noticed before this.
+/// The limit for opening a channel. A dead connection is noticed earlier.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
-/// For saying goodbye.
+/// How long saying goodbye may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How often to look whether it has been said; the library does not tell.
 const CLOSE_POLL: Duration = Duration::from_millis(2);

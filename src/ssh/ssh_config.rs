@@ -27,7 +27,7 @@ const ALIVE_COUNT: usize = 3;
 /// What `ssh` tries when nobody names a key.
 const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
-/// What comes from around this process; only the command line reads it.
+/// The surroundings of this process, which only the command line reads.
 #[derive(Debug, Clone)]
 pub struct LocalEnv {
     /// The user's home directory of the user database, for `~` and `%d`.
@@ -55,13 +55,14 @@ pub struct SshTarget {
     pub port: Option<u16>,
 }
 
-/// What to do about host keys that no file knows.
+/// What happens to a host key that is in no known_hosts file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPolicy {
     Strict,
     /// Write them down, if the host is wholly unknown.
     AcceptNew,
-    /// `StrictHostKeyChecking no`: refused all the same, and said.
+    /// `StrictHostKeyChecking no`: the key is refused, with a warning that this option is not
+    /// followed.
     NoAsStrict,
 }
 
@@ -84,7 +85,7 @@ pub enum AgentSocket {
     Path(PathBuf),
 }
 
-/// Everything that is needed to reach one host.
+/// The settings for connections to one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
     pub alias: String,
