@@ -379,6 +379,8 @@ impl LedgerLine {
         match serde_json::from_str::<Core>(line) {
             Ok(core) if core.v > FORMAT => Self::newer(core),
             Ok(core) if core.is_damaged() => Self::Damaged,
+            // Damage that ends within a text of a later line makes one line of several.
+            Ok(core) if core.sum.is_none() && line.contains(is_odd) => Self::Damaged,
             Ok(core) => match serde_json::from_str(line) {
                 Ok(entry) => Self::Entry(entry),
                 Err(_) => Self::Unknown { release: core.release },

@@ -126,6 +126,23 @@ fn damaged_byte_deletes_no_release() {
     }
 }
 
+/// The block reaches from a text in one line to a text in a later line, so that the rest of both
+/// is one line of valid JSON without a sum.
+#[test]
+fn damage_that_joins_lines_is_not_read_as_one_line() {
+    let mut damaged = story().join("\n").into_bytes();
+    let (from, to) = (find(&damaged, 13, "shipit"), find(&damaged, 17, "\"}"));
+    damaged[from..to].fill(0xff);
+    costs_nothing(&seen(&damaged), "one line of five");
+}
+
+/// Returns where `text` stands last in the line of that number, from 0.
+fn find(ledger: &[u8], line: usize, text: &str) -> usize {
+    let lines: Vec<_> = ledger.split(|byte| *byte == b'\n').collect();
+    let before: usize = lines[..line].iter().map(|line| line.len() + 1).sum();
+    before + std::str::from_utf8(lines[line]).unwrap().rfind(text).unwrap()
+}
+
 proptest! {
     #[test]
     fn damaged_block_deletes_no_release(
