@@ -54,7 +54,7 @@ pub(crate) fn measure(process: &str, address: &str, sent: impl Fn() -> Result<u6
     let carried = crate::table::millions(sent()? - before);
     sink.kill()?;
     sink.wait()?;
-    // What still waits in the link must not meet the first run.
+    // Packets that still wait in the link must not meet the first run.
     thread::sleep(Duration::from_secs(1));
     Ok(carried / TIME.as_secs_f64())
 }

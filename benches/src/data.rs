@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::rows;
 use crate::shell::{call, words};
 
-/// Told apart from what an older kit made.
+/// The version of the data; data of an older kit is made again.
 const GENERATION: &str = "1";
 
 /// One kind of data.
@@ -28,7 +28,7 @@ pub(crate) enum Data {
     Big,
     /// shipit's own debug program, built twice with a small change in between.
     Program,
-    /// One file of so many million bytes that cannot be compressed. There is no `b`.
+    /// One incompressible file of this many million bytes. There is no `b`.
     Noise(usize),
 }
 
@@ -40,7 +40,7 @@ impl Data {
         }
     }
 
-    /// Where `a` and `b` are.
+    /// The directory of `a` and `b`.
     pub(crate) fn place(self, dir: &Path) -> PathBuf {
         dir.join("data").join(self.name())
     }

@@ -50,7 +50,7 @@ impl Group {
         }
     }
 
-    /// Where a process writes `0` to join.
+    /// The file to which a process writes `0` to join.
     pub(crate) fn doors(&self) -> String {
         let doors =
             self.places().into_iter().map(|place| place.join("cgroup.procs").display().to_string());

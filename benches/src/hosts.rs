@@ -28,16 +28,16 @@ mkdir -p "$address" && mount --bind "$address" /srv && exec /bin/sh -c "$SSH_ORI
 pub(crate) struct Hosts {
     dir: PathBuf,
     children: Vec<Child>,
-    /// What counts them.
+    /// The control group that counts them.
     pub(crate) group: Group,
     /// Each one's address on the bridge.
     pub(crate) addresses: Vec<String>,
-    /// What each one has for /srv.
+    /// The directory that each one has as /srv.
     pub(crate) roots: Vec<PathBuf>,
 }
 
 impl Hosts {
-    /// So many hosts, each with an sshd of its own.
+    /// Starts this many hosts, each with an sshd of its own.
     pub(crate) fn start(dir: &Path, group: Group, count: usize, disk: bool) -> Result<Self> {
         let mut hosts = Self::prepare(dir, group, disk)?;
         for number in 1..=count {
@@ -48,7 +48,7 @@ impl Hosts {
         hosts.finish()
     }
 
-    /// One sshd that answers at so many addresses, each with a /srv of its own.
+    /// Starts one sshd that answers at this many addresses, each with a /srv of its own.
     pub(crate) fn many(dir: &Path, group: Group, count: usize, disk: bool) -> Result<Self> {
         let mut hosts = Self::prepare(dir, group, disk)?;
         let (script, extra) = (dir.join("hosts/many.sh"), dir.join("hosts/many.conf"));

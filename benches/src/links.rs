@@ -40,7 +40,7 @@ impl Link {
 pub(crate) struct Links {
     dir: PathBuf,
     made: BTreeMap<(u32, u32), Link>,
-    /// What each one carried of plain TCP, for people.
+    /// The plain TCP throughput of each one, for people.
     pub(crate) carried: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ use crate::shell::call;
 /// A tool that takes longer is killed.
 const LIMIT: Duration = Duration::from_mins(15);
 
-/// What one call took.
+/// The cost of one call.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// Seconds from its start to its exit.
@@ -29,17 +29,17 @@ pub(crate) struct Sample {
     pub(crate) down: u64,
     /// Seconds of processor time of everything that was started here.
     pub(crate) client_cpu: f64,
-    /// The same on all hosts together.
+    /// The sum over all hosts.
     pub(crate) hosts_cpu: f64,
     /// The most anonymous memory at once here, in bytes.
     pub(crate) client_memory: f64,
-    /// The same on all hosts together, above what idle sshds have.
+    /// The sum over all hosts, above the memory of idle sshds.
     pub(crate) hosts_memory: f64,
     /// Processors that nobody in this measurement used meanwhile, but somebody did.
     pub(crate) foreign: f64,
 }
 
-/// Who takes part.
+/// The processes that are measured.
 pub(crate) struct Parties<'a> {
     pub(crate) client: &'a Group,
     pub(crate) hosts: &'a Group,
@@ -99,7 +99,7 @@ impl Parties<'_> {
         })
     }
 
-    /// A process in the group that becomes the tool when it is told to.
+    /// A process in the group that becomes the tool on a signal.
     fn ready(
         &self,
         tool: &Path,
@@ -174,7 +174,7 @@ impl Parties<'_> {
     }
 }
 
-/// Waits until others leave the machine alone, at most so long.
+/// Waits until the machine is otherwise idle, at most this long.
 pub(crate) fn quiet(limit: Duration) {
     let start = Instant::now();
     let busy = || -> f64 {

@@ -16,7 +16,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 /// The most that may wait before a rate.
 const QUEUE: Duration = Duration::from_millis(100);
 
-/// What one direction does to packets.
+/// The treatment of packets in one direction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     /// From one end to the other.

@@ -5,7 +5,7 @@ use regex_lite::Regex;
 
 use crate::data::Data;
 
-/// What is timed.
+/// The work that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// A deploy of `a` to a host that has nothing.
@@ -25,7 +25,7 @@ pub(crate) struct Row {
     pub(crate) action: Action,
     /// The round trip of the link, in milliseconds.
     pub(crate) rtt: u32,
-    /// What the link carries each way, in Mbit/s; 0: as much as it can.
+    /// The rate of the link in each direction, in Mbit/s; 0: unlimited.
     pub(crate) mbit: u32,
     pub(crate) hosts: usize,
     pub(crate) tools: Vec<&'static str>,
@@ -41,7 +41,7 @@ const PIPES: &[&str] = &["shipit", "tarpipe", "ssh-cat", "scp-file"];
 /// The name of an earlier build of shipit, measured beside the new one.
 pub(crate) const BEFORE: &str = "shipit-before";
 
-/// What a tool's releases are sure of when it succeeds.
+/// The guarantees of a tool about its releases when it succeeds.
 pub(crate) fn checks(tool: &str) -> &'static str {
     match tool {
         "shipit" | BEFORE => "SHA-256, sync, undo",

@@ -33,12 +33,12 @@ pub(crate) struct Record {
     pub(crate) rtt: u32,
     pub(crate) mbit: u32,
     pub(crate) hosts: usize,
-    /// What was measured, if the run was verified; else what was wrong.
+    /// The measurement of a verified run, or what was wrong.
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
@@ -175,7 +175,7 @@ impl<'a> Bench<'a> {
                 ("rollback", &b)
             }
         };
-        // What the tool wrote down of the way to the host must be the way that is measured.
+        // The route that the tool recorded must be the one that is measured.
         self.call(cell, "prepare", &a, true)?;
         measure::quiet(Duration::from_secs(self.options.idle));
         let sample = self.call(cell, action, artifact, true)?;

@@ -19,7 +19,7 @@ pub(crate) fn call<A: AsRef<OsStr>>(
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The same, with words separated by blanks.
+/// Runs a command whose words are separated by blanks.
 pub(crate) fn words(line: &str) -> Result<String> {
     let mut words = line.split_whitespace();
     call(words.next().unwrap_or_default(), words)

@@ -143,7 +143,7 @@ fn row_table(text: &mut String, title: &str, tools: &[&Median]) {
     text.push('\n');
 }
 
-/// What a round trip of 50 ms adds to the same work, divided by it.
+/// Writes by how many round trips of 50 ms the work takes longer over such a link.
 fn round_trips(text: &mut String, rows: &[Median]) {
     let mut lines = String::new();
     for near in rows.iter().filter(|m| m.rtt == 0) {

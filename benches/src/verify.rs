@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
-/// What may be beside the artifact in a release.
+/// The paths that a release may have besides the artifact.
 const BESIDE: [&str; 3] = [".env", "REVISION", "log"];
 
 /// One line for each file below: path, whether it can be run, length, digest.
@@ -56,9 +56,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// What a host must have after a run.
+/// The state that a host must have after a run.
 pub(crate) struct Expected {
-    /// Of the artifact, as [`digest`] makes it.
+    /// The digest of the artifact, as [`digest`] returns it.
     pub(crate) digest: String,
     /// `NAME=value` lines.
     pub(crate) env: String,
@@ -88,7 +88,7 @@ pub(crate) fn release(root: &Path, app: &str, expected: &Expected) -> Result<()>
     Ok(())
 }
 
-/// Where a link leads that was made where `root` is /srv.
+/// Returns the target of a link that was made where `root` is /srv.
 fn seen(root: &Path, folder: &Path, target: &Path) -> PathBuf {
     target.strip_prefix("/srv").map_or_else(|_| folder.join(target), |rest| root.join(rest))
 }

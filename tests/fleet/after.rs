@@ -112,7 +112,7 @@ fn prune_keeps_a_release_that_a_worker_may_run_from() {
          echo $! >/tmp/workers.pid; echo $! >/sys/fs/cgroup/$group/cgroup.procs",
     );
     app.deploy(&app.tarball("v2", &[])).ends(0);
-    // What was live within a minute of the start of the main process counts too.
+    // A release that was live within a minute of the start of the main process counts too.
     std::thread::sleep(Duration::from_secs(65));
     app.deploy(&app.tarball("v3", &[])).ends(0);
     app.shipit(&["prune", "production"]).ends(0);

@@ -16,7 +16,7 @@ use crate::hosts::{self, Host, SPARE, until};
 
 static PORT: AtomicU16 = AtomicU16::new(9100);
 
-/// What differs from app to app.
+/// The options in which apps differ.
 #[derive(Default, Clone)]
 pub(crate) struct Wish {
     /// Further options of `provision.sh`.
@@ -44,12 +44,12 @@ pub(crate) struct App {
 static ALONE: Mutex<()> = Mutex::new(());
 static PROVISIONING: Mutex<()> = Mutex::new(());
 
-/// Whatever another scenario made of its turn.
+/// The turns of scenarios; one that failed does not spoil it.
 fn take(turn: &'static Mutex<()>) -> MutexGuard<'static, ()> {
     turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a run of the program ended.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -127,12 +127,12 @@ vars.GREETING = {{ env = "GREETING" }}
         self.write("deploy.toml", &text.replace(from, to));
     }
 
-    /// Where the service listens.
+    /// The port of the service.
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where deploy.toml lies.
+    /// The directory of deploy.toml.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
@@ -180,7 +180,7 @@ vars.GREETING = {{ env = "GREETING" }}
         command.stdout(Stdio::null()).stderr(said).spawn().unwrap()
     }
 
-    /// What the last deploy that was started said.
+    /// Returns the output of the last deploy that was started.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.home.path().join("said")).unwrap()
     }
@@ -190,7 +190,7 @@ vars.GREETING = {{ env = "GREETING" }}
         host.root(&format!("cat /srv/{}/current/VERSION", self.name))
     }
 
-    /// What `current` holds on a host; empty where there is none.
+    /// Returns the target of `current` on a host, or an empty text without it.
     pub(crate) fn current(&self, host: Host) -> String {
         host.root(&format!("readlink /srv/{}/current || true", self.name))
     }
@@ -205,7 +205,7 @@ vars.GREETING = {{ env = "GREETING" }}
         host.root(&format!("cat /srv/{}/.shipit/ledger.jsonl", self.name))
     }
 
-    /// What the service on a host answers, or why it does not.
+    /// Returns the answer of the service on a host, or its error.
     pub(crate) fn answer(&self, host: Host) -> Result<String, std::io::Error> {
         let address: SocketAddr = format!("{}:{}", host.address(), self.port).parse().unwrap();
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
@@ -216,7 +216,7 @@ vars.GREETING = {{ env = "GREETING" }}
         Ok(text.lines().last().unwrap_or_default().to_owned())
     }
 
-    /// Every host comes to answer with this version and greeting.
+    /// Waits until every host answers with this version and greeting.
     #[track_caller]
     pub(crate) fn answers(&self, version: &str, greeting: &str) {
         for &host in &self.hosts {
@@ -224,7 +224,7 @@ vars.GREETING = {{ env = "GREETING" }}
         }
     }
 
-    /// One host comes to answer with this version and greeting.
+    /// Waits until one host answers with this version and greeting.
     #[track_caller]
     pub(crate) fn answers_on(&self, host: Host, version: &str, greeting: &str) {
         let expected = format!("version={version} greeting={greeting}");

@@ -55,7 +55,7 @@ fn fixes_of_check_work_when_pasted() {
         ..Wish::default()
     };
     let host = APPS[0];
-    // What an earlier run of this test has mended.
+    // Breaks again what an earlier run of this test has mended.
     host.try_root(
         "systemctl stop fixes.service; gpasswd -d deploy fixers; groupdel fixers; \
          rm -rf /srv/fixes /etc/systemd/system/fixes.service* /etc/sudoers.d/*fixes \

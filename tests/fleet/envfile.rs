@@ -26,7 +26,7 @@ const VALUES: [(&str, &str); 16] = [
     ("GLOB", "* ? [a] ~ {a,b}"),
 ];
 
-/// What a program has that was started with this environment, one after another, NUL between.
+/// Returns the values that a program sees in this environment, with NUL between them.
 fn pairs(environment: &str) -> Vec<(String, String)> {
     let known = |name: &str| VALUES.iter().any(|(known, _)| *known == name);
     let all = environment.split('\0').filter_map(|pair| pair.split_once('='));

@@ -1,17 +1,17 @@
-//! Health checks on real hosts, and units that look well and are not what was released: each is
-//! taken back and named.
+//! Health checks on real hosts, and units that look healthy but do not run the release: each is
+//! reverted and named.
 
 use crate::app::{App, Wish};
 use crate::hosts::{APPS, Host, SPARE};
 
-/// Deploys v1 well, then what `bad` makes of v2, which must be taken back and say `words`.
+/// Deploys v1, then what `bad` makes of v2, which must be reverted and say `words`.
 #[track_caller]
 fn caught(app: &App, bad: impl FnOnce() -> String, words: &[&str]) -> String {
     app.deploy(&app.tarball("v1", &[])).ends(0);
     caught_later(app, bad, words)
 }
 
-/// The same where v1 is live already.
+/// Deploys what `bad` makes of v2, which must be reverted and say `words`. v1 is live.
 #[track_caller]
 fn caught_later(app: &App, bad: impl FnOnce() -> String, words: &[&str]) -> String {
     let before: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();

@@ -16,7 +16,7 @@ pub(crate) const SPARE: [Host; 3] = [Host("app4"), Host("app5"), Host("app6")];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Host(pub(crate) &'static str);
 
-/// Where the fleet's files lie: `ssh_config`, `key`, `known_hosts`.
+/// Returns the directory with `ssh_config`, `key` and `known_hosts` of the fleet.
 pub(crate) fn dir() -> PathBuf {
     std::env::var_os("SHIPIT_FLEET_DIR").map(PathBuf::from).expect("tests/run boots the fleet")
 }
@@ -133,7 +133,7 @@ impl Host {
         assert!(ip.status().unwrap().success());
     }
 
-    /// What would run a command as root on this machine.
+    /// Returns a command that runs as root on this machine.
     fn here(words: &[&str]) -> Command {
         let sudo = std::env::var("SHIPIT_FLEET_SUDO").unwrap_or_default();
         let mut words = sudo.split_whitespace().chain(words.iter().copied());

@@ -12,19 +12,19 @@ use crate::hosts::{APPS, Host, SPARE, until};
 const DEADLINE: Duration = Duration::from_secs(5);
 const SETTLED: Duration = Duration::from_millis(400);
 
-/// How many moments are tried, unless SHIPIT_TEST_MOMENTS says otherwise.
+/// Returns the number of moments to try: SHIPIT_TEST_MOMENTS, or `usual`.
 fn moments(usual: u32) -> u32 {
     std::env::var("SHIPIT_TEST_MOMENTS").map_or(usual, |number| number.parse().unwrap())
 }
 
-/// How the fleet came to one release again.
+/// The ways in which the fleet became united again, counted.
 #[derive(Default, Debug)]
 struct Tally {
     /// By itself.
     alone: u32,
     /// With the next command, which finished what some hosts had committed.
     helped: u32,
-    /// Until the last host let go of its lock.
+    /// The longest time until the last host released its lock.
     slowest: Duration,
 }
 
@@ -200,17 +200,17 @@ fn link_cut_at_any_moment_recovers() {
     println!("cuts within {length:?}: {tally:?}");
 }
 
-/// Hosts that nobody can reach let go by themselves. They are asked through the back door, their
-/// namespaces, because their cable is out.
+/// Unreachable hosts release their locks by themselves. Their cable is out, so they are asked
+/// through their namespaces.
 #[track_caller]
 fn free_by_itself(app: &App, cut: &[Host], moment: Duration) -> Duration {
     // The command then running adds its own time; a restart here takes less than a second.
     let limit = DEADLINE + Duration::from_secs(3);
-    free(app, cut, limit, &format!("{cut:?} let go after a cut at {moment:?}"))
+    free(app, cut, limit, &format!("{cut:?} released its lock after a cut at {moment:?}"))
 }
 
-/// Waits until the locks are free for good: a login that was under way when its client went may
-/// still start an agent, which takes the lock, hears nothing and lets go again.
+/// Waits until the locks stay free: a login that was under way when its client died may still
+/// start an agent, which takes the lock, hears nothing and releases it.
 #[track_caller]
 fn free(app: &App, hosts: &[Host], limit: Duration, what: &str) -> Duration {
     let mut since = None;

@@ -1,4 +1,4 @@
-//! A release that does not prove itself is taken back, and what ran before runs again.
+//! A release that does not prove itself is reverted, and the release before it runs again.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -161,7 +161,7 @@ fn stalled_client_does_not_delay_a_revert() {
     until(Duration::from_secs(10), "the host has put itself back", || {
         app.current(APPS[0]) == before
     });
-    println!("put back {:?} after the client stopped", start.elapsed());
+    println!("reverted {:?} after the client stopped", start.elapsed());
     signal("CONT", child.id());
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();

@@ -27,7 +27,7 @@ const MOMENTS: [(&str, &[&str]); 6] = [
     ("prune", &["\"phase\":\"tidy\""]),
 ];
 
-/// How it goes away.
+/// The way in which a host goes down.
 type Way = (&'static str, fn(Host));
 const WAYS: [Way; 2] = [("reboot", Host::reboot), ("crash", Host::crash)];
 
@@ -59,7 +59,7 @@ fn deploy_and_lose(
     (child.wait().unwrap().code(), said)
 }
 
-/// What is live on each host is whole, and what its service answers; by version.
+/// The live release of each host is whole and its service answers from it. Returns the versions.
 #[track_caller]
 fn whole(app: &App) -> [String; 3] {
     SPARE.map(|host| {
@@ -118,7 +118,7 @@ fn library() -> PathBuf {
     places.into_iter().find(|path| path.exists()).expect("libfaketime is not installed")
 }
 
-/// What makes a program see the clock that a file names.
+/// Returns the variables that make a program see the clock that a file names.
 fn wrong_clock(library: &Path, clock: &Path) -> [(&'static str, String); 5] {
     [
         ("LD_PRELOAD", library.display().to_string()),
@@ -242,7 +242,7 @@ fn clock_set_back_moves_no_deadline() {
     until(Duration::from_secs(20), "v3 is live", || app.version(SPARE[0]) == "v3");
     let cable = SPARE[0].cut();
     set_back("-1h");
-    until(Duration::from_secs(10), "v3 is taken back", || app.version(SPARE[0]) == "v2");
+    until(Duration::from_secs(10), "v3 is reverted", || app.version(SPARE[0]) == "v2");
     drop(cable);
     let code = child.wait().unwrap().code();
     assert_ne!(code, Some(0));

@@ -25,7 +25,7 @@ activated = ["cat .env; ls"]
     health: "",
 };
 
-/// Every command line on this machine or a host, over and over until told to stop.
+/// Records every command line on this machine or a host until it is stopped.
 const WATCH: &str = "while [ ! -e /tmp/watched ]; do cat /proc/[0-9]*/cmdline 2>/dev/null; sleep 0.02; done \
                      | tr '\\0' ' ' | grep -ao 'poison[A-Z][A-Za-z]*[0-9][A-Z]' | sort | uniq -c";
 

@@ -12,7 +12,7 @@ const BEAT: Duration = Duration::from_millis(100);
 /// A restart takes this long at most, the sample service's Python and a busy machine included.
 const RESTART: Duration = Duration::from_secs(3);
 
-/// What one host answered when.
+/// The answers of one host with their times.
 struct Answers {
     host: Host,
     all: Vec<(Instant, Option<String>)>,
@@ -38,7 +38,7 @@ impl Answers {
     }
 }
 
-/// Asks a host ten times a second until told to stop.
+/// Asks a host ten times a second until it is stopped.
 fn ask(app: &App, host: Host, done: &AtomicBool) -> Answers {
     let mut all = Vec::new();
     while !done.load(Ordering::Relaxed) {

@@ -6,21 +6,21 @@ use std::time::Duration;
 use crate::app::{App, Wish};
 use crate::hosts::{APPS, Host, until};
 
-/// How many deploys, unless SHIPIT_TEST_SOAK says otherwise.
+/// Returns the number of deploys: SHIPIT_TEST_SOAK, or 20.
 fn rounds() -> u32 {
     std::env::var("SHIPIT_TEST_SOAK").map_or(20, |number| number.parse().unwrap())
 }
 
-/// What could grow, by how much it has.
+/// The sizes that could grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Footprint {
-    /// Files in `.shipit` and what begins with a dot beside releases.
+    /// Files in `.shipit`, and names with a leading dot beside releases.
     files: u32,
     /// Releases.
     releases: u32,
     /// Processes of agents and uploads.
     processes: u32,
-    /// What agents that are gone left in the host's temporary directory.
+    /// The files that ended agents left in the temporary directory of the host.
     temporary: u32,
 }
 
@@ -57,7 +57,7 @@ fn peak(child: &mut Child) -> u64 {
     peak
 }
 
-/// How much memory the host's end of a conversation takes, in KiB, while a hook runs.
+/// Returns the memory of the agent's processes on the host during a hook, in KiB.
 fn agent_memory(app: &App) -> u64 {
     app.edit("staged = [", "staged = [\"sleep 1\", ");
     let mut child = app.start_deploy(&app.tarball("memory", &[]));

@@ -77,7 +77,7 @@ fn crontab_line_prunes_and_keeps_what_it_must() {
     for host in APPS {
         assert!(app.releases(host) < 4, "{}: nothing was pruned", host.0);
     }
-    // What a rollback would go to is still there.
+    // The target of a rollback is still there.
     app.shipit(&["rollback", "production", "--yes"]).ends(0);
     app.answers("v2", "hello");
 }

@@ -205,7 +205,7 @@ fn check_finds_what_would_stop_a_deploy() {
     let text = project.read("deploy.toml");
     let linked = "linked_dirs = [\"log\"]\nlinked_files = [\"config/key\"]";
     project.write("deploy.toml", &text.replace("linked_dirs = [\"log\"]", linked));
-    // Who runs the tests is in the third line.
+    // The third line names the user who runs the tests.
     let said = project.shipit("check");
     let lines: Vec<_> = said.lines().filter(|line| !line.contains("this machine")).collect();
     assert_snapshot!(lines.join("\n"), @"

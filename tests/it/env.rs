@@ -22,7 +22,7 @@ fn say(error: &EnvError) -> String {
     format!("{error}{}{}", cause.unwrap_or_default(), hint.unwrap_or_default())
 }
 
-/// What a shell has in `names` after reading `text`, or `None` where there is no such shell.
+/// Returns the values of `names` in a shell after it read `text`, or `None` without the shell.
 fn sourced(shell: &[&str], text: &str, names: &[&str]) -> Option<Vec<String>> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(".env"), text).unwrap();

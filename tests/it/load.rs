@@ -28,16 +28,16 @@ use crate::support::ssh::{User, around, connector, write};
 use crate::support::tools::program;
 use crate::support::world::World;
 
-/// How many hosts are worked on at a time.
+/// The number of hosts that are worked on at a time.
 const PARALLEL: usize = 16;
-/// How long what should come may take; nothing here waits so long.
+/// The time limit of each wait; only a test that fails reaches it.
 const HANG: Duration = Duration::from_mins(2);
 
 /// The way to the hosts, which share a server and each think that they are alone.
 struct Many {
     connector: Connector,
     root: String,
-    /// Where a tar is that finds no space.
+    /// The directory of a tar that finds no space.
     bin: PathBuf,
     full: Arc<AtomicBool>,
 }
@@ -155,7 +155,7 @@ impl Hosts {
         program(&home.join("pass"), &gate);
     }
 
-    /// A deploy of one version. The slow host waits until so many have come as far.
+    /// Deploys one version. The slow host waits until this many hosts have come as far.
     async fn deploy(&mut self, version: &str, all: usize) -> Report {
         let _ = fs::remove_dir_all(&self.gate);
         fs::create_dir(&self.gate).unwrap();
@@ -178,7 +178,7 @@ impl Hosts {
         }
     }
 
-    /// The dead host takes connections, and hangs up when so many others were looked at.
+    /// The dead host accepts connections, and closes them after this many others were looked at.
     async fn hang_up_on(&self, reached: usize) {
         let connected = |event: &&Event| matches!(event, Event::Connected { .. });
         let mut taken = Vec::new();
@@ -194,7 +194,7 @@ impl Hosts {
         }
     }
 
-    /// What each host runs.
+    /// Returns the hosts by the version that is live on them.
     fn live(&self) -> BTreeMap<String, Vec<String>> {
         let mut live = BTreeMap::<_, Vec<String>>::new();
         for host in &self.world.config.hosts {

@@ -155,7 +155,7 @@ impl Session for Scripted {
 
 struct Agent {
     run: String,
-    /// How many orders came with the greeting.
+    /// The number of requests that came with the greeting.
     first: usize,
     hosts: Hosts,
     name: String,
@@ -216,7 +216,7 @@ impl Agent {
     }
 }
 
-/// How many bytes follow the message that has this line: the last number of an upload.
+/// Returns how many bytes follow the message with this line: the last number of an upload.
 fn upload_size(line: &str) -> Option<usize> {
     let numbers = line.rsplit(|c: char| !c.is_ascii_digit());
     let last = numbers.into_iter().find(|number| !number.is_empty());

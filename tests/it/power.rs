@@ -39,7 +39,7 @@ enum Disk {
     Btrfs,
 }
 
-/// What `sync` does on the host: some of the agent's, or all, are left out to see that they matter.
+/// The calls of `sync` that work on the host. Without some of them, the tests must find damage.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Syncs {
     All,
@@ -52,7 +52,7 @@ enum Syncs {
 /// One release that may be live: what its VERSION says, or nothing.
 type Version = Option<&'static str>;
 
-/// What was looked at, and what was wrong.
+/// The number of copies that were checked, and what was wrong with them.
 #[derive(Default)]
 struct Seen {
     copies: usize,
@@ -67,9 +67,9 @@ struct Host {
 
 /// The names of their directories begin with this and say whose they are.
 const NAME: &str = "shipit-power-";
-/// How many copies may wait to be looked at.
+/// The number of copies that may wait to be checked.
 const WAITING: usize = 4;
-/// How many threads look at them.
+/// The number of threads that check copies.
 const LOOKERS: usize = 3;
 fn as_root(words: &[&str]) -> Output {
     let sudo = std::env::var("SHIPIT_FLEET_SUDO").unwrap_or_default();
@@ -149,7 +149,7 @@ impl Host {
         self.path(name).display().to_string()
     }
 
-    /// What nobody ever wrote to takes no space.
+    /// Blocks that were never written take no space.
     fn make_image(&self, kind: Disk) {
         const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F", "-m", "0"];
         const BTRFS: &[&str] = &["mkfs.btrfs", "-q", "-m", "single"];
@@ -184,7 +184,7 @@ impl Host {
                  [ \"$writes\" != \"$(cat last)\" ] || exit 0\necho $writes >last",
                 self.device()
             ),
-            // What is synced makes the journal commit what it knows, which always differs.
+            // A sync makes the journal commit its content, which always differs.
             Disk::Hurried => "echo $$ >disk/other; sync disk/other".to_owned(),
         };
         let copy = format!(
@@ -238,7 +238,7 @@ impl Host {
         (report, seen)
     }
 
-    /// What the disk holds now, where an outcome was reported.
+    /// Checks the disk now that an outcome was reported.
     fn now(&self, live: Version) -> Seen {
         let last = self.path("copies/last");
         fs::copy(self.path("image"), &last).unwrap();
@@ -329,7 +329,7 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
     if read(".env")? != format!("V={known}\n") {
         return Err(format!("{id} has another config"));
     }
-    // Where the outcome was reported there is but one that may be, and it is decided.
+    // After the report of the outcome only one release may be live, and it is decided.
     match history.standing {
         ReleaseStatus::Good => Ok(()),
         ReleaseStatus::Undecided if may_be_live.len() > 1 => Ok(()),
@@ -358,7 +358,7 @@ fn as_its_manifest(root: &Path, id: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// One thing done to a host, and what may be live meanwhile and is live afterwards.
+/// One change of a host, with the versions that may be live during it and after it.
 async fn step(host: &Host, what: &str, [before, after, now]: [Version; 3]) -> Seen {
     let world = &host.world;
     let run = async {

@@ -20,7 +20,7 @@ use crate::support::link::FaultyLinks;
 use crate::support::project::Project;
 use crate::support::tools::program;
 
-/// Somebody who deploys to a directory that is not theirs alone.
+/// A person who deploys to a directory that another person uses too.
 struct Person {
     name: &'static str,
     world: Project,
@@ -72,7 +72,7 @@ fn runs(ledger: &Ledger) -> Vec<String> {
     runs
 }
 
-/// What is live was committed last and is whole; nothing half made is left.
+/// The live release was committed last and is whole, and nothing unfinished is left.
 #[track_caller]
 fn is_one_thing(root: &Path, round: &str) {
     let ledger = ledger(root);
@@ -92,7 +92,7 @@ fn is_one_thing(root: &Path, round: &str) {
     assert_eq!(half + left(".shipit/trash", |_| true), 0, "{round}: something is left");
 }
 
-/// How the two ended: in turn, or one of them was told who is there.
+/// The two ran in turn, or one of them was refused and named the other. Returns the winner.
 #[track_caller]
 fn is_one_winner(ends: &[(&Person, Output); 2], round: &str) -> usize {
     let said = |out: &Output| String::from_utf8_lossy(&out.stderr).into_owned();
@@ -126,7 +126,7 @@ fn two_runs_at_once_have_one_winner() {
         bob.builds(&format!("b{round}"));
         let mut one = ada.command("deploy");
         let mut two = bob.command(other);
-        // Who comes first changes, and by how much: at once, or about when the other ends.
+        // The order changes, and the delay: none, or about the length of the other run.
         let head_start = length.mul_f64([0.0, 0.01, 0.9, 0.1, 1.1, 0.5, 0.95][round % 7]);
         let start = |command: &mut Command, head_start| {
             let child = command.spawn().unwrap();
@@ -163,7 +163,7 @@ fn fleet_of(root: &str, number: u32) -> world::World {
     world
 }
 
-/// What a run that lost was told of the one that won: nothing was done anywhere.
+/// The run that lost names the winner, and changed no host.
 #[track_caller]
 fn lost_everywhere(report: &Report, winner: &str, round: &str) {
     let mut holders = 0;
@@ -240,7 +240,7 @@ async fn two_overlapping_deploys_have_one_winner() {
     }
 }
 
-/// Its holder is named, and has let go before anybody can look who that is.
+/// The holder is named, and releases the lock before anybody can look at it.
 #[tokio::test]
 async fn lock_released_during_the_look_is_asked_for_again() {
     let dir = tempfile::tempdir().unwrap();

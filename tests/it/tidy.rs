@@ -382,7 +382,7 @@ fn every_file_says_what_it_is() {
     none("every file begins with a `//!` line", &broken);
 }
 
-/// Whoever adds a test finds all helpers in one folder.
+/// All helpers are in one folder, where the author of a test finds them.
 #[test]
 fn tests_share_only_what_is_in_support() {
     let mut broken = Vec::new();

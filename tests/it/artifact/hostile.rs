@@ -16,7 +16,7 @@ use crate::support::archives::{
     write_tree, xz, zip_of, zstd,
 };
 
-/// What is said about these bytes as a file of this name.
+/// Returns the error about these bytes as a file of this name.
 #[track_caller]
 fn refused(name: &str, bytes: &[u8]) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use shipit::model::manifest::Node;
 
 use crate::support::archives::spec_of;
 
-/// So much later than now that all files are old.
+/// A time so late that all files are old.
 const LATER: i64 = 1 << 40;
 
 fn digest_of(artifact: &Artifact, path: &str) -> Digest {
@@ -18,7 +18,7 @@ fn digest_of(artifact: &Artifact, path: &str) -> Digest {
     *sha256
 }
 
-/// What is known, but with a wrong digest of these files: it shows who does not read.
+/// Known digests with wrong ones for these files: they show which files are not read.
 fn wrongly(text: &str, of: &[&str], told: Digest) -> KnownDigests {
     let (lines, _) = text.trim_end().rsplit_once('\n').unwrap();
     let mut lines = format!("{lines}\n");

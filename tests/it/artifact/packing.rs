@@ -42,7 +42,7 @@ fn pack_all(artifact: &Artifact, codec: Codec) -> Result<Packed, ArtifactError> 
     pack(artifact, artifact.manifest(), codec)
 }
 
-/// What is told of on the way is what is given in the end.
+/// Packs the release. The progress on the way must agree with the result.
 fn pack(artifact: &Artifact, release: &Manifest, codec: Codec) -> Result<Packed, ArtifactError> {
     let (whole, mut told) = (PreparedDelta::default(), Vec::new());
     let options = PackOptions { codec, quick_from: u64::MAX };
@@ -88,7 +88,7 @@ fn unpack(bytes: &[u8], codec: Codec, into: &Path, tar: &str) {
     assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
 }
 
-/// Whether the tool can be run; where tests may not skip, a missing one is a failure.
+/// Returns whether the tool can be run. Fails without it if tests must not be skipped.
 fn is_here(tool: &str) -> bool {
     let tool = tool.split(' ').next().unwrap();
     let ask = "command -v \"$1\" >/dev/null";

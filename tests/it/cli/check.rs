@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 use crate::support::project::Project;
 
-/// Who deploys is ada, the service's user is svc; everything else is as on this machine.
+/// The deploying user is ada, the user of the service is svc; the rest is this machine's.
 const ID: &str = r#"case "$*" in
 '') me=$(/usr/bin/id -u); [ "$me" != 0 ] || me=1000
     echo "uid=$me(ada) gid=1000(ada) groups=1000(ada),50(staff)" ;;
@@ -61,7 +61,7 @@ impl Machine {
         self.project.write("deploy.toml", &text.replace(from, to));
     }
 
-    /// What check says, without what lies above the directory and what is well.
+    /// Returns the findings of `check`, without those above the directory and without passed ones.
     fn wrong(&self) -> String {
         let said = self.said();
         let lines = said.lines().filter(|line| !line.starts_with("ok  "));
@@ -170,7 +170,7 @@ fn unit_without_a_user_is_found() {
 fn user_unit_needs_no_sudo() {
     let unit = "LoadState=loaded\nActiveState=active\nUser=\nWorkingDirectory=/srv/old\n";
     let machine = Machine::new("unit = \"todo\"\nscope = \"user\"", unit);
-    // Whoever runs the tests made it, not ada.
+    // The user who runs the tests made it, not ada.
     machine.directory("srv/shared/log", 0o755);
     machine.mode("", 0o711);
     assert_snapshot!(machine.wrong(), @r"
@@ -261,7 +261,7 @@ fn deploy_and_check_refuse_the_same_links() {
     assert!(!project.path().join("srv/releases").exists());
 }
 
-/// What is wrong by `check`, without its fix, and what a deploy ends with.
+/// `check` finds this problem, and a deploy fails with it.
 fn both_say(machine: &Machine, what: &str) {
     let checked = machine.said();
     assert!(checked.contains(&format!("problem  local: {what}\n")), "{checked}");
@@ -301,7 +301,7 @@ fn unit(lines: &str) -> String {
 }
 
 impl Machine {
-    /// The same with a unit that is there, and `CURRENT` in its text for where it is.
+    /// A machine with a loaded unit. `CURRENT` in its text stands for the path of the live release.
     fn with_unit(lines: &str) -> Self {
         let machine = Self::new("unit = \"todo\"", "");
         let current = machine.project.path().join("srv/current");

@@ -142,7 +142,7 @@ fn damaged_lines_of_a_ledger_are_named_by_their_numbers() {
     assert_eq!(releases(&world), before);
 }
 
-/// Refused, and nothing is changed; what only looks goes on and says why.
+/// Commands that change are refused; commands that look work and say why.
 #[track_caller]
 fn refused(project: &Project, needle: &str) {
     let (before, target) = (releases(project), live(project));

@@ -128,7 +128,7 @@ impl Site {
         let said = self.shipit("rollback production --yes --json -v", 1, false);
         assert!(said.contains("***"), "{said}");
         self.shipit("prune production --yes -v", 0, true);
-        // Nothing can be restarted any more: it cannot be put back either.
+        // No restart works any more, so the revert fails too.
         fs::write(self.project.path().join("broken"), "").unwrap();
         self.build(10, &[]);
         self.shipit("deploy production --yes", 3, false);
@@ -152,7 +152,7 @@ fn secrets_in_the_service_log_are_masked() {
     Site::new(log).all_commands();
 }
 
-/// What is cut is cut at the ends of lines, when it has been masked.
+/// Text is masked first, then truncated at the ends of lines.
 #[test]
 fn truncation_leaves_no_part_of_a_secret() {
     for room in [65_400, 65_480, 65_500, 65_530] {
@@ -172,7 +172,7 @@ fn truncation_leaves_no_part_of_a_secret() {
     }
 }
 
-/// What a service answers over a connection of ours goes back to its host to be masked.
+/// The answer of a service, read by this machine, goes back to the host to be masked.
 #[test]
 fn secrets_in_health_answers_are_masked() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

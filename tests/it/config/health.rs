@@ -177,7 +177,7 @@ fn check_applies_to_hosts_of_its_roles() {
     assert!(concerned(&["db", "web"]) && !concerned(&["db"]) && !concerned(&[]));
 }
 
-/// What checks need of this machine, in a directory of its own; the secrets and the error.
+/// Fetches the values that checks need, in a directory of its own. Returns secrets and error.
 async fn gathered(
     top: &str,
     files: &[(&str, &str)],

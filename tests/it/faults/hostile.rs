@@ -20,13 +20,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::world::World;
 
-/// How much it says at once.
+/// Size of one write of endless output, in bytes.
 const PIECE: usize = 32 * 1024;
 
 /// A host on which nothing is live, and something is to be swept.
 const GREETING: &str = "clock 1787302800\nkey 00\nleftover .shipit/run/old\n";
 
-/// What a host does instead of answering.
+/// The misbehaviour of a host in place of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Garbage,
@@ -42,7 +42,7 @@ enum Manner {
     Digits,
     /// Answers to what nobody asked.
     Frames,
-    /// The same on standard error.
+    /// Endless output on standard error.
     Wails,
 }
 
@@ -67,7 +67,7 @@ struct Hostile {
     manner: Manner,
     at: &'static str,
     greeting: Arc<str>,
-    /// How long each answer takes.
+    /// The delay of each answer.
     pause: Duration,
     /// Bytes that shipit took from it while it misbehaved.
     taken: Arc<AtomicUsize>,
@@ -177,7 +177,7 @@ impl Hostile {
 }
 
 impl Manner {
-    /// What it says, and whether it says so for ever.
+    /// The output, and whether it is repeated for ever.
     fn piece(self, run: &str) -> (Option<Output>, bool) {
         match self {
             Self::Garbage => (Some(out("\u{0}\u{1b}[2J\u{202e}\r\n".repeat(9))), false),
@@ -248,7 +248,7 @@ async fn misbehaving_host_is_never_done() {
     }
 }
 
-/// A user who stops a run gives an order up that the host answers all the same.
+/// A user who stops a run abandons a request that the host answers nevertheless.
 #[tokio::test(start_paused = true)]
 async fn late_answer_is_not_taken_for_the_next() {
     let pause = Duration::from_secs(10);
@@ -272,7 +272,7 @@ async fn late_answer_is_not_taken_for_the_next() {
     assert_eq!(answer.text, "commit");
 }
 
-/// What comes after the verdict cannot change it.
+/// Bytes after the verdict cannot change it.
 #[tokio::test(start_paused = true)]
 async fn misbehaviour_after_commit_is_done_with_a_warning() {
     for manner in MANNERS.into_iter().filter(|manner| *manner != Manner::Frames) {

@@ -11,7 +11,7 @@ use crate::support::fleet::{TestFleet, Work};
 /// The release that version 0 has on the host.
 const EARLIER: &str = "20260821090002";
 
-/// What may be wrong with a ledger.
+/// A kind of damage to a ledger.
 #[derive(Debug, Clone, Copy)]
 enum Harm {
     /// The block that held a line is zeros.
@@ -34,7 +34,7 @@ impl Harm {
         }
     }
 
-    /// What is left of a ledger, if anything.
+    /// Returns the ledger after the damage, or `None` if it is gone.
     fn done_to(self, ledger: &str) -> Option<String> {
         let mut lines: Vec<_> = ledger.lines().map(str::to_owned).collect();
         let of_earlier = |line: &String| line.contains(EARLIER) && line.contains("committed");

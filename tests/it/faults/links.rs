@@ -17,7 +17,7 @@ const DEPLOY: [&str; 13] = [
 const ROLLBACK: [&str; 4] = ["activate", "hook", "commit", "bye"];
 const PRUNE: [&str; 3] = ["prune", "sweep", "bye"];
 
-/// How the table names a fault.
+/// Returns the name of a fault in the table.
 fn row_of(work: Work, fault: LinkFault) -> String {
     let work = format!("{work:?}").to_lowercase();
     match fault {
@@ -116,7 +116,7 @@ async fn host_lost_for_good_is_reported_unknown() {
     .await;
 }
 
-/// What is said of a host is so; of one that nobody can look at, that it is unknown.
+/// The report is true of every host, and a host that nobody can look at is unknown.
 async fn claims_no_more_than_is_so(fault: &str, fleet: &TestFleet, report: &Report) {
     fleet.lock_is_free(fault).await;
     for (host, result) in &report.hosts {

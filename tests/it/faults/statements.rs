@@ -1,4 +1,4 @@
-//! The agent dies after any of its statements: killed, with no trap run and nobody told.
+//! The agent is killed after any of its statements: no trap runs and no message is sent.
 
 use std::fs;
 use std::path::{Path, PathBuf};

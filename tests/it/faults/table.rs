@@ -19,7 +19,7 @@ fn every_named_test_exists() {
     }
 }
 
-/// Where a module of the tests may be: `fleet::story` or, of `cargo test`, `faults::wires`.
+/// The files that may hold a module such as `fleet::story` or, of `cargo test`, `faults::links`.
 fn sources(module: &str) -> [PathBuf; 3] {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let path = module.replace("::", "/");

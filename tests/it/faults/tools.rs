@@ -32,7 +32,7 @@ const TOOLS: [&str; 19] = [
     "cat",
 ];
 
-/// What sharing files needs of them, and besides.
+/// The tools of a deploy that shares files.
 const SHARING: [&str; 10] =
     ["tar", "sha256sum", "find", "stat", "mv", "cmp", "sort", "awk", "head", "cat"];
 

@@ -142,7 +142,7 @@ async fn deploy_lock_refuses_whatever_wants_the_run_lock() {
     assert!(matches!(again.hosts[0].1, HostResult::Unchanged { .. }), "{again:?}");
 }
 
-/// Somebody else's process, which left no record.
+/// A process of another program, which left no record.
 #[tokio::test]
 async fn lock_of_another_program_is_not_broken() {
     let world = World::new();
@@ -184,7 +184,7 @@ async fn run_that_loses_its_lock_reverts_and_says_so() {
             let is_break =
                 |event: &Event| matches!(event, Event::Sent { line, .. } if line == "break");
             while !world.events.lock().unwrap().iter().any(is_break) {
-                assert!(Instant::now() < end, "nobody was told to let go");
+                assert!(Instant::now() < end, "no holder was told to release the lock");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             // The host has the word, and needs a moment to pass it on.

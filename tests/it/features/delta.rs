@@ -47,7 +47,7 @@ fn done(report: &Report) -> Done {
     done
 }
 
-/// What is live is these files.
+/// The live release holds exactly these files.
 #[track_caller]
 fn holds(world: &World, files: &[(&str, u64)]) {
     for (name, seed) in files {
@@ -56,7 +56,7 @@ fn holds(world: &World, files: &[(&str, u64)]) {
     }
 }
 
-/// What `len` bytes of random text have at least after compression: 6 of 8 bits.
+/// Returns the least size of `len` bytes of random text after compression: 6 of 8 bits.
 const fn compressed_size(len: u64) -> u64 {
     len * 6 / 8
 }
@@ -65,7 +65,7 @@ fn inode(world: &World, path: &str) -> u64 {
     fs::metadata(world.root().join(path)).unwrap().ino()
 }
 
-/// How often an order of this name was sent, or a warning with this in it was given.
+/// Returns how often a request of this name was sent or a warning with this text was given.
 fn times(world: &World, what: &str) -> usize {
     let told = |event: &Event| match event {
         Event::Sent { line, .. } => line == what,
@@ -360,7 +360,7 @@ async fn uploads_at_once_stay_within_the_limit() {
     assert_eq!(order, ["web1", "web2", "web3"], "each had its turn once");
 }
 
-/// Where uploads take turns, a stream of this size does not go between the orders.
+/// Makes uploads take turns: then a stream of this size does not travel between the requests.
 fn own_channel(world: &mut World) {
     world.config.upload.parallel = Some(1);
 }

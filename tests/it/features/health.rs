@@ -335,7 +335,7 @@ async fn host_without_curl_says_what_to_install() {
       TCP 127.0.0.1:PORT could not be asked: the server forbids forwarding, and curl is not there
     hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
     ");
-    // Through a session that forwards nothing is missing.
+    // A session that forwards needs no curl.
     let mut world = world_judged_by(&http, &server).await;
     world.connect = Box::new(LocalConnect(only(tools.path())));
     assert_eq!(outcome(&world, &server).await, "done");

@@ -52,7 +52,7 @@ fn keep(world: &World, of: &[u8], bytes: &[u8]) {
     world.cache.large.lock().unwrap().insert(Digest::of(of), path);
 }
 
-/// How many bytes of an edited file are new.
+/// The number of new bytes in an edited file.
 const CHANGED: u64 = 4 * 3000 + 12_345;
 
 /// Returns `old` with bytes overwritten in some places, some inserted, some removed, and what

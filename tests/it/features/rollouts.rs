@@ -15,7 +15,7 @@ use shipit::deploy::rollout::batches;
 use crate::support::link::{FaultyLinks, LinkFault};
 use crate::support::world::{World, host};
 
-/// A world of several hosts, and what breaks its wires.
+/// A world of several hosts, and the faults of their links.
 struct Hosts {
     world: World,
     faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
@@ -26,14 +26,14 @@ impl Hosts {
         let mut world = World::new();
         world.config.hosts = names.iter().map(|name| host(name)).collect();
         world.config.rollout = rollout;
-        let wires = FaultyLinks::new(world.config.layout.root());
-        let faults = wires.faults();
-        world.connect = Box::new(wires);
+        let links = FaultyLinks::new(world.config.layout.root());
+        let faults = links.faults();
+        world.connect = Box::new(links);
         Self { world, faults }
     }
 
-    fn wire(&self, host: &str, wire: LinkFault) {
-        self.faults.lock().unwrap().insert(host.to_owned(), wire);
+    fn break_link(&self, host: &str, fault: LinkFault) {
+        self.faults.lock().unwrap().insert(host.to_owned(), fault);
     }
 
     fn mend(&self) {
@@ -49,14 +49,14 @@ impl Hosts {
         fs::read_to_string(self.path(host, path)).unwrap_or_default()
     }
 
-    /// What each host runs, by the version in its live release.
+    /// Returns the version in the live release of each host.
     fn live(&self) -> String {
         let hosts = self.world.config.hosts.iter();
         let version = |host: &str| self.read(host, "current/VERSION").trim().to_owned();
         hosts.map(|host| version(&host.name)).collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether a host's restart command fails from now on, whatever the release.
+    /// Makes the restart command of a host fail or work from now on, for every release.
     fn breaks(&self, host: &str, broken: bool) {
         let path = self.path(host, "shared");
         fs::create_dir_all(&path).unwrap();
@@ -69,7 +69,7 @@ impl Hosts {
     }
 }
 
-/// What happened to each host, in one letter: done, unchanged, untouched, put back, skipped, locked,
+/// What happened to each host, in one letter: done, unchanged, untouched, reverted, skipped, locked,
 /// stuck (`!`), unknown.
 fn letters(report: &Report) -> String {
     let letter = |(_, result): &(String, HostResult)| match result {
@@ -122,7 +122,7 @@ async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, Stri
     };
     assert_eq!(hosts.deploy("1").await.verdict(), RunOutcome::Done);
     assert_eq!(hosts.live(), "1 1 1");
-    // What runs before keeps running: only the new restart fails, and the way back works.
+    // The old release keeps running: only the new restart fails, and the revert works.
     hosts.world.config.service = shipit::model::service::Service::Command {
         restart: format!(
             "if grep -q 2 VERSION; then {SICK}; else cat VERSION >>../../restarts; fi"
@@ -188,7 +188,7 @@ async fn canaries_go_first_and_a_pause_follows() {
 async fn unreachable_host_ends_the_run_or_is_skipped() {
     let mut hosts = Hosts::new(&["web1", "web2"], Rollout::default());
     hosts.deploy("1").await;
-    hosts.wire("web1", LinkFault::Dead);
+    hosts.break_link("web1", LinkFault::Dead);
     let report = hosts.deploy("2").await;
     assert_eq!((letters(&report).as_str(), hosts.live().as_str()), ("uu", "1 1"));
     hosts.world.config.rollout.on_unreachable = OnUnreachable::Skip;
@@ -198,8 +198,8 @@ async fn unreachable_host_ends_the_run_or_is_skipped() {
     hosts.mend();
     let report = hosts.deploy("2").await;
     assert_eq!((letters(&report).as_str(), hosts.live().as_str()), ("dd", "2 2"), "caught up");
-    hosts.wire("web1", LinkFault::Dead);
-    hosts.wire("web2", LinkFault::Dead);
+    hosts.break_link("web1", LinkFault::Dead);
+    hosts.break_link("web2", LinkFault::Dead);
     assert_eq!(letters(&hosts.deploy("3").await), "uu", "nobody is left to go on with");
 }
 
@@ -212,7 +212,7 @@ async fn once_hook_runs_though_its_first_host_is_unreachable() {
         once: true,
         roles: Vec::new(),
     }];
-    hosts.wire("web1", LinkFault::Dead);
+    hosts.break_link("web1", LinkFault::Dead);
     assert_eq!(letters(&hosts.deploy("1").await), "sdd");
     let migrated: Vec<_> =
         ["web1", "web2", "web3"].iter().map(|name| hosts.read(name, "migrated")).collect();
@@ -221,12 +221,12 @@ async fn once_hook_runs_though_its_first_host_is_unreachable() {
 
 #[tokio::test]
 async fn lost_commit_is_repeated_in_the_same_run() {
-    for wire in [LinkFault::CutBefore("commit"), LinkFault::CutAfter("commit")] {
+    for fault in [LinkFault::CutBefore("commit"), LinkFault::CutAfter("commit")] {
         let hosts = Hosts::new(&["web1", "web2", "web3"], Rollout::default());
         hosts.deploy("1").await;
-        hosts.wire("web2", wire);
+        hosts.break_link("web2", fault);
         let report = hosts.deploy("2").await;
-        assert_eq!(report.verdict(), RunOutcome::Done, "{wire:?}: {report:?}");
+        assert_eq!(report.verdict(), RunOutcome::Done, "{fault:?}: {report:?}");
         assert_eq!(hosts.live(), "2 2 2");
     }
 }
@@ -235,7 +235,7 @@ async fn lost_commit_is_repeated_in_the_same_run() {
 async fn split_fleet(on_failure: OnFailure) -> Hosts {
     let hosts = Hosts::new(&["web1", "web2"], Rollout { on_failure, ..Rollout::default() });
     hosts.deploy("1").await;
-    hosts.wire("web2", LinkFault::CutBefore("commit"));
+    hosts.break_link("web2", LinkFault::CutBefore("commit"));
     // Its second conversation, in which the run would finish, is cut off as well.
     let faults = Arc::clone(&hosts.faults);
     let again = tokio::spawn(async move {

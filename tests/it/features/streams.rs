@@ -13,7 +13,7 @@ use crate::support::shells::{session_of, under_every_shell};
 use crate::support::tools::{program, tools_without};
 use crate::support::world::{LocalConnect, World, goal_of};
 
-/// How many bytes of the build do not compress.
+/// The number of bytes of the build that do not compress.
 const RANDOM: usize = 24 << 20;
 
 /// A build that is larger than one write of an upload. Half of each page is random and half is
@@ -74,7 +74,7 @@ async fn file_that_changes_during_the_stream_fails_the_upload() {
     assert_eq!(world.deploy("1").await.verdict(), RunOutcome::Done);
 }
 
-/// What openssl was asked to do on a host that has taken a build with one large file.
+/// Deploys a build with one large file and returns the calls of openssl on the host.
 async fn asked_of_openssl(shell: &str, script: &str) -> Vec<String> {
     let mut world = World::new();
     let (dir, tools) = (world.dir.path().to_owned(), tempfile::tempdir().unwrap());
@@ -109,7 +109,7 @@ async fn large_file_with_a_wrong_hash_is_read_again() {
     assert_eq!(again.count(), 1, "{asked:?}");
 }
 
-/// Who reads along waits for no more of a file that never becomes whole.
+/// The process that hashes a file stops waiting when the file never becomes whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn tar_that_fails_within_a_large_file_ends_the_upload_at_once() {
     let (mut world, tools) = (World::new(), tempfile::tempdir().unwrap());

@@ -20,7 +20,7 @@ use crate::support::world::{World, goal_of};
 /// More than one channel carries in the round trips that a further connection takes.
 const LARGE: usize = 65 << 20;
 
-/// A build with a picture of so many bytes, and something small before it.
+/// A build with a picture of `size` bytes and small files before it.
 fn goal(world: &World, size: usize) -> Goal {
     let path = world.artifact("1", false);
     fs::write(path.join("picture"), random_bytes(size)).unwrap();
@@ -35,7 +35,7 @@ fn arrived(world: &World, report: &Report, size: usize) {
     nothing_runs(world);
 }
 
-/// Whoever brought bytes has ended with the conversation.
+/// The processes of all data channels have ended with the conversation.
 #[track_caller]
 fn nothing_runs(world: &World) {
     assert_eq!(fs::read_dir(world.root().join(".shipit/run")).unwrap().count(), 0);

@@ -71,7 +71,7 @@ fn deletes_nothing(damaged: &HostState, what: &str) {
     }
 }
 
-/// The same, and nothing worse is chosen by a rollback.
+/// Nothing more is deleted, and a rollback chooses no release that it must not.
 #[track_caller]
 fn costs_nothing(damaged: &HostState, what: &str) {
     deletes_nothing(damaged, what);
@@ -162,7 +162,7 @@ proptest! {
     }
 }
 
-/// What the agent sends of a ledger: with every awk, whose ideas of a zero byte differ.
+/// Reads a ledger through the agent with this awk: versions differ in their view of a zero byte.
 fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
     let root = dir.join("srv");
     for n in 1..=6 {
@@ -224,7 +224,7 @@ fn without(gone: impl Fn(&str) -> bool) -> HostState {
     seen(left.join("\n").as_bytes())
 }
 
-/// So 0.1.0 left a release when it was interrupted.
+/// A release as 0.1.0 left it when it was interrupted.
 #[test]
 fn release_without_a_ledger_line_survives_prune() {
     for n in 1..=5 {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::project::Project;
 
-/// Where a release stood for 0.1.0: the last of these events.
+/// The standing of a release for 0.1.0: the last of these events.
 #[derive(Default)]
 struct Story {
     last: String,
@@ -123,7 +123,7 @@ impl Seen {
         }
     }
 
-    /// What prune deleted.
+    /// Returns the releases that prune deleted.
     fn gone(&self, keep: usize) -> BTreeSet<String> {
         let counts = |id: &&String| self.last(id) == "committed" && !self.stories[*id].pinned;
         let surplus = self.present.iter().rev().filter(counts).skip(keep);
@@ -153,7 +153,7 @@ fn done(project: &Project, line: &str) {
     assert!(said.starts_with("exit: 0"), "{line}: {said}");
 }
 
-/// What this program would delete.
+/// Returns the releases that this program would delete.
 fn goes_now(project: &Project, ids: &[String], keep: usize) -> BTreeSet<String> {
     let mut prune = project.command(&format!("prune --keep {keep} -n"));
     let said = String::from_utf8(prune.output().unwrap().stdout).unwrap();

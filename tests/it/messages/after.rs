@@ -1,4 +1,4 @@
-//! What is told after the fact: history, verify, interrupted runs, who holds the lock.
+//! Views of the past: history, verify, interrupted runs, holders of the lock.
 
 use chrono::FixedOffset;
 use insta::assert_snapshot;
@@ -36,7 +36,7 @@ fn ledger(entries: &[Entry]) -> Ledger {
     Ledger::parse(lines.iter().map(String::as_str))
 }
 
-/// A deploy on each of three hosts, which one of them had to take back; then a rollback and a pin.
+/// A deploy on each of three hosts, reverted on one of them; then a rollback and a pin.
 fn told() -> Vec<(String, LedgerTail)> {
     let host = |number: u32| {
         let verdict = match number {

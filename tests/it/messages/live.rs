@@ -155,7 +155,7 @@ fn counts_restart_with_each_phase() {
 /// A terminal that knows what is on it, and that wraps anew when its width changes.
 #[derive(Debug, Default)]
 struct Tube {
-    /// What was written between line ends, however it is wrapped.
+    /// The text between line ends, unwrapped.
     lines: Vec<Vec<char>>,
     /// The cursor: a line, and a place in it.
     at: (usize, usize),
@@ -207,7 +207,7 @@ impl Tube {
         }
     }
 
-    /// Up so many rows of the screen, at the first column.
+    /// Moves up this many rows of the screen, to the first column.
     fn up(&mut self, rows: usize) {
         let width = self.width;
         let starts = |(number, line): (usize, &Vec<char>)| {
@@ -261,7 +261,7 @@ impl Write for Glass {
     }
 }
 
-/// What paints on it, and the hand of its clock.
+/// Returns the reporter that paints on it, and the hand of its clock.
 fn live(glass: &Glass, verbosity: Verbosity) -> (Live<Glass>, Arc<Mutex<Duration>>) {
     *glass.tube() = Tube { lines: vec![Vec::new()], width: 80, ..Tube::default() };
     let (clock, hand) = clock();

@@ -90,7 +90,7 @@ pub fn archive_tar(bytes: &[u8]) {
     }
 }
 
-/// The same tar, each header with the checksum that it ought to have.
+/// Returns the tar with the right checksum in each header.
 pub fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut tar = bytes.to_vec();
     let mut at = 0;
@@ -188,7 +188,7 @@ fn links_stay_inside(manifest: &Manifest, root: &Path) {
     }
 }
 
-/// What is sent to a host is a tar of the very same entries.
+/// The stream to a host is a tar of exactly these entries.
 fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
     if artifact.manifest().nodes().keys().any(|path| path.len() > 3900) {
         return; // with the prefix it is longer than a path in an artifact may be
@@ -342,7 +342,7 @@ fn valid(config: &Config) {
 pub const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-/// Whatever stands in known_hosts, a line more about a host is found, and a revocation beats it.
+/// In any known_hosts, a further line about a host is found, and a revocation overrides it.
 /// The first line is the host.
 pub fn known_hosts(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -389,7 +389,7 @@ fn before_at(after: KeyRecord, before: &KeyRecord) -> KeyRecord {
     }
 }
 
-/// What `ssh -G` printed gives settings that can be used as they are, or one that cannot be.
+/// Output of `ssh -G` gives settings that can be used as they are, or an error about one of them.
 pub fn ssh_config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let around = LocalEnv {
@@ -417,7 +417,7 @@ pub fn ssh_config(bytes: &[u8]) {
     }
 }
 
-/// Whatever a host says of itself can be read, planned from and shown.
+/// Any answer of a host can be read, planned from and shown.
 pub fn answers(bytes: &[u8]) {
     let text = strip(&String::from_utf8_lossy(bytes));
     let state = answer::host_state(&text);
@@ -467,7 +467,7 @@ fn shows(hosts: &[(String, HostState)]) {
     harmless(&holders(hosts, offset));
 }
 
-/// However a stream of bytes is cut, the same frames come out of it, free of control characters.
+/// A stream of bytes gives the same frames however it is cut, free of control characters.
 /// The first byte says how it is cut.
 pub fn frames(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };

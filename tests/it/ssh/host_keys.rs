@@ -18,7 +18,7 @@ const TWO: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X";
 const OTHER_TYPE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEvXcQPZKrHSsBxZKJLr9kjUNDkhrdRIDLo0q7PuWxPCMFmmCBNk1PoWZ8pXMWFTvdB21mB7f0kiZt6S6iMC4nA=";
 
-/// What the record `text` says of the key `ONE` of `name`.
+/// Returns the verdict of the known_hosts `text` on the key `ONE` of `name`.
 #[track_caller]
 fn check(text: &str, name: &str) -> String {
     let dir = TempDir::new().unwrap();

@@ -316,7 +316,7 @@ async fn bad_key_is_explained_without_its_content() {
     ] {
         write(&place.path("id"), &text);
         match place.connect("web").await {
-            // What can be read all the same is good enough.
+            // A key that can be read nevertheless is good enough.
             Ok(_) => assert!(why.contains("indented"), "{why}"),
             Err(error) => {
                 let told = told(&error);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::ssh::write;
 use crate::support::sshd::{SshDir, Sshd, present};
 
-/// Whoever says nothing for so long waits for the other side.
+/// A side that is silent for this long waits for the other.
 const QUIET: Duration = Duration::from_millis(120);
 
 /// Carries connections to `port`, and counts.
@@ -42,7 +42,7 @@ impl Link {
 }
 
 /// All that one side has sent crosses at once when it says no more; then it is the other's turn.
-/// What comes back to the client is the end of one round trip.
+/// Bytes that reach the client end one round trip.
 fn carry(mut near: &TcpStream, mut far: &TcpStream, trips: &AtomicUsize) {
     near.set_read_timeout(Some(QUIET)).unwrap();
     far.set_read_timeout(Some(QUIET)).unwrap();
@@ -55,7 +55,7 @@ fn carry(mut near: &TcpStream, mut far: &TcpStream, trips: &AtomicUsize) {
     }
 }
 
-/// How many bytes crossed; `None`: the side has closed.
+/// Returns the number of bytes that crossed, or `None` after the side has closed.
 fn crossing(mut from: &TcpStream, to: &mut &TcpStream) -> Option<usize> {
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
     loop {

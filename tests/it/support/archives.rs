@@ -10,7 +10,7 @@ use shipit::artifact::{Artifact, ArtifactError, Limits};
 use shipit::config::{ArtifactSource, ArtifactSpec};
 use tar::{EntryType, Header};
 
-/// What a test tree holds, by path.
+/// The entries of a test tree by path.
 pub(crate) type Tree = BTreeMap<String, Thing>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,14 +97,14 @@ pub(crate) fn write_tree(root: &Path, tree: &Tree) {
     }
 }
 
-/// How a tar is written.
+/// The format of a tar.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     pub(crate) pax: bool,
     pub(crate) umask: u32,
     pub(crate) owner: u64,
     pub(crate) mtime: u64,
-    /// Whether names begin with `./`.
+    /// Names begin with `./`.
     pub(crate) dotted: bool,
 }
 

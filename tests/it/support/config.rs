@@ -7,7 +7,7 @@ use shipit::config::error::ConfigError;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
 
-/// The least that a file must hold; keys in it can be given again in a stage.
+/// The required keys of a file. A stage may repeat them.
 pub(crate) const LEAST: &str = "app = \"todo\"\ndeploy_to = \"/srv/todo\"\n";
 pub(crate) const STAGE: &str = "[stages.prod]\nhosts = [\"web1\"]\n";
 
@@ -19,7 +19,7 @@ pub(crate) fn resolve(text: &str, overrides: &Overrides) -> Result<Config, Confi
     parse(text)?.resolve(None, overrides)
 }
 
-/// The config of the least file with `top` before its one stage and `stage` inside it.
+/// Returns the config of the smallest file with `top` before its stage and `stage` inside it.
 #[track_caller]
 pub(crate) fn config(top: &str, stage: &str) -> Config {
     let text = format!("{LEAST}{top}\n{STAGE}{stage}\n");
@@ -29,13 +29,13 @@ pub(crate) fn config(top: &str, stage: &str) -> Config {
     }
 }
 
-/// The error and the hint of the least file with `top`, from line 3, before its one stage.
+/// Returns the error and the hint of the smallest file with `top`, from line 3, before its stage.
 #[track_caller]
 pub(crate) fn wrong(top: &str) -> String {
     whole(&format!("{LEAST}{top}\n{STAGE}"), &Overrides::default())
 }
 
-/// The same, with `stage` inside the stage, from line 6.
+/// Returns the error and the hint of the smallest file with `stage`, from line 6, in its stage.
 #[track_caller]
 pub(crate) fn wrong_stage(stage: &str) -> String {
     whole(&format!("{LEAST}\n{STAGE}{stage}\n"), &Overrides::default())

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::link::runs;
 use super::world::World;
 
-/// What is seen of the link to a host, and what goes wrong on it.
+/// Counts what crosses the link to a host, and holds its faults.
 #[derive(Default)]
 pub(crate) struct FarLink {
     /// Commands that were run.
@@ -28,7 +28,7 @@ pub(crate) struct FarLink {
     pub(crate) stripes: Mutex<Vec<usize>>,
     /// There is no further connection.
     pub(crate) refuse: bool,
-    /// The connection on which a stripe is cut off, when so many bytes have passed.
+    /// The number of the connection that is cut, and after how many bytes of its stripe.
     pub(crate) cut: Mutex<Option<(usize, u64)>>,
     /// Stops the run when the upload begins.
     pub(crate) stop: Option<watch::Sender<u8>>,
@@ -105,7 +105,7 @@ impl Session for FarSession {
     }
 }
 
-/// A channel that is lost when so many bytes have passed: nobody hears how its command ended.
+/// A channel that is lost after `after` bytes. The end of its command is never reported.
 pub(crate) fn cut_off(channel: Channel, after: u64) -> Channel {
     let (input, theirs) = tokio::io::duplex(1 << 16);
     let (sender, output) = mpsc::channel::<Output>(1);

@@ -32,7 +32,7 @@ impl Row {
         (exit != "exit").then_some(Self { fault, exit, says, live, test })
     }
 
-    /// Whether it tells of what was seen; where two things race, it has both, with ` / ` between.
+    /// Returns whether the row agrees with `seen`. Both texts of a race are listed, with ` / `.
     pub(crate) fn tells(&self, seen: &Self) -> bool {
         let says = self.says.split(" / ").find(|says| *says == seen.says).unwrap_or_default();
         *seen == Self { says: says.to_owned(), ..self.clone() }
@@ -67,7 +67,7 @@ pub(crate) fn age(version: &str) -> &str {
     }
 }
 
-/// What shipit says first, of what comes last; releases by their ages.
+/// Returns the first line of the summary, with ages in place of release ids.
 pub(crate) fn first_line(report: &Report) -> String {
     let mut out = Vec::new();
     summary::print(&mut out, &Styles::plain(), report, Verbosity::Normal).unwrap();

@@ -21,7 +21,7 @@ use super::fault_table;
 use super::link::{FaultyLinks, LinkFault};
 use super::world::{World, host};
 
-/// What is tried on a host where version 1 is live and 0 was before it.
+/// The command that is tried on a host where version 1 is live and 0 was live before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     Deploy,
@@ -56,7 +56,7 @@ impl TestFleet {
         Self::fleet(session, &["web1"]).await
     }
 
-    /// The same with more hosts.
+    /// Returns hosts of these names, reached by `session`.
     pub(crate) async fn fleet(session: LocalSession, names: &[&str]) -> Self {
         static FIRST: OnceCell<TestFleet> = OnceCell::const_new();
         let first = FIRST.get_or_init(Self::first).await.host("web1");
@@ -94,13 +94,13 @@ impl TestFleet {
             log: None,
             limit: Duration::from_secs(5),
         };
-        let wires = FaultyLinks::new(world.config.layout.root()).over(session);
-        let faults = wires.faults();
-        world.connect = Box::new(wires);
+        let links = FaultyLinks::new(world.config.layout.root()).over(session);
+        let faults = links.faults();
+        world.connect = Box::new(links);
         Self { world, faults }
     }
 
-    /// The same, so that a deploy shares files: root does not where hooks are run.
+    /// Removes the staged hook, so that a deploy shares files: root shares none with hooks.
     pub(crate) fn sharing(mut self) -> Self {
         self.world.config.hooks.staged.clear();
         self
@@ -136,7 +136,7 @@ impl TestFleet {
         }
     }
 
-    /// The report says of every host what is so there, and comes to what the hosts come to.
+    /// The report is true of every host, and the outcome follows from the hosts.
     pub(crate) fn report_is_true(&self, case: &str, work: Work, report: &Report) {
         let mut lives = Vec::new();
         for (host, (_, result)) in self.hosts().iter().zip(&report.hosts) {
@@ -162,7 +162,7 @@ impl TestFleet {
         );
     }
 
-    /// Version 3 is deployed as if nothing had been, and nothing of what was is left.
+    /// Version 3 can be deployed, and leaves nothing of the run before it behind.
     pub(crate) async fn next_deploy_works(&self, case: &str) {
         self.lock_is_free(case).await;
         let next = self.world.deploy("3").await;
@@ -173,13 +173,13 @@ impl TestFleet {
         }
     }
 
-    /// `docs/faults.md` says so of this fault, which `test` is about.
+    /// The row of `docs/faults.md` about this fault and `test` agrees with the report.
     pub(crate) fn matches_table(&self, test: &str, fault: &str, report: &Report) {
         let lives: Vec<_> = self.hosts().iter().map(|host| host.live(fault)).collect();
         fault_table::agrees(test, fault, report, &lives);
     }
 
-    /// Both.
+    /// The report is true, and the next deploy works.
     pub(crate) async fn is_honest(&self, case: &str, work: Work, report: &Report) {
         self.report_is_true(case, work, report);
         self.next_deploy_works(case).await;
@@ -238,20 +238,20 @@ impl TestHost {
         Some(self.root.join("releases").join(earlier.to_string()))
     }
 
-    /// What the ledger says of what is live.
+    /// Returns the standing of the live release by the ledger.
     fn standing(&self) -> ReleaseStatus {
         let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
         ledger.history(self.live_id()).unwrap().standing
     }
 
-    /// Whether somebody who lives holds the lock.
+    /// Returns whether a live process holds the lock.
     fn is_held(&self) -> bool {
         let lock = self.root.join(".shipit/lock");
         let free = Command::new("flock").arg("-n").arg(&lock).arg("true").status();
         !free.unwrap().success()
     }
 
-    /// What is there that belongs to no release and no run.
+    /// Returns the files that belong to no release and no run.
     fn left(&self) -> Vec<String> {
         let releases = self.names("releases");
         let without_release =

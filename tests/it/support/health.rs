@@ -168,7 +168,7 @@ pub(crate) async fn world_judged_by(text: &str, server: &HealthServer) -> World 
     world
 }
 
-/// What a deploy came to, for people.
+/// Deploys, and returns the outcome as people read it.
 pub(crate) async fn outcome(world: &World, server: &HealthServer) -> String {
     let report = world.deploy("1").await;
     let text = match &report.hosts[0].1 {
@@ -184,12 +184,12 @@ pub(crate) async fn outcome(world: &World, server: &HealthServer) -> String {
     text.replace(&format!("127.0.0.1:{}", server.port), "127.0.0.1:PORT")
 }
 
-/// What a deploy that is judged so comes to, through the session.
+/// Returns the outcome of a deploy with these checks, made through the session.
 pub(crate) async fn judged(text: &str, server: &HealthServer) -> String {
     outcome(&world_judged_by(text, server).await, server).await
 }
 
-/// The same over a session of another kind.
+/// Returns the outcome of a deploy with these checks over a session of another kind.
 pub(crate) async fn judged_over(
     text: &str,
     server: &HealthServer,
@@ -200,7 +200,7 @@ pub(crate) async fn judged_over(
     outcome(&world, server).await
 }
 
-/// The same where the server does not forward.
+/// Returns the outcome of a deploy with these checks where the server does not forward.
 pub(crate) async fn judged_there(
     text: &str,
     server: &HealthServer,

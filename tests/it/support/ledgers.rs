@@ -40,7 +40,7 @@ pub(crate) fn lines(story: &[&str]) -> Vec<String> {
     story.iter().map(line).collect()
 }
 
-/// What a look at a host with releases 1 to `releases` says, all of them ours.
+/// Returns the state of a host with releases 1 to `releases`, all made by this program.
 pub(crate) fn looked(releases: usize, live: usize, ledger: &[&str]) -> HostState {
     let mut text = format!("clock 1800000000\ncurrent releases/{}\n", id(live));
     text.extend((1..=releases).map(|n| format!("release {0}\nmade {0}\n", id(n))));

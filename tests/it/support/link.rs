@@ -15,10 +15,10 @@ use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc};
 
-/// What goes wrong on the way to one host.
+/// A fault of the link to one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkFault {
-    /// Nobody answers.
+    /// The host does not answer.
     Dead,
     /// The first order of this name never arrives; the second conversation is whole again.
     CutBefore(&'static str),
@@ -44,7 +44,7 @@ impl FaultyLinks {
         Self { session: LocalSession::new(), root: root.to_owned(), faults: Arc::default() }
     }
 
-    /// The same with another shell or environment on the hosts.
+    /// Replaces the shell and the environment of the hosts.
     pub(crate) fn over(self, session: LocalSession) -> Self {
         Self { session, ..self }
     }
@@ -139,7 +139,7 @@ impl Session for FaultySession {
     }
 }
 
-/// Listens to what is sent, and cuts where it is told to.
+/// Watches the bytes that are sent, and cuts the link at its fault.
 struct Tap {
     inner: Option<Pin<Box<dyn AsyncWrite + Send>>>,
     name: String,
@@ -148,12 +148,12 @@ struct Tap {
     silence: Arc<Notify>,
     halved: Arc<AtomicBool>,
     upload: bool,
-    /// Of an upload that breaks off.
+    /// The rest of a cut upload that may pass, in bytes.
     may_pass: Option<usize>,
 }
 
 impl Tap {
-    /// Whether this is where the fault breaks; it does so once.
+    /// Returns the fault if these bytes trigger it, and removes it.
     fn breaks(&self, sent: &[u8]) -> Option<LinkFault> {
         let mut faults = self.faults.lock().unwrap();
         let fault = *faults.get(&self.name)?;
@@ -174,14 +174,14 @@ impl Tap {
         Some(fault)
     }
 
-    /// Whether this is the conversation whose greeting is not to arrive.
+    /// Returns whether the greeting of this conversation is lost, and removes the fault.
     fn mutes(&self) -> bool {
         let mut faults = self.faults.lock().unwrap();
         let here = faults.get(&self.name) == Some(&LinkFault::CutGreeting);
         here && faults.remove(&self.name).is_some()
     }
 
-    /// Whether this is the upload of which only half may pass.
+    /// Returns whether only half of this upload may pass, and removes the fault.
     fn halves(&self, sent: &[u8]) -> bool {
         let mut faults = self.faults.lock().unwrap();
         let is_upload = (self.upload && sent != b"0\n") || bare(sent).starts_with(b"'unpack'");
@@ -243,7 +243,7 @@ impl AsyncWrite for Tap {
     }
 }
 
-/// Whether `command` starts the agent with this verb.
+/// Returns whether `command` starts the agent with this verb.
 pub(crate) fn runs(command: &str, verb: &str) -> bool {
     command.contains(&format!("'{verb}'"))
 }

@@ -13,7 +13,7 @@ use shipit::ssh::connect::{Callbacks, Connector, Weight};
 use shipit::ssh::ssh_config::LocalEnv;
 use tokio::io::AsyncWriteExt as _;
 
-/// Nothing here takes so long unless it hangs.
+/// Only a test that hangs takes this long.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
 
 /// A test that hangs fails.
@@ -21,7 +21,7 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, what).await.unwrap()
 }
 
-/// What the user would see and be asked.
+/// A user, who records what is shown and asked.
 #[derive(Clone, Default)]
 pub(crate) struct User {
     pub(crate) passphrase: Option<&'static str>,

@@ -16,7 +16,7 @@ use super::ssh::{User, around, connector, host, skipped, soon, told, whoami, wri
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// Whether there is an sshd to test against. Where there must be one, its absence fails.
+/// Returns whether there is an sshd. Fails without one if SHIPIT_TEST_OPENSSH is set.
 pub(crate) fn present() -> bool {
     if Path::new(SSHD).exists() {
         return true;
@@ -107,7 +107,7 @@ impl SshDir {
         soon(connector.connect(&host(name, None))).await
     }
 
-    /// The same to `web`, whose key `pinned` deploy.toml names.
+    /// Connects to `web`, for which deploy.toml names the key `pinned`.
     pub(crate) async fn connect_pinned(
         &self,
         pinned: &str,
@@ -165,7 +165,7 @@ impl Sshd {
         sshd
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
@@ -178,7 +178,7 @@ impl Sshd {
         }
     }
 
-    /// How often it has logged `text`.
+    /// Returns how often its log contains `text`.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.said().matches(text).count()
     }

@@ -178,7 +178,7 @@ impl World {
         })
     }
 
-    /// As if so many runs had been.
+    /// Sets the number of runs that have been.
     pub(crate) fn after_runs(&self, count: u32) {
         *self.runs.lock().unwrap() = count;
     }
