@@ -1,5 +1,6 @@
 //! What a person reads who runs it: who did it, from where, what is meant and what is missing.
 
+use std::io::{BufRead as _, Read as _};
 use std::process::Command;
 
 use crate::support::project::Project;
@@ -235,11 +236,16 @@ fn waiting_names_the_holder_and_refusal_hints_at_wait() {
     project.write("dist/VERSION", "2\n");
     let mut waiting =
         project.command("deploy --wait").stderr(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    let mut output = std::io::BufReader::new(waiting.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("waits for ") {
+        assert_ne!(output.read_line(&mut told).unwrap(), 0, "{told}");
+    }
+    // It asks again meanwhile, and says nothing more.
+    std::thread::sleep(std::time::Duration::from_secs(3));
     let said = project.shipit("unlock -y");
     assert!(said.starts_with("exit: 0"), "{said}");
-    let mut told = String::new();
-    std::io::Read::read_to_string(waiting.stderr.as_mut().unwrap(), &mut told).unwrap();
+    output.read_to_string(&mut told).unwrap();
     assert!(waiting.wait().unwrap().success(), "{told}");
     assert_eq!(told.matches("waits for ").count(), 1, "{told}");
     assert!(told.contains("audit") && told.matches(" connected ").count() == 1, "{told}");

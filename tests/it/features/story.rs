@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shipit::config::Hook;
 use shipit::config::checks::{Check, CheckTiming, HealthProbe};
@@ -202,13 +202,19 @@ async fn failed_hook_and_step_durations_are_recorded() {
 #[tokio::test]
 async fn interrupt_during_a_hook_names_the_hook() {
     let mut world = World::new();
-    let hook = Hook { run: "sleep 3".to_owned(), once: false, roles: Vec::new() };
+    let begun = world.dir.path().join("begun");
+    let run = format!("touch {}; sleep 3", begun.display());
+    let hook = Hook { run, once: false, roles: Vec::new() };
     world.config.hooks.staged = vec![hook];
     let (ask, asked) = tokio::sync::watch::channel(0);
     let cancel = Cancel::new(asked);
     let goal = world.deploy_goal("1", "", false);
     let stopping = async {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let end = Instant::now() + Duration::from_secs(20);
+        while !begun.exists() {
+            assert!(Instant::now() < end, "the hook was not run");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         ask.send(1).unwrap();
     };
     let (report, ()) = tokio::join!(world.run_with(&goal, &cancel), stopping);
