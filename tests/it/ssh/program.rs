@@ -72,7 +72,7 @@ fn a_new_host_key_is_reported_without_being_asked() {
 }
 
 #[test]
-fn a_passphrase_is_asked_for_on_the_terminal_and_nothing_covers_the_question() {
+fn passphrase_is_asked_on_the_terminal_and_nothing_covers_it() {
     let Some(site) = Site::new("", "") else { return };
     fs::remove_file(site.dir.path("id")).unwrap();
     fs::remove_file(site.dir.path("id.pub")).unwrap();
