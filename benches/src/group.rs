@@ -23,7 +23,7 @@ enum Version {
 }
 
 impl Group {
-    /// A new group of this name, or the one that is there.
+    /// Returns the group of this name, which is made if it is missing.
     pub(crate) fn new(name: &str) -> Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
         let group = if root.join("cgroup.controllers").exists() {

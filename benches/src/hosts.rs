@@ -116,7 +116,7 @@ impl Hosts {
             wait(&format!("sshd {}", child.id()), up)?;
             call("nsenter", ["-t", &self.id(index), "-n", "sh", "-c", TUNING])?;
         }
-        // The connections above are not to be counted as somebody's.
+        // The connections above must not count for a tool.
         thread::sleep(Duration::from_millis(200));
         Ok(self)
     }

@@ -35,7 +35,7 @@ pub(crate) struct Sample {
     pub(crate) client_memory: f64,
     /// The sum over all hosts, above the memory of idle sshds.
     pub(crate) hosts_memory: f64,
-    /// Processors that nobody in this measurement used meanwhile, but somebody did.
+    /// The processors that programs outside this measurement used meanwhile.
     pub(crate) foreign: f64,
 }
 

@@ -64,7 +64,7 @@ fn take(from: &SyncDevice, shape: Shape, flying: &Sender<Flying>) {
     }
 }
 
-/// When a packet of so many bytes has left, if it is not dropped; `free` is when the last one had.
+/// Returns when a packet of this size has left, unless it is dropped; the last one left at `free`.
 fn pass(length: usize, rate: Option<f64>, free: &mut Instant) -> Option<Instant> {
     let now = Instant::now();
     let Some(rate) = rate else { return Some(now) };

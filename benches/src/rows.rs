@@ -51,7 +51,7 @@ pub(crate) fn checks(tool: &str) -> &'static str {
 }
 
 impl Row {
-    /// At 0 ms, to one host, as fast as it goes.
+    /// A row at 0 ms, to one host, at full rate.
     fn new(name: &str, title: &str, data: Data, action: Action, tools: &[&'static str]) -> Self {
         let (name, title, tools) = (name.to_owned(), title.to_owned(), tools.to_vec());
         Self { name, title, data, action, rtt: 0, mbit: 0, hosts: 1, tools }

@@ -173,7 +173,7 @@ vars.GREETING = {{ env = "GREETING" }}
         self.shipit(&["deploy", "production", "--yes", "--artifact", artifact])
     }
 
-    /// Starts a deploy and does not wait for it; what it says goes to `said`.
+    /// Starts a deploy without waiting for it; its output goes to `said`.
     pub(crate) fn start_deploy(&self, artifact: &str) -> Child {
         let mut command = self.command(&["deploy", "production", "--yes", "--artifact", artifact]);
         let said = fs::File::create(self.home.path().join("said")).unwrap();

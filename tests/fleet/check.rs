@@ -64,7 +64,7 @@ fn fixes_of_check_work_when_pasted() {
     let app = App::with(&[host], "fixes", &wish);
     app.tarball("v1", &[]);
     app.edit("[service]", "[artifact]\npath = \"v1.tar.gz\"\n\n[service]");
-    // systemd reads a unit's file anew whenever it is asked of one that neither runs nor has failed.
+    // systemd reads the file of a unit again if the unit neither runs nor has failed.
     host.root(
         "sed -i -e /EnvironmentFile/d -e /WorkingDirectory/d -e s,/srv/fixes/current,/opt/old, \
          /etc/systemd/system/fixes.service && systemctl disable fixes.service && \

@@ -38,7 +38,7 @@ impl Host {
         format!("{net}.{}", 10 + self.0[3..].parse::<u8>().unwrap())
     }
 
-    /// Runs a command as root, whatever comes of it.
+    /// Runs a command as root, and ignores whether it fails.
     pub(crate) fn try_root(self, command: &str) -> Output {
         self.enter(command).output().unwrap()
     }
@@ -81,7 +81,7 @@ impl Host {
         assert!(child.wait().unwrap().success(), "{}: {path} was not written", self.0);
     }
 
-    /// Makes the host ready for an app, by the script that makes real ones.
+    /// Prepares the host for an app with the script for real hosts.
     pub(crate) fn provision(self, options: &[&str]) {
         let script = std::fs::File::open("vagrant/provision.sh").unwrap();
         let key = std::fs::read_to_string(dir().join("key.pub")).unwrap();

@@ -236,7 +236,7 @@ fn clock_set_back_moves_no_deadline() {
     assert!(child.wait().unwrap().success());
     app.answers("v2", "hello");
 
-    // And one that hears nothing any more takes it back in time.
+    // A host that hears nothing any more reverts in time.
     let artifact = app.tarball("v3", &[]);
     let mut child = wrongly(&app, &deploy(&artifact), "+0s").spawn().unwrap();
     until(Duration::from_secs(20), "v3 is live", || app.version(SPARE[0]) == "v3");

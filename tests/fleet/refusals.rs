@@ -1,4 +1,4 @@
-//! What goes wrong before anything is live: the error says so, and nothing has changed.
+//! Failures before a release is live: the error names them, and nothing has changed.
 
 use std::process::Command;
 

@@ -104,7 +104,7 @@ fn watched(work: impl FnOnce()) -> String {
             }
             seen
         });
-        // The watcher ends however the work does.
+        // The watcher ends also when the work fails.
         let worked = std::panic::catch_unwind(AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
         let seen = watcher.join().unwrap();
@@ -123,7 +123,7 @@ fn command_lines() -> impl Iterator<Item = String> {
     })
 }
 
-/// The service has its secrets; nobody else can read them, and no record holds them.
+/// The service has its secrets; no other user can read them, and no record holds them.
 fn on_host(app: &App, host: Host) {
     let environment =
         host.root("tr '\\0' '\\n' < /proc/$(systemctl show --value -p MainPID poison)/environ");

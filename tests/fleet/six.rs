@@ -19,7 +19,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// The spells in which nobody answered: when each began, and how long it lasted.
+    /// The times without an answer: when each began, and how long it lasted.
     fn gaps(&self) -> Vec<(Instant, Duration)> {
         let mut gaps = Vec::new();
         let mut since: Option<Instant> = None;

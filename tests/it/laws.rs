@@ -90,7 +90,7 @@ fn prune_never_takes_protected_releases() {
     prunes("g r! g*", 1, "");
 }
 
-/// A unit whose main process nobody may read, started some seconds before the look.
+/// A unit whose main process is unreadable, started `running_for` seconds before the look.
 fn hidden_unit(running_for: u64) -> UnitState {
     let running_for = Some(Duration::from_secs(running_for));
     UnitState { main_pid: 7, running_for, ..UnitState::default() }
@@ -192,7 +192,7 @@ fn every_small_state_keeps_what_must_be_kept() {
     }
 }
 
-/// The way back as a person would tell it: the newest older one that is good.
+/// Returns the way back by its definition: the newest good release before the live one.
 fn way_back(text: &str) -> Option<ReleaseId> {
     let words: Vec<_> = text.split(' ').collect();
     let live = words.iter().position(|word| word.ends_with('*'))?;

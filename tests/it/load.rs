@@ -119,7 +119,7 @@ impl Hosts {
             ..SshSettings::default()
         };
         let port = server.address.port();
-        // The bad ones come first, so that each takes a place from the start.
+        // The bad hosts come first, so that each takes a place from the start.
         let mut hosts = vec![at("slow", port), at("full", port)];
         hosts.push(at("dead", dead.local_addr().unwrap().port()));
         hosts.push(at("refusing", stranger.address.port()));

@@ -31,7 +31,7 @@ use crate::support::world::{LocalConnect, World};
 /// The host's file system, and what it does between two syncs.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Disk {
-    /// ext4 that writes only what was synced, and every name with it.
+    /// ext4 that writes only synced data, and every name with it.
     Ext4,
     /// ext4 that writes all names at once, and contents when the kernel likes.
     Hurried,
@@ -308,7 +308,7 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
         return Err(format!("a broken ledger: {text}"));
     }
     for (id, history) in ledger.histories() {
-        // One that is being pruned goes with its one rename.
+        // A release that is being pruned is gone after one rename.
         if history.staged && root.join("releases").join(&id).exists() {
             as_its_manifest(root, &id)?;
         }

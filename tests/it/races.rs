@@ -221,7 +221,7 @@ async fn two_fleet_deploys_at_once_have_one_winner_on_all_hosts() {
     assert!(refused * 2 >= rounds, "only {refused} of {rounds} rounds were races");
 }
 
-/// Each holds the first of its own hosts, and wants one that the other may hold.
+/// Each run holds the first of its own hosts, and needs a host that the other may hold.
 #[tokio::test]
 async fn two_overlapping_deploys_have_one_winner() {
     let dir = tempfile::tempdir().unwrap();
@@ -275,7 +275,7 @@ async fn lock_released_during_the_look_is_asked_for_again() {
     );
 }
 
-/// A service that takes until somebody has seen that it restarts.
+/// A service whose restart lasts until the test has seen it.
 fn waiting(dir: &Path) -> Service {
     let dir = dir.display();
     Service::Command {

@@ -17,7 +17,7 @@ svc) echo uid ;;
 *) exit 1 ;;
 esac"#;
 
-/// A unit that goes elsewhere, and runs as svc.
+/// A unit that runs from another directory, as svc.
 const UNIT: &str = "LoadState=loaded\nActiveState=failed\nUser=svc\nWorkingDirectory=/srv/old\n";
 
 struct Machine {
@@ -75,7 +75,7 @@ impl Machine {
         self.project.said(check.env("PATH", format!("{bin}:{path}")))
     }
 
-    /// Every path of the machine with its mode and times.
+    /// Returns every path of the machine with its mode and times.
     fn tree(&self) -> Vec<String> {
         let all = WalkDir::new(self.project.path()).sort_by_file_name().into_iter();
         let told = all.map(Result::unwrap).map(|entry| {

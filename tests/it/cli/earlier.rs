@@ -82,7 +82,7 @@ fn host_of_0_1_0_is_deployed_to_rolled_back_and_pruned() {
     );
     let new = live(&project);
     assert_eq!(project.read("srv/current/app.txt"), "new\n");
-    // Two good ones are kept, the pinned one besides, and the one that was left for bad goes.
+    // Two good releases and the pinned one are kept; the bad one is deleted.
     assert_eq!(releases(&project), ["20261128093926", "20261128093929", &new]);
     let (code, said) = run(&project, "rollback");
     assert!(code == 0 && live(&project) == "20261128093929", "{said}");

@@ -110,7 +110,7 @@ impl Site {
         }
         self.shipit("deploy production --dry-run", 0, false);
         self.shipit("rollback production --yes -v", 0, false);
-        // Back and forth, to what has gone bad meanwhile.
+        // Rollbacks in both directions, to a release that no longer works.
         fs::write(self.release(0).join("bad"), "").unwrap();
         for look in ["status", "verify", "check", "releases", "history"] {
             for flags in ["", " --json", " -v"] {
@@ -203,7 +203,7 @@ fn secrets_in_health_answers_are_masked() {
     assert!(said.contains("it said: ") && said.contains("***"), "{said}");
 }
 
-/// Words that are no secrets, whatever variable holds them.
+/// Words that are no secrets in any variable.
 #[test]
 fn plain_values_are_not_masked() {
     let mut site = Site::new("restart = \"true\"");
@@ -234,7 +234,7 @@ fn env_file_of_a_killed_run_is_deleted_with_its_lock() {
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     let left = "srv/releases/.20260101000000.0123456789abcdef/meta/env";
     project.write(left, "SECRET='p0isoned-value'\n");
-    // One that fails before it sweeps.
+    // A deploy that fails before it sweeps.
     let config = fs::read_to_string(project.path().join("deploy.toml")).unwrap();
     project.write("deploy.toml", &config.replace("echo hook says; cat .env", "false"));
     project.write("dist/VERSION", "2\n");

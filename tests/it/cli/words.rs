@@ -241,7 +241,7 @@ fn waiting_names_the_holder_and_refusal_hints_at_wait() {
     while !told.contains("waits for ") {
         assert_ne!(output.read_line(&mut told).unwrap(), 0, "{told}");
     }
-    // It asks again meanwhile, and says nothing more.
+    // Meanwhile it asks again, and prints nothing.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let said = project.shipit("unlock -y");
     assert!(said.starts_with("exit: 0"), "{said}");

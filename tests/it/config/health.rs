@@ -11,7 +11,7 @@ use shipit::config::{Health, Host};
 
 use crate::support::config::{LEAST, STAGE, config, resolve, whole, wrong, wrong_stage};
 
-/// The checks of the least file with `top`, a line each.
+/// Returns the checks of the smallest file with `top`, a line each.
 #[track_caller]
 fn checks(top: &str) -> String {
     config(top, "").health.checks.iter().map(|check| say(check) + "\n").collect()

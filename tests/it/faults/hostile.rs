@@ -23,24 +23,24 @@ use crate::support::world::World;
 /// Size of one write of endless output, in bytes.
 const PIECE: usize = 32 * 1024;
 
-/// A host on which nothing is live, and something is to be swept.
+/// A host without a live release, with trash to delete.
 const GREETING: &str = "clock 1787302800\nkey 00\nleftover .shipit/run/old\n";
 
 /// The misbehaviour of a host in place of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Garbage,
-    /// A frame that says it is this long.
+    /// A frame of this claimed size.
     Long(&'static str),
-    /// A frame whose end is not where it says.
+    /// A frame that is longer or shorter than its size.
     Short,
-    /// Not even that it is over.
+    /// Silence, without an exit.
     Silent,
     Ends,
     Babbles,
     /// A size without an end.
     Digits,
-    /// Answers to what nobody asked.
+    /// Answers to requests that were never sent.
     Frames,
     /// Endless output on standard error.
     Wails,
@@ -155,7 +155,7 @@ impl Hostile {
         let _ = said.send(Output::Exit(Exit::Code(0))).await;
     }
 
-    /// Until nobody listens. With a pause now and then: time stands still for who never waits.
+    /// Until nobody listens. It pauses now and then, for time stands still without a wait.
     async fn misbehave(&self, run: &str, said: &Sender<Output>) {
         if self.manner == Manner::Digits {
             let _ = said.send(out(format!("{run} out "))).await;

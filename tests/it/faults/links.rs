@@ -9,7 +9,7 @@ use crate::support::effort::{some, try_all};
 use crate::support::fleet::{TestFleet, Work, hook};
 use crate::support::link::LinkFault;
 
-/// Every order of a deploy that goes well, of a rollback and of a prune.
+/// The requests of a successful deploy, of a rollback and of a prune.
 const DEPLOY: [&str; 13] = [
     "unpack", "check", "link", "env", "revision", "hook", "seal", "stage", "activate", "commit",
     "prune", "sweep", "bye",
@@ -95,7 +95,7 @@ async fn revert_that_loses_its_connection_is_honest() {
     }
 }
 
-/// One of two hosts goes and is not seen again until the next run.
+/// One of two hosts is lost until the next run.
 #[tokio::test]
 async fn host_lost_for_good_is_reported_unknown() {
     let test = "faults::links::host_lost_for_good_is_reported_unknown";
@@ -134,7 +134,7 @@ async fn claims_no_more_than_is_so(fault: &str, fleet: &TestFleet, report: &Repo
     }
 }
 
-/// The agent is killed by the restart it runs: nobody is left on the host to put anything back.
+/// The restart kills the agent that runs it: no process is left on the host to revert.
 #[tokio::test]
 async fn undecided_release_is_recovered_after_a_second_cut() {
     for verb in ["resume", "revert"] {

@@ -36,7 +36,7 @@ const TOOLS: [&str; 19] = [
 const SHARING: [&str; 10] =
     ["tar", "sha256sum", "find", "stat", "mv", "cmp", "sort", "awk", "head", "cat"];
 
-/// A host whose `tool` counts its calls and fails on the one that `fail-at` names.
+/// A host whose `tool` counts its calls and fails at the call number in `fail-at`.
 fn failing(dir: &Path, tool: &str) -> LocalSession {
     let bin = dir.join("bin");
     fs::create_dir_all(&bin).unwrap();

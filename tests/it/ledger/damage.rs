@@ -55,7 +55,7 @@ fn seen(ledger: &[u8]) -> HostState {
     looked(6, 6, &text.split('\n').collect::<Vec<_>>())
 }
 
-/// The host with its ledger as it was written.
+/// Returns the host with its undamaged ledger.
 fn sound() -> &'static HostState {
     static SOUND: LazyLock<HostState> = LazyLock::new(|| seen(story().join("\n").as_bytes()));
     &SOUND
@@ -250,7 +250,7 @@ fn a_ledger_that_lacks_lines_prunes_nothing() {
     }
 }
 
-/// Nobody knows whether it was good, though all that is told of it is a failure.
+/// Its standing is unknown, although the only line about it is a failure.
 #[test]
 fn a_release_that_only_failed_and_was_not_begun_is_kept() {
     let told = ["1 staged", "1 activated", "1 committed", "2 failed", "3 staged", "3 activated 1"];

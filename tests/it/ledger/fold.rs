@@ -1,4 +1,4 @@
-//! Which releases are good: only one that was left because it was bad is never chosen again.
+//! The standing of releases: only a release that was left as bad is never chosen again.
 
 use shipit::deploy::goal::PruneRule;
 use shipit::deploy::retention::{rollback_candidates, to_prune};

@@ -36,7 +36,7 @@ fn id_of(link: &str) -> String {
     link.strip_prefix("releases/").unwrap_or_default().to_owned()
 }
 
-/// Lines that it could not read were passed over, whatever their version.
+/// It skipped lines that it could not read, of any version.
 fn stories(ledger: &str) -> BTreeMap<String, Story> {
     let known = [
         "staged",
@@ -160,7 +160,7 @@ fn goes_now(project: &Project, ids: &[String], keep: usize) -> BTreeSet<String> 
     ids.iter().filter(|id| said.contains(&format!("prune {id}"))).cloned().collect()
 }
 
-/// 0.1.0 deletes nothing there that must stay, and goes back to a good release.
+/// 0.1.0 deletes no release that must stay, and rolls back to a good one.
 #[track_caller]
 fn agree(project: &Project, ids: &[String], way_back: &str) {
     let old = Seen::read(&project.path().join("srv"));

@@ -128,7 +128,7 @@ fn open(path: &Path, scratch: &Path, limits: &Limits) -> Result<Artifact, Artifa
     Artifact::open(&spec, Some(scratch), limits)
 }
 
-/// The error with its causes and its hint, as it is printed.
+/// Returns the error with its causes and its hint, as it is printed.
 fn shown<E: Error>(error: &E, hint: fn(&E) -> Option<String>) -> String {
     let (what, hint, mut out) = (error.to_string(), hint(error), Vec::new());
     print_error(&mut out, &Styles::plain(), &what, &causes(error), None, hint.as_deref()).unwrap();

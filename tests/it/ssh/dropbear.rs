@@ -1,4 +1,4 @@
-//! Against Dropbear, which bears only short commands.
+//! Against Dropbear, which accepts only short commands.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

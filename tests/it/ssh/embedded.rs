@@ -63,7 +63,7 @@ impl World {
         self.connect().await.unwrap_or_else(|error| panic!("{}", told(&error)))
     }
 
-    /// An error without what differs from run to run.
+    /// Returns an error without the parts that differ from run to run.
     fn told(&self, error: &SessionError) -> String {
         let port = self.server.address.port().to_string();
         told(error)

@@ -90,7 +90,7 @@ fn unreadable_known_hosts_is_an_error() {
     assert!(matches!(error, SessionError::Setting { .. }), "{error:?}");
 }
 
-/// The line numbers that `ssh-keygen -F` finds.
+/// Returns the line numbers that `ssh-keygen -F` finds.
 fn oracle(file: &std::path::Path, name: &str) -> Vec<usize> {
     let out = std::process::Command::new("ssh-keygen")
         .args(["-F", name, "-f", file.to_str().unwrap()])

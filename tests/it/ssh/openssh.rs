@@ -416,7 +416,7 @@ async fn quoted_words_survive_every_login_shell() {
             skipped(&format!("{shell} is missing"));
             continue;
         }
-        // What sshd would do with this as the login shell.
+        // Runs the command as sshd would with this login shell.
         let more = format!("ForceCommand exec {shell} -c \"$SSH_ORIGINAL_COMMAND\"");
         let Some((place, _sshd)) = web(&more) else { return };
         let script =

@@ -46,7 +46,7 @@ impl Site {
             assert!(std::time::Instant::now() < end, "{}", read());
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        // What is drawn over a question would come within this time.
+        // Text drawn over the question would appear within this time.
         std::thread::sleep(std::time::Duration::from_millis(500));
         let asked = read();
         let after = asked.rsplit(question).next().unwrap_or_default();
@@ -83,7 +83,7 @@ fn passphrase_is_asked_on_the_terminal_and_nothing_covers_it() {
     assert!(!said.contains("sesame"), "it is not echoed: {said}");
 }
 
-/// As ssh: the home of the account counts, whatever HOME says.
+/// As with ssh, the home of the account counts, not HOME.
 #[test]
 fn ssh_files_below_another_home_are_not_read_and_that_is_said() {
     let Some(site) = Site::new("", "") else { return };

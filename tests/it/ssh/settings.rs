@@ -53,7 +53,7 @@ async fn tilde_works_in_every_path() {
     place.settings.identity_file = Some("~/id".into());
     place.settings.known_hosts = Some("~/known_hosts".into());
     place.session().await;
-    // A changed key is no new one, however the file is named.
+    // A changed key is not a new key, also in a file that is named.
     place.settings.host_keys = Some(HostKeys::AcceptNew);
     place.keygen("other", &["-t", "ed25519"]);
     write(&place.path("known_hosts"), "");
@@ -268,7 +268,7 @@ async fn public_key_file_names_a_key_of_the_agent() {
         place.session().await;
     }
     assert_eq!(sshd.count("Failed publickey"), 0, "the named key comes first");
-    // A private key that others may read is not read, as the agent has it.
+    // A private key that others may read is not read, because the agent has it.
     std::fs::rename(place.path("hidden"), place.path("id")).unwrap();
     std::fs::set_permissions(place.path("id"), std::fs::Permissions::from_mode(0o644)).unwrap();
     place.config(sshd.port, "");

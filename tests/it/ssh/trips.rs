@@ -35,7 +35,7 @@ impl Link {
         link
     }
 
-    /// Round trips since the last time, the one that makes a TCP connection not among them.
+    /// Returns the round trips since the last call, without the one that makes a TCP connection.
     fn count(&self) -> usize {
         self.trips.swap(0, Ordering::SeqCst)
     }

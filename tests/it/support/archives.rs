@@ -65,7 +65,7 @@ pub(crate) fn listing(artifact: &Artifact) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The error with its causes and its hint, without the test's directory.
+/// Returns the error with its causes and its hint, without the directory of the test.
 pub(crate) fn told(error: &ArtifactError, dir: &Path) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

@@ -70,7 +70,7 @@ impl TestFleet {
         fleet
     }
 
-    /// The one that all others are copies of.
+    /// Returns the host that all others are copies of.
     async fn first() -> Self {
         let mut fleet = Self::empty(LocalSession::new());
         fleet.world.config.keep = 3;
@@ -206,7 +206,7 @@ impl TestHost {
         found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// The version that is live, whole, with its own config, and running.
+    /// Returns the live version. The release is whole, has its own config, and runs.
     #[track_caller]
     pub(crate) fn live(&self, case: &str) -> String {
         let version = self.read("current/VERSION").trim().to_owned();

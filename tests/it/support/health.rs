@@ -71,7 +71,7 @@ impl HealthServer {
         Self { port, asked }
     }
 
-    /// Waits until somebody asks.
+    /// Waits until a request has arrived.
     pub(crate) async fn is_asked(&self) {
         let end = Instant::now() + Duration::from_mins(1);
         while self.asked().is_empty() {
@@ -100,7 +100,7 @@ pub(crate) async fn answer(
         noted.len()
     };
     let Some(answer) = answers.get(number - 1).or(answers.last()) else {
-        // Says nothing until whoever asked goes away.
+        // Stays silent until the client disconnects.
         return stream.read_u8().await.ok().map(|_| ());
     };
     let (status, body) = answer.split_once('\n').unwrap_or((answer, ""));
@@ -148,7 +148,7 @@ impl Connect for OverSession {
     }
 }
 
-/// `[health]` as it is written, after the values in it were fetched.
+/// Returns the checks of this text, with the values in it fetched.
 pub(crate) async fn health(text: &str) -> Health {
     let all = format!(
         "app = \"todo\"\ndeploy_to = \"/srv/todo\"\n{text}\n\

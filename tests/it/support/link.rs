@@ -20,11 +20,11 @@ use tokio::sync::{Notify, mpsc};
 pub(crate) enum LinkFault {
     /// The host does not answer.
     Dead,
-    /// The first order of this name never arrives; the second conversation is whole again.
+    /// The first request of this name never arrives; the second conversation has no fault.
     CutBefore(&'static str),
-    /// It arrives, and its answer does not.
+    /// The request arrives, and its response does not.
     CutAfter(&'static str),
-    /// It never arrives, and from then on nobody answers.
+    /// The request never arrives, and from then on the host does not answer.
     CutForGood(&'static str),
     /// The first conversation begins, and its greeting does not arrive.
     CutGreeting,
@@ -32,7 +32,7 @@ pub(crate) enum LinkFault {
     HalfUpload,
 }
 
-/// The directory `root` of all hosts is one of each host's own below `root`'s parent.
+/// Each host has a directory of its own in place of `root`: `root` with the host's name appended.
 pub(crate) struct FaultyLinks {
     session: LocalSession,
     root: String,

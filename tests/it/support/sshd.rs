@@ -73,7 +73,7 @@ impl SshDir {
         must("ssh-keygen", &all);
     }
 
-    /// Lets `name` log in, and nobody else.
+    /// Lets the key `name` log in, and no other.
     pub(crate) fn trust(&self, name: &str) {
         write(&self.path("authorized_keys"), &self.text(&format!("{name}.pub")));
     }
@@ -133,7 +133,7 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Commands have the directory as their home, so that nobody's `.bashrc` has a say.
+    /// Commands have the directory as their home, so that no `.bashrc` of a user is read.
     /// With the host key `host` unless `more` names others.
     pub(crate) fn start(dir: &SshDir, more: &str) -> Self {
         Self::start_on(dir, "127.0.0.1", more)

@@ -206,7 +206,7 @@ impl World {
         run(self.context(&values, &sink, cancel), goal).await
     }
 
-    /// The plan of a dry run, for the first host, as it is shown.
+    /// Returns the plan of a dry run for the first host, as users see it.
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
         let values = self.run_values(goal.kind().word());
         let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
