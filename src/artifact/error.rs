@@ -83,7 +83,7 @@ pub enum ArtifactError {
         source: io::Error,
     },
     /// An archive of a kind that is not read.
-    #[error("{artifact} is {kind}, which is not read")]
+    #[error("{artifact} is {kind}, which shipit cannot read")]
     Unread {
         /// As the user named it.
         artifact: String,
@@ -96,7 +96,7 @@ pub enum ArtifactError {
         artifact: String,
     },
     /// Called an archive, but is none.
-    #[error("{artifact} is named like an archive, but is none that can be read")]
+    #[error("{artifact} is named like an archive, but cannot be read as one")]
     NotAnArchive {
         /// As the user named it.
         artifact: String,
@@ -195,7 +195,7 @@ impl ArtifactError {
             Self::NotAnArchive { artifact } => Some(format!("`file {artifact}` says what it is")),
             Self::Empty { .. } => Some("build it first".to_owned()),
             Self::ExcludeNegated { .. } => {
-                Some("name what is to be left out instead of what is to be kept".to_owned())
+                Some("list what to leave out instead of what to keep".to_owned())
             }
             Self::NothingLeft { .. } => {
                 Some("count the leading directories with `tar -tf` or `unzip -l`".to_owned())
@@ -207,7 +207,7 @@ impl ArtifactError {
                     .to_owned(),
             ),
             Self::Page { .. } => Some(
-                "look into it: a server may ask for a login, or tell an error, with such a page".to_owned(),
+                "open it: servers send such a page to ask for a login or report an error".to_owned(),
             ),
             Self::Unpack { source, .. } if wants_much_memory(source) => {
                 Some("it was packed with `--long=28` or more: use `--long=27` or less".to_owned())
@@ -357,13 +357,13 @@ pub enum Refusal {
     /// No room for `deploy_to` before it.
     #[error("has a path of more than 4000 bytes")]
     LongPath,
-    #[error("is in it twice")]
+    #[error("occurs twice")]
     Duplicate,
     /// A directory and something else.
     #[error("is a directory and also something else")]
     TwoKinds,
     /// One name on a file system that does not know case.
-    #[error("has the same name as `{other}` but for upper and lower case")]
+    #[error("differs from `{other}` only in upper and lower case")]
     Case { other: String },
     /// Would be written through the link.
     #[error("lies below the symbolic link `{link}`")]
@@ -406,7 +406,7 @@ pub enum Refusal {
     #[error("is of the unknown kind `{kind}`")]
     Kind { kind: char },
     /// A link or a directory that brings bytes: readers disagree on what follows.
-    #[error("brings content although it is no file")]
+    #[error("has content but is not a file")]
     Content,
     /// A header that cannot be read.
     #[error("has a damaged header")]
@@ -434,7 +434,7 @@ impl Refusal {
                 "name each path once when you pack: a directory, or what is in it, not both"
             }
             Self::TwoKinds | Self::BelowLink { .. } | Self::BelowFile { .. } => {
-                "make the archive anew: nothing removes old entries when it is added to"
+                "create the archive again: adding to an archive does not remove old entries"
             }
             Self::Case { .. } => "rename one of them",
             Self::LinkAbsolute { target } if is_interpreter(target) => {

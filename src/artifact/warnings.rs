@@ -70,7 +70,7 @@ fn told_private(private: &[&str], files: usize) -> Option<String> {
     };
     Some(format!(
         "{count} {files} {are} private here and will be readable by everybody on the host: {}; \
-         put secrets into [env] or `linked_files`, and `chmod o+r` what is none",
+         put secrets into [env] or `linked_files`, and `chmod o+r` the others",
         named(private)
     ))
 }

@@ -21,31 +21,31 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct GlobalFlags {
-    /// The config file; else `$SHIPIT_CONFIG`, else `deploy.toml`
+    /// Config file [default: `$SHIPIT_CONFIG`, else `deploy.toml`]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Show what would be done, from live facts, and do nothing
+    /// Look at the hosts and show the plan; change nothing
     #[arg(short = 'n', long, global = true)]
     pub(crate) dry_run: bool,
-    /// Only these hosts
+    /// Only these hosts, separated by commas
     #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) hosts: Vec<String>,
     /// Only hosts with one of these roles
     #[arg(long, global = true, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) roles: Vec<String>,
-    /// Also show what is sent to hosts
+    /// Also show the requests sent to hosts
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// Only warnings and failures
+    /// Show only warnings and failures
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// One JSON object a line on stdout
+    /// Print one JSON object per line to stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// When to use colour
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub(crate) color: ColorArg,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
 }
@@ -73,45 +73,45 @@ impl From<ColorArg> for Color {
 pub(crate) enum CliCommand {
     /// Write a commented deploy.toml
     Init,
-    /// Prove that a deploy would work, changing nothing
+    /// Check that a deploy would work; change nothing
     Check(CheckArgs),
     /// Make a build live
     Deploy(DeployArgs),
     /// Make an earlier release live again
     Rollback(RollbackArgs),
-    /// List what lies on the hosts
+    /// List the releases on the hosts
     Releases(StageArg),
-    /// What is live where
+    /// Show what is live on each host
     Status(StageArg),
-    /// What was done: who, what, when, how long, and what came of it
+    /// Show past operations: who, what, when, how long, and the outcome
     History(HistoryArgs),
-    /// Compare what lies and runs on the hosts with what was released
+    /// Compare a release and the running service with what was deployed
     Verify(VerifyArgs),
-    /// Keep a release whatever prune says
+    /// Protect a release from prune
     Pin(PinArgs),
-    /// Leave a pinned release to prune again
+    /// Let prune delete a pinned release again
     Unpin(PinArgs),
-    /// Block deploys, rollbacks and prunes, until unlock
+    /// Block deploys, rollbacks and prunes until `shipit unlock`
     Lock(LockArgs),
-    /// Show who blocks deploys, and end it
+    /// Show who holds the lock, and release it
     Unlock(StageArg),
-    /// Delete old releases; quiet when all is well, for cron
+    /// Delete old releases; quiet on success, for cron
     Prune(PruneArgs),
-    /// Show the whole story against a server in this process
+    /// Show a whole deployment against a server inside this process
     Demo(DemoArgs),
 }
 
 /// Which stage.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StageArg {
-    /// The stage; may be left out where default_stage or the only stage says it
+    /// The stage [default: `default_stage`, or the only stage]
     pub(crate) stage: Option<String>,
 }
 
 /// Which artifact.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ArtifactArg {
-    /// Directory, archive, single file or https URL, instead of the config's
+    /// Directory, archive, single file or https URL to use instead of the config's
     #[arg(long, value_name = "PATH")]
     artifact: Option<String>,
     /// SHA-256 of the artifact file
@@ -133,10 +133,10 @@ pub(crate) struct DeployArgs {
     pub(crate) stage: StageArg,
     #[command(flatten)]
     pub(crate) artifact: ArtifactArg,
-    /// Also where nothing changed
+    /// Deploy even if nothing changed
     #[arg(long)]
     pub(crate) force: bool,
-    /// Wait for a lock that somebody else holds
+    /// Wait until the lock is released, also one set by `shipit lock`
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -156,10 +156,10 @@ impl ArtifactArg {
 pub(crate) struct RollbackArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// This release, instead of the newest earlier good one
+    /// The release to go live [default: the newest earlier good one]
     #[arg(long, value_name = "ID")]
     pub(crate) to: Option<String>,
-    /// Wait for a lock that somebody else holds
+    /// Wait until the lock is released, also one set by `shipit lock`
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -168,13 +168,13 @@ pub(crate) struct RollbackArgs {
 pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// How many good releases stay, the live one among them
+    /// Number of good releases to keep, including the live one
     #[arg(long, value_name = "N")]
     pub(crate) keep: Option<usize>,
-    /// Only what is older than this goes: 30d, 12h
+    /// Delete only releases older than this, such as 30d or 12h
     #[arg(long, value_name = "AGE")]
     pub(crate) older_than: Option<String>,
-    /// Wait for a lock that somebody else holds
+    /// Wait until the lock is released, also one set by `shipit lock`
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -183,7 +183,7 @@ pub(crate) struct PruneArgs {
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// The newest N; 0 is all
+    /// Show the newest N operations; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
 }
@@ -192,7 +192,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// This release, instead of what is live
+    /// The release to compare [default: the live one]
     #[arg(long, value_name = "ID")]
     pub(crate) release: Option<String>,
 }
@@ -209,14 +209,14 @@ pub(crate) struct PinArgs {
 pub(crate) struct LockArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// Why, for those who find it locked
+    /// Reason, shown to whoever is blocked
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// Leave the directory and the server for playing, until Ctrl-C
+    /// Keep the directory and the server to play with, until Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,
 }

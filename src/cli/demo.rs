@@ -38,7 +38,7 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let stage = Stage { dir, program, foreign, cancel: signals::follow() };
     stage.set(&server).map_err(|source| CliError::Write { path: stage.dir.clone(), source })?;
     print(&format!(
-        "A server of its own for this demo listens on {}; everything is in {}\n",
+        "The demo's own SSH server listens on {}; all files are in {}\n",
         server.address,
         stage.dir.display()
     ));
@@ -106,16 +106,15 @@ hosts = ["{host}"]
                 return Ok(code);
             }
         }
-        let code =
-            self.deploy("broken", "A build that is not well, so the host reverts it").await?;
+        let code = self.deploy("broken", "A broken build, which the host reverts").await?;
         if code != 1 {
             return Ok(code.max(1));
         }
         let rest = [
-            ("What is there", vec!["releases"]),
+            ("The releases on the host", vec!["releases"]),
             ("On request, back to the one before, with its own config", vec!["rollback", "demo"]),
             ("What is live", vec!["status"]),
-            ("Tidy up", vec!["prune", "demo", "--keep", "1", "-v"]),
+            ("Delete old releases", vec!["prune", "demo", "--keep", "1", "-v"]),
         ];
         for (what, command) in rest {
             print(&format!("\n# {what}\n"));

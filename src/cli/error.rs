@@ -29,11 +29,11 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
-    #[error("{who} asks for confirmation and nobody can be asked here")]
+    #[error("{who} requires confirmation, but there is no terminal")]
     Unconfirmed { who: String },
-    #[error("`{value}` cannot be given to {flag}: {expected}")]
+    #[error("`{value}` is not valid for {flag}: {expected}")]
     BadFlag { flag: &'static str, value: String, expected: &'static str },
-    #[error("{path} is there already")]
+    #[error("{path} already exists")]
     Exists { path: PathBuf },
     #[error("{path} could not be written")]
     Write {
@@ -67,7 +67,7 @@ impl Hinted for CliError {
             Self::Checks(error) => error.hint(),
             Self::Artifact(error) => error.hint(),
             Self::NoArtifact => Some("`--artifact PATH`, or `path` in [artifact]".to_owned()),
-            Self::Unconfirmed { .. } => Some("`--yes` says so beforehand".to_owned()),
+            Self::Unconfirmed { .. } => Some("pass `--yes`".to_owned()),
             Self::Exists { path } => {
                 Some(format!("keep {}, or name another file with `-c`", path.display()))
             }
@@ -146,11 +146,11 @@ mod tests {
           hint:  `--artifact PATH`, or `path` in [artifact]
         error: the program could not start
           cause: permission denied
-        error: production asks for confirmation and nobody can be asked here
+        error: production requires confirmation, but there is no terminal
           state: nothing was changed
-          hint:  `--yes` says so beforehand
-        error: `1` cannot be given to --to: 14 digits
-        error: deploy.toml is there already
+          hint:  pass `--yes`
+        error: `1` is not valid for --to: 14 digits
+        error: deploy.toml already exists
           hint:  keep deploy.toml, or name another file with `-c`
         error: deploy.toml could not be written
           cause: permission denied

@@ -24,7 +24,10 @@ pub(crate) fn run(world: &World) -> Result<u8, CliError> {
     std::fs::write(&path, text).map_err(|source| CliError::Write { path: path.clone(), source })?;
     print(&format!("wrote {}; next: edit it, then `shipit check`\n", path.display()));
     if app != folder {
-        print(&format!("the app is called `{app}` there: `{folder}` holds what no name may\n"));
+        print(&format!(
+            "the app is named `{app}` in it: `{folder}` has characters that no name \
+                        may have\n"
+        ));
     }
     if let Some(above) = above {
         let above = above.display();

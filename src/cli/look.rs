@@ -22,7 +22,7 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     Ok(code)
 }
 
-/// What is live where.
+/// Show what is live on each host.
 pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);

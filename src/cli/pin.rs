@@ -63,7 +63,7 @@ async fn dry_run(world: &World, config: &Config, change: &HostChange<'_>) -> Res
             .map_or_else(|| change.goal.to_string(), |id| format!("{} {id}", change.goal));
         match change.on(&state) {
             Ok(Some(_)) => plans.push((host, vec![what])),
-            Ok(None) => plans.push((host, vec!["nothing: it is so already".to_owned()])),
+            Ok(None) => plans.push((host, vec!["nothing to do".to_owned()])),
             Err(failure) => {
                 code = 1;
                 let state = "this was a dry run; nothing was changed";

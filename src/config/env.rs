@@ -98,7 +98,7 @@ pub enum EnvError {
         reason: Unwritable,
     },
     /// A name that a shell keeps for itself.
-    #[error("`{key}` cannot be set in an environment file: shells keep it for themselves")]
+    #[error("`{key}` cannot be set in an environment file: shells reserve it")]
     ReadOnly { key: String },
 }
 

@@ -29,7 +29,7 @@ pub struct Overrides {
     pub artifact: Option<String>,
     /// What a relative artifact path is relative to; empty: the directory of the file.
     pub directory: PathBuf,
-    /// Only these hosts, by name or address; empty: all.
+    /// Hosts by name or address; empty: all of the stage.
     pub hosts: Vec<String>,
     /// Only hosts with one of these roles; empty: all.
     pub roles: Vec<String>,

@@ -70,7 +70,7 @@ path = {artifact} #| a directory, an archive or a single file
 # restart = "bin/restart" #| any command, where there is no systemd unit
 
 [health]
-# http = "http://127.0.0.1:8080/up" #| as seen from the host; a release that fails is put back
+# http = "http://127.0.0.1:8080/up" #| as seen from the host; a release that fails is reverted
 
 [hooks]
 # local.before = ["./ci/build"]                                # here, first: may build the artifact

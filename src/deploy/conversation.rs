@@ -83,7 +83,7 @@ impl<'a> Conversation<'a> {
         match self.state.as_ref().map(|state| &state.current) {
             Some(Current::Release(id)) => id.to_string(),
             Some(Current::Foreign(target)) => target.clone(),
-            Some(Current::NotALink) => "a directory that is no link".to_owned(),
+            Some(Current::NotALink) => "a directory, not a link".to_owned(),
             Some(Current::Absent) => "nothing yet".to_owned(),
             None => "unknown".to_owned(),
         }

@@ -40,7 +40,7 @@ impl Conversation<'_> {
         };
         let detail = match &verdict {
             Ok(Some(Judged { proof: Proof::Seen, .. })) => "seen running",
-            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "running, as systemd says",
+            Ok(Some(Judged { proof: Proof::Inferred, .. })) => "running, according to systemd",
             Ok(Some(Judged { proof: Proof::Reloaded, .. })) => "reloaded",
             _ => "",
         };
@@ -80,7 +80,7 @@ impl Conversation<'_> {
         if found.unit.as_ref().is_some_and(|unit| unit.needs_daemon_reload) {
             let text = format!(
                 "{unit} runs with its old unit file, which has changed on disk: \
-                 `systemctl daemon-reload` and a restart let the new one count"
+                 `systemctl daemon-reload` and a restart apply the new one"
             );
             self.cx.events.emit(Event::Warning { host: Some(self.host.name.clone()), text });
         }

@@ -24,7 +24,7 @@ fn hint_for(order: &Order, answer: &Response) -> Option<String> {
     match order {
         Order::Hook { .. } if text.contains("permission denied") || text.contains("eacces") => {
             Some(
-                "files of a release are read-only: remove one before you write it anew (`rm -f \
+                "files of a release are read-only: delete one before writing it again (`rm -f \
                  FILE`), or keep it in linked_dirs"
                     .to_owned(),
             )
@@ -39,7 +39,7 @@ fn hint_for(order: &Order, answer: &Response) -> Option<String> {
 /// Returns what an order that was not done means to the user.
 pub(super) fn failed_to(order: &Order) -> String {
     match order {
-        Order::Check { id, .. } => format!("what arrived of {id} is not what was sent"),
+        Order::Check { id, .. } => format!("{id} does not match what was sent"),
         Order::Link { .. } => "could not link from shared/".to_owned(),
         Order::Env { file, .. } => format!("could not write {file}"),
         Order::Hook { name, command, .. } => format!("the {name} hook `{command}` failed"),

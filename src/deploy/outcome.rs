@@ -217,7 +217,7 @@ impl Failure {
 
     /// Returns the failure that a release could not be reverted; the host `said` why.
     pub fn not_reverted(id: ReleaseId, said: &str) -> Self {
-        Self::new(format!("{id} is to be reverted and could not be")).because(once(said))
+        Self::new(format!("{id} had to be reverted, but could not be")).because(once(said))
     }
 
     /// Returns the failure of `what` with `error` and its sources as causes.

@@ -79,7 +79,7 @@ impl HostRun<'_> {
 
     fn warn_of_whole(&self, failure: &Failure) {
         let why = failure.one_line();
-        let text = format!("what the host has could not be used, so all is sent: {why}");
+        let text = format!("cannot reuse files already on the host; sending everything: {why}");
         self.talk.cx.events.emit(Event::Warning { host: Some(self.talk.name()), text });
     }
 

@@ -193,7 +193,7 @@ async fn unlock_host(
         let what = "could not end the conversation that holds the lock";
         let text = done(host, ("end that run", &order), what).await?;
         said = (!text.trim().is_empty()).then(|| {
-            format!("run {}: {}; the next deploy settles what it left", owner.run, text.trim())
+            format!("run {}: {}; the next deploy recovers what it left", owner.run, text.trim())
         });
     }
     if let Some(record) = found.frozen.clone() {
@@ -205,7 +205,7 @@ async fn unlock_host(
     let result = if tried.code == HELD {
         HostResult::Locked { holder: tried.text.trim().to_owned() }
     } else if tried.code != DONE {
-        return Err(Failure::new("the lock cannot be tried").because(tried.text));
+        return Err(Failure::new("the lock could not be tested").because(tried.text));
     } else if found.owner.is_some() || found.frozen.is_some() {
         HostResult::Done(Done::default())
     } else {

@@ -68,10 +68,10 @@ pub fn why_kept(state: &HostState, rule: PruneRule) -> String {
         histories.iter().filter(|(_, history)| history.standing == ReleaseStatus::Good).count();
     let there = count(good, "good release");
     match rule.older_than {
-        _ if good <= rule.keep => format!("{there} there, and {} to keep", rule.keep),
-        Some(_) => "what is old enough is live, the way back, pinned or in use".to_owned(),
+        _ if good <= rule.keep => format!("{there} present, {} to keep", rule.keep),
+        Some(_) => "every old enough release is live, the way back, pinned or in use".to_owned(),
         None => format!(
-            "of {there}, what is beyond {} is live, the way back, pinned or in use",
+            "of {there}, every one beyond {} is live, the way back, pinned or in use",
             rule.keep
         ),
     }

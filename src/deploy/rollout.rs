@@ -98,9 +98,9 @@ impl Hosts<'_> {
 
     fn consequence(&self) -> &'static str {
         match self.cx.config.rollout.on_failure {
-            OnFailure::RevertAll => "the fleet goes back",
-            OnFailure::RevertBatch => "its batch goes back",
-            OnFailure::Stop => "no more hosts follow",
+            OnFailure::RevertAll => "the fleet is reverted",
+            OnFailure::RevertBatch => "its batch is reverted",
+            OnFailure::Stop => "no further hosts are activated",
         }
     }
 

@@ -84,7 +84,7 @@ async fn verify_host(
 fn nothing_live(current: &Current) -> String {
     match current {
         Current::Foreign(target) => {
-            format!("`current` leads to {target}, which is no release of ours")
+            format!("`current` points to {target}, which is not a release of shipit")
         }
         Current::NotALink => "`current` is not a link".to_owned(),
         Current::Absent | Current::Release(_) => "nothing is live".to_owned(),
@@ -116,7 +116,7 @@ impl Verified {
             }
             Some(history) if self.live => match history.standing {
                 ReleaseStatus::Good => {}
-                ReleaseStatus::Undecided => self.trouble("it is live and has no verdict"),
+                ReleaseStatus::Undecided => self.trouble("it is live and undecided"),
                 _ => self.trouble("it is live, and the ledger does not call it good"),
             },
             Some(_) => {}
@@ -200,7 +200,7 @@ pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<S
     let answer = host.ask(&drift(config)).await.ok()?;
     if answer.code != DONE {
         let why = answer.text.lines().next().unwrap_or("it took too long").to_owned();
-        return Some(format!("{id} could not be looked at for changes: {why}"));
+        return Some(format!("could not check {id} for changes: {why}"));
     }
     let origin = state.ledger.history(id).and_then(|history| history.origin);
     let has_env = origin.is_some_and(|origin| origin.env.is_some());

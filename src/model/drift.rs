@@ -50,8 +50,8 @@ impl fmt::Display for DriftKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mode { was, is } => write!(f, "mode {is:o} instead of {was:o}"),
-            Self::Target { was, is } => write!(f, "leads to {is} instead of {was}"),
-            Self::Kind => f.write_str("is something else now"),
+            Self::Target { was, is } => write!(f, "points to {is} instead of {was}"),
+            Self::Kind => f.write_str("has another type now"),
             _ => f.write_str(self.word()),
         }
     }
@@ -153,8 +153,8 @@ mod tests {
         check(&file(444, &a), &file(444, &b), "x changed");
         check(&file(444, &a), &file(644, &a), "x mode 644 instead of 444");
         check(&file(444, &a), &file(644, &b), "x changed; x mode 644 instead of 444");
-        check(&file(444, &a), "d ./x", "x is something else now");
-        check("l ./x -> a", "l ./x -> b", "x leads to b instead of a");
+        check(&file(444, &a), "d ./x", "x has another type now");
+        check("l ./x -> a", "l ./x -> b", "x points to b instead of a");
         check("d ./x\nd ./y", "l ./z -> a", "x missing; y missing; z extra");
         check("", "garbage", "garbage extra");
     }

@@ -207,7 +207,7 @@ fn strange(text: &str, user: &str) -> Option<(String, String)> {
     Some(match mode.as_bytes() {
         [b'l', ..] if path.ends_with("/releases") => (
             format!("{path} is a link, and belongs to {owner}"),
-            "set `deploy_to` to a directory on the disk that it leads to".to_owned(),
+            "set `deploy_to` to the directory that the link points to".to_owned(),
         ),
         [b'l', ..] => (format!("{path} is a link, and belongs to {owner}"), on_host("rm")),
         [kind, ..] if !b"d-".contains(kind) => (

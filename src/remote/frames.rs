@@ -74,7 +74,7 @@ impl Frames {
             frames.push(frame);
         }
         if self.noisy > NOISIEST {
-            return Err(format!("more than {NOISIEST} bytes that are no answer"));
+            return Err(format!("more than {NOISIEST} bytes that are not a response"));
         }
         Ok(frames)
     }

@@ -96,7 +96,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(TERMINATED) => {
-                f.write_str("was told to end by somebody there (SIGTERM), as `shipit unlock` does")
+                f.write_str("was ended on the host by SIGTERM, as `shipit unlock` does")
             }
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(name) => write!(f, "was ended by SIG{name}"),
@@ -188,7 +188,7 @@ pub enum SessionError {
         line: usize,
     },
     /// A host certificate that is not valid.
-    #[error("the host certificate does not hold: {reason}")]
+    #[error("the host certificate is not valid: {reason}")]
     HostCertificate {
         name: String,
         /// `expired`, `not for this name`, …
@@ -214,7 +214,7 @@ pub enum SessionError {
         reason: String,
     },
     /// A hop on the way failed.
-    #[error("could not get through the jump host {hop}")]
+    #[error("could not connect through the jump host {hop}")]
     Jump {
         hop: String,
         #[source]

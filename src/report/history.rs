@@ -46,7 +46,7 @@ pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles
         .map(|operation| operation.row(hosts.len(), page.offset, styles))
         .collect();
     let mut lines = if rows.is_empty() {
-        vec!["nothing was done yet".to_owned()]
+        vec!["no operations yet".to_owned()]
     } else {
         let mut lines = table::render(&COLUMNS, &rows, page.width);
         lines.push(human::zone(page.offset));

@@ -76,7 +76,7 @@ impl<W: Write> Lines<W> {
                 let rest = words::finished(detail, *took);
                 self.styled(host, step, &styles.good, "done", &rest);
             }
-            Event::Reverting { host, to } => self.row(host, "putting back", to),
+            Event::Reverting { host, to } => self.row(host, "reverting", to),
             Event::Printed { host, source, text } => {
                 for line in text.lines() {
                     self.row(host, source, &styles.dim.apply_to(format!("| {line}")).to_string());

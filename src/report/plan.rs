@@ -21,13 +21,13 @@ pub fn plan_lines(plan: &HostPlan) -> Vec<String> {
 fn recover_lines(recovery: &Recovery) -> Vec<String> {
     match recovery {
         Recovery::Judge(plan) => vec![format!(
-            "settle {}, which an interrupted run left undecided: judge it, then keep it or go back",
+            "recover {}, which an interrupted run left undecided: judge it, then commit or revert it",
             plan.id
         )],
-        Recovery::Record { id, .. } => vec![format!("settle {id}: record that it was taken back")],
+        Recovery::Record { id, .. } => vec![format!("recover {id}: record that it was reverted")],
         Recovery::Forward(plan) => {
             let mut lines =
-                vec![format!("settle {}: make it live here as on other hosts", plan.id)];
+                vec![format!("recover {}: make it live here as on other hosts", plan.id)];
             lines.extend(activate_lines(plan));
             lines
         }
@@ -65,15 +65,15 @@ fn upload_line(make: &MakeRelease) -> String {
 
 fn patch_line(path: &str, file: &PatchedFile) -> String {
     let (sent, size) = (size(file.sent), size(file.size));
-    format!("make {path} from the one before it and {sent} of {size} (patches)")
+    format!("patch {path}: send {sent} of {size}")
 }
 
 fn activate_lines(plan: &ActivationPlan) -> Vec<String> {
     let mut lines = vec![format!("flip current to {}", plan.id)];
     lines.extend(plan.restart.iter().map(|how| format!("restart: {how}")));
     lines.extend(plan.hooks.iter().map(describe));
-    lines.push(format!("judge it; if it does not hold, go back to {}", plan.back_shown()));
-    let reverted = |command| format!("after that, run the reverted hook `{command}`");
+    lines.push(format!("judge it; if it fails, revert to {}", plan.back_shown()));
+    let reverted = |command| format!("after that revert, run the reverted hook `{command}`");
     lines.extend(plan.reverted.iter().map(reverted));
     lines
 }
@@ -94,7 +94,7 @@ fn describe(order: &Order) -> String {
             "delete what was pruned or left by interrupted runs".to_owned()
         }
         Order::CleanUp { keep: Some(_) } => {
-            "delete what interrupted runs left, but for what arrived of this release".to_owned()
+            "delete leftovers of interrupted runs, except the partial upload of this release".to_owned()
         }
         other => order_name(other).to_owned(),
     }

@@ -165,7 +165,7 @@ impl ProgressModel {
         let failed = count(|doing| matches!(doing, Doing::Failed { .. }));
         let back = count(|doing| matches!(doing, Doing::Reverting { .. }));
         let busy = count(|doing| matches!(doing, Doing::Step { .. } | Doing::Uploading));
-        let counts = [(busy, "working"), (failed, "failed"), (back, "being put back")];
+        let counts = [(busy, "working"), (failed, "failed"), (back, "being reverted")];
         let told = counts.iter().filter(|(count, _)| *count > 0);
         let told: Vec<_> = told.map(|(count, word)| format!("{count} {word}")).collect();
         let mut lines = Vec::new();
@@ -215,7 +215,7 @@ impl Row {
                 (styles.bad.apply_to("✗").to_string(), format!("{step:12} {error}"))
             }
             Doing::Reverting { to } => {
-                (styles.warn.apply_to("↶").to_string(), format!("putting back {to}"))
+                (styles.warn.apply_to("↶").to_string(), format!("reverting to {to}"))
             }
         };
         format!("  {host} {mark} {text}").trim_end().to_owned()

@@ -169,12 +169,12 @@ fn stopped_line(one: &Interrupted, context: StatusContext<'_>) -> String {
         (None, None) => run,
     };
     let what = match (&one.release, one.step) {
-        (Some(id), Stopped::Judge) => format!("{id} is live and has no verdict"),
-        (Some(id), Stopped::Flip) => format!("{id} was about to go live, and is not"),
+        (Some(id), Stopped::Judge) => format!("{id} is live and undecided"),
+        (Some(id), Stopped::Flip) => format!("{id} was about to go live, but is not"),
         (Some(id), Stopped::Make) => format!("{id} was being made"),
         (Some(id), Stopped::Upload) => format!("{id} was being uploaded"),
         (Some(id), Stopped::Prune) => format!("{id} was being deleted"),
-        (_, Stopped::Flip) => "it was about to flip".to_owned(),
+        (_, Stopped::Flip) => "it was about to activate".to_owned(),
         _ => "it had only begun".to_owned(),
     };
     clean::line(&format!("{whose}: {what}"))
@@ -254,7 +254,7 @@ fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
         let (kept, back) = (split.committed.join(", "), split.behind.join(", "));
         let id = split.id;
         return Some(format!(
-            "contact was lost while {id} was committed: {kept} kept it, {back} not"
+            "contact was lost while {id} was committed: {kept} kept it, {back} did not"
         ));
     }
     let newest = hosts.iter().filter_map(|(_, state)| state.live()).max()?;
@@ -293,25 +293,25 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
     let waits = |state: &HostState| interrupted(state).iter().any(|one| one.step.is_undecided());
     if hosts.iter().any(|(_, state)| waits(state)) {
         notes.push(format!(
-            "  hint:  the next `shipit deploy {stage}` or `shipit rollback {stage}` settles what \
-             has no verdict"
+            "  hint:  the next `shipit deploy {stage}` or `shipit rollback {stage}` recovers what \
+             is undecided"
         ));
     }
     if hosts.iter().any(|(_, state)| state.stuck().is_some()) {
         notes.push(format!(
             "  hint:  once the service runs again, the next `shipit deploy {stage}` or `shipit rollback \
-             {stage}` that works ends this"
+             {stage}` that succeeds clears this"
         ));
     }
     if hosts.iter().any(|(_, state)| state.lock.frozen.is_some()) {
-        notes.push(format!("  hint:  `shipit unlock {stage}` lets deploys in again"));
+        notes.push(format!("  hint:  `shipit unlock {stage}` allows deploys again"));
     }
     let idle = |state: &HostState| {
         let left = !state.leftovers.is_empty() || !state.unfinished.is_empty();
         state.holder.is_none() && left
     };
     if hosts.iter().any(|(_, state)| idle(state)) {
-        notes.push(format!("  hint:  `shipit prune {stage}` removes what was left"));
+        notes.push(format!("  hint:  `shipit prune {stage}` deletes the leftovers"));
     }
     notes
 }

@@ -121,7 +121,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
 fn of_run(report: &Report) -> Vec<Problem> {
     let mut found = Vec::new();
     if report.interrupted {
-        let hint = format!("`shipit {} {}` starts again", report.goal, report.stage);
+        let hint = format!("`shipit {} {}` runs it again", report.goal, report.stage);
         found.push(Problem::of_run(format!("the {} was interrupted", report.goal), Some(hint)));
     }
     if let (true, Some(id)) = (report.split, report.release) {
@@ -143,7 +143,7 @@ fn of_run(report: &Report) -> Vec<Problem> {
 fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
     let look = || Some(format!("`shipit status {}` shows what is live where", report.stage));
     let catch_up =
-        || Some(format!("`shipit deploy {}` catches it up once it is back", report.stage));
+        || Some(format!("`shipit deploy {}` updates it once it is reachable", report.stage));
     let (rank, failure, hint) = match result {
         HostResult::Done(_) | HostResult::Unchanged { .. } => return None,
         HostResult::Untouched { failure, .. } => (3, failure.clone()?, None),
@@ -160,7 +160,7 @@ fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
 /// Both what went wrong and why it could not be put right are kept.
 fn stuck(cause: &Failure, undo: &Failure) -> Failure {
     let mut lines = undo.cause.clone();
-    lines.push(format!("it was to be taken back because: {}", cause.what));
+    lines.push(format!("it had to be reverted because: {}", cause.what));
     lines.extend(cause.cause.iter().cloned());
     let hint = undo.hint.clone().or_else(|| cause.hint.clone());
     Failure { what: undo.what.clone(), cause: lines, hint }
@@ -170,9 +170,9 @@ fn locked(holder: &str, report: &Report) -> Failure {
     let (goal, stage) = (report.goal, &report.stage);
     match LockHolder::read(holder) {
         LockHolder::DeployLock(record) => Failure {
-            what: "somebody blocks deploys".to_owned(),
+            what: "the deploy lock is set".to_owned(),
             cause: vec![format!("locked by {}", human::zoned_record(record, Utc.fix()))],
-            hint: Some(format!("`shipit unlock {stage}` ends it")),
+            hint: Some(format!("`shipit unlock {stage}` releases it")),
         },
         LockHolder::Run(record) => Failure {
             what: "another run holds the lock".to_owned(),
@@ -180,7 +180,7 @@ fn locked(holder: &str, report: &Report) -> Failure {
             hint: Some(if goal.waits() {
                 format!("`shipit {goal} {stage} --wait` waits until that run has ended")
             } else {
-                "try again when that run has ended: its lock ends with it".to_owned()
+                "try again when that run has ended".to_owned()
             }),
         },
     }
@@ -242,7 +242,7 @@ fn standing(goal: GoalKind, result: &HostResult) -> HostSentence {
         HostResult::Unchanged { live: None } | HostResult::Locked { .. } => {
             HostSentence::new("was", "were", "not changed")
         }
-        HostResult::Skipped { .. } => HostSentence::new("was", "were", "skipped, so behind"),
+        HostResult::Skipped { .. } => HostSentence::new("was", "were", "skipped and is behind"),
         HostResult::Untouched { live: Some(live), .. } if goal == GoalKind::Prune => {
             HostSentence::new("is still on", "are still on", live.clone())
         }
@@ -259,7 +259,7 @@ fn standing(goal: GoalKind, result: &HostResult) -> HostSentence {
             }
         }
         HostResult::Stuck { .. } => {
-            let rest = "hands: it was switched and could not be put back";
+            let rest = "attention: it was activated and could not be reverted";
             HostSentence::new("needs", "need", rest)
         }
         HostResult::Unknown { .. } => {
@@ -360,7 +360,7 @@ fn before(members: &[(&str, &Done)]) -> String {
     }
 }
 
-/// `seen running on 2, running as systemd says on 1`.
+/// `seen running on 2, running according to systemd on 1`.
 fn proof(members: &[(&str, &Done)]) -> Option<String> {
     let count = |proof| members.iter().filter(|(_, done)| done.proof == Some(proof)).count();
     let word = |count, word: &str| match (count, members.len()) {
@@ -370,7 +370,7 @@ fn proof(members: &[(&str, &Done)]) -> Option<String> {
     };
     let all = [
         (Proof::Seen, "seen running"),
-        (Proof::Inferred, "running as systemd says"),
+        (Proof::Inferred, "running according to systemd"),
         (Proof::Reloaded, "reloaded"),
     ];
     let words = all.map(|(proof, text)| word(count(proof), text));
@@ -410,7 +410,7 @@ fn rebuilt(members: &[(&str, &Done)]) -> Option<String> {
     let at_least = if same { "" } else { "at least " };
     let (count, size) = (least.rebuilt, human::size(least.spared));
     let files = human::count(count, "large file");
-    (count > 0).then(|| format!(", {at_least}{size} of {files} taken from the ones before"))
+    (count > 0).then(|| format!(", {files} patched ({at_least}{size} saved)"))
 }
 
 fn pruned_lines(done: &[(&str, &Done)]) -> Vec<String> {

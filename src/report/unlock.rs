@@ -24,8 +24,8 @@ fn facts(state: &HostState, offset: FixedOffset) -> Vec<String> {
     if let Some(owner) = &lock.owner {
         let holder = state.holder.as_deref().unwrap_or("somebody who left no record");
         facts.push(format!(
-            "held by {}: process {} lives; it will be asked to revert what is not proven yet and \
-             to end",
+            "held by {}: process {} is alive; it will be asked to revert what is undecided and to \
+             end",
             shown(holder),
             owner.pid
         ));

@@ -53,7 +53,7 @@ fn praise(found: &Verified) -> String {
     let id = found.release.map_or_else(String::new, |id| id.to_string());
     let runs = match found.proof {
         Some(Proof::Seen) => ", and is seen running",
-        Some(Proof::Inferred | Proof::Reloaded) => ", and runs, as systemd says",
+        Some(Proof::Inferred | Proof::Reloaded) => ", and runs according to systemd",
         None => "",
     };
     let place = if found.live { "live" } else { "not live" };

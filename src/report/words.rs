@@ -12,10 +12,10 @@ pub fn phase(phase: Phase) -> String {
     match phase {
         Phase::Look => "look".to_owned(),
         Phase::Prepare => "prepare".to_owned(),
-        Phase::Switch { of: 0 | 1, .. } => "switch".to_owned(),
-        Phase::Switch { batch, of } => format!("switch, batch {batch} of {of}"),
+        Phase::Switch { of: 0 | 1, .. } => "activate".to_owned(),
+        Phase::Switch { batch, of } => format!("activate, batch {batch} of {of}"),
         Phase::Commit => "commit".to_owned(),
-        Phase::Tidy => "tidy".to_owned(),
+        Phase::Tidy => "clean up".to_owned(),
     }
 }
 
@@ -24,9 +24,9 @@ pub fn ready(phase: Phase) -> &'static str {
     match phase {
         Phase::Look => "looked at",
         Phase::Prepare => "prepared",
-        Phase::Switch { .. } => "switched",
+        Phase::Switch { .. } => "activated",
         Phase::Commit => "committed",
-        Phase::Tidy => "tidied",
+        Phase::Tidy => "cleaned up",
     }
 }
 
@@ -51,10 +51,10 @@ pub fn of_run(event: &Event) -> Option<String> {
 /// What an interrupt means now.
 pub fn interrupted(again: bool) -> &'static str {
     if again {
-        "stopping at once: the report says what is not known"
+        "interrupted again: stopping now; the summary lists hosts in an unknown state"
     } else {
-        "stopping: nothing new is started, and a release that is not proven yet is reverted; \
-         Ctrl-C again stops at once"
+        "interrupted: nothing new is started, and an undecided release is reverted; press Ctrl-C \
+         again to stop at once"
     }
 }
 

@@ -424,10 +424,16 @@ pub(crate) async fn attempt(
 fn rejected(remaining: &[MethodKind], partial: bool) -> Attempt {
     let names: Vec<&str> = remaining.iter().map(<&str>::from).collect();
     if partial {
-        return Attempt::Pointless(format!("accepted, but it wants {} too", names.join(" or ")));
+        return Attempt::Pointless(format!(
+            "accepted, but the server also requires {}",
+            names.join(" or ")
+        ));
     }
     if !remaining.contains(&MethodKind::PublicKey) {
-        return Attempt::Pointless(format!("it takes no keys, only {}", names.join(" or ")));
+        return Attempt::Pointless(format!(
+            "the server accepts no keys, only {}",
+            names.join(" or ")
+        ));
     }
     Attempt::Rejected("not accepted".to_owned())
 }

@@ -225,7 +225,7 @@ fn defaults(
         return Err(unusable(&format!("{}", config.display()), reason));
     }
     if target.user.is_none() && around.user.is_empty() {
-        let reason = "nobody knows the name of this account; say `user` in [ssh]";
+        let reason = "the name of this account is unknown; set `user` in [ssh]";
         return Err(unusable(&format!("the user for {}", target.host), reason));
     }
     let ssh = around.home.join(".ssh");

@@ -132,7 +132,8 @@ fn service_of_another_user_is_proven_by_inference() {
     app.answers("v2", "hello");
     let said = run.stdout + &run.stderr;
     assert!(
-        said.contains("running, as systemd says") || said.contains("running as systemd says"),
+        said.contains("running, according to systemd")
+            || said.contains("running according to systemd"),
         "{said}"
     );
     for host in APPS {

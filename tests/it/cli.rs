@@ -71,7 +71,7 @@ fn large_file_is_patched_from_the_local_cache() {
     };
     assert!(deploy(2).contains("3.9 MB sent"));
     let said = deploy(3);
-    assert!(said.contains("5.2 MB of 1 large file taken from the ones before"), "{said}");
+    assert!(said.contains("1 large file patched (5.2 MB saved)"), "{said}");
     let kept = fs::read_dir(project.dir.path().join(".cache/shipit/files")).unwrap().count();
     assert_eq!(kept, 2, "the large ones, and nothing else");
     fs::remove_dir_all(project.dir.path().join(".cache")).unwrap();
@@ -82,7 +82,7 @@ fn large_file_is_patched_from_the_local_cache() {
 fn dry_run_of_an_unchanged_artifact_says_so() {
     let project = Project::local();
     assert!(project.shipit("deploy").starts_with("exit: 0"));
-    assert!(project.shipit("deploy -n").contains("nothing: exactly this is live"));
+    assert!(project.shipit("deploy -n").contains("nothing to do: this build and config are live"));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn dry_run_shows_the_plan_and_does_nothing() {
       record it as complete
       flip current to <id>
       restart: test -e VERSION
-      judge it; if it does not hold, go back to nothing
+      judge it; if it fails, revert to nothing
     nothing was changed: this was a dry run
     --- stderr
     ");
@@ -213,9 +213,9 @@ fn check_finds_what_would_stop_a_deploy() {
     --- stdout
     ok       <dir>/dist: 1 file, 2 B, digest 48fd0c43edb0
     ok       2 values for .env
-    ok       local: <dir>/srv is not there yet and can be made
+    ok       local: <dir>/srv does not exist yet and can be created
     ok       local: nothing is live yet
-    problem  local: <dir>/srv/shared/config/key is not there
+    problem  local: <dir>/srv/shared/config/key does not exist
              fix: on the host: `mkdir -p <dir>/srv/shared/config && cat > <dir>/srv/shared/config/key` takes its content
     a deploy would not work: 5 ok, 0 warnings, 1 problem
     --- stderr

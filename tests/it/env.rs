@@ -122,7 +122,7 @@ fn value_that_some_reader_changes_is_refused() {
     assert_eq!(one(&"x".repeat(128 * 1024 - 5)).unwrap().len(), 128 * 1024 + 2);
     let uid = BTreeMap::from([("UID".to_owned(), "0".to_owned())]);
     assert_snapshot!(say(&written(&uid).unwrap_err()), @"
-    `UID` cannot be set in an environment file: shells keep it for themselves
+    `UID` cannot be set in an environment file: shells reserve it
       hint: choose another name
     ");
 }

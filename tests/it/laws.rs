@@ -145,7 +145,7 @@ fn rollback_goes_to_the_newest_release_good_on_all_hosts() {
     rolls_back(&["g l r x s o g*"], "1");
     rolls_back(&["g g* l"], "1");
     rolls_back(&["g g g*", "g r g*"], "1");
-    rolls_back(&["g*"], "there is no earlier release to go back to");
+    rolls_back(&["g*"], "there is no earlier release to roll back to");
     rolls_back(&["r g*", "g g*"], "there is no earlier good release that all hosts have");
     rolls_back(&["g g*", "g* s"], "the hosts do not run the same release");
 }

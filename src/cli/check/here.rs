@@ -91,7 +91,7 @@ impl Findings {
         use ArtifactError::{Empty, Open};
         match error {
             CliError::Artifact(Open { .. } | Empty { .. }) if !config.hooks.before.is_empty() => {
-                self.ok(format!("{error}; `local.before` may make it"));
+                self.ok(format!("{error}; `local.before` may build it"));
             }
             error => self.cannot(error),
         }
@@ -128,7 +128,7 @@ impl Findings {
     }
 
     fn cannot(&mut self, error: &CliError) {
-        let fix = error.hint().unwrap_or_else(|| "mend it, then check again".to_owned());
+        let fix = error.hint().unwrap_or_else(|| "fix it, then check again".to_owned());
         self.problem(told(error), fix);
     }
 }

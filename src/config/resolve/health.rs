@@ -196,7 +196,7 @@ impl Resolver<'_> {
         value: &Spanned<TextOr<file::SourceTable>>,
     ) -> Result<Header, ConfigError> {
         let must =
-            "named as HTTP has it; `Host` is said by `host`, and what frames a request by us";
+            "a name of HTTP headers, other than `Host` (use `host`) and those that frame a request";
         self.file.rule(name, "headers", must, rules::is_header(name.get_ref()))?;
         let source = match value.get_ref() {
             TextOr::Text(text) => {

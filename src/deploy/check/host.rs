@@ -94,11 +94,11 @@ impl Findings {
         self.ports(config, state, probe);
         self.leftovers(config, state);
         if let Some(freeze) = &state.lock.frozen {
-            let fix = format!("`shipit unlock {}` ends it", config.stage);
+            let fix = format!("`shipit unlock {}` releases it", config.stage);
             self.warn(format!("locked by {freeze}"), fix);
         }
         if let Some(holder) = &state.holder {
-            let fix = format!("`shipit deploy {} --wait` waits for its end", config.stage);
+            let fix = format!("`shipit deploy {} --wait` waits until it is released", config.stage);
             self.warn(format!("locked by {holder}"), fix);
         }
     }
@@ -125,7 +125,7 @@ impl Findings {
             PlanError::NoUnit { .. } | PlanError::NoSudo { .. } => {}
             refusal => {
                 let fix = refusal.hint(&config.stage);
-                let fix = fix.unwrap_or_else(|| "mend it, then check again".to_owned());
+                let fix = fix.unwrap_or_else(|| "fix it, then check again".to_owned());
                 self.problem(refusal.to_string(), fix);
             }
         }
@@ -155,13 +155,22 @@ impl Findings {
         for port in host.map(|host| local_ports(config, host)).unwrap_or_default() {
             match (probe.listening.contains(&port), state.live()) {
                 (false, Some(live)) if runs => self.warn(
-                    format!("nobody listens on port {port}, which a check asks, and {live} is live"),
-                    format!("in [health]: another port, unless the next release opens {port}; on the host: `ss -ltn`"),
+                    format!(
+                        "nothing listens on port {port}, which a health check asks, although \
+                             {live} is live"
+                    ),
+                    format!(
+                        "in [health]: another port, unless the next release opens {port}; on \
+                             the host: `ss -ltn`"
+                    ),
                 ),
                 (true, None) if state.current == Current::Absent && !may_listen(state) => {
                     self.warn(
-                        format!("somebody listens on port {port} already, and nothing is live"),
-                        format!("on the host: `sudo ss -ltnp 'sport = :{port}'` says who; stop it"),
+                        format!(
+                            "a process already listens on port {port}, although nothing is \
+                                 live"
+                        ),
+                        format!("on the host: `sudo ss -ltnp 'sport = :{port}'` shows it"),
                     );
                 }
                 _ => {}
@@ -183,7 +192,7 @@ impl Findings {
         let (root, user) = (config.layout.root(), &state.facts.user);
         match (&probe.absent, probe.unwritable.is_empty()) {
             (None, true) => self.ok(format!("{root} can be written")),
-            (Some(_), true) => self.ok(format!("{root} is not there yet and can be made")),
+            (Some(_), true) => self.ok(format!("{root} does not exist yet and can be created")),
             (_, false) => {}
         }
         if NETWORK.contains(&probe.filesystem.as_str()) {
@@ -202,7 +211,7 @@ impl Findings {
             let folder = there.rsplit_once('/').map_or("/", |(folder, _)| folder);
             let fix =
                 format!("on the host: `mkdir -p {folder} && cat > {there}` takes its content");
-            self.problem(format!("{there} is not there"), fix);
+            self.problem(format!("{there} does not exist"), fix);
         }
         let shell = state.facts.shell.rsplit('/').next().unwrap_or_default();
         if matches!(shell, "csh" | "tcsh" | "nologin" | "false") {
@@ -242,7 +251,7 @@ impl Findings {
     fn lingers(&mut self, state: &HostState, probe: &CheckFacts) {
         if probe.linger == Some(false) {
             let fix = format!("on the host: `sudo loginctl enable-linger {}`", state.facts.user);
-            self.problem("its user units end when nobody is logged in", fix);
+            self.problem("its user units stop when nobody is logged in", fix);
         }
         if probe.kills_user_processes {
             self.warn("logind kills what a session leaves behind", KEEP_PROCESSES);
@@ -278,6 +287,6 @@ fn how_to_get(missing: &str) -> String {
         Some((package, _)) => {
             format!("{INSTALL} {package}`, or with its own package manager")
         }
-        None => format!("mend it on the host: {missing}"),
+        None => format!("fix it on the host: {missing}"),
     }
 }

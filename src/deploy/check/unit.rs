@@ -221,7 +221,7 @@ impl Findings {
             self.warn(text, fix);
         }
         if let Some(version) = probe.systemd.filter(|version| *version < TELLS_STARTS) {
-            let text = format!("systemd {version} does not tell when a unit was started anew");
+            let text = format!("systemd {version} does not show whether a unit was restarted");
             self.warn(text, "in [service]: `restart` instead of `unit`, with a health check");
         }
     }

@@ -44,8 +44,8 @@ impl<'a> Fleet<'a> {
         let Some(split) = find_split(&self.states()) else { return Recoveries::new() };
         let (on, behind) = (split.committed.join(", "), split.behind.join(", "));
         self.warn(None, format!(
-            "contact was lost while {} was committed: {on} kept it and {behind} took it back; it \
-             goes live there too now",
+            "contact was lost while {} was committed: {on} kept it and {behind} reverted it; it is \
+             now made live there too",
             split.id
         ));
         let planner = self.planner();

@@ -155,7 +155,7 @@ pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailu
         _ => Err(ProbeFailure {
             hopeless: true,
             ..ProbeFailure::new(format!(
-                "could not be asked: nobody fetched the value of {}",
+                "could not be asked: the value of {} was not fetched",
                 header.name
             ))
         }),

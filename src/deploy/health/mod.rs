@@ -96,7 +96,7 @@ async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failur
             return Ok(());
         }
         if tries.hopeless() {
-            let what = format!("nobody could ask whether {} is healthy", subject(context.host));
+            let what = format!("the health of {} could not be checked", subject(context.host));
             return Err(tries.masked(context.host).await.failure(what, check));
         }
         if Instant::now() + interval >= end {
@@ -171,7 +171,7 @@ impl Tries {
         let text = Hidden(std::mem::take(&mut miss.said));
         miss.said = match host.ask(&Order::Mask { text }).await {
             Ok(answer) if answer.code == DONE => answer.text.trim_end().to_owned(),
-            _ => "something that is not shown, for the host did not mask its secrets".to_owned(),
+            _ => "output that is not shown, because the host did not mask its secrets".to_owned(),
         };
         self
     }
@@ -182,7 +182,7 @@ impl Tries {
             let enough = check.pace.successes;
             let in_a_row = words::count(self.in_a_row as usize, "time");
             let tries = words::count(count as usize, "try");
-            let well = format!("{probe} was well {in_a_row} in a row, not {enough}, in {tries}");
+            let well = format!("{probe} passed {in_a_row} in a row, not {enough}, in {tries}");
             return Failure::new(what).because(well);
         };
         let often = match (same == count, count) {
@@ -235,7 +235,7 @@ mod tests {
         says(&[no, no, no], &["TCP [::1]:80 refused, 3 times"]);
         says(&[no, slow, no], &["TCP [::1]:80 refused, at the last of 3 tries"]);
         says(&[no, None, no], &["TCP [::1]:80 refused, at the last of 3 tries"]);
-        says(&[no, None, None], &["TCP [::1]:80 was well 2 times in a row, not 3, in 3 tries"]);
+        says(&[no, None, None], &["TCP [::1]:80 passed 2 times in a row, not 3, in 3 tries"]);
     }
 
     #[test]

@@ -77,11 +77,11 @@ impl ProofError {
             Self::Crashing { restarts } => {
                 let times = times(restarts);
                 fails("did not stay up").because(format!(
-                    "it ended by itself and systemd started it again, {times} by now"
+                    "it ended by itself and systemd restarted it, {times} so far"
                 ))
             }
             Self::StartedAnew => {
-                fails("did not stay up").because("somebody started it anew while it was judged")
+                fails("did not stay up").because("it was restarted while it was judged")
             }
             Self::OtherRelease { release, path } => fails("runs another release")
                 .because(format!("its main process is in {path}, which belongs to {release}")),
@@ -385,7 +385,8 @@ mod tests {
         );
         check(
             "active=activating sub=auto-restart restarts=4",
-            "todo.service did not stay up: it ended by itself and systemd started it again, 5 times by now",
+            "todo.service did not stay up: it ended by itself and systemd restarted it, \
+             5 times so far",
         );
         assert_eq!(
             prove(&Judgement::default(), &Layout::new("/srv/todo"), Way::Restart),

@@ -42,7 +42,7 @@ fn not_trusted(error: &io::Error, trust: &Trust) -> ProbeFailure {
     let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
     if inner == Some(&unknown) && *trust == Trust::Public {
         return miss.hint(Some(
-            "`ca` names a file with certificates of your own, `insecure = true` takes any"
+            "`ca` names a file with certificates of your own, `insecure = true` accepts any"
                 .to_owned(),
         ));
     }

@@ -8,7 +8,7 @@ use crate::config::checks::{HttpCheck, Trust};
 use crate::remote::frames::Response as Said;
 use crate::remote::order::{DONE, Fetch, Hidden, Order};
 
-const ALLOW: &str = "`AllowTcpForwarding local` in its sshd_config does without";
+const ALLOW: &str = "or set `AllowTcpForwarding local` in its sshd_config";
 
 /// Returns a limit in whole seconds: tools of hosts take no fractions.
 pub(super) fn whole(limit: Duration) -> Duration {
@@ -31,7 +31,7 @@ pub(super) async fn fetch(
     limit: Duration,
 ) -> Result<HttpResponse, ProbeFailure> {
     if !has_curl(context) {
-        return Err(cannot("curl is not there"));
+        return Err(cannot("curl is missing"));
     }
     let order = Order::Fetch { limit: whole(limit), fetch: by_curl(check)? };
     let answer = ask(context, &order).await?;
@@ -51,7 +51,7 @@ pub(super) async fn reach(
     limit: Duration,
 ) -> Result<(), ProbeFailure> {
     if !has_curl(context) {
-        return Err(cannot("curl is not there"));
+        return Err(cannot("curl is missing"));
     }
     let address = bracketed(host, port);
     let answer = ask(context, &Order::Reach { limit: whole(limit), address }).await?;
@@ -94,7 +94,7 @@ fn has_curl(context: &CheckContext<'_>) -> bool {
 fn cannot(why: &str) -> ProbeFailure {
     let what = format!("could not be asked: the server forbids forwarding, and {why}");
     ProbeFailure { hopeless: true, ..ProbeFailure::new(what) }
-        .hint(Some(format!("install curl on the host; {ALLOW}")))
+        .hint(Some(format!("install curl on the host, {ALLOW}")))
 }
 
 fn bracketed(host: &str, port: u16) -> String {
@@ -102,5 +102,5 @@ fn bracketed(host: &str, port: u16) -> String {
 }
 
 fn last_line(text: &str) -> &str {
-    text.trim_end().lines().next_back().unwrap_or("nobody knows why")
+    text.trim_end().lines().next_back().unwrap_or("no reason given")
 }

@@ -82,7 +82,7 @@ impl HostRun<'_> {
         but: Option<String>,
     ) -> HostResult {
         let left = self.hooked && plan.reverted.is_empty();
-        let left = left.then(|| "nothing reverted what its `activated` hooks did".to_owned());
+        let left = left.then(|| "what its `activated` hooks did was not reverted".to_owned());
         let (live, failure) = (plan.back_shown(), failure.clone());
         HostResult::Reverted { live, failure, but: but.or(left) }
     }
@@ -170,7 +170,7 @@ impl HostRun<'_> {
         self.phase = match answer {
             Ok(answer) if answer.code == DONE => HostPhase::Decided,
             Ok(answer) => {
-                let what = format!("could not record that {} stays", plan.id);
+                let what = format!("could not record that {} is committed", plan.id);
                 let failure = Failure::new(what).because(answer.text);
                 HostPhase::Ended(HostResult::Unknown { failure })
             }

@@ -154,7 +154,7 @@ impl<'a> HostRun<'a> {
         match self.phase {
             HostPhase::Undecided { .. } => {
                 let seconds = self.talk.config().deadline.as_secs();
-                let cause = format!("the host goes back by itself within {seconds}s");
+                let cause = format!("the host reverts by itself within {seconds}s");
                 self.end(unknown("was left undecided", cause));
             }
             HostPhase::Committing => {

@@ -103,7 +103,7 @@ impl HostRun<'_> {
         let text = match talk.judge(plan).await {
             Ok(_) => {
                 talk.step("settle", talk.obey(&Order::Commit)).await?;
-                format!("{id}, which an interrupted run left undecided, runs well and stays")
+                format!("{id}, which an interrupted run left undecided, runs well: committed")
             }
             Err(failure) => {
                 let order = plan.revert(RevertReason::Unhealthy);

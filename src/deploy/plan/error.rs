@@ -39,10 +39,10 @@ pub enum PlanError {
     #[error("{}", refused_by_sudo(user, command, refusal))]
     NoSudo { user: String, command: String, refusal: SudoRefusal },
     /// There are too few free bytes.
-    #[error("the release needs {} and {} are free", human_size(*need), human_size(*free))]
+    #[error("the release needs {}, but only {} are free", human_size(*need), human_size(*free))]
     NoSpace { need: u64, free: u64 },
     /// There are too few free inodes.
-    #[error("the release needs {} and {free} are free", count(usize::try_from(*need).unwrap_or(usize::MAX), "inode"))]
+    #[error("the release needs {}, but only {free} are free", count(usize::try_from(*need).unwrap_or(usize::MAX), "inode"))]
     NoInodes { need: u64, free: u64 },
     /// The artifact brings its own env file.
     #[error("the artifact holds `{file}`, which [env] would overwrite")]
@@ -61,7 +61,7 @@ pub enum PlanError {
     #[error("{0}")]
     Newer(Newer),
     /// The ledger is in doubt: lines are missing or not understood.
-    #[error("nothing is pruned here, because the ledger does not say of every release what it is")]
+    #[error("nothing is pruned here, because the state of some releases is unknown")]
     Doubtful {
         layout: Layout,
         /// The numbers of the lines that are not understood.
@@ -74,7 +74,7 @@ pub enum PlanError {
     #[error("release {id} is dated more than a day ahead of this machine's clock and the host's")]
     Ahead { id: ReleaseId, layout: Layout, live: bool },
     /// The directory belongs to another app.
-    #[error("the live release is one of the app `{there}`, and this is `{app}`")]
+    #[error("the live release belongs to the app `{there}`, but this is `{app}`")]
     OtherApp {
         /// The app in the ledger.
         there: String,
@@ -82,7 +82,7 @@ pub enum PlanError {
         app: String,
     },
     /// There is no earlier release.
-    #[error("there is no earlier release to go back to")]
+    #[error("there is no earlier release to roll back to")]
     NothingEarlier,
     /// The release is not on this host.
     #[error("release {id} is not on this host")]
@@ -146,7 +146,7 @@ impl PlanError {
             }
             Self::NotThere { candidates, .. } => {
                 let names: Vec<_> = candidates.iter().map(ToString::to_string).collect();
-                Some(format!("this host could go back to {}", names.join(", ")))
+                Some(format!("this host could roll back to {}", names.join(", ")))
             }
             Self::Unfinished { .. } => Some("deploy it again".to_owned()),
         }
@@ -164,7 +164,7 @@ fn doubtful_hint(layout: &Layout, unreadable: &[usize], unknown: &[String]) -> S
     match (unreadable, unknown) {
         ([], []) => "deploy once, so that the ledger tells of the live release".to_owned(),
         ([], [name, ..]) => {
-            format!("delete by hand what nobody needs, as in `{}`", delete(layout, name))
+            format!("delete by hand what is not needed, for example `{}`", delete(layout, name))
         }
         ([line], _) => format!("take line {line}, which cannot be read, out of {ledger} by hand"),
         (lines, _) => {
@@ -234,7 +234,7 @@ impl Offer {
             |ids: &[ReleaseId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut lines = match self.candidates.as_slice() {
             [] => vec![format!("{host} has none that was live and good")],
-            ids => vec![format!("{host} could go back to {}", names(ids))],
+            ids => vec![format!("{host} could roll back to {}", names(ids))],
         };
         let mut only_named = |ids: &[ReleaseId], why: &str| {
             if !ids.is_empty() {
@@ -242,7 +242,7 @@ impl Offer {
             }
         };
         only_named(&self.foreign, "left by another tool");
-        only_named(&self.unknown, "with no story in the ledger");
+        only_named(&self.unknown, "unknown to the ledger");
         lines
     }
 }
@@ -266,7 +266,7 @@ pub enum RollbackError {
 
 fn no_common(offers: &[(String, Offer)]) -> &'static str {
     if offers.iter().all(|(_, offer)| offer.candidates.is_empty()) {
-        "there is no earlier release to go back to"
+        "there is no earlier release to roll back to"
     } else {
         "there is no earlier good release that all hosts have"
     }
@@ -286,7 +286,7 @@ impl RollbackError {
                 .iter()
                 .map(|(host, id)| match id {
                     Some(id) => format!("{host} runs {id}"),
-                    None => format!("{host} runs none of ours"),
+                    None => format!("{host} runs no release of shipit"),
                 })
                 .collect(),
             Self::NoCommon { offers } => {
@@ -306,7 +306,7 @@ impl RollbackError {
                 match can.filter(|_| offers.len() > 1) {
                     Some((host, _)) => format!(
                         "one host at a time: `shipit rollback {stage} --hosts {host}`; or deploy, \
-                         which brings all together"
+                         which brings all hosts to one release"
                     ),
                     None => format!(
                         "`shipit releases {stage}` shows what is there and why it is not chosen"

@@ -111,7 +111,7 @@ impl Planner<'_> {
         }
         let reason = Some(RevertReason::FoundReverted.word().to_owned());
         let entry = Entry { reason, ..self.run.entry(LedgerEvent::Reverted, &id.to_string()) };
-        let note = format!("release {id} was found taken back");
+        let note = format!("release {id} was found reverted");
         let record = self.repeating(record(&entry, note), state, id);
         Some(Recovery::Record { id, record })
     }
@@ -264,8 +264,8 @@ impl Planner<'_> {
         let (back, began) = (Some(back.to_owned()), Some(state.began()));
         let activated = Entry { back, began, ..run.entry(LedgerEvent::Activated, &name) };
         let committed = run.entry(LedgerEvent::Committed, &name);
-        let taken_back = format!("release {id} by {} was taken back: @reason@", run.who);
-        let stuck = format!("release {id} by {} could not be taken back: @reason@", run.who);
+        let taken_back = format!("release {id} by {} was reverted: @reason@", run.who);
+        let stuck = format!("release {id} by {} could not be reverted: @reason@", run.who);
         let reverted = run.reasoned(LedgerEvent::Reverted, &name, taken_back);
         Verdicts {
             activated: record(&activated, String::new()),

@@ -145,7 +145,7 @@ impl Planner<'_> {
         if state.is_doubtful() {
             let name = &self.config.stage;
             lines.push(format!(
-                "nothing is pruned because of that; `shipit prune {name}` says what to do"
+                "nothing is pruned until that is resolved; `shipit prune {name}` says what to do"
             ));
         } else if let Some(name) = state.unknown.first() {
             let command = delete(&self.config.layout, name);
@@ -168,8 +168,8 @@ impl Planner<'_> {
             notes.extend(self.not_executable(state, &release.manifest));
         }
         if let Current::Foreign(target) = &state.current {
-            let text = format!("`current` leads to {target}, which another tool left");
-            let fix = format!("`shipit deploy {name}` replaces the link; what it leads to stays");
+            let text = format!("`current` points to {target}, which another tool made");
+            let fix = format!("`shipit deploy {name}` replaces the link; its target stays");
             notes.push(Note { text, fix });
         }
         notes

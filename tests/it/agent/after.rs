@@ -86,7 +86,7 @@ async fn verify_and_drift_find_every_change() {
             "VERSION: changed",
             "bin/a file \\ with 'quotes': mode 755 instead of 644",
             "bin/new: extra",
-            "link: leads to elsewhere instead of bin",
+            "link: points to elsewhere instead of bin",
             "pipe: extra",
         ];
         assert_eq!(shown, expected, "{shell}");

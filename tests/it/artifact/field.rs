@@ -40,8 +40,8 @@ fn private_files_are_named_in_a_warning() {
     fs::set_permissions(root.join("master.key"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(root.join("priv"), fs::Permissions::from_mode(0o700)).unwrap();
     let told = "2 files are private here and will be readable by everybody on the host: \
-                master.key, priv/k; put secrets into [env] or `linked_files`, and `chmod o+r` what \
-                is none";
+                master.key, priv/k; put secrets into [env] or `linked_files`, and `chmod o+r` the \
+                others";
     assert_eq!(open(&root).unwrap().warnings(), [told]);
     let status = Command::new("tar").args(["-cf", "../a.tar", "."]).current_dir(&root).status();
     assert!(status.unwrap().success());
@@ -147,7 +147,7 @@ fn entries_that_hide_others_are_refused_even_if_excluded() {
         let raw = Raw::new().member(kind, name.as_bytes(), b"", &hidden[..1024]).file("good");
         let path = put(dir.path(), "a.tar", &raw.end());
         let text = told(&without(&path, &["/x"], 0, &[]).unwrap_err(), dir.path());
-        assert!(text.contains("brings content although it is no file"), "{text}");
+        assert!(text.contains("has content but is not a file"), "{text}");
     }
 }
 
@@ -252,7 +252,7 @@ fn repeated_equal_entry_is_skipped() {
     let others = Raw::new().link("l", "a").link("l", "b");
     for raw in [modes, others] {
         let text = told(&open(&put(dir.path(), "m.tar", &raw.end())).unwrap_err(), dir.path());
-        assert!(text.contains("is in it twice"), "{text}");
+        assert!(text.contains("occurs twice"), "{text}");
     }
 }
 

@@ -175,19 +175,19 @@ fn links_within_the_root_are_kept() {
 fn entries_below_links_and_files_are_refused() {
     assert_snapshot!(tar(Raw::new().link("l", "d").file("l/x")), @r#"
     `l/x` in a.tar lies below the symbolic link `l`
-      hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/l/x"]`
+      hint: create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["/l/x"]`
     "#);
     assert_snapshot!(tar(Raw::new().file("f").file("f/x")), @r#"
     `f/x` in a.tar lies below `f`, which is a file
-      hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/f/x"]`
+      hint: create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["/f/x"]`
     "#);
     assert_snapshot!(tar(Raw::new().file("f/x").file("f")), @"
     `f` in a.tar is a directory and also something else
-      hint: make the archive anew: nothing removes old entries when it is added to
+      hint: create the archive again: adding to an archive does not remove old entries
     ");
     assert_snapshot!(tar(Raw::new().file("d/x").link("d", "e")), @"
     `d` in a.tar is a directory and also something else
-      hint: make the archive anew: nothing removes old entries when it is added to
+      hint: create the archive again: adding to an archive does not remove old entries
     ");
 }
 
@@ -214,7 +214,7 @@ fn devices_and_sockets_are_refused() {
       hint: pack it again with GNU tar, bsdtar or zip; or leave it out: `exclude = ["/part-two"]`
     "#);
     assert_snapshot!(tar(Raw::new().member(EntryType::Symlink, b"l", b"x", b"content")), @"
-    `l` in a.tar brings content although it is no file
+    `l` in a.tar has content but is not a file
       hint: pack it again with GNU tar, bsdtar or zip
     ");
     let sparse = Raw::new().member(EntryType::XHeader, b"x", b"", b"22 GNU.sparse.major=1\n");
@@ -240,19 +240,19 @@ fn setuid_and_setgid_bits_are_refused() {
 #[test]
 fn colliding_names_are_refused() {
     assert_snapshot!(tar(Raw::new().file("a").member(EntryType::Regular, b"./a", b"", b"other")), @"
-    `a` in a.tar is in it twice
+    `a` in a.tar occurs twice
       hint: name each path once when you pack: a directory, or what is in it, not both
     ");
     assert_snapshot!(tar(Raw::new().file("a").link("a", "b")), @"
-    `a` in a.tar is in it twice
+    `a` in a.tar occurs twice
       hint: name each path once when you pack: a directory, or what is in it, not both
     ");
     assert_snapshot!(tar(Raw::new().file("README").file("readme")), @r#"
-    `readme` in a.tar has the same name as `README` but for upper and lower case
+    `readme` in a.tar differs from `README` only in upper and lower case
       hint: rename one of them; or leave it out: `exclude = ["/readme"]`
     "#);
     assert_snapshot!(tar(Raw::new().file("Ärger/x").file("ärger/y")), @r#"
-    `ärger` in a.tar has the same name as `Ärger` but for upper and lower case
+    `ärger` in a.tar differs from `Ärger` only in upper and lower case
       hint: rename one of them; or leave it out: `exclude = ["/ärger"]`
     "#);
 }
@@ -366,7 +366,7 @@ fn hostile_zips_are_refused() {
     let below = zip_of(tree([("l", link("d")), ("l/x", file(""))]).iter(), 0);
     assert_snapshot!(refused("a.zip", &below), @r#"
     `l/x` in a.zip lies below the symbolic link `l`
-      hint: make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["/l/x"]`
+      hint: create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["/l/x"]`
     "#);
     let mut locked = zip_with("secret", 0o100_644);
     let central = locked.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
@@ -379,7 +379,7 @@ fn hostile_zips_are_refused() {
     let twice = zip_of(tree([("a", file("1")), ("b", file("2"))]).iter(), 0);
     let twice: Vec<u8> = twice.iter().map(|&byte| if byte == b'b' { b'a' } else { byte }).collect();
     assert_snapshot!(refused("a.zip", &twice), @"
-    `a` in a.zip is in it twice
+    `a` in a.zip occurs twice
       hint: name each path once when you pack: a directory, or what is in it, not both
     ");
 }

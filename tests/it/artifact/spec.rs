@@ -182,7 +182,7 @@ fn invalid_patterns_are_errors() {
     ");
     assert_snapshot!(told(&with(&path, 0, &["!keep"]).unwrap_err(), dir.path()), @"
     the exclude pattern `!keep` begins with `!`, which is not supported
-      hint: name what is to be left out instead of what is to be kept
+      hint: list what to leave out instead of what to keep
     ");
 }
 
@@ -192,7 +192,7 @@ fn stripped_trees_must_not_collide() {
     let things = tree([("a/x", file("1")), ("b/x", file("2"))]);
     let tar = put(dir.path(), "a.tar", &tar_of(things.iter(), Style::PLAIN));
     assert_snapshot!(told(&with(&tar, 1, &[]).unwrap_err(), dir.path()), @"
-    `x` in a.tar is in it twice
+    `x` in a.tar occurs twice
       hint: name each path once when you pack: a directory, or what is in it, not both
     ");
 }
@@ -235,15 +235,15 @@ fn archive_in_name_only_is_an_error() {
         told(&open(&put(dir.path(), name, bytes)).unwrap_err(), dir.path())
     };
     assert_snapshot!(told("a.tar", b"hello"), @"
-    a.tar is named like an archive, but is none that can be read
+    a.tar is named like an archive, but cannot be read as one
       hint: `file a.tar` says what it is
     ");
     assert_snapshot!(told("a.zip", b"hello"), @"
-    a.zip is named like an archive, but is none that can be read
+    a.zip is named like an archive, but cannot be read as one
       hint: `file a.zip` says what it is
     ");
     assert_snapshot!(told("a.tgz", &gzip(b"hello")), @"
-    a.tgz is named like an archive, but is none that can be read
+    a.tgz is named like an archive, but cannot be read as one
       hint: `file a.tgz` says what it is
     ");
     assert_snapshot!(told("b.tgz", b"\x1f\x8b\x08 and then not"), @"

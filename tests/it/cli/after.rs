@@ -114,14 +114,14 @@ fn lock_names_who_and_why_until_unlock() {
         assert!(said.starts_with("exit: 75"), "{line}: {said}");
         assert!(said.contains("  cause: locked by ada on "), "{line}: {said}");
         assert!(said.contains(": db migration, since 20"), "{line}: {said}");
-        assert!(said.ends_with("  hint:  `shipit unlock here` ends it\n"), "{line}: {said}");
+        assert!(said.ends_with("  hint:  `shipit unlock here` releases it\n"), "{line}: {said}");
     }
     let status = project.shipit("status");
     assert!(status.contains("locked by: ada on ") && status.contains("`shipit unlock here`"));
     assert!(project.shipit("check").contains("locked by ada on "));
     let asked = project.shipit("unlock");
     assert!(asked.starts_with("exit: 2") && asked.contains("locked by ada on "), "{asked}");
-    assert!(asked.contains("error: unlock asks for confirmation"), "{asked}");
+    assert!(asked.contains("error: unlock requires confirmation"), "{asked}");
     assert!(project.shipit("unlock -n").starts_with("exit: 0"));
     assert!(project.shipit("prune").starts_with("exit: 75"));
     assert!(project.shipit("unlock -y").contains("\nunlocked on local\n"));

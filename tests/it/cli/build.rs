@@ -91,7 +91,7 @@ fn config_errors_are_shown_before_a_long_build() {
 fn check_and_dry_run_say_they_skip_the_build_hook() {
     let project = building("dist", "mkdir dist");
     let checked = project.said(project.command("check here").env("A", "value"));
-    let may = "ok       could not open the artifact `<dir>/dist`; `local.before` may make it\n";
+    let may = "ok       could not open the artifact `<dir>/dist`; `local.before` may build it\n";
     assert!(checked.starts_with("exit: 0") && checked.contains(may), "{checked}");
     let said = project.said(project.command("deploy here --dry-run").env("A", "value"));
     let not =

@@ -178,7 +178,7 @@ fn user_unit_needs_no_sudo() {
     --- stdout
     warning  local: ada, which the service runs as, may not write <dir>/srv/shared/log
              fix: on the host: `sudo chown ada <dir>/srv/shared/log`
-    problem  local: its user units end when nobody is logged in
+    problem  local: its user units stop when nobody is logged in
              fix: on the host: `sudo loginctl enable-linger ada`
     problem  local: todo.service does not go through <dir>/srv/current
              fix: on the host: `mkdir -p ~/.config/systemd/user/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | tee ~/.config/systemd/user/todo.service.d/shipit.conf && systemctl --user daemon-reload`
@@ -292,7 +292,7 @@ fn deploy_and_check_refuse_in_the_same_words() {
     let stat = "[ \"$1\" != -f ] || { echo free 10 1 100000 && exit; }\ncommand -p stat \"$@\"";
     machine.tool("stat", stat);
     machine.project.write("dist/large", &"x".repeat(100));
-    both_say(&machine, "the release needs 112 B and 10 B are free");
+    both_say(&machine, "the release needs 112 B, but only 10 B are free");
 }
 
 /// A unit that is as it should be, with more or other lines.
@@ -473,7 +473,9 @@ fn port_free_or_taken_by_another_program_is_found() {
     machine.edit("[service]", &check);
     let said = machine.said();
     assert!(
-        said.contains(&format!("listens on port {port} already, and nothing is live")),
+        said.contains(&format!(
+            "a process already listens on port {port}, although nothing is live"
+        )),
         "{said}"
     );
     let deployed = machine.run("deploy");
@@ -482,7 +484,7 @@ fn port_free_or_taken_by_another_program_is_found() {
     drop(busy);
     let said = machine.said();
     assert!(
-        said.contains(&format!("warning  local: nobody listens on port {port}, which")),
+        said.contains(&format!("warning  local: nothing listens on port {port}, which")),
         "{said}"
     );
 }
@@ -503,7 +505,7 @@ fn env_file_readable_by_others_is_found() {
         "gives `--env-file`, which takes quotes for values",
         "systemd 219 drops backslashes in values, as in that of A",
         "systemd 219 drops newlines in values, as in that of B",
-        "systemd 219 does not tell when a unit was started anew",
+        "systemd 219 does not show whether a unit was restarted",
         "the value of A has `$`, which an app with node_modules/vite expands in .env",
     ] {
         assert!(said.contains(what), "{said}");

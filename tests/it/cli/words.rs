@@ -60,7 +60,7 @@ fn nameless_account_is_not_called_root() {
         "{said}"
     );
     let said = project.said(status.env("PATH", "/none"));
-    assert!(said.contains("nobody knows the name of this account; say `user` in [ssh]"), "{said}");
+    assert!(said.contains("the name of this account is unknown; set `user` in [ssh]"), "{said}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn init_says_which_app_name_it_chose() {
     std::fs::create_dir(project.path().join("_My App!")).unwrap();
     let mut init = project.command("init");
     let said = project.said(init.current_dir(project.path().join("_My App!")));
-    assert!(said.contains("the app is called `MyApp` there"), "{said}");
+    assert!(said.contains("the app is named `MyApp` in it"), "{said}");
     let text = project.read("_My App!/deploy.toml");
     let column = |part: &str| text.lines().find(|line| line.contains(part)).unwrap().find('#');
     assert_eq!(column("made by you"), column("an archive or a single file"), "{text}");
@@ -221,11 +221,11 @@ fn prune_that_deletes_nothing_says_why() {
     project.shipit("deploy");
     let said = project.shipit("prune -v");
     assert!(
-        said.contains("nothing to prune on local: 2 good releases there, and 5 to keep"),
+        said.contains("nothing to prune on local: 2 good releases present, 5 to keep"),
         "{said}"
     );
     let said = project.shipit("prune -v --keep 1");
-    assert!(said.contains("what is beyond 1 is live, the way back"), "{said}");
+    assert!(said.contains("every one beyond 1 is live, the way back"), "{said}");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn contradicting_keys_are_refused() {
     assert_snapshot!(one("http = \"http://x\"\nstatus = 99"), @r#"deploy.toml:5: `health.checks.status` must be a status such as 200, "2xx" or "200-204", or a list of them, not the number 99"#);
     assert_snapshot!(one("http = \"http://x\"\nstatus = \"204-200\""), @r#"deploy.toml:5: `health.checks.status` must be a status such as 200, "2xx" or "200-204", or a list of them, not "204-200""#);
     assert_snapshot!(one("http = \"http://x\"\nstatus = []"), @r#"deploy.toml:5: `health.checks.status` must be a status such as 200, "2xx" or "200-204", or a list of them, not an empty list"#);
-    assert_snapshot!(one("http = \"http://x\"\nheaders = { Host = \"b\" }"), @"deploy.toml:5: `headers` must be named as HTTP has it; `Host` is said by `host`, and what frames a request by us: Host");
+    assert_snapshot!(one("http = \"http://x\"\nheaders = { Host = \"b\" }"), @"deploy.toml:5: `headers` must be a name of HTTP headers, other than `Host` (use `host`) and those that frame a request: Host");
     assert_snapshot!(one("http = \"http://x\"\nheaders = { A = \"b\\nc\" }"), @r"deploy.toml:5: `headers` must be text in one line: b\nc");
     assert_snapshot!(one("http = \"http://x\"\nheaders = { A = 3 }"), @"deploy.toml:5: `health.checks.headers.A` must be a string, or a table with `env`, `command` and `file`, not a number");
 }

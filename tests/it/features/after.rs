@@ -251,7 +251,7 @@ async fn verify_compares_the_ledger_with_the_link() {
     let cut: Vec<_> = ledger.lines().filter(|line| !line.contains("committed")).collect();
     fs::write(world.root().join(".shipit/ledger.jsonl"), cut.join("\n") + "\n{torn").unwrap();
     let found = world.verified().await;
-    let expected = ["it is live and has no verdict", "1 line of the ledger cannot be read"];
+    let expected = ["it is live and undecided", "1 line of the ledger cannot be read"];
     assert_eq!(found.problems, expected);
     fs::remove_file(world.root().join(".shipit/manifests").join(&id)).unwrap();
     assert!(
@@ -264,7 +264,7 @@ async fn verify_compares_the_ledger_with_the_link() {
     fs::remove_file(world.root().join("current")).unwrap();
     std::os::unix::fs::symlink("/tmp", world.root().join("current")).unwrap();
     let found = world.verified().await;
-    assert_eq!(found.problems, ["`current` leads to /tmp, which is no release of ours"]);
+    assert_eq!(found.problems, ["`current` points to /tmp, which is not a release of shipit"]);
 }
 
 #[tokio::test]

@@ -221,7 +221,7 @@ async fn every_tar_creates_hard_links() {
         deploy(&world, &ONE).await;
         assert_eq!(deploy(&world, &TWO).await.linked, 2, "{tar}");
         holds(&world, &TWO);
-        assert_eq!(times(&world, "could not be used"), 0, "{tar}");
+        assert_eq!(times(&world, "cannot reuse files"), 0, "{tar}");
     }
 }
 
@@ -238,7 +238,7 @@ async fn tar_that_cannot_link_makes_everything_travel() {
     assert!(host_with(&mut world, &refuse, false));
     let second = deploy(&world, &TWO).await;
     assert_eq!(second.linked, 0);
-    assert_eq!(times(&world, "could not be used"), 1);
+    assert_eq!(times(&world, "cannot reuse files"), 1);
     holds(&world, &TWO);
 }
 
@@ -275,7 +275,7 @@ async fn base_that_vanishes_during_the_upload_is_not_used() {
     deploy(&world, &ONE).await;
     host_that(&mut world, "rm -rf */lib");
     assert_eq!(deploy(&world, &TWO).await.linked, 0);
-    assert_eq!(times(&world, "could not be used"), 1);
+    assert_eq!(times(&world, "cannot reuse files"), 1);
     assert_eq!(times(&world, "discard"), 1);
     holds(&world, &TWO);
 }

@@ -224,7 +224,7 @@ async fn tls_certificates_are_verified() {
     assert_snapshot!(judged(&check(""), &own).await, @"
     the release was not healthy within 30s
       GET https://127.0.0.1:PORT/up did not answer: invalid peer certificate: UnknownIssuer
-    hint: `ca` names a file with certificates of your own, `insecure = true` takes any
+    hint: `ca` names a file with certificates of your own, `insecure = true` accepts any
     ");
     let said = judged(&check("ca = \"authority.pem\""), &signed).await;
     assert!(
@@ -327,13 +327,13 @@ async fn host_without_curl_says_what_to_install() {
     assert_snapshot!(judged_there(&http, &server, only(tools.path())).await, @"
     nobody could ask whether the release is healthy
       GET http://127.0.0.1:PORT/up could not be asked: the server forbids forwarding, and curl is not there
-    hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
+    hint: install curl on the host, or set `AllowTcpForwarding local` in its sshd_config
     ");
     let tcp = format!("{ONCE}tcp = \"127.0.0.1:PORT\"");
     assert_snapshot!(judged_there(&tcp, &server, only(tools.path())).await, @"
-    nobody could ask whether the release is healthy
-      TCP 127.0.0.1:PORT could not be asked: the server forbids forwarding, and curl is not there
-    hint: install curl on the host; `AllowTcpForwarding local` in its sshd_config does without
+    the health of the release could not be checked
+      TCP 127.0.0.1:PORT could not be asked: the server forbids forwarding, and curl is missing
+    hint: install curl on the host, or set `AllowTcpForwarding local` in its sshd_config
     ");
     // A session that forwards needs no curl.
     let mut world = world_judged_by(&http, &server).await;

@@ -261,7 +261,7 @@ async fn next_deploy_unites_a_diverged_fleet() {
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     assert_eq!(letters(&report), "nn", "nothing is left to do once the split is finished");
     assert_eq!(hosts.live(), "2 2");
-    assert!(report.warnings.iter().any(|(_, text)| text.contains("web2 took it back")));
+    assert!(report.warnings.iter().any(|(_, text)| text.contains("web2 reverted it")));
 }
 
 #[tokio::test]

@@ -118,8 +118,8 @@ async fn revert_runs_reverted_hooks_or_says_what_is_left() {
     let mut world = with_worker();
     world.deploy("1").await;
     let bad = told(&world.deploy("2").await);
-    let left = "state: web1 is back on 20260821090001, but nothing reverted what its `activated` \
-                hooks did\n";
+    let left = "state: web1 is back on 20260821090001, but what its `activated` hooks did was not \
+                reverted\n";
     assert!(bad.contains(left), "{bad}");
     assert_eq!(world.read("worker"), "2\n");
 

@@ -91,7 +91,7 @@ fn history_says_what_it_leaves_out() {
     the ledger of web2 goes back further than is read
     web2: 1 line of the ledger cannot be read
     ");
-    assert_snapshot!(table(&[], 0), @"nothing was done yet");
+    assert_snapshot!(table(&[], 0), @"no operations yet");
 }
 
 #[test]
@@ -185,10 +185,10 @@ fn drift_is_listed_by_file() {
              the unit runs another release
              bin/server: changed
              VERSION: mode 644 instead of 444
-             log: leads to b instead of a
+             log: points to b instead of a
              gone: missing
              tmp/x: extra
-             lib: is something else now
+             lib: has another type now
     ");
 }
 
@@ -313,11 +313,11 @@ fn status_names_interrupted_runs_and_their_step() {
       leftovers: releases/.20260822101502.k3j4k3j4k3j4k3j4, .shipit/run/k3j4k3j4k3j4k3j4
     web2:
       live:      20260821090311
-      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, and is not
+      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, but is not
     web3:
       live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
       made:      by ana on laptop
-      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 is live and has no verdict
+      stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 is live and undecided
       leftovers: .shipit/run/k3j4k3j4k3j4k3j4
     web4:
       live:      20260821090311
@@ -332,15 +332,15 @@ fn status_names_interrupted_runs_and_their_step() {
       locked by: ana on laptop (deploy production), since 10:15
     web7:
       live:      20260821090311
-      stopped:   run abc: it was about to flip
+      stopped:   run abc: it was about to activate
       stopped:   run xyz: it had only begun
       leftovers: .current.abc, .shipit/run/xyz
     the hosts are on different releases: 20260821090311 on web1, web2, web4, web5, web6, web7; 20260822101502 on web3
     behind 20260822101502, the newest that is live: web1, web2, web4, web5, web6, web7
       hint:  `shipit deploy production` brings them together
-      hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
-      hint:  `shipit unlock production` lets deploys in again
-      hint:  `shipit prune production` removes what was left
+      hint:  the next `shipit deploy production` or `shipit rollback production` recovers what is undecided
+      hint:  `shipit unlock production` allows deploys again
+      hint:  `shipit prune production` deletes the leftovers
     ");
 }
 
@@ -370,7 +370,7 @@ fn unlock_tells_live_holders_from_dead_ones() {
     web1, web3: the record of ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22 12:15 +02:00 is stale: its process is gone
     web2, web4, web7: not locked
     web5: locked by ben on desk: audit, since 2026-08-22 11:00 +02:00
-    web6: held by ana on laptop (deploy production), since 10:15: process 4711 lives; it will be asked to revert what is not proven yet and to end
+    web6: held by ana on laptop (deploy production), since 10:15: process 4711 is alive; it will be asked to revert what is undecided and to end
     ");
 }
 
@@ -406,9 +406,9 @@ fn small_changes_are_summed_up() {
     locked on web1
     unlocked on web1
     nothing blocked deploys to web2
-    error: web2: somebody blocks deploys
+    error: web2: the deploy lock is set
       cause: locked by ben on desk: audit, since 09:00
       state: web1, web2 were not changed
-      hint:  `shipit unlock production` ends it
+      hint:  `shipit unlock production` releases it
     ");
 }

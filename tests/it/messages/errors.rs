@@ -168,10 +168,10 @@ fn connection_failures_read_well() {
     the host key is not the one on record
     the host key is not the one pinned in the config
     the host key is revoked
-    the host certificate does not hold: expired
+    the host certificate is not valid: expired
     no key was accepted for deploy@web1:22
     ProxyJump x cannot be used: it said no
-    could not get through the jump host gate <- the connection was lost
+    could not connect through the jump host gate <- the connection was lost
     the server refused a channel: it said no
     the server would not connect to web1:22: it said no
     the connection was lost
@@ -182,7 +182,7 @@ fn connection_failures_read_well() {
 fn long_lines_wrap_aligned_and_break_no_command() {
     let styles = Styles { width: Some(60), ..Styles::plain() };
     let mut out = Vec::new();
-    let hint = "one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all together";
+    let hint = "one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all hosts to one release";
     let cause = ["what the program said before it ended was longer than one row".to_owned()];
     let what = "web1: there is no earlier good release that all hosts have, so none is chosen";
     error::print_error(&mut out, &styles, what, &cause, Some("nothing was changed"), Some(hint))
@@ -195,13 +195,13 @@ fn long_lines_wrap_aligned_and_break_no_command() {
       state: nothing was changed
       hint:  one host at a time:
              `shipit rollback production --hosts web1`; or
-             deploy, which brings all together
+             deploy, which brings all hosts to one release
     ");
 }
 
 #[test]
 fn run_ended_by_unlock_names_who_ended_it() {
     let told = Exit::Code(143).to_string();
-    assert_eq!(told, "was told to end by somebody there (SIGTERM), as `shipit unlock` does");
+    assert_eq!(told, "was ended on the host by SIGTERM, as `shipit unlock` does");
     assert_eq!(Exit::Code(1).to_string(), "exited with code 1");
 }

@@ -57,7 +57,7 @@ fn each_host_has_a_row() {
       web2 ✓ upload       4.2 MB in 1.3s
       web3 ⠋ check        3.0s
       web4 ✗ upload       no space left on device
-      web5 ↶ putting back 20260821090311
+      web5 ↶ reverting to 20260821090311
     ");
 }
 
@@ -69,7 +69,7 @@ fn narrow_terminal_drops_bars_and_never_wraps() {
       web2 ✓ upload       4.2 MB in 1.3s
       web3 ⠋ check        3.0s
       web4 ✗ upload       no space left on device
-      web5 ↶ putting back 20260821090311
+      web5 ↶ reverting to 20260821090311
     ");
     for width in 20..120 {
         for line in shown(&busy(), (24, width), 3).lines() {
@@ -146,10 +146,10 @@ fn counts_restart_with_each_phase() {
     let mut model = busy();
     assert!(shown(&model, (24, 100), 3).contains("1/5 prepared"));
     model.apply(&Event::Phase(Phase::Switch { batch: 1, of: 2 }), AT);
-    assert!(shown(&model, (24, 100), 3).contains("switch, batch 1 of 2  3.0s"));
+    assert!(shown(&model, (24, 100), 3).contains("activate, batch 1 of 2  3.0s"));
     model.apply(&Event::Ready { host: "web1".to_owned() }, AT);
     model.apply(&Event::Phase(Phase::Switch { batch: 2, of: 2 }), AT);
-    assert!(shown(&model, (24, 100), 3).contains("switch, batch 2 of 2  1/5 switched"));
+    assert!(shown(&model, (24, 100), 3).contains("activate, batch 2 of 2  1/5 activated"));
 }
 
 /// A terminal that knows what is on it, and that wraps anew when its width changes.
@@ -279,7 +279,7 @@ web1 | staged | migrating
 web1 | staged | 3 tables
 ✗ web2: activate: `systemctl restart shop` exited with code 1
 warning: web1: the clock is 3 min ahead
-stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once";
+interrupted: nothing new is started, and an undecided release is reverted; press Ctrl-C again to stop at once";
 
 #[test]
 fn rows_vanish_at_the_end_and_messages_stay() {
@@ -350,7 +350,7 @@ fn quiet_paints_nothing() {
     tell(&mut live, &every_event());
     live.tick();
     assert_eq!(glass.tube().frames, 0);
-    let told = ["warning:", "✗", "stopping:"];
+    let told = ["warning:", "✗", "interrupted:"];
     let loud = STORY.lines().filter(|line| told.iter().any(|word| line.starts_with(word)));
     assert_eq!(glass.text(), loud.collect::<Vec<_>>().join("\n"));
 }

@@ -34,13 +34,13 @@ fn run_reads_well() {
     web1 | upload           done  4.2 MB in 1.3s
     web1 | staged           | migrating
     web1 | staged           | 3 tables
-    == switch, batch 1 of 2
+    == activate, batch 1 of 2
     web2 | activate         failed  `systemctl restart shop` exited with code 1
-    web2 | putting back     20260821090311
+    web2 | reverting        20260821090311
     web1 | warning          the clock is 3 min ahead
-    stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
+    interrupted: nothing new is started, and an undecided release is reverted; press Ctrl-C again to stop at once
     == commit
-    == tidy
+    == clean up
     ");
 }
 
@@ -56,7 +56,7 @@ fn quiet_shows_only_trouble() {
     warning: no revision is known
     web2 | activate         failed  `systemctl restart shop` exited with code 1
     web1 | warning          the clock is 3 min ahead
-    stopping: nothing new is started, and a release that is not proven yet is reverted; Ctrl-C again stops at once
+    interrupted: nothing new is started, and an undecided release is reverted; press Ctrl-C again to stop at once
     ");
 }
 

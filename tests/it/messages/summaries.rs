@@ -38,8 +38,8 @@ fn summary_of_a_deploy() {
     let inferred = done_with(|done| done.proof = Some(Proof::Inferred));
     let report = report(vec![("web1", done()), ("web2", done()), ("web3", inferred)]);
     assert_snapshot!(text(&report), @"
-    20260822101502 is live on web1, web2, web3 (was 20260821090311); seen running on 2, running as systemd says on 1
-      4.2 MB sent to each
+    20260822101502 is live on web1, web2, web3 (was 20260821090311)
+      seen running on 2, running according to systemd on 1; 4.2 MB sent to each
     ");
 }
 
@@ -63,7 +63,7 @@ fn summary_counts_patched_files() {
     let some = || done_with(|done| (done.rebuilt, done.spared) = (1, 197_600_000));
     assert_snapshot!(text(&report(vec![("web1", some())])), @"
     20260822101502 is live on web1 (was 20260821090311); seen running
-      4.2 MB sent, 198 MB of 1 large file taken from the ones before
+      4.2 MB sent, 1 large file patched (198 MB saved)
     ");
 }
 
@@ -122,7 +122,7 @@ fn summary_of_a_reverted_release() {
     assert_snapshot!(text(&report), @"
     error: web2: shop.service was not healthy within 30s
       cause: GET http://127.0.0.1:8080/up answered 502, 14 times
-    error: web1: the fleet goes back together
+    error: web1: the fleet is reverted together
       state: web1, web2 are back on 20260821090311; web3 was not changed (live: 20260821090311)
       hint:  `ssh deploy@web2 journalctl -u shop.service -n 50`
     ");
@@ -166,17 +166,17 @@ fn summary_joins_hosts_that_failed_alike() {
 #[test]
 fn summary_of_a_failed_revert() {
     let undo = failure(
-        &format!("could not put back {OLD}"),
+        &format!("could not revert {OLD}"),
         &["the connection was lost; the command may or may not have run"],
         None,
     );
     let stuck = HostResult::Stuck { cause: unhealthy(), undo };
     assert_snapshot!(text(&report(vec![("web1", untouched()), ("web2", stuck)])), @"
-    error: web2: could not put back 20260821090311
+    error: web2: could not revert 20260821090311
       cause: the connection was lost; the command may or may not have run
-             it was to be taken back because: shop.service was not healthy within 30s
+             it had to be reverted because: shop.service was not healthy within 30s
              GET http://127.0.0.1:8080/up answered 502, 14 times
-      state: web1 was not changed (live: 20260821090311); web2 needs hands: it was switched and could not be put back
+      state: web1 was not changed (live: 20260821090311); web2 needs attention: it was activated and could not be reverted
       hint:  `ssh deploy@web2 journalctl -u shop.service -n 50`
     ");
 }
@@ -213,9 +213,9 @@ fn summary_of_an_interrupt() {
     let report = Report { interrupted: true, ..report(hosts) };
     assert_snapshot!(text(&report), @"
     error: the deploy was interrupted
-    error: web1: it was taken back because the run was interrupted
+    error: web1: it was reverted because the run was interrupted
       state: web1 is back on 20260821090311; web2 was not changed (live: 20260821090311)
-      hint:  `shipit deploy production` starts again
+      hint:  `shipit deploy production` runs it again
     ");
 }
 
@@ -275,7 +275,7 @@ fn summary_gives_every_host_a_state() {
     host2, host5 were not changed
     host3 was not changed (live: 20260821090311)
     host4 is back on 20260821090311
-    host6 needs hands: it was switched and could not be put back
+    host6 needs attention: it was activated and could not be reverted
     host7 is in an unknown state: contact was lost
     ");
 }
@@ -300,8 +300,8 @@ fn summary_of_a_skipped_host() {
     assert_snapshot!(text(&report), @"
     error: web2: could not connect to web2:22
       cause: Connection refused
-      state: web1 is on 20260822101502; web2 was skipped, so behind
-      hint:  `shipit deploy production` catches it up once it is back
+      state: web1 is on 20260822101502; web2 was skipped and is behind
+      hint:  `shipit deploy production` updates it once it is reachable
     ");
 }
 

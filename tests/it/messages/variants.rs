@@ -156,14 +156,14 @@ fn connection_errors_read_well() {
     error: the host key is revoked
       cause: known_hosts line 3 revokes SHA256:shown
       hint:  do not use this host before its owner has given it a new key
-    error: the host certificate does not hold: expired
+    error: the host certificate is not valid: expired
       hint:  ask whoever runs the authority for a new host certificate
     error: no key was accepted for deploy@[2001:db8::1]:2222
       cause: key file id_ed25519: refused
              the agent has no key
       hint:  `ssh -i id_ed25519 -p 2222 deploy@2001:db8::1 true` shows which key works
     error: ProxyJump x cannot be used: no such host
-    error: could not get through the jump host gate
+    error: could not connect through the jump host gate
       cause: the connection was lost
              reset by peer
     error: the server refused a channel: open failed
@@ -178,7 +178,7 @@ fn connection_errors_read_well() {
       hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1 true`
     error: the server would not connect to 127.0.0.1:8080: refused
       hint:  `ss -ltn` on the host shows what listens
-    error: could not get through the jump host gate
+    error: could not connect through the jump host gate
       cause: the host key is not known
              [web1]:2222 shows the ssh-ed25519 key SHA256:shown
              it is not in known_hosts, /etc/ssh/ssh_known_hosts
@@ -254,9 +254,9 @@ fn plans() {
       hint:  `shipit check live` says how to mend it
     error: sudo does not let ada run "systemctl restart todo.service" without a password
       hint:  `shipit check live` says how to mend it
-    error: the release needs 5.0 MB and 1.0 MB are free
+    error: the release needs 5.0 MB, but only 1.0 MB are free
       hint:  `shipit prune live` deletes old releases
-    error: the release needs 700 inodes and 12 are free
+    error: the release needs 700 inodes, but only 12 are free
       hint:  `shipit prune live` deletes old releases
     error: the artifact holds `.env`, which [env] would overwrite
       hint:  leave it out with `exclude = ["/.env"]` in [artifact]
@@ -264,16 +264,16 @@ fn plans() {
       hint:  leave `app` out with `exclude = ["/app"]` in [artifact], or link another path
     error: .shipit/format has version 2, by shipit 0.9.0; this shipit knows version 1
       hint:  use shipit 0.9.0, which wrote it, or a newer one
-    error: nothing is pruned here, because the ledger does not say of every release what it is
-      hint:  delete by hand what nobody needs, as in `rm -rf '/srv/todo/releases/20260821090311' '/srv/todo/.shipit/manifests/20260821090311'`
+    error: nothing is pruned here, because the state of some releases is unknown
+      hint:  delete by hand what is not needed, for example `rm -rf '/srv/todo/releases/20260821090311' '/srv/todo/.shipit/manifests/20260821090311'`
     error: release 20260822101502 is dated more than a day ahead of this machine's clock and the host's
       hint:  delete it by hand: `rm -rf '/srv/todo/releases/20260822101502' '/srv/todo/.shipit/manifests/20260822101502'`
-    error: the live release is one of the app `shop`, and this is `todo`
+    error: the live release belongs to the app `shop`, but this is `todo`
       hint:  give each app a `deploy_to` of its own; if the app was renamed, deploy it once with `--force`
-    error: there is no earlier release to go back to
+    error: there is no earlier release to roll back to
       hint:  `shipit releases live` shows what is there
     error: release 20260822101502 is not on this host
-      hint:  this host could go back to 20260821090311
+      hint:  this host could roll back to 20260821090311
     error: release 20260822101502 was never completed here
       hint:  deploy it again
     "#);
@@ -303,11 +303,11 @@ fn plan_errors_hint_at_other_ways() {
       hint:  `shipit releases live` shows what is there
     error: release 20260822101502 is dated more than a day ahead of this machine's clock and the host's
       hint:  make another one live with `shipit rollback live --to ID`, then delete it by hand: `rm -rf '/srv/todo/releases/20260822101502' '/srv/todo/.shipit/manifests/20260822101502'`
-    error: nothing is pruned here, because the ledger does not say of every release what it is
+    error: nothing is pruned here, because the state of some releases is unknown
       hint:  take line 7, which cannot be read, out of /srv/todo/.shipit/ledger.jsonl by hand
-    error: nothing is pruned here, because the ledger does not say of every release what it is
+    error: nothing is pruned here, because the state of some releases is unknown
       hint:  take the lines that cannot be read out of /srv/todo/.shipit/ledger.jsonl by hand: 2, 7-9, 12-13
-    error: nothing is pruned here, because the ledger does not say of every release what it is
+    error: nothing is pruned here, because the state of some releases is unknown
       hint:  deploy once, so that the ledger tells of the live release
     ");
 }
@@ -326,14 +326,14 @@ fn rollbacks() {
     assert_snapshot!(told.concat(), @"
     error: the hosts do not run the same release
       cause: web1 runs 20260822101502
-             web2 runs none of ours
+             web2 runs no release of shipit
       hint:  name one with `--to ID`; `shipit releases production` shows them
     error: there is no earlier good release that all hosts have
-      cause: web1 could go back to 20260821090311
+      cause: web1 could roll back to 20260821090311
              web1 has, left by another tool, so only with `--to`: 20240101000000
-             web1 has, with no story in the ledger, so only with `--to`: 20260821090312
+             web1 has, unknown to the ledger, so only with `--to`: 20260821090312
              web2 has none that was live and good
-      hint:  one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all together
+      hint:  one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all hosts to one release
     ");
 }
 
@@ -398,7 +398,7 @@ fn env_file_errors_read_well() {
       hint:  it has no terminal and no input to ask on
     error: the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
       hint:  give `KEY` as base64 and let the program decode it
-    error: `UID` cannot be set in an environment file: shells keep it for themselves
+    error: `UID` cannot be set in an environment file: shells reserve it
       hint:  choose another name
     error: the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
       hint:  give `KEY` as base64 and let the program decode it
@@ -463,9 +463,9 @@ fn unit_findings_read_well() {
     error: todo.service did not stay up
       cause: systemd calls it failed (exit-code)
     error: todo.service did not stay up
-      cause: it ended by itself and systemd started it again, 3 times by now
+      cause: it ended by itself and systemd restarted it, 3 times so far
     error: todo.service did not stay up
-      cause: somebody started it anew while it was judged
+      cause: it was restarted while it was judged
     error: todo.service runs another release
       cause: its main process is in /srv/todo/releases/20260821090311, which belongs to 20260821090311
     error: todo.service may still run what ran before
@@ -611,7 +611,7 @@ fn artifacts() {
         .iter()
         .map(|error| refused(error, ArtifactError::hint))
         .collect::<String>();
-    assert_snapshot!(told, @r#"
+    assert_snapshot!(told, @r"
     error: the artifact was not packed to the end
     error: could not open the artifact `dist`
       cause: permission denied
@@ -633,7 +633,7 @@ fn artifacts() {
       cause: http status: 404
     error: the download of https://example.net/todo.tar.gz broke off
       cause: permission denied
-    error: todo.tar.gz is named like an archive, but is none that can be read
+    error: todo.tar.gz is named like an archive, but cannot be read as one
       hint:  `file todo.tar.gz` says what it is
     error: could not unpack todo.tar.gz, after `bin/server`
       cause: permission denied
@@ -644,15 +644,15 @@ fn artifacts() {
     error: todo.tar.gz is cut off: it has no end-of-archive mark
     error: `bin/a\nb` in todo.tar has a control character in its name
       hint:  rename it
-    error: todo.tar.gz is a 7z archive, which is not read
+    error: todo.tar.gz is a 7z archive, which shipit cannot read
       hint:  pack it as .zip, .tar or .tar.gz (.zst, .xz, .bz2); to deploy the file as it is, name a directory that holds it
     error: todo.tar.gz is named like an archive, but is a page of HTML
-      hint:  look into it: a server may ask for a login, or tell an error, with such a page
+      hint:  open it: servers send such a page to ask for a login or report an error
     error: todo.tar.gz has more than 10 entries
     error: the exclude pattern `a[` cannot be read
       cause: error parsing glob 'a[': unclosed character class; missing ']'
     error: the exclude pattern `!a` begins with `!`, which is not supported
-      hint:  name what is to be left out instead of what is to be kept
+      hint:  list what to leave out instead of what to keep
     error: todo.tar.gz is empty
       hint:  build it first
     error: `strip_components = 2` and `exclude` leave nothing of todo.tar.gz
@@ -660,7 +660,7 @@ fn artifacts() {
     error: `bin/server` changed while it was being read
       hint:  deploy again when the build has finished
     error: `bin/server` is not a file of the artifact
-    "#);
+    ");
 }
 
 fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Refused {
@@ -725,16 +725,16 @@ fn artifact_entry_errors_read_well() {
       hint:  rename it; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has a path of more than 4000 bytes
       hint:  rename it; or leave it out: `exclude = ["*.map", "/a"]`
-    error: `a` in todo.tar is in it twice
+    error: `a` in todo.tar occurs twice
       hint:  name each path once when you pack: a directory, or what is in it, not both
     error: `a` in todo.tar is a directory and also something else
-      hint:  make the archive anew: nothing removes old entries when it is added to
-    error: `a` in todo.tar has the same name as `b` but for upper and lower case
+      hint:  create the archive again: adding to an archive does not remove old entries
+    error: `a` in todo.tar differs from `b` only in upper and lower case
       hint:  rename one of them; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar lies below the symbolic link `b`
-      hint:  make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["*.map", "/a"]`
+      hint:  create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar lies below `b`, which is a file
-      hint:  make the archive anew: nothing removes old entries when it is added to; or leave it out: `exclude = ["*.map", "/a"]`
+      hint:  create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link to the absolute path `b`
       hint:  make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link that leads out of the release: `b`
@@ -759,7 +759,7 @@ fn artifact_entry_errors_read_well() {
       hint:  pack it without `--sparse` (bsdtar: with `--no-read-sparse`); or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is of the unknown kind `Z`
       hint:  pack it again with GNU tar, bsdtar or zip; or leave it out: `exclude = ["*.map", "/a"]`
-    error: `a` in todo.tar brings content although it is no file
+    error: `a` in todo.tar has content but is not a file
       hint:  pack it again with GNU tar, bsdtar or zip
     error: `a` in todo.tar has a damaged header
       hint:  pack it again with GNU tar, bsdtar or zip

@@ -236,7 +236,7 @@ fn status_of_a_healthy_fleet() {
       made:      by ana on laptop, revision 202608221015
       service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago)
       stopped:   a run: 20260819070000 was being made
-      hint:  `shipit prune production` removes what was left
+      hint:  `shipit prune production` deletes the leftovers
     ");
 }
 
@@ -286,7 +286,7 @@ fn status_of_a_fleet_in_trouble() {
     web2:
       live:      20260821090311
       service:   todo.service is active (running) since 2026-08-22 12:15 +02:00 (2 min ago), restarted 3 times by itself since it was last stopped
-      stopped:   run  by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, and is not
+      stopped:   run  by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, but is not
       stopped:   a run: 20260819070000 was being made
       stopped:   run x: 2026 was being uploaded
       stopped:   run k3j4: it had only begun
@@ -307,8 +307,8 @@ fn status_of_a_fleet_in_trouble() {
     the hosts are on different releases: 20260822101502 on web1, web3; 20260821090311 on web2; /srv/old/current on web4; not a link on web5
     behind 20260822101502, the newest that is live: web2, web4, web5
       hint:  `shipit deploy production` brings them together
-      hint:  the next `shipit deploy production` or `shipit rollback production` settles what has no verdict
-      hint:  `shipit prune production` removes what was left
+      hint:  the next `shipit deploy production` or `shipit rollback production` recovers what is undecided
+      hint:  `shipit prune production` deletes the leftovers
     ");
 }
 

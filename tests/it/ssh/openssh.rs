@@ -181,10 +181,10 @@ async fn host_certificates_are_verified() {
     }
     assert_snapshot!(answers.join("\n"), @"
     good: connected
-    named: the host certificate does not hold: it is not for 127.0.0.1
-    old: the host certificate does not hold: it has expired
-    early: the host certificate does not hold: it is not valid yet
-    nameless: the host certificate does not hold: it is not for 127.0.0.1
+    named: the host certificate is not valid: it is not for 127.0.0.1
+    old: the host certificate is not valid: it has expired
+    early: the host certificate is not valid: it is not valid yet
+    nameless: the host certificate is not valid: it is not for 127.0.0.1
     ");
 }
 
@@ -198,7 +198,7 @@ async fn two_jump_hosts_with_their_own_keys_work() {
     place.know(hops[0].port, "host");
     let error = refusal(place.connect("web").await);
     assert_snapshot!(told(&error).lines().take(2).collect::<Vec<_>>().join("\n"), @"
-    could not get through the jump host 127.0.0.1
+    could not connect through the jump host 127.0.0.1
     cause: the host key is not known
     ");
     place.know(hops[1].port, "host");
