@@ -21,7 +21,7 @@ pub fn plan_lines(plan: &HostPlan) -> Vec<String> {
 fn recover_lines(recovery: &Recovery) -> Vec<String> {
     match recovery {
         Recovery::Judge(plan) => vec![format!(
-            "recover {}, which an interrupted run left undecided: judge it, then commit or revert it",
+            "recover {}, which an interrupted run left undecided: judge it, then commit or revert",
             plan.id
         )],
         Recovery::Record { id, .. } => vec![format!("recover {id}: record that it was reverted")],
@@ -94,7 +94,8 @@ fn describe(order: &Order) -> String {
             "delete what was pruned or left by interrupted runs".to_owned()
         }
         Order::CleanUp { keep: Some(_) } => {
-            "delete leftovers of interrupted runs, except the partial upload of this release".to_owned()
+            "delete leftovers of interrupted runs, except the partial upload of this release"
+                .to_owned()
         }
         other => order_name(other).to_owned(),
     }

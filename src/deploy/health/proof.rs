@@ -76,9 +76,8 @@ impl ProofError {
             }
             Self::Crashing { restarts } => {
                 let times = times(restarts);
-                fails("did not stay up").because(format!(
-                    "it ended by itself and systemd restarted it, {times} so far"
-                ))
+                fails("did not stay up")
+                    .because(format!("it ended by itself and systemd restarted it, {times} so far"))
             }
             Self::StartedAnew => {
                 fails("did not stay up").because("it was restarted while it was judged")
