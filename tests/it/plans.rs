@@ -296,5 +296,5 @@ async fn orders_of_a_diverged_fleet_equal_orders_planned() {
     let goal = world.deploy_goal("new", "A=1\n", false);
     assert!(check(&world, &hosts, &[("web1", "g g*"), ("web2", "g* r")], &goal).await);
     let sent = world.warnings().concat();
-    assert!(sent.contains("it goes live there too now"), "{sent}");
+    assert!(sent.contains("it is now made live there too"), "{sent}");
 }

@@ -42,7 +42,10 @@ pub enum PlanError {
     #[error("the release needs {}, but only {} are free", human_size(*need), human_size(*free))]
     NoSpace { need: u64, free: u64 },
     /// There are too few free inodes.
-    #[error("the release needs {}, but only {free} are free", count(usize::try_from(*need).unwrap_or(usize::MAX), "inode"))]
+    #[error(
+        "the release needs {}, but only {free} are free",
+        count(usize::try_from(*need).unwrap_or(usize::MAX), "inode")
+    )]
     NoInodes { need: u64, free: u64 },
     /// The artifact brings its own env file.
     #[error("the artifact holds `{file}`, which [env] would overwrite")]

@@ -115,7 +115,7 @@ fn quiet_summary_of_success_is_empty() {
 
 #[test]
 fn summary_of_a_reverted_release() {
-    let fleet = failure("the fleet goes back together", &[], None);
+    let fleet = failure("the fleet is reverted together", &[], None);
     let back = |failure| HostResult::Reverted { live: OLD.to_owned(), failure, but: None };
     let report =
         report(vec![("web1", back(fleet)), ("web2", back(unhealthy())), ("web3", untouched())]);
@@ -207,7 +207,7 @@ fn summary_of_a_held_lock() {
 
 #[test]
 fn summary_of_an_interrupt() {
-    let stopped = failure("it was taken back because the run was interrupted", &[], None);
+    let stopped = failure("it was reverted because the run was interrupted", &[], None);
     let back = HostResult::Reverted { live: OLD.to_owned(), failure: stopped, but: None };
     let hosts = vec![("web1", back), ("web2", untouched())];
     let report = Report { interrupted: true, ..report(hosts) };
