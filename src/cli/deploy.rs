@@ -301,7 +301,10 @@ async fn dry_run(
     for (host, plan) in &dry_run.plans {
         match plan {
             Ok(plan) if dry_run.unchanged && plan.recover.is_empty() => {
-                plans.push((host.clone(), vec!["nothing to do: this build and config are live".to_owned()]));
+                plans.push((
+                    host.clone(),
+                    vec!["nothing to do: this build and config are live".to_owned()],
+                ));
             }
             Ok(plan) => {
                 warnings.extend(plan.warnings.iter().map(|w| (Some(host.clone()), w.clone())));
