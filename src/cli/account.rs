@@ -1,5 +1,5 @@
-//! The account that runs this program, as the user database has it. `USER` and `HOME` may say
-//! anything, under sudo for one.
+//! The account that runs this program, from the user database. `USER` and `HOME` are not reliable,
+//! under sudo for example.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,20 +12,20 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The account of this process; `None`: the user database has none of its number.
+    /// Returns the account of this process; none if the user database has no entry for its number.
     pub(crate) fn of_this_process() -> Option<Self> {
         let uid = rustix::process::getuid().as_raw();
         let file = std::fs::read("/etc/passwd").unwrap_or_default();
         Self::find(&String::from_utf8_lossy(&file), uid).or_else(|| {
-            // Accounts of a directory service, and of macOS, stand in no file.
+            // Accounts of a directory service, and of macOS, are in no file.
             let asked = [("getent", vec!["passwd".to_owned(), uid.to_string()])];
             let asked = asked.into_iter().chain([("id", vec!["-P".to_owned()])]);
             asked.into_iter().find_map(|(program, args)| Self::find(&said(program, &args)?, uid))
         })
     }
 
-    /// In the form of passwd(5), where the home is the last but one. `id -P` has three fields more
-    /// before it.
+    /// Parses a line of passwd(5), in which the home is the last field but one. `id -P` prints
+    /// three more fields before it.
     fn find(text: &str, uid: u32) -> Option<Self> {
         let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
         let fields = lines.find(|fields| {

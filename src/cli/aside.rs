@@ -1,5 +1,5 @@
-//! What happens beside a run: connections tell of what they notice, and ask for passphrases. The
-//! terminal belongs to the live view or to a question, never to both.
+//! Events and questions from outside the run: connections report notices and ask for passphrases.
+//! The terminal belongs to the live view or to a question, never to both.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -13,10 +13,10 @@ use console::Term;
 use crate::deploy::event::Event;
 use crate::model::mutex::lock;
 
-/// A view that does not step aside within this time is not there any more.
+/// A view that does not yield the terminal within this time is assumed to be gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Clones are one and the same.
+/// A queue of events and the owner of the terminal. Clones share their state.
 #[derive(Clone, Default)]
 pub(crate) struct Aside(Arc<AsideLines>);
 
@@ -28,13 +28,13 @@ struct AsideLines {
 
 #[derive(Default)]
 struct State {
-    /// What nobody was shown yet.
+    /// Events that were not shown yet.
     untold: Vec<Event>,
-    /// There is a view.
+    /// Whether there is a view.
     viewed: bool,
-    /// A question wants the terminal.
+    /// Whether a question needs the terminal.
     wanted: bool,
-    /// The view has left it.
+    /// Whether the view has yielded the terminal.
     given: bool,
 }
 
@@ -43,36 +43,36 @@ impl Aside {
         lock(&self.0.state)
     }
 
-    /// Something is to be shown, after what came before it.
+    /// Queues an event to be shown.
     pub(crate) fn tell(&self, event: Event) {
         self.state().untold.push(event);
     }
 
-    /// Returns what may be shown now: nothing while a question is asked.
+    /// Returns the events to show now: none while a question is asked.
     pub(crate) fn told(&self) -> Vec<Event> {
         let mut state = self.state();
         if state.wanted { Vec::new() } else { std::mem::take(&mut state.untold) }
     }
 
-    /// A view begins, or ends: from now on it must, or need not, be asked for the terminal.
+    /// Says that a view begins or ends. A question asks a view for the terminal.
     pub(crate) fn view(&self, viewed: bool) {
         self.state().viewed = viewed;
         self.0.given.notify_all();
     }
 
-    /// Returns whether a question wants the terminal. The view clears it then, and says so by
+    /// Returns whether a question needs the terminal. The view then clears it and calls
     /// [`Aside::give`].
     pub(crate) fn wanted(&self) -> bool {
         self.state().wanted
     }
 
-    /// The view draws nothing until the question is answered.
+    /// Yields the terminal: the view draws nothing until the question is answered.
     pub(crate) fn give(&self) {
         self.state().given = true;
         self.0.given.notify_all();
     }
 
-    /// Returns what `ask` does, which has the terminal for itself.
+    /// Runs `ask`, which has the terminal for itself, and returns its result.
     pub(crate) fn alone<T>(&self, ask: impl FnOnce() -> T) -> T {
         self.state().wanted = true;
         let waits = |state: &mut State| state.viewed && !state.given;
@@ -84,8 +84,8 @@ impl Aside {
         answer
     }
 
-    /// Returns the passphrase of `key`: by the program in `SSH_ASKPASS` where ssh would use it,
-    /// else on the terminal. `None`: there is nobody to ask.
+    /// Returns the passphrase of `key`: from the program in `SSH_ASKPASS` if ssh would use it, else
+    /// from the terminal; none if nobody can be asked.
     pub(crate) fn passphrase(&self, key: &Path, env: &BTreeMap<String, String>) -> Option<String> {
         let question = format!("Passphrase for {}: ", key.display());
         let term = Term::stderr();
@@ -98,7 +98,7 @@ impl Aside {
     }
 }
 
-/// The program of `SSH_ASKPASS`, if ssh(1) would use it.
+/// Returns the program of `SSH_ASKPASS`, if ssh(1) would use it.
 fn askpass(env: &BTreeMap<String, String>, terminal: bool) -> Option<&str> {
     let var = |name: &str| env.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let display = var("DISPLAY").or(var("WAYLAND_DISPLAY")).is_some();

@@ -1,5 +1,5 @@
-//! `shipit check`: proves that a deploy would work, changing nothing. `here` looks at this machine,
-//! `deploy::check` judges the hosts.
+//! `shipit check`: shows whether a deploy would work, and changes nothing. `here` checks this
+//! machine, `deploy::check` judges the hosts.
 
 mod here;
 
@@ -11,7 +11,7 @@ use crate::deploy::check::{Findings, Level, Subject};
 use crate::deploy::goal::Goal;
 use crate::report::check::{check_json, check_view};
 
-/// Looks, probes, tells.
+/// Checks this machine and every host, and prints the findings.
 pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
     let mut config = world.config(&args.stage, more)?;

@@ -1,5 +1,5 @@
-//! `shipit demo`: the whole story against an SSH server in this process, in a directory of its
-//! own, each command as a person would type it.
+//! `shipit demo`: a whole deployment against an SSH server inside this process, in a temporary
+//! directory. Each command runs as a person would type it.
 
 use std::fs;
 use std::io;
@@ -10,20 +10,21 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::error::CliError;
+use super::output::print;
 use super::signals;
-use super::world::{World, print};
+use super::world::World;
 use crate::deploy::cancel::Cancel;
 use crate::ssh::embedded::{Embedded, Faults, ServerOptions};
 
 struct Stage {
     dir: PathBuf,
     program: PathBuf,
-    /// What would lead the commands to another config or stage.
+    /// Variables that would make the commands use another config or stage.
     foreign: Vec<String>,
     cancel: Cancel,
 }
 
-/// Tells it.
+/// Runs the demo from the first deploy to the prune.
 pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let scratch = tempfile::tempdir().map_err(|source| CliError::Start { source })?;
     let dir = scratch.path().to_owned();
@@ -34,7 +35,7 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let server = Embedded::start(options).await.map_err(|source| CliError::Demo { source })?;
     let program = std::env::current_exe().map_err(|source| CliError::Start { source })?;
     let foreign = world.env.keys().filter(|name| name.starts_with("SHIPIT_")).cloned().collect();
-    // Followed from here on, so that an interrupt ends the story and not the cleaning up.
+    // Signals are followed from here on, so that an interrupt ends the demo but not its cleanup.
     let stage = Stage { dir, program, foreign, cancel: signals::follow() };
     stage.set(&server).map_err(|source| CliError::Write { path: stage.dir.clone(), source })?;
     print(&format!(
@@ -57,7 +58,7 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
 }
 
 impl Stage {
-    /// Keys, a config, and somewhere to deploy to.
+    /// Writes keys, a config and an artifact into a new directory.
     fn set(&self, server: &Embedded) -> io::Result<()> {
         let key = self.dir.join("key");
         fs::write(&key, server.client_key_file())?;
@@ -141,7 +142,7 @@ hosts = ["{host}"]
         fs::write(dist.join("index.html"), format!("<h1>Hello from {version}</h1>\n"))
     }
 
-    /// Runs this very program as a person would.
+    /// Runs this program as a person would.
     async fn type_command(&self, command: &[&str]) -> Result<u8, CliError> {
         if self.cancel.asked() {
             return Ok(130);

@@ -7,9 +7,11 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 use super::args::{DeployArgs, PruneArgs, RollbackArgs};
+use super::dry_run::HostPlans;
 use super::error::CliError;
 use super::question;
-use super::world::{RunOptions, World, release_id, unless_stopped};
+use super::run::{RunOptions, unless_stopped};
+use super::world::{World, release_id};
 use crate::artifact::{Artifact, ArtifactError, Limits};
 use crate::config::file::length;
 use crate::config::resolve::Overrides;
@@ -22,12 +24,12 @@ use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use crate::deploy::outcome::Failure;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
-use crate::report::human::{count, group_by, list};
-use crate::report::plan::{plan_json, plan_lines, plan_view};
+use crate::report::human::count;
+use crate::report::plan::plan_lines;
 use crate::report::redact::Secrets;
 
-/// Makes a build live. What cannot be right is refused before `local.before` runs, and the artifact
-/// is opened after it, for it may be what makes it.
+/// Makes a build live. The config is checked before `local.before` runs; the artifact is opened
+/// after it, because `local.before` may build it.
 pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
     let mut config = world.config(&args.stage, more)?;
@@ -66,16 +68,17 @@ pub(super) struct Wanted<'a> {
     /// The bytes of the env file, if there is one.
     pub(super) env: Option<Vec<u8>>,
     pub(super) force: bool,
-    /// Keep what later deploys can do with, on this machine.
+    /// Whether to fill the cache of this machine for later deploys.
     pub(super) keep: bool,
 }
 
 impl Wanted<'_> {
-    /// Deploys what is there. Hosts are greeted meanwhile. Gives the exit code.
+    /// Deploys the artifact as it is, and returns the exit code. Hosts are connected to while it is
+    /// opened.
     async fn deploy(self, how: RunOptions) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);
-        // Before a host is greeted, so that an interrupt is told as one from then on.
+        // Before a host is connected to, so that an interrupt is reported from then on.
         let cancel = world.cancel();
         let reach = (!world.common.dry_run).then(|| {
             world.reach(config).ahead(
@@ -94,7 +97,7 @@ impl Wanted<'_> {
         go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
     }
 
-    /// Runs `local.before`, then deploys what is there. Gives the exit code.
+    /// Runs `local.before`, then deploys what it has built. Returns the exit code.
     async fn build_and_deploy(self, how: RunOptions) -> u8 {
         let (world, config) = (self.world, self.config);
         let run = async |cx: RunContext<'_>| {
@@ -112,7 +115,7 @@ impl Wanted<'_> {
         report.verdict().exit_code()
     }
 
-    /// Opens the artifact; gives what is to be deployed and what is to be known of it.
+    /// Opens the artifact. Returns the goal of the deploy, and warnings.
     pub(super) async fn open(
         self,
         listed: impl FnOnce() + Send + 'static,
@@ -157,13 +160,13 @@ fn not_executable(artifact: &Artifact) -> Option<String> {
     ))
 }
 
-/// Why what `local.before` was to make cannot be deployed.
+/// Turns the error of an artifact that `local.before` should have built into a failure of the run.
 fn unopened(error: &CliError) -> Failure {
     Failure::from_error(error).hint(error.hint())
 }
 
-/// Opens the artifact that is to be deployed. What was read of it before is not read again.
-/// `listed` is called when it is known what all of it is.
+/// Opens the artifact. Files whose digest is cached are not read again. Calls `listed` once all
+/// entries are known.
 async fn open(
     world: &World,
     config: &Config,
@@ -184,7 +187,7 @@ async fn open(
     Ok(opened.map_err(stopped).map_err(|source| CliError::Start { source })??)
 }
 
-/// The source revision: what CI says, else the work tree that deploy.toml lies in.
+/// Returns the source revision: from CI, else of the work tree that contains deploy.toml.
 async fn revision(world: &World, config: &Config) -> Option<String> {
     if let Some(said) = ["GITHUB_SHA", "CI_COMMIT_SHA"].iter().find_map(|name| world.var(name)) {
         return Some(said);
@@ -233,25 +236,25 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
         return Ok(130);
     }
     let quiet = !world.common.verbose;
-    // What an interrupted run left may have to be judged.
+    // Health checks may judge what an interrupted run left undecided; their values are secrets.
     let secrets = Secrets::new(gather(world, &mut config).await?);
     let how = RunOptions { secrets, quiet, wait: args.wait, reach: None };
     go(world, &config, &Goal::Prune(rule), how, &[]).await
 }
 
-/// What health checks need of this machine; gives what may not be shown of it.
+/// Reads the files and variables that health checks need. Returns the values to mask.
 pub(super) async fn gather(world: &World, config: &mut Config) -> Result<Vec<String>, CliError> {
     let Config { health, base, .. } = config;
     Ok(checks::gather(health, base, &|name| world.given(name)).await?)
 }
 
-/// `Ok` if every variable that the config names has a value; else all that have none, at once.
+/// Fails if a variable that the config names has no value, and names all of them.
 fn named(world: &World, config: &Config) -> Result<(), CliError> {
     let values = config.env.iter().flat_map(EnvSpec::sources);
     Ok(env::all_set(values.chain(config.health.sources()), &|name| world.given(name))?)
 }
 
-/// A warning if what is deployed may not be what the revision says.
+/// Returns a warning if the work tree had uncommitted changes.
 fn uncommitted(build: &Build) -> Option<String> {
     let revision = build.revision.as_deref().filter(|revision| revision.ends_with(DIRTY))?;
     Some(format!("the work tree has changes that are not committed: {}", short_revision(revision)))
@@ -281,49 +284,22 @@ async fn dry_run(
     secrets: Secrets,
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
-    let dry_run = world.dry_run(config, goal).await?;
-    let sieve = world.sieve(secrets);
-    let state = "this was a dry run; nothing was changed";
-    let mut warnings = warnings.to_vec();
-    let mut plans = Vec::new();
-    let mut code = 0;
-    if let Some(failure) = &dry_run.failure {
-        world.print_failure(&sieve, None, failure, state);
-        code = 1;
-    }
-    let failed = dry_run.plans.iter().filter_map(|(host, plan)| match plan {
-        Err(Some(failure)) => Some((host.as_str(), failure)),
-        _ => None,
-    });
-    for (failure, hosts) in group_by(failed) {
-        world.print_failure(&sieve, Some(&list(&hosts)), failure, state);
-    }
-    for (host, plan) in &dry_run.plans {
+    let found = world.dry_run(config, goal).await?;
+    let mut shown =
+        HostPlans { failure: found.failure, warnings: warnings.to_vec(), ..HostPlans::default() };
+    for (host, plan) in found.plans {
         match plan {
-            Ok(plan) if dry_run.unchanged && plan.recover.is_empty() => {
-                plans.push((
-                    host.clone(),
-                    vec!["nothing to do: this build and config are live".to_owned()],
-                ));
+            Ok(plan) if found.unchanged && plan.recover.is_empty() => {
+                let lines = vec!["nothing to do: this build and config are live".to_owned()];
+                shown.plans.push((host, lines));
             }
             Ok(plan) => {
-                warnings.extend(plan.warnings.iter().map(|w| (Some(host.clone()), w.clone())));
-                let lines = plan_lines(plan);
-                plans.push((host.clone(), lines.iter().map(|line| sieve.fit(line)).collect()));
+                let warnings = plan.warnings.iter().map(|text| (Some(host.clone()), text.clone()));
+                shown.warnings.extend(warnings);
+                shown.plans.push((host, plan_lines(&plan)));
             }
-            Err(_) => code = 1,
+            Err(failure) => shown.failed.push((host, failure)),
         }
     }
-    for (_, text) in &mut warnings {
-        *text = sieve.fit(text);
-    }
-    let text = if world.common.json {
-        format!("{}\n", plan_json(&plans, &warnings))
-    } else {
-        plan_view(&plans, &warnings)
-    };
-    if !plans.is_empty() || world.common.json {
-        world.print(&text);
-    }
-    Ok(code)
+    Ok(shown.print(world, &world.sieve(secrets)))
 }

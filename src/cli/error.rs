@@ -1,4 +1,4 @@
-//! Why there was no run.
+//! The errors of commands that did not get to a run.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::config::env::EnvError;
 use crate::config::error::ConfigError;
 use crate::report::error::Hinted;
 
-/// Why a command did not get to its run. Nothing was changed on any host.
+/// An error of a command before its run. Nothing was changed on any host.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     #[error(transparent)]
@@ -49,7 +49,7 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// Usage and config are 2, a stop is 130; the rest failed to do what was asked.
+    /// Returns the exit code: 2 for usage and config, 130 for a stop, 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Stopped => 130,
@@ -80,7 +80,8 @@ impl Hinted for CliError {
             Self::Env(_) | Self::Checks(_) | Self::NoArtifact => {
                 Some("no host was contacted; nothing was changed".to_owned())
             }
-            // While it was read, hosts were connected to, and perhaps greeted.
+            // While the artifact was read, hosts were connected to, and perhaps a conversation was
+            // opened.
             Self::Artifact(_) | Self::Stopped | Self::Unconfirmed { .. } => {
                 Some("nothing was changed".to_owned())
             }
@@ -92,7 +93,7 @@ impl Hinted for CliError {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    //! The texts of what is only the command line's.
+    //! The texts of the errors that only the command line has.
 
     use insta::assert_snapshot;
 
@@ -101,8 +102,8 @@ mod tests {
     use crate::report::error::print;
     use crate::report::styles::Styles;
 
-    /// Whether an error is no other module's; a variant that is new does not compile before it is
-    /// listed here and below.
+    /// Returns whether an error belongs to the command line alone. A new variant does not compile
+    /// before it is listed here and below.
     fn is_own(error: &CliError) -> bool {
         match error {
             CliError::Config(_)

@@ -1,13 +1,14 @@
-//! `shipit history`: what was done, from the ledgers of all hosts.
+//! `shipit history`: past operations, from the ledgers of all hosts.
 
 use super::args::HistoryArgs;
 use super::error::CliError;
-use super::world::{World, styles_of_stdout, width};
+use super::output::{styles_of_stdout, width};
+use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::query;
 use crate::report::history::{Page, history_json, history_table};
 
-/// Reads and tells.
+/// Reads the ledgers and prints the operations.
 pub(crate) async fn run(world: &World, args: &HistoryArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let answers = world.quietly(&config, "history", query::history).await?;

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::error::CliError;
+use super::output::print;
 use super::place;
-use super::world::{CONFIG, World, print};
+use super::world::{CONFIG, World};
 use crate::config::template::{self, Guess};
 
-/// Writes it, unless there is one.
+/// Writes the config file, unless it exists.
 pub(crate) fn run(world: &World) -> Result<u8, CliError> {
     let path = world.named_config().unwrap_or_else(|| PathBuf::from(CONFIG));
     if path.exists() {
@@ -36,7 +37,7 @@ pub(crate) fn run(world: &World) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// A name made of that of a directory.
+/// Returns the name of an app, made of the name of its directory.
 fn app_name(folder: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let app: String = folder.chars().filter(|c| fits(*c)).collect();

@@ -1,15 +1,16 @@
-//! `shipit releases` and `shipit status`: one look at every host, and a table.
+//! `shipit releases` and `shipit status`: look at every host once and print a table.
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::{World, styles_of_stdout, width};
+use super::output::{styles_of_stdout, width};
+use super::world::World;
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::model::service::Service;
 use crate::report::releases::{releases_json, releases_table};
 use crate::report::status::{StatusContext, status_json, status_view};
 
-/// What lies on the hosts.
+/// Prints the releases on the hosts.
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);
@@ -22,7 +23,7 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     Ok(code)
 }
 
-/// Show what is live on each host.
+/// Prints what is live on each host.
 pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);

@@ -1,4 +1,4 @@
-//! Floor 4: speaks with the person. One file per command; `world` is the composition root.
+//! Floor 4: the commands that people type. One file per command; `world` is the composition root.
 
 mod account;
 mod args;
@@ -6,14 +6,17 @@ mod aside;
 mod check;
 mod demo;
 mod deploy;
+mod dry_run;
 mod error;
 mod history;
 mod init;
 mod look;
+mod output;
 mod pin;
 mod place;
 mod question;
 mod reach;
+mod run;
 mod signals;
 mod unlock;
 mod verify;
@@ -45,7 +48,7 @@ pub fn run(line: ArgsOs) -> ExitCode {
         Err(source) => return world.fail(&CliError::Start { source }),
     };
     let code = runtime.block_on(dispatch(&world, args.command));
-    // A command that a second Ctrl-C left behind must not keep us here.
+    // A task that a second Ctrl-C left behind must not keep the process alive.
     runtime.shutdown_background();
     match code {
         Ok(code) => ExitCode::from(code),

@@ -1,8 +1,10 @@
 //! `shipit pin`, `unpin` and `lock`: one small change on every host, or on none.
 
 use super::args::{LockArgs, PinArgs};
+use super::dry_run::HostPlans;
 use super::error::CliError;
-use super::world::{RunOptions, World, release_id};
+use super::run::RunOptions;
+use super::world::{World, release_id};
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::deploy::context::RunContext;
@@ -13,15 +15,14 @@ use crate::model::goal::GoalKind;
 use crate::model::host_state::HostState;
 use crate::model::ledger::LedgerEvent;
 use crate::remote::order::Order;
-use crate::report::plan::{plan_json, plan_view};
 use crate::report::redact::Secrets;
 
-/// Keeps a release whatever prune says.
+/// Protects a release from prune.
 pub(crate) async fn pin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
     keep(world, args, LedgerEvent::Pinned).await
 }
 
-/// Leaves it to prune again.
+/// Lets prune delete a pinned release again.
 pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError> {
     keep(world, args, LedgerEvent::Unpinned).await
 }
@@ -35,7 +36,7 @@ async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, C
     go(world, &config, &HostChange { goal, release: Some(id), order: &order }).await
 }
 
-/// Blocks deploys.
+/// Sets the deploy lock.
 pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let run = world.run_values("lock", &config);
@@ -55,27 +56,16 @@ async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u
 }
 
 async fn dry_run(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {
-    let (states, mut code) = world.found(world.look(config).await?);
-    let mut plans = Vec::new();
+    let (states, code) = world.found(world.look(config).await?);
+    let goal = change.goal;
+    let step = change.release.map_or_else(|| goal.to_string(), |id| format!("{goal} {id}"));
+    let mut shown = HostPlans::default();
     for (host, state) in states {
-        let what = change
-            .release
-            .map_or_else(|| change.goal.to_string(), |id| format!("{} {id}", change.goal));
         match change.on(&state) {
-            Ok(Some(_)) => plans.push((host, vec![what])),
-            Ok(None) => plans.push((host, vec!["nothing to do".to_owned()])),
-            Err(failure) => {
-                code = 1;
-                let state = "this was a dry run; nothing was changed";
-                world.print_failure(&world.sieve(Secrets::default()), Some(&host), &failure, state);
-            }
+            Ok(Some(_)) => shown.plans.push((host, vec![step.clone()])),
+            Ok(None) => shown.plans.push((host, vec!["nothing to do".to_owned()])),
+            Err(failure) => shown.failed.push((host, Some(failure))),
         }
     }
-    let text = if world.common.json {
-        format!("{}\n", plan_json(&plans, &[]))
-    } else {
-        plan_view(&plans, &[])
-    };
-    world.print(&text);
-    Ok(code)
+    Ok(code.max(shown.print(world, &world.sieve(Secrets::default()))))
 }

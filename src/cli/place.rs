@@ -1,11 +1,11 @@
-//! Where a project is: the nearest config file upwards, as git finds its repository.
+//! Finds a project: the nearest config file upwards, as git finds its repository.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The nearest file called `name` in `from` or above it, as a path relative to `from`. A file
-/// above `from` that belongs to somebody else (not to root either) is passed over: its hooks would
-/// run as us.
+/// Returns the nearest file called `name` in `from` or above it, as a path relative to `from`.
+/// Skips files above `from` that belong to another user than this one and root: their hooks would
+/// run as this user.
 pub(crate) fn nearest(from: &Path, name: &str) -> Option<PathBuf> {
     let mut relative = PathBuf::new();
     for (level, folder) in from.ancestors().enumerate() {

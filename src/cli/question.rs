@@ -1,11 +1,11 @@
-//! What a stage with `confirm = true` asks before anything is changed: what goes where, as far as it
-//! is known before hosts are spoken with.
+//! The questions of a stage with `confirm = true`: what goes where, as far as it is known before
+//! hosts are connected to.
 
 use crate::config::{ArtifactSource, Config};
 use crate::deploy::goal::RollbackTarget;
 use crate::model::words::{count, short_revision};
 
-/// Before a deploy.
+/// Returns the question before a deploy.
 pub(crate) fn deploy(config: &Config, revision: Option<&str>) -> String {
     let what = match config.artifact.as_ref().map(|spec| &spec.source) {
         Some(ArtifactSource::Path { path, .. }) => {
@@ -20,7 +20,7 @@ pub(crate) fn deploy(config: &Config, revision: Option<&str>) -> String {
     format!("Deploy{what}{revision} to {}", place(config))
 }
 
-/// Before a rollback.
+/// Returns the question before a rollback.
 pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
     let to = match target {
         RollbackTarget::Previous => "the previous good release".to_owned(),
@@ -29,7 +29,7 @@ pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
     format!("Roll back {} to {to}", place(config))
 }
 
-/// Before a prune.
+/// Returns the question before a prune.
 pub(crate) fn prune(config: &Config) -> String {
     let keep = count(config.keep, "good release");
     format!("Delete old releases of {}, keeping {keep}", place(config))
@@ -40,7 +40,7 @@ fn place(config: &Config) -> String {
     format!("{} ({})", config.stage, hosts.join(", "))
 }
 
-/// Whether an answer means yes.
+/// Returns whether an answer means yes.
 pub(crate) fn is_yes(answer: &str) -> bool {
     matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES")
 }

@@ -1,6 +1,5 @@
-//! The way to hosts as the engine wants it, with a head start: hosts are connected to while this
-//! machine lists an artifact, and greeted while it reads it. Until all is listed, so that an artifact
-//! that is refused has touched nothing, no host is asked for anything.
+//! Connects to hosts ahead of the run: while this machine lists the artifact. Conversations open
+//! only once everything is listed, so that a refused artifact has touched no host.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,25 +17,25 @@ use crate::remote::conversation::Hello;
 use crate::remote::session::{Session, SessionError};
 use crate::ssh::connect::Connector;
 
-/// A connection on which nothing was said for longer may have been cut somewhere on the way.
+/// A connection that was silent for longer may have been cut on the way.
 const STALE: Duration = Duration::from_secs(30);
 
 type Begun = JoinHandle<Result<OpenConversation, Failure>>;
 
-/// The connector, and the conversations that were begun early.
+/// The connector, and the conversations that were started early.
 pub(crate) struct Reach {
     connector: Connector,
     begun: Mutex<BTreeMap<String, Begun>>,
 }
 
 impl Reach {
-    /// Nothing is begun yet.
+    /// Wraps a connector; nothing is connected yet.
     pub(crate) fn new(connector: Connector) -> Self {
         Self { connector, begun: Mutex::default() }
     }
 
-    /// Begins to connect to as many hosts as may be worked on at once, and greets them once they
-    /// may be. What comes of it is told when the run wants it.
+    /// Connects to as many hosts as are worked on at once, and opens their conversations once
+    /// `may_greet` is true. A run gets the result, also an error, when it asks for the host.
     #[must_use]
     pub(crate) fn ahead(
         self,
@@ -60,7 +59,7 @@ impl Reach {
 
 impl Drop for Reach {
     fn drop(&mut self) {
-        // What nobody wanted ends; the host lets go.
+        // Unused connections end, and the hosts release their locks.
         self.begun().values().for_each(JoinHandle::abort);
     }
 }

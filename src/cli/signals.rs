@@ -1,11 +1,11 @@
-//! Ctrl-C and SIGTERM as an input: the first asks to stop, the second insists.
+//! Ctrl-C and SIGTERM: the first asks to stop, the second insists.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::deploy::cancel::Cancel;
 
-/// Follows the signals of this process: all that come after this returns are counted.
+/// Follows the signals of this process; counts all that come after this returns.
 pub(crate) fn follow() -> Cancel {
     let (asked, cancel) = watch::channel(0_u8);
     let (Ok(mut interrupts), Ok(mut terms)) =

@@ -1,8 +1,10 @@
-//! `shipit unlock`: shows who blocks deploys, living or gone, and ends it when told to.
+//! `shipit unlock`: shows who holds the lock, running or crashed, and releases it after
+//! confirmation.
 
 use super::args::StageArg;
 use super::error::CliError;
-use super::world::{RunOptions, World};
+use super::run::RunOptions;
+use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::context::RunContext;
 use crate::deploy::query;
@@ -10,7 +12,7 @@ use crate::model::host_state::{HostState, LockFacts};
 use crate::report::redact::Secrets;
 use crate::report::unlock::holders;
 
-/// Looks, shows, asks, does.
+/// Shows the holders of the lock, asks, and releases it. Returns the exit code.
 pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);

@@ -1,4 +1,5 @@
-//! `shipit verify`: whether what lies and runs on every host is what was released.
+//! `shipit verify`: compares the release and the running service of every host with what was
+//! deployed.
 
 use super::args::VerifyArgs;
 use super::error::CliError;
@@ -7,7 +8,7 @@ use crate::config::resolve::Overrides;
 use crate::deploy::verify::verify;
 use crate::report::verify::{verify_json, verify_view};
 
-/// Compares and tells; 1 where anything differs.
+/// Compares and prints. Returns 1 if anything differs.
 pub(crate) async fn run(world: &World, args: &VerifyArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
     let wanted = args.release.as_deref().map(|id| release_id("--release", id)).transpose()?;

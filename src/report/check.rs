@@ -1,4 +1,4 @@
-//! What `check` found, worst last, where the eye is; everything that is not well ends in a fix.
+//! The findings of `check` as text and JSON: problems last; everything but `ok` ends in a fix.
 
 use super::clean;
 use super::human::{count, group_by, hanging, list};
@@ -9,7 +9,7 @@ use crate::deploy::check::{Finding, Level};
 /// Columns of a finding's level.
 const LABEL: usize = 9;
 
-/// The findings as text, equal ones of several hosts together.
+/// Returns the findings as text, with equal findings of several hosts on one line.
 pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
     let key = |finding: &Finding| (finding.level, clean::line(&finding.text), finding.fix.clone());
     let mut groups = group_by(findings.iter().map(|f| (f.host.as_deref(), key(f))));
@@ -46,7 +46,7 @@ fn label(level: Level, styles: &Styles) -> String {
     style.apply_to(format!("{word:8}")).to_string()
 }
 
-/// How many there are of each, as they are printed.
+/// Returns the number of findings of each level, as printed.
 fn total(levels: &[Level]) -> String {
     let of = |level| levels.iter().filter(|found| **found == level).count();
     let (warnings, problems) = (of(Level::Warning), of(Level::Problem));
@@ -58,7 +58,7 @@ fn total(levels: &[Level]) -> String {
     format!("{verdict}: {} ok, {warnings}, {problems}", of(Level::Ok))
 }
 
-/// The same for machines.
+/// Returns the findings as JSON.
 pub fn check_json(findings: &[Finding]) -> serde_json::Value {
     let finding = |finding: &Finding| {
         serde_json::json!({

@@ -1,22 +1,22 @@
-//! Text from elsewhere, made harmless: no control sequences that could move a cursor, colour or
-//! rename a terminal, or turn text round; no line and no text without a limit.
+//! Text from hosts and files, made safe to print: no control sequences that move a cursor, colour
+//! or rename a terminal, or reverse text; bounded lines and texts.
 
 pub use crate::model::clean::strip;
 use crate::model::words::count;
 
-/// Longer lines are cut: nobody reads them and one must not fill the screen.
+/// Longer lines are cut, so that one line cannot fill the screen.
 pub const LINE_LIMIT: usize = 1000;
-/// Of longer texts only the last lines are shown: that is where errors stand.
+/// Of longer texts only the last lines are shown, because errors are at the end.
 pub const LINES_LIMIT: usize = 200;
 
-/// `raw` in one line: stripped, newlines and tabs turned to blanks, cut at [`LINE_LIMIT`].
+/// Returns `raw` as one line: cleaned, newlines and tabs as blanks, cut at [`LINE_LIMIT`].
 pub fn line(raw: &str) -> String {
     let stripped = strip(raw);
     let words: Vec<_> = stripped.split(['\n', '\t']).map(str::trim_end).collect();
     cut(words.join(" ").trim_end())
 }
 
-/// `raw` in lines: stripped, each cut at [`LINE_LIMIT`], the last [`LINES_LIMIT`] of them.
+/// Returns `raw` as lines: cleaned, each cut at [`LINE_LIMIT`], the last [`LINES_LIMIT`] of them.
 pub fn text(raw: &str) -> String {
     let stripped = strip(raw);
     let lines: Vec<_> = stripped.lines().map(|line| cut(line.trim_end())).collect();

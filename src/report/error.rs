@@ -1,4 +1,4 @@
-//! How an error reads: error, cause, state, hint, always in this order.
+//! The layout of an error: error, cause, state, hint, always in this order.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -9,25 +9,25 @@ use super::clean;
 use super::human::{count, wrapped};
 use super::styles::Styles;
 
-/// More lines of cause than this are cut in the middle: what failed stands first, what was said
-/// last stands at the end.
+/// If a cause has more lines than this, its middle is cut: what failed is at the beginning, and
+/// what was printed last is at the end.
 const MOST_LINES: usize = 12;
 const LABEL: usize = 9;
 
-/// An error that can say what to type next, and what is true now.
+/// An error that may know what to type next, and what is true now.
 pub trait Hinted: Error {
-    /// One thing to type next.
+    /// Returns one thing to type next.
     fn hint(&self) -> Option<String> {
         None
     }
 
-    /// What is true now, on which host.
+    /// Returns what is true now, on which host.
     fn state(&self) -> Option<String> {
         None
     }
 }
 
-/// The sources of an error, outermost first.
+/// Returns the sources of an error, outermost first.
 pub fn causes(error: &dyn Error) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = error.source();
@@ -38,14 +38,14 @@ pub fn causes(error: &dyn Error) -> Vec<String> {
     causes
 }
 
-/// Prints `error` with its sources, its state and its hint.
+/// Prints `error` with its sources, state and hint.
 pub fn print(out: &mut dyn Write, styles: &Styles, error: &dyn Hinted) -> io::Result<()> {
     let (state, hint) = (error.state(), error.hint());
     let causes = causes(error as &dyn Error);
     print_error(out, styles, &error.to_string(), &causes, state.as_deref(), hint.as_deref())
 }
 
-/// Prints one error. Only its first line is always there.
+/// Prints an error. Every part but the first line is optional.
 pub fn print_error(
     out: &mut dyn Write,
     styles: &Styles,
@@ -61,7 +61,7 @@ pub fn print_error(
     hint.map_or(Ok(()), |hint| print_hint(out, styles, hint))
 }
 
-/// The first part of an error: what and why.
+/// Prints the first part of an error: what failed, and the cause.
 pub(super) fn print_cause(
     out: &mut dyn Write,
     styles: &Styles,
@@ -77,17 +77,17 @@ pub(super) fn print_cause(
     print_labelled(out, styles, "cause:", &shortened(&lines).join("\n"), &Style::new())
 }
 
-/// The line that says what is true now.
+/// Prints the line that says what is true now.
 pub(super) fn print_state(out: &mut dyn Write, styles: &Styles, state: &str) -> io::Result<()> {
     print_labelled(out, styles, "state:", state, &Style::new())
 }
 
-/// The line that says what to type next.
+/// Prints the line that says what to type next.
 pub(super) fn print_hint(out: &mut dyn Write, styles: &Styles, hint: &str) -> io::Result<()> {
     print_labelled(out, styles, "hint:", &clean::line(hint), &styles.hint)
 }
 
-/// A sentence after a word that has a style of its own; further rows are indented.
+/// Prints a sentence after a styled label; further rows are indented.
 pub(super) fn print_after(
     out: &mut dyn Write,
     styles: &Styles,
@@ -116,7 +116,7 @@ fn print_labelled(
     Ok(())
 }
 
-/// The columns right of labels.
+/// Returns the columns right of labels; none if lines are not wrapped.
 fn room(styles: &Styles) -> Option<usize> {
     styles.width.map(|width| width.saturating_sub(LABEL).max(LABEL))
 }

@@ -1,4 +1,4 @@
-//! Annotations for GitHub Actions: what failed, where a reviewer sees it.
+//! Annotations for GitHub Actions, which reviewers see beside the code.
 
 use std::io::Write;
 
@@ -8,17 +8,17 @@ use crate::deploy::check::{Finding, Level};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
 
-/// GitHub shows ten of a kind for each step.
+/// GitHub shows at most ten annotations of a kind for each step.
 const MOST: usize = 10;
 
-/// Adds annotations after what another reporter said.
+/// A reporter that adds annotations after the output of another one.
 pub struct Annotated<R, W> {
     inner: R,
     out: W,
 }
 
 impl<R, W: Write> Annotated<R, W> {
-    /// Annotations go to `out`, after `inner` has finished.
+    /// Writes annotations to `out`, after `inner` has finished.
     pub fn new(inner: R, out: W) -> Self {
         Self { inner, out }
     }
@@ -31,7 +31,7 @@ impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
 
     fn finish(&mut self, report: &Report) {
         self.inner.finish(report);
-        // Nobody is left to hear of a closed pipe.
+        // A closed pipe does not fail a run.
         let _ = self.out.write_all(annotations(report).as_bytes());
         let _ = self.out.flush();
     }
@@ -45,7 +45,7 @@ impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
     }
 }
 
-/// The annotations of a report, one a line.
+/// Returns the annotations of a report, one per line.
 pub fn annotations(report: &Report) -> String {
     let title = format!("shipit {} {}", report.goal, report.stage);
     let state = summary::state(report);
@@ -64,12 +64,12 @@ pub fn annotations(report: &Report) -> String {
     errors.chain(report.warnings.iter().take(MOST).map(warning)).collect()
 }
 
-/// The annotation of an error from outside a run, as it was printed.
+/// Returns the annotation of an error from outside a run, given as it was printed.
 pub fn error(printed: &str) -> String {
     command("error", "shipit", console::strip_ansi_codes(printed).trim_end())
 }
 
-/// The annotations of what `check` found, one a line.
+/// Returns the annotations of the findings of `check`, one per line.
 pub fn findings(findings: &[Finding]) -> String {
     let annotation = |level, kind| {
         let found = findings.iter().filter(move |finding| finding.level == level).take(MOST);

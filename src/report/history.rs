@@ -1,5 +1,4 @@
-//! `shipit history`: what was done on the hosts, newest first, the same operation of several hosts in
-//! one line where they agree.
+//! `shipit history`: the operations on the hosts, newest first. Hosts that agree share a line.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,18 +25,18 @@ const COLUMNS: [Column; 8] = [
     Column::prose("reason", 2),
 ];
 
-/// How much is shown, and how.
+/// The options of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
-    /// The newest so many; 0: all.
+    /// The number of operations to show, from the newest; 0 shows all.
     pub limit: usize,
-    /// Where the reader is.
+    /// The time zone of the reader.
     pub offset: FixedOffset,
-    /// Of the terminal.
+    /// The columns of the terminal.
     pub width: usize,
 }
 
-/// The operations of all hosts as a table.
+/// Returns the operations of all hosts as a table.
 pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles) -> String {
     let all = merged(hosts);
     let shown = limited(page.limit, all.len());
@@ -71,14 +70,14 @@ fn limited(limit: usize, all: usize) -> usize {
     if limit == 0 { all } else { limit.min(all) }
 }
 
-/// One operation, and the hosts where it came to the same.
+/// An operation, and the hosts on which it had the same outcome.
 struct Merged<'a> {
     operation: Operation,
     hosts: Vec<&'a str>,
 }
 
-/// Newest first. Hosts agree where the run, the release, and what came of it are the same; the
-/// line then has the earliest time and the longest duration.
+/// Merges the operations of all hosts, newest first. Hosts agree if run, release and outcome are
+/// equal; the line then has the earliest time and the longest duration.
 fn merged(hosts: &[(String, LedgerTail)]) -> Vec<Merged<'_>> {
     let mut all: Vec<Merged<'_>> = Vec::new();
     let mut known = HashMap::new();
@@ -98,13 +97,13 @@ fn merged(hosts: &[(String, LedgerTail)]) -> Vec<Merged<'_>> {
             }
         }
     }
-    // What one host's ledger tells in an order stays in it where times are equal.
+    // If times are equal, the order of the host's ledger is kept.
     all.reverse();
     all.sort_by_key(|merged| std::cmp::Reverse(merged.operation.at));
     all
 }
 
-/// The operations of one host, with all that one prune deleted in one of them.
+/// Returns the operations of one host, with all releases that one prune deleted as one.
 fn together(operations: Vec<Operation>) -> Vec<Operation> {
     let mut all: Vec<Operation> = Vec::new();
     for operation in operations {
@@ -120,7 +119,7 @@ fn together(operations: Vec<Operation>) -> Vec<Operation> {
 }
 
 impl<'a> Merged<'a> {
-    /// Its name; where one prune deleted several, how many.
+    /// Returns the release's id, or the number of releases that one prune deleted.
     fn release(&self) -> String {
         match self.operation.release.split(' ').count() {
             1 => clean::line(&self.operation.release),
@@ -165,7 +164,7 @@ fn outcome_style(outcome: Outcome, styles: &Styles) -> &Style {
     }
 }
 
-/// The ledger tells whole seconds.
+/// Formats a duration; ledgers have whole seconds.
 fn seconds(took: Duration) -> String {
     match took.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
@@ -173,7 +172,7 @@ fn seconds(took: Duration) -> String {
     }
 }
 
-/// The same for machines: host by host, nothing merged.
+/// Returns the operations as JSON: host by host, nothing merged.
 pub fn history_json(hosts: &[(String, LedgerTail)], stage: &str, limit: usize) -> Value {
     let host = |(host, told): &(String, LedgerTail)| {
         let mut all = operations(told.ledger.entries());

@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 pub use crate::model::words::{count, list, size};
 
-/// `40ms`, `1.3s`, `2m 05s`, `1h 02m`.
+/// Formats a duration: `40ms`, `1.3s`, `2m 05s`, `1h 02m`.
 pub fn duration(took: Duration) -> String {
     let ms = took.as_millis();
     let seconds = (ms + 500) / 1000;
@@ -18,7 +18,7 @@ pub fn duration(took: Duration) -> String {
     }
 }
 
-/// `3 min ago`, `2 days ago`.
+/// Formats the time since a moment: `3 min ago`, `2 days ago`.
 pub fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let past = now - then;
     if past < TimeDelta::seconds(-60) {
@@ -39,22 +39,23 @@ fn span(delta: TimeDelta) -> String {
     }
 }
 
-/// `2026-08-21 11:03`, where the reader is: for tables, whose last line tells the zone.
+/// Formats a time as `2026-08-21 11:03`, in the reader's zone: for tables, whose last line names
+/// the zone.
 pub fn local(time: DateTime<Utc>, offset: FixedOffset) -> String {
     time.with_timezone(&offset).format("%Y-%m-%d %H:%M").to_string()
 }
 
-/// `2026-08-21 11:03 +02:00`.
+/// Formats a time with its zone: `2026-08-21 11:03 +02:00`.
 pub fn zoned(time: DateTime<Utc>, offset: FixedOffset) -> String {
     format!("{} {offset}", local(time, offset))
 }
 
-/// What a table says below its times.
+/// Returns the line below a table that names the zone of its times.
 pub fn zone(offset: FixedOffset) -> String {
     format!("times are UTC{offset}")
 }
 
-/// A record with its times as the reader has them: hosts write `2026-08-21T09:03:11Z`.
+/// Returns a record with its times in the reader's zone; hosts write `2026-08-21T09:03:11Z`.
 pub fn zoned_record(record: &str, offset: FixedOffset) -> String {
     let word = |word: &str| match word.parse::<DateTime<Utc>>() {
         Ok(time) => zoned(time, offset),
@@ -63,8 +64,8 @@ pub fn zoned_record(record: &str, offset: FixedOffset) -> String {
     record.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// A line in rows of at most `room` columns, if there is a limit: broken between words, but never
-/// within backquotes, for a command is copied as one.
+/// Breaks a line into rows of at most `room` columns, if there is a limit. Breaks between words,
+/// but not within backquotes, because commands are copied as one.
 pub fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
     let Some(room) = room else { return vec![line.to_owned()] };
     let mut quoted = false;
@@ -98,7 +99,7 @@ pub fn hanging(label: &str, indent: usize, text: &str, width: Option<usize>) -> 
     .collect()
 }
 
-/// `a, b and 45 more hosts` where there are more than `most`.
+/// Joins names, or returns `a, b and 45 more hosts` if there are more than `most`.
 pub fn short_list<T: AsRef<str>>(names: &[T], most: usize) -> String {
     if names.len() <= most {
         return list(names);
@@ -107,7 +108,7 @@ pub fn short_list<T: AsRef<str>>(names: &[T], most: usize) -> String {
     format!("{} and {}", list(&names[..shown]), count(names.len() - shown, "more host"))
 }
 
-/// Items put together by what they have in common, in the order in which each key is first seen.
+/// Groups items by key, in the order in which each key is first seen.
 pub fn group_by<T, K: PartialEq>(items: impl IntoIterator<Item = (T, K)>) -> Vec<(K, Vec<T>)> {
     let mut groups: Vec<(K, Vec<T>)> = Vec::new();
     for (item, key) in items {

@@ -1,5 +1,5 @@
-//! `--json`: one object a line, each with `v` and `event`, then the fields as `docs/json.md` has
-//! them. The last is the report.
+//! `--json`: one object per line, each with `v` and `event`, then the fields of `docs/json.md`. The
+//! last object is the report.
 
 use std::io::Write;
 
@@ -11,21 +11,21 @@ use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report};
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 
-/// The version of the format. It grows when a field changes its meaning or goes.
+/// The version of the format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// Writes JSON lines.
+/// A reporter that writes JSON lines.
 pub struct Json<W> {
     out: W,
 }
 
 impl<W: Write> Json<W> {
-    /// Lines go to `out`.
+    /// Writes lines to `out`.
     pub fn new(out: W) -> Self {
         Self { out }
     }
 
-    /// A closed pipe does not fail a run.
+    /// Writes a line; a closed pipe does not fail a run.
     fn put(&mut self, line: &JsonEvent<'_>) {
         let envelope = Envelope { v: VERSION, line };
         if let Ok(text) = serde_json::to_string(&envelope) {
@@ -52,8 +52,8 @@ struct Envelope<'a> {
     line: &'a JsonEvent<'a>,
 }
 
-/// What a line looks like: the mirror of [`Event`], so that the format does not change with it
-/// unnoticed.
+/// The JSON form of [`Event`]: a type of its own, so that a change of events does not change the
+/// format unnoticed.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum JsonEvent<'a> {

@@ -1,4 +1,4 @@
-//! Plain lines, one for each thing that happened: for logs, pipes and CI.
+//! Plain lines, one per event: for logs, pipes and CI.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -11,12 +11,12 @@ use super::{Clock, Reporter, Verbosity, human, summary, words};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
 
-/// An upload says how far it is so often: CI systems end jobs that are silent for long.
+/// Interval of progress lines: CI systems end jobs that are silent for long.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
-/// The longest host name that others are padded to.
+/// Host names are padded to the longest one, up to this width.
 const WIDEST_HOST: usize = 24;
 
-/// Writes lines.
+/// A reporter that writes plain lines.
 pub struct Lines<W: Write> {
     out: W,
     styles: Styles,
@@ -28,7 +28,7 @@ pub struct Lines<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Lines go to `out`.
+    /// Writes lines to `out`.
     pub fn new(out: W, styles: Styles, verbosity: Verbosity, clock: Clock) -> Self {
         Self {
             out,
@@ -41,7 +41,7 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    /// Nobody is left to hear of a closed pipe, and a run does not fail for it.
+    /// Writes a line; a closed pipe does not fail a run.
     fn put(&mut self, line: &str) {
         let _ = writeln!(self.out, "{}", line.trim_end());
     }

@@ -1,5 +1,5 @@
-//! Rows that change in place, on a terminal. What is shown is decided by [`super::model`]; here it
-//! is only painted, below the lines that stay.
+//! Rows that change in place on a terminal. [`super::progress`] decides what they show; this module
+//! paints them below the lines that stay.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,15 +11,15 @@ use super::{Clock, Reporter, Size, Verbosity, summary, words};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
 
-/// Bytes leave many times a second on many hosts: their rows are not painted more often than this.
+/// Progress of many hosts arrives many times a second: rows are painted at most this often.
 const PAINT_EVERY: Duration = Duration::from_millis(80);
-/// A terminal that knows these shows nothing of a frame before all of it is there.
+/// Terminals that know these sequences show a frame only when it is complete.
 const FRAME: (&str, &str) = ("\x1b[?2026h", "\x1b[?2026l");
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// Paints rows, and writes what stays above them.
+/// A reporter that paints rows, and writes lines that stay above them.
 pub struct Live<W: Write> {
     out: W,
     shown: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Live<W: Write> {
 }
 
 impl<W: Write> Live<W> {
-    /// All goes to `out`, a terminal of this size.
+    /// Writes to `out`, a terminal of this size.
     pub fn new(out: W, size: Size, clock: Clock, styles: Styles, verbosity: Verbosity) -> Self {
         Self {
             out,
@@ -55,13 +55,13 @@ impl<W: Write> Live<W> {
         let mut rows = Vec::new();
         if self.verbosity > Verbosity::Quiet {
             rows = self.model.lines(size, now, &self.styles);
-            // The cursor has a line of its own, and what scrolled away cannot be taken back.
+            // The cursor needs a line of its own; rows that have scrolled away cannot be erased.
             rows.truncate(usize::from(size.0).saturating_sub(1));
         }
         self.frame(above, rows);
     }
 
-    /// Takes the rows away, writes `above`, which stays, and paints `rows`: in one write.
+    /// Erases the rows, writes `above`, which stays, and paints `rows`: in one write.
     fn frame(&mut self, above: &str, rows: Vec<String>) {
         let above: String = above.lines().flat_map(|line| [line, "\n"]).collect();
         let text = match (self.shown.is_empty(), rows.is_empty()) {
@@ -79,8 +79,9 @@ impl<W: Write> Live<W> {
         self.shown = rows;
     }
 
-    /// From the cursor to the first row, and clears from there. The cursor stands below the rows, so
-    /// that an echoed `^C` is alone on its line. A window that became narrower has wrapped them.
+    /// Returns the sequence that moves from the cursor to the first row and clears from there. The
+    /// cursor is below the rows, so that an echoed `^C` has a line of its own. A window that became
+    /// narrower has wrapped the rows.
     fn back(&self) -> String {
         let width = usize::from((self.size)().1).max(1);
         let wrapped = |row: &String| console::measure_text_width(row).div_ceil(width).max(1);
@@ -98,7 +99,7 @@ impl<W: Write> Live<W> {
         self.frame("", Vec::new());
     }
 
-    /// What stays on the screen of an event, if anything.
+    /// Returns the line of an event that stays on the screen, if it has one.
     fn kept(&self, event: &Event) -> Option<String> {
         let styles = &self.styles;
         match event {

@@ -1,9 +1,8 @@
-//! Floor 3: events, reports and errors become text, here only.
+//! Floor 3: events, reports and errors become text, only here.
 //!
-//! A reporter hears events while a run lasts and gets its report at the end. [`reporter`] puts one
-//! together; whatever it is, it hears nothing that is not cleaned and free of secrets already
-//! ([`guard`]). What commands print at their end (tables, findings, plans) are pure functions that
-//! return text.
+//! A reporter gets events during a run and its report at the end. [`reporter`] constructs one;
+//! every text it gets is already cleaned and free of secrets ([`sanitizer`]). The output of
+//! commands that look (tables, findings, plans) comes from pure functions that return text.
 
 pub mod check;
 pub mod clean;
@@ -36,18 +35,18 @@ use self::styles::Styles;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
 
-/// Shows what happens. Nothing here can fail a run: what cannot be written is dropped.
+/// Shows a run. A reporter cannot fail a run: what cannot be written is dropped.
 pub trait Reporter {
-    /// Something happened.
+    /// Shows an event.
     fn on_event(&mut self, event: &Event);
 
-    /// It is over.
+    /// Shows the report at the end.
     fn finish(&mut self, report: &Report);
 
-    /// Some time passed: a good moment to redraw. Called a few times a second, if at all.
+    /// Redraws, if the reporter does; called a few times a second at most.
     fn tick(&mut self) {}
 
-    /// Somebody is asked something on the terminal: nothing may be in the way until the next call.
+    /// Clears the terminal for a question, until the next call.
     fn pause(&mut self) {}
 }
 
@@ -69,43 +68,43 @@ impl<R: Reporter + ?Sized> Reporter for Box<R> {
     }
 }
 
-/// How much is told.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
     /// `-q`: warnings and failures.
     Quiet,
-    /// What happens.
+    /// Events, but not requests.
     #[default]
     Normal,
-    /// `-v`: also what is sent to hosts.
+    /// `-v`: also the requests sent to hosts.
     Verbose,
 }
 
 /// Time since the program began; injected, so that tests need not wait.
 pub type Clock = Box<dyn Fn() -> Duration + Send>;
 
-/// The terminal's rows and columns, asked for at each drawing because windows are resized.
+/// The terminal's rows and columns, read before each drawing because windows are resized.
 pub type Size = Box<dyn Fn() -> (u16, u16) + Send>;
 
-/// Which reporter.
+/// The kind of a reporter.
 pub enum Mode {
     /// Rows that change in place.
     Live(Size),
     /// Plain lines.
     Lines,
-    /// One JSON object a line, on stdout.
+    /// One JSON object per line, on stdout.
     Json,
 }
 
-/// All that a reporter is made of.
+/// Everything that a reporter is made of.
 pub struct Settings {
-    /// Which one.
+    /// The kind of reporter.
     pub mode: Mode,
-    /// For stderr.
+    /// The styles for stderr.
     pub styles: Styles,
-    /// How much is told.
+    /// How much is shown.
     pub verbosity: Verbosity,
-    /// What may not show.
+    /// The values to mask.
     pub secrets: Secrets,
     /// Whether this runs in GitHub Actions.
     pub github: bool,
@@ -113,7 +112,7 @@ pub struct Settings {
     pub clock: Clock,
 }
 
-/// The reporter that these settings ask for, on this process's stdout and stderr.
+/// Returns the reporter of these settings, on this process's stdout and stderr.
 pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
     let Settings { mode, styles, verbosity, secrets, github, clock } = settings;
     let inner: Box<dyn Reporter + Send> = match mode {

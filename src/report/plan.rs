@@ -1,4 +1,4 @@
-//! The dry run: what would be done, hosts with equal plans together.
+//! The dry run as text and JSON, with equal plans of several hosts together.
 
 use super::clean;
 use super::human::{count, group_by, list, size};
@@ -101,7 +101,7 @@ fn describe(order: &Order) -> String {
     }
 }
 
-/// The plans of all hosts as text. A warning stands before them, since it may change one's mind.
+/// Returns the plans of all hosts as text, after the warnings, which may change the reader's mind.
 pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, String)]) -> String {
     let mut all = Vec::new();
     let groups = group_by(warnings.iter().map(|(host, text)| (host.as_deref(), text)));
@@ -122,7 +122,7 @@ pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, S
     all.join("\n")
 }
 
-/// The same for machines.
+/// Returns the plans of all hosts as JSON.
 pub fn plan_json(
     plans: &[(String, Vec<String>)],
     warnings: &[(Option<String>, String)],

@@ -1,5 +1,5 @@
-//! What a terminal shows while a run lasts, as a value: events go in, rows come out. Nothing here
-//! draws or asks what time it is.
+//! The rows of a terminal during a run, as a value: events go in, rows come out. Does no I/O and
+//! reads no clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use super::styles::Styles;
 use super::{human, words};
 use crate::deploy::event::{Event, Phase};
 
-/// More hosts than this are shown in one row.
+/// If there are more hosts, all of them share one row.
 const MOST_ROWS: usize = 20;
-/// The rate is that of the last few seconds, so that it is true and does not jump.
+/// The rate of an upload is measured over this window: recent, but without jumps.
 const WINDOW: Duration = Duration::from_secs(4);
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
-/// The widest and the narrowest bar worth its room.
+/// The widest and the narrowest bar that is worth its room.
 const BAR: (usize, usize) = (24, 8);
 
-/// All that is shown.
+/// The state of all rows.
 #[derive(Debug, Default)]
 pub struct ProgressModel {
     phase: Option<(Phase, Duration)>,
@@ -42,7 +42,7 @@ enum Doing {
     Reverting { to: String },
 }
 
-/// Bytes of one upload over time.
+/// The bytes of one upload over time.
 #[derive(Debug, Default)]
 struct RateMeter {
     sent: u64,
@@ -66,7 +66,7 @@ impl RateMeter {
         }
     }
 
-    /// Bytes a second; none as long as that cannot be told: silence is no stall before it lasts.
+    /// Returns bytes per second; none until it can be known: a short silence is not a stall.
     fn rate(&self, now: Duration) -> Option<u64> {
         let outside = self.seen.iter().rfind(|(at, _)| *at + WINDOW <= now);
         let (from, before) = outside.or(self.seen.front())?;
@@ -78,7 +78,7 @@ impl RateMeter {
 }
 
 impl ProgressModel {
-    /// Takes in what happened at `now`.
+    /// Updates the rows with an event at time `now`.
     pub fn apply(&mut self, event: &Event, now: Duration) {
         match event {
             Event::RunStarted { hosts, .. } => {
@@ -131,7 +131,7 @@ impl ProgressModel {
         }
     }
 
-    /// The rows at `now` on a terminal of this size, none wider than it.
+    /// Returns the rows at time `now` for a terminal of this size, none wider than it.
     pub fn lines(&self, size: (u16, u16), now: Duration, styles: &Styles) -> Vec<String> {
         let (height, width) = (usize::from(size.0), usize::from(size.1).max(20));
         let mut lines = vec![self.heading(now, styles)];
@@ -139,7 +139,7 @@ impl ProgressModel {
             lines.extend(self.summary(width, now));
         } else {
             let longest = self.rows.iter().map(|row| console::measure_text_width(&row.host)).max();
-            // A long name may not push out what is said of the host.
+            // A long name must leave room for the state of the host.
             let names = longest.unwrap_or(0).min(width / 3);
             lines.extend(self.rows.iter().map(|row| row.line(names, width, now, styles)));
         }
@@ -159,7 +159,7 @@ impl ProgressModel {
         format!("{} {title}{count}  {took}{stopping}", spinner(now))
     }
 
-    /// One row for all hosts, and one for all uploads.
+    /// Returns one row for all hosts, and one for all uploads.
     fn summary(&self, width: usize, now: Duration) -> Vec<String> {
         let count = |test: fn(&Doing) -> bool| self.rows.iter().filter(|r| test(&r.doing)).count();
         let failed = count(|doing| matches!(doing, Doing::Failed { .. }));
@@ -222,7 +222,8 @@ impl Row {
     }
 }
 
-/// `[████░░░░]  45%  1.9 MB of 4.2 MB  3.1 MB/s  1s left`; less of it where there is no room.
+/// Formats progress as `[████░░░░]  45%  1.9 MB of 4.2 MB  3.1 MB/s  1s left`, or less of it if
+/// `room` is short.
 fn progress(sent: u64, total: u64, rate: Option<u64>, room: usize) -> String {
     let share = |of: usize| {
         let of = u128::try_from(of).unwrap_or_default();
@@ -250,7 +251,7 @@ fn progress(sent: u64, total: u64, rate: Option<u64>, room: usize) -> String {
     }
 }
 
-/// Whole seconds: more would be a pretence.
+/// Formats the time left in whole seconds, because it is an estimate.
 fn left_words(left: Duration) -> String {
     if left.as_secs() < 60 { format!("{}s", left.as_secs()) } else { human::duration(left) }
 }

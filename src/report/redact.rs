@@ -1,4 +1,4 @@
-//! Secrets never show: whatever is printed goes through here, so that no reporter and no view can
+//! Masks secrets. Every printed text passes through here, so that no reporter and no view can
 //! forget it.
 
 use std::borrow::Cow;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use crate::config::secrecy::SHORTEST;
 
-/// What stands in place of a secret.
+/// The text in place of a secret.
 pub const MASK: &str = "***";
-/// A line of a longer secret (a key) is masked alone too, from this length on.
+/// Each line of a longer secret (a key) is masked too, from this length on.
 const SHORTEST_LINE: usize = 8;
 
-/// The values that may not show, in every form in which they might.
+/// The values to mask, in every form in which they may be printed.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Vec<String>>);
 
@@ -25,7 +25,7 @@ impl Secrets {
         Self(Arc::new(forms))
     }
 
-    /// `text` with every secret masked, also where secrets overlap.
+    /// Returns `text` with every secret masked, also if secrets overlap.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut hits: Vec<(usize, usize)> =
             self.0.iter().flat_map(|secret| find(text, secret)).collect();
@@ -43,7 +43,8 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// The value as it is, trimmed, line by line, and as JSON (once and twice) or a shell writes it.
+/// Returns the forms of a value: as it is, trimmed, line by line, and as JSON (once and twice) or a
+/// shell writes it.
 fn forms(value: &str) -> Vec<String> {
     let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
     let plain = [value, value.trim()].into_iter().chain(lines);
@@ -67,8 +68,8 @@ fn json_escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// Where `secret` stands in `text`, overlapping places among them. A number that is a part of a
-/// longer one, an id for example, is another one.
+/// Returns where `secret` occurs in `text`, including overlaps. A number inside a longer number,
+/// such as an id, is not an occurrence.
 fn find(text: &str, secret: &str) -> Vec<(usize, usize)> {
     let is_number = secret.bytes().all(|byte| byte.is_ascii_digit());
     let digit = |at: Option<usize>| {
@@ -87,7 +88,7 @@ fn find(text: &str, secret: &str) -> Vec<(usize, usize)> {
     hits
 }
 
-/// `hits` are sorted by their start.
+/// Masks the ranges `hits`, which are sorted by their start.
 fn mask(text: &str, hits: &[(usize, usize)]) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut done = 0;

@@ -1,4 +1,4 @@
-//! `shipit releases`: what lies on the hosts, newest first.
+//! `shipit releases`: the releases on the hosts, newest first.
 
 use console::Style;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ const COLUMNS: [Column; 9] = [
     Column::number("size", 5),
 ];
 
-/// The releases of all hosts: one table where hosts agree, a section for each group where not.
+/// Returns the releases of all hosts: one table for hosts that agree, else a section per group.
 pub fn releases_table(
     hosts: &[(String, HostState)],
     context: StatusContext<'_>,
@@ -49,7 +49,7 @@ pub fn releases_table(
     sections.join(gap)
 }
 
-/// What is shown of one host.
+/// The table of one host.
 #[derive(PartialEq)]
 struct View {
     rows: Vec<Vec<String>>,
@@ -79,7 +79,7 @@ impl View {
     }
 }
 
-/// What is not understood on a host, and what that means for its releases.
+/// Returns lines about what is not understood on a host, and its consequences.
 fn notes(state: &HostState) -> Vec<String> {
     let mut notes = Vec::new();
     if !state.foreign_ids().is_empty() {
@@ -94,7 +94,7 @@ fn notes(state: &HostState) -> Vec<String> {
     notes
 }
 
-/// One of our releases on one host.
+/// A release of shipit on one host.
 struct Release<'a> {
     id: ReleaseId,
     history: Option<History>,
@@ -186,7 +186,7 @@ impl Release<'_> {
     }
 }
 
-/// The words for people.
+/// Returns the words for a state.
 pub fn standing(standing: ReleaseStatus) -> &'static str {
     match standing {
         ReleaseStatus::Staged => "staged",
@@ -199,21 +199,21 @@ pub fn standing(standing: ReleaseStatus) -> &'static str {
     }
 }
 
-/// Ours, newest first.
+/// Returns the releases of shipit, newest first.
 fn releases(state: &HostState) -> Vec<Release<'_>> {
     let mut histories = state.ledger.histories();
     let ids = state.ours().into_iter().rev();
     ids.map(|id| Release { id, history: histories.remove(&id.to_string()), state }).collect()
 }
 
-/// What neither we nor the ledger know.
+/// Returns the directories that neither shipit nor the ledger knows.
 fn foreign(state: &HostState) -> Vec<&str> {
     let ours: Vec<_> = state.ours().iter().map(ToString::to_string).collect();
     let foreign = |name: &&String| !ours.contains(name);
     state.present.iter().filter(foreign).map(String::as_str).collect()
 }
 
-/// The same for machines.
+/// Returns the releases as JSON.
 pub fn releases_json(hosts: &[(String, HostState)]) -> Value {
     let host = |(host, state): &(String, HostState)| {
         json!({

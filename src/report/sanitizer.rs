@@ -1,6 +1,6 @@
-//! What every reporter hears, made harmless first: no secret, no control sequence, no endless
-//! text, and in GitHub Actions nothing that its runner would take for a command. Secrets are looked
-//! for in texts; names and ids are what they are.
+//! Filters everything that reporters get: no secrets, no control sequences, bounded texts, and in
+//! GitHub Actions nothing that its runner would obey. Secrets are masked in texts; names and ids
+//! stay as they are.
 
 use super::Reporter;
 use super::clean;
@@ -8,10 +8,10 @@ use super::redact::Secrets;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::{Done, Failure, HostResult, Report, SAID};
 
-/// So much of each line of an answer is shown.
+/// Each line of a response is shown up to this length.
 const SAID_COLUMNS: usize = 200;
 
-/// What makes a text fit to be shown.
+/// The filter of texts.
 #[derive(Debug, Clone, Default)]
 pub struct Sieve {
     secrets: Secrets,
@@ -19,19 +19,19 @@ pub struct Sieve {
 }
 
 impl Sieve {
-    /// Masks `secrets`; `github`: also takes the effect from workflow commands.
+    /// Masks `secrets`; with `github`, also disarms workflow commands.
     pub const fn new(secrets: Secrets, github: bool) -> Self {
         Self { secrets, github }
     }
 
-    /// `raw` as it may be shown. A secret could be hidden by control sequences or hold some, so it
-    /// is looked for before and after they are removed, and always before a text is cut.
+    /// Returns `raw` as it may be shown. Secrets are masked before and after control sequences are
+    /// removed, because these may hide or contain a secret, and always before a text is cut.
     pub fn fit(&self, raw: &str) -> String {
         let stripped = clean::strip(&self.secrets.redact(raw));
         self.plain(&self.secrets.redact(&stripped))
     }
 
-    /// A name, an id or another word with a meaning of its own: never masked.
+    /// Returns a name, an id or another identifier, cleaned but never masked.
     fn plain(&self, raw: &str) -> String {
         let text = clean::text(raw);
         if self.github { defuse(&text) } else { text }
@@ -41,7 +41,7 @@ impl Sieve {
         raw.map(|text| self.plain(text))
     }
 
-    /// A failure as it may be shown.
+    /// Returns a failure as it may be shown.
     pub fn failure(&self, failure: &Failure) -> Failure {
         Failure {
             what: self.fit(&failure.what),
@@ -165,14 +165,14 @@ impl Sieve {
     }
 }
 
-/// Passes on to a reporter what is fit to be shown.
+/// A reporter that passes filtered events on to another one.
 pub struct Sanitizer<R> {
     inner: R,
     sieve: Sieve,
 }
 
 impl<R> Sanitizer<R> {
-    /// Before `inner`.
+    /// Filters for `inner`.
     pub const fn new(inner: R, sieve: Sieve) -> Self {
         Self { inner, sieve }
     }
@@ -198,8 +198,8 @@ impl<R: Reporter> Reporter for Sanitizer<R> {
     }
 }
 
-/// A text that GitHub's runner does not obey: it does lines that begin with `::` after blanks, and
-/// `##[` anywhere.
+/// Returns a text that GitHub's runner does not obey: it obeys lines that begin with `::` after
+/// blanks, and `##[` anywhere.
 pub fn defuse(text: &str) -> String {
     let line = |line: &str| {
         let blanks = line.len() - line.trim_start().len();

@@ -1,4 +1,4 @@
-//! `shipit status`: what is live where, since when, and what an interrupted run left.
+//! `shipit status`: what is live on each host, since when, and what interrupted runs have left.
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,20 @@ use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus};
 use crate::model::words::{short_revision, times};
 
-/// What the view needs besides the hosts.
+/// The context of the view, besides the hosts.
 #[derive(Debug, Clone, Copy)]
 pub struct StatusContext<'a> {
-    /// The stage's name.
+    /// The name of the stage.
     pub stage: &'a str,
-    /// The unit's name, where there is one.
+    /// The name of the unit, if there is one.
     pub unit: Option<&'a str>,
-    /// The time.
+    /// The present time.
     pub now: DateTime<Utc>,
-    /// Where the reader is.
+    /// The time zone of the reader.
     pub offset: FixedOffset,
 }
 
-/// The state of all hosts as text, those that are alike together.
+/// Returns the state of all hosts as text, with equal states together.
 pub fn status_view(
     hosts: &[(String, HostState)],
     context: StatusContext<'_>,
@@ -54,7 +54,7 @@ pub fn status_view(
     all.join("\n") + "\n"
 }
 
-/// What is well is green, what is not is red, the rest is plain.
+/// Colours a line: green for good, red for bad, plain for the rest.
 fn style(label: &str, text: &str, styles: &Styles) -> Style {
     match label {
         "live" => styles.strong.clone(),
@@ -65,7 +65,7 @@ fn style(label: &str, text: &str, styles: &Styles) -> Style {
     }
 }
 
-/// One line about a host: what is so, since when, and what else.
+/// A line about a host: a fact, since when, and details.
 struct StatusLine {
     label: &'static str,
     text: String,
@@ -73,8 +73,8 @@ struct StatusLine {
     rest: String,
 }
 
-/// What of a line must be the same for hosts to be shown together: a fleet goes live within
-/// seconds, not in one.
+/// Returns the parts of a line that must be equal for hosts to be shown together. Times need not
+/// be: a fleet goes live within seconds, not in one.
 #[derive(PartialEq)]
 struct Alike {
     label: &'static str,
@@ -83,7 +83,7 @@ struct Alike {
     dated: bool,
 }
 
-/// A moment as it is shown, below one that sorts by time.
+/// A moment as text, below the time it sorts by.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Since {
     sorts: String,
@@ -101,7 +101,7 @@ impl StatusLine {
     }
 }
 
-/// From the first to the last of these moments.
+/// Formats the first and the last of these moments.
 fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
     match (all.clone().min(), all.max()) {
         (Some(first), Some(last)) if first.sorts == last.sorts => format!(" since {}", first.shown),
@@ -141,12 +141,12 @@ fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     lines
 }
 
-/// What could not be reverted, whose it was, and why.
+/// Returns the line about a release that could not be reverted: whose it was, and why.
 fn stuck_line(entry: &Entry, context: StatusContext<'_>) -> String {
     failure_line(entry, "could not be reverted", context)
 }
 
-/// The same of what could not be made.
+/// Returns the line about a release that could not be made.
 fn failed_line(entry: &Entry, context: StatusContext<'_>) -> String {
     failure_line(entry, "could not be made", context)
 }
@@ -158,7 +158,7 @@ fn failure_line(entry: &Entry, what: &str, context: StatusContext<'_>) -> String
     clean::line(&format!("{release} by {who} on {from}{when}: {what}{reason}"))
 }
 
-/// Whose run it was, and how far it had come.
+/// Returns whose run was interrupted, and at which step.
 fn stopped_line(one: &Interrupted, context: StatusContext<'_>) -> String {
     let run = one.run.as_deref().map_or_else(|| "a run".to_owned(), |run| format!("run {run}"));
     let whose = match (&one.entry, &one.record) {
@@ -198,7 +198,7 @@ fn live_line(state: &HostState, context: StatusContext<'_>) -> StatusLine {
     StatusLine { since: at.map(|at| since(at, context)), ..StatusLine::plain("live", text) }
 }
 
-/// Whose deploy made what is live, and of which revision.
+/// Returns who deployed the live release, and its revision.
 fn made_line(state: &HostState) -> Option<StatusLine> {
     let origin = state.ledger.history(state.live()?)?.origin?;
     let revision = origin.revision.as_deref().map(short_revision);
@@ -212,8 +212,8 @@ fn since(at: DateTime<Utc>, context: StatusContext<'_>) -> Since {
     Since { shown: format!("{local} ({age})"), sorts: at.to_rfc3339() }
 }
 
-/// The flip that made it live: the last `activated` of the live release. (It is live since then,
-/// not since it was committed some seconds later.)
+/// Returns when the live release was flipped to: its last `activated`. It is live since then, not
+/// since it was committed some seconds later.
 fn live_entry(state: &HostState) -> Option<&Entry> {
     let live = state.live()?.to_string();
     let flips = |entry: &&Entry| entry.event == LedgerEvent::Activated && entry.release == live;
@@ -234,10 +234,11 @@ fn unit_line(unit: &UnitState, context: StatusContext<'_>) -> StatusLine {
     StatusLine { label: "service", text, since: unit_since(&unit.since, context), rest }
 }
 
-/// Systemd counts on over a flip.
+/// Systemd does not reset this counter at a flip.
 const COUNTED: &str = " since it was last stopped";
 
-/// Systemd writes the weekday before the date, and UTC after it where the host's clock is so.
+/// Parses a time of systemd, which has the weekday before the date, and UTC after it if the host's
+/// clock is in UTC.
 fn unit_since(text: &str, context: StatusContext<'_>) -> Option<Since> {
     if let Ok(at) = NaiveDateTime::parse_from_str(text.trim(), "%a %Y-%m-%d %H:%M:%S UTC") {
         return Some(since(at.and_utc(), context));
@@ -247,7 +248,7 @@ fn unit_since(text: &str, context: StatusContext<'_>) -> Option<Since> {
     (!shown.is_empty()).then_some(Since { sorts, shown })
 }
 
-/// Which hosts are behind, and whether it is known why.
+/// Returns which hosts are behind, and why if it is known.
 fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
     let states: Vec<_> = hosts.iter().map(|(host, state)| (host.as_str(), state)).collect();
     if let Some(split) = find_split(&states) {
@@ -263,7 +264,7 @@ fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
     Some(format!("behind {newest}, the newest that is live: {}", list(&behind)))
 }
 
-/// The newest release that lies complete and good on every host.
+/// Returns the newest release that is complete and good on every host.
 fn common(hosts: &[(String, HostState)]) -> Option<ReleaseId> {
     let good = |state: &HostState| -> BTreeSet<ReleaseId> {
         let histories = state.histories().into_iter();
@@ -316,7 +317,7 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
     notes
 }
 
-/// What is live on a host, in one word; `None`: nothing.
+/// Returns what is live on a host, in one word; none if nothing is.
 pub(super) fn live(state: &HostState) -> Option<String> {
     match &state.current {
         Current::Absent => None,
@@ -326,7 +327,7 @@ pub(super) fn live(state: &HostState) -> Option<String> {
     }
 }
 
-/// The same for machines.
+/// Returns the state of all hosts as JSON.
 pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) -> Value {
     let newest = hosts.iter().filter_map(|(_, state)| state.live()).max();
     let host = |(host, state): &(String, HostState)| {

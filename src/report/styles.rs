@@ -1,45 +1,45 @@
-//! The stylesheet: plain by default. Every message is readable without it.
+//! The stylesheet. Every message is readable without it.
 
 use console::Style;
 
-/// What `--color` says.
+/// The value of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// Colours on a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
-    /// Everywhere.
+    /// Colours everywhere.
     Always,
-    /// Nowhere.
+    /// Colours nowhere.
     Never,
 }
 
-/// How each kind of text looks.
+/// The style of each kind of text.
 #[derive(Debug, Clone, Default)]
 pub struct Styles {
-    /// What went well.
+    /// Success.
     pub good: Style,
-    /// What did not.
+    /// Failure.
     pub bad: Style,
-    /// What should be known.
+    /// Warnings.
     pub warn: Style,
-    /// What to type next.
+    /// Hints.
     pub hint: Style,
-    /// What matters less: output of hooks, times.
+    /// Details: output of hooks, times.
     pub dim: Style,
     /// Headings, and the live release.
     pub strong: Style,
-    /// Columns that sentences are wrapped to; none: not at all.
+    /// Columns that sentences are wrapped to; none: they are not wrapped.
     pub width: Option<usize>,
 }
 
 impl Styles {
-    /// No colour at all.
+    /// Returns styles without colour.
     pub fn plain() -> Self {
         Self::default()
     }
 
-    /// The colours of the terminal, whatever `out` is.
+    /// Returns styles with the colours of the terminal, whatever the output is.
     pub fn coloured() -> Self {
         let style = || Style::new().force_styling(true);
         Self {
@@ -53,7 +53,7 @@ impl Styles {
         }
     }
 
-    /// What `--color`, `NO_COLOR` (set and not empty) and the output itself come to.
+    /// Chooses the styles from `--color`, `NO_COLOR` (set and not empty) and the output.
     pub fn choose(color: Color, no_color: bool, terminal: bool) -> Self {
         let coloured = match color {
             Color::Always => true,

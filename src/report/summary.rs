@@ -1,5 +1,5 @@
-//! The last words on a run: what is live where when all went well; else what failed, why, what is
-//! true on every host now, and what to type next.
+//! The summary of a run: on success, what is live where; else what failed, why, what is true on
+//! every host now, and what to type next.
 
 use std::io::{self, Write};
 
@@ -13,12 +13,12 @@ use crate::model::goal::GoalKind;
 use crate::model::host_state::LockHolder;
 use crate::model::id::ReleaseId;
 
-/// The largest group of hosts is not named in full beyond this many: the others are.
+/// The largest group of hosts is shortened if it has more hosts; other groups never are.
 const MOST_HOSTS: usize = 12;
-/// More failures that differ than this are counted, not shown.
+/// Further kinds of failures are counted, not shown.
 const MOST_PROBLEMS: usize = 8;
 
-/// Prints it. When all went well and quiet was asked for, that is nothing.
+/// Prints the summary. Prints nothing on success if `--quiet` was given.
 pub fn print(
     out: &mut dyn Write,
     styles: &Styles,
@@ -36,7 +36,7 @@ pub fn print(
     Ok(())
 }
 
-/// Prints warnings, hosts with equal ones together.
+/// Prints warnings, with hosts that have equal ones together.
 pub fn warnings(
     out: &mut dyn Write,
     styles: &Styles,
@@ -69,21 +69,21 @@ fn print_failed(out: &mut dyn Write, styles: &Styles, report: &Report) -> io::Re
     hints.iter().take(3).try_for_each(|hint| error::print_hint(out, styles, hint))
 }
 
-/// One thing that failed, on all the hosts where it failed in the same way.
+/// A failure, with all hosts on which it was the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where; empty: not on a host.
+    /// The hosts; empty if it is not about a host.
     pub hosts: Vec<String>,
     /// What could not be done.
     pub what: String,
-    /// Why, line by line.
+    /// The cause, line by line.
     pub cause: Vec<String>,
     /// What to type next.
     pub hint: Option<String>,
 }
 
 impl Problem {
-    /// The first line of the error.
+    /// Returns the first line of the error.
     pub fn headline(&self) -> String {
         match self.hosts.as_slice() {
             [] => self.what.clone(),
@@ -96,7 +96,7 @@ impl Problem {
     }
 }
 
-/// All that failed, worst first.
+/// Returns all failures, worst first.
 pub fn problems(report: &Report) -> Vec<Problem> {
     let found = report
         .hosts
@@ -106,7 +106,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
         .into_iter()
         .map(|((rank, problem), hosts)| (rank, Problem { hosts, ..problem }))
         .collect();
-    // What has a cause of its own stands before what only followed from it.
+    // Failures with a cause come before those that only followed from another host's.
     all.sort_by_key(|(rank, problem)| (*rank, problem.cause.is_empty()));
     let of_hosts = all.into_iter().map(|(_, problem)| problem);
     let mut problems: Vec<_> = of_run(report).into_iter().chain(of_hosts).collect();
@@ -117,7 +117,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
     problems
 }
 
-/// What failed outside any host.
+/// Returns the failures that are not about a host.
 fn of_run(report: &Report) -> Vec<Problem> {
     let mut found = Vec::new();
     if report.interrupted {
@@ -139,7 +139,7 @@ fn of_run(report: &Report) -> Vec<Problem> {
     found
 }
 
-/// What failed on one host, and how bad that is (smaller is worse).
+/// Returns the failure of a host and its rank; smaller is worse.
 fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
     let look = || Some(format!("`shipit status {}` shows what is live where", report.stage));
     let catch_up =
@@ -157,7 +157,7 @@ fn problem(report: &Report, result: &HostResult) -> Option<(u8, Problem)> {
     Some((rank, Problem { hosts: Vec::new(), what: failure.what, cause: failure.cause, hint }))
 }
 
-/// Both what went wrong and why it could not be put right are kept.
+/// Joins the failure of a revert with the failure that made the revert necessary.
 fn stuck(cause: &Failure, undo: &Failure) -> Failure {
     let mut lines = undo.cause.clone();
     lines.push(format!("it had to be reverted because: {}", cause.what));
@@ -186,7 +186,7 @@ fn locked(holder: &str, report: &Report) -> Failure {
     }
 }
 
-/// What is true on every host now, those with equal states together.
+/// Returns what is true on every host now, with equal states together.
 pub fn state(report: &Report) -> Option<String> {
     let groups = group_by(
         report.hosts.iter().map(|(host, result)| (host.as_str(), standing(report.goal, result))),
@@ -195,7 +195,7 @@ pub fn state(report: &Report) -> Option<String> {
     let mut shortened = false;
     let mut clauses = Vec::new();
     for (standing, hosts) in groups {
-        // Only one group is not named in full, so that it is clear who is in it.
+        // Only one group is shortened, so that its hosts can be told.
         let names = if hosts.len() == largest && !shortened {
             shortened = largest > MOST_HOSTS;
             short_list(&hosts, MOST_HOSTS)
@@ -207,7 +207,7 @@ pub fn state(report: &Report) -> Option<String> {
     (!clauses.is_empty()).then(|| clauses.join("; "))
 }
 
-/// What is true on one host: a verb in the singular and in the plural, and the rest.
+/// The state of a host: a verb in the singular and in the plural, and the rest.
 #[derive(PartialEq)]
 struct HostSentence {
     one: &'static str,
@@ -268,7 +268,7 @@ fn standing(goal: GoalKind, result: &HostResult) -> HostSentence {
     }
 }
 
-/// One line, or a few, for a run that did all that was asked.
+/// Returns the lines of a run that succeeded.
 fn success(report: &Report) -> Vec<String> {
     let done = report.hosts.iter().filter_map(|(host, result)| match result {
         HostResult::Done(done) => Some((host.as_str(), done)),
@@ -294,7 +294,7 @@ fn success(report: &Report) -> Vec<String> {
     lines
 }
 
-/// `pinned 20260821090311 on web1, web2`, `unlocked on web1`.
+/// Returns lines such as `pinned 20260821090311 on web1, web2` or `unlocked on web1`.
 fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
     let release = report.release.map_or_else(String::new, |id| format!(" {id}"));
     let what = format!("{}{release}", report.goal.past());
@@ -331,7 +331,7 @@ fn live_lines(goal: GoalKind, done: &[(&str, &Done)]) -> Vec<String> {
     groups.into_iter().map(line).collect()
 }
 
-/// Adds a part to what is said of hosts, on a line of its own where one would be too long.
+/// Appends a part to the line about hosts, on a line of its own if it would be too long.
 fn add_part(said: &str, part: String) -> String {
     const LONGEST: usize = 110;
     let last = said.lines().last().map_or(0, console::measure_text_width);
@@ -342,7 +342,7 @@ fn add_part(said: &str, part: String) -> String {
     }
 }
 
-/// ` (was X)`, or host by host where that differs.
+/// Returns ` (was X)`, host by host if they differ.
 fn before(members: &[(&str, &Done)]) -> String {
     let was = |before: &Option<String>| match before.as_deref() {
         Some(before) if !before.starts_with("nothing") => format!("was {before}"),
@@ -360,7 +360,7 @@ fn before(members: &[(&str, &Done)]) -> String {
     }
 }
 
-/// `seen running on 2, running according to systemd on 1`.
+/// Returns, for example, `seen running on 2, running according to systemd on 1`.
 fn proof(members: &[(&str, &Done)]) -> Option<String> {
     let count = |proof| members.iter().filter(|(_, done)| done.proof == Some(proof)).count();
     let word = |count, word: &str| match (count, members.len()) {
@@ -378,7 +378,7 @@ fn proof(members: &[(&str, &Done)]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// `0.3 MB sent to each, 4950 of 5000 files (59.4 MB) were there already`.
+/// Returns, for example, `0.3 MB sent to each, 4950 of 5000 files (59.4 MB) already there`.
 fn sent(members: &[(&str, &Done)]) -> Option<String> {
     let least = human::size(members.iter().map(|(_, done)| done.sent).min()?);
     let most = human::size(members.iter().map(|(_, done)| done.sent).max()?);
@@ -391,7 +391,7 @@ fn sent(members: &[(&str, &Done)]) -> Option<String> {
     }
 }
 
-/// What did not travel; where that differs, what all had at least.
+/// Returns what was not uploaded; if hosts differ, the least.
 fn saved(members: &[(&str, &Done)]) -> Option<String> {
     let (_, least) = members.iter().min_by_key(|(_, done)| done.linked_size)?;
     let same = members.iter().all(|(_, done)| done.linked == least.linked);
@@ -403,7 +403,7 @@ fn saved(members: &[(&str, &Done)]) -> Option<String> {
     })
 }
 
-/// What of large files did not travel; where that differs, what at least.
+/// Returns what patches have saved; if hosts differ, the least.
 fn rebuilt(members: &[(&str, &Done)]) -> Option<String> {
     let (_, least) = members.iter().min_by_key(|(_, done)| done.spared)?;
     let same = members.iter().all(|(_, done)| done.spared == least.spared);

@@ -1,42 +1,42 @@
-//! Tables that fit: where the terminal is narrow, columns go, the least important first.
+//! Tables that fit: on a narrow terminal columns are left out, the least important first.
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
-/// One column.
+/// A column.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
-    /// Its heading.
+    /// The heading.
     pub title: &'static str,
-    /// Whether it is padded on the left, as numbers are.
+    /// Whether cells are padded on the left, as numbers are.
     pub right: bool,
-    /// 0 is never left out; the largest goes first.
+    /// The order in which columns are left out: the largest first, 0 never.
     pub rank: u8,
-    /// Whether its cells may be cut where there is no room. Only the last column's may.
+    /// Whether cells may be cut if there is no room; only those of the last column may.
     pub cut: bool,
 }
 
 impl Column {
-    /// A column of text.
+    /// Returns a column of text.
     pub const fn text(title: &'static str, rank: u8) -> Self {
         Self { title, right: false, rank, cut: false }
     }
 
-    /// A column of numbers.
+    /// Returns a column of numbers.
     pub const fn number(title: &'static str, rank: u8) -> Self {
         Self { title, right: true, rank, cut: false }
     }
 
-    /// A last column of text that is cut rather than left out.
+    /// Returns a last column of text, whose cells are cut rather than left out.
     pub const fn prose(title: &'static str, rank: u8) -> Self {
         Self { title, right: false, rank, cut: true }
     }
 }
 
-/// What is left of a column that may be cut, at least.
+/// The least width of a column whose cells are cut.
 const LEAST: usize = 12;
 
-/// The table in lines no wider than `width`, as long as there is a column that can go; the last
-/// line then names those that went. Columns without any content are left out.
+/// Returns the table in lines no wider than `width`, as long as there is a column to leave out; the
+/// last line then names those left out. Empty columns are left out too.
 pub fn render(columns: &[Column], rows: &[Vec<String>], width: usize) -> Vec<String> {
     let filled = |i: &usize| columns[*i].rank == 0 || rows.iter().any(|row| !row[*i].is_empty());
     let mut shown: Vec<usize> = (0..columns.len()).filter(filled).collect();

@@ -1,4 +1,4 @@
-//! Who blocks deploys, told before `shipit unlock` asks.
+//! The holders of the lock, shown before `shipit unlock` asks.
 
 use chrono::FixedOffset;
 
@@ -6,7 +6,7 @@ use super::clean;
 use super::human::{group_by, list, zoned_record};
 use crate::model::host_state::HostState;
 
-/// One line for each thing that was found, hosts that are alike together.
+/// Returns one line per holder, with hosts that agree together.
 pub fn holders(hosts: &[(String, HostState)], offset: FixedOffset) -> String {
     let found = hosts.iter().flat_map(|(host, state)| {
         facts(state, offset).into_iter().map(move |fact| (host.as_str(), fact))

@@ -1,4 +1,4 @@
-//! `shipit verify`: what is as it was released, and what is not, by file.
+//! `shipit verify`: what is as it was released and what is not, by file.
 
 use serde_json::{Value, json};
 
@@ -9,10 +9,10 @@ use crate::deploy::outcome::Proof;
 use crate::deploy::verify::Verified;
 use crate::model::drift::{Drift, NO_PYTHON_CACHE, is_python_cache};
 
-/// More differing files of one host than this are counted, not shown; `--json` has them all.
+/// Further differing files of a host are counted, not shown; `--json` has them all.
 const MOST_FILES: usize = 50;
 
-/// What was found as text, hosts that are alike together.
+/// Returns what was found as text, with hosts that agree together.
 pub fn verify_view(hosts: &[(String, Verified)], styles: &Styles) -> String {
     let mut lines = Vec::new();
     for (found, names) in group_by(hosts.iter().map(|(host, found)| (host.as_str(), found))) {
@@ -60,7 +60,7 @@ fn praise(found: &Verified) -> String {
     format!("{id} ({place}) is as it was released{runs}")
 }
 
-/// The same for machines.
+/// Returns what was found as JSON.
 pub fn verify_json(hosts: &[(String, Verified)], stage: &str) -> Value {
     let host = |(host, found): &(String, Verified)| {
         let drift = found.drift.iter().map(|drift| {

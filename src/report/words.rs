@@ -1,13 +1,13 @@
-//! The words for events that all reporters for people have in common.
+//! The words for events, shared by all reporters for people.
 
 use super::human;
 use crate::deploy::event::{Event, Phase};
 use crate::model::words::short_revision;
 
-/// The most host names in one headline.
+/// A headline names at most this many hosts.
 const MOST_NAMES: usize = 8;
 
-/// What the fleet is doing.
+/// Returns what the fleet is doing.
 pub fn phase(phase: Phase) -> String {
     match phase {
         Phase::Look => "look".to_owned(),
@@ -19,7 +19,7 @@ pub fn phase(phase: Phase) -> String {
     }
 }
 
-/// What hosts are that are through with a phase.
+/// Returns the word for hosts that have completed a phase.
 pub fn ready(phase: Phase) -> &'static str {
     match phase {
         Phase::Look => "looked at",
@@ -30,7 +30,7 @@ pub fn ready(phase: Phase) -> &'static str {
     }
 }
 
-/// The line for an event of the whole run, if it is one.
+/// Returns the line for an event of the whole run; none for other events.
 pub fn of_run(event: &Event) -> Option<String> {
     match event {
         Event::RunStarted { goal, stage, hosts } => {
@@ -48,7 +48,7 @@ pub fn of_run(event: &Event) -> Option<String> {
     }
 }
 
-/// What an interrupt means now.
+/// Returns the meaning of an interrupt at this moment.
 pub fn interrupted(again: bool) -> &'static str {
     if again {
         "interrupted again: stopping now; the summary lists hosts in an unknown state"
@@ -58,12 +58,12 @@ pub fn interrupted(again: bool) -> &'static str {
     }
 }
 
-/// `web1: text`, or the text alone.
+/// Returns `web1: text`, or the text alone.
 pub fn about(host: Option<&str>, text: &str) -> String {
     host.map_or_else(|| text.to_owned(), |host| format!("{host}: {text}"))
 }
 
-/// What a finished step has to say: `4.2 MB in 1.3s`.
+/// Returns what is shown of a finished step: `4.2 MB in 1.3s`.
 pub fn finished(detail: &str, took: std::time::Duration) -> String {
     let took = human::duration(took);
     if detail.is_empty() { took } else { format!("{detail} in {took}") }

@@ -1,4 +1,4 @@
-//! This machine's part: the artifact, the values of `[env]`, and what health checks need.
+//! The findings of this machine: the artifact, the values of `[env]`, and what health checks need.
 
 use super::super::deploy::{Wanted, gather};
 use super::super::error::CliError;
@@ -11,7 +11,7 @@ use crate::deploy::goal::Goal;
 use crate::report::error::Hinted as _;
 use crate::report::human;
 
-/// What shows that an app expands the values of `.env`.
+/// Files that show that an app expands the values of `.env`.
 const EXPANDING: [&str; 5] = [
     ".next",
     "node_modules/next",
@@ -21,8 +21,8 @@ const EXPANDING: [&str; 5] = [
 ];
 
 impl Findings {
-    /// Opens the artifact, of which nothing may be refused. Returns what a deploy would make of it,
-    /// with `env` as the bytes of its env file.
+    /// Opens the artifact and reports it. Returns the build that a deploy would make of it, with
+    /// `env` as the bytes of its env file; none if the artifact is refused.
     pub(super) async fn artifact(
         &mut self,
         world: &World,
@@ -60,7 +60,7 @@ impl Findings {
             self.expanded(config, build);
         }
         for text in warnings {
-            // Those that know better what to do say it last.
+            // Errors with a hint of their own keep it.
             match text.rsplit_once("; ") {
                 Some((what, fix)) => self.warn(what, fix),
                 None => self
@@ -69,7 +69,8 @@ impl Findings {
         }
     }
 
-    /// Some frameworks expand `$` in the files that they call theirs, whatever quotes say.
+    /// Warns of values with `$`: some frameworks expand it in the files that they own, also between
+    /// quotes.
     fn expanded(&mut self, config: &Config, build: &Build) {
         let bytes = build.env.as_deref().unwrap_or_default();
         let keys = env::keys_of(bytes, |value| value.contains('$'));
@@ -97,8 +98,8 @@ impl Findings {
         }
     }
 
-    /// Every value of `[env]` can be had. None is shown. Returns the bytes of the env file: none
-    /// where they cannot be had.
+    /// Reads every value of `[env]` and reports how many there are, never the values. Returns the
+    /// bytes of the env file; none if a value is missing.
     pub(super) async fn env(&mut self, world: &World, config: &Config) -> Option<Vec<u8>> {
         let spec = config.env.as_ref()?;
         match env::values(spec, &config.base, &|name| world.given(name)).await {
@@ -120,7 +121,7 @@ impl Findings {
         }
     }
 
-    /// The values of headers and the certificates of health checks can be had.
+    /// Reads the values of headers and the certificates of health checks.
     pub(super) async fn checks(&mut self, world: &World, config: &mut Config) {
         if let Err(error) = gather(world, config).await {
             self.cannot(&error);
@@ -133,7 +134,7 @@ impl Findings {
     }
 }
 
-/// An error and all its causes in one line.
+/// Returns an error and all its causes on one line.
 fn told(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();

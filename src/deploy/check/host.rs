@@ -1,4 +1,4 @@
-//! Judges one host.
+//! The findings of one host.
 
 use chrono::{DateTime, Utc};
 
@@ -14,16 +14,16 @@ use crate::model::service::{Scope, Service};
 use crate::model::words::count;
 use crate::remote::answer::CheckFacts;
 
-/// Seconds by which clocks may differ before ids and ledgers become hard to read.
+/// Clocks that differ by more seconds make ids and ledgers hard to read.
 const SKEW: i64 = 60;
-/// Free bytes below which a warning is due.
+/// Less free space than this causes a warning.
 const LOW_BYTES: u64 = 500_000_000;
-/// Network file systems, by their names in stat(1).
+/// Network file systems, by the names that stat(1) prints.
 const NETWORK: [&str; 10] =
     ["nfs", "cifs", "smb", "smb2", "fuseblk", "ceph", "v9fs", "afs", "lustre", "gfs/gfs2"];
-/// Groups whose members may read the journal.
+/// Members of these groups may read the journal.
 const READ_JOURNALS: [&str; 3] = ["systemd-journal", "adm", "wheel"];
-/// Packages of Debian, with the tools of each that a host needs.
+/// Debian's packages of the tools that a host needs.
 const PACKAGES: [(&str, &[&str]); 6] = [
     ("coreutils", &["timeout", "dd", "sha256sum", "sort", "stat", "mktemp", "readlink", "mv"]),
     ("findutils", &["find"]),
@@ -32,19 +32,19 @@ const PACKAGES: [(&str, &[&str]); 6] = [
     ("util-linux", &["flock"]),
     ("tar sed grep", &["tar", "sed", "grep"]),
 ];
-/// Installs packages on Debian and its kin.
+/// The command that installs packages on Debian.
 const INSTALL: &str = "on the host: `sudo apt-get install -y";
-/// Lets processes outlive the session that started them.
+/// The command that lets processes outlive their session.
 const KEEP_PROCESSES: &str = "on the host: `sudo sed -i s/^KillUserProcesses=yes/KillUserProcesses=no/ \
      $(grep -ls ^KillUserProcesses=yes /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*) && \
      sudo systemctl restart systemd-logind`";
 
-/// What is known of one host.
+/// A host under check, with everything that its findings depend on.
 pub struct Subject<'a> {
     /// The time by this machine's clock.
     pub now: DateTime<Utc>,
     pub config: &'a Config,
-    /// Everything that the artifact holds, if there is one.
+    /// All paths of the artifact, if there is one.
     pub release: Option<&'a Manifest>,
     /// The bytes of the env file, if there is one.
     pub env: Option<&'a [u8]>,
@@ -52,8 +52,8 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Returns whether a release will surely lack `path`: nothing known brings it, and no hook may
-    /// make it.
+    /// Returns whether a release will certainly lack `path`: nothing known contains it, and no hook
+    /// may create it.
     pub(super) fn lacks(&self, path: &str) -> bool {
         let config = self.config;
         let Some(release) = self.release.filter(|_| config.hooks.staged.is_empty()) else {
@@ -68,7 +68,7 @@ impl Subject<'_> {
 }
 
 impl Findings {
-    /// Adds all findings of one host.
+    /// Adds all findings of the host.
     pub fn judge(&mut self, subject: &Subject<'_>) {
         let (config, state, probe) = (subject.config, &subject.probed.state, &subject.probed.probe);
         self.login(config, state);
@@ -113,7 +113,7 @@ impl Findings {
         });
     }
 
-    /// Adds what a deploy would refuse. sudo and the unit have findings of their own.
+    /// Adds what a deploy would refuse, except sudo and the unit, which have findings of their own.
     fn refused(&mut self, config: &Config, state: &HostState, refusal: &PlanError) {
         match refusal {
             PlanError::Unfit { what, .. } => {
@@ -147,8 +147,8 @@ impl Findings {
         self.unit(subject, &Unit { name, scope: *scope, state: unit });
     }
 
-    /// Adds health checks that nobody answers although the service runs, and those that somebody
-    /// else answers before it runs.
+    /// Warns of a port that nothing listens on although the service runs, or that is taken before
+    /// it runs.
     fn ports(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         let runs = state.unit.as_ref().is_none_or(|unit| unit.active == "active");
         let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
@@ -178,7 +178,7 @@ impl Findings {
         }
     }
 
-    /// Adds whether the journal can be read: it shows what a release that fails has printed.
+    /// Warns if the journal, which shows why a release failed, cannot be read.
     fn journal(&mut self, state: &HostState, unit: &str) {
         let Facts { user, root, groups, .. } = &state.facts;
         if *root || READ_JOURNALS.iter().any(|group| groups.contains(*group)) {
@@ -201,7 +201,7 @@ impl Findings {
             self.warn(text, "choose `deploy_to` on a local disk: `df -T` on the host shows them");
         }
         for path in &probe.unwritable {
-            // A directory above is not changed: what is to be in it is made there.
+            // Directories above are not changed: the missing one is created in them.
             let own = if path.starts_with(root) { path } else { root };
             let fix = format!("on the host: `sudo install -d -o {user} {own}`");
             self.problem(format!("{path} cannot be written by {user}"), fix);
@@ -222,7 +222,7 @@ impl Findings {
 
     fn live(&mut self, state: &HostState) {
         match &state.current {
-            // The rules of a deploy have a finding for both: one is refused, the other a warning.
+            // A deploy refuses a host that lacks space, and warns of one that lacks inodes.
             Current::NotALink | Current::Foreign(_) => {}
             Current::Absent => self.ok("nothing is live yet"),
             Current::Release(id) => self.ok(format!("{id} is live")),
@@ -247,7 +247,7 @@ impl Findings {
         }
     }
 
-    /// Adds whether units of the user run without a login.
+    /// Warns if a user's units stop when the user logs out.
     fn lingers(&mut self, state: &HostState, probe: &CheckFacts) {
         if probe.linger == Some(false) {
             let fix = format!("on the host: `sudo loginctl enable-linger {}`", state.facts.user);
@@ -274,12 +274,12 @@ impl Findings {
     }
 }
 
-/// Returns whether a unit that ran before the first deploy may be what listens.
+/// Returns whether a unit that ran before the first deploy may be the one that listens.
 fn may_listen(state: &HostState) -> bool {
     state.unit.as_ref().is_some_and(|unit| unit.active == "active")
 }
 
-/// Returns how to fix a missing tool or directory.
+/// Returns how to install a missing tool.
 fn how_to_get(missing: &str) -> String {
     let tool = missing.split(' ').next().unwrap_or_default();
     let package = PACKAGES.iter().find(|(_, tools)| tools.contains(&tool));

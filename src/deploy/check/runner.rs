@@ -1,5 +1,5 @@
-//! Permissions of the service's user: it must reach the release, read its env file and the linked
-//! files, and write the linked directories. Permission bits decide.
+//! Checks what the service's user may do: reach the release, read its env file and linked files,
+//! write the linked directories. Judged by permission bits.
 
 use super::Findings;
 use crate::config::{Config, EnvSpec};
@@ -8,16 +8,16 @@ use crate::model::link::{SharedKind, SharedLink};
 use crate::model::service::{Scope, Service};
 use crate::remote::answer::{Access, CheckFacts};
 
-/// Bits of a mode.
+/// One permission of a mode.
 const READ: u32 = 4;
 const WRITE_AND_ENTER: u32 = 3;
 const ENTER: u32 = 1;
 
-/// The user that the service runs as, unless that is root.
+/// The user that the service runs as, unless it is root, who may do anything.
 struct Runner<'a> {
     user: &'a str,
     groups: Vec<String>,
-    /// The deploying user, who will own what is not there yet.
+    /// The user who makes the releases, and who will own what is missing.
     maker: &'a str,
 }
 
@@ -39,12 +39,12 @@ impl<'a> Runner<'a> {
         place.lets(self.user, &self.groups, bits)
     }
 
-    /// Returns the group that could give it access.
+    /// Returns the group through which the service's user may get access.
     fn team(&self) -> &str {
         self.groups.first().map_or(self.user, String::as_str)
     }
 
-    /// Returns the permissions of what shipit would make.
+    /// Returns the owner, group and mode of a path that shipit would create.
     fn planned(&self, path: String, mode: &str, group: Option<&String>) -> Access {
         Access {
             mode: u32::from_str_radix(mode, 8).unwrap_or(0),
@@ -60,7 +60,7 @@ impl<'a> Runner<'a> {
 }
 
 impl Findings {
-    /// Adds configured groups that the deploying user is not in: it cannot give them files.
+    /// Reports groups of files that the deploying user is not in.
     pub(super) fn group(&mut self, config: &Config, state: &HostState) {
         let env = config.env.iter().filter_map(|spec| spec.group.as_ref());
         let links = config.links.iter().filter_map(|link| match &link.kind {
@@ -79,7 +79,7 @@ impl Findings {
         }
     }
 
-    /// Adds what the service must do and may not.
+    /// Reports what the service's user needs to do, but may not.
     pub(super) fn runner(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
         if let Some(user) = &probe.no_user {
             let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
@@ -107,7 +107,8 @@ impl Findings {
         }
     }
 
-    /// Adds an env file that the service cannot read. systemd reads `EnvironmentFile=` as root.
+    /// Checks the env file. systemd reads `EnvironmentFile=` as root; a program that reads it
+    /// itself needs the permission.
     fn env_file(
         &mut self,
         runner: &Runner<'_>,
@@ -126,7 +127,7 @@ impl Findings {
         }
     }
 
-    /// Returns the linked paths: those that are there as they are, others as they would be made.
+    /// Checks linked paths: existing ones as they are, missing ones as shipit would create them.
     fn linked(
         &mut self,
         runner: &Runner<'_>,

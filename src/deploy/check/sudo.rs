@@ -1,4 +1,4 @@
-//! What sudo allows, by the same rules that a deploy applies.
+//! Checks what sudo allows, by the same rules as a deploy.
 
 use super::Findings;
 use super::host::Subject;
@@ -6,8 +6,7 @@ use crate::model::service::Action;
 use crate::model::sudo::SudoRefusal;
 
 impl Findings {
-    /// Adds what sudo allows and refuses. Every deploy needs the action of the unit; only a revert
-    /// needs the other verbs.
+    /// Checks the unit's action, which every deploy needs, and the verbs that only a revert needs.
     pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &str, action: Action) {
         let needed = [action.verb(), "stop", "reset-failed"];
         let sudo = &subject.probed.state.facts.sudo;
@@ -36,7 +35,7 @@ impl Findings {
     }
 }
 
-/// Returns how the rules are added to those that are there.
+/// Returns the command that adds the rules to the existing ones.
 fn rules(subject: &Subject<'_>, unit: &str, verbs: &[&str], prefix: &str) -> String {
     let commands = verbs.iter().map(|verb| format!("/usr/bin/systemctl {verb} {unit}"));
     let commands = commands.collect::<Vec<_>>().join(", ");

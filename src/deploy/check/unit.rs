@@ -1,5 +1,4 @@
-//! The service's unit: whether it is there, whether it runs what is live, and whether it comes
-//! back.
+//! Checks the service's unit: that it exists, runs what is live, and starts at boot.
 
 use super::Findings;
 use super::host::Subject;
@@ -12,7 +11,7 @@ use crate::model::service::Scope;
 use crate::model::words::list;
 use crate::remote::quote::word;
 
-/// The first systemd that reports InvocationID and NRestarts of a unit.
+/// The first systemd with the properties InvocationID and NRestarts.
 const TELLS_STARTS: u32 = 232;
 
 /// The first systemd that keeps backslashes between single quotes.
@@ -20,7 +19,7 @@ const KEEPS_BACKSLASHES: u32 = 240;
 /// The first systemd that keeps values of several lines.
 const KEEPS_NEWLINES: u32 = 239;
 
-/// One unit, and how people call it.
+/// A unit, and the words for it in findings.
 pub(super) struct Unit<'a> {
     pub(super) name: &'a str,
     pub(super) scope: Scope,
@@ -35,7 +34,7 @@ impl Unit<'_> {
         }
     }
 
-    /// Returns the command that adds `lines` to the unit's section of the service.
+    /// Returns the command that adds `lines` to the unit's `[Service]` section.
     fn drop_in(&self, file: &str, lines: &[String]) -> String {
         let (sudo, folder) = match self.scope {
             Scope::System => ("sudo ", "/etc/systemd/system"),
@@ -65,7 +64,7 @@ impl Unit<'_> {
 }
 
 impl Findings {
-    /// Adds that there is no such unit, with a similar name if there is one.
+    /// Reports a missing unit, with the name that may be meant.
     pub(super) fn no_unit(&mut self, subject: &Subject<'_>, name: &str, scope: Scope) {
         let load = subject.probed.state.unit.as_ref().map_or("unknown", |unit| unit.load.as_str());
         let names = subject.probed.probe.unit_names.iter().map(String::as_str);
@@ -87,7 +86,7 @@ impl Findings {
         self.problem(text, fix);
     }
 
-    /// Adds all findings about a unit that is there.
+    /// Checks a unit that exists.
     pub(super) fn unit(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let known = self.found.len();
         self.directory(subject, unit);
@@ -135,7 +134,7 @@ impl Findings {
         self.problem(format!("{name} does not go through {current}"), fix);
     }
 
-    /// Adds whether the program of ExecStart= will be there when the release is live.
+    /// Checks that the program of ExecStart= exists when the release is live.
     fn program(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let Some((path, arguments)) = unit.program() else { return };
         let (layout, name) = (&subject.config.layout, unit.name);
@@ -171,7 +170,7 @@ impl Findings {
         }
     }
 
-    /// Adds files of EnvironmentFile= that are not there, unless their name begins with `-`.
+    /// Checks that files of EnvironmentFile= exist, unless the name begins with `-`.
     fn env_files(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let current = subject.config.layout.current();
         let all = &subject.probed.probe.env_files;
@@ -189,7 +188,7 @@ impl Findings {
         }
     }
 
-    /// Adds programs that read the env file in another way than it is written.
+    /// Reports readers of the env file that do not understand how it is written.
     fn readers(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let (Some(spec), Some(env)) = (&subject.config.env, subject.env) else { return };
         let file = &spec.file;
@@ -212,7 +211,7 @@ impl Findings {
         }
     }
 
-    /// Adds whether systemd has loaded the unit file, and is new enough.
+    /// Checks that systemd has loaded the unit file on disk, and that its version shows enough.
     fn loaded(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
         let probe = &subject.probed.probe;
         if probe.unit.get("NeedDaemonReload").is_some_and(|value| value == "yes") {
@@ -270,8 +269,8 @@ fn made_by_hook(subject: &Subject<'_>) -> bool {
     subject.probed.state.unit.is_some() && !subject.config.hooks.staged.is_empty()
 }
 
-/// Returns the path in a release of a program that a unit names elsewhere: at the same path, or the
-/// only file of that name.
+/// Returns the path inside a release of a program that a unit names elsewhere: the same path, or
+/// the only file with that name.
 fn place_of<'a>(release: &'a Manifest, path: &str) -> Option<&'a str> {
     let file = |node: &Node| matches!(node, Node::File { .. });
     let nodes = release.nodes();

@@ -1,0 +1,186 @@
+//! What people and machines read: errors, warnings, questions and data, on stderr and stdout.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use console::Term;
+
+use super::error::CliError;
+use super::question::is_yes;
+use super::world::World;
+use crate::config::Config;
+use crate::deploy::check::Finding;
+use crate::deploy::event::Event;
+use crate::deploy::outcome::{Failure, naming_stage};
+use crate::deploy::query::Answers;
+use crate::report::redact::Secrets;
+use crate::report::sanitizer::{Sieve, defuse};
+use crate::report::styles::Styles;
+use crate::report::{Mode, Reporter, Settings, Verbosity, error, github, reporter};
+
+impl World {
+    /// Prints why there was no run, and returns the exit code.
+    pub(crate) fn fail(&self, problem: &CliError) -> ExitCode {
+        self.print_error(|out| error::print(out, &self.styles(), problem));
+        ExitCode::from(problem.exit_code())
+    }
+
+    /// Returns the styles for stderr.
+    pub(crate) fn styles(&self) -> Styles {
+        let terminal = std::io::stderr().is_terminal();
+        let width = terminal.then(|| usize::from(Term::stderr().size().1));
+        let no_color = self.var("NO_COLOR").is_some();
+        Styles { width, ..Styles::choose(self.common.color.into(), no_color, terminal) }
+    }
+
+    /// Returns the reporter that the flags and the terminal ask for.
+    pub(super) fn reporter(&self, secrets: Secrets, quiet: bool) -> Box<dyn Reporter + Send> {
+        let started = self.started;
+        let mode = if self.common.json {
+            Mode::Json
+        } else if std::io::stderr().is_terminal() && !quiet {
+            Mode::Live(Box::new(|| Term::stderr().size()))
+        } else {
+            Mode::Lines
+        };
+        let verbosity = match (self.common.verbose, self.common.quiet || quiet) {
+            (true, _) => Verbosity::Verbose,
+            (false, true) => Verbosity::Quiet,
+            (false, false) => Verbosity::Normal,
+        };
+        reporter(Settings {
+            mode,
+            styles: self.styles(),
+            verbosity,
+            secrets,
+            github: self.in_github(),
+            clock: Box::new(move || started.elapsed()),
+        })
+    }
+
+    /// Returns the answers of the hosts that gave one, and the exit code: 1 if a host failed. Failures
+    /// are printed.
+    pub(crate) fn found<T>(&self, answers: Answers<T>) -> (Vec<(String, T)>, u8) {
+        let mut found = Vec::new();
+        let mut code = 0;
+        for (host, answer) in answers {
+            match answer {
+                Ok(value) => found.push((host, value)),
+                Err(failure) => {
+                    code = 1;
+                    let sieve = self.sieve(Secrets::default());
+                    self.print_failure(&sieve, Some(&host), &failure, "nothing was changed");
+                }
+            }
+        }
+        (found, code)
+    }
+
+    /// Writes text for people to stderr, unless `--quiet` is given.
+    pub(crate) fn tell(&self, text: &str) {
+        if !self.common.quiet {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    /// Shows a warning outside a run.
+    pub(crate) fn warn(&self, warning: &Event) {
+        self.reporter(Secrets::new([]), true).on_event(warning);
+    }
+
+    /// Writes findings as annotations, if this runs in GitHub Actions.
+    pub(crate) fn annotate(&self, found: &[Finding]) {
+        if self.in_github() {
+            let _ = std::io::stderr().write_all(github::findings(found).as_bytes());
+        }
+    }
+
+    fn in_github(&self) -> bool {
+        self.var("GITHUB_ACTIONS").as_deref() == Some("true")
+    }
+
+    /// Returns the filter of every text that is shown: it masks secrets and cleans.
+    pub(crate) fn sieve(&self, secrets: Secrets) -> Sieve {
+        Sieve::new(secrets, self.in_github())
+    }
+
+    /// Writes the result of a command to stdout.
+    pub(crate) fn print(&self, text: &str) {
+        if self.in_github() { print(&format!("{}\n", defuse(text))) } else { print(text) }
+    }
+
+    /// Writes an error to stderr, with no line that GitHub's runner would take for a command.
+    fn print_error(&self, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
+        let mut out = Vec::new();
+        let _ = write(&mut out);
+        if self.in_github() {
+            let text = String::from_utf8_lossy(&out);
+            out = format!("{}\n{}", defuse(&text), github::error(&text)).into_bytes();
+        }
+        let _ = std::io::stderr().write_all(&out);
+    }
+
+    /// Prints a failure outside a run, of a host if one is given.
+    pub(crate) fn print_failure(
+        &self,
+        sieve: &Sieve,
+        host: Option<&str>,
+        failure: &Failure,
+        state: &str,
+    ) {
+        let failure = sieve.failure(failure);
+        let what = match host {
+            Some(host) => format!("{host}: {}", failure.what),
+            None => failure.what.clone(),
+        };
+        let named = self.stage.get().map_or("", String::as_str);
+        let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, named));
+        let (cause, hint) = (&failure.cause, hint.as_deref());
+        let styles = self.styles();
+        self.print_error(|out| error::print_error(out, &styles, &what, cause, Some(state), hint));
+    }
+
+    /// Asks `question` if the config has `confirm = true`, and returns whether to go on.
+    pub(crate) fn confirm(&self, config: &Config, question: &str) -> Result<bool, CliError> {
+        if !config.confirm || self.common.dry_run {
+            return Ok(true);
+        }
+        self.ask(question, &config.stage)
+    }
+
+    /// Asks a yes-no question and returns the answer; `--yes` answers it. Fails without a terminal, and
+    /// names `who` requires the answer.
+    pub(crate) fn ask(&self, question: &str, who: &str) -> Result<bool, CliError> {
+        if self.common.yes {
+            return Ok(true);
+        }
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(CliError::Unconfirmed { who: who.to_owned() });
+        }
+        let _ = write!(std::io::stderr(), "{question}? [y/N] ");
+        let mut line = String::new();
+        let _ = std::io::stdin().read_line(&mut line);
+        let yes = is_yes(&line);
+        if !yes {
+            self.tell("nothing was changed\n");
+        }
+        Ok(yes)
+    }
+}
+
+/// Writes to stdout; a closed stdout is ignored.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Returns the styles for stdout.
+pub(crate) fn styles_of_stdout(world: &World) -> Styles {
+    let terminal = std::io::stdout().is_terminal();
+    Styles::choose(world.common.color.into(), world.var("NO_COLOR").is_some(), terminal)
+}
+
+/// Returns the columns of the terminal on stdout, or 160.
+pub(crate) fn width() -> usize {
+    let term = Term::stdout();
+    if term.is_term() { usize::from(term.size().1) } else { 160 }
+}

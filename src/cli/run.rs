@@ -1,0 +1,178 @@
+//! Runs the engine for a command: with a reporter, or silently if it only looks.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use super::error::CliError;
+use super::reach::Reach;
+use super::world::World;
+use crate::cache::LocalCache;
+use crate::config::Config;
+use crate::deploy::cancel::Cancel;
+use crate::deploy::context::RunContext;
+use crate::deploy::event::{Event, Events};
+use crate::deploy::fleet::{self, DryRun};
+use crate::deploy::goal::Goal;
+use crate::deploy::outcome::Report;
+use crate::deploy::query::{self, Answers};
+use crate::deploy::run::Run;
+use crate::model::host_state::HostState;
+use crate::model::mutex::lock;
+use crate::report::Reporter;
+use crate::report::redact::Secrets;
+
+/// How a run is shown, and whether it waits.
+pub(crate) struct RunOptions {
+    /// The values that are masked in everything that is shown.
+    pub(crate) secrets: Secrets,
+    /// Print nothing on success.
+    pub(crate) quiet: bool,
+    /// Wait until the lock is released.
+    pub(crate) wait: bool,
+    /// The connections to the hosts, if connecting has begun already.
+    pub(crate) reach: Option<Reach>,
+}
+
+/// The owner of everything that a [`RunContext`] borrows.
+struct RunResources {
+    cancel: Cancel,
+    run: Run,
+    connect: Reach,
+    cache: LocalCache,
+}
+
+impl RunResources {
+    fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> RunContext<'a> {
+        let Self { cancel, run, connect, cache } = self;
+        RunContext { config, run, connect, events, cancel, cache, wait }
+    }
+}
+
+impl World {
+    /// Runs the engine with a reporter, and returns the report after it was shown.
+    pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: RunOptions) -> Report {
+        self.shown(config, goal.kind().word(), how, async |cx| fleet::run(cx, goal).await).await
+    }
+
+    /// Does `work` with a reporter, and returns its report after it was shown.
+    pub(crate) async fn shown(
+        &self,
+        config: &Config,
+        command: &str,
+        how: RunOptions,
+        work: impl AsyncFnOnce(RunContext<'_>) -> Report,
+    ) -> Report {
+        let resources = self.resources(config, command, how.reach);
+        let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
+        let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
+            act(&mut lock(&screen));
+        };
+        let aside = &self.aside;
+        let show =
+            || aside.told().iter().for_each(|event| with(&mut |screen| screen.on_event(event)));
+        let sink = |event: Event| {
+            aside.tell(event);
+            show();
+        };
+        aside.view(true);
+        let events = Events::new(&sink);
+        let cancel = &resources.cancel;
+        let ticking = async {
+            let mut beats = tokio::time::interval(std::time::Duration::from_millis(120));
+            let mut told = 0;
+            loop {
+                beats.tick().await;
+                if aside.wanted() {
+                    with(&mut |screen| screen.pause());
+                    aside.give();
+                } else {
+                    show();
+                    with(&mut |screen| screen.tick());
+                }
+                let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
+                if asked > told {
+                    told = asked;
+                    events.emit(Event::Interrupted { again: asked > 1 });
+                }
+            }
+        };
+        let report = tokio::select! {
+            report = work(resources.context(config, events, how.wait)) => report,
+            () = ticking => unreachable!("the ticking never ends"),
+        };
+        aside.view(false);
+        show();
+        let report = report.naming_stage();
+        with(&mut |screen| screen.finish(&report));
+        report
+    }
+
+    /// Looks at the hosts and plans; changes nothing.
+    pub(crate) async fn dry_run(&self, config: &Config, goal: &Goal) -> Result<DryRun, CliError> {
+        self.quietly(config, goal.kind().word(), async |cx| fleet::dry_run(cx, goal).await).await
+    }
+
+    /// Looks at every host, without the run lock.
+    pub(crate) async fn look(&self, config: &Config) -> Result<Answers<HostState>, CliError> {
+        self.quietly(config, "look at", query::look).await
+    }
+
+    /// Looks at every host, and at everything else that `check` judges.
+    pub(crate) async fn probe(
+        &self,
+        config: &Config,
+        goal: Option<&Goal>,
+    ) -> Result<Answers<fleet::Probed>, CliError> {
+        self.quietly(config, "check", async |cx| fleet::probe(cx, goal).await).await
+    }
+
+    /// Does `work` that changes nothing, without a reporter. Fails if it is interrupted.
+    pub(crate) async fn quietly<T>(
+        &self,
+        config: &Config,
+        command: &str,
+        work: impl AsyncFnOnce(RunContext<'_>) -> T,
+    ) -> Result<T, CliError> {
+        let resources = self.resources(config, command, None);
+        let cx = resources.context(config, Events::new(&|_| {}), false);
+        let done = unless_stopped(&resources.cancel, work(cx)).await;
+        self.tell_aside();
+        done
+    }
+
+    /// Shows the notices of connections outside a run.
+    fn tell_aside(&self) {
+        for event in self.aside.told() {
+            match event {
+                Event::Printed { host, text, .. } => {
+                    let _ = writeln!(std::io::stderr(), "{host}: {text}");
+                }
+                event => self.warn(&event),
+            }
+        }
+    }
+
+    fn resources(&self, config: &Config, command: &str, reach: Option<Reach>) -> RunResources {
+        RunResources {
+            cancel: self.cancel(),
+            run: self.run_values(command, config),
+            connect: reach.unwrap_or_else(|| self.reach(config)),
+            cache: self.cache(),
+        }
+    }
+}
+
+/// Waits for `work` that changes nothing: it holds no lock and needs no revert, so one Ctrl-C drops
+/// it. Fails if the user asked to stop.
+pub(super) async fn unless_stopped<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = T>,
+) -> Result<T, CliError> {
+    let done = tokio::select! {
+        done = work => Some(done),
+        () = cancel.wait(1) => None,
+    };
+    // A request to stop counts even if the work ended at the same moment.
+    done.filter(|_| !cancel.asked()).ok_or(CliError::Stopped)
+}
