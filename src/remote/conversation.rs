@@ -1,7 +1,7 @@
 //! Our end of one conversation with the agent.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{iter, mem};
 
@@ -25,6 +25,7 @@ use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
+use crate::model::mutex::lock;
 use crate::model::service::{Scope, Service};
 
 /// Limit for the greeting; it includes a slow `.bashrc` and a slow disk.
@@ -294,10 +295,6 @@ impl Drop for Agent {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Returns the limit for the answers to orders that are obeyed one after the other.
 fn limits<'a>(hello: &Hello, orders: impl Iterator<Item = &'a Order>) -> Duration {
     orders.map(|order| limit(hello, order)).sum()
@@ -305,12 +302,8 @@ fn limits<'a>(hello: &Hello, orders: impl Iterator<Item = &'a Order>) -> Duratio
 
 /// Returns the limit for the answer to an order.
 fn limit(hello: &Hello, order: &Order) -> Duration {
-    let restart = match &hello.service {
-        Service::Unit { limit, .. } | Service::Command { limit, .. } => *limit,
-        Service::None => Duration::ZERO,
-    };
     let spec = order.spec();
-    let restarts = if spec.restarts { restart * 3 } else { Duration::ZERO };
+    let restarts = if spec.restarts { hello.service.limit() * 3 } else { Duration::ZERO };
     spec.limit + hello.deadline + restarts
 }
 

@@ -2,7 +2,7 @@
 //! keeps its place in line, and its answer goes to nobody else.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::error::AgentError;
 use super::frames::Response;
+use crate::model::mutex::lock;
 
 /// All pending requests, the next one to be answered first.
 #[derive(Default)]
@@ -75,7 +76,7 @@ impl Reply {
 
 impl Replies {
     fn places(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Adds a request whose answer must come within `limit` of the one before it. `send` sends the
