@@ -76,7 +76,8 @@ fn names(config: &Config) -> Vec<String> {
     }
     for check in &config.health.checks {
         if let HealthProbe::Http(http) = &check.probe {
-            names.extend([http.url.as_str()]);
+            // A query may hold a token, and the rule stands among the arguments of the agent.
+            names.extend(http.url.split('?').next());
             names.extend(http.body.as_deref());
         }
     }

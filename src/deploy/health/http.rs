@@ -28,6 +28,8 @@ const MOST_HEAD: usize = 64 * 1024;
 pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: String,
+    /// Whether the body holds what it should: as it came, without masks.
+    pub(super) found: bool,
     /// Whether more may have followed.
     pub(super) cut: bool,
 }
@@ -72,8 +74,7 @@ pub(super) async fn attempt(
 /// Fails unless the answer is as configured.
 fn evaluate(check: &HttpCheck, answer: &HttpResponse) -> Result<(), ProbeFailure> {
     let status = answer.status;
-    let lacks = |text: &&String| !answer.body.contains(text.as_str());
-    let what = match check.body.as_ref().filter(lacks) {
+    let what = match check.body.as_ref().filter(|_| !answer.found) {
         _ if !check.status.hold(status) => format!("answered {status}"),
         Some(text) => format!("answered {status} without {text:?} in its body"),
         None => return Ok(()),
@@ -101,6 +102,7 @@ async fn ask(
         let read = timeout_at(by, read(&mut body, wanted, &mut bytes)).await;
         answer.cut = !read.unwrap_or_default();
         answer.body = String::from_utf8_lossy(&bytes).into_owned();
+        answer.found = answer.body.contains(check.body.as_deref().unwrap_or_default());
     }
     Ok(answer)
 }

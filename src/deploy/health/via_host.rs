@@ -39,8 +39,12 @@ pub(super) async fn fetch(
         return Err(ProbeFailure::silent(last_line(&answer.text)));
     }
     let (status, body) = answer.text.split_once('\n').unwrap_or((&answer.text, ""));
+    let (status, found) = match status.split_once(' ') {
+        Some((status, _)) => (status, true),
+        None => (status, false),
+    };
     let status = status.parse().map_err(|_| ProbeFailure::silent("that was not HTTP"))?;
-    Ok(HttpResponse { status, body: body.to_owned(), cut: false })
+    Ok(HttpResponse { status, body: body.to_owned(), found, cut: false })
 }
 
 /// Fails unless the port is open, as the host itself sees it.
@@ -59,31 +63,35 @@ pub(super) async fn reach(
 }
 
 fn by_curl(check: &HttpCheck) -> Result<Fetch, ProbeFailure> {
-    let mut lines = String::new();
-    for (name, value) in headers(check)? {
-        // curl takes `Name:` for a header to leave out, and `Name;` for one without a value.
-        let line = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
-        lines.push_str(&line);
-        lines.push('\n');
-    }
-    if let Some(name) = &check.name {
-        lines.push_str("Host: ");
-        lines.push_str(name);
-    }
     let named = |name: &String| {
         let scheme = if check.trust.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{}", bracketed(name, check.port), check.path)
     };
+    let url = check.name.as_ref().map_or_else(|| check.url.clone(), named);
+    let mut request = vec![format!("url = {}", curl_word(&url))];
+    for (name, value) in headers(check)? {
+        // curl takes `Name:` for a header to leave out, and `Name;` for one without a value.
+        let line = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+        request.push(format!("header = {}", curl_word(&line)));
+    }
+    if let Some(name) = &check.name {
+        request.push(format!("header = {}", curl_word(&format!("Host: {name}"))));
+    }
     Ok(Fetch {
-        url: check.name.as_ref().map_or_else(|| check.url.clone(), named),
+        request: Hidden(request.join("\n")),
         connect: check.name.as_ref().map(|_| format!("::{}", bracketed(&check.host, check.port))),
         trust: match &check.trust {
             None | Some(Trust::Public) => "public".to_owned(),
             Some(Trust::Anybody) => "anybody".to_owned(),
             Some(Trust::Only { pem, .. }) => pem.clone(),
         },
-        headers: Hidden(lines.trim_end().to_owned()),
+        wanted: Hidden(check.body.clone().unwrap_or_default()),
     })
+}
+
+/// Returns the text as a word of curl's configuration.
+fn curl_word(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn has_curl(context: &CheckContext<'_>) -> bool {

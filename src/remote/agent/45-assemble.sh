@@ -57,7 +57,18 @@ locked_order_env() {
         chgrp "$group" "$from" || { echo "$user is in these groups:$groups"; return 1; }
     fi
     [ "$mode" = 600 ] || chmod "$mode" "$from" || return 1
-    make_parent "$to" && mv "$from" "$to"
+    note_env_file "$file" && make_parent "$to" && mv "$from" "$to"
+}
+
+# Keeps the names of env files, so that their values are masked after the name has changed.
+note_env_file() {
+    local name names
+    names=$root/.shipit/env-files
+    [ "$1" != .env ] || return 0
+    [ ! -s "$names" ] || while IFS= read -r name; do
+        [ "$name" != "$1" ] || return 0
+    done <"$names"
+    printf '%s\n' "$1" >>"$names"
 }
 
 locked_order_revision() {

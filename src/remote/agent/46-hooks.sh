@@ -13,12 +13,17 @@ locked_order_hook() {
 # Prints its input without secrets: see `veiling`. Argument: `torn`, `ragged` or nothing.
 veiled() {
     # shellcheck disable=SC3043
-    local edge="${1:-whole}" path
+    local edge="${1:-whole}" name path
     set --
     # Older releases may have their env file under the default name.
     for path in "$root"/releases/*/"$env_name" "$root"/releases/*/.env; do
         [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
     done
+    [ ! -s "$root/.shipit/env-files" ] || while IFS= read -r name; do
+        for path in "$root"/releases/*/"$name"; do
+            [ ! -f "$path" ] || [ ! -r "$path" ] || set -- "$@" "$path"
+        done
+    done <"$root/.shipit/env-files"
     veil=$veil LC_ALL=C awk -v "$edge=1" "$veiling" "$@" ||
         echo 'what it said is not shown, for awk could not look for secrets in it'
 }

@@ -7,10 +7,12 @@ locked_order_try() {
     run_command
 }
 
-# One GET. What the headers hold may be secret: it is in no argument of a program. `connect` is
-# where to connect instead, or nothing; `trust` is `public`, `anybody` or certificates.
+# One GET. `request` is curl's configuration with address and headers, which may hold secrets and so
+# is in no argument of a program, as is `wanted`, a text that the body should hold, or nothing.
+# `connect` is where to connect instead, or nothing; `trust` is `public`, `anybody` or certificates.
+# Prints the status, ` found` where the body holds the text, and the body without secrets.
 locked_order_fetch() {
-    local connect headers status trust url within
+    local connect found request status trust wanted within
     arguments "$@"
     : >"$tmp/head"
     fetch_by_curl 2>"$tmp/why" </dev/null 9>&- | head -c 65536 >"$tmp/body"
@@ -21,12 +23,14 @@ locked_order_fetch() {
         tail -n 1 "$tmp/why" | grep . || echo "no answer within ${within}s"
         return 1
     fi
-    printf '%s\n' "$status"
+    found=''
+    ! holds_wanted || found=' found'
+    printf '%s%s\n' "$status" "$found"
     [ ! -s "$tmp/body" ] || shown_body
 }
 
 fetch_by_curl() {
-    set -- -q -sS -g --noproxy '*' --max-time "$within" -D "$tmp/head" -o - "$url"
+    set -- -q -sS -g --noproxy '*' --max-time "$within" -D "$tmp/head" -o -
     [ -z "$connect" ] || set -- "$@" --connect-to "$connect"
     case $trust in
         public) ;;
@@ -36,9 +40,22 @@ fetch_by_curl() {
             set -- "$@" --cacert "$tmp/ca"
             ;;
     esac
-    timeout -k 2 "$((within + 1))" curl "$@" -H @- <<EOF
-$headers
+    timeout -k 2 "$((within + 1))" curl "$@" -K - <<EOF
+$request
 EOF
+}
+
+# Looks in the body as it came: masked, it holds no secret any more.
+holds_wanted() {
+    [ -n "$wanted" ] || return 0
+    cat >"$tmp/wanted" <<EOF
+$wanted
+EOF
+    LC_ALL=C awk '
+        NR == FNR { wanted = wanted gap $0; gap = "\n"; next }
+        { body = body $0 "\n" }
+        END { exit !index(body, wanted) }
+    ' "$tmp/wanted" "$tmp/body"
 }
 
 # Whether somebody listens. curl waits for what a server says first; many say nothing.

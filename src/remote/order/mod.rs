@@ -92,13 +92,14 @@ impl Activation {
 /// A GET request that the host makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    pub url: String,
-    /// Another address to connect to, as for `--connect-to` of curl.
+    /// The address and the headers, as curl's configuration has them.
+    pub request: Hidden,
+    /// Where to connect instead, as curl's `--connect-to` has it.
     pub connect: Option<String>,
     /// `public`, `anybody`, or certificates in PEM form.
     pub trust: String,
-    /// `Name: value` lines.
-    pub headers: Hidden,
+    /// What the body should hold; empty: anything.
+    pub wanted: Hidden,
 }
 
 /// A text that `Debug` does not show.

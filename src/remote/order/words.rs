@@ -108,10 +108,10 @@ impl Fetch {
     fn arguments(&self, limit: Duration) -> Vec<Argument> {
         vec![
             within(limit),
-            ("url", self.url.clone()),
+            ("request", self.request.0.clone()),
             ("connect", self.connect.clone().unwrap_or_default()),
             ("trust", self.trust.clone()),
-            ("headers", self.headers.0.clone()),
+            ("wanted", self.wanted.0.clone()),
         ]
     }
 }

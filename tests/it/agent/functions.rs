@@ -330,21 +330,43 @@ fn curl(answer: &str) -> String {
     format!(
         r#"mkdir bin; cat >bin/curl <<'END'
 #!/bin/sh
-cat >"{headers}"
+cat >"{request}"
 printf 'HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 {answer}\r\n' >"{head}"
 printf body
 END
         chmod +x bin/curl; PATH=$PWD/bin:$PATH; "#,
-        headers = "${0%/*}/headers",
+        request = "${0%/*}/request",
         head = "${0%/bin/*}/tmp/head",
     )
 }
 
 #[test]
-fn fetch_by_curl_gives_status_and_body_and_hides_headers() {
-    let lines = "locked_order_fetch within=1 url=http://x/ connect= trust=public headers='A: b'; \
-                 cat bin/headers";
-    check(&(curl("503 No") + lines), "503\nbody\nA: b\n");
+fn fetch_by_curl_gives_status_and_body_and_hides_the_request() {
+    let lines = "locked_order_fetch within=1 request='url = x' connect= trust=public wanted=; \
+                 cat bin/request";
+    check(&(curl("503 No") + lines), "503 found\nbody\nurl = x\n");
+}
+
+#[test]
+fn fetch_by_curl_looks_for_the_text_in_the_body_without_masks() {
+    let fetch = |wanted: &str| {
+        let lines = "veiled() { echo masked; }; \
+                     locked_order_fetch within=1 request=x connect= trust=public wanted=";
+        curl("200 OK") + lines + wanted
+    };
+    check(&fetch("od"), "200 found\nmasked\n");
+    check(&fetch("masked"), "200\nmasked\n");
+    check(&fetch("'.*'"), "200\nmasked\n");
+    check(&fetch("'bo\ndy'"), "200\nmasked\n");
+}
+
+#[test]
+fn note_env_file_keeps_each_name_but_the_default_once() {
+    check(
+        r#"for name in one.env .env 'two words.env' one.env; do note_env_file "$name"; done
+        cat "$root/.shipit/env-files""#,
+        "one.env\ntwo words.env\n",
+    );
 }
 
 #[test]

@@ -12,7 +12,8 @@ fn orders() -> Vec<Order> {
     let (id, limit) = (ID.parse().unwrap(), Duration::from_secs(5));
     let (text, record) = (String::new, Record::default);
     let digest = shipit::model::digest::Digest::of(b"");
-    let fetch = Fetch { url: text(), connect: None, trust: text(), headers: Hidden(text()) };
+    let hidden = || Hidden(text());
+    let fetch = Fetch { request: hidden(), connect: None, trust: text(), wanted: hidden() };
     let of_kind = |order: &Order| match order {
         Order::Lock => Order::Look,
         Order::Look => Order::Unpack { id, codec: Codec::Plain, size: 0 },

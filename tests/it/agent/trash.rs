@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use shipit::remote::order::ODD;
+use shipit::remote::order::{Fetch, Hidden, ODD};
 
 use super::after::without;
 use super::*;
@@ -138,11 +138,11 @@ async fn reach_does_not_change_the_clock() {
         let reach = Order::Reach { limit, address: address.clone() };
         let fetch = Order::Fetch {
             limit,
-            fetch: shipit::remote::order::Fetch {
-                url: format!("http://{address}/"),
+            fetch: Fetch {
+                request: Hidden(format!("url = \"http://{address}/\"")),
                 connect: None,
                 trust: "public".to_owned(),
-                headers: shipit::remote::order::Hidden(String::new()),
+                wanted: Hidden(String::new()),
             },
         };
         // The clock is kept within a second, so some of these are in one.

@@ -203,6 +203,24 @@ fn secrets_in_health_answers_are_masked() {
     assert!(said.contains("it said: ") && said.contains("***"), "{said}");
 }
 
+/// Releases are never changed, so an earlier one keeps the name that its env file had.
+#[test]
+fn values_in_env_files_of_earlier_names_are_masked() {
+    let leak = "cat ../*/*.env ../*/.env; true";
+    let mut site = Site::new(&format!("restart = \"{leak}\""));
+    let config = site.project.read("deploy.toml").replace(LEAK, leak);
+    let versions = [(1, "first.env"), (2, "second.env"), (3, ".env"), (4, "third.env")];
+    for (version, name) in versions {
+        let named =
+            config.replace("[env.vars]", &format!("[env]\nfile = \"{name}\"\n\n[env.vars]"));
+        site.project.write("deploy.toml", &named.replace("keep_releases = 2", "keep_releases = 9"));
+        site.build(version, &[]);
+        site.shipit("deploy production --yes -v", 0, false);
+    }
+    let kept = site.project.read("srv/.shipit/env-files");
+    assert_eq!(kept, "first.env\nsecond.env\nthird.env\n");
+}
+
 /// Words that are no secrets in any variable.
 #[test]
 fn plain_values_are_not_masked() {

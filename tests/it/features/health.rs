@@ -298,7 +298,7 @@ async fn curl_verifies_tls_certificates() {
 }
 
 #[tokio::test]
-async fn curl_gets_headers_outside_its_arguments() {
+async fn curl_gets_address_and_headers_outside_its_arguments() {
     if !has("curl") {
         return;
     }
@@ -311,10 +311,9 @@ async fn curl_gets_headers_outside_its_arguments() {
         lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect::<Vec<_>>()
     };
     let (said, lines) = tokio::join!(judged_there(&text, &silent, LocalSession::new()), watching);
-    let asks = |line: &&String| {
-        line.starts_with("curl\0") && line.contains(&format!(":{}/up", silent.port))
-    };
-    assert!(lines.iter().any(|line| asks(&line)), "it is running: {lines:?}");
+    let asks = |line: &String| line.starts_with("curl\0") && line.contains("\0-K\0-");
+    assert!(lines.iter().any(asks), "it is running: {lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("/up?x=1")), "a token in it: {lines:?}");
     assert!(!lines.iter().any(|line| line.contains("very secret")), "{lines:?}");
     assert!(!said.contains("very secret") && said.contains("did not answer"), "{said}");
 }
@@ -325,8 +324,8 @@ async fn host_without_curl_says_what_to_install() {
     let server = HealthServer::start(&["200 OK"]).await;
     let http = format!("{OFTEN}http = \"http://127.0.0.1:PORT/up\"");
     assert_snapshot!(judged_there(&http, &server, only(tools.path())).await, @"
-    nobody could ask whether the release is healthy
-      GET http://127.0.0.1:PORT/up could not be asked: the server forbids forwarding, and curl is not there
+    the health of the release could not be checked
+      GET http://127.0.0.1:PORT/up could not be asked: the server forbids forwarding, and curl is missing
     hint: install curl on the host, or set `AllowTcpForwarding local` in its sshd_config
     ");
     let tcp = format!("{ONCE}tcp = \"127.0.0.1:PORT\"");
