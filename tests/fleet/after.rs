@@ -46,7 +46,7 @@ fn unlock_ends_a_live_run_and_every_host_reverts() {
         APPS.iter().all(|&host| app.version(host) == "v2")
     });
     app.answers("v2", "hello");
-    app.shipit(&["unlock", "production"]).ends(2).says(&["held by tester on ", "lives"]);
+    app.shipit(&["unlock", "production"]).ends(2).says(&["held by tester on ", "is alive"]);
     let status = app.shipit(&["status", "production"]).ends(0).stdout;
     assert!(status.contains("locked by: tester on ") && !status.contains("stopped:"), "{status}");
 

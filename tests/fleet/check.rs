@@ -93,7 +93,7 @@ fn fixes_of_check_work_when_pasted() {
     for found in [
         "everybody can write /srv/fixes",
         "/srv/fixes/shared cannot be written by deploy",
-        "/srv/fixes/shared/key is not there",
+        "/srv/fixes/shared/key does not exist",
         "may not enter /srv/fixes/shared",
         "may not write /srv/fixes/shared/uploads",
         "may not read .env",

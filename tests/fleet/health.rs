@@ -131,7 +131,7 @@ fn forbidden_forwarding_makes_the_host_run_the_check() {
     // A host with nothing to ask with says so at once.
     host.root("mv /usr/bin/curl /usr/bin/curl.away");
     let words = [
-        "nobody could ask whether detour.service is healthy",
+        "the health of detour.service could not be checked",
         "the server forbids forwarding, and ",
         "install curl on the host",
     ];
