@@ -79,7 +79,7 @@ fn converges(app: &App, artifact: &str, moment: Duration, tally: &mut Tally) {
         tally.alone += 1;
         return;
     }
-    app.deploy(artifact).ends(0).says(&["contact was lost while", "took it back"]);
+    app.deploy(artifact).ends(0).says(&["contact was lost while", "reverted it"]);
     whole(app, moment);
     let version = app.version(app.hosts[0]);
     app.answers(&version, "hello");
