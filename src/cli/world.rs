@@ -24,7 +24,7 @@ use crate::deploy::event::Event;
 use crate::deploy::run::Run;
 use crate::model::id::ReleaseId;
 use crate::ssh::connect::{Callbacks, Connector, Weight};
-use crate::ssh::ssh_config::LocalEnv;
+use crate::ssh::expand::LocalEnv;
 
 /// The usual name of the config file.
 pub(crate) const CONFIG: &str = "deploy.toml";

@@ -18,14 +18,14 @@ use crate::ssh::auth::{
     AskPassphrase, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
 };
 use crate::ssh::client::{Client, ConnectError, Heard, handshake, library_text};
+use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump::{self, Transport};
 use crate::ssh::options::{Allowed, Options};
 use crate::ssh::session::SshSession;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{
-    self, HostSettings, KeyPolicy, LocalEnv, Plain, SettingsSource, SshTarget,
-};
+use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, SettingsSource};
+use crate::ssh::target::SshTarget;
 
 /// sshd counts every offered key and hangs up after six.
 const KEYS_PER_CONNECTION: usize = 5;

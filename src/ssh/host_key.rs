@@ -1,274 +1,19 @@
 //! Whether the host is the one we mean: known_hosts, host certificates and pinned fingerprints.
-//!
-//! The library's own reading of known_hosts ignores revocations, wildcards and authorities, so
-//! this one follows sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 
-use std::fs;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use crate::remote::session::SessionError;
+use crate::ssh::known_hosts::{
+    KeyRecord, KnownHosts, KnownHostsPlace, append, hashed_name, matches_pattern, read_revoked,
+    unusable,
+};
 use crate::ssh::options::{Allowed, name_of};
 use crate::ssh::ssh_config::{HostSettings, KeyPolicy};
-
-/// What the first field of a line says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marker {
-    None,
-    Authority,
-    Revoked,
-}
-
-/// Whom a line is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Names {
-    Hashed { salt: Vec<u8>, hash: Vec<u8> },
-    Patterns(String),
-}
-
-/// One line that speaks of a key.
-#[derive(Debug, Clone)]
-struct KnownHostsLine {
-    file: PathBuf,
-    number: usize,
-    marker: Marker,
-    names: Names,
-    /// `None`: a type we do not know, or a key that is damaged.
-    key: Option<KeyData>,
-}
-
-/// All lines of all files.
-#[derive(Debug, Clone, Default)]
-pub struct KnownHosts {
-    lines: Vec<KnownHostsLine>,
-    files: Vec<PathBuf>,
-}
-
-/// What known_hosts files say of a key that a host shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyRecord {
-    /// This very key is on record.
-    Known(KnownHostsPlace),
-    Revoked(KnownHostsPlace),
-    /// Another key of the same type is on record.
-    Changed(KnownHostsPlace),
-    /// Only keys of other types are on record.
-    OtherType(KnownHostsPlace),
-    /// Nothing is on record.
-    Unknown,
-}
-
-/// A line of a known_hosts file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownHostsPlace {
-    pub file: PathBuf,
-    /// The line, from 1; every line counts.
-    pub line: usize,
-}
-
-impl KnownHostsLine {
-    fn place(&self) -> KnownHostsPlace {
-        KnownHostsPlace { file: self.file.clone(), line: self.number }
-    }
-}
-
-impl KnownHosts {
-    /// Reads `files`. One that is not there is empty; one that cannot be read is an error,
-    /// because a revocation may stand in it.
-    pub fn read(files: &[PathBuf]) -> Result<Self, SessionError> {
-        Self::read_those(files, &|_| true)
-    }
-
-    /// Reads only the lines about `names`, so that each of a thousand hosts keeps and understands
-    /// no lines about the others.
-    fn read_about(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
-        Self::read_those(files, &|line| names.iter().any(|name| line.matches(name)))
-    }
-
-    fn read_those(
-        files: &[PathBuf],
-        wanted: &dyn Fn(&Names) -> bool,
-    ) -> Result<Self, SessionError> {
-        let mut known = Self { lines: Vec::new(), files: files.to_vec() };
-        for file in files {
-            match fs::read(file) {
-                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), wanted),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unusable(file, &error)),
-            }
-        }
-        Ok(known)
-    }
-
-    fn add(&mut self, file: &Path, text: &str, wanted: &dyn Fn(&Names) -> bool) {
-        let numbered = text.lines().enumerate();
-        let parse = |(at, line)| parse_line(file, at + 1, line, wanted);
-        self.lines.extend(numbered.filter_map(parse));
-    }
-
-    fn about<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a KnownHostsLine> {
-        self.lines.iter().filter(|line| names.iter().any(|name| line.names.matches(name)))
-    }
-
-    /// The lines that speak of `name`, as `ssh-keygen -F` lists them.
-    pub fn lookup(&self, name: &str) -> Vec<KnownHostsPlace> {
-        self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
-    }
-
-    /// What is on record about a plain key of `name`. A revocation beats everything, then one
-    /// line that agrees is enough.
-    pub fn verdict(&self, name: &str, key: &KeyData) -> KeyRecord {
-        if let Some(place) = self.revoked(&[name], key) {
-            return KeyRecord::Revoked(place);
-        }
-        let (mut changed, mut other) = (None, None);
-        for line in self.about(&[name]).filter(|line| line.marker == Marker::None) {
-            match &line.key {
-                Some(recorded) if recorded == key => return KeyRecord::Known(line.place()),
-                Some(recorded) if recorded.algorithm() == key.algorithm() => {
-                    changed.get_or_insert_with(|| line.place());
-                }
-                _ => {
-                    other.get_or_insert_with(|| line.place());
-                }
-            }
-        }
-        changed
-            .map(KeyRecord::Changed)
-            .or(other.map(KeyRecord::OtherType))
-            .unwrap_or(KeyRecord::Unknown)
-    }
-
-    fn revoked(&self, names: &[&str], key: &KeyData) -> Option<KnownHostsPlace> {
-        let mut lines = self.about(names).filter(|line| line.marker == Marker::Revoked);
-        lines.find(|line| line.key.as_ref() == Some(key)).map(KnownHostsLine::place)
-    }
-
-    fn authority(&self, names: &[&str], key: &KeyData) -> bool {
-        let mut lines = self.about(names).filter(|line| line.marker == Marker::Authority);
-        lines.any(|line| line.key.as_ref() == Some(key))
-    }
-}
-
-fn parse_line(
-    file: &Path,
-    number: usize,
-    line: &str,
-    wanted: &dyn Fn(&Names) -> bool,
-) -> Option<KnownHostsLine> {
-    let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
-    let first = words.next().filter(|word| !word.starts_with('#'))?;
-    let (marker, names) = match first {
-        "@cert-authority" => (Marker::Authority, words.next()?),
-        "@revoked" => (Marker::Revoked, words.next()?),
-        marker if marker.starts_with('@') => return None,
-        names => (Marker::None, names),
-    };
-    let names = parse_names(names).filter(wanted)?;
-    let (kind, key) = (words.next()?, words.next().unwrap_or_default());
-    let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok();
-    let key = key.map(|key| key.key_data().clone());
-    Some(KnownHostsLine { file: file.to_path_buf(), number, marker, names, key })
-}
-
-fn parse_names(field: &str) -> Option<Names> {
-    let Some(rest) = field.strip_prefix("|1|") else {
-        return Some(Names::Patterns(field.to_lowercase()));
-    };
-    let (salt, hash) = rest.split_once('|')?;
-    Some(Names::Hashed { salt: STANDARD.decode(salt).ok()?, hash: STANDARD.decode(hash).ok()? })
-}
-
-impl Names {
-    /// `name` is in lower case.
-    fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Hashed { salt, hash } => name_hash(salt, name).as_deref() == Some(hash),
-            Self::Patterns(list) => matches_list(list, name),
-        }
-    }
-}
-
-fn name_hash(salt: &[u8], name: &str) -> Option<Vec<u8>> {
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(salt).ok()?;
-    mac.update(name.as_bytes());
-    Some(mac.finalize().into_bytes().to_vec())
-}
-
-/// One negated pattern that matches makes the whole list not match.
-fn matches_list(list: &str, name: &str) -> bool {
-    let mut found = false;
-    for pattern in list.split(',').filter(|pattern| !pattern.is_empty()) {
-        match pattern.strip_prefix('!') {
-            Some(negated) if matches_pattern(negated.as_bytes(), name.as_bytes()) => return false,
-            Some(_) => {}
-            None => found |= matches_pattern(pattern.as_bytes(), name.as_bytes()),
-        }
-    }
-    found
-}
-
-/// `*` is any run of characters, `?` is one. Goes back to the last star only, so it is not
-/// exponential.
-fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => {
-                let Some((at, from)) = star else { return false };
-                star = Some((at, from + 1));
-                p = at + 1;
-                n = from + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
-}
-
-/// What an OpenSSH revocation list in binary form begins with.
-const KRL: &[u8] = b"SSHKRL\n\0";
-
-/// Keys that `RevokedHostKeys` names, one a line. A file that cannot be read, or not understood, is
-/// an error, because the key in question may stand in it.
-fn read_revoked(files: &[PathBuf]) -> Result<Vec<(KeyData, KnownHostsPlace)>, SessionError> {
-    let mut revoked = Vec::new();
-    for file in files {
-        let setting = |reason: String| SessionError::Setting {
-            setting: format!("RevokedHostKeys {}", file.display()),
-            reason,
-        };
-        let bytes = fs::read(file).map_err(|error| setting(error.to_string()))?;
-        if bytes.starts_with(KRL) {
-            let reason = "it is a list in binary form (KRL), which is not supported; a file of \
-                          public keys is";
-            return Err(setting(reason.to_owned()));
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        let keys = text.lines().enumerate().filter_map(|(at, line)| {
-            let key = PublicKey::from_openssh(line.trim()).ok()?;
-            Some((key.key_data().clone(), KnownHostsPlace { file: file.clone(), line: at + 1 }))
-        });
-        revoked.extend(keys);
-    }
-    Ok(revoked)
-}
 
 /// The name under which a host is looked up.
 pub fn record_name(settings: &HostSettings) -> String {
@@ -356,21 +101,14 @@ impl HostKeyCheck {
     /// Lines about this host whose key cannot be read. They match nothing, but the host is not
     /// unknown.
     pub fn damaged(&self) -> Vec<KnownHostsPlace> {
-        let names = [self.name.as_str()];
-        self.known
-            .about(&names)
-            .filter(|line| line.key.is_none())
-            .map(KnownHostsLine::place)
-            .collect()
+        self.known.damaged(&self.name)
     }
 
     /// Key types to ask the server for: those on record first, so that a host with several keys
     /// shows one that we can check. SHA-1 is not among them.
     pub fn key_types(&self) -> Vec<Algorithm> {
         let names = self.names();
-        let lines = self.known.about(&names).filter(|line| line.marker == Marker::None);
-        let recorded: Vec<Algorithm> =
-            lines.filter_map(|line| Some(line.key.as_ref()?.algorithm())).collect();
+        let recorded = self.known.key_types(&names);
         let on_record = |one: &Algorithm| recorded.iter().any(|other| same_kind(one, other));
         let mut types = self.types(false);
         types.sort_by_key(|algorithm| !on_record(algorithm));
@@ -379,8 +117,7 @@ impl HostKeyCheck {
 
     /// Certificates are asked for only where an authority is trusted for this host.
     pub fn certificate_types(&self) -> Vec<Algorithm> {
-        let names = self.names();
-        let trusted = self.known.about(&names).any(|line| line.marker == Marker::Authority);
+        let trusted = self.known.names_authority(&self.names());
         if trusted && self.pin.is_none() { self.types(true) } else { Vec::new() }
     }
 
@@ -559,35 +296,6 @@ impl HostKeyCheck {
     }
 }
 
-fn hashed_name(name: &str) -> io::Result<String> {
-    let mut salt = [0; 20];
-    getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    let hash = name_hash(&salt, name).unwrap_or_default();
-    Ok(format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash)))
-}
-
-/// Several of us may write at once, and the file may lack its last newline.
-fn append(file: &Path, line: &str) -> io::Result<()> {
-    if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    }
-    let mut options = fs::OpenOptions::new();
-    let mut handle = options.read(true).append(true).create(true).mode(0o600).open(file)?;
-    rustix::fs::flock(&handle, rustix::fs::FlockOperation::LockExclusive)?;
-    let newline = if ends_in_newline(&mut handle)? { "" } else { "\n" };
-    handle.write_all(format!("{newline}{line}").as_bytes())
-}
-
-fn ends_in_newline(handle: &mut fs::File) -> io::Result<bool> {
-    if handle.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    let mut last = [0];
-    handle.seek(SeekFrom::End(-1))?;
-    handle.read_exact(&mut last)?;
-    Ok(last == *b"\n")
-}
-
 /// Returns the key types to ask for when nothing is on record, best first.
 pub(crate) fn all_types() -> Vec<Algorithm> {
     let curves = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
@@ -612,8 +320,4 @@ pub fn fingerprint(key: &PublicKey) -> String {
 /// People copy fingerprints with and without the padding.
 fn same_fingerprint(one: &str, other: &str) -> bool {
     one.trim().trim_end_matches('=') == other.trim_end_matches('=')
-}
-
-fn unusable(file: &Path, error: &io::Error) -> SessionError {
-    SessionError::Setting { setting: file.display().to_string(), reason: error.to_string() }
 }

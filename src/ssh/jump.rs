@@ -12,7 +12,9 @@ use tokio::time::timeout;
 use crate::model::mutex::lock;
 use crate::remote::session::{BY_SETTING, ByteStream, SessionError};
 use crate::ssh::connect::{Connection, Connector, Hop};
-use crate::ssh::ssh_config::{HostSettings, LocalEnv, SshTarget};
+use crate::ssh::expand::LocalEnv;
+use crate::ssh::ssh_config::HostSettings;
+use crate::ssh::target::SshTarget;
 use crate::ssh::{text, tunnel};
 
 /// More hops than this are a loop.

@@ -6,13 +6,16 @@ mod client;
 pub mod connect;
 pub mod embedded;
 mod exec;
+pub mod expand;
 pub mod host_key;
 mod jump;
+pub mod known_hosts;
 pub mod options;
 mod pace;
 mod session;
 mod socket;
 pub mod ssh_config;
+pub mod target;
 mod text;
 mod tunnel;
 

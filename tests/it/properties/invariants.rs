@@ -41,8 +41,10 @@ use shipit::report::releases::{releases_json, releases_table};
 use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
 use shipit::report::unlock::holders;
-use shipit::ssh::host_key::{KeyRecord, KnownHosts};
-use shipit::ssh::ssh_config::{self, LocalEnv, SshTarget};
+use shipit::ssh::expand::LocalEnv;
+use shipit::ssh::known_hosts::{KeyRecord, KnownHosts};
+use shipit::ssh::ssh_config;
+use shipit::ssh::target::SshTarget;
 
 /// Takes any bytes, and panics where a promise is broken.
 pub type Invariant = fn(&[u8]);

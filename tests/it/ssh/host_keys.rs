@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use russh::keys::PublicKey;
 use shipit::remote::session::SessionError;
-use shipit::ssh::host_key::{KeyRecord, KnownHosts};
+use shipit::ssh::known_hosts::{KeyRecord, KnownHosts};
 use tempfile::TempDir;
 
 use crate::support::ssh::skipped;

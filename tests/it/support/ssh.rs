@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use shipit::config::{Address, Host, SshSettings};
 use shipit::remote::session::{Channel, Exit, Output, Session, SessionError};
 use shipit::ssh::connect::{Callbacks, Connector, Weight};
-use shipit::ssh::ssh_config::LocalEnv;
+use shipit::ssh::expand::LocalEnv;
 use tokio::io::AsyncWriteExt as _;
 
 /// Only a test that hangs takes this long.

@@ -1,0 +1,321 @@
+//! The file known_hosts, and lists of revoked keys.
+//!
+//! The library's own reading of known_hosts ignores revocations, wildcards and authorities, so
+//! this one follows sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
+
+use std::fs;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{Algorithm, PublicKey};
+
+use crate::remote::session::SessionError;
+
+/// What the first field of a line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marker {
+    None,
+    Authority,
+    Revoked,
+}
+
+/// Whom a line is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Names {
+    Hashed { salt: Vec<u8>, hash: Vec<u8> },
+    Patterns(String),
+}
+
+/// One line that speaks of a key.
+#[derive(Debug, Clone)]
+struct KnownHostsLine {
+    file: PathBuf,
+    number: usize,
+    marker: Marker,
+    names: Names,
+    /// `None`: a type we do not know, or a key that is damaged.
+    key: Option<KeyData>,
+}
+
+/// All lines of all files.
+#[derive(Debug, Clone, Default)]
+pub struct KnownHosts {
+    lines: Vec<KnownHostsLine>,
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// What known_hosts files say of a key that a host shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRecord {
+    /// This very key is on record.
+    Known(KnownHostsPlace),
+    Revoked(KnownHostsPlace),
+    /// Another key of the same type is on record.
+    Changed(KnownHostsPlace),
+    /// Only keys of other types are on record.
+    OtherType(KnownHostsPlace),
+    /// Nothing is on record.
+    Unknown,
+}
+
+/// A line of a known_hosts file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHostsPlace {
+    pub file: PathBuf,
+    /// The line, from 1; every line counts.
+    pub line: usize,
+}
+
+impl KnownHostsLine {
+    fn place(&self) -> KnownHostsPlace {
+        KnownHostsPlace { file: self.file.clone(), line: self.number }
+    }
+}
+
+impl KnownHosts {
+    /// Reads `files`, as far as they exist. Fails if one cannot be read, because a revocation may be
+    /// in it.
+    pub fn read(files: &[PathBuf]) -> Result<Self, SessionError> {
+        Self::read_those(files, &|_| true)
+    }
+
+    /// Reads only the lines about `names`, so that each of a thousand hosts keeps and understands
+    /// no lines about the others.
+    pub(super) fn read_about(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
+        Self::read_those(files, &|line| names.iter().any(|name| line.matches(name)))
+    }
+
+    fn read_those(
+        files: &[PathBuf],
+        wanted: &dyn Fn(&Names) -> bool,
+    ) -> Result<Self, SessionError> {
+        let mut known = Self { lines: Vec::new(), files: files.to_vec() };
+        for file in files {
+            match fs::read(file) {
+                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), wanted),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unusable(file, &error)),
+            }
+        }
+        Ok(known)
+    }
+
+    fn add(&mut self, file: &Path, text: &str, wanted: &dyn Fn(&Names) -> bool) {
+        let numbered = text.lines().enumerate();
+        let parse = |(at, line)| parse_line(file, at + 1, line, wanted);
+        self.lines.extend(numbered.filter_map(parse));
+    }
+
+    fn about<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a KnownHostsLine> {
+        self.lines.iter().filter(|line| names.iter().any(|name| line.names.matches(name)))
+    }
+
+    /// Returns the lines about `name` whose key cannot be read.
+    pub(super) fn damaged(&self, name: &str) -> Vec<KnownHostsPlace> {
+        let names = [name];
+        let lines = self.about(&names).filter(|line| line.key.is_none());
+        lines.map(KnownHostsLine::place).collect()
+    }
+
+    /// Returns the types of the plain keys that are on record for these names.
+    pub(super) fn key_types(&self, names: &[&str]) -> Vec<Algorithm> {
+        let lines = self.about(names).filter(|line| line.marker == Marker::None);
+        lines.filter_map(|line| Some(line.key.as_ref()?.algorithm())).collect()
+    }
+
+    /// Returns whether an authority is trusted to sign keys for these names.
+    pub(super) fn names_authority(&self, names: &[&str]) -> bool {
+        self.about(names).any(|line| line.marker == Marker::Authority)
+    }
+
+    /// The lines that speak of `name`, as `ssh-keygen -F` lists them.
+    pub fn lookup(&self, name: &str) -> Vec<KnownHostsPlace> {
+        self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
+    }
+
+    /// What is on record about a plain key of `name`. A revocation beats everything, then one
+    /// line that agrees is enough.
+    pub fn verdict(&self, name: &str, key: &KeyData) -> KeyRecord {
+        if let Some(place) = self.revoked(&[name], key) {
+            return KeyRecord::Revoked(place);
+        }
+        let (mut changed, mut other) = (None, None);
+        for line in self.about(&[name]).filter(|line| line.marker == Marker::None) {
+            match &line.key {
+                Some(recorded) if recorded == key => return KeyRecord::Known(line.place()),
+                Some(recorded) if recorded.algorithm() == key.algorithm() => {
+                    changed.get_or_insert_with(|| line.place());
+                }
+                _ => {
+                    other.get_or_insert_with(|| line.place());
+                }
+            }
+        }
+        changed
+            .map(KeyRecord::Changed)
+            .or(other.map(KeyRecord::OtherType))
+            .unwrap_or(KeyRecord::Unknown)
+    }
+
+    pub(super) fn revoked(&self, names: &[&str], key: &KeyData) -> Option<KnownHostsPlace> {
+        let mut lines = self.about(names).filter(|line| line.marker == Marker::Revoked);
+        lines.find(|line| line.key.as_ref() == Some(key)).map(KnownHostsLine::place)
+    }
+
+    pub(super) fn authority(&self, names: &[&str], key: &KeyData) -> bool {
+        let mut lines = self.about(names).filter(|line| line.marker == Marker::Authority);
+        lines.any(|line| line.key.as_ref() == Some(key))
+    }
+}
+
+fn parse_line(
+    file: &Path,
+    number: usize,
+    line: &str,
+    wanted: &dyn Fn(&Names) -> bool,
+) -> Option<KnownHostsLine> {
+    let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
+    let first = words.next().filter(|word| !word.starts_with('#'))?;
+    let (marker, names) = match first {
+        "@cert-authority" => (Marker::Authority, words.next()?),
+        "@revoked" => (Marker::Revoked, words.next()?),
+        marker if marker.starts_with('@') => return None,
+        names => (Marker::None, names),
+    };
+    let names = parse_names(names).filter(wanted)?;
+    let (kind, key) = (words.next()?, words.next().unwrap_or_default());
+    let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok();
+    let key = key.map(|key| key.key_data().clone());
+    Some(KnownHostsLine { file: file.to_path_buf(), number, marker, names, key })
+}
+
+fn parse_names(field: &str) -> Option<Names> {
+    let Some(rest) = field.strip_prefix("|1|") else {
+        return Some(Names::Patterns(field.to_lowercase()));
+    };
+    let (salt, hash) = rest.split_once('|')?;
+    Some(Names::Hashed { salt: STANDARD.decode(salt).ok()?, hash: STANDARD.decode(hash).ok()? })
+}
+
+impl Names {
+    /// `name` is in lower case.
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Hashed { salt, hash } => name_hash(salt, name).as_deref() == Some(hash),
+            Self::Patterns(list) => matches_list(list, name),
+        }
+    }
+}
+
+fn name_hash(salt: &[u8], name: &str) -> Option<Vec<u8>> {
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(salt).ok()?;
+    mac.update(name.as_bytes());
+    Some(mac.finalize().into_bytes().to_vec())
+}
+
+/// Returns whether a pattern of the list matches, and no negated one does.
+fn matches_list(list: &str, name: &str) -> bool {
+    let mut found = false;
+    for pattern in list.split(',').filter(|pattern| !pattern.is_empty()) {
+        match pattern.strip_prefix('!') {
+            Some(negated) if matches_pattern(negated.as_bytes(), name.as_bytes()) => return false,
+            Some(_) => {}
+            None => found |= matches_pattern(pattern.as_bytes(), name.as_bytes()),
+        }
+    }
+    found
+}
+
+/// Returns whether the name matches: `*` is any run of characters, `?` is one. Backtracks to the
+/// last star only, so the time is not exponential.
+pub(super) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == b'?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => {
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                p = at + 1;
+                n = from + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+/// What an OpenSSH revocation list in binary form begins with.
+const KRL: &[u8] = b"SSHKRL\n\0";
+
+/// Returns the keys in the files of `RevokedHostKeys`, one a line. Fails if a file cannot be read or
+/// understood, because the key in question may be in it.
+pub(super) fn read_revoked(
+    files: &[PathBuf],
+) -> Result<Vec<(KeyData, KnownHostsPlace)>, SessionError> {
+    let mut revoked = Vec::new();
+    for file in files {
+        let setting = |reason: String| SessionError::Setting {
+            setting: format!("RevokedHostKeys {}", file.display()),
+            reason,
+        };
+        let bytes = fs::read(file).map_err(|error| setting(error.to_string()))?;
+        if bytes.starts_with(KRL) {
+            let reason = "it is a list in binary form (KRL), which is not supported; a file of \
+                          public keys is";
+            return Err(setting(reason.to_owned()));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let keys = text.lines().enumerate().filter_map(|(at, line)| {
+            let key = PublicKey::from_openssh(line.trim()).ok()?;
+            Some((key.key_data().clone(), KnownHostsPlace { file: file.clone(), line: at + 1 }))
+        });
+        revoked.extend(keys);
+    }
+    Ok(revoked)
+}
+
+pub(super) fn hashed_name(name: &str) -> io::Result<String> {
+    let mut salt = [0; 20];
+    getrandom::fill(&mut salt).map_err(io::Error::other)?;
+    let hash = name_hash(&salt, name).unwrap_or_default();
+    Ok(format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash)))
+}
+
+/// Appends a line. Several processes may append at once, and the file may lack its last newline.
+pub(super) fn append(file: &Path, line: &str) -> io::Result<()> {
+    if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    let mut handle = options.read(true).append(true).create(true).mode(0o600).open(file)?;
+    rustix::fs::flock(&handle, rustix::fs::FlockOperation::LockExclusive)?;
+    let newline = if ends_in_newline(&mut handle)? { "" } else { "\n" };
+    handle.write_all(format!("{newline}{line}").as_bytes())
+}
+
+fn ends_in_newline(handle: &mut fs::File) -> io::Result<bool> {
+    if handle.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    handle.seek(SeekFrom::End(-1))?;
+    handle.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+pub(super) fn unusable(file: &Path, error: &io::Error) -> SessionError {
+    SessionError::Setting { setting: file.display().to_string(), reason: error.to_string() }
+}
