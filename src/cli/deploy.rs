@@ -13,10 +13,10 @@ use super::question;
 use super::run::{RunOptions, unless_stopped};
 use super::world::{World, release_id};
 use crate::artifact::{Artifact, ArtifactError, Limits};
-use crate::config::file::length;
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
-use crate::config::{Config, EnvSpec, checks, env};
+use crate::config::tables::length;
+use crate::config::{Config, EnvSpec, env, gather};
 use crate::deploy::context::RunContext;
 use crate::deploy::event::Event;
 use crate::deploy::fleet;
@@ -245,7 +245,7 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
 /// Reads the files and variables that health checks need. Returns the values to mask.
 pub(super) async fn gather(world: &World, config: &mut Config) -> Result<Vec<String>, CliError> {
     let Config { health, base, .. } = config;
-    Ok(checks::gather(health, base, &|name| world.given(name)).await?)
+    Ok(gather::gather(health, base, &|name| world.given(name)).await?)
 }
 
 /// Fails if a variable that the config names has no value, and names all of them.

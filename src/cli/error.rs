@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::artifact::ArtifactError;
-use crate::config::checks::GatherError;
 use crate::config::env::EnvError;
 use crate::config::error::ConfigError;
+use crate::config::gather::GatherError;
 use crate::report::error::Hinted;
 
 /// An error of a command before its run. Nothing was changed on any host.

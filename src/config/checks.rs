@@ -1,19 +1,11 @@
-//! What a health check asks, and what it needs of this machine before it can: values of headers,
-//! certificates.
+//! What a health check asks.
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
-use super::env::{self, EnvError};
-use super::{EnvSource, Health, Host};
-
-/// More certificates than any authority has; they may travel on the control channel.
-const MOST_PEM: usize = 64 * 1024;
+use super::{EnvSource, Host};
 
 /// One question that a new release must answer well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +71,7 @@ pub enum Trust {
     Only {
         /// The file on this machine.
         path: PathBuf,
-        /// Its content, once it was [`gather`]ed: PEM with at least one certificate.
+        /// Its content, once it was gathered: PEM with at least one certificate.
         pem: String,
     },
     Anybody,
@@ -93,7 +85,7 @@ pub struct Statuses(pub Vec<RangeInclusive<u16>>);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     pub name: String,
-    /// Its value: always a text once it was [`gather`]ed.
+    /// Its value: always a text once it was gathered.
     pub value: EnvSource,
 }
 
@@ -135,81 +127,7 @@ impl fmt::Debug for Header {
     }
 }
 
-/// Why a check cannot be asked. Nothing names a value.
-#[derive(Debug, thiserror::Error)]
-pub enum GatherError {
-    /// The value of a header could not be had.
-    #[error("a health check lacks a header")]
-    Header(#[source] EnvError),
-    /// A value that no header can have.
-    #[error(
-        "the value of the header `{name}` of a health check holds characters that no header may"
-    )]
-    Unsendable { name: String },
-    /// A file of certificates that could not be read.
-    #[error("could not read the certificates in {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file that holds none.
-    #[error("{} holds no certificate in PEM form", path.display())]
-    NoCertificate { path: PathBuf },
-}
-
-impl GatherError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Header(error) => error.hint(),
-            Self::NoCertificate { .. } => {
-                Some("it begins with `-----BEGIN CERTIFICATE-----`".to_owned())
-            }
-            Self::Unsendable { .. } | Self::Read { .. } => None,
-        }
-    }
-}
-
-/// Fetches values of headers and certificates in place, as the values of the environment file are
-/// fetched. Returns the values that no output may show.
-pub async fn gather(
-    health: &mut Health,
-    base: &Path,
-    environment: &(dyn Fn(&str) -> Option<String> + Sync),
-) -> Result<Vec<String>, GatherError> {
-    env::all_set(health.sources(), environment).map_err(GatherError::Header)?;
-    let mut secrets = Vec::new();
-    for check in &mut health.checks {
-        let HealthProbe::Http(http) = &mut check.probe else { continue };
-        for Header { name, value } in &mut http.headers {
-            let text = env::value(name, value, base, environment);
-            let text = text.await.map_err(GatherError::Header)?;
-            if !is_sendable(&text) {
-                return Err(GatherError::Unsendable { name: name.clone() });
-            }
-            if !matches!(value, EnvSource::Text(_)) && !text.is_empty() {
-                secrets.push(text.clone());
-            }
-            *value = EnvSource::Text(text);
-        }
-        if let Some(Trust::Only { path, pem }) = &mut http.trust {
-            *pem = certificates(path)?;
-        }
-    }
-    Ok(secrets)
-}
-
-/// What a header's value may be: text in one line.
+/// Returns whether a header may have this value: text in one line.
 pub(super) fn is_sendable(value: &str) -> bool {
     value.chars().all(|c| c == '\t' || !c.is_control())
-}
-
-/// The text of a file that holds certificates.
-fn certificates(path: &Path) -> Result<String, GatherError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| GatherError::Read { path: path.to_owned(), source })?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let some = found.is_ok_and(|found| !found.is_empty()) && text.len() <= MOST_PEM;
-    some.then_some(text).ok_or_else(|| GatherError::NoCertificate { path: path.to_owned() })
 }

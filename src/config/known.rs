@@ -3,7 +3,7 @@
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 
-use super::file::{
+use super::tables::{
     ArtifactTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable, HostTable,
     Layer, LocalHookTable, LocalHooks, RolloutTable, ServiceTable, Ssh, Timeouts, UploadTable,
     VarTable,

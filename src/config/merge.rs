@@ -1,6 +1,6 @@
 //! A stage laid over the top level: what the stage says wins, key by key.
 
-use super::file::{
+use super::tables::{
     ArtifactTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, ServiceTable, Ssh,
     Timeouts, UploadTable,
 };

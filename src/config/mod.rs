@@ -1,19 +1,22 @@
-//! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` mirrors what is
-//! written and `explain` says what is wrong with it, `merge` lays a stage over the top level,
-//! `resolve` applies every rule of `rules`, `error` holds every way to fail, `env` makes the bytes
-//! of `.env`, `secrecy` says what may be shown of them, `checks` what health checks ask, `template` what
-//! `shipit init` writes.
+//! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` reads the
+//! file into `tables`, which mirror what is written; `explain` says what is wrong with it, `known`
+//! lists its keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`,
+//! `error` holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be
+//! shown of them. `checks` holds what health checks ask, `gather` fetches what they need of this
+//! machine. `template` is what `shipit init` writes.
 
 pub mod checks;
 pub mod env;
 pub mod error;
 mod explain;
 pub mod file;
+pub mod gather;
 pub mod known;
 mod merge;
 pub mod resolve;
 mod rules;
 pub mod secrecy;
+pub mod tables;
 pub mod template;
 
 use std::collections::BTreeMap;
@@ -21,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::checks::Check;
-pub use self::file::HostKeys;
+pub use self::tables::HostKeys;
 use crate::model::digest::Digest;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::error::{ConfigError, ConfigPlace};
-use super::file::{ConfigFile, Layer};
+use super::file::ConfigFile;
+use super::tables::Layer;
 use super::{Config, rules};
 use crate::model::layout::Layout;
 

@@ -29,8 +29,8 @@ const FLOORS: [(&str, u8); 9] = [
 ];
 
 /// Modules whose submodules do not use each other in circles.
-const WITHOUT_CIRCLES: [&str; 7] =
-    ["artifact", "cache", "cli", "deploy", "model", "remote", "report"];
+const WITHOUT_CIRCLES: [&str; 8] =
+    ["artifact", "cache", "cli", "config", "deploy", "model", "remote", "report"];
 
 /// Uses between neighbours of one floor that are part of the design.
 const NEIGHBOURS: [(&str, &str); 3] =

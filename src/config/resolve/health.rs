@@ -10,7 +10,7 @@ use crate::config::checks::{
     self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Statuses, Trust,
 };
 use crate::config::error::ConfigError;
-use crate::config::file::{self, Layer, Length, TextOr};
+use crate::config::tables::{self, Layer, Length, TextOr};
 use crate::config::{EnvSource, Health, rules};
 use crate::model::service::Service;
 
@@ -70,8 +70,8 @@ impl Resolver<'_> {
     }
 
     /// The checks that are a key of `[health]` each.
-    fn short(&self, health: &file::Health) -> Result<Vec<HealthProbe>, ConfigError> {
-        let http = health.http.as_ref().map(|url| self.http(url, &file::Check::default()));
+    fn short(&self, health: &tables::Health) -> Result<Vec<HealthProbe>, ConfigError> {
+        let http = health.http.as_ref().map(|url| self.http(url, &tables::Check::default()));
         let tcp = health.tcp.as_ref().map(|address| self.tcp(address));
         let command = health.command.as_ref().map(|text| self.probing_command(text));
         [http, tcp, command].into_iter().flatten().collect()
@@ -79,7 +79,7 @@ impl Resolver<'_> {
 
     fn check(
         &self,
-        written: &Spanned<file::Check>,
+        written: &Spanned<tables::Check>,
         pace: CheckTiming,
     ) -> Result<Check, ConfigError> {
         let check = written.get_ref();
@@ -113,7 +113,7 @@ impl Resolver<'_> {
     }
 
     /// Refuses what only HTTP has.
-    fn without_http(&self, check: &file::Check) -> Result<(), ConfigError> {
+    fn without_http(&self, check: &tables::Check) -> Result<(), ConfigError> {
         self.without("status", check.status.as_ref(), "http")?;
         self.without("body", check.body.as_ref(), "http")?;
         self.without("host", check.host.as_ref(), "http")?;
@@ -133,7 +133,11 @@ impl Resolver<'_> {
         self.command("command", written).map(HealthProbe::Command)
     }
 
-    fn http(&self, url: &Spanned<String>, check: &file::Check) -> Result<HealthProbe, ConfigError> {
+    fn http(
+        &self,
+        url: &Spanned<String>,
+        check: &tables::Check,
+    ) -> Result<HealthProbe, ConfigError> {
         let rules::Url { tls, host, port, path } =
             self.file.need(url, "http", HTTP, rules::http(url.get_ref()))?;
         let name = check.host.as_ref().map(|name| {
@@ -163,12 +167,12 @@ impl Resolver<'_> {
     }
 
     #[expect(clippy::unused_self, reason = "as its neighbours")]
-    fn statuses(&self, check: &file::Check) -> Statuses {
+    fn statuses(&self, check: &tables::Check) -> Statuses {
         let written = check.status.as_ref().map(|written| Statuses(written.get_ref().0.clone()));
         written.unwrap_or_default()
     }
 
-    fn trust(&self, check: &file::Check, tls: bool) -> Result<Option<Trust>, ConfigError> {
+    fn trust(&self, check: &tables::Check, tls: bool) -> Result<Option<Trust>, ConfigError> {
         if !tls {
             self.without("ca", check.ca.as_ref(), "https://")?;
             self.without("insecure", check.insecure.as_ref(), "https://")?;
@@ -193,7 +197,7 @@ impl Resolver<'_> {
     fn header(
         &self,
         name: &Spanned<String>,
-        value: &Spanned<TextOr<file::SourceTable>>,
+        value: &Spanned<TextOr<tables::SourceTable>>,
     ) -> Result<Header, ConfigError> {
         let must =
             "a name of HTTP headers, other than `Host` (use `host`) and those that frame a request";

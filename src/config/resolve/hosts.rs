@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use super::{NAME, Overrides, Resolver};
 use crate::config::error::{ConfigError, ConfigPlace};
-use crate::config::file::{ConfigFile, HostTable, Layer, TextOr};
+use crate::config::file::ConfigFile;
+use crate::config::tables::{HostTable, Layer, TextOr};
 use crate::config::{Address, Host, rules};
 
 impl Resolver<'_> {

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{Overrides, Resolver};
 use crate::config::error::{self, ConfigError, ConfigPlace};
-use crate::config::file::{self, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable};
+use crate::config::tables::{self, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable};
 use crate::config::{ArtifactSource, ArtifactSpec, EnvSource, EnvSpec, rules};
 use crate::model::digest::Digest;
 use crate::model::link::{SharedKind, SharedLink};
@@ -165,7 +165,7 @@ impl Resolver<'_> {
         Ok(Some(EnvSpec { file, mode: format!("{mode:o}"), group, vars, secret }))
     }
 
-    fn env_file(&self, env: &file::Env, links: &[SharedLink]) -> Result<String, ConfigError> {
+    fn env_file(&self, env: &tables::Env, links: &[SharedLink]) -> Result<String, ConfigError> {
         let Some(written) = &env.file else { return Ok(".env".to_owned()) };
         let file = written.get_ref();
         let must = "a path inside a release, without `.`, `..`, `//` and a `/` at either end";

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::Resolver;
 use super::hosts::is_called;
 use crate::config::error::ConfigError;
-use crate::config::file::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
+use crate::config::tables::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
 use crate::config::{
     Batch, Hook, Hooks, Host, OnFailure, OnUnreachable, Rollout, SshSettings, Upload, rules,
 };
@@ -63,19 +63,19 @@ impl Resolver<'_> {
 
     fn unit(
         &self,
-        service: &file::ServiceTable,
+        service: &tables::ServiceTable,
         unit: &Spanned<String>,
         limit: Duration,
     ) -> Result<Service, ConfigError> {
         let must = "the name of a systemd service, such as `todo.service` or `todo@1`";
         let name = self.file.need(unit, "unit", must, rules::unit(unit.get_ref()))?;
         let scope = match service.scope.as_ref().map(Spanned::get_ref) {
-            Some(file::ScopeValue::User) => Scope::User,
-            Some(file::ScopeValue::System) | None => Scope::System,
+            Some(tables::ScopeValue::User) => Scope::User,
+            Some(tables::ScopeValue::System) | None => Scope::System,
         };
         let action = match service.action.as_ref().map(Spanned::get_ref) {
-            Some(file::ActionValue::ReloadOrRestart) => Action::ReloadOrRestart,
-            Some(file::ActionValue::Restart) | None => Action::Restart,
+            Some(tables::ActionValue::ReloadOrRestart) => Action::ReloadOrRestart,
+            Some(tables::ActionValue::Restart) | None => Action::Restart,
         };
         Ok(Service::Unit { name, scope, action, limit })
     }
@@ -126,13 +126,13 @@ impl Resolver<'_> {
         let canary = rollout.canary.iter().flatten().map(|name| self.canary(name, hosts));
         let pause = rollout.pause.as_ref();
         let on_failure = match rollout.on_failure {
-            Some(file::OnFailureValue::RevertAll) | None => OnFailure::RevertAll,
-            Some(file::OnFailureValue::RevertBatch) => OnFailure::RevertBatch,
-            Some(file::OnFailureValue::Stop) => OnFailure::Stop,
+            Some(tables::OnFailureValue::RevertAll) | None => OnFailure::RevertAll,
+            Some(tables::OnFailureValue::RevertBatch) => OnFailure::RevertBatch,
+            Some(tables::OnFailureValue::Stop) => OnFailure::Stop,
         };
         let on_unreachable = match rollout.on_unreachable {
-            Some(file::OnUnreachableValue::Abort) | None => OnUnreachable::Abort,
-            Some(file::OnUnreachableValue::Skip) => OnUnreachable::Skip,
+            Some(tables::OnUnreachableValue::Abort) | None => OnUnreachable::Abort,
+            Some(tables::OnUnreachableValue::Skip) => OnUnreachable::Skip,
         };
         let max_failed = rollout.max_failed.as_ref().map(|number| {
             let count = usize::try_from(*number.get_ref()).ok();
@@ -148,17 +148,17 @@ impl Resolver<'_> {
         })
     }
 
-    fn batch(&self, written: Option<&Spanned<file::BatchValue>>) -> Result<Batch, ConfigError> {
+    fn batch(&self, written: Option<&Spanned<tables::BatchValue>>) -> Result<Batch, ConfigError> {
         let Some(written) = written else { return Ok(Batch::All) };
         let at_least_one = |number| usize::try_from(number).ok().filter(|number| *number >= 1);
         match *written.get_ref() {
-            file::BatchValue::All => Ok(Batch::All),
-            file::BatchValue::Hosts(number) => {
+            tables::BatchValue::All => Ok(Batch::All),
+            tables::BatchValue::Hosts(number) => {
                 let shown = Spanned::new(written.span(), number);
                 let hosts = at_least_one(number);
                 self.file.need(&shown, "batch", "1 or more", hosts).map(Batch::Hosts)
             }
-            file::BatchValue::Percent(number) => {
+            tables::BatchValue::Percent(number) => {
                 let shown = Spanned::new(written.span(), format!("{number}%"));
                 let part = at_least_one(number).filter(|part| *part <= 100);
                 self.file.need(&shown, "batch", "1% to 100%", part).map(Batch::Percent)

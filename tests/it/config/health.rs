@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use insta::assert_snapshot;
-use shipit::config::checks::{Check, HealthProbe, Trust, gather};
+use shipit::config::checks::{Check, HealthProbe, Trust};
+use shipit::config::gather::gather;
 use shipit::config::resolve::Overrides;
 use shipit::config::{Health, Host};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use shipit::config::checks::gather;
 use shipit::config::file::ConfigFile;
+use shipit::config::gather::gather;
 use shipit::config::resolve::Overrides;
 use shipit::config::{Health, Host};
 use shipit::deploy::context::Connect;

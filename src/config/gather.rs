@@ -1,0 +1,87 @@
+//! Fetches what health checks need of this machine: values of headers, and certificates.
+
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::checks::{Header, HealthProbe, Trust, is_sendable};
+use super::env::{self, EnvError};
+use super::{EnvSource, Health};
+
+/// The most bytes of certificates in one file. They may travel on the control channel.
+const MOST_PEM: usize = 64 * 1024;
+
+/// Why a health check cannot be made. No text contains a value.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// The value of a header could not be had.
+    #[error("a health check lacks a header")]
+    Header(#[source] EnvError),
+    /// A value that no header can have.
+    #[error(
+        "the value of the header `{name}` of a health check holds characters that no header may"
+    )]
+    Unsendable { name: String },
+    /// A file of certificates that could not be read.
+    #[error("could not read the certificates in {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that holds none.
+    #[error("{} holds no certificate in PEM form", path.display())]
+    NoCertificate { path: PathBuf },
+}
+
+impl GatherError {
+    /// Returns what to do about the error.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Header(error) => error.hint(),
+            Self::NoCertificate { .. } => {
+                Some("it begins with `-----BEGIN CERTIFICATE-----`".to_owned())
+            }
+            Self::Unsendable { .. } | Self::Read { .. } => None,
+        }
+    }
+}
+
+/// Fetches values of headers and certificates in place, as the values of the environment file are
+/// fetched. Returns the values that no output may show.
+pub async fn gather(
+    health: &mut Health,
+    base: &Path,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<Vec<String>, GatherError> {
+    env::all_set(health.sources(), environment).map_err(GatherError::Header)?;
+    let mut secrets = Vec::new();
+    for check in &mut health.checks {
+        let HealthProbe::Http(http) = &mut check.probe else { continue };
+        for Header { name, value } in &mut http.headers {
+            let text = env::value(name, value, base, environment);
+            let text = text.await.map_err(GatherError::Header)?;
+            if !is_sendable(&text) {
+                return Err(GatherError::Unsendable { name: name.clone() });
+            }
+            if !matches!(value, EnvSource::Text(_)) && !text.is_empty() {
+                secrets.push(text.clone());
+            }
+            *value = EnvSource::Text(text);
+        }
+        if let Some(Trust::Only { path, pem }) = &mut http.trust {
+            *pem = certificates(path)?;
+        }
+    }
+    Ok(secrets)
+}
+
+/// Returns the text of a file of certificates. Fails if it holds none, or is too large.
+fn certificates(path: &Path) -> Result<String, GatherError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| GatherError::Read { path: path.to_owned(), source })?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let some = found.is_ok_and(|found| !found.is_empty()) && text.len() <= MOST_PEM;
+    some.then_some(text).ok_or_else(|| GatherError::NoCertificate { path: path.to_owned() })
+}

@@ -1,0 +1,417 @@
+//! The tables of `deploy.toml`: what is written, not yet what it means. Unknown keys and wrong types
+//! are refused here.
+
+mod health;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, de};
+use toml::Spanned;
+
+pub(super) use self::health::{Check, Health};
+
+/// The keys of the file's top level; a stage has the same ones, less the first three.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Layer {
+    pub(super) app: Option<Spanned<String>>,
+    pub(super) default_stage: Option<Spanned<String>>,
+    pub(super) stages: Option<BTreeMap<Spanned<String>, Layer>>,
+    pub(super) deploy_to: Option<Spanned<String>>,
+    pub(super) keep_releases: Option<Spanned<i64>>,
+    pub(super) hosts: Option<Spanned<Vec<Spanned<TextOr<HostTable>>>>>,
+    pub(super) confirm: Option<bool>,
+    pub(super) parallel: Option<Spanned<i64>>,
+    pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
+    pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
+    pub(super) artifact: Option<ArtifactTable>,
+    pub(super) env: Option<Env>,
+    pub(super) service: Option<ServiceTable>,
+    pub(super) health: Option<Health>,
+    pub(super) hooks: Option<HooksTable>,
+    pub(super) rollout: Option<RolloutTable>,
+    pub(super) upload: Option<UploadTable>,
+    pub(super) ssh: Option<Ssh>,
+    pub(super) timeouts: Option<Timeouts>,
+}
+
+/// A host that needs more than its name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostTable {
+    pub(super) address: Spanned<String>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) roles: Vec<Spanned<String>>,
+    pub(super) fingerprint: Option<Spanned<String>>,
+}
+
+/// A linked directory that needs more than its path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirTable {
+    pub(super) path: String,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+}
+
+/// A linked file that needs more than its path.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTable {
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) optional: bool,
+}
+
+/// What is deployed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ArtifactTable {
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) sha256: Option<Spanned<String>>,
+    pub(super) exclude: Option<Vec<Spanned<String>>>,
+    pub(super) strip_components: Option<Spanned<i64>>,
+}
+
+/// The environment file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Env {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) mode: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+    pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+}
+
+/// A variable: where its value is, and whether that is a secret.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VarTable {
+    pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) value: Option<Spanned<String>>,
+    pub(super) secret: Option<bool>,
+}
+
+/// A value that is elsewhere.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SourceTable {
+    pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+}
+
+/// What is restarted.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ServiceTable {
+    pub(super) unit: Option<Spanned<String>>,
+    pub(super) scope: Option<Spanned<ScopeValue>>,
+    pub(super) action: Option<Spanned<ActionValue>>,
+    pub(super) restart: Option<Spanned<String>>,
+    pub(super) stop: Option<Spanned<String>>,
+    pub(super) log: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+}
+
+/// Whose systemd.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ScopeValue {
+    System,
+    User,
+}
+
+/// What a flip does to a unit.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ActionValue {
+    Restart,
+    ReloadOrRestart,
+}
+
+/// What the user runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HooksTable {
+    pub(super) shell: Option<Spanned<Words>>,
+    pub(super) timeout: Option<Spanned<Length>>,
+    pub(super) local: Option<LocalHooks>,
+    pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) reverted: Option<Vec<Spanned<TextOr<HookTable>>>>,
+}
+
+/// What the user runs here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LocalHooks {
+    pub(super) before: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) after: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) failed: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+}
+
+/// A hook here, written as those on hosts are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LocalHookTable {
+    pub(super) run: String,
+}
+
+/// A hook that needs more than its command.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HookTable {
+    pub(super) run: String,
+    #[serde(default)]
+    pub(super) once: bool,
+    #[serde(default)]
+    pub(super) roles: Vec<Spanned<String>>,
+}
+
+/// How the fleet flips.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RolloutTable {
+    pub(super) batch: Option<Spanned<BatchValue>>,
+    pub(super) canary: Option<Vec<Spanned<String>>>,
+    pub(super) pause: Option<Spanned<Length>>,
+    pub(super) on_failure: Option<OnFailureValue>,
+    pub(super) on_unreachable: Option<OnUnreachableValue>,
+    pub(super) max_failed: Option<Spanned<i64>>,
+}
+
+/// What becomes of the others when a host fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnFailureValue {
+    RevertAll,
+    RevertBatch,
+    Stop,
+}
+
+/// What becomes of the run when a host cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnUnreachableValue {
+    Abort,
+    Skip,
+}
+
+/// How releases travel.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct UploadTable {
+    pub(super) link: Option<bool>,
+    pub(super) limit: Option<Spanned<String>>,
+    pub(super) parallel: Option<Spanned<i64>>,
+}
+
+/// SSH settings beside `ssh_config`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ssh {
+    pub(super) config: Option<Spanned<String>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) identity_file: Option<Spanned<String>>,
+    pub(super) known_hosts: Option<Spanned<String>>,
+    pub(super) connect_timeout: Option<Spanned<Length>>,
+    pub(super) host_keys: Option<HostKeys>,
+}
+
+/// What is done with host keys that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostKeys {
+    Strict,
+    /// They are written down.
+    AcceptNew,
+}
+
+/// Limits in time that belong to nothing else.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) deadline: Option<Spanned<Length>>,
+}
+
+/// A text, or a table that says more.
+#[derive(Debug, Clone)]
+pub(super) enum TextOr<T> {
+    Text(String),
+    Table(T),
+}
+
+/// What a wrong value in place of a [`TextOr`] is told.
+pub(super) trait Form {
+    const EXPECTED: &'static str;
+}
+
+impl Form for HostTable {
+    const EXPECTED: &'static str = "a host such as \"deploy@web1:22\", or a table with `address`";
+}
+impl Form for DirTable {
+    const EXPECTED: &'static str = "a path, or a table with `path`, `mode` and `group`";
+}
+impl Form for FileTable {
+    const EXPECTED: &'static str = "a path, or a table with `path` and `optional`";
+}
+impl Form for VarTable {
+    const EXPECTED: &'static str =
+        "a string, or a table with one of `env`, `command`, `file` and `value`";
+}
+impl Form for SourceTable {
+    const EXPECTED: &'static str = "a string, or a table with one of `env`, `command` and `file`";
+}
+impl Form for LocalHookTable {
+    const EXPECTED: &'static str = "a command, or a table with `run`";
+}
+impl Form for HookTable {
+    const EXPECTED: &'static str = "a command, or a table with `run`, `once` and `roles`";
+}
+
+impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(TextOrVisitor(PhantomData))
+    }
+}
+
+struct TextOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for TextOrVisitor<T> {
+    type Value = TextOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(TextOr::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Table)
+    }
+}
+
+/// A length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Length(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(LengthVisitor)
+    }
+}
+
+struct LengthVisitor;
+
+impl Visitor<'_> for LengthVisitor {
+    type Value = Length;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of time such as \"30s\", \"2m\", or a number of seconds")
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Length, E> {
+        let wrong = || E::invalid_value(Unexpected::Signed(seconds), &self);
+        u64::try_from(seconds).map(|s| Length(Duration::from_secs(s))).map_err(|_| wrong())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
+        length(text).map(Length).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// A length of time as it is written: `500ms`, `30s`, `2m`, `1h`, `30d`.
+pub fn length(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let number = text[..unit].parse::<u64>().ok()?;
+    let milliseconds = match text[unit..].trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(milliseconds)?))
+}
+
+/// The words of a command: a list, or one text that is split at blanks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Words(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(WordsVisitor)
+    }
+}
+
+struct WordsVisitor;
+
+impl<'de> Visitor<'de> for WordsVisitor {
+    type Value = Words;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shell with its flags such as \"bash -lc\", or a list of words")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
+        Ok(Words(text.split_whitespace().map(str::to_owned).collect()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = list.next_element()? {
+            words.push(word);
+        }
+        Ok(Words(words))
+    }
+}
+
+/// How many hosts flip together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BatchValue {
+    All,
+    Hosts(i64),
+    Percent(i64),
+}
+
+impl<'de> Deserialize<'de> for BatchValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(BatchVisitor)
+    }
+}
+
+struct BatchVisitor;
+
+impl Visitor<'_> for BatchVisitor {
+    type Value = BatchValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of hosts, a part of them such as \"25%\", or \"all\"")
+    }
+
+    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<BatchValue, E> {
+        Ok(BatchValue::Hosts(hosts))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<BatchValue, E> {
+        let part = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        match (text, part) {
+            ("all", _) => Ok(BatchValue::All),
+            (_, Some(part)) => Ok(BatchValue::Percent(part)),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
