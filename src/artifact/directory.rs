@@ -79,8 +79,8 @@ fn describe(
             access(entry.path(), Access::READ_OK).map_err(|error| failed(error.into()))?;
         }
         let stamp = Stamp::new(&meta);
-        let settled = stamp.is_settled(now);
-        let place = SpoolPlace::Disk { path: entry.path().into(), stamp, settled };
+        let reliable = stamp.is_reliable(now);
+        let place = SpoolPlace::Disk { path: entry.path().into(), stamp, reliable };
         EntryKind::File { runs: meta.mode() & OWNER_RUNS != 0, place }
     } else {
         tree.refuse(path, Some(spot), special(kind));

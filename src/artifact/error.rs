@@ -152,7 +152,7 @@ pub enum ArtifactError {
         #[source]
         source: globset::Error,
     },
-    /// A pattern that takes back another.
+    /// A pattern begins with `!`.
     #[error("the exclude pattern `{pattern}` begins with `!`, which is not supported")]
     ExcludeNegated { pattern: String },
     /// There is nothing to deploy.

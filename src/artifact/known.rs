@@ -29,8 +29,8 @@ impl KnownDigests {
 
     /// Returns the text for these files. `None`: all of them are known already.
     pub(super) fn text(&self, files: &[(Stamp, Digest)]) -> Option<String> {
-        let settled = |(stamp, _): &&(Stamp, Digest)| stamp.is_settled(self.now);
-        let files: Vec<_> = files.iter().filter(settled).collect();
+        let reliable = |(stamp, _): &&(Stamp, Digest)| stamp.is_reliable(self.now);
+        let files: Vec<_> = files.iter().filter(reliable).collect();
         if files.iter().all(|(stamp, _)| self.digests.contains_key(stamp)) {
             return None;
         }

@@ -32,7 +32,7 @@ pub(super) enum SpoolPlace {
         /// Its stamp when it was listed.
         stamp: Stamp,
         /// Whether a later write would change its stamp.
-        settled: bool,
+        reliable: bool,
     },
 }
 
@@ -92,7 +92,7 @@ impl SpoolPlace {
         sha256: Digest,
         mut sink: impl FnMut(&[u8]) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
-        if let Self::Disk { settled: true, .. } = self {
+        if let Self::Disk { reliable: true, .. } = self {
             return self.read(spool, path, sink);
         }
         let mut hash = Hasher::default();
@@ -330,16 +330,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_settled_file_is_known_by_its_stamp_and_another_by_its_bytes() {
+    fn a_file_is_known_by_a_reliable_stamp_or_else_by_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "aaaa").unwrap();
         let stamp = Stamp::new(&path.metadata().unwrap());
-        let read = |settled, told: &[u8]| {
-            let place = SpoolPlace::Disk { path: path.clone(), stamp, settled };
+        let read = |reliable, told: &[u8]| {
+            let place = SpoolPlace::Disk { path: path.clone(), stamp, reliable };
             place.read_same(&File::open(&path).unwrap(), "file", Digest::of(told), |_| Ok(()))
         };
-        assert!(stamp.is_settled(i64::MAX) && !stamp.is_settled(0));
+        assert!(stamp.is_reliable(i64::MAX) && !stamp.is_reliable(0));
         assert!(read(true, b"told").is_ok(), "it is not hashed again");
         assert!(read(false, b"aaaa").is_ok());
         assert!(matches!(read(false, b"told"), Err(ArtifactError::Changed { .. })));

@@ -26,7 +26,7 @@ impl Stamp {
     }
 
     /// Returns whether a write from `now` on, in seconds since 1970, is sure to change the stamp.
-    pub(super) fn is_settled(&self, now: i64) -> bool {
+    pub(super) fn is_reliable(&self, now: i64) -> bool {
         self.times[0].0.max(self.times[1].0) < now - MOMENT
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
         world.tell(&holders(&states, world.offset));
     }
     let held = |(_, state): &&(String, HostState)| {
-        state.lock.frozen.is_some() || state.lock.owner.is_some()
+        state.lock.deploy_lock.is_some() || state.lock.owner.is_some()
     };
     let names: Vec<_> = states.iter().filter(held).map(|(host, _)| host.as_str()).collect();
     if code != 0 || world.common.dry_run {

@@ -310,12 +310,12 @@ pub enum Batch {
 /// What becomes of the other hosts when a host fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// Every host is undecided until all are well; one that is not puts all back.
+    /// Every host is undecided until all are well; if one is not, all revert.
     #[default]
     RevertAll,
-    /// A batch is committed when all of it is well, else put back; what was before it stays.
+    /// A batch is committed if all of it is well, else reverted; earlier batches stay.
     RevertBatch,
-    /// Hosts that are well are committed, those that are not put back, and no more follow.
+    /// Hosts that are well are committed, the others reverted, and no batch follows.
     Stop,
 }
 

@@ -24,9 +24,9 @@ type Went<'s> = (&'s str, ReleaseId);
 
 /// Returns how these hosts diverged, if they did.
 pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Divergence> {
-    let taken_back: BTreeSet<Went> =
-        hosts.iter().filter_map(|(_, state)| took_back(state)).collect();
-    let split = |state| committed(state).filter(|went| taken_back.contains(went));
+    let reverted: BTreeSet<Went> =
+        hosts.iter().filter_map(|(_, state)| self_reverted(state)).collect();
+    let split = |state| committed(state).filter(|went| reverted.contains(went));
     let (state, went) = hosts.iter().find_map(|(_, state)| Some((state, split(state)?)))?;
     let names = |end: fn(&HostState) -> Option<Went<'_>>| {
         let found = hosts.iter().filter(|(_, state)| end(state) == Some(went));
@@ -36,7 +36,7 @@ pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Divergence> {
         let last = &history.last;
         (last.event == LedgerEvent::RolledBack && last.run == went.0).then_some(left)
     });
-    Some(Divergence { id: went.1, committed: names(committed), behind: names(took_back), left })
+    Some(Divergence { id: went.1, committed: names(committed), behind: names(self_reverted), left })
 }
 
 /// Returns what is live and committed, with the run that activated last.
@@ -51,7 +51,7 @@ fn last_activated(state: &HostState) -> Option<&Entry> {
 }
 
 /// Returns the release that was activated last, if the host reverted it by itself and still has it.
-fn took_back(state: &HostState) -> Option<Went<'_>> {
+fn self_reverted(state: &HostState) -> Option<Went<'_>> {
     let last = last_activated(state)?;
     let id = last.release.parse().ok()?;
     let history = state.ledger.history(id)?;

@@ -130,7 +130,7 @@ impl Conversation<'_> {
     /// Runs the checks against what a revert made live again. Returns what is wrong, if anything. A
     /// user who asked to stop does not wait for that.
     pub(super) async fn unhealthy_again(&self, plan: &ActivationPlan) -> Option<String> {
-        let back = plan.gone_back()?;
+        let back = plan.after_revert()?;
         let passed = tokio::select! {
             passed = health::pass(self, &back) => passed,
             () = self.cx.cancel.wait(1) => return None,

@@ -38,7 +38,7 @@ impl Hosts<'_> {
         let will_release = |host: &HostRun| {
             host.talk.state.as_ref().is_some_and(|HostState { lock, .. }| {
                 let after_us = lock.owner.as_ref().is_none_or(|it| it.run > self.cx.run.nonce);
-                lock.frozen.is_none() && after_us
+                lock.deploy_lock.is_none() && after_us
             })
         };
         let here = || self.all.iter().filter(|host| host.takes_part());

@@ -28,8 +28,8 @@ const INLINE: u64 = 1 << 20;
 /// Largest upload between the orders where `[upload]` has a limit or a number of uploads at once:
 /// those between the orders are not counted.
 const INLINE_IF_LIMITED: u64 = 128 << 10;
-/// An estimate this many times as large as an inline upload settles that it is none; else the end
-/// of packing is waited for.
+/// An upload is not inline if its estimate is this many times the largest inline upload. Below that,
+/// the end of packing is waited for.
 const SURELY: u64 = 4;
 
 /// Uploads to the hosts of one run.
@@ -177,9 +177,9 @@ impl Payload {
         let mut packing = self.packing(key, prepared);
         let most = self.source.inline_limit;
         let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
-        let settled =
+        let decided =
             |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
-        let now = packing.wait_for(settled).await.map_err(|_| ArtifactError::Stopped)?;
+        let now = packing.wait_for(decided).await.map_err(|_| ArtifactError::Stopped)?;
         if let Some(Err(error)) = &now.end {
             return Err(Arc::clone(error));
         }

@@ -196,7 +196,7 @@ async fn unlock_host(
             format!("run {}: {}; the next deploy recovers what it left", owner.run, text.trim())
         });
     }
-    if let Some(record) = found.frozen.clone() {
+    if let Some(record) = found.deploy_lock.clone() {
         let order = Order::ClearDeployLock { record, note: note.to_owned() };
         done(host, ("unlock", &order), "could not unlock").await?;
     }
@@ -206,7 +206,7 @@ async fn unlock_host(
         HostResult::Locked { holder: tried.text.trim().to_owned() }
     } else if tried.code != DONE {
         return Err(Failure::new("the lock could not be tested").because(tried.text));
-    } else if found.owner.is_some() || found.frozen.is_some() {
+    } else if found.owner.is_some() || found.deploy_lock.is_some() {
         HostResult::Done(Done::default())
     } else {
         HostResult::Unchanged { live: None }

@@ -1,4 +1,4 @@
-//! Which release to go back to, and which to delete: pure choices over what the ledger says.
+//! Which release to roll back to, and which to delete: pure choices over what the ledger says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +99,7 @@ fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTr
     kept
 }
 
-/// Returns whether nobody would go back to a release.
+/// Returns whether nobody would roll back to a release.
 fn is_bad(state: &HostState, id: ReleaseId, history: Option<&History>) -> bool {
     let newer_than_live = state.live().is_some_and(|live| id > live);
     match history.map(|history| history.standing) {

@@ -124,7 +124,7 @@ impl Hosts<'_> {
         let told =
             self.each_that(HostRun::is_undecided, move |host| Box::pin(host.commit(last))).await;
         let behind: Vec<_> =
-            told.iter().filter(|(_, went_back)| *went_back).map(|(place, _)| *place).collect();
+            told.iter().filter(|(_, reverted)| *reverted).map(|(place, _)| *place).collect();
         self.each_at(&behind, |host| Box::pin(host.forward())).await;
         let kept = told.iter().filter(|(place, _)| self.all[*place].takes_part()).count();
         self.diverged |= 0 < kept && kept < told.len();

@@ -64,8 +64,8 @@ impl<'r> LockHolder<'r> {
 /// What a look tells of the lock besides its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LockFacts {
-    /// Who froze the host, why and since when.
-    pub frozen: Option<String>,
+    /// The deploy lock: who set it, why and since when.
+    pub deploy_lock: Option<String>,
     /// The conversation that holds the lock: a process that lives.
     pub owner: Option<Owner>,
     /// The record of somebody whose process is gone: nothing holds the lock any more.

@@ -243,7 +243,7 @@ impl Entry {
     }
 
     /// Returns whether the status of the release follows from this entry alone.
-    fn settles(&self, release: &str) -> bool {
+    fn decides(&self, release: &str) -> bool {
         self.release == release
             && !matches!(self.event, LedgerEvent::Pinned | LedgerEvent::Unpinned)
     }
@@ -470,14 +470,14 @@ impl Ledger {
     /// Returns whether a line that cannot be read may have changed the status of the release.
     pub fn leaves_open(&self, release: &str) -> bool {
         let since = |damage: usize| self.entries.get(damage..).unwrap_or_default();
-        let told = |damage| since(damage).iter().any(|entry| entry.settles(release));
+        let told = |damage| since(damage).iter().any(|entry| entry.decides(release));
         self.names(release) || self.damaged_at.is_some_and(|damage| !told(damage))
     }
 
     /// Returns whether the first entries about a release are missing: none begins with an
     /// activation.
     pub fn lacks_beginning(&self, release: &str) -> bool {
-        let first = self.entries.iter().find(|entry| entry.settles(release));
+        let first = self.entries.iter().find(|entry| entry.decides(release));
         let begins =
             |entry: &Entry| matches!(entry.event, LedgerEvent::Staged | LedgerEvent::Failed);
         first.is_some_and(|entry| !begins(entry))

@@ -42,7 +42,7 @@ pub enum OperationKind {
     Pin,
     /// A release was unpinned.
     Unpin,
-    /// An undecided release was settled whose activation is not in the ledger.
+    /// An undecided release was recovered whose activation is not in the ledger.
     Recovery,
 }
 
@@ -89,7 +89,7 @@ impl Outcome {
 }
 
 /// Returns the operations in these entries, oldest first. A commit or revert belongs to the
-/// activation that is undecided, even if a later run settled it.
+/// activation that is undecided, even if a later run recovered it.
 pub fn operations(entries: &[Entry]) -> Vec<Operation> {
     let mut all: Vec<Operation> = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.repeats()) {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_settles_what_waits() {
+    fn a_later_run_decides_what_is_undecided() {
         check(
             "a staged 1, a activated 1, b reverted 1, b staged 2, b activated 2",
             "a deploy 1 reverted 1s, b deploy 2 undecided 1s",

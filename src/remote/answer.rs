@@ -108,7 +108,7 @@ pub fn host_state(raw: &str) -> HostState {
             "leftover" => state.leftovers.push(value.to_owned()),
             "key" => state.key = value.as_bytes().to_vec(),
             "holder" => state.holder = Some(value.to_owned()),
-            "frozen" | "owner" | "stale" => lock_fact(&mut state.lock, word, value),
+            "deploylock" | "owner" | "stale" => lock_fact(&mut state.lock, word, value),
             _ => fact(&mut state.facts, word, value),
         }
     }
@@ -147,7 +147,7 @@ fn ledger(text: &str) -> Ledger {
 
 fn lock_fact(lock: &mut LockFacts, word: &str, value: &str) {
     match word {
-        "frozen" => lock.frozen = Some(value.to_owned()),
+        "deploylock" => lock.deploy_lock = Some(value.to_owned()),
         "stale" => lock.stale = Some(value.to_owned()),
         _ => {
             let owner = value.split_once(' ').and_then(|(pid, run)| Some((pid.parse().ok()?, run)));

@@ -57,7 +57,7 @@ pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles
     let more = hosts.iter().filter(|(_, told)| told.more).map(|(host, _)| host);
     let more: Vec<_> = more.collect();
     if !more.is_empty() {
-        lines.push(format!("the ledger of {} goes back further than is read", list(&more)));
+        lines.push(format!("the ledger of {} has older lines than are read", list(&more)));
     }
     for (host, told) in hosts.iter().filter(|(_, told)| told.ledger.unreadable() > 0) {
         let count = human::count(told.ledger.unreadable(), "line");

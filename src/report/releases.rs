@@ -83,12 +83,13 @@ impl View {
 fn notes(state: &HostState) -> Vec<String> {
     let mut notes = Vec::new();
     if !state.foreign_ids().is_empty() {
-        notes.push("  only `rollback --to` goes back to them".to_owned());
+        notes.push("  only `rollback --to` makes them live".to_owned());
     }
     notes.extend(state.not_understood().iter().map(|line| clean::line(line)));
     if !state.unknown.is_empty() {
         notes.push(
-            "  only `rollback --to` goes back to what is unknown, and nothing is pruned".to_owned(),
+            "  only `rollback --to` makes an unknown release live, and nothing is pruned"
+                .to_owned(),
         );
     }
     notes

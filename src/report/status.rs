@@ -124,7 +124,7 @@ fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     for one in interrupted(state) {
         tell("stopped", stopped_line(&one, context));
     }
-    for holder in state.lock.frozen.iter().chain(&state.holder) {
+    for holder in state.lock.deploy_lock.iter().chain(&state.holder) {
         tell("locked by", clean::line(&human::zoned_record(holder, context.offset)));
     }
     if !state.leftovers.is_empty() {
@@ -304,7 +304,7 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
              {stage}` that succeeds clears this"
         ));
     }
-    if hosts.iter().any(|(_, state)| state.lock.frozen.is_some()) {
+    if hosts.iter().any(|(_, state)| state.lock.deploy_lock.is_some()) {
         notes.push(format!("  hint:  `shipit unlock {stage}` allows deploys again"));
     }
     let idle = |state: &HostState| {
@@ -342,7 +342,7 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
             "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
             "stuck": state.stuck().map(stuck_json),
             "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
-            "frozen": state.lock.frozen.as_deref().map(clean::line),
+            "frozen": state.lock.deploy_lock.as_deref().map(clean::line),
             "locked_by": state.holder.as_deref().map(clean::line),
             "leftovers": state.leftovers.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
             "unfit": state.facts.missing.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),

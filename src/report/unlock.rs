@@ -18,8 +18,8 @@ pub fn holders(hosts: &[(String, HostState)], offset: FixedOffset) -> String {
 fn facts(state: &HostState, offset: FixedOffset) -> Vec<String> {
     let shown = |record: &str| clean::line(&zoned_record(record, offset));
     let (lock, mut facts) = (&state.lock, Vec::new());
-    if let Some(frozen) = &lock.frozen {
-        facts.push(format!("locked by {}", shown(frozen)));
+    if let Some(record) = &lock.deploy_lock {
+        facts.push(format!("locked by {}", shown(record)));
     }
     if let Some(owner) = &lock.owner {
         let holder = state.holder.as_deref().unwrap_or("somebody who left no record");

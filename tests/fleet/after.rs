@@ -69,7 +69,7 @@ fn unlock_ends_a_live_run_and_every_host_reverts() {
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn locked_stage_refuses_every_command() {
-    let app = App::on(&APPS, "frozen");
+    let app = App::on(&APPS, "locked");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     app.shipit(&["lock", "production", "-m", "audit"]).ends(0).says(&["locked on "]);
     let next = app.tarball("v2", &[]);

@@ -122,16 +122,16 @@ roles = ["db"]
 fn forbidden_forwarding_makes_the_host_run_the_check() {
     let host = SPARE[0];
     let wish = Wish { health: "total = \"3s\"\ntcp = \"127.0.0.1:PORT\"", ..Wish::default() };
-    let app = App::with(&SPARE[..1], "detour", &wish);
+    let app = App::with(&SPARE[..1], "forbids", &wish);
     app.edit("PORT", &app.port().to_string());
     host.put("/etc/ssh/sshd_config.d/forbid.conf", "AllowTcpForwarding no\n");
     host.root("systemctl reload ssh");
-    let words = ["/up answered 500, ", "it said: broken", "the journal of detour.service"];
+    let words = ["/up answered 500, ", "it said: broken", "the journal of forbids.service"];
     caught(&app, || app.tarball("v2", &["UNHEALTHY"]), &words);
     // A host with nothing to ask with says so at once.
     host.root("mv /usr/bin/curl /usr/bin/curl.away");
     let words = [
-        "the health of detour.service could not be checked",
+        "the health of forbids.service could not be checked",
         "the server forbids forwarding, and ",
         "install curl on the host",
     ];

@@ -10,7 +10,7 @@ use crate::app::{App, Wish};
 use crate::hosts::{APPS, Host, SPARE, until};
 
 const DEADLINE: Duration = Duration::from_secs(5);
-const SETTLED: Duration = Duration::from_millis(400);
+const QUIET: Duration = Duration::from_millis(400);
 
 /// Returns the number of moments to try: SHIPIT_TEST_MOMENTS, or `usual`.
 fn moments(usual: u32) -> u32 {
@@ -214,13 +214,13 @@ fn free_by_itself(app: &App, cut: &[Host], moment: Duration) -> Duration {
 #[track_caller]
 fn free(app: &App, hosts: &[Host], limit: Duration, what: &str) -> Duration {
     let mut since = None;
-    let took = until(limit + SETTLED, what, || {
+    let took = until(limit + QUIET, what, || {
         let free = hosts.iter().all(|host| app.unlocked(*host));
         let start = since.take().unwrap_or_else(Instant::now);
         since = free.then_some(start);
-        free && start.elapsed() >= SETTLED
+        free && start.elapsed() >= QUIET
     });
-    took.saturating_sub(SETTLED)
+    took.saturating_sub(QUIET)
 }
 
 fn ended(child: &mut Child) -> Option<i32> {

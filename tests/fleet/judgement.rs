@@ -9,7 +9,7 @@ use crate::hosts::{APPS, SPARE, until};
 
 /// Deploys v1, then v2 that is bad in some way: v1 must run again on every host.
 #[track_caller]
-fn taken_back(app: &App, marks: &[&str]) {
+fn reverted(app: &App, marks: &[&str]) {
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let before: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();
     app.deploy(&app.tarball("v2", marks)).ends(1).says(&["cause:", "state:"]);
@@ -26,13 +26,13 @@ fn taken_back(app: &App, marks: &[&str]) {
 #[ignore = "needs the fleet that tests/run boots"]
 fn unhealthy_release_is_reverted() {
     let app = App::with(&APPS, "sick", &Wish { health: "total = \"5s\"", ..Wish::default() });
-    taken_back(&app, &["UNHEALTHY"]);
+    reverted(&app, &["UNHEALTHY"]);
 }
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn crashing_release_is_reverted() {
-    taken_back(&App::on(&APPS, "crash"), &["CRASH"]);
+    reverted(&App::on(&APPS, "crash"), &["CRASH"]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn unit_over_the_start_limit_is_reverted_and_runs() {
              printf '{drop_in}' > /etc/systemd/system/loop.service.d/loop.conf && systemctl daemon-reload"
         ));
     }
-    taken_back(&app, &["CRASH"]);
+    reverted(&app, &["CRASH"]);
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn clocks_apart_and_set_back_still_order_releases() {
     let check = app.shipit(&["check", "production"]);
     assert!(check.stdout.contains("clock"), "{}", check.stdout);
 
-    // Ours is set back: the next release is newer all the same, and comes next.
+    // Ours is set back: the next release is newer nevertheless.
     let artifact = app.tarball("v2", &[]);
     Run::of(&mut wrongly(&app, &deploy(&artifact), "-1d")).ends(0);
     let second = live(&app);

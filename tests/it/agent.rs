@@ -111,9 +111,9 @@ impl Host {
         fs::read_to_string(self.root().join(".shipit/ledger.jsonl")).unwrap_or_default()
     }
 
-    async fn goes_back(&self, within: Duration) {
+    async fn reverts(&self, within: Duration) {
         let end = Instant::now() + within;
-        while !self.ledger().contains("taken back") {
+        while !self.ledger().contains("reverted:") {
             assert!(Instant::now() < end, "{}: not back: {}", self.shell, self.ledger());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -137,7 +137,7 @@ fn activation() -> Activation {
             activated: record("activated"),
             committed: record("committed"),
             left: None,
-            reverted: record("taken back: @reason@,"),
+            reverted: record("reverted: @reason@,"),
             failed: record("stuck: @reason@,"),
         },
     }
@@ -168,7 +168,7 @@ async fn activate_with_a_failing_restart_reverts() {
         let answer = agent.ask(&activate()).await.unwrap();
         assert_eq!(answer.code, REVERTED, "{shell}: {}", answer.text);
         assert_eq!(host.live(), "releases/20260821090000");
-        assert!(host.ledger().contains("taken back: restart failed"), "{shell}");
+        assert!(host.ledger().contains("reverted: restart failed"), "{shell}");
     }
 }
 
@@ -235,7 +235,7 @@ async fn undecided_release_at_the_end_of_input_is_reverted() {
         let (agent, _) = host.open("run000000001", "true").await;
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
         drop(agent);
-        host.goes_back(Duration::from_secs(5)).await;
+        host.reverts(Duration::from_secs(5)).await;
         assert!(host.ledger().contains("end of input"), "{shell}: {}", host.ledger());
     }
 }
@@ -259,8 +259,8 @@ async fn undecided_release_after_the_deadline_is_reverted() {
         let line = format!("{}\n", activate().line());
         channel.input.write_all(line.as_bytes()).await.unwrap();
         channel.input.flush().await.unwrap();
-        host.goes_back(Duration::from_secs(8)).await;
-        assert!(host.ledger().contains("taken back: deadline"), "{shell}: {}", host.ledger());
+        host.reverts(Duration::from_secs(8)).await;
+        assert!(host.ledger().contains("reverted: deadline"), "{shell}: {}", host.ledger());
     }
 }
 

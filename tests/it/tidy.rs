@@ -594,3 +594,180 @@ fn public_types_and_functions_are_documented() {
     }
     none("these public items say nothing of what they are", &broken);
 }
+
+/// Words that something else is called by now, each with what to say for it.
+const RETIRED: [(&str, &str); 49] = [
+    ("attic", "cache"),
+    ("cabinet", "cache"),
+    ("shelf", "cache"),
+    ("shelves", "cache"),
+    ("parcel", "inline upload"),
+    ("parcels", "inline upload"),
+    ("bundle", "package"),
+    ("bundles", "packages"),
+    ("ward", "channel"),
+    ("wards", "channels"),
+    ("deed", "operation"),
+    ("deeds", "operations"),
+    ("detour", "round trip through the host"),
+    ("detours", "round trips through the host"),
+    ("board", "progress"),
+    ("boards", "progress"),
+    ("put back", "revert"),
+    ("puts back", "revert"),
+    ("putting back", "revert"),
+    ("take back", "revert"),
+    ("takes back", "revert"),
+    ("taken back", "revert"),
+    ("taking back", "revert"),
+    ("took back", "revert"),
+    ("go back", "revert, or roll back"),
+    ("goes back", "revert, or roll back"),
+    ("gone back", "revert, or roll back"),
+    ("went back", "revert, or roll back"),
+    ("freeze", "deploy lock"),
+    ("freezes", "deploy lock"),
+    ("frozen", "deploy lock"),
+    ("thaw", "deploy lock"),
+    ("adopt", "recover"),
+    ("adopted", "recover"),
+    ("settle", "recover"),
+    ("settles", "recover"),
+    ("settled", "recover"),
+    ("sweep", "clean up"),
+    ("sweeps", "clean up"),
+    ("swept", "clean up"),
+    ("lets go", "releases"),
+    ("holds off", "blocks"),
+    ("all the same", "nevertheless"),
+    ("as ever", "as usual"),
+    ("needs hands", "needs attention"),
+    ("weave", "patch"),
+    ("spares", "saves"),
+    ("old self", "old version"),
+    ("old selves", "old versions"),
+];
+
+/// Where a retired word stays, by how the path begins and by what the line has, and why.
+const KEPT: [(&str, &str, &str); 27] = [
+    ("src/model/host_state.rs", "\"frozen by \"", "lock records on hosts begin so"),
+    ("src/remote/agent/20-lock.sh", "'frozen by %s", "lock records on hosts begin so"),
+    ("tests/it/agent/after.rs", "\"frozen by ben", "lock records on hosts begin so"),
+    ("docs/", "`frozen by", "lock records on hosts begin so"),
+    ("src/remote/agent/10-serve.sh", ".shipit/frozen", "a file that hosts hold"),
+    ("tests/it/", "/frozen\")", "a file that hosts hold"),
+    ("tests/it/agent/owners.rs", "\"frozen\", \"run\"", "a file that hosts hold"),
+    ("docs/remote-layout.md", "frozen", "a file that hosts hold"),
+    ("src/report/status.rs", "\"frozen\": ", "a name in JSON"),
+    ("docs/json.md", "`frozen`", "a name in JSON"),
+    ("tests/it/messages/views.rs", "\"frozen\": null", "a name in JSON"),
+    ("", "put-back", "a name in JSON"),
+    ("", "putting-back", "a name in JSON"),
+    ("", "needs-hands", "a name in JSON"),
+    ("src/report/history.rs", "\"deeds\"", "a name in JSON"),
+    ("docs/json.md", "`deeds`", "a name in JSON"),
+    ("tests/it/messages/after.rs", "[\"deeds\"]", "a name in JSON"),
+    ("", "\"settle\"", "a step and a kind of operation in JSON"),
+    ("src/model/operations.rs", "\"a settle 1 reverted\"", "a kind of operation in JSON"),
+    ("docs/json.md", "`settle`", "a kind of operation in JSON"),
+    ("", "\"sweep\"", "a step in JSON, and its request"),
+    ("", "`sweep`", "a step in JSON, and its request"),
+    ("", "order_sweep", "a step in JSON, and its request"),
+    ("tests/it/agent.rs", "'sweep'", "a step in JSON, and its request"),
+    ("src/model/ledger.rs", "\"found taken back\"", "a reason in ledgers"),
+    ("src/model/ledger.rs", "const AS_BEFORE", "a reason in ledgers"),
+    ("src/", ".freeze())", "a function of the crate bytes"),
+];
+
+/// The words of a text in small letters, each with the number of its line. A name is taken apart
+/// where its parts begin.
+fn words(text: &str) -> Vec<(usize, String)> {
+    let mut words = vec![(0, String::new())];
+    for (at, line) in text.lines().enumerate() {
+        let mut before = ' ';
+        for c in line.chars().chain([' ']) {
+            let begins = before.is_lowercase() && c.is_uppercase();
+            if (begins || !c.is_alphanumeric()) && words.last().is_some_and(|it| !it.1.is_empty()) {
+                words.push((0, String::new()));
+            }
+            if let Some((number, word)) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+                *number = at + 1;
+                word.extend(c.to_lowercase());
+            }
+            before = c;
+        }
+    }
+    words
+}
+
+/// All texts of the project that people read, with the path of each.
+fn texts() -> Vec<(String, String)> {
+    let files =
+        ["src", "tests", "docs", "README.md", "CHANGELOG.md"].into_iter().flat_map(WalkDir::new);
+    files
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| entry.path().to_str().unwrap().to_owned())
+        .filter(|path| path != "tests/it/tidy.rs")
+        .filter_map(|path| Some((path.clone(), fs::read_to_string(&path).ok()?)))
+        .collect()
+}
+
+#[test]
+fn retired_words_stay_away() {
+    let mut broken = Vec::new();
+    let mut used = BTreeSet::new();
+    for (file, text) in texts() {
+        let lines: Vec<_> = text.lines().collect();
+        let words = words(&text);
+        for (at, (number, _)) in words.iter().enumerate() {
+            let is_here = |retired: &str| {
+                let mut here = words[at..].iter().map(|(_, word)| word.as_str());
+                retired.split(' ').all(|part| here.next() == Some(part))
+            };
+            let found = RETIRED.iter().find(|(retired, _)| is_here(retired));
+            let Some((retired, now)) = found else { continue };
+            let line = lines[number - 1];
+            let kept = KEPT
+                .iter()
+                .position(|(path, part, _)| file.starts_with(path) && line.contains(part));
+            match kept {
+                Some(kept) => _ = used.insert(kept),
+                None => broken.push(format!("{file}:{number}: {retired}: say {now}")),
+            }
+        }
+    }
+    none("these words are retired", &broken);
+    let unused = KEPT.iter().enumerate().filter(|(at, _)| !used.contains(at));
+    let unused: Vec<_> = unused.map(|(_, (file, part, _))| format!("{file}: {part}")).collect();
+    none("nothing is kept here any more", &unused);
+}
+
+#[test]
+fn words_are_found_in_names_and_across_lines() {
+    let found = |text: &str| words(text).into_iter().map(|(_, word)| word).collect::<Vec<_>>();
+    assert_eq!(
+        found("fn take_back(OldSelf)\n// it goes\n// back")[..5],
+        ["fn", "take", "back", "old", "self"]
+    );
+    assert_eq!(words("a\n// b")[1], (2, "b".to_owned()));
+}
+
+/// The glossary is short enough to be learnt, and none of its words is only in the glossary.
+#[test]
+fn glossary_names_what_the_source_names() {
+    let glossary = fs::read_to_string("docs/glossary.md").unwrap();
+    let rows = glossary.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let listed: Vec<_> = rows.map(|(word, _)| word).filter(|word| *word != "word").collect();
+    assert!((20..=40).contains(&listed.len()), "{} words", listed.len());
+    let source = texts().into_iter().filter(|(file, _)| file.starts_with("src/"));
+    let source =
+        source.flat_map(|(_, text)| words(&text)).map(|(_, word)| word).collect::<Vec<_>>();
+    let source = format!(" {} ", source.join(" "));
+    let broken: Vec<_> = listed
+        .iter()
+        .filter(|word| !source.contains(&format!(" {word} ")))
+        .map(|word| (*word).to_owned())
+        .collect();
+    none("the source has another name for these, or does without", &broken);
+}

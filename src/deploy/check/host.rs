@@ -93,9 +93,9 @@ impl Findings {
         self.service(subject);
         self.ports(config, state, probe);
         self.leftovers(config, state);
-        if let Some(freeze) = &state.lock.frozen {
+        if let Some(record) = &state.lock.deploy_lock {
             let fix = format!("`shipit unlock {}` releases it", config.stage);
-            self.warn(format!("locked by {freeze}"), fix);
+            self.warn(format!("locked by {record}"), fix);
         }
         if let Some(holder) = &state.holder {
             let fix = format!("`shipit deploy {} --wait` waits until it is released", config.stage);
@@ -261,7 +261,7 @@ impl Findings {
     fn leftovers(&mut self, config: &Config, state: &HostState) {
         let name = &config.stage;
         if let Some((id, _)) = state.undecided() {
-            let fix = format!("`shipit deploy {name}` or `shipit rollback {name}` settles it");
+            let fix = format!("`shipit deploy {name}` or `shipit rollback {name}` recovers it");
             self.warn(format!("an interrupted run left {id} undecided"), fix);
         }
         if !state.leftovers.is_empty() || !state.unfinished.is_empty() {

@@ -35,7 +35,7 @@ use crate::remote::conversation::{Hello, Scan};
 /// What hosts have of the release to be made, by their names.
 type Deltas = BTreeMap<String, Arc<PreparedDelta>>;
 
-/// How hosts are to be settled, by their names.
+/// How hosts are to be recovered, by their names.
 type Recoveries = BTreeMap<String, Recovery>;
 
 /// All hosts of a run.
@@ -212,22 +212,22 @@ impl<'a> Fleet<'a> {
         if refused && !goal.is_prune() { Err(Aborted) } else { Ok(()) }
     }
 
-    /// Settles what interrupted runs left, host by host.
+    /// Commits or reverts what interrupted runs left, host by host.
     async fn recover(&mut self) -> Result<(), Aborted> {
         let planned = self.plan_recovery();
-        let recovered = self.settle(planned).await;
+        let recovered = self.recover_hosts(planned).await;
         self.note_failures(recovered)
     }
 
     /// Activates a release on hosts that reverted it while others committed it.
     async fn finish_split(&mut self) -> Result<(), Aborted> {
         let planned = self.plan_forward();
-        let finished = self.settle(planned).await;
+        let finished = self.recover_hosts(planned).await;
         self.hosts.diverged = finished.iter().any(|(_, result)| result.is_err());
         self.note_failures(finished)
     }
 
-    async fn settle(&mut self, planned: Recoveries) -> Vec<(usize, Result<(), Failure>)> {
+    async fn recover_hosts(&mut self, planned: Recoveries) -> Vec<(usize, Result<(), Failure>)> {
         let planned = Arc::new(planned);
         self.hosts
             .each_that(HostRun::takes_part, move |host| {

@@ -61,7 +61,7 @@ impl<'a> Fleet<'a> {
         behind.filter_map(forward).collect()
     }
 
-    /// In a dry run, assumes that the hosts are settled as a run would settle them first.
+    /// In a dry run, assumes that the hosts are recovered as a run would recover them first.
     pub(super) fn expect_recovery(&mut self, goal: &Goal) {
         let planned = self.plan_recovery();
         self.expect(planned);

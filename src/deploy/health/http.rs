@@ -61,11 +61,11 @@ pub(super) async fn attempt(
     check: &HttpCheck,
     limit: Duration,
 ) -> Result<(), ProbeFailure> {
-    if !context.takes_detour() {
+    if !context.is_via_host() {
         match ask(context, check, limit).await {
             Ok(answer) => return evaluate(check, &answer),
             Err(Trouble::Missed(miss)) => return Err(miss),
-            Err(Trouble::Forbidden) => context.take_detour(),
+            Err(Trouble::Forbidden) => context.switch_to_host(),
         }
     }
     evaluate(check, &via_host::fetch(context, check, limit).await?)

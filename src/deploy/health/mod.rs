@@ -124,11 +124,11 @@ impl CheckContext<'_> {
         }
     }
 
-    fn takes_detour(&self) -> bool {
+    fn is_via_host(&self) -> bool {
         self.via_host.load(Ordering::Relaxed)
     }
 
-    fn take_detour(&self) {
+    fn switch_to_host(&self) {
         self.via_host.store(true, Ordering::Relaxed);
     }
 }

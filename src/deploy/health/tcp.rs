@@ -13,10 +13,10 @@ pub(super) async fn attempt(
     port: u16,
     limit: Duration,
 ) -> Result<(), ProbeFailure> {
-    if !context.takes_detour() {
+    if !context.is_via_host() {
         match timeout(limit, context.session.dial(host, port)).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(SessionError::DialRefused { forbidden: true, .. })) => context.take_detour(),
+            Ok(Err(SessionError::DialRefused { forbidden: true, .. })) => context.switch_to_host(),
             Ok(Err(error)) => return Err(ProbeFailure::silent(error)),
             Err(_) => return Err(ProbeFailure::late(limit)),
         }

@@ -1,4 +1,4 @@
-//! Settling a release that has no verdict: after contact was lost, or after an interrupted run.
+//! Recovers an undecided release: after contact was lost, or after an interrupted run.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::remote::conversation::Scan;
 use crate::remote::order::{DONE, Order};
 
 impl HostRun<'_> {
-    /// Connects again after contact was lost with the release undecided, until the host has settled
-    /// it by itself or lets us do it. With `keep`, the release is to stay. Returns the phase that
+    /// Connects again after contact was lost with the release undecided, until the host has reverted
+    /// it by itself or lets us decide. With `keep`, the release is to stay. Returns the phase that
     /// this leads to.
     pub(super) async fn recover_lost(
         &mut self,
@@ -74,7 +74,7 @@ impl HostRun<'_> {
         }
     }
 
-    /// Settles what an interrupted run left, then looks again.
+    /// Commits or reverts what an interrupted run left, then looks again.
     pub async fn recover(&mut self, recovery: Recovery) -> Result<(), Failure> {
         self.plan.recover.push(recovery.clone());
         match recovery {

@@ -207,7 +207,7 @@ fn refused_by_sudo(user: &str, command: &str, refusal: &SudoRefusal) -> String {
     }
 }
 
-/// The releases that a host could go back to.
+/// The releases that a host could roll back to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offer {
     /// Those that a rollback may choose by itself.

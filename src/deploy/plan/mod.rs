@@ -23,7 +23,7 @@ use crate::remote::order::{Activation, Order, Record, Verdicts};
 /// Everything that will be done on one host, in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HostPlan {
-    /// Settles what interrupted runs left undecided, one after the other.
+    /// Recovers what interrupted runs left undecided, one after the other.
     pub recover: Vec<Recovery>,
     /// Makes the release; nothing live changes.
     pub make: Option<MakeRelease>,
@@ -164,7 +164,7 @@ impl ActivationPlan {
 
     /// Returns this plan as if it were about the release that a revert leads to, for health checks
     /// of that one; `None` if it is not one of ours.
-    pub fn gone_back(&self) -> Option<Self> {
+    pub fn after_revert(&self) -> Option<Self> {
         let id = Layout::parse_target(&self.back)?;
         let (ours, new) = (id.to_string(), self.id.to_string());
         let vars = self.vars.iter().map(|var| match var.split_once('=') {
@@ -186,7 +186,7 @@ impl ActivationPlan {
     }
 }
 
-/// How a release is settled that was left undecided.
+/// How a release that was left undecided is recovered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Recovery {
     /// It is live: judge it, then commit or revert it.

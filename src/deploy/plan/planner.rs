@@ -99,7 +99,7 @@ impl Planner<'_> {
         })
     }
 
-    /// Returns how to settle the release that an interrupted run left undecided, if there is one.
+    /// Returns how to recover the release that an interrupted run left undecided, if there is one.
     pub fn recover(&self, host: &Host, state: &HostState) -> Option<Recovery> {
         let (id, history) = state.undecided()?;
         let back = history.back.unwrap_or_default();
@@ -264,9 +264,9 @@ impl Planner<'_> {
         let (back, began) = (Some(back.to_owned()), Some(state.began()));
         let activated = Entry { back, began, ..run.entry(LedgerEvent::Activated, &name) };
         let committed = run.entry(LedgerEvent::Committed, &name);
-        let taken_back = format!("release {id} by {} was reverted: @reason@", run.who);
+        let undone = format!("release {id} by {} was reverted: @reason@", run.who);
         let stuck = format!("release {id} by {} could not be reverted: @reason@", run.who);
-        let reverted = run.reasoned(LedgerEvent::Reverted, &name, taken_back);
+        let reverted = run.reasoned(LedgerEvent::Reverted, &name, undone);
         Verdicts {
             activated: record(&activated, String::new()),
             committed: record(&committed, String::new()),

@@ -24,7 +24,7 @@
 #   veil: which values of env files are shown and which are masked, one rule a line
 #   lock: the file of the run lock
 #   ledger: the ledger
-#   frozen: the file of the deploy lock
+#   deploy_lock: the file of the deploy lock
 #   run_dir: the directory of this conversation, where its channels write their names
 #   unfinished: the list of releases that were begun
 #   tmp: the directory for files of this conversation

@@ -139,7 +139,7 @@ serve() {
     streams='' watcher=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl run_dir=$root/.shipit/run/$run
-    frozen=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
+    deploy_lock=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
     can_answer
     who_we_are
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
@@ -265,7 +265,7 @@ take_inline_upload() {
     local codec records size
     shift
     arguments "$@"
-    timeout 300 dd bs="$size" count=1 iflag=fullblock >"$tmp/parcel" 2>"$tmp/block" 9>&-
+    timeout 300 dd bs="$size" count=1 iflag=fullblock >"$tmp/upload" 2>"$tmp/block" 9>&-
     read -r records <"$tmp/block"
     case $records in
         1+0*) return ;;

@@ -36,9 +36,9 @@ take_lock() {
         *) return 1 ;;
     esac
     locked=yes
-    if [ -s "$frozen" ]; then
+    if [ -s "$deploy_lock" ]; then
         unlock
-        printf 'frozen by %s\n' "$(head -n 1 "$frozen")"
+        printf 'frozen by %s\n' "$(head -n 1 "$deploy_lock")"
         return 75
     fi
     if ! mkdir -p "$run_dir"; then
@@ -160,30 +160,30 @@ drop_secrets() {
 }
 
 # Sets the deploy lock: who and why, and a line for revisions.log.
-locked_order_freeze() {
+locked_order_lock_deploys() {
     local note record
     arguments "$@"
     look_at_clock
-    if ! printf '%s, since %s\n' "$record" "$now" >"$run_dir/frozen" || ! mv -f "$run_dir/frozen" "$frozen"; then
-        echo "$frozen cannot be written"
+    if ! printf '%s, since %s\n' "$record" "$now" >"$run_dir/new" || ! mv -f "$run_dir/new" "$deploy_lock"; then
+        echo "$deploy_lock cannot be written"
         return 1
     fi
-    sync_file "$frozen"
+    sync_file "$deploy_lock"
     append "$root/revisions.log" "$now $note"
 }
 
 # Clears the deploy lock, if it is still the `record` that a look showed.
-order_thaw() {
+order_unlock_deploys() {
     local note record
     arguments "$@"
     are_ours || return
-    [ -s "$frozen" ] || return 0
-    if [ "$(head -n 1 "$frozen")" != "$record" ]; then
-        echo 'it was frozen anew in the meantime'
+    [ -s "$deploy_lock" ] || return 0
+    if [ "$(head -n 1 "$deploy_lock")" != "$record" ]; then
+        echo 'the deploy lock was set anew in the meantime'
         return 1
     fi
     look_at_clock
-    rm -f "$frozen" && append "$root/revisions.log" "$now $note"
+    rm -f "$deploy_lock" && append "$root/revisions.log" "$now $note"
 }
 
 unlock() {

@@ -122,7 +122,7 @@ order_look() {
 
 look_holder() {
     [ ! -s "$tmp/strange" ] || return 0
-    [ -s "$frozen" ] && printf 'frozen %s\n' "$(head -n 1 "$frozen")"
+    [ -s "$deploy_lock" ] && printf 'deploylock %s\n' "$(head -n 1 "$deploy_lock")"
     [ -z "$locked" ] && [ -s "$lock" ] || return 0
     find_holder
     if [ -n "$holder_run" ]; then

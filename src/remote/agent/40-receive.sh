@@ -114,9 +114,9 @@ unpack() {
 locked_order_unpack() {
     local code codec size
     arguments "$@"
-    (cd "$root/releases" && unpack "$codec" <"$tmp/parcel") 9>&-
+    (cd "$root/releases" && unpack "$codec" <"$tmp/upload") 9>&-
     code=$?
-    : >"$tmp/parcel"
+    : >"$tmp/upload"
     return "$code"
 }
 

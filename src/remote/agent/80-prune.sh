@@ -55,7 +55,7 @@ delete_closed() {
     return 1
 }
 
-# Files of other users in a release come from a hook or the service. Later sweeps try again.
+# Files of other users in a release come from a hook or the service. Later runs try again.
 set_aside() {
     local aside owners
     case $1 in

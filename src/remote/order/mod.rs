@@ -381,8 +381,8 @@ impl Order {
             Self::History { .. } => Spec::free("history"),
             Self::Verify { .. } => Spec::free("verify").within(LONG),
             Self::Drift { .. } => Spec::free("drift"),
-            Self::SetDeployLock { .. } => Spec::locked("freeze"),
-            Self::ClearDeployLock { .. } => Spec::free("thaw"),
+            Self::SetDeployLock { .. } => Spec::locked("lock_deploys"),
+            Self::ClearDeployLock { .. } => Spec::free("unlock_deploys"),
             Self::Break { limit, .. } => Spec::free("break").within(*limit + MARGIN),
             Self::Bye => Spec::free("bye"),
         }

@@ -116,8 +116,8 @@ async fn lock_under_a_deploy_lock_is_refused() {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let record = "ben on desk: audit".to_owned();
-        let freeze = Order::SetDeployLock { record, note: "locked by ben".to_owned() };
-        assert_eq!(agent.ask(&freeze).await.unwrap().code, DONE, "{shell}");
+        let lock = Order::SetDeployLock { record, note: "locked by ben".to_owned() };
+        assert_eq!(agent.ask(&lock).await.unwrap().code, DONE, "{shell}");
         agent.bye().await.unwrap();
 
         let (second, state) = host.open("run000000002", "true").await;
@@ -125,13 +125,13 @@ async fn lock_under_a_deploy_lock_is_refused() {
         assert!(holder.starts_with("frozen by ben on desk: audit, since 20"), "{shell}: {holder}");
         assert_eq!(second.ask(&Order::Lock).await.unwrap().code, HELD, "{shell}");
         assert_ne!(second.ask(&activate()).await.unwrap().code, DONE, "{shell}");
-        let thaw = |record: &str| Order::ClearDeployLock {
+        let unlock = |record: &str| Order::ClearDeployLock {
             record: record.to_owned(),
             note: "free".to_owned(),
         };
-        assert_ne!(second.ask(&thaw("somebody else")).await.unwrap().code, DONE, "{shell}");
-        let shown = state.lock.frozen.unwrap();
-        assert_eq!(second.ask(&thaw(&shown)).await.unwrap().code, DONE, "{shell}");
+        assert_ne!(second.ask(&unlock("somebody else")).await.unwrap().code, DONE, "{shell}");
+        let shown = state.lock.deploy_lock.unwrap();
+        assert_eq!(second.ask(&unlock(&shown)).await.unwrap().code, DONE, "{shell}");
         assert_eq!(second.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
         let log = fs::read_to_string(host.root().join("revisions.log")).unwrap();
         assert!(log.contains(" locked by ben\n") && log.ends_with(" free\n"), "{shell}: {log}");
@@ -165,8 +165,8 @@ async fn break_living(shell: &str) {
     assert!(state.leftovers.is_empty(), "{shell}: {:?}", state.leftovers);
     let answer = agent.ask(&breaking(30)).await.unwrap();
     assert_eq!((answer.code, answer.text.as_str()), (DONE, ""), "{shell}");
-    host.goes_back(Duration::from_secs(1)).await;
-    assert!(host.ledger().contains("taken back: terminated"), "{shell}: {}", host.ledger());
+    host.reverts(Duration::from_secs(1)).await;
+    assert!(host.ledger().contains("reverted: terminated"), "{shell}: {}", host.ledger());
     assert_eq!(agent.ask(&Order::Lock).await.unwrap().code, DONE, "{shell}");
 }
 

@@ -436,7 +436,7 @@ fn prune_of_what_is_live_or_no_release_is_refused() {
 }
 
 #[test]
-fn sweep_keeps_what_is_named_and_what_is_ours() {
+fn clean_up_keeps_what_is_named_and_what_is_ours() {
     check(
         r#"mkdir -p "$root/releases/.20260821090001.run0" "$root/releases/.20260821090002.run0" \
             "$root/.shipit/trash/1.run0"

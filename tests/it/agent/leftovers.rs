@@ -52,10 +52,10 @@ async fn leftovers_of_a_killed_agent_are_removed_by_the_next() {
 async fn channel_that_starts_while_the_conversation_ends_leaves_nothing() {
     for shell in shells() {
         let host = Host::new(shell);
-        // The first removal of the run's directory is overtaken by a ward that signs in.
+        // The first removal of the run's directory is overtaken by a channel that starts.
         let overtaken = "#!/bin/sh\nPATH=/usr/bin:/bin\nrm \"$@\"\ncase $2 in\n\
             */.shipit/run/*) mkdir \"${0%/*}/once\" || exit 0 ;;\n*) exit 0 ;;\nesac 2>/dev/null\n\
-            mkdir \"$2\" && echo 999999999 >\"$2/ward.999999999\"\nexit 1\n";
+            mkdir \"$2\" && echo 999999999 >\"$2/channel.999999999\"\nexit 1\n";
         let hello = host.hello("run000000001", "true");
         let session = host.session_with(&[("rm", overtaken)]);
         let (agent, _) = Agent::open(session, hello).await.unwrap();

@@ -61,8 +61,8 @@ async fn link_in_place_of_a_file_of_ours_is_not_followed() {
             let tried = agent.ask(&Order::Lock).await.unwrap();
             assert_eq!(tried.code, 1, "{case}");
             assert!(tried.text.contains(&link), "{case}: {}", tried.text);
-            let freeze = Order::SetDeployLock { record: "eve".to_owned(), note: "why".to_owned() };
-            assert_ne!(agent.ask(&freeze).await.unwrap().code, DONE, "{case}");
+            let lock = Order::SetDeployLock { record: "eve".to_owned(), note: "why".to_owned() };
+            assert_ne!(agent.ask(&lock).await.unwrap().code, DONE, "{case}");
             let _ = agent.bye().await;
             match fs::read_dir(&victim) {
                 Ok(entries) => assert_eq!(entries.count(), 0, "{case}"),

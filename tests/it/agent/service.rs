@@ -1,4 +1,4 @@
-//! What is restarted and what is taken back, on a host whose systemctl and sudo are scripts.
+//! What is restarted and what is reverted, on a host whose systemctl and sudo are scripts.
 
 use shipit::remote::order::{NOT_REVERTED, PARTLY};
 
@@ -100,7 +100,7 @@ async fn unit_that_did_not_run_before_may_stay_down() {
         seen.starts_with(&format!("{PARTLY} todo.service does not run, as before\n")),
         "{seen}"
     );
-    // A unit that is not there, of a first deploy: nothing was live, and nothing needs hands.
+    // A unit that is not there, of a first deploy: nothing was live, and nothing needs attention.
     let (host, session) = host_with(ABSENT, "echo Unit not found.; exit 5", "exit 5");
     let seen = activated(&host, session, Action::Restart, true).await;
     assert!(seen.starts_with(&format!("{REVERTED} ")), "{seen}");
@@ -192,7 +192,7 @@ async fn revert_by_the_agent_runs_the_reverted_hooks() {
     order.reverted = vec![format!("echo $SHIPIT_RELEASE >{}/out", host.dir.path().display())];
     assert_eq!(agent.ask(&Order::Activate(Box::new(order))).await.unwrap().code, DONE);
     drop(agent);
-    host.goes_back(Duration::from_secs(20)).await;
+    host.reverts(Duration::from_secs(20)).await;
     let out = host.dir.path().join("out");
     let end = Instant::now() + Duration::from_secs(10);
     while fs::read_to_string(&out).unwrap_or_default() != "20260821090000\n" {

@@ -54,7 +54,7 @@ fn names(place: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-async fn swept(agent: &Agent) -> (u32, String) {
+async fn cleaned_up(agent: &Agent) -> (u32, String) {
     let answer = agent.ask(&Order::CleanUp { keep: None }).await.unwrap();
     (answer.code, answer.text)
 }
@@ -75,7 +75,7 @@ async fn prune_of_directories_without_a_write_bit_succeeds() {
         let prune = Order::Prune { name: ID.to_owned(), record: record() };
         let answer = agent.ask(&prune).await.unwrap();
         assert_eq!((answer.code, answer.text.as_str()), (DONE, ""), "{shell}");
-        assert_eq!(swept(&agent).await, (DONE, String::new()), "{shell}");
+        assert_eq!(cleaned_up(&agent).await, (DONE, String::new()), "{shell}");
         assert_eq!(names(&host.root().join(".shipit/trash")), [""; 0], "{shell}");
         agent.bye().await.unwrap();
     }
@@ -101,7 +101,7 @@ async fn trash_of_another_user_is_reported_once() {
         let (agent, state) =
             Agent::open(session, host.hello("run000000001", "true")).await.unwrap();
         assert_eq!(state.leftovers.len(), 1, "{shell}");
-        let (code, said) = swept(&agent).await;
+        let (code, said) = cleaned_up(&agent).await;
         let aside = trash.join(".aside.20260820000000.run00000gone");
         assert_eq!(code, DONE, "{shell}: {said}");
         let whose = if is_root() { ", it holds files of UNKNOWN" } else { "" };
@@ -110,7 +110,7 @@ async fn trash_of_another_user_is_reported_once() {
             "{aside_text} could not be deleted{whose}: `sudo rm -rf {aside_text}` on the host does it\n"
         );
         assert_eq!(said, expected, "{shell}");
-        assert_eq!(swept(&agent).await, (DONE, String::new()), "{shell}: it was said");
+        assert_eq!(cleaned_up(&agent).await, (DONE, String::new()), "{shell}: it was said");
         let state = agent.look().await.unwrap();
         assert_eq!(state.leftovers, [""; 0], "{shell}: it is no interrupted run");
         assert!(aside.join("lib/a.pyc").exists(), "{shell}");
@@ -119,7 +119,7 @@ async fn trash_of_another_user_is_reported_once() {
         } else {
             mode(&closed_in(&aside), 0o755);
         }
-        assert_eq!(swept(&agent).await, (DONE, String::new()), "{shell}");
+        assert_eq!(cleaned_up(&agent).await, (DONE, String::new()), "{shell}");
         assert_eq!(names(&trash), [""; 0], "{shell}: it goes as soon as it can");
         agent.bye().await.unwrap();
     }

@@ -172,7 +172,7 @@ fn truncation_leaves_no_part_of_a_secret() {
     }
 }
 
-/// The answer of a service, read by this machine, goes back to the host to be masked.
+/// The answer of a service, read by this machine, is sent to the host to be masked.
 #[test]
 fn secrets_in_health_answers_are_masked() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -252,7 +252,7 @@ fn env_file_of_a_killed_run_is_deleted_with_its_lock() {
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     let left = "srv/releases/.20260101000000.0123456789abcdef/meta/env";
     project.write(left, "SECRET='p0isoned-value'\n");
-    // A deploy that fails before it sweeps.
+    // A deploy that fails before it cleans up.
     let config = fs::read_to_string(project.path().join("deploy.toml")).unwrap();
     project.write("deploy.toml", &config.replace("echo hook says; cat .env", "false"));
     project.write("dist/VERSION", "2\n");

@@ -1,4 +1,4 @@
-//! After the fact, through the engine: pins, freezes, verify, drift, history, unlocking.
+//! After the fact, through the engine: pins, deploy locks, verify, drift, history, unlocking.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -56,7 +56,7 @@ impl World {
         self.within(async |cx| query::change(cx, &change).await).await
     }
 
-    async fn freeze(&self) -> Report {
+    async fn lock(&self) -> Report {
         let order = |_: &HostState| -> Result<Option<Order>, Failure> {
             let record = "ben on desk: audit".to_owned();
             Ok(Some(Order::SetDeployLock { record, note: "locked".to_owned() }))
@@ -117,23 +117,23 @@ async fn pin_changes_all_hosts_or_none() {
     let mut world = World::new();
     world.deploy("1").await;
     world.config.hosts.push(host("web2"));
-    let report = world.freeze().await;
+    let report = world.lock().await;
     assert_eq!(report.verdict(), RunOutcome::Locked, "{report:?}");
-    assert!(world.look().await[0].lock.frozen.is_none());
+    assert!(world.look().await[0].lock.deploy_lock.is_none());
 }
 
 #[tokio::test]
 async fn deploy_lock_refuses_whatever_wants_the_run_lock() {
     let world = World::new();
     world.deploy("1").await;
-    assert_eq!(world.freeze().await.verdict(), RunOutcome::Done);
+    assert_eq!(world.lock().await.verdict(), RunOutcome::Done);
     let before = world.read(".shipit/ledger.jsonl");
     for report in [world.deploy("2").await, world.rollback().await, world.prune(1).await] {
         assert_eq!(report.verdict(), RunOutcome::Locked, "{report:?}");
         let HostResult::Locked { holder } = &report.hosts[0].1 else { panic!("{report:?}") };
         assert!(holder.contains("ben on desk: audit, since 20"), "{holder}");
     }
-    assert_eq!(world.freeze().await.verdict(), RunOutcome::Locked, "a freeze is not replaced");
+    assert_eq!(world.lock().await.verdict(), RunOutcome::Locked, "a deploy lock is not replaced");
     assert_eq!(world.read(".shipit/ledger.jsonl"), before);
     let unlocked = world.unlock().await;
     assert!(matches!(unlocked.hosts[0].1, HostResult::Done(_)), "{unlocked:?}");

@@ -88,7 +88,7 @@ fn history_says_what_it_leaves_out() {
     2026-08-22 12:15  pin   20260821090311  done     ana  web1, web3
     times are UTC+02:00
     4 before these: `--limit 0` shows all
-    the ledger of web2 goes back further than is read
+    the ledger of web2 has older lines than are read
     web2: 1 line of the ledger cannot be read
     ");
     assert_snapshot!(table(&[], 0), @"no operations yet");
@@ -281,7 +281,7 @@ fn troubled() -> Vec<(String, HostState)> {
     judged.current = Current::Release(id(NEW));
     let mut made = host(&[], &[], LockFacts::default());
     made.unfinished = [NEW.to_owned()].into();
-    let frozen = Some("ben on desk: audit, since 2026-08-22T09:00:00Z".to_owned());
+    let deploy_lock = Some("ben on desk: audit, since 2026-08-22T09:00:00Z".to_owned());
     let owner = Some(Owner { pid: 4711, run: RUN.to_owned() });
     let mut busy = host(&[], &open, LockFacts { owner, ..LockFacts::default() });
     busy.holder = Some("ana on laptop (deploy production), since 10:15".to_owned());
@@ -291,7 +291,7 @@ fn troubled() -> Vec<(String, HostState)> {
         host(&[], &open, LockFacts::default()),
         judged,
         made,
-        host(&[&trash[0]], &[], LockFacts { frozen, ..LockFacts::default() }),
+        host(&[&trash[0]], &[], LockFacts { deploy_lock, ..LockFacts::default() }),
         busy,
         host(&[".current.abc", ".shipit/run/xyz"], &[], LockFacts::default()),
     ];
@@ -386,7 +386,7 @@ fn said(goal: GoalKind, hosts: Vec<(&str, HostResult)>) -> String {
 fn small_changes_are_summed_up() {
     let done = || HostResult::Done(Done { live: Some(id(NEW)), ..Done::default() });
     let same = || HostResult::Unchanged { live: None };
-    let frozen = HostResult::Locked {
+    let locked = HostResult::Locked {
         holder: format!("{}ben on desk: audit, since 09:00", LockHolder::DEPLOY_LOCK),
     };
     let all = [
@@ -396,7 +396,7 @@ fn small_changes_are_summed_up() {
         said(GoalKind::Unlock, vec![("web1", done()), ("web2", same())]),
         said(
             GoalKind::Lock,
-            vec![("web1", HostResult::Untouched { live: None, failure: None }), ("web2", frozen)],
+            vec![("web1", HostResult::Untouched { live: None, failure: None }), ("web2", locked)],
         ),
     ];
     assert_snapshot!(all.concat(), @"

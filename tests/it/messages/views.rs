@@ -330,7 +330,7 @@ fn status_of_a_host_that_needs_attention() {
     assert!(view.contains(stuck), "{view}");
     assert!(view.contains("hint:  once the service runs again, the next `shipit deploy"), "{view}");
     assert_eq!(status_json(&hosts, context())["hosts"][0]["stuck"]["release"], NEW);
-    // A release that failed before it was live is none, and the next event settles it.
+    // A release that failed before it was live is none, and the next event decides.
     lines.extend([LedgerEvent::Staged, LedgerEvent::Activated].map(|e| entry(e, OLD)));
     assert!(!told(&mut hosts, &lines).contains("stuck"));
     assert!(!told(&mut hosts, &[entry(LedgerEvent::Failed, NEW)]).contains("stuck"));

@@ -302,33 +302,33 @@ async fn sshd_killed_during_upload_is_lost_at_once() {
     assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
 }
 
-/// Carries connections to `port` until it is told to freeze; then it keeps them open and carries
+/// Carries connections to `port` until it is told to stall; then it keeps them open and carries
 /// nothing, as a network does that is cut.
-async fn freezing_way(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
+async fn stalling_way(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();
-    let (freeze, frozen) = tokio::sync::watch::channel(false);
+    let (stall, stalled) = tokio::sync::watch::channel(false);
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
-            let mut frozen = frozen.clone();
+            let mut stalled = stalled.clone();
             tokio::spawn(async move {
                 let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                 tokio::select! {
                     _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-                    _ = frozen.wait_for(|frozen| *frozen) => {}
+                    _ = stalled.wait_for(|stalled| *stalled) => {}
                 }
                 std::future::pending::<()>().await;
             });
         }
     });
-    (own, freeze)
+    (own, stall)
 }
 
 #[tokio::test]
 async fn silent_link_is_noticed_idle_and_with_full_sockets() {
     for uploads in [0, 1, 8] {
         let Some((place, sshd)) = web("") else { return };
-        let (port, freeze) = freezing_way(sshd.port).await;
+        let (port, stall) = stalling_way(sshd.port).await;
         place.know(port, "host");
         place.config(port, "ServerAliveInterval 1\n  ServerAliveCountMax 2");
         let session = place.session().await;
@@ -343,7 +343,7 @@ async fn silent_link_is_noticed_idle_and_with_full_sockets() {
             writers.push((writer, output));
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
-        freeze.send(true).unwrap();
+        stall.send(true).unwrap();
         let began = Instant::now();
         assert_eq!(soon(collect(idle.output)).await.exit, None);
         for (writer, output) in writers {
