@@ -771,3 +771,21 @@ fn glossary_names_what_the_source_names() {
         .collect();
     none("the source has another name for these, or does without", &broken);
 }
+
+/// Tables, code and lines that are mostly an address are as wide as they must be.
+#[test]
+fn prose_has_at_most_100_columns() {
+    let mut broken = Vec::new();
+    for file in documents() {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut code = false;
+        for (at, line) in text.lines().enumerate() {
+            code ^= line.trim_start().starts_with("```");
+            let free = code || line.starts_with('|') || line.contains("](");
+            if !free && line.chars().count() > 100 {
+                broken.push(format!("{file}:{}", at + 1));
+            }
+        }
+    }
+    none("these lines are too long", &broken);
+}
