@@ -176,7 +176,7 @@ impl<'a> DeltaBuilder<'a> {
 
     /// Returns the large files that would travel whole though `base` holds an old version of them
     /// that may be shared: at the same path, or else the most likely file that is gone. At most
-    /// [`MOST_PATCHED`], the largest first.
+    /// `MOST_PATCHED`, the largest first.
     pub fn changed(&self) -> Vec<ChangedFile> {
         let Some(base) = self.base else { return Vec::new() };
         let id = base.id.to_string();

@@ -121,7 +121,7 @@ pub struct Facts {
     pub shell: String,
     /// Optional tools that are there: `zstd`, `gzip`, `sudo`, `systemctl`, `curl`, …
     pub tools: BTreeSet<String>,
-    /// Releases by groups we are in, for `[env] group`.
+    /// The groups that the login user is in, for `[env] group`.
     pub groups: BTreeSet<String>,
     /// What forbids work here, such as a missing tool or a directory that cannot be written.
     pub missing: Vec<String>,

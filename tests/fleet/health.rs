@@ -232,3 +232,33 @@ fn unit_running_from_elsewhere_is_named() {
         host.root("rm -r /opt/stray");
     }
 }
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn unit_file_changed_on_disk_is_warned_of() {
+    let app = App::on(&SPARE[..1], "unread");
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    SPARE[0].root("touch -d tomorrow /etc/systemd/system/unread.service");
+    let words = ["unread.service runs with its old unit file", "systemctl daemon-reload"];
+    app.deploy(&app.tarball("v2", &[])).ends(0).says(&words);
+    SPARE[0].root("touch /etc/systemd/system/unread.service && systemctl daemon-reload");
+    let said = app.deploy(&app.tarball("v3", &[])).ends(0);
+    assert!(!said.stderr.contains("old unit file"), "{}", said.stderr);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn bind_mounted_release_is_proven() {
+    let app = App::on(&SPARE[..1], "bound");
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    SPARE[0].root("mkdir -p /opt/bound");
+    drop_in(
+        &app,
+        SPARE[0],
+        "BindReadOnlyPaths=/srv/bound/current:/opt/bound\nWorkingDirectory=/opt/bound\n\
+         ExecStart=\nExecStart=/opt/bound/bin/serve",
+    );
+    app.deploy(&app.tarball("v2", &[])).ends(0).says(&["seen running"]);
+    app.answers("v2", "hello");
+    no_drop_in(&app, SPARE[0]);
+}

@@ -67,10 +67,23 @@ fn readme_commands_work() {
                 let mode = fs::metadata(Path::new(&line)).unwrap().permissions().mode();
                 assert_eq!(mode & 0o111, 0o111);
             }
+            "install" => installs(&line),
             "sudo" | "echo" => {} // On a host, by the fleet.
             other => panic!("no test runs `{other}`: {line}"),
         }
     }
+}
+
+/// Installs the program into an empty home, and asks what was installed.
+fn installs(line: &str) {
+    let built = env!("CARGO_BIN_EXE_shipit");
+    let line = line.replace("target/release/shipit", built);
+    assert!(line.contains(built), "{line}");
+    let home = tempfile::tempdir().unwrap();
+    let script = format!("{line} && ~/.local/bin/shipit --version");
+    let output =
+        Command::new("/bin/sh").args(["-c", &script]).env("HOME", home.path()).output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"shipit "), "{output:?}");
 }
 
 fn runs(project: &Project, line: &str) {
