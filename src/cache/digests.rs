@@ -17,7 +17,7 @@ impl LocalCache {
     pub fn digests(&self, address: &str) -> KnownDigests {
         let file = self.digests.get(&file_name(address));
         let text = file.and_then(|file| io::read_to_string(file).ok()).unwrap_or_default();
-        let now = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = self.digests.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         KnownDigests::new(&text, i64::try_from(now.as_secs()).unwrap_or_default())
     }
 

@@ -41,7 +41,6 @@ pub struct LocalCache {
     manifests: DirCache,
     digests: DirCache,
     files: DirCache,
-    now: SystemTime,
     writes: Arc<BackgroundWrites>,
 }
 
@@ -59,7 +58,6 @@ impl LocalCache {
             manifests: part("manifests", manifests::MOST_BYTES),
             digests: part("digests", digests::MOST_BYTES),
             files: part("files", files::MOST_BYTES),
-            now,
             writes: Arc::default(),
         }
     }

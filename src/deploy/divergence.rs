@@ -42,7 +42,7 @@ pub fn find_split(hosts: &[(&str, &HostState)]) -> Option<Divergence> {
 /// Returns what is live and committed, with the run that activated last.
 fn committed(state: &HostState) -> Option<Went<'_>> {
     let id = state.live()?;
-    let good = state.ledger.history(id)?.standing == ReleaseStatus::Good;
+    let good = state.ledger.history(id)?.status == ReleaseStatus::Good;
     good.then_some((&last_activated(state)?.run, id))
 }
 

@@ -22,7 +22,7 @@ pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     }
     let good = |(id, history): &(ReleaseId, History)| {
         let known = !state.unknown.contains(&id.to_string());
-        *id < live && known && history.staged && history.standing == ReleaseStatus::Good
+        *id < live && known && history.staged && history.status == ReleaseStatus::Good
     };
     state.histories().into_iter().rev().filter(good).map(|(id, _)| id).collect()
 }
@@ -51,7 +51,7 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
     let histories: BTreeMap<_, _> = state.histories().into_iter().collect();
     let kept = protected(state, &histories);
     let bad = state.ids().into_iter().filter(|id| is_bad(state, *id, histories.get(id)));
-    let counts = |history: &History| history.standing == ReleaseStatus::Good && !history.pinned;
+    let counts = |history: &History| history.status == ReleaseStatus::Good && !history.pinned;
     let good = histories.iter().filter(|(_, history)| counts(history)).map(|(id, _)| *id);
     let surplus: Vec<_> = good.rev().skip(rule.keep).collect();
     bad.chain(surplus.into_iter().rev())
@@ -65,7 +65,7 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
 pub fn why_kept(state: &HostState, rule: PruneRule) -> String {
     let histories = state.histories();
     let good =
-        histories.iter().filter(|(_, history)| history.standing == ReleaseStatus::Good).count();
+        histories.iter().filter(|(_, history)| history.status == ReleaseStatus::Good).count();
     let there = count(good, "good release");
     match rule.older_than {
         _ if good <= rule.keep => format!("{there} present, {} to keep", rule.keep),
@@ -89,10 +89,10 @@ fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTr
     kept.extend(state.perhaps_in_use());
     kept.extend(state.in_use.iter().filter_map(|name| name.parse::<ReleaseId>().ok()));
     for (id, history) in histories {
-        if history.standing == ReleaseStatus::Undecided {
+        if history.status == ReleaseStatus::Undecided {
             kept.extend(history.back.as_deref().and_then(Layout::parse_target));
         }
-        if history.pinned || history.standing == ReleaseStatus::Undecided {
+        if history.pinned || history.status == ReleaseStatus::Undecided {
             kept.insert(*id);
         }
     }
@@ -102,7 +102,7 @@ fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTr
 /// Returns whether nobody would roll back to a release.
 fn is_bad(state: &HostState, id: ReleaseId, history: Option<&History>) -> bool {
     let newer_than_live = state.live().is_some_and(|live| id > live);
-    match history.map(|history| history.standing) {
+    match history.map(|history| history.status) {
         None => state.unfinished.contains(&id.to_string()),
         Some(ReleaseStatus::Good | ReleaseStatus::Undecided) => false,
         // It shows why somebody rolled back, so it stays until the next release is live.

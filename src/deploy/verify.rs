@@ -114,7 +114,7 @@ impl Verified {
             Some(history) if !history.staged => {
                 self.trouble("the ledger does not call it complete");
             }
-            Some(history) if self.live => match history.standing {
+            Some(history) if self.live => match history.status {
                 ReleaseStatus::Good => {}
                 ReleaseStatus::Undecided => self.trouble("it is live and undecided"),
                 _ => self.trouble("it is live, and the ledger does not call it good"),

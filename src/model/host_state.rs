@@ -322,7 +322,7 @@ impl HostState {
     /// `activated`.
     pub fn undecided(&self) -> Option<(ReleaseId, History)> {
         let waits = |(id, history): &(ReleaseId, History)| {
-            history.standing == ReleaseStatus::Undecided && !self.unknown.contains(&id.to_string())
+            history.status == ReleaseStatus::Undecided && !self.unknown.contains(&id.to_string())
         };
         self.histories().into_iter().rev().find(waits)
     }

@@ -275,7 +275,7 @@ pub enum ReleaseStatus {
 /// What the ledger says about one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
-    pub standing: ReleaseStatus,
+    pub status: ReleaseStatus,
     /// Whether it was completed.
     pub staged: bool,
     /// Whether prune must keep it.
@@ -358,9 +358,14 @@ impl Default for Core {
 }
 
 impl Core {
-    fn is_damaged(&self) -> bool {
-        let other = |sum: &String| *sum != self.work_out();
-        self.v == 0 || self.release.is_empty() || self.sum.as_ref().is_some_and(other)
+    /// Returns whether the sum does not fit. Without a sum, an odd character in the `line` shows
+    /// damage: one that ends within a text of a later line makes one line of several.
+    fn is_damaged(&self, line: &str) -> bool {
+        let damaged = match &self.sum {
+            Some(sum) => *sum != self.work_out(),
+            None => line.contains(is_odd),
+        };
+        damaged || self.v == 0 || self.release.is_empty()
     }
 
     /// Returns the sum: 8 hex digits, enough to detect damage, which nobody does on purpose. The
@@ -378,9 +383,7 @@ impl LedgerLine {
     fn read(line: &str) -> Self {
         match serde_json::from_str::<Core>(line) {
             Ok(core) if core.v > FORMAT => Self::newer(core),
-            Ok(core) if core.is_damaged() => Self::Damaged,
-            // Damage that ends within a text of a later line makes one line of several.
-            Ok(core) if core.sum.is_none() && line.contains(is_odd) => Self::Damaged,
+            Ok(core) if core.is_damaged(line) => Self::Damaged,
             Ok(core) => match serde_json::from_str(line) {
                 Ok(entry) => Self::Entry(entry),
                 Err(_) => Self::Unknown { release: core.release },
@@ -566,7 +569,7 @@ impl Ledger {
 impl History {
     fn begin(entry: &Entry) -> Self {
         Self {
-            standing: ReleaseStatus::Failed,
+            status: ReleaseStatus::Failed,
             staged: false,
             pinned: false,
             origin: None,
@@ -580,8 +583,8 @@ impl History {
     /// Returns the event to repeat after `reverted`, if the release was decided on before. Without
     /// it, 0.1.0 would take the release for bad and delete it.
     pub fn repeated(&self) -> Option<LedgerEvent> {
-        let undecided = self.standing == ReleaseStatus::Undecided;
-        match if undecided { self.before } else { self.standing } {
+        let undecided = self.status == ReleaseStatus::Undecided;
+        match if undecided { self.before } else { self.status } {
             ReleaseStatus::Good => Some(LedgerEvent::Committed),
             ReleaseStatus::RolledBack => Some(LedgerEvent::RolledBack),
             _ => None,
@@ -591,22 +594,22 @@ impl History {
     fn apply(&mut self, entry: &Entry) {
         if entry.repeats() {
             let good = entry.event == LedgerEvent::Committed;
-            self.standing = if good { ReleaseStatus::Good } else { ReleaseStatus::RolledBack };
+            self.status = if good { ReleaseStatus::Good } else { ReleaseStatus::RolledBack };
             return;
         }
-        if entry.event == LedgerEvent::Activated && self.standing != ReleaseStatus::Undecided {
-            self.before = self.standing;
+        if entry.event == LedgerEvent::Activated && self.status != ReleaseStatus::Undecided {
+            self.before = self.status;
         }
-        self.standing = match entry.event {
+        self.status = match entry.event {
             LedgerEvent::Staged => ReleaseStatus::Staged,
             LedgerEvent::Activated => ReleaseStatus::Undecided,
             LedgerEvent::Committed => ReleaseStatus::Good,
             LedgerEvent::Reverted => self.as_before(ReleaseStatus::Reverted),
-            LedgerEvent::RolledBack if entry.went_forward() => self.standing,
+            LedgerEvent::RolledBack if entry.went_forward() => self.status,
             LedgerEvent::RolledBack => ReleaseStatus::RolledBack,
             LedgerEvent::Failed => self.as_before(ReleaseStatus::Failed),
             LedgerEvent::Pruned => ReleaseStatus::Pruned,
-            LedgerEvent::Pinned | LedgerEvent::Unpinned => self.standing,
+            LedgerEvent::Pinned | LedgerEvent::Unpinned => self.status,
         };
         match entry.event {
             LedgerEvent::Staged => {

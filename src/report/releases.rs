@@ -123,16 +123,16 @@ impl Release<'_> {
         self.state.in_use.contains(&self.id.to_string())
     }
 
-    fn standing(&self) -> &'static str {
+    fn status(&self) -> &'static str {
         match &self.history {
             _ if self.is_unknown() => "unknown",
-            Some(history) => standing(history.standing),
+            Some(history) => status(history.status),
             None => "unfinished",
         }
     }
 
     fn style<'s>(&self, styles: &'s Styles) -> &'s Style {
-        match self.history.as_ref().map(|history| history.standing) {
+        match self.history.as_ref().map(|history| history.status) {
             Some(ReleaseStatus::Good) => &styles.good,
             Some(ReleaseStatus::Reverted | ReleaseStatus::RolledBack | ReleaseStatus::Failed) => {
                 &styles.bad
@@ -149,7 +149,7 @@ impl Release<'_> {
     ) -> Vec<String> {
         let origin = self.origin();
         let word = |text: Option<&str>| text.map_or_else(String::new, clean::line);
-        let mut state = self.standing().to_owned();
+        let mut state = self.status().to_owned();
         if self.pinned() {
             state += ", pinned";
         }
@@ -174,7 +174,7 @@ impl Release<'_> {
         json!({
             "id": self.id,
             "made": self.id.time().to_rfc3339(),
-            "state": self.standing().replace(' ', "-"),
+            "state": self.status().replace(' ', "-"),
             "live": self.live(),
             "pinned": self.pinned(),
             "in_use": self.in_use(),
@@ -188,8 +188,8 @@ impl Release<'_> {
 }
 
 /// Returns the words for a state.
-pub fn standing(standing: ReleaseStatus) -> &'static str {
-    match standing {
+pub fn status(status: ReleaseStatus) -> &'static str {
+    match status {
         ReleaseStatus::Staged => "staged",
         ReleaseStatus::Undecided => "undecided",
         ReleaseStatus::Good => "good",

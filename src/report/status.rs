@@ -268,7 +268,7 @@ fn why_different(hosts: &[(String, HostState)]) -> Option<String> {
 fn common(hosts: &[(String, HostState)]) -> Option<ReleaseId> {
     let good = |state: &HostState| -> BTreeSet<ReleaseId> {
         let histories = state.histories().into_iter();
-        let good = |history: &History| history.staged && history.standing == ReleaseStatus::Good;
+        let good = |history: &History| history.staged && history.status == ReleaseStatus::Good;
         histories.filter(|(_, history)| good(history)).map(|(id, _)| id).collect()
     };
     let each = hosts.iter().map(|(_, state)| good(state));

@@ -189,12 +189,12 @@ fn locked(holder: &str, report: &Report) -> Failure {
 /// Returns what is true on every host now, with equal states together.
 pub fn state(report: &Report) -> Option<String> {
     let groups = group_by(
-        report.hosts.iter().map(|(host, result)| (host.as_str(), standing(report.goal, result))),
+        report.hosts.iter().map(|(host, result)| (host.as_str(), sentence(report.goal, result))),
     );
     let largest = groups.iter().map(|(_, hosts)| hosts.len()).max().unwrap_or(0);
     let mut shortened = false;
     let mut clauses = Vec::new();
-    for (standing, hosts) in groups {
+    for (sentence, hosts) in groups {
         // Only one group is shortened, so that its hosts can be told.
         let names = if hosts.len() == largest && !shortened {
             shortened = largest > MOST_HOSTS;
@@ -202,7 +202,7 @@ pub fn state(report: &Report) -> Option<String> {
         } else {
             list(&hosts)
         };
-        clauses.push(format!("{names} {}", standing.words(hosts.len() > 1)));
+        clauses.push(format!("{names} {}", sentence.words(hosts.len() > 1)));
     }
     (!clauses.is_empty()).then(|| clauses.join("; "))
 }
@@ -225,7 +225,7 @@ impl HostSentence {
     }
 }
 
-fn standing(goal: GoalKind, result: &HostResult) -> HostSentence {
+fn sentence(goal: GoalKind, result: &HostResult) -> HostSentence {
     match result {
         HostResult::Done(Done { live: Some(live), .. }) if goal.makes_live() => {
             HostSentence::new("is on", "are on", live.to_string())

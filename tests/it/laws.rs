@@ -152,12 +152,12 @@ fn rollback_goes_to_the_newest_release_good_on_all_hosts() {
 
 #[test]
 fn ledger_fold_takes_the_last_event() {
-    let standing = |text: &str| state(text).ledger.history(id(1)).map(|h| h.standing);
-    assert_eq!(standing("g"), Some(ReleaseStatus::Good));
-    assert_eq!(standing("p"), Some(ReleaseStatus::Good));
-    assert_eq!(standing("u"), Some(ReleaseStatus::Undecided));
-    assert_eq!(standing("l"), Some(ReleaseStatus::RolledBack));
-    assert_eq!(standing("x"), None);
+    let status = |text: &str| state(text).ledger.history(id(1)).map(|h| h.status);
+    assert_eq!(status("g"), Some(ReleaseStatus::Good));
+    assert_eq!(status("p"), Some(ReleaseStatus::Good));
+    assert_eq!(status("u"), Some(ReleaseStatus::Undecided));
+    assert_eq!(status("l"), Some(ReleaseStatus::RolledBack));
+    assert_eq!(status("x"), None);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn keeps_what_must_be_kept(state: &HostState, keep: usize, text: &str) {
     assert!(way_back(text).is_none_or(|id| !gone.contains(&id)), "{text}: the way back");
     for (id, history) in state.histories() {
         assert!(!(history.pinned && gone.contains(&id)), "{text}: pinned");
-        assert!(!(history.standing == ReleaseStatus::Undecided && gone.contains(&id)), "{text}");
+        assert!(!(history.status == ReleaseStatus::Undecided && gone.contains(&id)), "{text}");
     }
 }
 

@@ -330,10 +330,10 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
         return Err(format!("{id} has another config"));
     }
     // After the report of the outcome only one release may be live, and it is decided.
-    match history.standing {
+    match history.status {
         ReleaseStatus::Good => Ok(()),
         ReleaseStatus::Undecided if may_be_live.len() > 1 => Ok(()),
-        standing => Err(format!("{id} is live and {standing:?}")),
+        status => Err(format!("{id} is live and {status:?}")),
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::http::{HttpResponse, headers};
 use super::{CheckContext, ProbeFailure};
 use crate::config::checks::{HttpCheck, Trust};
-use crate::remote::frames::Response as Said;
+use crate::remote::frames::Response;
 use crate::remote::order::{DONE, Fetch, Hidden, Order};
 
-const ALLOW: &str = "or set `AllowTcpForwarding local` in its sshd_config";
+const WITHOUT_CURL: &str =
+    "install curl on the host, or set `AllowTcpForwarding local` in its sshd_config";
 
 /// Returns a limit in whole seconds: tools of hosts take no fractions.
 pub(super) fn whole(limit: Duration) -> Duration {
@@ -16,7 +17,10 @@ pub(super) fn whole(limit: Duration) -> Duration {
 }
 
 /// Sends an order to the agent. Fails if there is no answer.
-pub(super) async fn ask(context: &CheckContext<'_>, order: &Order) -> Result<Said, ProbeFailure> {
+pub(super) async fn ask(
+    context: &CheckContext<'_>,
+    order: &Order,
+) -> Result<Response, ProbeFailure> {
     context
         .host
         .ask(order)
@@ -30,9 +34,7 @@ pub(super) async fn fetch(
     check: &HttpCheck,
     limit: Duration,
 ) -> Result<HttpResponse, ProbeFailure> {
-    if !has_curl(context) {
-        return Err(cannot("curl is missing"));
-    }
+    needs_curl(context)?;
     let order = Order::Fetch { limit: whole(limit), fetch: by_curl(check)? };
     let answer = ask(context, &order).await?;
     if answer.code != DONE {
@@ -54,9 +56,7 @@ pub(super) async fn reach(
     port: u16,
     limit: Duration,
 ) -> Result<(), ProbeFailure> {
-    if !has_curl(context) {
-        return Err(cannot("curl is missing"));
-    }
+    needs_curl(context)?;
     let address = bracketed(host, port);
     let answer = ask(context, &Order::Reach { limit: whole(limit), address }).await?;
     if answer.code == DONE { Ok(()) } else { Err(ProbeFailure::silent(last_line(&answer.text))) }
@@ -94,15 +94,15 @@ fn curl_word(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn has_curl(context: &CheckContext<'_>) -> bool {
-    context.host.state.as_ref().is_some_and(|state| state.facts.tools.contains("curl"))
-}
-
-/// Returns the failure that the server does not forward and the host cannot ask either.
-fn cannot(why: &str) -> ProbeFailure {
-    let what = format!("could not be asked: the server forbids forwarding, and {why}");
-    ProbeFailure { hopeless: true, ..ProbeFailure::new(what) }
-        .hint(Some(format!("install curl on the host, {ALLOW}")))
+/// Fails if the host has no curl: then nobody can ask, for the server does not forward.
+fn needs_curl(context: &CheckContext<'_>) -> Result<(), ProbeFailure> {
+    let tools = context.host.state.as_ref().map(|state| &state.facts.tools);
+    if tools.is_some_and(|tools| tools.contains("curl")) {
+        return Ok(());
+    }
+    let what = "could not be asked: the server forbids forwarding, and curl is missing".to_owned();
+    let failure = ProbeFailure { hopeless: true, ..ProbeFailure::new(what) };
+    Err(failure.hint(Some(WITHOUT_CURL.to_owned())))
 }
 
 fn bracketed(host: &str, port: u16) -> String {

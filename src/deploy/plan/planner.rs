@@ -351,7 +351,7 @@ pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
     let Some(history) = state.live().and_then(|live| state.ledger.history(live)) else {
         return false;
     };
-    let Some(origin) = history.origin.filter(|_| history.standing == ReleaseStatus::Good) else {
+    let Some(origin) = history.origin.filter(|_| history.status == ReleaseStatus::Good) else {
         return false;
     };
     origin.artifact == Some(build.digest)

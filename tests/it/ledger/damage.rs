@@ -250,7 +250,7 @@ fn a_ledger_that_lacks_lines_prunes_nothing() {
     }
 }
 
-/// Its standing is unknown, although the only line about it is a failure.
+/// Its status is unknown, although the only line about it is a failure.
 #[test]
 fn a_release_that_only_failed_and_was_not_begun_is_kept() {
     let told = ["1 staged", "1 activated", "1 committed", "2 failed", "3 staged", "3 activated 1"];

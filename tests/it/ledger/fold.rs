@@ -1,4 +1,4 @@
-//! The standing of releases: only a release that was left as bad is never chosen again.
+//! The status of releases: only a release that was left as bad is never chosen again.
 
 use shipit::deploy::goal::PruneRule;
 use shipit::deploy::retention::{rollback_candidates, to_prune};

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::project::Project;
 
-/// The standing of a release for 0.1.0: the last of these events.
+/// The status of a release for 0.1.0: the last of these events.
 #[derive(Default)]
 struct Story {
     last: String,

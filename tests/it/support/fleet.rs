@@ -148,7 +148,7 @@ impl TestFleet {
             };
             assert_eq!(live, told, "{case}: {}: {report:?}", host.name);
             let ledger = host.read(".shipit/ledger.jsonl");
-            assert_eq!(host.standing(), ReleaseStatus::Good, "{case}: {}: {ledger}", host.name);
+            assert_eq!(host.status(), ReleaseStatus::Good, "{case}: {}: {ledger}", host.name);
             let back = host.way_back();
             assert!(back.is_some_and(|back| back.exists()), "{case}: {}: a way back", host.name);
             lives.push(live);
@@ -231,17 +231,17 @@ impl TestHost {
         let live = self.live_id();
         let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
         let good = |id: &ReleaseId| {
-            *id < live && ledger.history(*id).is_some_and(|h| h.standing == ReleaseStatus::Good)
+            *id < live && ledger.history(*id).is_some_and(|h| h.status == ReleaseStatus::Good)
         };
         let ids = ledger.histories().into_keys().filter_map(|id| id.parse().ok());
         let earlier = ids.filter(good).max()?;
         Some(self.root.join("releases").join(earlier.to_string()))
     }
 
-    /// Returns the standing of the live release by the ledger.
-    fn standing(&self) -> ReleaseStatus {
+    /// Returns the status of the live release by the ledger.
+    fn status(&self) -> ReleaseStatus {
         let ledger = Ledger::parse(self.read(".shipit/ledger.jsonl").lines());
-        ledger.history(self.live_id()).unwrap().standing
+        ledger.history(self.live_id()).unwrap().status
     }
 
     /// Returns whether a live process holds the lock.
