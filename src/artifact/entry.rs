@@ -26,7 +26,7 @@ pub(super) enum EntryKind {
     File {
         /// Whether its owner may execute it.
         runs: bool,
-        /// Where its bytes are.
+        /// The place of its bytes.
         place: SpoolPlace,
     },
     Link {

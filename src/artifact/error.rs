@@ -11,7 +11,7 @@ use super::exclude_line;
 use crate::model::digest::Digest;
 use crate::model::words::count;
 
-/// Why an artifact could not be opened or packed.
+/// The reason why an artifact could not be opened or packed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The work was stopped from outside.
@@ -53,7 +53,7 @@ pub enum ArtifactError {
     WrongDigest {
         /// As the user named it.
         artifact: String,
-        /// What the config says.
+        /// The digest in the config.
         expected: Digest,
         found: Digest,
     },
@@ -177,7 +177,7 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
-    /// What to do next, where there is something.
+    /// Returns the next thing to do, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Open { .. } => {
@@ -282,7 +282,7 @@ impl Refused {
         Self { artifact: artifact.to_owned(), offenders, more, excluded, lines }
     }
 
-    /// How to pack them or leave them out.
+    /// Returns ways to pack them or to leave them out.
     fn hint(&self) -> Option<String> {
         let mut hints = Vec::new();
         for hint in self.offenders.iter().filter_map(|one| one.why.hint()) {
@@ -334,7 +334,7 @@ impl std::error::Error for ExcludeLine {
     }
 }
 
-/// What is wrong with a single entry. Reads on after the entry's name.
+/// A fault of a single entry. Reads on after the entry's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Begins with `/`.
@@ -419,7 +419,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// How to pack it instead.
+    /// Another way to pack it.
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Absolute | Self::DotDot => "pack names below one directory: `tar -C DIR -cf … .`",
@@ -471,7 +471,7 @@ fn is_interpreter(target: &str) -> bool {
     target.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
 }
 
-/// What is wrong with an archive as a whole. Reads on after its name.
+/// A fault of an archive as a whole. Reads on after its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("is cut off: it has no end-of-archive mark")]
@@ -487,7 +487,7 @@ pub enum Malformed {
     Extended { after: String },
 }
 
-/// Which limit was reached. Reads on after the artifact's name.
+/// The limit that was reached. Reads on after the artifact's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitHit {
     #[error("has more than {most} entries")]

@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// Bytes that must arrive within that time.
 const LEAST: u64 = 64 * 1024;
 
-/// Where the address of an artifact leads.
+/// The place that the address of an artifact leads to.
 pub(super) enum ArtifactAddress {
     /// A path on this machine.
     Local(PathBuf),

@@ -38,7 +38,7 @@ pub struct Artifact {
     pub(super) spool: File,
     /// Stamp of the spool, before anything was read.
     pub(super) stamp: Stamp,
-    /// Where temporary files are made.
+    /// The directory for temporary files.
     pub(super) scratch: Option<PathBuf>,
 }
 

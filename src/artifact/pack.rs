@@ -28,10 +28,10 @@ const BATCH: u64 = 4 << 20;
 /// Thousandths of the bytes that compression must leave at most, to be worth its time.
 const WORTHWHILE: u64 = 950;
 
-/// How to pack.
+/// Settings of packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackOptions {
-    /// How to compress, unless that would save less than a twentieth.
+    /// The compression, unless that would save less than a twentieth.
     pub codec: Codec,
     /// From this size on, rather sooner than smaller.
     pub quick_from: u64,

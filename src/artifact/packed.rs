@@ -18,11 +18,11 @@ const INTERVAL: u64 = 1 << 20;
 /// A packed release, or as much of it as is packed.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// How it is compressed.
+    /// Its compression.
     pub codec: Codec,
     /// Whether there are files so large that a host reads them back while they arrive.
     pub large: bool,
-    /// What is sent, in order. Chunks never change once they are here.
+    /// The chunks to send, in order. They never change once they are here.
     pub chunks: Vec<Chunk>,
     /// Bytes of the chunks.
     pub len: u64,
@@ -39,7 +39,7 @@ pub type PackProgress<'a> = &'a mut dyn FnMut(&Packed) -> bool;
 /// Collects chunks while the stream is written.
 pub(super) struct ChunkWriter<'a> {
     packed: Packed,
-    /// What the stream is written to.
+    /// The end that the stream is written to.
     spool: Arc<File>,
     /// Bytes of it that are in chunks.
     taken: u64,

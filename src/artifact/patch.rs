@@ -1,4 +1,4 @@
-//! How a host makes a large file from its old version and fewer bytes than it has.
+//! Patches: a host makes a large file from its old version and fewer bytes than it has.
 //!
 //! The new file is cut into segments. One that only moved is copied from the old file. Of one that
 //! changed, a zstd frame is sent whose dictionary is the place in the old file where it was. Both
@@ -31,10 +31,10 @@ const PLAIN_LEVEL: i32 = 3;
 /// Room for dictionary and segment.
 const WINDOW_LOG: u32 = 26;
 
-/// What one host lacks of a release, with the patches that it is sent.
+/// The part of a release that one host lacks, with the patches that it is sent.
 #[derive(Debug, Default)]
 pub struct PreparedDelta {
-    /// What is shared, patched and sent.
+    /// The files that are shared, patched and sent.
     pub delta: Delta,
     /// A patch for each file in `delta.patched`, by path.
     pub patches: BTreeMap<String, FilePatch>,
@@ -197,7 +197,7 @@ mod tests {
         FilePatch::new(before, after, file(&[])).unwrap()
     }
 
-    /// What the steps make of `old`, as the agent reads them.
+    /// Returns the file that the steps make of `old`, as the agent reads them.
     fn applied(old: &[u8], patch: &mut FilePatch) -> Vec<u8> {
         let mut fresh = vec![7; 3];
         patch.data.rewind().unwrap();

@@ -17,7 +17,7 @@ use crate::model::digest::{Digest, Hasher};
 
 const CHUNK: usize = 256 * 1024;
 
-/// Where the bytes of one file are.
+/// The place of the bytes of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SpoolPlace {
     Spool {

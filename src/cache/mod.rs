@@ -19,7 +19,7 @@ use self::dir::DirCache;
 use crate::model::digest::Digest;
 use crate::model::mutex::lock;
 
-/// What a deploy looks up here instead of on a host.
+/// Everything that a deploy looks up here instead of on a host.
 pub trait ReleaseCache: Send + Sync {
     /// Returns the sealed text of a manifest by its digest, if it is kept and undamaged.
     fn manifest(&self, digest: Digest) -> Option<String>;

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The commands and their flags.
 
 use std::path::PathBuf;
 
@@ -101,14 +101,14 @@ pub(crate) enum CliCommand {
     Demo(DemoArgs),
 }
 
-/// Which stage.
+/// The stage.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StageArg {
     /// The stage [default: `default_stage`, or the only stage]
     pub(crate) stage: Option<String>,
 }
 
-/// Which artifact.
+/// The artifact.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ArtifactArg {
     /// Directory, archive, single file or https URL to use instead of the config's

@@ -9,16 +9,16 @@ use crate::report::sanitizer::Sieve;
 /// The state below every failure of a dry run.
 const STATE: &str = "this was a dry run; nothing was changed";
 
-/// What a dry run has found, host by host.
+/// The findings of a dry run, host by host.
 #[derive(Default)]
 pub(super) struct HostPlans {
     /// The lines of each host's plan.
     pub(super) plans: Vec<(String, Vec<String>)>,
-    /// Why other hosts have no plan; none for a host: because another host has none.
+    /// Hosts without a plan, each with its failure; no failure: because another host has none.
     pub(super) failed: Vec<(String, Option<Failure>)>,
     /// Warnings, of a host or of the run.
     pub(super) warnings: Vec<(Option<String>, String)>,
-    /// What failed outside any host.
+    /// The failure outside any host, if there is one.
     pub(super) failure: Option<Failure>,
 }
 

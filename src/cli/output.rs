@@ -1,4 +1,4 @@
-//! What people and machines read: errors, warnings, questions and data, on stderr and stdout.
+//! Output for people and machines: errors, warnings, questions and data, on stderr and stdout.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;

@@ -22,7 +22,7 @@ use crate::model::mutex::lock;
 use crate::report::Reporter;
 use crate::report::redact::Secrets;
 
-/// How a run is shown, and whether it waits.
+/// Settings of a run: its output, and whether it waits.
 pub(crate) struct RunOptions {
     /// The values that are masked in everything that is shown.
     pub(crate) secrets: Secrets,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How an upload is compressed. The host's tools decide.
+/// The compression of an upload. The host's tools decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
     /// The host runs `zstd -d`.

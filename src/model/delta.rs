@@ -1,5 +1,5 @@
-//! What a host lacks of a new release, compared with its base: pure, so that a plan can say
-//! beforehand what will travel.
+//! The files of a new release that a host lacks, compared with its base. It is pure, so that a plan
+//! can say beforehand which bytes will travel.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub const LARGE: u64 = 1 << 20;
 /// At most this many files of a release are patched, the largest.
 const MOST_PATCHED: usize = 100;
 
-/// What a host says of the files that a new release may share.
+/// The report of a host about the files that a new release may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BaseState {
     /// The live release, and the digest of its sealed manifest.
@@ -30,7 +30,7 @@ pub struct BaseState {
     /// Files of it that must not be shared: touched since it was made, owned by another user, or
     /// near the file system's limit of links.
     pub unshareable: BTreeSet<String>,
-    /// What an interrupted upload of the same release left.
+    /// The files that an interrupted upload of the same release left.
     pub partial: Option<PartialUpload>,
 }
 
@@ -50,8 +50,8 @@ pub struct Base<'a> {
     pub manifest: &'a Manifest,
 }
 
-/// What becomes of the files of a release on one host: shared with files that are there, patched,
-/// or sent. Made by [`DeltaBuilder::finish`]; the default one sends everything.
+/// The way of each file of a release to one host: shared with a file that is there, patched, or
+/// sent. Made by [`DeltaBuilder::finish`]; the default one sends everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
     /// The release whose manifest the host changes into the new one's; `None`: the new manifest is

@@ -1,4 +1,4 @@
-//! What became of a release after it was made: its manifest against what lies there now.
+//! Changes of a release after it was made: its manifest compared with its tree now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,7 @@ pub struct Drift {
     pub change: DriftKind,
 }
 
-/// How an entry differs.
+/// The difference of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DriftKind {
     Missing,
@@ -57,7 +57,7 @@ impl fmt::Display for DriftKind {
     }
 }
 
-/// What keeps Python from writing into a release.
+/// The setting that keeps Python from writing into a release.
 pub const NO_PYTHON_CACHE: &str = "PYTHONDONTWRITEBYTECODE=1 in [env] or in the unit";
 
 /// Whether the entry at `path` is what Python writes beside the modules that it loads.
@@ -65,8 +65,8 @@ pub fn is_python_cache(path: &str) -> bool {
     path.split('/').any(|part| part == "__pycache__")
 }
 
-/// What differs, by path: `was` holds the lines of the manifest that are not so any more, `is`
-/// what lies there instead. Lines that are not readable are extra entries by their own text.
+/// Returns the differences by path. `was` holds the lines of the manifest that do not hold any
+/// more, `is` the lines of the tree instead. An unreadable line is an extra entry by its own text.
 pub fn drift<'a>(
     was: impl IntoIterator<Item = &'a str>,
     is: impl IntoIterator<Item = &'a str>,

@@ -32,17 +32,17 @@ pub struct HostState {
     pub in_use: BTreeSet<String>,
     /// The unit, if the service is one.
     pub unit: Option<UnitState>,
-    /// What interrupted runs left: uploads, run directories, trash; as paths below `deploy_to`.
+    /// Leftovers of interrupted runs: uploads, run directories, trash; as paths below `deploy_to`.
     pub leftovers: Vec<String>,
     /// The key of the config digests of this host.
     pub key: Vec<u8>,
-    /// Who holds the lock, if somebody does and we do not: a record for [`LockHolder::read`].
+    /// The holder of the lock, if it is not us: a record for [`LockHolder::read`].
     pub holder: Option<String>,
     /// Details of the locks.
     pub lock: LockFacts,
 }
 
-/// Who holds the lock, as the agent's record says it.
+/// The holder of the lock, as the agent's record names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockHolder<'r> {
     /// A run: who runs it, from where, what, since when.
@@ -52,7 +52,7 @@ pub enum LockHolder<'r> {
 }
 
 impl<'r> LockHolder<'r> {
-    /// What the record of a deploy lock begins with.
+    /// The first words of the record of a deploy lock.
     pub const DEPLOY_LOCK: &'static str = "frozen by ";
 
     /// Returns whom the record names.
@@ -61,7 +61,7 @@ impl<'r> LockHolder<'r> {
     }
 }
 
-/// What a look tells of the lock besides its holder.
+/// The findings of a look about the lock, besides its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LockFacts {
     /// The deploy lock: who set it, why and since when.
@@ -123,9 +123,9 @@ pub struct Facts {
     pub tools: BTreeSet<String>,
     /// The groups that the login user is in, for `[env] group`.
     pub groups: BTreeSet<String>,
-    /// What forbids work here, such as a missing tool or a directory that cannot be written.
+    /// Obstacles to work here, such as a missing tool or a directory that cannot be written.
     pub missing: Vec<String>,
-    /// How to fix entries of `missing`, if that is known.
+    /// Fixes for entries of `missing`, where they are known.
     pub fixes: BTreeMap<String, String>,
     /// What sudo says about restarting the unit, if it was asked.
     pub sudo: Sudo,

@@ -22,7 +22,7 @@ const ROLLED_BACK_TO: &str = "rolled back to ";
 /// The reason of an entry that repeats the status of a release: see [`History::repeated`].
 const AS_BEFORE: &str = "as before: only the attempt to go back to it was reverted";
 
-/// Why an undecided release was reverted: the words that the ledger records.
+/// The reason why an undecided release was reverted: the words that the ledger records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevertReason {
     /// It did not pass its checks.
@@ -97,7 +97,7 @@ impl RevertReason {
     }
 }
 
-/// What happened to a release.
+/// An event in the life of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LedgerEvent {
@@ -152,7 +152,7 @@ pub struct Entry {
     /// The source revision, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Why it happened, if that is not clear from the event.
+    /// The reason, if it is not clear from the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// With `activated`: the content of `current` before; empty: there was no link.
@@ -272,7 +272,7 @@ pub enum ReleaseStatus {
     Pruned,
 }
 
-/// What the ledger says about one release.
+/// The story of one release in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
     pub status: ReleaseStatus,
@@ -295,7 +295,7 @@ pub struct History {
 /// Something that a newer program left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newer {
-    /// What it is: `the ledger`, `.shipit/format`, …
+    /// Its name: `the ledger`, `.shipit/format`, …
     pub what: String,
     /// Its version, as written.
     pub version: String,

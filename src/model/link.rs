@@ -5,7 +5,7 @@
 pub struct SharedLink {
     /// The path in the release, and in `shared/`.
     pub path: String,
-    /// What it leads to.
+    /// The kind of its target.
     pub kind: SharedKind,
 }
 

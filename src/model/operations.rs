@@ -1,4 +1,4 @@
-//! What was done, by the ledger: one operation a run and release, with its outcome.
+//! Operations in the ledger: one for each run and release, with its outcome.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -21,7 +21,7 @@ pub struct Operation {
     /// The time from `at` to the last line of the same run.
     pub took: Option<TimeDelta>,
     pub outcome: Outcome,
-    /// Why it ended so, if the ledger says that.
+    /// The reason for its end, if the ledger has one.
     pub reason: Option<String>,
     /// The source revision, if it is known.
     pub revision: Option<String>,

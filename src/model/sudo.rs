@@ -1,10 +1,10 @@
-//! What sudo says about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the command,
+//! The answers of sudo about `systemctl`. `sudo -n -l COMMAND` tells whether a rule allows the command,
 //! but says yes even if the rule that counts wants a password. That rule is the last one in `sudo
 //! -n -l` that matches.
 
 use std::collections::BTreeMap;
 
-/// What the sudo of a host said.
+/// The answers of a host's sudo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sudo {
     /// Verbs of systemctl that were asked about, each with the refusal of sudo, if any.
@@ -13,7 +13,7 @@ pub struct Sudo {
     rules: Vec<String>,
 }
 
-/// Why `sudo -n` would fail.
+/// The reason why `sudo -n` would fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SudoRefusal {
     /// No rule allows it without a password.

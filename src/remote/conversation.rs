@@ -33,7 +33,7 @@ const GREETING_LIMIT: Duration = Duration::from_mins(1);
 /// Limit for the end of the conversation, beyond the deadline.
 const BYE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How a conversation begins.
+/// The beginning of a conversation.
 #[derive(Debug, Clone)]
 pub struct Hello {
     /// The run's nonce.
@@ -52,7 +52,7 @@ pub struct Hello {
     pub deadline: Duration,
     /// Whether to look for processes that run from a release.
     pub scan: Scan,
-    /// Which values of env files may be shown: see [`crate::config::secrecy::Secrecy::lines`].
+    /// Rules for the values of env files: see [`crate::config::secrecy::Secrecy::lines`].
     pub veil: String,
     /// The name of the env file inside a release.
     pub env_file: String,

@@ -1,4 +1,4 @@
-//! Why a conversation with the agent, or an upload, failed.
+//! Failures of a conversation with the agent, or of an upload.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::session::SessionError;
 /// Messages of tools about a full disk.
 const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 
-/// Why a conversation failed.
+/// The reason why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error("the conversation with the host could not begin")]

@@ -22,7 +22,7 @@ struct Places {
     /// The time by which the last answer must have come.
     by: Option<Instant>,
     over: bool,
-    /// Why the conversation is over, until one request was told.
+    /// The reason why the conversation is over, until one request was told.
     reason: Option<AgentError>,
 }
 

@@ -83,7 +83,7 @@ pub enum Output {
 /// The exit code of a shell that SIGTERM ended.
 const TERMINATED: u32 = 143;
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
     /// With this exit code.
@@ -104,7 +104,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Why a host could not be reached, or was lost. `Display` is one line without its source and
+/// The reason why a host could not be reached, or was lost. `Display` is one line without its source and
 /// without the host's name, which the reporter puts first.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -235,7 +235,7 @@ pub enum SessionError {
     /// The connection is gone.
     #[error("the connection was lost")]
     Lost {
-        /// What is known of the reason.
+        /// The reason, as far as it is known.
         reason: String,
     },
 }

@@ -145,7 +145,7 @@ pub(super) async fn send(
     }
 }
 
-/// What an upload takes besides the first channel. Further connections end when it is dropped.
+/// The channels of an upload besides the first. Further connections end when this is dropped.
 #[derive(Default)]
 struct FurtherChannels<'a> {
     /// A second channel of the first connection.

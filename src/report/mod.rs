@@ -68,7 +68,7 @@ impl<R: Reporter + ?Sized> Reporter for Box<R> {
     }
 }
 
-/// How much is shown.
+/// The amount that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
     /// `-q`: warnings and failures.
@@ -102,7 +102,7 @@ pub struct Settings {
     pub mode: Mode,
     /// The styles for stderr.
     pub styles: Styles,
-    /// How much is shown.
+    /// The amount that is shown.
     pub verbosity: Verbosity,
     /// The values to mask.
     pub secrets: Secrets,

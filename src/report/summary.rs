@@ -74,11 +74,11 @@ fn print_failed(out: &mut dyn Write, styles: &Styles, report: &Report) -> io::Re
 pub struct Problem {
     /// The hosts; empty if it is not about a host.
     pub hosts: Vec<String>,
-    /// What could not be done.
+    /// The step that failed.
     pub what: String,
     /// The cause, line by line.
     pub cause: Vec<String>,
-    /// What to type next.
+    /// The command to type next.
     pub hint: Option<String>,
 }
 

@@ -28,9 +28,9 @@ use crate::ssh::client::Client;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
 
-/// How long an agent may take to answer.
+/// The limit for the answer of an agent.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
-/// How often a passphrase is asked for.
+/// The number of times that a passphrase is asked for.
 const TRIES: usize = 3;
 
 /// Asks for the passphrase of the key in this file; `None`: there is nobody to ask. It may take as
@@ -47,7 +47,7 @@ pub(crate) struct Candidate {
     pub(crate) label: String,
 }
 
-/// Who has the private key.
+/// The holder of the private key.
 #[derive(Debug, Clone)]
 pub(crate) enum Holder {
     /// The agent, which knows it by this.
@@ -56,7 +56,7 @@ pub(crate) enum Holder {
     File(PathBuf),
 }
 
-/// What there is to try, and why some keys cannot be.
+/// The keys to try, and the reasons why others cannot be tried.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     pub(crate) list: Vec<Candidate>,
@@ -307,8 +307,8 @@ fn public_half(path: &Path, ring: &KeyRing) -> io::Result<Half> {
     }
 }
 
-/// What happened to the text of a key on its way through a variable or an editor, in words that
-/// hold nothing of it.
+/// Returns the damage that a variable or an editor did to the text of a key, in words that hold
+/// nothing of it.
 fn flaw(text: &str) -> Option<&'static str> {
     let trimmed = text.trim();
     let squeezed: String = trimmed.split_whitespace().collect();
@@ -374,7 +374,7 @@ fn certificates(settings: &HostSettings, notes: &mut Vec<String>) -> Vec<(PathBu
     found
 }
 
-/// How one try ended.
+/// The end of one try.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Accepted,
@@ -448,7 +448,7 @@ async fn rsa_hash(handle: &Handle<Client>, names: &[Algorithm]) -> Result<Option
     }
 }
 
-/// Why there is no signature.
+/// The reason why there is no signature.
 #[derive(Debug)]
 pub(crate) enum SignError {
     Gone,

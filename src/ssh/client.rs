@@ -49,12 +49,12 @@ const EXCHANGES: &[kex::Name] = &[
 const EXTENSIONS: [kex::Name; 2] =
     [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
 
-/// What the server told us outside of channels.
+/// Messages of the server outside of channels.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ServerMessages {
-    /// Why it, or the library, ended the connection.
+    /// The reason why it, or the library, ended the connection.
     pub(crate) goodbye: Option<String>,
-    /// What it shows before logging in.
+    /// Its banner.
     pub(crate) banner: Option<String>,
     /// The name and version of its program.
     pub(crate) program: String,
@@ -81,7 +81,7 @@ impl Heard {
     }
 }
 
-/// How a connection can fail inside the library's task.
+/// A failure of a connection inside the library's task.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
     Library(russh::Error),
@@ -317,7 +317,7 @@ impl client::Handler for Client {
     }
 }
 
-/// What the library says, in words of ours where its own are for programmers.
+/// Returns the library's error in plain words where its own are for programmers.
 pub(crate) fn library_text(error: &russh::Error) -> String {
     match error {
         russh::Error::HUP | russh::Error::Disconnect => HUNG_UP.to_owned(),

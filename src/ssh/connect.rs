@@ -33,12 +33,12 @@ const KEYS_PER_CONNECTION: usize = 5;
 const KEYS_AT_ALL: usize = 20;
 /// A passphrase or a touch takes a person; sshd waits two minutes.
 const PERSON_LIMIT: Duration = Duration::from_secs(100);
-/// How often a server that hangs up before it says anything is asked again.
+/// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
 /// About how long to wait between.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
-/// How much a notice matters.
+/// The weight of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// The user should know, without asking.
@@ -71,7 +71,7 @@ struct ConnectionParts {
     callbacks: Callbacks,
     keys: KeyRing,
     plain: Plain,
-    /// Which key logged in, by user and address: it is offered first from then on. Servers count
+    /// The key that logged in, by user and address: it is offered first from then on. Servers count
     /// each refused key, and some shut out whole addresses for it.
     worked: Mutex<HashMap<String, String>>,
     /// Seconds since 1970, for certificates.
@@ -87,7 +87,7 @@ pub(crate) struct Hop {
     pub(crate) pin: Option<String>,
     /// The hops to go through, instead of the target's own ProxyJump.
     pub(crate) via: Option<Vec<SshTarget>>,
-    /// How many hops lie behind.
+    /// The number of hops before this one.
     pub(crate) depth: usize,
     /// There is a connection already: what there is to tell was told.
     pub(crate) further: bool,
@@ -105,7 +105,7 @@ pub(crate) struct Connection {
     pub(crate) handle: Handle<Client>,
     pub(crate) heard: Heard,
     pub(crate) way: Transport,
-    /// How long connecting took: one round trip over TCP, several otherwise.
+    /// The time that connecting took: one round trip over TCP, several otherwise.
     pub(crate) took: Duration,
 }
 
@@ -231,7 +231,7 @@ fn own_key(host: &mut HostSettings, file: PathBuf, meant: bool) {
     host.identity_files.insert(0, file);
 }
 
-/// How a round of keys on one connection ended.
+/// The end of a round of keys on one connection.
 enum Round {
     LoggedIn,
     /// Keys are left; a new connection may try them.
@@ -240,7 +240,7 @@ enum Round {
     Over,
 }
 
-/// What is known about a host while it is being connected to.
+/// The state of connecting to one host.
 struct Connecting<'a> {
     connector: &'a Connector,
     wanted: &'a Hop,

@@ -24,7 +24,7 @@ use crate::remote::session::SessionError;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::text;
 
-/// How much of a command's output travels at once.
+/// The most bytes of a command's output in one message.
 const CHUNK: usize = 32 << 10;
 /// The extended data that is standard error.
 const STDERR: u32 = 1;
@@ -49,12 +49,12 @@ pub struct Faults {
     pub banner: Option<String>,
 }
 
-/// How to run the server.
+/// Settings of the server.
 #[derive(Debug, Clone, Default)]
 pub struct ServerOptions {
     /// The whole environment of commands.
     pub env: Vec<(String, String)>,
-    /// Where commands run; the current directory if not said.
+    /// The directory in which commands run; `None`: the current one.
     pub cwd: Option<PathBuf>,
     /// `None`: a port that is free.
     pub port: Option<u16>,
@@ -159,7 +159,7 @@ fn config(key: PrivateKey) -> server::Config {
     }
 }
 
-/// What all connections share.
+/// State that all connections share.
 struct ServerState {
     config: Arc<server::Config>,
     allowed: PublicKey,

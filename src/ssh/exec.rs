@@ -21,11 +21,11 @@ use crate::ssh::text;
 
 /// More than this unread means that nobody listens any more; the channel is given up.
 const UNREAD_LIMIT: usize = 16 << 20;
-/// How many pieces wait in the receiver's own queue.
+/// The most pieces that wait in the receiver's own queue.
 const QUEUE: usize = 64;
-/// What we take from the writer at once.
+/// The most bytes that are taken from the writer at once.
 const CHUNK: usize = 256 << 10;
-/// What we begin with: who writes little, on a thousand hosts at once, needs no more.
+/// The bytes that are taken first: a short message to each of a thousand hosts needs no more.
 const FIRST_CHUNK: usize = 4 << 10;
 /// A background child may hold the output open; after the exit status we wait so long for its end.
 const AFTER_EXIT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What surrounds this process, and what `~`, `%` and `${…}` of `ssh_config` stand for in it.
+//! The surroundings of this process, and the values of `~`, `%` and `${…}` of `ssh_config` in it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::ssh::target::check_word;
 pub struct LocalEnv {
     /// The user's home directory of the user database, for `~` and `%d`.
     pub home: PathBuf,
-    /// What relative paths are relative to.
+    /// The directory that relative paths begin at.
     pub cwd: PathBuf,
     /// The local user, who is also the remote one unless one is named; empty if it is unknown.
     pub user: String,
@@ -23,7 +23,7 @@ pub struct LocalEnv {
     pub ssh: PathBuf,
 }
 
-/// What `%` stands for in file names and commands.
+/// Values of `%` in file names and commands.
 pub(super) struct Tokens<'a> {
     pub(super) around: &'a LocalEnv,
     pub(super) alias: &'a str,

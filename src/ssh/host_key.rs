@@ -40,7 +40,7 @@ pub struct HostKeyCheck {
     now: u64,
     /// Keys that are never accepted, and where it says so.
     revoked: Vec<(KeyData, KnownHostsPlace)>,
-    /// Where new keys are written.
+    /// The file that new keys are written to.
     new_keys: Option<PathBuf>,
     allowed: Allowed,
     /// Kinds of keys of which the host showed one that is not the pinned one.
@@ -168,8 +168,8 @@ impl HostKeyCheck {
         Some(SessionError::HostKeyRevoked { name: self.name.clone(), fingerprint, file, line })
     }
 
-    /// What is on record. As in ssh, a key that stands under the bare name will do for a port of
-    /// which nothing is on record.
+    /// Returns the record of the key. As in ssh, a key under the bare name also counts for a port
+    /// that has no record.
     fn verdict(&self, key: &KeyData) -> KeyRecord {
         let verdict = self.known.verdict(&self.name, key);
         match (&verdict, self.known.verdict(&self.bare, key)) {
@@ -232,8 +232,8 @@ impl HostKeyCheck {
         }
     }
 
-    /// Why the authority's signature proves nothing, if it does not: it is made with SHA-1, with an
-    /// algorithm that `ssh_config` leaves out, or with a key that is too small.
+    /// Returns the reason if the authority's signature proves nothing: it is made with SHA-1, with
+    /// an algorithm that `ssh_config` leaves out, or with a key that is too small.
     fn weak_signature(&self, certificate: &Certificate) -> Option<String> {
         let algorithm = certificate.signature().algorithm();
         let name = name_of(&algorithm, false);
@@ -245,7 +245,7 @@ impl HostKeyCheck {
         Some(format!("its authority's key is too weak: {weakness}"))
     }
 
-    /// Why the certificate does not hold, if it does not.
+    /// Returns the reason if the certificate does not hold.
     fn flaw(&self, certificate: &Certificate, names: &[&str]) -> Option<String> {
         let authority = certificate.signature_key();
         let print = authority.fingerprint(HashAlg::Sha256);

@@ -19,12 +19,12 @@ use crate::ssh::{text, tunnel};
 
 /// More hops than this are a loop.
 const MOST_HOPS: usize = 8;
-/// What is kept of a program's standard error.
+/// The bytes that are kept of a program's standard error.
 const STDERR_KEPT: usize = 4096;
 /// A program that ends may still be writing why.
 const STDERR_WAIT: Duration = Duration::from_millis(500);
 
-/// What carries a connection; it lives as long as the connection does.
+/// The carrier of a connection; it lives as long as the connection does.
 pub(crate) enum Transport {
     Direct,
     Jump(Box<Connection>),

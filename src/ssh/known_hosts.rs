@@ -16,7 +16,7 @@ use russh::keys::{Algorithm, PublicKey};
 
 use crate::remote::session::SessionError;
 
-/// What the first field of a line says.
+/// The marker in the first field of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marker {
     None,
@@ -49,7 +49,7 @@ pub struct KnownHosts {
     pub(super) files: Vec<PathBuf>,
 }
 
-/// What known_hosts files say of a key that a host shows.
+/// The record that known_hosts files have of a key that a host shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyRecord {
     /// This very key is on record.
@@ -138,8 +138,8 @@ impl KnownHosts {
         self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
     }
 
-    /// What is on record about a plain key of `name`. A revocation beats everything, then one
-    /// line that agrees is enough.
+    /// Returns the record of a plain key of `name`. A revocation beats everything, then one line
+    /// that agrees is enough.
     pub fn verdict(&self, name: &str, key: &KeyData) -> KeyRecord {
         if let Some(place) = self.revoked(&[name], key) {
             return KeyRecord::Revoked(place);
@@ -257,7 +257,7 @@ pub(super) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
     pattern[p..].iter().all(|c| *c == b'*')
 }
 
-/// What an OpenSSH revocation list in binary form begins with.
+/// The first bytes of an OpenSSH revocation list in binary form.
 const KRL: &[u8] = b"SSHKRL\n\0";
 
 /// Returns the keys in the files of `RevokedHostKeys`, one a line. Fails if a file cannot be read or

@@ -62,7 +62,7 @@ const MISSED: [(&str, &str); 5] = [
 /// The smallest RSA key, in bits, where `ssh_config` names no other: as ssh has it.
 pub(crate) const RSA_BITS: u32 = 1024;
 
-/// What `ssh -G` says, by keyword.
+/// The output of `ssh -G`, by keyword.
 pub(crate) type Said<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// Sorts an answer of `ssh -G`.
@@ -74,10 +74,10 @@ pub(crate) fn said(answer: &str) -> Said<'_> {
     said
 }
 
-/// What `ssh_config` says of options without a field of their own.
+/// Options of `ssh_config` that have no field of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Which algorithms may be used.
+    /// The algorithms that may be used.
     pub allowed: Allowed,
     /// Options that are not followed, and would let ssh in where we stay out.
     pub missed: Vec<&'static str>,
@@ -164,7 +164,7 @@ impl List {
     }
 }
 
-/// Which algorithms may be used: ours, less those that `ssh_config` leaves out.
+/// The algorithms that may be used: ours, less those that `ssh_config` leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     pub(crate) exchanges: List,
@@ -214,7 +214,7 @@ impl Allowed {
         Ok(allowed)
     }
 
-    /// Why a key is too weak to prove anything, if it is.
+    /// Returns the reason if a key is too weak to prove anything.
     pub(crate) fn weakness(&self, key: &KeyData) -> Option<String> {
         match key {
             KeyData::Dsa(_) => Some("DSA keys are not used any more".to_owned()),

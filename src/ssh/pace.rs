@@ -61,7 +61,7 @@ mod tests {
     const KIB: u32 = 1 << 10;
     const ALL: u32 = 1024 * KIB;
 
-    /// What is left of the window of a host that has been sent and has passed on so much.
+    /// Returns the rest of the window of a host that was `sent` and has `passed` on these bytes.
     const fn window(sent: u32, passed: u32) -> u32 {
         2048 * KIB + passed - sent
     }

@@ -25,9 +25,9 @@ const LONGEST_COMMAND: usize = 120 << 10;
 const LONGEST_FOR_DROPBEAR: usize = 8000;
 /// The limit for opening a channel. A dead connection is noticed earlier.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
-/// How long saying goodbye may take.
+/// The limit for saying goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// How often to look whether it has been said; the library does not tell.
+/// The interval at which we look whether it was said; the library does not tell.
 const CLOSE_POLL: Duration = Duration::from_millis(2);
 /// sshd counts a session for a moment after its command has ended, so a refusal is tried again
 /// after these pauses.
@@ -44,7 +44,7 @@ pub struct SshSession {
     crowded: AtomicBool,
 }
 
-/// Why there is no channel.
+/// The reason why there is no channel.
 enum NoChannel {
     Refused(String),
     Failed(SessionError),

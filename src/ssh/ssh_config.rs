@@ -17,18 +17,18 @@ use crate::ssh::options::Options;
 use crate::ssh::target::{SshTarget, check_user, check_word, parse_jump, unusable};
 use crate::ssh::text;
 
-/// How long `ssh -G` may take at least; a `Match exec` in the user's file may do anything.
+/// The least time that `ssh -G` is given; a `Match exec` in the user's file may do anything.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
-/// How long connecting may take where nobody says.
+/// The limit for connecting where no file sets one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a silent server is asked whether it is there.
+/// The interval at which a silent server is asked whether it is there.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How many of those may stay without an answer.
+/// The number of such questions that may stay without an answer.
 const ALIVE_COUNT: usize = 3;
-/// What `ssh` tries when nobody names a key.
+/// The keys that `ssh` tries when no file names one.
 const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
-/// What happens to a host key that is in no known_hosts file.
+/// The rule for a host key that is in no known_hosts file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPolicy {
     Strict,
@@ -39,7 +39,7 @@ pub enum KeyPolicy {
     NoAsStrict,
 }
 
-/// Which addresses of a host are tried.
+/// The kind of addresses of a host that are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Family {
     #[default]
@@ -50,7 +50,7 @@ pub enum Family {
     Inet6,
 }
 
-/// Where keys are held by a running agent.
+/// The socket of a running agent that holds keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSocket {
     /// `IdentityAgent none`, or there is none.
@@ -85,17 +85,17 @@ pub struct HostSettings {
     pub revoked: Vec<PathBuf>,
     /// Under which name the host key is looked up, instead of the host's.
     pub host_key_alias: Option<String>,
-    /// What to do about unknown host keys.
+    /// The rule for unknown host keys.
     pub policy: KeyPolicy,
     /// Whether names in new lines are hashed.
     pub hash_known_hosts: bool,
     /// For connecting, the handshake and logging in.
     pub connect_timeout: Duration,
-    /// How often a silent server is asked whether it is there.
+    /// The interval at which a silent server is asked whether it is there.
     pub alive_interval: Duration,
-    /// How many of those may stay without an answer.
+    /// The number of such questions that may stay without an answer.
     pub alive_count: usize,
-    /// Which addresses are tried.
+    /// The kind of addresses that are tried.
     pub family: Family,
     /// The address of this machine to connect from.
     pub bind_address: Option<String>,
@@ -121,7 +121,7 @@ pub enum SettingsSource {
     Defaults,
 }
 
-/// What `ssh -G` says without any file; the same for all hosts.
+/// The output of `ssh -G` without any file; it is equal for all hosts.
 pub(crate) type Plain = OnceCell<Option<String>>;
 
 /// Finds out how to reach `target`.
@@ -301,8 +301,8 @@ impl<'a> SshConfigOutput<'a> {
     }
 }
 
-/// What `ssh -G` printed about `target`, beside what it prints without any file. What cannot be
-/// served is an error.
+/// Returns the settings in the output of `ssh -G` about `target`, compared with its output without
+/// any file. Fails at a setting that we cannot obey.
 pub fn read_answer(
     text: &str,
     plain: &str,

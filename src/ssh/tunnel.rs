@@ -14,7 +14,7 @@ use crate::remote::session::SessionError;
 use crate::ssh::exec::pump;
 use crate::ssh::text;
 
-/// What the two ends of a tunnel may hold between them.
+/// The most bytes between the two ends of a tunnel.
 const BUFFER: usize = 256 << 10;
 /// More than this unread means that nobody listens any more.
 const UNREAD_LIMIT: usize = 16 << 20;
@@ -75,7 +75,7 @@ fn advance(queue: &mut VecDeque<Bytes>, count: usize) {
     }
 }
 
-/// Why the host would not connect.
+/// The reason why the host did not connect.
 pub(crate) fn refusal(failure: &ChannelOpenFailure, host: &str, port: u16) -> SessionError {
     let (forbidden, reason) = match failure {
         ChannelOpenFailure::AdministrativelyProhibited => (true, "forwarding is forbidden there"),

@@ -1,5 +1,4 @@
-//! What the agent can be asked to do. An order is one line of a conversation: a verb and arguments
-//! by name. The agent answers each with a code and a text, in order.
+//! The orders of the agent. An order is one line of a conversation: a verb and arguments by name. The agent answers each with a code and a text, in order.
 //!
 //! A new order is a variant and a [`Spec`] here, its arguments in `words.rs`, and a function of the
 //! script. `docs/protocol.md` lists all of them.
@@ -94,11 +93,11 @@ impl Activation {
 pub struct Fetch {
     /// The address and the headers, as curl's configuration has them.
     pub request: Hidden,
-    /// Where to connect instead, as curl's `--connect-to` has it.
+    /// The address to connect to instead, as curl's `--connect-to` has it.
     pub connect: Option<String>,
     /// `public`, `anybody`, or certificates in PEM form.
     pub trust: String,
-    /// What the body should hold; empty: anything.
+    /// A text that the body should hold; empty: anything.
     pub wanted: Hidden,
 }
 
@@ -282,7 +281,7 @@ pub enum Order {
     },
     /// Sets the deploy lock.
     SetDeployLock {
-        /// Who set it, and why; the agent adds the time.
+        /// The person who set it, and the reason; the agent adds the time.
         record: String,
         /// The line of `revisions.log`.
         note: String,
@@ -305,14 +304,14 @@ pub enum Order {
     Bye,
 }
 
-/// What a conversation must know of an order.
+/// The facts of an order that a conversation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
     /// Its first word, which is part of the name of the script's function.
     pub verb: &'static str,
     /// Whether the agent refuses it without the run lock.
     pub needs_lock: bool,
-    /// How long its answer may take, beyond the conversation's deadline.
+    /// The limit for its answer, beyond the conversation's deadline.
     pub limit: Duration,
     /// Whether it restarts the service; the limit of a restart is then added.
     pub restarts: bool,
