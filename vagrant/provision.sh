@@ -82,7 +82,7 @@ put_own() {
 users() {
     id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/sh --password '*' "$user"
     authorize
-    # So that a deploy that fails can show what the service last said.
+    # With this group a deploy that fails can show the last lines of the service's journal.
     ! getent group systemd-journal >/dev/null || usermod --append --groups systemd-journal "$user"
     [ -n "$run_as" ] || return 0
     # The service's user owns nothing of a release; the deploy user is in its group, so that

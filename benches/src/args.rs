@@ -1,4 +1,4 @@
-//! What can be typed.
+//! Arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -28,13 +28,13 @@ pub(crate) enum Command {
     Sink,
     /// Turn results into plots, and the tables of docs/performance.md
     Plot {
-        /// What `--out` wrote
+        /// Files that `--out` wrote
         #[arg(required = true)]
         results: Vec<PathBuf>,
     },
 }
 
-/// What data is for.
+/// The kind of measurement.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Measurement {
     /// The rows
@@ -52,16 +52,16 @@ pub(crate) struct Options {
     /// Only tools whose name matches
     #[arg(long, default_value = "")]
     pub(crate) tools: String,
-    /// How often each tool does each row
+    /// Runs of each tool for each row
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: usize,
-    /// Of `hosts`: how many hosts
+    /// Numbers of hosts, for `hosts`
     #[arg(long, value_delimiter = ',', default_value = "1,10,50,100,200,500,1000")]
     pub(crate) counts: Vec<usize>,
     /// Results: one JSON object a line, and beside it the tables as `.md`
     #[arg(long, default_value = "benches/results.jsonl")]
     pub(crate) out: PathBuf,
-    /// Where data and hosts live
+    /// Directory of data and hosts
     #[arg(long, default_value = "/var/tmp/shipit-benches")]
     pub(crate) dir: PathBuf,
     /// Keep what hosts store on the disk of `--dir`, instead of in memory

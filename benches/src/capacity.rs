@@ -1,4 +1,4 @@
-//! How much a link carries without SSH: plain TCP, so that nobody is blamed for the link's own limit.
+//! The capacity of a link, measured by plain TCP, to tell the link's limit from that of a tool.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! What is deployed: for each kind of data a directory `a` that is live first and a directory `b`
-//! that is deployed then. Made once, the same on every machine but for the two builds of a program.
+//! Data to deploy: for each kind a directory `a` that is live first and a directory `b` that is
+//! deployed then. Made once, the same on every machine but for the two builds of a program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -16,8 +16,8 @@ use crate::shell::{call, words};
 /// The bridge, as this end sees it.
 pub(crate) const BRIDGE: &str = "br0";
 
-/// What many addresses of one sshd need: no limit on connections that log in at once, and a /srv for
-/// each address.
+/// Settings of an sshd with many addresses: no limit on connections that log in at once, and a /srv
+/// for each address.
 const MANY: &str = "MaxStartups 10000\nForceCommand exec unshare --mount sh ";
 const MANY_SCRIPT: &str = r#"address=${SSH_CONNECTION% *}
 address=/srv/${address##* }

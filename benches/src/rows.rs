@@ -1,4 +1,4 @@
-//! What is measured.
+//! The rows of the benchmark.
 
 use anyhow::Result;
 use regex_lite::Regex;

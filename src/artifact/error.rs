@@ -232,7 +232,7 @@ pub(super) fn visible(name: &str) -> String {
     name.chars().map(shown).collect()
 }
 
-/// Whether zstd says that unpacking takes more memory than it may have.
+/// Returns whether zstd failed because unpacking takes more memory than it may have.
 pub(super) fn wants_much_memory(error: &io::Error) -> bool {
     error.to_string().contains("too much memory")
 }
@@ -265,7 +265,7 @@ struct ExcludeLine {
 }
 
 impl Refused {
-    /// Of the entries that are named, and `more` that are not. `excluded` is what `exclude` holds.
+    /// Refuses the entries that are named, and `more` others. `excluded` is the value of `exclude`.
     pub fn new(
         artifact: &str,
         offenders: Vec<Offender>,
@@ -396,7 +396,7 @@ pub enum Refusal {
     Device,
     #[error("is a fifo")]
     Fifo,
-    /// Of a program that runs.
+    /// It belongs to a running program.
     #[error("is a socket")]
     Socket,
     /// Holes are stored in several ways, read differently by different programs.
@@ -460,7 +460,7 @@ impl Refusal {
         })
     }
 
-    /// Whether the rest can be deployed without the entry.
+    /// Returns whether the rest can be deployed without the entry.
     fn can_stay_out(&self) -> bool {
         !matches!(self, Self::Duplicate | Self::TwoKinds | Self::Content | Self::Header)
     }

@@ -12,8 +12,8 @@ const PROGRAM_DIRS: [&str; 4] = ["bin", "sbin", "libexec", ".bin"];
 const ELF_TYPE: usize = 16;
 const ELF_PROGRAMS: [u8; 2] = [2, 3];
 
-/// Whether a file at `path` is meant to be run: it lies where programs do, or stands at the top
-/// without an extension.
+/// Returns whether a file at `path` is meant to be run: it lies in a directory of programs, or at
+/// the top without an extension.
 pub(super) fn is_program_place(path: &str) -> bool {
     match path.rsplit_once('/') {
         Some((folder, name)) => {
@@ -24,7 +24,8 @@ pub(super) fn is_program_place(path: &str) -> bool {
     }
 }
 
-/// Whether the file begins as a script or as an ELF program does. One that cannot be read is none.
+/// Returns whether the file begins as a script or as an ELF program does; `false` if it cannot be
+/// read.
 pub(super) fn begins_like_one(place: &SpoolPlace, spool: &File, stamp: Stamp) -> bool {
     let Ok(Some((file, at))) = place.source(spool, stamp) else { return false };
     let mut head = [0; ELF_TYPE + 2];

@@ -42,7 +42,7 @@ pub(crate) struct GlobalFlags {
     /// Print one JSON object per line to stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// When to use colour
+    /// Use of colour
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub(crate) color: ColorArg,
     /// Do not ask for confirmation

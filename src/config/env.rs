@@ -15,11 +15,11 @@ use super::secrecy::Secrecy;
 use super::{EnvSource, EnvSpec};
 use crate::model::words::count;
 
-/// How long a command may take to give a value; some ask a person to unlock something.
+/// A command may take this long to give a value; some ask a person to unlock something.
 const LIMIT: Duration = Duration::from_mins(1);
-/// Linux hands no single `NAME=value` longer than this to a program, its final NUL included.
+/// Linux refuses a longer `NAME=value`, its final NUL included, when it starts a program.
 const LONGEST: usize = 128 * 1024;
-/// How much of a failed command's complaint is shown.
+/// At most this many lines of a failed command's stderr are shown.
 const LINES: usize = 5;
 /// Names that some shell does not let `. ./.env` set.
 const READ_ONLY: [&str; 7] = ["_", "UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"];
@@ -50,7 +50,7 @@ impl fmt::Debug for EnvFile {
     }
 }
 
-/// Why there is no environment file. Names keys, never values.
+/// The reason why there is no environment file. No text contains a value.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
     /// Variables of this process that are not set, or empty: so CI gives a secret that it lacks.
@@ -59,7 +59,7 @@ pub enum EnvError {
     /// A file that could not be read.
     #[error("`{key}` comes from the file {}, which could not be read", path.display())]
     Read {
-        /// Whose value it is.
+        /// The variable of the environment file.
         key: String,
         path: PathBuf,
         #[source]
@@ -68,7 +68,7 @@ pub enum EnvError {
     /// A command that could not be started.
     #[error("could not start `sh` for the value of `{key}`")]
     Start {
-        /// Whose value it is.
+        /// The variable of the environment file.
         key: String,
         #[source]
         source: io::Error,
@@ -76,7 +76,7 @@ pub enum EnvError {
     /// A command that failed.
     #[error("the command for the value of `{key}` {}", ended(*status))]
     Failed {
-        /// Whose value it is.
+        /// The variable of the environment file.
         key: String,
         status: ExitStatus,
         /// The end of what it wrote to its standard error.
@@ -86,14 +86,14 @@ pub enum EnvError {
     /// A command that did not end.
     #[error("the command for the value of `{key}` took longer than {}s", after.as_secs())]
     Timeout {
-        /// Whose value it is.
+        /// The variable of the environment file.
         key: String,
         after: Duration,
     },
     /// A value that not every reader would read as it is.
     #[error("the value of `{key}` cannot be written to an environment file: it {reason}")]
     Unwritable {
-        /// Whose value it is.
+        /// The variable of the environment file.
         key: String,
         reason: Unwritable,
     },
@@ -105,7 +105,7 @@ pub enum EnvError {
 /// A variable that has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Whose value it would be.
+    /// The variable of the environment file.
     pub key: String,
     pub variable: String,
     /// It is set, and empty.
@@ -127,12 +127,12 @@ fn unset(missing: &[Missing]) -> String {
     format!("{} have no value: {}", count(missing.len(), "variable"), all.join(", "))
 }
 
-/// What a command wrote to its standard error: its last lines, without control characters.
+/// The last lines that a command wrote to its standard error, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CommandStderr(String);
 
-/// Why a value cannot be written.
+/// The reason why a value cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
     /// It is not UTF-8, which systemd requires.
@@ -162,7 +162,7 @@ pub enum Unwritable {
 }
 
 impl EnvError {
-    /// What to do about it.
+    /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unset { missing } => {

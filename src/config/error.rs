@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Where a wrong value stands.
+/// The place of a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigPlace {
     Line {
@@ -31,7 +31,7 @@ impl fmt::Display for ConfigPlace {
     }
 }
 
-/// Why there is no [`super::Config`].
+/// The reason why there is no [`super::Config`].
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
@@ -45,17 +45,17 @@ pub enum ConfigError {
     #[error("{place}: not valid TOML: {reason}")]
     Syntax {
         place: ConfigPlace,
-        /// What the parser says, in one line.
+        /// The parser's message, in one line.
         reason: String,
     },
-    /// A key that means nothing.
+    /// A key that does not exist.
     #[error("{place}: unknown key `{key}` {table}")]
     UnknownKey {
         place: ConfigPlace,
         key: String,
         /// `in [health]`, `at the top level`.
         table: String,
-        /// What could be meant instead.
+        /// The key that could be meant instead.
         hint: Option<String>,
     },
     /// A value of the wrong type.
@@ -63,7 +63,7 @@ pub enum ConfigError {
     WrongType {
         place: ConfigPlace,
         key: String,
-        /// What it may be.
+        /// The types that it may have.
         expected: String,
         found: String,
     },
@@ -83,7 +83,6 @@ pub enum ConfigError {
     Glob {
         place: ConfigPlace,
         pattern: String,
-        /// What is wrong with it.
         #[source]
         source: globset::Error,
     },
@@ -93,7 +92,7 @@ pub enum ConfigError {
     /// Two keys of which only one can be meant.
     #[error("{place}: `{one}` and `{other}` cannot both be given")]
     Both {
-        /// Where the first one stands.
+        /// The place of the first one.
         place: ConfigPlace,
         one: &'static str,
         other: &'static str,
@@ -107,10 +106,10 @@ pub enum ConfigError {
     /// A stage that the file does not have.
     #[error("{place}: there is no stage `{stage}`")]
     UnknownStage {
-        /// Who asked for it.
+        /// The argument or variable that asked for it.
         place: ConfigPlace,
         stage: String,
-        /// The ones there are.
+        /// The stages of the file.
         known: Vec<String>,
     },
     /// No stage was named and the file does not say which one is meant.
@@ -152,7 +151,7 @@ pub enum ConfigError {
         whose: String,
         /// `name` or `role`.
         what: &'static str,
-        /// What was asked for.
+        /// The host or role that was asked for.
         name: String,
         known: Vec<String>,
     },
@@ -165,7 +164,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// What to do about it.
+    /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -203,14 +202,14 @@ impl ConfigError {
     }
 }
 
-/// Why the name of the environment file is not free.
+/// The reason why no link may have the name of the environment file.
 pub(super) const ENV_FILE: &str = "the environment file of a release is written there";
-/// Why `REVISION` is not free.
+/// The reason why no link may be named `REVISION`.
 pub(super) const REVISION: &str = "the source revision of a release is written there";
-/// Why the environment file cannot lie where a link is.
+/// The reason why the environment file cannot lie at the path of a link.
 pub(super) const LINKED: &str = "it lies at, above or below a linked path";
 
-/// The name most like `wrong`, if one is like it at all.
+/// Returns the known name that is most like `wrong`, if one is close enough to be meant.
 pub(crate) fn similar<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -231,7 +230,7 @@ fn meant(wrong: &str, known: &[String], what: &str) -> String {
     }
 }
 
-/// `a`, `b` and `c`, each in backticks.
+/// Returns the names in a sentence: `a`, `b` and `c`, each in backticks.
 fn listed(names: &[String]) -> String {
     let quoted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
     match quoted.split_last() {
@@ -241,7 +240,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// A value as it can be shown: control characters escaped, and something to see where it is blank.
+/// Returns a value as it can be shown: control characters are escaped, a blank value is quoted.
 fn visible(value: &str) -> String {
     if value.trim().is_empty() { format!("{value:?}") } else { value.escape_debug().to_string() }
 }

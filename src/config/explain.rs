@@ -1,4 +1,4 @@
-//! What the parser and serde found wrong, in our words and with its place.
+//! Errors of the parser and of serde, in our words and with their place.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ pub(super) struct ConfigText<'a> {
     pub(super) text: &'a str,
 }
 
-/// What lies at a place: the key and the table that holds it.
+/// A key or a table at a place of the file: its size there in bytes, and the path that leads to it.
 struct Found {
     size: usize,
     path: Vec<String>,
@@ -76,8 +76,8 @@ impl ConfigText<'_> {
     }
 }
 
-/// What an unknown key in `table` could be meant as: a key of a table nearby, a similar one of
-/// those that are `known` there, or a key of a table elsewhere.
+/// Returns a hint about an unknown key in `table`: it belongs to a table nearby, it looks like a
+/// key that is `known` there, or it belongs to any other table.
 fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) -> Option<String> {
     // A stage has the tables of the top level.
     let table = if table.first().is_some_and(|first| first == "stages") {
@@ -104,7 +104,7 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
     owner(&near).or_else(similar).or_else(|| owner(&|_| true))
 }
 
-/// What people write in `[env]` who want a whole file of values.
+/// Keys that people write in `[env]` to take in a whole file of values.
 const IMPORTS: [&str; 9] =
     ["dotenv", "env_file", "files", "from", "import", "include", "load", "path", "source"];
 
@@ -125,7 +125,7 @@ fn belongs(key: &str, owner: &str) -> String {
     }
 }
 
-/// The number of what comes after `before` others.
+/// Returns the number, from 1, of a thing that has `before` others before it.
 fn counted(before: usize) -> u32 {
     u32::try_from(before + 1).unwrap_or(u32::MAX)
 }

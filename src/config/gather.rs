@@ -12,7 +12,7 @@ use super::{EnvSource, Health};
 /// The most bytes of certificates in one file. They may travel on the control channel.
 const MOST_PEM: usize = 64 * 1024;
 
-/// Why a health check cannot be made. No text contains a value.
+/// The reason why a health check cannot be made. No text contains a value.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherError {
     /// The value of a header could not be had.

@@ -1,8 +1,8 @@
-//! What single values must look like. Each rule is a question about one text.
+//! Rules for single values. Each rule is a question about one text.
 
 use super::Address;
 
-/// What an address must be, for messages.
+/// The form of an address, for messages.
 pub(super) const ADDRESS: &str =
     "a host as in ssh, such as `web1`, `deploy@web1:2222`, `[2001:db8::1]:22` or `local`";
 
@@ -90,7 +90,8 @@ pub(super) fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// What ssh itself takes for a host name: nothing that a shell in a ProxyCommand would act on.
+/// Returns whether ssh takes the text for a host name. A name may hold nothing that the shell of a
+/// ProxyCommand would act on.
 pub(super) fn is_host(text: &str) -> bool {
     let bad =
         |c: char| c.is_control() || c.is_whitespace() || "'`\"$\\;&<>|(){}[],@/?#*!".contains(c);

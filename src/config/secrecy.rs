@@ -1,4 +1,4 @@
-//! What may be shown of environment files: the rule, in the form in which hosts are told it.
+//! The rule that says which values of environment files are secret, here and on hosts.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ pub const SHORTEST: usize = 6;
 /// Names of stages that everybody uses, whatever this one is called.
 const USUAL: [&str; 4] = ["production", "staging", "development", "testing"];
 
-/// Which values of environment files are secret.
+/// The values of environment files that are secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secrecy {
-    /// Variables whose values always (`true`) or never (`false`) are.
+    /// Variables whose values are always (`true`) or never (`false`) secret.
     variables: BTreeMap<String, bool>,
     /// A value that stands in one of these is no secret.
     names: Vec<String>,

@@ -1,6 +1,6 @@
 //! The `deploy.toml` that `shipit init` writes: what most projects need, the rest as comments.
 
-/// What `shipit init` guessed about a project.
+/// The facts that `shipit init` guessed about a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guess {
     pub app: String,
@@ -10,7 +10,7 @@ pub struct Guess {
     pub unit: Option<String>,
 }
 
-/// The text of a first `deploy.toml`.
+/// Returns the text of a first `deploy.toml`.
 pub fn text(guess: &Guess) -> String {
     let unit = match &guess.unit {
         Some(unit) => format!("unit = {}", quoted(unit)),
@@ -26,7 +26,7 @@ pub fn text(guess: &Guess) -> String {
         .collect()
 }
 
-/// A line whose comment stands in the column of its neighbours', whatever was put before it.
+/// Returns a line of the template with its comment moved to the common column.
 fn aligned(line: &str) -> String {
     const COLUMN: usize = 38;
     match line.split_once(MARK) {

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// How often the user asked to stop: 0, 1 or 2 times.
+/// The number of times that the user asked to stop: 0, 1 or 2.
 #[derive(Debug, Clone)]
 pub struct Cancel(watch::Receiver<u8>);
 

@@ -1,4 +1,4 @@
-//! What the hosts of one run have in common, and how a conversation with one of them begins.
+//! The values that all hosts of a run share, and the start of a conversation with one of them.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::remote::conversation::{Agent, Hello, Scan};
 use crate::remote::order::Order;
 use crate::remote::session::{Session, SessionError};
 
-/// How hosts are reached. The command line implements it with SSH, tests without.
+/// The way to reach hosts. The command line implements it with SSH, tests without.
 pub trait Connect: Send + Sync {
-    /// Returns a new session with `host`, or why there is none.
+    /// Returns a new session with `host`. Fails if the host cannot be reached.
     fn connect<'a>(
         &'a self,
         host: &'a Host,
@@ -67,20 +67,18 @@ pub fn hello(config: &Config, run: &Run, lock: bool, scan: Scan, first: Vec<Orde
     }
 }
 
-/// What all hosts of one run have in common.
+/// The values that all hosts of one run share.
 #[derive(Clone, Copy)]
 pub struct RunContext<'a> {
     /// The stage.
     pub config: &'a Config,
     /// The run.
     pub run: &'a Run,
-    /// How hosts are reached.
     pub connect: &'a dyn Connect,
-    /// Where events go.
     pub events: Events<'a>,
     /// Whether the user asked to stop.
     pub cancel: &'a Cancel,
-    /// What this machine keeps of earlier releases.
+    /// The cache of earlier releases on this machine.
     pub cache: &'a dyn ReleaseCache,
     /// Whether to wait for a lock that somebody else holds.
     pub wait: bool,

@@ -29,9 +29,9 @@ pub struct Conversation<'a> {
     pub host: &'a Host,
     session: Option<Arc<dyn Session>>,
     pub(super) agent: Option<Agent>,
-    /// What the last look found; `None` before the first.
+    /// The state that the last look found; `None` before the first look.
     pub state: Option<HostState>,
-    /// What was last reported to be live.
+    /// The name of the live release in the last event about it.
     reported_live: Option<String>,
 }
 

@@ -29,7 +29,7 @@ pub struct DeltaFinder {
     deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<PreparedDelta>>>>>,
 }
 
-/// What hosts with the same delta have in common.
+/// Hosts with the same key get the same delta.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct DeltaKey {
     state: BaseState,

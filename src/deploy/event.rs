@@ -33,7 +33,7 @@ pub enum Event {
     /// A host was reached and looked at, with the lock if the run needs it.
     Connected {
         host: String,
-        /// What is live there: an id, `nothing yet`, another tool's directory.
+        /// The live release: an id, `nothing yet`, or another tool's directory.
         live: String,
     },
     /// A host has finished the current phase.
@@ -56,7 +56,7 @@ pub enum Event {
     StepFailed { host: String, step: &'static str, error: String },
     /// Bytes of the upload that were sent, of an estimated total.
     Progress { host: String, sent: u64, total: u64 },
-    /// What a hook or a restart printed, free of control sequences.
+    /// Output of a hook or a restart, free of control sequences.
     Printed {
         /// The host's name, or `local`.
         host: String,
@@ -71,14 +71,14 @@ pub enum Event {
     /// A host reverts the new release.
     Reverting {
         host: String,
-        /// What will be live: an id, another tool's directory, or `nothing`.
+        /// The release that will be live: an id, another tool's directory, or `nothing`.
         to: String,
     },
     /// The user asked to stop; `again`: for the second time.
     Interrupted { again: bool },
 }
 
-/// What all hosts are doing.
+/// A phase of a run: all hosts end it before the next one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Connect, lock, look.
@@ -93,7 +93,7 @@ pub enum Phase {
     Tidy,
 }
 
-/// Where events go: a borrowed callback that cannot fail.
+/// The receiver of events: a borrowed callback that cannot fail.
 #[derive(Clone, Copy)]
 pub struct Events<'a>(&'a (dyn Fn(Event) + Send + Sync));
 

@@ -1,5 +1,5 @@
-//! What a run is for, and the build that it deploys: values that the command line makes and plans
-//! are made from.
+//! The goal of a run, and the build that a deploy makes live. The command line makes these values,
+//! and plans are made from them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::{Manifest, Sealed};
 use crate::model::service::Service;
 
-/// What a run is for.
+/// The goal of a run.
 pub enum Goal {
     /// Make a build live; `artifact` has its bytes.
     Deploy { build: Box<Build>, artifact: Arc<Artifact> },
@@ -46,7 +46,7 @@ impl Goal {
     }
 }
 
-/// What a deploy makes releases of: the build and its env file.
+/// The build that a deploy makes releases of, with its env file.
 #[derive(Debug, Clone)]
 pub struct Build {
     /// The artifact as the user named it.
@@ -103,10 +103,10 @@ impl Build {
     }
 }
 
-/// What prune may delete.
+/// The rule that says which releases a prune may delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PruneRule {
-    /// How many good releases stay, with the live one; at least 1.
+    /// The number of good releases that stay, including the live one; at least 1.
     pub keep: usize,
     /// The least age of what is deleted.
     pub older_than: Option<TimeDelta>,

@@ -1,4 +1,4 @@
-//! Who gets the locks of the hosts when several runs want them.
+//! The run locks of the hosts, and the order among runs that want them at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::hosts::Hosts;
 use super::outcome::HostResult;
 use crate::model::host_state::HostState;
 
-/// How long a run that has some locks waits for the others, which another run will release.
+/// A run that has some locks waits this long for the others, which another run will release.
 const FAIR_WAIT: Duration = Duration::from_secs(10);
 
 impl Hosts<'_> {

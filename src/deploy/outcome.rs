@@ -1,11 +1,11 @@
-//! How a run ended: a value, from which the exit code and the summary are made; and what failed.
+//! The outcome of a run as a value, from which the exit code and the summary are made.
 
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::remote::error::AgentError;
 use crate::remote::session::SessionError;
 
-/// How a run ended, host by host.
+/// The outcome of a run, host by host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
@@ -15,27 +15,27 @@ pub struct Report {
     pub release: Option<ReleaseId>,
     /// In the order of the config: name and result.
     pub hosts: Vec<(String, HostResult)>,
-    /// What the user should know though it did not fail the run: host, if one, and one line.
+    /// Warnings, which did not fail the run: the host, if it is about one, and a line of text.
     pub warnings: Vec<(Option<String>, String)>,
     /// Whether the user stopped the run.
     pub interrupted: bool,
-    /// What failed outside any host (a local hook), if something did.
+    /// A failure outside any host, such as that of a local hook.
     pub failure: Option<Failure>,
     /// Whether the hosts diverged: contact was lost while the release was committed, and some hosts
     /// kept it while others reverted it.
     pub split: bool,
 }
 
-/// How a run ended on one host.
+/// The outcome of a run on one host.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HostResult {
     /// All was done as asked.
     Done(Done),
     /// There was nothing to do.
     Unchanged { live: Option<ReleaseId> },
-    /// What is live was never touched.
+    /// The live release was never touched.
     Untouched {
-        /// What is live, as far as we know.
+        /// The live release, as far as we know.
         live: Option<String>,
         /// `None`: because another host failed, or the user stopped the run.
         failure: Option<Failure>,
@@ -44,11 +44,11 @@ pub enum HostResult {
     Skipped { failure: Failure },
     /// The new release was live and was reverted; what ran before runs again.
     Reverted {
-        /// What is live again: an id, another tool's directory, or nothing.
+        /// The release that is live again: an id, another tool's directory, or nothing.
         live: String,
-        /// Why it was reverted.
+        /// The failure that led to the revert.
         failure: Failure,
-        /// What is not as it was before, or was not seen to be.
+        /// The part that the revert did not restore, or did not see restored.
         but: Option<String>,
     },
     /// Somebody else holds the lock.
@@ -58,26 +58,26 @@ pub enum HostResult {
     },
     /// The new release was live and could not be reverted: a person must look.
     Stuck {
-        /// Why it was to be reverted.
+        /// The failure that led to the revert.
         cause: Failure,
-        /// Why the revert failed.
+        /// The failure of the revert.
         undo: Failure,
     },
     /// Contact was lost, and nobody knows what is live.
     Unknown { failure: Failure },
 }
 
-/// What was done on a host.
+/// The work that was done on a host.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Done {
     pub live: Option<ReleaseId>,
-    /// What was live before, for people.
+    /// The release that was live before, for people.
     pub before: Option<String>,
-    /// How strongly it was seen that the release runs; `None`: there was nothing to prove.
+    /// The strongest evidence that the service runs the release; `None`: nothing had to be proved.
     pub proof: Option<Proof>,
     /// Names of releases that were pruned.
     pub pruned: Vec<String>,
-    /// Why a prune found nothing to delete.
+    /// The reason why a prune found nothing to delete.
     pub kept: Option<String>,
     /// Bytes that were sent.
     pub sent: u64,
@@ -108,17 +108,17 @@ pub enum Proof {
     Reloaded,
 }
 
-/// How a cause begins that quotes an answer: only a few of its lines are shown.
+/// A cause that quotes an answer begins with this; only a few of its lines are shown.
 pub const SAID: &str = "it said: ";
 
 /// Something that failed, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What could not be done, lower case, without the host's name.
+    /// The thing that could not be done, in lower case, without the host's name.
     pub what: String,
-    /// Why, the innermost cause last. Output of the host may have several lines.
+    /// The causes, the innermost last. Output of the host may have several lines.
     pub cause: Vec<String>,
-    /// What to do next, in one line.
+    /// The next step for the user, in one line.
     pub hint: Option<String>,
 }
 

@@ -45,11 +45,11 @@ pub struct Payload {
     learnt: Mutex<BTreeSet<String>>,
 }
 
-/// What streams are packed from.
+/// The content that streams are packed from.
 struct PackSource {
     artifact: Arc<Artifact>,
     release: Arc<Sealed>,
-    /// Where hosts unpack them.
+    /// The directory into which hosts unpack them, relative to `deploy_to`.
     prefix: String,
     env: Option<Vec<u8>>,
     /// Largest upload that goes between the orders. A larger one has a channel of its own, which
@@ -57,7 +57,7 @@ struct PackSource {
     inline_limit: u64,
 }
 
-/// What hosts that are sent the same stream have in common.
+/// Hosts with the same key are sent the same stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct StreamKey {
     codec: Codec,
@@ -65,10 +65,9 @@ struct StreamKey {
     delta: Option<Digest>,
 }
 
-/// How one host gets its upload.
+/// The way in which one host gets its upload.
 pub enum Transfer {
     Inline {
-        /// How it is compressed.
         codec: Codec,
         bytes: Vec<Bytes>,
     },
@@ -78,7 +77,6 @@ pub enum Transfer {
 
 /// An upload that is sent while it is packed.
 pub struct UploadStream {
-    /// How it is compressed.
     pub codec: Codec,
     /// Whether there are files in it that the host reads back while they arrive.
     pub large: bool,

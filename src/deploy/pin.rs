@@ -1,4 +1,4 @@
-//! What `pin`, `unpin` and `lock` order of a host.
+//! The orders of `pin`, `unpin` and `lock`.
 
 use super::outcome::Failure;
 use super::run::{Run, record};

@@ -68,7 +68,7 @@ pub struct HostChange<'c> {
     pub goal: GoalKind,
     /// The release that it is about, if any.
     pub release: Option<ReleaseId>,
-    /// What to order of a host.
+    /// Makes the order for each host.
     pub order: &'c RequestFor<'c>,
 }
 

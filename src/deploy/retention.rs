@@ -1,4 +1,4 @@
-//! Which release to roll back to, and which to delete: pure choices over what the ledger says.
+//! The choice of the release to roll back to, and of those to delete: pure functions of the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -10,7 +10,7 @@ use crate::remote::order::Record;
 pub struct Run {
     /// The id of the run: 16 lower-case letters and digits. It also marks the frames of responses.
     pub nonce: String,
-    /// When the run began, by this machine's clock.
+    /// The start of the run, by this machine's clock.
     pub now: DateTime<Utc>,
     /// The user who started it.
     pub who: String,

@@ -20,18 +20,18 @@ use crate::remote::order::{DONE, Order};
 /// Paths that a warning about drift names at most; others are counted.
 const MOST_NAMES: usize = 10;
 
-/// What was found about one release on one host.
+/// The findings about one release on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verified {
     /// `None`: no release of ours is live.
     pub release: Option<ReleaseId>,
     /// Whether it is live.
     pub live: bool,
-    /// What is wrong, apart from single files.
+    /// Problems other than drift of single files.
     pub problems: Vec<String>,
     /// Paths that differ from what was released.
     pub drift: Vec<Drift>,
-    /// How strongly it was seen that it runs.
+    /// The strongest evidence that the service runs it.
     pub proof: Option<Proof>,
 }
 

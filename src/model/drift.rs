@@ -60,7 +60,7 @@ impl fmt::Display for DriftKind {
 /// The setting that keeps Python from writing into a release.
 pub const NO_PYTHON_CACHE: &str = "PYTHONDONTWRITEBYTECODE=1 in [env] or in the unit";
 
-/// Whether the entry at `path` is what Python writes beside the modules that it loads.
+/// Returns whether Python writes the entry at `path` when it loads a module.
 pub fn is_python_cache(path: &str) -> bool {
     path.split('/').any(|part| part == "__pycache__")
 }

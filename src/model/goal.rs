@@ -41,12 +41,12 @@ impl GoalKind {
         }
     }
 
-    /// Whether it makes a release live.
+    /// Returns whether it makes a release live.
     pub const fn makes_live(self) -> bool {
         matches!(self, Self::Deploy | Self::Rollback)
     }
 
-    /// Whether its command has `--wait`.
+    /// Returns whether its command has `--wait`.
     pub const fn waits(self) -> bool {
         self.makes_live() || matches!(self, Self::Prune)
     }

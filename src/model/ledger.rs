@@ -79,7 +79,7 @@ impl RevertReason {
         Self::ALL.into_iter().find(|reason| reason.word() == word)
     }
 
-    /// Whether the agent writes it.
+    /// Returns whether the agent writes it.
     pub const fn is_agents(self) -> bool {
         matches!(
             self,
@@ -91,7 +91,7 @@ impl RevertReason {
         )
     }
 
-    /// Whether the host reverted because it heard nothing more, and not because of the release.
+    /// Returns whether the host reverted because it heard nothing more; the release may be good.
     pub const fn is_silence(self) -> bool {
         matches!(self, Self::EndOfInput | Self::Deadline | Self::Terminated | Self::FoundReverted)
     }
@@ -284,7 +284,7 @@ pub struct History {
     pub origin: Option<Entry>,
     /// The last entry about it.
     pub last: Entry,
-    /// When it was committed last.
+    /// The time of the last commit.
     pub committed_at: Option<DateTime<Utc>>,
     /// The content of `current` that a revert restores.
     pub back: Option<String>,

@@ -15,8 +15,8 @@ pub struct Operation {
     pub from: String,
     /// Name and version of the program that did it.
     pub tool: String,
-    /// When it began, by the host's clock; if that is not recorded, when its first line was
-    /// written.
+    /// The time at which it began, by the host's clock; if that is not recorded, the time of its
+    /// first line.
     pub at: Option<DateTime<Utc>>,
     /// The time from `at` to the last line of the same run.
     pub took: Option<TimeDelta>,

@@ -76,7 +76,7 @@ impl AgentError {
         }
     }
 
-    /// Whether it failed because the host's disk is full.
+    /// Returns whether it failed because the host's disk is full.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Upload { said, .. } if FULL.iter().any(|full| said.contains(full)))
     }

@@ -52,7 +52,7 @@ const CONNECTIONS_IN_ALL: usize = 12;
 /// Limit for making a further connection. One that waits for a person to touch a key takes longer,
 /// and is not worth it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// When a channel breaks, this long is waited for the host to say why.
+/// After a channel breaks, the host has this long to say why.
 const LAST_WORD: Duration = Duration::from_secs(10);
 /// Descriptors from which the host's shell reads stripes, besides its standard input.
 const DESCRIPTORS: [&str; 7] = ["3", "4", "5", "6", "7", "8", "9"];

@@ -6,7 +6,7 @@ use crate::model::words::count;
 
 /// Longer lines are cut, so that one line cannot fill the screen.
 pub const LINE_LIMIT: usize = 1000;
-/// Of longer texts only the last lines are shown, because errors are at the end.
+/// A longer text is cut to its last lines, because errors are at the end.
 pub const LINES_LIMIT: usize = 200;
 
 /// Returns `raw` as one line: cleaned, newlines and tabs as blanks, cut at [`LINE_LIMIT`].

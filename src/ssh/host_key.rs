@@ -1,4 +1,4 @@
-//! Whether the host is the one we mean: known_hosts, host certificates and pinned fingerprints.
+//! Verification of host keys, by known_hosts, host certificates and pinned fingerprints.
 
 use std::io;
 use std::path::PathBuf;

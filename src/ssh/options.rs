@@ -148,7 +148,7 @@ impl List {
         Self { option, names }
     }
 
-    /// Whether the algorithm of this name may be used.
+    /// Returns whether the algorithm of this name may be used.
     pub(crate) fn allows(&self, name: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))
     }
@@ -170,11 +170,11 @@ pub struct Allowed {
     pub(crate) exchanges: List,
     pub(crate) ciphers: List,
     pub(crate) macs: List,
-    /// Of host keys and host certificates.
+    /// Algorithms of host keys and host certificates.
     pub(crate) host_keys: List,
-    /// Of our own keys and certificates.
+    /// Algorithms of the user's keys and certificates.
     pub(crate) user_keys: List,
-    /// Of the signatures in host certificates.
+    /// Algorithms of the signatures in host certificates.
     pub(crate) authorities: List,
     /// The smallest RSA key, in bits.
     pub(crate) rsa_bits: u32,

@@ -406,7 +406,7 @@ fn tokens<'a>(
     }
 }
 
-/// Whether `path` is one of the keys that are looked for without being named.
+/// Returns whether `path` is a key that ssh tries without being told to.
 pub(crate) fn is_default_key(path: &Path, home: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     path.parent() == Some(&home.join(".ssh")) && name.starts_with("id_")

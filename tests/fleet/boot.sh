@@ -95,8 +95,8 @@ root_of() {
         cp -a --reflink=auto "$tree/." "$dir/root/"
 }
 
-# Where no systemd gives each host a scope, two hosts would share one cgroup and take each other's
-# services for their own; so this shell, from which a host is started, moves to one of its own.
+# Moves this shell, from which a host is started, to a cgroup of its own. Without systemd no host
+# gets a scope; two hosts in one cgroup would take each other's services for their own.
 own_cgroup() {
     mkdir -p "$(cgroups)/$1"
     echo "$BASHPID" >"$(cgroups)/$1/cgroup.procs"

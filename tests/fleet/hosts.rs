@@ -61,8 +61,9 @@ impl Host {
         children.split_whitespace().next().map(str::to_owned)
     }
 
-    /// What would run a command as root through the namespaces of the host's first process: fast,
-    /// not in sshd's log, and there while the cable is out. Fails while the host is down.
+    /// Returns a command that runs `command` as root in the namespaces of the host's first process.
+    /// It is fast, leaves no line in sshd's log and works while the cable is out, but not while the
+    /// host is down.
     pub(crate) fn enter(self, command: &str) -> Command {
         let first = self.first().unwrap_or_else(|| "none".to_owned());
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -95,14 +96,15 @@ impl Host {
         self.boot_anew("systemctl reboot");
     }
 
-    /// The same, but nobody on it is told: as if the plug were pulled, except that what was written
-    /// stays.
+    /// Reboots the host without telling any process on it: as if the plug were pulled, except that
+    /// written data stays.
     pub(crate) fn crash(self) {
         self.boot_anew("systemctl reboot --force --force");
     }
 
-    /// Who enters a host that goes down is stopped with all that is on it, and then keeps it from
-    /// going: so nobody does before there is another first process.
+    /// Reboots the host, and returns when it has another first process. Nobody may enter it in
+    /// between: a process that enters a host while it goes down is stopped, and then keeps it from
+    /// going down.
     fn boot_anew(self, how: &str) {
         let before = self.first();
         self.try_root(how);
@@ -115,7 +117,7 @@ impl Host {
         });
     }
 
-    /// Pulls the cable out of the switch, until what this gives is dropped: both ends keep their
+    /// Pulls the cable out of the switch until the returned value is dropped: both ends keep their
     /// link and hear nothing.
     pub(crate) fn cut(self) -> Cut {
         self.link(&["nomaster"]);

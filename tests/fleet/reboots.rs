@@ -17,7 +17,7 @@ use crate::hosts::{Host, SPARE, until};
 /// The host that is rebooted.
 const FALLS: Host = SPARE[1];
 
-/// When it is: words of the event that is waited for.
+/// The moments of a reboot, each with words of the event that is waited for.
 const MOMENTS: [(&str, &[&str]); 6] = [
     ("stage", &["step-started", "\"staged\"", FALLS.0]),
     ("flip", &["step-started", "\"activate\"", FALLS.0]),

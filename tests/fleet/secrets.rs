@@ -29,7 +29,7 @@ activated = ["cat .env; ls"]
 const WATCH: &str = "while [ ! -e /tmp/watched ]; do cat /proc/[0-9]*/cmdline 2>/dev/null; sleep 0.02; done \
                      | tr '\\0' ' ' | grep -ao 'poison[A-Z][A-Za-z]*[0-9][A-Z]' | sort | uniq -c";
 
-/// Of the scenario whose unit logs them: the journal of its host holds them.
+/// Secrets of the scenario whose unit logs them; the journal of its host holds them.
 const LEAKED: [&str; 3] = ["leakedVariable7Q", "leakedCommand8R", "leakedFile9S"];
 
 #[track_caller]

@@ -282,7 +282,7 @@ async fn lock_held_by_another_run_names_it() {
     }
 }
 
-/// Who has just got the lock has not said so yet.
+/// A run that has just taken the lock has not written its record yet.
 #[tokio::test]
 async fn lock_whose_record_is_being_written_names_the_holder() {
     for shell in shells() {

@@ -16,8 +16,8 @@ fn id(n: u32) -> ReleaseId {
     format!("202608210900{n:02}").parse().unwrap()
 }
 
-/// What happened to a release, in one letter: good, staged, reverted, left by a rollback, undecided,
-/// failed, unfinished, foreign, pinned and good.
+/// Returns the events of a release that one letter stands for: good, staged, reverted, left by a
+/// rollback, undecided, failed, unfinished, foreign, pinned and good.
 pub(crate) fn events(letter: char) -> &'static [LedgerEvent] {
     use LedgerEvent::{Activated, Committed, Failed, Pinned, Reverted, RolledBack, Staged};
     match letter {

@@ -1,5 +1,5 @@
-//! What is not understood is never deleted, chosen or overwritten: damaged ledgers, ledgers of other
-//! programs, and hosts that other programs will see.
+//! Nothing that is not understood is deleted, chosen or overwritten: damaged ledgers, ledgers of
+//! other programs, and hosts that other programs will see.
 
 mod damage;
 mod fold;

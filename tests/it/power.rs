@@ -299,8 +299,8 @@ fn told<T, E: Display>(what: &str, result: Result<T, E>) -> Result<T, String> {
     result.map_err(|error| format!("{what}: {error}"))
 }
 
-/// What is live is one of these, and like every release that the ledger calls complete, it is as
-/// its manifest says.
+/// Fails unless one of these is live, and every release that the ledger calls complete is as its
+/// manifest says.
 fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
     let text = fs::read_to_string(root.join(".shipit/ledger.jsonl")).unwrap_or_default();
     let ledger = Ledger::parse(text.lines());

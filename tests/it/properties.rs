@@ -1,5 +1,5 @@
-//! What others write: archives, manifests, ledgers, settings, records of keys, answers. Whatever
-//! stands in it, what `invariants` promises is kept.
+//! Input that others write: archives, manifests, ledgers, settings, records of keys, answers. No
+//! input breaks what `invariants` promises.
 
 #[expect(unreachable_pub, reason = "it is a library of its own for the fuzzer")]
 mod invariants;
@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use walkdir::WalkDir;
 
-/// What the fuzzer begins with for one reader, and whatever it once broke something with: the
-/// bytes, and where they lie.
+/// Returns the files that the fuzzer starts from for one reader, and those with which it once broke
+/// something: path and bytes.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
     let files = WalkDir::new(format!("fuzz/corpus/{name}")).sort_by_file_name().into_iter();
     let files = files.map(Result::unwrap).filter(|file| file.file_type().is_file());

@@ -1,5 +1,5 @@
-//! What README.md tells a newcomer to type is typed here. What it does to a host as root is typed
-//! by the fleet's `readme::readme_commands_work_in_order`.
+//! The commands that README.md tells a newcomer to type are run here. Those that change a host as
+//! root are run by the fleet's `readme::readme_commands_work_in_order`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -648,7 +648,7 @@ const RETIRED: [(&str, &str); 49] = [
     ("old selves", "old versions"),
 ];
 
-/// Where a retired word stays, by how the path begins and by what the line has, and why.
+/// Uses of retired words that stay: the start of the path, a part of the line, and the reason.
 const KEPT: [(&str, &str, &str); 27] = [
     ("src/model/host_state.rs", "\"frozen by \"", "lock records on hosts begin so"),
     ("src/remote/agent/20-lock.sh", "'frozen by %s", "lock records on hosts begin so"),
@@ -679,8 +679,8 @@ const KEPT: [(&str, &str, &str); 27] = [
     ("src/", ".freeze())", "a function of the crate bytes"),
 ];
 
-/// The words of a text in small letters, each with the number of its line. A name is taken apart
-/// where its parts begin.
+/// Returns the words of a text in lower case, each with the number of its line. A name in camel
+/// case is several words.
 fn words(text: &str) -> Vec<(usize, String)> {
     let mut words = vec![(0, String::new())];
     for (at, line) in text.lines().enumerate() {

@@ -1,6 +1,5 @@
-//! What `check` finds: whether a deploy would work, and how to fix what is in its way. `host` looks
-//! at one host, `sudo` at its rules, `unit` at the unit, `runner` at what the service's user may
-//! do.
+//! The findings of `check`: problems that a deploy would meet, each with its fix. `host` looks at
+//! one host, `sudo` at its rules, `unit` at the unit, `runner` at what the service's user may do.
 
 mod host;
 mod runner;
@@ -18,11 +17,11 @@ pub struct Finding {
     pub level: Level,
     /// One line, lower case, without the host's name.
     pub text: String,
-    /// What to do about it, in one line; `None` for [`Level::Ok`].
+    /// The fix, in one line; `None` for [`Level::Ok`].
     pub fix: Option<String>,
 }
 
-/// How good or bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// As it should be.
@@ -33,7 +32,7 @@ pub enum Level {
     Problem,
 }
 
-/// What `check` found on one host, or on this machine.
+/// The findings about one host, or about this machine.
 pub struct Findings {
     host: Option<String>,
     /// In the order in which they were found.

@@ -1,4 +1,4 @@
-//! What a run would do, without the lock and without changing anything.
+//! Dry runs: the plan of a run, made without the lock and without changing anything.
 
 use super::{Deltas, Fleet};
 use crate::deploy::context::RunContext;
@@ -18,7 +18,7 @@ pub struct DryRun {
     pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
     /// Whether every host runs exactly this already.
     pub unchanged: bool,
-    /// Why there is no plan at all, if so.
+    /// The reason why there is no plan at all, if so.
     pub failure: Option<Failure>,
 }
 
@@ -46,14 +46,14 @@ pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     DryRun { plans, unchanged, failure }
 }
 
-/// What `check` asked a host, and what a deploy would refuse and warn of.
+/// The answers of a host to `check`, and what a deploy would refuse and warn of.
 pub struct Probed {
     pub state: HostState,
-    /// What was asked beyond the look.
+    /// Facts that a look does not ask for.
     pub probe: CheckFacts,
-    /// Why a deploy would refuse the host.
+    /// The reasons for which a deploy would refuse the host.
     pub refusals: Vec<PlanError>,
-    /// What a deploy would warn of.
+    /// The warnings that a deploy would give.
     pub warnings: Vec<Note>,
 }
 

@@ -32,10 +32,10 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::remote::conversation::{Hello, Scan};
 
-/// What hosts have of the release to be made, by their names.
+/// The parts of the new release that each host already has, by the host's name.
 type Deltas = BTreeMap<String, Arc<PreparedDelta>>;
 
-/// How hosts are to be recovered, by their names.
+/// The recovery that each host needs, by the host's name.
 type Recoveries = BTreeMap<String, Recovery>;
 
 /// All hosts of a run.
@@ -47,7 +47,7 @@ struct Fleet<'a> {
     /// Finds what hosts have of the release to be made; `None` if the goal is not a deploy.
     finder: Option<Arc<DeltaFinder>>,
     warnings: Vec<(Option<String>, String)>,
-    /// What failed outside any host.
+    /// A failure outside any host.
     failure: Option<Failure>,
 }
 

@@ -1,4 +1,4 @@
-//! What is asked of the agent after the fact, and by people who want somebody else's lock.
+//! Requests of people after a deploy: history, verify, and a lock that somebody else holds.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -200,7 +200,7 @@ async fn break_slow(shell: &str) {
         assert!(Instant::now() < end, "{shell}: what it ran lives on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // What it left undecided waits for the next run; nothing was guessed.
+    // The release that it left undecided waits for the next run.
     let state = agent.look().await.unwrap();
     assert_eq!((state.holder, state.lock.owner), (None, None), "{shell}");
     assert!(state.lock.stale.unwrap().contains("run000000001"), "{shell}");

@@ -8,7 +8,7 @@ use shipit::remote::script::SCRIPT;
 
 use super::shells;
 
-/// What every function may rely on: directories, the run, and who we are.
+/// The variables that every function relies on: directories, the run, and the user.
 const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipit/run/run1 \
     ledger=$PWD/srv/.shipit/ledger.jsonl unfinished=$PWD/srv/.shipit/unfinished \
     lock=$PWD/srv/.shipit/lock scope=none locked=yes appended='' ticked='' looked='' walked='' \

@@ -1,4 +1,4 @@
-//! What an agent that was killed leaves in the host's temporary directory.
+//! Leftovers of a killed agent in the host's temporary directory.
 
 use super::*;
 

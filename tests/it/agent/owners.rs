@@ -1,4 +1,4 @@
-//! Whose the places are that a run writes to.
+//! Owners of the places that a run writes to.
 
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 

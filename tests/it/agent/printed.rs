@@ -1,5 +1,4 @@
-//! What commands of the user's print: it is heard while they run, and takes little room on the
-//! host.
+//! Output of the user's commands. It is reported while they run, and takes little room on the host.
 
 use std::fs;
 use std::path::Path;
@@ -80,7 +79,7 @@ async fn hook_output_is_told_while_it_runs() {
         assert!(said[0].0.elapsed() > Duration::from_secs(3), "{shell}: only at the end");
         let all: String = said.into_iter().map(|(_, text)| text).collect();
         assert_eq!(all + &answer.text, "one KEY=***\ntwo\nthree\n", "{shell}");
-        // What fails is told whole, for the error.
+        // The whole output of a failed hook is sent, for the error.
         let (answer, said, _) = heard(&host, &agent, &hook("echo one; sleep 3; exit 4", 20)).await;
         assert_eq!(said[0].1, "one\n", "{shell}");
         assert_eq!(answer.text, "one\n\nthe staged hook exited with code 4\n", "{shell}");
@@ -129,7 +128,7 @@ async fn restart_output_without_end_is_bounded_on_disk() {
     assert!(most < 40_000_000, "{most} bytes");
 }
 
-/// What a command leaves running holds nobody up, and goes on when the conversation is over.
+/// A process that a command leaves running delays nobody and outlives the conversation.
 #[tokio::test]
 async fn process_that_a_hook_leaves_running_is_not_waited_for() {
     for shell in shells() {

@@ -1,4 +1,4 @@
-//! What is restarted and what is reverted, on a host whose systemctl and sudo are scripts.
+//! Restarts and reverts of services, on a host whose systemctl and sudo are scripts.
 
 use shipit::remote::order::{NOT_REVERTED, PARTLY};
 
@@ -86,7 +86,7 @@ async fn unit_that_was_stopped_and_cannot_start_is_not_reverted() {
     let (host, session) = host_with(RUNS, "sed -i s/=active/=failed/ unit; exit 1", "exit 1");
     let seen = activated(&host, session, Action::Restart, false).await;
     assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
-    // Of a reload that failed nobody knows what it did.
+    // Nobody knows what a failed reload did.
     let (host, session) = host_with(RUNS, "exit 1", "exit 1");
     let seen = activated(&host, session, Action::ReloadOrRestart, false).await;
     assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
@@ -121,7 +121,7 @@ async fn unit_that_ran_before_the_first_deploy_runs_again() {
 
 #[tokio::test]
 async fn process_that_stays_in_the_reverted_release_fails_the_revert() {
-    // What is started stays in the release that was live at its first start.
+    // The process stays in the release that was live when it was first started.
     let main = format!("cd srv/releases/{ID} && exec sleep 60");
     let restart = format!(
         "start; [ -s main ] || {{ ({main}) >/dev/null 2>&1 & echo $! >main; }}; \

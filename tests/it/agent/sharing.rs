@@ -1,4 +1,4 @@
-//! What a release shares, and how it is checked, under every shell.
+//! Files that releases share, and how they are checked, under every shell.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

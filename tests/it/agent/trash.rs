@@ -1,4 +1,4 @@
-//! What cannot be deleted, and what a look cannot see.
+//! Files that cannot be deleted, and files that a look cannot see.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -7,7 +7,7 @@ use shipit::remote::order::{Fetch, Hidden, ODD};
 use super::after::without;
 use super::*;
 
-/// Who deploys, where the tests run as root: nobody may stop root from deleting.
+/// The user who deploys if the tests run as root. Root itself could delete anything.
 const DEPLOYER: &str = "64998";
 const OTHER: &str = "64999";
 

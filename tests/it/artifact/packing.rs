@@ -1,4 +1,4 @@
-//! What `pack` and `pack_tail` make is what real tar and real decompressors unpack.
+//! Output of `pack` and `pack_tail`, unpacked by real tar and real decompressors.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};

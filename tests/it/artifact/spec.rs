@@ -1,4 +1,4 @@
-//! What `path`, `sha256`, `exclude` and `strip_components` mean.
+//! The keys `path`, `sha256`, `exclude` and `strip_components`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! What a person reads who runs it: who did it, from where, what is meant and what is missing.
+//! Texts for the person who runs the program: who deployed from where, what was meant, what is
+//! missing.
 
 use std::io::{BufRead as _, Read as _};
 use std::process::Command;

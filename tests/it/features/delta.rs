@@ -1,4 +1,4 @@
-//! What did not change does not travel, and what is shared is safe.
+//! Unchanged files do not travel, and shared files are safe.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -69,8 +69,8 @@ impl Hosts {
     }
 }
 
-/// What happened to each host, in one letter: done, unchanged, untouched, reverted, skipped, locked,
-/// stuck (`!`), unknown.
+/// Returns one letter per host: done, unchanged, untouched, reverted, skipped, locked, stuck (`!`),
+/// unknown.
 fn letters(report: &Report) -> String {
     let letter = |(_, result): &(String, HostResult)| match result {
         HostResult::Done(_) => 'd',

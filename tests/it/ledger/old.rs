@@ -1,5 +1,5 @@
-//! What shipit 0.1.0 takes from a host that this program wrote. Its reader and its choices are kept
-//! here: they know no sum, no format and nothing of lines that are not understood.
+//! Hosts that this program wrote, read by shipit 0.1.0. Its reader and its choices are kept here:
+//! they know no checksums, no formats and no lines that are not understood.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a terminal shows while a run lasts.
+//! Output of a run on a terminal.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};

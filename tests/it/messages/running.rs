@@ -1,4 +1,4 @@
-//! What a run says while it lasts, as plain lines.
+//! Output of a run in plain lines.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What commands print that look: releases, status, plans, findings.
+//! Output of the commands that only look: releases, status, plans, findings.
 
 use chrono::{DateTime, FixedOffset, Utc};
 use insta::assert_snapshot;

@@ -1,6 +1,6 @@
-//! What holds of every reader, whatever it reads. Each function takes any bytes, has them read and
-//! panics where a promise is broken. The fuzzer calls them (`fuzz/`), and so do the properties and
-//! the corpus in `cargo test`.
+//! Promises of every reader, for any input. Each function takes any bytes, has them read and panics
+//! if a promise is broken. The fuzzer calls them (`fuzz/`), and so do the properties and the corpus
+//! in `cargo test`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -254,7 +254,7 @@ pub fn ledger(bytes: &[u8]) {
     let torn: Vec<_> = text.lines().take(text.lines().count() / 2).collect();
     assert!(ledger.entries().starts_with(Ledger::parse(torn).entries()));
     for entry in ledger.entries() {
-        // What is written has a sum; without one, an odd character is taken for damage.
+        // Written lines have a checksum; without one, an odd character is taken for damage.
         let entry = entry.clone().summed();
         let line = serde_json::to_string(&entry).unwrap();
         assert!(!line.contains('\n'));

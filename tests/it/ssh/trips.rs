@@ -1,5 +1,5 @@
-//! How often a run waits for the network: counted on a link that moves in steps, so that no clock
-//! has a say in the number. `docs/performance.md` has the budget.
+//! The number of times that a run waits for the network, counted on a link that moves in steps, so
+//! that the number does not depend on a clock. `docs/performance.md` has the budget.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! How much is tried, and trying many cases at once.
+//! The number of cases to try, and trying many at once.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -6,8 +6,8 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 
-/// How much is tried: a little by default, so that `cargo test` is quick; more with
-/// SHIPIT_TEST_FAULTS=more, as `tests/run` sets it; everything with `all` (some minutes).
+/// Returns the number of cases to try: few by default, so that `cargo test` is quick; more with
+/// SHIPIT_TEST_FAULTS=more, as `tests/run` sets it; all with `all`, which takes some minutes.
 pub(crate) fn effort<T>(little: T, more: T, all: T) -> T {
     match std::env::var("SHIPIT_TEST_FAULTS").as_deref() {
         Ok("all") => all,

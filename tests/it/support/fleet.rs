@@ -1,4 +1,4 @@
-//! What must be true after a fault, seen by looking at the directories themselves.
+//! Facts that must hold after a fault, seen by looking at the directories themselves.
 
 use std::collections::BTreeMap;
 use std::fs;

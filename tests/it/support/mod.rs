@@ -1,5 +1,5 @@
-//! What tests share. A test takes its helpers from here or defines them in its own file; it uses no
-//! other test.
+//! Helpers that tests share. A test takes its helpers from here or defines them in its own file; it
+//! uses no other test.
 
 pub(crate) mod archives;
 pub(crate) mod buffer;
