@@ -14,6 +14,8 @@ set -euo pipefail
 
 readonly hosts=(app1 app2 app3 app4 app5 app6 jump)
 readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-dotenv,zstd,curl
+# The servers of recipes, which run only where a scenario starts them.
+readonly servers=nginx,haproxy,socat,gunicorn,php8.2-fpm,nodejs,caddy
 readonly suite=bookworm
 readonly most=50
 readonly nets=${SHIPIT_FLEET_NETS:-10.89}
@@ -42,7 +44,7 @@ apt_proxy() {
 # Makes the tree that all hosts share, unless it is there.
 base() {
     local stamp tree draft proxy
-    stamp=$(echo "$suite $packages 1" | sha256sum | cut -c1-12)
+    stamp=$(echo "$suite $packages $servers 1" | sha256sum | cut -c1-12)
     tree=$cache/$stamp
     [[ -d $tree ]] && { echo "$tree"; return; }
     mkdir -p "$cache"
@@ -50,13 +52,14 @@ base() {
     chmod 755 "$draft"
     proxy=$(apt_proxy)
     [[ -z $proxy ]] || export http_proxy=${http_proxy:-$proxy}
-    if ! debootstrap --variant=minbase --include="$packages" "$suite" "$draft" "$(mirror)" >"$cache/debootstrap.log" 2>&1; then
+    if ! debootstrap --variant=minbase --include="$packages,$servers" "$suite" "$draft" "$(mirror)" >"$cache/debootstrap.log" 2>&1; then
         tail -n 20 "$cache/debootstrap.log" >&2
         rm -rf --one-file-system "$draft"
         die "debootstrap from $(mirror) did not work"
     fi
     rm -rf "$draft"/var/cache/apt/archives/*.deb "$draft"/etc/ssh/ssh_host_* "$draft/etc/machine-id"
     : >"$draft/etc/machine-id"
+    chroot "$draft" systemctl --quiet disable nginx haproxy php8.2-fpm caddy phpsessionclean.timer
     printf 'LogLevel VERBOSE\nUseDNS no\n' >"$draft/etc/ssh/sshd_config.d/fleet.conf"
     mv -T "$draft" "$tree"
     echo "$tree"
