@@ -1,53 +1,18 @@
 //! Our side of one SSH connection: what is offered, what the server may do, what it said.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, Names, Preferred, cipher, compression, kex, mac};
+use russh::{Channel, Names};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::model::mutex::lock;
 use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
-use crate::ssh::host_key::{Accepted, HostKeyCheck, all_types};
-use crate::ssh::options::{Allowed, List, name_of};
+use crate::ssh::host_key::{Accepted, HostKeyCheck};
 use crate::ssh::ssh_config::HostSettings;
 use crate::ssh::text;
-
-/// AES in hardware is the fastest; CTR modes cost more than twice as much, so they come last.
-const CIPHERS: &[cipher::Name] = &[
-    cipher::AES_128_GCM,
-    cipher::AES_256_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-    cipher::AES_192_CTR,
-    cipher::AES_128_CTR,
-];
-/// These prove the integrity of what they carry, and need no MAC.
-const WITHOUT_MAC: [cipher::Name; 3] =
-    [cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305];
-const MACS: &[mac::Name] =
-    &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM, mac::HMAC_SHA512, mac::HMAC_SHA256];
-/// The NIST curves are all that some appliances and FIPS hosts have.
-const EXCHANGES: &[kex::Name] = &[
-    kex::MLKEM768X25519_SHA256,
-    kex::CURVE25519,
-    kex::CURVE25519_PRE_RFC_8731,
-    kex::ECDH_SHA2_NISTP256,
-    kex::ECDH_SHA2_NISTP384,
-    kex::ECDH_SHA2_NISTP521,
-    kex::DH_GEX_SHA256,
-    kex::DH_G18_SHA512,
-    kex::DH_G17_SHA512,
-    kex::DH_G16_SHA512,
-    kex::DH_G15_SHA512,
-    kex::DH_G14_SHA256,
-];
-/// No methods: they say what else we understand.
-const EXTENSIONS: [kex::Name; 2] =
-    [kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
 
 /// Messages of the server outside of channels.
 #[derive(Debug, Default, Clone)]
@@ -127,51 +92,10 @@ where
     }
 }
 
-/// Refuses lists of which nothing is left: `ssh_config` allows only what is not here.
-pub(crate) fn check_lists(allowed: &Allowed) -> Result<(), SessionError> {
-    let keys: Vec<_> = all_types().iter().map(|one| name_of(one, false)).collect();
-    let certified: Vec<_> = all_types().iter().map(|one| name_of(one, true)).collect();
-    some(&allowed.exchanges, EXCHANGES)?;
-    some(&allowed.host_keys, &[keys, certified].concat())?;
-    let ciphers = some(&allowed.ciphers, CIPHERS)?;
-    if !ciphers.iter().any(|cipher| WITHOUT_MAC.contains(cipher)) {
-        some(&allowed.macs, MACS)?;
-    }
-    Ok(())
-}
-
-fn some<T: Clone + AsRef<str>>(list: &List, ours: &[T]) -> Result<Vec<T>, SessionError> {
-    let left = list.of(ours);
-    if !left.is_empty() {
-        return Ok(left);
-    }
-    let ours: Vec<&str> = ours.iter().map(AsRef::as_ref).collect();
-    Err(SessionError::Setting {
-        setting: list.shown().unwrap_or_default(),
-        reason: format!("none of them is supported, only {}", ours.join(", ")),
-    })
-}
-
-fn preferred(allowed: &Allowed, check: &HostKeyCheck) -> Preferred {
-    let mut ciphers = allowed.ciphers.of(CIPHERS);
-    let mut macs = allowed.macs.of(MACS);
-    if macs.is_empty() {
-        ciphers.retain(|cipher| WITHOUT_MAC.contains(cipher));
-        macs = MACS.to_vec();
-    }
-    Preferred {
-        kex: Cow::Owned([allowed.exchanges.of(EXCHANGES), EXTENSIONS.to_vec()].concat()),
-        cipher: Cow::Owned(ciphers),
-        mac: Cow::Owned(macs),
-        key: Cow::Owned(check.key_types()),
-        host_key_certificates: Cow::Owned(check.certificate_types()),
-        compression: Cow::Borrowed(&[compression::NONE]),
-    }
-}
-
 fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Config {
+    let allowed = &settings.options.allowed;
     client::Config {
-        preferred: preferred(&settings.options.allowed, check),
+        preferred: allowed.preferred(check.key_types(), check.certificate_types()),
         keepalive_interval: Some(settings.alive_interval),
         keepalive_max: settings.alive_count,
         inactivity_timeout: Some(silence(settings)),
@@ -180,8 +104,8 @@ fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Conf
     }
 }
 
-/// After so long without a word we give up even where keepalives cannot tell, because a write to
-/// the full socket blocks them: half as long again as they would take. 30 s where nobody says.
+/// Returns the time without a word from the server after which the connection is given up: 30 s by
+/// default. Half as long again as keepalives take, since a write to a full socket blocks them.
 fn silence(settings: &HostSettings) -> Duration {
     let count = u32::try_from(settings.alive_count).unwrap_or(u32::MAX).saturating_add(1);
     let by_keepalive = settings.alive_interval.saturating_mul(count);

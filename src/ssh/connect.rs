@@ -6,23 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use russh::AlgorithmKind;
-use russh::client::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, Host, SshSettings};
 use crate::model::mutex::lock;
 use crate::remote::local::LocalSession;
-use crate::remote::session::{ByteStream, Session, SessionError};
+use crate::remote::session::{ByteStream, SessionError};
 use crate::ssh::auth::{
     AskPassphrase, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
 };
-use crate::ssh::client::{Client, ConnectError, Heard, handshake, library_text};
+use crate::ssh::client::{ConnectError, Heard, handshake, library_text};
+use crate::ssh::connection::{Connection, Hop, Transport};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::HostKeyCheck;
-use crate::ssh::jump::{self, Transport};
-use crate::ssh::options::{Allowed, Options};
-use crate::ssh::session::SshSession;
+use crate::ssh::jump;
+use crate::ssh::options::Options;
+use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
 use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, SettingsSource};
 use crate::ssh::target::SshTarget;
@@ -78,37 +77,6 @@ struct ConnectionParts {
     now: u64,
 }
 
-/// One host to connect to, be it the one that is meant or one on the way.
-#[derive(Debug, Clone)]
-pub(crate) struct Hop {
-    /// The name that reports use for the host that is meant.
-    pub(crate) name: String,
-    pub(crate) target: SshTarget,
-    pub(crate) pin: Option<String>,
-    /// The hops to go through, instead of the target's own ProxyJump.
-    pub(crate) via: Option<Vec<SshTarget>>,
-    /// The number of hops before this one.
-    pub(crate) depth: usize,
-    /// There is a connection already: what there is to tell was told.
-    pub(crate) further: bool,
-}
-
-impl Hop {
-    /// Returns the same hop for a further connection, about which nothing is told again.
-    pub(crate) fn again(&self) -> Self {
-        Self { further: true, ..self.clone() }
-    }
-}
-
-/// One connection that is logged in.
-pub(crate) struct Connection {
-    pub(crate) handle: Handle<Client>,
-    pub(crate) heard: Heard,
-    pub(crate) way: Transport,
-    /// The time that connecting took: one round trip over TCP, several otherwise.
-    pub(crate) took: Duration,
-}
-
 impl Connector {
     /// `now` is the time in seconds since 1970.
     pub fn new(settings: &SshSettings, around: LocalEnv, callbacks: Callbacks, now: u64) -> Self {
@@ -128,22 +96,25 @@ impl Connector {
         }
     }
 
-    /// Connects and logs in.
-    pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
+    /// Returns a session with this machine.
+    pub(crate) fn local(&self) -> LocalSession {
+        LocalSession::login(&self.inner.around.env)
+    }
+
+    /// Returns the hop to a host of the config; `None` if it is this machine.
+    pub(crate) fn hop(&self, host: &Host) -> Option<Hop> {
         let Address::Ssh { host: alias, user, port, fingerprint } = &host.address else {
-            return Ok(Arc::new(LocalSession::login(&self.inner.around.env)));
+            return None;
         };
         let user = user.clone().or_else(|| self.inner.settings.user.clone());
-        let wanted = Hop {
+        Some(Hop {
             name: host.name.clone(),
             target: SshTarget { host: alias.clone(), user, port: *port },
             pin: fingerprint.clone(),
             via: None,
             depth: 0,
             further: false,
-        };
-        let first = self.open(&wanted).await?;
-        Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
+        })
     }
 
     pub(crate) fn notice(&self, wanted: &Hop, weight: Weight, text: &str) {
@@ -383,8 +354,11 @@ impl Connecting<'_> {
                         return Err(error);
                     }
                     let address = self.settings.address();
-                    let mut reason = way.explain(library_text(&error)).await;
-                    if let Some(option) = restricting(&self.settings.options.allowed, &error) {
+                    let mut reason = library_text(&error);
+                    if let Transport::Command(program) = way {
+                        reason = program.explain(reason).await;
+                    }
+                    if let Some(option) = self.restricting(&error) {
                         reason = format!("{reason}; ssh_config allows only `{option}`");
                     }
                     return Err(SessionError::Handshake { address, reason });
@@ -393,27 +367,29 @@ impl Connecting<'_> {
         }
     }
 
+    /// Returns the option of `ssh_config` that left nothing in common with the server, if one did.
+    fn restricting(&self, error: &russh::Error) -> Option<String> {
+        let russh::Error::NoCommonAlgo { kind, .. } = error else { return None };
+        self.settings.options.allowed.restricting(kind)
+    }
+
     async fn stream(&self) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {
         if !self.hops.is_empty() {
-            return jump::through(self.connector, self.wanted, &self.hops, &self.settings).await;
+            let hop = jump::last_hop(&self.hops, self.wanted, &self.settings)?;
+            let failed = |source| {
+                let (hop, source) = (hop.target.host.clone(), Box::new(source));
+                SessionError::Jump { hop, source }
+            };
+            let connection = self.connector.open(&hop).await.map_err(failed)?;
+            let stream = jump::dial(&connection, &self.settings).await.map_err(failed)?;
+            return Ok((stream, Transport::Jump(Box::new(connection))));
         }
         if let Some(command) = &self.settings.proxy_command {
-            return jump::by_command(command, &self.connector.inner.around);
+            let (stream, program) = Program::start(command, &self.connector.inner.around)?;
+            return Ok((stream, Transport::Command(program)));
         }
         let stream = socket::connect(&self.settings).await?;
         Ok((Box::new(stream), Transport::Direct))
-    }
-}
-
-/// The option of `ssh_config` that left nothing in common with the server, if one did.
-fn restricting(allowed: &Allowed, error: &russh::Error) -> Option<String> {
-    let russh::Error::NoCommonAlgo { kind, .. } = error else { return None };
-    match kind {
-        AlgorithmKind::Kex => allowed.exchanges.shown(),
-        AlgorithmKind::Key => allowed.host_keys.shown(),
-        AlgorithmKind::Cipher => allowed.ciphers.shown(),
-        AlgorithmKind::Mac => allowed.macs.shown(),
-        AlgorithmKind::Compression => None,
     }
 }
 

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use crate::remote::session::SessionError;
+use crate::ssh::algorithms::{Allowed, key_types, name_of};
 use crate::ssh::known_hosts::{
     KeyRecord, KnownHosts, KnownHostsPlace, append, hashed_name, matches_pattern, read_revoked,
     unusable,
 };
-use crate::ssh::options::{Allowed, name_of};
 use crate::ssh::ssh_config::{HostSettings, KeyPolicy};
 
 /// The name under which a host is looked up.
@@ -122,7 +122,7 @@ impl HostKeyCheck {
     }
 
     fn types(&self, certified: bool) -> Vec<Algorithm> {
-        let mut types = all_types();
+        let mut types = key_types();
         let passed_over =
             |one: &Algorithm| self.passed_over.iter().any(|other| same_kind(one, other));
         types.retain(|one| {
@@ -294,16 +294,6 @@ impl HostKeyCheck {
         let name = if self.hashed { hashed_name(&self.name)? } else { self.name.clone() };
         Ok(format!("{name} {}\n", text.trim_end()))
     }
-}
-
-/// Returns the key types to ask for when nothing is on record, best first.
-pub(crate) fn all_types() -> Vec<Algorithm> {
-    let curves = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
-    let hashes = [HashAlg::Sha512, HashAlg::Sha256];
-    let mut types = vec![Algorithm::Ed25519];
-    types.extend(curves.map(|curve| Algorithm::Ecdsa { curve }));
-    types.extend(hashes.map(|hash| Algorithm::Rsa { hash: Some(hash) }));
-    types
 }
 
 /// The hash of an RSA signature is no part of the key.

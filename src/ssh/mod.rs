@@ -1,9 +1,11 @@
 //! Floor 2: the real Session, over russh. [`connect::Connector`] turns a host of the config into a
 //! [`Session`](crate::remote::session::Session).
 
+mod algorithms;
 mod auth;
 mod client;
 pub mod connect;
+mod connection;
 pub mod embedded;
 mod exec;
 pub mod expand;
@@ -12,6 +14,7 @@ mod jump;
 pub mod known_hosts;
 pub mod options;
 mod pace;
+mod proxy_command;
 mod session;
 mod socket;
 pub mod ssh_config;

@@ -4,10 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use russh::keys::ssh_key::public::KeyData;
-use russh::keys::{Algorithm, HashAlg};
-
 use crate::remote::session::SessionError;
+use crate::ssh::algorithms::{Allowed, List, RSA_BITS};
 
 /// Read by `ssh_config::read_answer`, or here.
 const FOLLOWED: [&str; 33] = [
@@ -59,9 +57,6 @@ const MISSED: [(&str, &str); 5] = [
     ("verifyhostkeydns", "VerifyHostKeyDNS"),
 ];
 
-/// The smallest RSA key, in bits, where `ssh_config` names no other: as ssh has it.
-pub(crate) const RSA_BITS: u32 = 1024;
-
 /// The output of `ssh -G`, by keyword.
 pub(crate) type Said<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
@@ -104,7 +99,7 @@ impl Options {
         };
         let ignored = said.keys().filter(|keyword| !known(keyword) && set(keyword));
         Ok(Self {
-            allowed: Allowed::read(&said, &plain)?,
+            allowed: allowed(&said, &plain)?,
             missed: missed.collect(),
             ignored: ignored.map(|keyword| (*keyword).to_owned()).collect(),
         })
@@ -131,118 +126,27 @@ fn check_authentication(said: &Said<'_>) -> Result<(), SessionError> {
     }
 }
 
-/// One list of algorithms.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct List {
-    /// As `ssh_config` spells it.
-    option: &'static str,
-    /// `None`: `ssh_config` does not say.
-    names: Option<Vec<String>>,
-}
-
-impl List {
-    fn read(said: &Said<'_>, plain: &Said<'_>, option: &'static str, keywords: &[&str]) -> Self {
+/// Returns the algorithms that may be used. Fails if an option leaves nothing of a list.
+fn allowed(said: &Said<'_>, plain: &Said<'_>) -> Result<Allowed, SessionError> {
+    let list = |option, keywords: &[&str]| {
         let differs = |keyword: &&&str| said.get(**keyword) != plain.get(**keyword);
         let found = keywords.iter().find(differs).and_then(|keyword| said.get(keyword)?.first());
-        let names = found.map(|list| list.split(',').map(str::to_owned).collect());
-        Self { option, names }
-    }
-
-    /// Returns whether the algorithm of this name may be used.
-    pub(crate) fn allows(&self, name: &str) -> bool {
-        self.names.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))
-    }
-
-    /// Those of `ours` that may be used.
-    pub(crate) fn of<T: Clone + AsRef<str>>(&self, ours: &[T]) -> Vec<T> {
-        ours.iter().filter(|one| self.allows(one.as_ref())).cloned().collect()
-    }
-
-    /// The option and what it says; `None` where it says nothing.
-    pub(crate) fn shown(&self) -> Option<String> {
-        Some(format!("{} {}", self.option, self.names.as_ref()?.join(",")))
-    }
-}
-
-/// The algorithms that may be used: ours, less those that `ssh_config` leaves out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed {
-    pub(crate) exchanges: List,
-    pub(crate) ciphers: List,
-    pub(crate) macs: List,
-    /// Algorithms of host keys and host certificates.
-    pub(crate) host_keys: List,
-    /// Algorithms of the user's keys and certificates.
-    pub(crate) user_keys: List,
-    /// Algorithms of the signatures in host certificates.
-    pub(crate) authorities: List,
-    /// The smallest RSA key, in bits.
-    pub(crate) rsa_bits: u32,
-}
-
-impl Default for Allowed {
-    fn default() -> Self {
-        let all = List::default;
-        Self {
-            exchanges: all(),
-            ciphers: all(),
-            macs: all(),
-            host_keys: all(),
-            user_keys: all(),
-            authorities: all(),
-            rsa_bits: RSA_BITS,
-        }
-    }
-}
-
-impl Allowed {
-    fn read(said: &Said<'_>, plain: &Said<'_>) -> Result<Self, SessionError> {
-        let list = |option, keywords: &[&str]| List::read(said, plain, option, keywords);
-        let bits = ["requiredrsasize", "rsaminsize"];
-        let bits = bits.iter().find_map(|keyword| said.get(keyword)?.first()?.parse().ok());
-        let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
-        let allowed = Self {
-            exchanges: list("KexAlgorithms", &["kexalgorithms"]),
-            ciphers: list("Ciphers", &["ciphers"]),
-            macs: list("MACs", &["macs"]),
-            host_keys: list("HostKeyAlgorithms", &["hostkeyalgorithms"]),
-            user_keys: list("PubkeyAcceptedAlgorithms", &accepted),
-            authorities: list("CASignatureAlgorithms", &["casignaturealgorithms"]),
-            rsa_bits: bits.unwrap_or(RSA_BITS).max(RSA_BITS),
-        };
-        super::client::check_lists(&allowed)?;
-        Ok(allowed)
-    }
-
-    /// Returns the reason if a key is too weak to prove anything.
-    pub(crate) fn weakness(&self, key: &KeyData) -> Option<String> {
-        match key {
-            KeyData::Dsa(_) => Some("DSA keys are not used any more".to_owned()),
-            KeyData::Rsa(rsa) if rsa.key_size() < self.rsa_bits => Some(format!(
-                "it is an RSA key of {} bits, and RequiredRSASize is {}",
-                rsa.key_size(),
-                self.rsa_bits
-            )),
-            _ => None,
-        }
-    }
-
-    /// The names under which our own key may sign: two for an RSA key, best first; empty where
-    /// `ssh_config` allows none.
-    pub(crate) fn signing(&self, key: &Algorithm, certified: bool) -> Vec<Algorithm> {
-        let all = match key {
-            Algorithm::Rsa { .. } => [HashAlg::Sha512, HashAlg::Sha256]
-                .map(|hash| Algorithm::Rsa { hash: Some(hash) })
-                .to_vec(),
-            other => vec![other.clone()],
-        };
-        all.into_iter().filter(|one| self.user_keys.allows(&name_of(one, certified))).collect()
-    }
-}
-
-/// As ssh spells it.
-pub(crate) fn name_of(algorithm: &Algorithm, certified: bool) -> String {
-    if certified { algorithm.to_certificate_type() } else { algorithm.to_string() }
+        List::new(option, found.map(|list| list.split(',').map(str::to_owned).collect()))
+    };
+    let bits = ["requiredrsasize", "rsaminsize"];
+    let bits = bits.iter().find_map(|keyword| said.get(keyword)?.first()?.parse().ok());
+    let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
+    let allowed = Allowed {
+        exchanges: list("KexAlgorithms", &["kexalgorithms"]),
+        ciphers: list("Ciphers", &["ciphers"]),
+        macs: list("MACs", &["macs"]),
+        host_keys: list("HostKeyAlgorithms", &["hostkeyalgorithms"]),
+        user_keys: list("PubkeyAcceptedAlgorithms", &accepted),
+        authorities: list("CASignatureAlgorithms", &["casignaturealgorithms"]),
+        rsa_bits: bits.unwrap_or(RSA_BITS).max(RSA_BITS),
+    };
+    allowed.check()?;
+    Ok(allowed)
 }
 
 fn unusable(setting: &str, reason: &str) -> SessionError {

@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use russh::Error;
 use russh::client::Msg;
-use russh::{Disconnect, Error};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::config::Host;
 use crate::model::words::count;
 use crate::remote::quote::word;
 use crate::remote::session::{BESIDE, ByteStream, Channel, Session, SessionError};
 use crate::ssh::client::library_text;
-use crate::ssh::connect::{Connection, Connector, Hop, Weight};
-use crate::ssh::jump::Transport;
+use crate::ssh::connect::{Connector, Weight};
+use crate::ssh::connection::{Connection, Hop};
 use crate::ssh::{exec, text, tunnel};
 
 /// sshd drops the whole connection when a command is much longer than an argument may be.
@@ -25,10 +26,6 @@ const LONGEST_COMMAND: usize = 120 << 10;
 const LONGEST_FOR_DROPBEAR: usize = 8000;
 /// The limit for opening a channel. A dead connection is noticed earlier.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
-/// The limit for saying goodbye.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// The interval at which we look whether it was said; the library does not tell.
-const CLOSE_POLL: Duration = Duration::from_millis(2);
 /// sshd counts a session for a moment after its command has ended, so a refusal is tried again
 /// after these pauses.
 const PAUSES_MS: [u64; 4] = [0, 40, 100, 200];
@@ -51,11 +48,7 @@ enum NoChannel {
 }
 
 impl Connection {
-    pub(crate) fn lost(&self) -> SessionError {
-        SessionError::Lost { reason: self.heard.goodbye() }
-    }
-
-    /// A channel, with patience for a server that still counts old ones.
+    /// Returns a channel. Asks again after `pauses`, since a server may still count old ones.
     async fn channel(&self, pauses: &[u64]) -> Result<russh::Channel<Msg>, NoChannel> {
         let mut reason = String::new();
         for pause in pauses {
@@ -69,23 +62,14 @@ impl Connection {
         }
         Err(NoChannel::Refused(text::plain(&reason)))
     }
+}
 
-    /// Says goodbye and waits until it has been sent.
-    async fn leave(&self) {
-        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
-        while !self.handle.is_closed() {
-            sleep(CLOSE_POLL).await;
-        }
-    }
-
-    /// Ends this connection, then what carried it.
-    pub(crate) fn goodbye(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let _ = timeout(CLOSE_LIMIT, self.leave()).await;
-            if let Transport::Jump(outer) = &self.way {
-                outer.goodbye().await;
-            }
-        })
+impl Connector {
+    /// Returns a session with `host`: over SSH after a login, or on this machine.
+    pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
+        let Some(wanted) = self.hop(host) else { return Ok(Arc::new(self.local())) };
+        let first = self.open(&wanted).await?;
+        Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
     }
 }
 

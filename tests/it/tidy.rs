@@ -226,12 +226,44 @@ const ORDER_IN_DEPLOY: [&str; 27] = [
     "check",
 ];
 
+/// The modules of `ssh`: each uses only those before it.
+const ORDER_IN_SSH: [&str; 20] = [
+    "text",
+    "target",
+    "expand",
+    "algorithms",
+    "options",
+    "ssh_config",
+    "known_hosts",
+    "host_key",
+    "client",
+    "pace",
+    "exec",
+    "tunnel",
+    "auth",
+    "proxy_command",
+    "connection",
+    "jump",
+    "socket",
+    "connect",
+    "session",
+    "embedded",
+];
+
 #[test]
-fn modules_of_deploy_keep_their_order() {
-    let place = |name: &str| ORDER_IN_DEPLOY.iter().position(|known| *known == name);
+fn modules_of_deploy_and_ssh_keep_their_order() {
+    let mut broken = out_of_order("deploy", &ORDER_IN_DEPLOY);
+    broken.extend(out_of_order("ssh", &ORDER_IN_SSH));
+    none("a module of deploy or ssh uses only those before it", &broken);
+}
+
+/// Returns the uses of modules inside `parent` that `order` does not allow.
+fn out_of_order(parent: &str, order: &[&str]) -> Vec<String> {
+    let directory = format!("src/{parent}/");
+    let place = |name: &str| order.iter().position(|known| *known == name);
     let mut broken = Vec::new();
-    for line in lines().iter().filter(|line| line.file.starts_with("src/deploy/")) {
-        let inside = &line.file["src/deploy/".len()..];
+    for line in lines().iter().filter(|line| line.file.starts_with(&directory)) {
+        let inside = &line.file[directory.len()..];
         let Some(user) = inside.split(['/', '.']).next().filter(|user| *user != "mod") else {
             continue;
         };
@@ -241,15 +273,14 @@ fn modules_of_deploy_keep_their_order() {
         };
         let nested = inside.contains('/') && !inside.ends_with("/mod.rs");
         let way = if nested { "super::super::" } else { "super::" };
-        let ways = [way, "crate::deploy::"];
-        let names = ways.iter().flat_map(|way| line.text.split(way).skip(1));
-        for used in names.filter_map(|rest| rest.split(not_in_a_name).next()) {
+        let from_root = format!("crate::{parent}::");
+        for used in [way, &from_root].into_iter().flat_map(|way| named_after(way, &line.text)) {
             if place(used).is_some_and(|place| place >= user_place) && used != user {
                 broken.push(format!("{}:{}: {user} uses {used}", line.file, line.number));
             }
         }
     }
-    none("a module of deploy uses only those before it", &broken);
+    broken
 }
 
 #[test]
