@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_download_that_crawls_ends_and_one_that_is_slow_does_not() {
+    fn crawling_download_fails_and_slow_one_succeeds() {
         let since = Instant::now();
         let second = Duration::from_secs(1);
         let ends = |each: u64| {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_redirect_is_shown_without_its_query() {
+    fn redirect_address_in_an_error_has_no_query() {
         let url = || "http://me:hunter2@127.0.0.1:1/x?X-Sig=TOPSECRETSIG".to_owned();
         for error in [ureq::Error::RequireHttpsOnly(url()), ureq::Error::BadUri(url())] {
             let text = reason(error).to_string();

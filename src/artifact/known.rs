@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_known_and_what_was_damaged_is_not() {
+    fn kept_digest_is_found_unless_the_cache_is_damaged() {
         let (old, new) = (stamp("1 2 3 90 0 97 5"), stamp("1 3 3 98 0 90 5"));
         let files = [(old, Digest::of(b"old")), (new, Digest::of(b"new"))];
         let text = KnownDigests::new("", 100).text(&files).unwrap();

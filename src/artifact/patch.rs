@@ -231,7 +231,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn the_steps_make_the_new_file_of_the_old(
+        fn steps_applied_to_the_old_file_make_the_new_one(
             len in 0_usize..600_000,
             edits in vec((0_usize..600_000, 0_usize..50_000, 0_usize..50_000, 0_usize..3), 0..12),
         ) {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_find_what_moved_far() {
+    fn segment_moved_far_is_copied() {
         let old = noise(1, 40 << 20);
         let mut new = noise(2, 20 << 20);
         new.extend(&old[3 << 20..]);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn little_is_sent_for_little_that_changed() {
+    fn small_change_sends_few_bytes() {
         let old = noise(1, 8 << 20);
         let mut new = old.clone();
         new[1 << 20..(1 << 20) + 100].fill(9);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_save_little_is_not_done() {
+    fn unrelated_files_give_no_patch() {
         assert!(made(&noise(1, 5 << 20), &noise(2, 5 << 20)).is_none());
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_lie_in_few_places() {
+    fn program_places_are_told_from_others() {
         let programs = ["bin/serve", "app/sbin/x", "node_modules/.bin/tsc", "serve", "run.sh"];
         assert!(programs.into_iter().all(is_program_place));
         let others = ["lib/x.py", "lib/bin/x.so.1", "config.ru", ".env", "src/main", "a.so"];

@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_known_by_a_reliable_stamp_or_else_by_its_bytes() {
+    fn file_is_compared_by_a_reliable_stamp_or_by_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "aaaa").unwrap();

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_are_found_by_their_number() {
+    fn account_is_found_by_its_number() {
         let linux = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000:Ada,,,:/home/ada:/bin/zsh\n";
         let own = |name: &str, home: &str| Some((name.to_owned(), home.to_owned()));
         assert_eq!(found(linux, 0), own("root", "/root"));

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_is_used_where_ssh_uses_it() {
+    fn askpass_is_used_when_ssh_would_use_it() {
         assert!(used(&[("SSH_ASKPASS_REQUIRE", "force")], true));
         assert!(!used(&[("SSH_ASKPASS_REQUIRE", "never"), ("DISPLAY", ":0")], false));
         assert!(used(&[("SSH_ASKPASS_REQUIRE", "prefer"), ("DISPLAY", ":0")], true));
@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_answers_or_fails() {
+    fn askpass_answer_is_its_output_or_none() {
         assert_eq!(by_program("/bin/echo", "sesame"), Some("sesame".to_owned()));
         assert_eq!(by_program("/bin/false", "sesame"), None);
     }
 
     #[test]
-    fn a_question_waits_for_the_view_and_holds_back_what_is_told() {
+    fn question_waits_for_the_view_and_delays_events() {
         let aside = Aside::default();
         aside.view(true);
         let asked = AtomicBool::new(false);

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variant_of_its_own_reads_well() {
+    fn errors_of_the_command_line_read_well() {
         let denied = || io::Error::other("permission denied");
         let path = || PathBuf::from("deploy.toml");
         let errors = [

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_upwards_is_found() {
+    fn nearest_file_upwards_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b/c");
         fs::create_dir_all(&deep).unwrap();

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_is_shared() {
+    fn unchanged_file_is_shared() {
         check("a=1 b=2", "a=1 b=2", "", "a<@a b<@b - +");
         check("a=1 b=2", "a=1 b=3", "", "a<@a -b +b");
         check("a=1 b=2", "a=1", "", "a<@a -b +");
@@ -343,29 +343,29 @@ mod tests {
     }
 
     #[test]
-    fn renames_cost_nothing_and_are_read_back() {
+    fn renamed_file_is_shared_and_read_back() {
         check("a=1", "b=1", "", "b<@a -a +b");
         check("a=1 b=1", "a=1 b=1 c=1", "", "a<@a b<@b c<@b - +c");
     }
 
     #[test]
-    fn a_mode_is_part_of_a_file() {
+    fn file_with_another_mode_is_sent() {
         check("a=1 b=2", "a=1! b=2", "", "b<@b -a +a");
         check("a=1 b=1!", "a=1! b=1", "", "a<@b b<@a -a b +a b");
     }
 
     #[test]
-    fn what_is_held_back_is_sent() {
+    fn unshareable_file_is_sent() {
         check("a=1 b=2", "a=1 b=2 c=1", "a", "b<@b -a +a c");
     }
 
     #[test]
-    fn empty_files_are_sent_and_known_by_their_size() {
+    fn empty_file_is_sent() {
         check("a=1 e=", "a=1 e= f=", "", "a<@a - +f");
     }
 
     #[test]
-    fn what_arrived_is_used_where_the_live_release_has_nothing() {
+    fn uploaded_file_is_used_if_the_base_has_none() {
         let files = BTreeMap::from([
             ("a".to_owned(), (0o444, 1)),
             ("b".to_owned(), (0o444, 1)),
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_large_files_the_largest_are_put_together() {
+    fn many_large_files_patch_only_the_largest() {
         let large = |seed: u8| {
             let node = |n: u64| {
                 let sha256 = Digest::of(&[seed, u8::try_from(n).unwrap_or_default()]);
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_not_shared_without_end() {
+    fn copies_of_one_file_are_shared_up_to_a_limit() {
         let many: Vec<_> = (0..MOST_COPIES + 5).map(|n| format!("f{n}=1")).collect();
         let release = manifest(&many.join(" "));
         let base = manifest("a=1");

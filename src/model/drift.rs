@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_a_quick_look_are_named_once() {
+    fn drift_of_a_quick_look_names_a_path_once() {
         let text = "was f 444 12 ./a b\nis f 644 12 ./a b\nis l ./l -> x y\nis d ./d\nis w ./w\n";
         assert_eq!(paths(text), BTreeSet::from(["a b", "l", "d", "w"]));
         assert_eq!(paths("garbage\n"), BTreeSet::new());
     }
 
     #[test]
-    fn each_change_is_named() {
+    fn drift_names_each_kind_of_change() {
         let a = "0".repeat(64);
         let b = "1".repeat(64);
         let file = |mode, sum: &str| format!("f {mode} 3 {sum} ./x");

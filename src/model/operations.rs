@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_become_operations() {
+    fn ledger_lines_become_operations() {
         check("a staged 1, a activated 1, a committed 1", "a deploy 1 done 2s");
         check("a staged 1, a activated 1, a reverted 1", "a deploy 1 reverted 2s");
         check("a staged 1", "a deploy 1 staged");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_first_line_counts() {
+    fn time_before_the_first_line_counts() {
         let line = |event, second| Entry {
             at: format!("2026-08-22T10:00:{second}Z"),
             began: (event != LedgerEvent::Committed).then(|| "2026-08-22T10:00:01Z".to_owned()),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_decides_what_is_undecided() {
+    fn later_run_decides_an_undecided_operation() {
         check(
             "a staged 1, a activated 1, b reverted 1, b staged 2, b activated 2",
             "a deploy 1 reverted 1s, b deploy 2 undecided 1s",

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rule_that_matches_decides() {
+    fn last_matching_rule_decides() {
         let ours = "    (root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/id";
         check("restart yes", &[ours], None);
         check("restart yes", &[ours, "    (ALL : ALL) ALL"], password("(ALL : ALL) ALL"));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn sudos_own_words_are_kept_where_they_say_more_than_that_there_is_no_rule() {
+    fn refusal_keeps_the_words_of_sudo_unless_they_name_no_rule() {
         check("restart no", &[], Some(SudoRefusal::NoRule));
         check("restart no sudo: a password is required", &[], Some(SudoRefusal::NoRule));
         let words = "sudo: sorry, you must have a tty to run sudo".to_owned();

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_no_plural_and_dirty_is_never_cut_off() {
+    fn count_of_one_is_singular_and_dirty_revision_stays_dirty() {
         assert_eq!([0, 1, 2].map(|n| count(n, "file")), ["0 files", "1 file", "2 files"]);
         assert_eq!([2, 1].map(|n| count(n, "entry")), ["2 entries", "1 entry"]);
         assert_eq!(short_revision("71c11b7e786e39fe10cc-dirty"), "71c11b7e786e-dirty");

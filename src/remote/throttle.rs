@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn all_together_stay_below_the_rate() {
+    async fn takers_together_stay_below_the_rate() {
         let throttle = Throttle::new(1000);
         let began = Instant::now();
         let one = async {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_used_is_not_saved_up() {
+    async fn unused_rate_is_not_saved() {
         let throttle = Throttle::new(1000);
         tokio::time::sleep(Duration::from_mins(1)).await;
         let began = Instant::now();

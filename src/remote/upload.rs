@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn stripes_are_for_what_a_round_trip_for_each_window_delays() {
+    fn stripes_pay_for_large_uploads_on_slow_links() {
         check(100 * MB, 0, None, false);
         check(63 * MB, 50, None, false);
         check(64 * MB, 50, None, true);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn blocks_are_whole_but_for_the_last() -> Result<(), Box<dyn std::error::Error>> {
+    async fn blocks_have_full_size_except_the_last() -> Result<(), Box<dyn std::error::Error>> {
         let file = tempfile::tempfile()?;
         file.write_all_at(b"0123456789", 0)?;
         let (file, bytes) = (Arc::new(file), |text| Chunk::Bytes(Bytes::from_static(text)));

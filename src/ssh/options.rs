@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_file_says_restricts_nothing() {
+    fn default_options_restrict_nothing() {
         let options = read(PLAIN).unwrap();
         assert!(options.missed.is_empty() && options.ignored.is_empty(), "{options:?}");
         assert_eq!(options.allowed.ciphers.shown(), None);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_restrict_and_an_empty_one_is_refused_by_name() {
+    fn list_restricts_and_an_empty_one_is_refused() {
         let options = read("ciphers aes256-ctr,aes128-cbc\nkexalgorithms k").unwrap();
         let ciphers = &options.allowed.ciphers;
         assert!(ciphers.allows("aes256-ctr") && !ciphers.allows("aes128-gcm@openssh.com"));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_restrict_and_are_not_followed_are_refused_by_name() {
+    fn unsupported_restriction_is_refused_by_name() {
         for (answer, option) in [
             ("knownhostscommand /bin/keys %H", "KnownHostsCommand /bin/keys %H"),
             ("bindinterface wg0", "BindInterface wg0"),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_followed_is_mentioned() {
+    fn ignored_option_is_reported() {
         let options =
             read("gssapiauthentication yes\nverifyhostkeydns true\nsendenv LANG\nciphers a,b");
         let options = options.unwrap();

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_passed_on_makes_room() {
+    async fn window_grows_by_bytes_passed_on() {
         let pace = SendWindow::default();
         assert!(pace.may_send(AHEAD).await);
         assert!(!pace.may_send(1).await, "nothing was passed on");
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_goes_on_as_soon_as_there_is_room() {
+    async fn waiting_sender_resumes_when_the_window_grows() {
         let pace = SendWindow::default();
         assert!(pace.may_send(AHEAD).await);
         pace.adjusted(window(ALL, 0));

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jumps_in_every_spelling() {
+    fn jump_is_read_in_every_spelling() {
         let hops = parse_jump("a,me@b:2200,ssh://c@[fe80::1]:22/,[::1],2001:db8::1").unwrap();
         let shown: Vec<_> = hops
             .iter()
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_are_refused() {
+    fn host_with_shell_characters_is_refused() {
         for bad in ["-oProxyCommand=x", "a b", "a\nb", "a;b", "$(x)", "", "a'b"] {
             assert!(check_word("host", bad).is_err(), "{bad:?}");
         }

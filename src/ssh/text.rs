@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_reaches_the_terminal_but_text() {
+    fn plain_text_has_no_control_sequences() {
         assert_eq!(plain("a\u{1b}[31mred\u{1b}[0m\r\n\tb\u{7}"), "ared\n\tb");
         assert_eq!(plain("x\u{1b}]52;c;aGk=\u{7}y\u{1b}]0;t\u{1b}\\z"), "xyz");
         assert_eq!(plain("\u{9b}2Jq"), "q");
@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn v6_addresses_stand_in_brackets() {
+    fn v6_address_is_shown_in_brackets() {
         assert_eq!(address("::1", 22), "[::1]:22");
         assert_eq!(address("web", 22), "web:22");
     }

@@ -34,7 +34,7 @@ use shipit::remote::order::{Activation, DONE, HELD, MALFORMED, Order, REVERTED, 
 use shipit::remote::quote::{line_word, word};
 use shipit::remote::script::SCRIPT;
 
-use crate::support::shells::{session_of, shells};
+use crate::support::shells::{session_of, shells, under_every_shell};
 use crate::support::tools::program;
 
 const ID: &str = "20260821090001";
@@ -143,9 +143,8 @@ fn activation() -> Activation {
     }
 }
 
-#[tokio::test]
-async fn activate_then_commit_keeps_the_release() {
-    for shell in shells() {
+under_every_shell! {
+    async fn activate_then_commit_keeps_the_release(shell: &str) {
         let host = Host::new(shell);
         let (agent, state) = host.open("run000000001", "true").await;
         assert_eq!(state.holder, None, "{shell}");
@@ -160,9 +159,8 @@ async fn activate_then_commit_keeps_the_release() {
     }
 }
 
-#[tokio::test]
-async fn activate_with_a_failing_restart_reverts() {
-    for shell in shells() {
+under_every_shell! {
+    async fn activate_with_a_failing_restart_reverts(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", &format!("! pwd -P | grep -q {ID}")).await;
         let answer = agent.ask(&activate()).await.unwrap();
@@ -182,9 +180,8 @@ fn inline_upload() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-#[tokio::test]
-async fn chained_orders_after_a_failure_are_skipped() {
-    for shell in shells() {
+under_every_shell! {
+    async fn chained_orders_after_a_failure_are_skipped(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let (good, bad) = (inline_upload(), b"'sweep'\n no archive\n".repeat(99));
@@ -208,9 +205,8 @@ async fn chained_orders_after_a_failure_are_skipped() {
     }
 }
 
-#[tokio::test]
-async fn orders_of_the_greeting_are_answered_until_another_is_sent() {
-    for shell in shells() {
+under_every_shell! {
+    async fn orders_of_the_greeting_are_answered_until_another_is_sent(shell: &str) {
         let host = Host::new(shell);
         fs::create_dir_all(host.root().join(".shipit/manifests")).unwrap();
         fs::write(host.root().join(".shipit/manifests/20260821090000"), "").unwrap();
@@ -228,9 +224,8 @@ async fn orders_of_the_greeting_are_answered_until_another_is_sent() {
     }
 }
 
-#[tokio::test]
-async fn undecided_release_at_the_end_of_input_is_reverted() {
-    for shell in shells() {
+under_every_shell! {
+    async fn undecided_release_at_the_end_of_input_is_reverted(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
@@ -240,12 +235,11 @@ async fn undecided_release_at_the_end_of_input_is_reverted() {
     }
 }
 
-/// Speaks the protocol by hand, so that a client can stop speaking without closing anything.
-#[tokio::test]
-async fn undecided_release_after_the_deadline_is_reverted() {
-    use shipit::remote::session::Session as _;
-    use tokio::io::AsyncWriteExt as _;
-    for shell in shells() {
+under_every_shell! {
+    /// Speaks the protocol by hand, so that a client can stop speaking without closing anything.
+    async fn undecided_release_after_the_deadline_is_reverted(shell: &str) {
+        use shipit::remote::session::Session as _;
+        use tokio::io::AsyncWriteExt as _;
         let host = Host::new(shell);
         let script = shipit::remote::script::SCRIPT;
         let root = host.root();
@@ -264,9 +258,8 @@ async fn undecided_release_after_the_deadline_is_reverted() {
     }
 }
 
-#[tokio::test]
-async fn lock_held_by_another_run_names_it() {
-    for shell in shells() {
+under_every_shell! {
+    async fn lock_held_by_another_run_names_it(shell: &str) {
         let host = Host::new(shell);
         let (first, _) = host.open("run000000001", "true").await;
         let (second, state) = host.open("run000000002", "true").await;
@@ -282,10 +275,9 @@ async fn lock_held_by_another_run_names_it() {
     }
 }
 
-/// A run that has just taken the lock has not written its record yet.
-#[tokio::test]
-async fn lock_whose_record_is_being_written_names_the_holder() {
-    for shell in shells() {
+under_every_shell! {
+    /// A run that has just taken the lock has not written its record yet.
+    async fn lock_whose_record_is_being_written_names_the_holder(shell: &str) {
         let host = Host::new(shell);
         fs::create_dir(host.root().join(".shipit")).unwrap();
         let script = "touch held; sleep 0.5; echo eve >lock; exec sleep 60";
@@ -304,9 +296,8 @@ async fn lock_whose_record_is_being_written_names_the_holder() {
     }
 }
 
-#[tokio::test]
-async fn record_after_a_torn_ledger_line_is_a_line_of_its_own() {
-    for shell in shells() {
+under_every_shell! {
+    async fn record_after_a_torn_ledger_line_is_a_line_of_its_own(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         fs::write(host.root().join(".shipit/ledger.jsonl"), "torn").unwrap();
@@ -321,9 +312,8 @@ async fn record_after_a_torn_ledger_line_is_a_line_of_its_own() {
     }
 }
 
-#[tokio::test]
-async fn journal_read_before_a_revert_loses_no_answer() {
-    for shell in shells() {
+under_every_shell! {
+    async fn journal_read_before_a_revert_loses_no_answer(shell: &str) {
         let host = Host::new(shell);
         let asked = host.dir.path().join("asked");
         let says = |what: &str| format!("#!/bin/sh\necho \"$*\" >>{}\n{what}\n", asked.display());

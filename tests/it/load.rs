@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::support::effort::effort;
 use crate::support::fleet::hook;
+use crate::support::session::dial_and_close_of_inner;
 use crate::support::ssh::{User, around, connector, write};
 use crate::support::tools::program;
 use crate::support::world::World;
@@ -72,17 +73,7 @@ impl Session for Own {
         Box::pin(async move { self.inner.exec(&own).await })
     }
 
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
-        self.inner.dial(host, port)
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    dial_and_close_of_inner!();
 }
 
 /// The hosts, and what keeps them there.

@@ -17,6 +17,7 @@ use shipit::remote::session::{ByteStream, Channel, Exit, Output, Session, Sessio
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
+use crate::support::session::no_dial;
 use crate::support::world::{World, host};
 
 /// Orders that change nothing, and those that belong to the conversation.
@@ -140,17 +141,7 @@ impl Session for Scripted {
         Box::pin(async move { Ok(Channel { input: Box::pin(input), output: heard }) })
     }
 
-    fn dial<'a>(
-        &'a self,
-        _: &'a str,
-        _: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
-        Box::pin(async { Err(SessionError::ChannelRefused { reason: String::new() }) })
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
+    no_dial!();
 }
 
 struct Agent {

@@ -53,9 +53,8 @@ async fn drifted(agent: &Agent) -> String {
     paths(&answer.text).into_iter().collect::<Vec<_>>().join(" ")
 }
 
-#[tokio::test]
-async fn verify_of_an_unchanged_release_is_clean() {
-    for shell in shells() {
+under_every_shell! {
+    async fn verify_of_an_unchanged_release_is_clean(shell: &str) {
         let (_host, agent) = sealed(shell).await;
         let found = verify(&agent).await;
         assert!(found.manifest && found.drift.is_empty() && found.unread.is_empty(), "{found:?}");
@@ -65,9 +64,8 @@ async fn verify_of_an_unchanged_release_is_clean() {
     }
 }
 
-#[tokio::test]
-async fn verify_and_drift_find_every_change() {
-    for shell in shells() {
+under_every_shell! {
+    async fn verify_and_drift_find_every_change(shell: &str) {
         let (host, agent) = sealed(shell).await;
         let release = host.root().join("releases").join(ID);
         std::thread::sleep(Duration::from_millis(20));
@@ -110,9 +108,8 @@ async fn verify_without_a_manifest_says_so() {
     assert_eq!(drifted(&agent).await, "");
 }
 
-#[tokio::test]
-async fn lock_under_a_deploy_lock_is_refused() {
-    for shell in shells() {
+under_every_shell! {
+    async fn lock_under_a_deploy_lock_is_refused(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let record = "ben on desk: audit".to_owned();
@@ -221,10 +218,9 @@ pub(super) fn without(gone: &str) -> tempfile::TempDir {
     tools
 }
 
-#[tokio::test]
-async fn lock_without_flock_is_refused() {
-    let tools = without("flock");
-    for shell in shells() {
+under_every_shell! {
+    async fn lock_without_flock_is_refused(shell: &str) {
+        let tools = without("flock");
         let host = Host::new(shell);
         let session =
             LocalSession::clone(&host.session()).var("PATH", tools.path().to_str().unwrap());
@@ -237,9 +233,8 @@ async fn lock_without_flock_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn lock_on_a_file_system_without_locks_is_refused() {
-    for shell in shells() {
+under_every_shell! {
+    async fn lock_on_a_file_system_without_locks_is_refused(shell: &str) {
         let host = Host::new(shell);
         let flock = "#!/bin/sh\necho 'flock: 9: No locks available' >&2\nexit 71\n";
         let session = host.session_with(&[("flock", flock)]);
@@ -258,10 +253,9 @@ fn token(pid: u32, run: &str) -> String {
     format!("{}_{pid}_{started}_{run}", boot.trim())
 }
 
-#[tokio::test]
-async fn lock_by_link_of_a_living_owner_counts() {
-    use std::os::unix::fs::symlink;
-    for shell in shells() {
+under_every_shell! {
+    async fn lock_by_link_of_a_living_owner_counts(shell: &str) {
+        use std::os::unix::fs::symlink;
         let host = Host::new(shell);
         let part = |name: &str| host.root().join(".shipit").join(name);
         fs::create_dir(part("")).unwrap();

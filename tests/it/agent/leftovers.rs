@@ -14,9 +14,8 @@ fn names(place: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-#[tokio::test]
-async fn leftovers_of_a_killed_agent_are_removed_by_the_next() {
-    for shell in shells() {
+under_every_shell! {
+    async fn leftovers_of_a_killed_agent_are_removed_by_the_next(shell: &str) {
         let host = Host::new(shell);
         let place = host.dir.path().join("tmp");
         fs::create_dir(&place).unwrap();
@@ -48,9 +47,8 @@ async fn leftovers_of_a_killed_agent_are_removed_by_the_next() {
     }
 }
 
-#[tokio::test]
-async fn channel_that_starts_while_the_conversation_ends_leaves_nothing() {
-    for shell in shells() {
+under_every_shell! {
+    async fn channel_that_starts_while_the_conversation_ends_leaves_nothing(shell: &str) {
         let host = Host::new(shell);
         // The first removal of the run's directory is overtaken by a channel that starts.
         let overtaken = "#!/bin/sh\nPATH=/usr/bin:/bin\nrm \"$@\"\ncase $2 in\n\

@@ -35,10 +35,9 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Each of them is emptied, appended to or replaced where it is followed.
-#[tokio::test]
-async fn link_in_place_of_a_file_of_ours_is_not_followed() {
-    for shell in shells() {
+under_every_shell! {
+    /// An agent that followed such a link would empty, extend or replace the file behind it.
+    async fn link_in_place_of_a_file_of_ours_is_not_followed(shell: &str) {
         for name in ["lock", "ledger.jsonl", "key", "frozen", "run", "manifests", "trash"] {
             let host = Host::new(shell);
             let victim = host.dir.path().join("victim");
@@ -96,9 +95,8 @@ async fn links_and_other_kinds_in_our_directory_are_refused() {
     agent.bye().await.unwrap();
 }
 
-#[tokio::test]
-async fn file_of_another_user_is_refused() {
-    for shell in shells() {
+under_every_shell! {
+    async fn file_of_another_user_is_refused(shell: &str) {
         for name in ["", "releases", "revisions.log", ".shipit", ".shipit/ledger.jsonl"] {
             let host = Host::new(shell);
             fs::create_dir(host.root().join(".shipit")).unwrap();

@@ -20,9 +20,8 @@ async fn goes_live(host: &Host, inner: LocalSession, commands: usize) {
     assert_eq!(link.commands.load(Ordering::SeqCst), commands, "{}", host.shell);
 }
 
-#[tokio::test]
-async fn packed_script_runs_under_every_shell() {
-    for shell in shells() {
+under_every_shell! {
+    async fn packed_script_runs(shell: &str) {
         let host = Host::new(shell);
         goes_live(&host, LocalSession::clone(&host.session()), 1).await;
     }

@@ -9,7 +9,8 @@ use shipit::remote::conversation::{Agent, Hello};
 use shipit::remote::frames::Response;
 use shipit::remote::order::{DONE, Order, REVERTED};
 
-use super::{Host, ID, activate, shells};
+use super::{Host, ID, activate};
+use crate::support::shells::under_every_shell;
 
 /// Prints 60 MB within some seconds.
 const FLOOD: &str = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
@@ -64,9 +65,8 @@ async fn heard(
     (answer, said.into_inner().unwrap(), most)
 }
 
-#[tokio::test]
-async fn hook_output_is_told_while_it_runs() {
-    for shell in shells() {
+under_every_shell! {
+    async fn hook_output_is_told_while_it_runs(shell: &str) {
         let host = Host::new(shell);
         fs::write(host.root().join("releases").join(ID).join(".env"), "KEY=sesame-street-9\n")
             .unwrap();
@@ -101,9 +101,8 @@ async fn env_file_under_an_older_name_is_masked() {
     assert_eq!(answer.text, "KEY=***\nKEY=***\n");
 }
 
-#[tokio::test]
-async fn hook_output_without_end_is_bounded_on_disk() {
-    for shell in shells() {
+under_every_shell! {
+    async fn hook_output_without_end_is_bounded_on_disk(shell: &str) {
         let host = Host::new(shell);
         let agent = open(&host, "true").await;
         let (answer, said, most) = heard(&host, &agent, &hook(FLOOD, 60)).await;
@@ -128,10 +127,9 @@ async fn restart_output_without_end_is_bounded_on_disk() {
     assert!(most < 40_000_000, "{most} bytes");
 }
 
-/// A process that a command leaves running delays nobody and outlives the conversation.
-#[tokio::test]
-async fn process_that_a_hook_leaves_running_is_not_waited_for() {
-    for shell in shells() {
+under_every_shell! {
+    /// A process that a command leaves running delays nobody and outlives the conversation.
+    async fn process_that_a_hook_leaves_running_is_not_waited_for(shell: &str) {
         let host = Host::new(shell);
         let agent = open(&host, "true").await;
         let alive = host.dir.path().join("alive");

@@ -135,9 +135,8 @@ async fn process_that_stays_in_the_reverted_release_fails_the_revert() {
     assert!(host.ledger().contains("stuck"), "{}", host.ledger());
 }
 
-#[tokio::test]
-async fn commands_of_the_service_and_reverted_hooks_get_the_variables() {
-    for shell in shells() {
+under_every_shell! {
+    async fn commands_of_the_service_and_reverted_hooks_get_the_variables(shell: &str) {
         let host = Host::new(shell);
         let out = host.dir.path().join("out");
         let tell = |what: &str| {

@@ -31,15 +31,14 @@ fn manifest(files: &[(&str, &str)]) -> Manifest {
     Manifest::new(nodes)
 }
 
-#[tokio::test]
-async fn long_manifest_comes_in_pieces() {
-    let mut state = 1_u64;
-    let line = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        format!("f 444 12 {state:064x} ./{state:x}\n")
-    });
-    let text: String = line.take(100_000).collect();
-    for shell in shells() {
+under_every_shell! {
+    async fn long_manifest_comes_in_pieces(shell: &str) {
+        let mut state = 1_u64;
+        let line = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            format!("f 444 12 {state:064x} ./{state:x}\n")
+        });
+        let text: String = line.take(100_000).collect();
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         fs::write(host.root().join(".shipit/manifests").join(OLD), &text).unwrap();
@@ -59,9 +58,8 @@ async fn long_manifest_comes_in_pieces() {
     }
 }
 
-#[tokio::test]
-async fn release_on_a_base_shares_its_files() {
-    for shell in shells() {
+under_every_shell! {
+    async fn release_on_a_base_shares_its_files(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let (base, release) = (
@@ -108,13 +106,12 @@ async fn release_on_a_base_shares_its_files() {
     }
 }
 
-#[tokio::test]
-async fn check_of_many_files_reads_all_of_them() {
-    let names: Vec<_> = (0..450).map(|number| format!("lib/part {number}")).collect();
-    let files: Vec<_> = names.iter().map(|name| (name.as_str(), "content")).collect();
-    let lib = [("lib".to_owned(), Node::Dir)];
-    let release = Manifest::new(manifest(&files).into_nodes().into_iter().chain(lib).collect());
-    for shell in shells() {
+under_every_shell! {
+    async fn check_of_many_files_reads_all_of_them(shell: &str) {
+        let names: Vec<_> = (0..450).map(|number| format!("lib/part {number}")).collect();
+        let files: Vec<_> = names.iter().map(|name| (name.as_str(), "content")).collect();
+        let lib = [("lib".to_owned(), Node::Dir)];
+        let release = Manifest::new(manifest(&files).into_nodes().into_iter().chain(lib).collect());
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let stage = host.root().join(format!("releases/.{NEW}.run000000001"));

@@ -59,10 +59,9 @@ async fn cleaned_up(agent: &Agent) -> (u32, String) {
     (answer.code, answer.text)
 }
 
-/// As a module cache of Go is: directories that nobody may write to, the release's own among them.
-#[tokio::test]
-async fn prune_of_directories_without_a_write_bit_succeeds() {
-    for shell in shells() {
+under_every_shell! {
+    /// The release holds directories that nobody may write to, as in a module cache of Go.
+    async fn prune_of_directories_without_a_write_bit_succeeds(shell: &str) {
         let host = Host::new(shell);
         let release = host.root().join("releases").join(ID);
         fs::create_dir_all(release.join("gocache/mod")).unwrap();
@@ -81,11 +80,10 @@ async fn prune_of_directories_without_a_write_bit_succeeds() {
     }
 }
 
-/// As root's `__pycache__` is. Where the tests do not run as root, nobody can make such files, and
-/// a chmod(1) that fails stands for them.
-#[tokio::test]
-async fn trash_of_another_user_is_reported_once() {
-    for shell in shells() {
+under_every_shell! {
+    /// The trash is like a `__pycache__` of root. Without root the tests cannot make such files, so a
+    /// chmod(1) that fails stands for them.
+    async fn trash_of_another_user_is_reported_once(shell: &str) {
         let host = Host::new(shell);
         let trash = host.root().join(".shipit/trash");
         let closed = trash.join("20260820000000.run00000gone/lib");
@@ -129,9 +127,8 @@ fn closed_in(aside: &Path) -> std::path::PathBuf {
     aside.join("lib")
 }
 
-#[tokio::test]
-async fn reach_does_not_change_the_clock() {
-    for shell in shells() {
+under_every_shell! {
+    async fn reach_does_not_change_the_clock(shell: &str) {
         let host = Host::new(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let (limit, address) = (Duration::from_secs(1), "127.0.0.1:1".to_owned());
@@ -155,11 +152,10 @@ async fn reach_does_not_change_the_clock() {
     }
 }
 
-/// GNU's grep calls such a text binary where names are UTF-8, and shows no line of it.
-#[tokio::test]
-async fn process_in_a_directory_of_any_name_is_in_use() {
-    use std::os::unix::ffi::OsStrExt as _;
-    for shell in shells() {
+under_every_shell! {
+    /// In a UTF-8 locale GNU grep takes text with such a name for binary, and prints no line of it.
+    async fn process_in_a_directory_of_any_name_is_in_use(shell: &str) {
+        use std::os::unix::ffi::OsStrExt as _;
         let host = Host::new(shell);
         let release = host.root().join("releases").join(ID);
         let place = release.join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
@@ -174,10 +170,9 @@ async fn process_in_a_directory_of_any_name_is_in_use() {
     }
 }
 
-/// A process of the unit whose directory only root may see.
-#[tokio::test]
-async fn process_of_another_user_is_seen_through_the_cgroup() {
-    for shell in shells() {
+under_every_shell! {
+    /// A process of the unit whose directory only root may see.
+    async fn process_of_another_user_is_seen_through_the_cgroup(shell: &str) {
         let host = Host::new(shell);
         let mut worker = None;
         let mut pid = 1;
@@ -218,9 +213,8 @@ async fn process_of_another_user_is_seen_through_the_cgroup() {
     }
 }
 
-#[tokio::test]
-async fn host_without_a_tool_of_every_answer_says_so() {
-    for shell in shells() {
+under_every_shell! {
+    async fn host_without_a_tool_of_every_answer_says_so(shell: &str) {
         for tool in ["timeout", "wc", "mktemp"] {
             let tools = without(tool);
             let host = Host::new(shell);
@@ -233,9 +227,8 @@ async fn host_without_a_tool_of_every_answer_says_so() {
     }
 }
 
-#[tokio::test]
-async fn seal_of_what_no_manifest_can_list_fails() {
-    for shell in shells() {
+under_every_shell! {
+    async fn seal_of_what_no_manifest_can_list_fails(shell: &str) {
         for make in ["mkfifo pipe", "touch 'two\nlines'", "mkdir 'dir\n'"] {
             let host = Host::new(shell);
             let (agent, _) = host.open("run000000001", "true").await;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::support::session::no_dial;
 use crate::support::world::World;
 
 /// Size of one write of endless output, in bytes.
@@ -94,18 +95,7 @@ impl Session for Hostile {
         Box::pin(async move { Ok(Channel { input: Box::pin(input), output }) })
     }
 
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
-        let (address, reason) = (format!("{host}:{port}"), "no".to_owned());
-        Box::pin(async { Err(SessionError::DialRefused { address, reason, forbidden: true }) })
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
+    no_dial!();
 }
 
 impl Hostile {

@@ -4,8 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use shipit::config::HostKeys;
 use shipit::remote::session::SessionError;
+use shipit::ssh::expand::LocalEnv;
+use shipit::ssh::ssh_config::{AgentSocket, HostSettings, KeyPolicy, read_answer};
+use shipit::ssh::target::SshTarget;
 
-use crate::support::ssh::{refusal, soon, told, write};
+use crate::support::ssh::{around, refusal, soon, told, write};
 use crate::support::sshd::{SshAgent, SshDir, Sshd, must, present, web};
 
 /// The error of `ssh_config` with `more` in it.
@@ -421,4 +424,58 @@ async fn option_that_leaves_no_common_algorithm_is_named() {
     place.session().await;
     let text = refused(&place, sshd.port, "KexAlgorithms diffie-hellman-group16-sha512").await;
     assert!(text.contains("KexAlgorithms diffie-hellman-group16-sha512"), "{text}");
+}
+
+/// Returns the settings that `ssh -G web` stands for, as read by a user whose home is `/home/me`.
+fn settings(answer: &str) -> HostSettings {
+    let target = SshTarget { host: "web".into(), user: None, port: None };
+    let env = [("SSH_AUTH_SOCK".to_owned(), "/run/agent".to_owned())].into();
+    let around = LocalEnv {
+        cwd: "/project".into(),
+        hostname: "laptop.example.net".to_owned(),
+        env,
+        ..around("/home/me".as_ref(), "ssh")
+    };
+    read_answer(answer, answer, &target, &around).unwrap()
+}
+
+#[test]
+fn tokens_and_tilde_in_settings_are_expanded() {
+    let host = settings(
+        "hostname web.example.net\nuser deploy\nport 2222\nidentityfile ~/.ssh/%r@%h-%p\n\
+         identityfile %d/keys/%n.%L%%\nidentityfile rel\nproxycommand nc %h %p",
+    );
+    let files: Vec<_> = host.identity_files.iter().map(|path| path.to_string_lossy()).collect();
+    assert_eq!(
+        files,
+        ["/home/me/.ssh/deploy@web.example.net-2222", "/home/me/keys/web.laptop%", "/project/rel"]
+    );
+    assert_eq!(host.proxy_command.as_deref(), Some("nc web.example.net 2222"));
+    assert_eq!(host.address(), "web.example.net:2222");
+}
+
+#[test]
+fn identity_agent_is_read_in_every_spelling() {
+    let agent = |text: &str| settings(text).agent;
+    assert_eq!(agent("port 22"), AgentSocket::Path("/run/agent".into()));
+    assert_eq!(agent("identityagent SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
+    assert_eq!(agent("identityagent $SSH_AUTH_SOCK"), AgentSocket::Path("/run/agent".into()));
+    assert_eq!(agent("identityagent ~/a"), AgentSocket::Path("/home/me/a".into()));
+    assert_eq!(agent("identityagent ~root/a"), AgentSocket::Path("/root/a".into()));
+    assert!(
+        matches!(agent("identityagent ~nobody.here/a"), AgentSocket::Path(path) if path.ends_with("~nobody.here/a"))
+    );
+    assert_eq!(agent("identityagent none"), AgentSocket::None);
+}
+
+#[test]
+fn host_key_policy_is_read_in_every_spelling() {
+    for (text, policy) in [
+        ("ask", KeyPolicy::Strict),
+        ("true", KeyPolicy::Strict),
+        ("accept-new", KeyPolicy::AcceptNew),
+        ("false", KeyPolicy::NoAsStrict),
+    ] {
+        assert_eq!(settings(&format!("stricthostkeychecking {text}")).policy, policy);
+    }
 }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 
 use super::link::runs;
+use super::session::dial_and_close_of_inner;
 use super::world::World;
 
 /// Counts what crosses the link to a host, and holds its faults.
@@ -69,14 +70,6 @@ impl Session for FarSession {
         })
     }
 
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
-        self.inner.dial(host, port)
-    }
-
     fn distance(&self) -> Duration {
         Duration::from_millis(50)
     }
@@ -100,9 +93,7 @@ impl Session for FarSession {
         })
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    dial_and_close_of_inner!();
 }
 
 /// A channel that is lost after `after` bytes. The end of its command is never reported.

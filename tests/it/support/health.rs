@@ -20,6 +20,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::session::no_dial;
 use super::world::World;
 
 /// A server that answers the first request with the first of its answers and so on, and all further
@@ -125,18 +126,7 @@ impl Session for NoForwarding {
         self.0.exec(command)
     }
 
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
-        let (address, reason) = (format!("{host}:{port}"), "forwarding is forbidden".to_owned());
-        Box::pin(async { Err(SessionError::DialRefused { address, reason, forbidden: true }) })
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.0.close()
-    }
+    no_dial!();
 }
 
 /// The way over a session that is there already.

@@ -15,6 +15,8 @@ use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError
 use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc};
 
+use super::session::dial_and_close_of_inner;
+
 /// A fault of the link to one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkFault {
@@ -126,17 +128,7 @@ impl Session for FaultySession {
         })
     }
 
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, Result<Box<dyn ByteStream>, SessionError>> {
-        self.inner.dial(host, port)
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    dial_and_close_of_inner!();
 }
 
 /// Watches the bytes that are sent, and cuts the link at its fault.

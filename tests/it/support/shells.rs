@@ -36,10 +36,11 @@ pub(crate) fn session_of(shell: &str, dir: &Path) -> LocalSession {
 /// Defines one test for each shell: a module of that name with the tests `dash`, `bash`, `busybox`
 /// and `mksh`. The function gets the shell's command line.
 macro_rules! under_every_shell {
-    (async fn $name:ident($shell:ident: &str) $body:block) => {
+    ($(#[$doc:meta])* async fn $name:ident($shell:ident: &str) $body:block) => {
         mod $name {
             use super::*;
 
+            $(#[$doc])*
             async fn under(number: usize) {
                 let $shell = crate::support::shells::SHELLS[number];
                 if crate::support::shells::shells().contains(&$shell) {
