@@ -16,7 +16,7 @@ use crate::artifact::{Artifact, ArtifactError, Limits};
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
 use crate::config::tables::length;
-use crate::config::{Config, EnvSpec, env, gather};
+use crate::config::{Config, EnvSpec, Host, env, gather};
 use crate::deploy::context::RunContext;
 use crate::deploy::event::Event;
 use crate::deploy::fleet;
@@ -81,11 +81,9 @@ impl Wanted<'_> {
         // Before a host is connected to, so that an interrupt is reported from then on.
         let cancel = world.cancel();
         let reach = (!world.common.dry_run).then(|| {
-            world.reach(config).ahead(
-                config,
-                &fleet::hello_of_deploy(config, &world.run_values("deploy", config)),
-                &may_greet,
-            )
+            let run = world.run_values("deploy", config);
+            let hello = |host: &Host| fleet::hello_of_deploy(config, host, &run);
+            world.reach(config).ahead(config, hello, &may_greet)
         });
         if !config.hooks.before.is_empty() {
             let text = "a dry run does not run `local.before`: the artifact is taken as it is now";

@@ -6,7 +6,6 @@ use super::output::{styles_of_stdout, width};
 use super::world::World;
 use crate::config::Config;
 use crate::config::resolve::Overrides;
-use crate::model::service::Service;
 use crate::report::releases::{releases_json, releases_table};
 use crate::report::status::{StatusContext, status_json, status_view};
 
@@ -38,9 +37,5 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
 }
 
 fn context<'c>(world: &World, config: &'c Config) -> StatusContext<'c> {
-    let unit = match &config.service {
-        Service::Unit { name, .. } => Some(name.as_str()),
-        _ => None,
-    };
-    StatusContext { stage: &config.stage, unit, now: world.now, offset: world.offset }
+    StatusContext { stage: &config.stage, now: world.now, offset: world.offset }
 }

@@ -40,11 +40,11 @@ impl Reach {
     pub(crate) fn ahead(
         self,
         config: &Config,
-        hello: &Hello,
+        hello: impl Fn(&Host) -> Hello,
         may_greet: &watch::Receiver<bool>,
     ) -> Self {
         for host in config.hosts.iter().take(config.parallel) {
-            let (connector, host, hello) = (self.connector.clone(), host.clone(), hello.clone());
+            let (connector, host, hello) = (self.connector.clone(), host.clone(), hello(host));
             let (name, may_greet) = (host.name.clone(), may_greet.clone());
             let task = tokio::spawn(begin(connector, host, hello, may_greet));
             self.begun().insert(name, task);

@@ -1,5 +1,9 @@
 //! A stage laid over the top level: what the stage says wins, key by key.
 
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+
 use super::tables::{
     ArtifactTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, ServiceTable, Ssh,
     Timeouts, UploadTable,
@@ -23,6 +27,7 @@ impl Layer {
             artifact: both(&self.artifact, &top.artifact, ArtifactTable::over),
             env: both(&self.env, &top.env, Env::over),
             service: both(&self.service, &top.service, ServiceTable::over),
+            services: both(&self.services, &top.services, services_over),
             health: both(&self.health, &top.health, Health::over),
             hooks: both(&self.hooks, &top.hooks, HooksTable::over),
             rollout: both(&self.rollout, &top.rollout, RolloutTable::over),
@@ -81,8 +86,21 @@ impl ServiceTable {
             stop: first(&self.stop, &for_command.stop),
             log: first(&self.log, &for_command.log),
             timeout,
+            roles: first(&self.roles, &top.roles),
         }
     }
+}
+
+type ServiceTables = BTreeMap<Spanned<String>, ServiceTable>;
+
+/// A stage may change a service of the top level, which keeps its place, and may add others.
+fn services_over(stage: &ServiceTables, top: &ServiceTables) -> ServiceTables {
+    let mut all = top.clone();
+    for (name, table) in stage {
+        let table = top.get(name).map_or_else(|| table.clone(), |top| table.over(top));
+        all.insert(name.clone(), table);
+    }
+    all
 }
 
 impl Health {

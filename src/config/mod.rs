@@ -48,7 +48,8 @@ pub struct Config {
     pub artifact: Option<ArtifactSpec>,
     /// The environment file, if there is one.
     pub env: Option<EnvSpec>,
-    pub service: Service,
+    /// What runs it, in the order of restarts; empty: nothing, for it is static files.
+    pub services: Vec<Service>,
     /// How a new release is judged.
     pub health: Health,
     /// What the user runs along the way.
@@ -66,6 +67,13 @@ pub struct Config {
     pub deadline: Duration,
 }
 
+impl Config {
+    /// Returns the services of a host, in their order.
+    pub fn services_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c Service> {
+        self.services.iter().filter(|service| host.is_one_of(&service.roles))
+    }
+}
+
 /// One host of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -75,6 +83,13 @@ pub struct Host {
     pub address: Address,
     /// Its roles; empty: all hooks and checks apply.
     pub roles: Vec<String>,
+}
+
+impl Host {
+    /// Returns whether the host has one of these roles, or any host will do.
+    pub fn is_one_of(&self, roles: &[String]) -> bool {
+        roles.is_empty() || roles.iter().any(|role| self.roles.contains(role))
+    }
 }
 
 /// How a host is reached.
@@ -332,6 +347,6 @@ pub enum OnUnreachable {
 impl Hook {
     /// Returns whether the hook runs on this host.
     pub fn concerns(&self, host: &Host) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
+        host.is_one_of(&self.roles)
     }
 }

@@ -110,7 +110,7 @@ impl ConfigFile {
         let (stage, layer) = self.stage(stage.or(overrides.stage.as_deref()))?;
         let layer = layer.over(&self.root);
         let here = Resolver { file: self, stage };
-        let service = here.service(&layer)?;
+        let services = here.services(&layer)?;
         let hosts = here.hosts(&layer)?;
         let links = here.links(&layer)?;
         let mut config = Config {
@@ -122,8 +122,8 @@ impl ConfigFile {
             artifact: here.artifact(&layer, overrides, &links)?,
             links,
             env: None,
-            health: here.health(&layer, &service)?,
-            service,
+            health: here.health(&layer, &services)?,
+            services,
             hooks: here.hooks(&layer)?,
             rollout: here.rollout(&layer, &hosts)?,
             upload: here.upload(&layer)?,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::checks::HealthProbe;
 use super::{Address, Config, EnvSource, EnvSpec};
-use crate::model::service::Service;
 
 /// Shorter values are never masked: they would turn up everywhere by chance.
 pub const SHORTEST: usize = 6;
@@ -71,8 +70,9 @@ fn names(config: &Config) -> Vec<String> {
             names.extend(user.as_deref());
         }
     }
-    if let Service::Unit { name, .. } = &config.service {
-        names.push(name);
+    for service in &config.services {
+        names.push(&service.name);
+        names.extend(service.unit().map(|unit| unit.name.as_str()));
     }
     for check in &config.health.checks {
         if let HealthProbe::Http(http) = &check.probe {

@@ -32,6 +32,7 @@ pub(super) struct Layer {
     pub(super) artifact: Option<ArtifactTable>,
     pub(super) env: Option<Env>,
     pub(super) service: Option<ServiceTable>,
+    pub(super) services: Option<BTreeMap<Spanned<String>, ServiceTable>>,
     pub(super) health: Option<Health>,
     pub(super) hooks: Option<HooksTable>,
     pub(super) rollout: Option<RolloutTable>,
@@ -121,6 +122,8 @@ pub(super) struct ServiceTable {
     pub(super) stop: Option<Spanned<String>>,
     pub(super) log: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
+    /// Only in `[services.NAME]`.
+    pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// Whose systemd.

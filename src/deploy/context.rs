@@ -50,14 +50,21 @@ impl OpenConversation {
     }
 }
 
-/// Returns what the conversations of `run` begin with.
-pub fn hello(config: &Config, run: &Run, lock: bool, scan: Scan, first: Vec<Order>) -> Hello {
+/// Returns what the conversations of `run` with `host` begin with.
+pub fn hello(
+    config: &Config,
+    host: &Host,
+    run: &Run,
+    lock: bool,
+    scan: Scan,
+    first: Vec<Order>,
+) -> Hello {
     Hello {
         run: run.nonce.clone(),
         lock,
         layout: config.layout.clone(),
         owner: run.owner(),
-        service: config.service.clone(),
+        services: config.services_on(host).cloned().collect(),
         hook_shell: config.hooks.shell.clone(),
         deadline: config.deadline,
         scan,

@@ -14,6 +14,7 @@ use crate::config::{Config, Host};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::link::SharedKind;
+use crate::model::service::Service;
 use crate::remote::answer::{CheckFacts, Judgement};
 use crate::remote::conversation::{Agent, Scan, Sent};
 use crate::remote::error::AgentError;
@@ -60,7 +61,7 @@ impl<'a> Conversation<'a> {
             begun.await?
         } else {
             let session = connect.connect(self.host).await?;
-            OpenConversation::new(session, hello(config, run, lock, scan, first)).await?
+            OpenConversation::new(session, hello(config, self.host, run, lock, scan, first)).await?
         };
         self.session = Some(open.session);
         self.agent = Some(open.agent);
@@ -128,9 +129,7 @@ impl<'a> Conversation<'a> {
     pub async fn probe(&mut self, ports: Vec<u16>) -> Result<CheckFacts, Failure> {
         let optional = SharedKind::File { optional: true };
         let links = self.cx.config.links.iter().filter(|link| link.kind != optional);
-        let unit = self.state.as_ref().and_then(|state| state.unit.as_ref());
-        let runner = unit.map(|unit| unit.user.clone()).unwrap_or_default();
-        let probe = self.agent()?.probe(runner, links.cloned().collect(), ports).await?;
+        let probe = self.agent()?.probe(links.cloned().collect(), ports).await?;
         if let Some(state) = &mut self.state {
             state.facts.missing.extend(probe.missing.iter().cloned());
             state.facts.sudo = probe.sudo.clone();
@@ -249,14 +248,21 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Returns the services of the host.
+    pub(super) fn services(&self) -> Vec<&'a Service> {
+        self.config().services_on(self.host).collect()
+    }
+
     /// Asks what runs now.
-    pub(super) async fn judgement(&self, id: ReleaseId) -> Result<Judgement, Failure> {
+    pub(super) async fn judgements(&self, id: ReleaseId) -> Result<Vec<Judgement>, Failure> {
         self.agent()?.judge(id).await.map_err(Failure::from)
     }
 
-    /// Adds what the service printed last to a failure.
-    pub(super) async fn with_journal(&self, failure: Failure) -> Failure {
-        match self.ask(&Order::Journal { lines: 10 }).await {
+    /// Adds to a failure what the service with this number, or each, printed last.
+    pub(super) async fn with_journal(&self, failure: Failure, service: Option<usize>) -> Failure {
+        let several = service.is_none() && self.services().len() > 1;
+        let lines = if several { 5 } else { 10 };
+        match self.ask(&Order::Journal { lines, service }).await {
             Ok(answer) if answer.code == DONE => failure.because(answer.text),
             _ => failure,
         }

@@ -13,7 +13,7 @@ use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::{Manifest, Sealed};
-use crate::model::service::Service;
+use crate::model::service::{Service, ServiceKind};
 
 /// The goal of a run.
 pub enum Goal {
@@ -92,7 +92,7 @@ impl Build {
     pub fn config_digest(&self, config: &Config, key: &[u8]) -> Digest {
         let mut text = format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n",
-            config.links, config.hooks.staged, config.hooks.activated, config.service
+            config.links, config.hooks.staged, config.hooks.activated, config.services
         )
         .into_bytes();
         if let Some(spec) = &config.env {
@@ -130,10 +130,9 @@ pub fn describe_link(link: &SharedLink) -> String {
 }
 
 /// Returns the command that restarts the service, for people.
-pub fn describe_restart(service: &Service) -> Option<String> {
-    match service {
-        Service::Unit { name, action, .. } => Some(format!("systemctl {} {name}", action.verb())),
-        Service::Command { restart, .. } => Some(restart.clone()),
-        Service::None => None,
+pub fn describe_restart(service: &Service) -> String {
+    match &service.what {
+        ServiceKind::Unit(unit) => format!("systemctl {} {}", unit.action.verb(), unit.name),
+        ServiceKind::Command { restart, .. } => restart.clone(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
+use crate::model::service::{Proof, ServiceProof};
 use crate::remote::error::AgentError;
 use crate::remote::session::SessionError;
 
@@ -73,8 +74,8 @@ pub struct Done {
     pub live: Option<ReleaseId>,
     /// The release that was live before, for people.
     pub before: Option<String>,
-    /// The strongest evidence that the service runs the release; `None`: nothing had to be proved.
-    pub proof: Option<Proof>,
+    /// The proof that each service runs the release.
+    pub services: Vec<ServiceProof>,
     /// Names of releases that were pruned.
     pub pruned: Vec<String>,
     /// The reason why a prune found nothing to delete.
@@ -95,17 +96,11 @@ pub struct Done {
     pub spared: u64,
 }
 
-/// How strongly it was seen that the service runs the release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// The working directory or the executable of the main process lies in the release.
-    Seen,
-    /// The process may not be looked at. The unit restarted after the flip and its settings go
-    /// through `current`.
-    Inferred,
-    /// The unit was reloaded after the flip and has the same process as before. Only the health
-    /// checks tell what it runs.
-    Reloaded,
+impl Done {
+    /// Returns the weakest proof of all services; `None`: there was nothing to prove.
+    pub fn proof(&self) -> Option<Proof> {
+        self.services.iter().filter_map(|service| service.proof).min()
+    }
 }
 
 /// A cause that quotes an answer begins with this; only a few of its lines are shown.

@@ -12,6 +12,7 @@ use super::pool::for_hosts;
 use crate::model::goal::GoalKind;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
+use crate::model::service::limit_of;
 use crate::remote::answer::{LedgerTail, told};
 use crate::remote::conversation::Scan;
 use crate::remote::frames::Response;
@@ -247,6 +248,6 @@ async fn done(
 /// Returns how long a conversation may take to end: its deadline, the rest of a running command,
 /// and a revert.
 fn patience(cx: RunContext<'_>) -> Duration {
-    let restart = cx.config.service.limit();
+    let restart = limit_of(&cx.config.services);
     cx.config.deadline + cx.config.hooks.limit.max(restart) + restart * 2
 }

@@ -2,8 +2,8 @@
 
 use super::context::RunContext;
 use super::conversation::Conversation;
-use super::health::{Way, prove};
-use super::outcome::{Failure, Proof};
+use super::judge::{NotWell, unproved};
+use super::outcome::Failure;
 use super::query::{Answers, of_each};
 use crate::config::Config;
 use crate::model::digest::Digest;
@@ -11,7 +11,7 @@ use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache, pa
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, ReleaseStatus};
-use crate::model::service::Service;
+use crate::model::service::{Proof, ServiceProof};
 use crate::model::words::count;
 use crate::remote::answer::{Compared, compared};
 use crate::remote::conversation::Scan;
@@ -31,14 +31,19 @@ pub struct Verified {
     pub problems: Vec<String>,
     /// Paths that differ from what was released.
     pub drift: Vec<Drift>,
-    /// The strongest evidence that the service runs it.
-    pub proof: Option<Proof>,
+    /// The proof that each service runs it.
+    pub services: Vec<ServiceProof>,
 }
 
 impl Verified {
     /// Returns whether everything is as it was released.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty() && self.drift.is_empty()
+    }
+
+    /// Returns the weakest proof of all services.
+    pub fn proof(&self) -> Option<Proof> {
+        self.services.iter().filter_map(|service| service.proof).min()
     }
 
     fn trouble(&mut self, what: impl Into<String>) {
@@ -76,7 +81,7 @@ async fn verify_host(
     }
     found.compared(compared(&answer.text, &state.key), env.zip(recorded), cx.config);
     if found.live {
-        found.running(host, cx.config, &state, id).await?;
+        found.running(host, &state, id).await?;
     }
     Ok(found)
 }
@@ -160,30 +165,37 @@ impl Verified {
     async fn running(
         &mut self,
         host: &Conversation<'_>,
-        config: &Config,
         state: &HostState,
         id: ReleaseId,
     ) -> Result<(), Failure> {
-        match &config.service {
-            Service::Unit { name, .. } => {
-                match prove(&host.judgement(id).await?, &config.layout, Way::of(config)) {
-                    Ok(proof) => self.proof = Some(proof),
-                    Err(doubt) => self.trouble(doubt.failure(name).one_line()),
-                }
+        if host.services().iter().any(|service| service.unit().is_some()) {
+            let (proofs, doubts) = host.proofs(&host.judgements(id).await?);
+            self.services = proofs;
+            for NotWell { failure, .. } in doubts {
+                self.trouble(failure.one_line());
             }
-            Service::Command { .. } if state.in_use.contains(&id.to_string()) => {
-                self.proof = Some(Proof::Seen);
-            }
-            Service::Command { .. } if !state.in_use.is_empty() => {
-                let others: Vec<_> = state.in_use.iter().map(String::as_str).collect();
-                self.trouble(format!(
-                    "no process runs from it, but one runs from {}",
-                    others.join(", ")
-                ));
-            }
-            Service::Command { .. } | Service::None => {}
+        } else {
+            self.seen_process(host, state, id);
         }
         Ok(())
+    }
+
+    /// Whether a process runs from the release, where no service is a unit.
+    fn seen_process(&mut self, host: &Conversation<'_>, state: &HostState, id: ReleaseId) {
+        let services = host.services();
+        if services.is_empty() {
+            return;
+        }
+        if state.in_use.contains(&id.to_string()) {
+            let proved = |service| ServiceProof { proof: Some(Proof::Seen), ..unproved(service) };
+            self.services = services.into_iter().map(proved).collect();
+        } else if !state.in_use.is_empty() {
+            let others: Vec<_> = state.in_use.iter().map(String::as_str).collect();
+            self.trouble(format!(
+                "no process runs from it, but one runs from {}",
+                others.join(", ")
+            ));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::id::ReleaseId;
 use super::ledger::{Entry, History, Ledger, LedgerEvent, Newer, ReleaseStatus};
+use super::service::Service;
 use super::sudo::Sudo;
 use super::words::count;
 
@@ -30,8 +31,8 @@ pub struct HostState {
     pub ledger: Ledger,
     /// Names of releases that a process runs from, as far as /proc could be read.
     pub in_use: BTreeSet<String>,
-    /// The unit, if the service is one.
-    pub unit: Option<UnitState>,
+    /// The units among the services of the host, in their order.
+    pub units: Vec<UnitState>,
     /// Leftovers of interrupted runs: uploads, run directories, trash; as paths below `deploy_to`.
     pub leftovers: Vec<String>,
     /// The key of the config digests of this host.
@@ -134,6 +135,10 @@ pub struct Facts {
 /// One unit, as `systemctl show` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnitState {
+    /// The name of the service.
+    pub service: String,
+    /// Its own name.
+    pub name: String,
     /// `loaded`, `not-found`, `masked`, …
     pub load: String,
     /// `active`, `failed`, `activating`, …
@@ -327,13 +332,19 @@ impl HostState {
         self.histories().into_iter().rev().find(waits)
     }
 
-    /// Returns the releases that processes of the unit may run from if /proc does not tell:
+    /// Returns the releases that processes of units may run from if /proc does not tell:
     /// everything that was live about when they started.
     pub fn perhaps_in_use(&self) -> BTreeSet<ReleaseId> {
-        let Some(unit) = &self.unit else { return BTreeSet::new() };
-        let main = (unit.main_pid != 0 && unit.cwd.is_none()).then_some(unit.running_for);
-        let all = main.into_iter().chain(unit.hidden_for.iter().copied());
+        let hidden = |unit: &UnitState| unit.main_pid != 0 && unit.cwd.is_none();
+        let main = self.units.iter().filter(|unit| hidden(unit)).map(|unit| unit.running_for);
+        let all = main.chain(self.units.iter().flat_map(|unit| unit.hidden_for.iter().copied()));
         all.flat_map(|age| self.live_ago(age)).collect()
+    }
+
+    /// Returns the state of a service, if it is a unit that was looked at.
+    pub fn unit_of(&self, service: &Service) -> Option<&UnitState> {
+        let unit = service.unit()?;
+        self.units.iter().find(|state| state.service == service.name && state.name == unit.name)
     }
 
     /// Returns what was live at this age; everything, if the age is not known.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 /// The answers of a host's sudo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sudo {
-    /// Verbs of systemctl that were asked about, each with the refusal of sudo, if any.
-    verbs: BTreeMap<String, Option<String>>,
+    /// Questions, such as `restart todo.service`, each with the refusal of sudo, if any.
+    asked: BTreeMap<String, Option<String>>,
     /// The lines of `sudo -n -l`, in their order.
     rules: Vec<String>,
 }
@@ -28,15 +28,17 @@ pub enum SudoRefusal {
 }
 
 impl Sudo {
-    /// Reads a line of the agent: `restart yes`, or `stop no` and sudo's own words.
-    pub fn read_verb(&mut self, line: &str) {
-        let mut words = line.splitn(3, ' ');
-        let verb = words.next().unwrap_or_default().to_owned();
-        let said = match words.next() {
-            Some("yes") => None,
-            _ => Some(words.next().unwrap_or_default().trim().to_owned()),
+    /// Reads a line of the agent: `restart todo.service yes`, or `stop todo.service no` and sudo's
+    /// own words.
+    pub fn read_answer(&mut self, line: &str) {
+        let mut words = line.splitn(4, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let asked = format!("{} {}", word(), word());
+        let said = match word() {
+            "yes" => None,
+            _ => Some(word().trim().to_owned()),
         };
-        self.verbs.insert(verb, said);
+        self.asked.insert(asked, said);
     }
 
     /// Reads a line of `sudo -n -l`.
@@ -47,7 +49,7 @@ impl Sudo {
     /// Returns why `systemctl VERB UNIT` would be refused; `None` where it is allowed, or was not
     /// asked about.
     pub fn refusal(&self, verb: &str, unit: &str) -> Option<SudoRefusal> {
-        match self.verbs.get(verb)? {
+        match self.asked.get(&format!("{verb} {unit}"))? {
             None => self.password(verb, unit).map(|rule| SudoRefusal::Password { rule }),
             Some(words) if words.is_empty() || words.contains("password is required") => {
                 Some(SudoRefusal::NoRule)
@@ -144,7 +146,7 @@ mod tests {
     #[track_caller]
     fn check(verb: &str, rules: &[&str], expected: impl Into<Option<SudoRefusal>>) {
         let mut sudo = Sudo::default();
-        sudo.read_verb(verb);
+        sudo.read_answer(verb);
         for rule in rules {
             sudo.read_rule(rule);
         }
@@ -158,28 +160,42 @@ mod tests {
     #[test]
     fn last_matching_rule_decides() {
         let ours = "    (root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/id";
-        check("restart yes", &[ours], None);
-        check("restart yes", &[ours, "    (ALL : ALL) ALL"], password("(ALL : ALL) ALL"));
-        check("restart yes", &["    (ALL : ALL) ALL", ours], None);
-        check("restart yes", &[ours, "    (www-data) ALL"], None);
-        check("restart yes", &[ours, "    (ALL) NOPASSWD: ALL"], None);
-        check("restart yes", &[ours, "(root) NOPASSWD: /bin/ls, PASSWD: /bin/systemctl re* *"], {
-            password("(root) /bin/systemctl re* *")
-        });
-        check("restart yes", &[ours, "(root) SETENV: /usr/bin/systemctl"], {
+        check("restart todo.service yes", &[ours], None);
+        check(
+            "restart todo.service yes",
+            &[ours, "    (ALL : ALL) ALL"],
+            password("(ALL : ALL) ALL"),
+        );
+        check("restart todo.service yes", &["    (ALL : ALL) ALL", ours], None);
+        check("restart todo.service yes", &[ours, "    (www-data) ALL"], None);
+        check("restart todo.service yes", &[ours, "    (ALL) NOPASSWD: ALL"], None);
+        check(
+            "restart todo.service yes",
+            &[ours, "(root) NOPASSWD: /bin/ls, PASSWD: /bin/systemctl re* *"],
+            password("(root) /bin/systemctl re* *"),
+        );
+        check("restart todo.service yes", &[ours, "(root) SETENV: /usr/bin/systemctl"], {
             password("(root) /usr/bin/systemctl")
         });
-        check("restart yes", &[ours, "(root) /usr/bin/systemctl stop todo.service"], None);
-        check("restart yes", &["    env_reset, !authenticate", "(ALL) ALL"], None);
-        check("restart yes", &[], None);
-        check("stop no", &[], None);
+        check(
+            "restart todo.service yes",
+            &[ours, "(root) /usr/bin/systemctl stop todo.service"],
+            None,
+        );
+        check("restart todo.service yes", &["    env_reset, !authenticate", "(ALL) ALL"], None);
+        check("restart todo.service yes", &[], None);
+        check("stop todo.service no", &[], None);
     }
 
     #[test]
     fn refusal_keeps_the_words_of_sudo_unless_they_name_no_rule() {
-        check("restart no", &[], Some(SudoRefusal::NoRule));
-        check("restart no sudo: a password is required", &[], Some(SudoRefusal::NoRule));
+        check("restart todo.service no", &[], Some(SudoRefusal::NoRule));
+        check(
+            "restart todo.service no sudo: a password is required",
+            &[],
+            Some(SudoRefusal::NoRule),
+        );
         let words = "sudo: sorry, you must have a tty to run sudo".to_owned();
-        check(&format!("restart no {words}"), &[], Some(SudoRefusal::Says { words }));
+        check(&format!("restart todo.service no {words}"), &[], Some(SudoRefusal::Says { words }));
     }
 }

@@ -23,10 +23,10 @@ pub const LONGEST_MANIFEST: u64 = 256 << 20;
 /// Longest list of partial uploads that is read, in bytes.
 const LONGEST_LIST: u64 = 8 << 20;
 
-/// The answer to `judge`.
+/// What `judge` answers about one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judgement {
-    /// The unit now; `None` if the service is no unit.
+    /// The unit now; `None`: the host says nothing about it.
     pub unit: Option<UnitState>,
     /// Its InvocationID before the flip.
     pub before_invocation: String,
@@ -47,18 +47,16 @@ pub struct CheckFacts {
     pub sudo: Sudo,
     /// Requirements that are missing, beyond those that a look finds.
     pub missing: Vec<String>,
-    /// Properties of the unit that a look leaves out.
-    pub unit: BTreeMap<String, String>,
-    /// Paths that the unit names and that exist.
+    /// What is known of each unit beyond a look, by the names of the service and of the unit.
+    pub units: BTreeMap<String, UnitFacts>,
+    /// Paths that units name and that exist.
     pub there: BTreeSet<String>,
-    /// Paths that the unit names and that do not exist.
+    /// Paths that units name and that do not exist.
     pub gone: BTreeSet<String>,
     /// The ports where a process listens.
     pub listening: BTreeSet<u16>,
     /// The version of systemd; `None`: unknown.
     pub systemd: Option<u32>,
-    /// The services that systemd knows, if the configured unit is not among them.
-    pub unit_names: Vec<String>,
     /// Whether the user's systemd runs without a login; `None` for other scopes.
     pub linger: Option<bool>,
     /// Whether logind kills processes that a session leaves behind.
@@ -69,19 +67,36 @@ pub struct CheckFacts {
     pub unwritable: Vec<String>,
     /// Required paths that are not in `shared/`.
     pub missing_shared: Vec<String>,
-    /// The groups of the service: those of its unit, then those of its user.
-    pub runner_groups: Vec<String>,
-    /// The service's user, if the host has no such user.
-    pub no_user: Option<String>,
     /// `deploy_to` (or the part of it that exists), `releases`, `shared`, and all directories
     /// above.
     pub ways: Vec<Access>,
     /// Linked paths that exist in `shared/`.
     pub shared: Vec<Access>,
-    /// The unit's `EnvironmentFile=` lines, which systemd itself reads.
-    pub env_files: Vec<String>,
     /// The type of the file system, as stat(1) calls it; empty if unknown.
     pub filesystem: String,
+}
+
+/// What `probe` answers about one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitFacts {
+    /// Properties that a look leaves out.
+    pub properties: BTreeMap<String, String>,
+    /// Its `EnvironmentFile=` lines, which systemd itself reads.
+    pub env_files: Vec<String>,
+    /// The services that systemd knows, if this one is not among them.
+    pub unit_names: Vec<String>,
+    /// The groups that it runs in: its own, then those of its user.
+    pub groups: Vec<String>,
+    /// Its user, if the host has no such user.
+    pub no_user: Option<String>,
+}
+
+impl CheckFacts {
+    /// Returns what is known of a unit; nothing, if it was not asked about.
+    pub fn unit_facts(&self, unit: &UnitState) -> UnitFacts {
+        let title = format!("{} {}", unit.service, unit.name);
+        self.units.get(&title).cloned().unwrap_or_default()
+    }
 }
 
 fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -92,7 +107,8 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
 /// its control characters a damaged line might pass for an empty or a sound one.
 pub fn host_state(raw: &str) -> HostState {
     let text = &strip(raw);
-    let mut state = HostState { ledger: ledger(raw), unit: unit(text), ..HostState::default() };
+    let units = sections(text).iter().map(unit).collect();
+    let mut state = HostState { ledger: ledger(raw), units, ..HostState::default() };
     let mut begun = BTreeSet::new();
     let mut dangling = false;
     for (word, value) in pairs(text) {
@@ -187,7 +203,7 @@ fn fact(facts: &mut Facts, word: &str, value: &str) {
                 facts.missing.push(what);
             }
         }
-        "sudo" => facts.sudo.read_verb(value),
+        "sudo" => facts.sudo.read_answer(value),
         "sudorule" => facts.sudo.read_rule(value),
         _ => {}
     }
@@ -222,13 +238,39 @@ fn strange(text: &str, user: &str) -> Option<(String, String)> {
     })
 }
 
-/// Reads the lines of the unit. Returns `None` if the service is no unit.
-fn unit(text: &str) -> Option<UnitState> {
-    let mut found = None;
+/// The lines about one unit.
+struct Section<'t> {
+    /// The names of the service and of the unit.
+    title: &'t str,
+    lines: Vec<(&'t str, &'t str)>,
+}
+
+/// Returns the lines that follow each `service NAME UNIT`, in the order of the first of these.
+fn sections(text: &str) -> Vec<Section<'_>> {
+    let mut all: Vec<Section<'_>> = Vec::new();
+    let mut now = None;
+    for (word, value) in pairs(text) {
+        if word == "service" {
+            let known = all.iter().position(|section| section.title == value);
+            now = Some(known.unwrap_or_else(|| {
+                all.push(Section { title: value, lines: Vec::new() });
+                all.len() - 1
+            }));
+        } else if let Some(section) = now.and_then(|now| all.get_mut(now)) {
+            section.lines.push((word, value));
+        }
+    }
+    all
+}
+
+/// Reads the lines of a unit.
+fn unit(section: &Section<'_>) -> UnitState {
+    let (service, name) = section.title.split_once(' ').unwrap_or((section.title, ""));
+    let mut unit =
+        UnitState { service: service.to_owned(), name: name.to_owned(), ..UnitState::default() };
     let (mut up, mut began) = (None, None);
     let mut hidden = BTreeSet::new();
-    for (_, line) in pairs(text).filter(|(word, _)| *word == "unit") {
-        let unit = found.get_or_insert_with(UnitState::default);
+    for (_, line) in section.lines.iter().filter(|(word, _)| *word == "unit") {
         let Some((name, value)) = line.split_once('=') else { continue };
         match name {
             "LoadState" => value.clone_into(&mut unit.load),
@@ -254,27 +296,31 @@ fn unit(text: &str) -> Option<UnitState> {
             _ => {}
         }
     }
-    let unit = found.as_mut()?;
     let ago = |began: Option<Duration>| Some(up?.saturating_sub(began?));
     unit.running_for = ago(began).filter(|_| unit.main_pid != 0);
     unit.hidden_for = hidden.into_iter().map(ago).collect();
-    found
+    unit
 }
 
-/// Reads the text of a judgement.
-pub fn judgement(text: &str) -> Judgement {
+/// Reads the text of a judgement: one for each unit.
+pub fn judgements(text: &str) -> Vec<Judgement> {
     let value = |name: &str| {
         let line = pairs(text).find(|(word, _)| *word == name);
         line.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
-    Judgement {
-        unit: unit(text),
-        before_invocation: value("before"),
-        flip_ticks: value("ticks").parse().ok(),
-        real_path: value("real"),
-        inside: pairs(text).any(|(word, _)| word == "inside"),
-        worker: pairs(text).any(|(word, _)| word == "worker"),
-    }
+    let (flip_ticks, real_path) = (value("ticks").parse().ok(), value("real"));
+    let judgement = |section: &Section<'_>| {
+        let find = |name: &str| section.lines.iter().find(|(word, _)| *word == name);
+        Judgement {
+            unit: Some(unit(section)),
+            before_invocation: find("before").map_or("", |(_, value)| value).to_owned(),
+            flip_ticks,
+            real_path: real_path.clone(),
+            inside: find("inside").is_some(),
+            worker: find("worker").is_some(),
+        }
+    };
+    sections(text).iter().map(judgement).collect()
 }
 
 /// Owner and permissions of a path.
@@ -313,38 +359,48 @@ fn access(text: &str) -> Option<Access> {
 
 /// Reads the text of a probe.
 pub fn probe(text: &str) -> CheckFacts {
-    let mut probe = CheckFacts::default();
+    let units = sections(text);
+    let units = units.iter().map(|section| (section.title.to_owned(), unit_facts(section)));
+    let mut probe = CheckFacts { units: units.collect(), ..CheckFacts::default() };
     for (word, value) in pairs(text) {
         match word {
-            "sudo" => probe.sudo.read_verb(value),
+            "sudo" => probe.sudo.read_answer(value),
             "sudorule" => probe.sudo.read_rule(value),
             "missing" => probe.missing.push(value.to_owned()),
-            "property" => {
-                let (name, value) = value.split_once('=').unwrap_or((value, ""));
-                probe.unit.insert(name.to_owned(), value.to_owned());
-            }
             "there" => _ = probe.there.insert(value.to_owned()),
             "gone" => _ = probe.gone.insert(value.to_owned()),
             "systemd" => probe.systemd = value.parse().ok(),
             "listens" => probe.listening.extend(u16::from_str_radix(value, 16)),
-            "unitname" => probe.unit_names.push(value.to_owned()),
             "linger" => probe.linger = Some(value == "yes"),
             "killuser" => probe.kills_user_processes = true,
             "absent" => probe.absent = Some(value.to_owned()),
             "unwritable" => probe.unwritable.push(value.to_owned()),
             "noshared" => probe.missing_shared.push(value.to_owned()),
-            "runner" => {
-                probe.runner_groups.extend(value.split_whitespace().map(str::to_owned));
-            }
-            "nouser" => probe.no_user = Some(value.to_owned()),
             "way" => probe.ways.extend(access(value)),
             "shared" => probe.shared.extend(access(value)),
-            "envfile" => probe.env_files.push(value.to_owned()),
             "filesystem" => value.clone_into(&mut probe.filesystem),
             _ => {}
         }
     }
     probe
+}
+
+fn unit_facts(section: &Section<'_>) -> UnitFacts {
+    let mut facts = UnitFacts::default();
+    for (word, value) in &section.lines {
+        match *word {
+            "property" => {
+                let (name, value) = value.split_once('=').unwrap_or((value, ""));
+                facts.properties.insert(name.to_owned(), value.to_owned());
+            }
+            "unitname" => facts.unit_names.push((*value).to_owned()),
+            "envfile" => facts.env_files.push((*value).to_owned()),
+            "runner" => facts.groups.extend(value.split_whitespace().map(str::to_owned)),
+            "nouser" => facts.no_user = Some((*value).to_owned()),
+            _ => {}
+        }
+    }
+    facts
 }
 
 /// The answer to `history`.

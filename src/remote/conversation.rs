@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::answer::{CheckFacts, Judgement, host_state, judgement, probe};
+use super::answer::{CheckFacts, Judgement, host_state, judgements, probe};
 use super::error::AgentError;
 use super::frames::{Frame, Frames, Response};
 use super::order::Order;
+use super::quote::list;
 use super::replies::{Replies, Reply};
 use super::script;
 use super::session::{Channel, Output, Session};
@@ -26,7 +27,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::mutex::lock;
-use crate::model::service::{Scope, Service};
+use crate::model::service::{Scope, Service, ServiceKind, Unit, limit_of};
 
 /// Limit for the greeting; it includes a slow `.bashrc` and a slow disk.
 const GREETING_LIMIT: Duration = Duration::from_mins(1);
@@ -44,8 +45,8 @@ pub struct Hello {
     pub layout: Layout,
     /// Our name in the lock's record.
     pub owner: String,
-    /// The service that runs releases.
-    pub service: Service,
+    /// The services of this host, in their order.
+    pub services: Vec<Service>,
     /// The shell for hooks, and its flags.
     pub hook_shell: Vec<String>,
     /// Silence after which the agent reverts what is undecided and ends.
@@ -227,19 +228,18 @@ impl Agent {
         Ok(host_state(&self.ask(&Order::Look).await?.raw()))
     }
 
-    /// Returns what the unit does now, to be judged.
-    pub async fn judge(&self, id: ReleaseId) -> Result<Judgement, AgentError> {
-        Ok(judgement(&self.ask(&Order::Judge { id }).await?.text))
+    /// Returns what the units do now, to be judged.
+    pub async fn judge(&self, id: ReleaseId) -> Result<Vec<Judgement>, AgentError> {
+        Ok(judgements(&self.ask(&Order::Judge { id }).await?.text))
     }
 
     /// Returns the facts for `shipit check`.
     pub async fn probe(
         &self,
-        runner: String,
         shared: Vec<SharedLink>,
         ports: Vec<u16>,
     ) -> Result<CheckFacts, AgentError> {
-        Ok(probe(&self.ask(&Order::Probe { runner, shared, ports }).await?.text))
+        Ok(probe(&self.ask(&Order::Probe { shared, ports }).await?.text))
     }
 
     /// Streams a release, about `len` bytes, to the host over a channel of its own, or several. With
@@ -303,26 +303,13 @@ fn limits<'a>(hello: &Hello, orders: impl Iterator<Item = &'a Order>) -> Duratio
 /// Returns the limit for the answer to an order.
 fn limit(hello: &Hello, order: &Order) -> Duration {
     let spec = order.spec();
-    let restarts = if spec.restarts { hello.service.limit() * 3 } else { Duration::ZERO };
+    let restarts = if spec.restarts { limit_of(&hello.services) * 3 } else { Duration::ZERO };
     spec.limit + hello.deadline + restarts
 }
 
 /// Returns the command that begins a conversation.
 fn serve_command(script: &str, hello: &Hello) -> String {
-    let (scope, target, action, limit) = match &hello.service {
-        Service::Unit { name, scope, action, limit } => {
-            let scope = if *scope == Scope::User { "user" } else { "system" };
-            (scope, name.as_str(), action.verb(), *limit)
-        }
-        Service::Command { restart, stop, limit, .. } => {
-            ("command", restart.as_str(), stop.as_deref().unwrap_or_default(), *limit)
-        }
-        Service::None => ("none", "", "", Duration::ZERO),
-    };
-    let log = match &hello.service {
-        Service::Command { log: Some(log), .. } => log,
-        _ => "",
-    };
+    let services: Vec<_> = hello.services.iter().map(service_words).collect();
     let first = hello.first.iter().map(Order::line).collect::<Vec<_>>().join("\n");
     let arguments = [
         ("run", hello.run.as_str()),
@@ -330,11 +317,7 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         ("root", hello.layout.root()),
         ("owner", &hello.owner),
         ("deadline", &hello.deadline.as_secs().max(1).to_string()),
-        ("scope", scope),
-        ("target", target),
-        ("action", action),
-        ("limit", &limit.as_secs().to_string()),
-        ("log", log),
+        ("services", &list(&services)),
         ("scan", hello.scan.word()),
         ("env_name", &hello.env_file),
         ("hook_shell", &hello.hook_shell.join(" ")),
@@ -342,6 +325,28 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         ("first", &first),
     ];
     script::command(script, "serve", &arguments)
+}
+
+/// Returns a service as the agent's `select_service` reads it.
+fn service_words(service: &Service) -> String {
+    let (scope, target, action, log) = match &service.what {
+        ServiceKind::Unit(Unit { name, scope, action }) => {
+            let scope = if *scope == Scope::User { "user" } else { "system" };
+            (scope, name, action.verb(), "")
+        }
+        ServiceKind::Command { restart, stop, log } => {
+            let [stop, log] = [stop, log].map(|text| text.as_deref().unwrap_or_default());
+            ("command", restart, stop, log)
+        }
+    };
+    list(&[
+        format!("service={}", service.name),
+        format!("scope={scope}"),
+        format!("target={target}"),
+        format!("action={action}"),
+        format!("limit={}", service.limit.as_secs()),
+        format!("log={log}"),
+    ])
 }
 
 type ChannelInput = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;

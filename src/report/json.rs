@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::Reporter;
 use crate::deploy::event::{Event, Phase};
-use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report};
+use crate::deploy::outcome::{Done, Failure, HostResult, Report};
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
+use crate::model::service::{Proof, ServiceProof};
 
 /// The version of the format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
@@ -199,6 +200,7 @@ enum ResultLine<'a> {
         live: Option<ReleaseId>,
         before: Option<&'a str>,
         proof: Option<&'static str>,
+        services: Vec<ServiceLine>,
         pruned: &'a [String],
         sent: u64,
         size: u64,
@@ -234,6 +236,13 @@ enum ResultLine<'a> {
     Unknown {
         failure: FailureLine<'a>,
     },
+}
+
+#[derive(Serialize)]
+struct ServiceLine {
+    name: String,
+    unit: Option<String>,
+    proof: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -294,15 +303,16 @@ fn result_line(result: &HostResult) -> ResultLine<'_> {
 }
 
 fn done_line(done: &Done) -> ResultLine<'_> {
-    let proof = |proof| match proof {
-        Proof::Seen => "seen",
-        Proof::Inferred => "inferred",
-        Proof::Reloaded => "reloaded",
+    let service = |service: &'_ ServiceProof| ServiceLine {
+        name: service.service.clone(),
+        unit: service.unit.clone(),
+        proof: service.proof.map(Proof::word),
     };
     ResultLine::Done {
         live: done.live,
         before: done.before.as_deref(),
-        proof: done.proof.map(proof),
+        proof: done.proof().map(Proof::word),
+        services: done.services.iter().map(service).collect(),
         pruned: &done.pruned,
         sent: done.sent,
         size: done.size,

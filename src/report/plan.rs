@@ -70,7 +70,7 @@ fn patch_line(path: &str, file: &PatchedFile) -> String {
 
 fn activate_lines(plan: &ActivationPlan) -> Vec<String> {
     let mut lines = vec![format!("flip current to {}", plan.id)];
-    lines.extend(plan.restart.iter().map(|how| format!("restart: {how}")));
+    lines.extend(plan.restarts.iter().map(|how| format!("restart: {how}")));
     lines.extend(plan.hooks.iter().map(describe));
     lines.push(format!("judge it; if it fails, revert to {}", plan.back_shown()));
     let reverted = |command| format!("after that revert, run the reverted hook `{command}`");

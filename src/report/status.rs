@@ -21,8 +21,6 @@ use crate::model::words::{short_revision, times};
 pub struct StatusContext<'a> {
     /// The name of the stage.
     pub stage: &'a str,
-    /// The name of the unit, if there is one.
-    pub unit: Option<&'a str>,
     /// The present time.
     pub now: DateTime<Utc>,
     /// The time zone of the reader.
@@ -113,7 +111,7 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
-    lines.extend(state.unit.as_ref().map(|unit| unit_line(unit, context)));
+    lines.extend(state.units.iter().map(|unit| unit_line(unit, context)));
     let mut tell = |label, text| lines.push(StatusLine::plain(label, text));
     if let Some(entry) = state.stuck() {
         tell("stuck", stuck_line(entry, context));
@@ -221,7 +219,7 @@ fn live_entry(state: &HostState) -> Option<&Entry> {
 }
 
 fn unit_line(unit: &UnitState, context: StatusContext<'_>) -> StatusLine {
-    let name = context.unit.unwrap_or("the unit");
+    let name = clean::line(&unit.name);
     if unit.load == "not-found" {
         return StatusLine::plain("service", format!("{name} does not exist"));
     }
@@ -338,7 +336,8 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
             "live": live(state),
             "behind": newest.is_some() && state.live() != newest,
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
-            "unit": state.unit.as_ref().map(|unit| unit_json(unit, context.unit)),
+            "unit": state.units.first().map(unit_json),
+            "services": state.units.iter().map(service_json).collect::<Vec<_>>(),
             "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
             "stuck": state.stuck().map(stuck_json),
             "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
@@ -377,9 +376,13 @@ fn stopped_json(one: &Interrupted) -> Value {
     })
 }
 
-fn unit_json(unit: &UnitState, name: Option<&str>) -> Value {
+fn service_json(unit: &UnitState) -> Value {
+    json!({ "name": clean::line(&unit.service), "unit": unit_json(unit) })
+}
+
+fn unit_json(unit: &UnitState) -> Value {
     json!({
-        "name": name,
+        "name": clean::line(&unit.name),
         "load": clean::line(&unit.load),
         "active": clean::line(&unit.active),
         "sub": clean::line(&unit.sub),

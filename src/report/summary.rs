@@ -8,10 +8,11 @@ use chrono::{Offset as _, Utc};
 use super::human::{self, group_by, hanging, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
-use crate::deploy::outcome::{Done, Failure, HostResult, Proof, Report, RunOutcome};
+use crate::deploy::outcome::{Done, Failure, HostResult, Report, RunOutcome};
 use crate::model::goal::GoalKind;
 use crate::model::host_state::LockHolder;
 use crate::model::id::ReleaseId;
+use crate::model::service::Proof;
 
 /// The largest group of hosts is shortened if it has more hosts; other groups never are.
 const MOST_HOSTS: usize = 12;
@@ -362,7 +363,7 @@ fn before(members: &[(&str, &Done)]) -> String {
 
 /// Returns, for example, `seen running on 2, running according to systemd on 1`.
 fn proof(members: &[(&str, &Done)]) -> Option<String> {
-    let count = |proof| members.iter().filter(|(_, done)| done.proof == Some(proof)).count();
+    let count = |proof| members.iter().filter(|(_, done)| done.proof() == Some(proof)).count();
     let word = |count, word: &str| match (count, members.len()) {
         (0, _) => None,
         (1, 1) => Some(word.to_owned()),

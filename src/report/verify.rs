@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::human::{count, group_by, list};
 use super::styles::Styles;
 use super::{clean, json::VERSION};
-use crate::deploy::outcome::Proof;
 use crate::deploy::verify::Verified;
 use crate::model::drift::{Drift, NO_PYTHON_CACHE, is_python_cache};
+use crate::model::service::Proof;
 
 /// Further differing files of a host are counted, not shown; `--json` has them all.
 const MOST_FILES: usize = 50;
@@ -51,7 +51,7 @@ pub fn verify_view(hosts: &[(String, Verified)], styles: &Styles) -> String {
 
 fn praise(found: &Verified) -> String {
     let id = found.release.map_or_else(String::new, |id| id.to_string());
-    let runs = match found.proof {
+    let runs = match found.proof() {
         Some(Proof::Seen) => ", and is seen running",
         Some(Proof::Inferred | Proof::Reloaded) => ", and runs according to systemd",
         None => "",
@@ -75,7 +75,7 @@ pub fn verify_json(hosts: &[(String, Verified)], stage: &str) -> Value {
             "release": found.release,
             "live": found.live,
             "clean": found.is_clean(),
-            "proof": found.proof.map(|proof| match proof {
+            "proof": found.proof().map(|proof| match proof {
                 Proof::Seen => "seen",
                 Proof::Inferred | Proof::Reloaded => "inferred",
             }),

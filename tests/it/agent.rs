@@ -26,7 +26,7 @@ use shipit::model::codec::Codec;
 use shipit::model::host_state::Current;
 use shipit::model::layout::Layout;
 use shipit::model::ledger::RevertReason;
-use shipit::model::service::{Action, Scope, Service};
+use shipit::model::service::{Action, Scope, ServiceKind};
 use shipit::remote::conversation::{Agent, Hello, Scan, Sent};
 use shipit::remote::error::AgentError;
 use shipit::remote::local::LocalSession;
@@ -34,6 +34,7 @@ use shipit::remote::order::{Activation, DONE, HELD, MALFORMED, Order, REVERTED, 
 use shipit::remote::quote::{line_word, word};
 use shipit::remote::script::SCRIPT;
 
+use crate::support::services::{command, unit};
 use crate::support::shells::{session_of, shells, under_every_shell};
 use crate::support::tools::program;
 
@@ -64,12 +65,7 @@ impl Host {
             lock: true,
             layout: Layout::new(self.root().to_str().unwrap()),
             owner: format!("ada on laptop, run {run}"),
-            service: Service::Command {
-                restart: restart.to_owned(),
-                stop: None,
-                log: None,
-                limit: Duration::from_secs(10),
-            },
+            services: vec![command(restart)],
             hook_shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
             deadline: Duration::from_secs(2),
             scan: Scan::No,
@@ -307,7 +303,7 @@ under_every_shell! {
         assert_eq!(host.ledger(), "torn\nwhole\n", "{shell}");
         let log = fs::read_to_string(host.root().join("revisions.log")).unwrap();
         assert!(log.ends_with(" 'quoted' \\ note\nof two\n"), "{shell}: {log}");
-        let odd = Order::Journal { lines: 1 };
+        let odd = Order::Journal { lines: 1, service: None };
         assert_ne!(agent.ask(&odd).await.unwrap().code, MALFORMED, "{shell}");
     }
 }
@@ -319,16 +315,11 @@ under_every_shell! {
         let says = |what: &str| format!("#!/bin/sh\necho \"$*\" >>{}\n{what}\n", asked.display());
         let (journal, state) = (says("echo started"), says("echo ActiveState=active"));
         let session = host.session_with(&[("journalctl", &journal), ("systemctl", &state)]);
-        let service = Service::Unit {
-            name: "todo.service".to_owned(),
-            scope: Scope::User,
-            action: Action::Restart,
-            limit: Duration::from_secs(10),
-        };
-        let hello = Hello { service, ..host.hello("run000000001", "true") };
+        let services = vec![unit(Scope::User, Action::Restart)];
+        let hello = Hello { services, ..host.hello("run000000001", "true") };
         let (agent, _) = Agent::open(session, hello).await.unwrap();
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
-        let journal = agent.ask(&Order::Journal { lines: 10 }).await.unwrap();
+        let journal = agent.ask(&Order::Journal { lines: 10, service: None }).await.unwrap();
         assert!(journal.text.ends_with("started\n"), "{shell}: {}", journal.text);
         let back = agent
             .ask(&Order::Revert { reason: RevertReason::Unhealthy, hooks: Duration::ZERO })

@@ -12,11 +12,12 @@ use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
 use shipit::config::{Address, ArtifactSource, Batch, Config, EnvSource, OnFailure, OnUnreachable};
 use shipit::model::link::SharedKind;
-use shipit::model::service::{Action, Scope, Service};
+use shipit::model::service::{Action, Scope, Service, ServiceKind, Unit};
 
 use crate::support::config::{
     LEAST, STAGE, config, parse, resolve, say, whole, wrong, wrong_stage,
 };
+use crate::support::services::service;
 
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
@@ -34,7 +35,7 @@ fn smallest_file_gets_all_defaults() {
     assert_eq!(config.keep, 5);
     assert_eq!(names(&config), ["web1"]);
     assert!(config.links.is_empty() && config.artifact.is_none() && config.env.is_none());
-    assert_eq!(config.service, Service::None);
+    assert!(config.services.is_empty());
     assert_eq!((config.health.soak, config.health.checks), (Duration::ZERO, Vec::new()));
     assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
     assert_eq!(config.hooks.limit, Duration::from_mins(10));
@@ -374,9 +375,9 @@ fn env_values_come_from_four_sources() {
 
 #[test]
 fn service_is_a_unit_or_a_command() {
-    let unit = |name: &str| match config(&format!("service.unit = \"{name}\""), "").service {
-        Service::Unit { name, .. } => name,
-        other => panic!("{other:?}"),
+    let unit = |name: &str| {
+        let config = config(&format!("service.unit = \"{name}\""), "");
+        config.services[0].unit().unwrap().name.clone()
     };
     assert_eq!(unit("todo"), "todo.service");
     assert_eq!(unit("todo.service"), "todo.service");
@@ -392,7 +393,8 @@ fn service_is_a_unit_or_a_command() {
         "",
     );
     let (scope, action, limit) = (Scope::User, Action::ReloadOrRestart, Duration::from_secs(30));
-    assert_eq!(whole.service, Service::Unit { name: "a.service".to_owned(), scope, action, limit });
+    let what = ServiceKind::Unit(Unit { name: "a.service".to_owned(), scope, action });
+    assert_eq!(whole.services, [Service { limit, ..service(what) }]);
     assert_eq!(whole.health.soak, Duration::from_secs(2));
     assert_snapshot!(wrong("[service]\nunit = \"a\"\nrestart = \"b\""), @"deploy.toml:4: `unit` and `restart` cannot both be given");
     assert_snapshot!(wrong("[service]\nunit = \"a\"\nstop = \"b\""), @"deploy.toml:5: `stop` needs `restart`");
@@ -474,7 +476,8 @@ fn stage_overrides_the_top_and_inherits_the_rest() {
     assert!(!other.confirm);
     let restart = "r".to_owned();
     let limit = Duration::from_secs(7);
-    assert_eq!(other.service, Service::Command { restart, stop: None, log: None, limit });
+    let what = ServiceKind::Command { restart, stop: None, log: None };
+    assert_eq!(other.services, [Service { limit, ..service(what) }]);
     let artifact = other.artifact.unwrap();
     assert_eq!(artifact.source, ArtifactSource::Path { path: "/project/b".into(), sha256: None });
     assert_eq!(artifact.exclude, ["x"]);
@@ -590,7 +593,7 @@ fn file_written_by_init_is_valid() {
         assert_eq!(config.layout.root(), "/srv/my-app");
         let path = "/project/target/release/my \"app\"".into();
         assert_eq!(config.artifact.unwrap().source, ArtifactSource::Path { path, sha256: None });
-        assert_eq!(config.service != Service::None, unit.is_some());
+        assert_eq!(config.services.is_empty(), unit.is_none());
     }
 }
 

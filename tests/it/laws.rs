@@ -114,11 +114,11 @@ fn prune_keeps_releases_an_unreadable_process_may_use() {
     state.facts.clock = "2026-08-21T06:00:00Z".parse().unwrap();
     let rule = PruneRule { keep: 1, older_than: None };
     assert_eq!(numbers(&to_prune(&state, rule)), "1 2 3", "the way back stays anyhow");
-    state.unit = Some(hidden_unit(3 * 3600 + 1800));
+    state.units = vec![hidden_unit(3 * 3600 + 1800)];
     assert_eq!(numbers(&to_prune(&state, rule)), "1 3", "it began at half past two");
-    state.unit = Some(UnitState { running_for: None, ..hidden_unit(0) });
+    state.units = vec![UnitState { running_for: None, ..hidden_unit(0) }];
     assert_eq!(numbers(&to_prune(&state, rule)), "", "nobody knows when it began");
-    state.unit = Some(UnitState { cwd: Some("/".to_owned()), ..hidden_unit(12_600) });
+    state.units = vec![UnitState { cwd: Some("/".to_owned()), ..hidden_unit(12_600) }];
     assert_eq!(numbers(&to_prune(&state, rule)), "1 2 3", "its directory was read");
 }
 

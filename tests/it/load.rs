@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::support::effort::effort;
 use crate::support::fleet::hook;
+use crate::support::services::command;
 use crate::support::session::dial_and_close_of_inner;
 use crate::support::ssh::{User, around, connector, write};
 use crate::support::tools::program;
@@ -154,12 +155,8 @@ impl Hosts {
         self.world.events.lock().unwrap().clear();
         let pass = self.world.dir.path().join("pass").display().to_string();
         self.world.config.hooks.staged = hook(&format!("{pass} staged"));
-        self.world.config.service = Service::Command {
-            restart: format!("{pass} live"),
-            stop: None,
-            log: None,
-            limit: HANG,
-        };
+        let restart = command(&format!("{pass} live"));
+        self.world.config.services = vec![Service { limit: HANG, ..restart }];
         self.world.config.hooks.limit = HANG;
         let reached = self.world.config.hosts.len() - 2;
         let hang_up = self.hang_up_on(reached);

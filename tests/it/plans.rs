@@ -11,7 +11,6 @@ use shipit::deploy::goal::Goal;
 use shipit::deploy::goal::{PruneRule, RollbackTarget};
 use shipit::model::ledger::{Entry, LedgerEvent};
 use shipit::model::link::{SharedKind, SharedLink};
-use shipit::model::service::Service;
 use shipit::remote::order::Order;
 use shipit::remote::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream, duplex};
@@ -219,7 +218,7 @@ fn world(names: &[&str]) -> (World, Hosts) {
     let (mut world, hosts) = (World::new(), Hosts::default());
     let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
     world.config.hosts = names.iter().map(|name| host(name)).collect();
-    world.config.service = Service::None;
+    world.config.services.clear();
     world.config.keep = 1;
     world.config.upload.link = false;
     let link = SharedLink { path: "log".to_owned(), kind: SharedKind::File { optional: true } };

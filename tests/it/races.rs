@@ -13,6 +13,7 @@ use shipit::model::ledger::{Ledger, LedgerEvent};
 use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
+use crate::support::services::command;
 use crate::support::world;
 
 use crate::support::effort::effort;
@@ -247,7 +248,7 @@ async fn lock_released_during_the_look_is_asked_for_again() {
     let root = dir.path().join("srv").display().to_string();
     let (mut ada, mut ben) = (fleet_of(&root, 1), fleet_of(&root, 2));
     ben.config.hosts.retain(|host| host.name == "web2");
-    ben.config.service = waiting(dir.path());
+    ben.config.services = waiting(dir.path());
     let (lock, go) = (format!("{root}-web2/.shipit/lock"), dir.path().join("go"));
     let slow = format!(
         "#!/bin/sh\nPATH=/usr/bin:/bin\nif [ ! -e {go} ] && [ -s {lock} ]; then\n  touch {go}\n  \
@@ -276,12 +277,8 @@ async fn lock_released_during_the_look_is_asked_for_again() {
 }
 
 /// A service whose restart lasts until the test has seen it.
-fn waiting(dir: &Path) -> Service {
+fn waiting(dir: &Path) -> Vec<Service> {
     let dir = dir.display();
-    Service::Command {
-        restart: format!("touch {dir}/restarts; while ! test -e {dir}/go; do sleep 0.05; done"),
-        stop: None,
-        log: None,
-        limit: Duration::from_secs(20),
-    }
+    let restart = format!("touch {dir}/restarts; while ! test -e {dir}/go; do sleep 0.05; done");
+    vec![Service { limit: Duration::from_secs(20), ..command(&restart) }]
 }

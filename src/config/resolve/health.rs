@@ -25,12 +25,14 @@ const USUAL: CheckTiming = CheckTiming {
 const HTTP: &str = "an address such as `http://127.0.0.1:8080/up`";
 
 impl Resolver<'_> {
-    pub(super) fn health(&self, layer: &Layer, service: &Service) -> Result<Health, ConfigError> {
+    pub(super) fn health(
+        &self,
+        layer: &Layer,
+        services: &[Service],
+    ) -> Result<Health, ConfigError> {
         let health = layer.health.clone().unwrap_or_default();
-        let usual = match service {
-            Service::Unit { .. } => USUAL.interval * 2,
-            Service::Command { .. } | Service::None => Duration::ZERO,
-        };
+        let has_unit = services.iter().any(|service| service.unit().is_some());
+        let usual = if has_unit { USUAL.interval * 2 } else { Duration::ZERO };
         let soak = self.span("soak", health.soak.as_ref(), usual, Duration::ZERO)?;
         let written = [&health.interval, &health.timeout, &health.total];
         let pace = self.pace(written, health.successes.as_ref(), USUAL)?;

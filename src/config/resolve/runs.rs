@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::Resolver;
 use super::hosts::is_called;
+use super::{NAME, Resolver};
 use crate::config::error::ConfigError;
 use crate::config::tables::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
 use crate::config::{
     Batch, Hook, Hooks, Host, OnFailure, OnUnreachable, Rollout, SshSettings, Upload, rules,
 };
-use crate::model::service::{Action, Scope, Service};
+use crate::model::service::{Action, Scope, Service, ServiceKind, Unit};
 
 /// No single step may take longer than this.
 const DAY: Duration = Duration::from_hours(24);
@@ -20,18 +20,64 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) const TENTH: Duration = Duration::from_millis(100);
 
 impl Resolver<'_> {
-    pub(super) fn service(&self, layer: &Layer) -> Result<Service, ConfigError> {
-        let Some(service) = &layer.service else { return Ok(Service::None) };
+    /// The services in their order.
+    pub(super) fn services(&self, layer: &Layer) -> Result<Vec<Service>, ConfigError> {
+        let named = layer.services.iter().flatten();
+        let mut named: Vec<_> = named.collect();
+        named.sort_by_key(|(name, _)| name.span().start);
+        match (&layer.service, named.first()) {
+            (Some(_), Some((name, _))) => Err(ConfigError::Both {
+                place: self.file.place(name),
+                one: "[service]",
+                other: "[services]",
+            }),
+            (Some(service), None) => {
+                self.without("roles", service.roles.as_ref(), "[services.NAME]")?;
+                let app = self.app()?;
+                Ok(self.service(&app, service)?.into_iter().collect())
+            }
+            (None, _) => {
+                let mut all = Vec::new();
+                for (name, table) in named {
+                    self.file.rule(name, "services", NAME, rules::is_name(name.get_ref()))?;
+                    all.push(self.named_service(name, table)?);
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    fn named_service(
+        &self,
+        name: &Spanned<String>,
+        table: &tables::ServiceTable,
+    ) -> Result<Service, ConfigError> {
+        let service = self.service(name.get_ref(), table)?;
+        service.ok_or_else(|| ConfigError::Missing {
+            place: self.file.place(name),
+            key: "unit".to_owned(),
+            table: format!("(or `restart`) in [services.{}]", name.get_ref()),
+        })
+    }
+
+    /// The service of one table; `None`: the table says nothing.
+    fn service(
+        &self,
+        name: &str,
+        service: &tables::ServiceTable,
+    ) -> Result<Option<Service>, ConfigError> {
+        let roles = service.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
+        let roles = self.known_roles(roles)?;
         let limit = self.whole("timeout", service.timeout.as_ref(), Duration::from_mins(2))?;
-        match (&service.unit, &service.restart) {
+        let what = match (&service.unit, &service.restart) {
             (Some(unit), Some(_)) => {
                 let place = self.file.place(unit);
-                Err(ConfigError::Both { place, one: "unit", other: "restart" })
+                return Err(ConfigError::Both { place, one: "unit", other: "restart" });
             }
             (Some(unit), None) => {
                 self.without("stop", service.stop.as_ref(), "restart")?;
                 self.without("log", service.log.as_ref(), "restart")?;
-                self.unit(service, unit, limit)
+                ServiceKind::Unit(self.unit(service, unit)?)
             }
             (None, Some(restart)) => {
                 self.without("scope", service.scope.as_ref(), "unit")?;
@@ -39,7 +85,7 @@ impl Resolver<'_> {
                 let restart = self.command("restart", restart)?;
                 let stop = service.stop.as_ref().map(|stop| self.command("stop", stop));
                 let log = service.log.as_ref().map(|log| self.log(log)).transpose()?;
-                Ok(Service::Command { restart, stop: stop.transpose()?, log, limit })
+                ServiceKind::Command { restart, stop: stop.transpose()?, log }
             }
             (None, None) => {
                 self.without("stop", service.stop.as_ref(), "restart")?;
@@ -47,9 +93,10 @@ impl Resolver<'_> {
                 self.without("scope", service.scope.as_ref(), "unit")?;
                 self.without("action", service.action.as_ref(), "unit")?;
                 self.without("timeout", service.timeout.as_ref(), "unit")?;
-                Ok(Service::None)
+                return Ok(None);
             }
-        }
+        };
+        Ok(Some(Service { name: name.to_owned(), what, roles, limit, proof: None }))
     }
 
     /// A path inside the release, where a linked directory leads out of it, or an absolute one.
@@ -65,8 +112,7 @@ impl Resolver<'_> {
         &self,
         service: &tables::ServiceTable,
         unit: &Spanned<String>,
-        limit: Duration,
-    ) -> Result<Service, ConfigError> {
+    ) -> Result<Unit, ConfigError> {
         let must = "the name of a systemd service, such as `todo.service` or `todo@1`";
         let name = self.file.need(unit, "unit", must, rules::unit(unit.get_ref()))?;
         let scope = match service.scope.as_ref().map(Spanned::get_ref) {
@@ -77,7 +123,7 @@ impl Resolver<'_> {
             Some(tables::ActionValue::ReloadOrRestart) => Action::ReloadOrRestart,
             Some(tables::ActionValue::Restart) | None => Action::Restart,
         };
-        Ok(Service::Unit { name, scope, action, limit })
+        Ok(Unit { name, scope, action })
     }
 
     pub(super) fn deadline(&self, layer: &Layer) -> Result<Duration, ConfigError> {

@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use super::Findings;
-use super::unit::Unit;
+use super::unit::CheckedUnit;
 use crate::config::{Address, Config, Host};
 use crate::deploy::fleet::Probed;
 use crate::deploy::health::local_ports;
 use crate::deploy::plan::PlanError;
-use crate::model::host_state::{Current, Facts, HostState};
+use crate::model::host_state::{Current, Facts, HostState, UnitState};
 use crate::model::manifest::{Manifest, Node, is_below};
-use crate::model::service::{Scope, Service};
+use crate::model::service::{Scope, Service, Unit};
 use crate::model::words::count;
 use crate::remote::answer::CheckFacts;
 
@@ -89,8 +89,8 @@ impl Findings {
             );
         }
         self.group(config, state);
-        self.runner(config, state, probe);
-        self.service(subject);
+        self.runners(config, state, probe);
+        self.services(subject);
         self.ports(config, state, probe);
         self.leftovers(config, state);
         if let Some(record) = &state.lock.deploy_lock {
@@ -131,26 +131,42 @@ impl Findings {
         }
     }
 
-    fn service(&mut self, subject: &Subject<'_>) {
-        let Service::Unit { name, scope, action, .. } = &subject.config.service else { return };
+    fn services(&mut self, subject: &Subject<'_>) {
+        let config = subject.config;
+        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
+        for service in host.into_iter().flat_map(|host| config.services_on(host)) {
+            if let Some(unit) = service.unit() {
+                self.service(subject, service, unit);
+            }
+        }
+    }
+
+    fn service(&mut self, subject: &Subject<'_>, service: &Service, unit: &Unit) {
         let Probed { state, probe, .. } = subject.probed;
-        let Some(unit) = state.unit.as_ref().filter(|unit| unit.load == "loaded") else {
-            return self.no_unit(subject, name, *scope);
+        let found = state.unit_of(service);
+        let unknown = UnitState { load: "unknown".to_owned(), ..UnitState::default() };
+        let checked = CheckedUnit {
+            unit,
+            state: found.unwrap_or(&unknown),
+            facts: &found.map(|found| probe.unit_facts(found)).unwrap_or_default(),
         };
-        match scope {
+        if checked.state.load != "loaded" {
+            return self.no_unit(subject, &checked);
+        }
+        match unit.scope {
             Scope::System => {
-                self.sudo(subject, name, *action);
-                self.journal(state, name);
+                self.sudo(subject, unit);
+                self.journal(state, &unit.name);
             }
             Scope::User => self.lingers(state, probe),
         }
-        self.unit(subject, &Unit { name, scope: *scope, state: unit });
+        self.unit(subject, &checked);
     }
 
     /// Warns of a port that nothing listens on although the service runs, or that is taken before
     /// it runs.
     fn ports(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
-        let runs = state.unit.as_ref().is_none_or(|unit| unit.active == "active");
+        let runs = state.units.iter().all(|unit| unit.active == "active");
         let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
         for port in host.map(|host| local_ports(config, host)).unwrap_or_default() {
             match (probe.listening.contains(&port), state.live()) {
@@ -276,7 +292,7 @@ impl Findings {
 
 /// Returns whether a unit that ran before the first deploy may be the one that listens.
 fn may_listen(state: &HostState) -> bool {
-    state.unit.as_ref().is_some_and(|unit| unit.active == "active")
+    state.units.iter().any(|unit| unit.active == "active")
 }
 
 /// Returns how to install a missing tool.

@@ -3,10 +3,10 @@
 
 use super::Findings;
 use crate::config::{Config, EnvSpec};
-use crate::model::host_state::HostState;
+use crate::model::host_state::{HostState, UnitState};
 use crate::model::link::{SharedKind, SharedLink};
-use crate::model::service::{Scope, Service};
-use crate::remote::answer::{Access, CheckFacts};
+use crate::model::service::Scope;
+use crate::remote::answer::{Access, CheckFacts, UnitFacts};
 
 /// One permission of a mode.
 const READ: u32 = 4;
@@ -17,22 +17,27 @@ const ENTER: u32 = 1;
 struct Runner<'a> {
     user: &'a str,
     groups: Vec<String>,
+    /// What systemd reads of env files for it.
+    env_files: &'a [String],
     /// The user who makes the releases, and who will own what is missing.
     maker: &'a str,
 }
 
 impl<'a> Runner<'a> {
-    fn of(config: &Config, state: &'a HostState, probe: &CheckFacts) -> Option<Self> {
-        let (maker, unit) = (state.facts.user.as_str(), state.unit.as_ref()?);
-        let user = match &config.service {
-            Service::Unit { scope: Scope::User, .. } => maker,
-            _ => unit.user.as_str(),
-        };
-        let mut groups = probe.runner_groups.clone();
+    fn of(
+        scope: Scope,
+        state: &'a HostState,
+        unit: &'a UnitState,
+        facts: &'a UnitFacts,
+    ) -> Option<Self> {
+        let maker = state.facts.user.as_str();
+        let user = if scope == Scope::User { maker } else { unit.user.as_str() };
+        let mut groups = facts.groups.clone();
         if user == maker {
             groups.extend(state.facts.groups.iter().cloned());
         }
-        (!["", "root"].contains(&user)).then_some(Self { user, groups, maker })
+        let env_files = facts.env_files.as_slice();
+        (!["", "root"].contains(&user)).then_some(Self { user, groups, env_files, maker })
     }
 
     fn may(&self, place: &Access, bits: u32) -> bool {
@@ -79,20 +84,37 @@ impl Findings {
         }
     }
 
-    /// Reports what the service's user needs to do, but may not.
-    pub(super) fn runner(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
-        if let Some(user) = &probe.no_user {
-            let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
-            return self.problem(format!("the unit runs as {user}, who is no user there"), fix);
+    /// Reports what the users of services need to do, but may not; of several services with one
+    /// user each thing once.
+    pub(super) fn runners(&mut self, config: &Config, state: &HostState, probe: &CheckFacts) {
+        let mut told = Findings::of(self.host.clone());
+        for service in &config.services {
+            let (Some(unit), Some(state_of)) = (service.unit(), state.unit_of(service)) else {
+                continue;
+            };
+            let facts = probe.unit_facts(state_of);
+            if let Some(user) = &facts.no_user {
+                let fix = format!("on the host: `sudo useradd --system --user-group {user}`");
+                told.problem(format!("the unit runs as {user}, who is no user there"), fix);
+            } else if let Some(runner) = Runner::of(unit.scope, state, state_of, &facts) {
+                told.runner(&runner, config, probe);
+            }
         }
-        let Some(runner) = Runner::of(config, state, probe) else { return };
+        for finding in told.found {
+            if !self.found.contains(&finding) {
+                self.found.push(finding);
+            }
+        }
+    }
+
+    fn runner(&mut self, runner: &Runner<'_>, config: &Config, probe: &CheckFacts) {
         let known = self.found.len();
-        self.ways(&runner, probe);
+        self.ways(runner, probe);
         if let Some(spec) = &config.env {
-            self.env_file(&runner, config, spec, probe);
+            self.env_file(runner, config, spec);
         }
         for link in &config.links {
-            self.linked(&runner, config, link, probe);
+            self.linked(runner, config, link, probe);
         }
         if self.found.len() == known {
             let user = runner.user;
@@ -109,15 +131,9 @@ impl Findings {
 
     /// Checks the env file. systemd reads `EnvironmentFile=` as root; a program that reads it
     /// itself needs the permission.
-    fn env_file(
-        &mut self,
-        runner: &Runner<'_>,
-        config: &Config,
-        spec: &EnvSpec,
-        probe: &CheckFacts,
-    ) {
+    fn env_file(&mut self, runner: &Runner<'_>, config: &Config, spec: &EnvSpec) {
         let path = format!("{}/{}", config.layout.current(), spec.file);
-        if probe.env_files.iter().any(|line| line.contains(&path)) {
+        if runner.env_files.iter().any(|line| line.contains(&path)) {
             return;
         }
         let made = runner.planned(path, &spec.mode, spec.group.as_ref());

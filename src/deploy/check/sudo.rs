@@ -2,12 +2,13 @@
 
 use super::Findings;
 use super::host::Subject;
-use crate::model::service::Action;
+use crate::model::service::Unit;
 use crate::model::sudo::SudoRefusal;
 
 impl Findings {
     /// Checks the unit's action, which every deploy needs, and the verbs that only a revert needs.
-    pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &str, action: Action) {
+    pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &Unit) {
+        let (unit, action) = (unit.name.as_str(), unit.action);
         let needed = [action.verb(), "stop", "reset-failed"];
         let sudo = &subject.probed.state.facts.sudo;
         let refused = needed.iter().filter_map(|verb| Some((*verb, sudo.refusal(verb, unit)?)));

@@ -7,8 +7,9 @@ use crate::config::error::similar;
 use crate::deploy::health::{Way, leads};
 use crate::model::host_state::UnitState;
 use crate::model::manifest::{Manifest, Node, is_below};
-use crate::model::service::Scope;
+use crate::model::service::{Scope, Unit};
 use crate::model::words::list;
+use crate::remote::answer::UnitFacts;
 use crate::remote::quote::word;
 
 /// The first systemd with the properties InvocationID and NRestarts.
@@ -19,16 +20,20 @@ const KEEPS_BACKSLASHES: u32 = 240;
 /// The first systemd that keeps values of several lines.
 const KEEPS_NEWLINES: u32 = 239;
 
-/// A unit, and the words for it in findings.
-pub(super) struct Unit<'a> {
-    pub(super) name: &'a str,
-    pub(super) scope: Scope,
+/// A unit, what is known of it, and the words for it in findings.
+pub(super) struct CheckedUnit<'a> {
+    pub(super) unit: &'a Unit,
     pub(super) state: &'a UnitState,
+    pub(super) facts: &'a UnitFacts,
 }
 
-impl Unit<'_> {
+impl CheckedUnit<'_> {
+    fn name(&self) -> &str {
+        &self.unit.name
+    }
+
     const fn systemctl(&self) -> &'static str {
-        match self.scope {
+        match self.unit.scope {
             Scope::System => "sudo systemctl",
             Scope::User => "systemctl --user",
         }
@@ -36,11 +41,11 @@ impl Unit<'_> {
 
     /// Returns the command that adds `lines` to the unit's `[Service]` section.
     fn drop_in(&self, file: &str, lines: &[String]) -> String {
-        let (sudo, folder) = match self.scope {
+        let (sudo, folder) = match self.unit.scope {
             Scope::System => ("sudo ", "/etc/systemd/system"),
             Scope::User => ("", "~/.config/systemd/user"),
         };
-        let (parts, systemctl) = (format!("{folder}/{}.d", self.name), self.systemctl());
+        let (parts, systemctl) = (format!("{folder}/{}.d", self.name()), self.systemctl());
         let lines: Vec<_> = lines.iter().map(|line| word(line)).collect();
         let lines = lines.join(" ");
         format!(
@@ -50,7 +55,7 @@ impl Unit<'_> {
     }
 
     fn edit(&self) -> String {
-        format!("on the host: `{} edit {}`", self.systemctl(), self.name)
+        format!("on the host: `{} edit {}`", self.systemctl(), self.name())
     }
 
     /// Returns the program of ExecStart= and its arguments, as systemd prints them.
@@ -65,12 +70,11 @@ impl Unit<'_> {
 
 impl Findings {
     /// Reports a missing unit, with the name that may be meant.
-    pub(super) fn no_unit(&mut self, subject: &Subject<'_>, name: &str, scope: Scope) {
-        let load = subject.probed.state.unit.as_ref().map_or("unknown", |unit| unit.load.as_str());
-        let names = subject.probed.probe.unit_names.iter().map(String::as_str);
+    pub(super) fn no_unit(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
+        let (name, load) = (unit.name(), unit.state.load.as_str());
+        let names = unit.facts.unit_names.iter().map(String::as_str);
         let text = format!("systemd says {name} is {load}");
-        let state = subject.probed.state.unit.as_ref();
-        if state.is_some_and(|unit| unit.dangling) || made_by_hook(subject) {
+        if unit.state.dangling || made_by_hook(subject) {
             let fix = "none is needed if the release or a `staged` hook brings the unit";
             return self.warn(text, fix);
         }
@@ -78,7 +82,7 @@ impl Findings {
             let fix = format!("in [service]: `unit = \"{meant}\"`, if that is what is meant");
             return self.problem(text, fix);
         }
-        let systemctl = if scope == Scope::System { "sudo systemctl" } else { "systemctl --user" };
+        let systemctl = unit.systemctl();
         let fix = match load {
             "masked" => format!("on the host: `{systemctl} unmask {name}`"),
             _ => format!("on the host: `{systemctl} edit --force --full {name}` writes one"),
@@ -87,37 +91,37 @@ impl Findings {
     }
 
     /// Checks a unit that exists.
-    pub(super) fn unit(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+    pub(super) fn unit(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let known = self.found.len();
         self.directory(subject, unit);
         self.program(subject, unit);
         self.env_files(subject, unit);
         if self.found.len() == known {
-            self.ok(format!("{} goes through {}", unit.name, subject.config.layout.current()));
+            self.ok(format!("{} goes through {}", unit.name(), subject.config.layout.current()));
         }
         self.readers(subject, unit);
         self.loaded(subject, unit);
-        self.starts_at_boot(subject, unit);
+        self.starts_at_boot(unit);
         if unit.state.active == "failed" {
             let fix = format!("`shipit deploy {}` restarts it", subject.config.stage);
-            self.warn(format!("{} is failed now", unit.name), fix);
+            self.warn(format!("{} is failed now", unit.name()), fix);
         }
     }
 
-    fn directory(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
-        let (name, current) = (unit.name, subject.config.layout.current());
+    fn directory(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
+        let (name, current) = (unit.name(), subject.config.layout.current());
         let state = unit.state;
         if leads(&state.working_directory, &current) || leads(&state.exec_start, &current) {
             return;
         }
         let inside = ["BindReadOnlyPaths", "BindPaths", "RootDirectory"];
-        let property = |name: &&str| subject.probed.probe.unit.get(*name);
+        let property = |name: &&str| unit.facts.properties.get(*name);
         if let Some(how) = inside.iter().find(|name| {
             property(name).is_some_and(|value| leads(&value.replace(':', " "), &current))
         }) {
             return self.ok(format!("{name} goes through {current} by {how}="));
         }
-        match Way::of(subject.config) {
+        match Way::of(subject.config, unit.unit.action) {
             Way::Restart => {}
             Way::Reload { checked: true } => {
                 return self.ok(format!("{name} is reloaded, and a check looks at what it serves"));
@@ -135,9 +139,9 @@ impl Findings {
     }
 
     /// Checks that the program of ExecStart= exists when the release is live.
-    fn program(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+    fn program(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let Some((path, arguments)) = unit.program() else { return };
-        let (layout, name) = (&subject.config.layout, unit.name);
+        let (layout, name) = (&subject.config.layout, unit.name());
         let (root, current) = (layout.root(), layout.current());
         if let Some(inside) = path.strip_prefix(&format!("{current}/")) {
             if subject.lacks(inside) {
@@ -171,9 +175,9 @@ impl Findings {
     }
 
     /// Checks that files of EnvironmentFile= exist, unless the name begins with `-`.
-    fn env_files(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+    fn env_files(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let current = subject.config.layout.current();
-        let all = &subject.probed.probe.env_files;
+        let all = &unit.facts.env_files;
         let needed = |line: &String| line.strip_suffix(" (ignore_errors=no)").map(str::to_owned);
         for path in all.iter().filter_map(needed) {
             let inside = path.strip_prefix(&format!("{current}/"));
@@ -182,18 +186,18 @@ impl Findings {
                 None => subject.probed.probe.gone.contains(&path),
             };
             if missing {
-                let text = format!("{} reads {path}, which is not there", unit.name);
+                let text = format!("{} reads {path}, which is not there", unit.name());
                 self.problem(text, env_file_fix(subject, unit, &path));
             }
         }
     }
 
     /// Reports readers of the env file that do not understand how it is written.
-    fn readers(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+    fn readers(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let (Some(spec), Some(env)) = (&subject.config.env, subject.env) else { return };
         let file = &spec.file;
         if unit.state.exec_start.contains("--env-file") {
-            let text = format!("{} gives `--env-file`, which takes quotes for values", unit.name);
+            let text = format!("{} gives `--env-file`, which takes quotes for values", unit.name());
             let fix = format!("read {file} by EnvironmentFile=, and give `--env NAME` for each");
             self.warn(text, fix);
         }
@@ -212,11 +216,11 @@ impl Findings {
     }
 
     /// Checks that systemd has loaded the unit file on disk, and that its version shows enough.
-    fn loaded(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
+    fn loaded(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let probe = &subject.probed.probe;
-        if probe.unit.get("NeedDaemonReload").is_some_and(|value| value == "yes") {
+        if unit.facts.properties.get("NeedDaemonReload").is_some_and(|value| value == "yes") {
             let fix = format!("on the host: `{} daemon-reload`", unit.systemctl());
-            let text = format!("the file of {} was changed since systemd read it", unit.name);
+            let text = format!("the file of {} was changed since systemd read it", unit.name());
             self.warn(text, fix);
         }
         if let Some(version) = probe.systemd.filter(|version| *version < TELLS_STARTS) {
@@ -225,17 +229,17 @@ impl Findings {
         }
     }
 
-    fn starts_at_boot(&mut self, subject: &Subject<'_>, unit: &Unit<'_>) {
-        let properties = &subject.probed.probe.unit;
+    fn starts_at_boot(&mut self, unit: &CheckedUnit<'_>) {
+        let properties = &unit.facts.properties;
         let state = properties.get("UnitFileState").map(String::as_str);
         let wanted = ["WantedBy", "RequiredBy", "TriggeredBy"];
         let started = |name: &&str| properties.get(*name).is_some_and(|value| !value.is_empty());
         if wanted.iter().any(started) {
             return;
         }
-        let (name, systemctl) = (unit.name, unit.systemctl());
+        let (name, systemctl) = (unit.name(), unit.systemctl());
         let target =
-            if unit.scope == Scope::System { "multi-user.target" } else { "default.target" };
+            if unit.unit.scope == Scope::System { "multi-user.target" } else { "default.target" };
         let fix = match state {
             Some("disabled") => format!("on the host: `{systemctl} enable {name}`"),
             Some("static") => format!("on the host: `{systemctl} add-wants {target} {name}`"),
@@ -245,13 +249,13 @@ impl Findings {
     }
 }
 
-fn env_file_fix(subject: &Subject<'_>, unit: &Unit<'_>, path: &str) -> String {
+fn env_file_fix(subject: &Subject<'_>, unit: &CheckedUnit<'_>, path: &str) -> String {
     let ours = subject.config.env.as_ref().map(|spec| spec.file.as_str());
     let name = path.rsplit('/').next();
     let Some(file) = ours.filter(|file| Some(*file) == name) else { return unit.edit() };
     let better = format!("{}/{file}", subject.config.layout.current());
     let mut lines = vec!["EnvironmentFile=".to_owned()];
-    for line in &subject.probed.probe.env_files {
+    for line in &unit.facts.env_files {
         let (read, needed) = match line.strip_suffix(" (ignore_errors=no)") {
             Some(read) => (read, ""),
             None => (line.trim_end_matches(" (ignore_errors=yes)"), "-"),
@@ -266,7 +270,7 @@ fn env_file_fix(subject: &Subject<'_>, unit: &Unit<'_>, path: &str) -> String {
 }
 
 fn made_by_hook(subject: &Subject<'_>) -> bool {
-    subject.probed.state.unit.is_some() && !subject.config.hooks.staged.is_empty()
+    !subject.probed.state.units.is_empty() && !subject.config.hooks.staged.is_empty()
 }
 
 /// Returns the path inside a release of a program that a unit names elsewhere: the same path, or

@@ -25,7 +25,7 @@ use super::plan::{Recovery, check_newer};
 use super::run::Run;
 use super::verify::drift_warning;
 use crate::artifact::PreparedDelta;
-use crate::config::{Config, OnUnreachable};
+use crate::config::{Config, Host, OnUnreachable};
 use crate::model::delta::BaseState;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
@@ -105,9 +105,9 @@ async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
     report
 }
 
-/// Returns what the conversations of a deploy begin with, before the artifact is known.
-pub fn hello_of_deploy(config: &Config, run: &Run) -> Hello {
-    hello(config, run, true, Scan::Others, delta::first(config))
+/// Returns what the conversation of a deploy with `host` begins with, before the artifact is known.
+pub fn hello_of_deploy(config: &Config, host: &Host, run: &Run) -> Hello {
+    hello(config, host, run, true, Scan::Others, delta::first(config))
 }
 
 impl<'a> Fleet<'a> {

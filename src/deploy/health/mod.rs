@@ -22,7 +22,7 @@ use super::outcome::{Failure, SAID};
 use super::plan::ActivationPlan;
 use crate::config::checks::{Check, CheckTiming, HealthProbe};
 use crate::model::clean::strip;
-use crate::model::service::Service;
+use crate::model::service::{Service, ServiceKind};
 use crate::model::words;
 use crate::remote::order::{DONE, Hidden, Order};
 use crate::remote::session::Session;
@@ -109,9 +109,9 @@ async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failur
 
 /// Returns what the checks are about, for people.
 fn subject(host: &Conversation<'_>) -> String {
-    match &host.config().service {
-        Service::Unit { name, .. } => name.clone(),
-        Service::Command { .. } | Service::None => "the release".to_owned(),
+    match host.services().as_slice() {
+        [Service { what: ServiceKind::Unit(unit), .. }] => unit.name.clone(),
+        _ => "the release".to_owned(),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 use crate::config::checks::{Check, HealthProbe};
-use crate::deploy::outcome::{Failure, Proof};
+use crate::deploy::outcome::Failure;
 use crate::model::host_state::UnitState;
 use crate::model::layout::Layout;
 use crate::model::manifest::is_below;
-use crate::model::service::{Action, Service};
+use crate::model::service::{Action, Proof};
 use crate::model::words::times;
 use crate::remote::answer::Judgement;
 
@@ -116,18 +116,18 @@ pub enum Way {
 }
 
 impl Way {
-    /// Returns how a flip reaches the unit of this stage.
-    pub fn of(config: &Config) -> Self {
+    /// Returns how a flip reaches a unit with this action.
+    pub fn of(config: &Config, action: Action) -> Self {
         let looks = |check: &Check| match &check.probe {
             HealthProbe::Http(http) => http.body.is_some(),
             HealthProbe::Command(_) => true,
             HealthProbe::Tcp { .. } => false,
         };
-        match config.service {
-            Service::Unit { action: Action::ReloadOrRestart, .. } => {
+        match action {
+            Action::ReloadOrRestart => {
                 Self::Reload { checked: config.health.checks.iter().any(looks) }
             }
-            _ => Self::Restart,
+            Action::Restart => Self::Restart,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Activating the release on one host: judge it, then commit or revert it.
 
 use super::super::event::Event;
+use super::super::judge::NotWell;
 use super::super::outcome::{Failure, HostResult, once};
 use super::super::plan::ActivationPlan;
 use super::{HostPhase, HostRun};
@@ -97,12 +98,12 @@ impl HostRun<'_> {
         }
         match self.talk.step("judge", self.talk.judge(plan)).await {
             Ok(judged) => {
-                self.done.proof = judged.as_ref().map(|judged| judged.proof);
-                self.phase = HostPhase::Undecided { judged: judged.map(Box::new) };
+                self.done.services.clone_from(&judged.proofs);
+                self.phase = HostPhase::Undecided { judged: Some(Box::new(judged)) };
                 Ok(())
             }
-            Err(failure) => {
-                let failure = self.talk.with_journal(failure).await;
+            Err(NotWell { failure, service }) => {
+                let failure = self.talk.with_journal(failure, service).await;
                 let stopped = self.talk.cx.cancel.asked();
                 let reason =
                     if stopped { RevertReason::Interrupted } else { RevertReason::Unhealthy };
@@ -117,8 +118,8 @@ impl HostRun<'_> {
     pub async fn confirm(&mut self) -> Result<(), Failure> {
         let HostPhase::Undecided { judged: Some(judged) } = &self.phase else { return Ok(()) };
         let Some(plan) = &self.plan.activate else { return Ok(()) };
-        let Err(failure) = self.talk.confirm(plan, judged).await else { return Ok(()) };
-        let failure = self.talk.with_journal(failure).await;
+        let Err(doubt) = self.talk.confirm(plan, judged).await else { return Ok(()) };
+        let failure = self.talk.with_journal(doubt.failure, doubt.service).await;
         self.revert(&failure, RevertReason::Unhealthy).await;
         Err(failure)
     }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::super::judge::NotWell;
 use super::super::outcome::{Done, Failure, HostResult};
 use super::super::plan::{ActivationPlan, Recovery};
 use super::activate::partly;
 use super::{HostPhase, HostRun};
 use crate::model::ledger::{LedgerEvent, RevertReason};
+use crate::model::service::limit_of;
 use crate::remote::conversation::Scan;
 use crate::remote::order::{DONE, Order};
 
@@ -24,7 +26,8 @@ impl HostRun<'_> {
     ) -> HostPhase {
         self.talk.agent = None;
         let config = self.talk.config();
-        let patience = config.deadline * 2 + config.service.limit() * 2 + plan.hooks_limit();
+        let restarts = limit_of(config.services_on(self.talk.host));
+        let patience = config.deadline * 2 + restarts * 2 + plan.hooks_limit();
         let end = Instant::now() + patience;
         while Instant::now() < end && !self.talk.cx.cancel.insisted() {
             if self.talk.open(true, Scan::No).await.is_ok() && self.talk.holder().is_none() {
@@ -105,7 +108,7 @@ impl HostRun<'_> {
                 talk.step("settle", talk.obey(&Order::Commit)).await?;
                 format!("{id}, which an interrupted run left undecided, runs well: committed")
             }
-            Err(failure) => {
+            Err(NotWell { failure, .. }) => {
                 let order = plan.revert(RevertReason::Unhealthy);
                 let answer = talk.or_cancelled(talk.ask(&order)).await??;
                 let (to, but) = (plan.back_shown(), partly(&answer).1);

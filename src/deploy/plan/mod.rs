@@ -118,12 +118,12 @@ pub struct ActivationPlan {
     pub reverted: Vec<String>,
     /// How long one hook may take.
     pub limit: Duration,
-    /// How the service is restarted, for people.
-    pub restart: Option<String>,
+    /// How each service is restarted, for people.
+    pub restarts: Vec<String>,
 }
 
 impl ActivationPlan {
-    /// Returns the order that flips `current` and restarts the service.
+    /// Returns the order that flips `current` and restarts the services.
     pub fn activate(&self) -> Order {
         Order::Activate(self.activation())
     }

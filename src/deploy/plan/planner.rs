@@ -255,7 +255,7 @@ impl Planner<'_> {
             hooks: self.hooks("activated", &hooks.activated, host, state, id),
             reverted: reverted.map(|hook| hook.run.clone()).collect(),
             limit: hooks.limit,
-            restart: describe_restart(&self.config.service),
+            restarts: self.config.services_on(host).map(describe_restart).collect(),
         }
     }
 

@@ -6,10 +6,11 @@ use super::error::delete;
 use super::{PlanError, Planner, WantedRelease};
 use crate::deploy::goal::{Build, describe_link};
 use crate::deploy::run::Run;
+use crate::model::host_state::UnitState;
 use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
-use crate::model::service::{Scope, Service};
+use crate::model::service::{Scope, Unit};
 
 /// What the user should know before a deploy, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +25,17 @@ impl Planner<'_> {
     /// Returns everything that forbids a deploy to a host, as far as it is known without changing
     /// anything; without `wanted`: everything about the host itself.
     pub fn refusals(&self, state: &HostState, wanted: Option<WantedRelease<'_>>) -> Vec<PlanError> {
-        let mut all: Vec<_> = [
-            self.check_fit(state),
-            self.check_ahead(state),
-            self.check_unit(state),
-            self.check_sudo(state),
-        ]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
+        let mut all: Vec<_> = [self.check_fit(state), self.check_ahead(state)]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
+        all.extend(state.units.iter().filter_map(|unit| self.check_unit(unit).err()));
+        let units = self
+            .config
+            .services
+            .iter()
+            .filter_map(|service| state.unit_of(service).and(service.unit()));
+        all.extend(units.filter_map(|unit| check_sudo(state, unit).err()));
         if !wanted.is_some_and(|wanted| wanted.build.force) {
             all.extend(self.check_app(state).err());
         }
@@ -95,24 +98,12 @@ impl Planner<'_> {
     }
 
     /// Fails if the unit cannot be started, unless a hook may install it.
-    fn check_unit(&self, state: &HostState) -> Result<(), PlanError> {
+    fn check_unit(&self, unit: &UnitState) -> Result<(), PlanError> {
         let made_by_hook = !self.config.hooks.staged.is_empty();
-        match (&self.config.service, &state.unit) {
-            (Service::Unit { name, .. }, Some(unit)) if unit.is_unusable() && !made_by_hook => {
-                Err(PlanError::NoUnit { unit: name.clone(), load: unit.load.clone() })
-            }
-            _ => Ok(()),
+        if unit.is_unusable() && !made_by_hook {
+            return Err(PlanError::NoUnit { unit: unit.name.clone(), load: unit.load.clone() });
         }
-    }
-
-    fn check_sudo(&self, state: &HostState) -> Result<(), PlanError> {
-        let Service::Unit { name, scope: Scope::System, action, .. } = &self.config.service else {
-            return Ok(());
-        };
-        let Facts { user, sudo, .. } = &state.facts;
-        let Some(refusal) = sudo.refusal(action.verb(), name) else { return Ok(()) };
-        let command = format!("systemctl {} {name}", action.verb());
-        Err(PlanError::NoSudo { user: user.clone(), command, refusal })
+        Ok(())
     }
 
     /// Returns each linked path that would lie in something other than a directory.
@@ -190,17 +181,33 @@ impl Planner<'_> {
     /// Returns a note if the release has the unit's program as a file that is not executable,
     /// unless a hook may change that.
     fn not_executable(&self, state: &HostState, release: &Manifest) -> Option<Note> {
-        let unit = state.unit.as_ref().filter(|_| self.config.hooks.staged.is_empty())?;
+        if !self.config.hooks.staged.is_empty() {
+            return None;
+        }
         let inside = format!("path={}/", self.config.layout.current());
-        let path = unit.exec_start.split_once(&inside)?.1.split_once(" ;")?.0;
-        let Node::File { mode, .. } = release.nodes().get(path)? else { return None };
-        (mode & 0o111 == 0).then(|| Note {
+        let path = |unit: &UnitState| {
+            let path = unit.exec_start.split_once(&inside)?.1.split_once(" ;")?.0;
+            Some((path.to_owned(), release.nodes().get(path)?))
+        };
+        let programs = state.units.iter().filter_map(path);
+        let closed = |node: &Node| matches!(node, Node::File { mode, .. } if mode & 0o111 == 0);
+        let (path, _) = programs.into_iter().find(|(_, node)| closed(node))?;
+        Some(Note {
             text: format!("`{path}`, which the unit runs, is not executable"),
             fix: format!(
                 "`chmod +x {path}` where it is built, and pack it with its modes: as a tar"
             ),
         })
     }
+}
+
+fn check_sudo(state: &HostState, unit: &Unit) -> Result<(), PlanError> {
+    let Facts { user, sudo, .. } = &state.facts;
+    let verb = unit.action.verb();
+    let refusal = sudo.refusal(verb, &unit.name).filter(|_| unit.scope == Scope::System);
+    let Some(refusal) = refusal else { return Ok(()) };
+    let command = format!("systemctl {verb} {}", unit.name);
+    Err(PlanError::NoSudo { user: user.clone(), command, refusal })
 }
 
 fn is_fit(state: &HostState) -> Result<(), PlanError> {

@@ -13,12 +13,9 @@
 #   run: the id of the run
 #   root: deploy_to
 #   owner: who runs it, for the lock's record
-#   scope: how the service is run: system, user, command or none
-#   target: the unit, or the command that restarts
-#   action: systemctl's verb, or the command that stops
+#   services: the services of this host in their order, each as words of `select_service`
+#   service_count: how many they are
 #   deadline: seconds of silence after which the conversation ends
-#   limit: seconds that a restart may take
-#   log: the file that a service command logs to, or nothing
 #   env_name: the file that [env] writes in a release, or nothing
 #   hook_shell: the words that start a shell for hooks
 #   veil: which values of env files are shown and which are masked, one rule a line
@@ -28,6 +25,23 @@
 #   run_dir: the directory of this conversation, where its channels write their names
 #   unfinished: the list of releases that were begun
 #   tmp: the directory for files of this conversation
+#
+# The service that is looked at or restarted [select_service]:
+#   number: its place among the services, from 1
+#   service: its name in the config
+#   scope: how it is run: system, user or command; none where the host has no service
+#   target: the unit, or the command that restarts
+#   action: systemctl's verb, or the command that stops
+#   limit: seconds that a restart may take
+#   log: the file that a service command logs to, or nothing
+#   whose: what tells it from others in messages; nothing if it is the only one
+#   unit_before: whether the unit ran before, and since when
+#   logged: bytes of the log before the restart
+#   unit_pid: the main process of the unit [look_unit]
+#   allowed: yes if sudo allows any of what was asked about [look_sudo]
+# `unit_before` and `logged` are kept for each service, with its number at the end of the name. Of
+# $tmp, `unit.NUMBER` has what systemd said of it last, and `service.NUMBER` what its last restart
+# printed.
 #
 # Who and where we are [who_we_are]:
 #   user: our name
@@ -67,7 +81,6 @@
 #   holder_run: the run that holds the lock
 #   holder_pid: its process
 #   other_pid: the process of the token that was looked at last [is_alive]
-#   unit_pid: the main process of the unit [look_unit]
 #
 # The release that is made:
 #   base: the release that it shares files with
@@ -86,13 +99,11 @@
 #   variables: what commands of the service and hooks get to know
 #   reverted_hooks, reverted_limit: commands after a revert, and their seconds
 #   undecided: its name while it has no verdict
-#   before: the unit's InvocationID before the flip
 #   flipped: when the flip was, in ticks since boot
-#   unit_before: whether the unit ran before, and since when
+#   touched: how many of the services were restarted, from the first
 #   reverting: yes while it is reverted
 #   partly: what of a revert did not go well
 #   since: when its log begins
-#   logged: bytes of the log before it
 #
 # A command that prints, and a channel:
 #   streams: yes where its output is told while it runs

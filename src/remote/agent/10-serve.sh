@@ -129,13 +129,14 @@ veiling='
 
 serve() {
     local first line mode scan
-    run='' root='' owner='' scope='' target='' action='' deadline='' limit='' log=''
-    env_name='' hook_shell='' veil=''
+    run='' root='' owner='' services='' deadline='' env_name='' hook_shell='' veil=''
     arguments "$@"
+    # shellcheck disable=SC2119
+    count_services
     locked='' undecided='' ending='terminated' last=0 env_file=''
-    before='' flipped='' key='' base='' since='' logged=0 appended='' ticked='' nested=''
+    flipped='' key='' base='' since='' appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
-    unit_before='' reverting='' partly='' variables='' reverted_hooks=''
+    touched=0 reverting='' partly='' variables='' reverted_hooks=''
     streams='' watcher=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl run_dir=$root/.shipit/run/$run

@@ -114,7 +114,7 @@ order_look() {
     look_holder
     look_tree
     look_ledger
-    look_unit
+    each_service look_unit
     look_in_use
     look_leftovers
     [ -s "$tmp/strange" ] || printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
@@ -154,7 +154,7 @@ look_needs() {
     done
     if [ -n "$locked" ]; then
         can_flip "$run_dir" "$root/.shipit/run" "$root/.shipit/trash" || say_no_flip
-        look_sudo "$action"
+        look_sudo
     fi
 }
 
@@ -162,24 +162,29 @@ say_no_flip() {
     echo 'missing mv cannot replace a link in one step'
 }
 
-# Prints what sudo allows of systemctl with each of these verbs. `sudo -l COMMAND` also succeeds
-# where the rule wants a password, so all rules are printed too.
+# Prints what sudo allows of systemctl with each unit's action and with each of these verbs. `sudo
+# -l COMMAND` also succeeds where the rule wants a password, so all rules are printed too.
 look_sudo() {
-    local verb line allowed
-    [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    local line
     allowed=''
-    for verb in "$@"; do
-        if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
-            allowed=yes
-            printf 'sudo %s yes\n' "$verb"
-        else
-            IFS= read -r line <"$tmp/why" || line=''
-            printf 'sudo %s no %s\n' "$verb" "$line"
-        fi
-    done
+    each_service ask_sudo "$@"
     [ -n "$allowed" ] || return 0
     LC_ALL=C timeout 10 sudo -n -l 2>/dev/null 9>&- | while IFS= read -r line; do
         printf 'sudorule %s\n' "$line"
+    done
+}
+
+ask_sudo() {
+    local verb line
+    [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    for verb in "$action" "$@"; do
+        if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
+            allowed=yes
+            printf 'sudo %s %s yes\n' "$verb" "$target"
+        else
+            IFS= read -r line <"$tmp/why" || line=''
+            printf 'sudo %s %s no %s\n' "$verb" "$target" "$line"
+        fi
     done
 }
 
@@ -252,7 +257,7 @@ look_in_use() {
         }
     ' "$tmp/processes" && [ -n "$real" ] && [ -s "$tmp/processes" ] ||
         echo 'missing /proc does not say what runs'
-    look_hidden
+    each_service look_hidden
 }
 
 # Prints when processes of the unit began whose directories we may not see, in seconds since boot.
@@ -266,8 +271,9 @@ look_hidden() {
         case $line in
             ControlGroup=*) group=${line#*=} ;;
         esac
-    done <"$tmp/unit"
+    done <"$tmp/unit.$number"
     [ -n "$group" ] || return 0
+    say_service
     for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
         for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
             [ -r "$procs" ] || continue
@@ -299,19 +305,26 @@ ask_systemd() {
     esac
 }
 
+# Says which service the lines that follow are about.
+say_service() {
+    printf 'service %s %s\n' "$service" "$target"
+}
+
 look_unit() {
     local link path
+    unit_pid=''
     is_unit || return 0
+    say_service
     user_bus
     unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
         -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
-        -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit"
-    sed 's/^/unit /' "$tmp/unit"
+        -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit.$number"
+    sed 's/^/unit /' "$tmp/unit.$number"
     IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"
     for path in "/etc/systemd/$scope/$target" "${HOME-}/.config/systemd/user/$target"; do
         [ ! -L "$path" ] || [ -e "$path" ] || echo 'unit dangling=yes'
     done
-    unit_pid=$(sed -n 's/^MainPID=//p' "$tmp/unit")
+    unit_pid=$(sed -n 's/^MainPID=//p' "$tmp/unit.$number")
     [ "${unit_pid:-0}" != 0 ] || return 0
     link=$(readlink "/proc/$unit_pid/cwd" 2>/dev/null) && printf 'unit cwd=%s\n' "$link"
     link=$(readlink "/proc/$unit_pid/exe" 2>/dev/null) && printf 'unit exe=%s\n' "$link"

@@ -9,7 +9,8 @@ remember() {
     variables='' reverted_hooks='' reverted_limit=''
     arguments "$@"
     candidate=$id
-    unit_before='' reverting='' partly=''
+    touched=0 reverting='' partly=''
+    each_service forget_unit
 }
 
 locked_order_activate() {
@@ -22,11 +23,7 @@ locked_order_activate() {
         echo "$root/current is not a link"
         return 1
     fi
-    unit_before=$(look_start)
-    before=''
-    case $unit_before in
-        *InvocationID=*) before=${unit_before##*InvocationID=} before=${before%%"$nl"*} ;;
-    esac
+    each_service note_unit
     record "$activated" "$activated_note" || return 1
     undecided=$candidate
     forget_begun
@@ -37,8 +34,7 @@ locked_order_activate() {
     fi
     sync_file "$root"
     flipped=$(started self)
-    mark_time
-    if ! service restart; then
+    if ! each_service start_release; then
         recent 10
         revert_and_answer 'restart failed'
         return
@@ -73,19 +69,29 @@ forget_begun() {
 
 locked_order_resume() {
     remember "$@"
-    undecided=$candidate
+    undecided=$candidate touched=$service_count
 }
 
 order_judge() {
     local id
     arguments "$@"
-    unit_pid=''
+    printf 'ticks %s\nreal %s\n' "$flipped" "$(cd "$root/releases/$id" && pwd -P)"
+    each_service judge_unit
+}
+
+judge_unit() {
+    local before
     look_unit
-    printf 'before %s\nticks %s\nreal %s\n' "$before" "$flipped" \
-        "$(cd "$root/releases/$id" && pwd -P)"
+    case $unit_before in
+        *InvocationID=*) before=${unit_before##*InvocationID=} before=${before%%"$nl"*} ;;
+        *) before='' ;;
+    esac
+    is_unit || return 0
+    printf 'before %s\n' "$before"
     if [ "${unit_pid:-0}" != 0 ]; then
         if is_in "$unit_pid" "$id"; then echo inside; elif worker_in "$id"; then echo worker; fi
     fi
+    return 0
 }
 
 locked_order_commit() {
@@ -105,7 +111,7 @@ locked_order_revert() {
 # Reverts to what was live before and records it. `partly` says what is not as it was nevertheless.
 revert() {
     reverting=yes
-    if return_to && restart_previous; then
+    if return_to && restart_all_previous; then
         undecided=''
         record "$reverted" "$reverted_note"
         # shellcheck disable=SC2119
@@ -126,6 +132,18 @@ return_to() {
     sync_file "$root"
 }
 
+# Restarts the services from what is live now, in opposite order, also after one that failed.
+restart_all_previous() {
+    local at code
+    at=$service_count code=0
+    while [ "$at" -gt 0 ]; do
+        select_service "$at"
+        restart_previous || code=1
+        at=$((at - 1))
+    done
+    return "$code"
+}
+
 # Restarts the service from what is live now; stops it if nothing is live and it did not run before.
 # A service that did not run before the flip may stay down.
 restart_previous() {
@@ -142,7 +160,7 @@ restart_previous() {
     reset_failed
     service restart && is_active && return 0
     if [ -n "$unit_before" ] && ! was_active && is_down; then
-        partly="$target does not run, as before"
+        partly="${partly:+$partly; }$target does not run, as before"
         return 0
     fi
     return 1

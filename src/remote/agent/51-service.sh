@@ -1,10 +1,64 @@
-# Restarting the service, and what it logs.
+# The services of this host: restarting them, and what they log.
+
+# Selects the first service, if there is one.
+# shellcheck disable=SC2120
+count_services() {
+    eval "set -- $services"
+    service_count=$#
+    number=0 service='' scope=none target='' action='' limit=0 log='' whose='' unit_before='' logged=0
+    [ "$service_count" = 0 ] || select_service 1
+}
+
+# Makes the service with the number $1 the one that the functions below are about.
+select_service() {
+    local words
+    number=$1
+    eval "set -- $services"
+    eval "words=\${$number}"
+    eval "arguments $words"
+    eval "unit_before=\${unit_before_$number-} logged=\${logged_$number-0}"
+    whose=''
+    if [ "$service_count" != 1 ]; then
+        if is_unit; then whose=" of $target"; else whose=" of $service"; fi
+    fi
+}
+
+# Calls the function $1, with the rest of the arguments, for each service in order, until it fails.
+each_service() {
+    local at visit
+    at=0 visit=$1
+    shift
+    while [ "$at" -lt "$service_count" ]; do
+        at=$((at + 1))
+        select_service "$at"
+        "$visit" "$@" || return
+    done
+}
+
+# Keeps whether the unit runs now, and since when.
+note_unit() {
+    unit_before=$(look_start)
+    eval "unit_before_$number=\$unit_before"
+}
+
+forget_unit() {
+    unit_before=''
+    eval "unit_before_$number=''"
+}
+
+# Restarts the service from the new release.
+start_release() {
+    touched=$number
+    mark_time
+    service restart
+}
 
 # Notes where the log of the new release begins.
 mark_time() {
     look_at_clock
     since=$seconds logged=0
     [ -z "$log" ] || [ ! -f "$(log_path)" ] || logged=$(($(wc -c <"$(log_path)")))
+    eval "logged_$number=\$logged"
 }
 
 log_path() {
@@ -70,21 +124,21 @@ is_unit() {
 
 # Restarts or stops what runs the release; prints what that printed.
 service() {
-    local code
-    : >"$tmp/service"
+    local code printed
+    printed=$tmp/service.$number
+    : >"$printed"
     case $scope-$1 in
-        none-*) return 0 ;;
-        command-restart) watched "$tmp/service" run_service_command "$target" ;;
-        command-stop) [ -z "$action" ] || watched "$tmp/service" run_service_command "$action" ;;
-        *-restart) privileged "$action" >"$tmp/service" 2>&1 ;;
-        *-stop) privileged stop >"$tmp/service" 2>&1 ;;
+        command-restart) watched "$printed" run_service_command "$target" ;;
+        command-stop) [ -z "$action" ] || watched "$printed" run_service_command "$action" ;;
+        *-restart) privileged "$action" >"$printed" 2>&1 ;;
+        *-stop) privileged stop >"$printed" 2>&1 ;;
     esac
     code=$?
-    tell_printed "$tmp/service" 0
+    tell_printed "$printed" 0
     case $code in
         0) return 0 ;;
-        124 | 137) printf '\nthe %s ran longer than %ss\n' "$1" "$limit" ;;
-        *) printf '\nthe %s exited with code %s\n' "$1" "$code" ;;
+        124 | 137) printf '\nthe %s%s ran longer than %ss\n' "$1" "$whose" "$limit" ;;
+        *) printf '\nthe %s%s exited with code %s\n' "$1" "$whose" "$code" ;;
     esac
     return 1
 }
@@ -108,11 +162,21 @@ privileged() {
     esac
 }
 
+# Prints the last `lines` of the service `of_service`, or of each if it is empty.
 order_journal() {
-    local lines
+    local lines of_service
     arguments "$@"
+    if [ -n "$of_service" ]; then
+        select_service "$of_service"
+        last_lines
+    else
+        each_service last_lines
+    fi
+}
+
+last_lines() {
     case $scope-$log in
-        command-) tell_printed "$tmp/service" 0 | tail -n "$lines" ;;
+        command-) tell_printed "$tmp/service.$number" 0 | tail -n "$lines" ;;
         *) recent "$lines" ;;
     esac
     return 0

@@ -13,10 +13,15 @@ was_active() {
     esac
 }
 
-# Whether the process from before the flip still runs, because no restart happened. A reload leaves
-# no trace in these properties, so it never counts.
+# Whether the service is as before the flip, because no restart happened. A reload leaves no trace
+# in these properties, so it never counts. systemd may have restarted a unit that we did not touch.
 never_stopped() {
-    [ "$action" = restart ] && was_active && [ "$(look_start)" = "$unit_before" ]
+    if [ "$number" -le "$touched" ]; then
+        [ "$action" = restart ] && was_active || return 1
+    elif ! is_unit; then
+        return 0
+    fi
+    [ -n "$unit_before" ] && [ "$(look_start)" = "$unit_before" ]
 }
 
 # Whether the unit does not run, as systemd sees it.
@@ -39,7 +44,7 @@ worker_in() {
         while IFS= read -r worker; do
             is_in "$worker" "$1" && return 0
         done 2>/dev/null <"$group"
-    done <"$tmp/unit"
+    done <"$tmp/unit.$number"
     return 1
 }
 

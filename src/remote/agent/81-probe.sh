@@ -1,22 +1,17 @@
 # What `check` wants to know beyond a look.
 
-# Prints it; changes nothing. `runner` is the service's user (empty: root, or ourselves); `shared`
-# has two words for each linked path, f or d and the path; `ports` are hexadecimal.
+# Prints it; changes nothing. `shared` has two words for each linked path, f or d and the path;
+# `ports` are hexadecimal.
 order_probe() {
-    local linger ports runner shared
+    local ports shared
     arguments "$@"
     eval "set -- $shared"
     could_flip || say_no_flip
-    look_sudo "$action" stop reset-failed
-    if [ "$scope" = user ]; then
-        linger=$(timeout 10 loginctl show-user "$user" -p Linger --value 2>/dev/null 9>&-)
-        printf 'linger %s\n' "${linger:-no}"
-    fi
+    look_sudo stop reset-failed
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then
         echo 'killuser yes'
     fi
-    ! is_unit || probe_unit
-    probe_runner "$runner"
+    each_service probe_unit
     probe_places
     probe_shared "$@"
     probe_ports
@@ -25,7 +20,13 @@ order_probe() {
 # Prints what systemd knows of the unit beyond a look, and whether the paths that it names are
 # there. If there is no such unit, the name may be misspelt, so others are listed.
 probe_unit() {
-    local path
+    local linger path
+    is_unit || return 0
+    say_service
+    if [ "$scope" = user ]; then
+        linger=$(timeout 10 loginctl show-user "$user" -p Linger --value 2>/dev/null 9>&-)
+        printf 'linger %s\n' "${linger:-no}"
+    fi
     unit_show -p NeedDaemonReload -p UnitFileState -p WantedBy -p RequiredBy -p TriggeredBy \
         -p BindPaths -p BindReadOnlyPaths -p RootDirectory -p ExecReload | sed 's/^/property /'
     unit_show -p ExecStart -p EnvironmentFiles |
@@ -33,7 +34,8 @@ probe_unit() {
             -e 's/^EnvironmentFiles=\(.*\) (ignore_errors=no)$/\1/p' |
         while IFS= read -r path; do probe_path "$path"; done
     timeout 10 systemctl --version 2>/dev/null 9>&- | sed -n 's/^systemd \([0-9]*\).*$/systemd \1/p'
-    ! grep -qsx LoadState=not-found "$tmp/unit" || probe_names
+    ! grep -qsx LoadState=not-found "$tmp/unit.$number" || probe_names
+    probe_runner "$(sed -n 's/^User=//p' "$tmp/unit.$number")"
 }
 
 probe_names() {
@@ -54,13 +56,15 @@ probe_path() {
     [ ! -x "$place" ] || printf 'gone %s\n' "$1"
 }
 
-# The unit may give its user further groups; a user of `DynamicUser=` exists only while it runs.
+# $1 is the unit's user, empty for root or ourselves. The unit may give it further groups; a user
+# of `DynamicUser=` exists only while it runs.
 probe_runner() {
     unit_show -p EnvironmentFiles -p Group -p SupplementaryGroups |
         sed -n -e 's/^EnvironmentFiles=\(.\)/envfile \1/p' -e 's/^.*Groups*=\(.\)/runner \1/p'
     [ -n "$1" ] || return 0
     id -Gn "$1" 2>/dev/null | sed 's/^/runner /'
     id "$1" >/dev/null 2>&1 || unit_show -p DynamicUser | grep -q =yes || printf 'nouser %s\n' "$1"
+    return 0
 }
 
 probe_places() {

@@ -256,11 +256,13 @@ pub enum Order {
     },
     /// Shows the last lines since the flip: of the unit's journal, of the log file of a command
     /// service, or else of what the restart command printed.
-    Journal { lines: u32 },
+    Journal {
+        lines: u32,
+        /// The place of the service among those of the host, from 1; `None`: each.
+        service: Option<usize>,
+    },
     /// Gathers facts for `shipit check`: see `answer::CheckFacts`.
     Probe {
-        /// The user of the service's unit; empty if it names none.
-        runner: String,
         /// The links: directories, and files that must exist.
         shared: Vec<SharedLink>,
         /// The ports to try.

@@ -68,8 +68,12 @@ impl Order {
                 [vec![("name", name.clone())], record.arguments()].concat()
             }
             Self::CleanUp { keep } => vec![("keep", keep.clone().unwrap_or_default())],
-            Self::Journal { lines } | Self::History { lines } => vec![("lines", lines.to_string())],
-            Self::Probe { runner, shared, ports } => probe(runner, shared, ports),
+            Self::Journal { lines, service } => {
+                let number = service.map(|number| number.to_string()).unwrap_or_default();
+                vec![("lines", lines.to_string()), ("of_service", number)]
+            }
+            Self::History { lines } => vec![("lines", lines.to_string())],
+            Self::Probe { shared, ports } => probe(shared, ports),
             Self::Verify { id, env } => vec![release(*id), env_name(env.as_deref())],
             Self::Drift { env } => vec![env_name(env.as_deref())],
             Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
@@ -139,10 +143,10 @@ fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration
     [release(id), within(limit), ("command", command.to_owned()), ("vars", list(vars))]
 }
 
-fn probe(runner: &str, shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
+fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
     let shared: Vec<_> = shared.iter().flat_map(|link| [kind(link), link.path.clone()]).collect();
     let ports: Vec<_> = ports.iter().map(|port| format!("{port:04X}")).collect();
-    vec![("runner", runner.to_owned()), ("shared", list(&shared)), ("ports", ports.join(" "))]
+    vec![("shared", list(&shared)), ("ports", ports.join(" "))]
 }
 
 fn kind(link: &SharedLink) -> String {

@@ -178,9 +178,7 @@ async fn break_slow(shell: &str) {
     let minute = host.dir.path().join("minute");
     let restart = format!("echo $$ >{}; exec sleep 60", minute.display());
     let mut hello = host.hello("run000000001", &restart);
-    if let Service::Command { limit, .. } = &mut hello.service {
-        *limit = Duration::from_mins(2);
-    }
+    hello.services[0].limit = Duration::from_mins(2);
     let (holder, _) = Agent::open(host.session(), hello).await.unwrap();
     let _unheard = holder.send(activate());
     let end = Instant::now() + Duration::from_secs(30);

@@ -11,7 +11,8 @@ use super::shells;
 /// The variables that every function relies on: directories, the run, and the user.
 const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipit/run/run1 \
     ledger=$PWD/srv/.shipit/ledger.jsonl unfinished=$PWD/srv/.shipit/unfinished \
-    lock=$PWD/srv/.shipit/lock scope=none locked=yes appended='' ticked='' looked='' walked='' \
+    lock=$PWD/srv/.shipit/lock scope=none services='' service_count=0 number=1 \
+    touched=1 whose='' locked=yes appended='' ticked='' looked='' walked='' \
     codes='' answer=0 veil='' env_name=.env log='' since='' logged=0 base=''; uid=$(id -u); \
     mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\" \
     \"$root/.shipit/manifests\" \"$root/.shipit/trash\"; : >\"$tmp/extra\"; ";

@@ -41,10 +41,8 @@ fn orders() -> Vec<Order> {
         Order::Revert { .. } => Order::Record(record()),
         Order::Record(_) => Order::Prune { name: text(), record: record() },
         Order::Prune { .. } => Order::CleanUp { keep: None },
-        Order::CleanUp { .. } => Order::Journal { lines: 1 },
-        Order::Journal { .. } => {
-            Order::Probe { runner: text(), shared: Vec::new(), ports: Vec::new() }
-        }
+        Order::CleanUp { .. } => Order::Journal { lines: 1, service: Some(1) },
+        Order::Journal { .. } => Order::Probe { shared: Vec::new(), ports: Vec::new() },
         Order::Probe { .. } => Order::History { lines: 1 },
         Order::History { .. } => Order::Verify { id, env: None },
         Order::Verify { .. } => Order::Drift { env: None },

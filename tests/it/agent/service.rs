@@ -38,13 +38,7 @@ fn host_with(unit: &str, restart: &str, stop: &str) -> (Host, Arc<LocalSession>)
 }
 
 fn hello(host: &Host, action: Action) -> Hello {
-    let service = Service::Unit {
-        name: "todo.service".to_owned(),
-        scope: Scope::User,
-        action,
-        limit: Duration::from_secs(10),
-    };
-    Hello { service, ..host.hello("run000000001", "") }
+    Hello { services: vec![unit(Scope::User, action)], ..host.hello("run000000001", "") }
 }
 
 const RUNS: &str = "LoadState=loaded\nActiveState=active\nInvocationID=i1\nExecMainStartTimestampMonotonic=1\nMainPID=0\n";
@@ -147,7 +141,7 @@ under_every_shell! {
             )
         };
         let mut hello = host.hello("run000000001", &tell("restart"));
-        if let Service::Command { stop, .. } = &mut hello.service {
+        if let ServiceKind::Command { stop, .. } = &mut hello.services[0].what {
             *stop = Some(tell("stop"));
         }
         let (agent, _) = Agent::open(host.session(), hello).await.unwrap();
@@ -210,8 +204,8 @@ async fn process_in_the_release_is_seen_by_device_and_inode() {
     let unit = RUNS.replace("MainPID=0", &format!("MainPID={}", main.id()));
     fs::write(host.dir.path().join("unit"), unit).unwrap();
     let (agent, _) = Agent::open(session, hello(&host, Action::Restart)).await.unwrap();
-    let inside = agent.judge(ID.parse().unwrap()).await.unwrap().inside;
-    let elsewhere = agent.judge("20260821090000".parse().unwrap()).await.unwrap().inside;
+    let inside = agent.judge(ID.parse().unwrap()).await.unwrap()[0].inside;
+    let elsewhere = agent.judge("20260821090000".parse().unwrap()).await.unwrap()[0].inside;
     main.kill().unwrap();
     main.wait().unwrap();
     assert_eq!((inside, elsewhere), (true, false));

@@ -192,14 +192,9 @@ under_every_shell! {
         );
         tools.push(("systemctl", systemctl));
         let tools: Vec<_> = tools.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        let service = Service::Unit {
-            name: "todo.service".to_owned(),
-            scope: Scope::User,
-            action: Action::Restart,
-            limit: Duration::from_secs(10),
-        };
+        let services = vec![unit(Scope::User, Action::Restart)];
         let hello =
-            Hello { scan: Scan::Yes, lock: false, service, ..host.hello("run000000001", "true") };
+            Hello { scan: Scan::Yes, lock: false, services, ..host.hello("run000000001", "true") };
         // It is another's from when it has become so.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let (_agent, state) = Agent::open(host.session_with(&tools), hello).await.unwrap();
@@ -207,7 +202,7 @@ under_every_shell! {
             worker.kill().unwrap();
             worker.wait().unwrap();
         }
-        let hidden = state.unit.unwrap().hidden_for;
+        let hidden = state.units[0].hidden_for.clone();
         assert!(!hidden.is_empty(), "{shell}");
         assert!(pid == 1 || hidden.iter().flatten().any(|age| *age < Duration::from_secs(30)));
     }

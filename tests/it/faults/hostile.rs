@@ -10,7 +10,6 @@ use shipit::config::Host;
 use shipit::deploy::context::Connect;
 use shipit::deploy::outcome::{Report, RunOutcome};
 use shipit::model::layout::Layout;
-use shipit::model::service::Service;
 use shipit::remote::conversation::{Agent, Hello, Scan};
 use shipit::remote::order::Order;
 use shipit::remote::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
@@ -248,7 +247,7 @@ async fn late_answer_is_not_taken_for_the_next() {
         lock: true,
         layout: Layout::new("/srv/todo"),
         owner: "ada".to_owned(),
-        service: Service::None,
+        services: Vec::new(),
         hook_shell: Vec::new(),
         deadline: Duration::from_mins(1),
         scan: Scan::No,

@@ -2,12 +2,12 @@
 //! upload, for a while and for good.
 
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
-use shipit::model::service::Service;
 use shipit::remote::local::LocalSession;
 
 use crate::support::effort::{some, try_all};
 use crate::support::fleet::{TestFleet, Work, hook};
 use crate::support::link::LinkFault;
+use crate::support::services::command;
 
 /// The requests of a successful deploy, of a rollback and of a prune.
 const DEPLOY: [&str; 13] = [
@@ -140,14 +140,10 @@ async fn undecided_release_is_recovered_after_a_second_cut() {
     for verb in ["resume", "revert"] {
         for fault in [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)] {
             let mut fleet = TestFleet::new(LocalSession::new()).await;
-            fleet.world.config.service = Service::Command {
-                restart: "cat VERSION >../../running; test -e ../../killed || { touch \
-                          ../../killed; kill -9 $(cat ../../.shipit/run/*/agent); }"
-                    .to_owned(),
-                stop: None,
-                log: None,
-                limit: std::time::Duration::from_secs(10),
-            };
+            fleet.world.config.services = vec![command(
+                "cat VERSION >../../running; test -e ../../killed || { touch ../../killed; \
+                 kill -9 $(cat ../../.shipit/run/*/agent); }",
+            )];
             fleet.break_link("web1", fault);
             let report = fleet.world.deploy("2").await;
             assert_ne!(report.verdict(), RunOutcome::Done, "{report:?}");

@@ -3,15 +3,15 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use insta::assert_snapshot;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::outcome::HostResult;
-use shipit::model::service::Service;
+use shipit::model::service::ServiceKind;
 use shipit::remote::local::LocalSession;
 
 use crate::support::health::{HealthServer, judged, judged_there, outcome, world_judged_by};
+use crate::support::services::service;
 use crate::support::shells::{session_of, under_every_shell};
 use crate::support::tools::{has, only, tools_without};
 use crate::support::world::LocalConnect;
@@ -186,12 +186,11 @@ async fn command_service_log_is_shown_since_the_restart() {
     let mut world = world_judged_by(&format!("{ONCE}command = \"false\""), &nobody).await;
     let log = world.dir.path().join("log");
     fs::write(&log, "from before\n").unwrap();
-    world.config.service = Service::Command {
+    world.config.services = vec![service(ServiceKind::Command {
         restart: format!("echo starting >>{0}; echo failing >>{0}", log.display()),
         stop: None,
         log: Some(log.to_str().unwrap().to_owned()),
-        limit: Duration::from_secs(10),
-    };
+    })];
     let said = outcome(&world, &nobody).await;
     let said = said.replace(world.dir.path().to_str().unwrap(), "DIR");
     assert_snapshot!(said, @"

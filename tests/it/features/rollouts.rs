@@ -13,6 +13,7 @@ use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::deploy::rollout::batches;
 
 use crate::support::link::{FaultyLinks, LinkFault};
+use crate::support::services::command;
 use crate::support::world::{World, host};
 
 /// A world of several hosts, and the faults of their links.
@@ -114,23 +115,13 @@ const SICK: &str = "test ! -e ../../shared/sick && cat VERSION >>../../restarts"
 async fn second_fails(on_failure: OnFailure, max_failed: usize) -> (String, String, RunOutcome) {
     let rollout = Rollout { batch: Batch::Hosts(1), on_failure, max_failed, ..Rollout::default() };
     let mut hosts = Hosts::new(&["web1", "web2", "web3"], rollout);
-    hosts.world.config.service = shipit::model::service::Service::Command {
-        restart: SICK.to_owned(),
-        stop: None,
-        log: None,
-        limit: Duration::from_secs(10),
-    };
+    hosts.world.config.services = vec![command(SICK)];
     assert_eq!(hosts.deploy("1").await.verdict(), RunOutcome::Done);
     assert_eq!(hosts.live(), "1 1 1");
     // The old release keeps running: only the new restart fails, and the revert works.
-    hosts.world.config.service = shipit::model::service::Service::Command {
-        restart: format!(
-            "if grep -q 2 VERSION; then {SICK}; else cat VERSION >>../../restarts; fi"
-        ),
-        stop: None,
-        log: None,
-        limit: Duration::from_secs(10),
-    };
+    hosts.world.config.services = vec![command(&format!(
+        "if grep -q 2 VERSION; then {SICK}; else cat VERSION >>../../restarts; fi"
+    ))];
     hosts.breaks("web2", true);
     let report = hosts.deploy("2").await;
     let ended = (letters(&report), hosts.live(), report.verdict());

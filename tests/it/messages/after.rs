@@ -2,12 +2,13 @@
 
 use chrono::FixedOffset;
 use insta::assert_snapshot;
-use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
+use shipit::deploy::outcome::{Done, HostResult, Report};
 use shipit::deploy::verify::Verified;
 use shipit::model::drift::{Drift, DriftKind};
 use shipit::model::goal::GoalKind;
 use shipit::model::host_state::{Current, HostState, LockFacts, LockHolder, Owner};
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
+use shipit::model::service::Proof;
 use shipit::remote::answer::LedgerTail;
 use shipit::report::history::{Page, history_json, history_table};
 use shipit::report::status::{StatusContext, status_json, status_view};
@@ -17,6 +18,7 @@ use shipit::report::verify::{verify_json, verify_view};
 use shipit::report::{Verbosity, summary};
 
 use crate::support::reports::{NEW, OLD, id, report};
+use crate::support::services::proved;
 
 const RUN: &str = "k3j4k3j4k3j4k3j4";
 
@@ -156,7 +158,7 @@ fn verified() -> Vec<(String, Verified)> {
     let clean = Verified {
         release: Some(id(NEW)),
         live: true,
-        proof: Some(Proof::Seen),
+        services: proved(Proof::Seen),
         ..Verified::default()
     };
     let drift = |path: &str, change| Drift { path: path.to_owned(), change };
@@ -170,7 +172,7 @@ fn verified() -> Vec<(String, Verified)> {
             drift("tmp/x", DriftKind::Extra),
             drift("lib", DriftKind::Kind),
         ],
-        proof: None,
+        services: Vec::new(),
         ..clean.clone()
     };
     let hosts = [("web1", clean.clone()), ("web2", drifted), ("web3", clean)];
@@ -301,7 +303,7 @@ fn troubled() -> Vec<(String, HostState)> {
 fn context() -> StatusContext<'static> {
     let offset = FixedOffset::east_opt(7200).unwrap();
     let now = "2026-08-22T10:18:02Z".parse().unwrap();
-    StatusContext { stage: "production", unit: None, now, offset }
+    StatusContext { stage: "production", now, offset }
 }
 
 #[test]

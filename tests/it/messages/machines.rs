@@ -89,7 +89,7 @@ fn json_is_one_object_a_line() {
     {"v":1,"event":"interrupted","again":false}
     {"v":1,"event":"phase","phase":"commit","batch":null,"of":null}
     {"v":1,"event":"phase","phase":"tidy","batch":null,"of":null}
-    {"v":1,"event":"report","goal":"deploy","stage":"production","release":"20260822101502","verdict":"done","exit_code":0,"interrupted":false,"hosts":[{"host":"web1","result":"done","live":"20260822101502","before":"20260821090311","proof":"seen","pruned":[],"sent":4200000,"size":9100000,"files":42,"linked":0,"linked_size":0,"rebuilt":0,"spared":0}],"warnings":[],"failure":null,"split":false}
+    {"v":1,"event":"report","goal":"deploy","stage":"production","release":"20260822101502","verdict":"done","exit_code":0,"interrupted":false,"hosts":[{"host":"web1","result":"done","live":"20260822101502","before":"20260821090311","proof":"seen","services":[{"name":"todo","unit":"todo.service","proof":"seen"}],"pruned":[],"sent":4200000,"size":9100000,"files":42,"linked":0,"linked_size":0,"rebuilt":0,"spared":0}],"warnings":[],"failure":null,"split":false}
     "#);
 }
 

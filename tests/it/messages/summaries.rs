@@ -1,12 +1,14 @@
 //! The last words on a run.
 
 use insta::assert_snapshot;
-use shipit::deploy::outcome::{Done, HostResult, Proof, Report};
+use shipit::deploy::outcome::{Done, HostResult, Report};
 use shipit::model::goal::GoalKind;
+use shipit::model::service::Proof;
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, github, summary};
 
 use crate::support::reports::{NEW, OLD, done, failure, id, report};
+use crate::support::services::proved;
 
 fn text(report: &Report) -> String {
     let mut out = Vec::new();
@@ -35,7 +37,7 @@ fn untouched() -> HostResult {
 
 #[test]
 fn summary_of_a_deploy() {
-    let inferred = done_with(|done| done.proof = Some(Proof::Inferred));
+    let inferred = done_with(|done| done.services = proved(Proof::Inferred));
     let report = report(vec![("web1", done()), ("web2", done()), ("web3", inferred)]);
     assert_snapshot!(text(&report), @"
     20260822101502 is live on web1, web2, web3 (was 20260821090311)
@@ -69,7 +71,8 @@ fn summary_counts_patched_files() {
 
 #[test]
 fn summary_of_first_and_later_releases() {
-    let first = done_with(|done| (done.before, done.proof, done.sent) = (None, None, 5_000_000));
+    let first =
+        done_with(|done| (done.before, done.services, done.sent) = (None, Vec::new(), 5_000_000));
     let pruned = done_with(|done| done.pruned = vec![OLD.to_owned()]);
     let report = report(vec![("web1", first), ("web2", pruned)]);
     assert_snapshot!(text(&report), @"

@@ -67,13 +67,15 @@ fn host(live: &str) -> HostState {
         unfinished: [TORN.to_owned()].into(),
         ledger: Ledger::parse(lines.iter().map(String::as_str)),
         in_use: [live.to_owned()].into(),
-        unit: Some(UnitState {
+        units: vec![UnitState {
+            service: "todo".to_owned(),
+            name: "todo.service".to_owned(),
             load: "loaded".to_owned(),
             active: "active".to_owned(),
             sub: "running".to_owned(),
             since: "Sat 2026-08-22 10:15:03 UTC".to_owned(),
             ..UnitState::default()
-        }),
+        }],
         ..HostState::default()
     }
 }
@@ -225,7 +227,7 @@ fn releases_for_machines() {
 }
 
 fn context() -> StatusContext<'static> {
-    StatusContext { stage: "production", unit: Some("todo.service"), now: now(), offset: offset() }
+    StatusContext { stage: "production", now: now(), offset: offset() }
 }
 
 #[test]
@@ -251,7 +253,7 @@ fn status_of_hosts_live_within_minutes() {
             .map(|e| later(entry(e, NEW)));
         host.ledger = Ledger::parse(lines.iter().map(String::as_str));
         host.unfinished.clear();
-        let unit = host.unit.as_mut().unwrap();
+        let unit = &mut host.units[0];
         unit.since = unit.since.replace(" 10:15:", &minute);
     }
     assert_snapshot!(status_view(&hosts, context(), &Styles::plain()), @"
@@ -271,12 +273,12 @@ fn status_of_a_fleet_in_trouble() {
     hosts[1].1.ledger = Ledger::parse(lines.iter().map(String::as_str));
     hosts[1].1.present.push(NEW.to_owned());
     hosts[1].1.leftovers = vec![".shipit/run/k3j4".to_owned(), "releases/.2026.x".to_owned()];
-    hosts[1].1.unit.as_mut().unwrap().restarts = 3;
+    hosts[1].1.units[0].restarts = 3;
     hosts[2].1.holder = Some("ana on laptop (deploy production) since 10:15".to_owned());
     hosts[3].1.current = Current::Foreign("/srv/old/current".to_owned());
-    hosts[3].1.unit.as_mut().unwrap().load = "not-found".to_owned();
+    hosts[3].1.units[0].load = "not-found".to_owned();
     hosts[4].1.current = Current::NotALink;
-    hosts[4].1.unit = None;
+    hosts[4].1.units.clear();
     assert_snapshot!(status_view(&hosts, context(), &Styles::plain()), @"
     web1:
       live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
@@ -359,6 +361,19 @@ fn status_for_machines() {
       "leftovers": [],
       "live": "20260822101502",
       "locked_by": null,
+      "services": [
+        {
+          "name": "todo",
+          "unit": {
+            "active": "active",
+            "load": "loaded",
+            "name": "todo.service",
+            "restarts": 0,
+            "since": "Sat 2026-08-22 10:15:03 UTC",
+            "sub": "running"
+          }
+        }
+      ],
       "since": "2026-08-22T10:15:00+00:00",
       "stuck": null,
       "unclear": [],

@@ -13,12 +13,13 @@ use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
 use shipit::model::ledger::{Ledger, ReleaseStatus};
 use shipit::model::link::{SharedKind, SharedLink};
-use shipit::model::service::Service;
+use shipit::model::service::{Service, ServiceKind};
 use shipit::remote::local::LocalSession;
 use tokio::sync::OnceCell;
 
 use super::fault_table;
 use super::link::{FaultyLinks, LinkFault};
+use super::services::service;
 use super::world::{World, host};
 
 /// The command that is tried on a host where version 1 is live and 0 was live before.
@@ -88,12 +89,12 @@ impl TestFleet {
         world.config.links = vec![SharedLink { path: "log".to_owned(), kind: dir }];
         world.config.hooks.staged = hook("test -e VERSION");
         world.config.hooks.activated = hook("test -e VERSION");
-        world.config.service = Service::Command {
+        let what = ServiceKind::Command {
             restart: "test ! -e broken && cat VERSION >../../running".to_owned(),
             stop: Some("rm -f running".to_owned()),
             log: None,
-            limit: Duration::from_secs(5),
         };
+        world.config.services = vec![Service { limit: Duration::from_secs(5), ..service(what) }];
         let links = FaultyLinks::new(world.config.layout.root()).over(session);
         let faults = links.faults();
         world.connect = Box::new(links);

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use shipit::deploy::event::{Event, Phase};
-use shipit::deploy::outcome::{Done, Failure, HostResult, Proof, Report};
+use shipit::deploy::outcome::{Done, Failure, HostResult, Report};
 use shipit::model::goal::GoalKind;
 use shipit::model::id::ReleaseId;
+use shipit::model::service::Proof;
 use shipit::report::Reporter;
+
+use super::services::proved;
 
 pub(crate) fn id(text: &str) -> ReleaseId {
     text.parse().unwrap()
@@ -24,7 +27,7 @@ pub(crate) fn done() -> HostResult {
     HostResult::Done(Done {
         live: Some(id(NEW)),
         before: Some(OLD.to_owned()),
-        proof: Some(Proof::Seen),
+        services: proved(Proof::Seen),
         pruned: Vec::new(),
         kept: None,
         sent: 4_200_000,
