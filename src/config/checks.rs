@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::placeholders::{Placeholders, in_address};
 use super::{EnvSource, Host};
 
 /// One question that a new release must answer well.
@@ -87,12 +88,34 @@ pub struct Header {
     pub name: String,
     /// Its value: always a text once it was gathered.
     pub value: EnvSource,
+    /// Whether its text is that of the file, so that it may hold placeholders.
+    pub written: bool,
 }
 
 impl Check {
     /// Returns whether the check is made on this host.
     pub fn concerns(&self, host: &Host) -> bool {
         self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
+    }
+}
+
+impl HealthProbe {
+    /// Returns the probe with a value for each placeholder. Fails with the first one whose value is
+    /// not known.
+    pub fn filled(&self, placeholders: &Placeholders) -> Result<Self, &'static str> {
+        let Self::Http(check) = self else { return Ok(self.clone()) };
+        let mut check = check.clone();
+        check.url = placeholders.fill(&check.url, in_address)?;
+        check.path = placeholders.fill(&check.path, in_address)?;
+        let headers = check.headers.iter_mut().filter(|header| header.written);
+        let texts = headers.filter_map(|header| match &mut header.value {
+            EnvSource::Text(text) => Some(text),
+            _ => None,
+        });
+        for text in texts.chain(&mut check.body) {
+            *text = placeholders.fill(text, str::to_owned)?;
+        }
+        Ok(Self::Http(check))
     }
 }
 

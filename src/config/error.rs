@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::placeholders::PLACEHOLDERS;
+
 /// The place of a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigPlace {
@@ -78,6 +80,9 @@ pub enum ConfigError {
     /// A value that breaks a rule.
     #[error("{place}: `{key}` must be {must}: {}", visible(value))]
     Value { place: ConfigPlace, key: &'static str, value: String, must: &'static str },
+    /// A word in braces that stands for nothing.
+    #[error("{place}: `{key}` holds `{{{word}}}`, which is no placeholder")]
+    NoPlaceholder { place: ConfigPlace, key: &'static str, word: String },
     /// A glob that is none.
     #[error("{place}: `exclude` holds a pattern that is not a glob: {}", pattern.escape_debug())]
     Glob {
@@ -186,6 +191,12 @@ impl ConfigError {
             Self::HostTwice { .. } => {
                 Some("two on one address can be written as `name:22` and `name:2222`".to_owned())
             }
+            Self::NoPlaceholder { word, .. } => Some(match similar(word, PLACEHOLDERS) {
+                Some(name) => format!("did you mean `{{{name}}}`?"),
+                None => "there are `{digest}`, `{release}` and `{revision}`; \
+                         in an address, `%7B` and `%7D` are braces"
+                    .to_owned(),
+            }),
             Self::NoDigest { place } => {
                 let flag = "`--sha256 …`, or `#sha256=…` at the end of the address";
                 let key = "`sha256 = \"…\"`, or `#sha256=…` at the end of the address";

@@ -59,7 +59,7 @@ pub async fn gather(
     let mut secrets = Vec::new();
     for check in &mut health.checks {
         let HealthProbe::Http(http) = &mut check.probe else { continue };
-        for Header { name, value } in &mut http.headers {
+        for Header { name, value, .. } in &mut http.headers {
             let text = env::value(name, value, base, environment);
             let text = text.await.map_err(GatherError::Header)?;
             if !is_sendable(&text) {

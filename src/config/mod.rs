@@ -3,7 +3,7 @@
 //! lists its keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`,
 //! `error` holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be
 //! shown of them. `checks` holds what health checks ask, `gather` fetches what they need of this
-//! machine. `template` is what `shipit init` writes.
+//! machine, `placeholders` stand for a release in them. `template` is what `shipit init` writes.
 
 pub mod checks;
 pub mod env;
@@ -13,6 +13,7 @@ pub mod file;
 pub mod gather;
 pub mod known;
 mod merge;
+pub mod placeholders;
 pub mod resolve;
 mod rules;
 pub mod secrecy;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::checks::Check;
+use self::placeholders::Placeholders;
 pub use self::tables::HostKeys;
 use crate::model::digest::Digest;
 use crate::model::layout::Layout;
@@ -235,6 +237,11 @@ pub struct Health {
 }
 
 impl Health {
+    /// Fails with the first placeholder of any check whose value is not known.
+    pub fn fillable(&self, placeholders: &Placeholders) -> Result<(), &'static str> {
+        self.checks.iter().try_for_each(|check| check.probe.filled(placeholders).map(|_| ()))
+    }
+
     /// Each header's name and where its value comes from.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
         let headers = self.checks.iter().flat_map(|check| match &check.probe {

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use super::event::Event;
 use crate::artifact::Artifact;
 use crate::config::Config;
+use crate::config::placeholders::Placeholders;
 use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
@@ -69,6 +70,12 @@ impl Build {
     pub fn release(&self, config: &Config) -> Sealed {
         let linked: Vec<String> = config.links.iter().map(|link| link.path.clone()).collect();
         self.manifest.without(&linked).into()
+    }
+
+    /// Returns what placeholders in health checks stand for, once it is the release `id`.
+    pub fn placeholders(&self, id: ReleaseId) -> Placeholders {
+        let (revision, digest) = (self.revision.clone(), Some(self.digest));
+        Placeholders { release: id, revision, digest }
     }
 
     /// Returns the event that the artifact is open.

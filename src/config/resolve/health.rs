@@ -9,7 +9,8 @@ use super::runs::TENTH;
 use crate::config::checks::{
     self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Statuses, Trust,
 };
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, similar};
+use crate::config::placeholders::{PLACEHOLDERS, unknown_words};
 use crate::config::tables::{self, Layer, Length, TextOr};
 use crate::config::{EnvSource, Health, rules};
 use crate::model::service::Service;
@@ -140,6 +141,10 @@ impl Resolver<'_> {
         url: &Spanned<String>,
         check: &tables::Check,
     ) -> Result<HealthProbe, ConfigError> {
+        self.only_placeholders(url)?;
+        if let Some(text) = &check.body {
+            self.likely_placeholders("body", text, text.get_ref())?;
+        }
         let rules::Url { tls, host, port, path } =
             self.file.need(url, "http", HTTP, rules::http(url.get_ref()))?;
         let name = check.host.as_ref().map(|name| {
@@ -209,10 +214,38 @@ impl Resolver<'_> {
                 let shown = Spanned::new(value.span(), text);
                 let must = "text in one line";
                 self.file.rule(&shown, "headers", must, checks::is_sendable(text))?;
+                self.likely_placeholders("headers", value, text)?;
                 EnvSource::Text(text.clone())
             }
             TextOr::Table(table) => self.source(value, table)?,
         };
-        Ok(Header { name: name.get_ref().clone(), value: source })
+        let written = matches!(source, EnvSource::Text(_));
+        Ok(Header { name: name.get_ref().clone(), value: source, written })
+    }
+
+    /// Fails if an address holds a word in braces that is no placeholder.
+    fn only_placeholders(&self, url: &Spanned<String>) -> Result<(), ConfigError> {
+        let unknown = unknown_words(url.get_ref()).next();
+        unknown.map_or(Ok(()), |word| Err(self.no_placeholder("http", url, word)))
+    }
+
+    /// Fails if a text holds a word in braces that was hardly meant: other braces are text.
+    fn likely_placeholders<T>(
+        &self,
+        key: &'static str,
+        written: &Spanned<T>,
+        text: &str,
+    ) -> Result<(), ConfigError> {
+        let slip = unknown_words(text).find(|word| similar(word, PLACEHOLDERS).is_some());
+        slip.map_or(Ok(()), |word| Err(self.no_placeholder(key, written, word)))
+    }
+
+    fn no_placeholder<T>(
+        &self,
+        key: &'static str,
+        written: &Spanned<T>,
+        word: &str,
+    ) -> ConfigError {
+        ConfigError::NoPlaceholder { place: self.file.place(written), key, word: word.to_owned() }
     }
 }

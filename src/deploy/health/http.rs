@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{CONNECTION, HOST, LOCATION};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +22,8 @@ use crate::remote::session::{ByteStream, SessionError};
 const MOST_BODY: usize = 64 * 1024;
 /// Bytes before the body that are read at most.
 const MOST_HEAD: usize = 64 * 1024;
+/// Statuses that lead a GET elsewhere.
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 /// An answer, as far as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(super) struct HttpResponse {
     pub(super) found: bool,
     /// Whether more may have followed.
     pub(super) cut: bool,
+    /// `https://NAME`, if it is a redirect that leads there.
+    pub(super) secured: Option<String>,
 }
 
 impl HttpResponse {
@@ -79,7 +83,32 @@ fn evaluate(check: &HttpCheck, answer: &HttpResponse) -> Result<(), ProbeFailure
         Some(text) => format!("answered {status} without {text:?} in its body"),
         None => return Ok(()),
     };
-    Err(ProbeFailure { said: answer.whole_lines().to_owned(), ..ProbeFailure::new(what) })
+    let failure = ProbeFailure { said: answer.whole_lines().to_owned(), ..ProbeFailure::new(what) };
+    Err(failure.hint(hint(check, answer)))
+}
+
+/// Returns what to change in the check, if the answer tells that.
+fn hint(check: &HttpCheck, answer: &HttpResponse) -> Option<String> {
+    if let Some(there) = &answer.secured {
+        return Some(format!(
+            "it redirects to {there}: ask with `http = \"https://…\"`, and with `host = \"…\"` for \
+             that name; behind a proxy, `headers = {{ X-Forwarded-Proto = \"https\" }}` may do"
+        ));
+    }
+    let unnamed = check.name.is_none() && matches!(answer.status, 400 | 403);
+    (unnamed || answer.status == 421).then(|| {
+        let name = authority(check);
+        format!("it may not answer to `{name}`: `host = \"…\"` sets the name to ask for")
+    })
+}
+
+/// Returns `https://NAME` of the place that a redirect leads to.
+fn secured(status: u16, location: &str) -> Option<String> {
+    let rest = location.strip_prefix("https://")?;
+    let name = rest.split(['/', '?', '#']).next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "[]:._-".contains(c);
+    let fits = REDIRECTS.contains(&status) && name.chars().all(plain);
+    fits.then(|| format!("https://{name}"))
 }
 
 /// Asks once. When time is over, the part of the body that has come counts.
@@ -91,8 +120,12 @@ async fn ask(
     let by = Instant::now() + limit;
     let mut driving = JoinSet::new();
     let head = timeout_at(by, head(context, check, &mut driving));
-    let (status, mut body) = head.await.map_err(|_| ProbeFailure::late(limit))??;
-    let mut answer = HttpResponse { status, ..HttpResponse::default() };
+    let head = head.await.map_err(|_| ProbeFailure::late(limit))??;
+    let status = head.status().as_u16();
+    let location = head.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    let secured = location.and_then(|location| secured(status, location));
+    let mut answer = HttpResponse { status, secured, ..HttpResponse::default() };
+    let mut body = head.into_body();
     // If the status alone decides, the body is not waited for.
     if check.body.is_some() || !check.status.hold(status) {
         let mut bytes = Vec::new();
@@ -107,13 +140,13 @@ async fn ask(
     Ok(answer)
 }
 
-/// Returns the status, and the body that is still to come. `driving` moves the bytes until it is
+/// Returns the head of the answer; its body is still to come. `driving` moves the bytes until it is
 /// dropped.
 async fn head(
     context: &CheckContext<'_>,
     check: &HttpCheck,
     driving: &mut JoinSet<()>,
-) -> Result<(u16, Incoming), Trouble> {
+) -> Result<hyper::Response<Incoming>, Trouble> {
     let stream = match context.session.dial(&check.host, check.port).await {
         Err(SessionError::DialRefused { forbidden: true, .. }) => return Err(Trouble::Forbidden),
         dialled => dialled.map_err(ProbeFailure::silent)?,
@@ -128,8 +161,7 @@ async fn head(
     driving.spawn(async move {
         let _ = connection.await;
     });
-    let answer = sender.send_request(request(check)?).await.map_err(ProbeFailure::silent)?;
-    Ok((answer.status().as_u16(), answer.into_body()))
+    Ok(sender.send_request(request(check)?).await.map_err(ProbeFailure::silent)?)
 }
 
 fn request(check: &HttpCheck) -> Result<Request<Empty<Bytes>>, ProbeFailure> {

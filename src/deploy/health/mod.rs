@@ -87,21 +87,26 @@ pub(super) async fn pass(host: &Conversation<'_>, switch: &ActivationPlan) -> Re
 /// Tries until the check passes or its time is over.
 async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failure> {
     let CheckTiming { interval, timeout, total, successes } = check.pace;
+    let what = format!("the health of {} could not be checked", subject(context.host));
+    let probe = check.probe.filled(&context.switch.placeholders).map_err(|name| {
+        let id = context.switch.id;
+        let cause = format!("{} names `{{{name}}}`, which is not known of {id}", check.probe);
+        Failure::new(what.clone()).because(cause)
+    })?;
     let end = Instant::now() + total;
     let mut tries = Tries::default();
     loop {
         let left = end.saturating_duration_since(Instant::now()).max(SHORTEST_TRY);
-        tries.note(context.attempt(&check.probe, timeout.min(left)).await);
+        tries.note(context.attempt(&probe, timeout.min(left)).await);
         if tries.in_a_row >= successes {
             return Ok(());
         }
         if tries.hopeless() {
-            let what = format!("the health of {} could not be checked", subject(context.host));
-            return Err(tries.masked(context.host).await.failure(what, check));
+            return Err(tries.masked(context.host).await.failure(what, &probe, successes));
         }
         if Instant::now() + interval >= end {
             let what = format!("{} was not healthy within {total:?}", subject(context.host));
-            return Err(tries.masked(context.host).await.failure(what, check));
+            return Err(tries.masked(context.host).await.failure(what, &probe, successes));
         }
         sleep(interval).await;
     }
@@ -176,10 +181,9 @@ impl Tries {
         self
     }
 
-    fn failure(self, what: String, check: &Check) -> Failure {
-        let (probe, count) = (&check.probe, self.count);
+    fn failure(self, what: String, probe: &HealthProbe, enough: u32) -> Failure {
+        let count = self.count;
         let Some((miss, same)) = self.last.filter(|_| self.in_a_row == 0) else {
-            let enough = check.pace.successes;
             let in_a_row = words::count(self.in_a_row as usize, "time");
             let tries = words::count(count as usize, "try");
             let well = format!("{probe} passed {in_a_row} in a row, not {enough}, in {tries}");
@@ -211,20 +215,14 @@ fn excerpt(said: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(successes: u32) -> Check {
-        let second = Duration::from_secs(1);
-        let pace = CheckTiming { interval: second, timeout: second, total: second, successes };
-        let probe = HealthProbe::Tcp { host: "::1".to_owned(), port: 80 };
-        Check { probe, pace, roles: Vec::new() }
-    }
-
     #[track_caller]
     fn says(tries: &[Option<&str>], expected: &[&str]) {
         let mut noted = Tries::default();
         for what in tries {
             noted.note(what.map_or(Ok(()), |what| Err(ProbeFailure::new(what))));
         }
-        assert_eq!(noted.failure("x".to_owned(), &check(3)).cause, expected);
+        let probe = HealthProbe::Tcp { host: "::1".to_owned(), port: 80 };
+        assert_eq!(noted.failure("x".to_owned(), &probe, 3).cause, expected);
     }
 
     #[test]

@@ -41,12 +41,17 @@ pub(super) async fn fetch(
         return Err(ProbeFailure::silent(last_line(&answer.text)));
     }
     let (status, body) = answer.text.split_once('\n').unwrap_or((&answer.text, ""));
-    let (status, found) = match status.split_once(' ') {
-        Some((status, _)) => (status, true),
-        None => (status, false),
-    };
+    let mut words = status.split(' ');
+    let status = words.next().unwrap_or_default();
     let status = status.parse().map_err(|_| ProbeFailure::silent("that was not HTTP"))?;
-    Ok(HttpResponse { status, body: body.to_owned(), found, cut: false })
+    let mut answer = HttpResponse { status, body: body.to_owned(), ..HttpResponse::default() };
+    for word in words {
+        match word {
+            "found" => answer.found = true,
+            there => answer.secured = Some(there.to_owned()),
+        }
+    }
+    Ok(answer)
 }
 
 /// Fails unless the port is open, as the host itself sees it.

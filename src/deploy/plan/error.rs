@@ -50,6 +50,14 @@ pub enum PlanError {
     /// The artifact brings its own env file.
     #[error("the artifact holds `{file}`, which [env] would overwrite")]
     EnvInArtifact { file: String },
+    /// A health check names something that is not known.
+    #[error("a health check names `{{{name}}}`, which is not known of {}", whose(*id))]
+    NoValue {
+        /// The placeholder.
+        name: &'static str,
+        /// The release of a rollback; `None`: the build of a deploy.
+        id: Option<ReleaseId>,
+    },
     /// A linked path would lie in something that is no directory.
     #[error("`{path}` cannot be linked: the artifact has a {kind} at `{at}`")]
     LinkInside {
@@ -121,6 +129,14 @@ impl PlanError {
             Self::EnvInArtifact { file } => {
                 Some(format!("leave it out with `exclude = [\"/{file}\"]` in [artifact]"))
             }
+            Self::NoValue { id: None, .. } => Some(
+                "a file `REVISION` in the artifact tells its revision; so does git where \
+                 deploy.toml is in a work tree"
+                    .to_owned(),
+            ),
+            Self::NoValue { name, .. } => Some(format!(
+                "deploy its build again, or take `{{{name}}}` out of [health] for this rollback"
+            )),
             Self::LinkInside { at, .. } => Some(format!(
                 "leave `{at}` out with `exclude = [\"/{at}\"]` in [artifact], or link another path"
             )),
@@ -154,6 +170,10 @@ impl PlanError {
             Self::Unfinished { .. } => Some("deploy it again".to_owned()),
         }
     }
+}
+
+fn whose(id: Option<ReleaseId>) -> String {
+    id.map_or_else(|| "this build".to_owned(), |id| format!("release {id}"))
 }
 
 /// Returns the command that deletes a release and its manifest by hand.

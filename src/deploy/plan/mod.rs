@@ -13,6 +13,7 @@ pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_t
 pub use self::refusals::{Note, check_newer};
 use super::run::record;
 use crate::artifact::PreparedDelta;
+use crate::config::placeholders::Placeholders;
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -120,6 +121,10 @@ pub struct ActivationPlan {
     pub limit: Duration,
     /// How each service is restarted, for people.
     pub restarts: Vec<String>,
+    /// What the placeholders in health checks stand for.
+    pub placeholders: Placeholders,
+    /// What they stand for after a revert; `None` if that does not lead to a release of ours.
+    pub placeholders_back: Option<Placeholders>,
 }
 
 impl ActivationPlan {
@@ -165,7 +170,8 @@ impl ActivationPlan {
     /// Returns this plan as if it were about the release that a revert leads to, for health checks
     /// of that one; `None` if it is not one of ours.
     pub fn after_revert(&self) -> Option<Self> {
-        let id = Layout::parse_target(&self.back)?;
+        let placeholders = self.placeholders_back.clone()?;
+        let id = placeholders.release;
         let (ours, new) = (id.to_string(), self.id.to_string());
         let vars = self.vars.iter().map(|var| match var.split_once('=') {
             Some((name @ ("SHIPIT_RELEASE" | "SHIPIT_RELEASE_PATH"), value)) => {
@@ -173,7 +179,7 @@ impl ActivationPlan {
             }
             _ => var.clone(),
         });
-        Some(Self { id, vars: vars.collect(), ..self.clone() })
+        Some(Self { id, vars: vars.collect(), placeholders, ..self.clone() })
     }
 
     /// Returns where a revert leads, for people.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery, RollbackError};
 use crate::artifact::PreparedDelta;
+use crate::config::placeholders::Placeholders;
 use crate::config::{Config, Hook, Host};
 use crate::deploy::divergence::Divergence;
 use crate::deploy::goal::{Build, PruneRule, RollbackTarget, describe_restart};
@@ -12,6 +13,7 @@ use crate::deploy::retention::{common_candidate, rollback_candidates, to_prune, 
 use crate::deploy::run::{Run, record};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
+use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
 use crate::remote::order::{Order, Record, Verdicts};
@@ -52,6 +54,7 @@ impl Planner<'_> {
         }
         let mut activate = self.activation(host, state, id);
         activate.verdicts.committed.note = self.deployed_note(id, wanted.build.revision.as_deref());
+        activate.placeholders = wanted.build.placeholders(id);
         let notes = self.notes(state, Some(wanted));
         Ok(HostPlan {
             recover: Vec::new(),
@@ -81,6 +84,8 @@ impl Planner<'_> {
             return Err(PlanError::Unfinished { id });
         }
         let mut activate = self.activation(host, state, id);
+        let known = self.config.health.fillable(&activate.placeholders);
+        known.map_err(|name| PlanError::NoValue { name, id: Some(id) })?;
         activate.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
         activate.verdicts.left = state.live().and_then(|left| self.left(left, id));
         let activate = (state.live() != Some(id)).then_some(activate);
@@ -106,7 +111,9 @@ impl Planner<'_> {
         if state.live() == Some(id) {
             let verdicts = self.verdicts(id, &back, state);
             let plan = self.activation(host, state, id);
-            let plan = ActivationPlan { back, verdicts, hooks: Vec::new(), ..plan };
+            let placeholders_back = placeholders_back(&back, state);
+            let hooks = Vec::new();
+            let plan = ActivationPlan { back, verdicts, hooks, placeholders_back, ..plan };
             return Some(Recovery::Judge(Box::new(plan)));
         }
         let reason = Some(RevertReason::FoundReverted.word().to_owned());
@@ -250,6 +257,8 @@ impl Planner<'_> {
         ActivationPlan {
             id,
             verdicts: self.verdicts(id, &back, state),
+            placeholders: placeholders(id, state),
+            placeholders_back: placeholders_back(&back, state),
             back,
             vars: self.hook_vars(host, state, id),
             hooks: self.hooks("activated", &hooks.activated, host, state, id),
@@ -330,6 +339,18 @@ pub fn run_vars<'h>(
         format!("SHIPIT_COMMAND={}", run.command),
         format!("SHIPIT_RUN={}", run.nonce),
     ]
+}
+
+/// Returns what placeholders stand for in checks of a release that is on the host.
+fn placeholders(release: ReleaseId, state: &HostState) -> Placeholders {
+    let origin = state.ledger.history(release).and_then(|history| history.origin);
+    let (revision, digest) = origin.map(|entry| (entry.revision, entry.artifact)).unzip();
+    Placeholders { release, revision: revision.flatten(), digest: digest.flatten() }
+}
+
+/// Returns the same for the release that `back` leads to, if it is one of ours.
+fn placeholders_back(back: &str, state: &HostState) -> Option<Placeholders> {
+    Layout::parse_target(back).map(|id| placeholders(id, state))
 }
 
 /// Returns the host once `id` is live and good there: retention after a deploy is planned from it.

@@ -8,6 +8,7 @@ use crate::deploy::goal::{Build, describe_link};
 use crate::deploy::run::Run;
 use crate::model::host_state::UnitState;
 use crate::model::host_state::{Current, Facts, HostState};
+use crate::model::id::ReleaseId;
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
 use crate::model::service::{Scope, Unit};
@@ -41,6 +42,7 @@ impl Planner<'_> {
         }
         if let Some(wanted) = wanted {
             all.extend(self.check_env(wanted.build).err());
+            all.extend(self.check_placeholders(wanted.build).err());
             all.extend(self.check_links(wanted.build));
             all.extend(check_space(state, wanted).err());
         }
@@ -119,6 +121,12 @@ impl Planner<'_> {
             Some(PlanError::LinkInside { path: link.path.clone(), at: at.to_owned(), kind })
         };
         self.config.links.iter().filter_map(inside).collect()
+    }
+
+    /// Fails if a health check names what is not known of the build.
+    fn check_placeholders(&self, build: &Build) -> Result<(), PlanError> {
+        let known = build.placeholders(ReleaseId::at(self.run.now));
+        self.config.health.fillable(&known).map_err(|name| PlanError::NoValue { name, id: None })
     }
 
     fn check_env(&self, build: &Build) -> Result<(), PlanError> {

@@ -10,9 +10,10 @@ locked_order_try() {
 # One GET. `request` is curl's configuration with address and headers, which may hold secrets and so
 # is in no argument of a program, as is `wanted`, a text that the body should hold, or nothing.
 # `connect` is where to connect instead, or nothing; `trust` is `public`, `anybody` or certificates.
-# Prints the status, ` found` where the body holds the text, and the body without secrets.
+# Prints the status, ` found` where the body holds the text, ` https://NAME` where it redirects there,
+# and the body without secrets.
 locked_order_fetch() {
-    local connect found request status trust wanted within
+    local connect found request secured status trust wanted within
     arguments "$@"
     : >"$tmp/head"
     fetch_by_curl 2>"$tmp/why" </dev/null 9>&- | head -c 65536 >"$tmp/body"
@@ -25,8 +26,18 @@ locked_order_fetch() {
     fi
     found=''
     ! holds_wanted || found=' found'
-    printf '%s%s\n' "$status" "$found"
+    secured=''
+    case $status in
+        30[12378]) secured=$(redirect_name) ;;
+    esac
+    printf '%s%s\n' "$status" "$found${secured:+ $secured}"
     [ ! -s "$tmp/body" ] || shown_body
+}
+
+# Prints `https://NAME` of a redirect: what follows may be secret.
+redirect_name() {
+    tr -d '\r' <"$tmp/head" |
+        sed -n 's|^[Ll]ocation: *\(https://[][A-Za-z0-9.:_-]*\)\([/?#].*\)*$|\1|p' | head -n 1
 }
 
 fetch_by_curl() {

@@ -189,8 +189,8 @@ pub enum Order {
         /// The limit, after which it is ended.
         limit: Duration,
     },
-    /// Makes a GET request from the host. The text is a line with the status, then the beginning of
-    /// the body; or the reason why there is none.
+    /// Makes a GET request from the host. The text is a line with the status and what else decides,
+    /// then the beginning of the body; or the reason why there is none.
     Fetch {
         /// The limit, after which it is ended.
         limit: Duration,

@@ -149,6 +149,32 @@ fn contradicting_keys_are_refused() {
 }
 
 #[test]
+fn placeholders_are_known_words() {
+    let one = |more: &str| wrong(&format!("[[health.checks]]\nhttp = \"http://x\"\n{more}"));
+    assert_snapshot!(wrong("health.http = \"http://x/{relase}\""), @"
+    deploy.toml:3: `http` holds `{relase}`, which is no placeholder
+      hint: did you mean `{release}`?
+    ");
+    assert_snapshot!(wrong("health.http = \"http://x/?id={id}\""), @"
+    deploy.toml:3: `http` holds `{id}`, which is no placeholder
+      hint: there are `{digest}`, `{release}` and `{revision}`; in an address, `%7B` and `%7D` are braces
+    ");
+    assert_snapshot!(one("body = \"at {revison}\""), @"
+    deploy.toml:5: `body` holds `{revison}`, which is no placeholder
+      hint: did you mean `{revision}`?
+    ");
+    assert_snapshot!(one("headers = { A = \"{digset}\" }"), @"
+    deploy.toml:5: `headers` holds `{digset}`, which is no placeholder
+      hint: did you mean `{digest}`?
+    ");
+    assert!(wrong("health.http = \"http://{release}/\"").contains("must be an address such as"));
+    // Braces that are no placeholder are text.
+    let text = r#"{"ok":{},"id":"{id}","at":"{Release}"}"#;
+    let top = format!("[[health.checks]]\nhttp = 'http://x/{{}}{{X}}'\nbody = '{text}'");
+    assert!(checks(&top).contains("at x 80 /{}{X}"));
+}
+
+#[test]
 fn log_is_only_for_command_services() {
     assert_snapshot!(wrong("[service]\nunit = \"a\"\nlog = \"b\""), @"deploy.toml:5: `log` needs `restart`");
     assert_snapshot!(wrong("[service]\nrestart = \"a\"\nlog = \"../b\""), @"deploy.toml:5: `log` must be a path inside the release, or an absolute one, without `.`, `..` and `//`: ../b");

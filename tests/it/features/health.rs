@@ -5,8 +5,10 @@ use std::fs;
 use std::sync::Arc;
 
 use insta::assert_snapshot;
+use shipit::config::EnvSource;
+use shipit::config::checks::HealthProbe;
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::outcome::HostResult;
+use shipit::deploy::outcome::{HostResult, Report};
 use shipit::model::service::ServiceKind;
 use shipit::remote::local::LocalSession;
 
@@ -14,7 +16,7 @@ use crate::support::health::{HealthServer, judged, judged_there, outcome, world_
 use crate::support::services::service;
 use crate::support::shells::{session_of, under_every_shell};
 use crate::support::tools::{has, only, tools_without};
-use crate::support::world::LocalConnect;
+use crate::support::world::{LocalConnect, World, goal_of};
 
 /// One try, with plenty of time.
 const ONCE: &str = "[health]\ninterval = \"30s\"\n";
@@ -109,6 +111,196 @@ async fn unhealthy_answer_is_retried() {
     let http = format!("{OFTEN}successes = 3\nhttp = \"http://127.0.0.1:PORT/up\"");
     assert_eq!(judged(&http, &server).await, "done");
     assert_eq!(server.asked().len(), 6, "three in a row are the fourth to the sixth");
+}
+
+const NAMED: &str = r#"
+[health]
+interval = "30s"
+[[health.checks]]
+http = "http://127.0.0.1:PORT/{release}?at={revision}"
+body = '{"digest":"{digest}","of":{}}'
+headers = { X-Key = { env = "KEY" }, X-Release = "{release}" }
+"#;
+
+const NAMED_ASKED: [&str; 4] = [
+    "get /20260821090001?at=rev-1 http/1.1",
+    "host: 127.0.0.1:port",
+    "x-key: very secret",
+    "x-release: 20260821090001",
+];
+
+/// Returns what a build of that version answers to `NAMED`.
+fn named(version: &str) -> String {
+    let goal = World::new().deploy_goal(version, "", false);
+    format!("200 OK\n{{\"digest\":\"{}\",\"of\":{{}}}}", goal.build().unwrap().digest)
+}
+
+/// Returns the lines of the requests that arrived, with PORT for the server's.
+fn requests(server: &HealthServer) -> Vec<Vec<String>> {
+    let without = |line: String| line.replace(&format!(":{}", server.port), ":port");
+    let asked = server.asked().into_iter();
+    asked
+        .map(|request| {
+            let lines = lines(&request).into_iter().map(without);
+            lines.filter(|line| !line.starts_with("accept:")).collect()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn placeholders_stand_for_the_release() {
+    let server = HealthServer::start(&[&named("1")]).await;
+    assert_eq!(judged(NAMED, &server).await, "done");
+    assert_eq!(requests(&server), [NAMED_ASKED]);
+    let server = HealthServer::start(&[&named("2")]).await;
+    let said = judged(NAMED, &server).await;
+    assert!(
+        said.contains("GET http://127.0.0.1:PORT/20260821090001?at=rev-1 answered 200 without")
+    );
+}
+
+under_every_shell! {
+    async fn placeholders_stand_for_the_release_where_curl_asks(shell: &str) {
+        if !has("curl") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let server = HealthServer::start(&[&named("1")]).await;
+        let session = session_of(shell, dir.path());
+        assert_eq!(judged_there(NAMED, &server, session).await, "done", "{shell}");
+        assert_eq!(requests(&server), [NAMED_ASKED], "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn answer_of_the_old_release_is_asked_again() {
+    let [old, new] = ["200 OK\nrelease 20260821090000", "200 OK\nrelease 20260821090001"];
+    let server = HealthServer::start(&[old, old, new, old]).await;
+    let text = format!(
+        "{OFTEN}[[health.checks]]\nhttp = \"http://127.0.0.1:PORT/\"\nbody = \"release {{release}}\""
+    );
+    assert_eq!(judged(&text, &server).await, "done");
+    assert_eq!(server.asked().len(), 3);
+    let server = HealthServer::start(&[old]).await;
+    let text = text.replace("[health]\n", "[health]\ntotal = \"1s\"\n");
+    let said = judged(&text, &server).await;
+    assert!(said.starts_with("the release was not healthy within 1s"), "{said}");
+    assert!(said.contains("without \"release 20260821090001\" in its body"), "{said}");
+}
+
+#[tokio::test]
+async fn placeholders_follow_a_rollback_and_a_revert() {
+    let server = HealthServer::start(&[&named("1"), "500 Broken", &named("1"), &named("1")]).await;
+    let mut world = world_judged_by(NAMED, &server).await;
+    assert!(matches!(world.deploy("1").await.hosts[0].1, HostResult::Done(_)));
+    assert!(matches!(world.deploy("2").await.hosts[0].1, HostResult::Reverted { but: None, .. }));
+    let asked = |n: usize| requests(&server)[n][0].clone();
+    assert_eq!(asked(0), "get /20260821090001?at=rev-1 http/1.1");
+    assert_eq!(asked(1), "get /20260821090002?at=rev-2 http/1.1");
+    assert_eq!(asked(2), asked(0), "what is live again is asked as itself");
+    let checks = std::mem::take(&mut world.config.health.checks);
+    world.deploy("3").await;
+    world.config.health.checks = checks;
+    assert!(matches!(world.rollback().await.hosts[0].1, HostResult::Done(_)));
+    assert_eq!(asked(3), asked(0));
+}
+
+#[tokio::test]
+async fn unknown_revision_is_refused_before_anything_is_touched() {
+    let silent = HealthServer { port: 1, asked: Arc::default() };
+    let mut world = world_judged_by(NAMED, &silent).await;
+    let unnamed = goal_of(world.artifact("1", false), |build| build);
+    let refused = |report: Report| match &report.hosts[0].1 {
+        HostResult::Untouched { failure: Some(failure), .. } => failure.what.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_snapshot!(refused(world.run(&unnamed).await), @"a health check names `{revision}`, which is not known of this build");
+    assert_eq!(world.live(), "nothing");
+    let checks = std::mem::take(&mut world.config.health.checks);
+    world.run(&unnamed).await;
+    world.deploy("2").await;
+    world.config.health.checks = checks;
+    assert_snapshot!(refused(world.rollback().await), @"a health check names `{revision}`, which is not known of release 20260821090002");
+    assert_eq!(world.live(), "releases/20260821090003");
+}
+
+#[tokio::test]
+async fn value_that_was_fetched_holds_no_placeholder() {
+    let server = HealthServer::start(&["200 OK"]).await;
+    let text = NAMED.replace("very", "x").replace("body", "# body");
+    let mut world = world_judged_by(&text, &server).await;
+    let HealthProbe::Http(http) = &mut world.config.health.checks[0].probe else { panic!() };
+    let key = http.headers.iter_mut().find(|header| header.name == "X-Key").unwrap();
+    key.value = EnvSource::Text("{release}".to_owned());
+    assert!(!key.written);
+    assert_eq!(outcome(&world, &server).await, "done");
+    assert!(requests(&server)[0].contains(&"x-key: {release}".to_owned()));
+}
+
+const WELL: &str = r#"
+[health]
+interval = "30s"
+[[health.checks]]
+http = "http://127.0.0.1:PORT/up"
+status = 200
+"#;
+
+const SECURED: &str = r#"the release was not healthy within 30s
+  GET http://127.0.0.1:PORT/up answered STATUS
+hint: it redirects to https://todo.example.net: ask with `http = "https://…"`, and with `host = "…"` for that name; behind a proxy, `headers = { X-Forwarded-Proto = "https" }` may do"#;
+
+under_every_shell! {
+    async fn redirect_to_https_ends_in_a_hint(shell: &str) {
+        if !has("curl") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let session = session_of(shell, dir.path());
+        let server = HealthServer::start(&["308 Moved to https://todo.example.net/up?key=1"]).await;
+        let here = judged(WELL, &server).await.replace("308", "STATUS");
+        let there = judged_there(WELL, &server, session.clone()).await.replace("308", "STATUS");
+        assert_eq!([here.as_str(), &there], [SECURED, SECURED], "{shell}");
+        let server = HealthServer::start(&["301 Moved to https://u:secret@todo.example.net/"]).await;
+        let said = judged_there(WELL, &server, session).await;
+        assert!(said.ends_with("answered 301"), "{shell}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn only_redirects_to_https_end_in_a_hint() {
+    for status in [301, 302, 307, 308] {
+        let server = HealthServer::start(&[&format!("{status} Moved to https://a.example")]).await;
+        let said = judged(WELL, &server).await;
+        assert!(said.contains("\nhint: it redirects to https://a.example: ask with"), "{said}");
+    }
+    for elsewhere in ["301 Moved to http://a.example", "500 No to https://a.example", "302 Found"] {
+        let server = HealthServer::start(&[elsewhere]).await;
+        let said = judged(WELL, &server).await;
+        assert!(said.contains("answered") && !said.contains("hint"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn refused_host_header_ends_in_a_hint() {
+    let named = "host = \"a.example\"";
+    for (status, more, hint) in [
+        ("400 Bad", "", Some("127.0.0.1:PORT")),
+        ("403 No", "", Some("127.0.0.1:PORT")),
+        ("421 Misdirected", "", Some("127.0.0.1:PORT")),
+        ("421 Misdirected", named, Some("a.example")),
+        ("403 No", named, None),
+        ("500 Broken", "", None),
+    ] {
+        let server = HealthServer::start(&[&format!("{status}\nBlocked host\n<p>")]).await;
+        let said = judged(&format!("{WELL}{more}"), &server).await;
+        let hint = hint.map(|name| {
+            format!(
+                "\nhint: it may not answer to `{name}`: `host = \"…\"` sets the name to ask for"
+            )
+        });
+        let end = format!("it said: Blocked host\n<p>{}", hint.unwrap_or_default());
+        assert!(said.contains(&status[..3]) && said.ends_with(&end), "{status}: {said}");
+    }
 }
 
 #[tokio::test]

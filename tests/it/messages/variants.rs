@@ -231,6 +231,7 @@ fn plans() {
         NoSpace { need: 5_000_000, free: 1_000_000 }
         NoInodes { need: 700, free: 12 }
         EnvInArtifact { file: text(".env") }
+        NoValue { name: "revision", id: None }
         LinkInside { path: text("app/key"), at: text("app"), kind: "file" }
         Newer(Newer {
             what: text(".shipit/format"),
@@ -260,6 +261,8 @@ fn plans() {
       hint:  `shipit prune live` deletes old releases
     error: the artifact holds `.env`, which [env] would overwrite
       hint:  leave it out with `exclude = ["/.env"]` in [artifact]
+    error: a health check names `{revision}`, which is not known of this build
+      hint:  a file `REVISION` in the artifact tells its revision; so does git where deploy.toml is in a work tree
     error: `app/key` cannot be linked: the artifact has a file at `app`
       hint:  leave `app` out with `exclude = ["/app"]` in [artifact], or link another path
     error: .shipit/format has version 2, by shipit 0.9.0; this shipit knows version 1
@@ -283,6 +286,7 @@ fn plans() {
 fn plan_errors_hint_at_other_ways() {
     let layout = Layout::new("/srv/todo");
     let errors = [
+        PlanError::NoValue { name: "digest", id: Some(id(OLD)) },
         PlanError::NotThere { id: id(NEW), candidates: Vec::new() },
         PlanError::Ahead { id: id(NEW), layout: layout.clone(), live: true },
         PlanError::Doubtful {
@@ -299,6 +303,8 @@ fn plan_errors_hint_at_other_ways() {
     ];
     let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
     assert_snapshot!(all.collect::<String>(), @"
+    error: a health check names `{digest}`, which is not known of release 20260821090311
+      hint:  deploy its build again, or take `{digest}` out of [health] for this rollback
     error: release 20260822101502 is not on this host
       hint:  `shipit releases live` shows what is there
     error: release 20260822101502 is dated more than a day ahead of this machine's clock and the host's
@@ -501,6 +507,7 @@ fn config_errors() -> Vec<ConfigError> {
         }
         Missing { place: file(), key: text("app"), table: text("at the top level") }
         Value { place: place(), key: "deploy_to", value: text(""), must: "an absolute path" }
+        NoPlaceholder { place: place(), key: "http", word: text("port") }
         Glob { place: place(), pattern: text("a["), source: bad_glob() }
         OnlyAtTop { place: place(), key: "app" }
         Both { place: place(), one: "unit", other: "restart" }
@@ -544,6 +551,8 @@ fn configurations() {
     error: deploy.toml:14: `keep_releases` must be a number, not text
     error: deploy.toml: `app` is missing at the top level
     error: deploy.toml:14: `deploy_to` must be an absolute path: ""
+    error: deploy.toml:14: `http` holds `{port}`, which is no placeholder
+      hint:  there are `{digest}`, `{release}` and `{revision}`; in an address, `%7B` and `%7D` are braces
     error: deploy.toml:14: `exclude` holds a pattern that is not a glob: a[
       cause: error parsing glob 'a[': unclosed character class; missing ']'
     error: deploy.toml:14: `app` belongs at the top of the file, not in a stage

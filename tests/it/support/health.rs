@@ -24,7 +24,8 @@ use super::session::no_dial;
 use super::world::World;
 
 /// A server that answers the first request with the first of its answers and so on, and all further
-/// ones with the last. An answer is a status line's end and a body; without any it says nothing.
+/// ones with the last. An answer is the end of a status line, ` to ` and a place if it leads there,
+/// and a body; without any it says nothing.
 pub(crate) struct HealthServer {
     pub(crate) port: u16,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
@@ -105,9 +106,10 @@ pub(crate) async fn answer(
         return stream.read_u8().await.ok().map(|_| ());
     };
     let (status, body) = answer.split_once('\n').unwrap_or((answer, ""));
+    let (status, place) = status.split_once(" to ").unwrap_or((status, "/elsewhere"));
     let length = body.len();
     let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nLocation: /elsewhere\r\n\
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nLocation: {place}\r\n\
          Connection: close\r\n\r\n{body}"
     );
     stream.write_all(text.as_bytes()).await.ok()?;
