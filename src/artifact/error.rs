@@ -11,7 +11,8 @@ use super::exclude_line;
 use crate::model::digest::Digest;
 use crate::model::words::count;
 
-/// The reason why an artifact could not be opened or packed.
+/// The reason why an artifact could not be opened or packed. `artifact` is the artifact as the user
+/// named it; `url` has neither user nor password nor query.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The work was stopped from outside.
@@ -37,7 +38,6 @@ pub enum ArtifactError {
     /// A directory cannot be listed.
     #[error("could not list the directory `{path}`")]
     Walk {
-        /// Which, in the artifact or the artifact itself.
         path: PathBuf,
         #[source]
         source: io::Error,
@@ -51,7 +51,6 @@ pub enum ArtifactError {
     /// The bytes are not those that were asked for.
     #[error("{artifact} has the SHA-256 {found}, not {expected}")]
     WrongDigest {
-        /// As the user named it.
         artifact: String,
         /// The digest in the config.
         expected: Digest,
@@ -62,14 +61,10 @@ pub enum ArtifactError {
     DigestOfDirectory { path: PathBuf },
     /// Not an address that is fetched.
     #[error("an artifact's address begins with https:// or file://: {url}")]
-    Scheme {
-        /// Without user, password and query.
-        url: String,
-    },
+    Scheme { url: String },
     /// The server did not give it.
     #[error("could not fetch {url}")]
     Fetch {
-        /// Without user, password and query.
         url: String,
         #[source]
         source: Box<ureq::Error>,
@@ -77,34 +72,22 @@ pub enum ArtifactError {
     /// The answer broke off.
     #[error("the download of {url} broke off")]
     Download {
-        /// Without user, password and query.
         url: String,
         #[source]
         source: io::Error,
     },
     /// An archive of a kind that is not read.
     #[error("{artifact} is {kind}, which shipit cannot read")]
-    Unread {
-        /// As the user named it.
-        artifact: String,
-        kind: &'static str,
-    },
+    Unread { artifact: String, kind: &'static str },
     /// A page of HTML in place of an archive.
     #[error("{artifact} is named like an archive, but is a page of HTML")]
-    Page {
-        /// As the user named it.
-        artifact: String,
-    },
+    Page { artifact: String },
     /// Called an archive, but is none.
     #[error("{artifact} is named like an archive, but cannot be read as one")]
-    NotAnArchive {
-        /// As the user named it.
-        artifact: String,
-    },
+    NotAnArchive { artifact: String },
     /// Broken off or damaged.
     #[error("could not unpack {artifact}, after {entry}")]
     Unpack {
-        /// As the user named it.
         artifact: String,
         /// The last entry that was begun.
         entry: String,
@@ -114,7 +97,6 @@ pub enum ArtifactError {
     /// The list of a zip archive is damaged.
     #[error("could not read the zip archive {artifact}")]
     Zip {
-        /// As the user named it.
         artifact: String,
         #[source]
         source: zip::result::ZipError,
@@ -122,7 +104,6 @@ pub enum ArtifactError {
     /// One entry of a zip archive is damaged or packed in a way that cannot be unpacked.
     #[error("could not unpack `{entry}` of {artifact}")]
     ZipEntry {
-        /// As the user named it.
         artifact: String,
         entry: String,
         #[source]
@@ -130,21 +111,13 @@ pub enum ArtifactError {
     },
     /// The archive as a whole is not one that every reader reads alike.
     #[error("{artifact} {why}")]
-    Malformed {
-        /// As the user named it.
-        artifact: String,
-        why: Malformed,
-    },
+    Malformed { artifact: String, why: Malformed },
     /// Entries that may not be in a release.
     #[error(transparent)]
     Refused(Box<Refused>),
     /// More than any release should hold.
     #[error("{artifact} {limit}")]
-    TooMuch {
-        /// As the user named it.
-        artifact: String,
-        limit: LimitHit,
-    },
+    TooMuch { artifact: String, limit: LimitHit },
     /// A pattern that cannot be read.
     #[error("the exclude pattern `{pattern}` cannot be read")]
     Exclude {
@@ -157,17 +130,10 @@ pub enum ArtifactError {
     ExcludeNegated { pattern: String },
     /// There is nothing to deploy.
     #[error("{artifact} is empty")]
-    Empty {
-        /// As the user named it.
-        artifact: String,
-    },
+    Empty { artifact: String },
     /// There is nothing left to deploy.
     #[error("`strip_components = {strip}` and `exclude` leave nothing of {artifact}")]
-    NothingLeft {
-        /// As the user named it.
-        artifact: String,
-        strip: usize,
-    },
+    NothingLeft { artifact: String, strip: usize },
     /// The bytes are not those that were listed.
     #[error("`{path}` changed while it was being read")]
     Changed { path: String },

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
+use rustix::system::uname;
 
 use super::account::Account;
 use super::args::{GlobalFlags, StageArg};
@@ -62,7 +63,7 @@ impl World {
             offset: *Local::now().offset(),
             cwd: std::env::current_dir().unwrap_or_default(),
             started: Instant::now(),
-            hostname: gethostname::gethostname().to_string_lossy().into_owned(),
+            hostname: uname().nodename().to_string_lossy().into_owned(),
             nonce: nonce(),
             who: OnceLock::new(),
             account: OnceLock::new(),

@@ -50,7 +50,8 @@ impl fmt::Debug for EnvFile {
     }
 }
 
-/// The reason why there is no environment file. No text contains a value.
+/// The reason why there is no environment file. `key` is a variable of that file. No text contains a
+/// value.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
     /// Variables of this process that are not set, or empty: so CI gives a secret that it lacks.
@@ -59,7 +60,6 @@ pub enum EnvError {
     /// A file that could not be read.
     #[error("`{key}` comes from the file {}, which could not be read", path.display())]
     Read {
-        /// The variable of the environment file.
         key: String,
         path: PathBuf,
         #[source]
@@ -68,7 +68,6 @@ pub enum EnvError {
     /// A command that could not be started.
     #[error("could not start `sh` for the value of `{key}`")]
     Start {
-        /// The variable of the environment file.
         key: String,
         #[source]
         source: io::Error,
@@ -76,7 +75,6 @@ pub enum EnvError {
     /// A command that failed.
     #[error("the command for the value of `{key}` {}", ended(*status))]
     Failed {
-        /// The variable of the environment file.
         key: String,
         status: ExitStatus,
         /// The end of what it wrote to its standard error.
@@ -85,18 +83,10 @@ pub enum EnvError {
     },
     /// A command that did not end.
     #[error("the command for the value of `{key}` took longer than {}s", after.as_secs())]
-    Timeout {
-        /// The variable of the environment file.
-        key: String,
-        after: Duration,
-    },
+    Timeout { key: String, after: Duration },
     /// A value that not every reader would read as it is.
     #[error("the value of `{key}` cannot be written to an environment file: it {reason}")]
-    Unwritable {
-        /// The variable of the environment file.
-        key: String,
-        reason: Unwritable,
-    },
+    Unwritable { key: String, reason: Unwritable },
     /// A name that a shell keeps for itself.
     #[error("`{key}` cannot be set in an environment file: shells reserve it")]
     ReadOnly { key: String },

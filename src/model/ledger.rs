@@ -138,35 +138,35 @@ pub struct Entry {
     /// Name and version of the program that did it.
     pub tool: String,
     /// The digest of the artifact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Digest>,
     /// Bytes of all files in the release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The keyed digest of the `.env` file alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<Digest>,
     /// The keyed digest of env, links, hooks and service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Digest>,
     /// The source revision, if it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// The reason, if it is not clear from the event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// With `activated`: the content of `current` before; empty: there was no link.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
     /// With the first entry of a deploy or rollback: when that began, by the host's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
     /// With `staged`: the app of the release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
     /// Detects damage to the fields that decide: see [`Entry::summed`]. Entries of 0.1.0 may have
     /// none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sum: Option<String>,
 }
 
@@ -600,27 +600,27 @@ impl History {
         if entry.event == LedgerEvent::Activated && self.status != ReleaseStatus::Undecided {
             self.before = self.status;
         }
-        self.status = match entry.event {
-            LedgerEvent::Staged => ReleaseStatus::Staged,
-            LedgerEvent::Activated => ReleaseStatus::Undecided,
-            LedgerEvent::Committed => ReleaseStatus::Good,
-            LedgerEvent::Reverted => self.as_before(ReleaseStatus::Reverted),
-            LedgerEvent::RolledBack if entry.went_forward() => self.status,
-            LedgerEvent::RolledBack => ReleaseStatus::RolledBack,
-            LedgerEvent::Failed => self.as_before(ReleaseStatus::Failed),
-            LedgerEvent::Pruned => ReleaseStatus::Pruned,
-            LedgerEvent::Pinned | LedgerEvent::Unpinned => self.status,
-        };
         match entry.event {
             LedgerEvent::Staged => {
+                self.status = ReleaseStatus::Staged;
                 self.staged = true;
                 self.origin = Some(entry.clone());
             }
-            LedgerEvent::Activated => self.back.clone_from(&entry.back),
-            LedgerEvent::Committed => self.committed_at = entry.time(),
+            LedgerEvent::Activated => {
+                self.status = ReleaseStatus::Undecided;
+                self.back.clone_from(&entry.back);
+            }
+            LedgerEvent::Committed => {
+                self.status = ReleaseStatus::Good;
+                self.committed_at = entry.time();
+            }
+            LedgerEvent::Reverted => self.status = self.as_before(ReleaseStatus::Reverted),
+            LedgerEvent::RolledBack if entry.went_forward() => {}
+            LedgerEvent::RolledBack => self.status = ReleaseStatus::RolledBack,
+            LedgerEvent::Failed => self.status = self.as_before(ReleaseStatus::Failed),
+            LedgerEvent::Pruned => self.status = ReleaseStatus::Pruned,
             LedgerEvent::Pinned => self.pinned = true,
             LedgerEvent::Unpinned => self.pinned = false,
-            _ => {}
         }
         self.last = entry.clone();
     }

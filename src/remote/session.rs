@@ -104,74 +104,57 @@ impl fmt::Display for Exit {
     }
 }
 
-/// The reason why a host could not be reached, or was lost. `Display` is one line without its source and
-/// without the host's name, which the reporter puts first.
+/// The reason why a host could not be reached, or was lost. `Display` is one line without its source
+/// and without the host's name, which the reporter puts first.
+///
+/// `address` is `host:port`, `kind` a type of keys such as `ssh-ed25519`, `fingerprint` that of the
+/// key which the host showed: `SHA256:…`. `name` is the name in known_hosts, `name` or `[name]:port`;
+/// `file` and `line`, from 1, are a place there. `by_hand` is the `ssh` command that connects the
+/// same way, empty if there is none.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// No TCP connection (or no local shell).
     #[error("could not connect to {address}")]
     Unreachable {
-        /// `host:port`, or the shell.
         address: String,
         #[source]
         source: io::Error,
-        /// The `ssh` command that connects the same way; empty if there is none.
         by_hand: Box<str>,
     },
     /// Something exceeded its limit.
     #[error("{what} took longer than {}s", after.as_secs())]
-    Timeout {
-        /// The step that took too long.
-        what: String,
-        after: Duration,
-        /// A hint for the user.
-        hint: Option<&'static str>,
-    },
+    Timeout { what: String, after: Duration, hint: Option<&'static str> },
     /// The SSH handshake failed.
     #[error("the SSH handshake with {address} failed: {reason}")]
-    Handshake {
-        /// `host:port`.
-        address: String,
-        reason: String,
-    },
+    Handshake { address: String, reason: String },
     /// A host key that no file knows.
     #[error("the host key is not known")]
     HostKeyUnknown {
-        /// As looked up: `name` or `[name]:port`.
         name: String,
-        /// `ssh-ed25519`.
         kind: String,
-        /// `SHA256:…`.
         fingerprint: Box<str>,
         /// The files that were read.
         files: Vec<PathBuf>,
         /// File and line of a key of another type that is on record.
         other: Option<Box<(PathBuf, usize)>>,
-        /// The `ssh` command that records the key.
         by_hand: Box<str>,
     },
     /// A host key that differs from the one on record.
     #[error("the host key is not the one on record")]
     HostKeyChanged {
         name: String,
-        /// `ssh-ed25519`.
         kind: String,
-        /// `SHA256:…` of what the host showed.
         fingerprint: Box<str>,
         /// The file with the key on record.
         file: PathBuf,
-        /// Its line, from 1.
         line: usize,
-        /// The `ssh` command that records the new key.
         by_hand: Box<str>,
     },
     /// A host key that differs from the one pinned in the config.
     #[error("the host key is not the one pinned in the config")]
     HostKeyNotPinned {
         name: String,
-        /// `ssh-ed25519`.
         kind: String,
-        /// `SHA256:…` of what the host showed.
         fingerprint: Box<str>,
         /// `SHA256:…` of what it should have shown.
         pinned: String,
@@ -180,11 +163,9 @@ pub enum SessionError {
     #[error("the host key is revoked")]
     HostKeyRevoked {
         name: String,
-        /// `SHA256:…`.
         fingerprint: Box<str>,
         /// The file that revokes it.
         file: PathBuf,
-        /// Its line, from 1.
         line: usize,
     },
     /// A host certificate that is not valid.
@@ -197,13 +178,10 @@ pub enum SessionError {
     /// The server took none of our keys.
     #[error("no key was accepted for {user}@{address}")]
     Auth {
-        /// The user we asked for.
         user: String,
-        /// `host:port`.
         address: String,
         /// One line for each key that was tried or could not be used, and why.
         tried: Vec<String>,
-        /// The `ssh` command that tries the same keys.
         by_hand: Box<str>,
     },
     /// SSH settings that cannot be used.
@@ -226,7 +204,6 @@ pub enum SessionError {
     /// The server forbids forwarding, or nothing listens there.
     #[error("the server would not connect to {address}: {reason}")]
     DialRefused {
-        /// `host:port`.
         address: String,
         reason: String,
         /// Whether it is the server's policy, as opposed to a closed port.

@@ -239,14 +239,11 @@ async fn sent(
 ) -> AgentError {
     let size = if inputs.len() > 1 { BLOCK } else { PIECE };
     // Each channel holds one block that is written and one that waits, so memory stays bounded.
-    let (senders, permits): (Vec<_>, Vec<_>) = inputs
-        .into_iter()
-        .map(|input| (input, mpsc::channel(1)))
-        .fold((Vec::new(), Vec::new()), |(mut senders, mut permits), (input, (sender, blocks))| {
-            senders.push(sender);
-            permits.push((input, blocks));
-            (senders, permits)
-        });
+    let channel = |input| {
+        let (sender, blocks) = mpsc::channel(1);
+        (sender, (input, blocks))
+    };
+    let (senders, channels): (Vec<_>, Vec<_>) = inputs.into_iter().map(channel).unzip();
     let reading = async move {
         for sender in senders.iter().cycle() {
             let block = blocks.next(size).await?;
@@ -258,7 +255,7 @@ async fn sent(
         Ok(())
     };
     let total = AtomicU64::new(0);
-    let writing = permits.into_iter().map(|(input, blocks)| write(input, blocks, &total, options));
+    let writing = channels.into_iter().map(|(input, blocks)| write(input, blocks, &total, options));
     if let Err(error) = tokio::try_join!(reading, try_join_all(writing)) {
         return error;
     }

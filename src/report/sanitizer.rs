@@ -6,7 +6,7 @@ use super::Reporter;
 use super::clean;
 use super::redact::Secrets;
 use crate::deploy::event::Event;
-use crate::deploy::outcome::{Done, Failure, HostResult, Report, SAID};
+use crate::deploy::outcome::{Failure, HostResult, Report, SAID};
 
 /// Each line of a response is shown up to this length.
 const SAID_COLUMNS: usize = 200;
@@ -37,16 +37,32 @@ impl Sieve {
         if self.github { defuse(&text) } else { text }
     }
 
-    fn plain_option(&self, raw: Option<&String>) -> Option<String> {
-        raw.map(|text| self.plain(text))
+    fn fit_all<'t>(&self, texts: impl IntoIterator<Item = &'t mut String>) {
+        for text in texts {
+            *text = self.fit(text);
+        }
+    }
+
+    fn plain_all<'t>(&self, texts: impl IntoIterator<Item = &'t mut String>) {
+        for text in texts {
+            *text = self.plain(text);
+        }
     }
 
     /// Returns a failure as it may be shown.
     pub fn failure(&self, failure: &Failure) -> Failure {
-        Failure {
-            what: self.fit(&failure.what),
-            cause: failure.cause.iter().map(|cause| self.cause(cause)).collect(),
-            hint: failure.hint.as_ref().map(|hint| self.fit(hint)),
+        let mut fit = failure.clone();
+        self.failures_in([&mut fit]);
+        fit
+    }
+
+    fn failures_in<'f>(&self, failures: impl IntoIterator<Item = &'f mut Failure>) {
+        for Failure { what, cause, hint } in failures {
+            self.fit_all([what]);
+            for cause in cause {
+                *cause = self.cause(cause);
+            }
+            self.fit_all(hint);
         }
     }
 
@@ -60,107 +76,68 @@ impl Sieve {
     }
 
     fn event(&self, event: &Event) -> Event {
-        match event {
-            Event::RunStarted { goal, stage, hosts } => Event::RunStarted {
-                goal: *goal,
-                stage: self.plain(stage),
-                hosts: hosts.iter().map(|host| self.plain(host)).collect(),
-            },
-            Event::ArtifactReady { name, digest, files, size, revision } => Event::ArtifactReady {
-                name: self.fit(name),
-                digest: digest.clone(),
-                files: *files,
-                size: *size,
-                revision: self.plain_option(revision.as_ref()),
-            },
+        let mut fit = event.clone();
+        match &mut fit {
+            Event::RunStarted { stage, hosts, .. } => {
+                self.plain_all([stage]);
+                self.plain_all(hosts);
+            }
+            Event::ArtifactReady { name, revision, .. } => {
+                self.fit_all([name]);
+                self.plain_all(revision);
+            }
+            Event::Connected { live: text, .. }
+            | Event::Reverting { to: text, .. }
+            | Event::Sent { line: text, .. } => self.plain_all([text]),
+            Event::Warning { text, .. }
+            | Event::StepFinished { detail: text, .. }
+            | Event::StepFailed { error: text, .. } => self.fit_all([text]),
+            Event::Printed { source, text, .. } => {
+                self.plain_all([source]);
+                self.fit_all([text]);
+            }
             Event::ReleaseNamed { .. }
             | Event::Phase(_)
             | Event::Interrupted { .. }
             | Event::Ready { .. }
             | Event::StepStarted { .. }
-            | Event::Progress { .. } => event.clone(),
-            Event::Connected { host, live } => {
-                Event::Connected { host: host.clone(), live: self.plain(live) }
-            }
-            Event::Warning { host, text } => {
-                Event::Warning { host: host.clone(), text: self.fit(text) }
-            }
-            Event::Reverting { host, to } => {
-                Event::Reverting { host: host.clone(), to: self.plain(to) }
-            }
-            _ => self.step(event),
+            | Event::Progress { .. } => {}
         }
-    }
-
-    fn step(&self, event: &Event) -> Event {
-        match event {
-            Event::StepFinished { host, step, detail, took } => Event::StepFinished {
-                host: host.clone(),
-                step,
-                detail: self.fit(detail),
-                took: *took,
-            },
-            Event::StepFailed { host, step, error } => {
-                Event::StepFailed { host: host.clone(), step, error: self.fit(error) }
-            }
-            Event::Printed { host, source, text } => Event::Printed {
-                host: host.clone(),
-                source: self.plain(source),
-                text: self.fit(text),
-            },
-            Event::Sent { host, line } => {
-                Event::Sent { host: host.clone(), line: self.plain(line) }
-            }
-            other => other.clone(),
-        }
+        fit
     }
 
     fn report(&self, report: &Report) -> Report {
-        let host = |(name, result): &(String, HostResult)| (name.clone(), self.result(result));
-        let warning = |(host, text): &(Option<String>, String)| (host.clone(), self.fit(text));
-        Report {
-            goal: report.goal,
-            stage: self.plain(&report.stage),
-            release: report.release,
-            hosts: report.hosts.iter().map(host).collect(),
-            warnings: report.warnings.iter().map(warning).collect(),
-            interrupted: report.interrupted,
-            failure: report.failure.as_ref().map(|failure| self.failure(failure)),
-            split: report.split,
+        let mut fit = report.clone();
+        self.plain_all([&mut fit.stage]);
+        for (_, result) in &mut fit.hosts {
+            self.result_in(result);
         }
+        self.fit_all(fit.warnings.iter_mut().map(|(_, text)| text));
+        self.failures_in(&mut fit.failure);
+        fit
     }
 
-    fn result(&self, result: &HostResult) -> HostResult {
+    fn result_in(&self, result: &mut HostResult) {
         match result {
-            HostResult::Done(done) => HostResult::Done(self.done(done)),
-            HostResult::Unchanged { live } => HostResult::Unchanged { live: *live },
-            HostResult::Untouched { live, failure } => HostResult::Untouched {
-                live: self.plain_option(live.as_ref()),
-                failure: failure.as_ref().map(|failure| self.failure(failure)),
-            },
-            HostResult::Skipped { failure } => {
-                HostResult::Skipped { failure: self.failure(failure) }
+            HostResult::Done(done) => {
+                self.plain_all(&mut done.before);
+                self.plain_all(&mut done.pruned);
             }
-            HostResult::Reverted { live, failure, but } => HostResult::Reverted {
-                live: self.plain(live),
-                failure: self.failure(failure),
-                but: but.as_ref().map(|but| self.fit(but)),
-            },
-            HostResult::Locked { holder } => HostResult::Locked { holder: self.fit(holder) },
-            HostResult::Stuck { cause, undo } => {
-                HostResult::Stuck { cause: self.failure(cause), undo: self.failure(undo) }
+            HostResult::Unchanged { .. } => {}
+            HostResult::Untouched { live, failure } => {
+                self.plain_all(live);
+                self.failures_in(failure);
             }
-            HostResult::Unknown { failure } => {
-                HostResult::Unknown { failure: self.failure(failure) }
+            HostResult::Reverted { live, failure, but } => {
+                self.plain_all([live]);
+                self.failures_in([failure]);
+                self.fit_all(but);
             }
-        }
-    }
-
-    fn done(&self, done: &Done) -> Done {
-        Done {
-            before: self.plain_option(done.before.as_ref()),
-            pruned: done.pruned.iter().map(|name| self.plain(name)).collect(),
-            ..done.clone()
+            HostResult::Locked { holder } => self.fit_all([holder]),
+            HostResult::Stuck { cause, undo } => self.failures_in([cause, undo]),
+            HostResult::Skipped { failure } | HostResult::Unknown { failure } => {
+                self.failures_in([failure]);
+            }
         }
     }
 }

@@ -112,6 +112,21 @@ fn silence(settings: &HostSettings) -> Duration {
     by_keepalive.saturating_add(by_keepalive / 2)
 }
 
+/// Defines handlers that refuse the channels which a server opens towards us, where the library
+/// would accept them. A handle that is dropped refuses.
+macro_rules! no_channels {
+    ($($handler:ident($($argument:ty),*);)*) => {$(
+        async fn $handler(
+            &mut self,
+            $(_: $argument,)*
+            _: ChannelOpenHandle,
+            _: &mut Session,
+        ) -> Result<(), ConnectError> {
+            Ok(())
+        }
+    )*};
+}
+
 impl client::Handler for Client {
     type Error = ConnectError;
 
@@ -162,82 +177,14 @@ impl client::Handler for Client {
         }
     }
 
-    // The library accepts what a server opens towards us. We never ask for any of it, and a handle
-    // that is dropped refuses.
-
-    async fn server_channel_open_forwarded_tcpip(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_forwarded_streamlocal(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_agent_forward(
-        &mut self,
-        _: Channel<Msg>,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_session(
-        &mut self,
-        _: Channel<Msg>,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_direct_tcpip(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_direct_streamlocal(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    async fn server_channel_open_x11(
-        &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: ChannelOpenHandle,
-        _: &mut Session,
-    ) -> Result<(), ConnectError> {
-        Ok(())
+    no_channels! {
+        server_channel_open_forwarded_tcpip(Channel<Msg>, &str, u32, &str, u32);
+        server_channel_open_forwarded_streamlocal(Channel<Msg>, &str);
+        server_channel_open_agent_forward(Channel<Msg>);
+        server_channel_open_session(Channel<Msg>);
+        server_channel_open_direct_tcpip(Channel<Msg>, &str, u32, &str, u32);
+        server_channel_open_direct_streamlocal(Channel<Msg>, &str);
+        server_channel_open_x11(Channel<Msg>, &str, u32);
     }
 }
 

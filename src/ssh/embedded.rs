@@ -17,7 +17,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Sig, serve
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::remote::session::SessionError;
@@ -32,20 +32,20 @@ const STDERR: u32 = 1;
 /// The faults that the server is to have.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// At most so many sessions on one connection.
+    /// At most this many sessions at once on one connection.
     pub max_sessions: Option<usize>,
-    /// Cut a connection after it has carried so many bytes towards the server.
+    /// Cut a connection after it has carried this many bytes towards the server.
     pub cut_after: Option<u64>,
-    /// Read nothing of what a command is sent: the window runs out.
+    /// Read nothing that is sent to a command: the window runs out.
     pub stop_reading: bool,
     /// Close channels without saying how the command ended.
     pub no_exit_status: bool,
     pub no_forwarding: bool,
     /// Text that the server sends instead of SSH before it falls silent.
     pub garbage: Option<Vec<u8>>,
-    /// Before a connection is served.
+    /// Wait this long before a connection is served.
     pub delay: Duration,
-    /// Shown before logging in.
+    /// A text that is shown before the login.
     pub banner: Option<String>,
 }
 
@@ -102,33 +102,33 @@ impl Embedded {
         Ok(Self { address, host_key, client_key, counters, accepting })
     }
 
-    /// `SHA256:…` of its host key.
+    /// Returns the fingerprint of its host key: `SHA256:…`.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.host_key)
     }
 
-    /// The line for a known_hosts file.
+    /// Returns the line for a known_hosts file.
     pub fn known_hosts_line(&self) -> String {
         let key = self.host_key.to_openssh().unwrap_or_default();
         format!("[{}]:{} {key}\n", self.address.ip(), self.address.port())
     }
 
-    /// The client's private key, as a key file holds it.
+    /// Returns the client's private key, as a key file holds it.
     pub fn client_key_file(&self) -> String {
         self.client_key.to_openssh(LineEnding::LF).map(|key| key.to_string()).unwrap_or_default()
     }
 
-    /// TCP connections so far.
+    /// Returns the number of TCP connections so far.
     pub fn connections(&self) -> usize {
         self.counters.connections.load(Ordering::Relaxed)
     }
 
-    /// Logins so far.
+    /// Returns the number of logins so far.
     pub fn logins(&self) -> usize {
         self.counters.logins.load(Ordering::Relaxed)
     }
 
-    /// Commands started so far.
+    /// Returns the number of commands started so far.
     pub fn execs(&self) -> usize {
         self.counters.execs.load(Ordering::Relaxed)
     }
@@ -167,7 +167,7 @@ struct ServerState {
     options: ServerOptions,
 }
 
-/// Connections end with the task that accepts them.
+/// Accepts connections. They end with this task.
 async fn accept(listener: TcpListener, world: Arc<ServerState>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -185,7 +185,9 @@ async fn serve(mut stream: TcpStream, world: Arc<ServerState>) {
         return;
     }
     let _ = stream.set_nodelay(true);
-    let connection = Served { world: world.clone(), open: HashMap::new(), taken: Arc::default() };
+    let seats = faults.max_sessions.unwrap_or(Semaphore::MAX_PERMITS);
+    let seats = Arc::new(Semaphore::new(seats));
+    let connection = Served { world: world.clone(), open: HashMap::new(), seats };
     let Some(limit) = faults.cut_after else {
         if let Ok(session) = server::run_stream(world.config.clone(), stream, connection).await {
             let _ = session.await;
@@ -200,7 +202,7 @@ async fn serve(mut stream: TcpStream, world: Arc<ServerState>) {
     }
 }
 
-/// Both ways, until `limit` bytes have come from the client.
+/// Copies both ways, until `limit` bytes have come from the client.
 async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::DuplexStream) {
     let (read, mut write) = stream.split();
     let (mut from_server, mut to_server) = tokio::io::split(far);
@@ -216,10 +218,10 @@ async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::
 struct Open {
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     pid: Option<u32>,
-    /// Until a command takes them.
-    idle: Option<(Channel<Msg>, Seat)>,
-    /// Tells what the command says. It ends with the channel: a write to one that is closed while
-    /// its window is full would wait for ever.
+    /// The channel and its permit, until a command takes them.
+    idle: Option<(Channel<Msg>, OwnedSemaphorePermit)>,
+    /// Sends the output of the command. It ends with the channel: a write to a closed channel whose
+    /// window is full would wait for ever.
     telling: Option<AbortHandle>,
 }
 
@@ -231,30 +233,12 @@ impl Drop for Open {
     }
 }
 
-/// One of the sessions that a connection may have at once.
-struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    fn take(taken: &Arc<AtomicUsize>, most: Option<usize>) -> Option<Self> {
-        if most.is_some_and(|most| taken.load(Ordering::Relaxed) >= most) {
-            return None;
-        }
-        taken.fetch_add(1, Ordering::Relaxed);
-        Some(Self(taken.clone()))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One connection.
 struct Served {
     world: Arc<ServerState>,
     open: HashMap<ChannelId, Open>,
-    taken: Arc<AtomicUsize>,
+    /// Sessions that the connection may still have at once.
+    seats: Arc<Semaphore>,
 }
 
 impl Served {
@@ -300,7 +284,7 @@ impl server::Handler for Served {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         let id = channel.id();
-        let Some(seat) = Seat::take(&self.taken, self.faults().max_sessions) else {
+        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
         };
@@ -382,7 +366,7 @@ impl server::Handler for Served {
         Ok(())
     }
 
-    /// A window that is never opened again, where we are to stop reading.
+    /// Returns the new window; one that never opens again if we are to stop reading.
     fn adjust_window(&mut self, _: ChannelId, current: u32) -> u32 {
         if self.faults().stop_reading { 1 } else { current }
     }
@@ -414,7 +398,7 @@ impl server::Handler for Served {
     }
 }
 
-/// Until the client has sent its end of file, or the command reads no more.
+/// Feeds a command until the client has sent its end of file, or the command reads no more.
 async fn feed(mut receiver: mpsc::UnboundedReceiver<Vec<u8>>, mut stdin: ChildStdin) {
     while let Some(data) = receiver.recv().await {
         if stdin.write_all(&data).await.is_err() {
@@ -431,8 +415,8 @@ struct End {
 }
 
 impl End {
-    /// Tells the client all that the command says, and how it ended, in sshd's order: the status
-    /// when the command is gone, the end of file when nobody holds its output any more.
+    /// Sends the output of the command and its exit status, in the order of sshd: the status when the
+    /// command has ended, the end of file when nobody holds its output any more.
     async fn tell(&self, mut child: Child) {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let ended = async {

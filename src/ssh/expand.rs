@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER;
+use ring::digest;
+
 use crate::remote::session::SessionError;
 use crate::ssh::target::check_word;
 
@@ -92,13 +95,9 @@ impl Tokens<'_> {
 
     /// Returns `%C`: the SHA-1 of `%l%h%p%r%j`, as in ssh_config(5).
     fn connection_hash(&self) -> String {
-        use sha1::Digest as _;
-        use std::fmt::Write as _;
         let text = self.expand("%l%h%p%r%j");
-        sha1::Sha1::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        HEXLOWER.encode(hash.as_ref())
     }
 
     fn environment(&self, value: &str) -> String {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::hmac;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, PublicKey};
 
@@ -206,16 +206,15 @@ impl Names {
     /// `name` is in lower case.
     fn matches(&self, name: &str) -> bool {
         match self {
-            Self::Hashed { salt, hash } => name_hash(salt, name).as_deref() == Some(hash),
+            Self::Hashed { salt, hash } => name_hash(salt, name).as_ref() == hash,
             Self::Patterns(list) => matches_list(list, name),
         }
     }
 }
 
-fn name_hash(salt: &[u8], name: &str) -> Option<Vec<u8>> {
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(salt).ok()?;
-    mac.update(name.as_bytes());
-    Some(mac.finalize().into_bytes().to_vec())
+fn name_hash(salt: &[u8], name: &str) -> hmac::Tag {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+    hmac::sign(&key, name.as_bytes())
 }
 
 /// Returns whether a pattern of the list matches, and no negated one does.
@@ -290,7 +289,7 @@ pub(super) fn read_revoked(
 pub(super) fn hashed_name(name: &str) -> io::Result<String> {
     let mut salt = [0; 20];
     getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    let hash = name_hash(&salt, name).unwrap_or_default();
+    let hash = name_hash(&salt, name);
     Ok(format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash)))
 }
 
