@@ -126,7 +126,10 @@ impl HooksTable {
             timeout: first(&self.timeout, &top.timeout),
             local: both(&self.local, &top.local, LocalHooks::over),
             staged: first(&self.staged, &top.staged),
+            before_switch: first(&self.before_switch, &top.before_switch),
+            switched: first(&self.switched, &top.switched),
             activated: first(&self.activated, &top.activated),
+            committed: first(&self.committed, &top.committed),
             reverted: first(&self.reverted, &top.reverted),
         }
     }

@@ -28,6 +28,7 @@ use self::checks::Check;
 use self::placeholders::Placeholders;
 pub use self::tables::HostKeys;
 use crate::model::digest::Digest;
+use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::service::Service;
@@ -259,8 +260,14 @@ pub struct Hooks {
     pub before: Vec<Hook>,
     /// On hosts, in the new release, before it is sealed.
     pub staged: Vec<Hook>,
+    /// On hosts, in the new release, before `current` is flipped.
+    pub before_switch: Vec<Hook>,
+    /// On hosts, in the new release, between the flip and the restart.
+    pub switched: Vec<Hook>,
     /// On hosts, after the restart, before it is judged.
     pub activated: Vec<Hook>,
+    /// On hosts, in the new release, after it was committed.
+    pub committed: Vec<Hook>,
     /// On hosts, in what is live again, after a revert.
     pub reverted: Vec<Hook>,
     /// On this machine, after a deploy that worked.
@@ -269,7 +276,7 @@ pub struct Hooks {
     pub failed: Vec<Hook>,
     /// The shell on hosts and its flags: `["bash", "-lc"]`; `["/bin/sh", "-c"]` when not said.
     pub shell: Vec<String>,
-    /// How long one may take.
+    /// How long one may take that says nothing else.
     pub limit: Duration,
 }
 
@@ -282,6 +289,8 @@ pub struct Hook {
     pub once: bool,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
 /// How the fleet flips.
@@ -349,6 +358,18 @@ pub enum OnUnreachable {
     Abort,
     /// The others go on; the host is behind until the next deploy.
     Skip,
+}
+
+impl Hooks {
+    /// Returns the hooks that hosts run by themselves at `place`.
+    pub fn at(&self, place: HookPlace) -> &[Hook] {
+        match place {
+            HookPlace::BeforeSwitch => &self.before_switch,
+            HookPlace::Switched => &self.switched,
+            HookPlace::Committed => &self.committed,
+            HookPlace::Reverted => &self.reverted,
+        }
+    }
 }
 
 impl Hook {

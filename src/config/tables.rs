@@ -150,7 +150,10 @@ pub(super) struct HooksTable {
     pub(super) timeout: Option<Spanned<Length>>,
     pub(super) local: Option<LocalHooks>,
     pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) before_switch: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) switched: Option<Vec<Spanned<TextOr<HookTable>>>>,
     pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) committed: Option<Vec<Spanned<TextOr<HookTable>>>>,
     pub(super) reverted: Option<Vec<Spanned<TextOr<HookTable>>>>,
 }
 
@@ -179,6 +182,7 @@ pub(super) struct HookTable {
     pub(super) once: bool,
     #[serde(default)]
     pub(super) roles: Vec<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<Length>>,
 }
 
 /// How the fleet flips.
@@ -279,7 +283,8 @@ impl Form for LocalHookTable {
     const EXPECTED: &'static str = "a command, or a table with `run`";
 }
 impl Form for HookTable {
-    const EXPECTED: &'static str = "a command, or a table with `run`, `once` and `roles`";
+    const EXPECTED: &'static str =
+        "a command, or a table with `run`, `once`, `roles` and `timeout`";
 }
 
 impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {

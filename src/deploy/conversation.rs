@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::context::{OpenConversation, RunContext, hello};
 use super::event::Event;
-use super::order_text::{order_failure, order_name};
+use super::order_text::{order_failure, order_name, partly};
 use super::outcome::{Failure, HostResult};
 use crate::config::{Config, Host};
+use crate::model::hook::HookPlace;
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::link::SharedKind;
@@ -18,8 +19,8 @@ use crate::model::service::Service;
 use crate::remote::answer::{CheckFacts, Judgement};
 use crate::remote::conversation::{Agent, Scan, Sent};
 use crate::remote::error::AgentError;
-use crate::remote::frames::Response;
-use crate::remote::order::{DONE, Order};
+use crate::remote::frames::{HookOutput, Response};
+use crate::remote::order::{DONE, Order, PARTLY};
 use crate::remote::replies::Reply;
 use crate::remote::session::Session;
 
@@ -151,7 +152,7 @@ impl<'a> Conversation<'a> {
         match &self.agent {
             Some(agent) => {
                 self.report_sent(order);
-                agent.ask_hearing(order, |text| self.obeying(order, &text)).await
+                agent.ask_hearing(order, |said| self.show_said(&said)).await
             }
             None => Err(AgentError::gone()),
         }
@@ -218,7 +219,9 @@ impl<'a> Conversation<'a> {
         if answer.code != DONE {
             return Err(order_failure(order, answer));
         }
-        self.obeying(order, &answer.text);
+        if let Order::Hook { name, .. } = order {
+            self.show(name, &answer.text);
+        }
         self.warn_of_trash(order, answer);
         Ok(())
     }
@@ -230,11 +233,32 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Shows what an order has printed so far, if it is a hook.
-    pub(super) fn obeying(&self, order: &Order, text: &str) {
-        if let Order::Hook { name, .. } = order {
-            self.show(name, text);
+    /// Does what [`Self::obey`] does, for an order whose hooks follow a verdict. One that failed is
+    /// a warning.
+    pub(super) async fn obey_verdict(
+        &self,
+        order: &Order,
+        verdict: HookPlace,
+    ) -> Result<((), String), Failure> {
+        let answer = self.or_cancelled(self.ask(order)).await??;
+        if answer.code == PARTLY {
+            self.warn_of_hooks(verdict, &answer);
+            return Ok(((), String::new()));
         }
+        self.obeyed(order, &answer).map(|()| ((), String::new()))
+    }
+
+    /// Warns of a hook that failed after the verdict, which stands.
+    pub(super) fn warn_of_hooks(&self, verdict: HookPlace, answer: &Response) {
+        if let (said, Some(failed)) = partly(answer) {
+            self.show(verdict.word(), said);
+            self.warn(failed);
+        }
+    }
+
+    /// Shows what a hook has printed so far.
+    pub(super) fn show_said(&self, said: &HookOutput) {
+        self.show(&said.name, &said.text);
     }
 
     pub(super) fn warn(&self, text: String) {

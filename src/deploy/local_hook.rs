@@ -54,10 +54,10 @@ async fn run(cx: &RunContext<'_>, name: &str, hook: &Hook, vars: &[String]) -> R
         .kill_on_drop(true)
         .output();
     let ended = tokio::select! {
-        ended = timeout(cx.config.hooks.limit, child) => ended,
+        ended = timeout(hook.limit, child) => ended,
         () = cx.cancel.wait(1) => return Err(Failure::stopped()),
     };
-    let seconds = cx.config.hooks.limit.as_secs();
+    let seconds = hook.limit.as_secs();
     let output = ended
         .map_err(|_| Failure::new(what.clone()).because(format!("it ran longer than {seconds}s")))?
         .map_err(|error| Failure::of(what.clone(), &error))?;

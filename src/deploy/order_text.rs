@@ -3,7 +3,7 @@
 use super::outcome::Failure;
 use crate::model::words::size;
 use crate::remote::frames::Response;
-use crate::remote::order::{ODD, Order};
+use crate::remote::order::{ODD, Order, PARTLY};
 
 /// Returns one word for what an order does.
 pub fn order_name(order: &Order) -> &'static str {
@@ -49,6 +49,16 @@ pub(super) fn failed_to(order: &Order) -> String {
         Order::CleanUp { .. } => "could not delete what was pruned".to_owned(),
         other => format!("the {} order failed", order_name(other)),
     }
+}
+
+/// Returns what the host said and, of a verdict, the last line if that says what did not go well.
+pub(super) fn partly(answer: &Response) -> (&str, Option<String>) {
+    let text = answer.text.trim_end();
+    if answer.code != PARTLY {
+        return (text, None);
+    }
+    let (said, but) = text.rsplit_once('\n').unwrap_or(("", text));
+    (said, Some(but.to_owned()))
 }
 
 /// Returns the name of the step that an order does.

@@ -169,10 +169,8 @@ impl HostRun<'_> {
         chain.iter_mut().skip(1).for_each(|sent| sent.chained = true);
         for (order, reply) in self.talk.send_all(chain, false) {
             let work = async {
-                let answer = self
-                    .talk
-                    .or_cancelled(reply.hear(|text| self.talk.obeying(&order, &text)))
-                    .await?;
+                let heard = reply.hear(|said| self.talk.show_said(&said));
+                let answer = self.talk.or_cancelled(heard).await?;
                 let answer = answer.map_err(|error| PrepareError::lost(&order, error))?;
                 self.made(&order, &answer).map_err(|unmade| PrepareError {
                     said_at: Some(step_name(&order)),

@@ -10,6 +10,7 @@ use super::outcome::{Done, Failure, HostResult, Report};
 use super::plan::check_newer;
 use super::pool::for_hosts;
 use crate::model::goal::GoalKind;
+use crate::model::hook::HookPlace;
 use crate::model::host_state::{HostState, LockFacts, Owner};
 use crate::model::id::ReleaseId;
 use crate::model::service::limit_of;
@@ -249,5 +250,7 @@ async fn done(
 /// and a revert.
 fn patience(cx: RunContext<'_>) -> Duration {
     let restart = limit_of(&cx.config.services);
-    cx.config.deadline + cx.config.hooks.limit.max(restart) + restart * 2
+    let hooks = HookPlace::ALL.into_iter().flat_map(|place| cx.config.hooks.at(place));
+    let hooks: Duration = hooks.map(|hook| hook.limit).sum();
+    cx.config.deadline + cx.config.hooks.limit.max(restart) + restart * 2 + hooks
 }

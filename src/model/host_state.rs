@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use super::hook::HookPlace;
 use super::id::ReleaseId;
 use super::ledger::{Entry, History, Ledger, LedgerEvent, Newer, ReleaseStatus};
 use super::service::Service;
@@ -35,12 +36,22 @@ pub struct HostState {
     pub units: Vec<UnitState>,
     /// Leftovers of interrupted runs: uploads, run directories, trash; as paths below `deploy_to`.
     pub leftovers: Vec<String>,
+    /// A verdict whose hooks an interrupted run did not run to their end.
+    pub owed: Option<OwedHooks>,
     /// The key of the config digests of this host.
     pub key: Vec<u8>,
     /// The holder of the lock, if it is not us: a record for [`LockHolder::read`].
     pub holder: Option<String>,
     /// Details of the locks.
     pub lock: LockFacts,
+}
+
+/// Hooks that follow the verdict on a release and are still to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwedHooks {
+    pub id: ReleaseId,
+    /// `Committed` or `Reverted`.
+    pub place: HookPlace,
 }
 
 /// The holder of the lock, as the agent's record names it.

@@ -31,6 +31,8 @@ pub enum RevertReason {
     Fleet,
     /// The run was stopped, or lost the answer to its activation.
     Interrupted,
+    /// The agent: a hook around the flip failed.
+    HookFailed,
     /// The agent: `current` could not be replaced.
     FlipFailed,
     /// The agent: the service could not be restarted.
@@ -47,10 +49,11 @@ pub enum RevertReason {
 
 impl RevertReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unhealthy,
         Self::Fleet,
         Self::Interrupted,
+        Self::HookFailed,
         Self::FlipFailed,
         Self::RestartFailed,
         Self::EndOfInput,
@@ -65,6 +68,7 @@ impl RevertReason {
             Self::Unhealthy => "unhealthy",
             Self::Fleet => "fleet",
             Self::Interrupted => "interrupted",
+            Self::HookFailed => "hook failed",
             Self::FlipFailed => "flip failed",
             Self::RestartFailed => "restart failed",
             Self::EndOfInput => "end of input",
@@ -83,7 +87,8 @@ impl RevertReason {
     pub const fn is_agents(self) -> bool {
         matches!(
             self,
-            Self::FlipFailed
+            Self::HookFailed
+                | Self::FlipFailed
                 | Self::RestartFailed
                 | Self::EndOfInput
                 | Self::Deadline

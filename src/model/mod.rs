@@ -6,6 +6,7 @@ pub mod delta;
 pub mod digest;
 pub mod drift;
 pub mod goal;
+pub mod hook;
 pub mod host_state;
 pub mod id;
 pub mod interrupted;

@@ -10,7 +10,8 @@ use crate::model::clean::strip;
 use crate::model::delta::{BaseState, PartialUpload};
 use crate::model::digest::Digest;
 use crate::model::drift::{Drift, DriftKind, drift};
-use crate::model::host_state::{Current, Facts, HostState, LockFacts, Owner, UnitState};
+use crate::model::hook::HookPlace;
+use crate::model::host_state::{Current, Facts, HostState, LockFacts, OwedHooks, Owner, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Ledger, Newer};
@@ -120,6 +121,7 @@ pub fn host_state(raw: &str) -> HostState {
             "made" => _ = state.made.insert(value.to_owned()),
             "begun" => _ = begun.insert(value.to_owned()),
             "newer" => state.newer = newer(value),
+            "owed" => state.owed = owed(value),
             "inuse" => _ = state.in_use.insert(value.to_owned()),
             "leftover" => state.leftovers.push(value.to_owned()),
             "key" => state.key = value.as_bytes().to_vec(),
@@ -135,6 +137,12 @@ pub fn host_state(raw: &str) -> HostState {
     state.made.retain(|name| state.present.contains(name));
     state.tell_apart(&begun);
     state
+}
+
+/// Reads `committed 20260821090000`.
+fn owed(text: &str) -> Option<OwedHooks> {
+    let (place, id) = text.split_once(' ')?;
+    Some(OwedHooks { id: id.parse().ok()?, place: HookPlace::read(place)? })
 }
 
 /// Reads `.shipit/format 2 shipit 0.9.0`.

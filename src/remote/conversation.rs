@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval_at, timeout};
 
 use super::answer::{CheckFacts, Judgement, host_state, judgements, probe};
 use super::error::AgentError;
-use super::frames::{Frame, Frames, Response};
+use super::frames::{Frame, Frames, HookOutput, Response};
 use super::order::Order;
 use super::quote::list;
 use super::replies::{Replies, Reply};
@@ -206,7 +206,7 @@ impl Agent {
     pub async fn ask_hearing(
         &self,
         order: &Order,
-        tell: impl Fn(String),
+        tell: impl Fn(HookOutput),
     ) -> Result<Response, AgentError> {
         let reply = self.asked_first(order).unwrap_or_else(|| self.send(order.clone()));
         reply.hear(tell).await
@@ -416,7 +416,7 @@ async fn read_frames(
 fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
     for frame in found {
         let asked = match frame {
-            Frame::Said(text) => replies.say(text),
+            Frame::Said(said) => replies.say(said),
             Frame::Response(answer) => replies.answer(answer),
         };
         if !asked {

@@ -1,6 +1,6 @@
 //! Frames: `<run> out <bytes>`, that many bytes, `<run> done <code> <hundredths of seconds>` is an
-//! answer; `<run> say <bytes>`, that many bytes, is output before an answer. All other output of a
-//! host, such as that of a chatty `.bashrc`, is noise and is skipped, up to a limit.
+//! answer; `<run> say <bytes> <hook>`, that many bytes, is output before an answer. All other output
+//! of a host, such as that of a chatty `.bashrc`, is noise and is skipped, up to a limit.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::model::words::count;
 
 /// Largest answer, in bytes.
 const LARGEST: usize = 8 * 1024 * 1024;
-/// Longest size or code in a frame, in digits.
+/// Longest size or code in a frame, in digits; names are shorter too.
 const LONGEST_NUMBER: usize = 20;
 /// Most noise, in bytes, before we stop reading.
 const NOISIEST: usize = 1024 * 1024;
@@ -18,10 +18,19 @@ const NOISIEST: usize = 1024 * 1024;
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// Output of the order that is being obeyed: whole lines, free of control sequences.
-    Said(String),
+    /// Output of the order that is being obeyed.
+    Said(HookOutput),
     /// The answer to an order.
     Response(Response),
+}
+
+/// Output of a hook that still runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookOutput {
+    /// The name of the hook.
+    pub name: String,
+    /// Whole lines, free of control sequences.
+    pub text: String,
 }
 
 /// The answer to one order.
@@ -84,27 +93,30 @@ impl Frames {
         self.skip_noise(&heads);
         let head = heads[0].len();
         let Some(newline) = self.buffer.iter().position(|b| *b == b'\n') else {
-            let endless = self.buffer.len() > head + LONGEST_NUMBER;
+            let endless = self.buffer.len() > head + 2 * LONGEST_NUMBER;
             return if endless { Err("a frame without a size".to_owned()) } else { Ok(None) };
         };
         let Some(size) = self.buffer.get(head..newline).map(String::from_utf8_lossy) else {
             return Ok(None);
         };
+        let (size, name) = size.split_once(' ').unwrap_or((&size, ""));
+        let name = name.to_owned();
         let size: usize = size.parse().map_err(|_| "a frame without a size".to_owned())?;
         if size > LARGEST {
             return Err(format!("an answer of {}", count(size, "byte")));
         }
         if self.buffer.starts_with(heads[0].as_bytes()) {
-            return Ok(self.said(newline + 1, size));
+            let text = self.said(newline + 1, size);
+            return Ok(text.map(|text| Frame::Said(HookOutput { name: strip(&name), text })));
         }
         self.answer(newline + 1, size)
     }
 
     /// Returns the output that begins at `start`, if all of it is there.
-    fn said(&mut self, start: usize, size: usize) -> Option<Frame> {
+    fn said(&mut self, start: usize, size: usize) -> Option<String> {
         let text = strip(&String::from_utf8_lossy(self.buffer.get(start..start + size)?));
         self.buffer.drain(..start + size);
-        Some(Frame::Said(text))
+        Some(text)
     }
 
     /// Returns the answer whose output begins at `start`, if all of it is there.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::error::AgentError;
-use super::frames::Response;
+use super::frames::{HookOutput, Response};
 use crate::model::mutex::lock;
 
 /// All pending requests, the next one to be answered first.
@@ -28,14 +28,14 @@ struct Places {
 
 /// A pending request: where its output and its answer go, and a signal that it is first in line.
 struct PendingRequest {
-    said: mpsc::UnboundedSender<String>,
+    said: mpsc::UnboundedSender<HookOutput>,
     answer: oneshot::Sender<Result<Response, AgentError>>,
     turn: oneshot::Sender<Instant>,
 }
 
 /// The answer to one order, once it comes.
 pub struct Reply {
-    said: mpsc::UnboundedReceiver<String>,
+    said: mpsc::UnboundedReceiver<HookOutput>,
     answer: oneshot::Receiver<Result<Response, AgentError>>,
     turn: oneshot::Receiver<Instant>,
     /// The latest time for the answer, whenever it becomes first in line.
@@ -57,12 +57,12 @@ impl Reply {
     }
 
     /// Waits for the answer; `tell` gets output that comes before it.
-    pub async fn hear(mut self, tell: impl Fn(String)) -> Result<Response, AgentError> {
+    pub async fn hear(mut self, tell: impl Fn(HookOutput)) -> Result<Response, AgentError> {
         let mut waits = true;
         loop {
             tokio::select! {
                 biased;
-                Some(text) = self.said.recv() => tell(text),
+                Some(said) = self.said.recv() => tell(said),
                 answer = &mut self.answer => return answer.unwrap_or_else(|_| Err(AgentError::gone())),
                 turn = &mut self.turn, if waits => {
                     waits = false;
@@ -111,10 +111,10 @@ impl Replies {
     }
 
     /// Gives output to the request that is first in line. Returns false if there is none.
-    pub(super) fn say(&self, text: String) -> bool {
+    pub(super) fn say(&self, said: HookOutput) -> bool {
         let places = self.places();
         let Some(place) = places.waiting.front() else { return false };
-        let _ = place.said.send(text);
+        let _ = place.said.send(said);
         true
     }
 
@@ -140,6 +140,10 @@ mod tests {
 
     fn answer(code: u32) -> Response {
         Response { code, text: String::new(), bytes: Vec::new(), took: None }
+    }
+
+    fn said(text: &str) -> HookOutput {
+        HookOutput { name: "staged".to_owned(), text: text.to_owned() }
     }
 
     fn expect(replies: &Replies) -> Reply {
@@ -174,14 +178,14 @@ mod tests {
     async fn what_is_said_goes_to_the_next_in_line_and_comes_before_the_answer() {
         let replies = Replies::default();
         let (first, second) = (expect(&replies), expect(&replies));
-        assert!(replies.say("one".to_owned()) && replies.answer(answer(1)));
-        assert!(replies.say("two".to_owned()) && replies.answer(answer(2)));
-        assert!(!replies.say("three".to_owned()), "nobody asked");
-        for (reply, said) in [(first, "one"), (second, "two")] {
+        assert!(replies.say(said("one")) && replies.answer(answer(1)));
+        assert!(replies.say(said("two")) && replies.answer(answer(2)));
+        assert!(!replies.say(said("three")), "nobody asked");
+        for (reply, text) in [(first, "one"), (second, "two")] {
             let (sender, heard) = std::sync::mpsc::channel();
-            let answer = reply.hear(|text| assert_eq!(sender.send(text), Ok(()))).await;
+            let answer = reply.hear(|said| assert_eq!(sender.send(said), Ok(()))).await;
             assert!(answer.is_ok());
-            assert_eq!(heard.try_iter().collect::<Vec<_>>(), [said]);
+            assert_eq!(heard.try_iter().collect::<Vec<_>>(), [said(text)]);
         }
     }
 

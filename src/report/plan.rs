@@ -7,7 +7,8 @@ use crate::deploy::goal::describe_link;
 use crate::deploy::order_text::order_name;
 use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery};
 use crate::model::delta::PatchedFile;
-use crate::remote::order::Order;
+use crate::model::hook::HookPlace;
+use crate::remote::order::{AgentHook, Order};
 
 /// Returns what a plan does, one line a step.
 pub fn plan_lines(plan: &HostPlan) -> Vec<String> {
@@ -24,7 +25,11 @@ fn recover_lines(recovery: &Recovery) -> Vec<String> {
             "recover {}, which an interrupted run left undecided: judge it, then commit or revert",
             plan.id
         )],
-        Recovery::Record { id, .. } => vec![format!("recover {id}: record that it was reverted")],
+        Recovery::Conclude { plan, verdict, reason } => {
+            let id = plan.id;
+            let found = reason.map(|_| format!("recover {id}: record that it was reverted"));
+            found.into_iter().chain(hook_lines(plan, *verdict, "")).collect()
+        }
         Recovery::Forward(plan) => {
             let mut lines =
                 vec![format!("recover {}: make it live here as on other hosts", plan.id)];
@@ -69,13 +74,26 @@ fn patch_line(path: &str, file: &PatchedFile) -> String {
 }
 
 fn activate_lines(plan: &ActivationPlan) -> Vec<String> {
-    let mut lines = vec![format!("flip current to {}", plan.id)];
+    let mut lines = hook_lines(plan, HookPlace::BeforeSwitch, "");
+    lines.push(format!("flip current to {}", plan.id));
+    lines.extend(hook_lines(plan, HookPlace::Switched, ""));
     lines.extend(plan.restarts.iter().map(|how| format!("restart: {how}")));
-    lines.extend(plan.hooks.iter().map(describe));
+    lines.extend(plan.activated.iter().map(describe));
     lines.push(format!("judge it; if it fails, revert to {}", plan.back_shown()));
-    let reverted = |command| format!("after that revert, run the reverted hook `{command}`");
-    lines.extend(plan.reverted.iter().map(reverted));
+    lines.extend(hook_lines(plan, HookPlace::Reverted, "after that revert, "));
+    lines.extend(hook_lines(plan, HookPlace::Committed, "once it is committed, "));
     lines
+}
+
+/// Returns a line for each hook that the agent runs by itself at `place`.
+fn hook_lines(plan: &ActivationPlan, place: HookPlace, when: &str) -> Vec<String> {
+    let hooks = plan.hooks.iter().filter(|hook| hook.place == place);
+    let line = |hook: &AgentHook| format!("{when}{}", describe_hook(place.word(), &hook.command));
+    hooks.map(line).collect()
+}
+
+fn describe_hook(name: &str, command: &str) -> String {
+    format!("run the {name} hook `{command}`")
 }
 
 fn describe(order: &Order) -> String {
@@ -86,7 +104,7 @@ fn describe(order: &Order) -> String {
         }
         Order::Env { file, mode, .. } => format!("write {file} (mode {mode})"),
         Order::Revision { revision, .. } => format!("write REVISION ({revision})"),
-        Order::Hook { name, command, .. } => format!("run the {name} hook `{command}`"),
+        Order::Hook { name, command, .. } => describe_hook(name, command),
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
         Order::Stage { .. } => "record it as complete".to_owned(),
         Order::Prune { name, .. } => format!("prune {name}"),

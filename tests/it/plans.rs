@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use shipit::config::{Hook, Host};
+use shipit::config::Host;
 use shipit::deploy::context::Connect;
 use shipit::deploy::goal::Goal;
 use shipit::deploy::goal::{PruneRule, RollbackTarget};
@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream
 use tokio::sync::mpsc;
 
 use crate::support::session::no_dial;
-use crate::support::world::{World, host};
+use crate::support::world::{World, hook, host};
 
 /// Orders that change nothing, and those that belong to the conversation.
 const QUESTIONS: [&str; 6] = ["look", "lock", "drift", "base", "judge", "bye"];
@@ -71,7 +71,7 @@ impl Model {
     fn obey(&mut self, line: &str) {
         let verb = verb(line);
         match verb {
-            "record" => self.happened(&named(line), &[LedgerEvent::Reverted]),
+            "conclude" => self.happened(&named(line), &[LedgerEvent::Reverted]),
             "activate" => {
                 self.current = Some(named(line));
                 self.happened(&named(line), &[LedgerEvent::Activated]);
@@ -216,7 +216,6 @@ fn upload_size(line: &str) -> Option<usize> {
 /// A stage with every kind of step that a plan may have.
 fn world(names: &[&str]) -> (World, Hosts) {
     let (mut world, hosts) = (World::new(), Hosts::default());
-    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
     world.config.hosts = names.iter().map(|name| host(name)).collect();
     world.config.services.clear();
     world.config.keep = 1;
@@ -224,7 +223,10 @@ fn world(names: &[&str]) -> (World, Hosts) {
     let link = SharedLink { path: "log".to_owned(), kind: SharedKind::File { optional: true } };
     world.config.links = vec![link];
     world.config.hooks.staged = vec![hook("migrate")];
+    world.config.hooks.before_switch = vec![hook("drain")];
+    world.config.hooks.switched = vec![hook("reload")];
     world.config.hooks.activated = vec![hook("warm")];
+    world.config.hooks.committed = vec![hook("back")];
     world.config.hooks.reverted = vec![hook("undo")];
     world.connect = Box::new(hosts.clone());
     (world, hosts)

@@ -282,7 +282,7 @@ impl Resolver<'_> {
 
     pub(super) fn hooks(&self, layer: &Layer) -> Result<Hooks, ConfigError> {
         let hooks = layer.hooks.clone().unwrap_or_default();
-        let local = hooks.local.unwrap_or_default();
+        let here = hooks.local.unwrap_or_default();
         let shell = match &hooks.shell {
             None => vec!["/bin/sh".to_owned(), "-c".to_owned()],
             Some(words) => {
@@ -294,45 +294,61 @@ impl Resolver<'_> {
                 list.clone()
             }
         };
+        let limit = self.whole("timeout", hooks.timeout.as_ref(), Duration::from_mins(10))?;
+        let local =
+            |key, hooks: Option<Vec<_>>| self.local_hooks(key, &hooks.unwrap_or_default(), limit);
+        let on_hosts =
+            |key, hooks: Option<Vec<_>>| self.host_hooks(key, &hooks.unwrap_or_default(), limit);
         Ok(Hooks {
-            before: self.local_hooks("before", local.before.as_deref())?,
-            after: self.local_hooks("after", local.after.as_deref())?,
-            failed: self.local_hooks("failed", local.failed.as_deref())?,
-            staged: self.host_hooks("staged", hooks.staged.as_deref())?,
-            activated: self.host_hooks("activated", hooks.activated.as_deref())?,
-            reverted: self.host_hooks("reverted", hooks.reverted.as_deref())?,
+            before: local("before", here.before)?,
+            after: local("after", here.after)?,
+            failed: local("failed", here.failed)?,
+            staged: on_hosts("staged", hooks.staged)?,
+            before_switch: on_hosts("before_switch", hooks.before_switch)?,
+            switched: on_hosts("switched", hooks.switched)?,
+            activated: on_hosts("activated", hooks.activated)?,
+            committed: on_hosts("committed", hooks.committed)?,
+            reverted: on_hosts("reverted", hooks.reverted)?,
             shell,
-            limit: self.whole("timeout", hooks.timeout.as_ref(), Duration::from_mins(10))?,
+            limit,
         })
     }
 
     fn local_hooks(
         &self,
         key: &'static str,
-        hooks: Option<&[Spanned<TextOr<LocalHookTable>>]>,
+        hooks: &[Spanned<TextOr<LocalHookTable>>],
+        limit: Duration,
     ) -> Result<Vec<Hook>, ConfigError> {
         let one = |hook: &Spanned<TextOr<LocalHookTable>>| {
             let (TextOr::Text(run) | TextOr::Table(LocalHookTable { run })) = hook.get_ref();
             let run = self.command(key, &Spanned::new(hook.span(), run.clone()))?;
-            Ok(Hook { run, once: false, roles: Vec::new() })
+            Ok(Hook { run, once: false, roles: Vec::new(), limit })
         };
-        hooks.unwrap_or_default().iter().map(one).collect()
+        hooks.iter().map(one).collect()
     }
 
     fn host_hooks(
         &self,
         key: &'static str,
-        hooks: Option<&[Spanned<TextOr<HookTable>>]>,
+        hooks: &[Spanned<TextOr<HookTable>>],
+        limit: Duration,
     ) -> Result<Vec<Hook>, ConfigError> {
         let one = |hook: &Spanned<TextOr<HookTable>>| {
-            let (run, once, roles) = match hook.get_ref() {
-                TextOr::Text(run) => (run, false, &[][..]),
-                TextOr::Table(table) => (&table.run, table.once, &table.roles[..]),
-            };
-            let run = self.command(key, &Spanned::new(hook.span(), run.clone()))?;
-            Ok(Hook { run, once, roles: self.known_roles(roles)? })
+            let command = |run: &String| self.command(key, &Spanned::new(hook.span(), run.clone()));
+            match hook.get_ref() {
+                TextOr::Text(run) => {
+                    Ok(Hook { run: command(run)?, once: false, roles: Vec::new(), limit })
+                }
+                TextOr::Table(HookTable { run, once, roles, timeout }) => Ok(Hook {
+                    run: command(run)?,
+                    once: *once,
+                    roles: self.known_roles(roles)?,
+                    limit: self.whole("timeout", timeout.as_ref(), limit)?,
+                }),
+            }
         };
-        hooks.unwrap_or_default().iter().map(one).collect()
+        hooks.iter().map(one).collect()
     }
 
     /// The roles of a hook, each of which some host of some stage must have.

@@ -2,12 +2,15 @@
 
 use super::super::event::Event;
 use super::super::judge::NotWell;
+use super::super::order_text::partly;
 use super::super::outcome::{Failure, HostResult, once};
 use super::super::plan::ActivationPlan;
 use super::{HostPhase, HostRun};
+use crate::model::hook::HookPlace;
 use crate::model::ledger::RevertReason;
+use crate::model::words::list;
 use crate::remote::frames::Response;
-use crate::remote::order::{DONE, NOT_REVERTED, Order, PARTLY, REVERTED};
+use crate::remote::order::{DONE, NOT_REVERTED, PARTLY, REVERTED};
 use crate::remote::replies::Reply;
 
 /// Why a release was not activated.
@@ -82,14 +85,25 @@ impl HostRun<'_> {
         failure: &Failure,
         but: Option<String>,
     ) -> HostResult {
-        let left = self.hooked && plan.reverted.is_empty();
-        let left = left.then(|| "what its `activated` hooks did was not reverted".to_owned());
         let (live, failure) = (plan.back_shown(), failure.clone());
-        HostResult::Reverted { live, failure, but: but.or(left) }
+        HostResult::Reverted { live, failure, but: but.or_else(|| self.left_by_hooks(plan)) }
+    }
+
+    /// Returns what hooks did that no `reverted` hook undoes, if there are any.
+    fn left_by_hooks(&self, plan: &ActivationPlan) -> Option<String> {
+        if plan.has_hooks(HookPlace::Reverted) {
+            return None;
+        }
+        let around = [HookPlace::BeforeSwitch, HookPlace::Switched];
+        let around = around.into_iter().filter(|place| plan.has_hooks(*place));
+        let activated = self.hooked.then_some("activated");
+        let names: Vec<_> =
+            around.map(HookPlace::word).chain(activated).map(|name| format!("`{name}`")).collect();
+        (!names.is_empty()).then(|| format!("what its {} hooks did was not reverted", list(&names)))
     }
 
     async fn judge_or_revert(&mut self, plan: &ActivationPlan) -> Result<(), Failure> {
-        for hook in &plan.hooks {
+        for hook in &plan.activated {
             self.hooked = true;
             if let Err(failure) = self.talk.step("activated", self.talk.obey(hook)).await {
                 self.revert(&failure, RevertReason::Unhealthy).await;
@@ -129,7 +143,7 @@ impl HostRun<'_> {
         let Some(plan) = self.plan.activate.clone() else { return };
         let to = plan.back_shown();
         self.talk.cx.events.emit(Event::Reverting { host: self.talk.name(), to });
-        self.phase = match self.talk.ask(&plan.revert(reason)).await {
+        self.phase = match self.talk.ask(&plan.revert(reason, cause)).await {
             Ok(answer) => HostPhase::Ended(self.reverted(&plan, cause, &answer).await),
             Err(_) => self.recover_lost(&plan, cause, false).await,
         };
@@ -163,13 +177,17 @@ impl HostRun<'_> {
         let Some(plan) = self.plan.activate.clone() else { return false };
         self.phase = HostPhase::Committing;
         let cleans = !self.plan.clean.is_empty();
-        let mut sent = self.talk.send_all(vec![Order::Commit.into()], last && !cleans);
+        let mut sent = self.talk.send_all(vec![plan.commit().into()], last && !cleans);
         if cleans {
             self.send_clean(true, last);
         }
-        let answer = sent.pop().map_or_else(Reply::gone, |(_, reply)| reply).get().await;
+        let reply = sent.pop().map_or_else(Reply::gone, |(_, reply)| reply);
+        let answer = reply.hear(|said| self.talk.show_said(&said)).await;
         self.phase = match answer {
-            Ok(answer) if answer.code == DONE => HostPhase::Decided,
+            Ok(answer) if matches!(answer.code, DONE | PARTLY) => {
+                self.talk.warn_of_hooks(HookPlace::Committed, &answer);
+                HostPhase::Decided
+            }
             Ok(answer) => {
                 let what = format!("could not record that {} is committed", plan.id);
                 let failure = Failure::new(what).because(answer.text);
@@ -190,14 +208,4 @@ impl HostRun<'_> {
             self.commit(false).await;
         }
     }
-}
-
-/// Returns what the host said and, of a revert, the last line if that says what is not as it was.
-pub(super) fn partly(answer: &Response) -> (&str, Option<String>) {
-    let text = answer.text.trim_end();
-    if answer.code != PARTLY {
-        return (text, None);
-    }
-    let (said, but) = text.rsplit_once('\n').unwrap_or(("", text));
-    (said, Some(but.to_owned()))
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::judge::NotWell;
+use super::super::order_text::partly;
 use super::super::outcome::{Done, Failure, HostResult};
 use super::super::plan::{ActivationPlan, Recovery};
-use super::activate::partly;
 use super::{HostPhase, HostRun};
+use crate::model::hook::HookPlace;
 use crate::model::ledger::{LedgerEvent, RevertReason};
 use crate::model::service::limit_of;
 use crate::remote::conversation::Scan;
-use crate::remote::order::{DONE, Order};
+use crate::remote::order::{DONE, PARTLY};
 
 impl HostRun<'_> {
     /// Connects again after contact was lost with the release undecided, until the host has reverted
@@ -65,13 +66,17 @@ impl HostRun<'_> {
 
     async fn resume(&self, plan: &ActivationPlan, cause: &Failure, keep: bool) -> HostPhase {
         let resumed = self.talk.ask(&plan.resume()).await;
-        let last = if keep { Order::Commit } else { plan.revert(RevertReason::Interrupted) };
+        let revert = || plan.revert(RevertReason::Interrupted, cause);
+        let last = if keep { plan.commit() } else { revert() };
         let ended = match resumed {
             Ok(answer) if answer.code == DONE => self.talk.ask(&last).await,
             other => other,
         };
         match ended {
-            Ok(answer) if answer.code == DONE && keep => HostPhase::Decided,
+            Ok(answer) if matches!(answer.code, DONE | PARTLY) && keep => {
+                self.talk.warn_of_hooks(HookPlace::Committed, &answer);
+                HostPhase::Decided
+            }
             Ok(answer) => HostPhase::Ended(self.reverted(plan, cause, &answer).await),
             Err(_) => HostPhase::Ended(HostResult::Unknown { failure: cause.clone() }),
         }
@@ -81,9 +86,9 @@ impl HostRun<'_> {
     pub async fn recover(&mut self, recovery: Recovery) -> Result<(), Failure> {
         self.plan.recover.push(recovery.clone());
         match recovery {
-            Recovery::Record { record, .. } => {
-                let order = Order::Record(record);
-                self.talk.step("settle", self.talk.obey(&order)).await?;
+            Recovery::Conclude { plan, verdict, reason } => {
+                let order = plan.conclude(verdict, reason);
+                self.talk.step("settle", self.talk.obey_verdict(&order, verdict)).await?;
             }
             Recovery::Judge(plan) => self.recover_live(&plan).await?,
             Recovery::Forward(plan) => {
@@ -105,11 +110,12 @@ impl HostRun<'_> {
         talk.step("settle", talk.obey(&plan.resume())).await?;
         let text = match talk.judge(plan).await {
             Ok(_) => {
-                talk.step("settle", talk.obey(&Order::Commit)).await?;
+                let order = plan.commit();
+                talk.step("settle", talk.obey_verdict(&order, HookPlace::Committed)).await?;
                 format!("{id}, which an interrupted run left undecided, runs well: committed")
             }
             Err(NotWell { failure, .. }) => {
-                let order = plan.revert(RevertReason::Unhealthy);
+                let order = plan.revert(RevertReason::Unhealthy, &failure);
                 let answer = talk.or_cancelled(talk.ask(&order)).await??;
                 let (to, but) = (plan.back_shown(), partly(&answer).1);
                 if but.is_none() {

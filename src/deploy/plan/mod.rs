@@ -11,15 +11,17 @@ use std::time::Duration;
 pub use self::error::{Offer, PlanError, RollbackError};
 pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_target, run_vars};
 pub use self::refusals::{Note, check_newer};
+use super::outcome::Failure;
 use super::run::record;
 use crate::artifact::PreparedDelta;
 use crate::config::placeholders::Placeholders;
 use crate::model::digest::Digest;
+use crate::model::hook::HookPlace;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, RevertReason};
-use crate::remote::order::{Activation, Order, Record, Verdicts};
+use crate::remote::order::{Activation, AgentHook, Hidden, Order, Verdicts};
 
 /// Everything that will be done on one host, in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -114,11 +116,9 @@ pub struct ActivationPlan {
     /// What hooks and health checks on the host see, as `NAME=value` words.
     pub vars: Vec<String>,
     /// `activated` hooks, which run while the release is undecided.
-    pub hooks: Vec<Order>,
-    /// Commands of `reverted` hooks, which the agent runs after a revert.
-    pub reverted: Vec<String>,
-    /// How long one hook may take.
-    pub limit: Duration,
+    pub activated: Vec<Order>,
+    /// The hooks that the agent runs by itself.
+    pub hooks: Vec<AgentHook>,
     /// How each service is restarted, for people.
     pub restarts: Vec<String>,
     /// What the placeholders in health checks stand for.
@@ -138,14 +138,31 @@ impl ActivationPlan {
         Order::Resume(self.activation())
     }
 
-    /// Returns the order that reverts the activation, with the reason for the ledger.
-    pub fn revert(&self, reason: RevertReason) -> Order {
-        Order::Revert { reason, hooks: self.hooks_limit() }
+    /// Returns the order that finishes the verdict on it.
+    pub fn conclude(&self, verdict: HookPlace, reason: Option<RevertReason>) -> Order {
+        Order::Conclude { activation: self.activation(), verdict, reason }
     }
 
-    /// Returns how long the `reverted` hooks may take together.
+    /// Returns the order that commits the activation.
+    pub fn commit(&self) -> Order {
+        Order::Commit { hooks: AgentHook::limit(&self.hooks, &[HookPlace::Committed]) }
+    }
+
+    /// Returns the order that reverts the activation, with the reason for the ledger and what
+    /// failed.
+    pub fn revert(&self, reason: RevertReason, cause: &Failure) -> Order {
+        let hooks = AgentHook::limit(&self.hooks, &[HookPlace::Reverted]);
+        Order::Revert { reason, cause: Hidden(cause.what.clone()), hooks }
+    }
+
+    /// Returns how long all hooks that the agent runs by itself may take together.
     pub fn hooks_limit(&self) -> Duration {
-        self.activation().hooks_limit()
+        AgentHook::limit(&self.hooks, &HookPlace::ALL)
+    }
+
+    /// Returns whether the agent runs hooks at `place`.
+    pub fn has_hooks(&self, place: HookPlace) -> bool {
+        self.hooks.iter().any(|hook| hook.place == place)
     }
 
     /// Returns what an agent needs to activate and to revert by itself.
@@ -157,14 +174,13 @@ impl ActivationPlan {
             back: self.back.clone(),
             verdicts: self.verdicts.clone(),
             vars: vars.cloned().collect(),
-            reverted: self.reverted.clone(),
-            limit: self.limit,
+            hooks: self.hooks.clone(),
         })
     }
 
     fn orders(&self) -> Vec<Order> {
-        let hooks = self.hooks.iter().cloned();
-        [self.activate()].into_iter().chain(hooks).chain([Order::Commit]).collect()
+        let activated = self.activated.iter().cloned();
+        [self.activate()].into_iter().chain(activated).chain([self.commit()]).collect()
     }
 
     /// Returns this plan as if it were about the release that a revert leads to, for health checks
@@ -197,23 +213,29 @@ impl ActivationPlan {
 pub enum Recovery {
     /// It is live: judge it, then commit or revert it.
     Judge(Box<ActivationPlan>),
-    /// It is not live: only the ledger lacks the word.
-    Record {
-        /// The release.
-        id: ReleaseId,
-        /// That it was reverted.
-        record: Record,
+    /// It was decided on, or is not live: the ledger may lack the word, and hooks may be left to
+    /// run.
+    Conclude {
+        plan: Box<ActivationPlan>,
+        /// `Committed` or `Reverted`.
+        verdict: HookPlace,
+        /// The reason of a revert that the ledger lacks.
+        reason: Option<RevertReason>,
     },
     /// Other hosts of its run committed it: make it live here too.
     Forward(Box<ActivationPlan>),
 }
 
 impl Recovery {
+    fn conclude(plan: ActivationPlan, verdict: HookPlace, reason: Option<RevertReason>) -> Self {
+        Self::Conclude { plan: Box::new(plan), verdict, reason }
+    }
+
     /// Returns the orders that are sent if the release is judged well.
     fn orders(&self) -> Vec<Order> {
         match self {
-            Self::Judge(plan) => vec![plan.resume(), Order::Commit],
-            Self::Record { record, .. } => vec![Order::Record(record.clone())],
+            Self::Judge(plan) => vec![plan.resume(), plan.commit()],
+            Self::Conclude { plan, verdict, reason } => vec![plan.conclude(*verdict, *reason)],
             Self::Forward(plan) => plan.orders(),
         }
     }
@@ -223,9 +245,10 @@ impl Recovery {
     pub fn expected(&self, state: &HostState) -> HostState {
         match self {
             Self::Judge(plan) => state.assuming(plan.id, &[LedgerEvent::Committed]),
-            Self::Record { id, .. } => {
-                let mut state = state.clone();
-                state.ledger.assume(*id, &[LedgerEvent::Reverted]);
+            Self::Conclude { plan, reason, .. } => {
+                let mut state = HostState { owed: None, ..state.clone() };
+                let reverted: &[_] = if reason.is_some() { &[LedgerEvent::Reverted] } else { &[] };
+                state.ledger.assume(plan.id, reverted);
                 state
             }
             Self::Forward(plan) => {

@@ -11,12 +11,13 @@ use crate::deploy::goal::{Build, PruneRule, RollbackTarget, describe_restart};
 use crate::deploy::plan::refusals::latest;
 use crate::deploy::retention::{common_candidate, rollback_candidates, to_prune, why_kept};
 use crate::deploy::run::{Run, record};
-use crate::model::host_state::HostState;
+use crate::model::hook::HookPlace;
+use crate::model::host_state::{HostState, OwedHooks};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
-use crate::remote::order::{Order, Record, Verdicts};
+use crate::remote::order::{AgentHook, Order, Record, Verdicts};
 
 /// What the plans of one run have in common.
 #[derive(Debug, Clone)]
@@ -106,21 +107,26 @@ impl Planner<'_> {
 
     /// Returns how to recover the release that an interrupted run left undecided, if there is one.
     pub fn recover(&self, host: &Host, state: &HostState) -> Option<Recovery> {
-        let (id, history) = state.undecided()?;
+        let Some((id, history)) = state.undecided() else { return self.conclude(host, state) };
         let back = history.back.unwrap_or_default();
         if state.live() == Some(id) {
             let verdicts = self.verdicts(id, &back, state);
             let plan = self.activation(host, state, id);
             let placeholders_back = placeholders_back(&back, state);
-            let hooks = Vec::new();
-            let plan = ActivationPlan { back, verdicts, hooks, placeholders_back, ..plan };
+            let activated = Vec::new();
+            let plan = ActivationPlan { back, verdicts, activated, placeholders_back, ..plan };
             return Some(Recovery::Judge(Box::new(plan)));
         }
-        let reason = Some(RevertReason::FoundReverted.word().to_owned());
-        let entry = Entry { reason, ..self.run.entry(LedgerEvent::Reverted, &id.to_string()) };
-        let note = format!("release {id} was found reverted");
-        let record = self.repeating(record(&entry, note), state, id);
-        Some(Recovery::Record { id, record })
+        let mut plan = self.activation(host, state, id);
+        plan.verdicts.reverted.note = format!("release {id} was found reverted");
+        let reason = Some(RevertReason::FoundReverted);
+        Some(Recovery::conclude(plan, HookPlace::Reverted, reason))
+    }
+
+    /// Returns how to finish a verdict whose hooks were not run to their end, if there is one.
+    fn conclude(&self, host: &Host, state: &HostState) -> Option<Recovery> {
+        let OwedHooks { id, place } = state.owed?;
+        Some(Recovery::conclude(self.activation(host, state, id), place, None))
     }
 
     /// Returns how a release that other hosts of its run committed becomes live here too.
@@ -225,9 +231,16 @@ impl Planner<'_> {
             id,
             command: hook.run.clone(),
             vars: self.hook_vars(host, state, id),
-            limit: self.config.hooks.limit,
+            limit: hook.limit,
         };
         hooks.iter().filter(|hook| self.is_for(hook, host)).map(order).collect()
+    }
+
+    /// Returns the hooks that this host runs by itself at `place`.
+    fn hooks_at(&self, place: HookPlace, host: &Host) -> Vec<AgentHook> {
+        let hooks = self.config.hooks.at(place).iter().filter(|hook| self.is_for(hook, host));
+        let own = |hook: &Hook| AgentHook { place, command: hook.run.clone(), limit: hook.limit };
+        hooks.map(own).collect()
     }
 
     fn is_for(&self, hook: &Hook, host: &Host) -> bool {
@@ -252,8 +265,7 @@ impl Planner<'_> {
 
     fn activation(&self, host: &Host, state: &HostState, id: ReleaseId) -> ActivationPlan {
         let back = state.current.raw();
-        let hooks = &self.config.hooks;
-        let reverted = hooks.reverted.iter().filter(|hook| self.is_for(hook, host));
+        let activated = &self.config.hooks.activated;
         ActivationPlan {
             id,
             verdicts: self.verdicts(id, &back, state),
@@ -261,9 +273,11 @@ impl Planner<'_> {
             placeholders_back: placeholders_back(&back, state),
             back,
             vars: self.hook_vars(host, state, id),
-            hooks: self.hooks("activated", &hooks.activated, host, state, id),
-            reverted: reverted.map(|hook| hook.run.clone()).collect(),
-            limit: hooks.limit,
+            hooks: HookPlace::ALL
+                .into_iter()
+                .flat_map(|place| self.hooks_at(place, host))
+                .collect(),
+            activated: self.hooks("activated", activated, host, state, id),
             restarts: self.config.services_on(host).map(describe_restart).collect(),
         }
     }

@@ -24,6 +24,7 @@
 #   deploy_lock: the file of the deploy lock
 #   run_dir: the directory of this conversation, where its channels write their names
 #   unfinished: the list of releases that were begun
+#   owed: the file that names a verdict whose hooks are to be run
 #   tmp: the directory for files of this conversation
 #
 # The service that is looked at or restarted [select_service]:
@@ -97,16 +98,20 @@
 #   reverted, reverted_note: the same once it is reverted
 #   failed, failed_note: the same when it cannot be reverted
 #   variables: what commands of the service and hooks get to know
-#   reverted_hooks, reverted_limit: commands after a revert, and their seconds
+#   before_switch_hooks, switched_hooks, committed_hooks, reverted_hooks: the hooks of each place,
+#     for each its limit in seconds and its command
 #   undecided: its name while it has no verdict
 #   flipped: when the flip was, in ticks since boot
 #   touched: how many of the services were restarted, from the first
 #   reverting: yes while it is reverted
-#   partly: what of a revert did not go well
+#   verdict: `committed` or `reverted`, to be concluded
+#   cause: what failed, for `reverted` hooks
+#   partly: what of a verdict did not go well
 #   since: when its log begins
 #
 # A command that prints, and a channel:
-#   streams: yes where its output is told while it runs
+#   hears: yes while the client hears what is told
+#   streams: the hook whose output is told while it runs
 #   told: lines of its output that were told
 #   dropped: lines of its output that were cut away
 #   watcher: the process that looks after it, and ends a channel with the conversation

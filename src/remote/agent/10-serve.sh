@@ -136,11 +136,13 @@ serve() {
     locked='' undecided='' ending='terminated' last=0 env_file=''
     flipped='' key='' base='' since='' appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
-    touched=0 reverting='' partly='' variables='' reverted_hooks=''
-    streams='' watcher=''
+    touched=0 reverting='' partly='' cause='' variables=''
+    before_switch_hooks='' switched_hooks='' committed_hooks='' reverted_hooks=''
+    hears='' streams='' watcher=''
     umask 022
     lock=$root/.shipit/lock ledger=$root/.shipit/ledger.jsonl run_dir=$root/.shipit/run/$run
     deploy_lock=$root/.shipit/frozen holder_run='' unfinished=$root/.shipit/unfinished
+    owed=$root/.shipit/owed
     can_answer
     who_we_are
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
@@ -248,16 +250,21 @@ take_line() {
         answered 125
         return
     fi
-    # A hook may take long: answers that wait are sent first.
-    [ "$1" != hook ] || [ -z "$codes" ] || framed last_words
+    # A hook may take long and print: answers that wait are sent first.
+    case $1 in
+        hook | activate | commit | revert | conclude) [ -z "$codes" ] || framed last_words ;;
+    esac
     look_at_uptime
-    began=$uptime
+    began=$uptime hears=yes
     obey "$@" 7>&1 >"$tmp/out.$answer" 2>&1 </dev/null
     last=$?
+    hears=''
     # Half of a frame may have been written; the client would misread all that follows.
     [ ! -e "$tmp/deaf" ] || { ending=deadline && exit 0; }
     look_at_uptime
     answered "$last" "${began:+$((uptime - began))}"
+    # The release stays, whatever its hooks say: what is chained to the commit goes on.
+    [ "$1-$last" != commit-5 ] || last=0
 }
 
 # Reads exactly the bytes of an upload that follow the lines of its message. BusyBox' head would
@@ -351,10 +358,10 @@ last_words() {
 # Runs when the shell exits, for whatever reason.
 end_conversation() {
     trap : TERM INT PIPE HUP
-    streams=''
+    hears='' streams=''
     [ -z "$watcher" ] || stop_watching
     if [ -n "$undecided" ]; then
-        reason=$ending
+        reason=$ending cause=''
         revert >/dev/null 2>&1 </dev/null
     fi
     if [ -n "$locked" ]; then

@@ -206,6 +206,7 @@ look_tree() {
     done
     [ -z "$newer" ] || printf 'newer .shipit/format %s\n' "$newer"
     look_manifests
+    [ ! -s "$owed" ] || printf 'owed %s\n' "$(head -n 1 "$owed")"
 }
 
 # Lists manifests, and those whose first line names a later version; the first version has no such

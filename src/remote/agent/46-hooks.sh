@@ -1,9 +1,9 @@
 # Commands of the user: running them, and what they print.
 
 locked_order_hook() {
-    local code command id name vars what within
+    local code command ended id name vars what within
     arguments "$@"
-    what="the $name hook" streams=yes
+    what="the $name hook" streams=$name
     run_command
     code=$?
     streams=''
@@ -42,7 +42,7 @@ run_in_release() (
 )
 
 # Prints the output of a command of the user that ended with code $1, without what was told while it
-# ran. If it failed, prints all of its output, and how it ended.
+# ran. If it failed, prints all of its output, and how it `ended`.
 tell_hook() {
     local skip
     skip=0
@@ -53,9 +53,10 @@ tell_hook() {
     rm -f "$tmp/hook".* "$tmp/hook"
     case $1 in
         0) return 0 ;;
-        124 | 137) printf '\n%s ran longer than %ss\n' "$what" "$within" ;;
-        *) printf '\n%s exited with code %s\n' "$what" "$1" ;;
+        124 | 137) ended="$what ran longer than ${within}s" ;;
+        *) ended="$what exited with code $1" ;;
     esac
+    printf '\n%s\n' "$ended"
     return 1
 }
 
@@ -107,13 +108,19 @@ watch() {
 
 # Writes a `say` frame with the lines of the file $1 up to line $2 that were not told yet.
 tell_new() {
-    local size
     [ "$2" -gt "$told" ] || return 0
     tell_printed "$1" "$told" "$2" >"$1.new"
-    size=$(wc -c <"$1.new")
     told=$2
     echo "$told" >"$1.told"
-    timeout "$deadline" /bin/sh -c "$tell" sh "$run say $((size))$nl" "$1.new" '' >&7 2>/dev/null && return
+    say "$1.new"
+}
+
+# Writes a `say` frame with the file $1.
+say() {
+    local size
+    size=$(wc -c <"$1")
+    timeout "$deadline" /bin/sh -c "$tell" sh "$run say $((size)) $streams$nl" "$1" '' \
+        >&7 2>/dev/null </dev/null 9>&- && return
     streams=''
     : >"$tmp/deaf"
 }
@@ -167,33 +174,90 @@ shown_body() {
     if [ "$(wc -c <"$tmp/body")" -lt 65536 ]; then veiled; else veiled ragged; fi <"$tmp/body"
 }
 
-# Runs all `reverted` hooks, also after one that failed.
-# shellcheck disable=SC2120
-run_reverted() {
-    local command what within
-    what='the reverted hook' within=$reverted_limit
-    eval "set -- $reverted_hooks"
-    for command in "$@"; do
-        watched "$tmp/hook" run_in_live
-        tell_hook "$?" || partly="the reverted hook \`$command\` failed"
+# Runs the hooks of place $1 in the order of its list. While nothing is decided, the first that fails
+# is the last. Afterwards all are run, and `partly` names one that failed.
+run_hooks() {
+    local command ended hooks place what within
+    place=$1
+    find_hooks "$place"
+    eval "set -- $hooks"
+    while [ "$#" -gt 1 ]; do
+        within=$1 command=$2
+        shift 2
+        what="the $place hook \`${command%%"$nl"*}\`"
+        run_one_hook && continue
+        if [ -n "$undecided" ]; then
+            cause=$ended
+            return 1
+        fi
+        partly="$what failed"
     done
 }
 
-run_in_live() (
-    # shellcheck disable=SC2086,SC2119
-    enter_live && exec timeout -k 10 "$within" $hook_shell "$command"
+# Sets `hooks` to the hooks of place $1.
+find_hooks() {
+    case $1 in
+        before_switch) hooks=$before_switch_hooks ;;
+        switched) hooks=$switched_hooks ;;
+        committed) hooks=$committed_hooks ;;
+        reverted) hooks=$reverted_hooks ;;
+    esac
+}
+
+# Runs `command`, a hook of the `place`. What it printed is told at once, and is in the answer only
+# if it failed.
+run_one_hook() {
+    local code
+    streams=${hears:+$place}
+    [ ! -e "$tmp/deaf" ] || streams=''
+    watched "$tmp/hook" run_in_place
+    tell_hook "$?" >"$tmp/said"
+    code=$?
+    if [ "$code" != 0 ]; then
+        cat "$tmp/said"
+    elif [ -n "$streams" ] && [ -s "$tmp/said" ] && [ ! -e "$tmp/deaf" ]; then
+        say "$tmp/said"
+    fi
+    streams=''
+    return "$code"
+}
+
+# A `reverted` hook runs in what is live again, all others in the new release.
+run_in_place() (
+    if [ "$place" = reverted ]; then
+        enter_live || exit
+        export SHIPIT_FAILED="$cause"
+    else
+        enter_candidate || exit
+    fi
+    # shellcheck disable=SC2086
+    exec timeout -k 10 "$within" $hook_shell "$command"
 )
 
-# Enters the live release, or deploy_to if nothing is live, and exports the variables of the
-# activation. SHIPIT_RELEASE is what is live now.
+# Exports the variables of the activation.
 # shellcheck disable=SC2120
-enter_live() {
+export_variables() {
     local pair
     eval "set -- $variables"
     for pair in "$@"; do
         # shellcheck disable=SC2163
         export "$pair"
     done
+}
+
+# Enters the release that is activated, and exports the variables of the activation.
+enter_candidate() {
+    # shellcheck disable=SC2119
+    export_variables
+    export SHIPIT_RELEASE="$candidate" SHIPIT_RELEASE_PATH="$root/releases/$candidate"
+    cd "$SHIPIT_RELEASE_PATH" || return
+}
+
+# Enters the live release, or deploy_to if nothing is live, and exports the variables of the
+# activation. SHIPIT_RELEASE is what is live now.
+enter_live() {
+    # shellcheck disable=SC2119
+    export_variables
     SHIPIT_RELEASE='' SHIPIT_RELEASE_PATH='' SHIPIT_REVERTED_RELEASE=${reverting:+$candidate}
     if [ -d "$root/current/" ]; then
         cd -P "$root/current/" || return

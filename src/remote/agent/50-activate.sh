@@ -6,15 +6,25 @@ remember() {
     local id
     back='' activated='' activated_note='' committed='' committed_note='' left='' left_note=''
     reverted='' reverted_note='' failed='' failed_note=''
-    variables='' reverted_hooks='' reverted_limit=''
+    before_switch_hooks='' switched_hooks='' committed_hooks='' reverted_hooks=''
+    verdict='' variables=''
     arguments "$@"
     candidate=$id
-    touched=0 reverting='' partly=''
+    touched=0 reverting='' partly='' cause=''
     each_service forget_unit
 }
 
 locked_order_activate() {
     remember "$@"
+    can_activate || return 1
+    each_service note_unit
+    record "$activated" "$activated_note" || return 1
+    undecided=$candidate
+    forget_begun
+    go_live || revert_and_answer
+}
+
+can_activate() {
     if [ ! -d "$root/releases/$candidate" ]; then
         echo "releases/$candidate is not there"
         return 1
@@ -23,28 +33,35 @@ locked_order_activate() {
         echo "$root/current is not a link"
         return 1
     fi
-    each_service note_unit
-    record "$activated" "$activated_note" || return 1
-    undecided=$candidate
-    forget_begun
+}
+
+# All steps from the old release to the new one. A step that fails says why and sets `reason`.
+go_live() {
+    reason='hook failed'
+    run_hooks before_switch && flip_to_candidate && run_hooks switched && start_services
+}
+
+flip_to_candidate() {
     if ! flip "releases/$candidate"; then
         echo 'current could not be flipped'
-        revert_and_answer 'flip failed'
-        return
+        reason='flip failed' cause='current could not be flipped'
+        return 1
     fi
     sync_file "$root"
     flipped=$(started self)
+}
+
+start_services() {
     if ! each_service start_release; then
         recent 10
-        revert_and_answer 'restart failed'
-        return
+        reason='restart failed' cause="the restart$whose failed"
+        return 1
     fi
 }
 
 # Returns 3 if it was reverted, 4 if not, 5 if it was, but for what the last line of the output
 # says.
 revert_and_answer() {
-    reason=$1
     revert || return 4
     is_whole_again || return 5
     return 3
@@ -67,6 +84,7 @@ forget_begun() {
     printf %s "$rest" >"$unfinished"
 }
 
+# What the interrupted run restarted is not known.
 locked_order_resume() {
     remember "$@"
     undecided=$candidate touched=$service_count
@@ -95,10 +113,16 @@ judge_unit() {
 }
 
 locked_order_commit() {
+    local code
     [ -n "$undecided" ] || { echo 'nothing is undecided'; return 1; }
+    owe committed
     record "$committed" "$committed_note" || return 1
     undecided=''
     [ -z "$left" ] || record "$left" "$left_note"
+    code=$?
+    conclude committed
+    [ "$code" = 0 ] || return 1
+    is_whole_again || return 5
 }
 
 locked_order_revert() {
@@ -112,15 +136,53 @@ locked_order_revert() {
 revert() {
     reverting=yes
     if return_to && restart_all_previous; then
+        owe reverted
         undecided=''
         record "$reverted" "$reverted_note"
-        # shellcheck disable=SC2119
-        run_reverted
+        conclude reverted
         return 0
     fi
     undecided=''
     record "$failed" "$failed_note"
     return 1
+}
+
+# Notes on disk that the hooks of verdict $1 are to be run: if we are killed, the next run does it.
+owe() {
+    local hooks
+    find_hooks "$1"
+    [ -n "$hooks" ] || return 0
+    echo "$1 $candidate" >"$owed"
+    sync_file "$owed"
+    sync_file "$root/.shipit"
+}
+
+# Runs the hooks of verdict $1, which is on disk.
+conclude() {
+    [ "$1" != reverted ] || say_cause
+    run_hooks "$1"
+    [ ! -e "$owed" ] || rm -f "$owed"
+}
+
+# Makes `cause` one line without secrets.
+say_cause() {
+    [ -n "$reverted_hooks" ] || return 0
+    cause=${cause:-$reason}
+    cause=$(veiled <<EOF
+${cause%%"$nl"*}
+EOF
+    )
+}
+
+# Finishes what an interrupted run left: writes the verdict if a `reason` is given, and runs its
+# hooks.
+locked_order_conclude() {
+    remember "$@"
+    [ "$verdict" != reverted ] || reverting=yes
+    owe "$verdict"
+    [ -z "$reason" ] || record "$reverted" "$reverted_note" || return 1
+    conclude "$verdict"
+    is_whole_again || return 5
 }
 
 return_to() {

@@ -144,7 +144,6 @@ service() {
 }
 
 run_service_command() (
-    # shellcheck disable=SC2119
     enter_live && exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
 )
 

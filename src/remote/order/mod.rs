@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::model::codec::Codec;
 use crate::model::digest::Digest;
+use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::RevertReason;
 use crate::model::link::SharedLink;
@@ -24,8 +25,8 @@ pub const MALFORMED: u32 = 2;
 pub const REVERTED: u32 = 3;
 /// An activation failed and could not be reverted: a person must look.
 pub const NOT_REVERTED: u32 = 4;
-/// It was reverted and what was live before runs again, except for what the last line of the text
-/// says.
+/// It was reverted and what was live before runs again, or it was committed, except for what the
+/// last line of the text says.
 pub const PARTLY: u32 = 5;
 /// Hooks made what no release can hold; the text names it.
 pub const ODD: u32 = 6;
@@ -72,19 +73,27 @@ pub struct Activation {
     /// The records to write.
     pub verdicts: Verdicts,
     /// `NAME=value` words for the user's commands. `SHIPIT_RELEASE` is not among them: the agent
-    /// sets it to what is live when a command runs.
+    /// sets it where a command runs.
     pub vars: Vec<String>,
-    /// Commands for the hook shell, run after a revert.
-    pub reverted: Vec<String>,
-    /// The limit for each of them.
+    /// The hooks of all places, in their order.
+    pub hooks: Vec<AgentHook>,
+}
+
+/// A hook that the agent runs by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentHook {
+    pub place: HookPlace,
+    /// The command for the hook shell.
+    pub command: String,
+    /// The limit, after which it is ended.
     pub limit: Duration,
 }
 
-impl Activation {
-    /// Returns how long the `reverted` hooks may take together.
-    pub fn hooks_limit(&self) -> Duration {
-        let count = u32::try_from(self.reverted.len()).unwrap_or(u32::MAX);
-        (self.limit + Duration::from_secs(10)).saturating_mul(count)
+impl AgentHook {
+    /// Returns how long those of `hooks` that run at these places may take together.
+    pub fn limit(hooks: &[Self], places: &[HookPlace]) -> Duration {
+        let there = hooks.iter().filter(|hook| places.contains(&hook.place));
+        there.map(|hook| hook.limit + Duration::from_secs(10)).sum()
     }
 }
 
@@ -230,15 +239,30 @@ pub enum Order {
         /// The release that should run.
         id: ReleaseId,
     },
-    /// Records that the undecided release stays.
-    Commit,
+    /// Records that the undecided release stays, and runs its `committed` hooks. The code is
+    /// [`PARTLY`] if one of them failed.
+    Commit {
+        /// The limit for all `committed` hooks.
+        hooks: Duration,
+    },
     /// Reverts the undecided release. The code is [`DONE`] or [`PARTLY`] if what was live before
     /// runs again, [`NOT_REVERTED`] if not.
     Revert {
         /// The reason that the ledger records.
         reason: RevertReason,
+        /// What failed, for `reverted` hooks.
+        cause: Hidden,
         /// The limit for all `reverted` hooks.
         hooks: Duration,
+    },
+    /// Concludes on a release that an interrupted run left without its hooks. The code
+    /// is [`PARTLY`] if one of them failed.
+    Conclude {
+        activation: Box<Activation>,
+        /// `Committed` or `Reverted`.
+        verdict: HookPlace,
+        /// The reason of a revert that the ledger does not tell of yet.
+        reason: Option<RevertReason>,
     },
     /// Appends to the ledger.
     Record(Record),
@@ -368,12 +392,16 @@ impl Order {
             Self::Seal { .. } => Spec::locked("seal").within(LONG),
             Self::Stage { .. } => Spec::locked("stage").within(LONG),
             Self::Activate(activation) => {
-                Spec::locked("activate").restarts().within(SHORT + activation.hooks_limit())
+                let places = [HookPlace::BeforeSwitch, HookPlace::Switched, HookPlace::Reverted];
+                let hooks = AgentHook::limit(&activation.hooks, &places);
+                Spec::locked("activate").restarts().within(SHORT + hooks)
             }
             Self::Resume(_) => Spec::locked("resume"),
             Self::Judge { .. } => Spec::free("judge"),
-            Self::Commit => Spec::locked("commit"),
+            Self::Commit { hooks } => Spec::locked("commit").within(SHORT + *hooks),
             Self::Revert { hooks, .. } => Spec::locked("revert").restarts().within(SHORT + *hooks),
+            Self::Conclude { activation, verdict, .. } => Spec::locked("conclude")
+                .within(SHORT + AgentHook::limit(&activation.hooks, &[*verdict])),
             Self::Record(_) => Spec::locked("record"),
             Self::Prune { .. } => Spec::locked("prune"),
             Self::CleanUp { .. } => Spec::locked("sweep").within(LONG),

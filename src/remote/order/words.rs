@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Activation, Fetch, Order, Record};
+use super::{Activation, Fetch, Hidden, Order, Record};
+use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
+use crate::model::ledger::RevertReason;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::remote::quote::{line_word, list};
 
@@ -25,11 +27,11 @@ impl Order {
     /// then keep what they had.
     pub fn arguments(&self) -> Vec<Argument> {
         match self {
-            Self::Lock | Self::Look | Self::Base | Self::Commit | Self::Bye => Vec::new(),
+            Self::Lock | Self::Look | Self::Base | Self::Commit { .. } | Self::Bye => Vec::new(),
             Self::Judge { id } | Self::Discard { id } => vec![release(*id)],
             Self::Manifest { id, after } => vec![release(*id), ("after", after.to_string())],
             Self::Check { id, base, digest } => {
-                let base = base.map(|id| id.to_string()).unwrap_or_default();
+                let base = base.map_or_else(String::new, |id| id.to_string());
                 vec![release(*id), ("base", base), ("digest", digest.to_string())]
             }
             Self::Unpack { codec, size, .. } => {
@@ -39,17 +41,14 @@ impl Order {
                 let words: Vec<_> = links.iter().flat_map(link_words).collect();
                 vec![release(*id), ("links", list(&words))]
             }
-            Self::Env { id, file, mode, group } => vec![
-                release(*id),
-                ("file", file.clone()),
-                ("mode", mode.clone()),
-                ("group", group.clone().unwrap_or_default()),
-            ],
+            Self::Env { id, file, mode, group } => {
+                let group = group.clone().unwrap_or_default();
+                vec![release(*id), ("file", file.clone()), ("mode", mode.clone()), ("group", group)]
+            }
             Self::Revision { id, revision } => vec![release(*id), ("revision", revision.clone())],
             Self::Hook { name, id, command, vars, limit } => {
-                let mut all = vec![("name", (*name).to_owned())];
-                all.extend(run_in_release(*id, command, vars, *limit));
-                all
+                let name = vec![("name", (*name).to_owned())];
+                [name, run_in_release(*id, command, vars, *limit).into()].concat()
             }
             Self::Try { id, command, vars, limit } => {
                 run_in_release(*id, command, vars, *limit).into()
@@ -62,7 +61,10 @@ impl Order {
             }
             Self::Stage { id, record } => [vec![release(*id)], record.arguments()].concat(),
             Self::Activate(activation) | Self::Resume(activation) => activation.arguments(),
-            Self::Revert { reason, .. } => vec![("reason", reason.word().to_owned())],
+            Self::Revert { reason, cause, .. } => revert(*reason, cause),
+            Self::Conclude { activation, verdict, reason } => {
+                [concluded(*verdict, *reason), activation.arguments()].concat()
+            }
             Self::Record(record) => record.arguments(),
             Self::Prune { name, record } => {
                 [vec![("name", name.clone())], record.arguments()].concat()
@@ -102,9 +104,18 @@ impl Activation {
             ("failed", verdicts.failed.line.clone()),
             ("failed_note", verdicts.failed.note.clone()),
             ("variables", list(&self.vars)),
-            ("reverted_hooks", list(&self.reverted)),
-            ("reverted_limit", self.limit.as_secs().to_string()),
+            ("before_switch_hooks", self.hooks_at(HookPlace::BeforeSwitch)),
+            ("switched_hooks", self.hooks_at(HookPlace::Switched)),
+            ("committed_hooks", self.hooks_at(HookPlace::Committed)),
+            ("reverted_hooks", self.hooks_at(HookPlace::Reverted)),
         ]
+    }
+
+    /// The hooks of a place: the limit and the command of each.
+    fn hooks_at(&self, place: HookPlace) -> String {
+        let hooks = self.hooks.iter().filter(|hook| hook.place == place);
+        let words = hooks.flat_map(|hook| [hook.limit.as_secs().to_string(), hook.command.clone()]);
+        list(&words.collect::<Vec<_>>())
     }
 }
 
@@ -124,6 +135,15 @@ impl Record {
     fn arguments(&self) -> Vec<Argument> {
         vec![("line", self.line.clone()), ("note", self.note.clone())]
     }
+}
+
+fn revert(reason: RevertReason, cause: &Hidden) -> Vec<Argument> {
+    vec![("reason", reason.word().to_owned()), ("cause", cause.0.clone())]
+}
+
+fn concluded(verdict: HookPlace, reason: Option<RevertReason>) -> Vec<Argument> {
+    let reason = reason.map_or("", RevertReason::word).to_owned();
+    vec![("verdict", verdict.word().to_owned()), ("reason", reason)]
 }
 
 fn release(id: ReleaseId) -> Argument {

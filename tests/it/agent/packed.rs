@@ -14,7 +14,7 @@ async fn goes_live(host: &Host, inner: LocalSession, commands: usize) {
     let (agent, state) = Agent::open(far, hello).await.unwrap();
     assert_eq!(state.current, Current::Release("20260821090000".parse().unwrap()));
     assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE, "{}", host.shell);
-    assert_eq!(agent.ask(&Order::Commit).await.unwrap().code, DONE, "{}", host.shell);
+    assert_eq!(agent.ask(&commit()).await.unwrap().code, DONE, "{}", host.shell);
     agent.bye().await.unwrap();
     assert_eq!(host.live(), format!("releases/{ID}"), "{}", host.shell);
     assert_eq!(link.commands.load(Ordering::SeqCst), commands, "{}", host.shell);

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use shipit::remote::conversation::{Agent, Hello};
-use shipit::remote::frames::Response;
+use shipit::remote::frames::{HookOutput, Response};
 use shipit::remote::order::{DONE, Order, REVERTED};
 
 use super::{Host, ID, activate};
@@ -51,7 +51,7 @@ async fn heard(
     order: &Order,
 ) -> (Response, Vec<(Instant, String)>, u64) {
     let said = Mutex::new(Vec::new());
-    let hear = |text| said.lock().unwrap().push((Instant::now(), text));
+    let hear = |heard: HookOutput| said.lock().unwrap().push((Instant::now(), heard.text));
     let mut asked = Box::pin(agent.ask_hearing(order, hear));
     let mut most = 0;
     let answer = loop {

@@ -36,9 +36,14 @@ fn orders() -> Vec<Order> {
         Order::Stage { .. } => Order::Activate(Box::new(activation())),
         Order::Activate(_) => Order::Resume(Box::new(activation())),
         Order::Resume(_) => Order::Judge { id },
-        Order::Judge { .. } => Order::Commit,
-        Order::Commit => Order::Revert { reason: RevertReason::Fleet, hooks: limit },
-        Order::Revert { .. } => Order::Record(record()),
+        Order::Judge { .. } => commit(),
+        Order::Commit { .. } => revert(),
+        Order::Revert { .. } => Order::Conclude {
+            activation: Box::new(activation()),
+            verdict: HookPlace::Reverted,
+            reason: Some(RevertReason::FoundReverted),
+        },
+        Order::Conclude { .. } => Order::Record(record()),
         Order::Record(_) => Order::Prune { name: text(), record: record() },
         Order::Prune { .. } => Order::CleanUp { keep: None },
         Order::CleanUp { .. } => Order::Journal { lines: 1, service: Some(1) },
@@ -119,7 +124,7 @@ fn every_argument_is_a_variable_of_its_function() {
         let spec = order.spec();
         let function = match (spec.verb, spec.needs_lock) {
             ("bye", _) => continue,
-            ("activate" | "resume", _) => "remember".to_owned(),
+            ("activate" | "resume" | "conclude", _) => "remember".to_owned(),
             (verb, true) => format!("locked_order_{verb}"),
             (verb, false) => format!("order_{verb}"),
         };

@@ -146,14 +146,13 @@ under_every_shell! {
         }
         let (agent, _) = Agent::open(host.session(), hello).await.unwrap();
         let mut order = activation();
-        order.reverted = vec![tell("reverted"), "echo bad; exit 3".to_owned()];
-        let hooks = order.hooks_limit();
+        let reverted = |command: &str| agent_hook(HookPlace::Reverted, command);
+        order.hooks = vec![reverted(&tell("reverted")), reverted("echo bad; exit 3")];
         let activate = Order::Activate(Box::new(order.clone()));
         assert_eq!(agent.ask(&activate).await.unwrap().code, DONE, "{shell}");
-        let revert = Order::Revert { reason: RevertReason::Unhealthy, hooks };
-        let answer = agent.ask(&revert).await.unwrap();
+        let answer = agent.ask(&revert()).await.unwrap();
         assert_eq!(answer.code, PARTLY, "{shell}: {}", answer.text);
-        let failed = "bad\n\nthe reverted hook exited with code 3\n\
+        let failed = "bad\n\nthe reverted hook `echo bad; exit 3` exited with code 3\n\
                       the reverted hook `echo bad; exit 3` failed\n";
         assert_eq!(answer.text, failed, "{shell}");
         let old = "20260821090000";
@@ -167,10 +166,10 @@ under_every_shell! {
 
         fs::remove_file(&out).unwrap();
         fs::remove_file(host.root().join("current")).unwrap();
-        (order.back, order.reverted) = (String::new(), Vec::new());
+        (order.back, order.hooks) = (String::new(), Vec::new());
         let activate = Order::Activate(Box::new(order));
         assert_eq!(agent.ask(&activate).await.unwrap().code, DONE, "{shell}");
-        let answer = agent.ask(&revert).await.unwrap();
+        let answer = agent.ask(&revert()).await.unwrap();
         assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
         let seen = fs::read_to_string(&out).unwrap();
         assert!(seen.ends_with(&format!("\nstop ||{ID}|{host_is}|srv\n")), "{shell}: {seen}");
@@ -182,7 +181,8 @@ async fn revert_by_the_agent_runs_the_reverted_hooks() {
     let host = Host::new("dash");
     let (agent, _) = host.open("run000000001", "true").await;
     let mut order = activation();
-    order.reverted = vec![format!("echo $SHIPIT_RELEASE >{}/out", host.dir.path().display())];
+    let out = format!("echo $SHIPIT_RELEASE >{}/out", host.dir.path().display());
+    order.hooks = vec![agent_hook(HookPlace::Reverted, &out)];
     assert_eq!(agent.ask(&Order::Activate(Box::new(order))).await.unwrap().code, DONE);
     drop(agent);
     host.reverts(Duration::from_secs(20)).await;

@@ -257,7 +257,7 @@ async fn late_answer_is_not_taken_for_the_next() {
     };
     let (agent, _) = Agent::open(host, hello).await.unwrap();
     assert!(timeout(pause / 2, agent.ask(&Order::CleanUp { keep: None })).await.is_err());
-    let answer = agent.ask(&Order::Commit).await.unwrap();
+    let answer = agent.ask(&Order::Commit { hooks: Duration::ZERO }).await.unwrap();
     assert_eq!(answer.text, "commit");
 }
 

@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use shipit::config::Hook;
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::context::RunContext;
 use shipit::deploy::event::{Event, Events};
@@ -21,7 +20,7 @@ use shipit::model::ledger::LedgerEvent;
 use shipit::model::operations::{Outcome, operations};
 use shipit::remote::order::Order;
 
-use crate::support::world::{World, goal_of, host};
+use crate::support::world::{World, goal_of, hook, host};
 
 impl World {
     /// Does `work` in a run of its own.
@@ -171,7 +170,7 @@ async fn run_that_loses_its_lock_reverts_and_says_so() {
     world.deploy("1").await;
     let gate = world.dir.path().join("gate");
     let run = format!("touch {0}.in; while test ! -e {0}; do sleep 0.1; done", gate.display());
-    world.config.hooks.activated = vec![Hook { run, once: false, roles: Vec::new() }];
+    world.config.hooks.activated = vec![hook(&run)];
     let goal = world.deploy_goal("2", "V=2\n", false);
     let breaking = async {
         let end = Instant::now() + Duration::from_secs(20);
@@ -316,10 +315,6 @@ async fn env_file_of_the_artifact_is_no_drift() {
     assert!(warnings[0].1.contains("not as it was released: .env;"), "{warnings:?}");
 }
 
-fn hook(command: &str) -> Vec<Hook> {
-    vec![Hook { run: command.to_owned(), once: false, roles: Vec::new() }]
-}
-
 /// Names are no patterns, neither the directory's nor the env file's.
 #[tokio::test]
 async fn names_that_look_like_patterns_are_taken_literally() {
@@ -328,7 +323,7 @@ async fn names_that_look_like_patterns_are_taken_literally() {
     world.config.layout = Layout::new(root.to_str().unwrap());
     let env = world.config.env.as_mut().unwrap();
     (env.file, env.mode) = ("conf[1]*.env".to_owned(), "640".to_owned());
-    world.config.hooks.staged = hook("true");
+    world.config.hooks.staged = vec![hook("true")];
     world.deploy("1").await;
     world.deploy("2").await;
     let clean = world.verified().await;
@@ -343,13 +338,13 @@ async fn names_that_look_like_patterns_are_taken_literally() {
 #[tokio::test]
 async fn hook_that_writes_to_the_release_is_told_why_not() {
     let mut world = World::new();
-    world.config.hooks.staged = hook("echo 'sh: VERSION: Permission denied'; exit 1");
+    world.config.hooks.staged = vec![hook("echo 'sh: VERSION: Permission denied'; exit 1")];
     let report = world.deploy("1").await;
     let HostResult::Untouched { failure: Some(failure), .. } = &report.hosts[0].1 else {
         panic!("{report:?}")
     };
     assert!(failure.hint.as_ref().unwrap().contains("files of a release are read-only"));
-    world.config.hooks.staged = hook("mkfifo pipe");
+    world.config.hooks.staged = vec![hook("mkfifo pipe")];
     let report = world.deploy("1").await;
     let HostResult::Untouched { failure: Some(failure), .. } = &report.hosts[0].1 else {
         panic!("{report:?}")

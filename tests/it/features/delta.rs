@@ -5,7 +5,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use shipit::config::Hook;
 use shipit::deploy::event::Event;
 use shipit::deploy::goal::Build;
 use shipit::deploy::goal::Goal;
@@ -15,7 +14,7 @@ use shipit::remote::local::LocalSession;
 use crate::support::bytes::random_text;
 use crate::support::link::{FaultyLinks, LinkFault};
 use crate::support::tools::program;
-use crate::support::world::{LocalConnect, World, goal_of, host};
+use crate::support::world::{LocalConnect, World, goal_of, hook, host};
 
 /// A deploy of these files: path and seed.
 fn goal(world: &World, files: &[(&str, u64)]) -> Goal {
@@ -120,11 +119,8 @@ async fn manifest_is_fetched_only_if_not_cached() {
 #[tokio::test]
 async fn files_added_by_a_hook_are_part_of_the_base() {
     let mut world = World::new();
-    world.config.hooks.staged = vec![Hook {
-        run: "cp a made && chmod u+w lib && rm -f lib/b && echo x >lib/b".to_owned(),
-        once: false,
-        roles: Vec::new(),
-    }];
+    world.config.hooks.staged =
+        vec![hook("cp a made && chmod u+w lib && rm -f lib/b && echo x >lib/b")];
     deploy(&world, &ONE).await;
     world.config.hooks.staged.clear();
     let next = deploy(&world, &[("a", 1), ("lib/b", 2), ("made", 1)]).await;
@@ -136,7 +132,7 @@ async fn files_added_by_a_hook_are_part_of_the_base() {
 async fn root_with_hooks_shares_nothing() {
     let mut world = World::new();
     let run = "echo more >>a".to_owned();
-    world.config.hooks.staged = vec![Hook { run, once: false, roles: Vec::new() }];
+    world.config.hooks.staged = vec![hook(&run)];
     let root = fs::metadata(world.dir.path()).unwrap().uid() == 0;
     if !root {
         world.config.hooks.staged[0].run = "true".to_owned();
@@ -294,7 +290,6 @@ fn as_nobody(world: &mut World) {
 
 #[tokio::test]
 async fn hook_that_writes_to_shared_files_fails() {
-    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
     let mut world = World::new();
     as_nobody(&mut world);
     deploy(&world, &ONE).await;

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shipit::config::{Batch, OnFailure, OnUnreachable, Rollout};
+use shipit::config::{Batch, Hook, OnFailure, OnUnreachable, Rollout};
 use shipit::deploy::event::{Event, Phase};
 use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
@@ -14,7 +14,7 @@ use shipit::deploy::rollout::batches;
 
 use crate::support::link::{FaultyLinks, LinkFault};
 use crate::support::services::command;
-use crate::support::world::{World, host};
+use crate::support::world::{World, hook, host};
 
 /// A world of several hosts, and the faults of their links.
 struct Hosts {
@@ -198,10 +198,10 @@ async fn unreachable_host_ends_the_run_or_is_skipped() {
 async fn once_hook_runs_though_its_first_host_is_unreachable() {
     let rollout = Rollout { on_unreachable: OnUnreachable::Skip, ..Rollout::default() };
     let mut hosts = Hosts::new(&["web1", "web2", "web3"], rollout);
-    hosts.world.config.hooks.staged = vec![shipit::config::Hook {
+    hosts.world.config.hooks.staged = vec![Hook {
         run: "echo $SHIPIT_HOST of $SHIPIT_ALL_HOSTS >>../../migrated".to_owned(),
         once: true,
-        roles: Vec::new(),
+        ..hook("")
     }];
     hosts.break_link("web1", LinkFault::Dead);
     assert_eq!(letters(&hosts.deploy("1").await), "sdd");

@@ -15,7 +15,7 @@ use shipit::model::operations::operations;
 use shipit::report::styles::Styles;
 use shipit::report::{Verbosity, summary};
 
-use crate::support::world::World;
+use crate::support::world::{World, hook};
 
 #[tokio::test]
 async fn rollback_brings_back_the_release_with_its_own_config() {
@@ -101,7 +101,6 @@ async fn prune_keeps_the_live_release_and_the_way_back() {
 /// A stage whose `activated` hook starts a worker of that version, and whose second version fails.
 fn with_worker() -> World {
     let mut world = World::new();
-    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
     world.config.hooks.activated =
         vec![hook("cat VERSION >../../worker"), hook("! grep -q 2 VERSION")];
     world
@@ -126,7 +125,7 @@ async fn revert_runs_reverted_hooks_or_says_what_is_left() {
     let reverted = Hook {
         run: "cat VERSION >../../worker && echo $SHIPIT_HOST".to_owned(),
         once: true,
-        roles: Vec::new(),
+        ..hook("")
     };
     world.config.hooks.reverted = vec![reverted];
     let bad = told(&world.deploy("2").await);
@@ -169,7 +168,7 @@ async fn reverted_release_is_checked_too() {
 async fn failed_hook_and_step_durations_are_recorded() {
     let mut world = World::new();
     world.deploy("1").await;
-    let hook = Hook { run: "sleep 2; exit 4".to_owned(), once: false, roles: Vec::new() };
+    let hook = hook("sleep 2; exit 4");
     world.config.hooks.staged = vec![hook];
     world.events.lock().unwrap().clear();
     assert_eq!(world.deploy("2").await.verdict(), RunOutcome::NotDone);
@@ -204,7 +203,7 @@ async fn interrupt_during_a_hook_names_the_hook() {
     let mut world = World::new();
     let begun = world.dir.path().join("begun");
     let run = format!("touch {}; sleep 3", begun.display());
-    let hook = Hook { run, once: false, roles: Vec::new() };
+    let hook = hook(&run);
     world.config.hooks.staged = vec![hook];
     let (ask, asked) = tokio::sync::watch::channel(0);
     let cancel = Cancel::new(asked);
@@ -231,7 +230,6 @@ async fn interrupt_during_a_hook_names_the_hook() {
 async fn second_stop_during_revert_leaves_host_unknown() {
     let mut world = World::new();
     world.deploy("1").await;
-    let hook = |run: &str| Hook { run: run.to_owned(), once: false, roles: Vec::new() };
     world.config.hooks.activated = vec![hook("false")];
     world.config.hooks.reverted = vec![hook("sleep 2")];
     let (ask, asked) = tokio::sync::watch::channel(0);

@@ -493,7 +493,7 @@ pub fn frames(bytes: &[u8]) {
     assert!(cut == whole || !well, "{cut:?}\n{whole:?}");
     let obeyed = |c: char| c.is_control() && !"\n\t".contains(c);
     let text = |frame: &Frame| match frame {
-        Frame::Said(text) => text.clone(),
+        Frame::Said(said) => said.text.clone(),
         Frame::Response(answer) => answer.text.clone(),
     };
     assert!(!cut.iter().any(|frame| text(frame).contains(obeyed)), "{cut:?}");

@@ -48,7 +48,7 @@ pub(crate) struct TestFleet {
 }
 
 pub(crate) fn hook(run: &str) -> Vec<Hook> {
-    vec![Hook { run: run.to_owned(), once: false, roles: Vec::new() }]
+    vec![super::world::hook(run)]
 }
 
 impl TestFleet {

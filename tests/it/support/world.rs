@@ -14,7 +14,7 @@ use shipit::artifact::{Artifact, Limits};
 use shipit::cache::{MakeManifest, ReleaseCache};
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
-use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Host};
+use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Hook, Host};
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::context::{Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
@@ -73,6 +73,12 @@ impl ReleaseCache for MemoryCache {
 
 pub(crate) fn host(name: &str) -> Host {
     Host { name: name.to_owned(), address: Address::Local, roles: Vec::new() }
+}
+
+/// A hook on all hosts.
+pub(crate) fn hook(run: &str) -> Hook {
+    let limit = Duration::from_secs(10);
+    Hook { run: run.to_owned(), once: false, roles: Vec::new(), limit }
 }
 
 /// A deploy of what is in that directory, even if it is live already.
