@@ -9,8 +9,8 @@ use std::time::SystemTime;
 /// Limit for every kind: the directory is listed for each file that is added.
 pub(super) const MOST_FILES: usize = 10_000;
 
-/// A directory of files that may vanish at any time. The modification time of each is when it was
-/// last used.
+/// A directory of files that may vanish at any time. The modification time of each is that of its
+/// last use.
 #[derive(Debug, Clone)]
 pub(super) struct DirCache {
     /// `None`: nothing is kept.

@@ -32,7 +32,7 @@ pub trait ReleaseCache: Send + Sync {
     fn file(&self, digest: Digest, size: u64) -> Option<File>;
 }
 
-/// Gives the sealed text of a manifest and its digest, or nothing.
+/// Returns the sealed text of a manifest and its digest, or nothing.
 pub type MakeManifest = Box<dyn FnOnce() -> Option<(Digest, String)> + Send>;
 
 /// The cache in a directory of this machine. Clones share it. Without a directory it stays empty.

@@ -78,7 +78,7 @@ impl Wanted<'_> {
     async fn deploy(self, how: RunOptions) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);
-        // Before a host is connected to, so that an interrupt is reported from then on.
+        // Signals are followed before hosts are connected to, so that no interrupt is lost.
         let cancel = world.cancel();
         let reach = (!world.common.dry_run).then(|| {
             let run = world.run_values("deploy", config);
@@ -140,7 +140,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Returns what to say of programs whose modes were lost, if any were. A `staged` hook may set them.
+/// Returns the warning about programs that are not executable, if there are any.
 fn not_executable(artifact: &Artifact) -> Option<String> {
     const MOST_NAMED: usize = 5;
     let paths = artifact.not_executable();

@@ -1,4 +1,4 @@
-//! The errors of commands that did not get to a run.
+//! Errors of commands before their run begins.
 
 use std::io;
 use std::path::PathBuf;

@@ -48,7 +48,7 @@ pub fn run(line: ArgsOs) -> ExitCode {
         Err(source) => return world.fail(&CliError::Start { source }),
     };
     let code = runtime.block_on(dispatch(&world, args.command));
-    // A task that a second Ctrl-C left behind must not keep the process alive.
+    // A task that is left after a second Ctrl-C must not keep the process alive.
     runtime.shutdown_background();
     match code {
         Ok(code) => ExitCode::from(code),

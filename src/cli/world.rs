@@ -1,5 +1,6 @@
-//! The surroundings of the program, read once: environment, clock, terminal, names. Everything below
-//! `cli` gets them as values. [`super::output`] writes to the terminal, [`super::run`] runs the engine.
+//! The surroundings of the program, read once: environment, clock, terminal, names. Everything
+//! below `cli` gets them as values. [`super::output`] writes to the terminal, [`super::run`] runs
+//! the engine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,7 +144,7 @@ impl World {
 
     /// Returns a connector to the hosts; nothing is connected yet.
     pub(crate) fn reach(&self, config: &Config) -> Reach {
-        // As ssh does: `HOME` and `USER` have no say, unless the user database has none.
+        // As in ssh, `HOME` and `USER` count only if the user database has no entry.
         let account = self.account().cloned();
         let (user, home) = account.map(|account| (account.name, account.home)).unzip();
         let around = LocalEnv {
@@ -174,8 +175,8 @@ impl World {
         Reach::new(Connector::new(&config.ssh, around, callbacks, now))
     }
 
-    /// Warns where ssh's files lie in `HOME`, which neither ssh nor we look at. Nobody sees from
-    /// "no such host" or "no key" that there are two homes.
+    /// Warns if `HOME` is not the account's home and holds a `.ssh`, which neither ssh nor we read.
+    /// Errors such as "no such host" or "no key" do not show that there are two homes.
     fn warn_of_two_homes(&self, config: &Config, home: &Path) {
         let other = self.var("HOME").map(PathBuf::from).filter(|other| other != home);
         let Some(other) = other.filter(|other| other.join(".ssh").is_dir()) else { return };

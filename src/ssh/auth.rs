@@ -1,4 +1,4 @@
-//! Logging in: which keys there are, in which order they are tried, and how they sign.
+//! Logging in: the keys there are, the order in which they are tried, and their signatures.
 
 use std::collections::HashMap;
 use std::fs;
@@ -43,14 +43,14 @@ pub(crate) struct Candidate {
     pub(crate) public: PublicKey,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) holder: Holder,
-    /// For people: which key this is.
+    /// The name of the key, for people.
     pub(crate) label: String,
 }
 
 /// The holder of the private key.
 #[derive(Debug, Clone)]
 pub(crate) enum Holder {
-    /// The agent, which knows it by this.
+    /// The agent, with its name for the key.
     Agent(Box<AgentIdentity>),
     /// A file, which may ask for a passphrase.
     File(PathBuf),
@@ -75,7 +75,7 @@ pub(crate) struct KeyRing {
 }
 
 impl KeyRing {
-    /// The key in `path`. Others who want one wait: only one question is asked at a time.
+    /// Returns the key in `path`. Other callers wait, so that only one question is asked at a time.
     pub(crate) async fn get(
         &self,
         path: &Path,
@@ -93,7 +93,7 @@ impl KeyRing {
         loaded
     }
 
-    /// The text of a key file.
+    /// Returns the text of a key file.
     fn text(&self, path: &Path) -> io::Result<String> {
         if fs::metadata(path)?.is_file() {
             return fs::read_to_string(path);
@@ -107,7 +107,7 @@ impl KeyRing {
         Ok(text)
     }
 
-    /// The text of a key file that others cannot read.
+    /// Returns the text of a key file. Fails if others can read it.
     fn private_text(&self, path: &Path) -> io::Result<String> {
         check_mode(&fs::metadata(path)?)?;
         self.text(path)
@@ -134,9 +134,9 @@ fn unlock(path: &Path, text: &str, ask: &AskPassphrase) -> Result<PrivateKey, St
     Err("the passphrase was wrong".to_owned())
 }
 
-/// Collects what there is to try: keys that are named, other keys of the agent unless only named
-/// ones may be used, then the keys that ssh looks for unasked. Those of them that the agent holds
-/// come with the named ones. A certificate comes before its bare key.
+/// Returns the keys to try: first named keys, and default keys that the agent holds; then other
+/// keys of the agent, unless only named ones may be used; then the other default keys. A
+/// certificate comes before its bare key.
 pub(crate) async fn candidates(settings: &HostSettings, home: &Path, keys: &KeyRing) -> Candidates {
     let mut found = Candidates::default();
     let agent = agent_identities(settings, &mut found.notes).await;
@@ -173,7 +173,7 @@ pub(crate) async fn candidates(settings: &HostSettings, home: &Path, keys: &KeyR
 }
 
 impl Candidates {
-    /// Without those that `ssh_config` leaves out, and those too weak to use.
+    /// Removes the keys that `ssh_config` leaves out, and those too weak to use.
     fn allowed(mut self, settings: &HostSettings) -> Self {
         let allowed = &settings.options.allowed;
         let why = |one: &Candidate| {
@@ -261,7 +261,7 @@ struct Half {
     private: bool,
 }
 
-/// The public halves of the keys that are named, without asking for a passphrase where possible.
+/// Returns the public halves of the named keys. Nobody is asked for a passphrase.
 fn named_keys(
     settings: &HostSettings,
     home: &Path,
@@ -280,9 +280,9 @@ fn named_keys(
     keys
 }
 
-/// From the file beside the key, which also stands for keys that only the agent has; else from
-/// the key file itself. Who may read a private key matters when it is read, and not before: the
-/// agent may have it.
+/// Returns the public half of a key: from the `.pub` file beside it, which also stands for keys
+/// that only the agent has, else from the key file itself. Only then does it matter who else may
+/// read the private key.
 fn public_half(path: &Path, ring: &KeyRing) -> io::Result<Half> {
     if let Ok(public) = PublicKey::read_openssh_file(beside(path, ".pub")) {
         return Ok(Half { public, private: path.exists() });
@@ -348,7 +348,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// As ssh does: a key of ours that others may read is not used.
+/// Fails if a key file of ours may be read by others, as ssh does.
 fn check_mode(metadata: &fs::Metadata) -> io::Result<()> {
     let ours = metadata.uid() == rustix::process::geteuid().as_raw();
     if ours && metadata.mode() & 0o077 != 0 && metadata.is_file() {
@@ -374,13 +374,13 @@ fn certificates(settings: &HostSettings, notes: &mut Vec<String>) -> Vec<(PathBu
     found
 }
 
-/// The end of one try.
+/// The result of one try.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Accepted,
-    /// Not this one; the next may be tried.
+    /// This key is refused; the next may be tried.
     Rejected(String),
-    /// No key will do.
+    /// No key is accepted.
     Pointless(String),
     Gone,
 }
@@ -438,7 +438,8 @@ fn rejected(remaining: &[MethodKind], partial: bool) -> Attempt {
     Attempt::Rejected("not accepted".to_owned())
 }
 
-/// RSA keys sign with SHA-2 or not at all: with what the server likes best, if `names` has it.
+/// Returns the hash for a signature by an RSA key: the server's favourite if `names` has it. SHA-1
+/// is never used.
 async fn rsa_hash(handle: &Handle<Client>, names: &[Algorithm]) -> Result<Option<HashAlg>, String> {
     let Some(Algorithm::Rsa { hash: first }) = names.first() else { return Ok(None) };
     match handle.best_supported_rsa_hash().await {
@@ -503,8 +504,8 @@ impl Signer<'_> {
         let mut agent: AgentClient<UnixStream> = AgentClient::connect_uds(path)
             .await
             .map_err(|error| SignError::Cannot(format!("the agent is gone: {error}")))?;
-        // Keys that are bound to destinations want to know where this goes; old agents refuse to
-        // hear it, which is no matter.
+        // Agents with keys for certain destinations need to know the destination. Old agents refuse
+        // this request, which does no harm.
         if let Some(binding) = &self.binding {
             let _ = agent.bind_session(binding, false).await;
         }
@@ -513,7 +514,7 @@ impl Signer<'_> {
     }
 }
 
-/// The data followed by the signature, as the wire wants it.
+/// Returns the data followed by its signature, in the form of the protocol.
 fn sign(key: &PrivateKey, hash: Option<HashAlg>, mut data: Vec<u8>) -> Result<Vec<u8>, String> {
     let signed: Result<Signature, _> = match (key.key_data(), hash) {
         (KeypairData::Rsa(rsa), Some(hash)) => (rsa, Some(hash)).try_sign(&data),

@@ -1,4 +1,4 @@
-//! Our side of one SSH connection: what is offered, what the server may do, what it said.
+//! Our side of one SSH connection: the handshake, and messages of the server outside of channels.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct ServerMessages {
     pub(crate) banner: Option<String>,
     /// The name and version of its program.
     pub(crate) program: String,
-    /// A host key that was new, with the notice for the user.
+    /// The notice about a new host key, for the user.
     pub(crate) new_key: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl Heard {
         change(&mut lock(&self.0));
     }
 
-    /// The reason to give for a connection that is gone.
+    /// Returns the reason why the connection is gone.
     pub(crate) fn goodbye(&self) -> String {
         self.get().goodbye.unwrap_or_else(|| HUNG_UP.to_owned())
     }

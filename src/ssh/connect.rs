@@ -1,4 +1,4 @@
-//! From a host of the config to a session: settings, way, handshake, login.
+//! Connecting to a host of the config: settings, jump hosts, handshake, login.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ const KEYS_AT_ALL: usize = 20;
 const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
-/// About how long to wait between.
+/// The pause between them, about.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
 /// The weight of a notice.
@@ -42,19 +42,19 @@ const BUSY_PAUSE: Duration = Duration::from_millis(300);
 pub enum Weight {
     /// The user should know, without asking.
     Warning,
-    /// For those who want to know more.
+    /// The user may want to know, with `--verbose`.
     Detail,
 }
 
-/// Tells the user something about a host that is no error.
+/// Shows the user a notice about a host.
 pub type Notice = Arc<dyn Fn(&str, Weight, &str) + Send + Sync>;
 
-/// Whom to turn to while connecting.
+/// Callbacks to the user while connecting.
 #[derive(Clone)]
 pub struct Callbacks {
     /// Asks for a passphrase.
     pub passphrase: AskPassphrase,
-    /// Is given the host's name, how much it matters, and one line.
+    /// Called with the host's name, the weight of the notice, and one line.
     pub notice: Notice,
 }
 
@@ -123,7 +123,7 @@ impl Connector {
         }
     }
 
-    /// One connection, through as many hops as it takes.
+    /// Returns a connection that is logged in, through as many hops as it takes.
     pub(crate) fn open<'a>(
         &'a self,
         wanted: &'a Hop,
@@ -178,7 +178,8 @@ impl Connector {
         Ok(check)
     }
 
-    /// A file that deploy.toml names is there, or is made for a new key.
+    /// Fails if a known_hosts file of deploy.toml does not exist, unless it is to be made for a new
+    /// key.
     fn check_known_hosts(&self, host: &HostSettings, wanted: &Hop) -> Result<(), SessionError> {
         let named = self.inner.settings.known_hosts.as_ref().filter(|file| !file.exists());
         match named {
@@ -193,7 +194,7 @@ impl Connector {
     }
 }
 
-/// The key that `deploy.toml` names is the only one for its hosts, and the first for hops.
+/// Adds the key that `deploy.toml` names: the only one for its hosts, and the first for jump hosts.
 fn own_key(host: &mut HostSettings, file: PathBuf, meant: bool) {
     if meant {
         host.identity_files.clear();
@@ -316,8 +317,8 @@ impl Connecting<'_> {
         })
     }
 
-    /// A server with too many newcomers hangs up without a word; it is asked again. Hops and
-    /// commands have their own ways to fail.
+    /// Returns a connection after the handshake. A server with too many new connections hangs up
+    /// without a word; it is tried again if it is reached directly.
     async fn shake_hands(&self) -> Result<Connection, SessionError> {
         let (mut tries, mut check, mut not_pinned) = (1, self.check.clone(), None);
         loop {
@@ -327,7 +328,7 @@ impl Connecting<'_> {
             let busy = matches!(way, Transport::Direct) && tries < BUSY_TRIES;
             match handshake(stream, &self.settings, check.clone(), &heard).await {
                 Ok(handle) => {
-                    // A command is there before the host is.
+                    // A ProxyCommand runs before the host is connected.
                     let is_command = matches!(way, Transport::Command(_));
                     let took = if is_command { began.elapsed() } else { took };
                     return Ok(Connection { handle, heard, way, took });
@@ -336,7 +337,7 @@ impl Connecting<'_> {
                     tries += 1;
                     sleep(jitter()).await;
                 }
-                // The pinned key may be another one of the host's.
+                // The pinned key may be another key of the host.
                 Err(ConnectError::Refused(error)) => {
                     let more = match &error {
                         SessionError::HostKeyNotPinned { kind, .. } => check.pass_over(kind),
@@ -401,7 +402,7 @@ fn hung_up(error: &russh::Error) -> bool {
     }
 }
 
-/// Between half and one and a half of the pause, so that many hosts do not come back as one.
+/// Returns between half and one and a half of the pause, so that many tries do not come at once.
 fn jitter() -> Duration {
     let mut byte = [128];
     let _ = getrandom::fill(&mut byte);

@@ -1,5 +1,5 @@
-//! An SSH server in this process, on loopback: what `shipit demo` deploys to, and what tests break
-//! in every way.
+//! An SSH server in this process, on loopback, for `shipit demo` and for tests, which break it in
+//! every way.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -213,7 +213,7 @@ async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::
     }
 }
 
-/// One session channel: the way to a command's standard input, and how to end the command.
+/// A session channel, and the command that runs in it.
 #[derive(Default)]
 struct Open {
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
@@ -415,8 +415,8 @@ struct End {
 }
 
 impl End {
-    /// Sends the output of the command and its exit status, in the order of sshd: the status when the
-    /// command has ended, the end of file when nobody holds its output any more.
+    /// Sends the output of the command and its exit status, in the order of sshd: the status when
+    /// the command has ended, the end of file when nobody holds its output any more.
     async fn tell(&self, mut child: Child) {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let ended = async {

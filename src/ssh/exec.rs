@@ -27,17 +27,17 @@ const QUEUE: usize = 64;
 const CHUNK: usize = 256 << 10;
 /// The bytes that are taken first: a short message to each of a thousand hosts needs no more.
 const FIRST_CHUNK: usize = 4 << 10;
-/// A background child may hold the output open; after the exit status we wait so long for its end.
+/// A background child may hold the output open: after the exit status we wait this long for its
+/// end.
 const AFTER_EXIT: Duration = Duration::from_secs(1);
-/// For telling the server that we are done with a channel.
+/// The limit for telling the server that we are done with a channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The extended data that is standard error.
 const STDERR: u32 = 1;
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
 
-/// Hands out the two ends of a command that has been started on `channel`, to a host that is
-/// `beside` us or not.
+/// Returns the two ends of a command that was started on `channel`. `beside`: the host is near.
 pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
     let (read, write) = channel.split();
     let write = Arc::new(write);
@@ -93,11 +93,11 @@ struct Drain {
     unread: usize,
     listening: bool,
     exit: Option<Exit>,
-    /// The command has nothing more to say.
+    /// The command prints nothing more.
     eof: bool,
-    /// Nothing more comes at all.
+    /// The channel is closed.
     closed: bool,
-    /// After the exit status: when to stop waiting for the end of the output.
+    /// The end of waiting for more output, after the exit status.
     deadline: Option<Instant>,
     pace: Arc<SendWindow>,
 }
@@ -118,8 +118,8 @@ impl Drain {
         }
     }
 
-    /// Until the command has ended and all it said is handed over. `Exit` comes last; where the
-    /// connection broke, or nobody listened, there is none.
+    /// Reads until the command has ended and all its output is handed over. `Exit` comes last; it
+    /// is missing if the connection broke or nobody listened.
     async fn run(mut self, write: &Writer) {
         while !self.done() {
             self.step().await;
@@ -131,7 +131,8 @@ impl Drain {
         self.hand_over().await;
     }
 
-    /// The order of end of file, exit and close is the server's choice.
+    /// Returns whether the channel has ended. The server chooses the order of end of file, exit and
+    /// close.
     fn done(&self) -> bool {
         self.closed || (self.eof && self.exit.is_some())
     }
@@ -190,7 +191,8 @@ impl Drain {
         self.unread = 0;
     }
 
-    /// The channel is let go of first, so that a slow listener blocks nobody else.
+    /// Hands over the rest of the output. The channel is dropped first, so that a slow listener
+    /// blocks nobody else.
     async fn hand_over(self) {
         drop(self.read);
         for output in self.queue {

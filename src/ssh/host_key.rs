@@ -15,7 +15,7 @@ use crate::ssh::known_hosts::{
 };
 use crate::ssh::ssh_config::{HostSettings, KeyPolicy};
 
-/// The name under which a host is looked up.
+/// Returns the name by which a host is looked up in known_hosts.
 pub fn record_name(settings: &HostSettings) -> String {
     let name = match &settings.host_key_alias {
         Some(alias) => alias.clone(),
@@ -29,16 +29,16 @@ pub fn record_name(settings: &HostSettings) -> String {
 #[derive(Debug, Clone)]
 pub struct HostKeyCheck {
     known: KnownHosts,
-    /// With the port, as in known_hosts.
+    /// The name with the port, as in known_hosts.
     name: String,
-    /// Without the port, as in certificates.
+    /// The name without the port, as in certificates.
     bare: String,
     policy: KeyPolicy,
     pin: Option<String>,
     hashed: bool,
     /// Seconds since 1970.
     now: u64,
-    /// Keys that are never accepted, and where it says so.
+    /// Keys that are never accepted, with the line that revokes each.
     revoked: Vec<(KeyData, KnownHostsPlace)>,
     /// The file that new keys are written to.
     new_keys: Option<PathBuf>,
@@ -49,12 +49,12 @@ pub struct HostKeyCheck {
     by_hand: Box<str>,
 }
 
-/// The host is the one we mean.
+/// An accepted host key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
     /// On record, certified or pinned.
     Known,
-    /// It was unknown and has been written down, with this fingerprint, in this file.
+    /// It was unknown, and is now recorded in this file.
     WrittenDown {
         /// `SHA256:…`.
         fingerprint: String,
@@ -63,7 +63,7 @@ pub enum Accepted {
 }
 
 impl HostKeyCheck {
-    /// Reads what is on record. A pinned fingerprint stands for all records.
+    /// Reads the records of the host's keys. A pinned fingerprint takes their place.
     pub fn load(
         settings: &HostSettings,
         pin: Option<&str>,
@@ -93,13 +93,13 @@ impl HostKeyCheck {
         })
     }
 
-    /// The name with the port, then the name without.
+    /// Returns the name with the port, then the name without.
     fn names(&self) -> [&str; 2] {
         [&self.name, &self.bare]
     }
 
-    /// Lines about this host whose key cannot be read. They match nothing, but the host is not
-    /// unknown.
+    /// Returns the lines about this host whose key cannot be read. They match no key, but the host
+    /// counts as known.
     pub fn damaged(&self) -> Vec<KnownHostsPlace> {
         self.known.damaged(&self.name)
     }
@@ -115,7 +115,8 @@ impl HostKeyCheck {
         types
     }
 
-    /// Certificates are asked for only where an authority is trusted for this host.
+    /// Returns the types of certificates to ask for: none unless an authority is trusted for this
+    /// host.
     pub fn certificate_types(&self) -> Vec<Algorithm> {
         let trusted = self.known.names_authority(&self.names());
         if trusted && self.pin.is_none() { self.types(true) } else { Vec::new() }
@@ -138,7 +139,7 @@ impl HostKeyCheck {
         !self.types(false).is_empty()
     }
 
-    /// Judges what the host shows; writes a new key down where the policy says so.
+    /// Judges the key that the host shows. Records a new key if the policy says so.
     pub fn judge(&self, shown: &PublicKeyOrCertificate) -> Result<Accepted, SessionError> {
         let key = shown.public_key();
         if let Some(reason) = self.allowed.weakness(key.key_data()) {
@@ -157,8 +158,8 @@ impl HostKeyCheck {
         }
     }
 
-    /// A key may be revoked in `RevokedHostKeys`, and in known_hosts under the name with and without
-    /// the port.
+    /// Returns the error if the key is revoked: in `RevokedHostKeys`, or in known_hosts under the
+    /// name with or without the port.
     fn revocation(&self, key: &KeyData) -> Option<SessionError> {
         let listed = self.revoked.iter().find(|(revoked, _)| revoked == key);
         let listed = listed.map(|(_, place)| place.clone());
@@ -296,18 +297,18 @@ impl HostKeyCheck {
     }
 }
 
-/// The hash of an RSA signature is no part of the key.
+/// Returns whether two types are of one kind of key: the hash of an RSA signature does not count.
 fn same_kind(one: &Algorithm, other: &Algorithm) -> bool {
     let rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
     one == other || (rsa(one) && rsa(other))
 }
 
-/// `SHA256:…` of a key.
+/// Returns the fingerprint of a key: `SHA256:…`.
 pub fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// People copy fingerprints with and without the padding.
+/// Returns whether two fingerprints are equal. People copy them with and without the padding.
 fn same_fingerprint(one: &str, other: &str) -> bool {
     one.trim().trim_end_matches('=') == other.trim_end_matches('=')
 }

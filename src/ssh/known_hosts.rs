@@ -24,7 +24,7 @@ enum Marker {
     Revoked,
 }
 
-/// Whom a line is about.
+/// The names of hosts that a line is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Names {
     Hashed { salt: Vec<u8>, hash: Vec<u8> },
@@ -78,8 +78,8 @@ impl KnownHostsLine {
 }
 
 impl KnownHosts {
-    /// Reads `files`, as far as they exist. Fails if one cannot be read, because a revocation may be
-    /// in it.
+    /// Reads `files`, as far as they exist. Fails if one cannot be read, because a revocation may
+    /// be in it.
     pub fn read(files: &[PathBuf]) -> Result<Self, SessionError> {
         Self::read_those(files, &|_| true)
     }
@@ -133,7 +133,7 @@ impl KnownHosts {
         self.about(names).any(|line| line.marker == Marker::Authority)
     }
 
-    /// The lines that speak of `name`, as `ssh-keygen -F` lists them.
+    /// Returns the lines about `name`, as `ssh-keygen -F` lists them.
     pub fn lookup(&self, name: &str) -> Vec<KnownHostsPlace> {
         self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
     }
@@ -203,7 +203,7 @@ fn parse_names(field: &str) -> Option<Names> {
 }
 
 impl Names {
-    /// `name` is in lower case.
+    /// Returns whether `name`, in lower case, is among them.
     fn matches(&self, name: &str) -> bool {
         match self {
             Self::Hashed { salt, hash } => name_hash(salt, name).as_ref() == hash,
@@ -259,8 +259,8 @@ pub(super) fn matches_pattern(pattern: &[u8], name: &[u8]) -> bool {
 /// The first bytes of an OpenSSH revocation list in binary form.
 const KRL: &[u8] = b"SSHKRL\n\0";
 
-/// Returns the keys in the files of `RevokedHostKeys`, one a line. Fails if a file cannot be read or
-/// understood, because the key in question may be in it.
+/// Returns the keys in the files of `RevokedHostKeys`, one a line. Fails if a file cannot be read
+/// or understood, because the key in question may be in it.
 pub(super) fn read_revoked(
     files: &[PathBuf],
 ) -> Result<Vec<(KeyData, KnownHostsPlace)>, SessionError> {

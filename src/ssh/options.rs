@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::remote::session::SessionError;
 use crate::ssh::algorithms::{Allowed, List, RSA_BITS};
 
-/// Read by `ssh_config::read_answer`, or here.
+/// Options that `ssh_config::read_answer` reads, or this file.
 const FOLLOWED: [&str; 33] = [
     "host",
     "hostname",
@@ -60,7 +60,7 @@ const MISSED: [(&str, &str); 5] = [
 /// The output of `ssh -G`, by keyword.
 pub(crate) type Said<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-/// Sorts an answer of `ssh -G`.
+/// Returns the values in an output of `ssh -G`, by keyword.
 pub(crate) fn said(answer: &str) -> Said<'_> {
     let mut said = Said::new();
     for (keyword, value) in answer.lines().filter_map(|line| line.trim().split_once(' ')) {
@@ -111,7 +111,7 @@ fn is_off(values: Option<&Vec<&str>>) -> bool {
     values.is_none_or(|values| values.iter().all(off))
 }
 
-/// We log in by key, and by nothing else.
+/// Fails if logging in by key is turned off: there is no other way.
 fn check_authentication(said: &Said<'_>) -> Result<(), SessionError> {
     let one = |keyword: &str| said.get(keyword).and_then(|all| all.first()).copied();
     let only_keys = "keys are the only way in which shipit logs in";

@@ -1,4 +1,5 @@
-//! The session itself: commands and tunnels over one connection, or two where the server wants it.
+//! A session over SSH: commands and tunnels over one connection, or two if the server allows only
+//! one channel on each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use crate::ssh::{exec, text, tunnel};
 
 /// sshd drops the whole connection when a command is much longer than an argument may be.
 const LONGEST_COMMAND: usize = 120 << 10;
-/// Dropbear drops it for one of 9,000 bytes.
+/// Dropbear drops the connection for a command of 9,000 bytes.
 const LONGEST_FOR_DROPBEAR: usize = 8000;
 /// The limit for opening a channel. A dead connection is noticed earlier.
 const OPEN_LIMIT: Duration = Duration::from_secs(45);
@@ -73,8 +74,8 @@ impl Connector {
     }
 }
 
-/// A command that reads `command` from its input and becomes it. `dd` reads not a byte more: what
-/// follows is the command's own.
+/// Returns a command that reads `command` from its input and becomes it. `dd` reads no byte more,
+/// because the rest is the input of `command`.
 fn by_input(command: &str) -> String {
     let read = format!("eval \"$(dd bs=1 count={} 2>/dev/null)\"", command.len());
     format!("exec /bin/sh -c {}", word(&read))
@@ -110,7 +111,8 @@ impl SshSession {
         }
     }
 
-    /// On the first connection if it lets us; once it has refused for good it is asked only once.
+    /// Returns a channel of the first connection, or of the second if the first refuses. A first
+    /// connection that has refused for good is asked once more, without patience.
     async fn channel(&self) -> Result<russh::Channel<Msg>, SessionError> {
         let crowded = self.crowded.load(Ordering::Relaxed);
         let pauses = if crowded { &PAUSES_MS[..1] } else { &PAUSES_MS[..] };

@@ -1,4 +1,4 @@
-//! The TCP connection below: addresses in turn, and the options that cost or save round trips.
+//! TCP connections: addresses in turn, and the options that cost or save round trips.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -67,7 +67,7 @@ fn is_like(from: IpAddr, address: &SocketAddr) -> bool {
     from.is_ipv4() == address.is_ipv4()
 }
 
-/// The address that `BindAddress` names, if it does.
+/// Returns the address that `BindAddress` names, if it is set.
 async fn bound(settings: &HostSettings) -> Result<Option<IpAddr>, SessionError> {
     let Some(name) = &settings.bind_address else { return Ok(None) };
     let unusable =

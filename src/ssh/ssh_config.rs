@@ -32,7 +32,7 @@ const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPolicy {
     Strict,
-    /// Write them down, if the host is wholly unknown.
+    /// New keys are recorded, if no key of the host is known.
     AcceptNew,
     /// `StrictHostKeyChecking no`: the key is refused, with a warning that this option is not
     /// followed.
@@ -68,28 +68,28 @@ pub struct HostSettings {
     pub port: u16,
     /// Private keys, in the order to try.
     pub identity_files: Vec<PathBuf>,
-    /// Only keys that are named here, also from the agent.
+    /// Only keys that are named here are tried, also of those that the agent holds.
     pub identities_only: bool,
     pub agent: AgentSocket,
     /// Certificates beside those that stand next to their keys.
     pub certificate_files: Vec<PathBuf>,
-    /// The way there, first hop first; empty: direct.
+    /// The jump hosts, first hop first; empty: none.
     pub proxy_jump: Vec<SshTarget>,
     /// A program that makes the connection.
     pub proxy_command: Option<String>,
-    /// The user's, then the machine's.
+    /// The known_hosts files: the user's, then the machine's.
     pub known_hosts: Vec<PathBuf>,
     /// The first file of the user's, where new keys are written.
     pub new_keys: Option<PathBuf>,
     /// Lists of host keys that are never accepted.
     pub revoked: Vec<PathBuf>,
-    /// Under which name the host key is looked up, instead of the host's.
+    /// The name by which the host key is looked up, in place of the host's.
     pub host_key_alias: Option<String>,
     /// The rule for unknown host keys.
     pub policy: KeyPolicy,
     /// Whether names in new lines are hashed.
     pub hash_known_hosts: bool,
-    /// For connecting, the handshake and logging in.
+    /// The limit for connecting, the handshake and logging in.
     pub connect_timeout: Duration,
     /// The interval at which a silent server is asked whether it is there.
     pub alive_interval: Duration,
@@ -106,13 +106,13 @@ pub struct HostSettings {
 }
 
 impl HostSettings {
-    /// `host:port`, `[v6]:port`.
+    /// Returns the address: `host:port`, `[v6]:port`.
     pub fn address(&self) -> String {
         text::address(&self.hostname, self.port)
     }
 }
 
-/// Whether the settings come from `ssh -G` or, for want of an `ssh`, from defaults.
+/// The source of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsSource {
     /// From `ssh -G`.
@@ -124,7 +124,7 @@ pub enum SettingsSource {
 /// The output of `ssh -G` without any file; it is equal for all hosts.
 pub(crate) type Plain = OnceCell<Option<String>>;
 
-/// Finds out how to reach `target`.
+/// Returns the settings for connections to `target`, and their source.
 pub(crate) async fn resolve(
     target: &SshTarget,
     settings: &SshSettings,
@@ -146,7 +146,7 @@ pub(crate) async fn resolve(
     Ok((with_settings(asked, target, settings), SettingsSource::Asked))
 }
 
-/// `None`: there is no `ssh` program.
+/// Returns the output of `ssh -G` about `target`; `None` if there is no `ssh` program.
 async fn ask(
     target: &SshTarget,
     settings: &SshSettings,
@@ -186,8 +186,8 @@ fn answer_of(output: &Output, target: &SshTarget) -> Result<String, SessionError
     Err(unusable(&format!("`ssh -G {}`", target.host), last))
 }
 
-/// The settings where there is no `ssh`. A file that deploy.toml names cannot be read then, and
-/// nobody is guessed to be root: both are errors.
+/// Returns the settings if there is no `ssh` program. Fails if deploy.toml names an ssh_config,
+/// which nobody can read then, or if the user is unknown.
 fn defaults(
     target: &SshTarget,
     settings: &SshSettings,
@@ -230,8 +230,8 @@ fn defaults(
     Ok(with_settings(host, target, settings))
 }
 
-/// `deploy.toml` has the last word. The key and user it names are the target's own, which the
-/// caller sets; what stands here holds for jump hosts too.
+/// Applies the settings of `deploy.toml`, which override `ssh_config`, also for jump hosts. Key and
+/// user are not among them: they are the target's alone, and the caller sets them.
 fn with_settings(
     mut host: HostSettings,
     target: &SshTarget,
@@ -253,7 +253,7 @@ fn with_settings(
     host
 }
 
-/// The `ssh` command that connects to `target` as we do.
+/// Returns the `ssh` command that connects to `target` as we do.
 fn by_hand(target: &SshTarget, settings: &SshSettings) -> String {
     let mut words = vec!["ssh".to_owned()];
     let path = |path: &Path| path.display().to_string();
@@ -358,7 +358,7 @@ fn family_of(value: Option<&str>) -> Family {
     }
 }
 
-/// `ssh -G` says 3 also when nobody asked for it.
+/// Returns ServerAliveCountMax, at least 1. Without a setting `ssh -G` prints 3.
 fn alive_count(answer: &SshConfigOutput<'_>) -> usize {
     answer.one("serveralivecountmax").and_then(|n| n.parse().ok()).unwrap_or(ALIVE_COUNT).max(1)
 }

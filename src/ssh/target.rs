@@ -1,15 +1,15 @@
-//! Whom to connect to, as an alias of `ssh_config` or one hop of a ProxyJump names it.
+//! A host to connect to, as an alias of `ssh_config` or one hop of a ProxyJump names it.
 
 use crate::remote::session::SessionError;
 
-/// A host to connect to, and what takes the place of its `ssh_config`.
+/// A host to connect to, with values that take the place of those of `ssh_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshTarget {
     /// An alias of `ssh_config`, a name or an address.
     pub host: String,
-    /// Instead of what `ssh_config` says.
+    /// The user, in place of that of `ssh_config`.
     pub user: Option<String>,
-    /// Instead of what `ssh_config` says.
+    /// The port, in place of that of `ssh_config`.
     pub port: Option<u16>,
 }
 

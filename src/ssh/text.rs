@@ -1,18 +1,18 @@
-//! Text that comes from the other side, made harmless, and addresses as people write them.
+//! Text of servers, made harmless, and addresses as people write them.
 
 use crate::model::clean::strip;
 
-/// At most this much of what a server says is kept.
+/// At most this many bytes of a server's text are kept.
 const LIMIT: usize = 4096;
 
-/// Without control sequences, and short: what a server says may end up on a terminal.
+/// Returns the text without control sequences, and short: it may end up on a terminal.
 pub(crate) fn plain(text: &str) -> String {
     let stripped = strip(text);
     let end = stripped.floor_char_boundary(LIMIT);
     if end < stripped.len() { format!("{}…", &stripped[..end]) } else { stripped }
 }
 
-/// `host:port`, with a v6 address in brackets.
+/// Returns `host:port`, with an IPv6 address in brackets.
 pub(crate) fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -18,11 +18,11 @@ use crate::ssh::text;
 const BUFFER: usize = 256 << 10;
 /// More than this unread means that nobody listens any more.
 const UNREAD_LIMIT: usize = 16 << 20;
-/// For telling the server that we are done with a channel.
+/// The limit for telling the server that we are done with a channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Our end of a channel that the host has connected. Like a command's channel it is read all the
-/// time, because an unread one would block the connection.
+/// Returns our end of a channel that the host has connected. Like a command's channel it is read
+/// all the time, because an unread one would block the connection.
 pub(crate) fn start(channel: russh::Channel<Msg>) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(BUFFER);
     let (read, write) = channel.split();
@@ -38,7 +38,7 @@ pub(crate) fn start(channel: russh::Channel<Msg>) -> DuplexStream {
     ours
 }
 
-/// Until the other side has closed or our end is dropped.
+/// Carries bytes until the other side has closed or our end is dropped.
 async fn carry(mut read: ChannelReadHalf, mut to_us: WriteHalf<DuplexStream>) {
     let mut queue: VecDeque<Bytes> = VecDeque::new();
     let (mut unread, mut open) = (0, true);
@@ -75,7 +75,7 @@ fn advance(queue: &mut VecDeque<Bytes>, count: usize) {
     }
 }
 
-/// The reason why the host did not connect.
+/// Returns the error of a host that did not connect.
 pub(crate) fn refusal(failure: &ChannelOpenFailure, host: &str, port: u16) -> SessionError {
     let (forbidden, reason) = match failure {
         ChannelOpenFailure::AdministrativelyProhibited => (true, "forwarding is forbidden there"),
