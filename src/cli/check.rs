@@ -41,12 +41,7 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
         }
         all.extend(host.found);
     }
-    let text = if world.common.json {
-        format!("{}\n", check_json(&all))
-    } else {
-        check_view(&all, &world.styles())
-    };
-    world.print(&text);
+    world.print(|| check_json(&all), || check_view(&all, &world.styles()));
     world.annotate(&all);
     Ok(u8::from(all.iter().any(|finding| finding.level == Level::Problem)))
 }

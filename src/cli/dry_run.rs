@@ -37,10 +37,9 @@ impl HostPlans {
         lines.chain(self.warnings.iter_mut().map(|(_, text)| text)).for_each(|text| {
             *text = sieve.fit(text);
         });
-        if world.common.json {
-            world.print(&format!("{}\n", plan_json(&self.plans, &self.warnings)));
-        } else if !self.plans.is_empty() {
-            world.print(&plan_view(&self.plans, &self.warnings));
+        let (plans, warnings) = (&self.plans, &self.warnings);
+        if world.common.json || !plans.is_empty() {
+            world.print(|| plan_json(plans, warnings), || plan_view(plans, warnings));
         }
         u8::from(self.failure.is_some() || !self.failed.is_empty())
     }

@@ -13,12 +13,10 @@ pub(crate) async fn run(world: &World, args: &HistoryArgs) -> Result<u8, CliErro
     let config = world.config(&args.stage, Overrides::default())?;
     let answers = world.quietly(&config, "history", query::history).await?;
     let (told, code) = world.found(answers);
-    let text = if world.common.json {
-        format!("{}\n", history_json(&told, &config.stage, args.limit))
-    } else {
-        let page = Page { limit: args.limit, offset: world.offset, width: width() };
-        history_table(&told, page, &styles_of_stdout(world))
-    };
-    world.print(&text);
+    let page = Page { limit: args.limit, offset: world.offset, width: width() };
+    world.print(
+        || history_json(&told, &config.stage, args.limit),
+        || history_table(&told, page, &styles_of_stdout(world)),
+    );
     Ok(code)
 }

@@ -13,12 +13,10 @@ use crate::report::status::{StatusContext, status_json, status_view};
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);
-    let text = if world.common.json {
-        format!("{}\n", releases_json(&states))
-    } else {
-        releases_table(&states, context(world, &config), width(), &styles_of_stdout(world))
-    };
-    world.print(&text);
+    world.print(
+        || releases_json(&states),
+        || releases_table(&states, context(world, &config), width(), &styles_of_stdout(world)),
+    );
     Ok(code)
 }
 
@@ -27,12 +25,10 @@ pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliErr
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);
     let context = context(world, &config);
-    let text = if world.common.json {
-        format!("{}\n", status_json(&states, context))
-    } else {
-        status_view(&states, context, &styles_of_stdout(world))
-    };
-    world.print(&text);
+    world.print(
+        || status_json(&states, context),
+        || status_view(&states, context, &styles_of_stdout(world)),
+    );
     Ok(code)
 }
 

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use console::Term;
+use serde_json::Value;
 
 use super::error::CliError;
 use super::question::is_yes;
@@ -104,9 +105,10 @@ impl World {
         Sieve::new(secrets, self.in_github())
     }
 
-    /// Writes the result of a command to stdout.
-    pub(crate) fn print(&self, text: &str) {
-        if self.in_github() { print(&format!("{}\n", defuse(text))) } else { print(text) }
+    /// Writes the result of a command to stdout: as JSON with `--json`, else as text.
+    pub(crate) fn print(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+        let text = if self.common.json { format!("{}\n", json()) } else { text() };
+        if self.in_github() { print(&format!("{}\n", defuse(&text))) } else { print(&text) }
     }
 
     /// Writes an error to stderr, with no line that GitHub's runner would take for a command.

@@ -19,7 +19,6 @@ use crate::deploy::query::{self, Answers};
 use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
 use crate::model::mutex::lock;
-use crate::report::Reporter;
 use crate::report::redact::Secrets;
 
 /// Settings of a run: its output, and whether it waits.
@@ -65,12 +64,12 @@ impl World {
     ) -> Report {
         let resources = self.resources(config, command, how.reach);
         let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
-        let with = |act: &mut dyn FnMut(&mut Box<dyn Reporter + Send>)| {
-            act(&mut lock(&screen));
-        };
         let aside = &self.aside;
-        let show =
-            || aside.told().iter().for_each(|event| with(&mut |screen| screen.on_event(event)));
+        let show = || {
+            for event in aside.told() {
+                lock(&screen).on_event(&event);
+            }
+        };
         let sink = |event: Event| {
             aside.tell(event);
             show();
@@ -84,11 +83,11 @@ impl World {
             loop {
                 beats.tick().await;
                 if aside.wanted() {
-                    with(&mut |screen| screen.pause());
+                    lock(&screen).pause();
                     aside.give();
                 } else {
                     show();
-                    with(&mut |screen| screen.tick());
+                    lock(&screen).tick();
                 }
                 let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
                 if asked > told {
@@ -104,7 +103,7 @@ impl World {
         aside.view(false);
         show();
         let report = report.naming_stage();
-        with(&mut |screen| screen.finish(&report));
+        lock(&screen).finish(&report);
         report
     }
 

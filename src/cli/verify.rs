@@ -14,11 +14,6 @@ pub(crate) async fn run(world: &World, args: &VerifyArgs) -> Result<u8, CliError
     let wanted = args.release.as_deref().map(|id| release_id("--release", id)).transpose()?;
     let answers = world.quietly(&config, "verify", async |cx| verify(cx, wanted).await).await?;
     let (found, code) = world.found(answers);
-    let text = if world.common.json {
-        format!("{}\n", verify_json(&found, &config.stage))
-    } else {
-        verify_view(&found, &world.styles())
-    };
-    world.print(&text);
+    world.print(|| verify_json(&found, &config.stage), || verify_view(&found, &world.styles()));
     Ok(if found.iter().all(|(_, verified)| verified.is_clean()) { code } else { 1 })
 }

@@ -50,24 +50,6 @@ pub trait Reporter {
     fn pause(&mut self) {}
 }
 
-impl<R: Reporter + ?Sized> Reporter for Box<R> {
-    fn on_event(&mut self, event: &Event) {
-        (**self).on_event(event);
-    }
-
-    fn finish(&mut self, report: &Report) {
-        (**self).finish(report);
-    }
-
-    fn tick(&mut self) {
-        (**self).tick();
-    }
-
-    fn pause(&mut self) {
-        (**self).pause();
-    }
-}
-
 /// The amount that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
@@ -115,12 +97,23 @@ pub struct Settings {
 /// Returns the reporter of these settings, on this process's stdout and stderr.
 pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
     let Settings { mode, styles, verbosity, secrets, github, clock } = settings;
-    let inner: Box<dyn Reporter + Send> = match mode {
-        Mode::Json => Box::new(json::Json::new(io::stdout())),
-        Mode::Lines => Box::new(lines::Lines::new(io::stderr(), styles, verbosity, clock)),
-        Mode::Live(size) => Box::new(live::Live::new(io::stderr(), size, clock, styles, verbosity)),
-    };
     let sieve = Sieve::new(secrets, github);
+    match mode {
+        Mode::Json => filtered(json::Json::new(io::stdout()), sieve, github),
+        Mode::Lines => {
+            filtered(lines::Lines::new(io::stderr(), styles, verbosity, clock), sieve, github)
+        }
+        Mode::Live(size) => {
+            filtered(live::Live::new(io::stderr(), size, clock, styles, verbosity), sieve, github)
+        }
+    }
+}
+
+fn filtered(
+    inner: impl Reporter + Send + 'static,
+    sieve: Sieve,
+    github: bool,
+) -> Box<dyn Reporter + Send> {
     if github {
         return Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr()), sieve));
     }

@@ -158,10 +158,13 @@ fn no_reporter_shows_a_secret() {
     let (events, end) = poisoned("abcd\u{1b}[1mef");
     let paper = SharedBuffer::default();
     let lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Verbose, clock().0);
-    let reporters: [Box<dyn Reporter>; 2] = [Box::new(lines), Box::new(Json::new(paper.clone()))];
-    for reporter in reporters {
-        let mut guard = Sanitizer::new(reporter, Sieve::new(secrets(), false));
-        tell(&mut guard, &events);
+    let sieve = Sieve::new(secrets(), false);
+    let mut guards: [Box<dyn Reporter>; 2] = [
+        Box::new(Sanitizer::new(lines, sieve.clone())),
+        Box::new(Sanitizer::new(Json::new(paper.clone()), sieve)),
+    ];
+    for guard in &mut guards {
+        tell(&mut **guard, &events);
         guard.finish(&end);
     }
     let text = paper.text();
