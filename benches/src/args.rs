@@ -67,7 +67,7 @@ pub(crate) struct Options {
     /// Keep what hosts store on the disk of `--dir`, instead of in memory
     #[arg(long)]
     pub(crate) disk: bool,
-    /// Before each run, wait at most so many seconds for others to leave the machine alone
+    /// Before each run, wait at most this many seconds until other work on the machine ends
     #[arg(long, default_value_t = 20)]
     pub(crate) idle: u64,
     /// The control groups' name, which whoever calls removes afterwards

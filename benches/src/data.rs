@@ -87,7 +87,7 @@ fn chosen(options: &Options) -> Result<Vec<rows::Row>> {
     rows::chosen(rows::all(), &options.rows, &options.tools)
 }
 
-/// Writes one file. All have one time, but for those that `b` has anew: rsync believes times.
+/// Writes one file. All have one time, except those that are new in `b`: rsync believes times.
 fn put(path: &Path, bytes: &[u8], anew: bool) -> Result<()> {
     let folder = path.parent().context("a file has a folder")?;
     fs::create_dir_all(folder)?;

@@ -193,14 +193,14 @@ async fn unlock_host(
     if let Some(owner) = &found.owner {
         let order = Order::Break { run: owner.run.clone(), limit: patience(cx) };
         let what = "could not end the conversation that holds the lock";
-        let text = done(host, ("end that run", &order), what).await?;
+        let text = done(host, "end that run", &order, what).await?;
         said = (!text.trim().is_empty()).then(|| {
             format!("run {}: {}; the next deploy recovers what it left", owner.run, text.trim())
         });
     }
     if let Some(record) = found.deploy_lock.clone() {
         let order = Order::ClearDeployLock { record, note: note.to_owned() };
-        done(host, ("unlock", &order), "could not unlock").await?;
+        done(host, "unlock", &order, "could not unlock").await?;
     }
     // A lock that is still held belongs to another tool or to a new run.
     let tried = try_lock(host, found.owner.as_ref()).await?;
@@ -233,7 +233,8 @@ async fn try_lock(host: &Conversation<'_>, ended: Option<&Owner>) -> Result<Resp
 
 async fn done(
     host: &Conversation<'_>,
-    (step, order): (&'static str, &Order),
+    step: &'static str,
+    order: &Order,
     what: &str,
 ) -> Result<String, Failure> {
     let work = async {

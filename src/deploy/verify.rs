@@ -61,7 +61,7 @@ async fn verify_host(
     cx: RunContext<'_>,
     wanted: Option<ReleaseId>,
 ) -> Result<Verified, Failure> {
-    let state = host.state.clone().ok_or_else(|| Failure::new("could not be looked at"))?;
+    let state = host.looked()?;
     let mut found = Verified::default();
     let Some(id) = wanted.or(state.live()) else {
         found.trouble(nothing_live(&state.current));

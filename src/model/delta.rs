@@ -1,5 +1,5 @@
-//! The files of a new release that a host lacks, compared with its base. It is pure, so that a plan
-//! can say beforehand which bytes will travel.
+//! The files of a new release that a host lacks, compared with its base. A pure computation, so a
+//! plan can say which bytes will travel.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -62,7 +62,7 @@ pub struct Delta {
     pub links: BTreeMap<String, String>,
     /// Lines of the base's manifest that the new one lacks.
     pub gone: Vec<String>,
-    /// Lines that the base's manifest lacks, and those of files that are written anew: the host
+    /// Lines that the base's manifest lacks, and those of files that are sent again: the host
     /// checks their digests.
     pub new: Vec<String>,
     /// Bytes of the files that are shared.

@@ -1,4 +1,4 @@
-//! One running command: its channel is read all the time, whoever listens.
+//! One running command. Its channel is read all the time, also if nobody listens.
 //!
 //! The library blocks the whole connection when one channel is not read, and its writers hang for
 //! ever when a channel ends while its window is full. So each channel has one task that reads into

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::remote::session::{BY_SETTING, SessionError};
 use crate::ssh::ssh_config::{Family, HostSettings};
 
-/// Bytes that nobody acknowledges for so long mean that the network is gone. Keepalives do not
-/// notice it while a full socket blocks the writer.
+/// If bytes are not acknowledged for this long, the network is gone. Keepalives do not notice it
+/// while a full socket blocks the writer.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_LIMIT_MS: u32 = 20_000;
 

@@ -4,14 +4,15 @@
 use crate::app::{App, Wish};
 use crate::hosts::{APPS, Host, SPARE};
 
-/// Deploys v1, then what `bad` makes of v2, which must be reverted and say `words`.
+/// Deploys v1, then v2 after `bad` has broken it. The deploy must revert it and print `words`.
 #[track_caller]
 fn caught(app: &App, bad: impl FnOnce() -> String, words: &[&str]) -> String {
     app.deploy(&app.tarball("v1", &[])).ends(0);
     caught_later(app, bad, words)
 }
 
-/// Deploys what `bad` makes of v2, which must be reverted and say `words`. v1 is live.
+/// Deploys v2 after `bad` has broken it, while v1 is live. The deploy must revert it and print
+/// `words`.
 #[track_caller]
 fn caught_later(app: &App, bad: impl FnOnce() -> String, words: &[&str]) -> String {
     let before: Vec<_> = app.hosts.iter().map(|&host| app.current(host)).collect();

@@ -91,7 +91,7 @@ impl Host {
         assert!(status.success(), "{} was not provisioned", self.0);
     }
 
-    /// Boots it anew and waits until it is up.
+    /// Boots it again and waits until it is up.
     pub(crate) fn reboot(self) {
         self.boot_anew("systemctl reboot");
     }

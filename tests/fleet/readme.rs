@@ -1,5 +1,5 @@
-//! README.md from top to bottom on a host that nobody has made ready: what it says is typed as it
-//! stands, but for the names of user and app, which other scenarios have.
+//! README.md from top to bottom on a fresh host. Its commands are run as they stand, except for the
+//! names of user and app, which other scenarios have.
 
 use std::fs;
 

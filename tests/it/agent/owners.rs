@@ -86,7 +86,7 @@ async fn links_and_other_kinds_in_our_directory_are_refused() {
     assert!(Command::new("mkfifo").arg(&key).status().unwrap().success());
     let (_agent, found) = missing(&host, host.session()).await;
     assert!(found[0].contains("is neither a file nor a directory"), "{found:?}");
-    // The way to a directory may go through links: whoever set `deploy_to` chose it.
+    // The path of `deploy_to` may go through links, because the user chose it.
     let host = Host::new("dash");
     fs::rename(host.root(), host.dir.path().join("disk")).unwrap();
     symlink("disk", host.root()).unwrap();

@@ -18,8 +18,8 @@ fn user_is_known_without_environment_variables() {
     assert!(ledger.contains(&format!("\"who\":\"{}\"", account.trim())), "{ledger}");
 }
 
-/// The same command of an account without a name, as in containers that run as any number. `None`:
-/// this machine makes no such accounts.
+/// Returns the command as run by an account without a name, as in containers that run under any
+/// number. `None`: this machine allows no such accounts.
 fn nameless(command: &Command) -> Option<Command> {
     let mut wrapped = Command::new("/usr/bin/unshare");
     wrapped.args(["--user", "--map-user=54321"]);

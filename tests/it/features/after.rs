@@ -110,7 +110,7 @@ async fn pinned_release_survives_prune_until_unpinned() {
     assert_eq!(gone.verdict(), RunOutcome::NotDone, "{gone:?}");
 }
 
-/// Two names of one directory: whoever comes first holds the lock of the other.
+/// Two hosts are one directory: the first one to take the lock holds it for the other too.
 #[tokio::test]
 async fn pin_changes_all_hosts_or_none() {
     let mut world = World::new();

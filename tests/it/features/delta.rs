@@ -276,7 +276,7 @@ async fn base_that_vanishes_during_the_upload_is_not_used() {
     holds(&world, &TWO);
 }
 
-/// On the host we are not root, whoever runs this.
+/// Makes the user of the host one without rights, if root runs the tests.
 fn as_nobody(world: &mut World) {
     if fs::metadata(world.dir.path()).unwrap().uid() != 0 {
         return;

@@ -112,7 +112,7 @@ fn poisoned_failure() -> Failure {
     failure("what POISON", &["cause POISON"], Some("hint POISON"))
 }
 
-/// Every text in every event and result holds what `change` makes of a marker.
+/// Returns every event and result, with `secret` in each of their texts.
 fn poisoned(secret: &str) -> (Vec<Event>, shipit::deploy::outcome::Report) {
     let put = |text: &str| text.replace("POISON", secret);
     let line = put("a POISON b");

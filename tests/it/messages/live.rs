@@ -152,7 +152,7 @@ fn counts_restart_with_each_phase() {
     assert!(shown(&model, (24, 100), 3).contains("activate, batch 2 of 2  1/5 activated"));
 }
 
-/// A terminal that knows what is on it, and that wraps anew when its width changes.
+/// A terminal that knows its content, and wraps it again when its width changes.
 #[derive(Debug, Default)]
 struct Tube {
     /// The text between line ends, unwrapped.

@@ -314,7 +314,7 @@ fn status_of_a_fleet_in_trouble() {
     ");
 }
 
-/// A host that could not be reverted shows it until something is activated anew.
+/// A host that could not be reverted shows it until the next activation.
 #[test]
 fn status_of_a_host_that_needs_attention() {
     let mut hosts = hosts(&[OLD]);

@@ -302,8 +302,8 @@ async fn sshd_killed_during_upload_is_lost_at_once() {
     assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
 }
 
-/// Carries connections to `port` until it is told to stall; then it keeps them open and carries
-/// nothing, as a network does that is cut.
+/// Carries connections to `port` until it is told to stall. Then it keeps them open and carries
+/// nothing, like a network that is cut.
 async fn stalling_way(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();

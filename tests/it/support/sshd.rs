@@ -1,5 +1,5 @@
 //! A real sshd of our own: generated keys and configuration in a temporary directory, on a free
-//! port of loopback, with the rights of whoever runs the tests.
+//! port of loopback, with the rights of the user who runs the tests.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
