@@ -160,6 +160,14 @@ pub enum ConfigError {
         name: String,
         known: Vec<String>,
     },
+    /// A service that the file does not have.
+    #[error("{place}: there is no service `{name}`")]
+    NoService {
+        place: ConfigPlace,
+        name: String,
+        /// The services of the file.
+        known: Vec<String>,
+    },
     /// Filters that leave nothing.
     #[error("--hosts and --roles together leave no host of `{stage}`")]
     NobodyLeft { stage: String },
@@ -178,6 +186,7 @@ impl ConfigError {
             Self::UnknownKey { hint, .. } => hint.clone(),
             Self::UnknownStage { stage, known, .. } => Some(meant(stage, known, "stages")),
             Self::NoSuch { name, known, what, .. } => Some(meant(name, known, &format!("{what}s"))),
+            Self::NoService { name, known, .. } => Some(meant(name, known, "services")),
             Self::WhichStage { known, .. } => {
                 let first = known.first().map_or("STAGE", String::as_str);
                 Some(format!("name one, or set `default_stage = \"{first}\"`"))

@@ -19,7 +19,7 @@ pub fn known_keys() -> Vec<String> {
         ("artifact", fields::<ArtifactTable>()),
         ("env", fields::<Env>()),
         ("env.vars", fields::<VarTable>()),
-        ("service", &fields::<ServiceTable>()[..7]),
+        ("service", &fields::<ServiceTable>()[..8]),
         ("services", fields::<ServiceTable>()),
         ("health", fields::<Health>()),
         ("health.checks", fields::<Check>()),

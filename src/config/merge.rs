@@ -86,6 +86,8 @@ impl ServiceTable {
             stop: first(&self.stop, &for_command.stop),
             log: first(&self.log, &for_command.log),
             timeout,
+            proof: first(&self.proof, &for_unit.proof),
+            after: first(&self.after, &top.after),
             roles: first(&self.roles, &top.roles),
         }
     }

@@ -5,6 +5,7 @@ mod health;
 mod hosts;
 mod parts;
 mod runs;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

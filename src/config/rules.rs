@@ -42,16 +42,32 @@ pub(super) fn mode(text: &str) -> Option<u32> {
     (bits <= 0o7777 && bits & 0o002 == 0).then_some(bits)
 }
 
-/// The full name of a service unit.
-pub(super) fn unit(text: &str) -> Option<String> {
-    const OTHERS: [&str; 9] =
-        ["socket", "target", "timer", "path", "mount", "slice", "scope", "device", "swap"];
+/// The most instances of a template that one name may stand for.
+const MOST_INSTANCES: u32 = 100;
+
+/// The full names of units: of one, or of each instance of a template as in `todo@{1..4}`.
+pub(super) fn units(text: &str) -> Option<Vec<String>> {
+    let Some((stem, rest)) = text.split_once("@{") else { return Some(vec![unit(text)?]) };
+    let (range, end) = rest.split_once('}')?;
+    let (first, last) = range.split_once("..")?;
+    let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+    let few = first <= last && last - first < MOST_INSTANCES;
+    let all = (first..=last).filter(|_| few).map(|number| unit(&format!("{stem}@{number}{end}")));
+    few.then(|| all.collect()).flatten()
+}
+
+/// The full name of a service, socket, timer or target.
+fn unit(text: &str) -> Option<String> {
+    const OURS: [&str; 4] = ["service", "socket", "timer", "target"];
+    const OTHERS: [&str; 6] = ["path", "mount", "slice", "scope", "device", "swap"];
     let fits = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
-    let stem = text.strip_suffix(".service").unwrap_or(text);
-    let other = stem.rsplit_once('.').is_some_and(|(_, suffix)| OTHERS.contains(&suffix));
+    let (stem, kind) = match text.rsplit_once('.') {
+        Some((stem, kind)) if OURS.contains(&kind) => (stem, kind),
+        Some((_, kind)) if OTHERS.contains(&kind) => return None,
+        _ => (text, "service"),
+    };
     let sane = !stem.is_empty() && !stem.starts_with(['-', '.', '@']) && !stem.ends_with('@');
-    (sane && !other && stem.len() < 240 && stem.chars().all(fits))
-        .then(|| format!("{stem}.service"))
+    (sane && stem.len() < 240 && stem.chars().all(fits)).then(|| format!("{stem}.{kind}"))
 }
 
 /// A host as written: `user@host:port`, `[v6]:port`, `local`.

@@ -115,15 +115,18 @@ pub(super) struct SourceTable {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServiceTable {
-    pub(super) unit: Option<Spanned<String>>,
+    pub(super) unit: Option<Spanned<Units>>,
     pub(super) scope: Option<Spanned<ScopeValue>>,
     pub(super) action: Option<Spanned<ActionValue>>,
     pub(super) restart: Option<Spanned<String>>,
     pub(super) stop: Option<Spanned<String>>,
     pub(super) log: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
+    pub(super) proof: Option<Spanned<ProofValue>>,
     /// Only in `[services.NAME]`.
     pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Only in `[services.NAME]`.
+    pub(super) after: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// Whose systemd.
@@ -139,7 +142,52 @@ pub(super) enum ScopeValue {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ActionValue {
     Restart,
+    Reload,
     ReloadOrRestart,
+    Start,
+    None,
+}
+
+/// The weakest proof that is accepted.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ProofValue {
+    Restarted,
+    Reloaded,
+    Inferred,
+    Seen,
+}
+
+/// The names of units: one text, or a list.
+#[derive(Debug, Clone)]
+pub(super) struct Units(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Units {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(UnitsVisitor)
+    }
+}
+
+struct UnitsVisitor;
+
+impl<'de> Visitor<'de> for UnitsVisitor {
+    type Value = Units;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a unit such as \"todo.service\", or a list of names")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Units, E> {
+        Ok(Units(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Units, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = list.next_element()? {
+            names.push(name);
+        }
+        Ok(Units(names))
+    }
 }
 
 /// What the user runs.

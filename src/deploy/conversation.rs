@@ -20,7 +20,7 @@ use crate::remote::answer::{CheckFacts, Judgement};
 use crate::remote::conversation::{Agent, Scan, Sent};
 use crate::remote::error::AgentError;
 use crate::remote::frames::{HookOutput, Response};
-use crate::remote::order::{DONE, Order, PARTLY};
+use crate::remote::order::{DONE, Order, PARTLY, ServiceName};
 use crate::remote::replies::Reply;
 use crate::remote::session::Session;
 
@@ -282,8 +282,12 @@ impl<'a> Conversation<'a> {
         self.agent()?.judge(id).await.map_err(Failure::from)
     }
 
-    /// Adds to a failure what the service with this number, or each, printed last.
-    pub(super) async fn with_journal(&self, failure: Failure, service: Option<usize>) -> Failure {
+    /// Adds to a failure what this service, or each, printed last.
+    pub(super) async fn with_journal(
+        &self,
+        failure: Failure,
+        service: Option<ServiceName>,
+    ) -> Failure {
         let several = service.is_none() && self.services().len() > 1;
         let lines = if several { 5 } else { 10 };
         match self.ask(&Order::Journal { lines, service }).await {

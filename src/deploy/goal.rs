@@ -14,7 +14,7 @@ use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::{Manifest, Sealed};
-use crate::model::service::{Service, ServiceKind};
+use crate::model::service::{Action, Service, ServiceKind, Unit};
 
 /// The goal of a run.
 pub enum Goal {
@@ -136,10 +136,11 @@ pub fn describe_link(link: &SharedLink) -> String {
     }
 }
 
-/// Returns the command that restarts the service, for people.
-pub fn describe_restart(service: &Service) -> String {
+/// Returns the command that restarts the service, for people; `None`: nothing restarts it.
+pub fn describe_restart(service: &Service) -> Option<String> {
     match &service.what {
-        ServiceKind::Unit(unit) => format!("systemctl {} {}", unit.action.verb(), unit.name),
-        ServiceKind::Command { restart, .. } => restart.clone(),
+        ServiceKind::Unit(Unit { action: Action::None, .. }) => None,
+        ServiceKind::Unit(unit) => Some(format!("systemctl {} {}", unit.action.verb(), unit.name)),
+        ServiceKind::Command { restart, .. } => Some(restart.clone()),
     }
 }

@@ -7,12 +7,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::conversation::Conversation;
 use super::event::Event;
-use super::health::{self, ProofError, Way, prove, stayed_up};
+use super::health::{self, ProofError, ProofRule, prove, stayed_up};
 use super::outcome::Failure;
 use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
-use crate::model::service::{Proof, Service, ServiceProof, Unit};
+use crate::model::service::{Proof, Service, ServiceProof, UnitKind};
 use crate::remote::answer::Judgement;
+use crate::remote::order::ServiceName;
 
 /// The interval at which units are looked at during health checks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -27,11 +28,11 @@ pub struct Judged {
     at: Instant,
 }
 
-/// Why a release must not stay.
+/// The reason why a release must not stay.
 pub struct NotWell {
     pub failure: Failure,
-    /// The place of the service that failed among those of the host, from 1; `None`: it is unknown.
-    pub service: Option<usize>,
+    /// The service that failed; `None`: it is unknown.
+    pub service: Option<ServiceName>,
 }
 
 impl From<Failure> for NotWell {
@@ -46,12 +47,13 @@ impl AsRef<Failure> for NotWell {
     }
 }
 
-/// A service of the host that is a unit.
+/// A unit that is judged: a service of the host, or a member of a target that is one.
 struct JudgedUnit<'a> {
-    /// Its place among the services, from 1.
-    number: usize,
+    /// The place of the service among those of the host.
+    place: usize,
     service: &'a Service,
-    unit: &'a Unit,
+    name: String,
+    rule: ProofRule<'a>,
 }
 
 impl JudgedUnit<'_> {
@@ -59,13 +61,18 @@ impl JudgedUnit<'_> {
     fn of(&self, found: &[Judgement]) -> Judgement {
         let is_it = |judgement: &&Judgement| {
             let state = judgement.unit.as_ref();
-            state.is_some_and(|it| it.service == self.service.name && it.name == self.unit.name)
+            state.is_some_and(|it| it.service == self.service.name && it.name == self.name)
         };
         found.iter().find(is_it).cloned().unwrap_or_default()
     }
 
+    fn prove(&self, found: &[Judgement]) -> Result<Option<Proof>, ProofError> {
+        prove(&self.of(found), self.rule)
+    }
+
     fn failed(&self, doubt: ProofError) -> NotWell {
-        NotWell { failure: doubt.failure(&self.unit.name), service: Some(self.number) }
+        let service = ServiceName { name: self.service.name.clone(), unit: self.name.clone() };
+        NotWell { failure: doubt.failure(&self.name), service: Some(service) }
     }
 }
 
@@ -81,6 +88,7 @@ impl Conversation<'_> {
             Some(Proof::Seen) => "seen running",
             Some(Proof::Inferred) => "running, according to systemd",
             Some(Proof::Reloaded) => "reloaded",
+            Some(Proof::Restarted) => "restarted",
             None => "",
         };
         Ok((judged, detail.to_owned()))
@@ -89,7 +97,7 @@ impl Conversation<'_> {
     async fn evaluate(&self, plan: &ActivationPlan) -> Result<Judged, NotWell> {
         let soak = self.config().health.soak;
         let soaked = Instant::now() + soak;
-        if self.units().is_empty() {
+        if !self.has_units() {
             health::pass(self, plan).await?;
             if !soak.is_zero() {
                 sleep_until(soaked).await;
@@ -98,10 +106,10 @@ impl Conversation<'_> {
             return self.proved(Vec::new());
         }
         let first = self.judgements(plan.id).await?;
-        for unit in self.units() {
-            match self.prove(&unit, &first) {
+        for unit in self.judged_units(&first) {
+            match unit.prove(&first) {
                 // Where it runs may not be visible yet: the second look decides.
-                Ok(_) | Err(ProofError::Elsewhere { .. }) => {}
+                Ok(_) | Err(ProofError::Weak { .. }) => {}
                 Err(doubt) => return Err(unit.failed(doubt.after_its_start())),
             }
         }
@@ -129,17 +137,31 @@ impl Conversation<'_> {
         }
     }
 
-    /// Returns the units among the services of the host.
-    fn units(&self) -> Vec<JudgedUnit<'_>> {
-        let units = self.services().into_iter().zip(1..).filter_map(|(service, number)| {
-            Some(JudgedUnit { number, service, unit: service.unit()? })
-        });
-        units.collect()
+    fn has_units(&self) -> bool {
+        self.services().iter().any(|service| service.unit().is_some())
     }
 
-    fn prove(&self, unit: &JudgedUnit<'_>, found: &[Judgement]) -> Result<Proof, ProofError> {
-        let way = Way::of(self.config(), unit.unit.action);
-        prove(&unit.of(found), &self.config().layout, way)
+    /// Returns the units among the services of the host. A look finds the members of targets too.
+    fn judged_units(&self, found: &[Judgement]) -> Vec<JudgedUnit<'_>> {
+        let services = self.services();
+        let mut all = Vec::new();
+        for (place, service) in services.iter().enumerate() {
+            let Some(unit) = service.unit() else { continue };
+            let rule = ProofRule::of(self.config(), unit.action, service.proof);
+            let judged = |name: &str| JudgedUnit { place, service, name: name.to_owned(), rule };
+            all.push(judged(&unit.name));
+            if unit.kind() != UnitKind::Target {
+                continue;
+            }
+            let is_own = |name: &str| {
+                let units = services.iter().filter(|other| other.name == service.name);
+                units.filter_map(|other| other.unit()).any(|unit| unit.name == name)
+            };
+            let states = found.iter().filter_map(|judgement| judgement.unit.as_ref());
+            let members = states.filter(|it| it.service == service.name && !is_own(&it.name));
+            all.extend(members.map(|it| judged(&it.name)));
+        }
+        all
     }
 
     async fn wait_until_down(&self, id: ReleaseId, first: &[Judgement]) -> NotWell {
@@ -158,7 +180,7 @@ impl Conversation<'_> {
         first: &[Judgement],
     ) -> Result<Vec<Judgement>, NotWell> {
         let now = self.judgements(id).await?;
-        for unit in self.units() {
+        for unit in self.judged_units(first) {
             stayed_up(&unit.of(first), &unit.of(&now)).map_err(|doubt| unit.failed(doubt))?;
         }
         Ok(now)
@@ -181,10 +203,13 @@ impl Conversation<'_> {
     pub(super) fn proofs(&self, found: &[Judgement]) -> (Vec<ServiceProof>, Vec<NotWell>) {
         let mut proofs: Vec<_> = self.services().into_iter().map(unproved).collect();
         let mut doubts = Vec::new();
-        for unit in self.units() {
-            match (self.prove(&unit, found), proofs.get_mut(unit.number - 1)) {
-                (Ok(proof), Some(service)) => service.proof = Some(proof),
-                (Ok(_), None) => {}
+        for unit in self.judged_units(found) {
+            match (unit.prove(found), proofs.get_mut(unit.place)) {
+                // A target is proved as its weakest member.
+                (Ok(Some(proof)), Some(service)) => {
+                    service.proof = Some(service.proof.map_or(proof, |other| other.min(proof)));
+                }
+                (Ok(_), _) => {}
                 (Err(doubt), _) => doubts.push(unit.failed(doubt)),
             }
         }
@@ -210,7 +235,7 @@ impl Conversation<'_> {
         plan: &ActivationPlan,
         judged: &Judged,
     ) -> Result<(), NotWell> {
-        if self.units().is_empty() || judged.at.elapsed() < RECENT {
+        if !self.has_units() || judged.at.elapsed() < RECENT {
             return Ok(());
         }
         self.look_again(plan.id, &judged.found).await.map(|_| ())

@@ -166,6 +166,16 @@ pub struct UnitState {
     pub working_directory: String,
     /// `ExecStart=`, as systemd prints it.
     pub exec_start: String,
+    /// `RootDirectory=`, `BindPaths=` and `BindReadOnlyPaths=`.
+    pub mounts: String,
+    /// `Type=` of a service.
+    pub service_type: String,
+    /// `Result=` of its last end: `success`, `exit-code`, …
+    pub result: String,
+    /// The time of its last start, in microseconds since boot; 0: it was never started.
+    pub exec_start_at: Option<u64>,
+    /// Whether a timer knows when it elapses.
+    pub has_next_run: bool,
     /// Whether its file is a link that leads nowhere: the next release may bring the file.
     pub dangling: bool,
     /// The user it runs as; empty for root or the user itself.
@@ -187,6 +197,22 @@ pub struct UnitState {
 }
 
 impl UnitState {
+    /// Returns whether a run of it ends by itself.
+    pub fn is_oneshot(&self) -> bool {
+        self.service_type == "oneshot"
+    }
+
+    /// Returns whether it ran and ended by itself, with 0.
+    pub fn has_ended_well(&self) -> bool {
+        self.is_oneshot() && self.result == "success" && self.exec_start_at != Some(0)
+    }
+
+    /// Returns whether its definition goes through the link `current`.
+    pub fn goes_through(&self, current: &str) -> bool {
+        let texts = [&self.working_directory, &self.exec_start, &self.mounts];
+        texts.into_iter().any(|text| leads(text, current))
+    }
+
     /// Whether systemd says that it cannot be started. One whose file is to come with a release may
     /// be started once that is live.
     pub fn is_unusable(&self) -> bool {
@@ -372,4 +398,13 @@ impl HostState {
         let mut all = self.ledger.histories();
         self.ids().into_iter().filter_map(|id| Some((id, all.remove(&id.to_string())?))).collect()
     }
+}
+
+/// Returns whether a path in `text` is `current` or lies below it.
+pub fn leads(text: &str, current: &str) -> bool {
+    let in_a_name = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    text.match_indices(current).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + current.len()..]);
+        !before.ends_with(in_a_name) && (after.starts_with('/') || !after.starts_with(in_a_name))
+    })
 }

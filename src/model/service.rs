@@ -66,21 +66,74 @@ pub enum Scope {
     User,
 }
 
+/// The kind of a unit, by the end of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    Service,
+    Socket,
+    Timer,
+    Target,
+}
+
+impl UnitKind {
+    /// Returns the kind of the unit with this name.
+    pub fn of(name: &str) -> Self {
+        match name.rsplit_once('.') {
+            Some((_, "socket")) => Self::Socket,
+            Some((_, "timer")) => Self::Timer,
+            Some((_, "target")) => Self::Target,
+            _ => Self::Service,
+        }
+    }
+}
+
+impl Unit {
+    /// Returns the kind of the unit.
+    pub fn kind(&self) -> UnitKind {
+        UnitKind::of(&self.name)
+    }
+}
+
 /// What a flip does to a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// `systemctl restart`.
     Restart,
+    /// `systemctl reload`.
+    Reload,
     /// `systemctl reload-or-restart`.
     ReloadOrRestart,
+    /// `systemctl start`: one that runs is left alone.
+    Start,
+    /// Nothing: it is only judged.
+    None,
 }
 
 impl Action {
-    /// Returns the verb of systemctl.
+    /// Returns the verb of systemctl, or the agent's word for none.
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Restart => "restart",
+            Self::Reload => "reload",
             Self::ReloadOrRestart => "reload-or-restart",
+            Self::Start => "start",
+            Self::None => "none",
+        }
+    }
+
+    /// Returns whether a unit may keep its main process.
+    pub const fn reloads(self) -> bool {
+        matches!(self, Self::Reload | Self::ReloadOrRestart)
+    }
+
+    /// Returns all verbs of systemctl that an activation and a revert may need.
+    pub const fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::Restart => &["restart", "stop", "reset-failed"],
+            Self::Reload => &["reload", "stop", "reset-failed"],
+            Self::ReloadOrRestart => &["reload-or-restart", "stop", "reset-failed"],
+            Self::Start => &["start", "stop", "reset-failed"],
+            Self::None => &[],
         }
     }
 }
@@ -88,13 +141,14 @@ impl Action {
 /// How strongly it was seen that a service runs the release; the strongest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Proof {
-    /// The unit was reloaded after the flip and has the same process as before. Only the health
-    /// checks tell what it runs.
+    /// It was started after the flip, and nothing ties it to the release.
+    Restarted,
+    /// It was reloaded after the flip and has the same main process as before; its workers are new,
+    /// or a health check looks at what it serves.
     Reloaded,
-    /// The process may not be looked at. The unit restarted after the flip and its settings go
-    /// through `current`.
+    /// It was started after the flip, and its definition goes through `current`.
     Inferred,
-    /// The working directory or the executable of the main process lies in the release.
+    /// A process of it works in the release, or runs a program of it, and began after the flip.
     Seen,
 }
 
@@ -102,6 +156,7 @@ impl Proof {
     /// Returns the word for JSON and for the config.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Restarted => "restarted",
             Self::Reloaded => "reloaded",
             Self::Inferred => "inferred",
             Self::Seen => "seen",

@@ -31,6 +31,10 @@ pub struct Judgement {
     pub unit: Option<UnitState>,
     /// Its InvocationID before the flip.
     pub before_invocation: String,
+    /// The time of its last start before the flip, in microseconds since boot.
+    pub before_exec_start: Option<u64>,
+    /// Whether a process of it other than the main one began after the flip.
+    pub renewed: bool,
     /// The time of the flip, in clock ticks since boot.
     pub flip_ticks: Option<u64>,
     /// The release's directory, all links resolved.
@@ -299,7 +303,17 @@ fn unit(section: &Section<'_>) -> UnitState {
             "hidden" => _ = hidden.insert(value.parse().ok().map(Duration::from_secs)),
             "uptime" => up = value.parse().ok().map(Duration::from_secs),
             "ExecMainStartTimestampMonotonic" => {
-                began = value.parse().ok().map(Duration::from_micros);
+                unit.exec_start_at = value.parse().ok();
+                began = unit.exec_start_at.map(Duration::from_micros);
+            }
+            "Type" => value.clone_into(&mut unit.service_type),
+            "Result" => value.clone_into(&mut unit.result),
+            "RootDirectory" | "BindPaths" | "BindReadOnlyPaths" => {
+                unit.mounts.push_str(&value.replace(':', " "));
+                unit.mounts.push(' ');
+            }
+            "NextElapseUSecRealtime" | "NextElapseUSecMonotonic" => {
+                unit.has_next_run |= !["", "0", "n/a", "infinity"].contains(&value);
             }
             _ => {}
         }
@@ -324,6 +338,8 @@ pub fn judgements(text: &str) -> Vec<Judgement> {
             before_invocation: find("before").map_or("", |(_, value)| value).to_owned(),
             flip_ticks,
             real_path: real_path.clone(),
+            before_exec_start: find("began").and_then(|(_, value)| value.parse().ok()),
+            renewed: find("renewed").is_some(),
             inside: find("inside").is_some(),
             worker: find("worker").is_some(),
         }

@@ -56,7 +56,9 @@ pub fn status_view(
 fn style(label: &str, text: &str, styles: &Styles) -> Style {
     match label {
         "live" => styles.strong.clone(),
-        "service" if text.contains(" is active ") => styles.good.clone(),
+        "service" if text.contains(" is active ") || text.ends_with(ENDED_WELL) => {
+            styles.good.clone()
+        }
         "service" | "unfit" => styles.bad.clone(),
         "stopped" | "locked by" => styles.warn.clone(),
         _ => Style::new(),
@@ -111,7 +113,8 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
-    lines.extend(state.units.iter().map(|unit| unit_line(unit, context)));
+    let several = state.units.len() > 1;
+    lines.extend(state.units.iter().map(|unit| unit_line(unit, several, context)));
     let mut tell = |label, text| lines.push(StatusLine::plain(label, text));
     if let Some(entry) = state.stuck() {
         tell("stuck", stuck_line(entry, context));
@@ -218,8 +221,9 @@ fn live_entry(state: &HostState) -> Option<&Entry> {
     state.ledger.entries().iter().rfind(flips)
 }
 
-fn unit_line(unit: &UnitState, context: StatusContext<'_>) -> StatusLine {
-    let name = clean::line(&unit.name);
+fn unit_line(unit: &UnitState, several: bool, context: StatusContext<'_>) -> StatusLine {
+    let name = if several { format!("{}: {}", unit.service, unit.name) } else { unit.name.clone() };
+    let name = clean::line(&name);
     if unit.load == "not-found" {
         return StatusLine::plain("service", format!("{name} does not exist"));
     }
@@ -228,9 +232,13 @@ fn unit_line(unit: &UnitState, context: StatusContext<'_>) -> StatusLine {
         restarts => format!(", restarted {} by itself{COUNTED}", times(restarts)),
     };
     let (active, sub) = (clean::line(&unit.active), clean::line(&unit.sub));
-    let text = format!("{name} is {active} ({sub})");
+    let ended = if unit.has_ended_well() && active == "inactive" { ENDED_WELL } else { "" };
+    let text = format!("{name} is {active} ({sub}){ended}");
     StatusLine { label: "service", text, since: unit_since(&unit.since, context), rest }
 }
+
+/// What is said of a unit that runs only for a while.
+const ENDED_WELL: &str = ", ended well";
 
 /// Systemd does not reset this counter at a flip.
 const COUNTED: &str = " since it was last stopped";

@@ -12,7 +12,7 @@ use crate::deploy::outcome::{Done, Failure, HostResult, Report, RunOutcome};
 use crate::model::goal::GoalKind;
 use crate::model::host_state::LockHolder;
 use crate::model::id::ReleaseId;
-use crate::model::service::Proof;
+use crate::model::service::{Proof, ServiceProof};
 
 /// The largest group of hosts is shortened if it has more hosts; other groups never are.
 const MOST_HOSTS: usize = 12;
@@ -361,21 +361,64 @@ fn before(members: &[(&str, &Done)]) -> String {
     }
 }
 
-/// Returns, for example, `seen running on 2, running according to systemd on 1`.
+/// Returns how it was proved that the release runs: of one service the proof, of several the names
+/// with it.
 fn proof(members: &[(&str, &Done)]) -> Option<String> {
+    if members.iter().all(|(_, done)| done.services.len() <= 1) {
+        proof_of_one(members)
+    } else {
+        proof_of_several(members)
+    }
+}
+
+/// Words for a proof; the strongest first. Without one, a unit is up.
+const PROOFS: [(Option<Proof>, &str); 5] = [
+    (Some(Proof::Seen), "seen running"),
+    (Some(Proof::Inferred), "running according to systemd"),
+    (Some(Proof::Reloaded), "reloaded"),
+    (Some(Proof::Restarted), "restarted"),
+    (None, "active"),
+];
+
+/// Returns, for example, `seen running: web, worker; restarted: proxy on 2`.
+fn proof_of_several(members: &[(&str, &Done)]) -> Option<String> {
+    let units = members.iter().flat_map(|(_, done)| &done.services);
+    let units: Vec<_> = units.filter(|service| service.unit.is_some()).collect();
+    let all = |it: &ServiceProof| units.iter().filter(|other| other.service == it.service).count();
+    let told = |proof: Option<Proof>| {
+        let proved: Vec<_> = units.iter().filter(|service| service.proof == proof).collect();
+        let mut names: Vec<String> = Vec::new();
+        for service in &proved {
+            let same = proved.iter().filter(|other| other.service == service.service).count();
+            let unit = service.unit.as_deref().unwrap_or_default();
+            let name = if same == all(service) { &*service.service } else { unit };
+            let on = proved.iter().filter(|other| other.unit == service.unit).count();
+            let of = units.iter().filter(|other| other.unit == service.unit).count();
+            let on = if on == of { String::new() } else { format!(" on {on}") };
+            let name = format!("{name}{on}");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    };
+    let words = PROOFS.into_iter().map(|(proof, word)| (word, told(proof)));
+    let words = words.filter(|(_, names)| !names.is_empty());
+    let words: Vec<_> =
+        words.map(|(word, names)| format!("{word}: {}", names.join(", "))).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// Returns, for example, `seen running on 2, running according to systemd on 1`.
+fn proof_of_one(members: &[(&str, &Done)]) -> Option<String> {
     let count = |proof| members.iter().filter(|(_, done)| done.proof() == Some(proof)).count();
     let word = |count, word: &str| match (count, members.len()) {
         (0, _) => None,
         (1, 1) => Some(word.to_owned()),
         _ => Some(format!("{word} on {count}")),
     };
-    let all = [
-        (Proof::Seen, "seen running"),
-        (Proof::Inferred, "running according to systemd"),
-        (Proof::Reloaded, "reloaded"),
-    ];
-    let words = all.map(|(proof, text)| word(count(proof), text));
-    let words: Vec<_> = words.into_iter().flatten().collect();
+    let all = PROOFS.into_iter().filter_map(|(proof, text)| Some((proof?, text)));
+    let words: Vec<_> = all.filter_map(|(proof, text)| word(count(proof), text)).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 

@@ -54,6 +54,7 @@ fn praise(found: &Verified) -> String {
     let runs = match found.proof() {
         Some(Proof::Seen) => ", and is seen running",
         Some(Proof::Inferred | Proof::Reloaded) => ", and runs according to systemd",
+        Some(Proof::Restarted) => ", and its service is active",
         None => "",
     };
     let place = if found.live { "live" } else { "not live" };
@@ -78,7 +79,13 @@ pub fn verify_json(hosts: &[(String, Verified)], stage: &str) -> Value {
             "proof": found.proof().map(|proof| match proof {
                 Proof::Seen => "seen",
                 Proof::Inferred | Proof::Reloaded => "inferred",
+                Proof::Restarted => "restarted",
             }),
+            "services": found.services.iter().map(|service| json!({
+                "name": service.service,
+                "unit": service.unit,
+                "proof": service.proof.map(Proof::word),
+            })).collect::<Vec<_>>(),
             "problems": found.problems.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),
             "drift": drift.collect::<Vec<_>>(),
         })

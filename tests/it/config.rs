@@ -12,7 +12,7 @@ use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
 use shipit::config::{Address, ArtifactSource, Batch, Config, EnvSource, OnFailure, OnUnreachable};
 use shipit::model::link::SharedKind;
-use shipit::model::service::{Action, Scope, Service, ServiceKind, Unit};
+use shipit::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit};
 
 use crate::support::config::{
     LEAST, STAGE, config, parse, resolve, say, whole, wrong, wrong_stage,
@@ -373,6 +373,100 @@ fn env_values_come_from_four_sources() {
     assert_snapshot!(wrong("[env]\nfile = \"REVISION\""), @"deploy.toml:4: `REVISION` cannot be used here: the source revision of a release is written there");
 }
 
+/// The services in their order, each with the unit or command, the action and the proof.
+fn order(top: &str) -> String {
+    let told = |service: &Service| match &service.what {
+        ServiceKind::Unit(unit) => format!("{} {} {}", service.name, unit.action.verb(), unit.name),
+        ServiceKind::Command { restart, .. } => format!("{} `{restart}`", service.name),
+    };
+    config(top, "").services.iter().map(told).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn services_are_in_the_order_written_except_for_after() {
+    let web = "[services.web]\nunit = \"web\"\n";
+    let beat = "[services.beat]\nunit = [\"b.timer\", \"b.socket\", \"b.target\"]\n";
+    let all = format!("{web}AFTER\n{beat}[services.ctl]\nrestart = \"./ctl\"");
+    let usual = "beat restart b.timer; beat start b.socket; beat restart b.target";
+    assert_eq!(
+        order(&all.replace("AFTER", "")),
+        format!("web restart web.service; {usual}; ctl `./ctl`")
+    );
+    assert_eq!(
+        order(&all.replace("AFTER", "after = [\"beat\"]")),
+        format!("{usual}; web restart web.service; ctl `./ctl`")
+    );
+    assert_eq!(
+        order(&all.replace("AFTER", "after = [\"ctl\"]")),
+        format!("{usual}; ctl `./ctl`; web restart web.service")
+    );
+    let circle = format!("{web}after = [\"b\"]\n[services.b]\nunit = \"b\"\nafter = [\"web\"]");
+    assert_snapshot!(wrong(&circle), @"deploy.toml:5: `after` must be the name of a service that does not wait for this one: b");
+    assert_snapshot!(wrong(&format!("{web}after = [\"wbe\"]")), @r"
+    deploy.toml:5: there is no service `wbe`
+      hint: did you mean `web`?
+    ");
+}
+
+#[test]
+fn template_instances_and_lists_are_one_service_each() {
+    let unit = |unit: &str| order(&format!("[services.w]\nunit = {unit}"));
+    assert_eq!(unit("\"w@{2..3}\""), "w restart w@2.service; w restart w@3.service");
+    assert_eq!(unit("[\"a\", \"w@{1..1}.timer\"]"), "w restart a.service; w restart w@1.timer");
+    for bad in ["\"w@{3..2}\"", "\"w@{1..}\"", "\"w@{1..200}\"", "\"w@{a..b}\"", "[]", "[\"\"]"] {
+        let text = wrong(&format!("service.unit = {bad}"));
+        assert!(text.starts_with("deploy.toml:3: `unit` must be the name of a systemd"), "{text}");
+    }
+    assert_snapshot!(wrong("service.unit = [\"a\", \"a.service\"]"), @"deploy.toml:3: `unit` must be a list that names each unit once: a.service");
+}
+
+#[test]
+fn actions_and_proofs_are_those_that_a_unit_can_have() {
+    for action in ["restart", "reload", "reload-or-restart", "start", "none"] {
+        assert_eq!(order(&format!("service = {{ unit = \"a\", action = \"{action}\" }}")), {
+            format!("todo {action} a.service")
+        });
+    }
+    let timer = "service = { unit = \"a.timer\", action = \"reload\" }";
+    assert_snapshot!(wrong(timer), @"deploy.toml:3: `action` must be `restart`, `start` or `none` for a unit that is no service: reload");
+    let proof = |proof: &str| config(&format!("[service]\nunit = \"a\"\n{proof}"), "").services;
+    assert_eq!(proof("")[0].proof, None);
+    assert_eq!(proof("proof = \"seen\"")[0].proof, Some(Proof::Seen));
+    let socket = "service = { unit = \"a.socket\", proof = \"seen\" }";
+    assert_snapshot!(wrong(socket), @"deploy.toml:3: `proof` must be left out for sockets and timers, which run no code: seen");
+    assert_snapshot!(wrong("service = { restart = \"a\", proof = \"seen\" }"), @"deploy.toml:3: `proof` needs `unit`");
+}
+
+#[test]
+fn service_and_services_exclude_each_other() {
+    let both = "[service]\nunit = \"a\"\n[services.b]\nunit = \"b\"";
+    assert_snapshot!(wrong(both), @"deploy.toml:5: `[service]` and `[services]` cannot both be given");
+    assert_snapshot!(wrong("service = { unit = \"a\", after = [] }"), @"deploy.toml:3: `after` needs `[services.NAME]`");
+    assert_snapshot!(wrong("service = { unit = \"a\", roles = [] }"), @"deploy.toml:3: `roles` needs `[services.NAME]`");
+    assert_snapshot!(wrong("[services.a]"), @"deploy.toml:3: `unit` is missing (or `restart`) in [services.a]");
+    assert_snapshot!(wrong("[services.\"a b\"]\nunit = \"a\""), @"deploy.toml:3: `services` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
+}
+
+#[test]
+fn services_on_a_host_are_those_of_its_roles() {
+    let text = format!(
+        "{LEAST}[services.web]\nunit = \"web\"\nroles = [\"web\"]\n[services.all]\nunit = \"all\"\n\
+         [services.worker]\nunit = \"worker@{{1..2}}\"\nroles = [\"worker\"]\n[stages.prod]\n\
+         hosts = [{{ address = \"a\", roles = [\"web\"] }}, {{ address = \"b\", roles = [\"worker\"] \
+         }}, \"c\"]\nservices.all.timeout = 7\nservices.late.unit = \"late\"\n"
+    );
+    let config = resolve(&text, &Overrides::default()).unwrap();
+    let units = |at: usize| {
+        let all = config.services_on(&config.hosts[at]);
+        all.map(|service| service.unit().unwrap().name.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(units(0), "web.service all.service late.service");
+    assert_eq!(units(1), "all.service worker@1.service worker@2.service late.service");
+    assert_eq!(units(2), "all.service late.service");
+    let all = config.services.iter().find(|service| service.name == "all").unwrap();
+    assert_eq!(all.limit, Duration::from_secs(7));
+}
+
 #[test]
 fn service_is_a_unit_or_a_command() {
     let unit = |name: &str| {
@@ -383,8 +477,7 @@ fn service_is_a_unit_or_a_command() {
     assert_eq!(unit("todo.service"), "todo.service");
     assert_eq!(unit("todo.web"), "todo.web.service");
     assert_eq!(unit("todo@1"), "todo@1.service");
-    for bad in ["", "-x", "a b", "todo.socket", "todo@", "todo@.service", ".service", "a/b", "a;b"]
-    {
+    for bad in ["", "-x", "a b", "todo.mount", "todo@", "todo@.service", ".service", "a/b", "a;b"] {
         let text = wrong(&format!("service.unit = \"{bad}\""));
         assert!(text.starts_with("deploy.toml:3: `unit` must be the name of a systemd"), "{text}");
     }

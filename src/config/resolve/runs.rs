@@ -1,18 +1,17 @@
-//! What runs: the service, how it is judged, hooks, and the limits in time.
+//! Hooks, the rollout, and the limits in time.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 
+use super::Resolver;
 use super::hosts::is_called;
-use super::{NAME, Resolver};
 use crate::config::error::ConfigError;
 use crate::config::tables::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
 use crate::config::{
     Batch, Hook, Hooks, Host, OnFailure, OnUnreachable, Rollout, SshSettings, Upload, rules,
 };
-use crate::model::service::{Action, Scope, Service, ServiceKind, Unit};
 
 /// No single step may take longer than this.
 const DAY: Duration = Duration::from_hours(24);
@@ -20,112 +19,6 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) const TENTH: Duration = Duration::from_millis(100);
 
 impl Resolver<'_> {
-    /// The services in their order.
-    pub(super) fn services(&self, layer: &Layer) -> Result<Vec<Service>, ConfigError> {
-        let named = layer.services.iter().flatten();
-        let mut named: Vec<_> = named.collect();
-        named.sort_by_key(|(name, _)| name.span().start);
-        match (&layer.service, named.first()) {
-            (Some(_), Some((name, _))) => Err(ConfigError::Both {
-                place: self.file.place(name),
-                one: "[service]",
-                other: "[services]",
-            }),
-            (Some(service), None) => {
-                self.without("roles", service.roles.as_ref(), "[services.NAME]")?;
-                let app = self.app()?;
-                Ok(self.service(&app, service)?.into_iter().collect())
-            }
-            (None, _) => {
-                let mut all = Vec::new();
-                for (name, table) in named {
-                    self.file.rule(name, "services", NAME, rules::is_name(name.get_ref()))?;
-                    all.push(self.named_service(name, table)?);
-                }
-                Ok(all)
-            }
-        }
-    }
-
-    fn named_service(
-        &self,
-        name: &Spanned<String>,
-        table: &tables::ServiceTable,
-    ) -> Result<Service, ConfigError> {
-        let service = self.service(name.get_ref(), table)?;
-        service.ok_or_else(|| ConfigError::Missing {
-            place: self.file.place(name),
-            key: "unit".to_owned(),
-            table: format!("(or `restart`) in [services.{}]", name.get_ref()),
-        })
-    }
-
-    /// The service of one table; `None`: the table says nothing.
-    fn service(
-        &self,
-        name: &str,
-        service: &tables::ServiceTable,
-    ) -> Result<Option<Service>, ConfigError> {
-        let roles = service.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
-        let roles = self.known_roles(roles)?;
-        let limit = self.whole("timeout", service.timeout.as_ref(), Duration::from_mins(2))?;
-        let what = match (&service.unit, &service.restart) {
-            (Some(unit), Some(_)) => {
-                let place = self.file.place(unit);
-                return Err(ConfigError::Both { place, one: "unit", other: "restart" });
-            }
-            (Some(unit), None) => {
-                self.without("stop", service.stop.as_ref(), "restart")?;
-                self.without("log", service.log.as_ref(), "restart")?;
-                ServiceKind::Unit(self.unit(service, unit)?)
-            }
-            (None, Some(restart)) => {
-                self.without("scope", service.scope.as_ref(), "unit")?;
-                self.without("action", service.action.as_ref(), "unit")?;
-                let restart = self.command("restart", restart)?;
-                let stop = service.stop.as_ref().map(|stop| self.command("stop", stop));
-                let log = service.log.as_ref().map(|log| self.log(log)).transpose()?;
-                ServiceKind::Command { restart, stop: stop.transpose()?, log }
-            }
-            (None, None) => {
-                self.without("stop", service.stop.as_ref(), "restart")?;
-                self.without("log", service.log.as_ref(), "restart")?;
-                self.without("scope", service.scope.as_ref(), "unit")?;
-                self.without("action", service.action.as_ref(), "unit")?;
-                self.without("timeout", service.timeout.as_ref(), "unit")?;
-                return Ok(None);
-            }
-        };
-        Ok(Some(Service { name: name.to_owned(), what, roles, limit, proof: None }))
-    }
-
-    /// A path inside the release, where a linked directory leads out of it, or an absolute one.
-    fn log(&self, log: &Spanned<String>) -> Result<String, ConfigError> {
-        let path = log.get_ref();
-        let must = "a path inside the release, or an absolute one, without `.`, `..` and `//`";
-        let holds = rules::is_clean(path.strip_prefix('/').unwrap_or(path));
-        self.file.rule(log, "log", must, holds)?;
-        Ok(path.clone())
-    }
-
-    fn unit(
-        &self,
-        service: &tables::ServiceTable,
-        unit: &Spanned<String>,
-    ) -> Result<Unit, ConfigError> {
-        let must = "the name of a systemd service, such as `todo.service` or `todo@1`";
-        let name = self.file.need(unit, "unit", must, rules::unit(unit.get_ref()))?;
-        let scope = match service.scope.as_ref().map(Spanned::get_ref) {
-            Some(tables::ScopeValue::User) => Scope::User,
-            Some(tables::ScopeValue::System) | None => Scope::System,
-        };
-        let action = match service.action.as_ref().map(Spanned::get_ref) {
-            Some(tables::ActionValue::ReloadOrRestart) => Action::ReloadOrRestart,
-            Some(tables::ActionValue::Restart) | None => Action::Restart,
-        };
-        Ok(Unit { name, scope, action })
-    }
-
     pub(super) fn deadline(&self, layer: &Layer) -> Result<Duration, ConfigError> {
         let written = layer.timeouts.as_ref().and_then(|timeouts| timeouts.deadline.as_ref());
         let deadline = self.whole("deadline", written, Duration::from_secs(15))?;
@@ -137,7 +30,7 @@ impl Resolver<'_> {
     }
 
     /// A length of time that a host's `timeout` or `read` is given.
-    fn whole(
+    pub(super) fn whole(
         &self,
         key: &'static str,
         written: Option<&Spanned<Length>>,

@@ -4,10 +4,10 @@ use super::Findings;
 use super::host::Subject;
 use crate::config::env;
 use crate::config::error::similar;
-use crate::deploy::health::{Way, leads};
-use crate::model::host_state::UnitState;
+use crate::deploy::health::ProofRule;
+use crate::model::host_state::{UnitState, leads};
 use crate::model::manifest::{Manifest, Node, is_below};
-use crate::model::service::{Scope, Unit};
+use crate::model::service::{Scope, Unit, UnitKind};
 use crate::model::words::list;
 use crate::remote::answer::UnitFacts;
 use crate::remote::quote::word;
@@ -92,6 +92,18 @@ impl Findings {
 
     /// Checks a unit that exists.
     pub(super) fn unit(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
+        if unit.unit.kind() == UnitKind::Service {
+            self.program_of_service(subject, unit);
+        }
+        self.loaded(subject, unit);
+        self.starts_at_boot(unit);
+        if unit.state.active == "failed" {
+            let fix = format!("`shipit deploy {}` restarts it", subject.config.stage);
+            self.warn(format!("{} is failed now", unit.name()), fix);
+        }
+    }
+
+    fn program_of_service(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let known = self.found.len();
         self.directory(subject, unit);
         self.program(subject, unit);
@@ -100,12 +112,6 @@ impl Findings {
             self.ok(format!("{} goes through {}", unit.name(), subject.config.layout.current()));
         }
         self.readers(subject, unit);
-        self.loaded(subject, unit);
-        self.starts_at_boot(unit);
-        if unit.state.active == "failed" {
-            let fix = format!("`shipit deploy {}` restarts it", subject.config.stage);
-            self.warn(format!("{} is failed now", unit.name()), fix);
-        }
     }
 
     fn directory(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
@@ -121,12 +127,13 @@ impl Findings {
         }) {
             return self.ok(format!("{name} goes through {current} by {how}="));
         }
-        match Way::of(subject.config, unit.unit.action) {
-            Way::Restart => {}
-            Way::Reload { checked: true } => {
+        let rule = ProofRule::of(subject.config, unit.unit.action, None);
+        match (rule.action.reloads(), rule.checked) {
+            (false, _) => {}
+            (true, true) => {
                 return self.ok(format!("{name} is reloaded, and a check looks at what it serves"));
             }
-            Way::Reload { checked: false } => {
+            (true, false) => {
                 let text =
                     format!("{name} is reloaded, and only its workers may show what it runs");
                 let fix =
@@ -135,7 +142,11 @@ impl Findings {
             }
         }
         let fix = unit.drop_in("shipit", &[format!("WorkingDirectory={current}")]);
-        self.problem(format!("{name} does not go through {current}"), fix);
+        let text = format!(
+            "{name} does not go through {current}: that it was restarted may be all that a deploy \
+             can show"
+        );
+        self.warn(text, fix);
     }
 
     /// Checks that the program of ExecStart= exists when the release is live.

@@ -16,7 +16,7 @@ use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
 pub use self::ports::local_ports;
-pub use self::proof::{ProofError, Way, leads, prove, stayed_up};
+pub use self::proof::{ProofError, ProofRule, prove, stayed_up};
 use super::conversation::Conversation;
 use super::outcome::{Failure, SAID};
 use super::plan::ActivationPlan;

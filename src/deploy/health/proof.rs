@@ -6,7 +6,7 @@ use crate::deploy::outcome::Failure;
 use crate::model::host_state::UnitState;
 use crate::model::layout::Layout;
 use crate::model::manifest::is_below;
-use crate::model::service::{Action, Proof};
+use crate::model::service::{Action, Proof, UnitKind};
 use crate::model::words::times;
 use crate::remote::answer::Judgement;
 
@@ -44,12 +44,15 @@ pub enum ProofError {
         /// How that is known.
         how: &'static str,
     },
-    /// It was started from another directory.
-    Elsewhere {
-        /// Where its main process is and what it runs, if that could be seen.
+    /// The timer has no next run.
+    NoNextRun,
+    /// The proof is weaker than the one that is asked for.
+    Weak {
+        /// `None`: it is up, and nothing shows what it runs.
+        proof: Option<Proof>,
+        least: Proof,
+        /// The place of its main process and its program, as far as they can be seen.
         seen: Option<String>,
-        /// The link that neither WorkingDirectory= nor ExecStart= goes through.
-        current: String,
     },
 }
 
@@ -93,78 +96,109 @@ impl ProofError {
                 )),
             Self::NotStarted { how } => fails("still runs what ran before")
                 .because(format!("it has not been started since the flip: {how}")),
-            Self::Elsewhere { seen, current } => fails("does not run from the release")
-                .because(seen.unwrap_or_default())
-                .because(format!("neither WorkingDirectory= nor ExecStart= goes through {current}"))
-                .hint(Some(format!(
-                    "let the unit's WorkingDirectory or ExecStart go through {current}"
-                ))),
+            Self::NoNextRun => fails("has no next run")
+                .because("systemd calls it active, and knows no time at which it elapses")
+                .hint(Some(format!("on the host: `systemctl list-timers {unit}`"))),
+            Self::Weak { proof, least, seen } => {
+                let proof = proof.map_or("up, which shows nothing", Proof::word);
+                fails("may not run the release")
+                    .because(seen.unwrap_or_default())
+                    .because(format!("it is {proof}, and `proof` asks for {}", least.word()))
+            }
         }
     }
 }
 
-/// How a flip reaches the unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// It is restarted.
-    Restart,
-    /// It is reloaded, which keeps the main process where it is.
-    Reload {
-        /// Whether a health check reads what it answers.
-        checked: bool,
-    },
+/// The proof that is asked of a unit.
+#[derive(Debug, Clone, Copy)]
+pub struct ProofRule<'a> {
+    pub layout: &'a Layout,
+    /// What a flip does to the unit.
+    pub action: Action,
+    /// The weakest that is accepted; `None`: any that ties the unit to the release as far as its
+    /// definition does.
+    pub least: Option<Proof>,
+    /// Whether a health check reads what it answers.
+    pub checked: bool,
 }
 
-impl Way {
-    /// Returns how a flip reaches a unit with this action.
-    pub fn of(config: &Config, action: Action) -> Self {
+impl<'a> ProofRule<'a> {
+    /// Returns the rule for a unit with this action.
+    pub fn of(config: &'a Config, action: Action, least: Option<Proof>) -> Self {
         let looks = |check: &Check| match &check.probe {
             HealthProbe::Http(http) => http.body.is_some(),
             HealthProbe::Command(_) => true,
             HealthProbe::Tcp { .. } => false,
         };
-        match action {
-            Action::ReloadOrRestart => {
-                Self::Reload { checked: config.health.checks.iter().any(looks) }
-            }
-            Action::Restart => Self::Restart,
-        }
+        let checked = config.health.checks.iter().any(looks);
+        Self { layout: &config.layout, action, least, checked }
     }
 }
 
-/// Returns how strongly it was seen that the unit runs the release. Fails if it does not.
-pub fn prove(found: &Judgement, layout: &Layout, way: Way) -> Result<Proof, ProofError> {
+/// Returns how strongly it was seen that the unit runs the release; `None`: it is up, and has
+/// nothing to prove. Fails if it does not run the release, or the proof is too weak.
+pub fn prove(found: &Judgement, rule: ProofRule<'_>) -> Result<Option<Proof>, ProofError> {
     let unit = found.unit.as_ref().ok_or(ProofError::Unseen)?;
     is_up(unit)?;
-    if found.inside || (found.worker && way != Way::Restart) {
+    let proof = match UnitKind::of(&unit.name) {
+        UnitKind::Socket | UnitKind::Timer | UnitKind::Target => return Ok(None),
+        // It was running, and is left alone.
+        UnitKind::Service if rule.action == Action::Start && is_unchanged(unit, found) => None,
+        UnitKind::Service => Some(prove_service(unit, found, rule)?),
+    };
+    match rule.least.filter(|least| proof < Some(*least)) {
+        Some(least) => Err(ProofError::Weak { proof, least, seen: seen(unit) }),
+        None => Ok(proof),
+    }
+}
+
+fn prove_service(
+    unit: &UnitState,
+    found: &Judgement,
+    rule: ProofRule<'_>,
+) -> Result<Proof, ProofError> {
+    let reloads = rule.action.reloads();
+    if reloads && (found.inside || found.worker) {
         return Ok(Proof::Seen);
     }
-    let same = !unit.invocation.is_empty() && unit.invocation == found.before_invocation;
-    match way {
-        Way::Reload { checked: true } if same => return Ok(Proof::Reloaded),
-        // A later look knows nothing of the flip.
-        Way::Reload { .. } if found.flip_ticks.is_none() => return Ok(Proof::Reloaded),
-        _ => {}
+    let same = is_unchanged(unit, found);
+    // A later look knows nothing of the flip.
+    if reloads && ((same && rule.checked) || found.flip_ticks.is_none()) {
+        return Ok(Proof::Reloaded);
     }
-    let mut seen = [&unit.cwd, &unit.exe].into_iter().flatten();
-    if seen.clone().any(|path| is_inside(path, &found.real_path)) {
-        return Ok(Proof::Seen);
+    let mut paths = [&unit.cwd, &unit.exe].into_iter().flatten();
+    if found.inside || paths.clone().any(|path| is_inside(path, &found.real_path)) {
+        return is_newer(unit, found).map(|()| Proof::Seen);
     }
     let releases = found.real_path.rsplit_once('/').map_or("", |(releases, _)| releases);
-    if let Some(path) = seen.find(|path| !releases.is_empty() && is_below(path, releases)) {
+    if let Some(path) = paths.find(|path| !releases.is_empty() && is_below(path, releases)) {
         let rest = path[releases.len()..].trim_start_matches('/');
         let release = rest.split('/').next().unwrap_or(rest).to_owned();
         return Err(ProofError::OtherRelease { release, path: path.clone() });
     }
-    if same && way != Way::Restart {
-        return Err(ProofError::OnlyReloaded);
+    if reloads && same {
+        return if found.renewed { Ok(Proof::Reloaded) } else { Err(ProofError::OnlyReloaded) };
     }
-    infer(unit, found, layout)
+    was_started(unit, found)?;
+    Ok(match () {
+        () if found.worker => Proof::Seen,
+        () if unit.goes_through(&rule.layout.current()) => Proof::Inferred,
+        () => Proof::Restarted,
+    })
 }
 
 fn is_up(unit: &UnitState) -> Result<(), ProofError> {
+    let kind = UnitKind::of(&unit.name);
     match (unit.active.as_str(), unit.sub.as_str()) {
-        ("active" | "reloading", _) => Ok(()),
+        ("active", "running") if kind == UnitKind::Timer => Ok(()),
+        ("active", _) if kind == UnitKind::Timer && !unit.has_next_run => {
+            Err(ProofError::NoNextRun)
+        }
+        ("active", sub) if kind != UnitKind::Socket || ["listening", "running"].contains(&sub) => {
+            Ok(())
+        }
+        ("reloading", _) => Ok(()),
+        ("inactive", _) if unit.has_ended_well() => Ok(()),
         (_, "auto-restart" | "auto-restart-queued") => {
             Err(ProofError::Crashing { restarts: unit.restarts + 1 })
         }
@@ -178,44 +212,53 @@ fn is_inside(path: &str, release: &str) -> bool {
     !release.is_empty() && (path == release || is_below(path, release))
 }
 
-/// Without sight of the process: it was started anew, after the flip, through `current`.
-fn infer(unit: &UnitState, found: &Judgement, layout: &Layout) -> Result<Proof, ProofError> {
-    if !unit.invocation.is_empty() && unit.invocation == found.before_invocation {
-        return Err(ProofError::NotStarted { how: "its InvocationID is the same" });
+/// Returns whether the unit runs as it did before the flip. systemd before version 232 names no
+/// start, but its time.
+fn is_unchanged(unit: &UnitState, found: &Judgement) -> bool {
+    if unit.invocation.is_empty() {
+        let before = found.before_exec_start;
+        return before.is_some_and(|before| before > 0) && unit.exec_start_at == before;
     }
+    unit.invocation == found.before_invocation
+}
+
+/// Fails if the main process began before the flip.
+fn is_newer(unit: &UnitState, found: &Judgement) -> Result<(), ProofError> {
     match (unit.started, found.flip_ticks) {
         (Some(started), Some(flipped)) if started < flipped => {
-            return Err(ProofError::NotStarted { how: "its main process is older" });
+            Err(ProofError::NotStarted { how: "its main process is older" })
         }
-        (Some(_), Some(_)) => {}
-        // systemd tells none before version 232.
-        _ if unit.invocation.is_empty() => {
-            return Err(ProofError::NotStarted {
-                how: "neither its InvocationID nor its start is known",
-            });
+        _ => Ok(()),
+    }
+}
+
+/// Fails unless the unit was started after the flip.
+fn was_started(unit: &UnitState, found: &Judgement) -> Result<(), ProofError> {
+    let how = match (unit.invocation.is_empty(), is_unchanged(unit, found)) {
+        (false, true) => "its InvocationID is the same",
+        (true, true) => "systemd knows of no later start",
+        (true, false) if unit.started.is_none() && !has_start(unit, found) => {
+            "neither its InvocationID nor its start is known"
         }
-        _ => {}
-    }
-    let current = layout.current();
-    if [&unit.working_directory, &unit.exec_start].into_iter().any(|text| leads(text, &current)) {
-        return Ok(Proof::Inferred);
-    }
-    let seen = match (&unit.cwd, &unit.exe) {
+        _ => return is_newer(unit, found),
+    };
+    Err(ProofError::NotStarted { how })
+}
+
+/// Returns whether systemd tells by times alone that there was a start, or nobody knows of the flip.
+fn has_start(unit: &UnitState, found: &Judgement) -> bool {
+    let known = unit.exec_start_at.is_some_and(|at| at > 0) && found.before_exec_start.is_some();
+    known || found.flip_ticks.is_none()
+}
+
+/// Returns where the main process is and what it runs, as far as that can be seen.
+fn seen(unit: &UnitState) -> Option<String> {
+    match (&unit.cwd, &unit.exe) {
         (Some(cwd), Some(exe)) => Some(format!("its main process is in {cwd} and runs {exe}")),
         (Some(cwd), None) => Some(format!("its main process is in {cwd}")),
         (None, Some(exe)) => Some(format!("its main process runs {exe}")),
         (None, None) => None,
-    };
-    Err(ProofError::Elsewhere { seen, current })
-}
-
-/// Whether a path in `text` is `current` or lies below it.
-pub fn leads(text: &str, current: &str) -> bool {
-    let in_a_name = |c: char| c.is_alphanumeric() || "._-/".contains(c);
-    text.match_indices(current).any(|(at, _)| {
-        let (before, after) = (&text[..at], &text[at + current.len()..]);
-        !before.ends_with(in_a_name) && (after.starts_with('/') || !after.starts_with(in_a_name))
-    })
+    }
 }
 
 /// Whether the unit stayed up between two looks.
@@ -226,6 +269,10 @@ pub fn stayed_up(first: &Judgement, second: &Judgement) -> Result<(), ProofError
     is_up(second).map_err(ProofError::after_its_start)?;
     if second.restarts > first.restarts {
         return Err(ProofError::Crashing { restarts: second.restarts });
+    }
+    // Timers start such a unit again.
+    if UnitKind::of(&second.name) != UnitKind::Service || second.is_oneshot() {
+        return Ok(());
     }
     let same_process = !first.invocation.is_empty() || second.started == first.started;
     if second.invocation != first.invocation || !same_process {
@@ -245,6 +292,7 @@ mod tests {
     /// changed as `KEY=VALUE` words say.
     fn look(changes: &str) -> Judgement {
         let mut unit = UnitState {
+            name: "todo.service".to_owned(),
             active: "active".to_owned(),
             sub: "running".to_owned(),
             invocation: "b".to_owned(),
@@ -263,13 +311,24 @@ mod tests {
                 "exec" => unit.exec_start = text.replace('+', " "),
                 "cwd" => unit.cwd = Some(text),
                 "exe" => unit.exe = Some(text),
+                "name" => unit.name = text,
+                "type" => unit.service_type = text,
+                "result" => unit.result = text,
+                "at" => unit.exec_start_at = value.parse().ok(),
+                "next" => unit.has_next_run = value == "yes",
+                "bind" => unit.mounts = text.replace('+', " "),
+                "before" => {}
                 "restarts" => unit.restarts = value.parse().unwrap_or_default(),
                 _ => panic!("{key}"),
             }
         }
         Judgement {
             unit: Some(unit),
-            before_invocation: "a".to_owned(),
+            before_invocation: if changes.contains("invocation= ") { "" } else { "a" }.to_owned(),
+            before_exec_start: changes
+                .split_once("before=")
+                .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()),
+            renewed: changes.contains("renewed"),
             flip_ticks: Some(100),
             real_path: NEW.to_owned(),
             inside: changes.contains("inside"),
@@ -277,26 +336,44 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn check(changes: &str, expected: &str) {
-        let verdict = match prove(&look(changes), &Layout::new("/srv/todo"), Way::Restart) {
-            Ok(proof) => format!("{proof:?}"),
+    /// What a rule makes of such a look.
+    fn judged(changes: &str, rule: impl Fn(ProofRule<'_>) -> ProofRule<'_>) -> String {
+        let layout = Layout::new("/srv/todo");
+        let usual =
+            ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
+        match prove(&look(changes), rule(usual)) {
+            Ok(proof) => proof.map_or("nothing to prove", Proof::word).to_owned(),
             Err(doubt) => doubt.failure("todo.service").one_line(),
-        };
-        assert_eq!(verdict, expected, "{changes}");
+        }
     }
 
+    #[track_caller]
+    fn check(changes: &str, expected: &str) {
+        assert_eq!(judged(changes, |rule| rule), expected, "{changes}");
+    }
+
+    #[track_caller]
+    fn check_action(action: Action, changes: &str, expected: &str) {
+        assert_eq!(judged(changes, |rule| ProofRule { action, ..rule }), expected, "{changes}");
+    }
+
+    const OLDER: &str = "todo.service still runs what ran before: it has not been started since the \
+                         flip: its main process is older";
+
     #[test]
-    fn a_process_that_can_be_seen_decides() {
-        check(&format!("cwd={NEW} exe=/usr/bin/python3"), "Seen");
-        check(&format!("cwd=/ exe={NEW}/bin/serve dir=/"), "Seen");
-        check(&format!("cwd={NEW} invocation=a"), "Seen");
+    fn visible_process_decides() {
+        check(&format!("cwd={NEW} exe=/usr/bin/python3"), "seen");
+        check(&format!("cwd=/ exe={NEW}/bin/serve dir=/"), "seen");
+        check(&format!("cwd={NEW} invocation=a"), "seen");
+        check(&format!("cwd={NEW} started=99"), OLDER);
         let other = format!(
             "todo.service runs another release: its main process is in {OLD}, which belongs to \
              20260821090001"
         );
         check(&format!("cwd=/ exe={OLD}"), &other);
         check(&format!("cwd={OLD} invocation=a started=5"), &other);
+        // A worker in the release does not excuse the main process.
+        check(&format!("cwd={OLD} worker"), &other);
         // A name that only begins like that of the release.
         check(
             &format!("cwd={NEW}0"),
@@ -308,76 +385,151 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_seen_is_inferred_from_its_start() {
-        check("", "Inferred");
-        check("dir=/ exec={+path=/srv/todo/current/bin/serve+;+argv[]=x+}", "Inferred");
-        check("cwd=/opt exe=/usr/bin/python3", "Inferred");
+    fn worker_in_the_release_is_seen() {
+        check("worker", "seen");
+        check("worker cwd=/ exe=/usr/bin/supervise dir=/", "seen");
+        check("worker started=99", OLDER);
+    }
+
+    #[test]
+    fn invisible_process_is_inferred_from_its_start() {
+        check("", "inferred");
+        check("dir=/ exec={+path=/srv/todo/current/bin/serve+;+argv[]=x+}", "inferred");
+        check("dir=/app bind=/srv/todo/current+/app+rbind", "inferred");
+        check("cwd=/opt exe=/usr/bin/python3", "inferred");
         check(
             "invocation=a",
             "todo.service still runs what ran before: it has not been started since the flip: its \
              InvocationID is the same",
         );
-        check(
-            "invocation= started=x",
-            "todo.service still runs what ran before: it has not been started since the flip: \
-             neither its InvocationID nor its start is known",
-        );
-        // systemd before version 232.
-        check("invocation=", "Inferred");
-        check(
-            "started=99",
-            "todo.service still runs what ran before: it has not been started since the flip: its \
-             main process is older",
-        );
+        check("started=99", OLDER);
+    }
+
+    /// systemd before version 232 names no start.
+    #[test]
+    fn start_without_a_name_is_known_by_its_time() {
+        check("invocation= ", "inferred");
+        let before = "todo.service still runs what ran before: it has not been started since the \
+                      flip: ";
+        let neither = format!("{before}neither its InvocationID nor its start is known");
+        check("invocation= started=x", &neither);
+        check("invocation= started=x at=0 before=5", &neither);
+        check("invocation= started=x at=9 before=5", "inferred");
+        check("invocation= started=x at=9 before=0", "inferred");
+        let same = format!("{before}systemd knows of no later start");
+        check("invocation= started=x at=9 before=9", &same);
+        check("invocation= started=300 at=9 before=9", &same);
     }
 
     #[test]
-    fn a_view_of_its_own_of_the_file_system_hides_nothing() {
-        check("inside cwd=/app dir=/app", "Seen");
+    fn process_in_a_view_of_its_own_of_the_file_system_is_seen() {
+        check("inside cwd=/app dir=/app", "seen");
     }
 
     #[test]
-    fn a_reload_counts_as_one_and_as_nothing_more() {
-        let layout = Layout::new("/srv/todo");
-        let by = |changes: &str, checked| prove(&look(changes), &layout, Way::Reload { checked });
-        let reloaded = |changes: &str| by(changes, true);
-        assert_eq!(reloaded("invocation=a started=5"), Ok(Proof::Reloaded));
-        // The main process of a graceful reload stays where it was started.
-        assert_eq!(reloaded(&format!("invocation=a cwd={OLD}")), Ok(Proof::Reloaded));
-        assert_eq!(reloaded(&format!("cwd={NEW}")), Ok(Proof::Seen));
-        assert!(matches!(reloaded(&format!("cwd={OLD}")), Err(ProofError::OtherRelease { .. })));
-        assert!(matches!(
-            reloaded("invocation=a active=failed"),
-            Err(ProofError::NotActive { .. })
-        ));
-        // What no check looks at must be seen.
-        assert_eq!(by("invocation=a", false), Err(ProofError::OnlyReloaded));
-        assert_eq!(by(&format!("invocation=a worker cwd={OLD}"), false), Ok(Proof::Seen));
-        let stays = by(&format!("invocation=a cwd={OLD}"), false);
-        assert!(matches!(stays, Err(ProofError::OtherRelease { .. })));
-        // One that systemd started anew instead is held to what holds for a restart.
-        assert_eq!(reloaded(""), Ok(Proof::Inferred));
-    }
-
-    #[test]
-    fn one_that_runs_from_elsewhere_is_named() {
-        let neither = "neither WorkingDirectory= nor ExecStart= goes through /srv/todo/current";
+    fn unit_that_has_nothing_to_do_with_the_release_is_restarted() {
         for dir in ["/opt", "/srv/todo/current-old", "/mnt/srv/todo/current", "/srv/todo/currents"]
         {
-            check(
-                &format!("dir={dir}"),
-                &format!("todo.service does not run from the release: {neither}"),
-            );
+            check(&format!("dir={dir}"), "restarted");
         }
-        check(
-            "dir=/opt/releases/1 cwd=/opt/releases/1 exe=/usr/bin/python3",
-            "todo.service does not run from the release: its main process is in /opt/releases/1 \
-             and runs /usr/bin/python3",
+        check("dir=/ cwd=/ exe=/usr/sbin/nginx", "restarted");
+    }
+
+    #[test]
+    fn least_proof_is_demanded() {
+        let asked =
+            |changes, least| judged(changes, |rule| ProofRule { least: Some(least), ..rule });
+        assert_eq!(asked("inside", Proof::Seen), "seen");
+        assert_eq!(asked("", Proof::Inferred), "inferred");
+        assert_eq!(asked("", Proof::Restarted), "inferred");
+        let weak = "todo.service may not run the release: ";
+        assert_eq!(
+            asked("", Proof::Seen),
+            format!("{weak}it is inferred, and `proof` asks for seen")
+        );
+        assert_eq!(
+            asked("dir=/opt cwd=/opt exe=/usr/bin/python3", Proof::Inferred),
+            format!("{weak}its main process is in /opt and runs /usr/bin/python3")
         );
     }
 
     #[test]
-    fn one_that_is_not_up_is_named() {
+    fn reload_counts_as_one_and_as_nothing_more() {
+        for action in [Action::Reload, Action::ReloadOrRestart] {
+            let by = |changes: &str, checked| {
+                judged(changes, |rule| ProofRule { action, checked, ..rule })
+            };
+            assert_eq!(by("invocation=a started=5", true), "reloaded");
+            // The main process of a graceful reload stays where it was started.
+            assert_eq!(by(&format!("invocation=a cwd={OLD}"), true), "reloaded");
+            assert_eq!(by(&format!("cwd={NEW}"), true), "seen");
+            assert!(by(&format!("cwd={OLD}"), true).contains("runs another release"));
+            assert!(by("invocation=a active=failed", true).contains("is not active"));
+            // A release that no check looks at is told by new workers.
+            assert!(by("invocation=a", false).contains("may still run what ran before"));
+            assert_eq!(by("invocation=a renewed", false), "reloaded");
+            assert_eq!(by(&format!("invocation=a worker cwd={OLD}"), false), "seen");
+            // Workers of a main process in another release may run its code.
+            let stays = by(&format!("invocation=a renewed cwd={OLD}"), false);
+            assert!(stays.contains("runs another release"), "{stays}");
+            // One that systemd started anew instead is held to what holds for a restart.
+            assert_eq!(by("", true), "inferred");
+        }
+    }
+
+    #[test]
+    fn unit_that_ran_and_is_only_started_has_nothing_to_prove() {
+        check_action(
+            Action::Start,
+            &format!("invocation=a started=5 cwd={OLD}"),
+            "nothing to prove",
+        );
+        check_action(Action::Start, "", "inferred");
+        let least = Some(Proof::Restarted);
+        let asked =
+            judged("invocation=a", |rule| ProofRule { action: Action::Start, least, ..rule });
+        assert!(asked.ends_with("it is up, which shows nothing, and `proof` asks for restarted"));
+    }
+
+    #[test]
+    fn unit_that_is_only_judged_must_run_the_release() {
+        check_action(Action::None, &format!("cwd={NEW}"), "seen");
+        let other =
+            judged(&format!("cwd={OLD}"), |rule| ProofRule { action: Action::None, ..rule });
+        assert!(other.contains("runs another release"), "{other}");
+    }
+
+    #[test]
+    fn sockets_timers_and_targets_are_up_or_not() {
+        check("name=todo.socket sub=listening", "nothing to prove");
+        check("name=todo.socket sub=running", "nothing to prove");
+        check("name=todo.socket active=inactive sub=dead", DEAD);
+        check("name=todo.timer sub=waiting next=yes", "nothing to prove");
+        check("name=todo.timer sub=running", "nothing to prove");
+        check(
+            "name=todo.timer sub=elapsed",
+            "todo.service has no next run: systemd calls it active, and knows no time at which it \
+             elapses",
+        );
+        check("name=todo.timer active=inactive sub=dead", DEAD);
+        check("name=todo.target sub=active", "nothing to prove");
+    }
+
+    const DEAD: &str = "todo.service is not active: systemd calls it inactive (dead)";
+
+    #[test]
+    fn oneshot_has_ended_well_since_the_flip() {
+        let ended = "type=oneshot active=inactive sub=dead started=x";
+        check(&format!("{ended} result=success at=7"), "inferred");
+        check(&format!("{ended} result=success at=0"), DEAD);
+        check(&format!("{ended} result=exit-code at=7"), DEAD);
+        check("active=inactive sub=dead result=success at=7", DEAD);
+        let before = judged(&format!("{ended} result=success at=7 invocation=a"), |rule| rule);
+        assert!(before.contains("its InvocationID is the same"), "{before}");
+    }
+
+    #[test]
+    fn unit_that_is_down_is_named() {
         check(
             "active=failed sub=failed",
             "todo.service is not active: systemd calls it failed (failed)",
@@ -387,10 +539,10 @@ mod tests {
             "todo.service did not stay up: it ended by itself and systemd restarted it, \
              5 times so far",
         );
-        assert_eq!(
-            prove(&Judgement::default(), &Layout::new("/srv/todo"), Way::Restart),
-            Err(ProofError::Unseen)
-        );
+        let layout = Layout::new("/srv/todo");
+        let rule =
+            ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
+        assert_eq!(prove(&Judgement::default(), rule), Err(ProofError::Unseen));
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl Planner<'_> {
                 .flat_map(|place| self.hooks_at(place, host))
                 .collect(),
             activated: self.hooks("activated", activated, host, state, id),
-            restarts: self.config.services_on(host).map(describe_restart).collect(),
+            restarts: self.config.services_on(host).filter_map(describe_restart).collect(),
         }
     }
 

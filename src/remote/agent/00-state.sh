@@ -13,7 +13,8 @@
 #   run: the id of the run
 #   root: deploy_to
 #   owner: who runs it, for the lock's record
-#   services: the services of this host in their order, each as words of `select_service`
+#   services: the services of this host in their order, each as words of `select_service`; then the
+#     members of targets
 #   service_count: how many they are
 #   deadline: seconds of silence after which the conversation ends
 #   env_name: the file that [env] writes in a release, or nothing
@@ -32,13 +33,14 @@
 #   service: its name in the config
 #   scope: how it is run: system, user or command; none where the host has no service
 #   target: the unit, or the command that restarts
-#   action: systemctl's verb, or the command that stops
+#   action: systemctl's verb, none (only judged), member (of a target), or the command that stops
 #   limit: seconds that a restart may take
 #   log: the file that a service command logs to, or nothing
 #   whose: what tells it from others in messages; nothing if it is the only one
 #   unit_before: whether the unit ran before, and since when
 #   logged: bytes of the log before the restart
 #   unit_pid: the main process of the unit [look_unit]
+#   value: that of a property [value_of]
 #   allowed: yes if sudo allows any of what was asked about [look_sudo]
 # `unit_before` and `logged` are kept for each service, with its number at the end of the name. Of
 # $tmp, `unit.NUMBER` has what systemd said of it last, and `service.NUMBER` what its last restart

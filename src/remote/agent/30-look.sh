@@ -176,7 +176,7 @@ look_sudo() {
 
 ask_sudo() {
     local verb line
-    [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    [ "$scope" = system ] && [ "$uid" != 0 ] && ! is_only_judged || return 0
     for verb in "$action" "$@"; do
         if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
             allowed=yes
@@ -318,7 +318,9 @@ look_unit() {
     say_service
     user_bus
     unit_show -p LoadState -p ActiveState -p SubState -p NRestarts -p InvocationID -p MainPID \
-        -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp \
+        -p WorkingDirectory -p ExecStart -p User -p StateChangeTimestamp -p Type -p Result \
+        -p RootDirectory -p BindPaths -p BindReadOnlyPaths \
+        -p NextElapseUSecRealtime -p NextElapseUSecMonotonic \
         -p NeedDaemonReload -p ControlGroup -p ExecMainStartTimestampMonotonic >"$tmp/unit.$number"
     sed 's/^/unit /' "$tmp/unit.$number"
     IFS= read -r uptime 2>/dev/null </proc/uptime && printf 'unit uptime=%s\n' "${uptime%%[. ]*}"

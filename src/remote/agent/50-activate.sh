@@ -98,18 +98,26 @@ order_judge() {
 }
 
 judge_unit() {
-    local before
-    look_unit
-    case $unit_before in
-        *InvocationID=*) before=${unit_before##*InvocationID=} before=${before%%"$nl"*} ;;
-        *) before='' ;;
-    esac
     is_unit || return 0
-    printf 'before %s\n' "$before"
-    if [ "${unit_pid:-0}" != 0 ]; then
-        if is_in "$unit_pid" "$id"; then echo inside; elif worker_in "$id"; then echo worker; fi
+    look_unit
+    value_of InvocationID "$unit_before"
+    printf 'before %s\n' "$value"
+    value_of ExecMainStartTimestampMonotonic "$unit_before"
+    printf 'began %s\n' "$value"
+    if [ "${unit_pid:-0}" != 0 ] && is_in "$unit_pid" "$id"; then
+        echo inside
+    else
+        look_at_workers "$id"
     fi
-    return 0
+}
+
+# Sets `value` to that of the property $1 among the lines $2.
+value_of() {
+    value=$nl$2
+    case $value in
+        *"$nl$1="*) value=${value##*"$nl$1="} value=${value%%"$nl"*} ;;
+        *) value='' ;;
+    esac
 }
 
 locked_order_commit() {
@@ -203,15 +211,23 @@ restart_all_previous() {
         restart_previous || code=1
         at=$((at - 1))
     done
+    each_service is_member_active || code=1
     return "$code"
+}
+
+# Whether the member of a target is up again, or did not run before.
+is_member_active() {
+    [ "$action" = member ] && was_active || return 0
+    is_active
 }
 
 # Restarts the service from what is live now; stops it if nothing is live and it did not run before.
 # A service that did not run before the flip may stay down.
 restart_previous() {
+    is_only_judged && return 0
     never_stopped && return 0
     reset_failed
-    if [ -z "$back" ] && ! was_active; then
+    if ! was_active && { [ -z "$back" ] || { is_unit && [ "$action" = start ]; }; }; then
         service stop || is_down
         return
     fi
@@ -244,29 +260,38 @@ start_interval() {
     echo "${interval:-1}"
 }
 
-# Whether the unit is up within 5 seconds, and its main process is not in the release that was left.
+# Whether the unit is up within 5 seconds, or ended well if it is one that ends; and its main process
+# is not in the release that was left.
 is_active() {
-    local main state tries
+    local state tries
     is_unit || return 0
     tries=0
     while [ "$tries" -lt 10 ]; do
         pause 0.5
-        state=$(unit_show -p ActiveState -p MainPID)
-        main=${state##*MainPID=} main=${main%%"$nl"*}
+        state=$(unit_show -p ActiveState -p MainPID -p Type -p Result)
         case $state in
             *ActiveState=active*) [ "$tries" -lt 1 ] || break ;;
+            *ActiveState=inactive*) ! ended_well "$state" || return 0 ;;
         esac
         tries=$((tries + 1))
     done
     if [ "$tries" = 10 ]; then
-        state=${state##*ActiveState=}
-        echo "after the restart systemd says ActiveState=${state%%"$nl"*}"
+        value_of ActiveState "$state"
+        echo "after the restart systemd says ActiveState=$value"
         return 1
     fi
-    if is_in "$main" "$candidate"; then
+    value_of MainPID "$state"
+    if is_in "$value" "$candidate"; then
         echo "its main process is still in releases/$candidate"
         return 1
     fi
+}
+
+ended_well() {
+    value_of Type "$1"
+    [ "$value" = oneshot ] || return
+    value_of Result "$1"
+    [ "$value" = success ]
 }
 
 flip() {

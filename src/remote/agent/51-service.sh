@@ -1,12 +1,42 @@
 # The services of this host: restarting them, and what they log.
 
-# Selects the first service, if there is one.
+# Selects the first service, if there is one. The members of targets come after all services.
 # shellcheck disable=SC2120
 count_services() {
+    number=0 service='' scope=none target='' action='' limit=0 log='' whose='' unit_before='' logged=0
     eval "set -- $services"
     service_count=$#
-    number=0 service='' scope=none target='' action='' limit=0 log='' whose='' unit_before='' logged=0
+    case $services in
+        *.target*)
+            each_service add_members
+            eval "set -- $services"
+            service_count=$#
+            ;;
+    esac
     [ "$service_count" = 0 ] || select_service 1
+}
+
+# Adds the units that the target wants or requires to the services: each is judged.
+add_members() {
+    local unit
+    case $scope-$target in
+        command-*) return 0 ;;
+        *.target) user_bus ;;
+        *) return 0 ;;
+    esac
+    for unit in $(unit_show -p Wants -p Requires -p BindsTo | sed 's/^[^=]*=//'); do
+        case $unit in
+            *[!A-Za-z0-9:_.@\\-]*) continue ;;
+            *.service | *.socket | *.timer) ;;
+            *) continue ;;
+        esac
+        case $services in
+            *"target=$unit'"*) ;;
+            *)
+                services="$services 'service=$service scope=$scope limit=$limit log= action=member target='\\''$unit'\\'"
+                ;;
+        esac
+    done
 }
 
 # Makes the service with the number $1 the one that the functions below are about.
@@ -49,6 +79,7 @@ forget_unit() {
 # Restarts the service from the new release.
 start_release() {
     touched=$number
+    ! is_only_judged || return 0
     mark_time
     service restart
 }
@@ -117,6 +148,14 @@ recent_log() {
     fi | veiled
 }
 
+is_only_judged() {
+    case $scope-$action in
+        command-*) return 1 ;;
+        *-none | *-member) ;;
+        *) return 1 ;;
+    esac
+}
+
 # Whether the service is a unit of systemd.
 is_unit() {
     [ "$scope" = system ] || [ "$scope" = user ]
@@ -161,19 +200,19 @@ privileged() {
     esac
 }
 
-# Prints the last `lines` of the service `of_service`, or of each if it is empty.
+# Prints the last `lines` of the unit `of_unit` of the service `of_service`, or of each if it is
+# empty.
 order_journal() {
-    local lines of_service
+    local lines of_service of_unit
     arguments "$@"
-    if [ -n "$of_service" ]; then
-        select_service "$of_service"
-        last_lines
-    else
-        each_service last_lines
-    fi
+    each_service last_lines
 }
 
 last_lines() {
+    if [ -n "$of_service" ]; then
+        [ "$service" = "$of_service" ] || return 0
+        ! is_unit || [ "$target" = "$of_unit" ] || return 0
+    fi
     case $scope-$log in
         command-) tell_printed "$tmp/service.$number" 0 | tail -n "$lines" ;;
         *) recent "$lines" ;;

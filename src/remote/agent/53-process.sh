@@ -17,7 +17,10 @@ was_active() {
 # in these properties, so it never counts. systemd may have restarted a unit that we did not touch.
 never_stopped() {
     if [ "$number" -le "$touched" ]; then
-        [ "$action" = restart ] && was_active || return 1
+        case $action in
+            restart | start) was_active || return 1 ;;
+            *) return 1 ;;
+        esac
     elif ! is_unit; then
         return 0
     fi
@@ -32,20 +35,43 @@ is_down() {
     esac
 }
 
-# Whether any process of the unit that was looked at works in release $1.
-worker_in() {
-    local group worker
-    while IFS= read -r group; do
-        case $group in
-            ControlGroup=/*) group=/sys/fs/cgroup${group#*=}/cgroup.procs ;;
-            *) continue ;;
+# Looks at the processes of the unit other than the main one that began after the flip: prints
+# `renewed` if there is one, and `worker` if one of them works in release $1 or runs a program of it.
+look_at_workers() {
+    local group place procs worker
+    group=''
+    set -- "$1"
+    while IFS= read -r worker; do
+        case $worker in
+            ControlGroup=/*) group=${worker#*=} ;;
         esac
-        [ -r "$group" ] || group=/sys/fs/cgroup/systemd${group#/sys/fs/cgroup}
-        while IFS= read -r worker; do
-            is_in "$worker" "$1" && return 0
-        done 2>/dev/null <"$group"
     done <"$tmp/unit.$number"
-    return 1
+    [ -n "$group" ] || return 0
+    for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+        for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
+            [ -r "$procs" ] || continue
+            while read -r worker; do
+                if [ "$worker" = "$unit_pid" ] || ! is_new "$worker"; then continue; fi
+                is_in "$worker" "$1" && echo worker && return
+                set -- "$@" "/proc/$worker/exe"
+            done 2>/dev/null <"$procs"
+        done
+    done
+    [ "$#" != 1 ] || return 0
+    echo renewed
+    place=$root/releases/$1
+    shift
+    # shellcheck disable=SC2010
+    ls -l "$@" 2>/dev/null | grep -qF -- "-> $(cd "$place" && pwd -P)/" && echo worker
+    return 0
+}
+
+# Whether process $1 began after the flip, if that is known.
+is_new() {
+    local ticks
+    [ -n "$flipped" ] || return 0
+    ticks=$(started "$1")
+    [ "${ticks:-0}" -ge "$flipped" ]
 }
 
 # Whether process $1 works in release $2. In a mount namespace of its own its directory has another

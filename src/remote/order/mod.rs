@@ -120,6 +120,13 @@ impl fmt::Debug for Hidden {
     }
 }
 
+/// A service of a host, by its name in the config and its unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceName {
+    pub name: String,
+    pub unit: String,
+}
+
 /// One order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
@@ -282,8 +289,8 @@ pub enum Order {
     /// service, or else of what the restart command printed.
     Journal {
         lines: u32,
-        /// The place of the service among those of the host, from 1; `None`: each.
-        service: Option<usize>,
+        /// `None`: of each.
+        service: Option<ServiceName>,
     },
     /// Gathers facts for `shipit check`: see `answer::CheckFacts`.
     Probe {

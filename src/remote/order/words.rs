@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Activation, Fetch, Hidden, Order, Record};
+use super::{Activation, Fetch, Hidden, Order, Record, ServiceName};
 use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -70,10 +70,7 @@ impl Order {
                 [vec![("name", name.clone())], record.arguments()].concat()
             }
             Self::CleanUp { keep } => vec![("keep", keep.clone().unwrap_or_default())],
-            Self::Journal { lines, service } => {
-                let number = service.map(|number| number.to_string()).unwrap_or_default();
-                vec![("lines", lines.to_string()), ("of_service", number)]
-            }
+            Self::Journal { lines, service } => journal(*lines, service.as_ref()),
             Self::History { lines } => vec![("lines", lines.to_string())],
             Self::Probe { shared, ports } => probe(shared, ports),
             Self::Verify { id, env } => vec![release(*id), env_name(env.as_deref())],
@@ -161,6 +158,12 @@ fn env_name(env: Option<&str>) -> Argument {
 
 fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration) -> [Argument; 4] {
     [release(id), within(limit), ("command", command.to_owned()), ("vars", list(vars))]
+}
+
+fn journal(lines: u32, service: Option<&ServiceName>) -> Vec<Argument> {
+    let name = service.map(|service| service.name.clone()).unwrap_or_default();
+    let unit = service.map(|service| service.unit.clone()).unwrap_or_default();
+    vec![("lines", lines.to_string()), ("of_service", name), ("of_unit", unit)]
 }
 
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {

@@ -381,6 +381,105 @@ fn was_active_and_never_stopped_compare_the_unit_with_before() {
     );
 }
 
+/// Three units as the greeting names them, and what stands for systemd.
+const UNITS: &str = r#"word() { printf "'service=%s' 'scope=user' 'target=%s' 'action=%s' 'limit=9' 'log='" "$@"; }
+    quoted() { printf "'%s' " "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
+    services=$(quoted "$(word web web.service restart)"; quoted "$(word sock a.socket start)"
+        quoted "$(word beat beat.timer none)"); flipped=''
+    privileged() { [ "$1" = reset-failed ] || echo "$1 $target"; }
+    is_active() { echo "active? $target"; }
+    unit_show() { echo "ActiveState=active InvocationID=$inv"; }
+    inv=1; count_services; "#;
+
+#[test]
+fn select_service_sets_what_is_known_of_each() {
+    check(
+        &(UNITS.to_owned()
+            + r#"tell() { echo "$number $service $scope $target $action $limit [$log]$whose $unit_before"; }
+            select_service 2; unit_before_2='as before'; each_service tell
+            services=''; count_services; each_service tell; echo "$service_count $scope""#),
+        "1 web user web.service restart 9 [] of web.service \n\
+         2 sock user a.socket start 9 [] of a.socket as before\n\
+         3 beat user beat.timer none 9 [] of beat.timer \n0 none\n",
+    );
+}
+
+#[test]
+fn each_service_ends_with_the_first_that_fails() {
+    check(
+        &(UNITS.to_owned()
+            + r#"visit() { echo "$1 $number"; [ "$number" != 2 ]; }
+            each_service visit x || echo "failed at $target""#),
+        "x 1\nx 2\nfailed at a.socket\n",
+    );
+}
+
+#[test]
+fn services_start_in_order_and_revert_in_opposite_order() {
+    check(
+        &(UNITS.to_owned()
+            + r#"each_service note_unit; each_service start_release; echo "$touched"
+            inv=2 back=releases/1; restart_all_previous"#),
+        "restart web.service\nstart a.socket\n3\n\
+         start a.socket\nactive? a.socket\nrestart web.service\nactive? web.service\n",
+    );
+}
+
+#[test]
+fn revert_leaves_alone_what_was_not_touched_and_is_as_before() {
+    let untouched = "each_service note_unit; touched=0 back=releases/1; ";
+    check(&(UNITS.to_owned() + untouched + "restart_all_previous; echo $?"), "0\n");
+    // systemd itself restarted it from the new release.
+    check(
+        &(UNITS.to_owned() + untouched + "inv=2; restart_all_previous"),
+        "start a.socket\nactive? a.socket\nrestart web.service\nactive? web.service\n",
+    );
+}
+
+#[test]
+fn revert_goes_on_after_a_service_that_failed() {
+    check(
+        &(UNITS.to_owned()
+            + r#"each_service note_unit; touched=3 inv=2 back=releases/1
+            start_interval() { echo 0; }
+            is_active() { [ "$target" = web.service ]; }; restart_all_previous; echo "$?""#),
+        "start a.socket\nstart a.socket\nrestart web.service\n1\n",
+    );
+}
+
+#[test]
+fn add_members_puts_the_units_of_a_target_after_all_services() {
+    check(
+        r#"services="'service=all scope=user limit=9 log= action=restart target=all.target' 'service=b scope=user limit=9 log= action=restart target=b.service'"
+        unit_show() { printf 'Wants=x@1.service y.timer no.mount\nRequires=b\\x2dc.service basic.target\n'; }
+        tell() { printf '%s\n' "$service $action $target"; }; count_services; each_service tell"#,
+        "all restart all.target\nb restart b.service\nall member x@1.service\nall member y.timer\n\
+         all member b\\x2dc.service\n",
+    );
+}
+
+#[test]
+fn value_of_takes_the_last_line_of_that_name() {
+    check(
+        r#"value_of B "A=1${nl}B=2${nl}AB=3"; echo "[$value]"; value_of C A=1; echo "[$value]"
+        ended_well "Type=oneshot${nl}Result=success" && echo well
+        ended_well "Type=oneshot${nl}Result=exit-code" || echo ill; ended_well Type=simple || echo no"#,
+        "[2]\n[]\nwell\nill\nno\n",
+    );
+}
+
+#[test]
+fn look_at_workers_names_new_ones_and_those_in_the_release() {
+    let group = r#"group=$(sed -n 's/^0:://p' /proc/self/cgroup); number=1 unit_pid=$$
+        echo "ControlGroup=$group" >"$tmp/unit.1"; mkdir -p "$root/releases/1/bin"
+        [ -r "/sys/fs/cgroup$group/cgroup.procs" ] && [ "$group" != / ] || { echo renewed; exit; }
+        flipped=$(started self); "#;
+    check(&(group.to_owned() + "sleep 9 & look_at_workers 1; kill $!"), "renewed\n");
+    let inside = "(cd \"$root/releases/1/bin\" && exec sleep 9) & sleep 0.1; \
+                  look_at_workers 1 | head -n 1 | sed s/worker/renewed/; kill $!";
+    check(&(group.to_owned() + inside), "renewed\n");
+}
+
 #[test]
 fn is_in_is_true_of_a_process_below_the_release() {
     check(

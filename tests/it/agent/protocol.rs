@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shipit::model::host_state::LockHolder;
-use shipit::remote::order::{Fetch, Hidden};
+use shipit::remote::order::{Fetch, Hidden, ServiceName};
 
 use super::*;
 
@@ -46,7 +46,9 @@ fn orders() -> Vec<Order> {
         Order::Conclude { .. } => Order::Record(record()),
         Order::Record(_) => Order::Prune { name: text(), record: record() },
         Order::Prune { .. } => Order::CleanUp { keep: None },
-        Order::CleanUp { .. } => Order::Journal { lines: 1, service: Some(1) },
+        Order::CleanUp { .. } => {
+            Order::Journal { lines: 1, service: Some(ServiceName { name: text(), unit: text() }) }
+        }
         Order::Journal { .. } => Order::Probe { shared: Vec::new(), ports: Vec::new() },
         Order::Probe { .. } => Order::History { lines: 1 },
         Order::History { .. } => Order::Verify { id, env: None },

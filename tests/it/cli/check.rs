@@ -111,6 +111,8 @@ fn every_unit_problem_has_a_fix() {
              fix: on the host: `sudo chgrp svc <dir>/srv/shared/key && sudo chmod g+r <dir>/srv/shared/key`
     warning  local: ada may not read the journal of todo.service
              fix: on the host: `sudo usermod -aG systemd-journal ada`
+    warning  local: todo.service does not go through <dir>/srv/current: that it was restarted may be all that a deploy can show
+             fix: on the host: `sudo mkdir -p /etc/systemd/system/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | sudo tee /etc/systemd/system/todo.service.d/shipit.conf && sudo systemctl daemon-reload`
     warning  local: todo.service is failed now
              fix: `shipit deploy here` restarts it
     problem  local: everybody can write <dir>/srv
@@ -121,9 +123,7 @@ fn every_unit_problem_has_a_fix() {
              fix: in [env]: `mode = "0640"` and `group = "svc"`
     problem  local: sudo does not allow ada to restart, stop, reset-failed todo.service without a password
              fix: on the host: `echo 'ada ALL=(root) NOPASSWD: /usr/bin/systemctl restart todo.service, /usr/bin/systemctl stop todo.service, /usr/bin/systemctl reset-failed todo.service' | sudo tee -a /etc/sudoers.d/shipit-todo && sudo chmod 440 /etc/sudoers.d/shipit-todo && sudo visudo -cf /etc/sudoers.d/shipit-todo`
-    problem  local: todo.service does not go through <dir>/srv/current
-             fix: on the host: `sudo mkdir -p /etc/systemd/system/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | sudo tee /etc/systemd/system/todo.service.d/shipit.conf && sudo systemctl daemon-reload`
-    a deploy would not work: 5 ok, 5 warnings, 5 problems
+    a deploy would not work: 5 ok, 6 warnings, 4 problems
     --- stderr
     "#);
 }
@@ -178,11 +178,11 @@ fn user_unit_needs_no_sudo() {
     --- stdout
     warning  local: ada, which the service runs as, may not write <dir>/srv/shared/log
              fix: on the host: `sudo chown ada <dir>/srv/shared/log`
+    warning  local: todo.service does not go through <dir>/srv/current: that it was restarted may be all that a deploy can show
+             fix: on the host: `mkdir -p ~/.config/systemd/user/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | tee ~/.config/systemd/user/todo.service.d/shipit.conf && systemctl --user daemon-reload`
     problem  local: its user units stop when nobody is logged in
              fix: on the host: `sudo loginctl enable-linger ada`
-    problem  local: todo.service does not go through <dir>/srv/current
-             fix: on the host: `mkdir -p ~/.config/systemd/user/todo.service.d && printf '%s\n' '[Service]' 'WorkingDirectory=<dir>/srv/current' | tee ~/.config/systemd/user/todo.service.d/shipit.conf && systemctl --user daemon-reload`
-    a deploy would not work: 5 ok, 1 warning, 2 problems
+    a deploy would not work: 5 ok, 2 warnings, 1 problem
     --- stderr
     ");
 }

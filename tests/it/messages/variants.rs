@@ -18,6 +18,7 @@ use shipit::deploy::plan::{Offer, PlanError, RollbackError};
 use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
 use shipit::model::ledger::Newer;
+use shipit::model::service::Proof;
 use shipit::model::sudo::SudoRefusal;
 use shipit::remote::error::AgentError;
 use shipit::remote::session::{BY_SETTING, SessionError};
@@ -459,7 +460,8 @@ fn unit_findings_read_well() {
         OtherRelease { release: text(OLD), path: format!("/srv/todo/releases/{OLD}") }
         OnlyReloaded {}
         NotStarted { how: "its InvocationID is the same" }
-        Elsewhere { seen: Some(text("it is in /opt/old")), current: text("/srv/todo/current") }
+        Weak { proof: None, least: Proof::Seen, seen: Some(text("it is in /opt/old")) }
+        NoNextRun {}
     });
     let told = doubts.map(|doubt| failed(doubt.failure("todo.service")));
     assert_snapshot!(told.concat(), @r#"
@@ -479,10 +481,12 @@ fn unit_findings_read_well() {
       hint:  a check with `body` or a `command` can show what it serves; or use `action = "restart"`
     error: todo.service still runs what ran before
       cause: it has not been started since the flip: its InvocationID is the same
-    error: todo.service does not run from the release
+    error: todo.service may not run the release
       cause: it is in /opt/old
-             neither WorkingDirectory= nor ExecStart= goes through /srv/todo/current
-      hint:  let the unit's WorkingDirectory or ExecStart go through /srv/todo/current
+             it is up, which shows nothing, and `proof` asks for seen
+    error: todo.service has no next run
+      cause: systemd calls it active, and knows no time at which it elapses
+      hint:  on the host: `systemctl list-timers todo.service`
     "#);
 }
 
@@ -531,6 +535,7 @@ fn config_errors() -> Vec<ConfigError> {
             name: text("db"),
             known: vec![text("web")]
         }
+        NoService { place: place(), name: text("wbe"), known: vec![text("web")] }
         NobodyLeft { stage: text("staging") }
         NoDigest { place: place() }
     });
@@ -573,6 +578,8 @@ fn configurations() {
     error: deploy.toml:14: `REVISION` cannot be used here: shipit writes it
     error: --roles: no host of `staging` has the role `db`
       hint:  there are the roles `web`
+    error: deploy.toml:14: there is no service `wbe`
+      hint:  did you mean `web`?
     error: --hosts and --roles together leave no host of `staging`
       hint:  give one of them
     error: deploy.toml:14: an artifact with an address needs its `sha256`

@@ -17,7 +17,7 @@ use shipit::config::resolve::Overrides;
 use shipit::config::{ArtifactSource, ArtifactSpec, Config};
 use shipit::deploy::divergence::find_split;
 use shipit::deploy::goal::PruneRule;
-use shipit::deploy::health::{Way, prove, stayed_up};
+use shipit::deploy::health::{ProofRule, prove, stayed_up};
 use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::deploy::rollout::batches;
 use shipit::model::clean::strip;
@@ -30,6 +30,7 @@ use shipit::model::layout::Layout;
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::model::manifest::{Manifest, Node};
 use shipit::model::operations::operations;
+use shipit::model::service::Action;
 use shipit::remote::answer;
 use shipit::remote::answer::LedgerTail;
 use shipit::remote::frames::{Frame, Frames};
@@ -430,8 +431,9 @@ pub fn answers(bytes: &[u8]) {
     shows(&hosts);
     history(answer::told(&text));
     let layout = Layout::new("/srv/todo");
+    let rule = ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
     for it in answer::judgements(&text) {
-        for doubt in [prove(&it, &layout, Way::Restart).err(), stayed_up(&it, &it).err()] {
+        for doubt in [prove(&it, rule).err(), stayed_up(&it, &it).err()] {
             let said =
                 doubt.map_or(String::new(), |doubt| doubt.failure("todo.service").one_line());
             harmless(&said);

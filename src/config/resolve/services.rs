@@ -1,0 +1,213 @@
+//! Services: units or commands, in the order in which they are restarted.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::{NAME, Resolver};
+use crate::config::error::ConfigError;
+use crate::config::rules;
+use crate::config::tables::{ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units};
+use crate::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
+
+const UNIT: &str = "the name of a systemd unit (a service, socket, timer or target), such as \
+     `todo.service` or `todo@{1..4}`";
+
+/// One table `[services.NAME]`.
+#[derive(Clone, Copy)]
+struct NamedTable<'t> {
+    name: &'t Spanned<String>,
+    table: &'t ServiceTable,
+}
+
+impl NamedTable<'_> {
+    fn after(&self) -> &[Spanned<String>] {
+        self.table.after.as_ref().map_or(&[], |after| after.get_ref())
+    }
+
+    fn is(&self, name: &Spanned<String>) -> bool {
+        self.name.get_ref() == name.get_ref()
+    }
+}
+
+impl Resolver<'_> {
+    /// The services in their order.
+    pub(super) fn services(&self, layer: &Layer) -> Result<Vec<Service>, ConfigError> {
+        let named = layer.services.iter().flatten();
+        let mut named: Vec<_> = named.map(|(name, table)| NamedTable { name, table }).collect();
+        named.sort_by_key(|one| one.name.span().start);
+        match (&layer.service, named.first()) {
+            (Some(_), Some(first)) => Err(ConfigError::Both {
+                place: self.file.place(first.name),
+                one: "[service]",
+                other: "[services]",
+            }),
+            (Some(service), None) => {
+                self.without("roles", service.roles.as_ref(), "[services.NAME]")?;
+                self.without("after", service.after.as_ref(), "[services.NAME]")?;
+                self.service(&self.app()?, service)
+            }
+            (None, _) => {
+                let mut all = Vec::new();
+                for one in self.in_order(named)? {
+                    all.extend(self.named_service(one)?);
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    /// The tables as written, but each after those that its `after` names.
+    fn in_order<'t>(&self, named: Vec<NamedTable<'t>>) -> Result<Vec<NamedTable<'t>>, ConfigError> {
+        for name in named.iter().flat_map(NamedTable::after) {
+            if !named.iter().any(|one| one.is(name)) {
+                return Err(ConfigError::NoService {
+                    place: self.file.place(name),
+                    name: name.get_ref().clone(),
+                    known: named.iter().map(|one| one.name.get_ref().clone()).collect(),
+                });
+            }
+        }
+        let (mut waiting, mut ordered) = (named, Vec::<NamedTable<'t>>::new());
+        while let Some(first) = waiting.first().copied() {
+            let done = |name: &Spanned<String>| ordered.iter().any(|one| one.is(name));
+            let next = waiting.iter().position(|one| one.after().iter().all(done));
+            let Some(next) = next else {
+                let name = first.after().iter().find(|name| !done(name)).unwrap_or(first.name);
+                let must = "the name of a service that does not wait for this one";
+                return Err(ConfigError::Value {
+                    place: self.file.place(name),
+                    key: "after",
+                    value: name.get_ref().clone(),
+                    must,
+                });
+            };
+            ordered.push(waiting.remove(next));
+        }
+        Ok(ordered)
+    }
+
+    fn named_service(&self, one: NamedTable<'_>) -> Result<Vec<Service>, ConfigError> {
+        let NamedTable { name, table } = one;
+        self.file.rule(name, "services", NAME, rules::is_name(name.get_ref()))?;
+        let services = self.service(name.get_ref(), table)?;
+        if services.is_empty() {
+            return Err(ConfigError::Missing {
+                place: self.file.place(name),
+                key: "unit".to_owned(),
+                table: format!("(or `restart`) in [services.{}]", name.get_ref()),
+            });
+        }
+        Ok(services)
+    }
+
+    /// The services of one table, one for each unit; none, if the table says nothing.
+    fn service(&self, name: &str, table: &ServiceTable) -> Result<Vec<Service>, ConfigError> {
+        let roles = table.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
+        let roles = self.known_roles(roles)?;
+        let limit = self.whole("timeout", table.timeout.as_ref(), Duration::from_mins(2))?;
+        let proof = table.proof.as_ref().map(|proof| proof_of(*proof.get_ref()));
+        let service =
+            |what| Service { name: name.to_owned(), what, roles: roles.clone(), limit, proof };
+        match (&table.unit, &table.restart) {
+            (Some(unit), Some(_)) => {
+                let place = self.file.place(unit);
+                Err(ConfigError::Both { place, one: "unit", other: "restart" })
+            }
+            (Some(unit), None) => {
+                self.without("stop", table.stop.as_ref(), "restart")?;
+                self.without("log", table.log.as_ref(), "restart")?;
+                let units = self.units(table, unit)?;
+                Ok(units.into_iter().map(|unit| service(ServiceKind::Unit(unit))).collect())
+            }
+            (None, Some(restart)) => {
+                self.without_unit(table)?;
+                let restart = self.command("restart", restart)?;
+                let stop = table.stop.as_ref().map(|stop| self.command("stop", stop));
+                let log = table.log.as_ref().map(|log| self.log(log)).transpose()?;
+                Ok(vec![service(ServiceKind::Command { restart, stop: stop.transpose()?, log })])
+            }
+            (None, None) => {
+                self.without("stop", table.stop.as_ref(), "restart")?;
+                self.without("log", table.log.as_ref(), "restart")?;
+                self.without_unit(table)?;
+                self.without("timeout", table.timeout.as_ref(), "unit")?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Refuses the keys that only units have.
+    fn without_unit(&self, table: &ServiceTable) -> Result<(), ConfigError> {
+        self.without("scope", table.scope.as_ref(), "unit")?;
+        self.without("action", table.action.as_ref(), "unit")?;
+        self.without("proof", table.proof.as_ref(), "unit")
+    }
+
+    /// A path inside the release, where a linked directory leads out of it, or an absolute one.
+    fn log(&self, log: &Spanned<String>) -> Result<String, ConfigError> {
+        let path = log.get_ref();
+        let must = "a path inside the release, or an absolute one, without `.`, `..` and `//`";
+        let holds = rules::is_clean(path.strip_prefix('/').unwrap_or(path));
+        self.file.rule(log, "log", must, holds)?;
+        Ok(path.clone())
+    }
+
+    fn units(
+        &self,
+        table: &ServiceTable,
+        written: &Spanned<Units>,
+    ) -> Result<Vec<Unit>, ConfigError> {
+        let scope = match table.scope.as_ref().map(Spanned::get_ref) {
+            Some(ScopeValue::User) => Scope::User,
+            Some(ScopeValue::System) | None => Scope::System,
+        };
+        let mut units: Vec<Unit> = Vec::new();
+        for text in &written.get_ref().0 {
+            let shown = Spanned::new(written.span(), text.clone());
+            for name in self.file.need(&shown, "unit", UNIT, rules::units(text))? {
+                let twice = units.iter().any(|unit| unit.name == name);
+                self.file.rule(&shown, "unit", "a list that names each unit once", !twice)?;
+                let action = self.action(table, UnitKind::of(&name))?;
+                units.push(Unit { name, scope, action });
+            }
+        }
+        let shown = Spanned::new(written.span(), "[]");
+        self.file.rule(&shown, "unit", UNIT, !units.is_empty())?;
+        if let Some(proof) = &table.proof {
+            let shown = Spanned::new(proof.span(), proof_of(*proof.get_ref()).word());
+            let must = "left out for sockets and timers, which run no code";
+            let runs = |unit: &Unit| matches!(unit.kind(), UnitKind::Service | UnitKind::Target);
+            self.file.rule(&shown, "proof", must, units.iter().all(runs))?;
+        }
+        Ok(units)
+    }
+
+    /// The action of a unit of this kind.
+    fn action(&self, table: &ServiceTable, kind: UnitKind) -> Result<Action, ConfigError> {
+        let Some(written) = &table.action else {
+            return Ok(if kind == UnitKind::Socket { Action::Start } else { Action::Restart });
+        };
+        let action = match written.get_ref() {
+            ActionValue::Restart => Action::Restart,
+            ActionValue::Reload => Action::Reload,
+            ActionValue::ReloadOrRestart => Action::ReloadOrRestart,
+            ActionValue::Start => Action::Start,
+            ActionValue::None => Action::None,
+        };
+        let shown = Spanned::new(written.span(), action.verb());
+        let must = "`restart`, `start` or `none` for a unit that is no service";
+        let holds = kind == UnitKind::Service || !action.reloads();
+        self.file.rule(&shown, "action", must, holds)?;
+        Ok(action)
+    }
+}
+
+const fn proof_of(written: ProofValue) -> Proof {
+    match written {
+        ProofValue::Restarted => Proof::Restarted,
+        ProofValue::Reloaded => Proof::Reloaded,
+        ProofValue::Inferred => Proof::Inferred,
+        ProofValue::Seen => Proof::Seen,
+    }
+}
