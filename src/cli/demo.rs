@@ -14,7 +14,7 @@ use super::output::print;
 use super::signals;
 use super::world::World;
 use crate::deploy::cancel::Cancel;
-use crate::ssh::embedded::{Embedded, Faults, ServerOptions};
+use crate::ssh::embedded::{Embedded, ServerOptions};
 
 struct Stage {
     dir: PathBuf,
@@ -30,8 +30,7 @@ pub(crate) async fn run(world: &World, keep: bool) -> Result<u8, CliError> {
     let dir = scratch.path().to_owned();
     let path = world.var("PATH").unwrap_or_else(|| "/usr/bin:/bin".to_owned());
     let env = vec![("PATH".to_owned(), path), ("SHELL".to_owned(), "/bin/sh".to_owned())];
-    let options =
-        ServerOptions { env, cwd: Some(dir.clone()), port: None, faults: Faults::default() };
+    let options = ServerOptions { env, cwd: Some(dir.clone()) };
     let server = Embedded::start(options).await.map_err(|source| CliError::Demo { source })?;
     let program = std::env::current_exe().map_err(|source| CliError::Start { source })?;
     let foreign = world.env.keys().filter(|name| name.starts_with("SHIPIT_")).cloned().collect();

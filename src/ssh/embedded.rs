@@ -1,5 +1,5 @@
-//! An SSH server in this process, on loopback, for `shipit demo` and for tests, which break it in
-//! every way.
+//! An SSH server in this process, on loopback, for `shipit demo`. Tests put faults around its
+//! handler.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,7 +7,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use russh::keys::ssh_key::LineEnding;
@@ -17,37 +16,16 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Sig, serve
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::remote::session::SessionError;
-use crate::ssh::host_key::fingerprint;
 use crate::ssh::text;
 
 /// The most bytes of a command's output in one message.
 const CHUNK: usize = 32 << 10;
 /// The extended data that is standard error.
 const STDERR: u32 = 1;
-
-/// The faults that the server is to have.
-#[derive(Debug, Clone, Default)]
-pub struct Faults {
-    /// At most this many sessions at once on one connection.
-    pub max_sessions: Option<usize>,
-    /// Cut a connection after it has carried this many bytes towards the server.
-    pub cut_after: Option<u64>,
-    /// Read nothing that is sent to a command: the window runs out.
-    pub stop_reading: bool,
-    /// Close channels without saying how the command ended.
-    pub no_exit_status: bool,
-    pub no_forwarding: bool,
-    /// Text that the server sends instead of SSH before it falls silent.
-    pub garbage: Option<Vec<u8>>,
-    /// Wait this long before a connection is served.
-    pub delay: Duration,
-    /// A text that is shown before the login.
-    pub banner: Option<String>,
-}
 
 /// Settings of the server.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +34,6 @@ pub struct ServerOptions {
     pub env: Vec<(String, String)>,
     /// The directory in which commands run; `None`: the current one.
     pub cwd: Option<PathBuf>,
-    /// `None`: a port that is free.
-    pub port: Option<u16>,
-    pub faults: Faults,
 }
 
 /// A server that runs until this is dropped.
@@ -67,44 +42,36 @@ pub struct Embedded {
     pub host_key: PublicKey,
     /// The only key that it lets in.
     pub client_key: PrivateKey,
-    counters: Arc<Counters>,
     accepting: JoinHandle<()>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    connections: AtomicUsize,
-    logins: AtomicUsize,
-    execs: AtomicUsize,
 }
 
 impl Embedded {
     /// Makes keys, listens on loopback, and serves.
     pub async fn start(options: ServerOptions) -> Result<Self, SessionError> {
+        Self::start_with(options, |served| served).await
+    }
+
+    /// Like [`Self::start`], with the handler that `handler` makes for each connection.
+    pub async fn start_with<H: server::Handler + Send + 'static>(
+        options: ServerOptions,
+        handler: impl Fn(Served) -> H + Send + 'static,
+    ) -> Result<Self, SessionError> {
         let failed = |source| SessionError::Unreachable {
-            address: text::address("127.0.0.1", options.port.unwrap_or(0)),
+            address: text::address("127.0.0.1", 0),
             source,
             by_hand: Box::default(),
         };
-        let port = options.port.unwrap_or(0);
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (host, client_key) = (new_key()?, new_key()?);
-        let counters = Arc::new(Counters::default());
-        let world = Arc::new(ServerState {
-            config: Arc::new(config(host.clone())),
-            allowed: client_key.public_key().clone(),
-            counters: counters.clone(),
-            options,
-        });
-        let accepting = tokio::spawn(accept(listener, world));
+        let allowed = client_key.public_key().clone();
         let host_key = host.public_key().clone();
-        Ok(Self { address, host_key, client_key, counters, accepting })
-    }
-
-    /// Returns the fingerprint of its host key: `SHA256:…`.
-    pub fn fingerprint(&self) -> String {
-        fingerprint(&self.host_key)
+        let served = move || {
+            let (allowed, options) = (allowed.clone(), options.clone());
+            handler(Served { allowed, options, open: HashMap::new() })
+        };
+        let accepting = tokio::spawn(accept(listener, Arc::new(config(host)), served));
+        Ok(Self { address, host_key, client_key, accepting })
     }
 
     /// Returns the line for a known_hosts file.
@@ -116,21 +83,6 @@ impl Embedded {
     /// Returns the client's private key, as a key file holds it.
     pub fn client_key_file(&self) -> String {
         self.client_key.to_openssh(LineEnding::LF).map(|key| key.to_string()).unwrap_or_default()
-    }
-
-    /// Returns the number of TCP connections so far.
-    pub fn connections(&self) -> usize {
-        self.counters.connections.load(Ordering::Relaxed)
-    }
-
-    /// Returns the number of logins so far.
-    pub fn logins(&self) -> usize {
-        self.counters.logins.load(Ordering::Relaxed)
-    }
-
-    /// Returns the number of commands started so far.
-    pub fn execs(&self) -> usize {
-        self.counters.execs.load(Ordering::Relaxed)
     }
 }
 
@@ -159,57 +111,21 @@ fn config(key: PrivateKey) -> server::Config {
     }
 }
 
-/// State that all connections share.
-struct ServerState {
-    config: Arc<server::Config>,
-    allowed: PublicKey,
-    counters: Arc<Counters>,
-    options: ServerOptions,
-}
-
 /// Accepts connections. They end with this task.
-async fn accept(listener: TcpListener, world: Arc<ServerState>) {
+async fn accept<H: server::Handler + Send + 'static>(
+    listener: TcpListener,
+    config: Arc<server::Config>,
+    handler: impl Fn() -> H,
+) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        world.counters.connections.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(serve(stream, world.clone()));
-    }
-}
-
-async fn serve(mut stream: TcpStream, world: Arc<ServerState>) {
-    let faults = &world.options.faults;
-    tokio::time::sleep(faults.delay).await;
-    if let Some(garbage) = &faults.garbage {
-        let _ = stream.write_all(garbage).await;
-        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-        return;
-    }
-    let _ = stream.set_nodelay(true);
-    let seats = faults.max_sessions.unwrap_or(Semaphore::MAX_PERMITS);
-    let seats = Arc::new(Semaphore::new(seats));
-    let connection = Served { world: world.clone(), open: HashMap::new(), seats };
-    let Some(limit) = faults.cut_after else {
-        if let Ok(session) = server::run_stream(world.config.clone(), stream, connection).await {
-            let _ = session.await;
-        }
-        return;
-    };
-    let (near, mut far) = tokio::io::duplex(CHUNK);
-    let session = server::run_stream(world.config.clone(), near, connection);
-    tokio::select! {
-        () = async { if let Ok(session) = session.await { let _ = session.await; } } => {}
-        () = carry_at_most(limit, &mut stream, &mut far) => {}
-    }
-}
-
-/// Copies both ways, until `limit` bytes have come from the client.
-async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::DuplexStream) {
-    let (read, mut write) = stream.split();
-    let (mut from_server, mut to_server) = tokio::io::split(far);
-    let mut limited = read.take(limit);
-    tokio::select! {
-        _ = tokio::io::copy(&mut limited, &mut to_server) => {}
-        _ = tokio::io::copy(&mut from_server, &mut write) => {}
+        let (config, handler) = (Arc::clone(&config), handler());
+        connections.spawn(async move {
+            let _ = stream.set_nodelay(true);
+            if let Ok(session) = server::run_stream(config, stream, handler).await {
+                let _ = session.await;
+            }
+        });
     }
 }
 
@@ -218,8 +134,8 @@ async fn carry_at_most(limit: u64, stream: &mut TcpStream, far: &mut tokio::io::
 struct Open {
     input: Option<mpsc::UnboundedSender<Vec<u8>>>,
     pid: Option<u32>,
-    /// The channel and its permit, until a command takes them.
-    idle: Option<(Channel<Msg>, OwnedSemaphorePermit)>,
+    /// The channel, until a command takes it.
+    idle: Option<Channel<Msg>>,
     /// Sends the output of the command. It ends with the channel: a write to a closed channel whose
     /// window is full would wait for ever.
     telling: Option<AbortHandle>,
@@ -233,21 +149,16 @@ impl Drop for Open {
     }
 }
 
-/// One connection.
-struct Served {
-    world: Arc<ServerState>,
+/// The handler of one connection.
+pub struct Served {
+    allowed: PublicKey,
+    options: ServerOptions,
     open: HashMap<ChannelId, Open>,
-    /// Sessions that the connection may still have at once.
-    seats: Arc<Semaphore>,
 }
 
 impl Served {
-    fn faults(&self) -> &Faults {
-        &self.world.options.faults
-    }
-
     fn spawn(&self, command: &str) -> std::io::Result<tokio::process::Child> {
-        let options = &self.world.options;
+        let options = &self.options;
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", command]).env_clear().envs(options.env.iter().cloned());
         if let Some(cwd) = &options.cwd {
@@ -261,20 +172,13 @@ impl Served {
 impl server::Handler for Served {
     type Error = russh::Error;
 
-    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
-        Ok(self.faults().banner.clone())
-    }
-
     async fn auth_publickey(
         &mut self,
         _: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        if key.public_key.key_data() != self.world.allowed.key_data() {
-            return Ok(Auth::reject());
-        }
-        self.world.counters.logins.fetch_add(1, Ordering::Relaxed);
-        Ok(Auth::Accept)
+        let ours = key.public_key.key_data() == self.allowed.key_data();
+        Ok(if ours { Auth::Accept } else { Auth::reject() })
     }
 
     async fn channel_open_session(
@@ -284,11 +188,7 @@ impl server::Handler for Served {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         let id = channel.id();
-        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
-            reply.reject(ChannelOpenFailure::ConnectFailed).await;
-            return Ok(());
-        };
-        self.open.entry(id).or_default().idle = Some((channel, seat));
+        self.open.entry(id).or_default().idle = Some(channel);
         reply.accept().await;
         Ok(())
     }
@@ -304,8 +204,7 @@ impl server::Handler for Served {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         let loopback = matches!(host, "localhost" | "127.0.0.1" | "::1");
-        let port = u16::try_from(port).ok().filter(|_| loopback && !self.faults().no_forwarding);
-        let Some(port) = port else {
+        let Some(port) = u16::try_from(port).ok().filter(|_| loopback) else {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         };
@@ -328,12 +227,10 @@ impl server::Handler for Served {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.world.counters.execs.fetch_add(1, Ordering::Relaxed);
-        let silent = self.faults().no_exit_status;
         let spawned = self.spawn(&String::from_utf8_lossy(command));
         let open = self.open.get_mut(&id);
         let idle = open.and_then(|open| Some((open.idle.take()?, open)));
-        let (Ok(mut child), Some(((channel, seat), open))) = (spawned, idle) else {
+        let (Ok(mut child), Some((channel, open))) = (spawned, idle) else {
             return session.channel_failure(id);
         };
         session.channel_success(id)?;
@@ -344,11 +241,8 @@ impl server::Handler for Served {
             tokio::spawn(feed(receiver, stdin));
         }
         let (_, write) = channel.split();
-        let end = End { write, handle: session.handle(), silent };
-        let telling = tokio::spawn(async move {
-            end.tell(child).await;
-            drop(seat);
-        });
+        let end = End { write, handle: session.handle() };
+        let telling = tokio::spawn(async move { end.tell(child).await });
         open.telling = Some(telling.abort_handle());
         Ok(())
     }
@@ -359,16 +253,10 @@ impl server::Handler for Served {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        let open = self.open.get(&id).filter(|_| !self.faults().stop_reading);
-        if let Some(input) = open.and_then(|open| open.input.as_ref()) {
+        if let Some(input) = self.open.get(&id).and_then(|open| open.input.as_ref()) {
             let _ = input.send(data.to_vec());
         }
         Ok(())
-    }
-
-    /// Returns the new window; one that never opens again if we are to stop reading.
-    fn adjust_window(&mut self, _: ChannelId, current: u32) -> u32 {
-        if self.faults().stop_reading { 1 } else { current }
     }
 
     async fn channel_eof(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
@@ -411,7 +299,6 @@ async fn feed(mut receiver: mpsc::UnboundedReceiver<Vec<u8>>, mut stdin: ChildSt
 struct End {
     write: ChannelWriteHalf<Msg>,
     handle: Handle,
-    silent: bool,
 }
 
 impl End {
@@ -420,8 +307,7 @@ impl End {
     async fn tell(&self, mut child: Child) {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let ended = async {
-            let status = child.wait().await;
-            if let (Ok(status), false) = (status, self.silent) {
+            if let Ok(status) = child.wait().await {
                 self.status(status).await;
             }
         };

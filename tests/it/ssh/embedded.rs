@@ -1,43 +1,53 @@
-//! Against the server in this process: always there, and breaks on demand.
+//! Connections to the server in this process, which breaks on demand.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use shipit::config::{Address, Host, HostKeys, SshSettings};
 use shipit::remote::session::{Channel, Exit, Session, SessionError};
-use shipit::ssh::embedded::{Embedded, Faults, ServerOptions};
+use shipit::ssh::embedded::{Embedded, ServerOptions};
+use shipit::ssh::host_key::fingerprint;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::support::bytes::random_bytes;
+use crate::support::server::{FaultyServer, ServerFaults, cut_after, garbage};
 use crate::support::ssh::{Ran, User, around, collect, connector, refusal, run, soon, told, write};
 
 /// A server, and a home directory that knows it.
 struct World {
-    server: Embedded,
+    server: FaultyServer,
     home: TempDir,
     user: User,
     settings: SshSettings,
 }
 
 impl World {
-    async fn new(faults: Faults) -> Self {
+    async fn new(faults: ServerFaults) -> Self {
         let home = TempDir::new().unwrap();
         let path = std::env::var("PATH").unwrap();
         let env = vec![("PATH".to_owned(), path), ("GREETING".to_owned(), "hello".to_owned())];
         let cwd = Some(home.path().to_path_buf());
-        let server = Embedded::start(ServerOptions { env, cwd, port: None, faults }).await.unwrap();
+        let server = FaultyServer::start(ServerOptions { env, cwd }, faults).await;
         write(&home.path().join("key"), &server.client_key_file());
-        write(&home.path().join("known_hosts"), &server.known_hosts_line());
         let settings = SshSettings {
             identity_file: Some(home.path().join("key")),
             known_hosts: Some(home.path().join("known_hosts")),
             connect_timeout: Some(Duration::from_secs(2)),
             ..SshSettings::default()
         };
-        Self { server, home, user: User::default(), settings }
+        let mut world = Self { server, home, user: User::default(), settings };
+        world.move_to(world.server.address);
+        world
+    }
+
+    /// Reaches the server at `address` from now on.
+    fn move_to(&mut self, address: SocketAddr) {
+        self.server.address = address;
+        write(&self.home.path().join("known_hosts"), &self.server.known_hosts_line());
     }
 
     fn host(&self, fingerprint: Option<String>) -> Host {
@@ -67,14 +77,14 @@ impl World {
     fn told(&self, error: &SessionError) -> String {
         let port = self.server.address.port().to_string();
         told(error)
-            .replace(&self.server.fingerprint(), "SHA256:HOST")
+            .replace(&fingerprint(&self.server.host_key), "SHA256:HOST")
             .replace(&port, "PORT")
             .replace(self.home.path().to_str().unwrap(), "HOME")
     }
 }
 
 async fn world() -> World {
-    World::new(Faults::default()).await
+    World::new(ServerFaults::default()).await
 }
 
 #[tokio::test]
@@ -104,7 +114,7 @@ async fn many_bytes_pass_both_ways_unchanged() {
 
 #[tokio::test]
 async fn further_connection_is_silent_and_makes_no_more() {
-    let world = World::new(Faults { max_sessions: Some(1), ..Faults::default() }).await;
+    let world = World::new(ServerFaults { max_sessions: Some(1), ..ServerFaults::default() }).await;
     let session = world.session().await;
     assert!(session.round_trip().await.is_some_and(|trip| trip < Duration::from_secs(1)));
     let further = session.another().await.unwrap_or_else(|error| panic!("{}", told(&error)));
@@ -163,7 +173,7 @@ async fn changed_host_key_is_refused_with_file_and_line() {
 async fn pinned_fingerprint_replaces_known_hosts() {
     let world = world().await;
     write(&world.home.path().join("known_hosts"), "");
-    let host = world.host(Some(world.server.fingerprint()));
+    let host = world.host(Some(fingerprint(&world.server.host_key)));
     assert!(world.connect_to(&host).await.is_ok());
     let error = refusal(world.connect_to(&world.host(Some("SHA256:other".to_owned()))).await);
     assert!(matches!(&error, SessionError::HostKeyNotPinned { .. }), "{error:?}");
@@ -183,15 +193,15 @@ async fn accept_new_records_an_unknown_key_once() {
 
 #[tokio::test]
 async fn refused_key_is_named() {
-    let world = World::new(Faults {
+    let world = World::new(ServerFaults {
         banner: Some("\u{1b}[31mGo away\u{7}\n".to_owned()),
-        ..Faults::default()
+        ..ServerFaults::default()
     })
     .await;
     let other = Embedded::start(ServerOptions::default()).await.unwrap();
     write(&world.home.path().join("key"), &other.client_key_file());
     let error = refusal(world.connect().await);
-    let print = shipit::ssh::host_key::fingerprint(other.client_key.public_key());
+    let print = fingerprint(other.client_key.public_key());
     assert_snapshot!(world.told(&error).replace(&print, "SHA256:KEY"), @"
     no key was accepted for deploy@127.0.0.1:PORT
     tried: key file HOME/key SHA256:KEY: not accepted
@@ -215,7 +225,7 @@ async fn key_missing_or_open_to_all_is_named() {
 
 #[tokio::test]
 async fn writer_ends_with_the_command() {
-    let world = World::new(Faults { stop_reading: true, ..Faults::default() }).await;
+    let world = World::new(ServerFaults { stop_reading: true, ..ServerFaults::default() }).await;
     let session = world.session().await;
     let Channel { mut input, output } = session.exec("sleep 0.3; exit 3").await.unwrap();
     let writing = tokio::spawn(async move {
@@ -232,7 +242,8 @@ async fn writer_ends_with_the_command() {
 
 #[tokio::test]
 async fn connection_cut_during_upload_is_lost_for_reader_and_writer() {
-    let world = World::new(Faults { cut_after: Some(3 << 20), ..Faults::default() }).await;
+    let mut world = world().await;
+    world.move_to(cut_after(3 << 20, world.server.address).await);
     let session = world.session().await;
     let ran = run(&*session, "cat >/dev/null", &random_bytes(16 << 20)).await;
     assert_eq!(ran.exit, None);
@@ -241,7 +252,7 @@ async fn connection_cut_during_upload_is_lost_for_reader_and_writer() {
 
 #[tokio::test]
 async fn missing_exit_status_is_no_success() {
-    let world = World::new(Faults { no_exit_status: true, ..Faults::default() }).await;
+    let world = World::new(ServerFaults { no_exit_status: true, ..ServerFaults::default() }).await;
     let session = world.session().await;
     assert_snapshot!(run(&*session, "echo done", b"").await.text(), @r#"out="done\n" err="" nobody knows how it ended"#);
 }
@@ -285,7 +296,7 @@ async fn endless_unread_output_is_abandoned() {
 
 #[tokio::test]
 async fn refused_second_channel_opens_a_second_connection() {
-    let world = World::new(Faults { max_sessions: Some(1), ..Faults::default() }).await;
+    let world = World::new(ServerFaults { max_sessions: Some(1), ..ServerFaults::default() }).await;
     let session = world.session().await;
     let first = session.exec("cat").await.unwrap();
     assert_eq!(run(&*session, "echo second", b"").await.out, b"second\n");
@@ -298,7 +309,7 @@ async fn refused_second_channel_opens_a_second_connection() {
 
 #[tokio::test]
 async fn server_without_channels_is_an_error() {
-    let world = World::new(Faults { max_sessions: Some(0), ..Faults::default() }).await;
+    let world = World::new(ServerFaults { max_sessions: Some(0), ..ServerFaults::default() }).await;
     let session = world.session().await;
     let error = soon(session.exec("true")).await.err().unwrap();
     assert_snapshot!(told(&error), @"
@@ -339,7 +350,7 @@ async fn forwarding_reaches_loopback_of_the_host() {
 
 #[tokio::test]
 async fn forbidden_forwarding_differs_from_a_closed_port() {
-    let world = World::new(Faults { no_forwarding: true, ..Faults::default() }).await;
+    let world = World::new(ServerFaults { no_forwarding: true, ..ServerFaults::default() }).await;
     let session = world.session().await;
     let error = soon(session.dial("127.0.0.1", 1)).await.err().unwrap();
     assert_snapshot!(told(&error), @"
@@ -350,7 +361,8 @@ async fn forbidden_forwarding_differs_from_a_closed_port() {
 
 #[tokio::test]
 async fn silent_port_times_out() {
-    let world = World::new(Faults { delay: Duration::from_mins(1), ..Faults::default() }).await;
+    let mut world = world().await;
+    world.move_to(garbage(Vec::new()).await);
     let began = Instant::now();
     let error = refusal(world.connect().await);
     assert_snapshot!(world.told(&error), @"
@@ -362,10 +374,11 @@ async fn silent_port_times_out() {
 
 #[tokio::test]
 async fn garbage_instead_of_ssh_is_an_error() {
-    for garbage in
+    for text in
         [b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), b"line\r\n".repeat(40), random_bytes(9000)]
     {
-        let world = World::new(Faults { garbage: Some(garbage), ..Faults::default() }).await;
+        let mut world = world().await;
+        world.move_to(garbage(text).await);
         let error = refusal(world.connect().await);
         assert!(
             matches!(error, SessionError::Handshake { .. } | SessionError::Timeout { .. }),

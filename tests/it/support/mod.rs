@@ -15,6 +15,7 @@ pub(crate) mod ledgers;
 pub(crate) mod link;
 pub(crate) mod project;
 pub(crate) mod reports;
+pub(crate) mod server;
 pub(crate) mod services;
 pub(crate) mod session;
 pub(crate) mod shells;
