@@ -16,12 +16,13 @@ use crate::artifact::{Artifact, ArtifactError, Limits};
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
 use crate::config::tables::length;
-use crate::config::{Config, EnvSpec, Host, env, gather};
+use crate::config::{Config, Confirm, EnvSpec, Host, env, gather};
 use crate::deploy::context::RunContext;
 use crate::deploy::event::Event;
 use crate::deploy::fleet;
 use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use crate::deploy::outcome::Failure;
+use crate::deploy::rollout;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
 use crate::report::human::count;
@@ -36,8 +37,9 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     if config.artifact.is_none() {
         return Err(CliError::NoArtifact);
     }
-    let asked = if config.confirm { revision(world, &config).await } else { None };
-    if !world.confirm(&config, &question::deploy(&config, asked.as_deref()))? {
+    let asked =
+        if config.confirm == Confirm::First { revision(world, &config).await } else { None };
+    if !world.confirm_or_later(&config, &question::deploy(&config, asked.as_deref()))? {
         return Ok(130);
     }
     named(world, &config)?;
@@ -131,6 +133,7 @@ impl Wanted<'_> {
             force: self.force,
         };
         let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
+        let doubts = doubts.chain(rollout::doubt(config));
         let inert = config.hooks.staged.is_empty().then(|| not_executable(&artifact)).flatten();
         let warnings = artifact.warnings().iter().cloned().chain(inert).chain(doubts).collect();
         if self.keep {
@@ -208,12 +211,13 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
         None => RollbackTarget::Previous,
         Some(id) => RollbackTarget::Named(release_id("--to", id)?),
     };
-    if !world.confirm(&config, &question::rollback(&config, target))? {
+    if !world.confirm_or_later(&config, &question::rollback(&config, target))? {
         return Ok(130);
     }
     let secrets = Secrets::new(gather(world, &mut config).await?);
     let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
-    go(world, &config, &Goal::Rollback(target), how, &[]).await
+    let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
+    go(world, &config, &Goal::Rollback(target), how, &warnings).await
 }
 
 /// Deletes old releases.

@@ -4,13 +4,16 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use console::Term;
+use futures::future::BoxFuture;
 use serde_json::Value;
 
+use super::aside::Aside;
 use super::error::CliError;
 use super::question::is_yes;
 use super::world::World;
-use crate::config::Config;
+use crate::config::{Config, Confirm};
 use crate::deploy::check::Finding;
+use crate::deploy::context::Approve;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::{Failure, naming_stage};
 use crate::deploy::query::Answers;
@@ -144,10 +147,28 @@ impl World {
 
     /// Asks `question` if the config has `confirm = true`, and returns whether to go on.
     pub(crate) fn confirm(&self, config: &Config, question: &str) -> Result<bool, CliError> {
-        if !config.confirm || self.common.dry_run {
+        if config.confirm != Confirm::First || self.common.dry_run {
             return Ok(true);
         }
         self.ask(question, &config.stage)
+    }
+
+    /// Does what [`Self::confirm`] does. With `confirm = "staged"`, the question comes later: fails if
+    /// nobody could answer it.
+    pub(crate) fn confirm_or_later(
+        &self,
+        config: &Config,
+        question: &str,
+    ) -> Result<bool, CliError> {
+        if config.confirm == Confirm::Staged && !self.common.dry_run && !self.common.yes {
+            terminal_of(&config.stage)?;
+        }
+        self.confirm(config, question)
+    }
+
+    /// Returns who is asked by `confirm = "staged"`.
+    pub(super) fn approval(&self) -> Approval {
+        Approval { yes: self.common.yes, aside: self.aside.clone() }
     }
 
     /// Asks a yes-no question and returns the answer; `--yes` answers it. Fails without a terminal, and
@@ -156,17 +177,44 @@ impl World {
         if self.common.yes {
             return Ok(true);
         }
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Err(CliError::Unconfirmed { who: who.to_owned() });
-        }
-        let _ = write!(std::io::stderr(), "{question}? [y/N] ");
-        let mut line = String::new();
-        let _ = std::io::stdin().read_line(&mut line);
-        let yes = is_yes(&line);
+        terminal_of(who)?;
+        let yes = is_approved(question);
         if !yes {
             self.tell("nothing was changed\n");
         }
         Ok(yes)
+    }
+}
+
+/// Fails if there is no terminal, and names `who` requires an answer.
+fn terminal_of(who: &str) -> Result<(), CliError> {
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    Err(CliError::Unconfirmed { who: who.to_owned() })
+}
+
+/// Asks a yes-no question on the terminal and returns the answer.
+fn is_approved(question: &str) -> bool {
+    let _ = write!(std::io::stderr(), "{question}? [y/N] ");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    is_yes(&line)
+}
+
+/// The person at the terminal, who is asked while a run waits; `--yes` answers.
+pub(super) struct Approval {
+    yes: bool,
+    aside: Aside,
+}
+
+impl Approve for Approval {
+    fn approve(&self, question: String) -> BoxFuture<'_, bool> {
+        let (yes, aside) = (self.yes, self.aside.clone());
+        Box::pin(async move {
+            let ask = move || aside.alone(|| is_approved(&question));
+            yes || tokio::task::spawn_blocking(ask).await.unwrap_or(false)
+        })
     }
 }
 

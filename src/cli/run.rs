@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 
 use super::error::CliError;
+use super::output::Approval;
 use super::reach::Reach;
 use super::world::World;
 use crate::cache::LocalCache;
@@ -39,12 +40,13 @@ struct RunResources {
     run: Run,
     connect: Reach,
     cache: LocalCache,
+    approve: Approval,
 }
 
 impl RunResources {
     fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> RunContext<'a> {
-        let Self { cancel, run, connect, cache } = self;
-        RunContext { config, run, connect, events, cancel, cache, wait }
+        let Self { cancel, run, connect, cache, approve } = self;
+        RunContext { config, run, connect, events, approve, cancel, cache, wait }
     }
 }
 
@@ -158,6 +160,7 @@ impl World {
             run: self.run_values(command, config),
             connect: reach.unwrap_or_else(|| self.reach(config)),
             cache: self.cache(),
+            approve: self.approval(),
         }
     }
 }

@@ -141,6 +141,7 @@ impl LocalHooks {
     fn over(&self, top: &Self) -> Self {
         Self {
             before: first(&self.before, &top.before),
+            staged: first(&self.staged, &top.staged),
             after: first(&self.after, &top.after),
             failed: first(&self.failed, &top.failed),
         }

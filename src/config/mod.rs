@@ -60,8 +60,8 @@ pub struct Config {
     /// How many hosts flip together.
     pub rollout: Rollout,
     pub upload: Upload,
-    /// Whether to ask before changing anything.
-    pub confirm: bool,
+    /// When a person is asked.
+    pub confirm: Confirm,
     /// SSH settings that do not come from `ssh_config`.
     pub ssh: SshSettings,
     /// At most this many hosts at once.
@@ -258,6 +258,8 @@ impl Health {
 pub struct Hooks {
     /// On this machine, before anything.
     pub before: Vec<Hook>,
+    /// On this machine, when all hosts are ready and nothing live has changed.
+    pub local_staged: Vec<Hook>,
     /// On hosts, in the new release, before it is sealed.
     pub staged: Vec<Hook>,
     /// On hosts, in the new release, before `current` is flipped.
@@ -291,6 +293,17 @@ pub struct Hook {
     pub roles: Vec<String>,
     /// How long it may take.
     pub limit: Duration,
+}
+
+/// When a person is asked before a stage changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confirm {
+    #[default]
+    Never,
+    /// Before anything is done.
+    First,
+    /// When all hosts are ready and nothing live has changed.
+    Staged,
 }
 
 /// How the fleet flips.

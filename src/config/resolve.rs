@@ -15,8 +15,8 @@ use toml::Spanned;
 
 use super::error::{ConfigError, ConfigPlace};
 use super::file::ConfigFile;
-use super::tables::Layer;
-use super::{Config, rules};
+use super::tables::{ConfirmValue, Layer};
+use super::{Config, Confirm, rules};
 use crate::model::layout::Layout;
 
 const NAME: &str =
@@ -129,7 +129,11 @@ impl ConfigFile {
             rollout: here.rollout(&layer, &hosts)?,
             upload: here.upload(&layer)?,
             hosts,
-            confirm: layer.confirm.unwrap_or(false),
+            confirm: match layer.confirm {
+                Some(ConfirmValue::First) => Confirm::First,
+                Some(ConfirmValue::Staged) => Confirm::Staged,
+                Some(ConfirmValue::Never) | None => Confirm::Never,
+            },
             ssh: here.ssh(&layer)?,
             parallel: here.count("parallel", overrides.parallel, layer.parallel.as_ref(), 32)?,
             deadline: here.deadline(&layer)?,

@@ -25,7 +25,7 @@ pub(super) struct Layer {
     pub(super) deploy_to: Option<Spanned<String>>,
     pub(super) keep_releases: Option<Spanned<i64>>,
     pub(super) hosts: Option<Spanned<Vec<Spanned<TextOr<HostTable>>>>>,
-    pub(super) confirm: Option<bool>,
+    pub(super) confirm: Option<ConfirmValue>,
     pub(super) parallel: Option<Spanned<i64>>,
     pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
     pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
@@ -210,6 +210,7 @@ pub(super) struct HooksTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LocalHooks {
     pub(super) before: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) staged: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
     pub(super) after: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
     pub(super) failed: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
 }
@@ -432,6 +433,41 @@ impl<'de> Visitor<'de> for WordsVisitor {
             words.push(word);
         }
         Ok(Words(words))
+    }
+}
+
+/// When a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConfirmValue {
+    Never,
+    First,
+    Staged,
+}
+
+impl<'de> Deserialize<'de> for ConfirmValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ConfirmVisitor)
+    }
+}
+
+struct ConfirmVisitor;
+
+impl Visitor<'_> for ConfirmVisitor {
+    type Value = ConfirmValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false or \"staged\"")
+    }
+
+    fn visit_bool<E: de::Error>(self, first: bool) -> Result<ConfirmValue, E> {
+        Ok(if first { ConfirmValue::First } else { ConfirmValue::Never })
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ConfirmValue, E> {
+        match text {
+            "staged" => Ok(ConfirmValue::Staged),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
     }
 }
 

@@ -35,6 +35,12 @@ pub trait Connect: Send + Sync {
     }
 }
 
+/// A person who may be asked while a run waits. The command line implements it with the terminal.
+pub trait Approve: Send + Sync {
+    /// Asks the question and returns whether the answer is yes.
+    fn approve(&self, question: String) -> BoxFuture<'_, bool>;
+}
+
 /// A conversation that has begun, and the state that the host reported.
 pub struct OpenConversation {
     pub(super) session: Arc<dyn Session>,
@@ -83,6 +89,8 @@ pub struct RunContext<'a> {
     pub run: &'a Run,
     pub connect: &'a dyn Connect,
     pub events: Events<'a>,
+    /// Who is asked by `confirm = "staged"`.
+    pub approve: &'a dyn Approve,
     /// Whether the user asked to stop.
     pub cancel: &'a Cancel,
     /// The cache of earlier releases on this machine.

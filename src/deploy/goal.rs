@@ -98,8 +98,12 @@ impl Build {
     /// service.
     pub fn config_digest(&self, config: &Config, key: &[u8]) -> Digest {
         let mut text = format!(
-            "{:?}\n{:?}\n{:?}\n{:?}\n",
-            config.links, config.hooks.staged, config.hooks.activated, config.services
+            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n",
+            config.links,
+            config.hooks.staged,
+            config.hooks.switched,
+            config.hooks.activated,
+            config.services
         )
         .into_bytes();
         if let Some(spec) = &config.env {

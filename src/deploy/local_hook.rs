@@ -1,4 +1,4 @@
-//! Hooks on this machine: `local.before`, `local.after`, `local.failed`.
+//! Hooks on this machine: `local.before`, `local.staged`, `local.after`, `local.failed`.
 
 use std::process::Stdio;
 
@@ -11,11 +11,21 @@ use super::outcome::{Failure, Report, RunOutcome};
 use super::plan::run_vars;
 use crate::config::Hook;
 use crate::model::goal::GoalKind;
+use crate::model::id::ReleaseId;
 
 /// Runs `local.before`. Fails with the first command that fails; no host was touched then.
 pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
     for hook in &cx.config.hooks.before {
         run(cx, "local.before", hook, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Runs `local.staged`. Fails with the first command that fails; nothing live has changed then.
+pub async fn staged(cx: &RunContext<'_>, release: ReleaseId) -> Result<(), Failure> {
+    let vars = [format!("SHIPIT_RELEASE={release}")];
+    for hook in &cx.config.hooks.local_staged {
+        run(cx, "local.staged", hook, &vars).await?;
     }
     Ok(())
 }

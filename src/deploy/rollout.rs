@@ -8,7 +8,7 @@ use super::event::{Event, Phase};
 use super::host::HostRun;
 use super::hosts::{Aborted, Hosts};
 use super::outcome::Failure;
-use crate::config::{Batch, Host, OnFailure, Rollout};
+use crate::config::{Batch, Config, Host, OnFailure, Rollout};
 use crate::model::ledger::RevertReason;
 
 /// Returns the batches, as places in `hosts`: canaries first, otherwise in the order of the config.
@@ -22,6 +22,19 @@ pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
     let (canaries, others): (Vec<_>, Vec<_>) = (0..hosts.len()).partition(is_canary);
     let parts = canaries.chunks(size.max(1)).chain(others.chunks(size.max(1)));
     parts.map(<[usize]>::to_vec).collect()
+}
+
+/// Returns a warning if hosts that hooks take out of service stay out until the end of a run.
+pub fn doubt(config: &Config) -> Option<String> {
+    let several = batches(&config.rollout, &config.hosts).len() > 1;
+    let taken_out = !config.hooks.before_switch.is_empty() && !config.hooks.committed.is_empty();
+    let all_wait = several && config.rollout.on_failure == OnFailure::RevertAll;
+    (taken_out && all_wait).then(|| {
+        "hosts that `before_switch` takes out of service stay out until the last batch is well, \
+         for `revert-all` commits at the end; in [rollout]: `on_failure = \"revert-batch\"` puts \
+         each batch back by its `committed` hooks"
+            .to_owned()
+    })
 }
 
 impl Hosts<'_> {

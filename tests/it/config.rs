@@ -10,7 +10,9 @@ use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
-use shipit::config::{Address, ArtifactSource, Batch, Config, EnvSource, OnFailure, OnUnreachable};
+use shipit::config::{
+    Address, ArtifactSource, Batch, Config, Confirm, EnvSource, OnFailure, OnUnreachable,
+};
 use shipit::model::link::SharedKind;
 use shipit::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit};
 
@@ -40,7 +42,7 @@ fn smallest_file_gets_all_defaults() {
     assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
     assert_eq!(config.hooks.limit, Duration::from_mins(10));
     assert_eq!(config.rollout.batch, Batch::All);
-    assert!(!config.confirm && config.ssh.host_keys.is_none());
+    assert!(config.confirm == Confirm::Never && config.ssh.host_keys.is_none());
     assert_eq!(config.parallel, 32);
     assert_eq!(config.deadline, Duration::from_secs(15));
 }
@@ -78,7 +80,7 @@ fn unknown_keys_are_named_with_their_line() {
 fn wrong_types_say_what_was_expected() {
     assert_snapshot!(whole("app = 3", &Overrides::default()), @"deploy.toml:1: `app` must be a string, not the number 3");
     assert_snapshot!(wrong("keep_releases = \"five\""), @r#"deploy.toml:3: `keep_releases` must be a whole number, not "five""#);
-    assert_snapshot!(wrong("confirm = \"yes\""), @r#"deploy.toml:3: `confirm` must be true or false, not "yes""#);
+    assert_snapshot!(wrong("confirm = \"yes\""), @r#"deploy.toml:3: `confirm` must be true, false or "staged", not "yes""#);
     assert_snapshot!(wrong("linked_dirs = \"log\""), @r#"deploy.toml:3: `linked_dirs` must be a list, not "log""#);
     assert_snapshot!(wrong("linked_dirs = [3]"), @"deploy.toml:3: `linked_dirs` must be a path, or a table with `path`, `mode` and `group`, not the number 3");
     assert_snapshot!(wrong("artifact = \"dist\""), @r#"deploy.toml:3: `artifact` must be a table, not "dist""#);
@@ -558,7 +560,7 @@ fn stage_overrides_the_top_and_inherits_the_rest() {
                health.http = \"http://h:1/\"\nrollout.batch = 4\nconfirm = true";
     let same = config(top, "");
     assert_eq!((same.keep, same.links.len(), same.rollout.batch), (3, 1, Batch::Hosts(4)));
-    assert!(same.confirm);
+    assert_eq!(same.confirm, Confirm::First);
     let other = config(
         top,
         "keep_releases = 9\nlinked_dirs = []\nservice.restart = \"r\"\nartifact.path = \"b\"\n\
@@ -566,7 +568,7 @@ fn stage_overrides_the_top_and_inherits_the_rest() {
          confirm = false",
     );
     assert_eq!((other.keep, other.links.len(), other.rollout.batch), (9, 0, Batch::All));
-    assert!(!other.confirm);
+    assert_eq!(other.confirm, Confirm::Never);
     let restart = "r".to_owned();
     let limit = Duration::from_secs(7);
     let what = ServiceKind::Command { restart, stop: None, log: None };

@@ -194,6 +194,7 @@ impl Resolver<'_> {
             |key, hooks: Option<Vec<_>>| self.host_hooks(key, &hooks.unwrap_or_default(), limit);
         Ok(Hooks {
             before: local("before", here.before)?,
+            local_staged: local("staged", here.staged)?,
             after: local("after", here.after)?,
             failed: local("failed", here.failed)?,
             staged: on_hosts("staged", hooks.staged)?,

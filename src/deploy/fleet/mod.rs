@@ -25,11 +25,12 @@ use super::plan::{Recovery, check_newer};
 use super::run::Run;
 use super::verify::drift_warning;
 use crate::artifact::PreparedDelta;
-use crate::config::{Config, Host, OnUnreachable};
+use crate::config::{Config, Confirm, Host, OnUnreachable};
 use crate::model::delta::BaseState;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
+use crate::model::words::count;
 use crate::remote::conversation::{Hello, Scan};
 
 /// The parts of the new release that each host already has, by the host's name.
@@ -49,6 +50,8 @@ struct Fleet<'a> {
     warnings: Vec<(Option<String>, String)>,
     /// A failure outside any host.
     failure: Option<Failure>,
+    /// Whether a person said no.
+    declined: bool,
 }
 
 /// Runs the goal on all hosts. A failure of a host is part of the report.
@@ -113,7 +116,7 @@ pub fn hello_of_deploy(config: &Config, host: &Host, run: &Run) -> Hello {
 impl<'a> Fleet<'a> {
     fn new(cx: RunContext<'a>) -> Self {
         let (hosts, warnings) = (Hosts::new(cx), Vec::new());
-        Self { cx, hosts, release: None, finder: None, warnings, failure: None }
+        Self { cx, hosts, release: None, finder: None, warnings, failure: None, declined: false }
     }
 
     fn towards(cx: RunContext<'a>, goal: &Goal) -> Self {
@@ -144,6 +147,7 @@ impl<'a> Fleet<'a> {
         let deltas = self.share(bases).await;
         self.plan(goal, &deltas)?;
         self.prepare(goal).await?;
+        self.approve(goal).await?;
         self.hosts.activate().await?;
         self.clean(goal).await;
         Ok(())
@@ -314,6 +318,29 @@ impl<'a> Fleet<'a> {
         self.note_failures(prepared)
     }
 
+    /// Runs `local.staged` and asks by `confirm = "staged"`, now that all hosts are ready and nothing
+    /// live has changed. Fails if the release is not to be activated.
+    async fn approve(&mut self, goal: &Goal) -> Result<(), Aborted> {
+        let Some(id) = self.release.filter(|_| !goal.is_prune()) else { return Ok(()) };
+        if goal.build().is_some() {
+            let ran = local_hook::staged(&self.cx, id).await;
+            self.hosts.stop_if_asked()?;
+            self.failure = ran.err();
+        }
+        if self.failure.is_some() {
+            return Err(Aborted);
+        }
+        if self.cx.config.confirm == Confirm::Staged {
+            let hosts = self.hosts.all.iter().filter(|host| host.takes_part()).count();
+            let question = format!("Activate {id} on {}", count(hosts, "host"));
+            self.declined = tokio::select! {
+                yes = self.cx.approve.approve(question) => !yes,
+                () = self.cx.cancel.wait(1) => true,
+            };
+        }
+        if self.declined { Err(Aborted) } else { Ok(()) }
+    }
+
     /// Cleans up. A failure is a warning after a deploy, and the result of a prune.
     async fn clean(&mut self, goal: &Goal) {
         if self.hosts.all.iter().all(|host| host.plan.clean.is_empty()) {
@@ -337,8 +364,10 @@ impl<'a> Fleet<'a> {
         let hosts = &self.hosts.all;
         let all_well = self.failure.is_none()
             && !self.cx.cancel.asked()
+            && !self.declined
             && hosts.iter().all(HostRun::takes_part);
-        let interrupted = self.cx.cancel.asked() && !hosts.iter().all(HostRun::is_decided);
+        let stopped = self.declined || self.cx.cancel.asked();
+        let interrupted = stopped && !hosts.iter().all(HostRun::is_decided);
         let result = |host: &HostRun| match &host.phase {
             HostPhase::Ended(result) => result.clone(),
             HostPhase::Decided => finished(host, goal),

@@ -10,6 +10,7 @@ use super::super::outcome::{Done, Failure, HostResult};
 use super::super::plan::{ActivationPlan, Recovery};
 use super::{HostPhase, HostRun};
 use crate::model::hook::HookPlace;
+use crate::model::host_state::OwedHooks;
 use crate::model::ledger::{LedgerEvent, RevertReason};
 use crate::model::service::limit_of;
 use crate::remote::conversation::Scan;
@@ -51,6 +52,9 @@ impl HostRun<'_> {
         let Some(state) = &self.talk.state else { return HostPhase::Ended(unknown) };
         let is_live = state.live() == Some(plan.id);
         let last = state.ledger.history(plan.id).map(|history| history.last.event);
+        if let Some(owed) = state.owed.filter(|_| last != Some(LedgerEvent::Activated)) {
+            self.run_owed(plan, owed).await;
+        }
         HostPhase::Ended(match last {
             Some(LedgerEvent::Committed) if is_live => return HostPhase::Decided,
             Some(LedgerEvent::Activated) => return self.resume(plan, cause, keep).await,
@@ -62,6 +66,21 @@ impl HostRun<'_> {
             _ if !is_live => self.talk.untouched(Some(cause.clone())),
             _ => unknown,
         })
+    }
+
+    /// Runs the hooks of a verdict that the host could not run to their end. If contact is lost
+    /// again, the next run does.
+    async fn run_owed(&self, plan: &ActivationPlan, OwedHooks { id, place }: OwedHooks) {
+        if id != plan.id {
+            return;
+        }
+        match self.talk.ask(&plan.conclude(place, None)).await {
+            Ok(answer) => self.talk.warn_of_hooks(place, &answer),
+            Err(_) => self.talk.warn(format!(
+                "its `{}` hooks were not run to their end: the next run on this host does",
+                place.word()
+            )),
+        }
     }
 
     async fn resume(&self, plan: &ActivationPlan, cause: &Failure, keep: bool) -> HostPhase {

@@ -2,9 +2,11 @@
 //! upload, for a while and for good.
 
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
+use shipit::model::hook::HookPlace;
 use shipit::remote::local::LocalSession;
 
 use crate::support::effort::{some, try_all};
+use crate::support::fault_table;
 use crate::support::fleet::{TestFleet, Work, hook};
 use crate::support::link::LinkFault;
 use crate::support::services::command;
@@ -41,6 +43,7 @@ async fn loses_its_connection(test: &str, work: Work, verbs: &[&'static str], mo
         assert!(fleet.faults.lock().unwrap().is_empty(), "{row}: never met");
         fleet.matches_table(test, &row, &report);
         fleet.is_honest(&row, work, &report).await;
+        fleet.host("web1").is_back_once(&row);
     })
     .await;
 }
@@ -153,5 +156,54 @@ async fn undecided_release_is_recovered_after_a_second_cut() {
             assert_eq!(next.verdict(), RunOutcome::Done, "{fault:?}: {next:?}");
             assert_eq!(fleet.host("web1").read("current/VERSION"), "3\n");
         }
+    }
+}
+
+/// The agent is killed by a hook, and contact is lost for good before the same run can finish what
+/// was begun: the next run does it.
+#[tokio::test]
+async fn hooks_of_a_killed_agent_are_undone_by_the_next_run() {
+    let test = "faults::links::hooks_of_a_killed_agent_are_undone_by_the_next_run";
+    let kill = "kill -9 $(cat ../../.shipit/run/*/agent)";
+    for (place, verb) in [
+        (HookPlace::BeforeSwitch, "resume"),
+        (HookPlace::Switched, "resume"),
+        (HookPlace::Committed, "conclude"),
+        (HookPlace::Reverted, "conclude"),
+    ] {
+        let mut fleet = TestFleet::new(LocalSession::new()).await;
+        let name = place.word();
+        let hooks = &mut fleet.world.config.hooks;
+        if place == HookPlace::Reverted {
+            hooks.switched = hook("exit 1");
+        }
+        let list = match place {
+            HookPlace::BeforeSwitch => &mut hooks.before_switch,
+            HookPlace::Switched => &mut hooks.switched,
+            HookPlace::Committed => &mut hooks.committed,
+            HookPlace::Reverted => &mut hooks.reverted,
+        };
+        let before = place == HookPlace::Committed || place == HookPlace::Reverted;
+        list.insert(if before { 0 } else { list.len() }, hook(kill).remove(0));
+        fleet.break_link("web1", LinkFault::CutForGood(verb));
+        let report = fleet.work(Work::Deploy).await;
+        let row =
+            format!("deploy: the host dies while `{name}` hooks run, and nobody connects again");
+        assert_eq!(fleet.host("web1").read("balancer").lines().last(), Some("out"), "{row}");
+        fault_table::agrees(
+            test,
+            &row,
+            &report,
+            &[fleet.host("web1").read("current/VERSION").trim().to_owned()],
+        );
+
+        fleet.faults.lock().unwrap().clear();
+        let hooks = &mut fleet.world.config.hooks;
+        for list in [&mut hooks.before_switch, &mut hooks.committed, &mut hooks.reverted] {
+            list.retain(|hook| hook.run != kill);
+        }
+        hooks.switched.clear();
+        fleet.next_deploy_works(&row).await;
+        fleet.host("web1").is_back_once(&row);
     }
 }

@@ -34,6 +34,7 @@ impl World {
             run: &run,
             connect,
             events,
+            approve: self,
             cancel: &cancel,
             cache: &self.cache,
             wait: false,

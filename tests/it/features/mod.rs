@@ -3,6 +3,7 @@
 mod after;
 mod delta;
 mod health;
+mod hooks;
 mod large;
 mod rollouts;
 mod story;

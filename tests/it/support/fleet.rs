@@ -89,6 +89,10 @@ impl TestFleet {
         world.config.links = vec![SharedLink { path: "log".to_owned(), kind: dir }];
         world.config.hooks.staged = hook("test -e VERSION");
         world.config.hooks.activated = hook("test -e VERSION");
+        world.config.hooks.before_switch = hook("echo out >>../../balancer");
+        world.config.hooks.switched = hook("test -e VERSION");
+        world.config.hooks.committed = hook("echo in >>../../balancer");
+        world.config.hooks.reverted = hook("echo in >>../../balancer");
         let what = ServiceKind::Command {
             restart: "test ! -e broken && cat VERSION >../../running".to_owned(),
             stop: Some("rm -f running".to_owned()),
@@ -150,6 +154,7 @@ impl TestFleet {
             assert_eq!(live, told, "{case}: {}: {report:?}", host.name);
             let ledger = host.read(".shipit/ledger.jsonl");
             assert_eq!(host.status(), ReleaseStatus::Good, "{case}: {}: {ledger}", host.name);
+            host.is_back(case);
             let back = host.way_back();
             assert!(back.is_some_and(|back| back.exists()), "{case}: {}: a way back", host.name);
             lives.push(live);
@@ -170,6 +175,7 @@ impl TestFleet {
         assert_eq!(next.verdict(), RunOutcome::Done, "{case}: {next:?}");
         for host in self.hosts() {
             assert_eq!(host.live(case), "3", "{case}");
+            host.is_back(case);
             assert_eq!(host.left(), [""; 0], "{case}: left behind");
         }
     }
@@ -205,6 +211,24 @@ impl TestHost {
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let found = fs::read_dir(self.root.join(path)).into_iter().flatten();
         found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// What `before_switch` took out of the balancer came back before the next time: always, and
+    /// perhaps twice where a hook or the agent was killed in the middle of it.
+    #[track_caller]
+    pub(crate) fn is_back(&self, case: &str) {
+        let seen = self.read("balancer");
+        let twice = seen.contains("out\nout\n");
+        assert!(!twice && seen.ends_with("in\n"), "{case}: {}: {seen}", self.name);
+        assert!(!self.path(".shipit/owed").exists(), "{case}: {}: owed", self.name);
+    }
+
+    /// The hooks of each activation were undone exactly once.
+    #[track_caller]
+    pub(crate) fn is_back_once(&self, case: &str) {
+        let seen = self.read("balancer");
+        let times = seen.matches("out\n").count();
+        assert_eq!(seen, "out\nin\n".repeat(times), "{case}: {}", self.name);
     }
 
     /// Returns the live version. The release is whole, has its own config, and runs.

@@ -16,9 +16,9 @@ use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
 use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Hook, Host};
 use shipit::deploy::cancel::Cancel;
-use shipit::deploy::context::{Connect, RunContext};
+use shipit::deploy::context::{Approve, Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
-use shipit::deploy::fleet::{dry_run, run};
+use shipit::deploy::fleet::{build_and_run, dry_run, run};
 use shipit::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use shipit::deploy::outcome::Report;
 use shipit::deploy::plan::HostPlan;
@@ -38,7 +38,19 @@ pub(crate) struct World {
     pub(crate) cache: MemoryCache,
     /// Size of a further file in every build, in bytes. A large one needs a channel of its own.
     pub(crate) ballast: usize,
+    /// The questions that were asked, and the answers to come, the last one first.
+    pub(crate) asked: Mutex<Vec<String>>,
+    pub(crate) approved: Mutex<Vec<bool>>,
     runs: Mutex<u32>,
+}
+
+/// Nobody is asked unless a test wants that: the answer is yes.
+impl Approve for World {
+    fn approve(&self, question: String) -> BoxFuture<'_, bool> {
+        let yes = self.approved.lock().unwrap().pop().unwrap_or(true);
+        self.asked.lock().unwrap().push(question);
+        Box::pin(async move { yes })
+    }
 }
 
 pub(crate) struct LocalConnect(pub(crate) LocalSession);
@@ -148,6 +160,8 @@ impl World {
             events: Mutex::default(),
             cache: MemoryCache::default(),
             ballast: 0,
+            asked: Mutex::default(),
+            approved: Mutex::default(),
             runs: Mutex::new(0),
         }
     }
@@ -212,6 +226,15 @@ impl World {
         run(self.context(&values, &sink, cancel), goal).await
     }
 
+    /// Runs the goal after `local.before`.
+    pub(crate) async fn build_and_run(&self, goal: Goal) -> Report {
+        let values = self.run_values(goal.kind().word());
+        let sink = |event| self.events.lock().unwrap().push(event);
+        let cancel = Cancel::never();
+        let cx = self.context(&values, &sink, &cancel);
+        build_and_run(cx, async || Ok(goal)).await
+    }
+
     /// Returns the plan of a dry run for the first host, as users see it.
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
         let values = self.run_values(goal.kind().word());
@@ -238,6 +261,7 @@ impl World {
             run,
             connect: self.connect.as_ref(),
             events: Events::new(sink),
+            approve: self,
             cancel,
             cache: &self.cache,
             wait: false,
