@@ -43,22 +43,14 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Opens the artifact that `spec` names and reads all of it once. Temporary files have no name
-    /// and lie in `scratch`, or in the system's directory for them. Blocks.
+    /// Opens the artifact that `spec` names and reads all of it once, except files whose digests are
+    /// known. Temporary files have no name and lie in `scratch`, or in the system's directory for
+    /// them. `listed` is called as soon as everything is listed and nothing was refused: the rest can
+    /// hardly fail. Blocks.
     ///
     /// # Errors
     /// If it cannot be read, holds an entry that is refused, or exceeds `limits`.
     pub fn open(
-        spec: &ArtifactSpec,
-        scratch: Option<&Path>,
-        limits: &Limits,
-    ) -> Result<Self, ArtifactError> {
-        Self::open_knowing(spec, scratch, limits, &KnownDigests::default(), || ())
-    }
-
-    /// Opens it like [`Self::open`], but does not read files whose digests are known. `listed` is
-    /// called as soon as everything is listed and nothing was refused: the rest can hardly fail.
-    pub fn open_knowing(
         spec: &ArtifactSpec,
         scratch: Option<&Path>,
         limits: &Limits,
@@ -97,17 +89,17 @@ impl Artifact {
         &self.name
     }
 
-    /// Everything it holds.
+    /// Returns everything it holds.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The digest of the manifest.
+    /// Returns the digest of the manifest.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The source revision, if a file `REVISION` holds one line that can be one.
+    /// Returns the source revision, if a file `REVISION` holds one line that can be one.
     pub fn revision(&self) -> Option<String> {
         self.revision.clone()
     }
@@ -124,7 +116,7 @@ impl Artifact {
         before.text(&self.items.iter().filter_map(file).collect::<Vec<_>>())
     }
 
-    /// Warnings for the user, one line each.
+    /// Returns warnings for the user, one line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

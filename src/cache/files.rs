@@ -51,14 +51,14 @@ mod tests {
 
     use super::super::ReleaseCache as _;
     use super::*;
-    use crate::artifact::Limits;
+    use crate::artifact::{KnownDigests, Limits};
     use crate::config::{ArtifactSource, ArtifactSpec};
 
     fn artifact(dir: &Path) -> Artifact {
         let source = ArtifactSource::Path { path: dir.to_owned(), sha256: None };
         let spec =
             ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
-        Artifact::open(&spec, None, &Limits::default()).unwrap()
+        Artifact::open(&spec, None, &Limits::default(), &KnownDigests::default(), || ()).unwrap()
     }
 
     #[test]

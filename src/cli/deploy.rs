@@ -178,7 +178,7 @@ async fn open(
     let opening = move || {
         let name = format!("{:?}", spec.source);
         let known = cache.digests(&name);
-        let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, listed)?;
+        let artifact = Artifact::open(&spec, None, &Limits::default(), &known, listed)?;
         let artifact = Arc::new(artifact);
         cache.keep_digests(&name, known, Arc::clone(&artifact));
         Ok::<_, ArtifactError>(artifact)

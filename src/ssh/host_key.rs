@@ -75,7 +75,7 @@ impl HostKeyCheck {
         names.dedup();
         let known = match pin {
             Some(_) => KnownHosts::default(),
-            None => KnownHosts::read_about(&settings.known_hosts, &names)?,
+            None => KnownHosts::read(&settings.known_hosts, &names)?,
         };
         Ok(Self {
             known,

@@ -78,26 +78,15 @@ impl KnownHostsLine {
 }
 
 impl KnownHosts {
-    /// Reads `files`, as far as they exist. Fails if one cannot be read, because a revocation may
-    /// be in it.
-    pub fn read(files: &[PathBuf]) -> Result<Self, SessionError> {
-        Self::read_those(files, &|_| true)
-    }
-
-    /// Reads only the lines about `names`, so that each of a thousand hosts keeps and understands
-    /// no lines about the others.
-    pub(super) fn read_about(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
-        Self::read_those(files, &|line| names.iter().any(|name| line.matches(name)))
-    }
-
-    fn read_those(
-        files: &[PathBuf],
-        wanted: &dyn Fn(&Names) -> bool,
-    ) -> Result<Self, SessionError> {
+    /// Reads the lines about `names`, in lower case, so that each of a thousand hosts keeps no lines
+    /// about the others. A file that does not exist is empty. Fails if one cannot be read, because a
+    /// revocation may be in it.
+    pub fn read(files: &[PathBuf], names: &[&str]) -> Result<Self, SessionError> {
+        let wanted = |line: &Names| names.iter().any(|name| line.matches(name));
         let mut known = Self { lines: Vec::new(), files: files.to_vec() };
         for file in files {
             match fs::read(file) {
-                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), wanted),
+                Ok(bytes) => known.add(file, &String::from_utf8_lossy(&bytes), &wanted),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unusable(file, &error)),
             }

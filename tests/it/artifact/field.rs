@@ -11,8 +11,8 @@ use shipit::artifact::{Artifact, ArtifactError, KnownDigests, Limits};
 use tar::EntryType;
 
 use crate::support::archives::{
-    Raw, Style, bzip2, file, gzip, link, listing, open, put, spec_of, tar_of, told, tree,
-    write_tree, zip_of, zstd,
+    Raw, Style, bzip2, file, gzip, link, listing, open, open_spec, open_within, put, spec_of,
+    tar_of, told, tree, write_tree, zip_of, zstd,
 };
 
 fn without(
@@ -25,7 +25,7 @@ fn without(
     spec.exclude = exclude.iter().map(ToString::to_string).collect();
     spec.linked = linked.iter().map(ToString::to_string).collect();
     spec.strip_components = strip;
-    Artifact::open(&spec, None, &Limits::default())
+    open_spec(&spec)
 }
 
 fn paths(artifact: &Artifact) -> String {
@@ -166,7 +166,7 @@ fn names_and_link_chains_have_limits() {
         (1..200).fold(Raw::new().link("l0", "x/x/x"), |raw, n| raw.link(&format!("l{n}"), "l0/.."));
     let chain = put(dir.path(), "c.tar", &chain.end());
     let few = Limits { steps: 100, ..Limits::default() };
-    let error = Artifact::open(&spec_of(&chain), None, &few).unwrap_err();
+    let error = open_within(&spec_of(&chain), None, &few).unwrap_err();
     assert_eq!(
         error.to_string().rsplit('/').next().unwrap(),
         "c.tar has symbolic links that take more than 100 steps to follow"
@@ -262,7 +262,7 @@ fn future_mtimes_become_now() {
     let style = Style { mtime: 36_100, ..Style::PLAIN };
     let tar = tar_of(tree([("a", file("x"))]).iter(), style);
     let (spec, known) = (spec_of(&put(dir.path(), "a.tar", &tar)), KnownDigests::new("", 100));
-    let artifact = Artifact::open_knowing(&spec, None, &Limits::default(), &known, || ()).unwrap();
+    let artifact = Artifact::open(&spec, None, &Limits::default(), &known, || ()).unwrap();
     assert!(format!("{artifact:?}").contains("mtime: Some(100)"));
     assert_eq!(listing(&artifact), "f 444 1 2d711642 ./a");
 }

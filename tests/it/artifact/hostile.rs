@@ -6,14 +6,14 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use insta::assert_snapshot;
-use shipit::artifact::{Artifact, Limits};
+use shipit::artifact::Limits;
 use tar::EntryType;
 
 use shipit::config::ArtifactSpec;
 
 use crate::support::archives::{
-    Raw, Style, bzip2, file, gzip, link, open, put, sample, spec_of, tar_of, told, tree,
-    write_tree, xz, zip_of, zstd,
+    Raw, Style, bzip2, file, gzip, link, open, open_spec, open_within, put, sample, spec_of,
+    tar_of, told, tree, write_tree, xz, zip_of, zstd,
 };
 
 /// Returns the error about these bytes as a file of this name.
@@ -433,7 +433,7 @@ fn directories_follow_the_rules_of_archives() {
       hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/l"]`
     "#);
     let excluded = ArtifactSpec { exclude: vec!["l".into()], ..spec_of(&root) };
-    assert!(Artifact::open(&excluded, None, &Limits::default()).is_ok(), "left out, so unharmful");
+    assert!(open_spec(&excluded).is_ok(), "left out, so unharmful");
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn archives_over_the_limits_are_refused() {
         ),
     ];
     let told = |path: &std::path::Path, limits: &Limits| {
-        told(&Artifact::open(&spec_of(path), None, limits).unwrap_err(), dir.path())
+        told(&open_within(&spec_of(path), None, limits).unwrap_err(), dir.path())
     };
     for path in &bombs {
         let text = told(path, &Limits { ratio: 100, ratio_from: 1000, ..Limits::default() });

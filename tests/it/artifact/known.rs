@@ -36,7 +36,7 @@ fn unchanged_file_is_not_read_again_and_a_changed_one_is() {
     fs::write(dir.path().join("other"), "old").unwrap();
     let spec = spec_of(dir.path());
     let open = |known: &KnownDigests| {
-        Artifact::open_knowing(&spec, None, &Limits::default(), known, || ()).unwrap()
+        Artifact::open(&spec, None, &Limits::default(), known, || ()).unwrap()
     };
     let nothing = KnownDigests::new("", LATER);
     let text = open(&nothing).known(&nothing).unwrap();
@@ -55,7 +55,7 @@ fn unchanged_single_file_is_not_read_again() {
     let path = dir.path().join("server");
     fs::write(&path, "program").unwrap();
     let open = |known: &KnownDigests| {
-        Artifact::open_knowing(&spec_of(&path), None, &Limits::default(), known, || ()).unwrap()
+        Artifact::open(&spec_of(&path), None, &Limits::default(), known, || ()).unwrap()
     };
     let nothing = KnownDigests::new("", LATER);
     let text = open(&nothing).known(&nothing).unwrap();

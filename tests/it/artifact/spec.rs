@@ -10,21 +10,21 @@ use shipit::config::{ArtifactSource, ArtifactSpec};
 use shipit::model::digest::Digest;
 
 use crate::support::archives::{
-    Style, Thing, Tree, file, gzip, link, listing, open, program, put, sample, spec_of, tar_of,
-    told, tree, write_tree, zip_of,
+    Style, Thing, Tree, file, gzip, link, listing, open, open_spec, open_within, program, put,
+    sample, spec_of, tar_of, told, tree, write_tree, zip_of,
 };
 
 fn with(path: &Path, strip: usize, exclude: &[&str]) -> Result<Artifact, ArtifactError> {
     let exclude = exclude.iter().map(|&pattern| pattern.to_owned()).collect();
     let spec = ArtifactSpec { exclude, strip_components: strip, ..spec_of(path) };
-    Artifact::open(&spec, None, &Limits::default())
+    open_spec(&spec)
 }
 
 fn url(url: &str, sha256: Digest) -> Result<Artifact, ArtifactError> {
     let source = ArtifactSource::Url { url: url.to_owned(), sha256 };
     let spec =
         ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
-    Artifact::open(&spec, None, &Limits::default())
+    open_spec(&spec)
 }
 
 /// The paths that are left, from a directory and from a tar alike.
@@ -279,7 +279,7 @@ fn given_sha256_is_checked() {
     let source =
         ArtifactSource::Path { path: dir.path().to_owned(), sha256: Some(Digest::of(b"")) };
     let spec = ArtifactSpec { source, ..spec_of(dir.path()) };
-    let error = Artifact::open(&spec, None, &Limits::default()).unwrap_err();
+    let error = open_spec(&spec).unwrap_err();
     assert!(matches!(error, ArtifactError::DigestOfDirectory { .. }));
 }
 
@@ -318,10 +318,10 @@ fn temporary_files_have_no_name() {
     let scratch = dir.path().join("scratch");
     fs::create_dir(&scratch).unwrap();
     let path = put(dir.path(), "a.tgz", &gzip(&tar_of(sample().iter(), Style::PLAIN)));
-    let artifact = Artifact::open(&spec_of(&path), Some(&scratch), &Limits::default()).unwrap();
+    let artifact = open_within(&spec_of(&path), Some(&scratch), &Limits::default()).unwrap();
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
     drop(artifact);
     let missing = dir.path().join("missing");
-    let error = Artifact::open(&spec_of(&path), Some(&missing), &Limits::default()).unwrap_err();
+    let error = open_within(&spec_of(&path), Some(&missing), &Limits::default()).unwrap_err();
     assert!(matches!(error, ArtifactError::Scratch { .. }));
 }

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use russh::keys::PublicKey;
-use shipit::artifact::{Artifact, ArtifactError, Limits, PackOptions, PreparedDelta, pack_tail};
+use shipit::artifact::{
+    Artifact, ArtifactError, KnownDigests, Limits, PackOptions, PreparedDelta, pack_tail,
+};
 use shipit::config::checks::HealthProbe;
 use shipit::config::error::ConfigError;
 use shipit::config::file::ConfigFile;
@@ -128,7 +130,7 @@ fn open(path: &Path, scratch: &Path, limits: &Limits) -> Result<Artifact, Artifa
     let source = ArtifactSource::Path { path: path.to_owned(), sha256: None };
     let spec =
         ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
-    Artifact::open(&spec, Some(scratch), limits)
+    Artifact::open(&spec, Some(scratch), limits, &KnownDigests::default(), || ())
 }
 
 /// Returns the error with its causes and its hint, as it is printed.
@@ -356,7 +358,7 @@ pub fn known_hosts(bytes: &[u8]) {
     let verdict = |text: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, text).unwrap();
-        let known = KnownHosts::read(&[file.path().to_owned()]).unwrap();
+        let known = KnownHosts::read(&[file.path().to_owned()], &[&name.to_lowercase()]).unwrap();
         let lines: Vec<_> = known.lookup(name).iter().map(|place| place.line).collect();
         assert!(
             lines.is_sorted() && lines.iter().all(|line| (1..=text.lines().count()).contains(line))

@@ -28,7 +28,7 @@ fn check(text: &str, name: &str) -> String {
         text.replace("ONE", ONE).replace("TWO", TWO).replace("ECDSA", OTHER_TYPE),
     )
     .unwrap();
-    let known = KnownHosts::read(&[dir.path().join("missing"), file]).unwrap();
+    let known = KnownHosts::read(&[dir.path().join("missing"), file], &[name]).unwrap();
     let key = PublicKey::from_openssh(ONE).unwrap();
     match known.verdict(name, key.key_data()) {
         KeyRecord::Known(place) => format!("known:{}", place.line),
@@ -86,7 +86,7 @@ fn host_key_verdicts() {
 #[test]
 fn unreadable_known_hosts_is_an_error() {
     let dir = TempDir::new().unwrap();
-    let error = KnownHosts::read(&[dir.path().to_path_buf()]).unwrap_err();
+    let error = KnownHosts::read(&[dir.path().to_path_buf()], &["web"]).unwrap_err();
     assert!(matches!(error, SessionError::Setting { .. }), "{error:?}");
 }
 
@@ -108,7 +108,7 @@ fn present() -> bool {
 }
 
 fn compare(file: &PathBuf, name: &str) {
-    let known = KnownHosts::read(std::slice::from_ref(file)).unwrap();
+    let known = KnownHosts::read(std::slice::from_ref(file), &[&name.to_lowercase()]).unwrap();
     let ours: Vec<usize> = known.lookup(name).iter().map(|place| place.line).collect();
     let text = std::fs::read_to_string(file).unwrap();
     assert_eq!(ours, oracle(file, name), "{name} in\n{text}");

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use shipit::artifact::{Artifact, ArtifactError, Limits};
+use shipit::artifact::{Artifact, ArtifactError, KnownDigests, Limits};
 use shipit::config::{ArtifactSource, ArtifactSpec};
 use tar::{EntryType, Header};
 
@@ -54,7 +54,19 @@ pub(crate) fn spec_of(path: &Path) -> ArtifactSpec {
 }
 
 pub(crate) fn open(path: &Path) -> Result<Artifact, ArtifactError> {
-    Artifact::open(&spec_of(path), None, &Limits::default())
+    open_spec(&spec_of(path))
+}
+
+pub(crate) fn open_spec(spec: &ArtifactSpec) -> Result<Artifact, ArtifactError> {
+    open_within(spec, None, &Limits::default())
+}
+
+pub(crate) fn open_within(
+    spec: &ArtifactSpec,
+    scratch: Option<&Path>,
+    limits: &Limits,
+) -> Result<Artifact, ArtifactError> {
+    Artifact::open(spec, scratch, limits, &KnownDigests::default(), || ())
 }
 
 /// The listing with digests cut to eight digits, so that it fits a screen.

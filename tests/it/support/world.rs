@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
-use shipit::artifact::{Artifact, Limits};
 use shipit::cache::{MakeManifest, ReleaseCache};
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
@@ -28,6 +27,7 @@ use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
 use shipit::report::plan::plan_lines;
 
+use super::archives::open_spec;
 use super::bytes::random_text;
 
 pub(crate) struct World {
@@ -98,7 +98,7 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     let source = ArtifactSource::Path { path, sha256: None };
     let spec =
         ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
-    let artifact = Artifact::open(&spec, None, &Limits::default()).unwrap();
+    let artifact = open_spec(&spec).unwrap();
     let build = but(Build {
         name: artifact.name().to_owned(),
         manifest: artifact.manifest().clone(),
