@@ -113,6 +113,7 @@ impl ConfigFile {
         let here = Resolver { file: self, stage };
         let services = here.services(&layer)?;
         let hosts = here.hosts(&layer)?;
+        here.units_are_told_apart(&layer, &services, &hosts)?;
         let links = here.links(&layer)?;
         let mut config = Config {
             app: here.app()?,

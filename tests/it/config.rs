@@ -450,6 +450,14 @@ fn service_and_services_exclude_each_other() {
 }
 
 #[test]
+fn unit_of_two_services_is_refused_where_a_host_has_both() {
+    let two = "[services.a]\nunit = \"x\"\n[services.b]\nunit = [\"y\", \"x.service\"]";
+    assert_snapshot!(wrong(two), @"deploy.toml:5: `unit` must be that of one service only on a host: x.service");
+    let user = two.replace("\"y\", \"x.service\"]", "\"x\"]\nscope = \"user\"");
+    assert_eq!(order(&user), "a restart x.service; b restart x.service");
+}
+
+#[test]
 fn services_on_a_host_are_those_of_its_roles() {
     let text = format!(
         "{LEAST}[services.web]\nunit = \"web\"\nroles = [\"web\"]\n[services.all]\nunit = \"all\"\n\

@@ -6,8 +6,8 @@ use toml::Spanned;
 
 use super::{NAME, Resolver};
 use crate::config::error::ConfigError;
-use crate::config::rules;
 use crate::config::tables::{ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units};
+use crate::config::{Host, rules};
 use crate::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
 
 const UNIT: &str = "the name of a systemd unit (a service, socket, timer or target), such as \
@@ -85,6 +85,35 @@ impl Resolver<'_> {
             ordered.push(waiting.remove(next));
         }
         Ok(ordered)
+    }
+
+    /// Fails if a host has a unit twice: it would be restarted twice.
+    pub(super) fn units_are_told_apart(
+        &self,
+        layer: &Layer,
+        services: &[Service],
+        hosts: &[Host],
+    ) -> Result<(), ConfigError> {
+        for host in hosts {
+            let here = services.iter().filter(|service| host.is_one_of(&service.roles));
+            let mut seen: Vec<(Scope, &str)> = Vec::new();
+            for (service, unit) in here.filter_map(|service| Some((service, service.unit()?))) {
+                if !seen.contains(&(unit.scope, unit.name.as_str())) {
+                    seen.push((unit.scope, &unit.name));
+                    continue;
+                }
+                let named = layer.services.iter().flatten();
+                let mut named = named.filter(|(name, _)| *name.get_ref() == service.name);
+                let place = named.next().map(|(name, _)| self.file.place(name));
+                return Err(ConfigError::Value {
+                    place: place.unwrap_or_else(|| self.file.nowhere()),
+                    key: "unit",
+                    value: unit.name.clone(),
+                    must: "that of one service only on a host",
+                });
+            }
+        }
+        Ok(())
     }
 
     fn named_service(&self, one: NamedTable<'_>) -> Result<Vec<Service>, ConfigError> {

@@ -564,3 +564,44 @@ fn unreachable_host_shows_every_cause() {
     let whole = "no key was accepted: key a: not accepted; key b: it needs a passphrase; and there is no terminal";
     assert_eq!(failure.whole(), whole);
 }
+
+#[test]
+fn each_service_has_findings_and_rules_for_sudo_of_its_own() {
+    let service = "unit = [\"todo\", \"todo.socket\", \"beat.timer\", \"late\"]";
+    let machine = Machine::new(service, &UNIT.replace("failed", "active"));
+    machine.edit("[service]", "[services.all]");
+    machine.edit("staged = [\"echo hook says; cat .env\"]", "");
+    let text = machine.project.read("deploy.toml");
+    let more = "[services.judged]\nunit = \"judged\"\naction = \"none\"\n[services.web]\n\
+                unit = \"web\"\naction = \"reload\"\n";
+    machine.project.write("deploy.toml", &format!("{text}\n{more}"));
+    machine.tool(
+        "systemctl",
+        "case \"$*\" in *late*) echo LoadState=not-found; exit ;; esac\n\
+                               cat \"$(dirname \"$0\")/../unit\"",
+    );
+    let said = machine.wrong();
+    let rules: Vec<_> = said
+        .lines()
+        .filter_map(|line| Some(line.split_once("NOPASSWD: ")?.1.split_once('\'')?.0))
+        .map(|rules| rules.replace("/usr/bin/systemctl ", ""))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            "restart todo.service, stop todo.service, reset-failed todo.service",
+            "start todo.socket, stop todo.socket, reset-failed todo.socket",
+            "restart beat.timer, stop beat.timer, reset-failed beat.timer",
+            "reload web.service, stop web.service, reset-failed web.service",
+        ],
+        "{said}"
+    );
+    assert!(said.contains("problem  local: systemd says late.service is not-found"), "{said}");
+    for name in ["todo", "judged", "web"] {
+        assert!(said.contains(&format!("{name}.service ")), "{name}: {said}");
+    }
+    // What runs no code goes through nothing.
+    assert!(!said.contains("todo.socket does not go through"), "{said}");
+    // All run as one user, of whom each thing is said once.
+    assert_eq!(said.matches("which the service runs as, may not read .env").count(), 1, "{said}");
+}

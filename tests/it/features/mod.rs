@@ -6,6 +6,7 @@ mod health;
 mod hooks;
 mod large;
 mod rollouts;
+mod services;
 mod story;
 mod streams;
 mod stripes;
