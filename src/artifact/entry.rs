@@ -19,7 +19,6 @@ pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
     mode & if is_dir { 0o001 } else { 0o004 } == 0
 }
 
-/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(super) enum EntryKind {
     Dir,

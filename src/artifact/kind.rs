@@ -38,7 +38,6 @@ pub(super) enum Compression {
     Gzip,
     Zstd,
     Xz,
-    /// bzip2.
     Bzip2,
 }
 

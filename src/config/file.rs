@@ -33,7 +33,6 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// The place of a value.
     pub(super) fn place<T>(&self, value: &Spanned<T>) -> ConfigPlace {
         ConfigText { name: &self.name, text: &self.text }.place(&value.span())
     }

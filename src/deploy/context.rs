@@ -85,7 +85,6 @@ pub fn hello(
 pub struct RunContext<'a> {
     /// The stage.
     pub config: &'a Config,
-    /// The run.
     pub run: &'a Run,
     pub connect: &'a dyn Connect,
     pub events: Events<'a>,

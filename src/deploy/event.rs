@@ -98,7 +98,6 @@ pub enum Phase {
 pub struct Events<'a>(&'a (dyn Fn(Event) + Send + Sync));
 
 impl<'a> Events<'a> {
-    /// Sends events to `sink`.
     pub fn new(sink: &'a (dyn Fn(Event) + Send + Sync)) -> Self {
         Self(sink)
     }

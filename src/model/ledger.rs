@@ -142,7 +142,6 @@ pub struct Entry {
     pub from: String,
     /// Name and version of the program that did it.
     pub tool: String,
-    /// The digest of the artifact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Digest>,
     /// Bytes of all files in the release.

@@ -29,7 +29,6 @@ pub struct Operation {
     pub pruned: Vec<String>,
 }
 
-/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
     /// A release was made, and perhaps activated.

@@ -23,7 +23,6 @@ pub struct Styles {
     pub bad: Style,
     /// Warnings.
     pub warn: Style,
-    /// Hints.
     pub hint: Style,
     /// Details: output of hooks, times.
     pub dim: Style,

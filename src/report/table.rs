@@ -2,7 +2,6 @@
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
-/// A column.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// The heading.

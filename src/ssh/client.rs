@@ -19,7 +19,6 @@ use crate::ssh::text;
 pub(crate) struct ServerMessages {
     /// The reason why it, or the library, ended the connection.
     pub(crate) goodbye: Option<String>,
-    /// Its banner.
     pub(crate) banner: Option<String>,
     /// The name and version of its program.
     pub(crate) program: String,

@@ -52,7 +52,6 @@ pub type Notice = Arc<dyn Fn(&str, Weight, &str) + Send + Sync>;
 /// Callbacks to the user while connecting.
 #[derive(Clone)]
 pub struct Callbacks {
-    /// Asks for a passphrase.
     pub passphrase: AskPassphrase,
     /// Called with the host's name, the weight of the notice, and one line.
     pub notice: Notice,

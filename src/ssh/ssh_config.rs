@@ -112,7 +112,6 @@ impl HostSettings {
     }
 }
 
-/// The source of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsSource {
     /// From `ssh -G`.

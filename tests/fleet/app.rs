@@ -168,7 +168,6 @@ vars.GREETING = {{ env = "GREETING" }}
         Run::of(&mut self.command(args))
     }
 
-    /// Deploys an artifact.
     pub(crate) fn deploy(&self, artifact: &str) -> Run {
         self.shipit(&["deploy", "production", "--yes", "--artifact", artifact])
     }

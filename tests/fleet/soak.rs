@@ -16,7 +16,6 @@ fn rounds() -> u32 {
 struct Footprint {
     /// Files in `.shipit`, and names with a leading dot beside releases.
     files: u32,
-    /// Releases.
     releases: u32,
     /// Processes of agents and uploads.
     processes: u32,

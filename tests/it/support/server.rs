@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The faults of a server.
 #[derive(Clone, Default)]
 pub(crate) struct ServerFaults {
     /// At most this many sessions at once on one connection. A session counts until the end of its
