@@ -190,8 +190,8 @@ impl ArtifactError {
     }
 }
 
-/// A name from an artifact as a terminal may see it: what is invisible or moves the cursor is
-/// written as an escape.
+/// Returns a name from an artifact as a terminal may show it: invisible characters, and those that
+/// move the cursor, are written as escapes.
 pub(super) fn visible(name: &str) -> String {
     let plain = |c: char| matches!(c, '\\' | '\'' | '"');
     let shown = |c: char| if plain(c) { c.to_string() } else { c.escape_debug().to_string() };

@@ -67,8 +67,8 @@ impl Exclude {
     }
 }
 
-/// A pattern with a slash other than the last is anchored at the top; any other matches at every
-/// depth.
+/// Returns the glob for a pattern. A pattern with a slash before its end matches from the top only;
+/// any other matches at every depth.
 fn anchored(pattern: &str) -> String {
     let pattern = pattern.trim_end_matches('/');
     match pattern.strip_prefix('/') {

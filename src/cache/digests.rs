@@ -34,7 +34,7 @@ impl LocalCache {
     }
 }
 
-/// An address may hold anything, so its digest is the name of the file.
+/// Returns the name of the file: the digest of the address, which may hold any character.
 fn file_name(address: &str) -> String {
     Digest::of(address.as_bytes()).to_string()
 }

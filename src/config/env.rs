@@ -50,8 +50,8 @@ impl fmt::Debug for EnvFile {
     }
 }
 
-/// The reason why there is no environment file. `key` is a variable of that file. No text contains a
-/// value.
+/// The reason why there is no environment file. `key` is a variable of that file. No text contains
+/// a value.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvError {
     /// Variables of this process that are not set, or empty: so CI gives a secret that it lacks.
@@ -259,10 +259,10 @@ fn line(key: &str, value: &str) -> Result<String, EnvError> {
     Ok(format!("{key}={quote}{value}{quote}\n"))
 }
 
-/// The quotes between which every reader takes `value` as it stands. Nothing is ever escaped: no
-/// two readers agree on what an escape means. What is left was tried with systemd 252, dash, bash,
-/// BusyBox ash, mksh, zsh, npm dotenv 16 and 18, python-dotenv 1.2 and Ruby dotenv 2.4 (which
-/// knows no newlines in values; from 2.8 on it does).
+/// Returns the quotes between which every reader takes `value` as it stands. Nothing is ever
+/// escaped: no two readers agree on what an escape means. What is left was tried with systemd 252,
+/// dash, bash, BusyBox ash, mksh, zsh, npm dotenv 16 and 18, python-dotenv 1.2 and Ruby dotenv 2.4
+/// (which knows no newlines in values; from 2.8 on it does).
 fn quote(value: &str) -> Result<char, Unwritable> {
     let holds = |c: char| value.contains(c);
     if holds('\0') {
@@ -333,7 +333,7 @@ async fn command(
     Err(EnvError::Failed { key: key.to_owned(), status: output.status, said })
 }
 
-/// Bytes as text, less one final newline.
+/// Returns bytes as text, without their final newline. Fails if they are not UTF-8.
 fn text(key: &str, bytes: Vec<u8>) -> Result<String, EnvError> {
     let mut text = String::from_utf8(bytes).map_err(|_| unwritable(key, Unwritable::NotText))?;
     if text.ends_with('\n') {
@@ -350,7 +350,7 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// The end of a complaint, without what may be the value or a part of it.
+/// Returns the end of a command's stderr, without text that may be the value or a part of it.
 fn said(stderr: &[u8], stdout: &[u8]) -> Option<CommandStderr> {
     let mut text = String::from_utf8_lossy(stderr).into_owned();
     for secret in String::from_utf8_lossy(stdout).lines().filter(|line| !line.trim().is_empty()) {

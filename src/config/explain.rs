@@ -40,7 +40,7 @@ impl ConfigText<'_> {
         ConfigError::Syntax { place: self.error_place(error), reason }
     }
 
-    /// Says what serde found wrong in our words. serde's own texts are fixed: `unknown field`,
+    /// Returns the error of serde in our words. serde's own texts are fixed: `unknown field`,
     /// `missing field` and `invalid … : found, expected …`.
     pub(super) fn explain(
         &self,
@@ -130,7 +130,7 @@ fn counted(before: usize) -> u32 {
     u32::try_from(before + 1).unwrap_or(u32::MAX)
 }
 
-/// The keys that lead to what lies at `span`: the smallest key or value around it.
+/// Returns the keys that lead to the smallest key or value around `span`.
 fn path_at(span: &Range<usize>, tree: &Spanned<DeTable<'_>>) -> Vec<String> {
     let mut best = Found { size: usize::MAX, path: Vec::new() };
     search_table(span, tree.get_ref(), &mut Vec::new(), &mut best);
@@ -179,7 +179,7 @@ fn dotted(path: &[String]) -> String {
     if path.is_empty() { "the file".to_owned() } else { path.join(".") }
 }
 
-/// serde's words for what it expected, in ours.
+/// Returns our words for what serde expected.
 fn plain(expected: &str) -> String {
     match expected {
         "a boolean" => "true or false".to_owned(),
@@ -191,7 +191,7 @@ fn plain(expected: &str) -> String {
     }
 }
 
-/// serde's words for what it found, in ours; without the value where that may be a secret.
+/// Returns our words for what serde found; without the value if it may be a secret.
 fn found(text: &str, secret: bool) -> String {
     let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
     let (kind, value) = text.split_once(' ').unwrap_or((text, ""));

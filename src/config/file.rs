@@ -37,7 +37,7 @@ impl ConfigFile {
         ConfigText { name: &self.name, text: &self.text }.place(&value.span())
     }
 
-    /// The place of what is not there.
+    /// Returns the place of a key that is missing: the file.
     pub(super) fn nowhere(&self) -> ConfigPlace {
         ConfigPlace::File(self.name.as_str().into())
     }

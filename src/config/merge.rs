@@ -39,7 +39,7 @@ impl Layer {
 }
 
 impl ArtifactTable {
-    /// A digest belongs to its path: a stage with its own path has its own digest or none.
+    /// Lays a stage over the top level. A stage with its own path has its own digest or none.
     fn over(&self, top: &Self) -> Self {
         let same = self.path.is_none();
         let inherited = if same { first(&self.sha256, &top.sha256) } else { self.sha256.clone() };
@@ -71,7 +71,8 @@ impl Env {
 }
 
 impl ServiceTable {
-    /// A stage that names another kind of service inherits only the limit.
+    /// Lays a stage over the top level. A stage with another kind of service inherits only the
+    /// limit.
     fn over(&self, top: &Self) -> Self {
         let (unit, command) = (self.unit.is_some(), self.restart.is_some());
         let timeout = first(&self.timeout, &top.timeout);

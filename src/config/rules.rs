@@ -6,36 +6,36 @@ use super::Address;
 pub(super) const ADDRESS: &str =
     "a host as in ssh, such as `web1`, `deploy@web1:2222`, `[2001:db8::1]:22` or `local`";
 
-/// A name of an app, a stage or a role.
+/// Returns whether the text can name an app, a stage or a role.
 pub(super) fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits)
 }
 
-/// An absolute path on a host, not `/`, as `pwd` would print it.
+/// Returns whether the text is an absolute path, not `/`, as `pwd` would print it.
 pub(super) fn is_root(text: &str) -> bool {
     text.strip_prefix('/').is_some_and(|rest| is_clean(rest.strip_suffix('/').unwrap_or(rest)))
 }
 
-/// A relative path that stays where it is and is written in the one shortest way.
+/// Returns whether the text is a relative path that does not leave its directory, in shortest form.
 pub(super) fn is_clean(text: &str) -> bool {
     let part = |p: &str| !p.is_empty() && p != "." && p != "..";
     text.split('/').all(part) && !text.contains(char::is_control)
 }
 
-/// The name of an environment variable.
+/// Returns whether the text can name an environment variable.
 pub(super) fn is_variable(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty() && text.chars().all(fits)
 }
 
-/// A user's or a group's name, or its number.
+/// Returns whether the text is the name or number of a user or a group.
 pub(super) fn is_account(text: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || "._-@\\+$".contains(c);
     !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
 }
 
-/// The bits of an octal mode that is not open to everybody's writing.
+/// Returns the bits of an octal mode, unless everybody may write.
 pub(super) fn mode(text: &str) -> Option<u32> {
     let digits = text.chars().all(|c| c.is_digit(8)) && (3..=5).contains(&text.len());
     let bits = digits.then(|| u32::from_str_radix(text, 8).ok()).flatten()?;
@@ -45,7 +45,7 @@ pub(super) fn mode(text: &str) -> Option<u32> {
 /// The most instances of a template that one name may stand for.
 const MOST_INSTANCES: u32 = 100;
 
-/// The full names of units: of one, or of each instance of a template as in `todo@{1..4}`.
+/// Returns the full names of units: of one, or of each instance of a template as in `todo@{1..4}`.
 pub(super) fn units(text: &str) -> Option<Vec<String>> {
     let Some((stem, rest)) = text.split_once("@{") else { return Some(vec![unit(text)?]) };
     let (range, end) = rest.split_once('}')?;
@@ -56,7 +56,7 @@ pub(super) fn units(text: &str) -> Option<Vec<String>> {
     few.then(|| all.collect()).flatten()
 }
 
-/// The full name of a service, socket, timer or target.
+/// Returns the full name of a service, socket, timer or target.
 fn unit(text: &str) -> Option<String> {
     const OURS: [&str; 4] = ["service", "socket", "timer", "target"];
     const OTHERS: [&str; 6] = ["path", "mount", "slice", "scope", "device", "swap"];
@@ -70,7 +70,7 @@ fn unit(text: &str) -> Option<String> {
     (sane && stem.len() < 240 && stem.chars().all(fits)).then(|| format!("{stem}.{kind}"))
 }
 
-/// A host as written: `user@host:port`, `[v6]:port`, `local`.
+/// Returns the address of a host as written: `user@host:port`, `[v6]:port`, `local`.
 pub(super) fn address(text: &str) -> Option<Address> {
     if text == "local" {
         return Some(Address::Local);
@@ -119,13 +119,13 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-/// `SHA256:` and 43 digits of base64, as `ssh-keygen -l` prints it.
+/// Returns whether the text is `SHA256:` and 43 digits of base64, as `ssh-keygen -l` prints it.
 pub(super) fn is_fingerprint(text: &str) -> bool {
     let digit = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
     text.strip_prefix("SHA256:").is_some_and(|hash| hash.len() == 43 && hash.chars().all(digit))
 }
 
-/// Something that a shell can be given.
+/// Returns whether the text is a command that a shell can run.
 pub(super) fn is_command(text: &str) -> bool {
     !text.trim().is_empty() && !text.contains('\0')
 }
@@ -140,7 +140,7 @@ pub(super) struct Url {
     pub(super) path: String,
 }
 
-/// Takes an HTTP address apart.
+/// Returns the parts of an HTTP address.
 pub(super) fn http(text: &str) -> Option<Url> {
     let (tls, rest) = match text.split_once("://")? {
         ("http", rest) => (false, rest),
@@ -160,18 +160,18 @@ pub(super) fn http(text: &str) -> Option<Url> {
     })
 }
 
-/// A host and its port.
+/// Returns host and port of `host:port`.
 pub(super) fn tcp(text: &str) -> Option<(String, u16)> {
     let (host, port) = host_and_port(text)?;
     is_host(host).then_some((host.to_owned(), port?))
 }
 
-/// A name or an address that a certificate can be for.
+/// Returns whether a certificate can be for this name or address.
 pub(super) fn is_server_name(text: &str) -> bool {
     rustls::pki_types::ServerName::try_from(text).is_ok()
 }
 
-/// The name of a header that a user may set.
+/// Returns whether the text names a header that a user may set.
 pub(super) fn is_header(text: &str) -> bool {
     const OURS: [&str; 4] = ["host", "connection", "content-length", "transfer-encoding"];
     let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);

@@ -28,8 +28,8 @@ const INLINE: u64 = 1 << 20;
 /// Largest upload between the orders where `[upload]` has a limit or a number of uploads at once:
 /// those between the orders are not counted.
 const INLINE_IF_LIMITED: u64 = 128 << 10;
-/// An upload is not inline if its estimate is this many times the largest inline upload. Below that,
-/// the end of packing is waited for.
+/// An upload is not inline if its estimate is this many times the largest inline upload. Below
+/// that, the end of packing is waited for.
 const SURELY: u64 = 4;
 
 /// Uploads to the hosts of one run.
@@ -140,8 +140,8 @@ impl Progress {
 }
 
 impl Payload {
-    /// `release` is the part of `artifact` that goes into the release. `prefix` is where hosts
-    /// unpack it.
+    /// Returns the payload of a run. `release` is the part of `artifact` that goes into the
+    /// release, `prefix` the directory into which hosts unpack it.
     pub fn new(
         artifact: Arc<Artifact>,
         release: Arc<Sealed>,

@@ -33,7 +33,7 @@ pub enum DriftKind {
 }
 
 impl DriftKind {
-    /// The word for machines.
+    /// Returns the word of the change in JSON.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -87,8 +87,8 @@ pub fn drift<'a>(
     all
 }
 
-/// Returns the paths that lines of a quick look name: `was` or `is`, then a line of a manifest without
-/// its digest, or `w` and the path of a file that was written to.
+/// Returns the paths that lines of a quick look name: `was` or `is`, then a line of a manifest
+/// without its digest, or `w` and the path of a file that was written to.
 pub fn paths(text: &str) -> BTreeSet<&str> {
     text.lines().filter_map(path).map(|path| path.strip_prefix("./").unwrap_or(path)).collect()
 }

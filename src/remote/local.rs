@@ -15,8 +15,8 @@ use super::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 /// Number of output pieces that may wait to be read.
 const QUEUE: usize = 64;
 
-/// The variables of our environment that a command gets, as from sshd and a login. Secrets of a CI
-/// job are not among them.
+/// Returns whether a command gets this variable of our environment, as from sshd and a login.
+/// Secrets of a CI job are not among them.
 fn is_passed(name: &str) -> bool {
     const PASSED: [&str; 10] = [
         "HOME",

@@ -87,7 +87,8 @@ pub fn wrapped(line: &str, room: Option<usize>) -> Vec<String> {
     rows
 }
 
-/// `text` after `label`, in rows of at most `width` columns; all rows but the first are indented.
+/// Returns `text` after `label`, in rows of at most `width` columns; all rows but the first are
+/// indented.
 pub fn hanging(label: &str, indent: usize, text: &str, width: Option<usize>) -> Vec<String> {
     let room = width.map(|width| width.saturating_sub(indent).max(20));
     let rows = wrapped(text, room).into_iter().enumerate();

@@ -77,7 +77,7 @@ struct ConnectionParts {
 }
 
 impl Connector {
-    /// `now` is the time in seconds since 1970.
+    /// Returns a connector. `now` is the time in seconds since 1970.
     pub fn new(settings: &SshSettings, around: LocalEnv, callbacks: Callbacks, now: u64) -> Self {
         let settings = settings.clone().at_home(&around.home);
         let (keys, plain) = (KeyRing::default(), Plain::default());

@@ -132,7 +132,7 @@ impl HostKeyCheck {
         types
     }
 
-    /// A host shows one key at a time: asks for no further one of this `kind`. Returns whether
+    /// Asks for no further key of this `kind`: a host shows one key at a time. Returns whether
     /// another kind is left that may be the pinned one.
     pub fn pass_over(&mut self, kind: &str) -> bool {
         self.passed_over.extend(Algorithm::new(kind));
