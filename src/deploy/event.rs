@@ -98,6 +98,7 @@ pub enum Phase {
 pub struct Events<'a>(&'a (dyn Fn(Event) + Send + Sync));
 
 impl<'a> Events<'a> {
+    /// Returns events that go to `sink`.
     pub fn new(sink: &'a (dyn Fn(Event) + Send + Sync)) -> Self {
         Self(sink)
     }

@@ -29,6 +29,7 @@ pub struct Operation {
     pub pruned: Vec<String>,
 }
 
+/// The command that an operation was, or a recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationKind {
     /// A release was made, and perhaps activated.

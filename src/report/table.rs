@@ -2,6 +2,7 @@
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
+/// A column of a table, with its behaviour on narrow terminals.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// The heading.

@@ -112,6 +112,7 @@ impl HostSettings {
     }
 }
 
+/// The origin of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsSource {
     /// From `ssh -G`.
