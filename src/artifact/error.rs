@@ -15,123 +15,62 @@ use crate::model::words::count;
 /// named it; `url` has neither user nor password nor query.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// The work was stopped from outside.
     #[error("the artifact was not packed to the end")]
     Stopped,
-    /// The path cannot be opened.
     #[error("could not open the artifact `{path}`")]
-    Open {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// Neither a file nor a directory.
+    Open { path: PathBuf, source: io::Error },
     #[error("the artifact `{path}` is neither a file nor a directory")]
     NotAFile { path: PathBuf },
-    /// A file of a directory cannot be read.
     #[error("could not read `{path}`")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// A directory cannot be listed.
+    Read { path: PathBuf, source: io::Error },
     #[error("could not list the directory `{path}`")]
-    Walk {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Walk { path: PathBuf, source: io::Error },
     /// No room or no right to write here.
     #[error("could not write to a temporary file")]
-    Scratch {
-        #[source]
-        source: io::Error,
-    },
-    /// The bytes are not those that were asked for.
+    Scratch { source: io::Error },
     #[error("{artifact} has the SHA-256 {found}, not {expected}")]
-    WrongDigest {
-        artifact: String,
-        /// The digest in the config.
-        expected: Digest,
-        found: Digest,
-    },
+    WrongDigest { artifact: String, expected: Digest, found: Digest },
     /// A digest is of bytes, and a directory has none.
     #[error("`sha256` cannot be checked for the directory `{path}`")]
     DigestOfDirectory { path: PathBuf },
-    /// Not an address that is fetched.
     #[error("an artifact's address begins with https:// or file://: {url}")]
     Scheme { url: String },
-    /// The server did not give it.
     #[error("could not fetch {url}")]
-    Fetch {
-        url: String,
-        #[source]
-        source: Box<ureq::Error>,
-    },
-    /// The answer broke off.
+    Fetch { url: String, source: Box<ureq::Error> },
     #[error("the download of {url} broke off")]
-    Download {
-        url: String,
-        #[source]
-        source: io::Error,
-    },
-    /// An archive of a kind that is not read.
+    Download { url: String, source: io::Error },
     #[error("{artifact} is {kind}, which shipit cannot read")]
     Unread { artifact: String, kind: &'static str },
-    /// A page of HTML in place of an archive.
     #[error("{artifact} is named like an archive, but is a page of HTML")]
     Page { artifact: String },
-    /// Called an archive, but is none.
     #[error("{artifact} is named like an archive, but cannot be read as one")]
     NotAnArchive { artifact: String },
-    /// Broken off or damaged.
     #[error("could not unpack {artifact}, after {entry}")]
     Unpack {
         artifact: String,
         /// The last entry that was begun.
         entry: String,
-        #[source]
         source: io::Error,
     },
-    /// The list of a zip archive is damaged.
     #[error("could not read the zip archive {artifact}")]
-    Zip {
-        artifact: String,
-        #[source]
-        source: zip::result::ZipError,
-    },
+    Zip { artifact: String, source: zip::result::ZipError },
     /// One entry of a zip archive is damaged or packed in a way that cannot be unpacked.
     #[error("could not unpack `{entry}` of {artifact}")]
-    ZipEntry {
-        artifact: String,
-        entry: String,
-        #[source]
-        source: zip::result::ZipError,
-    },
+    ZipEntry { artifact: String, entry: String, source: zip::result::ZipError },
     /// The archive as a whole is not one that every reader reads alike.
     #[error("{artifact} {why}")]
     Malformed { artifact: String, why: Malformed },
     /// Entries that may not be in a release.
     #[error(transparent)]
     Refused(Box<Refused>),
-    /// More than any release should hold.
     #[error("{artifact} {limit}")]
     TooMuch { artifact: String, limit: LimitHit },
-    /// A pattern that cannot be read.
     #[error("the exclude pattern `{pattern}` cannot be read")]
-    Exclude {
-        pattern: String,
-        #[source]
-        source: globset::Error,
-    },
-    /// A pattern begins with `!`.
+    Exclude { pattern: String, source: globset::Error },
     #[error("the exclude pattern `{pattern}` begins with `!`, which is not supported")]
     ExcludeNegated { pattern: String },
-    /// There is nothing to deploy.
     #[error("{artifact} is empty")]
     Empty { artifact: String },
-    /// There is nothing left to deploy.
     #[error("`strip_components = {strip}` and `exclude` leave nothing of {artifact}")]
     NothingLeft { artifact: String, strip: usize },
     /// The bytes are not those that were listed.
@@ -303,10 +242,8 @@ impl std::error::Error for ExcludeLine {
 /// A fault of a single entry. Reads on after the entry's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Begins with `/`.
     #[error("has an absolute path")]
     Absolute,
-    /// Has a part `..`.
     #[error("has `..` in its path")]
     DotDot,
     #[error("has a name that is not UTF-8")]
@@ -325,7 +262,6 @@ pub enum Refusal {
     LongPath,
     #[error("occurs twice")]
     Duplicate,
-    /// A directory and something else.
     #[error("is a directory and also something else")]
     TwoKinds,
     /// One name on a file system that does not know case.
@@ -337,13 +273,11 @@ pub enum Refusal {
     /// A file has nothing below it.
     #[error("lies below `{file}`, which is a file")]
     BelowFile { file: String },
-    /// A link with an absolute target.
     #[error("is a link to the absolute path `{target}`")]
     LinkAbsolute { target: String },
     /// A link that leaves, perhaps through other links.
     #[error("is a link that leads out of the release: `{target}`")]
     LinkLeaves { target: String },
-    /// A link that leads to itself.
     #[error("is a link that goes in a circle: `{target}`")]
     LinkCircle { target: String },
     /// Empty, too long, not UTF-8, or with control characters.
@@ -355,7 +289,6 @@ pub enum Refusal {
     /// A hard link to what is not there.
     #[error("is a hard link to `{target}`, which does not come before it")]
     HardLink { target: String },
-    /// Runs as its owner or group.
     #[error("has a setuid, setgid or sticky bit")]
     SetId,
     #[error("is a device")]
@@ -368,18 +301,15 @@ pub enum Refusal {
     /// Holes are stored in several ways, read differently by different programs.
     #[error("is stored as a sparse file")]
     Sparse,
-    /// A kind that this program does not know.
     #[error("is of the unknown kind `{kind}`")]
     Kind { kind: char },
     /// A link or a directory that brings bytes: readers disagree on what follows.
     #[error("has content but is not a file")]
     Content,
-    /// A header that cannot be read.
     #[error("has a damaged header")]
     Header,
     #[error("is encrypted")]
     Encrypted,
-    /// Says one size and has another.
     #[error("is not as long as the archive says")]
     Size,
 }
@@ -445,10 +375,8 @@ pub enum Malformed {
     /// Some readers would see more than others.
     #[error("has something after its end-of-archive mark")]
     Trailing,
-    /// A header's checksum is wrong.
     #[error("is damaged: the header after {after} has a wrong checksum")]
     Checksum { after: String },
-    /// A header that describes the next one cannot be read.
     #[error("is damaged: the extended header after {after} cannot be read")]
     Extended { after: String },
 }

@@ -25,10 +25,7 @@ pub(crate) enum CliError {
     #[error("there is no artifact to deploy")]
     NoArtifact,
     #[error("the program could not start")]
-    Start {
-        #[source]
-        source: io::Error,
-    },
+    Start { source: io::Error },
     #[error("{who} requires confirmation, but there is no terminal")]
     Unconfirmed { who: String },
     #[error("`{value}` is not valid for {flag}: {expected}")]
@@ -36,16 +33,9 @@ pub(crate) enum CliError {
     #[error("{path} already exists")]
     Exists { path: PathBuf },
     #[error("{path} could not be written")]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     #[error("the demo's server could not start")]
-    Demo {
-        #[source]
-        source: crate::remote::session::SessionError,
-    },
+    Demo { source: crate::remote::session::SessionError },
 }
 
 impl CliError {

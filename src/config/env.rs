@@ -57,22 +57,10 @@ pub enum EnvError {
     /// Variables of this process that are not set, or empty: so CI gives a secret that it lacks.
     #[error("{}", unset(missing))]
     Unset { missing: Vec<Missing> },
-    /// A file that could not be read.
     #[error("`{key}` comes from the file {}, which could not be read", path.display())]
-    Read {
-        key: String,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// A command that could not be started.
+    Read { key: String, path: PathBuf, source: io::Error },
     #[error("could not start `sh` for the value of `{key}`")]
-    Start {
-        key: String,
-        #[source]
-        source: io::Error,
-    },
-    /// A command that failed.
+    Start { key: String, source: io::Error },
     #[error("the command for the value of `{key}` {}", ended(*status))]
     Failed {
         key: String,
@@ -81,7 +69,6 @@ pub enum EnvError {
         #[source]
         said: Option<CommandStderr>,
     },
-    /// A command that did not end.
     #[error("the command for the value of `{key}` took longer than {}s", after.as_secs())]
     Timeout { key: String, after: Duration },
     /// A value that not every reader would read as it is.

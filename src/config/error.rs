@@ -36,13 +36,8 @@ impl fmt::Display for ConfigPlace {
 /// The reason why there is no [`super::Config`].
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file could not be read.
     #[error("could not read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// It is not TOML.
     #[error("{place}: not valid TOML: {reason}")]
     Syntax {
@@ -50,7 +45,6 @@ pub enum ConfigError {
         /// The parser's message, in one line.
         reason: String,
     },
-    /// A key that does not exist.
     #[error("{place}: unknown key `{key}` {table}")]
     UnknownKey {
         place: ConfigPlace,
@@ -60,7 +54,6 @@ pub enum ConfigError {
         /// The key that could be meant instead.
         hint: Option<String>,
     },
-    /// A value of the wrong type.
     #[error("{place}: `{key}` must be {expected}, not {found}")]
     WrongType {
         place: ConfigPlace,
@@ -85,12 +78,7 @@ pub enum ConfigError {
     NoPlaceholder { place: ConfigPlace, key: &'static str, word: String },
     /// A glob that is none.
     #[error("{place}: `exclude` holds a pattern that is not a glob: {}", pattern.escape_debug())]
-    Glob {
-        place: ConfigPlace,
-        pattern: String,
-        #[source]
-        source: globset::Error,
-    },
+    Glob { place: ConfigPlace, pattern: String, source: globset::Error },
     /// A key that a stage cannot have.
     #[error("{place}: `{key}` belongs at the top of the file, not in a stage")]
     OnlyAtTop { place: ConfigPlace, key: &'static str },
@@ -105,10 +93,8 @@ pub enum ConfigError {
     /// A key that makes no sense without another one.
     #[error("{place}: `{key}` needs `{needs}`")]
     Needs { place: ConfigPlace, key: &'static str, needs: &'static str },
-    /// There is no stage in the file.
     #[error("{place}: there is no stage")]
     NoStages { place: ConfigPlace },
-    /// A stage that the file does not have.
     #[error("{place}: there is no stage `{stage}`")]
     UnknownStage {
         /// The argument or variable that asked for it.
@@ -124,14 +110,12 @@ pub enum ConfigError {
         /// The ones there are.
         known: Vec<String>,
     },
-    /// A stage without hosts.
     #[error("{place}: stage `{stage}` has no hosts")]
     NoHosts {
         /// The list, or the file.
         place: ConfigPlace,
         stage: String,
     },
-    /// The same host twice.
     #[error("{place}: host `{name}` is listed twice")]
     HostTwice { place: ConfigPlace, name: String },
     /// A linked path that another one already covers, or is covered by.

@@ -23,14 +23,8 @@ pub enum GatherError {
         "the value of the header `{name}` of a health check holds characters that no header may"
     )]
     Unsendable { name: String },
-    /// A file of certificates that could not be read.
     #[error("could not read the certificates in {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file that holds none.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("{} holds no certificate in PEM form", path.display())]
     NoCertificate { path: PathBuf },
 }

@@ -11,10 +11,7 @@ const FULL: [&str; 2] = ["No space left", "quota exceeded"];
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error("the conversation with the host could not begin")]
-    Session {
-        #[source]
-        source: SessionError,
-    },
+    Session { source: SessionError },
     /// The host ended without a greeting.
     #[error("the host did not run our script")]
     NoGreeting { said: String },
@@ -43,10 +40,7 @@ pub enum AgentError {
     },
     /// The packed file could not be read back.
     #[error("the packed release could not be read")]
-    Spool {
-        #[source]
-        source: std::io::Error,
-    },
+    Spool { source: std::io::Error },
 }
 
 impl AgentError {

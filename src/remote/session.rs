@@ -115,19 +115,12 @@ impl fmt::Display for Exit {
 pub enum SessionError {
     /// No TCP connection (or no local shell).
     #[error("could not connect to {address}")]
-    Unreachable {
-        address: String,
-        #[source]
-        source: io::Error,
-        by_hand: Box<str>,
-    },
+    Unreachable { address: String, source: io::Error, by_hand: Box<str> },
     /// Something exceeded its limit.
     #[error("{what} took longer than {}s", after.as_secs())]
     Timeout { what: String, after: Duration, hint: Option<&'static str> },
-    /// The SSH handshake failed.
     #[error("the SSH handshake with {address} failed: {reason}")]
     Handshake { address: String, reason: String },
-    /// A host key that no file knows.
     #[error("the host key is not known")]
     HostKeyUnknown {
         name: String,
@@ -139,7 +132,6 @@ pub enum SessionError {
         other: Option<Box<(PathBuf, usize)>>,
         by_hand: Box<str>,
     },
-    /// A host key that differs from the one on record.
     #[error("the host key is not the one on record")]
     HostKeyChanged {
         name: String,
@@ -150,7 +142,6 @@ pub enum SessionError {
         line: usize,
         by_hand: Box<str>,
     },
-    /// A host key that differs from the one pinned in the config.
     #[error("the host key is not the one pinned in the config")]
     HostKeyNotPinned {
         name: String,
@@ -159,7 +150,6 @@ pub enum SessionError {
         /// `SHA256:…` of what it should have shown.
         pinned: String,
     },
-    /// A host key that was revoked.
     #[error("the host key is revoked")]
     HostKeyRevoked {
         name: String,
@@ -168,14 +158,12 @@ pub enum SessionError {
         file: PathBuf,
         line: usize,
     },
-    /// A host certificate that is not valid.
     #[error("the host certificate is not valid: {reason}")]
     HostCertificate {
         name: String,
         /// `expired`, `not for this name`, …
         reason: String,
     },
-    /// The server took none of our keys.
     #[error("no key was accepted for {user}@{address}")]
     Auth {
         user: String,
@@ -184,21 +172,14 @@ pub enum SessionError {
         tried: Vec<String>,
         by_hand: Box<str>,
     },
-    /// SSH settings that cannot be used.
     #[error("{setting} cannot be used: {reason}")]
     Setting {
         /// `IdentityFile ~/.ssh/id`, `ProxyJump x`, …
         setting: String,
         reason: String,
     },
-    /// A hop on the way failed.
     #[error("could not connect through the jump host {hop}")]
-    Jump {
-        hop: String,
-        #[source]
-        source: Box<SessionError>,
-    },
-    /// The server refused one more channel.
+    Jump { hop: String, source: Box<SessionError> },
     #[error("the server refused a channel: {reason}")]
     ChannelRefused { reason: String },
     /// The server forbids forwarding, or nothing listens there.
@@ -209,7 +190,6 @@ pub enum SessionError {
         /// Whether it is the server's policy, as opposed to a closed port.
         forbidden: bool,
     },
-    /// The connection is gone.
     #[error("the connection was lost")]
     Lost {
         /// The reason, as far as it is known.
