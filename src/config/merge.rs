@@ -106,89 +106,30 @@ fn services_over(stage: &ServiceTables, top: &ServiceTables) -> ServiceTables {
     all
 }
 
-impl Health {
-    fn over(&self, top: &Self) -> Self {
-        Self {
-            http: first(&self.http, &top.http),
-            tcp: first(&self.tcp, &top.tcp),
-            command: first(&self.command, &top.command),
-            checks: first(&self.checks, &top.checks),
-            soak: first(&self.soak, &top.soak),
-            interval: first(&self.interval, &top.interval),
-            timeout: first(&self.timeout, &top.timeout),
-            total: first(&self.total, &top.total),
-            successes: first(&self.successes, &top.successes),
+/// Defines `over` for tables that merge key by key; those after `;` are tables themselves.
+macro_rules! key_by_key {
+    ($($table:ident { $($key:ident)* $(; $($inner:ident: $of:ident)*)? })*) => {$(
+        impl $table {
+            fn over(&self, top: &Self) -> Self {
+                Self {
+                    $($key: first(&self.$key, &top.$key),)*
+                    $($($inner: both(&self.$inner, &top.$inner, $of::over),)*)?
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl HooksTable {
-    fn over(&self, top: &Self) -> Self {
-        Self {
-            shell: first(&self.shell, &top.shell),
-            timeout: first(&self.timeout, &top.timeout),
-            local: both(&self.local, &top.local, LocalHooks::over),
-            staged: first(&self.staged, &top.staged),
-            before_switch: first(&self.before_switch, &top.before_switch),
-            switched: first(&self.switched, &top.switched),
-            activated: first(&self.activated, &top.activated),
-            committed: first(&self.committed, &top.committed),
-            reverted: first(&self.reverted, &top.reverted),
-        }
+key_by_key! {
+    Health { http tcp command checks soak interval timeout total successes }
+    HooksTable {
+        shell timeout staged before_switch switched activated committed reverted; local: LocalHooks
     }
-}
-
-impl LocalHooks {
-    fn over(&self, top: &Self) -> Self {
-        Self {
-            before: first(&self.before, &top.before),
-            staged: first(&self.staged, &top.staged),
-            after: first(&self.after, &top.after),
-            failed: first(&self.failed, &top.failed),
-        }
-    }
-}
-
-impl RolloutTable {
-    fn over(&self, top: &Self) -> Self {
-        Self {
-            batch: first(&self.batch, &top.batch),
-            canary: first(&self.canary, &top.canary),
-            pause: first(&self.pause, &top.pause),
-            on_failure: first(&self.on_failure, &top.on_failure),
-            on_unreachable: first(&self.on_unreachable, &top.on_unreachable),
-            max_failed: first(&self.max_failed, &top.max_failed),
-        }
-    }
-}
-
-impl UploadTable {
-    fn over(&self, top: &Self) -> Self {
-        Self {
-            link: first(&self.link, &top.link),
-            limit: first(&self.limit, &top.limit),
-            parallel: first(&self.parallel, &top.parallel),
-        }
-    }
-}
-
-impl Ssh {
-    fn over(&self, top: &Self) -> Self {
-        Self {
-            config: first(&self.config, &top.config),
-            user: first(&self.user, &top.user),
-            identity_file: first(&self.identity_file, &top.identity_file),
-            known_hosts: first(&self.known_hosts, &top.known_hosts),
-            connect_timeout: first(&self.connect_timeout, &top.connect_timeout),
-            host_keys: first(&self.host_keys, &top.host_keys),
-        }
-    }
-}
-
-impl Timeouts {
-    fn over(&self, top: &Self) -> Self {
-        Self { deadline: first(&self.deadline, &top.deadline) }
-    }
+    LocalHooks { before staged after failed }
+    RolloutTable { batch canary pause on_failure on_unreachable max_failed }
+    UploadTable { link limit parallel }
+    Ssh { config user identity_file known_hosts connect_timeout host_keys }
+    Timeouts { deadline }
 }
 
 #[expect(clippy::ref_option, reason = "callers lay field over field")]
