@@ -26,6 +26,7 @@ pub enum HealthProbe {
     Tcp {
         /// A name or an address.
         host: String,
+        /// 0: that of the slot.
         port: u16,
     },
     /// A command on the host, in the release directory: whether it exits with 0.
@@ -51,6 +52,7 @@ pub struct HttpCheck {
     pub trust: Option<Trust>,
     /// Where to connect: a name or an address of that URL, without brackets.
     pub host: String,
+    /// 0: that of the slot.
     pub port: u16,
     /// Path and query of that URL.
     pub path: String,
@@ -103,8 +105,18 @@ impl HealthProbe {
     /// Returns the probe with a value for each placeholder. Fails with the first one whose value is
     /// not known.
     pub fn filled(&self, placeholders: &Placeholders) -> Result<Self, &'static str> {
-        let Self::Http(check) = self else { return Ok(self.clone()) };
-        let mut check = check.clone();
+        let slot_port = placeholders.slot.as_ref().map(|slot| slot.port);
+        let mut check = match self {
+            Self::Tcp { host, port: 0 } => {
+                let port = slot_port.ok_or("port")?;
+                return Ok(Self::Tcp { host: host.clone(), port });
+            }
+            Self::Http(check) => check.clone(),
+            Self::Tcp { .. } | Self::Command(_) => return Ok(self.clone()),
+        };
+        if check.port == 0 {
+            check.port = slot_port.ok_or("port")?;
+        }
         check.url = placeholders.fill(&check.url, in_address)?;
         check.path = placeholders.fill(&check.path, in_address)?;
         let headers = check.headers.iter_mut().filter(|header| header.written);
@@ -117,12 +129,23 @@ impl HealthProbe {
         }
         Ok(Self::Http(check))
     }
+
+    /// Returns whether it asks the slot itself, before the traffic moves.
+    pub fn is_in_slot(&self) -> bool {
+        let (text, words) = match self {
+            Self::Http(http) => (&http.url, ["{port}", "{slot}"]),
+            Self::Tcp { port, .. } => return *port == 0,
+            Self::Command(command) => (command, ["SHIPIT_PORT", "SHIPIT_SLOT"]),
+        };
+        words.into_iter().any(|word| text.contains(word))
+    }
 }
 
 impl fmt::Display for HealthProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(check) => write!(f, "GET {}", check.url),
+            Self::Tcp { host, port: 0 } => write!(f, "TCP {host}:{{port}}"),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "TCP [{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "TCP {host}:{port}"),
             Self::Command(command) => write!(f, "`{command}`"),

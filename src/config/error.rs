@@ -152,6 +152,9 @@ pub enum ConfigError {
         /// The services of the file.
         known: Vec<String>,
     },
+    /// Slots that something is missing for.
+    #[error("{place}: [slots] needs {what}")]
+    SlotsLack { place: ConfigPlace, what: &'static str },
     /// Filters that leave nothing.
     #[error("--hosts and --roles together leave no host of `{stage}`")]
     NobodyLeft { stage: String },
@@ -186,9 +189,11 @@ impl ConfigError {
             }
             Self::NoPlaceholder { word, .. } => Some(match similar(word, PLACEHOLDERS) {
                 Some(name) => format!("did you mean `{{{name}}}`?"),
-                None => "there are `{digest}`, `{release}` and `{revision}`; \
-                         in an address, `%7B` and `%7D` are braces"
-                    .to_owned(),
+                None => {
+                    "there are `{digest}`, `{release}` and `{revision}`, with slots also `{slot}` \
+                         and `{port}`; in an address, `%7B` and `%7D` are braces"
+                        .to_owned()
+                }
             }),
             Self::NoDigest { place } => {
                 let flag = "`--sha256 …`, or `#sha256=…` at the end of the address";

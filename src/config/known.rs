@@ -5,8 +5,8 @@ use serde::{Deserialize, de};
 
 use super::tables::{
     ArtifactTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable, HostTable,
-    Layer, LocalHookTable, LocalHooks, RolloutTable, ServiceTable, Ssh, Timeouts, UploadTable,
-    VarTable,
+    Layer, LocalHookTable, LocalHooks, RolloutTable, ServiceTable, SlotsTable, Ssh, Timeouts,
+    TrafficTable, UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -21,6 +21,8 @@ pub fn known_keys() -> Vec<String> {
         ("env.vars", fields::<VarTable>()),
         ("service", &fields::<ServiceTable>()[..8]),
         ("services", fields::<ServiceTable>()),
+        ("slots", fields::<SlotsTable>()),
+        ("slots.traffic", fields::<TrafficTable>()),
         ("health", fields::<Health>()),
         ("health.checks", fields::<Check>()),
         ("hooks", fields::<HooksTable>()),

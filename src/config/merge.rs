@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::tables::{
-    ArtifactTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, ServiceTable, Ssh,
-    Timeouts, UploadTable,
+    ArtifactTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, ServiceTable,
+    SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
 };
 
 impl Layer {
@@ -28,6 +28,7 @@ impl Layer {
             env: both(&self.env, &top.env, Env::over),
             service: both(&self.service, &top.service, ServiceTable::over),
             services: both(&self.services, &top.services, services_over),
+            slots: both(&self.slots, &top.slots, SlotsTable::over),
             health: both(&self.health, &top.health, Health::over),
             hooks: both(&self.hooks, &top.hooks, HooksTable::over),
             rollout: both(&self.rollout, &top.rollout, RolloutTable::over),
@@ -121,6 +122,8 @@ macro_rules! key_by_key {
 }
 
 key_by_key! {
+    SlotsTable { ports drain keep_warm; traffic: TrafficTable }
+    TrafficTable { file content command }
     Health { http tcp command checks soak interval timeout total successes }
     HooksTable {
         shell timeout staged before_switch switched activated committed reverted; local: LocalHooks

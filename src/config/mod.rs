@@ -32,6 +32,7 @@ use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::service::Service;
+use crate::model::slots::Slots;
 
 /// One stage, ready to be worked with.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Config {
     pub env: Option<EnvSpec>,
     /// What runs it, in the order of restarts; empty: nothing, for it is static files.
     pub services: Vec<Service>,
+    /// The slots, if the stage has two.
+    pub slots: Option<Slots>,
     /// How a new release is judged.
     pub health: Health,
     /// What the user runs along the way.
@@ -74,6 +77,16 @@ impl Config {
     /// Returns the services of a host, in their order.
     pub fn services_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c Service> {
         self.services.iter().filter(|service| host.is_one_of(&service.roles))
+    }
+
+    /// Returns the services of a host as they are in `slot`.
+    pub fn services_in(&self, host: &Host, slot: &str) -> Vec<Service> {
+        self.services_on(host).map(|service| service.in_slot(slot)).collect()
+    }
+
+    /// Returns the slots of a host; `None` if no service of it is in a slot.
+    pub fn slots_on(&self, host: &Host) -> Option<&Slots> {
+        self.slots.as_ref().filter(|_| self.services_on(host).any(Service::is_in_slot))
     }
 }
 

@@ -1,10 +1,12 @@
-//! Words in braces that stand for what a release is: `{release}`. Other braces are text.
+//! Words in braces that stand for what a release is and where it runs: `{release}`. Other braces
+//! are text.
 
 use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
+use crate::model::slots::Slot;
 
 /// Every placeholder.
-pub(super) const PLACEHOLDERS: [&str; 3] = ["digest", "release", "revision"];
+pub(super) const PLACEHOLDERS: [&str; 5] = ["digest", "port", "release", "revision", "slot"];
 
 /// What the placeholders stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,16 +16,14 @@ pub struct Placeholders {
     pub revision: Option<String>,
     /// The digest of the artifact, if it is known.
     pub digest: Option<Digest>,
+    /// The slot in which it runs, if it is in one.
+    pub slot: Option<Slot>,
 }
 
 impl Placeholders {
     /// Returns the text with a value for each placeholder, each passed through `write`. Fails with
     /// the first placeholder whose value is not known.
-    pub(super) fn fill(
-        &self,
-        text: &str,
-        write: fn(&str) -> String,
-    ) -> Result<String, &'static str> {
+    pub fn fill(&self, text: &str, write: fn(&str) -> String) -> Result<String, &'static str> {
         let (mut filled, mut rest) = (String::new(), text);
         while let Some(start) = rest.find('{') {
             let (before, braced) = rest.split_at(start);
@@ -44,6 +44,8 @@ impl Placeholders {
             "release" => Some(self.release.to_string()),
             // It goes into headers, which take no line breaks.
             "revision" => self.revision.clone().filter(|it| !it.contains(char::is_control)),
+            "slot" => self.slot.as_ref().map(|slot| slot.name.clone()),
+            "port" => self.slot.as_ref().map(|slot| slot.port.to_string()),
             _ => self.digest.as_ref().map(Digest::to_string),
         }
     }
@@ -80,7 +82,8 @@ mod tests {
     fn filled(text: &str) -> Result<String, &'static str> {
         let release = ReleaseId::at(DateTime::UNIX_EPOCH);
         let revision = Some("v1 {release}".to_owned());
-        let placeholders = Placeholders { release, revision, digest: None };
+        let slot = Some(Slot { name: "blue".to_owned(), port: 8081 });
+        let placeholders = Placeholders { release, revision, digest: None, slot };
         placeholders.fill(text, str::to_owned)
     }
 
@@ -92,6 +95,7 @@ mod tests {
         }
         let all = filled(r#"{"id":"{release}","at":"{revision}"}"#);
         assert_eq!(all.as_deref(), Ok(r#"{"id":"19700101000000","at":"v1 {release}"}"#));
+        assert_eq!(filled("{slot}:{port};").as_deref(), Ok("blue:8081;"));
         assert_eq!(filled("{{release}}").as_deref(), Ok("{19700101000000}"));
         assert_eq!(filled("a {digest}"), Err("digest"));
     }

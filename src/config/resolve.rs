@@ -6,6 +6,7 @@ mod hosts;
 mod parts;
 mod runs;
 mod services;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -126,6 +127,7 @@ impl ConfigFile {
             env: None,
             health: here.health(&layer, &services)?,
             services,
+            slots: here.slots(&layer)?,
             hooks: here.hooks(&layer)?,
             rollout: here.rollout(&layer, &hosts)?,
             upload: here.upload(&layer)?,
@@ -140,6 +142,7 @@ impl ConfigFile {
             deadline: here.deadline(&layer)?,
         };
         config.env = here.env(&layer, &config.links)?;
+        here.check_slots(&layer, &config)?;
         here.filter(&mut config.hosts, overrides)?;
         Ok(config)
     }

@@ -1,6 +1,7 @@
 //! Rules for single values. Each rule is a question about one text.
 
 use super::Address;
+use crate::model::slots::SLOT;
 
 /// The form of an address, for messages.
 pub(super) const ADDRESS: &str =
@@ -21,6 +22,12 @@ pub(super) fn is_root(text: &str) -> bool {
 pub(super) fn is_clean(text: &str) -> bool {
     let part = |p: &str| !p.is_empty() && p != "." && p != "..";
     text.split('/').all(part) && !text.contains(char::is_control)
+}
+
+/// Returns whether the text can name a slot, which is an instance of a unit.
+pub(super) fn is_slot(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits)
 }
 
 /// Returns whether the text can name an environment variable.
@@ -45,8 +52,15 @@ pub(super) fn mode(text: &str) -> Option<u32> {
 /// The most instances of a template that one name may stand for.
 const MOST_INSTANCES: u32 = 100;
 
-/// Returns the full names of units: of one, or of each instance of a template as in `todo@{1..4}`.
+/// Returns the full names of units: of one, perhaps with [`SLOT`] in it, or of each instance of a
+/// template as in `todo@{1..4}`.
 pub(super) fn units(text: &str) -> Option<Vec<String>> {
+    if let Some((stem, rest)) = text.split_once(SLOT) {
+        // As it is in a slot of that name.
+        let whole = unit(&format!("{stem}x{rest}"))?;
+        let end = whole.strip_prefix(stem)?.strip_prefix('x')?;
+        return end.ends_with(".service").then(|| vec![format!("{stem}{SLOT}{end}")]);
+    }
     let Some((stem, rest)) = text.split_once("@{") else { return Some(vec![unit(text)?]) };
     let (range, end) = rest.split_once('}')?;
     let (first, last) = range.split_once("..")?;
@@ -136,6 +150,7 @@ pub(super) struct Url {
     pub(super) tls: bool,
     /// A name or an address, without brackets.
     pub(super) host: String,
+    /// 0: that of the slot.
     pub(super) port: u16,
     pub(super) path: String,
 }
@@ -149,7 +164,7 @@ pub(super) fn http(text: &str) -> Option<Url> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let (host, port) = host_and_port(authority)?;
+    let (host, port) = host_and_slot_port(authority)?;
     let visible = |c: char| c.is_ascii_graphic() && c != '#';
     let slash = if path.starts_with('/') { "" } else { "/" };
     (is_host(host) && path.chars().all(visible)).then(|| Url {
@@ -162,8 +177,18 @@ pub(super) fn http(text: &str) -> Option<Url> {
 
 /// Returns host and port of `host:port`.
 pub(super) fn tcp(text: &str) -> Option<(String, u16)> {
-    let (host, port) = host_and_port(text)?;
+    let (host, port) = host_and_slot_port(text)?;
     is_host(host).then_some((host.to_owned(), port?))
+}
+
+/// Returns what [`host_and_port`] does, where the port may be that of a slot: 0.
+fn host_and_slot_port(text: &str) -> Option<(&str, Option<u16>)> {
+    match text.strip_suffix(":{port}") {
+        Some(host) => {
+            host_and_port(host).filter(|(_, port)| port.is_none()).map(|(host, _)| (host, Some(0)))
+        }
+        None => host_and_port(text),
+    }
 }
 
 /// Returns whether a certificate can be for this name or address.

@@ -33,6 +33,7 @@ pub(super) struct Layer {
     pub(super) env: Option<Env>,
     pub(super) service: Option<ServiceTable>,
     pub(super) services: Option<BTreeMap<Spanned<String>, ServiceTable>>,
+    pub(super) slots: Option<SlotsTable>,
     pub(super) health: Option<Health>,
     pub(super) hooks: Option<HooksTable>,
     pub(super) rollout: Option<RolloutTable>,
@@ -127,6 +128,25 @@ pub(super) struct ServiceTable {
     pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
     /// Only in `[services.NAME]`.
     pub(super) after: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// Two slots, of which one serves.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SlotsTable {
+    pub(super) ports: Option<Spanned<BTreeMap<Spanned<String>, Spanned<i64>>>>,
+    pub(super) drain: Option<Spanned<Length>>,
+    pub(super) keep_warm: Option<Spanned<Length>>,
+    pub(super) traffic: Option<TrafficTable>,
+}
+
+/// How the traffic moves from one slot to the other.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TrafficTable {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) content: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
 }
 
 /// Whose systemd.

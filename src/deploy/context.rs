@@ -13,6 +13,7 @@ use crate::config::secrecy::Secrecy;
 use crate::config::{Config, Host};
 use crate::model::goal::GoalKind;
 use crate::model::host_state::HostState;
+use crate::model::slots::Slots;
 use crate::remote::conversation::{Agent, Hello, Scan};
 use crate::remote::order::Order;
 use crate::remote::session::{Session, SessionError};
@@ -71,6 +72,7 @@ pub fn hello(
         layout: config.layout.clone(),
         owner: run.owner(),
         services: config.services_on(host).cloned().collect(),
+        slots: config.slots_on(host).map(Slots::names).unwrap_or_default(),
         hook_shell: config.hooks.shell.clone(),
         deadline: config.deadline,
         scan,

@@ -33,6 +33,8 @@ pub struct Conversation<'a> {
     pub(super) agent: Option<Agent>,
     /// The state that the last look found; `None` before the first look.
     pub state: Option<HostState>,
+    /// The slot of the release that is activated.
+    pub(super) slot: Option<String>,
     /// The name of the live release in the last event about it.
     reported_live: Option<String>,
 }
@@ -40,7 +42,7 @@ pub struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     /// Returns a host that nobody has connected to yet.
     pub fn new(cx: RunContext<'a>, host: &'a Host) -> Self {
-        Self { cx, host, session: None, agent: None, state: None, reported_live: None }
+        Self { cx, host, session: None, agent: None, state: None, slot: None, reported_live: None }
     }
 
     /// Connects, takes the lock if `lock` is set, and looks. A lock that somebody else holds is no
@@ -272,9 +274,15 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Returns the services of the host.
-    pub(super) fn services(&self) -> Vec<&'a Service> {
-        self.config().services_on(self.host).collect()
+    /// Returns the services of the host, in the slot that this run fills or else in the live one.
+    pub(super) fn services(&self) -> Vec<Service> {
+        self.config().services_in(self.host, self.slot())
+    }
+
+    /// Returns the slot that this run fills, or else the live one.
+    pub(super) fn slot(&self) -> &str {
+        let seen = self.state.as_ref().map_or("", HostState::seen_slot);
+        self.slot.as_deref().unwrap_or(seen)
     }
 
     /// Asks what runs now.

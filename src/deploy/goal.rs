@@ -75,7 +75,7 @@ impl Build {
     /// Returns what placeholders in health checks stand for, once it is the release `id`.
     pub fn placeholders(&self, id: ReleaseId) -> Placeholders {
         let (revision, digest) = (self.revision.clone(), Some(self.digest));
-        Placeholders { release: id, revision, digest }
+        Placeholders { release: id, revision, digest, slot: None }
     }
 
     /// Returns the event that the artifact is open.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::conversation::Conversation;
 use super::event::Event;
-use super::health::{self, ProofError, ProofRule, prove, stayed_up};
+use super::health::{self, Part, ProofError, ProofRule, prove, stayed_up};
 use super::outcome::Failure;
 use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
@@ -26,6 +26,14 @@ pub struct Judged {
     pub proofs: Vec<ServiceProof>,
     found: Vec<Judgement>,
     at: Instant,
+}
+
+impl Judged {
+    /// Returns what was seen of the units in the slot.
+    pub(super) fn in_slot(&self, host: &Conversation<'_>) -> Vec<Judgement> {
+        let units = host.judged_units(&self.found, Part::Slot);
+        units.iter().map(|unit| unit.of(&self.found)).collect()
+    }
 }
 
 /// The reason why a release must not stay.
@@ -51,7 +59,8 @@ impl AsRef<Failure> for NotWell {
 struct JudgedUnit<'a> {
     /// The place of the service among those of the host.
     place: usize,
-    service: &'a Service,
+    /// The name of the service.
+    service: String,
     name: String,
     rule: ProofRule<'a>,
 }
@@ -61,7 +70,7 @@ impl JudgedUnit<'_> {
     fn of(&self, found: &[Judgement]) -> Judgement {
         let is_it = |judgement: &&Judgement| {
             let state = judgement.unit.as_ref();
-            state.is_some_and(|it| it.service == self.service.name && it.name == self.name)
+            state.is_some_and(|it| it.service == self.service && it.name == self.name)
         };
         found.iter().find(is_it).cloned().unwrap_or_default()
     }
@@ -71,7 +80,7 @@ impl JudgedUnit<'_> {
     }
 
     fn failed(&self, doubt: ProofError) -> NotWell {
-        let service = ServiceName { name: self.service.name.clone(), unit: self.name.clone() };
+        let service = ServiceName { name: self.service.clone(), unit: self.name.clone() };
         NotWell { failure: doubt.failure(&self.name), service: Some(service) }
     }
 }
@@ -79,9 +88,13 @@ impl JudgedUnit<'_> {
 impl Conversation<'_> {
     /// Judges the release. Returns what was seen of the services, and how they were proved, for
     /// people. Fails if the release must not stay.
-    pub(super) async fn judge(&self, plan: &ActivationPlan) -> Result<(Judged, String), NotWell> {
+    pub(super) async fn judge(
+        &self,
+        plan: &ActivationPlan,
+        part: Part<'_>,
+    ) -> Result<(Judged, String), NotWell> {
         let judged = tokio::select! {
-            verdict = self.evaluate(plan) => verdict?,
+            verdict = self.evaluate(plan, part) => verdict?,
             () = self.cx.cancel.wait(1) => return Err(Failure::stopped().into()),
         };
         let detail = match judged.proofs.iter().filter_map(|service| service.proof).min() {
@@ -94,19 +107,20 @@ impl Conversation<'_> {
         Ok((judged, detail.to_owned()))
     }
 
-    async fn evaluate(&self, plan: &ActivationPlan) -> Result<Judged, NotWell> {
-        let soak = self.config().health.soak;
-        let soaked = Instant::now() + soak;
+    async fn evaluate(&self, plan: &ActivationPlan, part: Part<'_>) -> Result<Judged, NotWell> {
+        let soaked = Instant::now() + self.soak(part);
         if !self.has_units() {
-            health::pass(self, plan).await?;
-            if !soak.is_zero() {
+            health::pass(self, plan, part).await?;
+            if !self.soak(part).is_zero() {
                 sleep_until(soaked).await;
-                health::pass(self, plan).await?;
+                health::pass(self, plan, part).await?;
             }
-            return self.proved(Vec::new());
+            return self.proved(Vec::new(), part);
         }
-        let first = self.judgements(plan.id).await?;
-        for unit in self.judged_units(&first) {
+        let seen = if let Part::Rest(slot) = part { slot } else { &[] };
+        let first = [seen, &self.judgements(plan.id).await?].concat();
+        let units = self.judged_units(&first, part);
+        for unit in units.iter().filter(|unit| part.has(unit.rule.slot.is_some())) {
             match unit.prove(&first) {
                 // Where it runs may not be visible yet: the second look decides.
                 Ok(_) | Err(ProofError::Weak { .. }) => {}
@@ -115,13 +129,20 @@ impl Conversation<'_> {
         }
         // When a unit goes down, the checks need not run until their time is over.
         tokio::select! {
-            passed = health::pass(self, plan) => passed?,
-            down = self.wait_until_down(plan.id, &first) => return Err(down),
+            passed = health::pass(self, plan, part) => passed?,
+            down = self.wait_until_down(plan.id, &first, part) => return Err(down),
         }
         sleep_until(soaked).await;
-        let judged = self.look_again(plan.id, &first).await?;
+        let judged = self.look_again(plan.id, &first, part).await?;
         self.warn_of_unit_files(&judged.found);
         Ok(judged)
+    }
+
+    /// Returns how long what is judged now must stay up. What is in the slot was up long enough.
+    fn soak(&self, part: Part<'_>) -> Duration {
+        let mut services = self.config().services_on(self.host);
+        let soaks = !matches!(part, Part::Rest(_)) || services.any(|service| !service.is_in_slot());
+        if soaks { self.config().health.soak } else { Duration::ZERO }
     }
 
     /// Warns of a unit file that changed on disk, for example because it lies in the release.
@@ -141,14 +162,23 @@ impl Conversation<'_> {
         self.services().iter().any(|service| service.unit().is_some())
     }
 
-    /// Returns the units among the services of the host. A look finds the members of targets too.
-    fn judged_units(&self, found: &[Judgement]) -> Vec<JudgedUnit<'_>> {
+    /// Returns the units among the services of the host; for [`Part::Slot`] only those in the slot.
+    /// A look finds the members of targets too.
+    fn judged_units(&self, found: &[Judgement], part: Part<'_>) -> Vec<JudgedUnit<'_>> {
         let services = self.services();
+        let in_slot = self.config().services_on(self.host).map(Service::is_in_slot);
         let mut all = Vec::new();
-        for (place, service) in services.iter().enumerate() {
+        for (place, (service, in_slot)) in services.iter().zip(in_slot).enumerate() {
             let Some(unit) = service.unit() else { continue };
+            if matches!(part, Part::Slot) && !in_slot {
+                continue;
+            }
             let rule = ProofRule::of(self.config(), unit.action, service.proof);
-            let judged = |name: &str| JudgedUnit { place, service, name: name.to_owned(), rule };
+            let rule = ProofRule { slot: in_slot.then(|| self.slot()), ..rule };
+            let judged = |name: &str| {
+                let (service, name) = (service.name.clone(), name.to_owned());
+                JudgedUnit { place, service, name, rule }
+            };
             all.push(judged(&unit.name));
             if unit.kind() != UnitKind::Target {
                 continue;
@@ -164,10 +194,10 @@ impl Conversation<'_> {
         all
     }
 
-    async fn wait_until_down(&self, id: ReleaseId, first: &[Judgement]) -> NotWell {
+    async fn wait_until_down(&self, id: ReleaseId, first: &[Judgement], part: Part<'_>) -> NotWell {
         loop {
             sleep(LOOK_AGAIN).await;
-            if let Err(failure) = self.still_up(id, first).await {
+            if let Err(failure) = self.still_up(id, first, part).await {
                 return failure;
             }
         }
@@ -178,21 +208,27 @@ impl Conversation<'_> {
         &self,
         id: ReleaseId,
         first: &[Judgement],
+        part: Part<'_>,
     ) -> Result<Vec<Judgement>, NotWell> {
         let now = self.judgements(id).await?;
-        for unit in self.judged_units(first) {
+        for unit in self.judged_units(first, part) {
             stayed_up(&unit.of(first), &unit.of(&now)).map_err(|doubt| unit.failed(doubt))?;
         }
         Ok(now)
     }
 
-    async fn look_again(&self, id: ReleaseId, first: &[Judgement]) -> Result<Judged, NotWell> {
-        let found = self.still_up(id, first).await?;
-        self.proved(found)
+    async fn look_again(
+        &self,
+        id: ReleaseId,
+        first: &[Judgement],
+        part: Part<'_>,
+    ) -> Result<Judged, NotWell> {
+        let found = self.still_up(id, first, part).await?;
+        self.proved(found, part)
     }
 
-    fn proved(&self, found: Vec<Judgement>) -> Result<Judged, NotWell> {
-        let (proofs, doubts) = self.proofs(&found);
+    fn proved(&self, found: Vec<Judgement>, part: Part<'_>) -> Result<Judged, NotWell> {
+        let (proofs, doubts) = self.proofs(&found, part);
         match doubts.into_iter().next() {
             Some(doubt) => Err(doubt),
             None => Ok(Judged { proofs, found, at: Instant::now() }),
@@ -200,10 +236,14 @@ impl Conversation<'_> {
     }
 
     /// Returns how each service is proved by what a look found, and those units that are not.
-    pub(super) fn proofs(&self, found: &[Judgement]) -> (Vec<ServiceProof>, Vec<NotWell>) {
-        let mut proofs: Vec<_> = self.services().into_iter().map(unproved).collect();
+    pub(super) fn proofs(
+        &self,
+        found: &[Judgement],
+        part: Part<'_>,
+    ) -> (Vec<ServiceProof>, Vec<NotWell>) {
+        let mut proofs: Vec<_> = self.services().iter().map(unproved).collect();
         let mut doubts = Vec::new();
-        for unit in self.judged_units(found) {
+        for unit in self.judged_units(found, part) {
             match (unit.prove(found), proofs.get_mut(unit.place)) {
                 // A target is proved as its weakest member.
                 (Ok(Some(proof)), Some(service)) => {
@@ -221,7 +261,7 @@ impl Conversation<'_> {
     pub(super) async fn unhealthy_again(&self, plan: &ActivationPlan) -> Option<String> {
         let back = plan.after_revert()?;
         let passed = tokio::select! {
-            passed = health::pass(self, &back) => passed,
+            passed = health::pass(self, &back, Part::All) => passed,
             () = self.cx.cancel.wait(1) => return None,
         };
         let failure = passed.err()?;
@@ -238,7 +278,7 @@ impl Conversation<'_> {
         if !self.has_units() || judged.at.elapsed() < RECENT {
             return Ok(());
         }
-        self.look_again(plan.id, &judged.found).await.map(|_| ())
+        self.look_again(plan.id, &judged.found, Part::All).await.map(|_| ())
     }
 }
 

@@ -82,10 +82,11 @@ fn is_older(id: ReleaseId, now: DateTime<Utc>, rule: PruneRule) -> bool {
 }
 
 /// Returns what must stay whatever the rule says: what is live, the way back, what is pinned, what
-/// a process runs from, and an undecided release with its own way back.
+/// a process or a slot runs from, and an undecided release with its own way back.
 fn protected(state: &HostState, histories: &BTreeMap<ReleaseId, History>) -> BTreeSet<ReleaseId> {
     let mut kept: BTreeSet<ReleaseId> = state.live().into_iter().collect();
     kept.extend(rollback_candidates(state).first());
+    kept.extend(state.slots.iter().filter_map(|slot| slot.release));
     kept.extend(state.perhaps_in_use());
     kept.extend(state.in_use.iter().filter_map(|name| name.parse::<ReleaseId>().ok()));
     for (id, history) in histories {

@@ -2,6 +2,7 @@
 
 use super::context::RunContext;
 use super::conversation::Conversation;
+use super::health::Part;
 use super::judge::{NotWell, unproved};
 use super::outcome::Failure;
 use super::query::{Answers, of_each};
@@ -169,7 +170,7 @@ impl Verified {
         id: ReleaseId,
     ) -> Result<(), Failure> {
         if host.services().iter().any(|service| service.unit().is_some()) {
-            let (proofs, doubts) = host.proofs(&host.judgements(id).await?);
+            let (proofs, doubts) = host.proofs(&host.judgements(id).await?, Part::All);
             self.services = proofs;
             for NotWell { failure, .. } in doubts {
                 self.trouble(failure.one_line());
@@ -188,7 +189,7 @@ impl Verified {
         }
         if state.in_use.contains(&id.to_string()) {
             let proved = |service| ServiceProof { proof: Some(Proof::Seen), ..unproved(service) };
-            self.services = services.into_iter().map(proved).collect();
+            self.services = services.iter().map(proved).collect();
         } else if !state.in_use.is_empty() {
             let others: Vec<_> = state.in_use.iter().map(String::as_str).collect();
             self.trouble(format!(

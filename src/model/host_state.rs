@@ -9,6 +9,7 @@ use super::hook::HookPlace;
 use super::id::ReleaseId;
 use super::ledger::{Entry, History, Ledger, LedgerEvent, Newer, ReleaseStatus};
 use super::service::Service;
+use super::slots::{SlotActivity, SlotState};
 use super::sudo::Sudo;
 use super::words::count;
 
@@ -34,6 +35,8 @@ pub struct HostState {
     pub in_use: BTreeSet<String>,
     /// The units among the services of the host, in their order.
     pub units: Vec<UnitState>,
+    /// The slots of the stage, if it has any.
+    pub slots: Vec<SlotState>,
     /// Leftovers of interrupted runs: uploads, run directories, trash; as paths below `deploy_to`.
     pub leftovers: Vec<String>,
     /// A verdict whose hooks an interrupted run did not run to their end.
@@ -355,6 +358,12 @@ impl HostState {
         stuck
     }
 
+    /// Returns the name of the slot whose units were looked at: the live one, or else the first.
+    pub fn seen_slot(&self) -> &str {
+        let live = self.slots.iter().find(|slot| slot.activity == SlotActivity::Live);
+        live.or(self.slots.first()).map_or("", |state| &state.slot.name)
+    }
+
     /// Returns the live release, if it is one of ours.
     pub fn live(&self) -> Option<ReleaseId> {
         if let Current::Release(id) = self.current { Some(id) } else { None }
@@ -380,6 +389,7 @@ impl HostState {
 
     /// Returns the state of a service, if it is a unit that was looked at.
     pub fn unit_of(&self, service: &Service) -> Option<&UnitState> {
+        let service = service.in_slot(self.seen_slot());
         let unit = service.unit()?;
         self.units.iter().find(|state| state.service == service.name && state.name == unit.name)
     }

@@ -45,6 +45,16 @@ impl Layout {
         format!("releases/{id}")
     }
 
+    /// Returns the path of a slot, a link to the release that it runs.
+    pub fn slot(&self, name: &str) -> String {
+        format!("{}/slots/{name}", self.root)
+    }
+
+    /// Returns the content of the link of a slot that runs `id`.
+    pub fn slot_target(id: ReleaseId) -> String {
+        format!("../releases/{id}")
+    }
+
     /// Returns the release that the raw content of a link names, if it is one of ours.
     pub fn parse_target(raw: &str) -> Option<ReleaseId> {
         raw.strip_prefix("releases/")?.parse().ok()

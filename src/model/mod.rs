@@ -17,5 +17,6 @@ pub mod manifest;
 pub mod mutex;
 pub mod operations;
 pub mod service;
+pub mod slots;
 pub mod sudo;
 pub mod words;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::slots::SLOT;
+
 /// One service of the release: what runs it, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -43,6 +45,21 @@ pub struct Unit {
 }
 
 impl Service {
+    /// Returns whether each slot has a unit of the service.
+    pub fn is_in_slot(&self) -> bool {
+        self.unit().is_some_and(|unit| unit.name.contains(SLOT))
+    }
+
+    /// Returns the service as it is in the slot of this name.
+    #[must_use]
+    pub fn in_slot(&self, slot: &str) -> Self {
+        let mut service = self.clone();
+        if let ServiceKind::Unit(unit) = &mut service.what {
+            unit.name = unit.name.replace(SLOT, slot);
+        }
+        service
+    }
+
     /// Returns the unit, if the service is one.
     pub const fn unit(&self) -> Option<&Unit> {
         match &self.what {

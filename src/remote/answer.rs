@@ -16,6 +16,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Ledger, Newer};
 use crate::model::manifest::{self, Manifest, line};
+use crate::model::slots::{Slot, SlotActivity, SlotState};
 use crate::model::sudo::Sudo;
 use crate::remote::quote::word as quoted;
 
@@ -127,6 +128,7 @@ pub fn host_state(raw: &str) -> HostState {
             "newer" => state.newer = newer(value),
             "owed" => state.owed = owed(value),
             "inuse" => _ = state.in_use.insert(value.to_owned()),
+            "slot" => state.slots.extend(slot(value)),
             "leftover" => state.leftovers.push(value.to_owned()),
             "key" => state.key = value.as_bytes().to_vec(),
             "holder" => state.holder = Some(value.to_owned()),
@@ -147,6 +149,15 @@ pub fn host_state(raw: &str) -> HostState {
 fn owed(text: &str) -> Option<OwedHooks> {
     let (place, id) = text.split_once(' ')?;
     Some(OwedHooks { id: id.parse().ok()?, place: HookPlace::read(place)? })
+}
+
+/// Reads `blue 8081 live ../releases/20260821090000`.
+fn slot(text: &str) -> Option<SlotState> {
+    let mut words = text.splitn(4, ' ');
+    let (name, port) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+    let activity = SlotActivity::read(words.next()?)?;
+    let release = words.next()?.strip_prefix("../").and_then(Layout::parse_target);
+    Some(SlotState { slot: Slot { name, port }, activity, release })
 }
 
 /// Reads `.shipit/format 2 shipit 0.9.0`.
@@ -326,18 +337,15 @@ fn unit(section: &Section<'_>) -> UnitState {
 
 /// Reads the text of a judgement: one for each unit.
 pub fn judgements(text: &str) -> Vec<Judgement> {
-    let value = |name: &str| {
-        let line = pairs(text).find(|(word, _)| *word == name);
-        line.map(|(_, value)| value.to_owned()).unwrap_or_default()
-    };
-    let (flip_ticks, real_path) = (value("ticks").parse().ok(), value("real"));
+    let real = pairs(text).find(|(word, _)| *word == "real");
+    let real_path = real.map_or("", |(_, value)| value);
     let judgement = |section: &Section<'_>| {
         let find = |name: &str| section.lines.iter().find(|(word, _)| *word == name);
         Judgement {
             unit: Some(unit(section)),
             before_invocation: find("before").map_or("", |(_, value)| value).to_owned(),
-            flip_ticks,
-            real_path: real_path.clone(),
+            flip_ticks: find("ticks").and_then(|(_, value)| value.parse().ok()),
+            real_path: real_path.to_owned(),
             before_exec_start: find("began").and_then(|(_, value)| value.parse().ok()),
             renewed: find("renewed").is_some(),
             inside: find("inside").is_some(),

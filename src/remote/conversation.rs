@@ -47,6 +47,8 @@ pub struct Hello {
     pub owner: String,
     /// The services of this host, in their order.
     pub services: Vec<Service>,
+    /// The names of its slots; empty: none of its services is in a slot.
+    pub slots: Vec<String>,
     /// The shell for hooks, and its flags.
     pub hook_shell: Vec<String>,
     /// Silence after which the agent reverts what is undecided and ends.
@@ -121,9 +123,10 @@ impl Agent {
         session: Arc<dyn Session>,
         hello: Hello,
     ) -> Result<(Self, HostState), AgentError> {
-        match Self::begin(Arc::clone(&session), hello.clone(), &script::PACKED).await {
+        let script = script::forms(!hello.slots.is_empty());
+        match Self::begin(Arc::clone(&session), hello.clone(), &script.packed).await {
             // The host may lack base64 or gzip, so the script is sent plain.
-            Err(AgentError::NoGreeting { .. }) => Self::begin(session, hello, &script::PLAIN).await,
+            Err(AgentError::NoGreeting { .. }) => Self::begin(session, hello, &script.plain).await,
             begun => begun,
         }
     }
@@ -318,6 +321,7 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         ("owner", &hello.owner),
         ("deadline", &hello.deadline.as_secs().max(1).to_string()),
         ("services", &list(&services)),
+        ("slots", &hello.slots.join(" ")),
         ("scan", hello.scan.word()),
         ("env_name", &hello.env_file),
         ("hook_shell", &hello.hook_shell.join(" ")),

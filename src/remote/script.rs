@@ -28,6 +28,7 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/51-service.sh"),
     include_str!("agent/52-health.sh"),
     include_str!("agent/53-process.sh"),
+    include_str!("agent/55-slots.sh"),
     include_str!("agent/60-ledger.sh"),
     include_str!("agent/70-verify.sh"),
     include_str!("agent/71-history.sh"),
@@ -36,26 +37,40 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/99-main.sh"),
 );
 
-/// The script without comments and indentation, which would cost bytes on every connection.
-static MINIFIED: LazyLock<String> = LazyLock::new(|| {
-    let kept = SCRIPT.lines().map(str::trim_start);
-    let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    kept.collect::<Vec<_>>().join("\n")
-});
+/// The part of the script that only hosts with slots get.
+pub const SLOTS: &str = include_str!("agent/55-slots.sh");
 
-/// The script as one word of a command.
-pub(super) static PLAIN: LazyLock<String> = LazyLock::new(|| word(&MINIFIED));
+/// The script as one word of a command, in both forms.
+pub(super) struct Forms {
+    pub(super) plain: String,
+    /// A script that unpacks and runs the real one: it has less than half of the bytes, and so goes
+    /// along in the first flight of a TCP connection. Standard input would not do, for sshd opens
+    /// no window for it before the command has begun.
+    pub(super) packed: String,
+}
 
-/// A script that unpacks and runs the real one, as one word: it has less than half of the bytes,
-/// and so goes along in the first flight of a TCP connection. Standard input would not do, for sshd
-/// opens no window for it before the command has begun.
-pub(super) static PACKED: LazyLock<String> = LazyLock::new(|| {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    let written = packed.write_all(MINIFIED.as_bytes());
-    let packed = written.and_then(|()| packed.finish()).unwrap_or_default();
-    let unpack = format!("printf %s {} | base64 -d | gzip -dc", STANDARD.encode(packed));
-    word(&format!("script=$({unpack}) && eval \"$script\""))
-});
+static WITHOUT_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&SCRIPT.replace(SLOTS, "")));
+static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(SCRIPT));
+
+impl Forms {
+    fn of(script: &str) -> Self {
+        // Comments and indentation would cost bytes on every connection.
+        let kept = script.lines().map(str::trim_start);
+        let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let script = kept.collect::<Vec<_>>().join("\n");
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        let written = packed.write_all(script.as_bytes());
+        let packed = written.and_then(|()| packed.finish()).unwrap_or_default();
+        let unpack = format!("printf %s {} | base64 -d | gzip -dc", STANDARD.encode(packed));
+        let packed = word(&format!("script=$({unpack}) && eval \"$script\""));
+        Self { plain: word(&script), packed }
+    }
+}
+
+/// Returns the script for a host with or without slots.
+pub(super) fn forms(slots: bool) -> &'static Forms {
+    if slots { &WITH_SLOTS } else { &WITHOUT_SLOTS }
+}
 
 /// Returns the command that runs `script` (a word) with this verb and these arguments by name.
 pub(super) fn command(script: &str, verb: &str, arguments: &[(&str, &str)]) -> String {

@@ -14,6 +14,7 @@ use crate::model::host_state::{Current, HostState, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus};
+use crate::model::slots::SlotState;
 use crate::model::words::{short_revision, times};
 
 /// The context of the view, besides the hosts.
@@ -113,6 +114,7 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
+    lines.extend(state.slots.iter().map(slot_line));
     let several = state.units.len() > 1;
     lines.extend(state.units.iter().map(|unit| unit_line(unit, several, context)));
     let mut tell = |label, text| lines.push(StatusLine::plain(label, text));
@@ -219,6 +221,16 @@ fn live_entry(state: &HostState) -> Option<&Entry> {
     let live = state.live()?.to_string();
     let flips = |entry: &&Entry| entry.event == LedgerEvent::Activated && entry.release == live;
     state.ledger.entries().iter().rfind(flips)
+}
+
+fn slot_line(state: &SlotState) -> StatusLine {
+    let SlotState { slot, activity, release } = state;
+    let name = clean::line(&slot.name);
+    let text = match release {
+        Some(id) => format!("{name} (port {}) is {}: {id}", slot.port, activity.word()),
+        None => format!("{name} is {}", activity.word()),
+    };
+    StatusLine::plain("slot", text)
 }
 
 fn unit_line(unit: &UnitState, several: bool, context: StatusContext<'_>) -> StatusLine {
@@ -345,6 +357,7 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
             "behind": newest.is_some() && state.live() != newest,
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.units.first().map(unit_json),
+            "slots": state.slots.iter().map(slot_json).collect::<Vec<_>>(),
             "services": state.units.iter().map(service_json).collect::<Vec<_>>(),
             "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
             "stuck": state.stuck().map(stuck_json),
@@ -381,6 +394,15 @@ fn stopped_json(one: &Interrupted) -> Value {
         "from": entry.map(|entry| clean::line(&entry.from)),
         "at": entry.and_then(Entry::time).map(|at| at.to_rfc3339()),
         "record": one.record.as_deref().map(clean::line),
+    })
+}
+
+fn slot_json(state: &SlotState) -> Value {
+    json!({
+        "name": clean::line(&state.slot.name),
+        "port": state.slot.port,
+        "state": state.activity.word(),
+        "release": state.release.map(|id| id.to_string()),
     })
 }
 

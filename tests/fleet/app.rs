@@ -65,7 +65,7 @@ impl App {
 
     /// An app with wishes.
     pub(crate) fn with(hosts: &[Host], name: &'static str, wish: &Wish) -> Self {
-        let port = PORT.fetch_add(1, Ordering::Relaxed);
+        let port = Self::free_port();
         let alone = hosts.iter().any(|host| SPARE.contains(host)).then(|| take(&ALONE));
         let home = TempDir::new().unwrap();
         let app = Self { name, hosts: hosts.to_vec(), port, home, _alone: alone };
@@ -78,6 +78,11 @@ impl App {
         drop(one_by_one);
         app.write("deploy.toml", &app.deploy_toml(wish));
         app
+    }
+
+    /// A port that no other app has.
+    pub(crate) fn free_port() -> u16 {
+        PORT.fetch_add(1, Ordering::Relaxed)
     }
 
     fn deploy_toml(&self, wish: &Wish) -> String {
@@ -139,9 +144,22 @@ vars.GREETING = {{ env = "GREETING" }}
 
     /// The sample service at one version as a tarball; `marks` are files that change what it does.
     pub(crate) fn tarball(&self, version: &str, marks: &[&str]) -> String {
+        self.tarball_of(version, marks, |tree| {
+            fs::create_dir_all(tree.join("bin")).unwrap();
+            fs::copy("vagrant/service/bin/serve", tree.join("bin/serve")).unwrap();
+        })
+    }
+
+    /// The same of another service, whose files `fill` writes.
+    pub(crate) fn tarball_of(
+        &self,
+        version: &str,
+        marks: &[&str],
+        fill: impl FnOnce(&Path),
+    ) -> String {
         let tree = self.home.path().join(format!("tree-{version}"));
-        fs::create_dir_all(tree.join("bin")).unwrap();
-        fs::copy("vagrant/service/bin/serve", tree.join("bin/serve")).unwrap();
+        fs::create_dir_all(&tree).unwrap();
+        fill(&tree);
         fs::write(tree.join("VERSION"), version).unwrap();
         for mark in marks {
             fs::write(tree.join(mark), "").unwrap();

@@ -12,6 +12,9 @@ pub(crate) const APPS: [Host; 3] = [Host("app1"), Host("app2"), Host("app3")];
 /// The hosts of scenarios that need them alone: cables are cut, hosts rebooted, logs counted.
 pub(crate) const SPARE: [Host; 3] = [Host("app4"), Host("app5"), Host("app6")];
 
+/// The host that others are reached through.
+pub(crate) const JUMP: Host = Host("jump");
+
 /// One host, by the name that the fleet's ssh_config knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Host(pub(crate) &'static str);
@@ -32,10 +35,10 @@ impl Drop for Cut {
 }
 
 impl Host {
-    /// Its address: hosts are numbered from 11 in the fleet's network.
+    /// Its address: hosts are numbered from 11 in the fleet's network; the jump host is the last.
     pub(crate) fn address(self) -> String {
         let net = std::env::var("SHIPIT_FLEET_NET").unwrap();
-        format!("{net}.{}", 10 + self.0[3..].parse::<u8>().unwrap())
+        format!("{net}.{}", 10 + self.0[3..].parse().unwrap_or(7))
     }
 
     /// Runs a command as root, and ignores whether it fails.

@@ -731,7 +731,7 @@ fn example_resolves_for_each_stage() {
         let config = file.resolve(Some(stage), &Overrides::default());
         assert!(config.is_ok(), "{stage}: {}", config.unwrap_err());
     }
-    assert_eq!(file.stages().len(), 3);
+    assert_eq!(file.stages().len(), 4);
 }
 
 #[test]

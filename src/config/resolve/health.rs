@@ -230,7 +230,7 @@ impl Resolver<'_> {
     }
 
     /// Fails if a text holds a word in braces that was hardly meant: other braces are text.
-    fn likely_placeholders<T>(
+    pub(super) fn likely_placeholders<T>(
         &self,
         key: &'static str,
         written: &Spanned<T>,

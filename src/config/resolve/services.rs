@@ -9,6 +9,7 @@ use crate::config::error::ConfigError;
 use crate::config::tables::{ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units};
 use crate::config::{Host, rules};
 use crate::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
+use crate::model::slots::SLOT;
 
 const UNIT: &str = "the name of a systemd unit (a service, socket, timer or target), such as \
      `todo.service` or `todo@{1..4}`";
@@ -198,6 +199,11 @@ impl Resolver<'_> {
                 let twice = units.iter().any(|unit| unit.name == name);
                 self.file.rule(&shown, "unit", "a list that names each unit once", !twice)?;
                 let action = self.action(table, UnitKind::of(&name))?;
+                if let Some(written) = table.action.as_ref().filter(|_| name.contains(SLOT)) {
+                    let shown = Spanned::new(written.span(), action.verb());
+                    let must = "`restart` for a unit in a slot";
+                    self.file.rule(&shown, "action", must, action == Action::Restart)?;
+                }
                 units.push(Unit { name, scope, action });
             }
         }

@@ -134,9 +134,10 @@ impl Findings {
     fn services(&mut self, subject: &Subject<'_>) {
         let config = subject.config;
         let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
-        for service in host.into_iter().flat_map(|host| config.services_on(host)) {
+        let slot = subject.probed.state.seen_slot();
+        for service in host.into_iter().flat_map(|host| config.services_in(host, slot)) {
             if let Some(unit) = service.unit() {
-                self.service(subject, service, unit);
+                self.service(subject, &service, unit);
             }
         }
     }

@@ -24,6 +24,7 @@ use crate::config::checks::{Check, CheckTiming, HealthProbe};
 use crate::model::clean::strip;
 use crate::model::service::{Service, ServiceKind};
 use crate::model::words;
+use crate::remote::answer::Judgement;
 use crate::remote::order::{DONE, Hidden, Order};
 use crate::remote::session::Session;
 
@@ -73,11 +74,36 @@ impl ProbeFailure {
     }
 }
 
-/// Runs all checks of a host at the same time. Fails with the first one that fails.
-pub(super) async fn pass(host: &Conversation<'_>, switch: &ActivationPlan) -> Result<(), Failure> {
-    let config = host.config();
-    let checks: Vec<_> =
-        config.health.checks.iter().filter(|check| check.concerns(host.host)).collect();
+/// The services and the checks that are judged at a time.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'j> {
+    All,
+    /// What is in the slot of the release, before the traffic moves there.
+    Slot,
+    /// The rest, after that; the slot was seen so, and must only have stayed up.
+    Rest(&'j [Judgement]),
+}
+
+impl Part<'_> {
+    /// Returns whether a service or a check is judged now.
+    pub(super) const fn has(self, in_slot: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Slot => in_slot,
+            Self::Rest(_) => !in_slot,
+        }
+    }
+}
+
+/// Runs the checks of this part on a host, all at the same time. Fails with the first one that
+/// fails.
+pub(super) async fn pass(
+    host: &Conversation<'_>,
+    switch: &ActivationPlan,
+    part: Part<'_>,
+) -> Result<(), Failure> {
+    let all = host.config().health.checks.iter().filter(|check| check.concerns(host.host));
+    let checks: Vec<_> = all.filter(|check| part.has(check.probe.is_in_slot())).collect();
     let Some(session) = host.session().filter(|_| !checks.is_empty()) else { return Ok(()) };
     let context = CheckContext { host, session, switch, via_host: AtomicBool::new(false) };
     try_join_all(checks.into_iter().map(|check| persist(&context, check))).await?;

@@ -3,7 +3,8 @@
 use crate::config::checks::HealthProbe;
 use crate::config::{Config, Host};
 
-/// Returns the ports that the checks of a host ask on the host itself, each once.
+/// Returns the ports that the checks of a host ask on the host itself, each once; not those of
+/// slots.
 pub fn local_ports(config: &Config, host: &Host) -> Vec<u16> {
     let port = |probe: &HealthProbe| match probe {
         HealthProbe::Http(http) => is_local(&http.host).then_some(http.port),
@@ -11,7 +12,8 @@ pub fn local_ports(config: &Config, host: &Host) -> Vec<u16> {
         HealthProbe::Command(_) => None,
     };
     let checks = config.health.checks.iter().filter(|check| check.concerns(host));
-    let mut ports: Vec<_> = checks.filter_map(|check| port(&check.probe)).collect();
+    let ports = checks.filter_map(|check| port(&check.probe)).filter(|port| *port != 0);
+    let mut ports: Vec<_> = ports.collect();
     ports.sort_unstable();
     ports.dedup();
     ports

@@ -120,6 +120,8 @@ pub struct ProofRule<'a> {
     pub least: Option<Proof>,
     /// Whether a health check reads what it answers.
     pub checked: bool,
+    /// The slot that it is in.
+    pub slot: Option<&'a str>,
 }
 
 impl<'a> ProofRule<'a> {
@@ -131,7 +133,12 @@ impl<'a> ProofRule<'a> {
             HealthProbe::Tcp { .. } => false,
         };
         let checked = config.health.checks.iter().any(looks);
-        Self { layout: &config.layout, action, least, checked }
+        Self { layout: &config.layout, action, least, checked, slot: None }
+    }
+
+    /// Returns the link that leads the unit to the release.
+    fn link(&self) -> String {
+        self.slot.map_or_else(|| self.layout.current(), |slot| self.layout.slot(slot))
     }
 }
 
@@ -182,7 +189,7 @@ fn prove_service(
     was_started(unit, found)?;
     Ok(match () {
         () if found.worker => Proof::Seen,
-        () if unit.goes_through(&rule.layout.current()) => Proof::Inferred,
+        () if unit.goes_through(&rule.link()) => Proof::Inferred,
         () => Proof::Restarted,
     })
 }
@@ -339,8 +346,13 @@ mod tests {
     /// What a rule makes of such a look.
     fn judged(changes: &str, rule: impl Fn(ProofRule<'_>) -> ProofRule<'_>) -> String {
         let layout = Layout::new("/srv/todo");
-        let usual =
-            ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
+        let usual = ProofRule {
+            layout: &layout,
+            action: Action::Restart,
+            least: None,
+            checked: false,
+            slot: None,
+        };
         match prove(&look(changes), rule(usual)) {
             Ok(proof) => proof.map_or("nothing to prove", Proof::word).to_owned(),
             Err(doubt) => doubt.failure("todo.service").one_line(),
@@ -540,8 +552,13 @@ mod tests {
              5 times so far",
         );
         let layout = Layout::new("/srv/todo");
-        let rule =
-            ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
+        let rule = ProofRule {
+            layout: &layout,
+            action: Action::Restart,
+            least: None,
+            checked: false,
+            slot: None,
+        };
         assert_eq!(prove(&Judgement::default(), rule), Err(ProofError::Unseen));
     }
 

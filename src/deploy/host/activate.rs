@@ -1,7 +1,8 @@
 //! Activating the release on one host: judge it, then commit or revert it.
 
 use super::super::event::Event;
-use super::super::judge::NotWell;
+use super::super::health::Part;
+use super::super::judge::{Judged, NotWell};
 use super::super::order_text::partly;
 use super::super::outcome::{Failure, HostResult, once};
 use super::super::plan::ActivationPlan;
@@ -10,7 +11,7 @@ use crate::model::hook::HookPlace;
 use crate::model::ledger::RevertReason;
 use crate::model::words::list;
 use crate::remote::frames::Response;
-use crate::remote::order::{DONE, NOT_REVERTED, PARTLY, REVERTED};
+use crate::remote::order::{DONE, NOT_REVERTED, Order, PARTLY, REVERTED};
 use crate::remote::replies::Reply;
 
 /// Why a release was not activated.
@@ -33,23 +34,40 @@ impl HostRun<'_> {
         let Some(plan) = self.plan.activate.clone() else { return Ok(()) };
         self.done.before = Some(plan.back_shown());
         self.phase = HostPhase::Undecided { judged: None };
-        match self.talk.step("activate", self.order_activation(&plan)).await {
-            Ok(()) => self.judge_or_revert(&plan).await?,
-            Err(NotActivated { failure, answer: Some(answer) }) => {
-                self.end(self.activation_failed(&plan, &failure, &answer));
-                return Err(failure);
-            }
-            Err(NotActivated { failure, answer: None }) => {
-                self.revert(&failure, RevertReason::Interrupted).await;
-                return Err(failure);
-            }
-        }
+        self.talk.slot = plan.slot.as_ref().map(|change| change.slot.name.clone());
+        self.advance("activate", &plan, &plan.activate()).await?;
+        self.judge_or_revert(&plan).await?;
         self.talk.cx.events.emit(Event::Ready { host: self.talk.name() });
         Ok(())
     }
 
-    async fn order_activation(&self, plan: &ActivationPlan) -> Result<((), String), NotActivated> {
-        match self.talk.ask(&plan.activate()).await {
+    /// Has the host do a step of the activation. When this fails, the host is reverted, or the phase
+    /// says what it is.
+    async fn advance(
+        &mut self,
+        step: &'static str,
+        plan: &ActivationPlan,
+        order: &Order,
+    ) -> Result<(), Failure> {
+        match self.talk.step(step, self.order_activation(plan, order)).await {
+            Ok(()) => Ok(()),
+            Err(NotActivated { failure, answer: Some(answer) }) => {
+                self.end(self.activation_failed(plan, &failure, &answer));
+                Err(failure)
+            }
+            Err(NotActivated { failure, answer: None }) => {
+                self.revert(&failure, RevertReason::Interrupted).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn order_activation(
+        &self,
+        plan: &ActivationPlan,
+        order: &Order,
+    ) -> Result<((), String), NotActivated> {
+        match self.talk.ask(order).await {
             Ok(answer) if answer.code == DONE => Ok(((), String::new())),
             Ok(answer) => {
                 let what = format!("could not activate {}", plan.id);
@@ -110,12 +128,27 @@ impl HostRun<'_> {
                 return Err(failure);
             }
         }
-        match self.talk.step("judge", self.talk.judge(plan)).await {
-            Ok(judged) => {
-                self.done.services.clone_from(&judged.proofs);
-                self.phase = HostPhase::Undecided { judged: Some(Box::new(judged)) };
-                Ok(())
+        let judged = match plan.switch(false) {
+            None => self.judged_well(plan, Part::All).await?,
+            Some(switch) => {
+                let slot = self.judged_well(plan, Part::Slot).await?.in_slot(&self.talk);
+                self.advance("switch", plan, &switch).await?;
+                self.judged_well(plan, Part::Rest(&slot)).await?
             }
+        };
+        self.done.services.clone_from(&judged.proofs);
+        self.phase = HostPhase::Undecided { judged: Some(Box::new(judged)) };
+        Ok(())
+    }
+
+    /// Judges a part of the release. Reverts it if it is not well.
+    async fn judged_well(
+        &mut self,
+        plan: &ActivationPlan,
+        part: Part<'_>,
+    ) -> Result<Judged, Failure> {
+        match self.talk.step("judge", self.talk.judge(plan, part)).await {
+            Ok(judged) => Ok(judged),
             Err(NotWell { failure, service }) => {
                 let failure = self.talk.with_journal(failure, service).await;
                 let stopped = self.talk.cx.cancel.asked();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::super::health::Part;
 use super::super::judge::NotWell;
 use super::super::order_text::partly;
 use super::super::outcome::{Done, Failure, HostResult};
@@ -124,10 +125,14 @@ impl HostRun<'_> {
     }
 
     /// Judges the live release that an interrupted run left undecided; commits or reverts it.
-    async fn recover_live(&self, plan: &ActivationPlan) -> Result<(), Failure> {
+    async fn recover_live(&mut self, plan: &ActivationPlan) -> Result<(), Failure> {
+        self.talk.slot = plan.slot.as_ref().map(|change| change.slot.name.clone());
         let (talk, id) = (&self.talk, plan.id);
         talk.step("settle", talk.obey(&plan.resume())).await?;
-        let text = match talk.judge(plan).await {
+        if let Some(switch) = plan.switch(true) {
+            talk.step("switch", talk.obey(&switch)).await?;
+        }
+        let text = match talk.judge(plan, Part::All).await {
             Ok(_) => {
                 let order = plan.commit();
                 talk.step("settle", talk.obey_verdict(&order, HookPlace::Committed)).await?;

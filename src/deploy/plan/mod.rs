@@ -4,6 +4,7 @@
 mod error;
 mod planner;
 mod refusals;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, RevertReason};
+use crate::model::slots::SlotChange;
 use crate::remote::order::{Activation, AgentHook, Hidden, Order, Verdicts};
 
 /// Everything that will be done on one host, in the order of the fields.
@@ -125,6 +127,8 @@ pub struct ActivationPlan {
     pub placeholders: Placeholders,
     /// What they stand for after a revert; `None` if that does not lead to a release of ours.
     pub placeholders_back: Option<Placeholders>,
+    /// How the release takes over in another slot, if the host has slots.
+    pub slot: Option<SlotChange>,
 }
 
 impl ActivationPlan {
@@ -175,11 +179,19 @@ impl ActivationPlan {
             verdicts: self.verdicts.clone(),
             vars: vars.cloned().collect(),
             hooks: self.hooks.clone(),
+            slot: self.slot.clone(),
         })
     }
 
+    /// Returns the order that moves the traffic to the slot of the release, if it has one. `again`
+    /// says that an interrupted run may have done so.
+    pub fn switch(&self, again: bool) -> Option<Order> {
+        let hooks = AgentHook::limit(&self.hooks, &[HookPlace::Switched, HookPlace::Reverted]);
+        self.slot.as_ref().map(|_| Order::Switch { again, hooks })
+    }
+
     fn orders(&self) -> Vec<Order> {
-        let activated = self.activated.iter().cloned();
+        let activated = self.activated.iter().cloned().chain(self.switch(false));
         [self.activate()].into_iter().chain(activated).chain([self.commit()]).collect()
     }
 
@@ -189,7 +201,12 @@ impl ActivationPlan {
         let placeholders = self.placeholders_back.clone()?;
         let id = placeholders.release;
         let (ours, new) = (id.to_string(), self.id.to_string());
+        let old = placeholders.slot.as_ref();
         let vars = self.vars.iter().map(|var| match var.split_once('=') {
+            Some(("SHIPIT_SLOT", _)) => format!("SHIPIT_SLOT={}", old.map_or("", |it| &it.name)),
+            Some(("SHIPIT_PORT", _)) => {
+                format!("SHIPIT_PORT={}", old.map(|it| it.port.to_string()).unwrap_or_default())
+            }
             Some((name @ ("SHIPIT_RELEASE" | "SHIPIT_RELEASE_PATH"), value)) => {
                 format!("{name}={}", value.replace(&new, &ours))
             }
@@ -234,7 +251,10 @@ impl Recovery {
     /// Returns the orders that are sent if the release is judged well.
     fn orders(&self) -> Vec<Order> {
         match self {
-            Self::Judge(plan) => vec![plan.resume(), plan.commit()],
+            Self::Judge(plan) => {
+                let switch = plan.switch(true);
+                [plan.resume()].into_iter().chain(switch).chain([plan.commit()]).collect()
+            }
             Self::Conclude { plan, verdict, reason } => vec![plan.conclude(*verdict, *reason)],
             Self::Forward(plan) => plan.orders(),
         }

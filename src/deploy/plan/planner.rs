@@ -17,6 +17,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
+use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order, Record, Verdicts};
 
 /// What the plans of one run have in common.
@@ -55,13 +56,14 @@ impl Planner<'_> {
         }
         let mut activate = self.activation(host, state, id);
         activate.verdicts.committed.note = self.deployed_note(id, wanted.build.revision.as_deref());
-        activate.placeholders = wanted.build.placeholders(id);
+        let slot = activate.placeholders.slot.take();
+        activate.placeholders = Placeholders { slot, ..wanted.build.placeholders(id) };
         let notes = self.notes(state, Some(wanted));
         Ok(HostPlan {
             recover: Vec::new(),
             make: Some(self.make(host, state, wanted, id)),
+            clean: self.clean_after(state, &activate),
             activate: Some(activate),
-            clean: self.clean_after(state, id),
             warnings: notes.into_iter().map(|note| note.text).collect(),
             kept: None,
         })
@@ -85,7 +87,8 @@ impl Planner<'_> {
             return Err(PlanError::Unfinished { id });
         }
         let mut activate = self.activation(host, state, id);
-        let known = self.config.health.fillable(&activate.placeholders);
+        let placeholders = Placeholders { slot: self.any_slot(), ..activate.placeholders.clone() };
+        let known = self.config.health.fillable(&placeholders);
         known.map_err(|name| PlanError::NoValue { name, id: Some(id) })?;
         activate.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
         activate.verdicts.left = state.live().and_then(|left| self.left(left, id));
@@ -110,11 +113,8 @@ impl Planner<'_> {
         let Some((id, history)) = state.undecided() else { return self.conclude(host, state) };
         let back = history.back.unwrap_or_default();
         if state.live() == Some(id) {
-            let verdicts = self.verdicts(id, &back, state);
-            let plan = self.activation(host, state, id);
-            let placeholders_back = placeholders_back(&back, state);
-            let activated = Vec::new();
-            let plan = ActivationPlan { back, verdicts, activated, placeholders_back, ..plan };
+            let plan = self.activation_after(host, state, id, back);
+            let plan = ActivationPlan { activated: Vec::new(), ..plan };
             return Some(Recovery::Judge(Box::new(plan)));
         }
         let mut plan = self.activation(host, state, id);
@@ -126,7 +126,9 @@ impl Planner<'_> {
     /// Returns how to finish a verdict whose hooks were not run to their end, if there is one.
     fn conclude(&self, host: &Host, state: &HostState) -> Option<Recovery> {
         let OwedHooks { id, place } = state.owed?;
-        Some(Recovery::conclude(self.activation(host, state, id), place, None))
+        let history = state.ledger.history(id).filter(|_| place == HookPlace::Committed);
+        let back = history.and_then(|history| history.back).unwrap_or(state.current.raw());
+        Some(Recovery::conclude(self.activation_after(host, state, id, back), place, None))
     }
 
     /// Returns how a release that other hosts of its run committed becomes live here too.
@@ -203,13 +205,19 @@ impl Planner<'_> {
         if let Some(revision) = build.revision.clone().filter(|_| !brings_revision) {
             orders.push(Order::Revision { id, revision });
         }
-        let hooks = self.hooks("staged", &self.config.hooks.staged, host, state, id);
+        let vars = self.hook_vars(host, state, id);
+        let hooks = self.hooks("staged", &self.config.hooks.staged, host, &vars, id);
         let relist = !hooks.is_empty();
         orders.extend(hooks);
         orders.push(Order::Seal { id, relist });
         let staged = self.staged_entry(state, build, id);
         orders.push(Order::Stage { id, record: record(&staged, String::new()) });
         orders
+    }
+
+    /// Returns one of the slots, if the stage has any, for what does not depend on which it is.
+    pub(super) fn any_slot(&self) -> Option<Slot> {
+        self.config.slots.as_ref().map(|slots| slots.pair[0].clone())
     }
 
     /// Returns the hosts that take part.
@@ -223,14 +231,14 @@ impl Planner<'_> {
         name: &'static str,
         hooks: &[Hook],
         host: &Host,
-        state: &HostState,
+        vars: &[String],
         id: ReleaseId,
     ) -> Vec<Order> {
         let order = |hook: &Hook| Order::Hook {
             name,
             id,
             command: hook.run.clone(),
-            vars: self.hook_vars(host, state, id),
+            vars: vars.to_vec(),
             limit: hook.limit,
         };
         hooks.iter().filter(|hook| self.is_for(hook, host)).map(order).collect()
@@ -264,20 +272,39 @@ impl Planner<'_> {
     }
 
     fn activation(&self, host: &Host, state: &HostState, id: ReleaseId) -> ActivationPlan {
-        let back = state.current.raw();
+        self.activation_after(host, state, id, state.current.raw())
+    }
+
+    /// Returns the plan that makes `id` live after `back`, which a revert returns to.
+    fn activation_after(
+        &self,
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+        back: String,
+    ) -> ActivationPlan {
         let activated = &self.config.hooks.activated;
+        let slot = self.slot_change(host, state, &back, id);
+        let mut vars = self.hook_vars(host, state, id);
+        let (new, old) = slot.clone().map(|change| (change.slot, change.old)).unzip();
+        if let Some(slot) = &new {
+            vars.push(format!("SHIPIT_SLOT={}", slot.name));
+            vars.push(format!("SHIPIT_PORT={}", slot.port));
+        }
         ActivationPlan {
             id,
             verdicts: self.verdicts(id, &back, state),
-            placeholders: placeholders(id, state),
-            placeholders_back: placeholders_back(&back, state),
+            placeholders: Placeholders { slot: new, ..placeholders(id, state) },
+            placeholders_back: placeholders_back(&back, state)
+                .map(|back| Placeholders { slot: old.flatten(), ..back }),
             back,
-            vars: self.hook_vars(host, state, id),
+            activated: self.hooks("activated", activated, host, &vars, id),
+            vars,
+            slot,
             hooks: HookPlace::ALL
                 .into_iter()
                 .flat_map(|place| self.hooks_at(place, host))
                 .collect(),
-            activated: self.hooks("activated", activated, host, state, id),
             restarts: self.config.services_on(host).filter_map(describe_restart).collect(),
         }
     }
@@ -317,10 +344,11 @@ impl Planner<'_> {
 
     /// Returns the clean-up that is right once `id` is live and good. A new line does not make the
     /// ledger less doubtful.
-    fn clean_after(&self, state: &HostState, id: ReleaseId) -> Vec<Order> {
+    fn clean_after(&self, state: &HostState, activate: &ActivationPlan) -> Vec<Order> {
         let rule = PruneRule { keep: self.config.keep, older_than: None };
         let doubtful = state.is_doubtful();
-        let names = if doubtful { Vec::new() } else { to_prune(&as_if_live(state, id), rule) };
+        let names =
+            if doubtful { Vec::new() } else { to_prune(&as_if_live(state, activate), rule) };
         self.clean(state, names)
     }
 
@@ -356,10 +384,11 @@ pub fn run_vars<'h>(
 }
 
 /// Returns what placeholders stand for in checks of a release that is on the host.
-fn placeholders(release: ReleaseId, state: &HostState) -> Placeholders {
+pub(super) fn placeholders(release: ReleaseId, state: &HostState) -> Placeholders {
     let origin = state.ledger.history(release).and_then(|history| history.origin);
     let (revision, digest) = origin.map(|entry| (entry.revision, entry.artifact)).unzip();
-    Placeholders { release, revision: revision.flatten(), digest: digest.flatten() }
+    let (revision, digest) = (revision.flatten(), digest.flatten());
+    Placeholders { release, revision, digest, slot: None }
 }
 
 /// Returns the same for the release that `back` leads to, if it is one of ours.
@@ -368,8 +397,15 @@ fn placeholders_back(back: &str, state: &HostState) -> Option<Placeholders> {
 }
 
 /// Returns the host once `id` is live and good there: retention after a deploy is planned from it.
-fn as_if_live(state: &HostState, id: ReleaseId) -> HostState {
-    state.assuming(id, &[LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed])
+fn as_if_live(state: &HostState, ActivationPlan { id, slot, .. }: &ActivationPlan) -> HostState {
+    let events = [LedgerEvent::Staged, LedgerEvent::Activated, LedgerEvent::Committed];
+    let mut state = state.assuming(*id, &events);
+    let new = slot.as_ref().map(|change| &change.slot.name);
+    let mut slots = state.slots.iter_mut();
+    if let Some(slot) = slots.find(|state| Some(&state.slot.name) == new) {
+        slot.release = Some(*id);
+    }
+    state
 }
 
 /// Returns the id of the release to make: later than every release of ours that any host knows,

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::delete;
 use super::{PlanError, Planner, WantedRelease};
+use crate::config::placeholders::Placeholders;
 use crate::deploy::goal::{Build, describe_link};
 use crate::deploy::run::Run;
 use crate::model::host_state::UnitState;
@@ -125,7 +126,8 @@ impl Planner<'_> {
 
     /// Fails if a health check names what is not known of the build.
     fn check_placeholders(&self, build: &Build) -> Result<(), PlanError> {
-        let known = build.placeholders(ReleaseId::at(self.run.now));
+        let slot = self.any_slot();
+        let known = Placeholders { slot, ..build.placeholders(ReleaseId::at(self.run.now)) };
         self.config.health.fillable(&known).map_err(|name| PlanError::NoValue { name, id: None })
     }
 

@@ -16,6 +16,7 @@
 #   services: the services of this host in their order, each as words of `select_service`; then the
 #     members of targets
 #   service_count: how many they are
+#   slots: the names of both slots, or nothing
 #   deadline: seconds of silence after which the conversation ends
 #   env_name: the file that [env] writes in a release, or nothing
 #   hook_shell: the words that start a shell for hooks
@@ -33,6 +34,7 @@
 #   service: its name in the config
 #   scope: how it is run: system, user or command; none where the host has no service
 #   target: the unit, or the command that restarts
+#   slotted: yes if each slot has a unit of it
 #   action: systemctl's verb, none (only judged), member (of a target), or the command that stops
 #   limit: seconds that a restart may take
 #   log: the file that a service command logs to, or nothing
@@ -78,6 +80,9 @@
 #   live: the release that is live, if it is ours [find_live]
 #   looked: yes once `pointed` was read for this message
 #   walked: the release that was walked for this message
+#   slot: the slot that units are looked at in: the live one, or else the first; then that of the
+#     release that is activated [find_live_slot, remember_slot]
+#   live_slot: the slot that runs what is live [find_live_slot]
 #   others: yes where there are releases that are not live
 #   newer: what a newer shipit wrote here, or nothing [look_format]
 #   key: the key of config digests
@@ -102,6 +107,16 @@
 #   variables: what commands of the service and hooks get to know
 #   before_switch_hooks, switched_hooks, committed_hooks, reverted_hooks: the hooks of each place,
 #     for each its limit in seconds and its command
+#   into: how it takes over in another slot, as words of `remember_slot`; or nothing
+#   slot_port: the port of its slot
+#   slot_was: what the link of its slot held before, or nothing
+#   old_slot, old_port: the slot that served before, if one did
+#   traffic_file: the file that says which slot gets the traffic, or nothing
+#   traffic_text, old_text: what it holds while the one or the other slot serves
+#   traffic_command: what is run after it was written, or nothing
+#   drain, keep_warm: seconds for which a slot that was left goes on
+#   filled_at: when its slot was started, in ticks since boot; nothing if it ran before
+#   moved: yes if a revert found the traffic moved [return_traffic]
 #   undecided: its name while it has no verdict
 #   flipped: when the flip was, in ticks since boot
 #   touched: how many of the services were restarted, from the first

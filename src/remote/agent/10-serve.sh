@@ -129,9 +129,10 @@ veiling='
 
 serve() {
     local first line mode scan
-    run='' root='' owner='' services='' deadline='' env_name='' hook_shell='' veil=''
+    run='' root='' owner='' services='' slots='' deadline='' env_name='' hook_shell='' veil=''
     arguments "$@"
     # shellcheck disable=SC2119
+    slot='' slotted='' into=''
     count_services
     locked='' undecided='' ending='terminated' last=0 env_file=''
     flipped='' key='' base='' since='' appended='' ticked='' nested=''
@@ -357,6 +358,7 @@ last_words() {
 
 # Runs when the shell exits, for whatever reason.
 end_conversation() {
+    local draft
     trap : TERM INT PIPE HUP
     hears='' streams=''
     [ -z "$watcher" ] || stop_watching
@@ -366,7 +368,9 @@ end_conversation() {
     fi
     if [ -n "$locked" ]; then
         end_channels
-        [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
+        for draft in "$root/.current.$run" "$root"/slots/.*."$run"; do
+            [ ! -L "$draft" ] || rm -f "$draft"
+        done
         unlock
         clean_up_tmp
     fi

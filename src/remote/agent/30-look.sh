@@ -27,7 +27,7 @@ look_at_owners() {
     local place friends
     place=$root friends='-perm -020'
     [ "$uid" != 0 ] || friends='-user 0'
-    set -- "$root/." "$root/revisions.log" "$root/releases" "$root/.shipit" "$root"/.shipit/*
+    set -- "$root/." "$root/revisions.log" "$root/releases" "$root/slots" "$root/.shipit" "$root"/.shipit/*
     {
         # shellcheck disable=SC2086
         find "$@" -prune ! -name lock.held ! -name 'lock.break.*' \( -type l -o ! -type d ! -type f -o -perm -002 -o \
@@ -108,12 +108,14 @@ replace() {
 }
 
 order_look() {
+    [ -z "$slots" ] || find_live_slot
     look_machine
     look_needs
     [ ! -s "$tmp/strange" ] || sed 's/^/strange /' "$tmp/strange"
     look_holder
     look_tree
     look_ledger
+    [ -z "$slots" ] || look_slots
     each_service look_unit
     look_in_use
     look_leftovers
@@ -175,9 +177,24 @@ look_sudo() {
 }
 
 ask_sudo() {
-    local verb line
+    local kept
     [ "$scope" = system ] && [ "$uid" != 0 ] && ! is_only_judged || return 0
-    for verb in "$action" "$@"; do
+    if [ -z "$slotted" ]; then
+        ask_verbs "$action" "$@"
+        return
+    fi
+    [ "$#" = 0 ] || set -- start disable "$@"
+    kept=$slot
+    for slot in $slots; do
+        select_service "$number"
+        ask_verbs restart enable "$@"
+    done
+    slot=$kept
+}
+
+ask_verbs() {
+    local verb line
+    for verb in "$@"; do
         if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
             allowed=yes
             printf 'sudo %s %s yes\n' "$verb" "$target"
@@ -344,7 +361,7 @@ user_bus() {
 look_leftovers() {
     local path
     for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
-        "$root"/.shipit/manifests/* "$root"/.current.*; do
+        "$root"/.shipit/manifests/* "$root"/.current.* "$root"/slots/.[!.]*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run" | *"${holder_run:-$run}") ;;

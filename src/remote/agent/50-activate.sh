@@ -7,9 +7,10 @@ remember() {
     back='' activated='' activated_note='' committed='' committed_note='' left='' left_note=''
     reverted='' reverted_note='' failed='' failed_note=''
     before_switch_hooks='' switched_hooks='' committed_hooks='' reverted_hooks=''
-    verdict='' variables=''
+    verdict='' variables='' into=''
     arguments "$@"
     candidate=$id
+    [ -z "$into" ] || remember_slot
     touched=0 reverting='' partly='' cause=''
     each_service forget_unit
 }
@@ -38,7 +39,12 @@ can_activate() {
 # All steps from the old release to the new one. A step that fails says why and sets `reason`.
 go_live() {
     reason='hook failed'
-    run_hooks before_switch && flip_to_candidate && run_hooks switched && start_services
+    run_hooks before_switch || return
+    if [ -n "$into" ]; then
+        fill_slot
+    else
+        flip_to_candidate && run_hooks switched && start_services
+    fi
 }
 
 flip_to_candidate() {
@@ -93,7 +99,7 @@ locked_order_resume() {
 order_judge() {
     local id
     arguments "$@"
-    printf 'ticks %s\nreal %s\n' "$flipped" "$(cd "$root/releases/$id" && pwd -P)"
+    printf 'real %s\n' "$(cd "$root/releases/$id" && pwd -P)"
     each_service judge_unit
 }
 
@@ -102,6 +108,7 @@ judge_unit() {
     look_unit
     value_of InvocationID "$unit_before"
     printf 'before %s\n' "$value"
+    if [ -n "$slotted" ]; then echo "ticks $filled_at"; else echo "ticks $flipped"; fi
     value_of ExecMainStartTimestampMonotonic "$unit_before"
     printf 'began %s\n' "$value"
     if [ "${unit_pid:-0}" != 0 ] && is_in "$unit_pid" "$id"; then
@@ -143,7 +150,8 @@ locked_order_revert() {
 # Reverts to what was live before and records it. `partly` says what is not as it was nevertheless.
 revert() {
     reverting=yes
-    if return_to && restart_all_previous; then
+    if { [ -z "$into" ] || return_traffic; } && return_to && restart_all_previous; then
+        [ -z "$into" ] || leave_slot
         owe reverted
         undecided=''
         record "$reverted" "$reverted_note"
@@ -155,19 +163,19 @@ revert() {
     return 1
 }
 
-# Notes on disk that the hooks of verdict $1 are to be run: if we are killed, the next run does it.
+# Notes on disk what is to be done after verdict $1: if we are killed, the next run does it.
 owe() {
     local hooks
     find_hooks "$1"
-    [ -n "$hooks" ] || return 0
+    [ -n "$hooks$into" ] || return 0
     echo "$1 $candidate" >"$owed"
     sync_file "$owed"
     sync_file "$root/.shipit"
 }
 
-# Runs the hooks of verdict $1, which is on disk.
+# Does what follows verdict $1, which is on disk.
 conclude() {
-    [ "$1" != reverted ] || say_cause
+    if [ "$1" = reverted ]; then say_cause; elif [ -n "$into" ]; then leave_old_slot; fi
     run_hooks "$1"
     [ ! -e "$owed" ] || rm -f "$owed"
 }
@@ -186,7 +194,10 @@ EOF
 # hooks.
 locked_order_conclude() {
     remember "$@"
-    [ "$verdict" != reverted ] || reverting=yes
+    if [ "$verdict" = reverted ]; then
+        reverting=yes
+        [ -z "$into" ] || { return_traffic && leave_slot; } || return 1
+    fi
     owe "$verdict"
     [ -z "$reason" ] || record "$reverted" "$reverted_note" || return 1
     conclude "$verdict"
@@ -225,6 +236,7 @@ is_member_active() {
 # A service that did not run before the flip may stay down.
 restart_previous() {
     is_only_judged && return 0
+    [ -z "$slotted" ] || return 0
     never_stopped && return 0
     reset_failed
     if ! was_active && { [ -z "$back" ] || { is_unit && [ "$action" = start ]; }; }; then
@@ -295,9 +307,15 @@ ended_well() {
 }
 
 flip() {
-    [ ! -L "$root/.current.$run" ] || rm -f "$root/.current.$run"
-    ln -s "$1" "$root/.current.$run" && replace "$root/.current.$run" "$root/current" &&
-        points_to "$1"
+    point "$root/current" "$1" && points_to "$1"
+}
+
+# Makes $1 a link to $2, in one step.
+point() {
+    local draft
+    draft=${1%/*}/.${1##*/}.$run
+    [ ! -L "$draft" ] || rm -f "$draft"
+    ln -s "$2" "$draft" && replace "$draft" "$1"
 }
 
 # Whether `current` leads to $1. The first test needs no program.

@@ -46,6 +46,10 @@ select_service() {
     eval "set -- $services"
     eval "words=\${$number}"
     eval "arguments $words"
+    slotted=''
+    case $target in
+        *'{slot}'*) slotted=yes target=${target%%"{slot}"*}$slot${target#*"{slot}"} ;;
+    esac
     eval "unit_before=\${unit_before_$number-} logged=\${logged_$number-0}"
     whose=''
     if [ "$service_count" != 1 ]; then
@@ -78,6 +82,7 @@ forget_unit() {
 
 # Restarts the service from the new release.
 start_release() {
+    [ -z "$slotted" ] || return 0
     touched=$number
     ! is_only_judged || return 0
     mark_time
@@ -170,6 +175,7 @@ service() {
         command-restart) watched "$printed" run_service_command "$target" ;;
         command-stop) [ -z "$action" ] || watched "$printed" run_service_command "$action" ;;
         *-restart) privileged "$action" >"$printed" 2>&1 ;;
+        *-start) privileged start >"$printed" 2>&1 ;;
         *-stop) privileged stop >"$printed" 2>&1 ;;
     esac
     code=$?

@@ -2,7 +2,7 @@
 
 # Moves a release into the trash and records it. Refuses the live release.
 locked_order_prune() {
-    local line name note
+    local place line name note
     arguments "$@"
     case $name in
         '' | .* | */*) echo "$name is not a release" && return 1 ;;
@@ -10,6 +10,10 @@ locked_order_prune() {
     live=''
     [ ! -L "$root/current" ] || live=$(readlink "$root/current") || return 1
     [ "${live##*/}" != "$name" ] || { echo "$name is live"; return 1; }
+    for place in $slots; do
+        [ "$(readlink "$root/slots/$place")" != "../releases/$name" ] ||
+            { echo "slot $place leads to $name"; return 1; }
+    done
     # Only a directory that its owner may write to can move to another parent.
     mv "$root/releases/$name" "$root/.shipit/trash/$name.$run" 2>/dev/null || {
         chmod u+rwx "$root/releases/$name"
@@ -26,7 +30,7 @@ locked_order_sweep() {
     kept=$root/releases/$keep
     set --
     for path in "$root"/.shipit/trash/* "$root"/.shipit/trash/.aside.* "$root"/releases/.2*.* \
-        "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.current.*; do
+        "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.current.* "$root"/slots/.[!.]*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
             */manifests/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;

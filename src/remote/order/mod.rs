@@ -14,6 +14,7 @@ use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::RevertReason;
 use crate::model::link::SharedLink;
+use crate::model::slots::SlotChange;
 
 /// The order was done, or was done before.
 pub const DONE: u32 = 0;
@@ -77,6 +78,8 @@ pub struct Activation {
     pub vars: Vec<String>,
     /// The hooks of all places, in their order.
     pub hooks: Vec<AgentHook>,
+    /// How the release takes over in another slot, if the host has slots.
+    pub slot: Option<SlotChange>,
 }
 
 /// A hook that the agent runs by itself.
@@ -241,6 +244,14 @@ pub enum Order {
     /// Resumes an activation that an interrupted run left undecided: it is not flipped or recorded
     /// again, and committed or reverted like our own.
     Resume(Box<Activation>),
+    /// Moves the traffic to the slot of the undecided release, flips `current` and restarts the
+    /// services that are in no slot. The code is that of `Activate`.
+    Switch {
+        /// Whether an interrupted run may have done so.
+        again: bool,
+        /// The limit for all hooks that may run.
+        hooks: Duration,
+    },
     /// Looks at the unit, to judge whether the release runs.
     Judge {
         /// The release that should run.
@@ -354,6 +365,8 @@ pub struct Spec {
 const SHORT: Duration = Duration::from_mins(1);
 /// Limit for orders that touch every file of a release.
 const LONG: Duration = Duration::from_mins(15);
+/// Limit for the command that moves the traffic from one slot to the other.
+pub const TRAFFIC: Duration = Duration::from_mins(1);
 /// Time that the host may need to end a command that took too long.
 const MARGIN: Duration = Duration::from_secs(15);
 
@@ -401,14 +414,19 @@ impl Order {
             Self::Activate(activation) => {
                 let places = [HookPlace::BeforeSwitch, HookPlace::Switched, HookPlace::Reverted];
                 let hooks = AgentHook::limit(&activation.hooks, &places);
-                Spec::locked("activate").restarts().within(SHORT + hooks)
+                Spec::locked("activate").restarts().within(SHORT + TRAFFIC + hooks)
             }
             Self::Resume(_) => Spec::locked("resume"),
+            Self::Switch { hooks, .. } => {
+                Spec::locked("switch").restarts().within(SHORT + TRAFFIC * 2 + *hooks)
+            }
             Self::Judge { .. } => Spec::free("judge"),
             Self::Commit { hooks } => Spec::locked("commit").within(SHORT + *hooks),
-            Self::Revert { hooks, .. } => Spec::locked("revert").restarts().within(SHORT + *hooks),
+            Self::Revert { hooks, .. } => {
+                Spec::locked("revert").restarts().within(SHORT + TRAFFIC + *hooks)
+            }
             Self::Conclude { activation, verdict, .. } => Spec::locked("conclude")
-                .within(SHORT + AgentHook::limit(&activation.hooks, &[*verdict])),
+                .within(SHORT + TRAFFIC + AgentHook::limit(&activation.hooks, &[*verdict])),
             Self::Record(_) => Spec::locked("record"),
             Self::Prune { .. } => Spec::locked("prune"),
             Self::CleanUp { .. } => Spec::locked("sweep").within(LONG),

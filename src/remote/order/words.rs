@@ -8,6 +8,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::RevertReason;
 use crate::model::link::{SharedKind, SharedLink};
+use crate::model::slots::SlotChange;
 use crate::remote::quote::{line_word, list};
 
 /// An argument: the variable that the script's function reads, and its value.
@@ -56,11 +57,10 @@ impl Order {
             Self::Fetch { limit, fetch } => fetch.arguments(*limit),
             Self::Mask { text } => vec![("text", text.0.clone())],
             Self::Reach { limit, address } => vec![within(*limit), ("address", address.clone())],
-            Self::Seal { id, relist } => {
-                vec![release(*id), ("relist", if *relist { "yes" } else { "no" }.to_owned())]
-            }
+            Self::Seal { id, relist } => vec![release(*id), yes_or_no("relist", *relist)],
             Self::Stage { id, record } => [vec![release(*id)], record.arguments()].concat(),
             Self::Activate(activation) | Self::Resume(activation) => activation.arguments(),
+            Self::Switch { again, .. } => vec![yes_or_no("again", *again)],
             Self::Revert { reason, cause, .. } => revert(*reason, cause),
             Self::Conclude { activation, verdict, reason } => {
                 [concluded(*verdict, *reason), activation.arguments()].concat()
@@ -105,6 +105,7 @@ impl Activation {
             ("switched_hooks", self.hooks_at(HookPlace::Switched)),
             ("committed_hooks", self.hooks_at(HookPlace::Committed)),
             ("reverted_hooks", self.hooks_at(HookPlace::Reverted)),
+            ("into", self.slot.as_ref().map(slot_words).unwrap_or_default()),
         ]
     }
 
@@ -138,9 +139,34 @@ fn revert(reason: RevertReason, cause: &Hidden) -> Vec<Argument> {
     vec![("reason", reason.word().to_owned()), ("cause", cause.0.clone())]
 }
 
+/// How one slot takes over from the other, as the agent's `remember_slot` reads it.
+fn slot_words(change: &SlotChange) -> String {
+    let SlotChange { slot, was, old, slots, text, old_text } = change;
+    let traffic = &slots.traffic;
+    let file = traffic.file.as_ref().map_or("", |file| &file.path);
+    let old_port = old.as_ref().map(|old| old.port.to_string()).unwrap_or_default();
+    list(&[
+        format!("slot={}", slot.name),
+        format!("slot_port={}", slot.port),
+        format!("slot_was={}", was.map(Layout::slot_target).unwrap_or_default()),
+        format!("old_slot={}", old.as_ref().map_or("", |old| &old.name)),
+        format!("old_port={old_port}"),
+        format!("traffic_file={file}"),
+        format!("traffic_text={text}"),
+        format!("old_text={old_text}"),
+        format!("traffic_command={}", traffic.command.as_deref().unwrap_or_default()),
+        format!("drain={}", slots.drain.as_secs()),
+        format!("keep_warm={}", slots.keep_warm.as_secs()),
+    ])
+}
+
 fn concluded(verdict: HookPlace, reason: Option<RevertReason>) -> Vec<Argument> {
     let reason = reason.map_or("", RevertReason::word).to_owned();
     vec![("verdict", verdict.word().to_owned()), ("reason", reason)]
+}
+
+fn yes_or_no(name: &'static str, yes: bool) -> Argument {
+    (name, if yes { "yes" } else { "no" }.to_owned())
 }
 
 fn release(id: ReleaseId) -> Argument {

@@ -567,6 +567,79 @@ fn every_file_is_part_of_the_script() {
     }
 }
 
+/// A live release 1 in the slot blue, and release 2 that goes into green.
+const SLOTS: &str = r#"mkdir -p "$root/releases/1" "$root/releases/2" "$root/slots"; slots='blue green'
+    ln -s releases/1 "$root/current"; ln -s ../releases/1 "$root/slots/blue"
+    service_count=0 slot=green slot_port=8082 candidate=2 into=yes slot_was='' moved='' drain=1
+    keep_warm=0 partly='' old_slot=blue variables='' limit=5 hears='' watcher=''; make_token; "#;
+
+#[test]
+fn find_live_slot_takes_the_one_that_leads_to_what_is_live() {
+    check(
+        &format!(
+            r#"{SLOTS} find_live_slot; echo "$slot $live_slot"; rm "$root/slots/blue"
+            slot=green; find_live_slot; echo "$slot [$live_slot]""#
+        ),
+        "blue blue\nblue []\n",
+    );
+}
+
+#[test]
+fn set_slot_writes_the_port_and_makes_the_link() {
+    check(
+        &format!(
+            r#"{SLOTS} set_slot ../releases/2; readlink "$root/slots/green"; cat "$root/slots/green.env"
+            ls -A "$root/slots""#
+        ),
+        "../releases/2\nPORT=8082\nSLOT=green\nblue\ngreen\ngreen.env\n",
+    );
+}
+
+#[test]
+fn replace_file_of_a_directory_fails() {
+    check(
+        "echo one >a; echo two >b; replace_file b a; cat b; ls; mkdir c; replace_file c a || ls c",
+        "one\na\nb\nsrv\ntmp\nc is a directory\n",
+    );
+}
+
+#[test]
+fn move_traffic_writes_the_file_and_tells_the_command_the_slot() {
+    check(
+        &format!(
+            r#"{SLOTS} reverting='' traffic_file=$root/shared/up hook_shell='/bin/sh -c'
+            traffic_command='echo "$SHIPIT_SLOT $SHIPIT_PORT"; cat "$OLDPWD/srv/shared/up"; pwd -P | sed s,.*/,,'
+            move_traffic green 8082 "server it's \$one;"; cd /; traffic_command='exit 3'
+            move_traffic green 8082 two || cat "$traffic_file""#
+        ),
+        "green 8082\nserver it's $one;1\n\nthe traffic command exited with code 3\ntwo",
+    );
+}
+
+#[test]
+fn leave_slot_of_a_release_that_was_reverted_has_its_link_as_before() {
+    check(
+        &format!(
+            r#"{SLOTS} ln -s ../releases/2 "$root/slots/green"; leave_slot; ls "$root/slots"
+            ln -s ../releases/2 "$root/slots/green"; slot_was=../releases/0; leave_slot
+            readlink "$root/slots/green"; leave_slot; readlink "$root/slots/green""#
+        ),
+        "blue\n../releases/0\n../releases/0\n",
+    );
+}
+
+#[test]
+fn drain_of_a_slot_that_is_needed_again_is_ended() {
+    check(
+        &format!(
+            r#"{SLOTS} live_slot=blue drain=30; drain_slot green; read -r drainer _ <"$root/slots/green.drain"
+            is_alive "$drainer" && echo alive; end_drain green; sleep 0.2; is_alive "$drainer" || echo ended
+            ls "$root/slots"; drain=0; drain_slot green; sleep 1; ls "$root/slots""#
+        ),
+        "alive\nended\nblue\nblue\n",
+    );
+}
+
 #[test]
 fn every_file_with_functions_has_a_test_here() {
     let tests = include_str!("functions.rs");

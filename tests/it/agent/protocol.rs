@@ -35,7 +35,8 @@ fn orders() -> Vec<Order> {
         Order::Seal { .. } => Order::Stage { id, record: record() },
         Order::Stage { .. } => Order::Activate(Box::new(activation())),
         Order::Activate(_) => Order::Resume(Box::new(activation())),
-        Order::Resume(_) => Order::Judge { id },
+        Order::Resume(_) => Order::Switch { again: false, hooks: limit },
+        Order::Switch { .. } => Order::Judge { id },
         Order::Judge { .. } => commit(),
         Order::Commit { .. } => revert(),
         Order::Revert { .. } => Order::Conclude {

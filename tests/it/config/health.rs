@@ -157,7 +157,7 @@ fn placeholders_are_known_words() {
     ");
     assert_snapshot!(wrong("health.http = \"http://x/?id={id}\""), @"
     deploy.toml:3: `http` holds `{id}`, which is no placeholder
-      hint: there are `{digest}`, `{release}` and `{revision}`; in an address, `%7B` and `%7D` are braces
+      hint: there are `{digest}`, `{release}` and `{revision}`, with slots also `{slot}` and `{port}`; in an address, `%7B` and `%7D` are braces
     ");
     assert_snapshot!(one("body = \"at {revison}\""), @"
     deploy.toml:5: `body` holds `{revison}`, which is no placeholder

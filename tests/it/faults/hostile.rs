@@ -248,6 +248,7 @@ async fn late_answer_is_not_taken_for_the_next() {
         layout: Layout::new("/srv/todo"),
         owner: "ada".to_owned(),
         services: Vec::new(),
+        slots: Vec::new(),
         hook_shell: Vec::new(),
         deadline: Duration::from_mins(1),
         scan: Scan::No,

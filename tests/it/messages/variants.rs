@@ -511,7 +511,8 @@ fn config_errors() -> Vec<ConfigError> {
         }
         Missing { place: file(), key: text("app"), table: text("at the top level") }
         Value { place: place(), key: "deploy_to", value: text(""), must: "an absolute path" }
-        NoPlaceholder { place: place(), key: "http", word: text("port") }
+        NoPlaceholder { place: place(), key: "http", word: text("size") }
+        SlotsLack { place: place(), what: "a `unit` with `{slot}`" }
         Glob { place: place(), pattern: text("a["), source: bad_glob() }
         OnlyAtTop { place: place(), key: "app" }
         Both { place: place(), one: "unit", other: "restart" }
@@ -556,8 +557,9 @@ fn configurations() {
     error: deploy.toml:14: `keep_releases` must be a number, not text
     error: deploy.toml: `app` is missing at the top level
     error: deploy.toml:14: `deploy_to` must be an absolute path: ""
-    error: deploy.toml:14: `http` holds `{port}`, which is no placeholder
-      hint:  there are `{digest}`, `{release}` and `{revision}`; in an address, `%7B` and `%7D` are braces
+    error: deploy.toml:14: `http` holds `{size}`, which is no placeholder
+      hint:  there are `{digest}`, `{release}` and `{revision}`, with slots also `{slot}` and `{port}`; in an address, `%7B` and `%7D` are braces
+    error: deploy.toml:14: [slots] needs a `unit` with `{slot}`
     error: deploy.toml:14: `exclude` holds a pattern that is not a glob: a[
       cause: error parsing glob 'a[': unclosed character class; missing ']'
     error: deploy.toml:14: `app` belongs at the top of the file, not in a stage

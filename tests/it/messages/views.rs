@@ -375,6 +375,7 @@ fn status_for_machines() {
         }
       ],
       "since": "2026-08-22T10:15:00+00:00",
+      "slots": [],
       "stuck": null,
       "unclear": [],
       "undecided": null,

@@ -433,7 +433,13 @@ pub fn answers(bytes: &[u8]) {
     shows(&hosts);
     history(answer::told(&text));
     let layout = Layout::new("/srv/todo");
-    let rule = ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
+    let rule = ProofRule {
+        layout: &layout,
+        action: Action::Restart,
+        least: None,
+        checked: false,
+        slot: None,
+    };
     for it in answer::judgements(&text) {
         for doubt in [prove(&it, rule).err(), stayed_up(&it, &it).err()] {
             let said =

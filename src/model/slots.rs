@@ -1,0 +1,138 @@
+//! Two slots on one host: a release starts in the one that is idle while the other serves.
+
+use std::time::Duration;
+
+use super::id::ReleaseId;
+
+/// What stands for the name of a slot in the name of a unit.
+pub const SLOT: &str = "{slot}";
+
+/// The slots of a stage, and how the traffic moves between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slots {
+    /// Both slots, in the order written.
+    pub pair: [Slot; 2],
+    /// How long the slot that was left goes on answering.
+    pub drain: Duration,
+    /// How much longer it stays up, so that a rollback need not start it.
+    pub keep_warm: Duration,
+    pub traffic: Traffic,
+}
+
+/// One slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub name: String,
+    /// The port on which the service answers in this slot.
+    pub port: u16,
+}
+
+/// How the traffic is moved: a file is written, then a command is run; or one of both.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Traffic {
+    pub file: Option<TrafficFile>,
+    /// Run with the host's `sh`.
+    pub command: Option<String>,
+}
+
+/// A file on hosts that says which slot gets the traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficFile {
+    /// Its absolute path.
+    pub path: String,
+    /// Its content, with placeholders.
+    pub content: String,
+}
+
+impl Slots {
+    /// Returns the names of both.
+    pub fn names(&self) -> Vec<String> {
+        self.pair.iter().map(|slot| slot.name.clone()).collect()
+    }
+}
+
+/// What a look finds of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotState {
+    /// The slot as it is on the host; its port is 0 if nothing was ever in it.
+    pub slot: Slot,
+    pub activity: SlotActivity,
+    /// The release that it leads to, if it leads to one of ours.
+    pub release: Option<ReleaseId>,
+}
+
+/// What a slot does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotActivity {
+    /// It runs the live release.
+    Live,
+    /// It was left and goes on answering for a while.
+    Draining,
+    /// It was left and still runs.
+    Warm,
+    /// Nothing runs in it.
+    Idle,
+}
+
+impl SlotActivity {
+    const ALL: [Self; 4] = [Self::Live, Self::Draining, Self::Warm, Self::Idle];
+
+    /// Returns the word of the agent and of JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Draining => "draining",
+            Self::Warm => "warm",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// Returns what a word says.
+    pub fn read(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|activity| activity.word() == word)
+    }
+}
+
+/// How one slot takes over from the other on one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotChange {
+    /// The slot of the new release.
+    pub slot: Slot,
+    /// The release that it led to before.
+    pub was: Option<ReleaseId>,
+    /// The slot that serves before; `None`: nothing does, or something without slots.
+    pub old: Option<Slot>,
+    /// The slots of the stage.
+    pub slots: Slots,
+    /// The traffic file while the new slot serves.
+    pub text: String,
+    /// The traffic file while the old one does.
+    pub old_text: String,
+}
+
+impl Slots {
+    /// Returns the slot that runs `back`, which serves, and the other one, in which the release
+    /// `id` is or will be.
+    pub fn choose(
+        &self,
+        states: &[SlotState],
+        back: Option<ReleaseId>,
+        id: ReleaseId,
+    ) -> SlotChoice<'_> {
+        let leads = |slot: &&Slot, to: ReleaseId| {
+            states.iter().any(|state| state.slot.name == slot.name && state.release == Some(to))
+        };
+        let old = back.and_then(|back| self.pair.iter().find(|slot| leads(slot, back)));
+        let mut free = self.pair.iter().filter(|slot| Some(*slot) != old);
+        let first = free.clone().next();
+        let new = free.find(|slot| leads(slot, id)).or(first).unwrap_or(&self.pair[0]);
+        SlotChoice { new, old }
+    }
+}
+
+/// Which slot takes over from which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotChoice<'s> {
+    pub new: &'s Slot,
+    pub old: Option<&'s Slot>,
+}

@@ -1,0 +1,239 @@
+//! The recipes of docs/zero-downtime.md as they stand there, with the real programs and under load:
+//! deploys, sick releases, rollbacks and killed runs, and no request fails.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::app::{App, Wish};
+use crate::hosts::{APPS, Host, JUMP, dir, until};
+use crate::load::{Counts, Load};
+
+/// Returns the number of deploys of each recipe: SHIPIT_TEST_RECIPES, or 3. One in five is sick,
+/// one in five is followed by a rollback, and one in eight by a run that is killed.
+fn rounds() -> u32 {
+    std::env::var("SHIPIT_TEST_RECIPES").map_or(3, |number| number.parse().unwrap())
+}
+
+/// One recipe: an app, and the ports that stand in the document.
+struct Recipe {
+    app: App,
+    /// 8080, where clients ask.
+    front: u16,
+    /// 8081 and 8082, where the service answers in the slots.
+    slots: [u16; 2],
+}
+
+impl Recipe {
+    fn new(hosts: &[Host], name: &'static str) -> Self {
+        let app = App::with(hosts, name, &Wish::default());
+        let recipe =
+            Self { app, front: App::free_port(), slots: [(); 2].map(|()| App::free_port()) };
+        for &host in hosts {
+            host.root(&format!("systemctl disable --now {name} 2>&1"));
+            let rule = "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl";
+            host.put(&format!("/etc/sudoers.d/recipe-{name}"), &format!("{rule}\n"));
+            host.root(&format!("chmod 440 /etc/sudoers.d/recipe-{name}"));
+        }
+        recipe
+    }
+
+    /// Returns a block of the document with names and ports of this recipe: the one that begins with
+    /// the comment `title` below `heading`.
+    fn block(&self, heading: &str, title: &str) -> String {
+        let document = fs::read_to_string("docs/zero-downtime.md").unwrap();
+        let section = document.split_once(&format!("# {heading}\n")).expect(heading).1;
+        let mut blocks = section.split("\n```").skip(1).step_by(2);
+        let block = blocks.find_map(|block| {
+            let text = block.split_once('\n')?.1;
+            text.lines().take(2).any(|line| line == format!("# {title}")).then_some(text)
+        });
+        let [blue, green] = self.slots.map(|port| port.to_string());
+        let block = block.expect(title).replace("todo", self.app.name);
+        block
+            .replace("8080", &self.front.to_string())
+            .replace("8081", &blue)
+            .replace("8082", &green)
+    }
+
+    /// Writes a block to the file that its title names, on every host.
+    fn put(&self, heading: &str, title: &str) {
+        let path = title.replace("todo", self.app.name);
+        for &host in &self.app.hosts {
+            host.put(&path, &format!("{}\n", self.block(heading, title)));
+        }
+    }
+
+    /// Writes deploy.toml from blocks; a later one replaces the tables that it has.
+    fn configure(&self, headings: &[&str]) {
+        let mut tables = toml::Table::new();
+        for heading in headings {
+            let block: toml::Table = self.block(heading, "deploy.toml").parse().unwrap();
+            for (key, value) in block {
+                match (tables.get_mut(&key), value) {
+                    (Some(toml::Value::Table(table)), toml::Value::Table(more)) => {
+                        table.extend(more);
+                    }
+                    (_, value) => _ = tables.insert(key, value),
+                }
+            }
+        }
+        let health = tables["health"].as_table_mut().unwrap();
+        health.insert("total".to_owned(), "10s".into());
+        health.insert("soak".to_owned(), "0s".into());
+        let hosts: Vec<_> = self.app.hosts.iter().map(|host| format!("{:?}", host.0)).collect();
+        let name = self.app.name;
+        let text = format!(
+            "app = \"{name}\"\ndeploy_to = \"/srv/{name}\"\ntimeouts.deadline = \"5s\"\n\
+             ssh = {{ config = \"{}\", user = \"deploy\" }}\nstages.production.hosts = [{}]\n\n{tables}",
+            dir().join("ssh_config").display(),
+            hosts.join(", "),
+        );
+        self.app.write("deploy.toml", &text);
+    }
+
+    /// Releases of services that stop as servers should; `marks` are files that change them.
+    fn release(&self, version: &str, marks: &[&str]) -> String {
+        self.app.tarball_of(version, marks, |tree| {
+            fs::create_dir_all(tree.join("bin")).unwrap();
+            fs::copy("tests/fleet/recipes/serve", tree.join("bin/serve")).unwrap();
+            fs::copy("tests/fleet/recipes/app.py", tree.join("app.py")).unwrap();
+            let balancer = tree.join("bin/balancer");
+            let script = self.block("Several hosts behind a load balancer", "bin/balancer");
+            fs::write(&balancer, script.replace("balancer:9999", &at(JUMP, 9999).to_string()))
+                .unwrap();
+            fs::set_permissions(&balancer, PermissionsExt::from_mode(0o755)).unwrap();
+        })
+    }
+
+    /// Deploys again and again under load. Sick releases have the files `sick`.
+    fn story(&self, address: SocketAddr, sick: &[&str]) -> Counts {
+        let load = Load::on(address);
+        for round in 1..=rounds() {
+            if round % 5 == 2 {
+                self.app.deploy(&self.release(&format!("sick{round}"), sick)).ends(1);
+            } else {
+                self.app.deploy(&self.release(&format!("v{round}"), &[])).ends(0);
+            }
+            if round % 5 == 3 {
+                self.app.shipit(&["rollback", "production", "--yes"]).ends(0);
+            }
+            if round % 8 == 1 {
+                self.killed(round);
+            }
+        }
+        load.end()
+    }
+
+    /// Kills a run in the middle; the host reverts alone what it left.
+    fn killed(&self, round: u32) {
+        let mut child = self.app.start_deploy(&self.release(&format!("killed{round}"), &[]));
+        std::thread::sleep(Duration::from_millis(800 + u64::from(round) * 70));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for &host in &self.app.hosts {
+            until(Duration::from_secs(30), "the lock is free", || self.app.unlocked(host));
+        }
+    }
+
+    /// Removes what was made beside the app.
+    fn clean(&self, commands: &str) {
+        for &host in &self.app.hosts {
+            host.try_root(&format!("rm /etc/sudoers.d/recipe-{}", self.app.name));
+            host.try_root(&commands.replace("todo", self.app.name));
+        }
+    }
+}
+
+fn at(host: Host, port: u16) -> SocketAddr {
+    format!("{}:{port}", host.address()).parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_socket_unit_keeps_connections_waiting() {
+    const RECIPE: &str = "A socket unit";
+    let host = APPS[0];
+    let recipe = Recipe::new(&[host], "waits");
+    recipe.put(RECIPE, "/etc/systemd/system/todo.socket");
+    recipe.put(RECIPE, "/etc/systemd/system/todo.service");
+    recipe.configure(&[RECIPE]);
+    host.root("systemctl daemon-reload && systemctl enable --now waits.socket");
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    let counts = recipe.story(at(host, recipe.front), &["UNHEALTHY"]);
+    counts.none_failed("socket unit");
+    recipe.clean("systemctl disable --now todo.socket; rm /etc/systemd/system/todo.socket");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn a_graceful_reload_answers_with_old_and_new_workers() {
+    const RECIPE: &str = "A graceful reload";
+    let host = APPS[2];
+    let recipe = Recipe::new(&[host], "reloads");
+    recipe.put(RECIPE, "/etc/systemd/system/todo.service");
+    recipe.configure(&[RECIPE]);
+    host.root("systemctl daemon-reload");
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    let counts = recipe.story(at(host, recipe.front), &["UNHEALTHY"]);
+    counts.none_failed("graceful reload");
+    recipe.clean("");
+}
+
+const SLOTS: &str = "Two slots";
+
+impl Recipe {
+    /// Sets up two slots behind a proxy, the files of which are written.
+    fn with_slots(host: Host, name: &'static str, proxy: &str, heading: &str) -> Self {
+        let recipe = Self::new(&[host], name);
+        recipe.put(SLOTS, "/etc/systemd/system/todo@.service");
+        let blocks = if heading == "With nginx" { &[SLOTS][..] } else { &[SLOTS, heading] };
+        recipe.configure(blocks);
+        host.root("systemctl daemon-reload");
+        host.root(&format!("install -d -o deploy /srv/{name}/shared; systemctl stop {proxy}"));
+        recipe
+    }
+
+    /// Deploys under load. A release that is sick in its slot never got a request, and after a
+    /// reboot exactly the live slot runs.
+    fn slots_story(&self, what: &str) {
+        let (app, host) = (&self.app, self.app.hosts[0]);
+        let counts = self.story(at(host, self.front), &["UNHEALTHY"]);
+        counts.none_failed(what);
+        counts.none_of(|version| version.starts_with("sick"));
+        until(Duration::from_secs(30), "the slot that was left has stopped", || {
+            self.running() == 1
+        });
+        let (live, name) = (app.current(host), app.name);
+        let slots = host.root(&format!("cd /srv/{name}/slots && readlink blue green || true"));
+        assert_eq!(
+            slots.lines().filter(|slot| *slot == format!("../{live}")).count(),
+            1,
+            "{slots}"
+        );
+        self.clean(
+            "systemctl disable --now todo@blue todo@green; rm /etc/systemd/system/todo@.service",
+        );
+    }
+
+    /// Returns the number of slots that run.
+    fn running(&self) -> usize {
+        let (host, name) = (self.app.hosts[0], self.app.name);
+        let states = host.try_root(&format!("systemctl is-active {name}@blue {name}@green"));
+        String::from_utf8_lossy(&states.stdout).lines().filter(|line| *line == "active").count()
+    }
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn two_slots_behind_nginx() {
+    let host = APPS[0];
+    let recipe = Recipe::with_slots(host, "engine", "nginx", "With nginx");
+    recipe.put("With nginx", "/etc/nginx/conf.d/todo.conf");
+    host.put(&format!("/srv/{}/shared/upstream.conf", recipe.app.name), "server 127.0.0.1:1;\n");
+    host.root("chown deploy /srv/engine/shared/*; systemctl start nginx");
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    recipe.slots_story("two slots, nginx");
+    recipe.clean("rm /etc/nginx/conf.d/todo.conf; systemctl stop nginx");
+}
