@@ -1,5 +1,7 @@
 //! The outcome of a run as a value, from which the exit code and the summary are made.
 
+use std::iter::successors;
+
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::service::{Proof, ServiceProof};
@@ -217,13 +219,8 @@ impl Failure {
 
     /// Returns the failure of `what` with `error` and its sources as causes.
     pub fn of(what: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        let mut failure = Self::new(what).because(error.to_string());
-        let mut source = error.source();
-        while let Some(error) = source {
-            failure = failure.because(error.to_string());
-            source = error.source();
-        }
-        failure
+        let errors = successors(Some(error), |error| error.source());
+        errors.fold(Self::new(what), |failure, error| failure.because(error.to_string()))
     }
 
     /// Returns `error` as a failure, with its sources as causes.

@@ -67,10 +67,8 @@ struct StreamKey {
 
 /// The way in which one host gets its upload.
 pub enum Transfer {
-    Inline {
-        codec: Codec,
-        bytes: Vec<Bytes>,
-    },
+    /// Between the orders.
+    Inline { codec: Codec, bytes: Vec<Bytes> },
     /// Over channels of its own, while it is packed.
     Stream(UploadStream),
 }

@@ -15,19 +15,16 @@ pub struct Drift {
 /// The difference of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DriftKind {
+    /// It is gone.
     Missing,
     /// It was not part of the release.
     Extra,
+    /// Its content differs.
     Changed,
-    Mode {
-        was: u32,
-        is: u32,
-    },
+    /// Its mode differs.
+    Mode { was: u32, is: u32 },
     /// A link that leads elsewhere.
-    Target {
-        was: String,
-        is: String,
-    },
+    Target { was: String, is: String },
     /// A file where a directory or a link was, or the other way round.
     Kind,
 }

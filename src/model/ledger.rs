@@ -319,16 +319,12 @@ impl fmt::Display for Newer {
 
 /// One line of the ledger, as far as it is understood.
 enum LedgerLine {
+    /// An entry that is understood.
     Entry(Box<Entry>),
     /// An event of this release that is not understood.
-    Unknown {
-        release: String,
-    },
+    Unknown { release: String },
     /// An event of this release in a newer format.
-    Newer {
-        release: String,
-        newer: Newer,
-    },
+    Newer { release: String, newer: Newer },
     /// The torn beginning of a `staged` entry: the release was never complete.
     NeverStaged,
     /// A damaged line, which may be about any release.

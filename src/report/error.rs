@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::iter::successors;
 
 use console::Style;
 
@@ -29,13 +30,7 @@ pub trait Hinted: Error {
 
 /// Returns the sources of an error, outermost first.
 pub fn causes(error: &dyn Error) -> Vec<String> {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(source) = next {
-        causes.push(source.to_string());
-        next = source.source();
-    }
-    causes
+    successors(error.source(), |cause| (*cause).source()).map(ToString::to_string).collect()
 }
 
 /// Prints `error` with its sources, state and hint.

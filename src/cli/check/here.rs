@@ -6,8 +6,8 @@ use super::super::world::World;
 use crate::artifact::ArtifactError;
 use crate::config::{Config, env};
 use crate::deploy::check::Findings;
-use crate::deploy::goal::Build;
-use crate::deploy::goal::Goal;
+use crate::deploy::goal::{Build, Goal};
+use crate::deploy::outcome::Failure;
 use crate::report::error::Hinted as _;
 use crate::report::human;
 
@@ -130,13 +130,6 @@ impl Findings {
 
     fn cannot(&mut self, error: &CliError) {
         let fix = error.hint().unwrap_or_else(|| "fix it, then check again".to_owned());
-        self.problem(told(error), fix);
+        self.problem(Failure::from_error(error).whole(), fix);
     }
-}
-
-/// Returns an error and all its causes on one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    if causes.is_empty() { error.to_string() } else { format!("{error}: {}", causes.join("; ")) }
 }
