@@ -19,7 +19,7 @@ pub fn known_keys() -> Vec<String> {
         ("artifact", fields::<ArtifactTable>()),
         ("env", fields::<Env>()),
         ("env.vars", fields::<VarTable>()),
-        ("service", &fields::<ServiceTable>()[..8]),
+        ("service", &fields::<ServiceTable>()[..9]),
         ("services", fields::<ServiceTable>()),
         ("slots", fields::<SlotsTable>()),
         ("slots.traffic", fields::<TrafficTable>()),

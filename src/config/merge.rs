@@ -89,6 +89,7 @@ impl ServiceTable {
             log: first(&self.log, &for_command.log),
             timeout,
             proof: first(&self.proof, &for_unit.proof),
+            file: first(&self.file, &for_unit.file),
             after: first(&self.after, &top.after),
             roles: first(&self.roles, &top.roles),
         }

@@ -74,6 +74,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the unit files that releases bring to a host.
+    pub fn unit_files_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c str> {
+        self.services_on(host).filter_map(|service| service.unit()?.file.as_deref())
+    }
+
     /// Returns the services of a host, in their order.
     pub fn services_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c Service> {
         self.services.iter().filter(|service| host.is_one_of(&service.roles))

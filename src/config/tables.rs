@@ -117,6 +117,7 @@ pub(super) struct SourceTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServiceTable {
     pub(super) unit: Option<Spanned<Units>>,
+    pub(super) file: Option<Spanned<String>>,
     pub(super) scope: Option<Spanned<ScopeValue>>,
     pub(super) action: Option<Spanned<ActionValue>>,
     pub(super) restart: Option<Spanned<String>>,

@@ -180,11 +180,20 @@ impl HostRun<'_> {
             };
             let took = |answer: &Response| answer.took;
             let answer = self.talk.step_that_took(step_name(&order), work, took).await?;
-            if matches!(order, Order::Seal { .. }) {
-                payload.learn(&answer.text, self.talk.cx.cache);
+            match order {
+                Order::Seal { .. } => payload.learn(&answer.text, self.talk.cx.cache),
+                Order::Units { .. } => self.warn_of_unit_files(&answer.text),
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Warns of what systemd passes over in unit files.
+    fn warn_of_unit_files(&self, said: &str) {
+        for text in said.lines().map(|line| format!("systemd says of a unit file: {line}")) {
+            self.talk.cx.events.emit(Event::Warning { host: Some(self.talk.name()), text });
+        }
     }
 
     /// Returns whether the host did what `order` says.

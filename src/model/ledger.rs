@@ -33,6 +33,8 @@ pub enum RevertReason {
     Interrupted,
     /// The agent: a hook around the flip failed.
     HookFailed,
+    /// The agent: a unit file could not be linked.
+    UnitFileFailed,
     /// The agent: `current` could not be replaced.
     FlipFailed,
     /// The agent: the service could not be restarted.
@@ -49,11 +51,12 @@ pub enum RevertReason {
 
 impl RevertReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unhealthy,
         Self::Fleet,
         Self::Interrupted,
         Self::HookFailed,
+        Self::UnitFileFailed,
         Self::FlipFailed,
         Self::RestartFailed,
         Self::EndOfInput,
@@ -69,6 +72,7 @@ impl RevertReason {
             Self::Fleet => "fleet",
             Self::Interrupted => "interrupted",
             Self::HookFailed => "hook failed",
+            Self::UnitFileFailed => "unit file failed",
             Self::FlipFailed => "flip failed",
             Self::RestartFailed => "restart failed",
             Self::EndOfInput => "end of input",
@@ -88,6 +92,7 @@ impl RevertReason {
         matches!(
             self,
             Self::HookFailed
+                | Self::UnitFileFailed
                 | Self::FlipFailed
                 | Self::RestartFailed
                 | Self::EndOfInput

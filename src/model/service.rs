@@ -42,6 +42,8 @@ pub struct Unit {
     pub scope: Scope,
     /// What a flip does to it.
     pub action: Action,
+    /// Its unit file, if that comes with the release: a path in it.
+    pub file: Option<String>,
 }
 
 impl Service {

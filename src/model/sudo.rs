@@ -31,14 +31,10 @@ impl Sudo {
     /// Reads a line of the agent: `restart todo.service yes`, or `stop todo.service no` and sudo's
     /// own words.
     pub fn read_answer(&mut self, line: &str) {
-        let mut words = line.splitn(4, ' ');
-        let mut word = || words.next().unwrap_or_default();
-        let asked = format!("{} {}", word(), word());
-        let said = match word() {
-            "yes" => None,
-            _ => Some(word().trim().to_owned()),
-        };
-        self.asked.insert(asked, said);
+        let (command, refusal) = line.split_once(" no").unwrap_or((line, ""));
+        let allowed = line.strip_suffix(" yes");
+        let said = allowed.is_none().then(|| refusal.trim().to_owned());
+        self.asked.insert(allowed.unwrap_or(command).to_owned(), said);
     }
 
     /// Reads a line of `sudo -n -l`.
@@ -46,11 +42,11 @@ impl Sudo {
         self.rules.push(line.trim().to_owned());
     }
 
-    /// Returns why `systemctl VERB UNIT` would be refused; `None` where it is allowed, or was not
-    /// asked about.
-    pub fn refusal(&self, verb: &str, unit: &str) -> Option<SudoRefusal> {
-        match self.asked.get(&format!("{verb} {unit}"))? {
-            None => self.password(verb, unit).map(|rule| SudoRefusal::Password { rule }),
+    /// Returns why `systemctl COMMAND` would be refused; `None` where it is allowed, or was not asked
+    /// about.
+    pub fn refusal(&self, command: &str) -> Option<SudoRefusal> {
+        match self.asked.get(command)? {
+            None => self.password(command).map(|rule| SudoRefusal::Password { rule }),
             Some(words) if words.is_empty() || words.contains("password is required") => {
                 Some(SudoRefusal::NoRule)
             }
@@ -59,13 +55,12 @@ impl Sudo {
     }
 
     /// Returns the rule that wants a password, if the last one that matches does.
-    fn password(&self, verb: &str, unit: &str) -> Option<String> {
+    fn password(&self, command: &str) -> Option<String> {
         if self.rules.iter().any(|line| line.contains("!authenticate")) {
             return None;
         }
-        let arguments = format!("{verb} {unit}");
         let all = self.rules.iter().flat_map(|line| commands(line));
-        let mut matching = all.filter(|command| command.matches(&arguments));
+        let mut matching = all.filter(|one| one.matches(command));
         let last = matching.next_back()?;
         (!last.free).then(|| last.shown())
     }
@@ -150,7 +145,7 @@ mod tests {
         for rule in rules {
             sudo.read_rule(rule);
         }
-        assert_eq!(sudo.refusal("restart", "todo.service"), expected.into());
+        assert_eq!(sudo.refusal("restart todo.service"), expected.into());
     }
 
     fn password(rule: &str) -> SudoRefusal {

@@ -333,8 +333,9 @@ fn serve_command(script: &str, hello: &Hello) -> String {
 
 /// Returns a service as the agent's `select_service` reads it.
 fn service_words(service: &Service) -> String {
+    let file = service.unit().and_then(|unit| unit.file.as_deref()).unwrap_or_default();
     let (scope, target, action, log) = match &service.what {
-        ServiceKind::Unit(Unit { name, scope, action }) => {
+        ServiceKind::Unit(Unit { name, scope, action, .. }) => {
             let scope = if *scope == Scope::User { "user" } else { "system" };
             (scope, name, action.verb(), "")
         }
@@ -350,6 +351,7 @@ fn service_words(service: &Service) -> String {
         format!("action={action}"),
         format!("limit={}", service.limit.as_secs()),
         format!("log={log}"),
+        format!("file={file}"),
     ])
 }
 

@@ -29,6 +29,7 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/52-health.sh"),
     include_str!("agent/53-process.sh"),
     include_str!("agent/55-slots.sh"),
+    include_str!("agent/56-units.sh"),
     include_str!("agent/60-ledger.sh"),
     include_str!("agent/70-verify.sh"),
     include_str!("agent/71-history.sh"),

@@ -26,3 +26,4 @@ mod services;
 mod six;
 mod soak;
 mod story;
+mod units;

@@ -11,6 +11,7 @@ mod protocol;
 mod service;
 mod sharing;
 mod trash;
+mod units;
 
 use std::fs;
 use std::io::Write as _;

@@ -496,7 +496,7 @@ fn service_is_a_unit_or_a_command() {
         "",
     );
     let (scope, action, limit) = (Scope::User, Action::ReloadOrRestart, Duration::from_secs(30));
-    let what = ServiceKind::Unit(Unit { name: "a.service".to_owned(), scope, action });
+    let what = ServiceKind::Unit(Unit { name: "a.service".to_owned(), scope, action, file: None });
     assert_eq!(whole.services, [Service { limit, ..service(what) }]);
     assert_eq!(whole.health.soak, Duration::from_secs(2));
     assert_snapshot!(wrong("[service]\nunit = \"a\"\nrestart = \"b\""), @"deploy.toml:4: `unit` and `restart` cannot both be given");

@@ -139,7 +139,8 @@ impl Resolver<'_> {
         let proof = table.proof.as_ref().map(|proof| proof_of(*proof.get_ref()));
         let service =
             |what| Service { name: name.to_owned(), what, roles: roles.clone(), limit, proof };
-        match (&table.unit, &table.restart) {
+        let named = self.unit_of_file(table)?;
+        match (named.as_ref().or(table.unit.as_ref()), &table.restart) {
             (Some(unit), Some(_)) => {
                 let place = self.file.place(unit);
                 Err(ConfigError::Both { place, one: "unit", other: "restart" })
@@ -167,6 +168,26 @@ impl Resolver<'_> {
         }
     }
 
+    /// The unit that a table with `file` is about: the one with the name of the file.
+    fn unit_of_file(&self, table: &ServiceTable) -> Result<Option<Spanned<Units>>, ConfigError> {
+        let Some(written) = &table.file else { return Ok(None) };
+        let file = written.get_ref();
+        let name = file.rsplit('/').next().unwrap_or_default();
+        let must = "the path of a unit file in the artifact, such as `deploy/todo.service`, without \
+                    spaces, and not of a template (`todo@.service`): systemd would tie an instance \
+                    to one release";
+        let plain = rules::is_clean(file) && !file.contains(char::is_whitespace);
+        let unit = rules::units(name).filter(|units| units == &[name] && !name.contains('@'));
+        self.file.rule(written, "file", must, plain && unit.is_some())?;
+        if let Some(unit) = &table.unit {
+            let shown = Spanned::new(unit.span(), unit.get_ref().0.join(", "));
+            let units = self.file.need(&shown, "unit", UNIT, rules::units(shown.get_ref()))?;
+            let must = "left out beside `file`, or be the name of that file";
+            self.file.rule(&shown, "unit", must, units == [name])?;
+        }
+        Ok(Some(Spanned::new(written.span(), Units(vec![name.to_owned()]))))
+    }
+
     /// Refuses the keys that only units have.
     fn without_unit(&self, table: &ServiceTable) -> Result<(), ConfigError> {
         self.without("scope", table.scope.as_ref(), "unit")?;
@@ -192,6 +213,7 @@ impl Resolver<'_> {
             Some(ScopeValue::User) => Scope::User,
             Some(ScopeValue::System) | None => Scope::System,
         };
+        let file = table.file.as_ref().map(|file| file.get_ref().clone());
         let mut units: Vec<Unit> = Vec::new();
         for text in &written.get_ref().0 {
             let shown = Spanned::new(written.span(), text.clone());
@@ -204,7 +226,7 @@ impl Resolver<'_> {
                     let must = "`restart` for a unit in a slot";
                     self.file.rule(&shown, "action", must, action == Action::Restart)?;
                 }
-                units.push(Unit { name, scope, action });
+                units.push(Unit { name, scope, action, file: file.clone() });
             }
         }
         let shown = Spanned::new(written.span(), "[]");

@@ -152,7 +152,12 @@ impl Findings {
             facts: &found.map(|found| probe.unit_facts(found)).unwrap_or_default(),
         };
         if checked.state.load != "loaded" {
-            return self.no_unit(subject, &checked);
+            match (&unit.file, unit.scope) {
+                (None, _) => return self.no_unit(subject, &checked),
+                (Some(_), Scope::System) => self.sudo(subject, unit),
+                (Some(_), Scope::User) => self.lingers(state, probe),
+            }
+            return self.ok(format!("{} comes with the release", unit.name));
         }
         match unit.scope {
             Scope::System => {

@@ -2,48 +2,80 @@
 
 use super::Findings;
 use super::host::Subject;
+use crate::config::Config;
 use crate::model::service::{Action, Unit};
 use crate::model::sudo::SudoRefusal;
 
 impl Findings {
-    /// Checks the unit's action, which every deploy needs, and the verbs that only a revert needs.
+    /// Checks what every deploy needs of a unit, and what only a revert needs.
     pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &Unit) {
-        let (unit, action) = (unit.name.as_str(), unit.action);
-        let needed = action.verbs();
-        if needed.is_empty() {
-            return;
-        }
+        let needed = commands(subject.config, unit);
         let sudo = &subject.probed.state.facts.sudo;
-        let refused = needed.iter().filter_map(|verb| Some((*verb, sudo.refusal(verb, unit)?)));
+        let refused = needed.iter().filter_map(|one| Some((one.as_str(), sudo.refusal(one)?)));
         let refused: Vec<_> = refused.collect();
+        let name = unit.name.as_str();
         let Some((first, refusal)) = refused.first() else {
-            let verb = if action == Action::ReloadOrRestart { Action::Restart } else { action };
-            let verb = verb.verb();
-            return self.ok(format!("may {verb}, stop and reset {unit}"));
+            return self.may(unit);
         };
-        let verbs: Vec<_> = refused.iter().map(|(verb, _)| *verb).collect();
+        let verbs: Vec<_> = refused.iter().filter_map(|(one, _)| one.split(' ').next()).collect();
         let (user, verbs) = (&subject.probed.state.facts.user, verbs.join(", "));
-        let may_not = format!("sudo does not allow {user} to {verbs} {unit} without a password");
+        let may_not = format!("sudo does not allow {user} to {verbs} {name} without a password");
         let (text, fix) = match refusal {
-            SudoRefusal::NoRule => (may_not, rules(subject, unit, needed, "shipit")),
+            SudoRefusal::NoRule => (may_not, rules(subject, &needed, "shipit")),
             // sudo reads its files in the order of their names, and the last rule that matches
             // counts.
             SudoRefusal::Password { rule } => (
                 format!("{may_not}: its last rule that matches is {rule}"),
-                rules(subject, unit, needed, "zzz-shipit"),
+                rules(subject, &needed, "zzz-shipit"),
             ),
             SudoRefusal::Says { words } => (
-                format!("sudo does not allow {user} to {verbs} {unit}: {words}"),
-                format!("on the host, as {user}: `sudo -n -l systemctl {first} {unit}` must work"),
+                format!("sudo does not allow {user} to {verbs} {name}: {words}"),
+                format!("on the host, as {user}: `sudo -n -l systemctl {first}` must work"),
             ),
         };
-        if *first == action.verb() { self.problem(text, fix) } else { self.warn(text, fix) }
+        let only_reverts = ["stop ", "reset-failed "];
+        let needs = |one: &str| !only_reverts.iter().any(|verb| one.starts_with(verb));
+        if refused.iter().any(|(one, _)| needs(one)) {
+            self.problem(text, fix);
+        } else {
+            self.warn(text, fix);
+        }
+    }
+
+    /// Says what sudo allows, if the unit needs it at all.
+    fn may(&mut self, unit: &Unit) {
+        let action = match unit.action {
+            Action::ReloadOrRestart => Action::Restart,
+            action => action,
+        };
+        let file = if unit.file.is_some() { ", and link its unit file" } else { "" };
+        match (unit.action.verbs(), file) {
+            ([], "") => {}
+            ([], _) => self.ok(format!("may link the unit file of {}", unit.name)),
+            _ => self.ok(format!("may {}, stop and reset {}{file}", action.verb(), unit.name)),
+        }
     }
 }
 
+/// Returns what sudo must allow of systemctl for the unit.
+fn commands(config: &Config, unit: &Unit) -> Vec<String> {
+    let name = &unit.name;
+    let verbs = unit.action.verbs().iter().map(|verb| format!("{verb} {name}"));
+    let file = unit.file.iter().flat_map(|file| {
+        let link = format!("link {}/{file}", config.layout.current());
+        [link, format!("enable {name}"), format!("disable --now {name}"), "daemon-reload".into()]
+    });
+    verbs.chain(file).collect()
+}
+
 /// Returns the command that adds the rules to the existing ones.
-fn rules(subject: &Subject<'_>, unit: &str, verbs: &[&str], prefix: &str) -> String {
-    let commands = verbs.iter().map(|verb| format!("/usr/bin/systemctl {verb} {unit}"));
+fn rules(subject: &Subject<'_>, commands: &[String], prefix: &str) -> String {
+    let escaped = |command: &String| {
+        let marks = [',', ':', '=', '\\'];
+        let escape = |c: char| if marks.contains(&c) { format!("\\{c}") } else { c.to_string() };
+        command.chars().map(escape).collect::<String>()
+    };
+    let commands = commands.iter().map(|one| format!("/usr/bin/systemctl {}", escaped(one)));
     let commands = commands.collect::<Vec<_>>().join(", ");
     let user = subject.probed.state.facts.user.replace('\\', "\\\\");
     let file = format!("/etc/sudoers.d/{prefix}-{}", subject.config.app.replace('.', "_"));

@@ -35,6 +35,9 @@ pub enum PlanError {
         /// `not-found`, `masked`, …
         load: String,
     },
+    /// The release lacks a unit file that it should bring.
+    #[error("the artifact has no file `{file}`, which is to be a unit file")]
+    NoUnitFile { file: String },
     /// sudo does not allow to restart the unit.
     #[error("{}", refused_by_sudo(user, command, refusal))]
     NoSudo { user: String, command: String, refusal: SudoRefusal },
@@ -122,6 +125,9 @@ impl PlanError {
             Self::Unfit { fix: Some(fix), .. } => Some(fix.clone()),
             Self::Unfit { .. } | Self::NoUnit { .. } | Self::NoSudo { .. } => {
                 Some(format!("`shipit check {stage}` says how to mend it"))
+            }
+            Self::NoUnitFile { .. } => {
+                Some("build it into the artifact, or correct `file` of the service".to_owned())
             }
             Self::NoSpace { .. } | Self::NoInodes { .. } => {
                 Some(format!("`shipit prune {stage}` deletes old releases"))

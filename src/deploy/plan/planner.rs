@@ -210,6 +210,9 @@ impl Planner<'_> {
         let relist = !hooks.is_empty();
         orders.extend(hooks);
         orders.push(Order::Seal { id, relist });
+        if self.config.unit_files_on(host).next().is_some() {
+            orders.push(Order::Units { id });
+        }
         let staged = self.staged_entry(state, build, id);
         orders.push(Order::Stage { id, record: record(&staged, String::new()) });
         orders

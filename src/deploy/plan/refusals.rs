@@ -12,7 +12,7 @@ use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
-use crate::model::service::{Scope, Unit};
+use crate::model::service::{Scope, Service, Unit};
 
 /// What the user should know before a deploy, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,9 @@ impl Planner<'_> {
             .into_iter()
             .filter_map(Result::err)
             .collect();
-        all.extend(state.units.iter().filter_map(|unit| self.check_unit(unit).err()));
+        let brought = |unit: &&UnitState| self.brings(unit);
+        let found = state.units.iter().filter(|unit| !brought(unit));
+        all.extend(found.filter_map(|unit| self.check_unit(unit).err()));
         let units = self
             .config
             .services
@@ -45,6 +47,7 @@ impl Planner<'_> {
             all.extend(self.check_env(wanted.build).err());
             all.extend(self.check_placeholders(wanted.build).err());
             all.extend(self.check_links(wanted.build));
+            all.extend(self.check_unit_files(state, wanted));
             all.extend(check_space(state, wanted).err());
         }
         all
@@ -98,6 +101,21 @@ impl Planner<'_> {
             return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
         }
         is_fit(state)
+    }
+
+    /// Returns whether the file of the unit comes with the release.
+    fn brings(&self, unit: &UnitState) -> bool {
+        let own = self.config.services.iter().filter_map(Service::unit);
+        own.filter(|own| own.file.is_some()).any(|own| own.name == unit.name)
+    }
+
+    /// Returns each unit file that the release lacks, unless a hook may make it.
+    fn check_unit_files(&self, state: &HostState, wanted: WantedRelease<'_>) -> Vec<PlanError> {
+        let here = self.config.services.iter().filter(|service| state.unit_of(service).is_some());
+        let files = here.filter_map(|service| service.unit()?.file.as_ref());
+        let holds = |file: &&String| wanted.release.manifest.holds(file);
+        let lacking = files.filter(|file| self.config.hooks.staged.is_empty() && !holds(file));
+        lacking.map(|file| PlanError::NoUnitFile { file: file.clone() }).collect()
     }
 
     /// Fails if the unit cannot be started, unless a hook may install it.
@@ -213,10 +231,10 @@ impl Planner<'_> {
 
 fn check_sudo(state: &HostState, unit: &Unit) -> Result<(), PlanError> {
     let Facts { user, sudo, .. } = &state.facts;
-    let verb = unit.action.verb();
-    let refusal = sudo.refusal(verb, &unit.name).filter(|_| unit.scope == Scope::System);
+    let command = format!("{} {}", unit.action.verb(), unit.name);
+    let refusal = sudo.refusal(&command).filter(|_| unit.scope == Scope::System);
     let Some(refusal) = refusal else { return Ok(()) };
-    let command = format!("systemctl {verb} {}", unit.name);
+    let command = format!("systemctl {command}");
     Err(PlanError::NoSudo { user: user.clone(), command, refusal })
 }
 

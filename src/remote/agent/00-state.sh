@@ -38,6 +38,7 @@
 #   action: systemctl's verb, none (only judged), member (of a target), or the command that stops
 #   limit: seconds that a restart may take
 #   log: the file that a service command logs to, or nothing
+#   file: its unit file, where that comes with the release
 #   whose: what tells it from others in messages; nothing if it is the only one
 #   unit_before: whether the unit ran before, and since when
 #   logged: bytes of the log before the restart
@@ -121,6 +122,8 @@
 #   flipped: when the flip was, in ticks since boot
 #   touched: how many of the services were restarted, from the first
 #   reverting: yes while it is reverted
+#   resumed: yes where an interrupted run has activated it
+#   removed: unit files that were unlinked with it
 #   verdict: `committed` or `reverted`, to be concluded
 #   cause: what failed, for `reverted` hooks
 #   partly: what of a verdict did not go well

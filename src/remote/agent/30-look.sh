@@ -164,8 +164,9 @@ say_no_flip() {
     echo 'missing mv cannot replace a link in one step'
 }
 
-# Prints what sudo allows of systemctl with each unit's action and with each of these verbs. `sudo
-# -l COMMAND` also succeeds where the rule wants a password, so all rules are printed too.
+# Prints what sudo allows of systemctl with each unit's action and, where there are any, with each of
+# these verbs and for unit files. `sudo -l COMMAND` also succeeds where the rule wants a password, so
+# all rules are printed too.
 look_sudo() {
     local line
     allowed=''
@@ -178,7 +179,9 @@ look_sudo() {
 
 ask_sudo() {
     local kept
-    [ "$scope" = system ] && [ "$uid" != 0 ] && ! is_only_judged || return 0
+    [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    [ -z "$file" ] || [ "$#" = 0 ] || ask_unit_file
+    ! is_only_judged || return 0
     if [ -z "$slotted" ]; then
         ask_verbs "$action" "$@"
         return
@@ -193,16 +196,28 @@ ask_sudo() {
 }
 
 ask_verbs() {
-    local verb line
+    local verb
     for verb in "$@"; do
-        if LC_ALL=C timeout 10 sudo -n -l systemctl "$verb" "$target" >/dev/null 2>"$tmp/why" 9>&-; then
-            allowed=yes
-            printf 'sudo %s %s yes\n' "$verb" "$target"
-        else
-            IFS= read -r line <"$tmp/why" || line=''
-            printf 'sudo %s %s no %s\n' "$verb" "$target" "$line"
-        fi
+        ask_about "$verb" "$target"
     done
+}
+
+ask_unit_file() {
+    ask_about link "$root/current/$file"
+    ask_about enable "$target"
+    ask_about disable --now "$target"
+    ask_about daemon-reload
+}
+
+ask_about() {
+    local line
+    if LC_ALL=C timeout 10 sudo -n -l systemctl "$@" >/dev/null 2>"$tmp/why" 9>&-; then
+        allowed=yes
+        printf 'sudo %s yes\n' "$*"
+    else
+        IFS= read -r line <"$tmp/why" || line=''
+        printf 'sudo %s no %s\n' "$*" "$line"
+    fi
 }
 
 look_tree() {

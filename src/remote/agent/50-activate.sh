@@ -11,7 +11,7 @@ remember() {
     arguments "$@"
     candidate=$id
     [ -z "$into" ] || remember_slot
-    touched=0 reverting='' partly='' cause=''
+    touched=0 reverting='' resumed='' removed='' partly='' cause=''
     each_service forget_unit
 }
 
@@ -34,6 +34,9 @@ can_activate() {
         echo "$root/current is not a link"
         return 1
     fi
+    each_service can_link "releases/$candidate" || return 1
+    # What a revert that was cut off has left.
+    [ ! -s "$root/.shipit/units.new" ] || return_unit_files
 }
 
 # All steps from the old release to the new one. A step that fails says why and sets `reason`.
@@ -43,7 +46,7 @@ go_live() {
     if [ -n "$into" ]; then
         fill_slot
     else
-        flip_to_candidate && run_hooks switched && start_services
+        flip_to_candidate && apply_unit_files && run_hooks switched && start_services
     fi
 }
 
@@ -93,7 +96,7 @@ forget_begun() {
 # What the interrupted run restarted is not known.
 locked_order_resume() {
     remember "$@"
-    undecided=$candidate touched=$service_count
+    undecided=$candidate touched=$service_count resumed=yes
 }
 
 order_judge() {
@@ -131,10 +134,12 @@ locked_order_commit() {
     local code
     [ -n "$undecided" ] || { echo 'nothing is undecided'; return 1; }
     owe committed
+    keep_unit_files
     record "$committed" "$committed_note" || return 1
     undecided=''
     [ -z "$left" ] || record "$left" "$left_note"
     code=$?
+    drop_unit_files
     conclude committed
     [ "$code" = 0 ] || return 1
     is_whole_again || return 5
@@ -150,7 +155,8 @@ locked_order_revert() {
 # Reverts to what was live before and records it. `partly` says what is not as it was nevertheless.
 revert() {
     reverting=yes
-    if { [ -z "$into" ] || return_traffic; } && return_to && restart_all_previous; then
+    if { [ -z "$into" ] || return_traffic; } && return_to && return_unit_files &&
+        restart_all_previous; then
         [ -z "$into" ] || leave_slot
         owe reverted
         undecided=''
@@ -199,6 +205,7 @@ locked_order_conclude() {
         [ -z "$into" ] || { return_traffic && leave_slot; } || return 1
     fi
     owe "$verdict"
+    [ "$verdict" != reverted ] || return_unit_files
     [ -z "$reason" ] || record "$reverted" "$reverted_note" || return 1
     conclude "$verdict"
     is_whole_again || return 5
@@ -219,7 +226,7 @@ restart_all_previous() {
     at=$service_count code=0
     while [ "$at" -gt 0 ]; do
         select_service "$at"
-        restart_previous || code=1
+        is_removed || restart_previous || code=1
         at=$((at - 1))
     done
     each_service is_member_active || code=1

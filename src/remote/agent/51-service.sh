@@ -3,7 +3,7 @@
 # Selects the first service, if there is one. The members of targets come after all services.
 # shellcheck disable=SC2120
 count_services() {
-    number=0 service='' scope=none target='' action='' limit=0 log='' whose='' unit_before='' logged=0
+    number=0 service='' scope=none target='' action='' limit=0 log='' file='' whose='' unit_before='' logged=0
     eval "set -- $services"
     service_count=$#
     case $services in
@@ -33,7 +33,7 @@ add_members() {
         case $services in
             *"target=$unit'"*) ;;
             *)
-                services="$services 'service=$service scope=$scope limit=$limit log= action=member target='\\''$unit'\\'"
+                services="$services 'service=$service scope=$scope limit=$limit log= file= action=member target='\\''$unit'\\'"
                 ;;
         esac
     done
@@ -193,17 +193,19 @@ run_service_command() (
 )
 
 privileged() {
+    manage "$1" "$target"
+}
+
+# Calls systemctl for the scope of the service, with all arguments.
+manage() {
     user_bus
-    case $scope in
-        user) timeout -k 10 "$limit" systemctl --user "$1" "$target" </dev/null 9>&- ;;
-        *)
-            if [ "$uid" = 0 ]; then
-                timeout -k 10 "$limit" systemctl "$1" "$target" </dev/null 9>&-
-            else
-                timeout -k 10 "$limit" sudo -n systemctl "$1" "$target" </dev/null 9>&-
-            fi
-            ;;
-    esac
+    if [ "$scope" = user ]; then
+        timeout -k 10 "$limit" systemctl --user "$@" </dev/null 9>&-
+    elif [ "$uid" = 0 ]; then
+        timeout -k 10 "$limit" systemctl "$@" </dev/null 9>&-
+    else
+        timeout -k 10 "$limit" sudo -n systemctl "$@" </dev/null 9>&-
+    fi
 }
 
 # Prints the last `lines` of the unit `of_unit` of the service `of_service`, or of each if it is

@@ -99,7 +99,7 @@ go_over() {
     else
         keep_traffic
     fi
-    each_in_slot "$slot" unit_file enable && flip_to_candidate || return
+    each_in_slot "$slot" unit_file enable && flip_to_candidate && apply_unit_files || return
     if [ "$again" != yes ]; then
         reason='hook failed'
         run_hooks switched || return

@@ -232,6 +232,10 @@ pub enum Order {
         /// Whether hooks may have added files.
         relist: bool,
     },
+    /// Verifies the unit files that the release brings: that each is there, that systemd has no other
+    /// of its name, and that `systemd-analyze` accepts it, where the host has that. The text is what
+    /// it says.
+    Units { id: ReleaseId },
     /// Syncs the release to disk and records that it is complete.
     Stage {
         id: ReleaseId,
@@ -410,6 +414,7 @@ impl Order {
             Self::Mask { .. } => Spec::free("mask"),
             Self::Reach { limit, .. } => Spec::locked("reach").within(*limit + MARGIN),
             Self::Seal { .. } => Spec::locked("seal").within(LONG),
+            Self::Units { .. } => Spec::locked("units").within(SHORT * 3),
             Self::Stage { .. } => Spec::locked("stage").within(LONG),
             Self::Activate(activation) => {
                 let places = [HookPlace::BeforeSwitch, HookPlace::Switched, HookPlace::Reverted];
@@ -421,7 +426,7 @@ impl Order {
                 Spec::locked("switch").restarts().within(SHORT + TRAFFIC * 2 + *hooks)
             }
             Self::Judge { .. } => Spec::free("judge"),
-            Self::Commit { hooks } => Spec::locked("commit").within(SHORT + *hooks),
+            Self::Commit { hooks } => Spec::locked("commit").restarts().within(SHORT + *hooks),
             Self::Revert { hooks, .. } => {
                 Spec::locked("revert").restarts().within(SHORT + TRAFFIC + *hooks)
             }

@@ -29,7 +29,7 @@ impl Order {
     pub fn arguments(&self) -> Vec<Argument> {
         match self {
             Self::Lock | Self::Look | Self::Base | Self::Commit { .. } | Self::Bye => Vec::new(),
-            Self::Judge { id } | Self::Discard { id } => vec![release(*id)],
+            Self::Judge { id } | Self::Discard { id } | Self::Units { id } => vec![release(*id)],
             Self::Manifest { id, after } => vec![release(*id), ("after", after.to_string())],
             Self::Check { id, base, digest } => {
                 let base = base.map_or_else(String::new, |id| id.to_string());

@@ -72,6 +72,25 @@ async fn sharing_deploy_that_loses_its_connection_is_honest() {
 }
 
 #[tokio::test]
+async fn deploy_with_a_unit_file_that_loses_its_connection_is_honest() {
+    let verbs = ["units", "stage", "activate", "commit", "bye"];
+    let faults =
+        verbs.iter().flat_map(|verb| [LinkFault::CutBefore(verb), LinkFault::CutAfter(verb)]);
+    try_all(some(faults), |fault| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = TestFleet::bringing_a_unit(&LocalSession::new(), dir.path()).await;
+        fleet.break_link("web1", fault);
+        let report = fleet.work(Work::Deploy).await;
+        let case = format!("with a unit file: {fault:?}");
+        assert!(fleet.faults.lock().unwrap().is_empty(), "{case}: never met");
+        fleet.unit_is_true(&case, dir.path()).await;
+        fleet.is_honest(&case, Work::Deploy, &report).await;
+        fleet.unit_is_true(&case, dir.path()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn rollback_that_loses_its_connection_is_honest() {
     let test = "faults::links::rollback_that_loses_its_connection_is_honest";
     loses_its_connection(test, Work::Rollback, &ROLLBACK, &[LinkFault::CutGreeting]).await;

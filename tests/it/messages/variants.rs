@@ -221,13 +221,13 @@ fn agent_errors_read_well() {
     ");
 }
 
-#[test]
-fn plans() {
+fn plan_errors() -> Vec<PlanError> {
     let layout = Layout::new("/srv/todo");
     let errors = every!(PlanError {
         CurrentNotALink { path: text("/srv/todo/current") }
         Unfit { what: vec![text("tar is not installed"), text("find is not installed")], fix: None }
         NoUnit { unit: text("tudo.service"), load: text("not-found") }
+        NoUnitFile { file: text("deploy/todo.service") }
         NoSudo { user: text("ada"), command: text("systemctl restart todo.service"), refusal: SudoRefusal::NoRule }
         NoSpace { need: 5_000_000, free: 1_000_000 }
         NoInodes { need: 700, free: 12 }
@@ -246,6 +246,12 @@ fn plans() {
         NotThere { id: id(NEW), candidates: vec![id(OLD)] }
         Unfinished { id: id(NEW) }
     });
+    errors.into()
+}
+
+#[test]
+fn plans() {
+    let errors = plan_errors();
     let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
     assert_snapshot!(all.collect::<String>(), @r#"
     error: /srv/todo/current is not a symbolic link, so it cannot be flipped
@@ -254,6 +260,8 @@ fn plans() {
       hint:  `shipit check live` says how to mend it
     error: systemd says tudo.service is not-found
       hint:  `shipit check live` says how to mend it
+    error: the artifact has no file `deploy/todo.service`, which is to be a unit file
+      hint:  build it into the artifact, or correct `file` of the service
     error: sudo does not let ada run "systemctl restart todo.service" without a password
       hint:  `shipit check live` says how to mend it
     error: the release needs 5.0 MB, but only 1.0 MB are free

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,13 +13,14 @@ use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
 use shipit::model::ledger::{Ledger, ReleaseStatus};
 use shipit::model::link::{SharedKind, SharedLink};
-use shipit::model::service::{Service, ServiceKind};
+use shipit::model::service::{Action, Scope, Service, ServiceKind, Unit};
 use shipit::remote::local::LocalSession;
 use tokio::sync::OnceCell;
 
 use super::fault_table;
 use super::link::{FaultyLinks, LinkFault};
 use super::services::service;
+use super::systemd::with_systemd;
 use super::world::{World, host};
 
 /// The command that is tried on a host where version 1 is live and 0 was live before.
@@ -103,6 +104,35 @@ impl TestFleet {
         let faults = links.faults();
         world.connect = Box::new(links);
         Self { world, faults }
+    }
+
+    /// One host whose systemd is in `dir`; releases from now on bring a socket.
+    pub(crate) async fn bringing_a_unit(session: &LocalSession, dir: &Path) -> Self {
+        let mut fleet = Self::new(with_systemd(session, dir)).await;
+        fleet.world.unit_file = Some("deploy/todo.socket");
+        let unit = Unit {
+            name: "todo.socket".to_owned(),
+            scope: Scope::User,
+            action: Action::Start,
+            file: fleet.world.unit_file.map(ToOwned::to_owned),
+        };
+        fleet.world.config.services.push(service(ServiceKind::Unit(unit)));
+        fleet
+    }
+
+    /// The unit is linked, listed and started where a release is live that brings it, and only
+    /// there.
+    pub(crate) async fn unit_is_true(&self, case: &str, dir: &Path) {
+        self.lock_is_free(case).await;
+        let host = self.host("web1");
+        let live = host.live(case);
+        let brought = ["2", "3"].contains(&live.as_str());
+        let link = dir.join("home/.config/systemd/user/todo.socket");
+        assert_eq!(link.exists(), brought, "{case}: {live}: linked");
+        assert_eq!(dir.join("running-todo.socket").exists(), brought, "{case}: {live}: started");
+        let listed = if brought { "user todo.socket deploy/todo.socket\n" } else { "" };
+        assert_eq!(host.read(".shipit/units"), listed, "{case}: {live}");
+        assert_eq!(host.read(".shipit/units.new"), "", "{case}: {live}");
     }
 
     /// Removes the staged hook, so that a deploy shares files: root shares none with hooks.

@@ -21,5 +21,6 @@ pub(crate) mod session;
 pub(crate) mod shells;
 pub(crate) mod ssh;
 pub(crate) mod sshd;
+pub(crate) mod systemd;
 pub(crate) mod tools;
 pub(crate) mod world;

@@ -22,7 +22,8 @@ pub(crate) fn command(restart: &str) -> Service {
 
 /// The unit `todo.service`.
 pub(crate) fn unit(scope: Scope, action: Action) -> Service {
-    service(ServiceKind::Unit(Unit { name: "todo.service".to_owned(), scope, action }))
+    let name = "todo.service".to_owned();
+    service(ServiceKind::Unit(Unit { name, scope, action, file: None }))
 }
 
 /// That the unit of `unit` is proved in this way.

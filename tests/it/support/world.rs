@@ -41,6 +41,8 @@ pub(crate) struct World {
     /// The questions that were asked, and the answers to come, the last one first.
     pub(crate) asked: Mutex<Vec<String>>,
     pub(crate) approved: Mutex<Vec<bool>>,
+    /// The path of a unit file in every build.
+    pub(crate) unit_file: Option<&'static str>,
     runs: Mutex<u32>,
 }
 
@@ -162,6 +164,7 @@ impl World {
             ballast: 0,
             asked: Mutex::default(),
             approved: Mutex::default(),
+            unit_file: None,
             runs: Mutex::new(0),
         }
     }
@@ -179,6 +182,10 @@ impl World {
         fs::write(dir.join("bin/server"), "#!/bin/sh\n").unwrap();
         if self.ballast > 0 {
             fs::write(dir.join("ballast"), random_text(7, self.ballast)).unwrap();
+        }
+        if let Some(path) = self.unit_file.map(|file| dir.join(file)) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("# {version}\n[Install]\n")).unwrap();
         }
         fs::write(dir.join("with space \\ and 'quote'"), "odd").unwrap();
         fs::set_permissions(dir.join("bin/server"), fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,0 +1,267 @@
+# Unit files that come with the release. systemd gets a link to each through `current`, so a flip
+# brings the next version. `.shipit/units` has a line for each link that we made: scope, name, and
+# path in a release; what it does not name is never touched. `.shipit/units.new` has the lines of
+# those that the undecided release brought.
+
+# Sets `place` to where systemctl links the unit file of the service.
+find_place() {
+    case $scope in
+        user) place=${HOME-}/.config/systemd/user/${file##*/} ;;
+        *) place=/etc/systemd/system/${file##*/} ;;
+    esac
+}
+
+# Whether the unit file of the service is linked through `current`.
+has_link() {
+    local place
+    find_place
+    [ -L "$place" ] && [ "$(readlink "$place")" = "$root/current/$file" ]
+}
+
+# Whether we made that link, or were about to.
+is_listed() {
+    grep -qsxF "$scope ${file##*/} $file" "$root/.shipit/units"
+}
+
+# Verifies the unit files of a release as systemd would read them once it is live.
+locked_order_units() {
+    local id
+    arguments "$@"
+    rm -rf "$tmp/units"
+    each_service can_link "releases/$id" && each_service may_link "releases/$id" &&
+        each_service copy_unit_file "releases/$id" || return 1
+    command -v systemd-analyze >/dev/null 2>&1 || return 0
+    verify_unit_files system && verify_unit_files user
+}
+
+# Fails if the release $1 lacks the unit file of the service, or if systemd has another one.
+can_link() {
+    local path place
+    [ -n "$file" ] || return 0
+    path=$root/$1/$file
+    if [ ! -f "$path" ] || [ -L "$path" ]; then
+        echo "$1 has no file $file, which is to be the unit file of $target"
+        return 1
+    fi
+    if grep -q '^[[:space:]]*Alias=' "$path"; then
+        echo "$file has Alias=, which systemd would tie to one release"
+        return 1
+    fi
+    has_link && is_listed && return
+    find_place
+    user_bus
+    path=$(unit_show -p FragmentPath)
+    for path in "$place" "${path#FragmentPath=}"; do
+        [ -e "$path" ] || [ -L "$path" ] || continue
+        echo "$target has a unit file that shipit did not link: $path"
+        return 1
+    done
+}
+
+# Fails if sudo does not allow what linking the unit file of the service takes, and removing it again.
+may_link() {
+    [ -n "$file" ] && [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    may_manage daemon-reload || return 1
+    has_link && return
+    may_manage link "$root/current/$file" && may_manage enable "$target" &&
+        may_manage disable --now "$target"
+}
+
+may_manage() {
+    sudo -n -l systemctl "$@" >/dev/null 2>&1 9>&- && return
+    echo "sudo does not let $user run \"systemctl $*\" without a password"
+    return 1
+}
+
+# Copies the unit file of the service, with the paths that it will have: `current` is not there yet.
+copy_unit_file() {
+    [ -n "$file" ] || return 0
+    mkdir -p "$tmp/units/$scope"
+    from=$root/current to=$root/$1 LC_ALL=C awk '
+        {
+            out = ""
+            while (at = index($0, ENVIRON["from"])) {
+                out = out substr($0, 1, at - 1) ENVIRON["to"]
+                $0 = substr($0, at + length(ENVIRON["from"]))
+            }
+            print out $0
+        }
+    ' "$root/$1/$file" >"$tmp/units/$scope/${file##*/}"
+}
+
+# Verifies all copied unit files of the scope $1 together, for they may name each other. Prints what
+# systemd says of them. A failure that names none of them is one of the tool.
+verify_unit_files() {
+    local code path scope
+    scope=$1
+    [ -d "$tmp/units/$scope" ] || return 0
+    user_bus
+    set -- "$tmp/units/$scope"/*
+    run_verify --man=no "$@"
+    code=$?
+    if grep -qs 'unrecognized option' "$tmp/why"; then
+        run_verify "$@"
+        code=$?
+    fi
+    sed "s|$tmp/units/$scope/||g" "$tmp/why" >"$tmp/verified"
+    for path in "$@"; do
+        grep -qF "${path##*/}" "$tmp/verified" || continue
+        cat "$tmp/verified"
+        return "$((code != 0))"
+    done
+}
+
+run_verify() {
+    timeout -k 2 60 systemd-analyze "--$scope" verify "$@" >"$tmp/why" 2>&1 </dev/null 9>&-
+}
+
+# Once `current` leads to the candidate: links the unit files that systemd does not know yet, and has
+# it read again what changed.
+apply_unit_files() {
+    local linked
+    linked=''
+    if each_service link_unit_file && each_service enable_unit_file && reload_unit_files; then
+        return 0
+    fi
+    reason='unit file failed' cause="the unit file of $target could not be linked"
+    return 1
+}
+
+link_unit_file() {
+    local place
+    [ -n "$file" ] || return 0
+    has_link && return
+    list_unit_file || return 1
+    if ! manage link "$root/current/$file" >"$tmp/said" 2>&1; then
+        cat "$tmp/said"
+        return 1
+    fi
+    linked="$linked|$target|"
+    find_place
+    sync_file "${place%/*}"
+}
+
+# Writes down that a link is ours before it is made: one that is not listed would be taken for
+# somebody else's.
+list_unit_file() {
+    local name
+    name=${file##*/}
+    append "$root/.shipit/units.new" "$scope $name $file" || return 1
+    is_listed || append "$root/.shipit/units" "$scope $name $file" || return 1
+    sync_file "$root/.shipit/units.new"
+    sync_file "$root/.shipit/units"
+    sync_file "$root/.shipit"
+}
+
+enable_unit_file() {
+    case $linked in
+        *"|$target|"*) ;;
+        *) return 0 ;;
+    esac
+    grep -q '^[[:space:]]*\[Install\]' "$root/current/$file" || return 0
+    manage enable "$target" >"$tmp/said" 2>&1 && return
+    cat "$tmp/said"
+    return 1
+}
+
+# Has systemd read its unit files again if one differs between the candidate and what was live.
+reload_unit_files() {
+    local changed scope
+    changed=''
+    each_service note_changed_unit_file
+    for scope in $changed; do
+        manage daemon-reload >"$tmp/said" 2>&1 && continue
+        cat "$tmp/said"
+        return 1
+    done
+}
+
+# A unit that was just linked or removed was read with that.
+note_changed_unit_file() {
+    [ -n "$file" ] && ! is_removed || return 0
+    case $linked in
+        *"|$target|"*) return ;;
+    esac
+    is_same_file "$root/$back/$file" "$root/releases/$candidate/$file" && return
+    case " $changed " in
+        *" $scope "*) ;;
+        *) changed="$changed $scope" ;;
+    esac
+}
+
+# Whether two files have the same content and time: systemd compares the time.
+is_same_file() {
+    # shellcheck disable=SC3013
+    [ "$1" -ef "$2" ] || {
+        cmp -s "$1" "$2" && ! [ "$1" -nt "$2" ] && ! [ "$1" -ot "$2" ]
+    }
+}
+
+# Once `current` leads back: unlinks the unit files that the candidate brought, and has systemd read
+# again what changed. Also clears up after a revert that was cut off.
+return_unit_files() {
+    local linked
+    linked='' removed=''
+    if [ -s "$root/.shipit/units.new" ]; then
+        remove_unit_files "$root/.shipit/units.new" '' && rm -f "$root/.shipit/units.new"
+    fi
+    reload_unit_files && return
+    partly="${partly:+$partly; }systemd did not read its unit files again"
+}
+
+# Before the release is committed: what it brought stays. On disk first, else a later run would
+# unlink it.
+keep_unit_files() {
+    [ -e "$root/.shipit/units.new" ] || return 0
+    rm -f "$root/.shipit/units.new"
+    sync_file "$root/.shipit"
+}
+
+# Once the release is committed: stops and unlinks units that the config does not have any more. The
+# config of the run that an interrupted run left undecided is not known.
+drop_unit_files() {
+    local wanted
+    [ -s "$root/.shipit/units" ] && [ -z "$resumed" ] || return 0
+    wanted=''
+    each_service note_wanted_unit_file
+    remove_unit_files "$root/.shipit/units" "$wanted"
+}
+
+note_wanted_unit_file() {
+    [ -z "$file" ] || wanted="$wanted|$scope ${file##*/} $file|"
+}
+
+# Stops, disables and unlinks the units whose lines are in the file $1 and not in $2. The unit files
+# may be gone: systemctl removes links that lead nowhere, too.
+remove_unit_files() {
+    local failed file limit name scope target
+    failed='' limit=60
+    cp "$1" "$tmp/lines"
+    while read -r scope name file; do
+        case $2 in
+            *"|$scope $name $file|"*) continue ;;
+        esac
+        if has_link && ! manage disable --now "$name" >"$tmp/said" 2>&1; then
+            cat "$tmp/said"
+            failed=yes partly="${partly:+$partly; }$name is still linked"
+            continue
+        fi
+        removed="$removed|$scope $name|"
+        forget_unit_file "$scope $name $file"
+    done <"$tmp/lines"
+    [ -z "$failed" ]
+}
+
+forget_unit_file() {
+    grep -vxF "$1" "$root/.shipit/units" >"$root/.shipit/units.rest"
+    [ "$?" -lt 2 ] && mv -f "$root/.shipit/units.rest" "$root/.shipit/units"
+}
+
+# Whether the unit of the service was removed, because its file is not in what is live again.
+is_removed() {
+    [ -n "$file" ] || return 1
+    case $removed in
+        *"|$scope ${file##*/}|"*) return 0 ;;
+    esac
+    return 1
+}
