@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use zip::extra_fields::ExtraField;
 use zip::read::ZipFile;
+use zip::result::ZipError;
 use zip::{System, ZipArchive};
 
 use super::entry::{EntryKind, Item, is_private};
@@ -26,6 +27,22 @@ const DOS_DIR: u32 = 0x10;
 /// Limit for a link's target, which is its content: no path is longer.
 const LONGEST_TARGET: u64 = 4096;
 
+/// The work on one archive.
+struct Unzip<'a, 'b> {
+    tree: &'a mut Tree<'b>,
+    meter: UnpackMeter<'a>,
+    spool: &'a mut Spool,
+}
+
+/// An entry that is part of the release.
+struct ZipMember {
+    name: String,
+    /// Its path in the release.
+    spot: String,
+    mode: Option<u32>,
+    is_dir: bool,
+}
+
 /// Reads all entries of `file`, which has `packed` bytes, into `tree`.
 pub(super) fn read(
     file: &File,
@@ -42,28 +59,26 @@ pub(super) fn read(
             tree.refuse_name(&name, Refusal::Duplicate);
         }
     }
-    let mut meter = UnpackMeter::new(tree.limits(), packed);
+    let meter = UnpackMeter::new(tree.limits(), packed);
+    let mut unzip = Unzip { tree, meter, spool };
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(failed)?;
-        let raw = entry.name_raw().to_vec();
-        let name = String::from_utf8_lossy(&raw).into_owned();
-        let Some((spot, mode, is_dir)) = enter(&entry, &raw, tree)? else { continue };
-        if entry.encrypted() {
-            tree.refuse(&name, Some(&spot), Refusal::Encrypted);
-            continue;
-        }
+        let Some(member) = unzip.enter(&entry)? else { continue };
+        let encrypted = entry.encrypted();
         drop(entry);
-        let broken = |source| ArtifactError::ZipEntry {
-            artifact: artifact.to_owned(),
-            entry: visible(&name),
-            source,
+        let what = if encrypted {
+            Err(Refusal::Encrypted)
+        } else {
+            let opened = archive.by_index(index);
+            let mut entry = opened.map_err(|source| unzip.broken(&member, source))?;
+            let what = unzip.what(&mut entry, &member)?;
+            what.map(|what| (what, mtime(&entry)))
         };
-        let mut entry = archive.by_index(index).map_err(broken)?;
-        match what(&mut entry, &name, is_dir, mode, &mut meter, tree, spool)? {
-            Err(why) => tree.refuse(&name, Some(&spot), why),
-            Ok(what) => {
-                let private = mode.is_some_and(|mode| is_private(is_dir, mode));
-                tree.add(&spot, Item { what, mtime: mtime(&entry), private })?;
+        match what {
+            Err(why) => unzip.tree.refuse(&member.name, Some(&member.spot), why),
+            Ok((what, mtime)) => {
+                let private = member.mode.is_some_and(|mode| is_private(member.is_dir, mode));
+                unzip.tree.add(&member.spot, Item { what, mtime, private })?;
             }
         }
     }
@@ -90,46 +105,90 @@ fn twice(mut file: &File, directory: u64) -> io::Result<Vec<Vec<u8>>> {
     Ok(twice)
 }
 
-/// Returns the path of an entry in the release, its mode, and whether it is a directory. `None`: it
-/// is left out or refused.
-fn enter<R: Read>(
-    entry: &ZipFile<'_, R>,
-    raw: &[u8],
-    tree: &mut Tree<'_>,
-) -> Result<Option<(String, Option<u32>, bool)>, ArtifactError> {
-    if raw.contains(&b'\\') {
-        tree.refuse_name(raw, Refusal::Backslash);
-        return Ok(None);
+impl Unzip<'_, '_> {
+    /// Returns an entry that is part of the release. `None`: it is left out or refused.
+    fn enter<R: Read>(
+        &mut self,
+        entry: &ZipFile<'_, R>,
+    ) -> Result<Option<ZipMember>, ArtifactError> {
+        let raw = entry.name_raw();
+        if raw.contains(&b'\\') {
+            self.tree.refuse_name(raw, Refusal::Backslash);
+            return Ok(None);
+        }
+        let Some(path) = self.tree.enter(raw)? else { return Ok(None) };
+        let attributes = entry.external_attributes();
+        let mode = mode(entry.system(), attributes);
+        let says_dir = mode.map_or(attributes & DOS_DIR != 0, |mode| mode & KIND == DIR);
+        let is_dir = raw.ends_with(b"/") || says_dir;
+        let name = String::from_utf8_lossy(raw).into_owned();
+        Ok(match self.tree.spot(&path, is_dir)? {
+            Spot::At(spot) => Some(ZipMember { name, spot, mode, is_dir }),
+            Spot::Stripped | Spot::Excluded => None,
+        })
     }
-    let Some(path) = tree.enter(raw)? else { return Ok(None) };
-    let attributes = entry.external_attributes();
-    let mode = mode(entry.system(), attributes);
-    let says_dir = mode.map_or(attributes & DOS_DIR != 0, |mode| mode & KIND == DIR);
-    let is_dir = raw.ends_with(b"/") || says_dir;
-    Ok(match tree.spot(&path, is_dir)? {
-        Spot::At(spot) => Some((spot, mode, is_dir)),
-        Spot::Stripped | Spot::Excluded => None,
-    })
-}
 
-/// Returns what an entry becomes, or why it is refused.
-fn what<R: Read>(
-    entry: &mut ZipFile<'_, R>,
-    name: &str,
-    is_dir: bool,
-    mode: Option<u32>,
-    meter: &mut UnpackMeter<'_>,
-    tree: &Tree<'_>,
-    spool: &mut Spool,
-) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
-    let kind = if is_dir { DIR } else { mode.unwrap_or(0) & KIND };
-    Ok(match kind {
-        DIR if entry.size() > 0 => Err(Refusal::Content),
-        DIR => Ok(EntryKind::Dir),
-        LINK => link(entry, name, tree)?,
-        0 | REGULAR => unpack(entry, name, mode, meter, tree, spool)?,
-        other => Err(special(other)),
-    })
+    /// Returns what an entry becomes, or why it is refused.
+    fn what<R: Read>(
+        &mut self,
+        entry: &mut ZipFile<'_, R>,
+        member: &ZipMember,
+    ) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
+        let kind = if member.is_dir { DIR } else { member.mode.unwrap_or(0) & KIND };
+        Ok(match kind {
+            DIR if entry.size() > 0 => Err(Refusal::Content),
+            DIR => Ok(EntryKind::Dir),
+            LINK => self.link(entry, member)?,
+            0 | REGULAR => self.unpack(entry, member)?,
+            other => Err(special(other)),
+        })
+    }
+
+    fn link<R: Read>(
+        &self,
+        entry: &mut ZipFile<'_, R>,
+        member: &ZipMember,
+    ) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
+        let mut target = Vec::new();
+        let read = entry.take(LONGEST_TARGET + 1).read_to_end(&mut target);
+        read.map_err(|source| self.broken(member, source.into()))?;
+        Ok(name::target(&target).map(|target| EntryKind::Link { target }))
+    }
+
+    fn unpack<R: Read>(
+        &mut self,
+        entry: &mut ZipFile<'_, R>,
+        member: &ZipMember,
+    ) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
+        if member.mode.is_some_and(|mode| mode & SET_BITS != 0) {
+            return Ok(Err(Refusal::SetId));
+        }
+        let at = self.spool.end();
+        let mut head = Vec::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = entry.read(&mut buffer);
+            let got = read.map_err(|source| self.broken(member, source.into()))?;
+            if got == 0 {
+                break;
+            }
+            if head.len() < 4 {
+                head.extend_from_slice(&buffer[..got.min(4)]);
+            }
+            self.meter.charge(got as u64).map_err(|hit| self.tree.too_much(hit))?;
+            self.spool.write(&buffer[..got])?;
+        }
+        if self.spool.end() - at != entry.size() {
+            return Ok(Err(Refusal::Size));
+        }
+        let runs = member.mode.map_or_else(|| is_program(&head), |mode| mode & OWNER_RUNS != 0);
+        Ok(Ok(EntryKind::File { runs, place: self.spool.since(at) }))
+    }
+
+    fn broken(&self, member: &ZipMember, source: ZipError) -> ArtifactError {
+        let artifact = self.tree.artifact().to_owned();
+        ArtifactError::ZipEntry { artifact, entry: visible(&member.name), source }
+    }
 }
 
 /// Returns the mode of a file from a Unix archive. Zero: the program that packed it wrote none.
@@ -149,61 +208,10 @@ fn special(kind: u32) -> Refusal {
     }
 }
 
-fn link<R: Read>(
-    entry: &mut ZipFile<'_, R>,
-    name: &str,
-    tree: &Tree<'_>,
-) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
-    let mut target = Vec::new();
-    let read = entry.take(LONGEST_TARGET + 1).read_to_end(&mut target);
-    read.map_err(|source| unreadable(name, tree, source))?;
-    Ok(name::target(&target).map(|target| EntryKind::Link { target }))
-}
-
-fn unpack<R: Read>(
-    entry: &mut ZipFile<'_, R>,
-    name: &str,
-    mode: Option<u32>,
-    meter: &mut UnpackMeter<'_>,
-    tree: &Tree<'_>,
-    spool: &mut Spool,
-) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
-    if mode.is_some_and(|mode| mode & SET_BITS != 0) {
-        return Ok(Err(Refusal::SetId));
-    }
-    let at = spool.end();
-    let mut head = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let got = entry.read(&mut buffer).map_err(|source| unreadable(name, tree, source))?;
-        if got == 0 {
-            break;
-        }
-        if head.len() < 4 {
-            head.extend_from_slice(&buffer[..got.min(4)]);
-        }
-        meter.charge(got as u64).map_err(|hit| tree.too_much(hit))?;
-        spool.write(&buffer[..got])?;
-    }
-    if spool.end() - at != entry.size() {
-        return Ok(Err(Refusal::Size));
-    }
-    let runs = mode.map_or_else(|| is_program(&head), |mode| mode & OWNER_RUNS != 0);
-    Ok(Ok(EntryKind::File { runs, place: spool.since(at) }))
-}
-
 /// Returns whether a file with these first bytes is a program: ELF, or a script that names its
 /// interpreter.
 pub(super) fn is_program(head: &[u8]) -> bool {
     head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
-}
-
-fn unreadable(name: &str, tree: &Tree<'_>, source: io::Error) -> ArtifactError {
-    ArtifactError::ZipEntry {
-        artifact: tree.artifact().to_owned(),
-        entry: visible(name),
-        source: source.into(),
-    }
 }
 
 /// Returns the time of an extra field, else the local time without a zone, read as UTC.
