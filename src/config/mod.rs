@@ -31,7 +31,7 @@ use crate::model::digest::Digest;
 use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
-use crate::model::service::Service;
+use crate::model::service::{Service, Unit};
 use crate::model::slots::Slots;
 
 /// One stage, ready to be worked with.
@@ -87,6 +87,17 @@ impl Config {
     /// Returns the services of a host as they are in `slot`.
     pub fn services_in(&self, host: &Host, slot: &str) -> Vec<Service> {
         self.services_on(host).map(|service| service.in_slot(slot)).collect()
+    }
+
+    /// Returns the units of a service: in a slot, those of both.
+    pub fn units_of(&self, service: &Service) -> Vec<Unit> {
+        let slots =
+            self.slots.iter().flat_map(|slots| &slots.pair).filter(|_| service.is_in_slot());
+        let mut all: Vec<_> = slots.map(|slot| service.in_slot(&slot.name)).collect();
+        if all.is_empty() {
+            all.push(service.clone());
+        }
+        all.iter().filter_map(|service| service.unit().cloned()).collect()
     }
 
     /// Returns the slots of a host; `None` if no service of it is in a slot.

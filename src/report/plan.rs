@@ -8,6 +8,7 @@ use crate::deploy::order_text::order_name;
 use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery};
 use crate::model::delta::PatchedFile;
 use crate::model::hook::HookPlace;
+use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order};
 
 /// Returns what a plan does, one line a step.
@@ -75,10 +76,21 @@ fn patch_line(path: &str, file: &PatchedFile) -> String {
 
 fn activate_lines(plan: &ActivationPlan) -> Vec<String> {
     let mut lines = hook_lines(plan, HookPlace::BeforeSwitch, "");
+    if let Some(change) = &plan.slot {
+        let Slot { name, port } = &change.slot;
+        lines.push(format!("start it in slot {name}, port {port}"));
+        lines.extend(plan.activated.iter().map(describe));
+        lines.push("judge it there; if it fails, no traffic went to it".to_owned());
+    }
     lines.push(format!("flip current to {}", plan.id));
     lines.extend(hook_lines(plan, HookPlace::Switched, ""));
+    if let Some(change) = &plan.slot {
+        lines.push(format!("move the traffic to slot {}", change.slot.name));
+    }
     lines.extend(plan.restarts.iter().map(|how| format!("restart: {how}")));
-    lines.extend(plan.activated.iter().map(describe));
+    if plan.slot.is_none() {
+        lines.extend(plan.activated.iter().map(describe));
+    }
     lines.push(format!("judge it; if it fails, revert to {}", plan.back_shown()));
     lines.extend(hook_lines(plan, HookPlace::Reverted, "after that revert, "));
     lines.extend(hook_lines(plan, HookPlace::Committed, "once it is committed, "));

@@ -80,7 +80,7 @@ impl Recipe {
             }
         }
         let health = tables["health"].as_table_mut().unwrap();
-        health.insert("total".to_owned(), "10s".into());
+        health.insert("total".to_owned(), "30s".into());
         health.insert("soak".to_owned(), "0s".into());
         let hosts: Vec<_> = self.app.hosts.iter().map(|host| format!("{:?}", host.0)).collect();
         let name = self.app.name;
@@ -236,4 +236,70 @@ fn two_slots_behind_nginx() {
     recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
     recipe.slots_story("two slots, nginx");
     recipe.clean("rm /etc/nginx/conf.d/todo.conf; systemctl stop nginx");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn two_slots_behind_haproxy() {
+    const RECIPE: &str = "With HAProxy";
+    let host = APPS[1];
+    let recipe = Recipe::with_slots(host, "proxied", "haproxy", RECIPE);
+    host.put(
+        "/etc/haproxy/haproxy.cfg",
+        &(recipe.block(RECIPE, "/etc/haproxy/haproxy.cfg") + "\n"),
+    );
+    host.put(
+        "/etc/default/haproxy",
+        "EXTRAOPTS=\"-S /run/haproxy-master.sock -f /srv/proxied/shared/backend.cfg\"\n",
+    );
+    // HAProxy starts only with a backend, so it follows the first deploy.
+    host.put("/srv/proxied/shared/backend.cfg", "backend proxied\n");
+    host.root("chown deploy /srv/proxied/shared/*; systemctl start haproxy");
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    recipe.slots_story("two slots, HAProxy");
+    recipe.clean("systemctl stop haproxy");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn two_slots_behind_caddy() {
+    const RECIPE: &str = "With Caddy";
+    let host = APPS[2];
+    let recipe = Recipe::with_slots(host, "caddied", "caddy", RECIPE);
+    recipe.put(RECIPE, "/etc/caddy/Caddyfile");
+    host.put("/srv/caddied/shared/upstream.caddy", "to 127.0.0.1:1\n");
+    host.root("chown deploy /srv/caddied/shared/*; systemctl start caddy");
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    recipe.slots_story("two slots, Caddy");
+    recipe.clean("systemctl stop caddy");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn hosts_leave_the_load_balancer_one_by_one() {
+    const RECIPE: &str = "Several hosts behind a load balancer";
+    let hosts = [APPS[1], APPS[2]];
+    let recipe = Recipe::new(&hosts, "balanced");
+    let title = "/etc/haproxy/haproxy.cfg on the load balancer";
+    let mut balancer = recipe.block(RECIPE, title);
+    for (host, sample) in hosts.iter().zip(["web1 192.0.2.11", "web2 192.0.2.12"]) {
+        balancer = balancer.replace(sample, &format!("{} {}", host.0, host.address()));
+    }
+    JUMP.put("/etc/haproxy/haproxy.cfg", &format!("{balancer}\n"));
+    JUMP.root("systemctl restart haproxy");
+    for host in hosts {
+        host.root(&format!(
+            "mkdir -p /etc/systemd/system/balanced.service.d && printf '[Service]\\n\
+             Environment=PORT={}\\nExecStart=\\nExecStart=/srv/balanced/current/bin/serve\\n' \
+             > /etc/systemd/system/balanced.service.d/port.conf && systemctl daemon-reload",
+            recipe.slots[0]
+        ));
+    }
+    recipe.configure(&[RECIPE]);
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    let counts = recipe.story(at(JUMP, recipe.front), &["UNHEALTHY"]);
+    counts.none_failed("several hosts");
+    counts.none_of(|version| version.starts_with("sick"));
+    recipe.clean("rm -r /etc/systemd/system/todo.service.d");
+    JUMP.root("systemctl stop haproxy");
 }

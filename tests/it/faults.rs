@@ -4,6 +4,7 @@
 mod hostile;
 mod ledgers;
 mod links;
+mod slots;
 mod statements;
 mod table;
 mod tools;

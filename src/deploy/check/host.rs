@@ -135,9 +135,10 @@ impl Findings {
         let config = subject.config;
         let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
         let slot = subject.probed.state.seen_slot();
-        for service in host.into_iter().flat_map(|host| config.services_in(host, slot)) {
-            if let Some(unit) = service.unit() {
-                self.service(subject, &service, unit);
+        for service in host.into_iter().flat_map(|host| config.services_on(host)) {
+            let seen = service.in_slot(slot);
+            if let Some(unit) = seen.unit() {
+                self.service(subject, service, unit);
             }
         }
     }
@@ -154,14 +155,16 @@ impl Findings {
         if checked.state.load != "loaded" {
             match (&unit.file, unit.scope) {
                 (None, _) => return self.no_unit(subject, &checked),
-                (Some(_), Scope::System) => self.sudo(subject, unit),
+                (Some(_), Scope::System) => self.sudo(subject, service, unit),
                 (Some(_), Scope::User) => self.lingers(state, probe),
             }
             return self.ok(format!("{} comes with the release", unit.name));
         }
         match unit.scope {
             Scope::System => {
-                self.sudo(subject, unit);
+                for unit in subject.config.units_of(service) {
+                    self.sudo(subject, service, &unit);
+                }
                 self.journal(state, &unit.name);
             }
             Scope::User => self.lingers(state, probe),

@@ -3,13 +3,16 @@
 use super::Findings;
 use super::host::Subject;
 use crate::config::Config;
-use crate::model::service::{Action, Unit};
+use crate::model::service::{Action, Service, Unit};
 use crate::model::sudo::SudoRefusal;
+
+/// The verbs that a unit in a slot needs.
+const IN_SLOT: &[&str] = &["restart", "enable", "start", "stop", "disable", "reset-failed"];
 
 impl Findings {
     /// Checks what every deploy needs of a unit, and what only a revert needs.
-    pub(super) fn sudo(&mut self, subject: &Subject<'_>, unit: &Unit) {
-        let needed = commands(subject.config, unit);
+    pub(super) fn sudo(&mut self, subject: &Subject<'_>, service: &Service, unit: &Unit) {
+        let needed = commands(subject.config, service, unit);
         let sudo = &subject.probed.state.facts.sudo;
         let refused = needed.iter().filter_map(|one| Some((one.as_str(), sudo.refusal(one)?)));
         let refused: Vec<_> = refused.collect();
@@ -58,9 +61,10 @@ impl Findings {
 }
 
 /// Returns what sudo must allow of systemctl for the unit.
-fn commands(config: &Config, unit: &Unit) -> Vec<String> {
+fn commands(config: &Config, service: &Service, unit: &Unit) -> Vec<String> {
     let name = &unit.name;
-    let verbs = unit.action.verbs().iter().map(|verb| format!("{verb} {name}"));
+    let verbs = if service.is_in_slot() { IN_SLOT } else { unit.action.verbs() };
+    let verbs = verbs.iter().map(|verb| format!("{verb} {name}"));
     let file = unit.file.iter().flat_map(|file| {
         let link = format!("link {}/{file}", config.layout.current());
         [link, format!("enable {name}"), format!("disable --now {name}"), "daemon-reload".into()]

@@ -308,7 +308,12 @@ impl Planner<'_> {
                 .into_iter()
                 .flat_map(|place| self.hooks_at(place, host))
                 .collect(),
-            restarts: self.config.services_on(host).filter_map(describe_restart).collect(),
+            restarts: self
+                .config
+                .services_on(host)
+                .filter(|service| !service.is_in_slot())
+                .filter_map(describe_restart)
+                .collect(),
         }
     }
 

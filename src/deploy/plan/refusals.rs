@@ -34,12 +34,8 @@ impl Planner<'_> {
         let brought = |unit: &&UnitState| self.brings(unit);
         let found = state.units.iter().filter(|unit| !brought(unit));
         all.extend(found.filter_map(|unit| self.check_unit(unit).err()));
-        let units = self
-            .config
-            .services
-            .iter()
-            .filter_map(|service| state.unit_of(service).and(service.unit()));
-        all.extend(units.filter_map(|unit| check_sudo(state, unit).err()));
+        let looked_at = self.config.services.iter().filter(|it| state.unit_of(it).is_some());
+        all.extend(looked_at.filter_map(|service| self.check_sudo(state, service).err()));
         if !wanted.is_some_and(|wanted| wanted.build.force) {
             all.extend(self.check_app(state).err());
         }
@@ -51,6 +47,24 @@ impl Planner<'_> {
             all.extend(check_space(state, wanted).err());
         }
         all
+    }
+
+    /// Fails if sudo does not allow what an activation does to the service; in a slot, to the units
+    /// of both.
+    fn check_sudo(&self, state: &HostState, service: &Service) -> Result<(), PlanError> {
+        let Facts { user, sudo, .. } = &state.facts;
+        for Unit { name, scope, action, .. } in self.config.units_of(service) {
+            let own = [action.verb()];
+            let verbs = if service.is_in_slot() { &["restart", "enable"][..] } else { &own };
+            for verb in verbs {
+                let command = format!("{verb} {name}");
+                let refusal = sudo.refusal(&command).filter(|_| scope == Scope::System);
+                let Some(refusal) = refusal else { continue };
+                let command = format!("systemctl {command}");
+                return Err(PlanError::NoSudo { user: user.clone(), command, refusal });
+            }
+        }
+        Ok(())
     }
 
     /// Fails if nothing may be deleted on a host.
@@ -227,15 +241,6 @@ impl Planner<'_> {
             ),
         })
     }
-}
-
-fn check_sudo(state: &HostState, unit: &Unit) -> Result<(), PlanError> {
-    let Facts { user, sudo, .. } = &state.facts;
-    let command = format!("{} {}", unit.action.verb(), unit.name);
-    let refusal = sudo.refusal(&command).filter(|_| unit.scope == Scope::System);
-    let Some(refusal) = refusal else { return Ok(()) };
-    let command = format!("systemctl {command}");
-    Err(PlanError::NoSudo { user: user.clone(), command, refusal })
 }
 
 fn is_fit(state: &HostState) -> Result<(), PlanError> {

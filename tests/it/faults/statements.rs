@@ -1,47 +1,13 @@
 //! The agent is killed after any of its statements: no trap runs and no message is sent.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shipit::deploy::outcome::RunOutcome;
-use shipit::remote::local::LocalSession;
 
+use crate::support::counting::{count, counting_shell};
 use crate::support::effort::{effort, try_all};
 use crate::support::fleet::{TestFleet, Work};
-use crate::support::tools::program;
-
-/// A login shell that hands the agent to a bash which counts its statements and, if there is a
-/// number in `kill-at`, kills it when it is reached, once.
-fn counting_shell(dir: &Path) -> LocalSession {
-    let file = |name: &str, text: String| -> PathBuf {
-        let path = dir.join(name);
-        program(&path, &text);
-        path
-    };
-    let here = dir.display();
-    let count = format!(
-        "set -T\nstatements=0\n\
-         trap 'statements=$((statements + 1)); if [ \"$BASHPID\" = $$ ]; then \
-         echo $statements >{here}/count; if [ -e {here}/kill-at ] && \
-         [ $statements -ge $(<{here}/kill-at) ]; then rm {here}/kill-at; kill -9 $$; fi; fi' DEBUG\n"
-    );
-    let env = file("count.sh", count);
-    // Only the conversation is counted, not the channel of an upload.
-    let login = file(
-        "login",
-        format!(
-            "#!/bin/bash\ncase $2 in *\"'serve'\"*) export BASH_ENV={} ;; esac\n\
-             command=${{2/#exec \\/bin\\/sh -c/exec bash -c}}\nexec bash -c \"unset BASH_ENV; \
-             BASH_ENV=${{BASH_ENV-}} $command\"\n",
-            env.display()
-        ),
-    );
-    LocalSession::new().shell(login.to_str().unwrap())
-}
-
-fn count(dir: &Path) -> usize {
-    fs::read_to_string(dir.join("count")).unwrap().trim().parse().unwrap()
-}
 
 async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
