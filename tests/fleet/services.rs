@@ -29,7 +29,7 @@ const UNITS: [(&str, &str); 5] = [
     (
         "team-beat.service",
         "[Service]\nType=oneshot\nUser=deploy\nWorkingDirectory=/srv/team/current\n\
-         ExecStart=/bin/cp VERSION /srv/team/shared/beat\n",
+         ExecStart=/bin/cp -f VERSION /srv/team/shared/beat\n",
     ),
     (
         "team-beat.timer",

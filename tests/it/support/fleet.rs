@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 
 use super::fault_table;
 use super::link::{FaultyLinks, LinkFault};
-use super::services::service;
+use super::services::{command, service};
 use super::systemd::with_systemd;
 use super::world::{World, host};
 
@@ -99,7 +99,9 @@ impl TestFleet {
             stop: Some("rm -f running".to_owned()),
             log: None,
         };
-        world.config.services = vec![Service { limit: Duration::from_secs(5), ..service(what) }];
+        let main = Service { limit: Duration::from_secs(5), ..service(what) };
+        let second = command("cat VERSION >../../second");
+        world.config.services = vec![main, Service { name: "second".to_owned(), ..second }];
         let links = FaultyLinks::new(world.config.layout.root()).over(session);
         let faults = links.faults();
         world.connect = Box::new(links);
@@ -266,7 +268,10 @@ impl TestHost {
     pub(crate) fn live(&self, case: &str) -> String {
         let version = self.read("current/VERSION").trim().to_owned();
         assert_eq!(self.read("current/.env"), format!("V={version}\n"), "{case}: its config");
-        assert_eq!(self.read("running").trim(), version, "{case}: what is live is what runs");
+        for service in ["running", "second"] {
+            let runs = self.read(service);
+            assert_eq!(runs.trim(), version, "{case}: what is live is what runs: {service}");
+        }
         let manifest = self.read(&format!(".shipit/manifests/{}", self.live_id()));
         assert!(manifest.contains(" ./VERSION\n"), "{case}: {manifest}");
         for (sum, path) in manifest.lines().filter_map(file) {
