@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::app::{App, Wish};
-use crate::hosts::{APPS, Host, until};
+use crate::hosts::{Host, SPARE, until};
 
-const HOST: Host = APPS[0];
+const HOST: Host = SPARE[2];
 
 /// A server, the services that run it, and the proof of each.
 struct Server {

@@ -246,7 +246,7 @@ restart_previous() {
     [ -z "$slotted" ] || return 0
     never_stopped && return 0
     reset_failed
-    if ! was_active && { [ -z "$back" ] || { is_unit && [ "$action" = start ]; }; }; then
+    if ! was_active && { [ -z "$back" ] || was_only_started; }; then
         service stop || is_down
         return
     fi
@@ -261,6 +261,11 @@ restart_previous() {
         return 0
     fi
     return 1
+}
+
+# Whether we started a unit that did not run before. After a cut nobody knows what ran before.
+was_only_started() {
+    is_unit && [ "$action" = start ] && [ -n "$unit_before" ]
 }
 
 reset_failed() {

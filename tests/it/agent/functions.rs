@@ -437,6 +437,15 @@ fn revert_leaves_alone_what_was_not_touched_and_is_as_before() {
 }
 
 #[test]
+fn revert_stops_a_unit_that_was_only_started_unless_it_ran_before() {
+    let touched = "inv=2 touched=2 back=releases/1; select_service 2; restart_previous";
+    let down = "unit_before_2=ActiveState=inactive; is_down() { true; }; ";
+    check(&(UNITS.to_owned() + down + touched), "stop a.socket\n");
+    // After a cut it is not known.
+    check(&(UNITS.to_owned() + touched), "start a.socket\nactive? a.socket\n");
+}
+
+#[test]
 fn revert_goes_on_after_a_service_that_failed() {
     check(
         &(UNITS.to_owned()
