@@ -1,6 +1,10 @@
 //! Restarts and reverts of services, on a host whose systemctl and sudo are scripts.
 
+use shipit::deploy::health::{ProofError, ProofRule, prove};
+use shipit::model::service::{Proof, Service, Unit};
 use shipit::remote::order::{NOT_REVERTED, PARTLY};
+
+use crate::support::services::service;
 
 use super::*;
 
@@ -209,4 +213,82 @@ async fn process_in_the_release_is_seen_by_device_and_inode() {
     main.kill().unwrap();
     main.wait().unwrap();
     assert_eq!((inside, elsewhere), (true, false));
+}
+
+#[tokio::test]
+async fn start_of_a_nameless_unit_is_proved_by_its_time() {
+    let current = |host: &Host| host.root().join("current").display().to_string();
+    for (restart, expected) in [
+        ("sed -i s/Monotonic=1/Monotonic=5/ unit", Ok(Some(Proof::Inferred))),
+        ("true", Err(ProofError::NotStarted { how: "systemd knows of no later start" })),
+    ] {
+        let (host, session) = host_with(NAMELESS, restart, "exit 0");
+        let unit = format!("{NAMELESS}WorkingDirectory={}\n", current(&host));
+        fs::write(host.dir.path().join("unit"), unit).unwrap();
+        let (agent, _) = Agent::open(session, hello(&host, Action::Restart)).await.unwrap();
+        assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
+        let found = agent.judge(ID.parse().unwrap()).await.unwrap();
+        let layout = Layout::new(host.root().to_str().unwrap());
+        let rule =
+            ProofRule { layout: &layout, action: Action::Restart, least: None, checked: false };
+        assert_eq!(prove(&found[0], rule), expected);
+    }
+}
+
+/// Two units and a timer; the second cannot run the new release.
+#[tokio::test]
+async fn units_of_one_host_are_restarted_judged_and_reverted_in_their_order() {
+    const SEVERAL: &str = r#"#!/bin/sh
+cd "$(dirname "$0")/.." || exit 1
+live=$(readlink srv/current)
+verb=$2
+for unit; do :; done
+[ -e "$unit" ] || echo 1 >"$unit"
+count=$(cat "$unit")
+case $verb in
+show) printf 'LoadState=loaded\nActiveState=active\nInvocationID=i%s\nMainPID=0\n' "$count" ;;
+reset-failed) ;;
+*)
+    echo "$verb $unit ${live##*/}" >>verbs
+    [ "$unit$live" != "b.service$(cat sick)" ] || exit 1
+    echo $((count + 1)) >"$unit"
+    ;;
+esac
+"#;
+    let host = Host::new("dash");
+    fs::write(host.dir.path().join("sick"), format!("releases/{ID}")).unwrap();
+    let session = host.session_with(&[("systemctl", SEVERAL)]);
+    let service = |name: &str, action| {
+        let what = Unit { name: name.to_owned(), scope: Scope::User, action };
+        Service { name: name.to_owned(), ..service(ServiceKind::Unit(what)) }
+    };
+    let services = vec![
+        service("a.service", Action::Restart),
+        service("t.timer", Action::None),
+        service("b.service", Action::Restart),
+        service("c.service", Action::Restart),
+    ];
+    let (agent, state) =
+        Agent::open(session, Hello { services, ..host.hello("run000000001", "") }).await.unwrap();
+    let names: Vec<_> = state.units.iter().map(|unit| unit.name.as_str()).collect();
+    assert_eq!(names, ["a.service", "t.timer", "b.service", "c.service"]);
+    let answer = agent.ask(&activate()).await.unwrap();
+    assert_eq!(answer.code, REVERTED, "{}", answer.text);
+    assert!(answer.text.contains("the restart of b.service exited with code 1"));
+    let verbs = fs::read_to_string(host.dir.path().join("verbs")).unwrap();
+    let old = "20260821090000";
+    let expected =
+        format!("restart a.service {ID}\nrestart b.service {ID}\nrestart a.service {old}\n");
+    assert_eq!(verbs, expected);
+
+    fs::write(host.dir.path().join("sick"), "").unwrap();
+    assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
+    let found = agent.judge(ID.parse().unwrap()).await.unwrap();
+    let starts: Vec<_> = found
+        .iter()
+        .map(|it| (it.before_invocation.clone(), it.unit.as_ref().unwrap().invocation.clone()))
+        .collect();
+    let pair = |before: &str, now: &str| (before.to_owned(), now.to_owned());
+    let expected = [pair("i3", "i4"), pair("i1", "i1"), pair("i1", "i2"), pair("i1", "i2")];
+    assert_eq!(starts, expected);
 }
