@@ -264,7 +264,7 @@ esac
     fs::write(host.dir.path().join("sick"), format!("releases/{ID}")).unwrap();
     let session = host.session_with(&[("systemctl", SEVERAL)]);
     let service = |name: &str, action| {
-        let what = Unit { name: name.to_owned(), scope: Scope::User, action };
+        let what = Unit { name: name.to_owned(), scope: Scope::User, action, file: None };
         Service { name: name.to_owned(), ..service(ServiceKind::Unit(what)) }
     };
     let services = vec![
