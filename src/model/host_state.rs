@@ -358,6 +358,13 @@ impl HostState {
         stuck
     }
 
+    /// Returns the hooks that an interrupted run did not run to their end. A run that goes on may do
+    /// so yet, and hooks of an undecided release wait for its verdict.
+    pub fn owed_hooks(&self) -> Option<OwedHooks> {
+        let waits = self.lock.owner.is_some() || self.undecided().is_some();
+        self.owed.filter(|_| !waits)
+    }
+
     /// Returns the name of the slot whose units were looked at: the live one, or else the first.
     pub fn seen_slot(&self) -> &str {
         let live = self.slots.iter().find(|slot| slot.activity == SlotActivity::Live);

@@ -10,7 +10,7 @@ use super::human::{self, group_by, list};
 use super::styles::Styles;
 use super::{clean, json::VERSION};
 use crate::deploy::divergence::find_split;
-use crate::model::host_state::{Current, HostState, UnitState};
+use crate::model::host_state::{Current, HostState, OwedHooks, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
 use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus};
@@ -126,6 +126,9 @@ fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     }
     for one in interrupted(state) {
         tell("stopped", stopped_line(&one, context));
+    }
+    if let Some(OwedHooks { id, place }) = state.owed_hooks() {
+        tell("owed", format!("its `{}` hooks for {id} were not run to their end", place.word()));
     }
     for holder in state.lock.deploy_lock.iter().chain(&state.holder) {
         tell("locked by", clean::line(&human::zoned_record(holder, context.offset)));
@@ -309,6 +312,11 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
         });
         notes.push(format!("  hint:  `shipit deploy {stage}` brings them together{back}"));
     }
+    if hosts.iter().any(|(_, state)| state.owed_hooks().is_some()) {
+        notes.push(format!(
+            "  hint:  the next `shipit deploy {stage}` or `shipit prune {stage}` runs them"
+        ));
+    }
     let waits = |state: &HostState| interrupted(state).iter().any(|one| one.step.is_undecided());
     if hosts.iter().any(|(_, state)| waits(state)) {
         notes.push(format!(
@@ -361,6 +369,9 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
             "services": state.units.iter().map(service_json).collect::<Vec<_>>(),
             "undecided": undecided.and_then(|one| one.release.as_deref()).map(clean::line),
             "stuck": state.stuck().map(stuck_json),
+            "owed": state.owed_hooks().map(|OwedHooks { id, place }| {
+                json!({ "release": id.to_string(), "hook": place.word() })
+            }),
             "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
             "frozen": state.lock.deploy_lock.as_deref().map(clean::line),
             "locked_by": state.holder.as_deref().map(clean::line),

@@ -12,6 +12,7 @@ mod app;
 mod check;
 mod envfile;
 mod health;
+mod hooks;
 mod hosts;
 mod interrupts;
 mod judgement;

@@ -26,7 +26,7 @@ use shipit::remote::local::LocalSession;
 
 use crate::support::effort::effort;
 use crate::support::tools::program;
-use crate::support::world::{LocalConnect, World};
+use crate::support::world::{LocalConnect, World, hook};
 
 /// The host's file system, and what it does between two syncs.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -135,6 +135,13 @@ impl Host {
         host.world.config.layout = Layout::new(host.path("disk/srv").to_str().unwrap());
         // Every statement takes as long as a copy and, where many wait, a look at one.
         host.world.config.deadline = Duration::from_mins(1);
+        let srv = host.shown("disk/srv");
+        let tell = |what: &str| {
+            vec![hook(&format!("echo {what} >>{srv}/balancer && sync {srv}/balancer"))]
+        };
+        host.world.config.hooks.before_switch = tell("out");
+        host.world.config.hooks.committed = tell("in");
+        host.world.config.hooks.reverted = tell("in");
         let bin = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", host.shown("bin"));
         let login = LocalSession::new().shell(&host.shown("login")).var("PATH", &bin);
         host.world.connect = Box::new(LocalConnect(login));
@@ -313,6 +320,7 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
             as_its_manifest(root, &id)?;
         }
     }
+    comes_back(root, &ledger)?;
     let Ok(target) = fs::read_link(root.join("current")) else {
         return if may_be_live.contains(&None) {
             Ok(())
@@ -334,6 +342,21 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
         ReleaseStatus::Good => Ok(()),
         ReleaseStatus::Undecided if may_be_live.len() > 1 => Ok(()),
         status => Err(format!("{id} is live and {status:?}")),
+    }
+}
+
+/// Fails if `before_switch` took the host out of service and the next run would not know that the
+/// host must come back: by an undecided release, or by hooks that are owed.
+fn comes_back(root: &Path, ledger: &Ledger) -> Result<(), String> {
+    let seen = fs::read_to_string(root.join("balancer")).unwrap_or_default();
+    let undecided =
+        ledger.histories().values().any(|history| history.status == ReleaseStatus::Undecided);
+    let owed = fs::read_to_string(root.join(".shipit/owed")).is_ok_and(|owed| owed.ends_with('\n'));
+    let out = seen.lines().next_back() == Some("out");
+    if out && !undecided && !owed {
+        Err(format!("out of service for good: {seen}"))
+    } else {
+        Ok(())
     }
 }
 

@@ -386,7 +386,7 @@ pub fn run_vars<'h>(
         format!("SHIPIT_STAGE={}", config.stage),
         format!("SHIPIT_ALL_HOSTS={}", hosts.join(",")),
         format!("SHIPIT_PERFORMER={}", run.who),
-        format!("SHIPIT_COMMAND={}", run.command),
+        format!("SHIPIT_COMMAND={}", run.command.split(' ').next().unwrap_or_default()),
         format!("SHIPIT_RUN={}", run.nonce),
     ]
 }

@@ -184,34 +184,61 @@ fn linked_env_file_clashes_only_with_a_written_one() {
     assert_eq!(project.read("srv/current/.env"), "A=b\n");
 }
 
-/// `script` gives it a terminal, as a person has one.
+/// Runs a command line on a terminal, as a person has one by `script`, and answers its question.
+fn answered(project: &Project, line: &str, answer: &str) -> (i32, String) {
+    let shipit = env!("CARGO_BIN_EXE_shipit");
+    let mut script = Command::new("script");
+    script.args(["-E", "never", "-qec", &format!("{shipit} {line}"), "/dev/null"]);
+    script.current_dir(project.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
+    let child = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), answer.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    (out.status.code().unwrap(), String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 #[test]
 fn confirmation_names_release_and_hosts_and_no_changes_nothing() {
     let project = Project::local();
     let text = project.read("deploy.toml");
     project.write("deploy.toml", &text.replace("[artifact]", "confirm = true\n\n[artifact]"));
-    let ask = |line: &str| {
-        let shipit = env!("CARGO_BIN_EXE_shipit");
-        let mut script = Command::new("script");
-        script.args(["-E", "never", "-qec", &format!("{shipit} {line}"), "/dev/null"]);
-        script.current_dir(project.path()).env("CI_COMMIT_SHA", "71c11b7e786e39fe10cc");
-        let child = script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-        let mut child = child.spawn().unwrap();
-        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"n\n").unwrap();
-        let out = child.wait_with_output().unwrap();
-        (out.status.code().unwrap(), String::from_utf8_lossy(&out.stdout).into_owned())
-    };
     for (line, question) in [
         ("deploy", "Deploy `dist` at revision 71c11b7e786e to here (local)? [y/N]"),
         ("rollback", "Roll back here (local) to the previous good release? [y/N]"),
         ("prune", "Delete old releases of here (local), keeping 5 good releases? [y/N]"),
     ] {
-        let (code, said) = ask(line);
+        let (code, said) = answered(&project, line, "n\n");
         assert_eq!(code, 130, "{said}");
         assert!(said.contains(question) && said.contains("nothing was changed"), "{said}");
     }
     assert!(!project.path().join("srv").exists());
     assert!(project.shipit("prune").contains("--yes"), "nobody can be asked");
+}
+
+/// The question comes when the release is complete on the host. Without a terminal nothing is begun.
+#[test]
+fn confirmation_of_what_is_staged_comes_before_the_switch() {
+    let project = Project::local();
+    let text = project.read("deploy.toml");
+    project.write("deploy.toml", &text.replace("[artifact]", "confirm = \"staged\"\n\n[artifact]"));
+    let refused = project.shipit("deploy");
+    assert!(refused.starts_with("exit: 2") && refused.contains("pass `--yes`"), "{refused}");
+    assert!(!project.path().join("srv").exists(), "nothing was begun");
+    let (code, said) = answered(&project, "deploy", "n\n");
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains("Activate 2") && said.contains(" on 1 host? [y/N]"), "{said}");
+    assert!(!project.path().join("srv/current").exists(), "{said}");
+    assert_eq!(
+        std::fs::read_dir(project.path().join("srv/releases")).unwrap().count(),
+        1,
+        "{said}"
+    );
+    let (code, said) = answered(&project, "deploy", "y\n");
+    assert_eq!(code, 0, "{said}");
+    assert!(project.path().join("srv/current").exists(), "{said}");
+    let rollback = project.shipit("rollback --yes");
+    assert!(rollback.contains("no earlier release"), "{rollback}");
+    assert!(project.shipit("deploy --yes --force").starts_with("exit: 0"));
 }
 
 #[test]

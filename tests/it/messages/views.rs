@@ -4,7 +4,8 @@ use chrono::{DateTime, FixedOffset, Utc};
 use insta::assert_snapshot;
 use shipit::deploy::check::{Finding, Level};
 use shipit::model::digest::Digest;
-use shipit::model::host_state::{Current, Facts, HostState, UnitState};
+use shipit::model::hook::HookPlace;
+use shipit::model::host_state::{Current, Facts, HostState, OwedHooks, Owner, UnitState};
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::report::check::{check_json, check_view};
 use shipit::report::plan::{plan_json, plan_view};
@@ -338,6 +339,21 @@ fn status_of_a_host_that_needs_attention() {
     assert!(!told(&mut hosts, &[entry(LedgerEvent::Failed, NEW)]).contains("stuck"));
 }
 
+/// Its hooks may have taken it out of service.
+#[test]
+fn status_of_a_host_whose_hooks_were_not_run_to_their_end() {
+    let mut hosts = hosts(&[NEW]);
+    hosts[0].1.owed = Some(OwedHooks { id: id(NEW), place: HookPlace::Committed });
+    let view = status_view(&hosts, context(), &Styles::plain());
+    let owed = "  owed:      its `committed` hooks for 20260822101502 were not run to their end\n";
+    assert!(view.contains(owed), "{view}");
+    assert!(view.contains("hint:  the next `shipit deploy production` or"), "{view}");
+    assert_eq!(status_json(&hosts, context())["hosts"][0]["owed"]["hook"], "committed");
+    // The run that goes on may do so yet.
+    hosts[0].1.lock.owner = Some(Owner { pid: 1, run: "run".to_owned() });
+    assert!(!status_view(&hosts, context(), &Styles::plain()).contains("owed"));
+}
+
 #[test]
 fn status_for_machines() {
     let value = status_json(&hosts(&[NEW, OLD]), context());
@@ -361,6 +377,7 @@ fn status_for_machines() {
       "leftovers": [],
       "live": "20260822101502",
       "locked_by": null,
+      "owed": null,
       "services": [
         {
           "name": "todo",
