@@ -56,13 +56,11 @@ struct Envelope<'a> {
 /// The JSON form of [`Event`]: a type of its own, so that a change of events does not change the
 /// format unnoticed.
 #[derive(Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(tag = "event")]
 enum JsonEvent<'a> {
-    RunStarted {
-        goal: &'a GoalKind,
-        stage: &'a str,
-        hosts: &'a [String],
-    },
+    #[serde(rename = "run-started")]
+    RunStarted { goal: &'a GoalKind, stage: &'a str, hosts: &'a [String] },
+    #[serde(rename = "artifact-ready")]
     ArtifactReady {
         name: &'a str,
         digest: &'a str,
@@ -70,62 +68,33 @@ enum JsonEvent<'a> {
         size: u64,
         revision: Option<&'a str>,
     },
-    ReleaseNamed {
-        id: ReleaseId,
-    },
-    Phase {
-        phase: &'static str,
-        batch: Option<usize>,
-        of: Option<usize>,
-    },
-    Connected {
-        host: &'a str,
-        live: &'a str,
-    },
-    Ready {
-        host: &'a str,
-    },
-    StepStarted {
-        host: &'a str,
-        step: &'a str,
-    },
-    StepFinished {
-        host: &'a str,
-        step: &'a str,
-        detail: &'a str,
-        took: f64,
-    },
-    StepFailed {
-        host: &'a str,
-        step: &'a str,
-        error: &'a str,
-    },
-    Progress {
-        host: &'a str,
-        sent: u64,
-        total: u64,
-    },
-    Printed {
-        host: &'a str,
-        source: &'a str,
-        text: &'a str,
-    },
-    Sent {
-        host: &'a str,
-        line: &'a str,
-    },
-    Warning {
-        host: Option<&'a str>,
-        text: &'a str,
-    },
+    #[serde(rename = "release-named")]
+    ReleaseNamed { id: ReleaseId },
+    #[serde(rename = "phase")]
+    Phase { phase: &'static str, batch: Option<usize>, of: Option<usize> },
+    #[serde(rename = "connected")]
+    Connected { host: &'a str, live: &'a str },
+    #[serde(rename = "ready")]
+    Ready { host: &'a str },
+    #[serde(rename = "step-started")]
+    StepStarted { host: &'a str, step: &'a str },
+    #[serde(rename = "step-finished")]
+    StepFinished { host: &'a str, step: &'a str, detail: &'a str, took: f64 },
+    #[serde(rename = "step-failed")]
+    StepFailed { host: &'a str, step: &'a str, error: &'a str },
+    #[serde(rename = "progress")]
+    Progress { host: &'a str, sent: u64, total: u64 },
+    #[serde(rename = "printed")]
+    Printed { host: &'a str, source: &'a str, text: &'a str },
+    #[serde(rename = "sent")]
+    Sent { host: &'a str, line: &'a str },
+    #[serde(rename = "warning")]
+    Warning { host: Option<&'a str>, text: &'a str },
     #[serde(rename = "putting-back")]
-    Reverting {
-        host: &'a str,
-        to: &'a str,
-    },
-    Interrupted {
-        again: bool,
-    },
+    Reverting { host: &'a str, to: &'a str },
+    #[serde(rename = "interrupted")]
+    Interrupted { again: bool },
+    #[serde(rename = "report")]
     Report(Box<Closing<'a>>),
 }
 
@@ -194,8 +163,9 @@ struct HostLine<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "result", rename_all = "kebab-case")]
+#[serde(tag = "result")]
 enum ResultLine<'a> {
+    #[serde(rename = "done")]
     Done {
         live: Option<ReleaseId>,
         before: Option<&'a str>,
@@ -210,32 +180,20 @@ enum ResultLine<'a> {
         rebuilt: usize,
         spared: u64,
     },
-    Unchanged {
-        live: Option<ReleaseId>,
-    },
-    Untouched {
-        live: Option<&'a str>,
-        failure: Option<FailureLine<'a>>,
-    },
-    Skipped {
-        failure: FailureLine<'a>,
-    },
+    #[serde(rename = "unchanged")]
+    Unchanged { live: Option<ReleaseId> },
+    #[serde(rename = "untouched")]
+    Untouched { live: Option<&'a str>, failure: Option<FailureLine<'a>> },
+    #[serde(rename = "skipped")]
+    Skipped { failure: FailureLine<'a> },
     #[serde(rename = "put-back")]
-    Reverted {
-        live: &'a str,
-        failure: FailureLine<'a>,
-        but: Option<&'a str>,
-    },
-    Locked {
-        holder: &'a str,
-    },
-    Stuck {
-        cause: FailureLine<'a>,
-        undo: FailureLine<'a>,
-    },
-    Unknown {
-        failure: FailureLine<'a>,
-    },
+    Reverted { live: &'a str, failure: FailureLine<'a>, but: Option<&'a str> },
+    #[serde(rename = "locked")]
+    Locked { holder: &'a str },
+    #[serde(rename = "stuck")]
+    Stuck { cause: FailureLine<'a>, undo: FailureLine<'a> },
+    #[serde(rename = "unknown")]
+    Unknown { failure: FailureLine<'a> },
 }
 
 #[derive(Serialize)]

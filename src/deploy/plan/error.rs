@@ -1,4 +1,4 @@
-//! Why there is no plan for a host, or no release to roll back to, and what to do about it.
+//! The reasons why there is no plan for a host, or no release to roll back to, and hints.
 
 use crate::deploy::outcome::Failure;
 use crate::deploy::retention::rollback_candidates;
@@ -10,7 +10,7 @@ use crate::model::sudo::SudoRefusal;
 use crate::model::words::{count, size as human_size};
 use crate::remote::quote::word;
 
-/// Why there is no plan for a host.
+/// The reason why there is no plan for a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// `current` is a directory or a file.
@@ -22,9 +22,9 @@ pub enum PlanError {
     /// Something that every deploy needs is missing on the host.
     #[error("{0}", what.join("; "))]
     Unfit {
-        /// What is missing, one entry each.
+        /// The requirements that are missing.
         what: Vec<String>,
-        /// How to fix the first of them, if that is known.
+        /// The fix for the first of them, if one is known.
         fix: Option<String>,
     },
     /// systemd has no such unit, or does not start it.
@@ -95,9 +95,6 @@ pub enum PlanError {
         /// The app in the config.
         app: String,
     },
-    /// There is no earlier release.
-    #[error("there is no earlier release to roll back to")]
-    NothingEarlier,
     /// The release is not on this host.
     #[error("release {id} is not on this host")]
     NotThere {
@@ -165,7 +162,6 @@ impl PlanError {
                  with `--force`"
                     .to_owned(),
             ),
-            Self::NothingEarlier => Some(format!("`shipit releases {stage}` shows what is there")),
             Self::NotThere { candidates, .. } if candidates.is_empty() => {
                 Some(format!("`shipit releases {stage}` shows what is there"))
             }
@@ -276,19 +272,19 @@ impl Offer {
     }
 }
 
-/// Why there is no release to roll back to.
+/// The reason why there is no release to roll back to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RollbackError {
     /// The hosts do not run the same release.
     #[error("the hosts do not run the same release")]
     HostsDisagree {
-        /// What each host runs.
+        /// The live release of each host.
         live: Vec<(String, Option<ReleaseId>)>,
     },
     /// No release was live and good on all of them.
     #[error("{}", no_common(offers))]
     NoCommon {
-        /// What each host has.
+        /// The releases that each host offers.
         offers: Vec<(String, Offer)>,
     },
 }

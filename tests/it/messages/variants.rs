@@ -242,7 +242,6 @@ fn plan_errors() -> Vec<PlanError> {
         Doubtful { layout: layout.clone(), unreadable: Vec::new(), unknown: vec![OLD.to_owned()] }
         Ahead { id: id(NEW), layout, live: false }
         OtherApp { there: text("shop"), app: text("todo") }
-        NothingEarlier {}
         NotThere { id: id(NEW), candidates: vec![id(OLD)] }
         Unfinished { id: id(NEW) }
     });
@@ -282,8 +281,6 @@ fn plans() {
       hint:  delete it by hand: `rm -rf '/srv/todo/releases/20260822101502' '/srv/todo/.shipit/manifests/20260822101502'`
     error: the live release belongs to the app `shop`, but this is `todo`
       hint:  give each app a `deploy_to` of its own; if the app was renamed, deploy it once with `--force`
-    error: there is no earlier release to roll back to
-      hint:  `shipit releases live` shows what is there
     error: release 20260822101502 is not on this host
       hint:  this host could roll back to 20260821090311
     error: release 20260822101502 was never completed here
