@@ -1,4 +1,4 @@
-//! What a health check asks.
+//! The questions of health checks.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,17 +12,17 @@ use super::{EnvSource, Host};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub probe: HealthProbe,
-    /// How often, and for how long.
+    /// The interval and the limits.
     pub pace: CheckTiming,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
 }
 
-/// What is asked.
+/// The question of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HealthProbe {
     Http(Box<HttpCheck>),
-    /// Whether somebody listens, as seen from the host.
+    /// Passes if somebody listens, as seen from the host.
     Tcp {
         /// A name or an address.
         host: String,
@@ -33,7 +33,7 @@ pub enum HealthProbe {
     Command(String),
 }
 
-/// How often something is asked, and for how long.
+/// The interval at which a check asks, and its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckTiming {
     pub interval: Duration,
@@ -50,7 +50,7 @@ pub struct HttpCheck {
     pub url: String,
     /// Whom to trust; `None`: it is plain HTTP.
     pub trust: Option<Trust>,
-    /// Where to connect: a name or an address of that URL, without brackets.
+    /// The host of that URL, by name or address, without brackets.
     pub host: String,
     /// 0: that of the slot.
     pub port: u16,
@@ -58,14 +58,14 @@ pub struct HttpCheck {
     pub path: String,
     /// The name that is asked for (and that a certificate must have) instead of the URL's.
     pub name: Option<String>,
-    /// What the status may be.
+    /// The statuses that pass.
     pub status: Statuses,
-    /// What the body must hold.
+    /// A text that the body must contain.
     pub body: Option<String>,
     pub headers: Vec<Header>,
 }
 
-/// Whose certificates hold.
+/// The authorities whose certificates are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// Those of the public authorities.

@@ -1,9 +1,9 @@
-//! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` reads the
-//! file into `tables`, which mirror what is written; `explain` says what is wrong with it, `known`
-//! lists its keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`,
-//! `error` holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be
-//! shown of them. `checks` holds what health checks ask, `gather` fetches what they need of this
-//! machine, `placeholders` stand for a release in them. `template` is what `shipit init` writes.
+//! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` reads the file into
+//! `tables`, which mirror what is written; `explain` says what is wrong with it, `known` lists its
+//! keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`, `error`
+//! holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be shown of
+//! them. `checks` holds what health checks ask, `gather` fetches what they need of this machine,
+//! `placeholders` stand for a release in them. `template` is what `shipit init` writes.
 
 pub mod checks;
 pub mod env;
@@ -39,31 +39,31 @@ use crate::model::slots::Slots;
 pub struct Config {
     pub app: String,
     pub stage: String,
-    /// Where `deploy.toml` lies: relative paths are relative to this.
+    /// The directory of `deploy.toml`, to which relative paths are relative.
     pub base: PathBuf,
-    /// Where it goes on each host.
+    /// The paths on each host.
     pub layout: Layout,
-    /// How many good releases prune keeps, the live one among them. At least 1.
+    /// The number of good releases that prune keeps, including the live one; at least 1.
     pub keep: usize,
     /// Never empty, names unique, in the order written.
     pub hosts: Vec<Host>,
     pub links: Vec<SharedLink>,
-    /// What is deployed, unless a flag says otherwise.
+    /// The artifact, unless a flag names another one.
     pub artifact: Option<ArtifactSpec>,
     /// The environment file, if there is one.
     pub env: Option<EnvSpec>,
-    /// What runs it, in the order of restarts; empty: nothing, for it is static files.
+    /// The services that run it, in the order of restarts; empty for static files.
     pub services: Vec<Service>,
     /// The slots, if the stage has two.
     pub slots: Option<Slots>,
-    /// How a new release is judged.
+    /// The checks of a new release.
     pub health: Health,
-    /// What the user runs along the way.
+    /// Commands that the user runs along the way.
     pub hooks: Hooks,
-    /// How many hosts flip together.
+    /// The number of hosts that flip together.
     pub rollout: Rollout,
     pub upload: Upload,
-    /// When a person is asked.
+    /// The moment at which a person is asked.
     pub confirm: Confirm,
     /// SSH settings that do not come from `ssh_config`.
     pub ssh: SshSettings,
@@ -111,7 +111,7 @@ impl Config {
 pub struct Host {
     /// As written: what reports call it, and what `ssh -G` is asked about.
     pub name: String,
-    /// How it is reached.
+    /// The way to reach it.
     pub address: Address,
     /// Its roles; empty: all hooks and checks apply.
     pub roles: Vec<String>,
@@ -124,7 +124,7 @@ impl Host {
     }
 }
 
-/// How a host is reached.
+/// The way to reach a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// This machine, without SSH.
@@ -153,9 +153,9 @@ pub struct SshSettings {
     pub identity_file: Option<PathBuf>,
     /// The file that is read instead of the user's known_hosts.
     pub known_hosts: Option<PathBuf>,
-    /// How long connecting and logging in may take.
+    /// The limit for connecting and logging in.
     pub connect_timeout: Option<Duration>,
-    /// What to do about unknown host keys, instead of what `ssh_config` says.
+    /// The rule for unknown host keys, in place of that of `ssh_config`.
     pub host_keys: Option<HostKeys>,
 }
 
@@ -172,31 +172,31 @@ impl SshSettings {
     }
 }
 
-/// What is deployed.
+/// An artifact to deploy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactSpec {
     pub source: ArtifactSource,
-    /// What is left out: gitignore-like globs on paths inside the artifact.
+    /// Entries to leave out: gitignore-like globs on paths inside the artifact.
     pub exclude: Vec<String>,
-    /// How many leading directories of each path are dropped.
+    /// The number of leading directories that are dropped from each path.
     pub strip_components: usize,
-    /// Linked paths: what it holds at or below them stays out of every release.
+    /// Linked paths: entries at or below them stay out of every release.
     pub linked: Vec<String>,
 }
 
-/// Where an artifact is.
+/// The place of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArtifactSource {
     /// A directory, an archive or a single file on this machine.
     Path {
         path: PathBuf,
-        /// Of the file, checked when given.
+        /// The digest of the file, if it is to be checked.
         sha256: Option<Digest>,
     },
     /// An `https://` address.
     Url {
         url: String,
-        /// Of what it answers.
+        /// The digest of its response.
         sha256: Digest,
     },
 }
@@ -208,22 +208,22 @@ pub struct EnvSpec {
     pub file: String,
     /// Octal text, `600`.
     pub mode: String,
-    /// Who else may read it.
+    /// The group that may read it too.
     pub group: Option<String>,
-    /// Where each value comes from.
+    /// The source of each value.
     pub vars: BTreeMap<String, EnvSource>,
     /// Those that are said to hold a secret, or none.
     pub secret: BTreeMap<String, bool>,
 }
 
-/// Where a value of the environment config comes from.
+/// The source of a value in `[env]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvSource {
     /// As written in `deploy.toml`.
     Text(String),
     /// An environment variable of this process.
     Variable(String),
-    /// What a command prints, less one final newline.
+    /// The output of a command, without its final newline.
     Command(String),
     /// A file's content, less one final newline.
     File(PathBuf),
@@ -257,12 +257,12 @@ impl EnvSpec {
     }
 }
 
-/// How a new release is judged before it is committed.
+/// The checks that a new release must pass before it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// How long the unit must stay up without a restart.
+    /// The time that the unit must stay up without a restart.
     pub soak: Duration,
-    /// What it must answer well, all at the same time.
+    /// The checks that must pass at the same time.
     pub checks: Vec<Check>,
 }
 
@@ -282,7 +282,7 @@ impl Health {
     }
 }
 
-/// What the user runs along the way.
+/// Commands that the user runs along the way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hooks {
     /// On this machine, before anything.
@@ -307,7 +307,7 @@ pub struct Hooks {
     pub failed: Vec<Hook>,
     /// The shell on hosts and its flags: `["bash", "-lc"]`; `["/bin/sh", "-c"]` when not said.
     pub shell: Vec<String>,
-    /// How long one may take that says nothing else.
+    /// The limit for a hook without one of its own.
     pub limit: Duration,
 }
 
@@ -320,39 +320,39 @@ pub struct Hook {
     pub once: bool,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
-    /// How long it may take.
+    /// The limit for its run.
     pub limit: Duration,
 }
 
-/// When a person is asked before a stage changes.
+/// The moment at which a person is asked before a stage changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Confirm {
     #[default]
     Never,
     /// Before anything is done.
     First,
-    /// When all hosts are ready and nothing live has changed.
+    /// All hosts are ready, and nothing live has changed.
     Staged,
 }
 
-/// How the fleet flips.
+/// The order in which the fleet flips.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rollout {
-    /// How many hosts flip together.
+    /// The number of hosts that flip together.
     pub batch: Batch,
     /// Names of the hosts that flip before all others.
     pub canary: Vec<String>,
     /// Between a batch that is well and the next one.
     pub pause: Duration,
-    /// What becomes of the others when more hosts fail than may.
+    /// The fate of the other hosts if more fail than may.
     pub on_failure: OnFailure,
-    /// What becomes of the run when a host cannot be reached.
+    /// The fate of the run if a host cannot be reached.
     pub on_unreachable: OnUnreachable,
     /// The number of hosts that may fail and revert alone before the run counts as failed.
     pub max_failed: usize,
 }
 
-/// How releases travel.
+/// Settings of uploads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// Whether files that did not change are shared with the release that is live.
@@ -369,7 +369,7 @@ impl Default for Upload {
     }
 }
 
-/// How many hosts flip together.
+/// The number of hosts that flip together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Batch {
     #[default]
@@ -380,7 +380,7 @@ pub enum Batch {
     Percent(usize),
 }
 
-/// What becomes of the other hosts when a host fails.
+/// The fate of the other hosts if a host fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
     /// Every host is undecided until all are well; if one is not, all revert.
@@ -392,7 +392,7 @@ pub enum OnFailure {
     Stop,
 }
 
-/// What becomes of the run when a host cannot be reached.
+/// The fate of the run if a host cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnUnreachable {
     /// Nothing is touched anywhere.

@@ -8,7 +8,7 @@ use crate::model::slots::Slot;
 /// Every placeholder.
 pub(super) const PLACEHOLDERS: [&str; 5] = ["digest", "port", "release", "revision", "slot"];
 
-/// What the placeholders stand for.
+/// The values of the placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placeholders {
     pub release: ReleaseId,

@@ -23,22 +23,22 @@ use crate::model::layout::Layout;
 const NAME: &str =
     "a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit";
 
-/// What flags and `SHIPIT_*` variables say instead of the file.
+/// Values of flags and `SHIPIT_*` variables, in place of those of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// The stage, where the command line names none.
     pub stage: Option<String>,
     /// A path or an address, perhaps with `#sha256=…` at its end.
     pub artifact: Option<String>,
-    /// What a relative artifact path is relative to; empty: the directory of the file.
+    /// The directory to which an artifact path is relative; empty: that of the file.
     pub directory: PathBuf,
     /// Hosts by name or address; empty: all of the stage.
     pub hosts: Vec<String>,
     /// Only hosts with one of these roles; empty: all.
     pub roles: Vec<String>,
-    /// How many releases are kept.
+    /// The number of releases to keep.
     pub keep: Option<usize>,
-    /// How many hosts at once.
+    /// The number of hosts at once.
     pub parallel: Option<usize>,
 }
 
@@ -180,7 +180,7 @@ impl ConfigFile {
         self.need(value, key, must, holds.then_some(()))
     }
 
-    /// What a rule made of a value.
+    /// Returns the result of a rule for a value, or the error with the value's place.
     fn need<T: Display, U>(
         &self,
         value: &Spanned<T>,

@@ -1,5 +1,5 @@
-//! The tables of `deploy.toml`: what is written, not yet what it means. Unknown keys and wrong types
-//! are refused here.
+//! The tables of `deploy.toml`: what is written, not yet what it means. Unknown keys and wrong
+//! types are refused here.
 
 mod health;
 
@@ -72,7 +72,7 @@ pub(super) struct FileTable {
     pub(super) optional: bool,
 }
 
-/// What is deployed.
+/// `[artifact]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ArtifactTable {
@@ -112,7 +112,7 @@ pub(super) struct SourceTable {
     pub(super) file: Option<Spanned<String>>,
 }
 
-/// What is restarted.
+/// `[service]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServiceTable {
@@ -141,7 +141,7 @@ pub(super) struct SlotsTable {
     pub(super) traffic: Option<TrafficTable>,
 }
 
-/// How the traffic moves from one slot to the other.
+/// `[slots.traffic]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TrafficTable {
@@ -150,7 +150,7 @@ pub(super) struct TrafficTable {
     pub(super) command: Option<Spanned<String>>,
 }
 
-/// Whose systemd.
+/// The systemd that has the unit: the system's or the user's.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ScopeValue {
@@ -158,7 +158,7 @@ pub(super) enum ScopeValue {
     User,
 }
 
-/// What a flip does to a unit.
+/// The effect of a flip on a unit.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ActionValue {
@@ -211,7 +211,7 @@ impl<'de> Visitor<'de> for UnitsVisitor {
     }
 }
 
-/// What the user runs.
+/// `[hooks]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HooksTable {
@@ -226,7 +226,7 @@ pub(super) struct HooksTable {
     pub(super) reverted: Option<Vec<Spanned<TextOr<HookTable>>>>,
 }
 
-/// What the user runs here.
+/// `[hooks.local]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LocalHooks {
@@ -255,7 +255,7 @@ pub(super) struct HookTable {
     pub(super) timeout: Option<Spanned<Length>>,
 }
 
-/// How the fleet flips.
+/// `[rollout]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RolloutTable {
@@ -267,7 +267,7 @@ pub(super) struct RolloutTable {
     pub(super) max_failed: Option<Spanned<i64>>,
 }
 
-/// What becomes of the others when a host fails.
+/// The fate of the other hosts if a host fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum OnFailureValue {
@@ -276,7 +276,7 @@ pub(super) enum OnFailureValue {
     Stop,
 }
 
-/// What becomes of the run when a host cannot be reached.
+/// The fate of the run if a host cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum OnUnreachableValue {
@@ -284,7 +284,7 @@ pub(super) enum OnUnreachableValue {
     Skip,
 }
 
-/// How releases travel.
+/// `[upload]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct UploadTable {
@@ -305,7 +305,7 @@ pub(super) struct Ssh {
     pub(super) host_keys: Option<HostKeys>,
 }
 
-/// What is done with host keys that nobody knows.
+/// The rule for host keys that no file knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeys {
@@ -328,7 +328,7 @@ pub(super) enum TextOr<T> {
     Table(T),
 }
 
-/// What a wrong value in place of a [`TextOr`] is told.
+/// The words for a wrong value in place of a [`TextOr`].
 pub(super) trait Form {
     const EXPECTED: &'static str;
 }
@@ -457,7 +457,7 @@ impl<'de> Visitor<'de> for WordsVisitor {
     }
 }
 
-/// When a person is asked.
+/// The moment at which a person is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConfirmValue {
     Never,
@@ -492,7 +492,7 @@ impl Visitor<'_> for ConfirmVisitor {
     }
 }
 
-/// How many hosts flip together.
+/// The number of hosts that flip together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchValue {
     All,

@@ -90,7 +90,7 @@ pub struct RunContext<'a> {
     pub run: &'a Run,
     pub connect: &'a dyn Connect,
     pub events: Events<'a>,
-    /// Who is asked by `confirm = "staged"`.
+    /// The one to ask by `confirm = "staged"`.
     pub approve: &'a dyn Approve,
     /// Whether the user asked to stop.
     pub cancel: &'a Cancel,

@@ -9,7 +9,7 @@ use super::pool::for_hosts;
 /// The run ends early. The hosts' results say why.
 pub(super) struct Aborted;
 
-/// What is done on one host.
+/// The work on one host.
 pub(super) type HostFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 
 /// All hosts of one run, in the order of the config.

@@ -20,9 +20,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// The age up to which a judgement needs no second look.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// What a judgement saw of services that were judged well.
+/// The findings of a judgement that ended well.
 pub struct Judged {
-    /// How it was proved that each runs the release.
+    /// The proof that each service runs the release.
     pub proofs: Vec<ServiceProof>,
     found: Vec<Judgement>,
     at: Instant,
@@ -122,12 +122,12 @@ impl Conversation<'_> {
         let units = self.judged_units(&first, part);
         for unit in units.iter().filter(|unit| part.has(unit.rule.slot.is_some())) {
             match unit.prove(&first) {
-                // Where it runs may not be visible yet: the second look decides.
+                // Its directory may not be visible yet: the second look decides.
                 Ok(_) | Err(ProofError::Weak { .. }) => {}
                 Err(doubt) => return Err(unit.failed(doubt.after_its_start())),
             }
         }
-        // When a unit goes down, the checks need not run until their time is over.
+        // If a unit goes down, the checks end at once.
         tokio::select! {
             passed = health::pass(self, plan, part) => passed?,
             down = self.wait_until_down(plan.id, &first, part) => return Err(down),

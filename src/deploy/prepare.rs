@@ -21,7 +21,7 @@ use crate::remote::frames::Response;
 use crate::remote::order::{DONE, Order};
 use crate::remote::upload::UploadOptions;
 
-/// Why the release was not made.
+/// The reason why the release was not made.
 struct PrepareError {
     why: Why,
     failure: Failure,

@@ -1,4 +1,5 @@
-//! Which hosts are activated when, and what one failure means for the others: `[rollout]`.
+//! `[rollout]`: the batches in which hosts are activated, and the effect of a failure on the
+//! others.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Where the host runs hooks by itself.
+//! Places of a run at which the host runs hooks by itself.
 
 /// A place of a run at which the agent runs hooks without being asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

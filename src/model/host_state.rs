@@ -142,7 +142,7 @@ pub struct Facts {
     pub missing: Vec<String>,
     /// Fixes for entries of `missing`, where they are known.
     pub fixes: BTreeMap<String, String>,
-    /// What sudo says about restarting the unit, if it was asked.
+    /// The answer of sudo about restarting the unit, if it was asked.
     pub sudo: Sudo,
 }
 
@@ -159,7 +159,7 @@ pub struct UnitState {
     pub active: String,
     /// `running`, `auto-restart`, …
     pub sub: String,
-    /// How often systemd restarted it.
+    /// The number of times that systemd restarted it.
     pub restarts: u64,
     /// The id of the current start.
     pub invocation: String,
@@ -187,13 +187,13 @@ pub struct UnitState {
     pub since: String,
     /// Whether its file is not what systemd has read of it.
     pub needs_daemon_reload: bool,
-    /// What `/proc/<pid>/cwd` and `exe` point to, where they could be read.
+    /// The targets of `/proc/<pid>/cwd` and `exe`, if they could be read.
     pub cwd: Option<String>,
     /// See `cwd`.
     pub exe: Option<String>,
-    /// When the main process started, in clock ticks since boot.
+    /// The start of the main process, in clock ticks since boot.
     pub started: Option<u64>,
-    /// How long the main process has been running.
+    /// The time that the main process has been running.
     pub running_for: Option<Duration>,
     /// The running times of processes whose directories we may not read; `None`: unknown.
     pub hidden_for: Vec<Option<Duration>>,
@@ -216,8 +216,8 @@ impl UnitState {
         texts.into_iter().any(|text| leads(text, current))
     }
 
-    /// Whether systemd says that it cannot be started. One whose file is to come with a release may
-    /// be started once that is live.
+    /// Returns whether systemd says that it cannot be started. A unit whose file comes with a
+    /// release may be started once that is live.
     pub fn is_unusable(&self) -> bool {
         !self.dangling && ["not-found", "masked", "bad-setting", "error"].contains(&&*self.load)
     }

@@ -1,4 +1,4 @@
-//! What is restarted when a release goes live, and how strongly it is proved that it runs.
+//! Services, which are restarted when a release goes live, and proofs that they run it.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,21 +13,21 @@ pub struct Service {
     pub what: ServiceKind,
     /// It is on hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
-    /// How long one restart may take.
+    /// The limit for one restart.
     pub limit: Duration,
-    /// The weakest proof that is accepted; `None`: what its definition allows.
+    /// The weakest proof that is accepted; `None`: the strongest that its definition allows.
     pub proof: Option<Proof>,
 }
 
-/// What a service is.
+/// The kind of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceKind {
     Unit(Unit),
     /// A command, run with the host's `sh` in the release directory.
     Command {
-        /// What to run after a flip.
+        /// The command to run after a flip.
         restart: String,
-        /// What to run when no release is live any more, because the first one was reverted.
+        /// The command to run if no release is live any more, because the first one was reverted.
         stop: Option<String>,
         /// The log to quote when it fails: a path in the release, or an absolute one.
         log: Option<String>,
@@ -40,7 +40,7 @@ pub struct Unit {
     /// Its name, `todo.service`.
     pub name: String,
     pub scope: Scope,
-    /// What a flip does to it.
+    /// The effect of a flip on it.
     pub action: Action,
     /// Its unit file, if that comes with the release: a path in it.
     pub file: Option<String>,
@@ -113,7 +113,7 @@ impl Unit {
     }
 }
 
-/// What a flip does to a unit.
+/// The effect of a flip on a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// `systemctl restart`.
@@ -157,7 +157,7 @@ impl Action {
     }
 }
 
-/// How strongly it was seen that a service runs the release; the strongest last.
+/// The evidence that a service runs the release, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Proof {
     /// It was started after the flip, and nothing ties it to the release.
@@ -183,7 +183,7 @@ impl Proof {
     }
 }
 
-/// How it was proved that one service of a host runs the release.
+/// The proof that one service of a host runs the release.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceProof {
     /// The name of the service.

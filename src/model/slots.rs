@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::id::ReleaseId;
 
-/// What stands for the name of a slot in the name of a unit.
+/// The placeholder for the name of a slot in the name of a unit.
 pub const SLOT: &str = "{slot}";
 
 /// The slots of a stage, and how the traffic moves between them.
@@ -12,9 +12,9 @@ pub const SLOT: &str = "{slot}";
 pub struct Slots {
     /// Both slots, in the order written.
     pub pair: [Slot; 2],
-    /// How long the slot that was left goes on answering.
+    /// The time for which the slot that was left goes on answering.
     pub drain: Duration,
-    /// How much longer it stays up, so that a rollback need not start it.
+    /// The further time for which it stays up, so that a rollback need not start it.
     pub keep_warm: Duration,
     pub traffic: Traffic,
 }
@@ -27,7 +27,7 @@ pub struct Slot {
     pub port: u16,
 }
 
-/// How the traffic is moved: a file is written, then a command is run; or one of both.
+/// The way to move the traffic: write a file, then run a command; or one of both.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Traffic {
     pub file: Option<TrafficFile>,
@@ -51,7 +51,7 @@ impl Slots {
     }
 }
 
-/// What a look finds of one slot.
+/// The state of one slot, as a look finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotState {
     /// The slot as it is on the host; its port is 0 if nothing was ever in it.
@@ -61,7 +61,7 @@ pub struct SlotState {
     pub release: Option<ReleaseId>,
 }
 
-/// What a slot does.
+/// The activity of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotActivity {
     /// It runs the live release.
@@ -93,7 +93,7 @@ impl SlotActivity {
     }
 }
 
-/// How one slot takes over from the other on one host.
+/// The change from one slot to the other on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotChange {
     /// The slot of the new release.
@@ -130,7 +130,7 @@ impl Slots {
     }
 }
 
-/// Which slot takes over from which.
+/// The slot that takes over, and the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotChoice<'s> {
     pub new: &'s Slot,

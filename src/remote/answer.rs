@@ -25,7 +25,7 @@ pub const LONGEST_MANIFEST: u64 = 256 << 20;
 /// Longest list of partial uploads that is read, in bytes.
 const LONGEST_LIST: u64 = 8 << 20;
 
-/// What `judge` answers about one unit.
+/// The answer to `judge` about one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judgement {
     /// The unit now; `None`: the host says nothing about it.
@@ -49,11 +49,11 @@ pub struct Judgement {
 /// The answer to `probe`: facts for `shipit check` beyond a look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckFacts {
-    /// What sudo allows of the verbs of systemctl that a deploy and a revert need.
+    /// The rules of sudo for the verbs of systemctl that a deploy and a revert need.
     pub sudo: Sudo,
     /// Requirements that are missing, beyond those that a look finds.
     pub missing: Vec<String>,
-    /// What is known of each unit beyond a look, by the names of the service and of the unit.
+    /// Facts about each unit that a look leaves out, by the names of the service and of the unit.
     pub units: BTreeMap<String, UnitFacts>,
     /// Paths that units name and that exist.
     pub there: BTreeSet<String>,
@@ -82,7 +82,7 @@ pub struct CheckFacts {
     pub filesystem: String,
 }
 
-/// What `probe` answers about one unit.
+/// The answer to `probe` about one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnitFacts {
     /// Properties that a look leaves out.
@@ -109,8 +109,8 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().map(|line| line.split_once(' ').unwrap_or((line, "")))
 }
 
-/// Reads what a look printed. Skips lines that it does not know. The ledger is read as it is: without
-/// its control characters a damaged line might pass for an empty or a sound one.
+/// Reads what a look printed. Skips lines that it does not know. The ledger is read as it is:
+/// without its control characters a damaged line might pass for an empty or a sound one.
 pub fn host_state(raw: &str) -> HostState {
     let text = &strip(raw);
     let units = sections(text).iter().map(unit).collect();
@@ -369,7 +369,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether a user in these groups has all of `bits` (4 read, 2 write, 1 enter).
+    /// Returns whether a user in these groups has all of `bits` (4 read, 2 write, 1 enter).
     pub fn lets(&self, user: &str, groups: &[String], bits: u32) -> bool {
         let shift = match () {
             () if user == "root" => return true,
@@ -444,8 +444,8 @@ pub struct LedgerTail {
     pub more: bool,
 }
 
-/// Reads what a history printed, as it is. If older lines were left out, drops the oldest run, which
-/// may be incomplete.
+/// Reads what a history printed, as it is. If older lines were left out, drops the oldest run,
+/// which may be incomplete.
 pub fn told(text: &str) -> LedgerTail {
     let lines: Vec<_> = pairs(text).filter(|(word, _)| *word == "ledger").collect();
     let all = pairs(text).find(|(word, _)| *word == "lines").and_then(|(_, n)| n.parse().ok());

@@ -64,7 +64,7 @@ pub struct Hello {
     pub first: Vec<Order>,
 }
 
-/// When to look for processes that run from a release.
+/// The rule for looking for processes that run from a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
     No,
@@ -245,8 +245,8 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { shared, ports }).await?.text))
     }
 
-    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several. With
-    /// `large`, the id of the release, its large files are read back while they arrive.
+    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several.
+    /// With `large`, the id of the release, its large files are read back while they arrive.
     pub async fn receive(
         &self,
         codec: Codec,

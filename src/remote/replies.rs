@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_gets_the_answer_to_what_was_asked() {
+    async fn reply_gets_the_answer_to_its_request() {
         let replies = Replies::default();
         let (first, given_up, third) = (expect(&replies), expect(&replies), expect(&replies));
         drop(given_up);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_explained_once_and_nothing_is_sent_after_it() {
+    async fn end_is_explained_once_and_stops_sending() {
         let replies = Replies::default();
         let (given_up, waiting) = (expect(&replies), expect(&replies));
         drop(given_up);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_said_goes_to_the_next_in_line_and_comes_before_the_answer() {
+    async fn output_goes_to_the_next_reply_before_its_answer() {
         let replies = Replies::default();
         let (first, second) = (expect(&replies), expect(&replies));
         assert!(replies.say(said("one")) && replies.answer(answer(1)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_counts_from_the_answer_before() {
+    async fn limit_counts_from_the_answer_before() {
         let replies = Replies::default();
         let began = Instant::now();
         let [first, second, third] = [expect(&replies), expect(&replies), expect(&replies)];

@@ -252,7 +252,7 @@ fn unit_line(unit: &UnitState, several: bool, context: StatusContext<'_>) -> Sta
     StatusLine { label: "service", text, since: unit_since(&unit.since, context), rest }
 }
 
-/// What is said of a unit that runs only for a while.
+/// The words about a unit that runs only for a while.
 const ENDED_WELL: &str = ", ended well";
 
 /// Systemd does not reset this counter at a flip.

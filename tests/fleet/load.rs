@@ -22,12 +22,12 @@ pub(crate) struct Load {
     clients: Vec<JoinHandle<Counts>>,
 }
 
-/// What the clients counted.
+/// The counts of the clients.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Requests that were answered with 200, by the version that answered.
     pub(crate) answers: BTreeMap<String, u64>,
-    /// What happened to the others: refused, reset, too late, no answer, or another status.
+    /// The failures of the others: refused, reset, too late, no answer, or another status.
     pub(crate) failed: Vec<String>,
     /// Requests on a kept connection that the server closed just then, without a byte of an answer.
     /// HTTP has the client send them again; only that counts.
@@ -106,7 +106,7 @@ struct Client {
     counts: Counts,
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 enum NoAnswer {
     /// The server closed a kept connection before a byte of an answer.
     Closed,

@@ -102,7 +102,7 @@ fn build(app: &App, version: &str, marks: &[&str]) -> String {
     app.tarball(version, marks)
 }
 
-/// What the socket answers: the version of the release that is live.
+/// Returns the answer of the socket: the version of the live release.
 fn said(host: Host) -> String {
     let mut text = String::new();
     if let Ok(mut stream) = TcpStream::connect((host.address(), 7001)) {

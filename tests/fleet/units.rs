@@ -52,7 +52,7 @@ fn build(app: &App, version: &str, more: &str, marks: &[&str]) -> String {
     app.tarball(version, marks)
 }
 
-/// What systemd says of a unit: `active enabled`.
+/// Returns the state of a unit: `active enabled`.
 fn state(app: &App, scope: &str, unit: &str) -> String {
     let (name, systemctl) = (app.name, systemctl(scope));
     let asked =

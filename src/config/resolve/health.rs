@@ -1,4 +1,4 @@
-//! How a release is judged: checks in their short and in their full form.
+//! Health checks, in their short and in their full form.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::config::tables::{self, Layer, Length, TextOr};
 use crate::config::{EnvSource, Health, rules};
 use crate::model::service::Service;
 
-/// What applies where nothing else is said.
+/// The defaults.
 const USUAL: CheckTiming = CheckTiming {
     interval: Duration::from_secs(1),
     timeout: Duration::from_secs(5),

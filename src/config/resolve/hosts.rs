@@ -117,7 +117,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether `name` means `host`: as written, or by its address alone.
+/// Returns whether `name` means `host`: as written, or by its address alone.
 pub(super) fn is_called(host: &Host, name: &str) -> bool {
     let alone = match &host.address {
         Address::Local => "local",

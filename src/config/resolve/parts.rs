@@ -1,4 +1,4 @@
-//! What a release is made of: the artifact, links into `shared/`, the environment file.
+//! The parts of a release: the artifact, links into `shared/`, the environment file.
 
 use std::path::Path;
 
@@ -253,7 +253,7 @@ impl Resolver<'_> {
 
 const HEX: &str = "64 hex digits";
 
-/// Where an artifact is, from a path or an address that may end in `#sha256=…`.
+/// Returns the place of an artifact, from a path or an address that may end in `#sha256=…`.
 fn source(
     text: &str,
     sha256: Option<Digest>,
@@ -285,7 +285,7 @@ fn source(
     Ok(ArtifactSource::Path { path, sha256 })
 }
 
-/// How two paths of which one would be inside the other relate.
+/// Returns the relation of two paths if they overlap: `is the same as`, `lies below`, `lies above`.
 fn relation(path: &str, other: &str) -> Option<&'static str> {
     if path == other {
         return Some("is the same as");

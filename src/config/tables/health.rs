@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{Length, SourceTable, TextOr};
 
-/// How a release is judged. The first three keys are the short form of a check each.
+/// `[health]`. Each of the first three keys is the short form of a check.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Health {

@@ -17,7 +17,7 @@ const ENTER: u32 = 1;
 struct Runner<'a> {
     user: &'a str,
     groups: Vec<String>,
-    /// What systemd reads of env files for it.
+    /// The `EnvironmentFile=` lines, which systemd reads for it.
     env_files: &'a [String],
     /// The user who makes the releases, and who will own what is missing.
     maker: &'a str,

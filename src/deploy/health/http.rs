@@ -47,7 +47,7 @@ impl HttpResponse {
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 enum Trouble {
     /// The server does not forward.
     Forbidden,

@@ -44,7 +44,7 @@ struct CheckContext<'a> {
     via_host: AtomicBool,
 }
 
-/// How one try failed.
+/// The failure of one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ProbeFailure {
     /// `answered 502`, `did not answer within 5s`: what follows the check's name.
@@ -78,7 +78,7 @@ impl ProbeFailure {
 #[derive(Debug, Clone, Copy)]
 pub enum Part<'j> {
     All,
-    /// What is in the slot of the release, before the traffic moves there.
+    /// The services in the slot of the release, before the traffic moves there.
     Slot,
     /// The rest, after that; the slot was seen so, and must only have stayed up.
     Rest(&'j [Judgement]),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn tries_are_counted() {
+    fn failed_tries_are_counted() {
         let (no, slow) = (Some("refused"), Some("was slow"));
         says(&[no], &["TCP [::1]:80 refused"]);
         says(&[no, no], &["TCP [::1]:80 refused, twice"]);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_of_an_answer_is_short_and_harmless() {
+    fn shown_answer_is_short_and_harmless() {
         assert_eq!(excerpt("\n \n"), "");
         assert_eq!(excerpt("\u{1b}[31mred\u{7}\r\n\n2\n3\n4\n5\n6"), "red\n2\n3\n4\n5");
         assert_eq!(excerpt(&"x".repeat(100_000)).len(), LONGEST_LINE);

@@ -10,7 +10,7 @@ use crate::model::service::{Action, Proof, UnitKind};
 use crate::model::words::times;
 use crate::remote::answer::Judgement;
 
-/// Why a unit does not count as running the release.
+/// The reason why a unit does not count as running the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofError {
     /// The host reports nothing about it.
@@ -26,7 +26,7 @@ pub enum ProofError {
     WentDown { active: String, sub: String },
     /// It ends by itself, and systemd restarts it.
     Crashing {
-        /// How often so far.
+        /// The number of restarts so far.
         restarts: u64,
     },
     /// It was restarted by somebody else while it was judged.
@@ -34,14 +34,14 @@ pub enum ProofError {
     /// Its main process is in another release.
     OtherRelease {
         release: String,
-        /// Where the process is.
+        /// The directory of the process.
         path: String,
     },
     /// It was reloaded, and nothing shows which code it runs.
     OnlyReloaded,
     /// It was not started since the flip.
     NotStarted {
-        /// How that is known.
+        /// The evidence for it.
         how: &'static str,
     },
     /// The timer has no next run.
@@ -113,7 +113,7 @@ impl ProofError {
 #[derive(Debug, Clone, Copy)]
 pub struct ProofRule<'a> {
     pub layout: &'a Layout,
-    /// What a flip does to the unit.
+    /// The effect of a flip on the unit.
     pub action: Action,
     /// The weakest that is accepted; `None`: any that ties the unit to the release as far as its
     /// definition does.
@@ -252,7 +252,8 @@ fn was_started(unit: &UnitState, found: &Judgement) -> Result<(), ProofError> {
     Err(ProofError::NotStarted { how })
 }
 
-/// Returns whether systemd tells by times alone that there was a start, or nobody knows of the flip.
+/// Returns whether systemd tells by times alone that there was a start, or nobody knows of the
+/// flip.
 fn has_start(unit: &UnitState, found: &Judgement) -> bool {
     let known = unit.exec_start_at.is_some_and(|at| at > 0) && found.before_exec_start.is_some();
     known || found.flip_ticks.is_none()
@@ -295,7 +296,7 @@ mod tests {
     const NEW: &str = "/srv/todo/releases/20260821090002";
     const OLD: &str = "/srv/todo/releases/20260821090001/bin/serve";
 
-    /// What a look finds of a unit that was started well, and whose process cannot be seen; then
+    /// Returns the judgement of a unit that was started well and whose process cannot be seen,
     /// changed as `KEY=VALUE` words say.
     fn look(changes: &str) -> Judgement {
         let mut unit = UnitState {
@@ -343,7 +344,7 @@ mod tests {
         }
     }
 
-    /// What a rule makes of such a look.
+    /// Returns the judgement of such a look by a rule, in words.
     fn judged(changes: &str, rule: impl Fn(ProofRule<'_>) -> ProofRule<'_>) -> String {
         let layout = Layout::new("/srv/todo");
         let usual = ProofRule {
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn process_in_a_view_of_its_own_of_the_file_system_is_seen() {
+    fn process_in_its_own_namespace_is_seen() {
         check("inside cwd=/app dir=/app", "seen");
     }
 
@@ -466,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn reload_counts_as_one_and_as_nothing_more() {
+    fn reload_is_proved_as_a_reload_only() {
         for action in [Action::Reload, Action::ReloadOrRestart] {
             let by = |changes: &str, checked| {
                 judged(changes, |rule| ProofRule { action, checked, ..rule })
@@ -512,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_timers_and_targets_are_up_or_not() {
+    fn socket_timer_and_target_are_up_or_not() {
         check("name=todo.socket sub=listening", "nothing to prove");
         check("name=todo.socket sub=running", "nothing to prove");
         check("name=todo.socket active=inactive sub=dead", DEAD);
@@ -563,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn staying_up_is_the_same_start_all_along() {
+    fn unit_stays_up_only_with_the_same_start() {
         let stays = |first: &str, second: &str| stayed_up(&look(first), &look(second));
         assert_eq!(stays("restarts=3", "restarts=3"), Ok(()));
         assert_eq!(stays("", "restarts=1"), Err(ProofError::Crashing { restarts: 1 }));

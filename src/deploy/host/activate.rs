@@ -14,10 +14,10 @@ use crate::remote::frames::Response;
 use crate::remote::order::{DONE, NOT_REVERTED, Order, PARTLY, REVERTED};
 use crate::remote::replies::Reply;
 
-/// Why a release was not activated.
+/// The reason why a release was not activated.
 struct NotActivated {
     failure: Failure,
-    /// What the agent said; `None`: contact was lost.
+    /// The agent's answer; `None`: contact was lost.
     answer: Option<Response>,
 }
 
@@ -41,8 +41,8 @@ impl HostRun<'_> {
         Ok(())
     }
 
-    /// Has the host do a step of the activation. When this fails, the host is reverted, or the phase
-    /// says what it is.
+    /// Has the host do a step of the activation. When this fails, the host is reverted, or the
+    /// phase says what it is.
     async fn advance(
         &mut self,
         step: &'static str,

@@ -20,11 +20,11 @@ use crate::remote::replies::Reply;
 pub struct HostRun<'a> {
     /// The host, and the conversation with it.
     pub talk: Conversation<'a>,
-    /// What is to be done.
+    /// The plan that is executed.
     pub plan: HostPlan,
-    /// How far it is.
+    /// The phase that the host is in.
     pub phase: HostPhase,
-    /// What was done so far.
+    /// The work that was done so far.
     pub done: Done,
     /// Whether `activated` hooks were begun.
     hooked: bool,
@@ -32,14 +32,14 @@ pub struct HostRun<'a> {
     ahead: Vec<(Order, Reply)>,
 }
 
-/// How far a host is in a run.
+/// The phase of a host in a run.
 pub enum HostPhase {
     /// Nothing that is live was touched.
     Open,
     /// The new release is or may be live, and nothing is decided. `judged` is set once it was
     /// judged well.
     Undecided {
-        /// What the judgement saw, for a second look before the commit.
+        /// The findings of the judgement, for a second look before the commit.
         judged: Option<Box<Judged>>,
     },
     /// It was told to keep the release and has not answered.

@@ -36,9 +36,9 @@ pub struct HostPlan {
     pub activate: Option<ActivationPlan>,
     /// Deletes old releases and leftovers at the end. A failure here is a warning.
     pub clean: Vec<Order>,
-    /// What the user should know beforehand, one line each.
+    /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
-    /// Why a prune finds nothing to delete.
+    /// The reason why a prune finds nothing to delete.
     pub kept: Option<String>,
 }
 
@@ -53,14 +53,14 @@ impl HostPlan {
     }
 }
 
-/// How a release is made on one host.
+/// The steps that make a release on one host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MakeRelease {
     /// The new release.
     pub id: ReleaseId,
     /// Deletes interrupted uploads, except the one that is continued.
     pub clean_up: Option<Order>,
-    /// What the host lacks of it, and how that is sent.
+    /// The files that the host lacks, and the patches for others.
     pub prepared: Arc<PreparedDelta>,
     /// Regular files of the release.
     pub files: usize,
@@ -68,7 +68,7 @@ pub struct MakeRelease {
     pub size: u64,
     /// The digest of the sealed manifest, which the upload is checked against.
     pub digest: Digest,
-    /// What follows the check: links, env file, revision, hooks, seal, and the record that the
+    /// The orders after the check: links, env file, revision, hooks, seal, and the record that the
     /// release is complete.
     pub then: Vec<Order>,
     /// The ledger entry if the host reports a failure; its reason is still missing.
@@ -106,7 +106,7 @@ impl MakeRelease {
     }
 }
 
-/// How a release becomes live on one host, and how that is reverted.
+/// The steps that make a release live on one host, and the way back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActivationPlan {
     /// The release.
@@ -115,19 +115,19 @@ pub struct ActivationPlan {
     pub back: String,
     /// The ledger entries of every outcome.
     pub verdicts: Verdicts,
-    /// What hooks and health checks on the host see, as `NAME=value` words.
+    /// The variables of hooks and health checks on the host, as `NAME=value` words.
     pub vars: Vec<String>,
     /// `activated` hooks, which run while the release is undecided.
     pub activated: Vec<Order>,
     /// The hooks that the agent runs by itself.
     pub hooks: Vec<AgentHook>,
-    /// How each service is restarted, for people.
+    /// The restart of each service, for people.
     pub restarts: Vec<String>,
-    /// What the placeholders in health checks stand for.
+    /// The values of the placeholders in health checks.
     pub placeholders: Placeholders,
-    /// What they stand for after a revert; `None` if that does not lead to a release of ours.
+    /// Their values after a revert; `None` if that does not lead to a release of ours.
     pub placeholders_back: Option<Placeholders>,
-    /// How the release takes over in another slot, if the host has slots.
+    /// The change to another slot, if the host has slots.
     pub slot: Option<SlotChange>,
 }
 
@@ -225,7 +225,7 @@ impl ActivationPlan {
     }
 }
 
-/// How a release that was left undecided is recovered.
+/// The recovery of a release that was left undecided.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Recovery {
     /// It is live: judge it, then commit or revert it.

@@ -20,7 +20,7 @@ use crate::model::manifest::Sealed;
 use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order, Record, Verdicts};
 
-/// What the plans of one run have in common.
+/// The values that all plans of one run share.
 #[derive(Debug, Clone)]
 pub struct Planner<'a> {
     /// The stage.
@@ -31,14 +31,14 @@ pub struct Planner<'a> {
     pub skipped: Arc<[String]>,
 }
 
-/// What a deploy makes on one host.
+/// The release that a deploy makes on one host.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedRelease<'a> {
     /// The build.
     pub build: &'a Build,
     /// The part of the build that goes into a release.
     pub release: &'a Sealed,
-    /// What the host lacks of it.
+    /// The files that the host lacks, and the patches for others.
     pub prepared: &'a Arc<PreparedDelta>,
 }
 

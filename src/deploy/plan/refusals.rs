@@ -1,4 +1,4 @@
-//! What forbids a change of a host, and what a user should know of it beforehand.
+//! Refusals: facts that forbid a change of a host. Notes: facts that the user should know before.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -14,12 +14,12 @@ use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
 use crate::model::service::{Scope, Service, Unit};
 
-/// What the user should know before a deploy, and what to do about it.
+/// A fact that the user should know before a deploy, with its fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// One line, lower case, without the host's name.
     pub text: String,
-    /// What to do about it, in one line.
+    /// The fix, in one line.
     pub fix: String,
 }
 

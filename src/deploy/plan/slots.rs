@@ -1,4 +1,4 @@
-//! Which slot takes over from which on one host.
+//! The choice of the slot that takes over on one host.
 
 use super::Planner;
 use super::planner::placeholders;

@@ -1,4 +1,5 @@
-//! The orders of the agent. An order is one line of a conversation: a verb and arguments by name. The agent answers each with a code and a text, in order.
+//! The orders of the agent. An order is one line of a conversation: a verb and arguments by name.
+//! The agent answers each with a code and a text, in order.
 //!
 //! A new order is a variant and a [`Spec`] here, its arguments in `words.rs`, and a function of the
 //! script. `docs/protocol.md` lists all of them.
@@ -78,7 +79,7 @@ pub struct Activation {
     pub vars: Vec<String>,
     /// The hooks of all places, in their order.
     pub hooks: Vec<AgentHook>,
-    /// How the release takes over in another slot, if the host has slots.
+    /// The change to another slot, if the host has slots.
     pub slot: Option<SlotChange>,
 }
 
@@ -232,9 +233,9 @@ pub enum Order {
         /// Whether hooks may have added files.
         relist: bool,
     },
-    /// Verifies the unit files that the release brings: that each is there, that systemd has no other
-    /// of its name, and that `systemd-analyze` accepts it, where the host has that. The text is what
-    /// it says.
+    /// Verifies the unit files that the release brings: that each is there, that systemd has no
+    /// other of its name, and that `systemd-analyze` accepts it, where the host has that. The text
+    /// is what it says.
     Units { id: ReleaseId },
     /// Syncs the release to disk and records that it is complete.
     Stage {
@@ -272,7 +273,7 @@ pub enum Order {
     Revert {
         /// The reason that the ledger records.
         reason: RevertReason,
-        /// What failed, for `reverted` hooks.
+        /// The failure, for `reverted` hooks.
         cause: Hidden,
         /// The limit for all `reverted` hooks.
         hooks: Duration,

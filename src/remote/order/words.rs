@@ -139,7 +139,7 @@ fn revert(reason: RevertReason, cause: &Hidden) -> Vec<Argument> {
     vec![("reason", reason.word().to_owned()), ("cause", cause.0.clone())]
 }
 
-/// How one slot takes over from the other, as the agent's `remember_slot` reads it.
+/// Returns the change from one slot to the other, as the agent's `remember_slot` reads it.
 fn slot_words(change: &SlotChange) -> String {
     let SlotChange { slot, was, old, slots, text, old_text } = change;
     let traffic = &slots.traffic;

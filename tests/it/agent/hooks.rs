@@ -50,7 +50,7 @@ impl Told {
         self.host.open(run, &self.tells("restart")).await
     }
 
-    /// What was told, a line each.
+    /// Returns the lines that hooks wrote.
     fn told(&self) -> String {
         fs::read_to_string(self.host.root().join("told")).unwrap_or_default()
     }
@@ -92,7 +92,7 @@ under_every_shell! {
 }
 
 under_every_shell! {
-    /// What failed is known to the `reverted` hook. Nothing was flipped, and nothing is restarted.
+    /// The `reverted` hook knows the failure. Nothing was flipped, and nothing is restarted.
     async fn failure_of_before_switch_reverts_and_restarts_nothing(shell: &str) {
         let told = Told::new(shell)
             .with(HookPlace::BeforeSwitch, "exit 3")
@@ -124,7 +124,7 @@ under_every_shell! {
 }
 
 under_every_shell! {
-    /// What is chained to the commit, such as a prune, goes on.
+    /// Orders that are chained to the commit, such as a prune, go on.
     async fn failure_of_committed_is_told_and_the_release_stays(shell: &str) {
         let told = Told::new(shell).with(HookPlace::Committed, "echo gone; exit 3");
         let (agent, _) = told.open("run000000001").await;

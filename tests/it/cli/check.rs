@@ -600,7 +600,7 @@ fn each_service_has_findings_and_rules_for_sudo_of_its_own() {
     for name in ["todo", "judged", "web"] {
         assert!(said.contains(&format!("{name}.service ")), "{name}: {said}");
     }
-    // What runs no code goes through nothing.
+    // A unit that runs no code need not go through `current`.
     assert!(!said.contains("todo.socket does not go through"), "{said}");
     // All run as one user, of whom each thing is said once.
     assert_eq!(said.matches("which the service runs as, may not read .env").count(), 1, "{said}");

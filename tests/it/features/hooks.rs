@@ -1,4 +1,5 @@
-//! Hooks through the engine: their order, what follows from a failure of each, and what undoes them.
+//! Hooks through the engine: their order, what follows from a failure of each, and what undoes
+//! them.
 
 use std::fs;
 
@@ -57,7 +58,7 @@ impl World {
         list(&mut self.config.hooks, name).push(hook("exit 3"));
     }
 
-    /// What the hooks told, by their names alone.
+    /// Returns the names of the hooks that ran.
     fn names_told(&self) -> Vec<String> {
         let told = fs::read_to_string(self.root().join("told")).unwrap_or_default();
         told.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
@@ -146,7 +147,8 @@ async fn failure_of_each_hook_has_the_consequence_of_the_table() {
             "the host is reverted" => {
                 assert!(matches!(result, HostResult::Reverted { but: None, .. }), "{case}");
                 assert_eq!(live, "1\n", "{case}");
-                // A restart and a revert each restart, and neither of these hooks lets it come so far.
+                // A restart and a revert each restart, and neither of these hooks lets it come so
+                // far.
                 let again = if name == "activated" { "1\n2\n1\n" } else { "1\n" };
                 assert_eq!(restarts, again, "{case}");
                 let undone = told.iter().filter(|name| *name == "reverted").count();

@@ -245,8 +245,8 @@ impl TestHost {
         found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// What `before_switch` took out of the balancer came back before the next time: always, and
-    /// perhaps twice where a hook or the agent was killed in the middle of it.
+    /// Fails unless the host came back into the balancer after each `before_switch`; perhaps twice,
+    /// if a hook or the agent was killed in the middle.
     #[track_caller]
     pub(crate) fn is_back(&self, case: &str) {
         let seen = self.read("balancer");
@@ -255,7 +255,7 @@ impl TestHost {
         assert!(!self.path(".shipit/owed").exists(), "{case}: {}: owed", self.name);
     }
 
-    /// The hooks of each activation were undone exactly once.
+    /// Fails unless the hooks of each activation were undone exactly once.
     #[track_caller]
     pub(crate) fn is_back_once(&self, case: &str) {
         let seen = self.read("balancer");
