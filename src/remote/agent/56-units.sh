@@ -241,15 +241,26 @@ remove_unit_files() {
         case $2 in
             *"|$scope $name $file|"*) continue ;;
         esac
-        if has_link && ! manage disable --now "$name" >"$tmp/said" 2>&1; then
+        if has_link && ! manage disable --now "$name" >"$tmp/said" 2>&1 && is_left "$name"; then
             cat "$tmp/said"
             failed=yes partly="${partly:+$partly; }$name is still linked"
             continue
         fi
+        # One that failed would be listed among the failed units for ever.
+        manage reset-failed "$name" >/dev/null 2>&1
         removed="$removed|$scope $name|"
         forget_unit_file "$scope $name $file"
     done <"$tmp/lines"
     [ -z "$failed" ]
+}
+
+# Whether the unit $1 is still linked or runs. systemctl also fails to stop a unit that did not run
+# and is not known any more.
+is_left() {
+    has_link && return
+    case $(ask_systemd show -p ActiveState "$1") in
+        '' | *ActiveState=inactive* | *ActiveState=failed*) return 1 ;;
+    esac
 }
 
 forget_unit_file() {

@@ -34,7 +34,12 @@ echo "$* on ${live##*/}" | sed "s|$PWD/srv/current|CURRENT|" >>calls
 case $1 in
 link) mkdir -p "$units" && ln -s "$2" "$units/${2##*/}" || exit ;;
 enable) [ -e "$units/$2" ] || exit 1 ;;
-disable) rm -f "$units/$3" "running-$3" ;;
+disable)
+    runs=''
+    [ ! -e "running-$3" ] || runs=yes
+    rm -f "$units/$3" "running-$3"
+    [ -n "$runs" ] || { echo "Failed to stop $3: Unit $3 not loaded."; exit 1; }
+    ;;
 start | restart) [ -e "$units/$2" ] && echo "$$" >"running-$2" ;;
 esac
 [ ! -e "hang-$1" ] || { : >hanging; exec sleep 20; }
