@@ -1,4 +1,4 @@
-//! The keys there are, listened out of the mirror itself.
+//! The keys of deploy.toml, asked of the tables that mirror it.
 
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
@@ -40,7 +40,7 @@ pub fn known_keys() -> Vec<String> {
     all.collect()
 }
 
-/// The names of a struct's fields, as its `Deserialize` asks for them.
+/// Returns the names of a struct's fields, as its `Deserialize` asks for them.
 fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     let _ = T::deserialize(Listener(&mut names));

@@ -1,4 +1,4 @@
-//! A stage laid over the top level: what the stage says wins, key by key.
+//! Lays a stage over the top level: the keys of the stage win.
 
 use std::collections::BTreeMap;
 
@@ -98,7 +98,7 @@ impl ServiceTable {
 
 type ServiceTables = BTreeMap<Spanned<String>, ServiceTable>;
 
-/// A stage may change a service of the top level, which keeps its place, and may add others.
+/// Lays the services of a stage over those of the top level, which keep their places.
 fn services_over(stage: &ServiceTables, top: &ServiceTables) -> ServiceTables {
     let mut all = top.clone();
     for (name, table) in stage {

@@ -1,5 +1,5 @@
-//! Words in braces that stand for what a release is and where it runs: `{release}`. Other braces
-//! are text.
+//! Placeholders: words in braces for facts of a release and its place, such as `{release}`. Other
+//! braces are text.
 
 use crate::model::digest::Digest;
 use crate::model::id::ReleaseId;
@@ -64,7 +64,7 @@ pub(super) fn unknown_words(text: &str) -> impl Iterator<Item = &str> {
     words.map(|(word, _)| word).filter(move |word| plain(word) && !PLACEHOLDERS.contains(word))
 }
 
-/// Returns the text as a part of an address: what is not plain there as `%20`.
+/// Returns the text as a part of an address, with special characters written like `%20`.
 pub(super) fn in_address(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let write = |byte: u8| {

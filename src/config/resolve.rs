@@ -96,7 +96,7 @@ pub fn load(path: &Path) -> Result<ConfigFile, ConfigError> {
 }
 
 impl ConfigFile {
-    /// The names of the stages, sorted.
+    /// Returns the names of the stages, sorted.
     pub fn stages(&self) -> Vec<&str> {
         let stages = self.root.stages.iter().flat_map(BTreeMap::keys);
         stages.map(|name| name.get_ref().as_str()).collect()
@@ -169,7 +169,7 @@ impl ConfigFile {
         found.ok_or_else(missing)
     }
 
-    /// `Ok` if a rule holds for a value.
+    /// Fails if a rule does not hold for a value.
     fn rule<T: Display>(
         &self,
         value: &Spanned<T>,

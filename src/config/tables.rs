@@ -410,7 +410,7 @@ impl Visitor<'_> for LengthVisitor {
     }
 }
 
-/// A length of time as it is written: `500ms`, `30s`, `2m`, `1h`, `30d`.
+/// Returns a length of time from its text: `500ms`, `30s`, `2m`, `1h`, `30d`.
 pub fn length(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| !c.is_ascii_digit())?;
     let number = text[..unit].parse::<u64>().ok()?;

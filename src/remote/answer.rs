@@ -168,7 +168,7 @@ fn newer(text: &str) -> Option<Newer> {
     Some(Newer { what: what.to_owned(), version: version.to_owned(), tool })
 }
 
-/// The lines that the agent sent of the ledger; `skipped 12` stands for 12 that it left out.
+/// Returns the ledger from the lines that the agent sent; `skipped 12` stands for 12 others.
 fn ledger(text: &str) -> Ledger {
     let mut number = 0;
     Ledger::parse_numbered(pairs(text).filter_map(|(word, value)| match word {

@@ -142,7 +142,8 @@ vars.GREETING = {{ env = "GREETING" }}
         self.home.path()
     }
 
-    /// The sample service at one version as a tarball; `marks` are files that change what it does.
+    /// Makes a tarball of the sample service at one version; `marks` are files that change its
+    /// behaviour. Returns its path.
     pub(crate) fn tarball(&self, version: &str, marks: &[&str]) -> String {
         self.tarball_of(version, marks, |tree| {
             fs::create_dir_all(tree.join("bin")).unwrap();
@@ -150,7 +151,7 @@ vars.GREETING = {{ env = "GREETING" }}
         })
     }
 
-    /// The same of another service, whose files `fill` writes.
+    /// Makes a tarball of another service, whose files `fill` writes. Returns its path.
     pub(crate) fn tarball_of(
         &self,
         version: &str,

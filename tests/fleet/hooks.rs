@@ -50,7 +50,7 @@ fn absences(app: &App, host: Host) -> Absences {
     lines.chunks(2).map(pair).collect()
 }
 
-/// Each host was out so often, and never with the other one.
+/// Fails unless each host was out this often, and never with the other one.
 #[track_caller]
 fn out_alone(app: &App, hosts: [Host; 2], times: [usize; 2]) {
     let [first, second] = hosts.map(|host| absences(app, host));

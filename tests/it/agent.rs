@@ -86,7 +86,7 @@ impl Host {
         Arc::new(session_of(&self.shell, self.dir.path()))
     }
 
-    /// The same, with these tools before those of this machine.
+    /// Returns [`Self::session`] with these tools before those of this machine.
     fn session_with(&self, tools: &[(&str, &str)]) -> Arc<LocalSession> {
         let bin = self.dir.path().join("bin");
         fs::create_dir(&bin).unwrap();
@@ -390,8 +390,8 @@ fn the_script_passes_shellcheck_and_stays_small() {
     let packed = packed.finish().unwrap().len() * 4 / 3;
     // It goes along packed in the command that starts it. A connection begins with 10 segments of
     // 1,448 bytes on their way and has twice that after its handshake: the script must fit, or a
-    // greeting over a long way takes a round trip more, as with slots. Hosts that cannot unpack it get it plain, in
-    // one argument, of which Linux allows 128 KiB.
+    // greeting over a long way takes a round trip more, as with slots. Hosts that cannot unpack it
+    // get it plain, in one argument, of which Linux allows 128 KiB.
     let plain = word(&sent).len() + word(SLOTS).len();
     assert!(packed < 20 * 1448 && plain < 112 * 1024, "{packed} of {plain}");
     let joined = tempfile::NamedTempFile::new().unwrap();

@@ -72,7 +72,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// The checks that are a key of `[health]` each.
+    /// Returns the checks that are single keys of `[health]`.
     fn short(&self, health: &tables::Health) -> Result<Vec<HealthProbe>, ConfigError> {
         let http = health.http.as_ref().map(|url| self.http(url, &tables::Check::default()));
         let tcp = health.tcp.as_ref().map(|address| self.tcp(address));

@@ -47,7 +47,7 @@ impl Resolver<'_> {
         Ok(Host { name: text.get_ref().clone(), address, roles })
     }
 
-    /// An address with what else the host's table says.
+    /// Returns an address with the other keys of the host's table.
     fn refine(&self, table: &HostTable, address: Address) -> Result<Address, ConfigError> {
         let Address::Ssh { host, user, port, .. } = address else {
             let given = [
@@ -127,7 +127,7 @@ pub(super) fn is_called(host: &Host, name: &str) -> bool {
 }
 
 impl ConfigFile {
-    /// The roles of all hosts of all stages.
+    /// Returns the roles of all hosts of all stages.
     pub(super) fn all_roles(&self) -> BTreeSet<&str> {
         let layers = self.root.stages.iter().flat_map(BTreeMap::values).chain([&self.root]);
         let hosts = layers.filter_map(|layer| layer.hosts.as_ref()).flat_map(Spanned::get_ref);

@@ -78,7 +78,7 @@ impl Resolver<'_> {
         Ok(links)
     }
 
-    /// `Ok` unless a linked path meets the environment file that is `written`.
+    /// Fails if a linked path and the environment file that is `written` overlap.
     fn is_free<T>(
         &self,
         entry: &Spanned<T>,
@@ -200,7 +200,7 @@ impl Resolver<'_> {
         Ok((name.get_ref().clone(), source))
     }
 
-    /// A variable's source, which may be its value itself.
+    /// Returns the source of a variable, which may be its value itself.
     fn written(
         &self,
         whole: &Spanned<TextOr<VarTable>>,

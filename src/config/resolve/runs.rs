@@ -29,7 +29,7 @@ impl Resolver<'_> {
         self.file.need(&shown(written), "deadline", must, fits.then_some(deadline))
     }
 
-    /// A length of time that a host's `timeout` or `read` is given.
+    /// Returns a length of time that `timeout` or `read` on a host can take.
     pub(super) fn whole(
         &self,
         key: &'static str,
@@ -105,7 +105,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The name of the host that is meant: as written, or its address alone.
+    /// Returns the name of the host that is meant: as written, or its address alone.
     fn canary(&self, written: &Spanned<String>, hosts: &[Host]) -> Result<String, ConfigError> {
         let found = hosts.iter().find(|host| is_called(host, written.get_ref()));
         found.map(|host| host.name.clone()).ok_or_else(|| ConfigError::NoSuch {
@@ -245,7 +245,7 @@ impl Resolver<'_> {
         hooks.iter().map(one).collect()
     }
 
-    /// The roles of a hook, each of which some host of some stage must have.
+    /// Returns the roles of a hook. Fails if no host of any stage has one of them.
     pub(super) fn known_roles(
         &self,
         roles: &[Spanned<String>],
@@ -268,7 +268,7 @@ impl Resolver<'_> {
     }
 }
 
-/// A length of time as it may be shown.
+/// Returns a length of time as it may be shown.
 fn shown(length: &Spanned<Length>) -> Spanned<String> {
     let Length(time) = length.get_ref();
     let text = if time.is_zero() { "0s".to_owned() } else { format!("{time:?}") };

@@ -32,7 +32,7 @@ impl NamedTable<'_> {
 }
 
 impl Resolver<'_> {
-    /// The services in their order.
+    /// Returns the services in their order.
     pub(super) fn services(&self, layer: &Layer) -> Result<Vec<Service>, ConfigError> {
         let named = layer.services.iter().flatten();
         let mut named: Vec<_> = named.map(|(name, table)| NamedTable { name, table }).collect();
@@ -58,7 +58,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The tables as written, but each after those that its `after` names.
+    /// Returns the tables as written, but each after those that its `after` names.
     fn in_order<'t>(&self, named: Vec<NamedTable<'t>>) -> Result<Vec<NamedTable<'t>>, ConfigError> {
         for name in named.iter().flat_map(NamedTable::after) {
             if !named.iter().any(|one| one.is(name)) {
@@ -131,7 +131,7 @@ impl Resolver<'_> {
         Ok(services)
     }
 
-    /// The services of one table, one for each unit; none, if the table says nothing.
+    /// Returns the services of one table, one for each unit; none if the table is empty.
     fn service(&self, name: &str, table: &ServiceTable) -> Result<Vec<Service>, ConfigError> {
         let roles = table.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
         let roles = self.known_roles(roles)?;
@@ -168,7 +168,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The unit that a table with `file` is about: the one with the name of the file.
+    /// Returns the unit of a table with `file`: the one with the name of the file.
     fn unit_of_file(&self, table: &ServiceTable) -> Result<Option<Spanned<Units>>, ConfigError> {
         let Some(written) = &table.file else { return Ok(None) };
         let file = written.get_ref();
@@ -195,7 +195,8 @@ impl Resolver<'_> {
         self.without("proof", table.proof.as_ref(), "unit")
     }
 
-    /// A path inside the release, where a linked directory leads out of it, or an absolute one.
+    /// Returns the path of a log: inside the release, where a linked directory may lead out of it,
+    /// or absolute.
     fn log(&self, log: &Spanned<String>) -> Result<String, ConfigError> {
         let path = log.get_ref();
         let must = "a path inside the release, or an absolute one, without `.`, `..` and `//`";
@@ -240,7 +241,7 @@ impl Resolver<'_> {
         Ok(units)
     }
 
-    /// The action of a unit of this kind.
+    /// Returns the action for a unit of this kind.
     fn action(&self, table: &ServiceTable, kind: UnitKind) -> Result<Action, ConfigError> {
         let Some(written) = &table.action else {
             return Ok(if kind == UnitKind::Socket { Action::Start } else { Action::Restart });

@@ -24,7 +24,7 @@ impl Resolver<'_> {
         }))
     }
 
-    /// A length of time that may be none.
+    /// Returns a length of time, which may be zero.
     fn seconds(
         &self,
         key: &'static str,

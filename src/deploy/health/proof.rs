@@ -478,14 +478,14 @@ mod tests {
             assert_eq!(by(&format!("cwd={NEW}"), true), "seen");
             assert!(by(&format!("cwd={OLD}"), true).contains("runs another release"));
             assert!(by("invocation=a active=failed", true).contains("is not active"));
-            // A release that no check looks at is told by new workers.
+            // If no check looks at the release, new workers prove it.
             assert!(by("invocation=a", false).contains("may still run what ran before"));
             assert_eq!(by("invocation=a renewed", false), "reloaded");
             assert_eq!(by(&format!("invocation=a worker cwd={OLD}"), false), "seen");
             // Workers of a main process in another release may run its code.
             let stays = by(&format!("invocation=a renewed cwd={OLD}"), false);
             assert!(stays.contains("runs another release"), "{stays}");
-            // One that systemd started anew instead is held to what holds for a restart.
+            // A unit that systemd restarted instead must prove as much as after a restart.
             assert_eq!(by("", true), "inferred");
         }
     }

@@ -227,7 +227,7 @@ pub enum Order {
         address: String,
     },
     /// Completes the manifest of the release. If hooks ran, removes write bits from its files and
-    /// lists the tree anew. See `answer::sealed` for the text.
+    /// lists the tree again. See `answer::sealed` for the text.
     Seal {
         id: ReleaseId,
         /// Whether hooks may have added files.

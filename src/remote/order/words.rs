@@ -109,7 +109,7 @@ impl Activation {
         ]
     }
 
-    /// The hooks of a place: the limit and the command of each.
+    /// Returns the hooks of a place: the limit and the command of each.
     fn hooks_at(&self, place: HookPlace) -> String {
         let hooks = self.hooks.iter().filter(|hook| hook.place == place);
         let words = hooks.flat_map(|hook| [hook.limit.as_secs().to_string(), hook.command.clone()]);

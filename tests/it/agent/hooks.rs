@@ -207,7 +207,7 @@ under_every_shell! {
 }
 
 under_every_shell! {
-    /// Each hook's output is told under its name, and is not in the answer.
+    /// The output of each hook is sent under its name, and is not in the answer.
     async fn output_of_hooks_is_told_by_their_names(shell: &str) {
         let told = Told::new(shell)
             .with(HookPlace::BeforeSwitch, "echo out; sleep 2; printf side")

@@ -174,7 +174,7 @@ async fn failure_of_each_hook_has_the_consequence_of_the_table() {
     }
 }
 
-/// A `reverted` hook knows what failed, whoever decided on the revert.
+/// A `reverted` hook knows the failure, no matter whether the agent or the run reverted.
 #[tokio::test]
 async fn reverted_hook_is_told_what_failed() {
     let cases = [
