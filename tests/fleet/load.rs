@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The number of connections, each of which asks in turn.
-const CLIENTS: u32 = 10;
+const CLIENTS: u32 = 20;
 /// Requests a second that are aimed at, of all clients together.
-const RATE: u32 = 240;
+const RATE: u32 = 300;
 /// A request that has no answer by then has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 

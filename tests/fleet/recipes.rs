@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::app::{App, Wish};
+use crate::app::{App, Run, Wish};
 use crate::hosts::{APPS, Host, JUMP, dir, until};
 use crate::load::{Counts, Load};
 
 /// Returns the number of deploys of each recipe: SHIPIT_TEST_RECIPES, or 3. One in five is sick,
-/// one in five is followed by a rollback, and one in eight by a run that is killed.
+/// one in five is followed by a rollback, and one in eleven by a run that is killed.
 fn rounds() -> u32 {
     std::env::var("SHIPIT_TEST_RECIPES").map_or(3, |number| number.parse().unwrap())
 }
@@ -31,7 +31,9 @@ impl Recipe {
         let recipe =
             Self { app, front: App::free_port(), slots: [(); 2].map(|()| App::free_port()) };
         for &host in hosts {
-            host.root(&format!("systemctl disable --now {name} 2>&1"));
+            // What an earlier run that failed has left.
+            let old = format!("{name} {name}.socket {name}@blue {name}@green");
+            host.try_root(&format!("systemctl disable --now {old}; rm -rf /srv/{name}/slots"));
             let rule = "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl";
             host.put(&format!("/etc/sudoers.d/recipe-{name}"), &format!("{rule}\n"));
             host.root(&format!("chmod 440 /etc/sudoers.d/recipe-{name}"));
@@ -80,7 +82,7 @@ impl Recipe {
             }
         }
         let health = tables["health"].as_table_mut().unwrap();
-        health.insert("total".to_owned(), "30s".into());
+        health.insert("total".to_owned(), "12s".into());
         health.insert("soak".to_owned(), "0s".into());
         let hosts: Vec<_> = self.app.hosts.iter().map(|host| format!("{:?}", host.0)).collect();
         let name = self.app.name;
@@ -112,29 +114,31 @@ impl Recipe {
         let load = Load::on(address);
         for round in 1..=rounds() {
             if round % 5 == 2 {
-                self.app.deploy(&self.release(&format!("sick{round}"), sick)).ends(1);
+                self.deploy(&format!("sick{round}"), sick).ends(1);
             } else {
-                self.app.deploy(&self.release(&format!("v{round}"), &[])).ends(0);
+                self.deploy(&format!("v{round}"), &[]).ends(0);
             }
             if round % 5 == 3 {
-                self.app.shipit(&["rollback", "production", "--yes"]).ends(0);
+                self.app.shipit(&["rollback", "production", "--yes", "--wait"]).ends(0);
             }
-            if round % 8 == 1 {
+            if round % 11 == 1 {
                 self.killed(round);
             }
         }
         load.end()
     }
 
-    /// Kills a run in the middle; the host reverts alone what it left.
+    /// Kills a run in the middle. The host reverts alone what it left; the next run waits for that.
     fn killed(&self, round: u32) {
         let mut child = self.app.start_deploy(&self.release(&format!("killed{round}"), &[]));
         std::thread::sleep(Duration::from_millis(800 + u64::from(round) * 70));
         child.kill().unwrap();
         child.wait().unwrap();
-        for &host in &self.app.hosts {
-            until(Duration::from_secs(30), "the lock is free", || self.app.unlocked(host));
-        }
+    }
+
+    fn deploy(&self, version: &str, marks: &[&str]) -> Run {
+        let artifact = self.release(version, marks);
+        self.app.shipit(&["deploy", "production", "--yes", "--wait", "--artifact", &artifact])
     }
 
     /// Removes what was made beside the app.
