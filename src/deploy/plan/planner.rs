@@ -261,12 +261,12 @@ impl Planner<'_> {
 
     fn hook_vars(&self, host: &Host, state: &HostState, id: ReleaseId) -> Vec<String> {
         let layout = &self.config.layout;
-        let live = state.live().map(|id| id.to_string()).unwrap_or_default();
+        let previous = previous(state, id).map(|id| id.to_string()).unwrap_or_default();
         let mut vars = run_vars(self.config, self.run, self.hosts());
         vars.extend([
             format!("SHIPIT_RELEASE={id}"),
             format!("SHIPIT_RELEASE_PATH={}", layout.release(id)),
-            format!("SHIPIT_PREVIOUS_RELEASE={live}"),
+            format!("SHIPIT_PREVIOUS_RELEASE={previous}"),
             format!("SHIPIT_DEPLOY_TO={}", layout.root()),
             format!("SHIPIT_HOST={}", host.name),
             format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
@@ -371,6 +371,14 @@ impl Planner<'_> {
         }
         orders
     }
+}
+
+/// Returns the release that was live before `id`, also if `id` is live already.
+fn previous(state: &HostState, id: ReleaseId) -> Option<ReleaseId> {
+    if state.live() != Some(id) {
+        return state.live();
+    }
+    Layout::parse_target(&state.ledger.history(id)?.back?)
 }
 
 /// Returns what every hook sees, on this machine and on hosts, as `NAME=value` words. `shipit`

@@ -204,6 +204,7 @@ async fn hooks_of_a_killed_agent_are_undone_by_the_next_run() {
         };
         let before = place == HookPlace::Committed || place == HookPlace::Reverted;
         list.insert(if before { 0 } else { list.len() }, hook(kill).remove(0));
+        hooks.committed.push(hook("echo $SHIPIT_PREVIOUS_RELEASE >>../../previous").remove(0));
         fleet.break_link("web1", LinkFault::CutForGood(verb));
         let report = fleet.work(Work::Deploy).await;
         let row =
@@ -224,5 +225,7 @@ async fn hooks_of_a_killed_agent_are_undone_by_the_next_run() {
         hooks.switched.clear();
         fleet.next_deploy_works(&row).await;
         fleet.host("web1").is_back_once(&row);
+        let previous = fleet.host("web1").read("previous");
+        assert!(previous.starts_with("20260821090003\n"), "{row}: {previous}");
     }
 }
