@@ -9,7 +9,7 @@
 # Below is the state of the conversation: each variable that one function sets and another reads.
 # All other variables are `local`. The function in brackets sets the variable.
 #
-# What `serve` is called with, and what follows from it:
+# The arguments of `serve`, and variables that follow from them:
 #   run: the id of the run
 #   root: deploy_to
 #   owner: who runs it, for the lock's record
@@ -49,7 +49,7 @@
 # $tmp, `unit.NUMBER` has what systemd said of it last, and `service.NUMBER` what its last restart
 # printed.
 #
-# Who and where we are [who_we_are]:
+# The user and the host [who_we_are]:
 #   user: our name
 #   uid: our number
 #   groups: the groups that we are in
@@ -76,7 +76,7 @@
 #   reason: why a release is reverted
 #   pattern: a name that find takes as it is [as_pattern]
 #
-# What a look found, for orders that came with it:
+# The findings of a look, for orders that came with it:
 #   pointed: what `current` holds
 #   live: the release that is live, if it is ours [find_live]
 #   looked: yes once `pointed` was read for this message

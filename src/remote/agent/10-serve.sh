@@ -175,7 +175,7 @@ arguments() {
     done
 }
 
-# Where a tool that every answer needs is missing, writes a greeting by hand and ends.
+# If a tool that every answer needs is missing, writes a greeting by hand and ends.
 can_answer() {
     local tool text
     text=''

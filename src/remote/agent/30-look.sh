@@ -1,6 +1,6 @@
-# What a look at the host finds.
+# A look at the host.
 
-# Where a newer shipit wrote, makes nothing and takes no lock.
+# If a newer shipit was here, makes nothing and takes no lock.
 greet() {
     look_at_owners
     look_format

@@ -1,6 +1,6 @@
-# What a new release can share with the live one.
+# Files that a new release shares with the live one.
 
-# Prints what a new release can share with the live one, and what has arrived of earlier uploads.
+# Prints the files that a new release can share, and those that earlier uploads brought.
 order_base() {
     local manifest path sealed sum
     find_live

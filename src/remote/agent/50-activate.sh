@@ -35,7 +35,7 @@ can_activate() {
         return 1
     fi
     each_service can_link "releases/$candidate" || return 1
-    # What a revert that was cut off has left.
+    # Unit files that a revert was cut off from returning.
     [ ! -s "$root/.shipit/units.new" ] || return_unit_files
 }
 
@@ -93,7 +93,7 @@ forget_begun() {
     printf %s "$rest" >"$unfinished"
 }
 
-# What the interrupted run restarted is not known.
+# Nobody knows which services the interrupted run restarted.
 locked_order_resume() {
     remember "$@"
     undecided=$candidate touched=$service_count resumed=yes

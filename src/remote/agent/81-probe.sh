@@ -1,6 +1,6 @@
-# What `check` wants to know beyond a look.
+# Facts for `check` that a look leaves out.
 
-# Prints it; changes nothing. `shared` has two words for each linked path, f or d and the path;
+# Prints these facts; changes nothing. `shared` has two words for each linked path, f or d and the path;
 # `ports` are hexadecimal.
 order_probe() {
     local ports shared

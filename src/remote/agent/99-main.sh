@@ -1,4 +1,4 @@
-# Where the script begins.
+# The beginning of the script.
 
 main() {
     case $1 in
