@@ -1,11 +1,9 @@
 //! Faults of a deploy into a slot: one release always has the traffic, and it is whole and runs.
 
-use std::fs;
-
 use shipit::deploy::outcome::RunOutcome;
 use shipit::remote::local::LocalSession;
 
-use crate::support::counting::{count, counting_shell};
+use crate::support::counting::{KillPoints, counting_shell, kill_before, was_killed};
 use crate::support::effort::{effort, some, try_all};
 use crate::support::link::LinkFault;
 use crate::support::slots::SlotHost;
@@ -59,15 +57,17 @@ async fn deploy_into_a_slot_that_loses_its_connection_is_honest() {
 #[tokio::test]
 async fn agent_killed_after_any_statement_of_a_deploy_into_a_slot() {
     let dir = tempfile::tempdir().unwrap();
-    SlotHost::new(counting_shell(dir.path())).await.world.deploy("2").await;
-    let all = count(dir.path());
-    let cases = effort(4, 12, usize::MAX);
-    try_all((1..all).step_by((all / cases).max(1)), |number| async move {
+    let host = SlotHost::new(counting_shell(dir.path())).await;
+    KillPoints::watch(dir.path());
+    host.world.deploy("2").await;
+    let points = KillPoints::of(dir.path());
+    try_all(points.some(effort(4, 12, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let host = SlotHost::new(counting_shell(dir.path())).await;
-        fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
+        kill_before(dir.path(), number);
         let report = host.world.deploy("2").await;
-        let case = format!("killed after {number} of {all}: {report:?}");
+        was_killed(dir.path());
+        let case = format!("killed before statement {number}: {report:?}");
         host.is_unlocked(&case).await;
         let served = host.serves(&case);
         assert!(["1", "2"].contains(&&*served), "{case}: {served}");

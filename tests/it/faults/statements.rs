@@ -1,27 +1,25 @@
 //! The agent is killed after any of its statements: no trap runs and no message is sent.
 
-use std::fs;
 use std::path::Path;
 
 use shipit::deploy::outcome::RunOutcome;
 
-use crate::support::counting::{count, counting_shell};
+use crate::support::counting::{KillPoints, counting_shell, kill_before, was_killed};
 use crate::support::effort::{effort, try_all};
 use crate::support::fleet::{TestFleet, Work};
 
 async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
-    TestFleet::new(counting_shell(dir.path())).await.work(work).await;
-    let all = count(dir.path());
-    assert!(all > 0, "no statement was counted");
-    try_all((1..all).step_by((all / cases).max(1)), |number| async move {
+    let fleet = TestFleet::new(counting_shell(dir.path())).await;
+    KillPoints::watch(dir.path());
+    fleet.work(work).await;
+    try_all(KillPoints::of(dir.path()).some(cases), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::new(counting_shell(dir.path())).await;
-        fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
+        kill_before(dir.path(), number);
         let report = fleet.work(work).await;
-        // A run that waits less has fewer statements.
-        let reached = !dir.path().join("kill-at").exists();
-        let case = format!("{work:?}: killed after {number} of {all}");
+        let reached = was_killed(dir.path());
+        let case = format!("{work:?}: killed before statement {number}");
         assert!(reached || report.verdict() == RunOutcome::Done, "{case}: {report:?}");
         fleet.is_honest(&case, work, &report).await;
     })
@@ -38,17 +36,18 @@ async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
     let session = |dir: &Path| counting_shell(dir);
     let dir = tempfile::tempdir().unwrap();
     let fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
+    KillPoints::watch(dir.path());
     let report = fleet.work(Work::Deploy).await;
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     fleet.unit_is_true("no fault", dir.path()).await;
-    let all = count(dir.path());
-    let cases = effort(4, 8, usize::MAX);
-    try_all((1..all).step_by((all / cases).max(1)), |number| async move {
+    let points = KillPoints::of(dir.path());
+    try_all(points.some(effort(4, 8, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
-        fs::write(dir.path().join("kill-at"), number.to_string()).unwrap();
+        kill_before(dir.path(), number);
         let report = fleet.work(Work::Deploy).await;
-        let case = format!("killed after {number} of {all}");
+        was_killed(dir.path());
+        let case = format!("killed before statement {number}");
         fleet.unit_is_true(&case, dir.path()).await;
         fleet.is_honest(&case, Work::Deploy, &report).await;
         fleet.unit_is_true(&case, dir.path()).await;

@@ -1,5 +1,6 @@
-//! A shell that counts the statements of the agent, and kills it after one of them.
+//! A shell that counts the statements of the agent, and kills it before one of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,46 @@ use shipit::remote::local::LocalSession;
 
 use super::tools::program;
 
-/// A login shell that hands the agent to a bash which counts its statements and, if there is a
-/// number in `kill-at`, kills it when it is reached, once.
+/// The statements at which a kill may leave something new. Between two of them neither the
+/// directories of the host nor what was sent change, so the two ends of such a stretch stand for
+/// every statement of it.
+pub(crate) struct KillPoints(BTreeSet<usize>);
+
+impl KillPoints {
+    /// Lets the shells of `dir` note changes from now on.
+    pub(crate) fn watch(dir: &Path) {
+        fs::write(dir.join("changes"), "").unwrap();
+    }
+
+    /// Returns the points of all conversations since `watch`.
+    pub(crate) fn of(dir: &Path) -> Self {
+        let text = fs::read_to_string(dir.join("changes")).unwrap();
+        let begun: BTreeSet<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(begun.len() > 10, "too few changes were seen: {begun:?}");
+        Self(begun.iter().flat_map(|number| [number.max(&2) - 1, *number]).collect())
+    }
+
+    /// Returns at least `cases` of them, evenly spread, or all there are.
+    pub(crate) fn some(&self, cases: usize) -> impl Iterator<Item = usize> {
+        self.0.iter().copied().step_by((self.0.len() / cases).max(1))
+    }
+}
+
+/// Has the next agent of `dir` killed before its statement `number`.
+pub(crate) fn kill_before(dir: &Path, number: usize) {
+    fs::write(dir.join("kill-at"), number.to_string()).unwrap();
+}
+
+/// Returns whether an agent was killed. If not, none will be: a run that waits less has fewer
+/// statements.
+pub(crate) fn was_killed(dir: &Path) -> bool {
+    fs::remove_file(dir.join("kill-at")).is_err()
+}
+
+/// A login shell that hands the agent to a bash which counts its statements. If there is a number
+/// in `kill-at`, it kills the agent when that is reached, once. If there is a file `changes`, it
+/// notes in it before which statements `deploy_to`, `dir` or the answers changed. It does not look
+/// after a builtin that changes neither, for a look costs as much as the statement.
 pub(crate) fn counting_shell(dir: &Path) -> LocalSession {
     let file = |name: &str, text: String| -> PathBuf {
         let path = dir.join(name);
@@ -17,10 +56,26 @@ pub(crate) fn counting_shell(dir: &Path) -> LocalSession {
     };
     let here = dir.display();
     let count = format!(
-        "set -T\nstatements=0\n\
-         trap 'statements=$((statements + 1)); if [ \"$BASHPID\" = $$ ]; then \
-         echo $statements >{here}/count; if [ -e {here}/kill-at ] && \
-         [ $statements -ge $(<{here}/kill-at) ]; then rm {here}/kill-at; kill -9 $$; fi; fi' DEBUG\n"
+        r#"set -T
+statements=0 trap_seen= trap_last=
+trap 'statements=$((statements + 1)); if [ "$BASHPID" = $$ ]; then
+    if [ -e {here}/kill-at ]; then
+        [ $statements -lt $(<{here}/kill-at) ] || {{ rm {here}/kill-at; kill -9 $$; }}
+    elif [ -e {here}/changes ] && [ -n "${{root-}}" ]; then
+        case $trap_last in
+            *">"* | *"\$("*) trap_last= ;;
+            "[ "* | local\ * | [a-z_]*=* | case* | return* | shift | eval* | read*) ;;
+            *) trap_last= ;;
+        esac
+        if [ -z "$trap_last" ]; then
+            trap_now=$(find "$root" {here} ! -name changes -printf "%P %i %m %s %T@ %l\n" 2>/dev/null |
+                cksum)${{answer-}}${{codes-}}
+            [ "$trap_now" = "$trap_seen" ] || {{ trap_seen=$trap_now; echo $statements >>{here}/changes; }}
+        fi
+        trap_last=$BASH_COMMAND
+    fi
+fi' DEBUG
+"#
     );
     let env = file("count.sh", count);
     // Only the conversation is counted, not the channel of an upload.
@@ -34,9 +89,4 @@ pub(crate) fn counting_shell(dir: &Path) -> LocalSession {
         ),
     );
     LocalSession::new().shell(login.to_str().unwrap())
-}
-
-/// Returns the number of statements of the last conversation.
-pub(crate) fn count(dir: &Path) -> usize {
-    fs::read_to_string(dir.join("count")).unwrap().trim().parse().unwrap()
 }
