@@ -2,12 +2,14 @@
 //! deploys, sick releases, rollbacks and killed runs, and no request fails.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::app::{App, Run, Wish};
-use crate::hosts::{APPS, Host, JUMP, dir, until};
+use crate::hosts::{APPS, Host, JUMP, SPARE, dir, until};
 use crate::load::{Counts, Load};
 
 /// Returns the number of deploys of each recipe: SHIPIT_TEST_RECIPES, or 3. One in five is sick,
@@ -221,6 +223,14 @@ impl Recipe {
         );
     }
 
+    /// Returns the version that answers behind the proxy.
+    fn served(&self) -> Option<String> {
+        let request = format!("curl -s -m 2 http://127.0.0.1:{}/", self.front);
+        let answer = self.app.hosts[0].try_root(&request).stdout;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        answer.split_whitespace().next()?.strip_prefix("version=").map(str::to_owned)
+    }
+
     /// Returns the number of slots that run.
     fn running(&self) -> usize {
         let (host, name) = (self.app.hosts[0], self.app.name);
@@ -306,4 +316,54 @@ fn hosts_leave_the_load_balancer_one_by_one() {
     counts.none_of(|version| version.starts_with("sick"));
     recipe.clean("rm -r /etc/systemd/system/todo.service.d");
     JUMP.root("systemctl stop haproxy");
+}
+
+/// The moments of a reboot, each with words of the event that is waited for.
+const MOMENTS: [(&str, &[&str]); 5] = [
+    ("activate", &["step-started", "\"activate\""]),
+    ("judge", &["step-started", "\"judge\""]),
+    ("switch", &["step-started", "\"switch\""]),
+    ("switched", &["step-finished", "\"switch\""]),
+    ("commit", &["\"phase\":\"commit\""]),
+];
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn one_slot_serves_after_a_reboot_at_any_moment() {
+    let host = SPARE[1];
+    let recipe = Recipe::with_slots(host, "falls", "nginx", "With nginx");
+    recipe.put("With nginx", "/etc/nginx/conf.d/todo.conf");
+    host.put("/srv/falls/shared/upstream.conf", "server 127.0.0.1:1;\n");
+    host.root("chown deploy /srv/falls/shared/*; systemctl enable --now nginx");
+    recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
+    let all = std::env::var("SHIPIT_TEST_RECIPES").is_ok();
+    for (number, (moment, words)) in MOMENTS.into_iter().enumerate() {
+        if !all && number % 2 == 1 {
+            continue;
+        }
+        let lose = if number % 2 == 0 { Host::crash } else { Host::reboot };
+        let artifact = recipe.release(&format!("at-{moment}"), &[]);
+        let arguments = ["deploy", "production", "--yes", "--json", "--artifact", &artifact];
+        let mut command = recipe.app.command(&arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let events = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut events = events.fuse();
+        let due = |event: &String| words.iter().all(|word| event.contains(word));
+        assert!(events.any(|event| due(&event)), "there was no {words:?}");
+        lose(host);
+        let said = events.collect::<Vec<_>>().join("\n");
+        let code = child.wait().unwrap().code();
+        until(Duration::from_secs(20), "a slot serves", || recipe.served().is_some());
+        let (served, live) = (recipe.served(), recipe.app.version(host));
+        println!("{moment}: exit {code:?}, {served:?} serves, {live} is live");
+        if code == Some(0) {
+            assert_eq!(served, Some(format!("at-{moment}")), "{moment}: {said}");
+        }
+        recipe.deploy(&format!("after-{moment}"), &[]).ends(0);
+        assert_eq!(recipe.served(), Some(format!("after-{moment}")), "{moment}");
+        until(Duration::from_secs(30), "one slot runs", || recipe.running() == 1);
+    }
+    recipe.clean(
+        "rm /etc/nginx/conf.d/todo.conf; systemctl disable --now nginx todo@blue todo@green",
+    );
 }
