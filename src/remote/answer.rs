@@ -80,6 +80,8 @@ pub struct CheckFacts {
     pub shared: Vec<Access>,
     /// The type of the file system, as stat(1) calls it; empty if unknown.
     pub filesystem: String,
+    /// Whether that is another one than the root file system.
+    pub mounted: bool,
 }
 
 /// The answer to `probe` about one unit.
@@ -411,6 +413,7 @@ pub fn probe(text: &str) -> CheckFacts {
             "way" => probe.ways.extend(access(value)),
             "shared" => probe.shared.extend(access(value)),
             "filesystem" => value.clone_into(&mut probe.filesystem),
+            "mounted" => probe.mounted = true,
             _ => {}
         }
     }

@@ -118,7 +118,8 @@ fn describe(order: &Order) -> String {
         Order::Revision { revision, .. } => format!("write REVISION ({revision})"),
         Order::Hook { name, command, .. } => describe_hook(name, command),
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
-        Order::Units { .. } => "verify its unit files".to_owned(),
+        Order::Units { .. } => "verify its unit files; once it is live, systemd links what is new and reads what changed"
+            .to_owned(),
         Order::Stage { .. } => "record it as complete".to_owned(),
         Order::Prune { name, .. } => format!("prune {name}"),
         Order::CleanUp { keep: None } => {

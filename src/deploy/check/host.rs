@@ -141,6 +141,24 @@ impl Findings {
                 self.service(subject, service, unit);
             }
         }
+        self.unit_files(subject);
+    }
+
+    /// Warns if systemd looks for unit files of the release at boot before they are mounted.
+    fn unit_files(&mut self, subject: &Subject<'_>) {
+        let units = subject.config.services.iter().filter_map(Service::unit);
+        let mut brought = units.filter(|unit| unit.file.is_some() && unit.scope == Scope::System);
+        if let Some(unit) = brought.next().filter(|_| subject.probed.probe.mounted) {
+            let root = subject.config.layout.root();
+            let text = format!(
+                "{} comes with the release, and {root} is not on the root file system: at boot \
+                 systemd may look for it before that is mounted",
+                unit.name
+            );
+            let fix = "on the host: `x-initrd.mount` for it in /etc/fstab, or install such units by \
+                       hand";
+            self.warn(text, fix);
+        }
     }
 
     fn service(&mut self, subject: &Subject<'_>, service: &Service, unit: &Unit) {

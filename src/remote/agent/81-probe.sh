@@ -79,6 +79,7 @@ probe_places() {
         [ ! -d "$root/$part" ] || [ -w "$root/$part" ] || printf 'unwritable %s\n' "$root/$part"
     done
     printf 'filesystem %s\n' "$(stat -f -c %T "$place" 2>/dev/null)"
+    [ "$(stat -c %d "$place" 2>/dev/null)" = "$(stat -c %d / 2>/dev/null)" ] || echo 'mounted yes'
     for part in releases shared; do
         [ ! -d "$root/$part" ] || printf 'way %s\n' "$(access "$root/$part")"
     done
