@@ -41,6 +41,9 @@ pub const SCRIPT: &str = concat!(
 /// The part of the script that only hosts with slots get.
 pub const SLOTS: &str = include_str!("agent/55-slots.sh");
 
+/// The part of the script that comes with the order `probe`.
+pub const PROBE: &str = include_str!("agent/81-probe.sh");
+
 /// The script as one word of a command, in both forms.
 pub(super) struct Forms {
     pub(super) plain: String,
@@ -50,15 +53,23 @@ pub(super) struct Forms {
     pub(super) packed: String,
 }
 
-static WITHOUT_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&SCRIPT.replace(SLOTS, "")));
-static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(SCRIPT));
+static WITHOUT_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_slots()));
+static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&SCRIPT.replace(PROBE, "")));
+
+/// Returns the part of the script that every host gets.
+pub fn without_slots() -> String {
+    SCRIPT.replace(PROBE, "").replace(SLOTS, "")
+}
+
+/// Returns `script` without comments and indentation, which would cost bytes on every connection.
+pub fn bare(script: &str) -> String {
+    let kept = script.lines().map(str::trim_start);
+    kept.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+}
 
 impl Forms {
     fn of(script: &str) -> Self {
-        // Comments and indentation would cost bytes on every connection.
-        let kept = script.lines().map(str::trim_start);
-        let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let script = kept.collect::<Vec<_>>().join("\n");
+        let script = bare(script);
         let mut packed = GzEncoder::new(Vec::new(), Compression::best());
         let written = packed.write_all(script.as_bytes());
         let packed = written.and_then(|()| packed.finish()).unwrap_or_default();

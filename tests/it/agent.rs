@@ -37,7 +37,7 @@ use shipit::remote::order::{
     Activation, AgentHook, DONE, HELD, Hidden, MALFORMED, Order, REVERTED, Record, Verdicts,
 };
 use shipit::remote::quote::{line_word, word};
-use shipit::remote::script::{SCRIPT, SLOTS};
+use shipit::remote::script::{SCRIPT, SLOTS, bare, without_slots};
 
 use crate::support::services::{command, unit};
 use crate::support::shells::{session_of, shells, under_every_shell};
@@ -381,10 +381,7 @@ async fn greeting_of_what_is_no_agent_is_an_error() {
 
 #[test]
 fn the_script_passes_shellcheck_and_stays_small() {
-    let without_slots = SCRIPT.replace(SLOTS, "");
-    let kept = without_slots.lines().map(str::trim_start);
-    let kept = kept.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let sent = kept.collect::<Vec<_>>().join("\n");
+    let sent = bare(&without_slots());
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(sent.as_bytes()).unwrap();
     let packed = packed.finish().unwrap().len() * 4 / 3;

@@ -388,3 +388,12 @@ look_leftovers() {
         fi
     done
 }
+
+# Gathers facts for `check`, by functions that no other conversation needs.
+order_probe() {
+    local functions ports shared
+    arguments "$@"
+    eval "$functions"
+    eval "set -- $shared"
+    probe_host "$@"
+}

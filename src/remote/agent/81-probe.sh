@@ -1,11 +1,8 @@
-# Facts for `check` that a look leaves out.
+# Facts for `check` that a look leaves out. These functions come with the order that needs them.
 
-# Prints these facts; changes nothing. `shared` has two words for each linked path, f or d and the path;
+# Prints these facts; changes nothing. Arguments: two words for each linked path, f or d and the path.
 # `ports` are hexadecimal.
-order_probe() {
-    local ports shared
-    arguments "$@"
-    eval "set -- $shared"
+probe_host() {
     could_flip || say_no_flip
     look_sudo stop reset-failed
     if grep -qs '^KillUserProcesses=yes' /etc/systemd/logind.conf /etc/systemd/logind.conf.d/*; then

@@ -10,6 +10,7 @@ use crate::model::ledger::RevertReason;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::slots::SlotChange;
 use crate::remote::quote::{line_word, list};
+use crate::remote::script::{PROBE, bare};
 
 /// An argument: the variable that the script's function reads, and its value.
 type Argument = (&'static str, String);
@@ -195,7 +196,7 @@ fn journal(lines: u32, service: Option<&ServiceName>) -> Vec<Argument> {
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
     let shared: Vec<_> = shared.iter().flat_map(|link| [kind(link), link.path.clone()]).collect();
     let ports: Vec<_> = ports.iter().map(|port| format!("{port:04X}")).collect();
-    vec![("shared", list(&shared)), ("ports", ports.join(" "))]
+    vec![("functions", bare(PROBE)), ("shared", list(&shared)), ("ports", ports.join(" "))]
 }
 
 fn kind(link: &SharedLink) -> String {
