@@ -52,6 +52,24 @@ fn frames_of_two_answers_say_how_long_each_is() {
 }
 
 #[test]
+fn probe_places_tells_whether_another_file_system_is_mounted_there() {
+    check(
+        "access() { :; }; for root in /proc/sys / /usr/..; do probe_places | grep mounted; done",
+        "mounted yes\n",
+    );
+}
+
+#[test]
+fn is_same_file_wants_the_same_content_and_the_same_time() {
+    check(
+        r#"echo a >one; cp -p one two; echo b >other; touch -r one other; cp one later
+        touch -d 2001-01-01 later; ln one link
+        for file in link two other later none; do is_same_file one "$file" && echo "$file"; done"#,
+        "link\ntwo\n",
+    );
+}
+
+#[test]
 fn obey_without_the_lock_refuses_what_needs_it() {
     check(
         r#"locked=''; obey commit; echo "$?"; obey nonsense; echo "$?"; obey mask text=plain"#,
