@@ -3,7 +3,7 @@
 # the conversation and is never installed. It runs under any POSIX shell that has `local`. However
 # the conversation ends, the agent first reverts what was activated and not committed, then unlocks.
 #
-# There is no `set -e`: statements are chained or say `|| return`. Each write to standard output has
+# There is no `set -e`: statements are chained or say `|| return 1`. Each `return` names its status. Each write to standard output has
 # a time limit. Programs get no standard input, and not descriptor 9, which holds the lock.
 #
 # Below is the state of the conversation: each variable that one function sets and another reads.

@@ -238,7 +238,7 @@ take_line() {
     # reverts.
     eval "set -- $line"
     case $1 in
-        hold) return ;;
+        hold) return 0 ;;
         bye)
             ending=asked
             framed last_words
@@ -249,7 +249,7 @@ take_line() {
     if [ -n "$chained" ] && [ "$last" != 0 ]; then
         : >"$tmp/out.$answer"
         answered 125
-        return
+        return "$?"
     fi
     # A hook may take long and print: answers that wait are sent first.
     case $1 in
@@ -277,7 +277,7 @@ take_inline_upload() {
     timeout 300 dd bs="$size" count=1 iflag=fullblock >"$tmp/upload" 2>"$tmp/block" 9>&-
     read -r records <"$tmp/block"
     case $records in
-        1+0*) return ;;
+        1+0*) return 0 ;;
     esac
     ending='end of input'
     exit 0

@@ -3,7 +3,7 @@
 order_lock() {
     local code
     look_at_owners
-    take_lock && return
+    take_lock && return 0
     code=$?
     command -v flock >/dev/null 2>&1 || echo 'flock is not installed'
     are_ours
@@ -176,7 +176,7 @@ locked_order_lock_deploys() {
 order_unlock_deploys() {
     local note record
     arguments "$@"
-    are_ours || return
+    are_ours || return "$?"
     [ -s "$deploy_lock" ] || return 0
     if [ "$(head -n 1 "$deploy_lock")" != "$record" ]; then
         echo 'the deploy lock was set anew in the meantime'

@@ -184,7 +184,7 @@ ask_sudo() {
     ! is_only_judged || return 0
     if [ -z "$slotted" ]; then
         ask_verbs "$action" "$@"
-        return
+        return "$?"
     fi
     [ "$#" = 0 ] || set -- start disable "$@"
     kept=$slot

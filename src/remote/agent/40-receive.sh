@@ -30,7 +30,7 @@ hash_while_receiving() {
     until [ -s "$1/meta/large" ] || [ ! -e "$run_dir/unpacking" ]; do pause 0.1; done
     while read -r size path; do
         until [ -e "$1/tree/$path" ] || [ ! -e "$run_dir/unpacking" ]; do pause 0.1; done
-        sum=$(as_it_grows "$1/tree/$path" "$size" | sum_of) || return
+        sum=$(as_it_grows "$1/tree/$path" "$size" | sum_of) || return "$?"
         printf '%s ./%s\n' "${sum%% *}" "$path" >>"$1/meta/read"
     done <"$1/meta/large"
 }
@@ -68,7 +68,7 @@ make_stripe() {
 merge_stripes() {
     local at records
     for at in $descriptors; do
-        [ "$at" = 0 ] || { make_stripe "$at" && eval "exec $at<\"\$run_dir/stripe.$at\""; } || return
+        [ "$at" = 0 ] || { make_stripe "$at" && eval "exec $at<\"\$run_dir/stripe.$at\""; } || return "$?"
     done
     while :; do
         for at in $descriptors; do
@@ -76,7 +76,7 @@ merge_stripes() {
             read -r records <"$run_dir/block"
             case $records in
                 1+0*) ;;
-                *) return ;;
+                *) return 1 ;;
             esac
         done
     done

@@ -115,7 +115,7 @@ read_on_all_cores() {
         for (core = 1; core < cores; core++) if (load[core] < load[to]) to = core
         load[to] += size + 20000
         print >(hand to)
-    }' "$tmp/sums" || return
+    }' "$tmp/sums" || return "$?"
     for hand in "$tmp"/sums.*; do
         (cd "$1" && sums_hold "$hand") >"$tmp/held.${hand##*.}" 2>&1 9>&- &
         readers="$readers $!"

@@ -44,7 +44,7 @@ walk_live() {
 # Prints the files that have arrived in $1, and the digest of the manifest that the upload was for.
 print_partial_upload() {
     local of
-    IFS= read -r of <"$1/meta/of" || [ -n "$of" ] || return
+    IFS= read -r of <"$1/meta/of" || [ -n "$of" ] || return "$?"
     printf 'part %s %s\n' "$of" "${1##*/}"
     (cd "$1/tree" && find . -type f -exec stat -c 'file %a %s %n' {} +)
 }

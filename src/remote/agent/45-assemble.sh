@@ -92,7 +92,7 @@ locked_order_seal() {
         as_pattern "$release/${env_file:-.}"
         find "$release" -type f ! -path "$pattern" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
-        has_no_odd_entry || return
+        has_no_odd_entry || return "$?"
         listing "$release" "$env_file" >"$tmp/found" && check_base_untouched || return 1
         not_sent "$tmp/found" >"$tmp/extra"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
@@ -109,7 +109,7 @@ locked_order_seal() {
 # Whether the release holds only what a manifest can list.
 has_no_odd_entry() {
     (cd "$release" && LC_ALL=C find . \( ! -type f ! -type d ! -type l -o -name "*$nl*" \) \
-        -exec ls -dq {} +) >"$tmp/odd" || return
+        -exec ls -dq {} +) >"$tmp/odd" || return "$?"
     [ -s "$tmp/odd" ] || return 0
     echo 'a release holds files, directories and links, with no newline in their names; hooks made:'
     head -n 20 "$tmp/odd"

@@ -96,8 +96,8 @@ watch() {
         sleep "$nap" >/dev/null 2>&1 7>&- &
         # A sleep that knows no fractions fails at once.
         wait "$!" || nap=1
-        { wc -lc <"$1" >"$1.size" && read -r lines size <"$1.size"; } 2>/dev/null || return
-        [ -z "$over" ] && [ ! -e "$1.over" ] || return
+        { wc -lc <"$1" >"$1.size" && read -r lines size <"$1.size"; } 2>/dev/null || return "$?"
+        [ -z "$over" ] && [ ! -e "$1.over" ] || return 1
         tick=$((tick + 1))
         if [ -n "$streams" ] && { [ "$nap" = 1 ] || [ $((tick % 5)) = 0 ] || [ "$size" -gt 8388608 ]; }; then
             tell_new "$1" "$((lines + dropped))"
@@ -120,7 +120,7 @@ say() {
     local size
     size=$(wc -c <"$1")
     timeout "$deadline" /bin/sh -c "$tell" sh "$run say $((size)) $streams$nl" "$1" '' \
-        >&7 2>/dev/null </dev/null 9>&- && return
+        >&7 2>/dev/null </dev/null 9>&- && return 0
     streams=''
     : >"$tmp/deaf"
 }
@@ -250,7 +250,7 @@ enter_candidate() {
     # shellcheck disable=SC2119
     export_variables
     export SHIPIT_RELEASE="$candidate" SHIPIT_RELEASE_PATH="$root/releases/$candidate"
-    cd "$SHIPIT_RELEASE_PATH" || return
+    cd "$SHIPIT_RELEASE_PATH" || return "$?"
 }
 
 # Enters the live release, or deploy_to if nothing is live, and exports the variables of the
@@ -260,10 +260,10 @@ enter_live() {
     export_variables
     SHIPIT_RELEASE='' SHIPIT_RELEASE_PATH='' SHIPIT_REVERTED_RELEASE=${reverting:+$candidate}
     if [ -d "$root/current/" ]; then
-        cd -P "$root/current/" || return
+        cd -P "$root/current/" || return "$?"
         SHIPIT_RELEASE=${PWD##*/} SHIPIT_RELEASE_PATH=$PWD
     else
-        cd -P "$root" || return
+        cd -P "$root" || return "$?"
     fi
     export SHIPIT_RELEASE SHIPIT_RELEASE_PATH SHIPIT_REVERTED_RELEASE
 }

@@ -42,7 +42,7 @@ can_activate() {
 # All steps from the old release to the new one. A step that fails says why and sets `reason`.
 go_live() {
     reason='hook failed'
-    run_hooks before_switch || return
+    run_hooks before_switch || return "$?"
     if [ -n "$into" ]; then
         fill_slot
     else
@@ -248,7 +248,7 @@ restart_previous() {
     reset_failed
     if ! was_active && { [ -z "$back" ] || was_only_started; }; then
         service stop || is_down
-        return
+        return "$?"
     fi
     service restart && is_active && return 0
     # A machine that shuts down starts nothing; it will boot with what is live now.
@@ -313,7 +313,7 @@ is_active() {
 
 ended_well() {
     value_of Type "$1"
-    [ "$value" = oneshot ] || return
+    [ "$value" = oneshot ] || return 1
     value_of Result "$1"
     [ "$value" = success ]
 }

@@ -65,7 +65,7 @@ each_service() {
     while [ "$at" -lt "$service_count" ]; do
         at=$((at + 1))
         select_service "$at"
-        "$visit" "$@" || return
+        "$visit" "$@" || return "$?"
     done
 }
 
@@ -122,7 +122,7 @@ recent_journal() {
     if [ -s "$tmp/journal" ]; then
         printf 'the journal of %s%s:\n' "$target" "$after"
         veiled <"$tmp/journal"
-        return
+        return "$?"
     fi
     case "$scope $uid$groups " in
         user* | 'system 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*)
@@ -138,11 +138,11 @@ recent_journal() {
 recent_log() {
     if [ ! -f "$2" ] || [ ! -r "$2" ]; then
         printf '%s is no file that can be read\n' "$2"
-        return
+        return "$?"
     fi
     # The writer of the log must not choose which of our files is shown.
     case $(readlink "$2") in
-        */*) printf '%s is a link to elsewhere, and not shown\n' "$2" && return ;;
+        */*) printf '%s is a link to elsewhere, and not shown\n' "$2" && return 0 ;;
     esac
     # A log that is shorter now was begun anew.
     [ "$(wc -c <"$2")" -ge "$logged" ] || logged=0

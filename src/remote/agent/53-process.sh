@@ -52,7 +52,7 @@ look_at_workers() {
             [ -r "$procs" ] || continue
             while read -r worker; do
                 if [ "$worker" = "$unit_pid" ] || ! is_new "$worker"; then continue; fi
-                is_in "$worker" "$1" && echo worker && return
+                is_in "$worker" "$1" && echo worker && return 0
                 set -- "$@" "/proc/$worker/exe"
             done 2>/dev/null <"$procs"
         done

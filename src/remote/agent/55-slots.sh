@@ -62,7 +62,7 @@ start_in_slot() {
     fi
     mark_time
     reset_failed
-    service "$verb" && return
+    service "$verb" && return 0
     recent 10
     reason='restart failed' cause="$target could not be started"
     return 1
@@ -70,7 +70,7 @@ start_in_slot() {
 
 # Lets the slot lead to $1, and writes the file from which its units have the port.
 set_slot() {
-    make_dir "$root/slots" || return
+    make_dir "$root/slots" || return "$?"
     printf 'PORT=%s\nSLOT=%s\n' "$slot_port" "$slot" >"$tmp/slot.env"
     replace_file "$root/slots/$slot.env" "$tmp/slot.env" && point "$root/slots/$slot" "$1" &&
         sync_file "$root/slots"
@@ -95,14 +95,14 @@ locked_order_switch() {
 go_over() {
     reason='switch failed'
     if [ "$again" = yes ]; then
-        each_in_slot "$slot" service start || return
+        each_in_slot "$slot" service start || return "$?"
     else
         keep_traffic
     fi
-    each_in_slot "$slot" unit_file enable && flip_to_candidate && apply_unit_files || return
+    each_in_slot "$slot" unit_file enable && flip_to_candidate && apply_unit_files || return "$?"
     if [ "$again" != yes ]; then
         reason='hook failed'
-        run_hooks switched || return
+        run_hooks switched || return "$?"
     fi
     if ! move_traffic "$slot" "$slot_port" "$traffic_text"; then
         reason='switch failed' cause='the traffic could not be moved'
@@ -113,7 +113,7 @@ go_over() {
 
 # Enables or disables the unit: only those of the live slot start at boot.
 unit_file() {
-    privileged "$1" >"$tmp/unit_file" 2>&1 && return
+    privileged "$1" >"$tmp/unit_file" 2>&1 && return 0
     cat "$tmp/unit_file"
     cause="$target could not be ${1}d"
     return 1
@@ -129,7 +129,7 @@ keep_traffic() {
 move_traffic() {
     if [ -n "$traffic_file" ]; then
         printf %s "$3" >"$tmp/traffic.text"
-        replace_file "$traffic_file" "$tmp/traffic.text" || return
+        replace_file "$traffic_file" "$tmp/traffic.text" || return "$?"
     fi
     run_traffic_command "$1" "$2"
 }
@@ -150,15 +150,15 @@ traffic_command() (
 
 # Moves the traffic to where it was before, if it was moved, or if a revert was interrupted.
 return_traffic() {
-    each_in_slot "$old_slot" service start || return
+    each_in_slot "$old_slot" service start || return "$?"
     ! points_to "releases/$candidate" || moved=yes
     [ -n "$moved$verdict" ] || return 0
     if [ -n "$old_slot" ]; then
         move_traffic "$old_slot" "$old_port" "$old_text"
-        return
+        return "$?"
     fi
     if [ -f "$root/.shipit/traffic" ]; then
-        replace_file "$traffic_file" "$root/.shipit/traffic" || return
+        replace_file "$traffic_file" "$root/.shipit/traffic" || return "$?"
     fi
     run_traffic_command '' ''
 }
@@ -251,9 +251,9 @@ slot_state() {
     local drainer until
     if [ "$1" = "$live_slot" ]; then
         echo live
-        return
+        return 0
     fi
-    each_in_slot "$1" is_stopped && echo idle && return
+    each_in_slot "$1" is_stopped && echo idle && return 0
     look_at_uptime
     if [ -s "$root/slots/$1.drain" ] && read -r drainer until <"$root/slots/$1.drain" &&
         [ "${uptime%??}" -lt "$until" ] && is_alive "$drainer"; then

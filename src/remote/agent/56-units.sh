@@ -47,7 +47,7 @@ can_link() {
         echo "$file has Alias=, which systemd would tie to one release"
         return 1
     fi
-    has_link && is_listed && return
+    has_link && is_listed && return 0
     find_place
     user_bus
     path=$(unit_show -p FragmentPath)
@@ -62,13 +62,13 @@ can_link() {
 may_link() {
     [ -n "$file" ] && [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
     may_manage daemon-reload || return 1
-    has_link && return
+    has_link && return 0
     may_manage link "$root/current/$file" && may_manage enable "$target" &&
         may_manage disable --now "$target"
 }
 
 may_manage() {
-    sudo -n -l systemctl "$@" >/dev/null 2>&1 9>&- && return
+    sudo -n -l systemctl "$@" >/dev/null 2>&1 9>&- && return 0
     echo "sudo does not let $user run \"systemctl $*\" without a password"
     return 1
 }
@@ -130,7 +130,7 @@ apply_unit_files() {
 link_unit_file() {
     local place
     [ -n "$file" ] || return 0
-    has_link && return
+    has_link && return 0
     list_unit_file || return 1
     if ! manage link "$root/current/$file" >"$tmp/said" 2>&1; then
         cat "$tmp/said"
@@ -159,7 +159,7 @@ enable_unit_file() {
         *) return 0 ;;
     esac
     grep -q '^[[:space:]]*\[Install\]' "$root/current/$file" || return 0
-    manage enable "$target" >"$tmp/said" 2>&1 && return
+    manage enable "$target" >"$tmp/said" 2>&1 && return 0
     cat "$tmp/said"
     return 1
 }
@@ -180,9 +180,9 @@ reload_unit_files() {
 note_changed_unit_file() {
     [ -n "$file" ] && ! is_removed || return 0
     case $linked in
-        *"|$target|"*) return ;;
+        *"|$target|"*) return 0 ;;
     esac
-    is_same_file "$root/$back/$file" "$root/releases/$candidate/$file" && return
+    is_same_file "$root/$back/$file" "$root/releases/$candidate/$file" && return 0
     case " $changed " in
         *" $scope "*) ;;
         *) changed="$changed $scope" ;;
@@ -205,7 +205,7 @@ return_unit_files() {
     if [ -s "$root/.shipit/units.new" ]; then
         remove_unit_files "$root/.shipit/units.new" '' && rm -f "$root/.shipit/units.new"
     fi
-    reload_unit_files && return
+    reload_unit_files && return 0
     partly="${partly:+$partly; }systemd did not read its unit files again"
 }
 
@@ -257,7 +257,7 @@ remove_unit_files() {
 # Whether the unit $1 is still linked or runs. systemctl also fails to stop a unit that did not run
 # and is not known any more.
 is_left() {
-    has_link && return
+    has_link && return 0
     case $(ask_systemd show -p ActiveState "$1") in
         '' | *ActiveState=inactive* | *ActiveState=failed*) return 1 ;;
     esac

@@ -5,8 +5,8 @@ look_ledger() {
     [ -s "$ledger" ] || return 0
     ledger_lines "$ledger"
     case $? in
-        0) return ;;
-        9) tr '\000' '\001' <"$ledger" >"$tmp/ledger" && ledger_lines "$tmp/ledger" sane && return ;;
+        0) return "$?" ;;
+        9) tr '\000' '\001' <"$ledger" >"$tmp/ledger" && ledger_lines "$tmp/ledger" sane && return 0 ;;
     esac
     echo 'missing the ledger cannot be read'
 }

@@ -48,7 +48,7 @@ delete_closed() {
     local path stays
     stays=''
     find "$@" -type d -user "$uid" ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
-    rm -rf "$@" 2>"$tmp/why" && return
+    rm -rf "$@" 2>"$tmp/why" && return 0
     for path in "$@"; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             set_aside "$path" || stays=yes
@@ -67,7 +67,7 @@ set_aside() {
         "$root/.shipit/trash/"*) aside=$root/.shipit/trash/.aside.${1##*/} ;;
         *) return 1 ;;
     esac
-    mv "$1" "$aside" 2>/dev/null || return
+    mv "$1" "$aside" 2>/dev/null || return "$?"
     owners=$(find "$aside" ! -user "$uid" -exec stat -c %U {} + 2>/dev/null | sort -u | tr '\n' ' ')
     # shellcheck disable=SC2016
     printf '%s could not be deleted%s: `sudo rm -rf %s` on the host does it\n' "$aside" \

@@ -44,7 +44,7 @@ probe_path() {
     local place
     if [ -e "$1" ]; then
         printf 'there %s\n' "$1"
-        return
+        return "$?"
     fi
     place=$1
     until [ -d "$place" ]; do

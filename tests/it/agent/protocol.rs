@@ -143,6 +143,19 @@ fn every_argument_is_a_variable_of_its_function() {
     }
 }
 
+/// Within a trap, bash takes a `return` without a status for that of the command before the trap. The
+/// revert at the end of a conversation would then count as failed, or a failed one as done.
+#[test]
+fn every_return_of_the_script_names_its_status() {
+    let names_none = |line: &&str| {
+        let line = line.trim();
+        let ends = ["&& return", "|| return"].iter().any(|end| line.ends_with(end));
+        line == "return" || ends || line.contains("return ;") || line.contains("return;")
+    };
+    let found: Vec<_> = SCRIPT.lines().filter(names_none).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn reasons_of_reverts_are_the_words_of_the_script() {
     let beginnings = ["reason='", "ending='", "ending=", "revert_and_answer '"];
