@@ -351,7 +351,7 @@ fn service_words(service: &Service) -> String {
         format!("action={action}"),
         format!("limit={}", service.limit.as_secs()),
         format!("log={log}"),
-        format!("file={file}"),
+        format!("unit_file={file}"),
     ])
 }
 

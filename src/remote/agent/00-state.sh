@@ -3,8 +3,9 @@
 # the conversation and is never installed. It runs under any POSIX shell that has `local`. However
 # the conversation ends, the agent first reverts what was activated and not committed, then unlocks.
 #
-# There is no `set -e`: statements are chained or say `|| return 1`. Each `return` names its status. Each write to standard output has
-# a time limit. Programs get no standard input, and not descriptor 9, which holds the lock.
+# There is no `set -e`: statements are chained or say `|| return 1`. Each `return` names its status:
+# within a trap, bash would take that of the command before the trap. Each write to standard output
+# has a time limit. Programs get no standard input, and not descriptor 9, which holds the lock.
 #
 # Below is the state of the conversation: each variable that one function sets and another reads.
 # All other variables are `local`. The function in brackets sets the variable.
@@ -38,7 +39,7 @@
 #   action: systemctl's verb, none (only judged), member (of a target), or the command that stops
 #   limit: seconds that a restart may take
 #   log: the file that a service command logs to, or nothing
-#   file: its unit file, where that comes with the release
+#   unit_file: its unit file, where that comes with the release
 #   whose: what tells it from others in messages; nothing if it is the only one
 #   unit_before: whether the unit ran before, and since when
 #   logged: bytes of the log before the restart

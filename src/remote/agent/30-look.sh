@@ -180,7 +180,7 @@ look_sudo() {
 ask_sudo() {
     local kept
     [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
-    [ -z "$file" ] || [ "$#" = 0 ] || ask_unit_file
+    [ -z "$unit_file" ] || [ "$#" = 0 ] || ask_unit_file
     ! is_only_judged || return 0
     if [ -z "$slotted" ]; then
         ask_verbs "$action" "$@"
@@ -203,7 +203,7 @@ ask_verbs() {
 }
 
 ask_unit_file() {
-    ask_about link "$root/current/$file"
+    ask_about link "$root/current/$unit_file"
     ask_about enable "$target"
     ask_about disable --now "$target"
     ask_about daemon-reload

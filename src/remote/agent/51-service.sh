@@ -3,7 +3,7 @@
 # Selects the first service, if there is one. The members of targets come after all services.
 # shellcheck disable=SC2120
 count_services() {
-    number=0 service='' scope=none target='' action='' limit=0 log='' file='' whose='' unit_before='' logged=0
+    number=0 service='' scope=none target='' action='' limit=0 log='' unit_file='' whose='' unit_before='' logged=0
     eval "set -- $services"
     service_count=$#
     case $services in
@@ -33,7 +33,7 @@ add_members() {
         case $services in
             *"target=$unit'"*) ;;
             *)
-                services="$services 'service=$service scope=$scope limit=$limit log= file= action=member target='\\''$unit'\\'"
+                services="$services 'service=$service scope=$scope limit=$limit log= unit_file= action=member target='\\''$unit'\\'"
                 ;;
         esac
     done

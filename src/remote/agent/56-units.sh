@@ -6,8 +6,8 @@
 # Sets `place` to where systemctl links the unit file of the service.
 find_place() {
     case $scope in
-        user) place=${HOME-}/.config/systemd/user/${file##*/} ;;
-        *) place=/etc/systemd/system/${file##*/} ;;
+        user) place=${HOME-}/.config/systemd/user/${unit_file##*/} ;;
+        *) place=/etc/systemd/system/${unit_file##*/} ;;
     esac
 }
 
@@ -15,12 +15,12 @@ find_place() {
 has_link() {
     local place
     find_place
-    [ -L "$place" ] && [ "$(readlink "$place")" = "$root/current/$file" ]
+    [ -L "$place" ] && [ "$(readlink "$place")" = "$root/current/$unit_file" ]
 }
 
 # Whether we made that link, or were about to.
 is_listed() {
-    grep -qsxF "$scope ${file##*/} $file" "$root/.shipit/units"
+    grep -qsxF "$scope ${unit_file##*/} $unit_file" "$root/.shipit/units"
 }
 
 # Verifies the unit files of a release as systemd would read them once it is live.
@@ -37,14 +37,14 @@ locked_order_units() {
 # Fails if the release $1 lacks the unit file of the service, or if systemd has another one.
 can_link() {
     local path place
-    [ -n "$file" ] || return 0
-    path=$root/$1/$file
+    [ -n "$unit_file" ] || return 0
+    path=$root/$1/$unit_file
     if [ ! -f "$path" ] || [ -L "$path" ]; then
-        echo "$1 has no file $file, which is to be the unit file of $target"
+        echo "$1 has no file $unit_file, which is to be the unit file of $target"
         return 1
     fi
     if grep -q '^[[:space:]]*Alias=' "$path"; then
-        echo "$file has Alias=, which systemd would tie to one release"
+        echo "$unit_file has Alias=, which systemd would tie to one release"
         return 1
     fi
     has_link && is_listed && return 0
@@ -60,10 +60,10 @@ can_link() {
 
 # Fails if sudo does not allow what linking the unit file of the service takes, and removing it again.
 may_link() {
-    [ -n "$file" ] && [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
+    [ -n "$unit_file" ] && [ "$scope" = system ] && [ "$uid" != 0 ] || return 0
     may_manage daemon-reload || return 1
     has_link && return 0
-    may_manage link "$root/current/$file" && may_manage enable "$target" &&
+    may_manage link "$root/current/$unit_file" && may_manage enable "$target" &&
         may_manage disable --now "$target"
 }
 
@@ -75,7 +75,7 @@ may_manage() {
 
 # Copies the unit file of the service, with the paths that it will have: `current` is not there yet.
 copy_unit_file() {
-    [ -n "$file" ] || return 0
+    [ -n "$unit_file" ] || return 0
     mkdir -p "$tmp/units/$scope"
     from=$root/current to=$root/$1 LC_ALL=C awk '
         {
@@ -86,13 +86,13 @@ copy_unit_file() {
             }
             print out $0
         }
-    ' "$root/$1/$file" >"$tmp/units/$scope/${file##*/}"
+    ' "$root/$1/$unit_file" >"$tmp/units/$scope/${unit_file##*/}"
 }
 
 # Verifies all copied unit files of the scope $1 together, for they may name each other. Prints what
 # systemd says of them. A failure that names none of them is one of the tool.
 verify_unit_files() {
-    local code path scope
+    local code path
     scope=$1
     [ -d "$tmp/units/$scope" ] || return 0
     user_bus
@@ -129,10 +129,10 @@ apply_unit_files() {
 
 link_unit_file() {
     local place
-    [ -n "$file" ] || return 0
+    [ -n "$unit_file" ] || return 0
     has_link && return 0
     list_unit_file || return 1
-    if ! manage link "$root/current/$file" >"$tmp/said" 2>&1; then
+    if ! manage link "$root/current/$unit_file" >"$tmp/said" 2>&1; then
         cat "$tmp/said"
         return 1
     fi
@@ -145,9 +145,9 @@ link_unit_file() {
 # somebody else's.
 list_unit_file() {
     local name
-    name=${file##*/}
-    append "$root/.shipit/units.new" "$scope $name $file" || return 1
-    is_listed || append "$root/.shipit/units" "$scope $name $file" || return 1
+    name=${unit_file##*/}
+    append "$root/.shipit/units.new" "$scope $name $unit_file" || return 1
+    is_listed || append "$root/.shipit/units" "$scope $name $unit_file" || return 1
     sync_file "$root/.shipit/units.new"
     sync_file "$root/.shipit/units"
     sync_file "$root/.shipit"
@@ -158,7 +158,7 @@ enable_unit_file() {
         *"|$target|"*) ;;
         *) return 0 ;;
     esac
-    grep -q '^[[:space:]]*\[Install\]' "$root/current/$file" || return 0
+    grep -q '^[[:space:]]*\[Install\]' "$root/current/$unit_file" || return 0
     manage enable "$target" >"$tmp/said" 2>&1 && return 0
     cat "$tmp/said"
     return 1
@@ -166,7 +166,7 @@ enable_unit_file() {
 
 # Has systemd read its unit files again if one differs between the candidate and what was live.
 reload_unit_files() {
-    local changed scope
+    local changed
     changed=''
     each_service note_changed_unit_file
     for scope in $changed; do
@@ -178,11 +178,11 @@ reload_unit_files() {
 
 # A unit that was just linked or removed was read with that.
 note_changed_unit_file() {
-    [ -n "$file" ] && ! is_removed || return 0
+    [ -n "$unit_file" ] && ! is_removed || return 0
     case $linked in
         *"|$target|"*) return 0 ;;
     esac
-    is_same_file "$root/$back/$file" "$root/releases/$candidate/$file" && return 0
+    is_same_file "$root/$back/$unit_file" "$root/releases/$candidate/$unit_file" && return 0
     case " $changed " in
         *" $scope "*) ;;
         *) changed="$changed $scope" ;;
@@ -228,30 +228,30 @@ drop_unit_files() {
 }
 
 note_wanted_unit_file() {
-    [ -z "$file" ] || wanted="$wanted|$scope ${file##*/} $file|"
+    [ -z "$unit_file" ] || wanted="$wanted|$scope ${unit_file##*/} $unit_file|"
 }
 
 # Stops, disables and unlinks the units whose lines are in the file $1 and not in $2. The unit files
 # may be gone: systemctl removes links that lead nowhere, too.
 remove_unit_files() {
-    local failed file limit name scope target
-    failed='' limit=60
+    local name stuck
+    stuck='' limit=60
     cp "$1" "$tmp/lines"
-    while read -r scope name file; do
+    while read -r scope name unit_file; do
         case $2 in
-            *"|$scope $name $file|"*) continue ;;
+            *"|$scope $name $unit_file|"*) continue ;;
         esac
         if has_link && ! manage disable --now "$name" >"$tmp/said" 2>&1 && is_left "$name"; then
             cat "$tmp/said"
-            failed=yes partly="${partly:+$partly; }$name is still linked"
+            stuck=yes partly="${partly:+$partly; }$name is still linked"
             continue
         fi
         # One that failed would be listed among the failed units for ever.
         manage reset-failed "$name" >/dev/null 2>&1
         removed="$removed|$scope $name|"
-        forget_unit_file "$scope $name $file"
+        forget_unit_file "$scope $name $unit_file"
     done <"$tmp/lines"
-    [ -z "$failed" ]
+    [ -z "$stuck" ]
 }
 
 # Whether the unit $1 is still linked or runs. systemctl also fails to stop a unit that did not run
@@ -270,9 +270,9 @@ forget_unit_file() {
 
 # Whether the unit of the service was removed, because its file is not in what is live again.
 is_removed() {
-    [ -n "$file" ] || return 1
+    [ -n "$unit_file" ] || return 1
     case $removed in
-        *"|$scope ${file##*/}|"*) return 0 ;;
+        *"|$scope ${unit_file##*/}|"*) return 0 ;;
     esac
     return 1
 }

@@ -143,6 +143,14 @@ fn every_argument_is_a_variable_of_its_function() {
     }
 }
 
+#[test]
+fn every_function_of_the_script_has_a_name_of_its_own() {
+    let mut names: Vec<_> = SCRIPT.lines().filter_map(|line| line.strip_suffix("() {")).collect();
+    names.sort_unstable();
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
 /// Within a trap, bash takes a `return` without a status for that of the command before the trap. The
 /// revert at the end of a conversation would then count as failed, or a failed one as done.
 #[test]
