@@ -124,7 +124,6 @@
 #   touched: how many of the services were restarted, from the first
 #   reverting: yes while it is reverted
 #   resumed: yes where an interrupted run has activated it
-#   removed: unit files that were unlinked with it
 #   verdict: `committed` or `reverted`, to be concluded
 #   cause: what failed, for `reverted` hooks
 #   partly: what of a verdict did not go well

@@ -11,7 +11,7 @@ remember() {
     arguments "$@"
     candidate=$id
     [ -z "$into" ] || remember_slot
-    touched=0 reverting='' resumed='' removed='' partly='' cause=''
+    touched=0 reverting='' resumed='' partly='' cause=''
     each_service forget_unit
 }
 
@@ -35,8 +35,7 @@ can_activate() {
         return 1
     fi
     each_service can_link "releases/$candidate" || return 1
-    # Unit files that a revert was cut off from returning.
-    [ ! -s "$root/.shipit/units.new" ] || return_unit_files
+    recover_unit_files
 }
 
 # All steps from the old release to the new one. A step that fails says why and sets `reason`.
@@ -134,9 +133,9 @@ locked_order_commit() {
     local code
     [ -n "$undecided" ] || { echo 'nothing is undecided'; return 1; }
     owe committed
-    keep_unit_files
     record "$committed" "$committed_note" || return 1
     undecided=''
+    keep_unit_files
     [ -z "$left" ] || record "$left" "$left_note"
     code=$?
     drop_unit_files
@@ -226,7 +225,7 @@ restart_all_previous() {
     at=$service_count code=0
     while [ "$at" -gt 0 ]; do
         select_service "$at"
-        is_removed || restart_previous || code=1
+        is_unlinked || restart_previous || code=1
         at=$((at - 1))
     done
     each_service is_member_active || code=1

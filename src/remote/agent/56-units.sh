@@ -1,7 +1,7 @@
 # Unit files that come with the release. systemd gets a link to each through `current`, so a flip
 # brings the next version. `.shipit/units` has a line for each link that we made: scope, name, and
-# path in a release; what it does not name is never touched. `.shipit/units.new` has the lines of
-# those that the undecided release brought.
+# path in a release; what it does not name is never touched. `.shipit/units.ID` has the lines of
+# those that the release ID brought, until it is decided.
 
 # Sets `place` to where systemctl links the unit file of the service.
 find_place() {
@@ -146,9 +146,9 @@ link_unit_file() {
 list_unit_file() {
     local name
     name=${unit_file##*/}
-    append "$root/.shipit/units.new" "$scope $name $unit_file" || return 1
+    append "$root/.shipit/units.$candidate" "$scope $name $unit_file" || return 1
     is_listed || append "$root/.shipit/units" "$scope $name $unit_file" || return 1
-    sync_file "$root/.shipit/units.new"
+    sync_file "$root/.shipit/units.$candidate"
     sync_file "$root/.shipit/units"
     sync_file "$root/.shipit"
 }
@@ -178,7 +178,7 @@ reload_unit_files() {
 
 # A unit that was just linked or removed was read with that.
 note_changed_unit_file() {
-    [ -n "$unit_file" ] && ! is_removed || return 0
+    [ -n "$unit_file" ] && ! is_unlinked || return 0
     case $linked in
         *"|$target|"*) return 0 ;;
     esac
@@ -201,20 +201,35 @@ is_same_file() {
 # again what changed. Also clears up after a revert that was cut off.
 return_unit_files() {
     local linked
-    linked='' removed=''
-    if [ -s "$root/.shipit/units.new" ]; then
-        remove_unit_files "$root/.shipit/units.new" '' && rm -f "$root/.shipit/units.new"
-    fi
+    linked=''
+    remove_brought "$candidate"
     reload_unit_files && return 0
     partly="${partly:+$partly; }systemd did not read its unit files again"
 }
 
-# Before the release is committed: what it brought stays. On disk first, else a later run would
-# unlink it.
+# Removes the unit files that the release $1 brought.
+remove_brought() {
+    [ -s "$root/.shipit/units.$1" ] || return 0
+    remove_unit_files "$root/.shipit/units.$1" '' && rm -f "$root/.shipit/units.$1"
+}
+
+# Once the release is committed: what it brought stays. If this is cut off, `recover_unit_files` does
+# it.
 keep_unit_files() {
-    [ -e "$root/.shipit/units.new" ] || return 0
-    rm -f "$root/.shipit/units.new"
-    sync_file "$root/.shipit"
+    [ ! -e "$root/.shipit/units.$candidate" ] || rm -f "$root/.shipit/units.$candidate"
+}
+
+# Before another release goes live: what is live is committed, so what it brought stays. What others
+# brought was to be removed by a revert that was cut off.
+recover_unit_files() {
+    local path
+    for path in "$root"/.shipit/units.2*; do
+        case ${path##*/units.} in
+            '2*') ;;
+            "${back##*/}") rm -f "$path" ;;
+            *) remove_brought "${path##*/units.}" ;;
+        esac
+    done
 }
 
 # Once the release is committed: stops and unlinks units that the config does not have any more. The
@@ -248,7 +263,6 @@ remove_unit_files() {
         fi
         # One that failed would be listed among the failed units for ever.
         manage reset-failed "$name" >/dev/null 2>&1
-        removed="$removed|$scope $name|"
         forget_unit_file "$scope $name $unit_file"
     done <"$tmp/lines"
     [ -z "$stuck" ]
@@ -268,11 +282,8 @@ forget_unit_file() {
     [ "$?" -lt 2 ] && mv -f "$root/.shipit/units.rest" "$root/.shipit/units"
 }
 
-# Whether the unit of the service was removed, because its file is not in what is live again.
-is_removed() {
-    [ -n "$unit_file" ] || return 1
-    case $removed in
-        *"|$scope ${unit_file##*/}|"*) return 0 ;;
-    esac
-    return 1
+# Whether the unit file of the service comes with a release, but not with what is live again: it was
+# unlinked, or never linked.
+is_unlinked() {
+    [ -n "$unit_file" ] && ! has_link
 }

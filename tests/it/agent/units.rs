@@ -122,11 +122,11 @@ under_every_shell! {
         assert_eq!(answer.code, DONE, "{shell}: {}", answer.text);
         assert_eq!(host.calls(), LINKED, "{shell}");
         assert_eq!(host.listed(), LISTED, "{shell}");
-        assert_eq!(host.read("srv/.shipit/units.new"), LISTED, "{shell}");
+        assert_eq!(host.read(&format!("srv/.shipit/units.{ID}")), LISTED, "{shell}");
         assert_eq!(agent.ask(&commit()).await.unwrap().code, DONE, "{shell}");
         agent.bye().await.unwrap();
         assert_eq!(host.listed(), LISTED, "{shell}");
-        assert!(!host.host.root().join(".shipit/units.new").exists(), "{shell}");
+        assert!(!host.host.root().join(format!(".shipit/units.{ID}")).exists(), "{shell}");
         assert!(host.is_linked() && host.calls().is_empty(), "{shell}");
     }
 }
@@ -142,7 +142,7 @@ under_every_shell! {
         // Nothing is restarted: what is live again has no such unit.
         assert_eq!(host.calls(), ["disable --now todo.service on OLD"], "{shell}");
         assert!(!host.is_linked() && host.listed().is_empty(), "{shell}");
-        assert!(!host.host.root().join(".shipit/units.new").exists(), "{shell}");
+        assert!(!host.host.root().join(format!(".shipit/units.{ID}")).exists(), "{shell}");
     }
 }
 
