@@ -31,7 +31,8 @@ impl Sudo {
     /// Reads a line of the agent: `restart todo.service yes`, or `stop todo.service no` and sudo's
     /// own words.
     pub fn read_answer(&mut self, line: &str) {
-        let (command, refusal) = line.split_once(" no").unwrap_or((line, ""));
+        let refused = line.split_once(" no ").or(line.strip_suffix(" no").map(|line| (line, "")));
+        let (command, refusal) = refused.unwrap_or((line, ""));
         let allowed = line.strip_suffix(" yes");
         let said = allowed.is_none().then(|| refusal.trim().to_owned());
         self.asked.insert(allowed.unwrap_or(command).to_owned(), said);
@@ -180,6 +181,17 @@ mod tests {
         check("restart todo.service yes", &["    env_reset, !authenticate", "(ALL) ALL"], None);
         check("restart todo.service yes", &[], None);
         check("stop todo.service no", &[], None);
+    }
+
+    #[test]
+    fn unit_whose_name_begins_like_the_answer_is_read_whole() {
+        let mut sudo = Sudo::default();
+        sudo.read_answer("restart node.service no sudo: a password is required");
+        sudo.read_answer("stop node.service no");
+        sudo.read_answer("start node.service yes");
+        assert_eq!(sudo.refusal("restart node.service"), Some(SudoRefusal::NoRule));
+        assert_eq!(sudo.refusal("stop node.service"), Some(SudoRefusal::NoRule));
+        assert_eq!(sudo.refusal("start node.service"), None);
     }
 
     #[test]

@@ -36,7 +36,12 @@ impl Recipe {
             // What an earlier run that failed has left.
             let old = format!("{name} {name}.socket {name}@blue {name}@green");
             host.try_root(&format!("systemctl disable --now {old}; rm -rf /srv/{name}/slots"));
-            let rule = "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl";
+            // Not for the units of scenarios that run beside this one and lack a rule.
+            let systemctl = "/usr/bin/systemctl";
+            let rule = format!(
+                "deploy ALL=(root) NOPASSWD: {systemctl} * {name}*, {systemctl} reload *, \
+                 {systemctl} daemon-reload"
+            );
             host.put(&format!("/etc/sudoers.d/recipe-{name}"), &format!("{rule}\n"));
             host.root(&format!("chmod 440 /etc/sudoers.d/recipe-{name}"));
         }

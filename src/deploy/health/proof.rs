@@ -104,6 +104,10 @@ impl ProofError {
                 fails("may not run the release")
                     .because(seen.unwrap_or_default())
                     .because(format!("it is {proof}, and `proof` asks for {}", least.word()))
+                    .hint(Some(format!(
+                        "let WorkingDirectory= or ExecStart= of {unit} go through `current`, or ask \
+                         for a weaker `proof`"
+                    )))
             }
         }
     }
