@@ -489,6 +489,7 @@ fn unit_findings_read_well() {
     error: todo.service may not run the release
       cause: it is in /opt/old
              it is up, which shows nothing, and `proof` asks for seen
+      hint:  let WorkingDirectory= or ExecStart= of todo.service go through `current`, or ask for a weaker `proof`
     error: todo.service has no next run
       cause: systemd calls it active, and knows no time at which it elapses
       hint:  on the host: `systemctl list-timers todo.service`
