@@ -295,26 +295,14 @@ look_in_use() {
 
 # Prints when processes of the unit began whose directories we may not see, in seconds since boot.
 look_hidden() {
-    local line group place procs pid
-    group=''
+    local pid
     case $uid$scope in
         0* | *command | *none) return 0 ;;
     esac
-    while IFS= read -r line; do
-        case $line in
-            ControlGroup=*) group=${line#*=} ;;
-        esac
-    done <"$tmp/unit.$number"
-    [ -n "$group" ] || return 0
     say_service
-    for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-        for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
-            [ -r "$procs" ] || continue
-            while read -r pid; do
-                # shellcheck disable=SC3067
-                [ -O "/proc/$pid" ] || printf 'unit hidden=%s\n' "$(began "$pid")"
-            done <"$procs"
-        done
+    for pid in $(unit_processes); do
+        # shellcheck disable=SC3067
+        [ -O "/proc/$pid" ] || printf 'unit hidden=%s\n' "$(began "$pid")"
     done
 }
 

@@ -38,24 +38,12 @@ is_down() {
 # Looks at the processes of the unit other than the main one that began after the flip: prints
 # `renewed` if there is one, and `worker` if one of them works in release $1 or runs a program of it.
 look_at_workers() {
-    local group place procs worker
-    group=''
+    local place worker
     set -- "$1"
-    while IFS= read -r worker; do
-        case $worker in
-            ControlGroup=/*) group=${worker#*=} ;;
-        esac
-    done <"$tmp/unit.$number"
-    [ -n "$group" ] || return 0
-    for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-        for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
-            [ -r "$procs" ] || continue
-            while read -r worker; do
-                if [ "$worker" = "$unit_pid" ] || ! is_new "$worker"; then continue; fi
-                is_in "$worker" "$1" && echo worker && return 0
-                set -- "$@" "/proc/$worker/exe"
-            done 2>/dev/null <"$procs"
-        done
+    for worker in $(unit_processes); do
+        if [ "$worker" = "$unit_pid" ] || ! is_new "$worker"; then continue; fi
+        is_in "$worker" "$1" && echo worker && return 0
+        set -- "$@" "/proc/$worker/exe"
     done
     [ "$#" != 1 ] || return 0
     echo renewed
@@ -64,6 +52,25 @@ look_at_workers() {
     # shellcheck disable=SC2010
     ls -l "$@" 2>/dev/null | grep -qF -- "-> $(cd "$place" && pwd -P)/" && echo worker
     return 0
+}
+
+# Prints the processes in the control group of the unit that was looked at, and in the groups right
+# below it.
+unit_processes() {
+    local group line place procs
+    group=''
+    while IFS= read -r line; do
+        case $line in
+            ControlGroup=/*) group=${line#*=} ;;
+        esac
+    done <"$tmp/unit.$number"
+    [ -n "$group" ] || return 0
+    for place in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+        for procs in "$place$group/cgroup.procs" "$place$group"/*/cgroup.procs; do
+            [ -r "$procs" ] || continue
+            while read -r line; do echo "$line"; done 2>/dev/null <"$procs"
+        done
+    done
 }
 
 # Whether process $1 began after the flip, if that is known.

@@ -99,7 +99,7 @@ go_over() {
     else
         keep_traffic
     fi
-    each_in_slot "$slot" unit_file enable && flip_to_candidate && apply_unit_files || return "$?"
+    each_in_slot "$slot" set_at_boot enable && flip_to_candidate && apply_unit_files || return "$?"
     if [ "$again" != yes ]; then
         reason='hook failed'
         run_hooks switched || return "$?"
@@ -112,9 +112,9 @@ go_over() {
 }
 
 # Enables or disables the unit: only those of the live slot start at boot.
-unit_file() {
-    privileged "$1" >"$tmp/unit_file" 2>&1 && return 0
-    cat "$tmp/unit_file"
+set_at_boot() {
+    privileged "$1" >"$tmp/said" 2>&1 && return 0
+    cat "$tmp/said"
     cause="$target could not be ${1}d"
     return 1
 }
@@ -167,7 +167,7 @@ return_traffic() {
 # still be answering.
 leave_slot() {
     [ "$(readlink "$root/slots/$slot")" = "../releases/$candidate" ] || return 0
-    each_in_slot "$slot" unit_file disable || partly=$cause
+    each_in_slot "$slot" set_at_boot disable || partly=$cause
     if [ -n "$moved" ]; then
         drain_slot "$slot"
     else
@@ -184,7 +184,7 @@ leave_slot() {
 # The slot that was left goes on for a while; at the next boot it does not start.
 leave_old_slot() {
     [ -n "$old_slot" ] || return 0
-    each_in_slot "$old_slot" unit_file disable || partly=$cause
+    each_in_slot "$old_slot" set_at_boot disable || partly=$cause
     drain_slot "$old_slot"
     rm -f "$root/.shipit/traffic"
 }
