@@ -129,7 +129,12 @@ pub struct ProofRule<'a> {
 }
 
 impl<'a> ProofRule<'a> {
-    /// Returns the rule for a unit with this action.
+    /// Returns the rule for a unit that asks for no proof, is in no slot and answers no check.
+    pub const fn new(layout: &'a Layout, action: Action) -> Self {
+        Self { layout, action, least: None, checked: false, slot: None }
+    }
+
+    /// Returns the rule for a unit of this stage with this action.
     pub fn of(config: &'a Config, action: Action, least: Option<Proof>) -> Self {
         let looks = |check: &Check| match &check.probe {
             HealthProbe::Http(http) => http.body.is_some(),
@@ -137,7 +142,7 @@ impl<'a> ProofRule<'a> {
             HealthProbe::Tcp { .. } => false,
         };
         let checked = config.health.checks.iter().any(looks);
-        Self { layout: &config.layout, action, least, checked, slot: None }
+        Self { least, checked, ..Self::new(&config.layout, action) }
     }
 
     /// Returns the link that leads the unit to the release.
@@ -351,13 +356,7 @@ mod tests {
     /// Returns the judgement of such a look by a rule, in words.
     fn judged(changes: &str, rule: impl Fn(ProofRule<'_>) -> ProofRule<'_>) -> String {
         let layout = Layout::new("/srv/todo");
-        let usual = ProofRule {
-            layout: &layout,
-            action: Action::Restart,
-            least: None,
-            checked: false,
-            slot: None,
-        };
+        let usual = ProofRule::new(&layout, Action::Restart);
         match prove(&look(changes), rule(usual)) {
             Ok(proof) => proof.map_or("nothing to prove", Proof::word).to_owned(),
             Err(doubt) => doubt.failure("todo.service").one_line(),
@@ -557,13 +556,7 @@ mod tests {
              5 times so far",
         );
         let layout = Layout::new("/srv/todo");
-        let rule = ProofRule {
-            layout: &layout,
-            action: Action::Restart,
-            least: None,
-            checked: false,
-            slot: None,
-        };
+        let rule = ProofRule::new(&layout, Action::Restart);
         assert_eq!(prove(&Judgement::default(), rule), Err(ProofError::Unseen));
     }
 

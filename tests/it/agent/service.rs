@@ -229,13 +229,7 @@ async fn start_of_a_nameless_unit_is_proved_by_its_time() {
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
         let found = agent.judge(ID.parse().unwrap()).await.unwrap();
         let layout = Layout::new(host.root().to_str().unwrap());
-        let rule = ProofRule {
-            layout: &layout,
-            action: Action::Restart,
-            least: None,
-            checked: false,
-            slot: None,
-        };
+        let rule = ProofRule::new(&layout, Action::Restart);
         assert_eq!(prove(&found[0], rule), expected);
     }
 }

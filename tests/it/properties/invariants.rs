@@ -433,13 +433,7 @@ pub fn answers(bytes: &[u8]) {
     shows(&hosts);
     history(answer::told(&text));
     let layout = Layout::new("/srv/todo");
-    let rule = ProofRule {
-        layout: &layout,
-        action: Action::Restart,
-        least: None,
-        checked: false,
-        slot: None,
-    };
+    let rule = ProofRule::new(&layout, Action::Restart);
     for it in answer::judgements(&text) {
         for doubt in [prove(&it, rule).err(), stayed_up(&it, &it).err()] {
             let said =
