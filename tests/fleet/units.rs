@@ -23,6 +23,10 @@ fn app(host: Host, name: &'static str, scope: &str) -> App {
          done; rm -rf /srv/{name}/* /srv/{name}/.shipit /etc/sudoers.d/*{name}"
     ));
     let app = App::with(&[host], name, &wish);
+    if scope == "user" {
+        // A user manager that starts now tries this one again and again, on the same port.
+        host.root(&format!("{} disable --now {name}.service", systemctl(scope)));
+    }
     let web = WEB.replace("[unit]", "[services.web]").replace("NAME", name);
     app.edit(&format!("[service]\nunit = \"{name}.service\"\n"), &web);
     app.edit("[health]", &format!("{}\n[health]", TIMER.replace("NAME", name)));
