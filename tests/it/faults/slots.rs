@@ -61,7 +61,7 @@ async fn agent_killed_after_any_statement_of_a_deploy_into_a_slot() {
     KillPoints::watch(dir.path());
     host.world.deploy("2").await;
     let points = KillPoints::of(dir.path());
-    try_all(points.some(effort(4, 12, usize::MAX)), |number| async move {
+    try_all(points.some(effort(4, 6, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let host = SlotHost::new(counting_shell(dir.path())).await;
         kill_before(dir.path(), number);

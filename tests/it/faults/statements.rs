@@ -41,7 +41,7 @@ async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
     assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
     fleet.unit_is_true("no fault", dir.path()).await;
     let points = KillPoints::of(dir.path());
-    try_all(points.some(effort(4, 8, usize::MAX)), |number| async move {
+    try_all(points.some(effort(3, 4, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
         kill_before(dir.path(), number);

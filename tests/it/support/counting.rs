@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use shipit::remote::local::LocalSession;
 
+use super::effort::effort;
 use super::tools::program;
 
 /// The statements at which a kill may leave something new. Between two of them neither the
@@ -14,9 +15,13 @@ use super::tools::program;
 pub(crate) struct KillPoints(BTreeSet<usize>);
 
 impl KillPoints {
-    /// Lets the shells of `dir` note changes from now on.
+    /// Lets the shells of `dir` note changes from now on. A look for one costs as much as many
+    /// statements: where only some points are tried, every statement counts as a change.
     pub(crate) fn watch(dir: &Path) {
         fs::write(dir.join("changes"), "").unwrap();
+        if effort(false, false, true) {
+            fs::write(dir.join("looks"), "").unwrap();
+        }
     }
 
     /// Returns the points of all conversations since `watch`.
@@ -46,8 +51,8 @@ pub(crate) fn was_killed(dir: &Path) -> bool {
 
 /// A login shell that hands the agent to a bash which counts its statements. If there is a number
 /// in `kill-at`, it kills the agent when that is reached, once. If there is a file `changes`, it
-/// notes in it before which statements `deploy_to`, `dir` or the answers changed. It does not look
-/// after a builtin that changes neither, for a look costs as much as the statement.
+/// notes in it before which statements `deploy_to`, `dir` or the answers changed, or all of them
+/// unless there is a file `looks`. It does not look after a builtin that changes neither.
 pub(crate) fn counting_shell(dir: &Path) -> LocalSession {
     let file = |name: &str, text: String| -> PathBuf {
         let path = dir.join(name);
@@ -60,7 +65,10 @@ pub(crate) fn counting_shell(dir: &Path) -> LocalSession {
 statements=0 trap_seen= trap_last=
 trap 'statements=$((statements + 1)); if [ "$BASHPID" = $$ ]; then
     if [ -e {here}/kill-at ]; then
-        [ $statements -lt $(<{here}/kill-at) ] || {{ rm {here}/kill-at; kill -9 $$; }}
+        read -r trap_at <{here}/kill-at
+        [ $statements -lt $trap_at ] || {{ rm {here}/kill-at; kill -9 $$; }}
+    elif [ -e {here}/changes ] && [ ! -e {here}/looks ]; then
+        echo $statements >>{here}/changes
     elif [ -e {here}/changes ] && [ -n "${{root-}}" ]; then
         case $trap_last in
             *">"* | *"\$("*) trap_last= ;;
