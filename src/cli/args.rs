@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::model::digest::{Digest, NotADigest};
 use crate::report::styles::Color;
 
 /// Puts a build on your servers through plain SSH: whole releases, atomic flips, rollbacks that
@@ -133,7 +134,10 @@ pub(crate) struct DeployArgs {
     pub(crate) stage: StageArg,
     #[command(flatten)]
     pub(crate) artifact: ArtifactArg,
-    /// Deploy even if nothing changed
+    /// Refuse any other artifact than the one with this digest
+    #[arg(long, value_name = "sha256:HEX", value_parser = digest)]
+    pub(crate) expect_digest: Option<Digest>,
+    /// Make a release even if nothing changed
     #[arg(long)]
     pub(crate) force: bool,
     /// Wait until the lock is released, also one set by `shipit lock`
@@ -150,6 +154,11 @@ impl ArtifactArg {
             None => artifact,
         })
     }
+}
+
+/// Reads the digest of an artifact, as `sha256:HEX` or `HEX`.
+fn digest(text: &str) -> Result<Digest, NotADigest> {
+    text.strip_prefix("sha256:").unwrap_or(text).parse()
 }
 
 #[derive(Debug, Clone, clap::Args)]

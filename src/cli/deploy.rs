@@ -23,6 +23,7 @@ use crate::deploy::fleet;
 use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use crate::deploy::outcome::Failure;
 use crate::deploy::rollout;
+use crate::model::digest::Digest;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
 use crate::report::human::count;
@@ -55,7 +56,8 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     let how =
         RunOptions { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
     let keep = !world.common.dry_run;
-    let wanted = Wanted { world, config: &config, env, force: args.force, keep };
+    let (force, expected) = (args.force, args.expect_digest);
+    let wanted = Wanted { world, config: &config, env, force, keep, expected };
     if config.hooks.before.is_empty() || world.common.dry_run {
         wanted.deploy(how).await
     } else {
@@ -72,6 +74,8 @@ pub(super) struct Wanted<'a> {
     pub(super) force: bool,
     /// Whether to fill the cache of this machine for later deploys.
     pub(super) keep: bool,
+    /// The digest that the artifact must have, if one was named.
+    pub(super) expected: Option<Digest>,
 }
 
 impl Wanted<'_> {
@@ -124,6 +128,7 @@ impl Wanted<'_> {
         let (artifact, revision) =
             tokio::join!(open(world, config, listed), revision(world, config));
         let artifact = artifact?;
+        as_expected(artifact.name(), artifact.digest(), self.expected)?;
         let build = Build {
             name: artifact.name().to_owned(),
             manifest: artifact.manifest().clone(),
@@ -140,6 +145,16 @@ impl Wanted<'_> {
             world.cache().keep_files(Arc::clone(&artifact));
         }
         Ok((Goal::Deploy { build: Box::new(build), artifact }, warnings))
+    }
+}
+
+/// Fails if the artifact has another digest than the `expected` one.
+fn as_expected(name: &str, found: Digest, expected: Option<Digest>) -> Result<(), CliError> {
+    match expected {
+        Some(expected) if expected != found => {
+            Err(CliError::OtherDigest { name: name.to_owned(), found, expected })
+        }
+        _ => Ok(()),
     }
 }
 

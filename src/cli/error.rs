@@ -7,6 +7,7 @@ use crate::artifact::ArtifactError;
 use crate::config::env::EnvError;
 use crate::config::error::ConfigError;
 use crate::config::gather::GatherError;
+use crate::model::digest::Digest;
 use crate::report::error::Hinted;
 
 /// An error of a command before its run. Nothing was changed on any host.
@@ -24,6 +25,8 @@ pub(crate) enum CliError {
     Stopped,
     #[error("there is no artifact to deploy")]
     NoArtifact,
+    #[error("the artifact {name} has the digest sha256:{found}")]
+    OtherDigest { name: String, found: Digest, expected: Digest },
     #[error("the program could not start")]
     Start { source: io::Error },
     #[error("{who} requires confirmation, but there is no terminal")]
@@ -57,6 +60,9 @@ impl Hinted for CliError {
             Self::Checks(error) => error.hint(),
             Self::Artifact(error) => error.hint(),
             Self::NoArtifact => Some("`--artifact PATH`, or `path` in [artifact]".to_owned()),
+            Self::OtherDigest { expected, .. } => {
+                Some(format!("`--expect-digest` names sha256:{expected}: deploy that artifact"))
+            }
             Self::Unconfirmed { .. } => Some("pass `--yes`".to_owned()),
             Self::Exists { path } => {
                 Some(format!("keep {}, or name another file with `-c`", path.display()))
@@ -72,7 +78,10 @@ impl Hinted for CliError {
             }
             // While the artifact was read, hosts were connected to, and perhaps a conversation was
             // opened.
-            Self::Artifact(_) | Self::Stopped | Self::Unconfirmed { .. } => {
+            Self::Artifact(_)
+            | Self::OtherDigest { .. }
+            | Self::Stopped
+            | Self::Unconfirmed { .. } => {
                 Some("nothing was changed".to_owned())
             }
             _ => None,
@@ -102,6 +111,7 @@ mod tests {
             | CliError::Artifact(_) => false,
             CliError::Stopped
             | CliError::NoArtifact
+            | CliError::OtherDigest { .. }
             | CliError::Start { .. }
             | CliError::Unconfirmed { .. }
             | CliError::BadFlag { .. }
@@ -118,6 +128,11 @@ mod tests {
         let errors = [
             CliError::Stopped,
             CliError::NoArtifact,
+            CliError::OtherDigest {
+                name: "dist".to_owned(),
+                found: Digest::of(b"a"),
+                expected: Digest::of(b"b"),
+            },
             CliError::Start { source: denied() },
             CliError::Unconfirmed { who: "production".to_owned() },
             CliError::BadFlag { flag: "--to", value: "1".to_owned(), expected: "14 digits" },
@@ -135,6 +150,9 @@ mod tests {
         error: there is no artifact to deploy
           state: no host was contacted; nothing was changed
           hint:  `--artifact PATH`, or `path` in [artifact]
+        error: the artifact dist has the digest sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb
+          state: nothing was changed
+          hint:  `--expect-digest` names sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d: deploy that artifact
         error: the program could not start
           cause: permission denied
         error: production requires confirmation, but there is no terminal

@@ -4,6 +4,7 @@ mod after;
 mod build;
 mod check;
 mod earlier;
+mod promote;
 mod secrets;
 mod words;
 

@@ -36,7 +36,7 @@ impl Findings {
             self.warn("deploy.toml names no artifact", fix);
             return None;
         }
-        let wanted = Wanted { world, config, env, force: true, keep: false };
+        let wanted = Wanted { world, config, env, force: true, keep: false, expected: None };
         match wanted.open(|| ()).await {
             Ok((goal, warnings)) => {
                 self.opened(config, &goal, warnings);
