@@ -78,6 +78,10 @@ pub(crate) enum CliCommand {
     Check(CheckArgs),
     /// Make a build live
     Deploy(DeployArgs),
+    /// Make a release of a build on every host; what is live stays
+    Stage(DeployArgs),
+    /// Make a staged release live
+    Activate(ActivateArgs),
     /// Make an earlier release live again
     Rollback(RollbackArgs),
     /// List the releases on the hosts
@@ -159,6 +163,17 @@ impl ArtifactArg {
 /// Reads the digest of an artifact, as `sha256:HEX` or `HEX`.
 fn digest(text: &str) -> Result<Digest, NotADigest> {
     text.strip_prefix("sha256:").unwrap_or(text).parse()
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ActivateArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// The staged release [default: the newest that all hosts have]
+    pub(crate) id: Option<String>,
+    /// Wait until the lock is released, also one set by `shipit lock`
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]

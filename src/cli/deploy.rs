@@ -1,4 +1,4 @@
-//! `shipit deploy`, `rollback` and `prune`: one engine, three goals.
+//! `shipit deploy`, `stage`, `activate`, `rollback` and `prune`: one engine, five goals.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use tokio::process::Command;
 use tokio::sync::watch;
 
-use super::args::{DeployArgs, PruneArgs, RollbackArgs};
+use super::args::{ActivateArgs, DeployArgs, PruneArgs, RollbackArgs};
 use super::dry_run::HostPlans;
 use super::error::CliError;
 use super::question;
@@ -24,15 +24,16 @@ use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use crate::deploy::outcome::Failure;
 use crate::deploy::rollout;
 use crate::model::digest::Digest;
+use crate::model::goal::GoalKind;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::error::Hinted as _;
 use crate::report::human::count;
 use crate::report::plan::plan_lines;
 use crate::report::redact::Secrets;
 
-/// Makes a build live. The config is checked before `local.before` runs; the artifact is opened
+/// Makes a build live, or stages it. The config is checked before `local.before` runs; the artifact is opened
 /// after it, because `local.before` may build it.
-pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliError> {
+pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
     let mut config = world.config(&args.stage, more)?;
     if config.artifact.is_none() {
@@ -40,7 +41,7 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
     }
     let asked =
         if config.confirm == Confirm::First { revision(world, &config).await } else { None };
-    if !world.confirm_or_later(&config, &question::deploy(&config, asked.as_deref()))? {
+    if !world.confirm_or_later(&config, &question::deploy(&config, kind, asked.as_deref()))? {
         return Ok(130);
     }
     named(world, &config)?;
@@ -57,7 +58,7 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
         RunOptions { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
     let keep = !world.common.dry_run;
     let (force, expected) = (args.force, args.expect_digest);
-    let wanted = Wanted { world, config: &config, env, force, keep, expected };
+    let wanted = Wanted { world, config: &config, kind, env, force, keep, expected };
     if config.hooks.before.is_empty() || world.common.dry_run {
         wanted.deploy(how).await
     } else {
@@ -69,6 +70,8 @@ pub(crate) async fn deploy(world: &World, args: &DeployArgs) -> Result<u8, CliEr
 pub(super) struct Wanted<'a> {
     pub(super) world: &'a World,
     pub(super) config: &'a Config,
+    /// `Deploy` or `Stage`.
+    pub(super) kind: GoalKind,
     /// The bytes of the env file, if there is one.
     pub(super) env: Option<Vec<u8>>,
     pub(super) force: bool,
@@ -87,7 +90,7 @@ impl Wanted<'_> {
         // Signals are followed before hosts are connected to, so that no interrupt is lost.
         let cancel = world.cancel();
         let reach = (!world.common.dry_run).then(|| {
-            let run = world.run_values("deploy", config);
+            let run = world.run_values(self.kind.word(), config);
             let hello = |host: &Host| fleet::hello_of_deploy(config, host, &run);
             world.reach(config).ahead(config, hello, &may_greet)
         });
@@ -103,7 +106,7 @@ impl Wanted<'_> {
 
     /// Runs `local.before`, then deploys what it has built. Returns the exit code.
     async fn build_and_deploy(self, how: RunOptions) -> u8 {
-        let (world, config) = (self.world, self.config);
+        let (world, config, kind) = (self.world, self.config, self.kind);
         let run = async |cx: RunContext<'_>| {
             let open = async || {
                 let opened = self.open(|| ()).await;
@@ -113,9 +116,9 @@ impl Wanted<'_> {
                 }
                 Ok(goal)
             };
-            fleet::build_and_run(cx, open).await
+            fleet::build_and_run(cx, kind, open).await
         };
-        let report = world.shown(config, "deploy", how, run).await;
+        let report = world.shown(config, kind.word(), how, run).await;
         report.verdict().exit_code()
     }
 
@@ -144,7 +147,12 @@ impl Wanted<'_> {
         if self.keep {
             world.cache().keep_files(Arc::clone(&artifact));
         }
-        Ok((Goal::Deploy { build: Box::new(build), artifact }, warnings))
+        let build = Box::new(build);
+        let goal = match self.kind {
+            GoalKind::Stage => Goal::Stage { build, artifact },
+            _ => Goal::Deploy { build, artifact },
+        };
+        Ok((goal, warnings))
     }
 }
 
@@ -217,6 +225,19 @@ async fn revision(world: &World, config: &Config) -> Option<String> {
     let head = git(&["rev-parse", "HEAD"]).await?;
     let changed = git(&["status", "--porcelain", "-uno"]).await?;
     Some(if changed.is_empty() { head } else { format!("{head}{DIRTY}") })
+}
+
+/// Makes a staged release live.
+pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, CliError> {
+    let mut config = world.config(&args.stage, Overrides::default())?;
+    let id = args.id.as_deref().map(|id| release_id("ID", id)).transpose()?;
+    if !world.confirm_or_later(&config, &question::activate(&config, id))? {
+        return Ok(130);
+    }
+    let secrets = Secrets::new(gather(world, &mut config).await?);
+    let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
+    let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
+    go(world, &config, &Goal::Activate(id), how, &warnings).await
 }
 
 /// Makes an earlier release live again.
@@ -307,7 +328,8 @@ async fn dry_run(
     for (host, plan) in found.plans {
         match plan {
             Ok(plan) if found.unchanged && plan.recover.is_empty() => {
-                let lines = vec!["nothing to do: this build and config are live".to_owned()];
+                let what = if goal.kind() == GoalKind::Stage { "live or staged" } else { "live" };
+                let lines = vec![format!("nothing to do: this build and config are {what}")];
                 shown.plans.push((host, lines));
             }
             Ok(plan) => {

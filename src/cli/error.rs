@@ -81,9 +81,7 @@ impl Hinted for CliError {
             Self::Artifact(_)
             | Self::OtherDigest { .. }
             | Self::Stopped
-            | Self::Unconfirmed { .. } => {
-                Some("nothing was changed".to_owned())
-            }
+            | Self::Unconfirmed { .. } => Some("nothing was changed".to_owned()),
             _ => None,
         }
     }

@@ -30,6 +30,7 @@ use clap::Parser as _;
 use self::args::{Args, CliCommand};
 use self::error::CliError;
 use self::world::World;
+use crate::model::goal::GoalKind;
 
 /// Runs one command line and returns its exit code, one of the table in the README.
 ///
@@ -60,7 +61,9 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
         CliCommand::Init => init::run(world),
         CliCommand::Check(check) => check::run(world, &check).await,
-        CliCommand::Deploy(deploy) => deploy::deploy(world, &deploy).await,
+        CliCommand::Deploy(deploy) => deploy::make(world, &deploy, GoalKind::Deploy).await,
+        CliCommand::Stage(stage) => deploy::make(world, &stage, GoalKind::Stage).await,
+        CliCommand::Activate(activate) => deploy::activate(world, &activate).await,
         CliCommand::Rollback(rollback) => deploy::rollback(world, &rollback).await,
         CliCommand::Prune(prune) => deploy::prune(world, &prune).await,
         CliCommand::Releases(stage) => look::releases(world, &stage).await,

@@ -3,10 +3,12 @@
 
 use crate::config::{ArtifactSource, Config};
 use crate::deploy::goal::RollbackTarget;
+use crate::model::goal::GoalKind;
+use crate::model::id::ReleaseId;
 use crate::model::words::{count, short_revision};
 
-/// Returns the question before a deploy.
-pub(crate) fn deploy(config: &Config, revision: Option<&str>) -> String {
+/// Returns the question before a deploy, or before a build is staged.
+pub(crate) fn deploy(config: &Config, kind: GoalKind, revision: Option<&str>) -> String {
     let what = match config.artifact.as_ref().map(|spec| &spec.source) {
         Some(ArtifactSource::Path { path, .. }) => {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -17,7 +19,15 @@ pub(crate) fn deploy(config: &Config, revision: Option<&str>) -> String {
     };
     let revision = revision.map(short_revision);
     let revision = revision.map_or_else(String::new, |it| format!(" at revision {it}"));
-    format!("Deploy{what}{revision} to {}", place(config))
+    let verb = if kind == GoalKind::Stage { "Stage" } else { "Deploy" };
+    let on = if kind == GoalKind::Stage { "on" } else { "to" };
+    format!("{verb}{what}{revision} {on} {}", place(config))
+}
+
+/// Returns the question before an activation.
+pub(crate) fn activate(config: &Config, id: Option<ReleaseId>) -> String {
+    let what = id.map_or_else(|| "the newest staged release".to_owned(), |id| id.to_string());
+    format!("Activate {what} on {}", place(config))
 }
 
 /// Returns the question before a rollback.

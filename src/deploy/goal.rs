@@ -20,6 +20,10 @@ use crate::model::service::{Action, Service, ServiceKind, Unit};
 pub enum Goal {
     /// Make a build live; `artifact` has its bytes.
     Deploy { build: Box<Build>, artifact: Arc<Artifact> },
+    /// Make releases of a build and leave what is live; `artifact` has its bytes.
+    Stage { build: Box<Build>, artifact: Arc<Artifact> },
+    /// Make a release live that was staged; `None`: the newest that all hosts have.
+    Activate(Option<ReleaseId>),
     /// Make an earlier release live again.
     Rollback(RollbackTarget),
     /// Delete old releases.
@@ -31,6 +35,8 @@ impl Goal {
     pub const fn kind(&self) -> GoalKind {
         match self {
             Self::Deploy { .. } => GoalKind::Deploy,
+            Self::Stage { .. } => GoalKind::Stage,
+            Self::Activate(_) => GoalKind::Activate,
             Self::Rollback(_) => GoalKind::Rollback,
             Self::Prune(_) => GoalKind::Prune,
         }
@@ -41,9 +47,20 @@ impl Goal {
         matches!(self, Self::Prune(_))
     }
 
-    /// Returns the build, if the goal is a deploy.
+    /// Returns the build that releases are made of, if any are made.
     pub fn build(&self) -> Option<&Build> {
-        if let Self::Deploy { build, .. } = self { Some(build) } else { None }
+        match self {
+            Self::Deploy { build, .. } | Self::Stage { build, .. } => Some(build),
+            Self::Activate(_) | Self::Rollback(_) | Self::Prune(_) => None,
+        }
+    }
+
+    /// Returns the artifact that releases are made of, if any are made.
+    pub fn artifact(&self) -> Option<&Arc<Artifact>> {
+        match self {
+            Self::Deploy { artifact, .. } | Self::Stage { artifact, .. } => Some(artifact),
+            Self::Activate(_) | Self::Rollback(_) | Self::Prune(_) => None,
+        }
     }
 }
 

@@ -30,14 +30,17 @@ pub async fn staged(cx: &RunContext<'_>, release: ReleaseId) -> Result<(), Failu
     Ok(())
 }
 
-/// Runs `local.after` or `local.failed`. A failure there is a warning.
+/// Runs `local.after` once a new release is live, or `local.failed`. A failure there is a warning.
 pub async fn after(cx: &RunContext<'_>, report: &Report) {
-    if report.goal != GoalKind::Deploy {
-        return;
-    }
-    let (name, hooks) = match report.verdict() {
-        RunOutcome::Done => ("local.after", &cx.config.hooks.after),
-        _ => ("local.failed", &cx.config.hooks.failed),
+    let (name, hooks) = match (report.goal, report.verdict()) {
+        (GoalKind::Deploy | GoalKind::Activate, RunOutcome::Done) => {
+            ("local.after", &cx.config.hooks.after)
+        }
+        (GoalKind::Stage, RunOutcome::Done) => return,
+        (GoalKind::Deploy | GoalKind::Activate | GoalKind::Stage, _) => {
+            ("local.failed", &cx.config.hooks.failed)
+        }
+        _ => return,
     };
     let release = report.release.map(|id| id.to_string()).unwrap_or_default();
     let vars = [format!("SHIPIT_RELEASE={release}")];

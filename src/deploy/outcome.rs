@@ -11,7 +11,7 @@ use crate::remote::session::SessionError;
 /// The outcome of a run, host by host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
+    /// `deploy`, `stage`, `activate`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
     pub goal: GoalKind,
     pub stage: String,
     /// The release that the run was about.
@@ -182,8 +182,10 @@ pub fn naming_stage(hint: &str, stage: &str) -> String {
 }
 
 /// The commands that take a stage.
-const STAGED: [&str; 9] =
-    ["check", "deploy", "history", "prune", "releases", "rollback", "status", "unlock", "verify"];
+const STAGED: [&str; 11] = [
+    "activate", "check", "deploy", "history", "prune", "releases", "rollback", "stage", "status",
+    "unlock", "verify",
+];
 
 impl HostResult {
     /// Returns all failures of the result.

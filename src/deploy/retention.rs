@@ -40,8 +40,21 @@ pub fn common_candidate<'a>(states: impl IntoIterator<Item = &'a HostState>) -> 
     common?.last().copied()
 }
 
+/// Returns the releases that an activation may choose by itself on this host, oldest first: staged
+/// for that, not expired, and newer than the live one.
+pub fn activation_candidates(state: &HostState) -> BTreeSet<ReleaseId> {
+    state.waiting().into_keys().filter(|id| Some(*id) > state.live()).collect()
+}
+
+/// Returns the newest release that every host may activate.
+pub fn common_staged<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Option<ReleaseId> {
+    let each = states.into_iter().map(activation_candidates);
+    each.reduce(|all, here| &all & &here)?.last().copied()
+}
+
 /// Returns the names in `releases/` to delete, in this order: unfinished and failed releases, which
-/// do not count, then good ones beyond the newest `keep`, oldest first. Nothing is deleted if the
+/// do not count, then good ones beyond the newest `keep`, oldest first. Of those that wait to be
+/// activated, the newest `keep` stay until they expire. Nothing is deleted if the
 /// ledger is in doubt: a line that is not understood may pin any release. A release that the ledger
 /// does not tell of always stays.
 pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
@@ -49,7 +62,8 @@ pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
         return Vec::new();
     }
     let histories: BTreeMap<_, _> = state.histories().into_iter().collect();
-    let kept = protected(state, &histories);
+    let mut kept = protected(state, &histories);
+    kept.extend(state.waiting().into_keys().rev().take(rule.keep));
     let bad = state.ids().into_iter().filter(|id| is_bad(state, *id, histories.get(id)));
     let counts = |history: &History| history.status == ReleaseStatus::Good && !history.pinned;
     let good = histories.iter().filter(|(_, history)| counts(history)).map(|(id, _)| *id);

@@ -8,6 +8,8 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoalKind {
     Deploy,
+    Stage,
+    Activate,
     Rollback,
     Prune,
     Pin,
@@ -21,6 +23,8 @@ impl GoalKind {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
+            Self::Stage => "stage",
+            Self::Activate => "activate",
             Self::Rollback => "rollback",
             Self::Prune => "prune",
             Self::Pin => "pin",
@@ -33,6 +37,7 @@ impl GoalKind {
     /// Returns what was done to a release or a host, for people.
     pub const fn past(self) -> &'static str {
         match self {
+            Self::Stage => "staged",
             Self::Pin => "pinned",
             Self::Unpin => "unpinned",
             Self::Lock => "locked",
@@ -43,12 +48,12 @@ impl GoalKind {
 
     /// Returns whether it makes a release live.
     pub const fn makes_live(self) -> bool {
-        matches!(self, Self::Deploy | Self::Rollback)
+        matches!(self, Self::Deploy | Self::Activate | Self::Rollback)
     }
 
     /// Returns whether its command has `--wait`.
     pub const fn waits(self) -> bool {
-        self.makes_live() || matches!(self, Self::Prune)
+        self.makes_live() || matches!(self, Self::Stage | Self::Prune)
     }
 }
 

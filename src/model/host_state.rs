@@ -240,12 +240,35 @@ impl HostState {
     pub fn assuming(&self, id: ReleaseId, events: &[LedgerEvent]) -> Self {
         let mut state = self.clone();
         state.current = Current::Release(id);
-        if !state.present.contains(&id.to_string()) {
-            state.present.push(id.to_string());
-            state.present.sort();
-        }
+        state.add(id.to_string());
         state.ledger.assume(id, events);
         state
+    }
+
+    /// Returns the host once the release of this `staged` entry is complete there.
+    #[must_use]
+    pub fn holding(&self, staged: Entry) -> Self {
+        let mut state = self.clone();
+        state.add(staged.release.clone());
+        state.ledger.append(staged);
+        state
+    }
+
+    fn add(&mut self, name: String) {
+        if !self.present.contains(&name) {
+            self.present.push(name);
+            self.present.sort();
+        }
+    }
+
+    /// Returns the releases that wait to be activated, oldest first, each with when it expires.
+    pub fn waiting(&self) -> BTreeMap<ReleaseId, DateTime<Utc>> {
+        let until = |(id, history): (ReleaseId, History)| {
+            let known = !self.unknown.contains(&id.to_string());
+            let until = history.expires().filter(|until| known && *until > self.facts.clock)?;
+            Some((id, until))
+        };
+        self.histories().into_iter().filter_map(until).collect()
     }
 
     /// Returns the newest id of ours in `releases/` or in the ledger that is not later than

@@ -170,6 +170,9 @@ pub struct Entry {
     /// With the first entry of a deploy or rollback: when that began, by the host's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
+    /// With `staged`: until when it may be activated by itself; without, only its own run does that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
     /// With `staged`: the app of the release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
@@ -199,6 +202,7 @@ impl Entry {
             reason: None,
             back: None,
             began: None,
+            expires: None,
             app: None,
             sum: None,
         }
@@ -279,6 +283,21 @@ pub enum ReleaseStatus {
     /// It could not be made, or could not be reverted.
     Failed,
     Pruned,
+}
+
+impl ReleaseStatus {
+    /// Returns the words for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Undecided => "undecided",
+            Self::Good => "good",
+            Self::Reverted => "reverted",
+            Self::RolledBack => "rolled back",
+            Self::Failed => "failed",
+            Self::Pruned => "pruned",
+        }
+    }
 }
 
 /// The story of one release in the ledger.
@@ -509,6 +528,11 @@ impl Ledger {
         self.entries.extend(events.iter().map(|event| Entry::new(*event, &id.to_string())));
     }
 
+    /// Appends an entry, as if it had been written.
+    pub fn append(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
     /// Returns how many lines could not be read.
     pub fn unreadable(&self) -> usize {
         self.unreadable.len()
@@ -583,6 +607,14 @@ impl History {
             back: None,
             before: ReleaseStatus::Failed,
         }
+    }
+
+    /// Returns until when it may be activated by itself: it was staged for that, and never
+    /// activated.
+    pub fn expires(&self) -> Option<DateTime<Utc>> {
+        let entry = self.origin.as_ref().filter(|_| self.status == ReleaseStatus::Staged)?;
+        let at = DateTime::parse_from_rfc3339(entry.expires.as_deref()?).ok()?;
+        Some(at.with_timezone(&Utc))
     }
 
     /// Returns the event to repeat after `reverted`, if the release was decided on before. Without

@@ -34,6 +34,10 @@ pub struct Operation {
 pub enum OperationKind {
     /// A release was made, and perhaps activated.
     Deploy,
+    /// A release was made, to be activated later.
+    Stage,
+    /// A release that was staged before was activated.
+    Activate,
     /// A release that was there was activated again.
     Rollback,
     /// A release was deleted.
@@ -51,6 +55,8 @@ impl OperationKind {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
+            Self::Stage => "stage",
+            Self::Activate => "activate",
             Self::Rollback => "rollback",
             Self::Prune => "prune",
             Self::Pin => "pin",
@@ -97,30 +103,43 @@ pub fn operations(entries: &[Entry]) -> Vec<Operation> {
             Some(operation) => operation.go_on(entry),
             // The release that a rollback left: its own entry tells of the rollback.
             None if entry.event == LedgerEvent::RolledBack => {}
-            None => all.push(Operation::begin(entry)),
+            None => {
+                let staged = is_staged(&all, &entry.release);
+                all.push(Operation::begin(entry, staged));
+            }
         }
     }
     all
 }
 
+/// Returns whether the release was staged and not activated since.
+fn is_staged(all: &[Operation], release: &str) -> bool {
+    let kinds = [OperationKind::Stage, OperationKind::Activate];
+    let about = |it: &&Operation| it.release == release && kinds.contains(&it.kind);
+    all.iter().rev().find(about).is_some_and(|it| it.kind == OperationKind::Stage)
+}
+
 fn goes_on(operation: &Operation, entry: &Entry) -> bool {
     let waits = matches!(operation.outcome, Outcome::Staged | Outcome::Undecided);
     if entry.event == LedgerEvent::Pruned {
-        return operation.run == entry.run && operation.kind == OperationKind::Deploy;
+        let makes = [OperationKind::Deploy, OperationKind::Stage, OperationKind::Activate];
+        return operation.run == entry.run && makes.contains(&operation.kind);
     }
     operation.release == entry.release
         && waits
         && match entry.event {
-            LedgerEvent::Activated => operation.run == entry.run,
+            LedgerEvent::Activated | LedgerEvent::Staged => operation.run == entry.run,
             LedgerEvent::Committed | LedgerEvent::Reverted | LedgerEvent::Failed => true,
             _ => false,
         }
 }
 
 impl Operation {
-    fn begin(entry: &Entry) -> Self {
+    /// Returns the operation that begins with `entry`. `staged`: an earlier one staged its release.
+    fn begin(entry: &Entry, staged: bool) -> Self {
         let (kind, outcome) = match entry.event {
             LedgerEvent::Staged => (OperationKind::Deploy, Outcome::Staged),
+            LedgerEvent::Activated if staged => (OperationKind::Activate, Outcome::Undecided),
             LedgerEvent::Activated => (OperationKind::Rollback, Outcome::Undecided),
             LedgerEvent::Committed | LedgerEvent::RolledBack => {
                 (OperationKind::Recovery, Outcome::Done)
@@ -157,6 +176,9 @@ impl Operation {
         if entry.event == LedgerEvent::Pruned {
             self.pruned.push(entry.release.clone());
             return;
+        }
+        if entry.expires.is_some() {
+            self.kind = OperationKind::Stage;
         }
         self.outcome = match entry.event {
             LedgerEvent::Activated => Outcome::Undecided,

@@ -45,6 +45,11 @@ pub fn local(time: DateTime<Utc>, offset: FixedOffset) -> String {
     time.with_timezone(&offset).format("%Y-%m-%d %H:%M").to_string()
 }
 
+/// Formats a day: `2026-08-21`. Hosts that agree on it may differ by seconds.
+pub fn day(time: DateTime<Utc>, offset: FixedOffset) -> String {
+    time.with_timezone(&offset).format("%Y-%m-%d").to_string()
+}
+
 /// Formats a time with its zone: `2026-08-21 11:03 +02:00`.
 pub fn zoned(time: DateTime<Utc>, offset: FixedOffset) -> String {
     format!("{} {offset}", local(time, offset))

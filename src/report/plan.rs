@@ -15,6 +15,9 @@ use crate::remote::order::{AgentHook, Order};
 pub fn plan_lines(plan: &HostPlan) -> Vec<String> {
     let mut lines: Vec<_> = plan.recover.iter().flat_map(recover_lines).collect();
     lines.extend(plan.make.iter().flat_map(make_lines));
+    if plan.waiting.is_some() {
+        lines.push("record that it waits to be activated".to_owned());
+    }
     lines.extend(plan.activate.iter().flat_map(activate_lines));
     lines.extend(plan.clean.iter().map(describe));
     lines

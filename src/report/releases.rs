@@ -1,5 +1,6 @@
 //! `shipit releases`: the releases on the hosts, newest first.
 
+use chrono::{DateTime, Utc};
 use console::Style;
 use serde_json::{Value, json};
 
@@ -111,6 +112,11 @@ impl Release<'_> {
         self.history.as_ref()?.origin.as_ref()
     }
 
+    /// Returns until when it may be activated, if it was staged for that.
+    fn expires(&self) -> Option<DateTime<Utc>> {
+        self.history.as_ref()?.expires().filter(|_| !self.is_unknown())
+    }
+
     fn pinned(&self) -> bool {
         self.history.as_ref().is_some_and(|history| history.pinned)
     }
@@ -126,7 +132,7 @@ impl Release<'_> {
     fn status(&self) -> &'static str {
         match &self.history {
             _ if self.is_unknown() => "unknown",
-            Some(history) => status(history.status),
+            Some(history) => history.status.words(),
             None => "unfinished",
         }
     }
@@ -150,6 +156,9 @@ impl Release<'_> {
         let origin = self.origin();
         let word = |text: Option<&str>| text.map_or_else(String::new, clean::line);
         let mut state = self.status().to_owned();
+        if let Some(until) = self.expires() {
+            state = format!("{state} until {}", human::day(until, offset));
+        }
         if self.pinned() {
             state += ", pinned";
         }
@@ -175,6 +184,7 @@ impl Release<'_> {
             "id": self.id,
             "made": self.id.time().to_rfc3339(),
             "state": self.status().replace(' ', "-"),
+            "expires": self.expires().map(|until| until.to_rfc3339()),
             "live": self.live(),
             "pinned": self.pinned(),
             "in_use": self.in_use(),
@@ -184,19 +194,6 @@ impl Release<'_> {
             "artifact": origin.and_then(|entry| entry.artifact),
             "size": origin.and_then(|entry| entry.size),
         })
-    }
-}
-
-/// Returns the words for a state.
-pub fn status(status: ReleaseStatus) -> &'static str {
-    match status {
-        ReleaseStatus::Staged => "staged",
-        ReleaseStatus::Undecided => "undecided",
-        ReleaseStatus::Good => "good",
-        ReleaseStatus::Reverted => "reverted",
-        ReleaseStatus::RolledBack => "rolled back",
-        ReleaseStatus::Failed => "failed",
-        ReleaseStatus::Pruned => "pruned",
     }
 }
 

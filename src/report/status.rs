@@ -10,6 +10,7 @@ use super::human::{self, group_by, list};
 use super::styles::Styles;
 use super::{clean, json::VERSION};
 use crate::deploy::divergence::find_split;
+use crate::deploy::retention::activation_candidates;
 use crate::model::host_state::{Current, HostState, OwedHooks, UnitState};
 use crate::model::id::ReleaseId;
 use crate::model::interrupted::{Interrupted, Stopped, interrupted};
@@ -114,6 +115,10 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
+    lines.extend(state.waiting().into_iter().map(|(id, until)| {
+        let until = human::day(until, context.offset);
+        StatusLine::plain("staged", format!("{id}, until {until}"))
+    }));
     lines.extend(state.slots.iter().map(slot_line));
     let several = state.units.len() > 1;
     lines.extend(state.units.iter().map(|unit| unit_line(unit, several, context)));
@@ -312,6 +317,10 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
         });
         notes.push(format!("  hint:  `shipit deploy {stage}` brings them together{back}"));
     }
+    let candidates = |state: &HostState| !activation_candidates(state).is_empty();
+    if hosts.iter().any(|(_, state)| candidates(state)) {
+        notes.push(format!("  hint:  `shipit activate {stage}` makes what is staged live"));
+    }
     if hosts.iter().any(|(_, state)| state.owed_hooks().is_some()) {
         notes.push(format!(
             "  hint:  the next `shipit deploy {stage}` or `shipit prune {stage}` runs them"
@@ -363,6 +372,7 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
             "host": host,
             "live": live(state),
             "behind": newest.is_some() && state.live() != newest,
+            "staged": state.waiting().into_iter().map(staged_json).collect::<Vec<_>>(),
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.units.first().map(unit_json),
             "slots": state.slots.iter().map(slot_json).collect::<Vec<_>>(),
@@ -383,6 +393,10 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
     let hosts: Vec<_> = hosts.iter().map(host).collect();
     let agree = hosts.windows(2).all(|pair| pair[0]["live"] == pair[1]["live"]);
     json!({ "v": VERSION, "stage": context.stage, "agree": agree, "hosts": hosts })
+}
+
+fn staged_json((id, until): (ReleaseId, DateTime<Utc>)) -> Value {
+    json!({ "release": id, "expires": until.to_rfc3339() })
 }
 
 fn stuck_json(entry: &Entry) -> Value {

@@ -9,6 +9,7 @@ use super::human::{self, group_by, hanging, list, short_list};
 use super::styles::Styles;
 use super::{Verbosity, error, words};
 use crate::deploy::outcome::{Done, Failure, HostResult, Report, RunOutcome};
+use crate::deploy::plan::STAGED_FOR;
 use crate::model::goal::GoalKind;
 use crate::model::host_state::LockHolder;
 use crate::model::id::ReleaseId;
@@ -276,13 +277,14 @@ fn success(report: &Report) -> Vec<String> {
         _ => None,
     });
     let done: Vec<(&str, &Done)> = done.collect();
-    if !report.goal.makes_live() && report.goal != GoalKind::Prune {
+    if !report.goal.waits() {
         return small_lines(report, &done);
     }
-    let mut lines = Vec::new();
-    if report.goal != GoalKind::Prune {
-        lines.extend(live_lines(report.goal, &done));
-    }
+    let mut lines = match report.goal {
+        GoalKind::Prune => Vec::new(),
+        GoalKind::Stage => staged_lines(report, &done),
+        goal => live_lines(goal, &done),
+    };
     lines.extend(pruned_lines(&done));
     if report.goal == GoalKind::Prune {
         let none = done.iter().filter(|(_, done)| done.pruned.is_empty());
@@ -314,6 +316,16 @@ fn small_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
         });
     }
     lines
+}
+
+/// Returns what waits where, and the command that makes it live.
+fn staged_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
+    let Some(id) = report.release.filter(|_| !done.is_empty()) else { return Vec::new() };
+    let names: Vec<_> = done.iter().map(|(host, _)| *host).collect();
+    let head = format!("{id} is staged on {}", short_list(&names, MOST_HOSTS));
+    let staged = sent(done).into_iter().fold(head, |said, part| add_part(&said, part));
+    let command = format!("`shipit activate {}`", report.stage);
+    vec![staged, format!("{command} makes it live within {} days", STAGED_FOR.num_days())]
 }
 
 fn live_lines(goal: GoalKind, done: &[(&str, &Done)]) -> Vec<String> {
@@ -472,18 +484,18 @@ fn unchanged_lines(report: &Report) -> Vec<String> {
         HostResult::Unchanged { live } => Some((host.as_str(), *live)),
         _ => None,
     });
+    let staged = report.release.filter(|_| report.goal == GoalKind::Stage);
     let line = |(live, hosts): (Option<ReleaseId>, Vec<&str>)| {
         let hosts = short_list(&hosts, MOST_HOSTS);
-        match live {
-            _ if report.goal == GoalKind::Prune => format!("nothing to prune on {hosts}"),
-            None => format!("nothing to do on {hosts}"),
-            Some(live) if report.goal != GoalKind::Deploy => {
-                format!("nothing to do: {live} is live on {hosts} already")
-            }
-            Some(live) => format!(
-                "unchanged: {live} is live on {hosts} already, with this build and config; \
-                 `--force` deploys it again"
+        let (id, is) = staged.map_or((live, "live"), |id| (Some(id), "staged"));
+        match (report.goal, id) {
+            (GoalKind::Prune, _) => format!("nothing to prune on {hosts}"),
+            (_, None) => format!("nothing to do on {hosts}"),
+            (goal @ (GoalKind::Deploy | GoalKind::Stage), Some(id)) => format!(
+                "unchanged: {id} is {is} on {hosts} already, with this build and config; \
+                 `--force` {goal}s it again"
             ),
+            (_, Some(live)) => format!("nothing to do: {live} is live on {hosts} already"),
         }
     };
     group_by(unchanged).into_iter().map(line).collect()

@@ -38,8 +38,8 @@ fn usage_error_exits_2_and_help_names_every_command() {
     assert!(project.shipit("deplyo").starts_with("exit: 2"));
     let help = project.shipit("--help");
     let commands = [
-        "init", "check", "deploy", "rollback", "releases", "status", "history", "verify", "pin",
-        "unpin", "lock", "unlock", "prune", "demo",
+        "init", "check", "deploy", "stage", "activate", "rollback", "releases", "status",
+        "history", "verify", "pin", "unpin", "lock", "unlock", "prune", "demo",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

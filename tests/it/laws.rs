@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use shipit::deploy::goal::{PruneRule, RollbackTarget};
-use shipit::deploy::plan::rollback_target;
+use shipit::deploy::plan::{activation_target, rollback_target};
 use shipit::deploy::retention::to_prune;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
 use shipit::model::id::ReleaseId;
@@ -17,11 +17,11 @@ fn id(n: u32) -> ReleaseId {
 }
 
 /// Returns the events of a release that one letter stands for: good, staged, reverted, left by a
-/// rollback, undecided, failed, unfinished, foreign, pinned and good.
+/// rollback, undecided, failed, unfinished, foreign, pinned and good. `w` waits to be activated.
 pub(crate) fn events(letter: char) -> &'static [LedgerEvent] {
     use LedgerEvent::{Activated, Committed, Failed, Pinned, Reverted, RolledBack, Staged};
     match letter {
-        's' => &[Staged],
+        's' | 'w' => &[Staged],
         'r' => &[Staged, Activated, Reverted],
         'l' => &[Staged, Activated, Committed, RolledBack],
         'u' => &[Staged, Activated],
@@ -53,7 +53,9 @@ fn state(text: &str) -> HostState {
             state.in_use.insert(id.to_string());
         }
         for event in events(letter) {
-            lines.push(serde_json::to_string(&Entry::new(*event, &id.to_string())).unwrap());
+            let expires = (letter == 'w').then(|| "2026-08-28T09:00:00Z".to_owned());
+            let entry = Entry { expires, ..Entry::new(*event, &id.to_string()) };
+            lines.push(serde_json::to_string(&entry).unwrap());
         }
     }
     state.ledger = Ledger::parse(lines.iter().map(String::as_str));
@@ -88,6 +90,36 @@ fn prune_never_takes_protected_releases() {
     prunes("g g* l", 1, "");
     prunes("p g! o u g g*", 1, "");
     prunes("g r! g*", 1, "");
+}
+
+#[test]
+fn prune_keeps_the_newest_staged_releases_until_they_expire() {
+    prunes("g* w w w", 2, "2");
+    prunes("g s w g*", 2, "2");
+    let mut later = state("g* w s");
+    later.facts.clock = "2026-08-28T08:59:59Z".parse().unwrap();
+    let rule = PruneRule { keep: 1, older_than: None };
+    assert_eq!(numbers(&to_prune(&later, rule)), "3");
+    later.facts.clock = "2026-08-28T09:00:00Z".parse().unwrap();
+    assert_eq!(numbers(&to_prune(&later, rule)), "2 3");
+}
+
+#[track_caller]
+fn activates(hosts: &[&str], expect: Result<u32, &str>) {
+    let states: Vec<_> = hosts.iter().map(|text| state(text)).collect();
+    let named: Vec<_> = states.iter().map(|state| ("web", state)).collect();
+    let found = activation_target(&named, None).map_err(|error| error.to_string());
+    assert_eq!(found, expect.map(id).map_err(str::to_owned), "{hosts:?}");
+}
+
+#[test]
+fn activation_takes_the_newest_staged_release_that_all_hosts_have() {
+    activates(&["g* w w"], Ok(3));
+    activates(&["g* w w", "g* w s"], Ok(2));
+    activates(&["g* w s", "g* s w"], Err("there is no staged release that all hosts have"));
+    activates(&["g w g*"], Err("no release is staged"));
+    activates(&["g* r l"], Err("no release is staged"));
+    activates(&["w"], Ok(1));
 }
 
 /// A unit whose main process is unreadable, started `running_for` seconds before the look.

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, DuplexStream
 use tokio::sync::mpsc;
 
 use crate::support::session::no_dial;
-use crate::support::world::{World, hook, host};
+use crate::support::world::{World, hook, host, staged};
 
 /// Orders that change nothing, and those that belong to the conversation.
 const QUESTIONS: [&str; 6] = ["look", "lock", "drift", "base", "judge", "bye"];
@@ -41,6 +41,9 @@ impl Model {
                 model.current = Some(id.clone());
             }
             model.happened(&id, crate::laws::events(letter));
+            if letter == 'w' {
+                model.ledger.last_mut().unwrap().expires = Some("2099-01-01T00:00:00Z".to_owned());
+            }
             model.releases.push((id, letter));
         }
         model
@@ -261,13 +264,16 @@ async fn check(world: &World, hosts: &Hosts, states: &[(&str, &str)], goal: &Goa
 #[tokio::test]
 async fn orders_sent_equal_orders_planned() {
     let (world, hosts) = world(&["web1"]);
+    let deploy = world.deploy_goal("new", "A=1\n", false);
     let goals = [
-        world.deploy_goal("new", "A=1\n", false),
+        staged(&deploy),
+        deploy,
+        Goal::Activate(None),
         Goal::Rollback(RollbackTarget::Previous),
         Goal::Prune(PruneRule { keep: 1, older_than: None }),
     ];
     let mut compared = 0;
-    let letters = ["g", "s", "r", "l", "u", "x", "o", "p"];
+    let letters = ["g", "s", "r", "l", "u", "x", "o", "p", "w"];
     for first in letters {
         for second in letters {
             for live in 0..3 {

@@ -8,6 +8,7 @@ use crate::config::{Config, env};
 use crate::deploy::check::Findings;
 use crate::deploy::goal::{Build, Goal};
 use crate::deploy::outcome::Failure;
+use crate::model::goal::GoalKind;
 use crate::report::error::Hinted as _;
 use crate::report::human;
 
@@ -36,7 +37,15 @@ impl Findings {
             self.warn("deploy.toml names no artifact", fix);
             return None;
         }
-        let wanted = Wanted { world, config, env, force: true, keep: false, expected: None };
+        let wanted = Wanted {
+            world,
+            config,
+            kind: GoalKind::Deploy,
+            env,
+            force: true,
+            keep: false,
+            expected: None,
+        };
         match wanted.open(|| ()).await {
             Ok((goal, warnings)) => {
                 self.opened(config, &goal, warnings);

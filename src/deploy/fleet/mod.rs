@@ -45,7 +45,7 @@ struct Fleet<'a> {
     hosts: Hosts<'a>,
     /// The release that the run is about, once it is chosen.
     release: Option<ReleaseId>,
-    /// Finds what hosts have of the release to be made; `None` if the goal is not a deploy.
+    /// Finds what hosts have of the release to be made; `None` if none is made.
     finder: Option<Arc<DeltaFinder>>,
     warnings: Vec<(Option<String>, String)>,
     /// A failure outside any host.
@@ -60,13 +60,14 @@ pub async fn run(cx: RunContext<'_>, goal: &Goal) -> Report {
     pursue(cx, goal).await
 }
 
-/// Runs `local.before`, has `open` open what it built, and deploys that. If one of these fails, no
-/// host is connected to.
+/// Runs `local.before`, has `open` open what it built, and pursues that goal of this kind. If one
+/// of these fails, no host is connected to.
 pub async fn build_and_run(
     cx: RunContext<'_>,
+    kind: GoalKind,
     open: impl AsyncFnOnce() -> Result<Goal, Failure>,
 ) -> Report {
-    cx.begin(GoalKind::Deploy);
+    cx.begin(kind);
     let built = async {
         local_hook::before(&cx).await?;
         open().await
@@ -80,7 +81,7 @@ pub async fn build_and_run(
         Err(failure) => {
             let mut fleet = Fleet::new(cx);
             fleet.failure = (!cx.cancel.asked()).then_some(failure);
-            let report = fleet.report(GoalKind::Deploy);
+            let report = fleet.report(kind);
             local_hook::after(&cx, &report).await;
             report
         }
@@ -88,7 +89,7 @@ pub async fn build_and_run(
 }
 
 async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
-    if let Goal::Deploy { build, .. } = goal {
+    if let Some(build) = goal.build() {
         cx.events.emit(build.ready());
     }
     let mut fleet = Fleet::towards(cx, goal);
@@ -120,12 +121,10 @@ impl<'a> Fleet<'a> {
     }
 
     fn towards(cx: RunContext<'a>, goal: &Goal) -> Self {
-        let finder = match goal {
-            Goal::Deploy { build, artifact } => {
-                Some(Arc::new(DeltaFinder::new(build.release(cx.config), Arc::clone(artifact))))
-            }
-            _ => None,
-        };
+        let made = goal.build().zip(goal.artifact());
+        let finder = made.map(|(build, artifact)| {
+            Arc::new(DeltaFinder::new(build.release(cx.config), Arc::clone(artifact)))
+        });
         Self { finder, ..Self::new(cx) }
     }
 
@@ -134,7 +133,7 @@ impl<'a> Fleet<'a> {
         self.open(goal, true).await?;
         self.refuse_newer(goal)?;
         self.recover().await?;
-        if !goal.is_prune() {
+        if goal.kind().makes_live() {
             self.finish_split().await?;
         }
         let bases = self.look_at_live().await;
@@ -148,6 +147,7 @@ impl<'a> Fleet<'a> {
         self.plan(goal, &deltas)?;
         self.prepare(goal).await?;
         self.approve(goal).await?;
+        self.set_waiting().await?;
         self.hosts.activate().await?;
         self.clean(goal).await;
         Ok(())
@@ -159,7 +159,8 @@ impl<'a> Fleet<'a> {
         let config = self.cx.config;
         let (scan, first) = match goal {
             Goal::Prune(_) => (Scan::Yes, Vec::new()),
-            Goal::Deploy { .. } => (Scan::Others, delta::first(config)),
+            Goal::Deploy { .. } | Goal::Stage { .. } => (Scan::Others, delta::first(config)),
+            Goal::Activate(_) => (Scan::Others, Vec::new()),
             Goal::Rollback(_) => (Scan::No, Vec::new()),
         };
         let mut reported = BTreeSet::new();
@@ -297,11 +298,8 @@ impl<'a> Fleet<'a> {
     }
 
     async fn prepare(&mut self, goal: &Goal) -> Result<(), Aborted> {
-        let (Goal::Deploy { build, artifact }, Some(id), Some(finder)) =
-            (goal, self.release, &self.finder)
-        else {
-            return Ok(());
-        };
+        let (Some(build), Some(artifact)) = (goal.build(), goal.artifact()) else { return Ok(()) };
+        let (Some(id), Some(finder)) = (self.release, &self.finder) else { return Ok(()) };
         self.cx.events.emit(Event::Phase(Phase::Prepare));
         let prefix = Layout::staging(id, &self.cx.run.nonce);
         let release = Arc::clone(&finder.release);
@@ -330,7 +328,7 @@ impl<'a> Fleet<'a> {
         if self.failure.is_some() {
             return Err(Aborted);
         }
-        if self.cx.config.confirm == Confirm::Staged {
+        if self.cx.config.confirm == Confirm::Staged && goal.kind().makes_live() {
             let hosts = self.hosts.all.iter().filter(|host| host.takes_part()).count();
             let question = format!("Activate {id} on {}", count(hosts, "host"));
             self.declined = tokio::select! {
@@ -339,6 +337,13 @@ impl<'a> Fleet<'a> {
             };
         }
         if self.declined { Err(Aborted) } else { Ok(()) }
+    }
+
+    /// Records on all hosts that the release waits to be activated, now that nothing is in its way.
+    async fn set_waiting(&mut self) -> Result<(), Aborted> {
+        let set =
+            self.hosts.each_that(HostRun::takes_part, |host| Box::pin(host.set_waiting())).await;
+        self.note_failures(set)
     }
 
     /// Cleans up. A failure is a warning after a deploy, and the result of a prune.
@@ -389,7 +394,7 @@ impl<'a> Fleet<'a> {
 
 /// Returns the result of a host where all went as planned.
 fn finished(host: &HostRun<'_>, goal: GoalKind) -> HostResult {
-    if host.plan.activate.is_none() && goal != GoalKind::Prune {
+    if host.plan.activate.is_none() && goal.makes_live() {
         return HostResult::Unchanged { live: host.live() };
     }
     let live = host.done.live.or(host.live());

@@ -11,9 +11,12 @@ use crate::deploy::host::HostRun;
 use crate::deploy::hosts::Aborted;
 use crate::deploy::outcome::Failure;
 use crate::deploy::plan::{
-    HostPlan, PlanError, Planner, WantedRelease, is_unchanged, new_id, rollback_target,
+    HostPlan, PlanError, Planner, WantedRelease, activation_target, is_staged, is_unchanged,
+    new_id, rollback_target,
 };
+use crate::deploy::retention::common_staged;
 use crate::model::delta::BaseState;
+use crate::model::goal::GoalKind;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 
@@ -65,7 +68,7 @@ impl<'a> Fleet<'a> {
     pub(super) fn expect_recovery(&mut self, goal: &Goal) {
         let planned = self.plan_recovery();
         self.expect(planned);
-        if !goal.is_prune() {
+        if goal.kind().makes_live() {
             let planned = self.plan_forward();
             self.expect(planned);
         }
@@ -98,7 +101,7 @@ impl<'a> Fleet<'a> {
         named.collect()
     }
 
-    /// Returns what a deploy makes on `host`; `None` if the goal is not a deploy.
+    /// Returns what the run makes on `host`; `None` if it makes nothing.
     pub(super) fn wanted<'w>(
         &'w self,
         goal: Option<&'w Goal>,
@@ -110,10 +113,20 @@ impl<'a> Fleet<'a> {
         Some(WantedRelease { build, release, prepared: deltas.get(host.name())? })
     }
 
-    pub(super) fn is_unchanged(&self, goal: &Goal) -> bool {
-        let Goal::Deploy { build, .. } = goal else { return false };
-        let states = self.states();
-        !build.force && states.iter().all(|(_, state)| is_unchanged(self.cx.config, state, build))
+    /// Returns whether the build is live with this config on every host or, if it is to be staged,
+    /// waits there already.
+    pub(super) fn is_unchanged(&mut self, goal: &Goal) -> bool {
+        let Some(build) = goal.build().filter(|build| !build.force) else { return false };
+        let (config, states) = (self.cx.config, self.states());
+        if states.iter().all(|(_, state)| is_unchanged(config, state, build)) {
+            return true;
+        }
+        let staged = common_staged(states.iter().map(|(_, state)| *state));
+        let staged = staged
+            .filter(|_| goal.kind() == GoalKind::Stage)
+            .filter(|id| states.iter().all(|(_, state)| is_staged(config, state, build, *id)));
+        self.release = staged;
+        staged.is_some()
     }
 
     pub(super) fn plan(&mut self, goal: &Goal, deltas: &Deltas) -> Result<(), Aborted> {
@@ -155,6 +168,11 @@ impl<'a> Fleet<'a> {
                 let wanted = self.wanted(Some(goal), host, deltas)?;
                 planner.deploy(host.talk.host, state, wanted, self.release?)
             }
+            Goal::Stage { .. } => {
+                let wanted = self.wanted(Some(goal), host, deltas)?;
+                planner.stage(host.talk.host, state, wanted, self.release?)
+            }
+            Goal::Activate(_) => planner.activate(host.talk.host, state, self.release?),
             Goal::Rollback(_) => planner.rollback(host.talk.host, state, self.release?),
             Goal::Prune(rule) => planner.prune(state, *rule),
         })
@@ -163,7 +181,7 @@ impl<'a> Fleet<'a> {
     pub(super) fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Aborted> {
         let states = self.states();
         match goal {
-            Goal::Deploy { .. } => {
+            Goal::Deploy { .. } | Goal::Stage { .. } => {
                 let id = new_id(states.into_iter().map(|(_, state)| state), self.cx.run);
                 self.cx.events.emit(Event::ReleaseNamed { id });
                 Ok(Some(id))
@@ -175,6 +193,13 @@ impl<'a> Fleet<'a> {
                         .hint(Some(error.hint(&self.cx.config.stage)));
                     failure.cause = error.causes();
                     self.failure = Some(failure);
+                    Err(Aborted)
+                }
+            },
+            Goal::Activate(named) => match activation_target(&states, *named) {
+                Ok(id) => Ok(Some(id)),
+                Err(error) => {
+                    self.failure = Some(error.failure(&self.cx.config.stage));
                     Err(Aborted)
                 }
             },

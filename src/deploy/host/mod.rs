@@ -112,6 +112,14 @@ impl<'a> HostRun<'a> {
         self.end(self.talk.untouched(failure));
     }
 
+    /// Records that the release waits to be activated, if that is planned.
+    pub async fn set_waiting(&mut self) -> Result<(), Failure> {
+        match &self.plan.waiting {
+            Some(order) => self.talk.obey(order).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// Prunes and cleans up, unless that was ordered with the commit. Returns what failed.
     pub async fn clean(&mut self) -> Vec<Failure> {
         let mut failures = Vec::new();

@@ -1,11 +1,15 @@
 //! The reasons why there is no plan for a host, or no release to roll back to, and hints.
 
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
 use crate::deploy::outcome::Failure;
-use crate::deploy::retention::rollback_candidates;
+use crate::deploy::retention::{activation_candidates, rollback_candidates};
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::model::ledger::Newer;
+use crate::model::ledger::{Newer, ReleaseStatus};
 use crate::model::sudo::SudoRefusal;
 use crate::model::words::{count, size as human_size};
 use crate::remote::quote::word;
@@ -105,6 +109,24 @@ pub enum PlanError {
     /// The release was never completed.
     #[error("release {id} was never completed here")]
     Unfinished { id: ReleaseId },
+    /// The release does not wait to be activated.
+    #[error("release {id} cannot be activated: {why}")]
+    NotStaged { id: ReleaseId, why: WhyNotStaged },
+}
+
+/// The reason why a release does not wait to be activated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WhyNotStaged {
+    #[error("it is not on this host")]
+    Absent,
+    #[error("its state is `{}`", .0.words())]
+    Was(ReleaseStatus),
+    #[error("no `shipit stage` that ended well made it")]
+    Unfinished,
+    #[error("it expired at {}", until.format("%Y-%m-%d %H:%M UTC"))]
+    Expired { until: DateTime<Utc> },
+    #[error("{live}, which was made later, is live")]
+    Older { live: ReleaseId },
 }
 
 impl PlanError {
@@ -170,12 +192,24 @@ impl PlanError {
                 Some(format!("this host could roll back to {}", names.join(", ")))
             }
             Self::Unfinished { .. } => Some("deploy it again".to_owned()),
+            Self::NotStaged { id, why } => Some(why.hint(*id, stage)),
         }
     }
 }
 
 fn whose(id: Option<ReleaseId>) -> String {
     id.map_or_else(|| "this build".to_owned(), |id| format!("release {id}"))
+}
+
+impl WhyNotStaged {
+    fn hint(&self, id: ReleaseId, stage: &str) -> String {
+        match self {
+            Self::Was(ReleaseStatus::Good | ReleaseStatus::RolledBack) => {
+                format!("`shipit rollback {stage} --to {id}` makes it live again")
+            }
+            _ => format!("`shipit stage {stage}` stages its build anew"),
+        }
+    }
 }
 
 /// Returns the command that deletes a release and its manifest by hand.
@@ -269,6 +303,43 @@ impl Offer {
         only_named(&self.foreign, "left by another tool");
         only_named(&self.unknown, "unknown to the ledger");
         lines
+    }
+}
+
+/// There is no staged release that every host may activate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", no_common_staged(staged))]
+pub struct ActivateError {
+    /// What each host may activate.
+    pub staged: Vec<(String, BTreeSet<ReleaseId>)>,
+}
+
+fn no_common_staged(staged: &[(String, BTreeSet<ReleaseId>)]) -> &'static str {
+    if staged.iter().all(|(_, ids)| ids.is_empty()) {
+        "no release is staged"
+    } else {
+        "there is no staged release that all hosts have"
+    }
+}
+
+impl ActivateError {
+    pub(super) fn of(states: &[(&str, &HostState)]) -> Self {
+        let of =
+            |(name, state): &(&str, &HostState)| ((*name).to_owned(), activation_candidates(state));
+        Self { staged: states.iter().map(of).collect() }
+    }
+
+    /// Returns the failure of the run on `stage`.
+    pub fn failure(&self, stage: &str) -> Failure {
+        let none = "none that is newer than what is live and has not expired";
+        let line = |(host, ids): &(String, BTreeSet<ReleaseId>)| {
+            let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            let there = if ids.is_empty() { none.to_owned() } else { ids.join(", ") };
+            format!("{host} has {there}")
+        };
+        let failure = Failure::new(self.to_string());
+        let failure = self.staged.iter().map(line).fold(failure, Failure::because);
+        failure.hint(Some(format!("`shipit stage {stage}` stages a build")))
     }
 }
 

@@ -9,8 +9,11 @@ mod slots;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::error::{Offer, PlanError, RollbackError};
-pub use self::planner::{Planner, WantedRelease, is_unchanged, new_id, rollback_target, run_vars};
+pub use self::error::{ActivateError, Offer, PlanError, RollbackError, WhyNotStaged};
+pub use self::planner::{
+    Planner, STAGED_FOR, WantedRelease, activation_target, is_staged, is_unchanged, new_id,
+    rollback_target, run_vars,
+};
 pub use self::refusals::{Note, check_newer};
 use super::outcome::Failure;
 use super::run::record;
@@ -32,6 +35,8 @@ pub struct HostPlan {
     pub recover: Vec<Recovery>,
     /// Makes the release; nothing live changes.
     pub make: Option<MakeRelease>,
+    /// Records, once all hosts are ready, that it waits to be activated.
+    pub waiting: Option<Order>,
     /// Makes it live; `None`: what is live stays.
     pub activate: Option<ActivationPlan>,
     /// Deletes old releases and leftovers at the end. A failure here is a warning.
@@ -49,7 +54,13 @@ impl HostPlan {
         let recover = self.recover.iter().flat_map(Recovery::orders);
         let make = self.make.iter().flat_map(MakeRelease::orders);
         let activate = self.activate.iter().flat_map(ActivationPlan::orders);
-        recover.chain(make).chain(activate).chain(self.clean.iter().cloned()).collect()
+        let waiting = self.waiting.iter().cloned();
+        recover
+            .chain(make)
+            .chain(waiting)
+            .chain(activate)
+            .chain(self.clean.iter().cloned())
+            .collect()
     }
 }
 

@@ -2,23 +2,33 @@
 
 use std::sync::Arc;
 
-use super::{ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery, RollbackError};
+use chrono::{SecondsFormat, TimeDelta};
+
+use super::error::WhyNotStaged;
+use super::{
+    ActivateError, ActivationPlan, HostPlan, MakeRelease, PlanError, Recovery, RollbackError,
+};
 use crate::artifact::PreparedDelta;
 use crate::config::placeholders::Placeholders;
 use crate::config::{Config, Hook, Host};
 use crate::deploy::divergence::Divergence;
 use crate::deploy::goal::{Build, PruneRule, RollbackTarget, describe_restart};
 use crate::deploy::plan::refusals::latest;
-use crate::deploy::retention::{common_candidate, rollback_candidates, to_prune, why_kept};
+use crate::deploy::retention::{
+    common_candidate, common_staged, rollback_candidates, to_prune, why_kept,
+};
 use crate::deploy::run::{Run, record};
 use crate::model::hook::HookPlace;
 use crate::model::host_state::{HostState, OwedHooks};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
+use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
 use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order, Record, Verdicts};
+
+/// How long a staged release waits to be activated.
+pub const STAGED_FOR: TimeDelta = TimeDelta::days(7);
 
 /// The values that all plans of one run share.
 #[derive(Debug, Clone)]
@@ -62,10 +72,58 @@ impl Planner<'_> {
         Ok(HostPlan {
             recover: Vec::new(),
             make: Some(self.make(host, state, wanted, id)),
-            clean: self.clean_after(state, &activate),
+            clean: self.clean_after(state, &as_if_live(state, &activate)),
             activate: Some(activate),
             warnings: notes.into_iter().map(|note| note.text).collect(),
-            kept: None,
+            ..HostPlan::default()
+        })
+    }
+
+    /// Returns the plan that makes `wanted` as `id`, to be activated later, or the first reason
+    /// against it.
+    pub fn stage(
+        &self,
+        host: &Host,
+        state: &HostState,
+        wanted: WantedRelease<'_>,
+        id: ReleaseId,
+    ) -> Result<HostPlan, PlanError> {
+        let deploy = self.deploy(host, state, wanted, id)?;
+        let until = state.facts.clock + STAGED_FOR;
+        let expires = Some(until.to_rfc3339_opts(SecondsFormat::Secs, true));
+        let staged = Entry { expires, ..self.staged_entry(state, wanted.build, id) };
+        Ok(HostPlan {
+            waiting: Some(Order::Record(record(&staged, String::new()))),
+            activate: None,
+            clean: self.clean_after(state, &state.holding(staged)),
+            ..deploy
+        })
+    }
+
+    /// Returns the plan that makes the staged release `id` live, or why it cannot be.
+    pub fn activate(
+        &self,
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Result<HostPlan, PlanError> {
+        if state.live() == Some(id) {
+            return Ok(HostPlan::default());
+        }
+        if let Some(refusal) = self.refusals(state, None).into_iter().next() {
+            return Err(refusal);
+        }
+        if let Some(why) = why_not_staged(state, id) {
+            return Err(PlanError::NotStaged { id, why });
+        }
+        let mut activate = self.known_activation(host, state, id)?;
+        let revision = activate.placeholders.revision.clone();
+        activate.verdicts.committed.note = self.deployed_note(id, revision.as_deref());
+        Ok(HostPlan {
+            clean: self.clean_after(state, &as_if_live(state, &activate)),
+            activate: Some(activate),
+            warnings: state.not_understood(),
+            ..HostPlan::default()
         })
     }
 
@@ -86,10 +144,7 @@ impl Planner<'_> {
         if state.unfinished.contains(&id.to_string()) {
             return Err(PlanError::Unfinished { id });
         }
-        let mut activate = self.activation(host, state, id);
-        let placeholders = Placeholders { slot: self.any_slot(), ..activate.placeholders.clone() };
-        let known = self.config.health.fillable(&placeholders);
-        known.map_err(|name| PlanError::NoValue { name, id: Some(id) })?;
+        let mut activate = self.known_activation(host, state, id)?;
         activate.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
         activate.verdicts.left = state.live().and_then(|left| self.left(left, id));
         let activate = (state.live() != Some(id)).then_some(activate);
@@ -274,6 +329,21 @@ impl Planner<'_> {
         vars
     }
 
+    /// Returns the plan that makes `id` live, which is on the host. Fails if a health check names
+    /// what is not known of it.
+    fn known_activation(
+        &self,
+        host: &Host,
+        state: &HostState,
+        id: ReleaseId,
+    ) -> Result<ActivationPlan, PlanError> {
+        let activate = self.activation(host, state, id);
+        let placeholders = Placeholders { slot: self.any_slot(), ..activate.placeholders.clone() };
+        let known = self.config.health.fillable(&placeholders);
+        known.map_err(|name| PlanError::NoValue { name, id: Some(id) })?;
+        Ok(activate)
+    }
+
     fn activation(&self, host: &Host, state: &HostState, id: ReleaseId) -> ActivationPlan {
         self.activation_after(host, state, id, state.current.raw())
     }
@@ -350,13 +420,11 @@ impl Planner<'_> {
         format!("{}{at} deployed as release {id} by {}", self.config.app, self.run.who)
     }
 
-    /// Returns the clean-up that is right once `id` is live and good. A new line does not make the
+    /// Returns the clean-up that is right once the host is as `then`. A new line does not make the
     /// ledger less doubtful.
-    fn clean_after(&self, state: &HostState, activate: &ActivationPlan) -> Vec<Order> {
+    fn clean_after(&self, state: &HostState, then: &HostState) -> Vec<Order> {
         let rule = PruneRule { keep: self.config.keep, older_than: None };
-        let doubtful = state.is_doubtful();
-        let names =
-            if doubtful { Vec::new() } else { to_prune(&as_if_live(state, activate), rule) };
+        let names = if state.is_doubtful() { Vec::new() } else { to_prune(then, rule) };
         self.clean(state, names)
     }
 
@@ -435,15 +503,48 @@ pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) ->
 /// Returns whether `build` with this config is live on a host already. The live build of another
 /// app does not count: its plan is refused.
 pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
-    let Some(history) = state.live().and_then(|live| state.ledger.history(live)) else {
-        return false;
-    };
-    let Some(origin) = history.origin.filter(|_| history.status == ReleaseStatus::Good) else {
-        return false;
-    };
+    let history = state.live().and_then(|live| state.ledger.history(live));
+    let good = history.filter(|history| history.status == ReleaseStatus::Good);
+    good.is_some_and(|history| is_made_of(config, state, &history, build))
+}
+
+/// Returns whether the release `id` on a host was made of `build` with this config.
+pub fn is_staged(config: &Config, state: &HostState, build: &Build, id: ReleaseId) -> bool {
+    let history = state.ledger.history(id);
+    history.is_some_and(|history| is_made_of(config, state, &history, build))
+}
+
+fn is_made_of(config: &Config, state: &HostState, history: &History, build: &Build) -> bool {
+    let Some(origin) = &history.origin else { return false };
     origin.artifact == Some(build.digest)
         && origin.app.as_ref().is_none_or(|app| *app == config.app)
         && origin.config == Some(build.config_digest(config, &state.key))
+}
+
+/// Returns why the release `id`, which is not live, may not be activated on a host.
+fn why_not_staged(state: &HostState, id: ReleaseId) -> Option<WhyNotStaged> {
+    let Some(history) = state.ledger.history(id).filter(|_| state.ids().contains(&id)) else {
+        return Some(WhyNotStaged::Absent);
+    };
+    if history.status != ReleaseStatus::Staged {
+        return Some(WhyNotStaged::Was(history.status));
+    }
+    match (history.expires(), state.live()) {
+        _ if state.unknown.contains(&id.to_string()) => Some(WhyNotStaged::Unfinished),
+        (None, _) => Some(WhyNotStaged::Unfinished),
+        (Some(until), _) if until <= state.facts.clock => Some(WhyNotStaged::Expired { until }),
+        (Some(_), Some(live)) if live > id => Some(WhyNotStaged::Older { live }),
+        _ => None,
+    }
+}
+
+/// Returns the release that an activation of these hosts makes live, or why there is none.
+pub fn activation_target(
+    states: &[(&str, &HostState)],
+    named: Option<ReleaseId>,
+) -> Result<ReleaseId, ActivateError> {
+    let common = || common_staged(states.iter().map(|(_, state)| *state));
+    named.or_else(common).ok_or_else(|| ActivateError::of(states))
 }
 
 /// Returns the release that a rollback of these hosts goes to, or why there is none.

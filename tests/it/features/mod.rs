@@ -7,6 +7,7 @@ mod hooks;
 mod large;
 mod rollouts;
 mod services;
+mod staged;
 mod story;
 mod streams;
 mod stripes;

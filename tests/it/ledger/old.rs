@@ -213,6 +213,23 @@ fn bad_release_stays_bad_to_0_1_0() {
     agree(&project, &ids, &ids[0]);
 }
 
+/// It takes a staged release for one whose run was interrupted: it deletes that one and no other.
+#[test]
+fn only_the_staged_release_is_deleted_by_0_1_0() {
+    let (project, ids) = deployed();
+    project.write("dist/VERSION", "5\n");
+    done(&project, "stage");
+    let releases = project.path().join("srv/releases");
+    let staged = names(&releases).pop_last().unwrap();
+    assert!(!ids.contains(&staged));
+    let old = Seen::read(&project.path().join("srv"));
+    assert_eq!(old.gone(9), BTreeSet::from([staged.clone()]));
+    assert_eq!(old.candidates().first(), Some(&ids[2]));
+    fs::rename(releases.join(staged), project.path().join("gone")).unwrap();
+    let said = project.shipit("activate");
+    assert!(said.starts_with("exit: 1") && said.contains("error: no release is staged"), "{said}");
+}
+
 /// It looks at no version. What it must not touch it must not find: then it takes all releases for
 /// another tool's.
 #[test]

@@ -14,10 +14,10 @@ use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::gather::GatherError;
 use shipit::deploy::health::ProofError;
 use shipit::deploy::outcome::Failure;
-use shipit::deploy::plan::{Offer, PlanError, RollbackError};
+use shipit::deploy::plan::{Offer, PlanError, RollbackError, WhyNotStaged};
 use shipit::model::digest::Digest;
 use shipit::model::layout::Layout;
-use shipit::model::ledger::Newer;
+use shipit::model::ledger::{Newer, ReleaseStatus};
 use shipit::model::service::Proof;
 use shipit::model::sudo::SudoRefusal;
 use shipit::remote::error::AgentError;
@@ -244,6 +244,7 @@ fn plan_errors() -> Vec<PlanError> {
         OtherApp { there: text("shop"), app: text("todo") }
         NotThere { id: id(NEW), candidates: vec![id(OLD)] }
         Unfinished { id: id(NEW) }
+        NotStaged { id: id(NEW), why: WhyNotStaged::Absent }
     });
     errors.into()
 }
@@ -285,6 +286,8 @@ fn plans() {
       hint:  this host could roll back to 20260821090311
     error: release 20260822101502 was never completed here
       hint:  deploy it again
+    error: release 20260822101502 cannot be activated: it is not on this host
+      hint:  `shipit stage live` stages its build anew
     "#);
 }
 
@@ -321,6 +324,31 @@ fn plan_errors_hint_at_other_ways() {
       hint:  take the lines that cannot be read out of /srv/todo/.shipit/ledger.jsonl by hand: 2, 7-9, 12-13
     error: nothing is pruned here, because the state of some releases is unknown
       hint:  deploy once, so that the ledger tells of the live release
+    ");
+}
+
+#[test]
+fn release_that_cannot_be_activated_is_explained() {
+    let errors = every!(WhyNotStaged {
+        Absent {}
+        Was(ReleaseStatus::RolledBack)
+        Unfinished {}
+        Expired { until: "2026-08-28T09:00:00Z".parse().unwrap() }
+        Older { live: id(NEW) }
+    });
+    let errors = errors.map(|why| PlanError::NotStaged { id: id(OLD), why });
+    let all = errors.iter().map(|error| refused(error, |error| error.hint("live")));
+    assert_snapshot!(all.collect::<String>(), @"
+    error: release 20260821090311 cannot be activated: it is not on this host
+      hint:  `shipit stage live` stages its build anew
+    error: release 20260821090311 cannot be activated: its state is `rolled back`
+      hint:  `shipit rollback live --to 20260821090311` makes it live again
+    error: release 20260821090311 cannot be activated: no `shipit stage` that ended well made it
+      hint:  `shipit stage live` stages its build anew
+    error: release 20260821090311 cannot be activated: it expired at 2026-08-28 09:00 UTC
+      hint:  `shipit stage live` stages its build anew
+    error: release 20260821090311 cannot be activated: 20260822101502, which was made later, is live
+      hint:  `shipit stage live` stages its build anew
     ");
 }
 

@@ -167,8 +167,7 @@ fn text_of_hosts_cannot_draw() {
 
 #[test]
 fn releases_for_machines() {
-    let value = releases_json(&hosts(&[OLD]));
-    assert_snapshot!(serde_json::to_string_pretty(&value).unwrap(), @r#"
+    assert_snapshot!(serde_json::to_string_pretty(&releases_json(&hosts(&[OLD]))).unwrap(), @r#"
     {
       "hosts": [
         {
@@ -181,6 +180,7 @@ fn releases_for_machines() {
           "releases": [
             {
               "artifact": "8de2ec8964aa3c9635caca74e4baf45d447b57f62641c98e67a4b5857d07fb10",
+              "expires": null,
               "from": "laptop",
               "id": "20260821090311",
               "in_use": true,
@@ -194,6 +194,7 @@ fn releases_for_machines() {
             },
             {
               "artifact": "9575e421b90688f2a0234733b08b4de951c7c4439a65a6ddbd110b31a61d00ed",
+              "expires": null,
               "from": "laptop",
               "id": "20260820080000",
               "in_use": false,
@@ -207,6 +208,7 @@ fn releases_for_machines() {
             },
             {
               "artifact": null,
+              "expires": null,
               "from": null,
               "id": "20260819070000",
               "in_use": false,
@@ -225,6 +227,30 @@ fn releases_for_machines() {
       "v": 1
     }
     "#);
+}
+
+#[test]
+fn staged_release_is_shown_with_its_last_day() {
+    let mut all = hosts(&[OLD]);
+    let staged = Entry {
+        expires: Some("2026-08-29T12:00:00Z".to_owned()),
+        ..Entry::new(LedgerEvent::Staged, NEW)
+    };
+    for (_, state) in &mut all {
+        *state = state.holding(staged.clone());
+    }
+    let table = releases_table(&all, context(), 160, &Styles::plain());
+    assert!(table.contains(" staged until 2026-08-29"), "{table}");
+    let view = status_view(&all, context(), &Styles::plain());
+    assert!(view.contains("  staged:    20260822101502, until 2026-08-29\n"), "{view}");
+    let hint = "  hint:  `shipit activate production` makes what is staged live\n";
+    assert!(view.contains(hint), "{view}");
+    let json = status_json(&all, context());
+    let waits = &json["hosts"][0]["staged"][0];
+    assert_eq!(
+        (waits["release"].as_str(), waits["expires"].as_str().map(str::len)),
+        (Some(NEW), Some(25))
+    );
 }
 
 fn context() -> StatusContext<'static> {
@@ -393,6 +419,7 @@ fn status_for_machines() {
       ],
       "since": "2026-08-22T10:15:00+00:00",
       "slots": [],
+      "staged": [],
       "stuck": null,
       "unclear": [],
       "undecided": null,

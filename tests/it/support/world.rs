@@ -112,6 +112,12 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
 }
 
+/// The goal to stage what this deploy would make live.
+pub(crate) fn staged(deploy: &Goal) -> Goal {
+    let Goal::Deploy { build, artifact } = deploy else { panic!("not a deploy") };
+    Goal::Stage { build: build.clone(), artifact: artifact.clone() }
+}
+
 /// Each restart appends the version that it started to a file.
 const CONFIG: &str = r#"
 app = "todo"
@@ -239,7 +245,7 @@ impl World {
         let sink = |event| self.events.lock().unwrap().push(event);
         let cancel = Cancel::never();
         let cx = self.context(&values, &sink, &cancel);
-        build_and_run(cx, async || Ok(goal)).await
+        build_and_run(cx, goal.kind(), async || Ok(goal)).await
     }
 
     /// Returns the plan of a dry run for the first host, as users see it.
@@ -277,6 +283,15 @@ impl World {
 
     pub(crate) async fn deploy(&self, version: &str) -> Report {
         self.run(&self.deploy_goal(version, &format!("V={version}\n"), false)).await
+    }
+
+    pub(crate) async fn stage(&self, version: &str) -> Report {
+        let deploy = self.deploy_goal(version, &format!("V={version}\n"), false);
+        self.run(&staged(&deploy)).await
+    }
+
+    pub(crate) async fn activate(&self) -> Report {
+        self.run(&Goal::Activate(None)).await
     }
 
     pub(crate) async fn rollback(&self) -> Report {
