@@ -49,5 +49,5 @@ impl Run {
 /// Returns what the agent appends to the ledger for `entry`, with `note` for `revisions.log`.
 pub fn record(entry: &Entry, note: String) -> Record {
     let entry = entry.clone().summed();
-    Record { line: serde_json::to_string(&entry).unwrap_or_default(), note }
+    Record { line: entry.line(), note }
 }

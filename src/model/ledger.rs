@@ -232,6 +232,21 @@ impl Entry {
         self
     }
 
+    /// Returns the line of the ledger. It holds no character that shows damage: one in a name is
+    /// escaped.
+    pub fn line(&self) -> String {
+        let line = serde_json::to_string(self).unwrap_or_default();
+        let mut escaped = String::with_capacity(line.len());
+        for char in line.chars() {
+            if is_odd(char) {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
+            } else {
+                escaped.push(char);
+            }
+        }
+        escaped
+    }
+
     /// Returns the reason of `rolled-back`: what became live instead.
     pub fn rolled_back_to(id: ReleaseId) -> Option<String> {
         Some(format!("{ROLLED_BACK_TO}{id}"))
@@ -382,14 +397,12 @@ impl Default for Core {
 }
 
 impl Core {
-    /// Returns whether the sum does not fit. Without a sum, an odd character in the `line` shows
-    /// damage: one that ends within a text of a later line makes one line of several.
+    /// Returns whether the sum does not fit, or an odd character shows damage. A damaged block that
+    /// begins in one line and ends in a later one can leave one line of JSON, even with a sum that
+    /// fits, and the lines between are lost.
     fn is_damaged(&self, line: &str) -> bool {
-        let damaged = match &self.sum {
-            Some(sum) => *sum != self.work_out(),
-            None => line.contains(is_odd),
-        };
-        damaged || self.v == 0 || self.release.is_empty()
+        let fits = self.sum.as_ref().is_none_or(|sum| *sum == self.work_out());
+        !fits || line.contains(is_odd) || self.v == 0 || self.release.is_empty()
     }
 
     /// Returns the sum: 8 hex digits, enough to detect damage, which nobody does on purpose. The

@@ -8,6 +8,8 @@
 //! follow (`data=writeback`): names that lead to empty files.
 #![expect(clippy::print_stdout, reason = "how many copies there were belongs in the log")]
 
+mod services;
+
 use std::fmt::Display;
 use std::fs;
 use std::future::Future;
@@ -67,6 +69,7 @@ struct Host {
 
 /// The names of their directories begin with this and say whose they are.
 const NAME: &str = "shipit-power-";
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 /// The number of copies that may wait to be checked.
 const WAITING: usize = 4;
 /// The number of threads that check copies.
@@ -142,10 +145,13 @@ impl Host {
         host.world.config.hooks.before_switch = tell("out");
         host.world.config.hooks.committed = tell("in");
         host.world.config.hooks.reverted = tell("in");
-        let bin = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", host.shown("bin"));
-        let login = LocalSession::new().shell(&host.shown("login")).var("PATH", &bin);
-        host.world.connect = Box::new(LocalConnect(login));
+        let path = format!("{}:{PATH}", host.shown("bin"));
+        host.world.connect = Box::new(LocalConnect(host.session().var("PATH", &path)));
         host
+    }
+
+    fn session(&self) -> LocalSession {
+        LocalSession::new().shell(&self.shown("login"))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -321,6 +327,10 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
         }
     }
     comes_back(root, &ledger)?;
+    // After the report of the outcome only one release may be live, and it is decided.
+    let decided = may_be_live.len() == 1;
+    services::slot_serves(root, decided)?;
+    services::unit_file_is_listed(root, decided)?;
     let Ok(target) = fs::read_link(root.join("current")) else {
         return if may_be_live.contains(&None) {
             Ok(())
@@ -337,10 +347,9 @@ fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
     if read(".env")? != format!("V={known}\n") {
         return Err(format!("{id} has another config"));
     }
-    // After the report of the outcome only one release may be live, and it is decided.
     match history.status {
         ReleaseStatus::Good => Ok(()),
-        ReleaseStatus::Undecided if may_be_live.len() > 1 => Ok(()),
+        ReleaseStatus::Undecided if !decided => Ok(()),
         status => Err(format!("{id} is live and {status:?}")),
     }
 }

@@ -113,10 +113,12 @@ go_over() {
 
 # Enables or disables the unit: only those of the live slot start at boot.
 set_at_boot() {
-    privileged "$1" >"$tmp/said" 2>&1 && return 0
-    cat "$tmp/said"
-    cause="$target could not be ${1}d"
-    return 1
+    if ! privileged "$1" >"$tmp/said" 2>&1; then
+        cat "$tmp/said"
+        cause="$target could not be ${1}d"
+        return 1
+    fi
+    sync_boot
 }
 
 # Keeps what the traffic file was before there were slots.

@@ -11,6 +11,14 @@ find_place() {
     esac
 }
 
+# Brings to disk what starts at the next boot, for systemctl does not. Its links are in several
+# directories.
+sync_boot() {
+    local place
+    find_place
+    sync_all "${place%/*}"
+}
+
 # Whether the unit file of the service is linked through `current`.
 has_link() {
     local place
@@ -128,7 +136,6 @@ apply_unit_files() {
 }
 
 link_unit_file() {
-    local place
     [ -n "$unit_file" ] || return 0
     has_link && return 0
     list_unit_file || return 1
@@ -137,8 +144,6 @@ link_unit_file() {
         return 1
     fi
     linked="$linked|$target|"
-    find_place
-    sync_file "${place%/*}"
 }
 
 # Writes down that a link is ours before it is made: one that is not listed would be taken for
@@ -158,10 +163,12 @@ enable_unit_file() {
         *"|$target|"*) ;;
         *) return 0 ;;
     esac
-    grep -q '^[[:space:]]*\[Install\]' "$root/current/$unit_file" || return 0
-    manage enable "$target" >"$tmp/said" 2>&1 && return 0
-    cat "$tmp/said"
-    return 1
+    if grep -q '^[[:space:]]*\[Install\]' "$root/current/$unit_file" &&
+        ! manage enable "$target" >"$tmp/said" 2>&1; then
+        cat "$tmp/said"
+        return 1
+    fi
+    sync_boot
 }
 
 # Has systemd read its unit files again if one differs between the candidate and what was live.
@@ -261,6 +268,7 @@ remove_unit_files() {
             stuck=yes partly="${partly:+$partly; }$name is still linked"
             continue
         fi
+        sync_boot
         # One that failed would be listed among the failed units for ever.
         manage reset-failed "$name" >/dev/null 2>&1
         forget_unit_file "$scope $name $unit_file"

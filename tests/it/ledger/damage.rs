@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use shipit::deploy::goal::PruneRule;
 use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::model::host_state::HostState;
+use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::remote::answer::host_state;
 
 use crate::support::ledgers::{id, lines, looked};
@@ -134,6 +135,24 @@ fn damage_that_joins_lines_is_not_read_as_one_line() {
     let (from, to) = (find(&damaged, 13, "shipit"), find(&damaged, 17, "\"}"));
     damaged[from..to].fill(0xff);
     costs_nothing(&seen(&damaged), "one line of five");
+}
+
+/// The same, where what is left of two lines of the same event has a sum that fits.
+#[test]
+fn damage_that_joins_lines_with_a_sum_is_not_read_as_one_line() {
+    let mut damaged = story().join("\n").into_bytes();
+    let (from, to) = (find(&damaged, 13, "2:00Z"), find(&damaged, 20, "activated"));
+    damaged[from..to].fill(0xff);
+    costs_nothing(&seen(&damaged), "one line of eight");
+}
+
+#[test]
+fn name_that_is_not_text_is_no_damage() {
+    let mut entry = Entry::new(LedgerEvent::Committed, &id(6)).summed();
+    entry.who = "Ad\u{fffd}a \u{9b}31m".to_owned();
+    let line = entry.line();
+    assert!(line.contains(r"Ad\ufffda \u009b31m"), "{line}");
+    assert_eq!(Ledger::parse([&*line]).entries(), [entry]);
 }
 
 /// Returns where `text` stands last in the line of that number, from 0.

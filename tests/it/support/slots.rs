@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use shipit::config::Config;
 use shipit::config::checks::{Check, CheckTiming, HealthProbe};
 use shipit::deploy::outcome::RunOutcome;
 use shipit::model::service::{Action, Scope, ServiceKind, Unit};
@@ -19,7 +20,7 @@ use super::world::World;
 
 /// Of each unit there is a file with its state, the number of its start, and the release in which it
 /// was started; another one if it is enabled.
-const SYSTEMCTL: &str = r#"#!/bin/sh
+pub(crate) const SYSTEMCTL: &str = r#"#!/bin/sh
 shift
 verb=$1
 for unit; do :; done
@@ -42,6 +43,35 @@ is-active) [ "$state" = active ] ;;
 is-system-running) echo running ;;
 esac
 "#;
+
+/// Gives the app two slots. The traffic is a file below `root`, the directory of the host.
+pub(crate) fn with_slots(config: &mut Config, root: &Path) {
+    let name = "todo@{slot}.service".to_owned();
+    let unit = Unit { name, scope: Scope::User, action: Action::Restart, file: None };
+    config.services = vec![service(ServiceKind::Unit(unit))];
+    let slot = |name: &str, port| Slot { name: name.to_owned(), port };
+    let file = root.join("shared/up").display().to_string();
+    config.slots = Some(Slots {
+        pair: [slot("blue", 8081), slot("green", 8082)],
+        drain: Duration::ZERO,
+        keep_warm: Duration::ZERO,
+        traffic: Traffic {
+            file: Some(TrafficFile { path: file, content: "{slot} {port} {release}".to_owned() }),
+            command: Some("echo \"$SHIPIT_SLOT $(cat ../../shared/up)\" >>../../moves".to_owned()),
+        },
+    });
+    let second = Duration::from_secs(1);
+    let pace = CheckTiming { interval: second, timeout: second, total: second, successes: 1 };
+    let check = |command: &str| {
+        let probe = HealthProbe::Command(command.to_owned());
+        Check { probe, pace, roles: Vec::new() }
+    };
+    config.health.soak = Duration::ZERO;
+    config.health.checks = vec![
+        check("test -n \"$SHIPIT_PORT\" && ! grep -q sick VERSION"),
+        check("! grep -q late VERSION"),
+    ];
+}
 
 /// A host on which version 1 is live in a slot.
 pub(crate) struct SlotHost {
@@ -68,36 +98,7 @@ impl SlotHost {
         fs::create_dir_all(root.join("shared")).unwrap();
         fs::create_dir_all(world.dir.path().join("bin")).unwrap();
         program(&world.dir.path().join("bin/systemctl"), SYSTEMCTL);
-        let name = "todo@{slot}.service".to_owned();
-        let unit = Unit { name, scope: Scope::User, action: Action::Restart, file: None };
-        world.config.services = vec![service(ServiceKind::Unit(unit))];
-        let slot = |name: &str, port| Slot { name: name.to_owned(), port };
-        let file = root.join("shared/up").display().to_string();
-        world.config.slots = Some(Slots {
-            pair: [slot("blue", 8081), slot("green", 8082)],
-            drain: Duration::ZERO,
-            keep_warm: Duration::ZERO,
-            traffic: Traffic {
-                file: Some(TrafficFile {
-                    path: file,
-                    content: "{slot} {port} {release}".to_owned(),
-                }),
-                command: Some(
-                    "echo \"$SHIPIT_SLOT $(cat ../../shared/up)\" >>../../moves".to_owned(),
-                ),
-            },
-        });
-        let second = Duration::from_secs(1);
-        let pace = CheckTiming { interval: second, timeout: second, total: second, successes: 1 };
-        let check = |command: &str| {
-            let probe = HealthProbe::Command(command.to_owned());
-            Check { probe, pace, roles: Vec::new() }
-        };
-        world.config.health.soak = Duration::ZERO;
-        world.config.health.checks = vec![
-            check("test -n \"$SHIPIT_PORT\" && ! grep -q sick VERSION"),
-            check("! grep -q late VERSION"),
-        ];
+        with_slots(&mut world.config, &root);
         Self { world, faults: Arc::default(), root }
     }
 

@@ -33,11 +33,11 @@ echo "$* on ${live##*/}" | sed "s|$PWD/srv/current|CURRENT|" >>calls
 [ ! -e "refuse-$1" ] || { echo "systemd refuses"; exit 1; }
 case $1 in
 link) mkdir -p "$units" && ln -s "$2" "$units/${2##*/}" || exit ;;
-enable) [ -e "$units/$2" ] || exit 1 ;;
+enable) [ -e "$units/$2" ] && mkdir -p "$units/wants" && ln -sfn "../$2" "$units/wants/$2" || exit ;;
 disable)
     runs=''
     [ ! -e "running-$3" ] || runs=yes
-    rm -f "$units/$3" "running-$3"
+    rm -f "$units/$3" "$units/wants/$3" "running-$3"
     [ -n "$runs" ] || { echo "Failed to stop $3: Unit $3 not loaded."; exit 1; }
     ;;
 start | restart) [ -e "$units/$2" ] && echo "$$" >"running-$2" ;;
