@@ -49,6 +49,8 @@ enum Syncs {
     NotOfReleases,
     NotOfLedgers,
     NotOfLinks,
+    /// What starts at boot.
+    NotOfBoot,
 }
 
 /// One release that may be live: what its VERSION says, or nothing.
@@ -224,6 +226,7 @@ impl Host {
             Syncs::NotOfReleases => "'-f '*",
             Syncs::NotOfLedgers => "*/ledger.jsonl",
             Syncs::NotOfLinks => "*/srv",
+            Syncs::NotOfBoot => "*/systemd/user",
         };
         let sync = format!(
             "#!/bin/sh\n{here}/copy\ncase $* in\n{left_out}) ;;\n\

@@ -73,11 +73,12 @@ pub(super) fn slot_serves(root: &Path, decided: bool) -> Result<(), String> {
 pub(super) fn unit_file_is_listed(root: &Path, decided: bool) -> Result<(), String> {
     let exists = |path: &str| root.join(UNITS).join(path).symlink_metadata().is_ok();
     let linked = exists("todo.socket");
-    let lists = super::entries(&root.join(".shipit")).into_iter().filter(|path| {
-        let name = path.file_name().unwrap().to_str().unwrap();
+    let noted = fs::read_dir(root.join(".shipit")).into_iter().flatten().map(Result::unwrap);
+    let mut lists = noted.filter(|entry| {
+        let name = entry.file_name().into_string().unwrap();
         name == "units" || name.starts_with("units.2")
     });
-    let listed = lists.map(fs::read_to_string).any(|list| list.unwrap().contains(SOCKET));
+    let listed = lists.any(|list| fs::read_to_string(list.path()).unwrap().contains(SOCKET));
     if linked && !listed {
         return Err("a linked unit file is in no list".to_owned());
     }
@@ -130,15 +131,15 @@ async fn a_life_with_a_unit_file(kind: Disk) {
     must_be_whole(kind, "unit file", &seen);
 }
 
-/// ext4 alone, unless more is wanted.
+/// btrfs alone, where a sync covers the least, unless all is wanted.
 fn disks() -> &'static [Disk] {
-    let every = &[Disk::Ext4, Disk::Hurried, Disk::Btrfs];
+    let every = &[Disk::Btrfs, Disk::Ext4, Disk::Hurried];
     effort(&every[..1], &every[..1], every)
 }
 
 #[tokio::test]
 #[ignore = "mounts images, as root; tests/run runs it"]
-async fn power_cut_leaves_a_slot_that_serves() {
+async fn power_cut_on_btrfs_leaves_a_slot_that_serves() {
     for disk in disks() {
         a_life_in_slots(*disk).await;
     }
@@ -146,7 +147,17 @@ async fn power_cut_leaves_a_slot_that_serves() {
 
 #[tokio::test]
 #[ignore = "mounts images, as root; tests/run runs it"]
-async fn power_cut_leaves_no_unit_file_unlisted() {
+async fn power_cut_on_btrfs_without_syncs_starts_the_wrong_slot() {
+    let mut host = Host::with_systemctl(Disk::Btrfs, Syncs::NotOfBoot, slots::SYSTEMCTL);
+    let root = host.path("disk/srv");
+    slots::with_slots(&mut host.world.config, &root);
+    let Seen { copies, wrong } = step(&host, "1", [None, Some("1"), Some("1")]).await;
+    assert!(!wrong.is_empty(), "{copies} copies");
+}
+
+#[tokio::test]
+#[ignore = "mounts images, as root; tests/run runs it"]
+async fn power_cut_on_btrfs_leaves_no_unit_file_unlisted() {
     for disk in disks() {
         a_life_with_a_unit_file(*disk).await;
     }
