@@ -236,15 +236,10 @@ impl Entry {
     /// escaped.
     pub fn line(&self) -> String {
         let line = serde_json::to_string(self).unwrap_or_default();
-        let mut escaped = String::with_capacity(line.len());
-        for char in line.chars() {
-            if is_odd(char) {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
-            } else {
-                escaped.push(char);
-            }
-        }
-        escaped
+        let escaped = |c: char| {
+            if is_odd(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }
+        };
+        line.chars().map(escaped).collect()
     }
 
     /// Returns the reason of `rolled-back`: what became live instead.

@@ -1,421 +1,14 @@
-//! Power cuts: `deploy_to` on a file system in an image, whose bytes are copied around every sync
-//! and at the agent's statements. What a copy holds is what a host would find when it boots. Needs
-//! root for its mounts, so that `tests/run` runs it.
-//!
-//! The image is what the disk was given: what is in the page cache alone is not in it, and so is
-//! lost. The kernel may write nothing back by itself meanwhile (`commit=300`); or, the hardest
-//! case, the journal commits at every copy all names that it knows, while no contents have to
-//! follow (`data=writeback`): names that lead to empty files.
+//! Power cuts: whatever is on the disk at any moment of a run, a whole release is live after the
+//! boot. Needs root for its mounts, so that `tests/run` runs it.
 #![expect(clippy::print_stdout, reason = "how many copies there were belongs in the log")]
 
-mod services;
-
-use std::fmt::Display;
-use std::fs;
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use shipit::deploy::outcome::{Report, RunOutcome};
-use shipit::model::digest::Digest;
-use shipit::model::layout::Layout;
-use shipit::model::ledger::{Ledger, ReleaseStatus};
-use shipit::model::manifest::{Manifest, Node};
-use shipit::remote::local::LocalSession;
-
+use crate::support::disk::{Disk, DiskHost, Seen, Syncs, Version, step};
 use crate::support::effort::effort;
-use crate::support::tools::program;
-use crate::support::world::{LocalConnect, World, hook};
-
-/// The host's file system, and what it does between two syncs.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Disk {
-    /// ext4 that writes only synced data, and every name with it.
-    Ext4,
-    /// ext4 that writes all names at once, and contents when the kernel likes.
-    Hurried,
-    /// btrfs, where to sync a file says nothing of any other name.
-    Btrfs,
-}
-
-/// The calls of `sync` that work on the host. Without some of them, the tests must find damage.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Syncs {
-    All,
-    None,
-    NotOfReleases,
-    NotOfLedgers,
-    NotOfLinks,
-    /// What starts at boot.
-    NotOfBoot,
-}
-
-/// One release that may be live: what its VERSION says, or nothing.
-type Version = Option<&'static str>;
-
-/// The number of copies that were checked, and what was wrong with them.
-#[derive(Default)]
-struct Seen {
-    copies: usize,
-    wrong: Vec<String>,
-}
-
-/// A host whose disk is an image.
-struct Host {
-    world: World,
-    dir: tempfile::TempDir,
-}
-
-/// The names of their directories begin with this and say whose they are.
-const NAME: &str = "shipit-power-";
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
-/// The number of copies that may wait to be checked.
-const WAITING: usize = 4;
-/// The number of threads that check copies.
-const LOOKERS: usize = 3;
-fn as_root(words: &[&str]) -> Output {
-    let sudo = std::env::var("SHIPIT_FLEET_SUDO").unwrap_or_default();
-    let mut words = sudo.split_whitespace().chain(words.iter().copied());
-    Command::new(words.next().unwrap()).args(words).output().unwrap()
-}
-
-#[track_caller]
-fn root(words: &[&str]) {
-    let output = as_root(words);
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A file system is in use for a moment longer by an agent that ends, or a child just forked.
-fn unmount(place: &str) {
-    for _ in 0..100 {
-        if as_root(&["umount", place]).status.success() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    root(&["umount", "--lazy", place]);
-}
-
-fn entries(place: &Path) -> Vec<PathBuf> {
-    fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).collect()
-}
-
-/// In memory where that is possible: the images themselves need not survive anything.
-fn place() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
-}
-
-/// Takes away what runs that were killed left mounted and lying about.
-fn clean_up() {
-    for path in entries(&place()) {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let Some((pid, _)) = name.strip_prefix(NAME).and_then(|rest| rest.split_once('-')) else {
-            continue;
-        };
-        if Path::new("/proc").join(pid).exists() {
-            continue;
-        }
-        for mounted in entries(&path.join("mounted")).into_iter().chain([path.join("disk")]) {
-            as_root(&["umount", "--lazy", mounted.to_str().unwrap()]);
-        }
-        root(&["rm", "-rf", "--one-file-system", path.to_str().unwrap()]);
-    }
-}
-
-impl Host {
-    fn new(kind: Disk, syncs: Syncs) -> Self {
-        clean_up();
-        let name = format!("{NAME}{}-", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&name).tempdir_in(place()).unwrap();
-        for name in ["disk", "copies", "mounted", "bin"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let mut host = Self { world: World::new(), dir };
-        host.make_image(kind);
-        host.write_scripts(kind, syncs);
-        host.world.config.layout = Layout::new(host.path("disk/srv").to_str().unwrap());
-        // Every statement takes as long as a copy and, where many wait, a look at one.
-        host.world.config.deadline = Duration::from_mins(1);
-        let srv = host.shown("disk/srv");
-        let tell = |what: &str| {
-            vec![hook(&format!("echo {what} >>{srv}/balancer && sync {srv}/balancer"))]
-        };
-        host.world.config.hooks.before_switch = tell("out");
-        host.world.config.hooks.committed = tell("in");
-        host.world.config.hooks.reverted = tell("in");
-        let path = format!("{}:{PATH}", host.shown("bin"));
-        host.world.connect = Box::new(LocalConnect(host.session().var("PATH", &path)));
-        host
-    }
-
-    fn session(&self) -> LocalSession {
-        LocalSession::new().shell(&self.shown("login"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn shown(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    /// Blocks that were never written take no space.
-    fn make_image(&self, kind: Disk) {
-        const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F", "-m", "0"];
-        const BTRFS: &[&str] = &["mkfs.btrfs", "-q", "-m", "single"];
-        let (mkfs, size, options) = match kind {
-            Disk::Ext4 => (EXT4, 12 << 20, ""),
-            Disk::Hurried => (EXT4, 12 << 20, ",data=writeback,noauto_da_alloc"),
-            Disk::Btrfs => (BTRFS, 120 << 20, ""),
-        };
-        let (image, disk) = (self.shown("image"), self.shown("disk"));
-        fs::File::create(&image).unwrap().set_len(size).unwrap();
-        root(&[mkfs, &[&image]].concat());
-        root(&["mount", "-o", &format!("loop,commit=300{options}"), &image, &disk]);
-        let owner = rustix::process::getuid().as_raw().to_string();
-        root(&["chown", &owner, &disk]);
-        root(&["sync", "-f", &disk]);
-    }
-
-    /// The loop device of the disk, by its name below `/sys/block`.
-    fn device(&self) -> String {
-        let found = as_root(&["findmnt", "-n", "-o", "SOURCE", &self.shown("disk")]);
-        String::from_utf8(found.stdout).unwrap().trim().trim_start_matches("/dev/").to_owned()
-    }
-
-    /// A login shell that hands the agent to a bash which makes a copy before each statement, and
-    /// a `sync` that makes one before and after what it does. What is still the same is not copied
-    /// again.
-    fn write_scripts(&self, kind: Disk, syncs: Syncs) {
-        let (here, test) = (self.dir.path().display(), std::process::id());
-        let changed = match kind {
-            Disk::Ext4 | Disk::Btrfs => format!(
-                "read -r _ _ _ _ writes _ </sys/block/{}/stat\n\
-                 [ \"$writes\" != \"$(cat last)\" ] || exit 0\necho $writes >last",
-                self.device()
-            ),
-            // A sync makes the journal commit its content, which always differs.
-            Disk::Hurried => "echo $$ >disk/other; sync disk/other".to_owned(),
-        };
-        let copy = format!(
-            "#!/bin/sh\nPATH=/usr/bin:/bin\ncd {here} || exit\nexec 8>copying\nflock 8\n{changed}\n\
-             set -- copies/*\n\
-             while kill -0 {test} && [ $# -gt {WAITING} ]; do sleep 0.01; set -- copies/*; done\n\
-             cp --sparse=always image next\nmv next copies/$$\n"
-        );
-        program(&self.path("copy"), &copy);
-        let step = if kind == Disk::Hurried { effort(9, 6, 1) } else { 1 };
-        let trap = format!(
-            "set -T\nstatement=0\ntrap 'if ((BASHPID == $$ && ++statement % {step} == 0)); then \
-             {here}/copy 9>&- </dev/null >/dev/null 2>&1; fi' DEBUG\n"
-        );
-        program(&self.path("trap.sh"), &trap);
-        let login = format!(
-            "#!/bin/bash\ncommand=${{2/#exec \\/bin\\/sh -c/exec bash -c}}\n\
-             exec bash -c \"BASH_ENV={here}/trap.sh $command\"\n"
-        );
-        program(&self.path("login"), &login);
-        let left_out = match syncs {
-            Syncs::All => "''",
-            Syncs::None => "*",
-            Syncs::NotOfReleases => "'-f '*",
-            Syncs::NotOfLedgers => "*/ledger.jsonl",
-            Syncs::NotOfLinks => "*/srv",
-            Syncs::NotOfBoot => "*/systemd/user",
-        };
-        let sync = format!(
-            "#!/bin/sh\n{here}/copy\ncase $* in\n{left_out}) ;;\n\
-             *) /usr/bin/env PATH=/usr/bin:/bin sync \"$@\" ;;\nesac\ncode=$?\n{here}/copy\n\
-             exit $code\n"
-        );
-        program(&self.path("bin/sync"), &sync);
-    }
-
-    /// Runs to the end of `run`. Each copy made meanwhile is looked at and gone before there are
-    /// many; at the end, when the outcome is reported, so is what the disk holds then.
-    async fn watched(&self, run: impl Future<Output = Report>, may_be: [Version; 2]) -> Looked {
-        let over = Arc::new(AtomicBool::new(false));
-        let lookers = (0..LOOKERS).map(|number| {
-            let (copies, end) = (self.path("copies"), Arc::clone(&over));
-            std::thread::spawn(move || look_at_all(&copies, number, &end, &may_be))
-        });
-        let lookers: Vec<_> = lookers.collect();
-        let report = run.await;
-        over.store(true, Ordering::Release);
-        let mut seen = Seen::default();
-        for looker in lookers {
-            seen.add(looker.join().unwrap());
-        }
-        (report, seen)
-    }
-
-    /// Checks the disk now that an outcome was reported.
-    fn now(&self, live: Version) -> Seen {
-        let last = self.path("copies/last");
-        fs::copy(self.path("image"), &last).unwrap();
-        Seen { copies: 1, wrong: look(&last, &[live]).err().into_iter().collect() }
-    }
-}
-
-type Looked = (Report, Seen);
-
-/// Looks at this looker's share: the names of copies are numbers.
-fn look_at_all(copies: &Path, number: usize, end: &AtomicBool, may_be: &[Version]) -> Seen {
-    let mine = |copy: &PathBuf| {
-        let name = copy.file_name().unwrap().to_str().unwrap();
-        name.parse::<usize>().unwrap() % LOOKERS == number
-    };
-    let mut seen = Seen::default();
-    loop {
-        let ends = end.load(Ordering::Acquire);
-        let found: Vec<_> = entries(copies).into_iter().filter(mine).collect();
-        for copy in &found {
-            seen.wrong.extend(look(copy, may_be).err());
-            seen.copies += 1;
-        }
-        if ends && found.is_empty() {
-            return seen;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-impl Seen {
-    fn add(&mut self, other: Self) {
-        self.copies += other.copies;
-        self.wrong.extend(other.wrong);
-    }
-}
-
-/// Boots from a copy, as it were; that copy is then gone.
-fn look(copy: &Path, may_be_live: &[Version]) -> Result<(), String> {
-    let place = copy.parent().unwrap().with_file_name("mounted").join(copy.file_name().unwrap());
-    let (image, shown) = (copy.to_str().unwrap(), place.to_str().unwrap());
-    fs::create_dir(&place).unwrap();
-    root(&["mount", "-o", "loop", image, shown]);
-    let found = whole(&place.join("srv"), may_be_live);
-    unmount(shown);
-    fs::remove_dir(place).unwrap();
-    fs::remove_file(copy).unwrap();
-    found
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        unmount(&self.shown("disk"));
-    }
-}
-
-fn told<T, E: Display>(what: &str, result: Result<T, E>) -> Result<T, String> {
-    result.map_err(|error| format!("{what}: {error}"))
-}
-
-/// Fails unless one of these is live, and every release that the ledger calls complete is as its
-/// manifest says.
-fn whole(root: &Path, may_be_live: &[Version]) -> Result<(), String> {
-    let text = fs::read_to_string(root.join(".shipit/ledger.jsonl")).unwrap_or_default();
-    let ledger = Ledger::parse(text.lines());
-    if ledger.unreadable() > 1 {
-        return Err(format!("a broken ledger: {text}"));
-    }
-    for (id, history) in ledger.histories() {
-        // A release that is being pruned is gone after one rename.
-        if history.staged && root.join("releases").join(&id).exists() {
-            as_its_manifest(root, &id)?;
-        }
-    }
-    comes_back(root, &ledger)?;
-    // After the report of the outcome only one release may be live, and it is decided.
-    let decided = may_be_live.len() == 1;
-    services::slot_serves(root, decided)?;
-    services::unit_file_is_listed(root, decided)?;
-    let Ok(target) = fs::read_link(root.join("current")) else {
-        return if may_be_live.contains(&None) {
-            Ok(())
-        } else {
-            Err("nothing is live".to_owned())
-        };
-    };
-    let id = target.file_name().unwrap().to_str().unwrap().to_owned();
-    let history = ledger.histories().remove(&id).ok_or(format!("{id} is live and unknown"))?;
-    let read = |name: &str| told(name, fs::read_to_string(root.join("current").join(name)));
-    let version = read("VERSION")?;
-    let known = may_be_live.iter().flatten().find(|known| version.trim() == **known);
-    let known = known.ok_or(format!("{version:?} is live"))?;
-    if read(".env")? != format!("V={known}\n") {
-        return Err(format!("{id} has another config"));
-    }
-    match history.status {
-        ReleaseStatus::Good => Ok(()),
-        ReleaseStatus::Undecided if !decided => Ok(()),
-        status => Err(format!("{id} is live and {status:?}")),
-    }
-}
-
-/// Fails if `before_switch` took the host out of service and the next run would not know that the
-/// host must come back: by an undecided release, or by hooks that are owed.
-fn comes_back(root: &Path, ledger: &Ledger) -> Result<(), String> {
-    let seen = fs::read_to_string(root.join("balancer")).unwrap_or_default();
-    let undecided =
-        ledger.histories().values().any(|history| history.status == ReleaseStatus::Undecided);
-    let owed = fs::read_to_string(root.join(".shipit/owed")).is_ok_and(|owed| owed.ends_with('\n'));
-    let out = seen.lines().next_back() == Some("out");
-    if out && !undecided && !owed {
-        Err(format!("out of service for good: {seen}"))
-    } else {
-        Ok(())
-    }
-}
-
-fn as_its_manifest(root: &Path, id: &str) -> Result<(), String> {
-    let manifest = root.join(".shipit/manifests").join(id);
-    let text = told("no manifest", fs::read_to_string(manifest))?;
-    let manifest = told("manifest", Manifest::parse(&text))?;
-    for (path, node) in manifest.nodes() {
-        let place = root.join("releases").join(id).join(path);
-        let what = format!("{id}/{path}");
-        let right = match node {
-            Node::File { sha256, .. } => Digest::of(&told(&what, fs::read(&place))?) == *sha256,
-            Node::Dir => place.is_dir(),
-            Node::Link { target } => {
-                fs::read_link(&place).is_ok_and(|found| found == Path::new(target))
-            }
-        };
-        if !right {
-            return Err(format!("{what} is not what the manifest says"));
-        }
-    }
-    Ok(())
-}
-
-/// One change of a host, with the versions that may be live during it and after it.
-async fn step(host: &Host, what: &str, [before, after, now]: [Version; 3]) -> Seen {
-    let world = &host.world;
-    let run = async {
-        match what {
-            "rollback" => world.rollback().await,
-            "prune" => world.prune(1).await,
-            version => {
-                let broken = version == "broken";
-                world.run(&world.deploy_goal(version, &format!("V={version}\n"), broken)).await
-            }
-        }
-    };
-    let (report, mut seen) = host.watched(run, [before, after]).await;
-    let done = if after == now { RunOutcome::Done } else { RunOutcome::NotDone };
-    assert_eq!(report.verdict(), done, "{what}: {report:?}");
-    seen.add(host.now(now));
-    seen
-}
+use crate::support::{slots, systemd};
 
 /// Everything that changes a host, one after the other. `keep` is 2, so that deploys prune too.
 async fn a_life(kind: Disk) {
-    let mut host = Host::new(kind, Syncs::All);
+    let mut host = DiskHost::new(kind, Syncs::All);
     host.world.config.keep = 2;
     let mut seen = Seen::default();
     let steps: [(&str, [Version; 3]); 6] = [
@@ -437,7 +30,7 @@ async fn a_life(kind: Disk) {
 
 /// The test sees what it should: some copy, or the disk at the end, holds no whole release.
 async fn breaks_without(kind: Disk, syncs: Syncs) {
-    let host = Host::new(kind, syncs);
+    let host = DiskHost::new(kind, syncs);
     let Seen { copies, wrong } = step(&host, "1", [None, Some("1"), Some("1")]).await;
     println!("{kind:?}, {syncs:?}: {} of {copies} are broken: {:?}", wrong.len(), wrong.first());
     assert!(!wrong.is_empty(), "{kind:?}, {syncs:?}: {copies} copies");
@@ -470,5 +63,79 @@ async fn power_cut_on_ext4_without_syncs_breaks_it() {
 async fn power_cut_on_btrfs_without_syncs_breaks_it() {
     for syncs in [Syncs::None, Syncs::NotOfLedgers, Syncs::NotOfLinks] {
         breaks_without(Disk::Btrfs, syncs).await;
+    }
+}
+
+fn must_be_whole(kind: Disk, what: &str, seen: &Seen) {
+    println!("{kind:?}, {what}: {} copies", seen.copies);
+    assert_eq!(seen.wrong, [""; 0], "{kind:?}, {what}: {} copies", seen.copies);
+    assert!(seen.copies > 20, "{kind:?}, {what}: only {} copies differ", seen.copies);
+}
+
+async fn a_life_in_slots(kind: Disk) {
+    let mut host = DiskHost::with_systemctl(kind, Syncs::All, slots::SYSTEMCTL);
+    let root = host.path("disk/srv");
+    slots::with_slots(&mut host.world.config, &root);
+    let mut seen = Seen::default();
+    let steps: [(&str, [Version; 3]); 5] = [
+        ("1", [None, Some("1"), Some("1")]),
+        ("2", [Some("1"), Some("2"), Some("2")]),
+        // It starts well, and fails once it has the traffic.
+        ("late", [Some("2"), Some("late"), Some("2")]),
+        ("rollback", [Some("2"), Some("1"), Some("1")]),
+        ("3", [Some("1"), Some("3"), Some("3")]),
+    ];
+    for (what, versions) in steps {
+        seen.add(step(&host, what, versions).await);
+    }
+    must_be_whole(kind, "slots", &seen);
+}
+
+async fn a_life_with_a_unit_file(kind: Disk) {
+    let mut host = DiskHost::with_systemctl(kind, Syncs::All, systemd::SYSTEMCTL);
+    let mut seen = Seen::default();
+    let steps: [(&str, bool, [Version; 3]); 5] = [
+        ("1", false, [None, Some("1"), Some("1")]),
+        ("broken", true, [Some("1"), Some("broken"), Some("1")]),
+        ("2", true, [Some("1"), Some("2"), Some("2")]),
+        ("3", true, [Some("2"), Some("3"), Some("3")]),
+        ("4", false, [Some("3"), Some("4"), Some("4")]),
+    ];
+    for (what, brings, versions) in steps {
+        host.brings_unit_file(brings);
+        seen.add(step(&host, what, versions).await);
+    }
+    must_be_whole(kind, "unit file", &seen);
+}
+
+/// btrfs alone, where a sync covers the least, unless all is wanted.
+fn disks() -> &'static [Disk] {
+    let every = &[Disk::Btrfs, Disk::Ext4, Disk::Hurried];
+    effort(&every[..1], &every[..1], every)
+}
+
+#[tokio::test]
+#[ignore = "mounts images, as root; tests/run runs it"]
+async fn power_cut_on_btrfs_leaves_a_slot_that_serves() {
+    for disk in disks() {
+        a_life_in_slots(*disk).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "mounts images, as root; tests/run runs it"]
+async fn power_cut_on_btrfs_without_syncs_starts_the_wrong_slot() {
+    let mut host = DiskHost::with_systemctl(Disk::Btrfs, Syncs::NotOfBoot, slots::SYSTEMCTL);
+    let root = host.path("disk/srv");
+    slots::with_slots(&mut host.world.config, &root);
+    let Seen { copies, wrong } = step(&host, "1", [None, Some("1"), Some("1")]).await;
+    assert!(!wrong.is_empty(), "{copies} copies");
+}
+
+#[tokio::test]
+#[ignore = "mounts images, as root; tests/run runs it"]
+async fn power_cut_on_btrfs_leaves_no_unit_file_unlisted() {
+    for disk in disks() {
+        a_life_with_a_unit_file(*disk).await;
     }
 }

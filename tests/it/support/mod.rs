@@ -7,6 +7,8 @@ pub(crate) mod bytes;
 pub(crate) mod clock;
 pub(crate) mod config;
 pub(crate) mod counting;
+pub(crate) mod disk;
+pub(crate) mod disk_checks;
 pub(crate) mod effort;
 pub(crate) mod far;
 pub(crate) mod fault_table;
