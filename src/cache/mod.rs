@@ -1,5 +1,6 @@
 //! Floor 2: what this machine keeps of releases, so that the next one needs less work and fewer
-//! bytes: manifests, large files, and digests of files that were read before.
+//! bytes: manifests, large files, and digests of files that were read before. Ids of releases that
+//! were seen are kept for shells that complete them.
 //!
 //! A run does without any of it. A file of a cache that is missing, damaged or cannot be written
 //! costs time or bytes, and fails nothing. Values of `[env]` are never kept.
@@ -7,8 +8,10 @@
 mod digests;
 mod dir;
 mod files;
+mod ids;
 mod manifests;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +20,7 @@ use std::time::SystemTime;
 
 use self::dir::DirCache;
 use crate::model::digest::Digest;
+use crate::model::id::ReleaseId;
 use crate::model::mutex::lock;
 
 /// Everything that a deploy looks up here instead of on a host.
@@ -41,6 +45,7 @@ pub struct LocalCache {
     manifests: DirCache,
     digests: DirCache,
     files: DirCache,
+    ids: DirCache,
     writes: Arc<BackgroundWrites>,
 }
 
@@ -58,8 +63,19 @@ impl LocalCache {
             manifests: part("manifests", manifests::MOST_BYTES),
             digests: part("digests", digests::MOST_BYTES),
             files: part("files", files::MOST_BYTES),
+            ids: part("ids", ids::MOST_BYTES),
             writes: Arc::default(),
         }
+    }
+
+    /// Returns the releases that the hosts of `stage` were seen to have.
+    pub fn releases(&self, stage: &str) -> BTreeSet<ReleaseId> {
+        ids::get(&self.ids, stage)
+    }
+
+    /// Keeps the releases that the hosts of `stage` have.
+    pub fn keep_releases(&self, stage: &str, ids: &BTreeSet<ReleaseId>) {
+        let _ = ids::put(&self.ids, stage, ids);
     }
 
     fn in_background(&self, work: impl FnOnce() + Send + 'static) {

@@ -10,13 +10,26 @@ use crate::report::styles::Color;
 /// Puts a build on your servers through plain SSH: whole releases, atomic flips, rollbacks that
 /// work.
 #[derive(Debug, Parser)]
-#[command(name = "shipit", version, propagate_version = true)]
+#[command(name = "shipit", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) common: GlobalFlags,
     #[command(subcommand)]
     pub(crate) command: CliCommand,
 }
+
+/// Shown below the list of commands.
+const HELP: &str = "\
+Examples:
+  shipit init                          write deploy.toml
+  shipit check production              prove that a deploy would work
+  shipit deploy production --dry-run   show what a deploy would do
+  shipit deploy production
+  shipit rollback production
+
+Each flag has a variable, such as SHIPIT_DRY_RUN: `shipit help env` lists them.
+`shipit help exit-codes` explains what a command exits with.";
 
 /// Flags of every command.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,37 +86,118 @@ impl From<ColorArg> for Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
     /// Write a commented deploy.toml
+    #[command(after_help = "\
+Examples:
+  shipit init
+  shipit init -c ops/deploy.toml")]
     Init,
     /// Check that a deploy would work; change nothing
+    #[command(after_help = "\
+Examples:
+  shipit check production
+  shipit check production --artifact dist/todo.tar.gz
+  shipit check production --json")]
     Check(CheckArgs),
     /// Make a build live
+    #[command(after_help = "\
+Examples:
+  shipit deploy production
+  shipit deploy production --dry-run
+  shipit deploy production --hosts web1,web2 --wait
+  shipit deploy production --artifact https://example.net/todo.tar.gz --sha256 9f86d081…")]
     Deploy(DeployArgs),
     /// Make a release of a build on every host; what is live stays
     Stage(DeployArgs),
     /// Make a staged release live
     Activate(ActivateArgs),
     /// Make an earlier release live again
+    #[command(after_help = "\
+Examples:
+  shipit rollback production
+  shipit rollback production --to 20260102030405")]
     Rollback(RollbackArgs),
     /// List the releases on the hosts
+    #[command(after_help = "\
+Examples:
+  shipit releases production
+  shipit releases production --json")]
     Releases(StageArg),
     /// Show what is live on each host
+    #[command(after_help = "\
+Examples:
+  shipit status production
+  shipit status production --roles web")]
     Status(StageArg),
     /// Show past operations: who, what, when, how long, and the outcome
+    #[command(after_help = "\
+Examples:
+  shipit history production
+  shipit history production --limit 0 --json")]
     History(HistoryArgs),
     /// Compare a release and the running service with what was deployed
+    #[command(after_help = "\
+Examples:
+  shipit verify production
+  shipit verify production --release 20260102030405")]
     Verify(VerifyArgs),
     /// Protect a release from prune
+    #[command(after_help = "\
+Examples:
+  shipit pin 20260102030405 production")]
     Pin(PinArgs),
     /// Let prune delete a pinned release again
+    #[command(after_help = "\
+Examples:
+  shipit unpin 20260102030405 production")]
     Unpin(PinArgs),
     /// Block deploys, rollbacks and prunes until `shipit unlock`
+    #[command(after_help = "\
+Examples:
+  shipit lock production -m moving")]
     Lock(LockArgs),
     /// Show who holds the lock, and release it
+    #[command(after_help = "\
+Examples:
+  shipit unlock production")]
     Unlock(StageArg),
     /// Delete old releases; quiet on success, for cron
+    #[command(after_help = "\
+Examples:
+  shipit prune production
+  shipit prune production --keep 3 --older-than 30d")]
     Prune(PruneArgs),
     /// Show a whole deployment against a server inside this process
+    #[command(after_help = "\
+Examples:
+  shipit demo
+  shipit demo --keep")]
     Demo(DemoArgs),
+    /// Print the script that completes commands, flags, stages, hosts and releases in a shell
+    #[command(after_help = "\
+Examples:
+  shipit completions bash   # > ~/.local/share/bash-completion/completions/shipit
+  shipit completions zsh    # > a directory of $fpath, as _shipit
+  shipit completions fish   # > ~/.config/fish/completions/shipit.fish")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands
+    #[command(after_help = "\
+Examples:
+  shipit man                # | man -l -
+  shipit man ~/.local/share/man/man1")]
+    Man(ManArgs),
+    /// Print the JSON Schema of deploy.toml, or of what `--json` prints
+    #[command(after_help = "\
+Examples:
+  shipit schema             # > deploy.schema.json
+  shipit schema output")]
+    Schema(SchemaArgs),
+    /// Explain a command, the variables or the exit codes
+    #[command(after_help = "\
+Examples:
+  shipit help deploy
+  shipit help env
+  shipit help exit-codes")]
+    Help(HelpArgs),
 }
 
 /// The stage.
@@ -193,7 +287,7 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
     /// Number of good releases to keep, including the live one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "SHIPIT_KEEP_RELEASES")]
     pub(crate) keep: Option<usize>,
     /// Delete only releases older than this, such as 30d or 12h
     #[arg(long, value_name = "AGE")]
@@ -243,4 +337,49 @@ pub(crate) struct DemoArgs {
     /// Keep the directory and the server to play with, until Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: ShellArg,
+}
+
+/// A shell that completes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ShellArg {
+    Bash,
+    Zsh,
+    Fish,
+    Powershell,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ManArgs {
+    /// Directory for the pages of all commands
+    #[arg(value_name = "DIRECTORY")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SchemaArgs {
+    /// What the schema describes
+    #[arg(default_value = "config")]
+    pub(crate) of: SchemaArg,
+}
+
+/// What a schema describes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaArg {
+    /// deploy.toml
+    Config,
+    /// What `--json` prints
+    Output,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct HelpArgs {
+    /// A command, `env` or `exit-codes`
+    #[arg(value_name = "COMMAND")]
+    pub(crate) topic: Vec<String>,
 }

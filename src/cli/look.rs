@@ -13,6 +13,10 @@ use crate::report::status::{StatusContext, status_json, status_view};
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
     let config = world.config(stage, Overrides::default())?;
     let (states, code) = world.found(world.look(&config).await?);
+    if code == 0 {
+        let ids = states.iter().flat_map(|(_, state)| state.ids());
+        world.remember(&config, &ids.collect());
+    }
     world.print(
         || releases_json(&states),
         || releases_table(&states, context(world, &config), width(), &styles_of_stdout(world)),

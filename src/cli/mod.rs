@@ -4,28 +4,33 @@ mod account;
 mod args;
 mod aside;
 mod check;
+mod completion;
 mod demo;
 mod deploy;
 mod dry_run;
 mod error;
+mod help;
 mod history;
 mod init;
 mod look;
+mod man;
 mod output;
 mod pin;
 mod place;
 mod question;
 mod reach;
 mod run;
+mod schema;
 mod signals;
 mod unlock;
+mod variables;
 mod verify;
 mod world;
 
 use std::env::ArgsOs;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use self::args::{Args, CliCommand};
 use self::error::CliError;
@@ -36,7 +41,10 @@ use crate::model::goal::GoalKind;
 ///
 /// Not generic: a generic function would have the whole program compiled once more for `main`.
 pub fn run(line: ArgsOs) -> ExitCode {
-    let args = match Args::try_parse_from(line) {
+    if let Some(code) = completion::answered() {
+        return code;
+    }
+    let args = match parsed(line) {
         Ok(args) => args,
         Err(usage) => {
             let _ = usage.print();
@@ -57,6 +65,13 @@ pub fn run(line: ArgsOs) -> ExitCode {
     }
 }
 
+/// Parses a command line. What no flag says is taken from the variables.
+fn parsed(line: ArgsOs) -> Result<Args, clap::Error> {
+    let mut command = variables::command();
+    let found = command.try_get_matches_from_mut(line).map_err(variables::naming_variable)?;
+    Args::from_arg_matches(&found).map_err(|error| error.format(&mut command))
+}
+
 async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
         CliCommand::Init => init::run(world),
@@ -75,5 +90,9 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::Lock(lock) => pin::lock(world, &lock).await,
         CliCommand::Unlock(stage) => unlock::run(world, &stage).await,
         CliCommand::Demo(demo) => demo::run(world, demo.keep).await,
+        CliCommand::Completions(completions) => completion::run(&completions),
+        CliCommand::Man(man) => man::run(man.directory.as_deref()),
+        CliCommand::Schema(schema) => Ok(schema::run(&schema)),
+        CliCommand::Help(help) => help::run(&help.topic),
     }
 }

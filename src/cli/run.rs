@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::error::CliError;
 use super::output::Approval;
 use super::reach::Reach;
-use super::world::World;
+use super::world::{World, cached_stage};
 use crate::cache::LocalCache;
 use crate::config::Config;
 use crate::deploy::cancel::Cancel;
@@ -15,7 +15,7 @@ use crate::deploy::context::RunContext;
 use crate::deploy::event::{Event, Events};
 use crate::deploy::fleet::{self, DryRun};
 use crate::deploy::goal::Goal;
-use crate::deploy::outcome::Report;
+use crate::deploy::outcome::{Report, RunOutcome};
 use crate::deploy::query::{self, Answers};
 use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
@@ -104,6 +104,11 @@ impl World {
         };
         aside.view(false);
         show();
+        if let Some(id) = report.release.filter(|_| report.verdict() == RunOutcome::Done) {
+            let mut known = resources.cache.releases(&cached_stage(config));
+            known.insert(id);
+            self.remember(config, &known);
+        }
         let report = report.naming_stage();
         lock(&screen).finish(&report);
         report

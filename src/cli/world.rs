@@ -2,7 +2,7 @@
 //! below `cli` gets them as values. [`super::output`] writes to the terminal, [`super::run`] runs
 //! the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -52,9 +52,7 @@ pub(crate) struct World {
 impl World {
     /// Reads what surrounds this process.
     pub(crate) fn of_this_process(common: GlobalFlags) -> Self {
-        let text = |value: std::ffi::OsString| value.into_string().ok();
-        let env: BTreeMap<_, _> =
-            std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect();
+        let env = environment();
         let now = Utc::now();
         Self {
             cache: LocalCache::new(cache(&env).as_deref(), now.into()),
@@ -98,8 +96,8 @@ impl World {
     /// Reads the config of a stage. Flags override variables, which override the file.
     pub(crate) fn config(&self, stage: &StageArg, more: Overrides) -> Result<Config, CliError> {
         let overrides = Overrides {
-            hosts: self.common.hosts.clone(),
-            roles: self.common.roles.clone(),
+            hosts: words(&self.common.hosts),
+            roles: words(&self.common.roles),
             directory: self.cwd.clone(),
             ..more
         };
@@ -195,10 +193,20 @@ impl World {
         self.cancel.get_or_init(signals::follow).clone()
     }
 
+    /// Remembers the releases of a stage, for shells that complete them.
+    pub(crate) fn remember(&self, config: &Config, ids: &BTreeSet<ReleaseId>) {
+        self.cache.keep_releases(&cached_stage(config), ids);
+    }
+
     /// Returns the cache of this machine.
     pub(crate) fn cache(&self) -> LocalCache {
         self.cache.clone()
     }
+}
+
+/// Returns names that blanks separate too.
+fn words(names: &[String]) -> Vec<String> {
+    names.iter().flat_map(|names| names.split_whitespace()).map(str::to_owned).collect()
 }
 
 /// Returns the first line that a program prints, if it exits with 0 and the line is not blank.
@@ -206,6 +214,22 @@ fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
     text.lines().next().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// Returns the variables of this process, as far as they are text.
+fn environment() -> BTreeMap<String, String> {
+    let text = |value: std::ffi::OsString| value.into_string().ok();
+    std::env::vars_os().filter_map(|(k, v)| Some((text(k)?, text(v)?))).collect()
+}
+
+/// Returns the cache of this machine, for a shell that completes.
+pub(super) fn cache_of_this_process() -> LocalCache {
+    LocalCache::new(cache(&environment()).as_deref(), Utc::now().into())
+}
+
+/// Returns the name under which the cache has what it knows of a stage.
+pub(super) fn cached_stage(config: &Config) -> String {
+    format!("{} {} {}", config.app, config.stage, config.layout.root())
 }
 
 /// Returns the directory of the cache; none if neither `XDG_CACHE_HOME` nor `HOME` is set.

@@ -3,7 +3,8 @@
 //! keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`, `error`
 //! holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be shown of
 //! them. `checks` holds what health checks ask, `gather` fetches what they need of this machine,
-//! `placeholders` stand for a release in them. `template` is what `shipit init` writes.
+//! `placeholders` stand for a release in them. `template` is what `shipit init` writes, `schema` what
+//! editors read.
 
 pub mod checks;
 pub mod env;
@@ -16,6 +17,7 @@ mod merge;
 pub mod placeholders;
 pub mod resolve;
 mod rules;
+pub mod schema;
 pub mod secrecy;
 pub mod tables;
 pub mod template;

@@ -42,7 +42,10 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-const TEMPLATE: &str = r#"# What shipit puts where. docs/configuration.md explains every key;
+const TEMPLATE: &str = r#"#:schema ./deploy.schema.json
+# For editors, which complete keys by it: `shipit schema > deploy.schema.json`.
+
+# What shipit puts where. docs/configuration.md explains every key;
 # `shipit check` shows whether a deploy would work, without changing anything.
 
 app = {app}

@@ -15,6 +15,15 @@ use crate::model::service::{Proof, ServiceProof};
 /// The version of the format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
+/// The JSON Schema of everything that `--json` prints.
+pub const SCHEMA: &str = include_str!("../../docs/output.schema.json");
+
+/// Returns the report as its line in the output.
+pub fn report_line(report: &Report) -> String {
+    let line = JsonEvent::Report(Box::new(closing(report)));
+    serde_json::to_string(&Envelope { v: VERSION, line: &line }).unwrap_or_default()
+}
+
 /// A reporter that writes JSON lines.
 pub struct Json<W> {
     out: W,

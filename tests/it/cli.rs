@@ -4,8 +4,10 @@ mod after;
 mod build;
 mod check;
 mod earlier;
+mod output;
 mod promote;
 mod secrets;
+mod shells;
 mod words;
 
 use std::fs;

@@ -1,0 +1,462 @@
+//! Finds out what a type reads. Its `Deserialize` is run again and again against a reader that has
+//! only samples, and that writes down what it is asked for. A value that may be of several kinds is
+//! given one kind after the other: the visitor takes it, refuses its kind, or refuses its text.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::{BorrowedStrDeserializer, StrDeserializer, U64Deserializer};
+use serde::de::{
+    self, DeserializeSeed, Deserializer, Error as _, IntoDeserializer as _, MapAccess, SeqAccess,
+    Unexpected, Visitor,
+};
+
+/// The name under which `toml::Spanned` asks for a value and its span begins so.
+const SPANNED: &str = "$__serde_spanned";
+
+/// More runs than the largest file format needs.
+const MOST_RUNS: usize = 20_000;
+
+/// What stands at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Switch,
+    Words(&'static [&'static str]),
+    /// Its items are at [`item`].
+    List,
+    /// Its values are at [`item`].
+    Map,
+    /// Its values are at [`below`].
+    Table(&'static [&'static str]),
+    /// A table with the keys of one that it is in.
+    Again,
+    /// One of several, each at [`form`].
+    OneOf {
+        expected: String,
+    },
+    /// A list in a list, whose items are those of the outer one.
+    SameAsOuter,
+}
+
+/// A kind of value that a visitor may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    Switch,
+    Number,
+    Text,
+    Table,
+    List,
+}
+
+const FORMS: [Form; 5] = [Form::Switch, Form::Number, Form::Text, Form::Table, Form::List];
+
+/// Returns the place of the items of a list or a map.
+pub(super) fn item(path: &str) -> String {
+    format!("{path}/*")
+}
+
+/// Returns the place of a key of a table.
+pub(super) fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}/{key}") }
+}
+
+/// Returns the place of one form of a value.
+pub(super) fn form(path: &str, form: Form) -> String {
+    format!("{path}|{form:?}")
+}
+
+/// What is known of a type.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    pub(super) kinds: BTreeMap<String, Kind>,
+    /// What a visitor said to each form.
+    tried: BTreeMap<String, BTreeMap<Form, Said>>,
+    /// The keys of tables that a visitor takes besides other forms.
+    keys: BTreeMap<String, &'static [&'static str]>,
+    /// Keys that no sample fits.
+    skipped: BTreeSet<String>,
+    /// Something new was found, so this run ends.
+    ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Refused,
+    /// The form is right, the sample is not.
+    Understood,
+    Taken,
+}
+
+impl Trace {
+    /// Returns everything that `T` reads.
+    pub(super) fn of<'de, T: Deserialize<'de>>() -> Self {
+        let trace = RefCell::new(Self::default());
+        for _ in 0..MOST_RUNS {
+            trace.borrow_mut().ended = false;
+            let _ =
+                T::deserialize(Reader { trace: &trace, path: "", key: "", tables: &[], outer: "" });
+            if !trace.borrow().ended {
+                break;
+            }
+        }
+        trace.into_inner()
+    }
+
+    /// Returns the forms that a value with several may have.
+    pub(super) fn forms(&self, path: &str) -> impl Iterator<Item = Form> {
+        let said = self.tried.get(path).into_iter().flatten();
+        said.filter(|(_, said)| **said != Said::Refused).map(|(form, _)| *form)
+    }
+
+    fn say(&mut self, path: &str, form: Form, said: Said) {
+        self.tried.entry(path.to_owned()).or_default().insert(form, said);
+    }
+}
+
+/// Why a visitor does not take a value.
+#[derive(Debug)]
+enum Refusal {
+    Kind,
+    Value,
+    Key(&'static [&'static str]),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl de::Error for Refusal {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Value
+    }
+
+    fn invalid_type(_: Unexpected<'_>, _: &dyn de::Expected) -> Self {
+        Self::Kind
+    }
+
+    fn unknown_field(_: &str, known: &'static [&'static str]) -> Self {
+        Self::Key(known)
+    }
+}
+
+/// Shows what a visitor expects.
+struct Expecting<'v, V>(&'v V);
+
+impl<'de, V: Visitor<'de>> fmt::Display for Expecting<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+}
+
+/// A reader at one place.
+#[derive(Clone, Copy)]
+struct Reader<'t> {
+    trace: &'t RefCell<Trace>,
+    path: &'t str,
+    /// The place of the innermost key of a table.
+    key: &'t str,
+    /// The tables around this place, by the names of their types.
+    tables: &'t [&'static str],
+    /// What the visitor of the list around this place expects.
+    outer: &'t str,
+}
+
+impl Reader<'_> {
+    fn found(&self, kind: Kind) {
+        self.trace.borrow_mut().kinds.insert(self.path.to_owned(), kind);
+    }
+
+    /// Gives a sample of one form.
+    fn give<'de, V: Visitor<'de>>(
+        &self,
+        form: Form,
+        expected: &str,
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        let path = self::form(self.path, form);
+        let here = Reader { path: &path, outer: expected, ..*self };
+        match form {
+            Form::Switch => here.deserialize_bool(visitor),
+            Form::Number => here.deserialize_i64(visitor),
+            Form::Text => here.deserialize_string(visitor),
+            Form::List => here.deserialize_seq(visitor),
+            Form::Table => {
+                let keys = self.trace.borrow().keys.get(&path).copied();
+                here.found(Kind::Table(keys.unwrap_or_default()));
+                visitor.visit_map(Entries::new(here, keys.unwrap_or(&["?"])))
+            }
+        }
+    }
+
+    /// Gives a form that was not tried yet.
+    fn attempt<'de, V: Visitor<'de>>(
+        &self,
+        form: Form,
+        expected: &str,
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        let given = self.give(form, expected, visitor);
+        let mut trace = self.trace.borrow_mut();
+        if trace.ended {
+            return given;
+        }
+        match &given {
+            Ok(_) => {
+                trace.say(self.path, form, Said::Taken);
+                return given;
+            }
+            Err(Refusal::Kind) => trace.say(self.path, form, Said::Refused),
+            Err(Refusal::Value) => trace.say(self.path, form, Said::Understood),
+            Err(Refusal::Key(keys)) => {
+                _ = trace.keys.insert(self::form(self.path, form), keys);
+            }
+        }
+        trace.ended = true;
+        given
+    }
+
+    /// Returns the form to go on with: one that is taken, and a table rather than others.
+    fn best(&self, path: &str) -> Option<Form> {
+        let trace = self.trace.borrow();
+        let said = trace.tried.get(path)?;
+        let taken = |form: &&Form| said.get(*form) == Some(&Said::Taken);
+        let order = [Form::Table, Form::List, Form::Switch, Form::Number, Form::Text];
+        order.iter().find(taken).copied()
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Refusal;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        let expected = Expecting(&visitor).to_string();
+        if expected == self.outer {
+            self.found(Kind::SameAsOuter);
+            let outer = self.path.trim_end_matches("|List/*");
+            let known = self.best(outer).filter(|form| *form != Form::List);
+            return self.give(known.unwrap_or(Form::Number), &expected, visitor);
+        }
+        self.found(Kind::OneOf { expected: expected.clone() });
+        let untried = {
+            let trace = self.trace.borrow();
+            let said = trace.tried.get(self.path);
+            FORMS.iter().find(|form| said.is_none_or(|said| !said.contains_key(*form))).copied()
+        };
+        if let Some(form) = untried {
+            return self.attempt(form, &expected, visitor);
+        }
+        if let Some(form) = self.best(self.path) {
+            return self.give(form, &expected, visitor);
+        }
+        let mut trace = self.trace.borrow_mut();
+        trace.ended = true;
+        trace.skipped.insert(self.key.to_owned());
+        Err(Refusal::Value)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        if name.starts_with(SPANNED) {
+            return visitor.visit_map(Span { reader: self, fields: fields.iter(), field: "" });
+        }
+        if self.tables.contains(&name) {
+            self.found(Kind::Again);
+            return visitor.visit_map(Entries::new(self, &[]));
+        }
+        self.found(Kind::Table(fields));
+        let tables: Vec<_> = self.tables.iter().copied().chain([name]).collect();
+        visitor.visit_map(Entries::new(Reader { tables: &tables, ..self }, fields))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.found(Kind::List);
+        visitor.visit_seq(OneItem(Some(self)))
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.found(Kind::Map);
+        visitor.visit_map(OneEntry { reader: self, left: 1 })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        self.found(Kind::Words(variants));
+        visitor.visit_enum(text(variants.first().copied().unwrap_or_default()))
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.found(Kind::Switch);
+        visitor.visit_bool(true)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.found(Kind::Number);
+        visitor.visit_i64(SAMPLE)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.deserialize_i64(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.deserialize_i64(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.found(Kind::Text);
+        visitor.visit_str("sample")
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.deserialize_str(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i128 u8 u32 u128 f32 f64 char bytes byte_buf unit unit_struct tuple
+        tuple_struct identifier ignored_any
+    }
+}
+
+/// A number that a port, a status and a length of time may be.
+const SAMPLE: i64 = 200;
+
+fn text(text: &str) -> StrDeserializer<'_, Refusal> {
+    text.into_deserializer()
+}
+
+/// The one item of a list.
+struct OneItem<'t>(Option<Reader<'t>>);
+
+impl<'de> SeqAccess<'de> for OneItem<'_> {
+    type Error = Refusal;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        let Some(reader) = self.0.take() else { return Ok(None) };
+        let path = item(reader.path);
+        seed.deserialize(Reader { path: &path, ..reader }).map(Some)
+    }
+}
+
+/// The one entry of a map.
+struct OneEntry<'t> {
+    reader: Reader<'t>,
+    left: usize,
+}
+
+impl<'de> MapAccess<'de> for OneEntry<'_> {
+    type Error = Refusal;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left = 0;
+        let path = below(self.reader.path, "#");
+        seed.deserialize(Reader { path: &path, ..self.reader }).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        let path = item(self.reader.path);
+        seed.deserialize(Reader { path: &path, outer: "", ..self.reader })
+    }
+}
+
+/// The entries of a table.
+struct Entries<'t> {
+    reader: Reader<'t>,
+    keys: &'static [&'static str],
+    at: usize,
+}
+
+impl<'t> Entries<'t> {
+    const fn new(reader: Reader<'t>, keys: &'static [&'static str]) -> Self {
+        Self { reader, keys, at: 0 }
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Refusal;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        while let Some(key) = self.keys.get(self.at) {
+            self.at += 1;
+            let path = below(self.reader.path, key);
+            if !self.reader.trace.borrow().skipped.contains(&path) {
+                return seed.deserialize(text(key)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        let key =
+            self.keys.get(self.at.wrapping_sub(1)).ok_or_else(|| Refusal::custom("no key"))?;
+        let path = below(self.reader.path, key);
+        seed.deserialize(Reader { path: &path, key: &path, outer: "", ..self.reader })
+    }
+}
+
+/// A value and its span in the file, as `toml::Spanned` asks for them.
+struct Span<'t> {
+    reader: Reader<'t>,
+    fields: std::slice::Iter<'static, &'static str>,
+    field: &'static str,
+}
+
+impl<'de> MapAccess<'de> for Span<'_> {
+    type Error = Refusal;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        let Some(field) = self.fields.next() else { return Ok(None) };
+        self.field = field;
+        seed.deserialize(BorrowedStrDeserializer::new(field)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        if !self.field.ends_with("value") {
+            let offset: U64Deserializer<Refusal> = 0_u64.into_deserializer();
+            return seed.deserialize(offset);
+        }
+        seed.deserialize(self.reader)
+    }
+}
