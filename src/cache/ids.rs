@@ -20,7 +20,7 @@ pub(super) fn get(cache: &DirCache, stage: &str) -> BTreeSet<ReleaseId> {
 
 /// Keeps `ids` for `stage` in place of those that are kept.
 pub(super) fn put(cache: &DirCache, stage: &str, ids: &BTreeSet<ReleaseId>) -> std::io::Result<()> {
-    let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    let text = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     cache.put(&name(stage), text.len() as u64, |file| file.write_all(text.as_bytes()))
 }
 

@@ -46,6 +46,7 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     }
     named(world, &config)?;
     let mut secrets = gather(world, &mut config).await?;
+    secrets.extend(addresses(world, &mut config).await);
     let env = match &config.env {
         Some(spec) => {
             let file = env::values(spec, &config.base, &|name| world.given(name)).await?;
@@ -250,7 +251,9 @@ pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, C
     if !world.confirm_or_later(&config, &question::rollback(&config, target))? {
         return Ok(130);
     }
-    let secrets = Secrets::new(gather(world, &mut config).await?);
+    let mut secrets = gather(world, &mut config).await?;
+    secrets.extend(addresses(world, &mut config).await);
+    let secrets = Secrets::new(secrets);
     let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
     let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
     go(world, &config, &Goal::Rollback(target), how, &warnings).await
@@ -284,6 +287,20 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
 pub(super) async fn gather(world: &World, config: &mut Config) -> Result<Vec<String>, CliError> {
     let Config { health, base, .. } = config;
     Ok(gather::gather(health, base, &|name| world.given(name)).await?)
+}
+
+/// Fetches the addresses of notices, and warns of those that cannot be had. Returns the values to
+/// mask.
+async fn addresses(world: &World, config: &mut Config) -> Vec<String> {
+    if world.common.dry_run {
+        return Vec::new();
+    }
+    let Config { notices, base, .. } = config;
+    let (secrets, warnings) = gather::addresses(notices, base, &|name| world.given(name)).await;
+    for text in warnings {
+        world.warn(&Event::Warning { host: None, text });
+    }
+    secrets
 }
 
 /// Fails if a variable that the config names has no value, and names all of them.

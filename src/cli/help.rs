@@ -80,3 +80,26 @@ fn variables(command: &Command) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples(command: &Command, found: &mut Vec<String>) {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.starts_with("  shipit "));
+        found.extend(lines.map(|line| line.trim().split("   ").next().unwrap_or(line).to_owned()));
+        command.get_subcommands().for_each(|inner| examples(inner, found));
+    }
+
+    #[test]
+    fn examples_of_every_command_are_right() {
+        let mut found = Vec::new();
+        examples(&variables::command(), &mut found);
+        assert!(found.len() > 30, "{found:?}");
+        for line in found {
+            let parsed = variables::command().try_get_matches_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
+}

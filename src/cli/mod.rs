@@ -14,6 +14,7 @@ mod history;
 mod init;
 mod look;
 mod man;
+mod notify;
 mod output;
 mod pin;
 mod place;

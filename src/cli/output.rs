@@ -1,6 +1,7 @@
 //! Output for people and machines: errors, warnings, questions and data, on stderr and stdout.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use console::Term;
@@ -17,10 +18,11 @@ use crate::deploy::context::Approve;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::{Failure, naming_stage};
 use crate::deploy::query::Answers;
+use crate::report::github::StepFiles;
 use crate::report::redact::Secrets;
 use crate::report::sanitizer::{Sieve, defuse};
 use crate::report::styles::Styles;
-use crate::report::{Mode, Reporter, Settings, Verbosity, error, github, reporter};
+use crate::report::{Ci, Mode, Reporter, Settings, Verbosity, error, github, reporter};
 
 impl World {
     /// Prints why there was no run, and returns the exit code.
@@ -57,7 +59,7 @@ impl World {
             styles: self.styles(),
             verbosity,
             secrets,
-            github: self.in_github(),
+            ci: self.ci(),
             clock: Box::new(move || started.elapsed()),
         })
     }
@@ -97,6 +99,21 @@ impl World {
         if self.in_github() {
             let _ = std::io::stderr().write_all(github::findings(found).as_bytes());
         }
+    }
+
+    /// Returns the CI system that this runs in.
+    fn ci(&self) -> Ci {
+        let path = |name| self.var(name).map(PathBuf::from);
+        if self.in_github() {
+            let (summary, output) = (path("GITHUB_STEP_SUMMARY"), path("GITHUB_OUTPUT"));
+            return Ci::Github(StepFiles { summary, output });
+        }
+        if self.var("GITLAB_CI").as_deref() != Some("true") {
+            return Ci::Plain;
+        }
+        let (began, started) = (self.now.timestamp(), self.started);
+        let began = u64::try_from(began).unwrap_or_default();
+        Ci::Gitlab(Box::new(move || began + started.elapsed().as_secs()))
     }
 
     fn in_github(&self) -> bool {

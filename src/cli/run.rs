@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::sync::Mutex;
 
 use super::error::CliError;
+use super::notify::Notifier;
 use super::output::Approval;
 use super::reach::Reach;
-use super::world::{World, cached_stage};
+use super::world::World;
 use crate::cache::LocalCache;
 use crate::config::Config;
 use crate::deploy::cancel::Cancel;
@@ -20,6 +21,7 @@ use crate::deploy::query::{self, Answers};
 use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
 use crate::model::mutex::lock;
+use crate::report::json::report_line;
 use crate::report::redact::Secrets;
 
 /// Settings of a run: its output, and whether it waits.
@@ -41,12 +43,13 @@ struct RunResources {
     connect: Reach,
     cache: LocalCache,
     approve: Approval,
+    told: Box<dyn Fn(&Report) -> String + Send + Sync>,
 }
 
 impl RunResources {
     fn context<'a>(&'a self, config: &'a Config, events: Events<'a>, wait: bool) -> RunContext<'a> {
-        let Self { cancel, run, connect, cache, approve } = self;
-        RunContext { config, run, connect, events, approve, cancel, cache, wait }
+        let Self { cancel, run, connect, cache, approve, told } = self;
+        RunContext { config, run, connect, events, approve, cancel, cache, wait, told }
     }
 }
 
@@ -56,7 +59,7 @@ impl World {
         self.shown(config, goal.kind().word(), how, async |cx| fleet::run(cx, goal).await).await
     }
 
-    /// Does `work` with a reporter, and returns its report after it was shown.
+    /// Does `work` with a reporter, and returns its report after it was shown and told.
     pub(crate) async fn shown(
         &self,
         config: &Config,
@@ -64,15 +67,34 @@ impl World {
         how: RunOptions,
         work: impl AsyncFnOnce(RunContext<'_>) -> Report,
     ) -> Report {
-        let resources = self.resources(config, command, how.reach);
-        let screen = Mutex::new(self.reporter(how.secrets, how.quiet));
+        let notifier = Notifier::new(self, config);
+        let report = self.watched(config, command, how, &notifier, work).await;
+        for text in notifier.left().await {
+            // In JSON the report is the last line.
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        }
+        report
+    }
+
+    async fn watched(
+        &self,
+        config: &Config,
+        command: &str,
+        how: RunOptions,
+        notifier: &Notifier,
+        work: impl AsyncFnOnce(RunContext<'_>) -> Report,
+    ) -> Report {
+        let resources = self.resources(config, command, how.reach, &how.secrets);
+        let screen = Mutex::new(self.reporter(how.secrets.clone(), how.quiet));
         let aside = &self.aside;
         let show = || {
             for event in aside.told() {
                 lock(&screen).on_event(&event);
             }
         };
+        let sieve = self.sieve(how.secrets.clone());
         let sink = |event: Event| {
+            notifier.event(&event);
             aside.tell(event);
             show();
         };
@@ -105,11 +127,10 @@ impl World {
         aside.view(false);
         show();
         if let Some(id) = report.release.filter(|_| report.verdict() == RunOutcome::Done) {
-            let mut known = resources.cache.releases(&cached_stage(config));
-            known.insert(id);
-            self.remember(config, &known);
+            self.remember_one(config, id);
         }
         let report = report.naming_stage();
+        notifier.ended(&sieve.report(&report));
         lock(&screen).finish(&report);
         report
     }
@@ -140,7 +161,7 @@ impl World {
         command: &str,
         work: impl AsyncFnOnce(RunContext<'_>) -> T,
     ) -> Result<T, CliError> {
-        let resources = self.resources(config, command, None);
+        let resources = self.resources(config, command, None, &Secrets::default());
         let cx = resources.context(config, Events::new(&|_| {}), false);
         let done = unless_stopped(&resources.cancel, work(cx)).await;
         self.tell_aside();
@@ -159,13 +180,23 @@ impl World {
         }
     }
 
-    fn resources(&self, config: &Config, command: &str, reach: Option<Reach>) -> RunResources {
+    fn resources(
+        &self,
+        config: &Config,
+        command: &str,
+        reach: Option<Reach>,
+        secrets: &Secrets,
+    ) -> RunResources {
+        let sieve = self.sieve(secrets.clone());
         RunResources {
             cancel: self.cancel(),
             run: self.run_values(command, config),
             connect: reach.unwrap_or_else(|| self.reach(config)),
             cache: self.cache(),
             approve: self.approval(),
+            told: Box::new(move |report| {
+                report_line(&sieve.report(&report.clone().naming_stage()))
+            }),
         }
     }
 }

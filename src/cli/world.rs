@@ -198,6 +198,13 @@ impl World {
         self.cache.keep_releases(&cached_stage(config), ids);
     }
 
+    /// Remembers one more release of a stage.
+    pub(crate) fn remember_one(&self, config: &Config, id: ReleaseId) {
+        let mut known = self.cache.releases(&cached_stage(config));
+        known.insert(id);
+        self.remember(config, &known);
+    }
+
     /// Returns the cache of this machine.
     pub(crate) fn cache(&self) -> LocalCache {
         self.cache.clone()

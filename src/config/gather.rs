@@ -1,4 +1,5 @@
-//! Fetches what health checks need of this machine: values of headers, and certificates.
+//! Fetches what health checks and notices need of this machine: values of headers, certificates,
+//! addresses.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::checks::{Header, HealthProbe, Trust, is_sendable};
 use super::env::{self, EnvError};
-use super::{EnvSource, Health};
+use super::{EnvSource, Health, NoticeTarget, rules};
 
 /// The most bytes of certificates in one file. They may travel on the control channel.
 const MOST_PEM: usize = 64 * 1024;
@@ -69,6 +70,31 @@ pub async fn gather(
         }
     }
     Ok(secrets)
+}
+
+/// Fetches the addresses of notices, and drops those that cannot be had: no notice keeps a deploy
+/// from its work. Returns the values that no output may show, and warnings.
+pub async fn addresses(
+    notices: &mut Vec<NoticeTarget>,
+    base: &Path,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> (Vec<String>, Vec<String>) {
+    let (mut known, mut secrets, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    for mut notice in std::mem::take(notices) {
+        match env::value("url", &notice.url, base, environment).await {
+            Ok(url) if rules::is_address(&url) => {
+                if !matches!(notice.url, EnvSource::Text(_)) {
+                    secrets.push(url.clone());
+                }
+                notice.url = EnvSource::Text(url);
+                known.push(notice);
+            }
+            Ok(_) => warnings.push("no notice is sent: its `url` is no address".to_owned()),
+            Err(error) => warnings.push(format!("no notice is sent: {error}")),
+        }
+    }
+    *notices = known;
+    (secrets, warnings)
 }
 
 /// Returns the text of a file of certificates. Fails if it holds none, or is too large.

@@ -5,8 +5,8 @@ use serde::{Deserialize, de};
 
 use super::tables::{
     ArtifactTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable, HostTable,
-    Layer, LocalHookTable, LocalHooks, RolloutTable, ServiceTable, SlotsTable, Ssh, Timeouts,
-    TrafficTable, UploadTable, VarTable,
+    Layer, LocalHookTable, LocalHooks, NoticeTable, RolloutTable, ServiceTable, SlotsTable, Ssh,
+    Timeouts, TrafficTable, UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -29,6 +29,7 @@ pub fn known_keys() -> Vec<String> {
         ("hooks.local", fields::<LocalHooks>()),
         ("hooks.local.before", fields::<LocalHookTable>()),
         ("hooks.staged", fields::<HookTable>()),
+        ("notices", fields::<NoticeTable>()),
         ("rollout", fields::<RolloutTable>()),
         ("upload", fields::<UploadTable>()),
         ("ssh", fields::<Ssh>()),

@@ -31,6 +31,7 @@ impl Layer {
             slots: both(&self.slots, &top.slots, SlotsTable::over),
             health: both(&self.health, &top.health, Health::over),
             hooks: both(&self.hooks, &top.hooks, HooksTable::over),
+            notices: first(&self.notices, &top.notices),
             rollout: both(&self.rollout, &top.rollout, RolloutTable::over),
             upload: both(&self.upload, &top.upload, UploadTable::over),
             ssh: both(&self.ssh, &top.ssh, Ssh::over),

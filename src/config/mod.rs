@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use self::checks::Check;
 use self::placeholders::Placeholders;
-pub use self::tables::HostKeys;
+pub use self::tables::{HostKeys, Moment, NoticeFormat};
 use crate::model::digest::Digest;
 use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
@@ -62,6 +62,8 @@ pub struct Config {
     pub health: Health,
     /// Commands that the user runs along the way.
     pub hooks: Hooks,
+    /// Messages about deploys and rollbacks.
+    pub notices: Vec<NoticeTarget>,
     /// The number of hosts that flip together.
     pub rollout: Rollout,
     pub upload: Upload,
@@ -324,6 +326,15 @@ pub struct Hook {
     pub roles: Vec<String>,
     /// The limit for its run.
     pub limit: Duration,
+}
+
+/// A message about a deploy or a rollback, sent to an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeTarget {
+    /// The address, which is a secret unless it stands in the file.
+    pub url: EnvSource,
+    pub format: NoticeFormat,
+    pub on: Vec<Moment>,
 }
 
 /// The moment at which a person is asked before a stage changes.

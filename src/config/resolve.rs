@@ -3,6 +3,7 @@
 
 mod health;
 mod hosts;
+mod notices;
 mod parts;
 mod runs;
 mod services;
@@ -129,6 +130,7 @@ impl ConfigFile {
             services,
             slots: here.slots(&layer)?,
             hooks: here.hooks(&layer)?,
+            notices: here.notices(&layer)?,
             rollout: here.rollout(&layer, &hosts)?,
             upload: here.upload(&layer)?,
             hosts,

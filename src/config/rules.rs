@@ -36,6 +36,13 @@ pub(super) fn is_variable(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty() && text.chars().all(fits)
 }
 
+/// Returns whether the text is an address of HTTP with a host.
+pub(super) fn is_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    !host.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
 /// Returns whether the text is the name or number of a user or a group.
 pub(super) fn is_account(text: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || "._-@\\+$".contains(c);

@@ -36,6 +36,7 @@ pub(super) struct Layer {
     pub(super) slots: Option<SlotsTable>,
     pub(super) health: Option<Health>,
     pub(super) hooks: Option<HooksTable>,
+    pub(super) notices: Option<Vec<Spanned<NoticeTable>>>,
     pub(super) rollout: Option<RolloutTable>,
     pub(super) upload: Option<UploadTable>,
     pub(super) ssh: Option<Ssh>,
@@ -253,6 +254,40 @@ pub(super) struct HookTable {
     #[serde(default)]
     pub(super) roles: Vec<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
+}
+
+/// A message to an address.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoticeTable {
+    pub(super) url: Spanned<TextOr<SourceTable>>,
+    pub(super) format: Option<NoticeFormat>,
+    pub(super) on: Option<Spanned<Vec<Moment>>>,
+}
+
+/// The form of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeFormat {
+    /// An object with the text and the report.
+    #[default]
+    Json,
+    /// As Slack, Mattermost, Rocket.Chat and others take it.
+    Slack,
+    /// A card, as Microsoft Teams takes it.
+    Teams,
+}
+
+/// The moment of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    Started,
+    Done,
+    /// Not everything was done, for whatever reason.
+    Failed,
+    /// A host was reverted.
+    Reverted,
 }
 
 /// `[rollout]`.

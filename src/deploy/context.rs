@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::cancel::Cancel;
 use super::event::{Event, Events};
-use super::outcome::Failure;
+use super::outcome::{Failure, Report};
 use super::run::Run;
 use crate::cache::ReleaseCache;
 use crate::config::secrecy::Secrecy;
@@ -98,6 +98,8 @@ pub struct RunContext<'a> {
     pub cache: &'a dyn ReleaseCache,
     /// Whether to wait for a lock that somebody else holds.
     pub wait: bool,
+    /// Returns a report as hooks of this machine get it.
+    pub told: &'a (dyn Fn(&Report) -> String + Send + Sync),
 }
 
 impl RunContext<'_> {

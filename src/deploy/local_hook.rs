@@ -1,7 +1,9 @@
 //! Hooks on this machine: `local.before`, `local.staged`, `local.after`, `local.failed`.
 
-use std::process::Stdio;
+use std::pin::pin;
+use std::process::{Output, Stdio};
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -16,7 +18,7 @@ use crate::model::id::ReleaseId;
 /// Runs `local.before`. Fails with the first command that fails; no host was touched then.
 pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
     for hook in &cx.config.hooks.before {
-        run(cx, "local.before", hook, &[]).await?;
+        run(cx, "local.before", hook, &[], "").await?;
     }
     Ok(())
 }
@@ -25,12 +27,13 @@ pub async fn before(cx: &RunContext<'_>) -> Result<(), Failure> {
 pub async fn staged(cx: &RunContext<'_>, release: ReleaseId) -> Result<(), Failure> {
     let vars = [format!("SHIPIT_RELEASE={release}")];
     for hook in &cx.config.hooks.local_staged {
-        run(cx, "local.staged", hook, &vars).await?;
+        run(cx, "local.staged", hook, &vars, "").await?;
     }
     Ok(())
 }
 
-/// Runs `local.after` once a new release is live, or `local.failed`. A failure there is a warning.
+/// Runs `local.after` once a new release is live, or `local.failed`, with the report on their
+/// standard input. A failure there is a warning.
 pub async fn after(cx: &RunContext<'_>, report: &Report) {
     let (name, hooks) = match (report.goal, report.verdict()) {
         (GoalKind::Deploy | GoalKind::Activate, RunOutcome::Done) => {
@@ -44,30 +47,32 @@ pub async fn after(cx: &RunContext<'_>, report: &Report) {
     };
     let release = report.release.map(|id| id.to_string()).unwrap_or_default();
     let vars = [format!("SHIPIT_RELEASE={release}")];
+    let told = (cx.told)(report);
     for hook in hooks {
-        if let Err(failure) = run(cx, name, hook, &vars).await {
+        if let Err(failure) = run(cx, name, hook, &vars, &told).await {
             cx.events.emit(Event::Warning { host: None, text: failure.one_line() });
         }
     }
 }
 
-async fn run(cx: &RunContext<'_>, name: &str, hook: &Hook, vars: &[String]) -> Result<(), Failure> {
+/// Runs a hook that gets `input` on its standard input.
+async fn run(
+    cx: &RunContext<'_>,
+    name: &str,
+    hook: &Hook,
+    vars: &[String],
+    input: &str,
+) -> Result<(), Failure> {
     let what = format!("the {name} hook `{}` failed", hook.run);
     let all = run_vars(cx.config, cx.run, cx.config.hosts.iter());
     let all = all.into_iter().chain(vars.iter().cloned());
     let pairs = all.filter_map(|var| {
         var.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
     });
-    let child = Command::new("/bin/sh")
-        .arg("-c")
-        .arg(&hook.run)
-        .current_dir(&cx.config.base)
-        .envs(pairs)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(&hook.run).current_dir(&cx.config.base).envs(pairs);
     let ended = tokio::select! {
-        ended = timeout(hook.limit, child) => ended,
+        ended = timeout(hook.limit, output(command, input)) => ended,
         () = cx.cancel.wait(1) => return Err(Failure::stopped()),
     };
     let seconds = hook.limit.as_secs();
@@ -82,4 +87,23 @@ async fn run(cx: &RunContext<'_>, name: &str, hook: &Hook, vars: &[String]) -> R
         return Ok(());
     }
     Err(Failure::new(what).because(output.status.to_string()).because(text))
+}
+
+/// Runs a command with `input` on its standard input. The command need not read it.
+async fn output(mut command: Command, input: &str) -> std::io::Result<Output> {
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let stdin = child.stdin.take();
+    let mut ended = pin!(child.wait_with_output());
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+    };
+    tokio::select! {
+        output = &mut ended => return output,
+        () = feed => {}
+    }
+    ended.await
 }

@@ -1,38 +1,82 @@
-//! Annotations for GitHub Actions, which reviewers see beside the code.
+//! Annotations for GitHub Actions, which reviewers see beside the code; the summary of the job, and
+//! the outputs of the step.
 
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use super::Reporter;
+use super::markdown::markdown;
 use super::{clean, summary};
 use crate::deploy::check::{Finding, Level};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
 
 /// GitHub shows at most ten annotations of a kind for each step.
-const MOST: usize = 10;
+pub(super) const MOST: usize = 10;
+
+/// The files that GitHub reads after a step; none of them: the step runs elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct StepFiles {
+    /// `GITHUB_STEP_SUMMARY`: Markdown.
+    pub summary: Option<PathBuf>,
+    /// `GITHUB_OUTPUT`: lines for later steps.
+    pub output: Option<PathBuf>,
+}
+
+impl StepFiles {
+    /// Adds a report to both files. Fails with the variable whose file could not be written.
+    fn add(&self, report: &Report, digest: Option<&str>) -> Result<(), (&'static str, io::Error)> {
+        if let Some(path) = &self.summary {
+            let text = markdown(report, digest);
+            append(path, &text).map_err(|error| ("GITHUB_STEP_SUMMARY", error))?;
+        }
+        let Some(path) = &self.output else { return Ok(()) };
+        let release = report.release.map(|id| format!("release={id}\n"));
+        let digest = digest.filter(|digest| digest.chars().all(|c| c.is_ascii_hexdigit()));
+        let digest = digest.map(|digest| format!("digest=sha256:{digest}\n"));
+        let verdict = format!("verdict={}\n", report.verdict().word());
+        let lines: String = release.into_iter().chain(digest).chain([verdict]).collect();
+        append(path, &lines).map_err(|error| ("GITHUB_OUTPUT", error))
+    }
+}
+
+fn append(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
+}
 
 /// A reporter that adds annotations after the output of another one.
 pub struct Annotated<R, W> {
     inner: R,
     out: W,
+    files: StepFiles,
+    digest: Option<String>,
 }
 
 impl<R, W: Write> Annotated<R, W> {
     /// Writes annotations to `out`, after `inner` has finished.
-    pub fn new(inner: R, out: W) -> Self {
-        Self { inner, out }
+    pub fn new(inner: R, out: W, files: StepFiles) -> Self {
+        Self { inner, out, files, digest: None }
     }
 }
 
 impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
     fn on_event(&mut self, event: &Event) {
+        if let Event::ArtifactReady { digest, .. } = event {
+            self.digest = Some(digest.clone());
+        }
         self.inner.on_event(event);
     }
 
     fn finish(&mut self, report: &Report) {
         self.inner.finish(report);
+        let mut lines = annotations(report);
+        if let Err((name, error)) = self.files.add(report, self.digest.as_deref()) {
+            let text = format!("{name} could not be written: {error}");
+            lines += &command("warning", "shipit", &text);
+        }
         // A closed pipe does not fail a run.
-        let _ = self.out.write_all(annotations(report).as_bytes());
+        let _ = self.out.write_all(lines.as_bytes());
         let _ = self.out.flush();
     }
 

@@ -8,11 +8,14 @@ pub mod check;
 pub mod clean;
 pub mod error;
 pub mod github;
+pub mod groups;
 pub mod history;
 pub mod human;
 pub mod json;
 pub mod lines;
 pub mod live;
+pub mod markdown;
+pub mod notices;
 pub mod plan;
 pub mod progress;
 pub mod redact;
@@ -29,6 +32,7 @@ pub mod words;
 use std::io;
 use std::time::Duration;
 
+use self::groups::{GroupMarks, Grouped};
 use self::redact::Secrets;
 use self::sanitizer::{Sanitizer, Sieve};
 use self::styles::Styles;
@@ -78,6 +82,14 @@ pub enum Mode {
     Json,
 }
 
+/// The CI system that reads the output.
+pub enum Ci {
+    /// A person, or one that only shows it.
+    Plain,
+    Github(github::StepFiles),
+    Gitlab(groups::WallClock),
+}
+
 /// Everything that a reporter is made of.
 pub struct Settings {
     /// The kind of reporter.
@@ -88,34 +100,49 @@ pub struct Settings {
     pub verbosity: Verbosity,
     /// The values to mask.
     pub secrets: Secrets,
-    /// Whether this runs in GitHub Actions.
-    pub github: bool,
+    /// The CI system that reads the output.
+    pub ci: Ci,
     /// Time since the program began.
     pub clock: Clock,
 }
 
 /// Returns the reporter of these settings, on this process's stdout and stderr.
 pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
-    let Settings { mode, styles, verbosity, secrets, github, clock } = settings;
-    let sieve = Sieve::new(secrets, github);
+    let Settings { mode, styles, verbosity, secrets, ci, clock } = settings;
+    let sieve = Sieve::new(secrets, matches!(ci, Ci::Github(_)));
+    let folds = verbosity > Verbosity::Quiet;
     match mode {
-        Mode::Json => filtered(json::Json::new(io::stdout()), sieve, github),
+        Mode::Json => filtered(json::Json::new(io::stdout()), sieve, ci, false),
         Mode::Lines => {
-            filtered(lines::Lines::new(io::stderr(), styles, verbosity, clock), sieve, github)
+            filtered(lines::Lines::new(io::stderr(), styles, verbosity, clock), sieve, ci, folds)
         }
         Mode::Live(size) => {
-            filtered(live::Live::new(io::stderr(), size, clock, styles, verbosity), sieve, github)
+            let live = live::Live::new(io::stderr(), size, clock, styles, verbosity);
+            filtered(live, sieve, ci, false)
         }
     }
 }
 
+/// Returns a reporter that filters, and adds what the CI system understands. With `folds`, phases
+/// can be folded.
 fn filtered(
     inner: impl Reporter + Send + 'static,
     sieve: Sieve,
-    github: bool,
+    ci: Ci,
+    folds: bool,
 ) -> Box<dyn Reporter + Send> {
-    if github {
-        return Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr()), sieve));
+    let grouped = |inner, marks| Grouped::new(inner, io::stderr(), marks);
+    match ci {
+        Ci::Github(files) if folds => {
+            let inner = grouped(inner, GroupMarks::Github);
+            Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr(), files), sieve))
+        }
+        Ci::Github(files) => {
+            Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr(), files), sieve))
+        }
+        Ci::Gitlab(now) if folds => {
+            Box::new(Sanitizer::new(grouped(inner, GroupMarks::Gitlab(now)), sieve))
+        }
+        Ci::Gitlab(_) | Ci::Plain => Box::new(Sanitizer::new(inner, sieve)),
     }
-    Box::new(Sanitizer::new(inner, sieve))
 }

@@ -106,7 +106,8 @@ impl Sieve {
         fit
     }
 
-    fn report(&self, report: &Report) -> Report {
+    /// Returns a report as it may be shown.
+    pub fn report(&self, report: &Report) -> Report {
         let mut fit = report.clone();
         self.plain_all([&mut fit.stage]);
         for (_, result) in &mut fit.hosts {

@@ -3,7 +3,9 @@
 mod after;
 mod build;
 mod check;
+mod ci;
 mod earlier;
+mod notices;
 mod output;
 mod promote;
 mod secrets;

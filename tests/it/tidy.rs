@@ -565,10 +565,14 @@ fn limits_in_the_architecture_are_in_the_code() {
     none("docs/architecture.md names constants that are not there", &broken);
 }
 
-/// The exhaustive list of actions of the workflow: each is pinned by its commit.
+/// Every action of every workflow is pinned by its commit.
 #[test]
 fn actions_are_pinned_by_commit() {
-    let text = fs::read_to_string(".github/workflows/ci.yml").unwrap();
+    let files = WalkDir::new(".github/workflows").into_iter().filter_map(Result::ok);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    let texts: Vec<_> = files.map(|it| fs::read_to_string(it.path()).unwrap()).collect();
+    assert!(texts.len() > 1);
+    let text = texts.join("\n");
     let pinned = |line: &str| {
         let commit = line.split('@').nth(1).and_then(|rest| rest.split_whitespace().next());
         commit.is_some_and(|commit| {
@@ -680,7 +684,7 @@ const RETIRED: [(&str, &str); 49] = [
 ];
 
 /// Uses of retired words that stay: the start of the path, a part of the line, and the reason.
-const KEPT: [(&str, &str, &str); 27] = [
+const KEPT: [(&str, &str, &str); 29] = [
     ("src/model/host_state.rs", "\"frozen by \"", "lock records on hosts begin so"),
     ("src/remote/agent/20-lock.sh", "'frozen by %s", "lock records on hosts begin so"),
     ("tests/it/agent/after.rs", "\"frozen by ben", "lock records on hosts begin so"),
@@ -691,6 +695,8 @@ const KEPT: [(&str, &str, &str); 27] = [
     ("docs/remote-layout.md", "frozen", "a file that hosts hold"),
     ("src/report/status.rs", "\"frozen\": ", "a name in JSON"),
     ("docs/json.md", "`frozen`", "a name in JSON"),
+    ("docs/output.schema.json", "\"frozen\"", "a name in JSON"),
+    ("docs/output.schema.json", "\"deeds\"", "a name in JSON"),
     ("tests/it/messages/views.rs", "\"frozen\": null", "a name in JSON"),
     ("", "put-back", "a name in JSON"),
     ("", "putting-back", "a name in JSON"),

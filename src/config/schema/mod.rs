@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use self::trace::{Form, Kind, Trace};
+use self::trace::{Kind, Trace, ValueForm};
 use super::tables::Layer;
 
 /// The example, which names every key.
@@ -18,7 +18,7 @@ const ONLY_AT_TOP: [&str; 3] = ["app", "default_stage", "stages"];
 /// Returns the schema. What it refuses is wrong; what it takes may still break a rule, which
 /// `shipit check` finds.
 pub fn schema() -> Value {
-    let writer = Writer { trace: Trace::of::<Layer>(), words: words_of(EXAMPLE) };
+    let writer = SchemaWriter { trace: Trace::of::<Layer>(), words: words_of(EXAMPLE) };
     let mut top = writer.value("", "");
     let keys = top["properties"].as_object_mut().map(std::mem::take).unwrap_or_default();
     let mut properties = Map::new();
@@ -45,13 +45,13 @@ pub fn schema() -> Value {
     })
 }
 
-struct Writer {
+struct SchemaWriter {
     trace: Trace,
     /// What the example says of each key.
     words: BTreeMap<String, String>,
 }
 
-impl Writer {
+impl SchemaWriter {
     /// Returns the schema of the value at `path`, whose key is `key`, with dots.
     fn value(&self, path: &str, key: &str) -> Value {
         let mut schema = match self.trace.kinds.get(path) {
@@ -97,7 +97,7 @@ impl Writer {
     }
 
     fn one_of(&self, path: &str, key: &str, inner: bool) -> Value {
-        let forms = self.trace.forms(path).filter(|form| !inner || *form != Form::List);
+        let forms = self.trace.forms(path).filter(|form| !inner || *form != ValueForm::List);
         let all: Vec<_> = forms.map(|form| self.value(&trace::form(path, form), key)).collect();
         json!({ "anyOf": all })
     }

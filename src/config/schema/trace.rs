@@ -44,7 +44,7 @@ pub(super) enum Kind {
 
 /// A kind of value that a visitor may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Form {
+pub(super) enum ValueForm {
     Switch,
     Number,
     Text,
@@ -52,7 +52,8 @@ pub(super) enum Form {
     List,
 }
 
-const FORMS: [Form; 5] = [Form::Switch, Form::Number, Form::Text, Form::Table, Form::List];
+const FORMS: [ValueForm; 5] =
+    [ValueForm::Switch, ValueForm::Number, ValueForm::Text, ValueForm::Table, ValueForm::List];
 
 /// Returns the place of the items of a list or a map.
 pub(super) fn item(path: &str) -> String {
@@ -65,7 +66,7 @@ pub(super) fn below(path: &str, key: &str) -> String {
 }
 
 /// Returns the place of one form of a value.
-pub(super) fn form(path: &str, form: Form) -> String {
+pub(super) fn form(path: &str, form: ValueForm) -> String {
     format!("{path}|{form:?}")
 }
 
@@ -74,17 +75,19 @@ pub(super) fn form(path: &str, form: Form) -> String {
 pub(super) struct Trace {
     pub(super) kinds: BTreeMap<String, Kind>,
     /// What a visitor said to each form.
-    tried: BTreeMap<String, BTreeMap<Form, Said>>,
+    tried: BTreeMap<String, BTreeMap<ValueForm, Verdict>>,
     /// The keys of tables that a visitor takes besides other forms.
     keys: BTreeMap<String, &'static [&'static str]>,
     /// Keys that no sample fits.
     skipped: BTreeSet<String>,
-    /// Something new was found, so this run ends.
+    /// A sample was refused, so this run ends.
     ended: bool,
+    /// A form was tried that was not tried before.
+    learned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum Verdict {
     Refused,
     /// The form is right, the sample is not.
     Understood,
@@ -96,10 +99,15 @@ impl Trace {
     pub(super) fn of<'de, T: Deserialize<'de>>() -> Self {
         let trace = RefCell::new(Self::default());
         for _ in 0..MOST_RUNS {
-            trace.borrow_mut().ended = false;
-            let _ =
-                T::deserialize(Reader { trace: &trace, path: "", key: "", tables: &[], outer: "" });
-            if !trace.borrow().ended {
+            (trace.borrow_mut().ended, trace.borrow_mut().learned) = (false, false);
+            let _ = T::deserialize(TracingReader {
+                trace: &trace,
+                path: "",
+                key: "",
+                tables: &[],
+                outer: "",
+            });
+            if !trace.borrow().ended && !trace.borrow().learned {
                 break;
             }
         }
@@ -107,33 +115,34 @@ impl Trace {
     }
 
     /// Returns the forms that a value with several may have.
-    pub(super) fn forms(&self, path: &str) -> impl Iterator<Item = Form> {
+    pub(super) fn forms(&self, path: &str) -> impl Iterator<Item = ValueForm> {
         let said = self.tried.get(path).into_iter().flatten();
-        said.filter(|(_, said)| **said != Said::Refused).map(|(form, _)| *form)
+        said.filter(|(_, said)| **said != Verdict::Refused).map(|(form, _)| *form)
     }
 
-    fn say(&mut self, path: &str, form: Form, said: Said) {
+    fn say(&mut self, path: &str, form: ValueForm, said: Verdict) {
+        self.learned = true;
         self.tried.entry(path.to_owned()).or_default().insert(form, said);
     }
 }
 
 /// Why a visitor does not take a value.
 #[derive(Debug)]
-enum Refusal {
+enum NotTaken {
     Kind,
     Value,
     Key(&'static [&'static str]),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("refused")
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for NotTaken {}
 
-impl de::Error for Refusal {
+impl de::Error for NotTaken {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self::Value
     }
@@ -158,7 +167,7 @@ impl<'de, V: Visitor<'de>> fmt::Display for Expecting<'_, V> {
 
 /// A reader at one place.
 #[derive(Clone, Copy)]
-struct Reader<'t> {
+struct TracingReader<'t> {
     trace: &'t RefCell<Trace>,
     path: &'t str,
     /// The place of the innermost key of a table.
@@ -169,7 +178,7 @@ struct Reader<'t> {
     outer: &'t str,
 }
 
-impl Reader<'_> {
+impl TracingReader<'_> {
     fn found(&self, kind: Kind) {
         self.trace.borrow_mut().kinds.insert(self.path.to_owned(), kind);
     }
@@ -177,18 +186,18 @@ impl Reader<'_> {
     /// Gives a sample of one form.
     fn give<'de, V: Visitor<'de>>(
         &self,
-        form: Form,
+        form: ValueForm,
         expected: &str,
         visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    ) -> Result<V::Value, NotTaken> {
         let path = self::form(self.path, form);
-        let here = Reader { path: &path, outer: expected, ..*self };
+        let here = TracingReader { path: &path, outer: expected, ..*self };
         match form {
-            Form::Switch => here.deserialize_bool(visitor),
-            Form::Number => here.deserialize_i64(visitor),
-            Form::Text => here.deserialize_string(visitor),
-            Form::List => here.deserialize_seq(visitor),
-            Form::Table => {
+            ValueForm::Switch => here.deserialize_bool(visitor),
+            ValueForm::Number => here.deserialize_i64(visitor),
+            ValueForm::Text => here.deserialize_string(visitor),
+            ValueForm::List => here.deserialize_seq(visitor),
+            ValueForm::Table => {
                 let keys = self.trace.borrow().keys.get(&path).copied();
                 here.found(Kind::Table(keys.unwrap_or_default()));
                 visitor.visit_map(Entries::new(here, keys.unwrap_or(&["?"])))
@@ -199,10 +208,10 @@ impl Reader<'_> {
     /// Gives a form that was not tried yet.
     fn attempt<'de, V: Visitor<'de>>(
         &self,
-        form: Form,
+        form: ValueForm,
         expected: &str,
         visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    ) -> Result<V::Value, NotTaken> {
         let given = self.give(form, expected, visitor);
         let mut trace = self.trace.borrow_mut();
         if trace.ended {
@@ -210,12 +219,12 @@ impl Reader<'_> {
         }
         match &given {
             Ok(_) => {
-                trace.say(self.path, form, Said::Taken);
+                trace.say(self.path, form, Verdict::Taken);
                 return given;
             }
-            Err(Refusal::Kind) => trace.say(self.path, form, Said::Refused),
-            Err(Refusal::Value) => trace.say(self.path, form, Said::Understood),
-            Err(Refusal::Key(keys)) => {
+            Err(NotTaken::Kind) => trace.say(self.path, form, Verdict::Refused),
+            Err(NotTaken::Value) => trace.say(self.path, form, Verdict::Understood),
+            Err(NotTaken::Key(keys)) => {
                 _ = trace.keys.insert(self::form(self.path, form), keys);
             }
         }
@@ -224,25 +233,31 @@ impl Reader<'_> {
     }
 
     /// Returns the form to go on with: one that is taken, and a table rather than others.
-    fn best(&self, path: &str) -> Option<Form> {
+    fn best(&self, path: &str) -> Option<ValueForm> {
         let trace = self.trace.borrow();
         let said = trace.tried.get(path)?;
-        let taken = |form: &&Form| said.get(*form) == Some(&Said::Taken);
-        let order = [Form::Table, Form::List, Form::Switch, Form::Number, Form::Text];
+        let taken = |form: &&ValueForm| said.get(*form) == Some(&Verdict::Taken);
+        let order = [
+            ValueForm::Table,
+            ValueForm::List,
+            ValueForm::Switch,
+            ValueForm::Number,
+            ValueForm::Text,
+        ];
         order.iter().find(taken).copied()
     }
 }
 
-impl<'de> Deserializer<'de> for Reader<'_> {
-    type Error = Refusal;
+impl<'de> Deserializer<'de> for TracingReader<'_> {
+    type Error = NotTaken;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         let expected = Expecting(&visitor).to_string();
         if expected == self.outer {
             self.found(Kind::SameAsOuter);
             let outer = self.path.trim_end_matches("|List/*");
-            let known = self.best(outer).filter(|form| *form != Form::List);
-            return self.give(known.unwrap_or(Form::Number), &expected, visitor);
+            let known = self.best(outer).filter(|form| *form != ValueForm::List);
+            return self.give(known.unwrap_or(ValueForm::Number), &expected, visitor);
         }
         self.found(Kind::OneOf { expected: expected.clone() });
         let untried = {
@@ -259,7 +274,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let mut trace = self.trace.borrow_mut();
         trace.ended = true;
         trace.skipped.insert(self.key.to_owned());
-        Err(Refusal::Value)
+        Err(NotTaken::Value)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -267,7 +282,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    ) -> Result<V::Value, NotTaken> {
         if name.starts_with(SPANNED) {
             return visitor.visit_map(Span { reader: self, fields: fields.iter(), field: "" });
         }
@@ -277,10 +292,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
         self.found(Kind::Table(fields));
         let tables: Vec<_> = self.tables.iter().copied().chain([name]).collect();
-        visitor.visit_map(Entries::new(Reader { tables: &tables, ..self }, fields))
+        visitor.visit_map(Entries::new(TracingReader { tables: &tables, ..self }, fields))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         visitor.visit_some(self)
     }
 
@@ -288,16 +303,16 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    ) -> Result<V::Value, NotTaken> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.found(Kind::List);
         visitor.visit_seq(OneItem(Some(self)))
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.found(Kind::Map);
         visitor.visit_map(OneEntry { reader: self, left: 1 })
     }
@@ -307,35 +322,35 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    ) -> Result<V::Value, NotTaken> {
         self.found(Kind::Words(variants));
         visitor.visit_enum(text(variants.first().copied().unwrap_or_default()))
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.found(Kind::Switch);
         visitor.visit_bool(true)
     }
 
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.found(Kind::Number);
         visitor.visit_i64(SAMPLE)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.deserialize_i64(visitor)
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.deserialize_i64(visitor)
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.found(Kind::Text);
         visitor.visit_str("sample")
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
         self.deserialize_str(visitor)
     }
 
@@ -348,73 +363,73 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 /// A number that a port, a status and a length of time may be.
 const SAMPLE: i64 = 200;
 
-fn text(text: &str) -> StrDeserializer<'_, Refusal> {
+fn text(text: &str) -> StrDeserializer<'_, NotTaken> {
     text.into_deserializer()
 }
 
 /// The one item of a list.
-struct OneItem<'t>(Option<Reader<'t>>);
+struct OneItem<'t>(Option<TracingReader<'t>>);
 
 impl<'de> SeqAccess<'de> for OneItem<'_> {
-    type Error = Refusal;
+    type Error = NotTaken;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    ) -> Result<Option<S::Value>, NotTaken> {
         let Some(reader) = self.0.take() else { return Ok(None) };
         let path = item(reader.path);
-        seed.deserialize(Reader { path: &path, ..reader }).map(Some)
+        seed.deserialize(TracingReader { path: &path, ..reader }).map(Some)
     }
 }
 
 /// The one entry of a map.
 struct OneEntry<'t> {
-    reader: Reader<'t>,
+    reader: TracingReader<'t>,
     left: usize,
 }
 
 impl<'de> MapAccess<'de> for OneEntry<'_> {
-    type Error = Refusal;
+    type Error = NotTaken;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    ) -> Result<Option<S::Value>, NotTaken> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left = 0;
         let path = below(self.reader.path, "#");
-        seed.deserialize(Reader { path: &path, ..self.reader }).map(Some)
+        seed.deserialize(TracingReader { path: &path, ..self.reader }).map(Some)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, NotTaken> {
         let path = item(self.reader.path);
-        seed.deserialize(Reader { path: &path, outer: "", ..self.reader })
+        seed.deserialize(TracingReader { path: &path, outer: "", ..self.reader })
     }
 }
 
 /// The entries of a table.
 struct Entries<'t> {
-    reader: Reader<'t>,
+    reader: TracingReader<'t>,
     keys: &'static [&'static str],
     at: usize,
 }
 
 impl<'t> Entries<'t> {
-    const fn new(reader: Reader<'t>, keys: &'static [&'static str]) -> Self {
+    const fn new(reader: TracingReader<'t>, keys: &'static [&'static str]) -> Self {
         Self { reader, keys, at: 0 }
     }
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Refusal;
+    type Error = NotTaken;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    ) -> Result<Option<S::Value>, NotTaken> {
         while let Some(key) = self.keys.get(self.at) {
             self.at += 1;
             let path = below(self.reader.path, key);
@@ -425,36 +440,36 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         Ok(None)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, NotTaken> {
         let key =
-            self.keys.get(self.at.wrapping_sub(1)).ok_or_else(|| Refusal::custom("no key"))?;
+            self.keys.get(self.at.wrapping_sub(1)).ok_or_else(|| NotTaken::custom("no key"))?;
         let path = below(self.reader.path, key);
-        seed.deserialize(Reader { path: &path, key: &path, outer: "", ..self.reader })
+        seed.deserialize(TracingReader { path: &path, key: &path, outer: "", ..self.reader })
     }
 }
 
 /// A value and its span in the file, as `toml::Spanned` asks for them.
 struct Span<'t> {
-    reader: Reader<'t>,
+    reader: TracingReader<'t>,
     fields: std::slice::Iter<'static, &'static str>,
     field: &'static str,
 }
 
 impl<'de> MapAccess<'de> for Span<'_> {
-    type Error = Refusal;
+    type Error = NotTaken;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
+    ) -> Result<Option<S::Value>, NotTaken> {
         let Some(field) = self.fields.next() else { return Ok(None) };
         self.field = field;
         seed.deserialize(BorrowedStrDeserializer::new(field)).map(Some)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, NotTaken> {
         if !self.field.ends_with("value") {
-            let offset: U64Deserializer<Refusal> = 0_u64.into_deserializer();
+            let offset: U64Deserializer<NotTaken> = 0_u64.into_deserializer();
             return seed.deserialize(offset);
         }
         seed.deserialize(self.reader)

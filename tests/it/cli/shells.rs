@@ -19,7 +19,8 @@ fn commands(project: &Project) -> Vec<String> {
 fn flags(project: &Project, command: &str) -> BTreeSet<String> {
     let help = project.shipit(&format!("help {command}"));
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-    let words = lines.filter_map(|line| line.split([' ', '=']).find(|word| word.starts_with("--")));
+    let long = |word: &&str| word.starts_with("--") && !word.starts_with("---");
+    let words = lines.filter_map(|line| line.split([' ', '=']).find(long));
     let own = words.filter(|word| !["--help", "--version"].contains(word));
     own.map(str::to_owned).collect()
 }

@@ -19,6 +19,7 @@ use shipit::model::layout::Layout;
 use shipit::model::ledger::LedgerEvent;
 use shipit::model::operations::{Outcome, operations};
 use shipit::remote::order::Order;
+use shipit::report::json::report_line;
 
 use crate::support::world::{World, goal_of, hook, host};
 
@@ -38,6 +39,7 @@ impl World {
             cancel: &cancel,
             cache: &self.cache,
             wait: false,
+            told: &report_line,
         })
         .await
     }

@@ -17,6 +17,7 @@ pub(crate) mod health;
 pub(crate) mod ledgers;
 pub(crate) mod link;
 pub(crate) mod project;
+pub(crate) mod receiver;
 pub(crate) mod reports;
 pub(crate) mod server;
 pub(crate) mod services;

@@ -25,6 +25,7 @@ use shipit::deploy::run::Run;
 use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
+use shipit::report::json::report_line;
 use shipit::report::plan::plan_lines;
 
 use super::archives::open_spec;
@@ -275,6 +276,7 @@ impl World {
             connect: self.connect.as_ref(),
             events: Events::new(sink),
             approve: self,
+            told: &report_line,
             cancel,
             cache: &self.cache,
             wait: false,
