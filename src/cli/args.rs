@@ -107,8 +107,16 @@ Examples:
   shipit deploy production --artifact https://example.net/todo.tar.gz --sha256 9f86d081…")]
     Deploy(DeployArgs),
     /// Make a release of a build on every host; what is live stays
+    #[command(after_help = "\
+Examples:
+  shipit stage production
+  shipit stage production --artifact dist/todo.tar.gz --wait")]
     Stage(DeployArgs),
     /// Make a staged release live
+    #[command(after_help = "\
+Examples:
+  shipit activate production
+  shipit activate production 20260102030405")]
     Activate(ActivateArgs),
     /// Make an earlier release live again
     #[command(after_help = "\

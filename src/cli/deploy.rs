@@ -235,7 +235,9 @@ pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, C
     if !world.confirm_or_later(&config, &question::activate(&config, id))? {
         return Ok(130);
     }
-    let secrets = Secrets::new(gather(world, &mut config).await?);
+    let mut secrets = gather(world, &mut config).await?;
+    secrets.extend(addresses(world, &mut config).await);
+    let secrets = Secrets::new(secrets);
     let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
     let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
     go(world, &config, &Goal::Activate(id), how, &warnings).await

@@ -78,6 +78,11 @@ fn every_command_prints_what_its_schema_says() {
     check(&project, "status", "status");
     check(&project, "deploy --force", "event");
     check(&project, "unlock --yes", "event");
+    project.write("dist/VERSION", "4\n");
+    check(&project, "stage", "event");
+    check(&project, "status", "status");
+    check(&project, "releases", "releases");
+    check(&project, "activate", "event");
     check(&project, "rollback", "event");
     check(&project, "rollback -n", "dry-run");
     check(&project, "prune --keep 1", "event");
@@ -90,7 +95,8 @@ fn every_command_prints_what_its_schema_says() {
 #[test]
 fn schema_knows_every_command_or_it_prints_no_json() {
     let prints_none = ["init", "demo", "completions", "man", "schema", "help"];
-    let changes = ["deploy", "rollback", "prune", "pin", "unpin", "lock", "unlock"];
+    let changes =
+        ["deploy", "stage", "activate", "rollback", "prune", "pin", "unpin", "lock", "unlock"];
     let schema: Value =
         serde_json::from_str(&std::fs::read_to_string("docs/output.schema.json").unwrap()).unwrap();
     let goals = schema["definitions"]["goal"]["enum"].as_array().unwrap();
