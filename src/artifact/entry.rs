@@ -9,14 +9,23 @@ pub(super) struct Item {
     pub(super) what: EntryKind,
     /// Modification time in seconds since 1970, if the artifact has one.
     pub(super) mtime: Option<u64>,
-    /// Whether other users than its owner and group cannot read it; of a directory: cannot enter
-    /// it.
-    pub(super) private: bool,
+    /// The bits of its group and of others, if they may read it; of a directory: enter it.
+    pub(super) readers: u32,
 }
 
-/// Returns whether others than its owner and group may not read a file, or not enter a directory.
-pub(super) fn is_private(is_dir: bool, mode: u32) -> bool {
-    mode & if is_dir { 0o001 } else { 0o004 } == 0
+/// The bits of those who may read what everybody may read.
+pub(super) const ALL_READERS: u32 = 0o044;
+
+impl Item {
+    /// Returns whether others than its owner and group may not read it.
+    pub(super) fn is_private(&self) -> bool {
+        self.readers & 0o004 == 0
+    }
+}
+
+/// Returns who besides its owner may read a file of this mode, or enter a directory.
+pub(super) fn readers(is_dir: bool, mode: u32) -> u32 {
+    if is_dir { (mode & 0o011) << 2 } else { mode & ALL_READERS }
 }
 
 #[derive(Debug, Clone)]

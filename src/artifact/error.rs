@@ -1,6 +1,7 @@
 //! Every way in which an artifact cannot be opened or packed. An entry that is refused is named,
 //! and nothing has been sent to any host by then.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -115,7 +116,7 @@ impl ArtifactError {
                 "open it: servers send such a page to ask for a login or report an error".to_owned(),
             ),
             Self::Unpack { source, .. } if wants_much_memory(source) => {
-                Some("it was packed with `--long=28` or more: use `--long=27` or less".to_owned())
+                Some("it was packed for much memory: `zstd --long=27` takes 128 MiB here".to_owned())
             }
             Self::ZipEntry { source: UnsupportedArchive(_) | CompressionMethodNotSupported(_), .. } => {
                 Some(
@@ -137,19 +138,32 @@ pub(super) fn visible(name: &str) -> String {
     name.chars().map(shown).collect()
 }
 
-/// Returns whether zstd failed because unpacking takes more memory than it may have.
+/// Returns whether zstd failed because unpacking takes more memory than it may have, or than there
+/// is.
 pub(super) fn wants_much_memory(error: &io::Error) -> bool {
-    error.to_string().contains("too much memory")
+    let text = error.to_string();
+    text.contains("too much memory") || text.contains("not enough memory")
 }
 
 /// The entries of an artifact that may not be in a release: at least one.
 #[derive(Debug)]
 pub struct Refused {
-    artifact: String,
+    from: RefusedFrom,
     offenders: Vec<Offender>,
     more: usize,
-    excluded: Vec<String>,
+    /// Whether each line of `lines` says what to do about its entry.
+    one_by_one: bool,
     lines: Option<Box<ExcludeLine>>,
+}
+
+/// The artifact whose entries are refused.
+#[derive(Debug)]
+pub struct RefusedFrom {
+    pub artifact: String,
+    /// Whether it is a directory of this machine.
+    pub is_directory: bool,
+    /// The value of `exclude`.
+    pub excluded: Vec<String>,
 }
 
 /// An entry that may not be in a release.
@@ -170,39 +184,38 @@ struct ExcludeLine {
 }
 
 impl Refused {
-    /// Refuses the entries that are named, and `more` others. `excluded` is the value of `exclude`.
-    pub fn new(
-        artifact: &str,
-        offenders: Vec<Offender>,
-        more: usize,
-        excluded: Vec<String>,
-    ) -> Self {
-        let mut texts: Vec<_> =
-            offenders.iter().map(|one| format!("`{}` {}", visible(&one.entry), one.why)).collect();
+    /// Refuses the entries that are named, and `more` others.
+    pub fn new(from: RefusedFrom, offenders: Vec<Offender>, more: usize) -> Self {
+        let remedy = |one: &Offender| one.why.hint(from.is_directory);
+        let one_by_one = offenders.iter().filter_map(remedy).collect::<BTreeSet<_>>().len() > 1;
+        let text = |one: &Offender| {
+            let remedy = remedy(one).filter(|_| one_by_one);
+            let remedy = remedy.map(|remedy| format!(": {remedy}")).unwrap_or_default();
+            format!("`{}` {}{remedy}", visible(&one.entry), one.why)
+        };
+        let mut texts: Vec<_> = offenders.iter().map(text).collect();
         if more > 0 {
             texts.push(format!("and {more} more"));
         }
         let chain = |next, text| Some(Box::new(ExcludeLine { text, next }));
         let lines = if texts.len() > 1 { texts.into_iter().rev().fold(None, chain) } else { None };
-        Self { artifact: artifact.to_owned(), offenders, more, excluded, lines }
+        Self { from, offenders, more, one_by_one, lines }
     }
 
     /// Returns ways to pack them or to leave them out.
     fn hint(&self) -> Option<String> {
-        let mut hints = Vec::new();
-        for hint in self.offenders.iter().filter_map(|one| one.why.hint()) {
-            if !hints.iter().any(|there| there == hint) {
-                hints.push(hint.to_owned());
-            }
-        }
+        let mut remedies =
+            self.offenders.iter().filter_map(|one| one.why.hint(self.from.is_directory));
+        let common = remedies.next().filter(|_| !self.one_by_one).map(str::to_owned);
         let out = self.offenders.iter().filter(|one| one.why.can_stay_out());
         let out = out.filter_map(|one| one.path.as_deref());
         let typed = out.filter(|path| !path.chars().any(char::is_control));
         let out: Vec<_> = typed.map(exclude_line::pattern).collect();
-        if !out.is_empty() {
+        let leave_out = (!out.is_empty()).then(|| {
             let them = if self.offenders.len() == 1 { "it" } else { "them" };
-            hints.push(format!("leave {them} out: `{}`", exclude_line::line(&self.excluded, &out)));
-        }
+            format!("leave {them} out: `{}`", exclude_line::line(&self.from.excluded, &out))
+        });
+        let hints: Vec<_> = common.into_iter().chain(leave_out).collect();
         (!hints.is_empty()).then(|| hints.join("; or "))
     }
 }
@@ -211,11 +224,11 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.offenders[..] {
             [Offender { entry, why, .. }] if self.more == 0 => {
-                write!(f, "`{}` in {} {why}", visible(entry), self.artifact)
+                write!(f, "`{}` in {} {why}", visible(entry), self.from.artifact)
             }
             all => {
                 let entries = count(all.len() + self.more, "entry");
-                write!(f, "{entries} of {} cannot be in a release", self.artifact)
+                write!(f, "{entries} of {} cannot be in a release", self.from.artifact)
             }
         }
     }
@@ -278,6 +291,9 @@ pub enum Refusal {
     /// A link that leaves, perhaps through other links.
     #[error("is a link that leads out of the release: `{target}`")]
     LinkLeaves { target: String },
+    /// A link that is to be followed.
+    #[error("is a link that leads to nothing here: `{target}`")]
+    LinkNowhere { target: String },
     #[error("is a link that goes in a circle: `{target}`")]
     LinkCircle { target: String },
     /// Empty, too long, not UTF-8, or with control characters.
@@ -315,8 +331,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Another way to pack it.
-    fn hint(&self) -> Option<&'static str> {
+    /// Returns what else to do with it than to leave it out.
+    fn hint(&self, in_directory: bool) -> Option<&'static str> {
         Some(match self {
             Self::Absolute | Self::DotDot => "pack names below one directory: `tar -C DIR -cf … .`",
             Self::NotUtf8 => {
@@ -332,12 +348,22 @@ impl Refusal {
             Self::TwoKinds | Self::BelowLink { .. } | Self::BelowFile { .. } => {
                 "create the archive again: adding to an archive does not remove old entries"
             }
-            Self::Case { .. } => "rename one of them",
+            Self::Case { .. } => {
+                "rename one of them, or allow such names with `case = \"any\"` in [artifact]"
+            }
             Self::LinkAbsolute { target } if is_interpreter(target) => {
                 "make the Python environment in a staged hook on the host, or with `--copies`"
             }
+            Self::LinkAbsolute { target } | Self::LinkLeaves { target } if is_shared(target) => {
+                "name it in `linked_dirs` or `linked_files`, so that it leads to shared/"
+            }
+            Self::LinkAbsolute { .. } | Self::LinkLeaves { .. } if in_directory => {
+                "make it relative and inside the build, name it in `linked_dirs`, or deploy what it \
+                 leads to with `follow_links = true` in [artifact]"
+            }
             Self::LinkAbsolute { .. } | Self::LinkLeaves { .. } => {
-                "make it relative and inside the build, or name it in `linked_dirs`"
+                "make it relative and inside the build, name it in `linked_dirs`, or pack what it \
+                 leads to with `tar --dereference`"
             }
             Self::HardLink { .. } => {
                 "pack the file too, before it; or use `tar --hard-dereference`"
@@ -349,6 +375,7 @@ impl Refusal {
             }
             Self::Encrypted => "pack it again without a password",
             Self::LinkCircle { .. }
+            | Self::LinkNowhere { .. }
             | Self::LinkTarget
             | Self::Device
             | Self::Fifo
@@ -365,6 +392,11 @@ impl Refusal {
 /// Python's virtual environments lead to the interpreter that made them.
 fn is_interpreter(target: &str) -> bool {
     target.rsplit('/').next().is_some_and(|name| name.starts_with("python"))
+}
+
+/// Capistrano and those after it keep in `shared` what outlives releases.
+fn is_shared(target: &str) -> bool {
+    target.split('/').any(|part| part == "shared")
 }
 
 /// A fault of an archive as a whole. Reads on after its name.

@@ -14,6 +14,9 @@ use super::untar;
 const BLOCK: usize = 512;
 /// The most memory that xz may take. `xz -9` takes 65 MiB; more than this is an attack.
 const XZ_MEMORY: u64 = 512 << 20;
+/// The largest window of zstd, as a power of two: `--long=31`, the longest there is. It takes the
+/// memory of what is unpacked, up to 2 GiB.
+const ZSTD_WINDOW: u32 = 31;
 /// `CONCATENATED`: several streams, one after the other, as `xz` itself reads them.
 const XZ_FLAGS: u32 = liblzma::stream::CONCATENATED;
 
@@ -122,7 +125,11 @@ pub(super) fn unpack(file: &File, packing: Compression) -> io::Result<Box<dyn Re
         Compression::Gzip => {
             Box::new(GzipMembers::new(source, GzDecoder::new, GzDecoder::into_inner))
         }
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(source)?),
+        Compression::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(source)?;
+            decoder.window_log_max(ZSTD_WINDOW.min(usize::BITS - 2))?;
+            Box::new(decoder)
+        }
         Compression::Bzip2 => {
             Box::new(GzipMembers::new(source, BzDecoder::new, BzDecoder::into_inner))
         }

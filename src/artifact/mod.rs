@@ -30,7 +30,9 @@ mod untar;
 mod unzip;
 mod warnings;
 
-pub use self::error::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused};
+pub use self::error::{
+    ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
+};
 pub use self::known::KnownDigests;
 pub use self::limits::Limits;
 pub use self::open::Artifact;

@@ -11,7 +11,7 @@ const LONGEST_NAME: usize = 255;
 /// Build tools write a dozen at most.
 const MOST_PARTS: usize = 256;
 /// Linux follows this many before it gives up.
-const MOST_LINKS: usize = 40;
+pub(super) const MOST_LINKS: usize = 40;
 
 /// Returns `raw` without `.` parts and doubled slashes. `None`: the root itself.
 pub(super) fn clean(raw: &[u8]) -> Result<Option<String>, Refusal> {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::entry::{EntryKind, Item, is_private};
+use super::entry::{EntryKind, Item, readers};
 use super::error::{ArtifactError, LimitHit};
 use super::kind::{self, ArchiveKind};
 use super::known::KnownDigests;
@@ -13,14 +13,11 @@ use super::limits::Limits;
 use super::spool::{self, Spool, SpoolPlace, on_all_cores};
 use super::stamp::Stamp;
 use super::tree::{Spot, Tree};
-use super::{directory, fetch, programs, untar, unzip};
+use super::{directory, fetch, programs, untar, unzip, warnings};
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::digest::Digest;
 use crate::model::manifest::{Manifest, Node};
 
-/// The mode of a file that its owner may execute, and of all others.
-const RUNS: u32 = 0o555;
-const READS: u32 = 0o444;
 /// Bytes of a file REVISION; a longer one names no revision.
 const LONGEST_REVISION: u64 = 200;
 
@@ -73,10 +70,11 @@ impl Artifact {
                 }
             },
         };
-        let (items, warnings) = tree.finish(&spool)?;
+        let (mut items, mut warnings) = tree.finish(&spool)?;
         listed();
         let meta = spool.metadata().map_err(|source| ArtifactError::Scratch { source })?;
         let stamp = Stamp::new(&meta);
+        warnings.extend(warnings::told_restored(&programs::restore(&mut items, &spool, stamp)));
         let manifest = list(&items, &spool, stamp, known)?;
         let digest = manifest.digest();
         let revision = revision(&items, &spool)?;
@@ -226,14 +224,14 @@ fn single(file: File, name: &str, runs: bool, tree: &mut Tree<'_>) -> Result<Fil
     if let Some(Spot::At(path)) = entered.map(|path| tree.spot(&path, false)).transpose()? {
         let place = SpoolPlace::Spool { at: 0, len: meta.len() };
         let mtime = u64::try_from(meta.mtime()).ok();
-        let private = is_private(false, meta.mode());
-        tree.add(&path, Item { what: EntryKind::File { runs, place }, mtime, private })?;
+        let readers = readers(false, meta.mode());
+        tree.add(&path, Item { what: EntryKind::File { runs, place }, mtime, readers })?;
     }
     Ok(file)
 }
 
-/// Returns the manifest of these entries. It has two modes only, so that the umask of the person
-/// who packed them does not show in the digest. Files that are not known are hashed, on all cores.
+/// Returns the manifest of these entries. Its modes do not show the umask of the person who packed
+/// them. Files that are not known are hashed, on all cores.
 fn list(
     items: &BTreeMap<String, Item>,
     spool: &File,
@@ -259,12 +257,19 @@ fn list(
             EntryKind::Link { target } => Node::Link { target: target.clone() },
             EntryKind::File { runs, place } => {
                 let Some(sha256) = digests.next() else { unreachable!("one digest for each file") };
-                Node::File { mode: if *runs { RUNS } else { READS }, size: place.len(), sha256 }
+                Node::File { mode: mode(*runs, item.readers), size: place.len(), sha256 }
             }
         };
         nodes.insert(path.clone(), node);
     }
     Ok(Manifest::new(nodes))
+}
+
+/// Returns the mode of a file on hosts: nobody may write it, and who may read it may execute it too
+/// if it runs.
+fn mode(runs: bool, readers: u32) -> u32 {
+    let mode = 0o400 | readers;
+    if runs { mode | mode >> 2 } else { mode }
 }
 
 /// Returns the line in the file REVISION, if it may be a revision.

@@ -1,8 +1,10 @@
 //! Files that look like programs and that nobody may run: modes that were lost on the way.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::entry::{EntryKind, Item};
 use super::spool::SpoolPlace;
 use super::stamp::Stamp;
 
@@ -11,6 +13,30 @@ const PROGRAM_DIRS: [&str; 4] = ["bin", "sbin", "libexec", ".bin"];
 /// The offset of the type in the header of an ELF file, and the types of programs.
 const ELF_TYPE: usize = 16;
 const ELF_PROGRAMS: [u8; 2] = [2, 3];
+
+/// Makes programs executable if nothing among `items` is: an archive or a file system that knows no
+/// modes lost them all. If one is left, the others are as they were packed. Returns the paths.
+pub(super) fn restore<'a>(
+    items: &'a mut BTreeMap<String, Item>,
+    spool: &File,
+    stamp: Stamp,
+) -> Vec<&'a str> {
+    let runs = |item: &Item| matches!(item.what, EntryKind::File { runs: true, .. });
+    let mut restored = Vec::new();
+    if items.values().any(runs) {
+        return restored;
+    }
+    for (path, item) in items {
+        let EntryKind::File { runs, place } = &mut item.what else { continue };
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let may_run = is_program_place(path) || is_program_place(name);
+        if may_run && begins_like_one(place, spool, stamp) {
+            *runs = true;
+            restored.push(path.as_str());
+        }
+    }
+    restored
+}
 
 /// Returns whether a file at `path` is meant to be run: it lies in a directory of programs, or at
 /// the top without an extension.

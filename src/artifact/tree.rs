@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 
-use super::entry::{EntryKind, Item};
-use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused};
+use super::entry::{ALL_READERS, EntryKind, Item};
+use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused, RefusedFrom};
 use super::exclude::Exclude;
 use super::limits::Limits;
 use super::{name, warnings};
-use crate::config::ArtifactSpec;
+use crate::config::{ArtifactSpec, EntryRules};
 use crate::model::manifest::is_below;
 
 /// At most this many refused entries are named.
@@ -29,6 +29,9 @@ pub(super) struct Tree<'a> {
     limits: &'a Limits,
     strip: usize,
     exclude: Exclude,
+    rules: EntryRules,
+    /// Whether it is a directory of this machine.
+    is_directory: bool,
     /// Entries at or below these paths stay out of every release.
     linked: &'a [String],
     /// Seconds since 1970. A later modification time, from a clock that is ahead, becomes this.
@@ -58,6 +61,8 @@ impl<'a> Tree<'a> {
             limits,
             strip: spec.strip_components,
             exclude: Exclude::new(&spec.exclude)?,
+            rules: spec.rules,
+            is_directory: false,
             linked: &spec.linked,
             now: u64::try_from(now).ok().filter(|now| *now > 0).unwrap_or(u64::MAX),
             seen: 0,
@@ -78,6 +83,16 @@ impl<'a> Tree<'a> {
     /// Returns the limits.
     pub(super) fn limits(&self) -> &'a Limits {
         self.limits
+    }
+
+    /// Notes that the entries lie in a directory of this machine.
+    pub(super) fn lies_here(&mut self) {
+        self.is_directory = true;
+    }
+
+    /// Returns whether a link at `path` is replaced by what it leads to, if that is outside.
+    pub(super) fn follows(&self, path: &str) -> bool {
+        self.rules.follow_links && !self.is_linked(path)
     }
 
     /// Notes an entry that may not be in a release; `finish` fails with all of them. `path` is its
@@ -102,9 +117,17 @@ impl<'a> Tree<'a> {
     }
 
     fn refused(&mut self) -> ArtifactError {
-        let offenders = std::mem::take(&mut self.offenders);
-        let refused = Refused::new(self.artifact, offenders, self.more, self.exclude.texts());
-        ArtifactError::Refused(Box::new(refused))
+        let mut offenders = std::mem::take(&mut self.offenders);
+        if self.is_directory {
+            // A walk comes by in any order.
+            offenders.sort_by(|a, b| a.entry.cmp(&b.entry));
+        }
+        let from = RefusedFrom {
+            artifact: self.artifact.to_owned(),
+            is_directory: self.is_directory,
+            excluded: self.exclude.texts(),
+        };
+        ArtifactError::Refused(Box::new(Refused::new(from, offenders, self.more)))
     }
 
     /// Returns the error that names a limit.
@@ -188,7 +211,7 @@ impl<'a> Tree<'a> {
         match (&there.what, &item.what) {
             (EntryKind::Dir, EntryKind::Dir) => {
                 there.mtime = item.mtime.or(there.mtime);
-                there.private = item.private;
+                there.readers = item.readers;
             }
             (EntryKind::Dir, _) | (_, EntryKind::Dir) => {
                 self.refuse(path, Some(path), Refusal::TwoKinds);
@@ -220,7 +243,11 @@ impl<'a> Tree<'a> {
         if self.items.is_empty() {
             return Err(self.nothing());
         }
+        self.close_below();
         let warnings = self.warnings();
+        if !self.rules.keep_private {
+            self.items.values_mut().for_each(|item| item.readers = ALL_READERS);
+        }
         Ok((self.items, warnings))
     }
 
@@ -234,9 +261,8 @@ impl<'a> Tree<'a> {
                 EntryKind::File { runs, place },
                 EntryKind::File { runs: run_again, place: again },
             ) => {
-                // A hard link has no mode of its own.
                 runs == run_again
-                    && (there.private || !item.private)
+                    && there.readers & !item.readers == 0
                     && place.holds_same(again, spool, path)?
             }
             _ => false,
@@ -251,6 +277,7 @@ impl<'a> Tree<'a> {
         for (path, item) in &self.items {
             let above = self.above(path);
             let other = folded.insert(path.to_lowercase(), path);
+            let other = other.filter(|_| !self.rules.any_case);
             let case = || other.map(|other| Refusal::Case { other: other.to_owned() });
             let link = || match item.what {
                 EntryKind::Link { .. } => self.judge_link(path, &mut left),
@@ -266,11 +293,27 @@ impl<'a> Tree<'a> {
         Ok(bad)
     }
 
+    /// Takes the bits of those who may not enter a directory from all files below it.
+    fn close_below(&mut self) {
+        let is_closed =
+            |item: &Item| matches!(item.what, EntryKind::Dir) && item.readers != ALL_READERS;
+        let closed = self.items.iter().filter(|(_, item)| is_closed(item));
+        let closed: HashMap<_, _> =
+            closed.map(|(path, item)| (path.clone(), item.readers)).collect();
+        if closed.is_empty() {
+            return;
+        }
+        for (path, item) in &mut self.items {
+            let above = path.match_indices('/').filter_map(|(at, _)| closed.get(&path[..at]));
+            item.readers = above.fold(item.readers, |readers, above| readers & above);
+        }
+    }
+
     fn add_above(&mut self, path: &str) -> Result<(), ArtifactError> {
         for (at, _) in path.match_indices('/') {
             if !self.items.contains_key(&path[..at]) {
                 self.count_name(at)?;
-                let dir = Item { what: EntryKind::Dir, mtime: None, private: false };
+                let dir = Item { what: EntryKind::Dir, mtime: None, readers: ALL_READERS };
                 self.items.insert(path[..at].to_owned(), dir);
             }
         }
@@ -313,7 +356,7 @@ impl<'a> Tree<'a> {
             warnings.push(format!("`strip_components = {strip}` leaves out {count} {noun}"));
         }
         let staying = self.items.iter().filter(|(path, _)| !self.is_linked(path));
-        warnings.extend(warnings::of(staying, &self.exclude.texts()));
+        warnings.extend(warnings::of(staying, self.rules, &self.exclude.texts()));
         warnings
     }
 }

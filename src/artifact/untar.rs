@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use super::entry::{EntryKind, Item, is_private};
+use super::entry::{EntryKind, Item, readers};
 use super::error::{ArtifactError, Malformed, Refusal, visible};
 use super::limits::UnpackMeter;
 use super::name;
@@ -32,7 +32,8 @@ pub(super) fn read(
     spool: &mut Spool,
 ) -> Result<(), ArtifactError> {
     let meter = UnpackMeter::new(tree.limits(), packed);
-    let mut reader = Reader { source, meter, tree, spool, last: None, linkable: HashMap::new() };
+    let mut reader =
+        Reader { source, meter, tree, spool, last: None, linkable: HashMap::new(), pax: false };
     let mut next = Extension::default();
     while let Some(header) = reader.header()? {
         match header.entry_type().as_byte() {
@@ -72,7 +73,16 @@ struct Reader<'a, 'b, R> {
     last: Option<String>,
     /// Entries that a hard link may name, by full path, whether or not they are part of the
     /// release.
-    linkable: HashMap<String, EntryKind>,
+    linkable: HashMap<String, Linkable>,
+    /// Whether pax headers were read.
+    pax: bool,
+}
+
+/// An entry that a hard link may name.
+#[derive(Clone)]
+struct Linkable {
+    what: EntryKind,
+    readers: u32,
 }
 
 /// One member, with everything from its header and the headers before it.
@@ -142,7 +152,7 @@ impl<R: Read> Reader<'_, '_, R> {
                 self.tree.refuse(&member.raw, Some(at), why);
                 self.skip(&member)
             }
-            Ok(what) => self.keep(&member, path, &spot, what),
+            Ok(entry) => self.keep(&member, path, &spot, entry),
         }
     }
 
@@ -151,26 +161,26 @@ impl<R: Read> Reader<'_, '_, R> {
         member: &Member,
         path: String,
         spot: &Spot,
-        what: EntryKind,
+        entry: Linkable,
     ) -> Result<(), ArtifactError> {
-        let is_dir = matches!(what, EntryKind::Dir);
-        if !is_dir {
-            self.linkable.insert(path, what.clone());
+        if !matches!(entry.what, EntryKind::Dir) {
+            self.linkable.insert(path, entry.clone());
         }
         let Spot::At(at) = spot else { return Ok(()) };
-        // A hard link has the mode of its target, which was checked already.
-        let private = member.kind != b'1' && is_private(is_dir, member.mode);
-        self.tree.add(at, Item { what, mtime: member.mtime, private })
+        let Linkable { what, readers } = entry;
+        self.tree.add(at, Item { what, mtime: member.mtime, readers })
     }
 
     /// Returns the entry that the member becomes, or why it is refused. Reads the bytes of files.
-    fn what(&mut self, member: &Member) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
-        Ok(match member.kind {
-            b'1' => self.hard_link(member)?,
+    fn what(&mut self, member: &Member) -> Result<Result<Linkable, Refusal>, ArtifactError> {
+        let what = match member.kind {
+            b'1' => return self.hard_link(member),
             b'2' => name::target(&member.link).map(|target| EntryKind::Link { target }),
             b'5' => Ok(EntryKind::Dir),
             _ => Ok(self.file(member)?),
-        })
+        };
+        let readers = readers(member.kind == b'5', member.mode);
+        Ok(what.map(|what| Linkable { what, readers }))
     }
 
     fn describe(
@@ -190,6 +200,8 @@ impl<R: Read> Reader<'_, '_, R> {
             0 | b'7' => b'0',
             other => other,
         };
+        // Every tar reads on right after such a link, whatever size it tells; in a pax archive, not all.
+        let size = if kind == b'1' && !self.pax { 0 } else { size };
         let header_link = || header.link_name_bytes().unwrap_or_default().into_owned();
         Ok(Member {
             kind,
@@ -210,16 +222,17 @@ impl<R: Read> Reader<'_, '_, R> {
         Ok(EntryKind::File { runs: member.mode & OWNER_RUNS != 0, place })
     }
 
-    /// Returns the copy of its target that a hard link becomes. It counts as much as the target.
-    fn hard_link(&mut self, member: &Member) -> Result<Result<EntryKind, Refusal>, ArtifactError> {
+    /// Returns the copy of its target that a hard link becomes, with the target's mode. It counts as
+    /// much as the target.
+    fn hard_link(&mut self, member: &Member) -> Result<Result<Linkable, Refusal>, ArtifactError> {
         let named = name::clean(&member.link).ok().flatten();
-        let Some(what) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
+        let Some(entry) = named.and_then(|named| self.linkable.get(&named)).cloned() else {
             let target = visible(&String::from_utf8_lossy(&member.link));
             return Ok(Err(Refusal::HardLink { target }));
         };
-        let copied = if let EntryKind::File { place, .. } = &what { place.len() } else { 0 };
+        let copied = if let EntryKind::File { place, .. } = &entry.what { place.len() } else { 0 };
         self.meter.charge(copied).map_err(|hit| self.tree.too_much(hit))?;
-        Ok(Ok(what))
+        Ok(Ok(entry))
     }
 
     fn long_name(&mut self, header: &Header) -> Result<Vec<u8>, ArtifactError> {
@@ -231,6 +244,7 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 
     fn pax(&mut self, header: &Header, next: &mut Extension) -> Result<(), ArtifactError> {
+        self.pax = true;
         let records = self.extension(header, LONGEST_RECORDS)?;
         for (key, value) in self.records(&records)? {
             match key {
@@ -254,6 +268,7 @@ impl<R: Read> Reader<'_, '_, R> {
     /// Reads a global header. It may hold anything (git writes the commit), except names of
     /// members.
     fn global(&mut self, header: &Header) -> Result<(), ArtifactError> {
+        self.pax = true;
         let records = self.extension(header, LONGEST_EXTENSION)?;
         let harmful = |key: &[u8]| matches!(key, b"path" | b"linkpath" | b"size");
         if self.records(&records)?.iter().any(|(key, _)| harmful(key)) {

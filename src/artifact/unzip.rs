@@ -9,7 +9,7 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{System, ZipArchive};
 
-use super::entry::{EntryKind, Item, is_private};
+use super::entry::{ALL_READERS, EntryKind, Item, readers};
 use super::error::{ArtifactError, Refusal, visible};
 use super::limits::UnpackMeter;
 use super::name;
@@ -77,8 +77,8 @@ pub(super) fn read(
         match what {
             Err(why) => unzip.tree.refuse(&member.name, Some(&member.spot), why),
             Ok((what, mtime)) => {
-                let private = member.mode.is_some_and(|mode| is_private(member.is_dir, mode));
-                unzip.tree.add(&member.spot, Item { what, mtime, private })?;
+                let readers = member.mode.map_or(ALL_READERS, |mode| readers(member.is_dir, mode));
+                unzip.tree.add(&member.spot, Item { what, mtime, readers })?;
             }
         }
     }

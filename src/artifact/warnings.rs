@@ -1,9 +1,8 @@
 //! Warnings about entries that are allowed in a release but hardly meant.
 
-use std::collections::BTreeSet;
-
 use super::entry::{EntryKind, Item};
 use super::exclude_line;
+use crate::config::EntryRules;
 use crate::model::words;
 
 /// At most this many entries are named.
@@ -15,18 +14,16 @@ const MANY: usize = 10;
 /// `exclude`.
 pub(super) fn of<'a>(
     items: impl Iterator<Item = (&'a String, &'a Item)>,
+    rules: EntryRules,
     excluded: &[String],
 ) -> Vec<String> {
     let (mut private, mut macos, mut own) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut closed, mut files) = (BTreeSet::new(), 0);
+    let mut files = 0;
     for (path, item) in items {
         let is_dir = matches!(item.what, EntryKind::Dir);
-        if is_dir && item.private {
-            closed.insert(path.as_str());
-        }
         let is_file = matches!(item.what, EntryKind::File { .. });
         files += usize::from(is_file);
-        if is_file && (item.private || lies_below(path, &closed)) {
+        if is_file && item.is_private() {
             private.push(path.as_str());
         }
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -38,7 +35,9 @@ pub(super) fn of<'a>(
         }
     }
     let mut lines = Vec::new();
-    lines.extend(told_private(&private, files));
+    if !rules.keep_private {
+        lines.extend(told_private(&private, files));
+    }
     if !macos.is_empty() {
         let patterns = ["._*", ".DS_Store", "__MACOSX"].map(str::to_owned);
         let line = exclude_line::line(excluded, &patterns);
@@ -49,6 +48,20 @@ pub(super) fn of<'a>(
         lines.push(format!("the artifact holds `{path}`; leave it out: `{line}`"));
     }
     lines
+}
+
+/// Returns the warning about programs that were made executable, if there are any.
+pub(super) fn told_restored(paths: &[&str]) -> Option<String> {
+    let (programs, are) = match paths.len() {
+        0 => return None,
+        1 => ("1 program".to_owned(), "is"),
+        many => (words::count(many, "program"), "are"),
+    };
+    Some(format!(
+        "nothing in the artifact is executable, as if its modes were lost: {programs} {are} made \
+         executable: {}; pack it with its modes, as a tar",
+        named(paths)
+    ))
 }
 
 /// Returns the warning about `private`, which are some of all `files`. If most are private, nobody
@@ -62,7 +75,7 @@ fn told_private(private: &[&str], files: usize) -> Option<String> {
             return Some(format!(
                 "{count} of {files} are private here, as `umask 027` or `umask 077` makes \
                  them, and will be readable by everybody on the host; put secrets into [env] or \
-                 `linked_files`"
+                 `linked_files`, or set `keep_private = true`"
             ));
         }
         1 => ("file", "is"),
@@ -70,13 +83,10 @@ fn told_private(private: &[&str], files: usize) -> Option<String> {
     };
     Some(format!(
         "{count} {files} {are} private here and will be readable by everybody on the host: {}; \
-         put secrets into [env] or `linked_files`, and `chmod o+r` the others",
+         put secrets into [env] or `linked_files` and `chmod o+r` the others, or set \
+         `keep_private = true`",
         named(private)
     ))
-}
-
-fn lies_below(path: &str, closed: &BTreeSet<&str>) -> bool {
-    !closed.is_empty() && path.match_indices('/').any(|(at, _)| closed.contains(&path[..at]))
 }
 
 fn named(paths: &[&str]) -> String {

@@ -56,8 +56,7 @@ mod tests {
 
     fn artifact(dir: &Path) -> Artifact {
         let source = ArtifactSource::Path { path: dir.to_owned(), sha256: None };
-        let spec =
-            ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
+        let spec = ArtifactSpec::of(source);
         Artifact::open(&spec, None, &Limits::default(), &KnownDigests::default(), || ()).unwrap()
     }
 

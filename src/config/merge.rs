@@ -50,6 +50,9 @@ impl ArtifactTable {
             sha256: inherited,
             exclude: first(&self.exclude, &top.exclude),
             strip_components: first(&self.strip_components, &top.strip_components),
+            follow_links: first(&self.follow_links, &top.follow_links),
+            case: first(&self.case, &top.case),
+            keep_private: first(&self.keep_private, &top.keep_private),
         }
     }
 }

@@ -184,8 +184,28 @@ pub struct ArtifactSpec {
     pub exclude: Vec<String>,
     /// The number of leading directories that are dropped from each path.
     pub strip_components: usize,
+    pub rules: EntryRules,
     /// Linked paths: entries at or below them stay out of every release.
     pub linked: Vec<String>,
+}
+
+impl ArtifactSpec {
+    /// Returns the one that takes all of `source`, by the default rules.
+    pub fn of(source: ArtifactSource) -> Self {
+        let (exclude, linked) = (Vec::new(), Vec::new());
+        Self { source, exclude, strip_components: 0, rules: EntryRules::default(), linked }
+    }
+}
+
+/// What becomes of entries that are refused or changed by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EntryRules {
+    /// Links that lead out of a directory are replaced by what they lead to.
+    pub follow_links: bool,
+    /// Names may differ only in upper and lower case.
+    pub any_case: bool,
+    /// Files that others cannot read here stay so on hosts.
+    pub keep_private: bool,
 }
 
 /// The place of an artifact.

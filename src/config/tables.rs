@@ -81,6 +81,17 @@ pub(super) struct ArtifactTable {
     pub(super) sha256: Option<Spanned<String>>,
     pub(super) exclude: Option<Vec<Spanned<String>>>,
     pub(super) strip_components: Option<Spanned<i64>>,
+    pub(super) follow_links: Option<bool>,
+    pub(super) case: Option<CaseValue>,
+    pub(super) keep_private: Option<bool>,
+}
+
+/// The rule for names that differ only in upper and lower case.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CaseValue {
+    Unique,
+    Any,
 }
 
 /// The environment file.

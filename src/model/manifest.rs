@@ -21,7 +21,7 @@ pub enum Node {
     /// A directory (always 0755 on a host).
     Dir,
     File {
-        /// From 0444 to 0555: the owner may always read, and nobody may write.
+        /// From 0400 to 0555: the owner may always read, and nobody may write.
         mode: u32,
         size: u64,
         /// Digest of the content.

@@ -4,5 +4,6 @@ mod field;
 mod hostile;
 mod known;
 mod packing;
+mod rules;
 mod same;
 mod spec;

@@ -13,7 +13,8 @@ use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
 use shipit::config::{
-    Address, ArtifactSource, Batch, Config, Confirm, EnvSource, OnFailure, OnUnreachable,
+    Address, ArtifactSource, Batch, Config, Confirm, EntryRules, EnvSource, OnFailure,
+    OnUnreachable,
 };
 use shipit::model::link::SharedKind;
 use shipit::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit};
@@ -346,6 +347,19 @@ fn artifact_is_a_path_or_a_url_with_a_digest() {
     assert_snapshot!(wrong("[artifact]\npath = \"x\"\nexclude = [\"a[\"]"), @"deploy.toml:5: `exclude` holds a pattern that is not a glob: a[");
     assert_snapshot!(wrong("[artifact]\npath = \"x\"\nstrip_components = -1"), @"deploy.toml:5: `strip_components` must be between 0 and 63: -1");
     assert_snapshot!(wrong(&format!("artifact.sha256 = \"{HEX}\"")), @"deploy.toml:3: `sha256` needs `path`");
+    assert!(
+        wrong("[artifact]\npath = \"x\"\ncase = \"all\"").contains("`unique` or `any`")
+    );
+}
+
+#[test]
+fn artifact_may_say_what_becomes_of_odd_entries() {
+    let rules = |keys: &str| {
+        config(&format!("[artifact]\npath = \"x\"\n{keys}"), "").artifact.unwrap().rules
+    };
+    assert_eq!(rules("case = \"unique\""), EntryRules::default());
+    let all = EntryRules { follow_links: true, any_case: true, keep_private: true };
+    assert_eq!(rules("follow_links = true\ncase = \"any\"\nkeep_private = true"), all);
 }
 
 #[test]

@@ -6,8 +6,10 @@ use toml::Spanned;
 
 use super::{Overrides, Resolver};
 use crate::config::error::{self, ConfigError, ConfigPlace};
-use crate::config::tables::{self, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable};
-use crate::config::{ArtifactSource, ArtifactSpec, EnvSource, EnvSpec, rules};
+use crate::config::tables::{
+    self, CaseValue, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable,
+};
+use crate::config::{ArtifactSource, ArtifactSpec, EntryRules, EnvSource, EnvSpec, rules};
 use crate::model::digest::Digest;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::is_below;
@@ -42,7 +44,12 @@ impl Resolver<'_> {
             self.file.need(number, "strip_components", "between 0 and 63", count)
         })?;
         let linked = links.iter().map(|link| link.path.clone()).collect();
-        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, linked }))
+        let rules = EntryRules {
+            follow_links: artifact.follow_links.unwrap_or_default(),
+            any_case: matches!(artifact.case, Some(CaseValue::Any)),
+            keep_private: artifact.keep_private.unwrap_or_default(),
+        };
+        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, rules, linked }))
     }
 
     fn digest(&self, text: &Spanned<String>) -> Result<Digest, ConfigError> {
@@ -124,8 +131,8 @@ impl Resolver<'_> {
     ) -> Result<(), ConfigError> {
         let place = self.file.place(entry);
         if !rules::is_clean(path) {
-            let must = "paths inside a release, without `.`, `..`, `//` and a `/` at either end";
-            return Err(ConfigError::Value { place, key, value: path.to_owned(), must });
+            let (value, must) = (path.to_owned(), INSIDE);
+            return Err(ConfigError::Value { place, key, value, must });
         }
         if path == "REVISION" || is_below(path, "REVISION") {
             let (path, reason) = (path.to_owned(), error::REVISION);
@@ -252,6 +259,7 @@ impl Resolver<'_> {
 }
 
 const HEX: &str = "64 hex digits";
+const INSIDE: &str = "paths inside a release, without `.`, `..`, `//` and a `/` at either end";
 
 /// Returns the place of an artifact, from a path or an address that may end in `#sha256=…`.
 fn source(

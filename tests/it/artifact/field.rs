@@ -40,8 +40,8 @@ fn private_files_are_named_in_a_warning() {
     fs::set_permissions(root.join("master.key"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(root.join("priv"), fs::Permissions::from_mode(0o700)).unwrap();
     let told = "2 files are private here and will be readable by everybody on the host: \
-                master.key, priv/k; put secrets into [env] or `linked_files`, and `chmod o+r` the \
-                others";
+                master.key, priv/k; put secrets into [env] or `linked_files` and `chmod o+r` the \
+                others, or set `keep_private = true`";
     assert_eq!(open(&root).unwrap().warnings(), [told]);
     let status = Command::new("tar").args(["-cf", "../a.tar", "."]).current_dir(&root).status();
     assert!(status.unwrap().success());
@@ -64,7 +64,8 @@ fn private_files_are_named_in_a_warning() {
     assert_eq!(
         files(26),
         "26 of 50 files are private here, as `umask 027` or `umask 077` makes them, and will be \
-         readable by everybody on the host; put secrets into [env] or `linked_files`"
+         readable by everybody on the host; put secrets into [env] or `linked_files`, or set \
+         `keep_private = true`"
     );
 }
 
@@ -96,9 +97,9 @@ fn refused_entries_are_all_named_at_once() {
     insta::assert_snapshot!(told(&open(&path).unwrap_err(), dir.path()), @r#"
     3 entries of a.tar cannot be in a release
       cause: `p[1]` is a fifo
-      cause: `bin/python3` is a link to the absolute path `/usr/bin/python3`
-      cause: `log` is a link that leads out of the release: `../../shared/log`
-      hint: make the Python environment in a staged hook on the host, or with `--copies`; or make it relative and inside the build, or name it in `linked_dirs`; or leave them out: `exclude = ['/p\[1\]', "/bin/python3", "/log"]`
+      cause: `bin/python3` is a link to the absolute path `/usr/bin/python3`: make the Python environment in a staged hook on the host, or with `--copies`
+      cause: `log` is a link that leads out of the release: `../../shared/log`: name it in `linked_dirs` or `linked_files`, so that it leads to shared/
+      hint: leave them out: `exclude = ['/p\[1\]', "/bin/python3", "/log"]`
     "#);
     let pasted = [r"/p\[1\]", "/bin/python3", "/log"];
     assert_eq!(paths(&without(&path, &pasted, 0, &[]).unwrap()), "bin x");
@@ -185,8 +186,10 @@ fn names_and_link_chains_have_limits() {
 fn archives_with_trailing_data_are_read_like_tar_does() {
     let dir = tempfile::tempdir().unwrap();
     let tar = tar_of(tree([("inside", file("x"))]).iter(), Style::PLAIN);
-    let skippable = [&b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..], &zstd(&tar)].concat();
-    assert_eq!(paths(&open(&put(dir.path(), "build", &skippable)).unwrap()), "inside");
+    let skipped = &b"\x50\x2a\x4d\x18\x04\0\0\0abcd"[..];
+    let (half, rest) = tar.split_at(700);
+    let around = [skipped, &zstd(half), skipped, &zstd(rest), skipped].concat();
+    assert_eq!(paths(&open(&put(dir.path(), "build", &around)).unwrap()), "inside");
     for (name, packed) in [("a.tar.gz", gzip(&tar)), ("a.tar.bz2", bzip2(&tar))] {
         let padded = [&packed[..], &vec![0; 70_000]].concat();
         assert_eq!(paths(&open(&put(dir.path(), name, &padded)).unwrap()), "inside");
@@ -194,14 +197,19 @@ fn archives_with_trailing_data_are_read_like_tar_does() {
         let text = told(&open(&put(dir.path(), name, &halves)).unwrap_err(), dir.path());
         assert!(text.contains("something follows its padding"), "{text}");
     }
-    let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
-    wide.long_distance_matching(true).unwrap();
-    wide.window_log(30).unwrap();
-    std::io::Write::write_all(&mut wide, &tar).unwrap();
-    let wide = wide.finish().unwrap();
-    for name in ["wide.tar.zst", "wide"] {
-        let text = told(&open(&put(dir.path(), name, &wide)).unwrap_err(), dir.path());
-        assert!(text.contains("use `--long=27` or less"), "{text}");
+    for log in [28, 31] {
+        let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        wide.long_distance_matching(true).unwrap();
+        wide.window_log(log).unwrap();
+        std::io::Write::write_all(&mut wide, &tar).unwrap();
+        let mut wide = wide.finish().unwrap();
+        for name in ["wide.tar.zst", "wide"] {
+            assert_eq!(paths(&open(&put(dir.path(), name, &wide)).unwrap()), "inside");
+        }
+        // The byte after the magic number and the flags holds the size of the window.
+        wide[5] = 0xff;
+        let text = told(&open(&put(dir.path(), "wide.tar.zst", &wide)).unwrap_err(), dir.path());
+        assert!(text.contains("`zstd --long=27` takes 128 MiB here"), "{text}");
     }
 }
 

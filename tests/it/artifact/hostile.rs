@@ -107,19 +107,19 @@ fn entry_of_the_root_itself_is_dropped() {
 fn links_outside_the_root_are_refused() {
     assert_snapshot!(tar(Raw::new().link("a", "/etc/passwd")), @r#"
     `a` in a.tar is a link to the absolute path `/etc/passwd`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/a"]`
     "#);
     assert_snapshot!(tar(Raw::new().link("a", "../x")), @r#"
     `a` in a.tar is a link that leads out of the release: `../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/a"]`
     "#);
     assert_snapshot!(tar(Raw::new().link("d/a", "../../x")), @r#"
     `d/a` in a.tar is a link that leads out of the release: `../../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/d/a"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/d/a"]`
     "#);
     assert_snapshot!(tar(Raw::new().link("a", "b/../../x")), @r#"
     `a` in a.tar is a link that leads out of the release: `b/../../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/a"]`
     "#);
     assert_snapshot!(tar(Raw::new().link("a", "")), @r#"
     `a` in a.tar is a link whose target is not a usable path
@@ -141,12 +141,12 @@ fn links_outside_the_root_through_links_are_refused() {
     let two = Raw::new().file("deep/er/f").link("up", "deep/er").link("a", "up/../../../x");
     assert_snapshot!(tar(two), @r#"
     `a` in a.tar is a link that leads out of the release: `up/../../../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/a"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/a"]`
     "#);
     let top = Raw::new().link("d/top", "..").link("d/out", "top/../x");
     assert_snapshot!(tar(top), @r#"
     `d/out` in a.tar is a link that leads out of the release: `top/../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/d/out"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/d/out"]`
     "#);
     let circle = Raw::new().link("a", "b").link("b", "a");
     assert_snapshot!(tar(circle), @r#"
@@ -249,11 +249,11 @@ fn colliding_names_are_refused() {
     ");
     assert_snapshot!(tar(Raw::new().file("README").file("readme")), @r#"
     `readme` in a.tar differs from `README` only in upper and lower case
-      hint: rename one of them; or leave it out: `exclude = ["/readme"]`
+      hint: rename one of them, or allow such names with `case = "any"` in [artifact]; or leave it out: `exclude = ["/readme"]`
     "#);
     assert_snapshot!(tar(Raw::new().file("Ärger/x").file("ärger/y")), @r#"
     `ärger` in a.tar differs from `Ärger` only in upper and lower case
-      hint: rename one of them; or leave it out: `exclude = ["/ärger"]`
+      hint: rename one of them, or allow such names with `case = "any"` in [artifact]; or leave it out: `exclude = ["/ärger"]`
     "#);
 }
 
@@ -361,7 +361,7 @@ fn hostile_zips_are_refused() {
     let out = zip_of(tree([("l", link("../x"))]).iter(), 0);
     assert_snapshot!(refused("a.zip", &out), @r#"
     `l` in a.zip is a link that leads out of the release: `../x`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/l"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["/l"]`
     "#);
     let below = zip_of(tree([("l", link("d")), ("l/x", file(""))]).iter(), 0);
     assert_snapshot!(refused("a.zip", &below), @r#"
@@ -430,7 +430,7 @@ fn directories_follow_the_rules_of_archives() {
     std::os::unix::fs::symlink("../a", root.join("l")).unwrap();
     assert_snapshot!(told(), @r#"
     `l` in tree is a link that leads out of the release: `../a`
-      hint: make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["/l"]`
+      hint: make it relative and inside the build, name it in `linked_dirs`, or deploy what it leads to with `follow_links = true` in [artifact]; or leave it out: `exclude = ["/l"]`
     "#);
     let excluded = ArtifactSpec { exclude: vec!["l".into()], ..spec_of(&root) };
     assert!(open_spec(&excluded).is_ok(), "left out, so unharmful");

@@ -22,8 +22,7 @@ fn with(path: &Path, strip: usize, exclude: &[&str]) -> Result<Artifact, Artifac
 
 fn url(url: &str, sha256: Digest) -> Result<Artifact, ArtifactError> {
     let source = ArtifactSource::Url { url: url.to_owned(), sha256 };
-    let spec =
-        ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
+    let spec = ArtifactSpec::of(source);
     open_spec(&spec)
 }
 

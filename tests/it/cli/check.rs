@@ -523,6 +523,8 @@ fn programs_that_nobody_may_run_are_named_once() {
     machine.project.write("dist/lib/libx.so", elf);
     machine.project.write("dist/lib/helper.py", "#!/usr/bin/env python3\n");
     machine.project.write("dist/bin/README", "how to run\n");
+    machine.project.write("dist/bin/other", "");
+    machine.mode("dist/bin/other", 0o755);
     let said = machine.said();
     let warning = "2 files look like programs and are not executable: bin/serve, libexec/serve";
     assert_eq!(said.matches(warning).count(), 1, "{said}");

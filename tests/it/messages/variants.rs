@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use globset::Glob;
 use insta::assert_snapshot;
-use shipit::artifact::{ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused};
+use shipit::artifact::{
+    ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
+};
 use shipit::config::env::{EnvError, Missing, Unwritable};
 use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::gather::GatherError;
@@ -720,7 +722,9 @@ fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Refused {
         let path = text(path);
         Offender { entry: path.clone(), path: Some(path), why }
     };
-    Refused::new("todo.tar", bad.map(offender).into(), more, vec![text("*.map")])
+    let (artifact, excluded) = (text("todo.tar"), vec![text("*.map")]);
+    let from = RefusedFrom { artifact, is_directory: false, excluded };
+    Refused::new(from, bad.map(offender).into(), more)
 }
 
 fn refusals() -> Vec<Refusal> {
@@ -740,6 +744,7 @@ fn refusals() -> Vec<Refusal> {
         BelowFile { file: other() }
         LinkAbsolute { target: other() }
         LinkLeaves { target: other() }
+        LinkNowhere { target: other() }
         LinkCircle { target: other() }
         LinkTarget {}
         LinkArrow {}
@@ -758,11 +763,14 @@ fn refusals() -> Vec<Refusal> {
     all.into()
 }
 
+fn told_refusals() -> String {
+    let error = |why| ArtifactError::Refused(entries([("a", why)], 0).into());
+    refusals().into_iter().map(|why| refused(&error(why), ArtifactError::hint)).collect()
+}
+
 #[test]
 fn artifact_entry_errors_read_well() {
-    let error = |why| ArtifactError::Refused(entries([("a", why)], 0).into());
-    let told = refusals().into_iter().map(|why| refused(&error(why), ArtifactError::hint));
-    assert_snapshot!(told.collect::<String>(), @r#"
+    assert_snapshot!(told_refusals(), @r#"
     error: `a` in todo.tar has an absolute path
       hint:  pack names below one directory: `tar -C DIR -cf … .`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar has `..` in its path
@@ -782,15 +790,17 @@ fn artifact_entry_errors_read_well() {
     error: `a` in todo.tar is a directory and also something else
       hint:  create the archive again: adding to an archive does not remove old entries
     error: `a` in todo.tar differs from `b` only in upper and lower case
-      hint:  rename one of them; or leave it out: `exclude = ["*.map", "/a"]`
+      hint:  rename one of them, or allow such names with `case = "any"` in [artifact]; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar lies below the symbolic link `b`
       hint:  create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar lies below `b`, which is a file
       hint:  create the archive again: adding to an archive does not remove old entries; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link to the absolute path `b`
-      hint:  make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["*.map", "/a"]`
+      hint:  make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link that leads out of the release: `b`
-      hint:  make it relative and inside the build, or name it in `linked_dirs`; or leave it out: `exclude = ["*.map", "/a"]`
+      hint:  make it relative and inside the build, name it in `linked_dirs`, or pack what it leads to with `tar --dereference`; or leave it out: `exclude = ["*.map", "/a"]`
+    error: `a` in todo.tar is a link that leads to nothing here: `b`
+      hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link that goes in a circle: `b`
       hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a link whose target is not a usable path

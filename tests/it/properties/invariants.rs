@@ -128,8 +128,7 @@ pub fn archive(name: &str, bytes: &[u8]) {
 
 fn open(path: &Path, scratch: &Path, limits: &Limits) -> Result<Artifact, ArtifactError> {
     let source = ArtifactSource::Path { path: path.to_owned(), sha256: None };
-    let spec =
-        ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
+    let spec = ArtifactSpec::of(source);
     Artifact::open(&spec, Some(scratch), limits, &KnownDigests::default(), || ())
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn sample() -> Tree {
 
 pub(crate) fn spec_of(path: &Path) -> ArtifactSpec {
     let source = ArtifactSource::Path { path: path.to_owned(), sha256: None };
-    ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() }
+    ArtifactSpec::of(source)
 }
 
 pub(crate) fn open(path: &Path) -> Result<Artifact, ArtifactError> {

@@ -99,8 +99,7 @@ pub(crate) fn hook(run: &str) -> Hook {
 /// A deploy of what is in that directory, even if it is live already.
 pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     let source = ArtifactSource::Path { path, sha256: None };
-    let spec =
-        ArtifactSpec { source, exclude: Vec::new(), strip_components: 0, linked: Vec::new() };
+    let spec = ArtifactSpec::of(source);
     let artifact = open_spec(&spec).unwrap();
     let build = but(Build {
         name: artifact.name().to_owned(),
