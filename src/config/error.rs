@@ -215,6 +215,10 @@ impl ConfigError {
 pub(super) const ENV_FILE: &str = "the environment file of a release is written there";
 /// The reason why no link may be named `REVISION`.
 pub(super) const REVISION: &str = "the source revision of a release is written there";
+/// The reasons why files of earlier releases are not kept at a path.
+pub(super) const STAYS: &str = "it lies at or below a linked path, where files stay anyway";
+pub(super) const NO_HARD_LINKS: &str =
+    "files are kept by hard links, which `link = false` in [upload] forbids";
 /// The reason why the environment file cannot lie at the path of a link.
 pub(super) const LINKED: &str = "it lies at, above or below a linked path";
 

@@ -4,9 +4,9 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 
 use super::tables::{
-    ArtifactTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable, HostTable,
-    Layer, LocalHookTable, LocalHooks, NoticeTable, RolloutTable, ServiceTable, SlotsTable, Ssh,
-    Timeouts, TrafficTable, UploadTable, VarTable,
+    ArtifactTable, AssetsTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable,
+    HostTable, Layer, LocalHookTable, LocalHooks, NoticeTable, RolloutTable, ServiceTable,
+    SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -17,6 +17,7 @@ pub fn known_keys() -> Vec<String> {
         ("linked_dirs", fields::<DirTable>()),
         ("linked_files", fields::<FileTable>()),
         ("artifact", fields::<ArtifactTable>()),
+        ("assets", fields::<AssetsTable>()),
         ("env", fields::<Env>()),
         ("env.vars", fields::<VarTable>()),
         ("service", &fields::<ServiceTable>()[..9]),

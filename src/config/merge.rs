@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::tables::{
-    ArtifactTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, ServiceTable,
-    SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
+    ArtifactTable, AssetsTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable,
+    ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
 };
 
 impl Layer {
@@ -25,6 +25,7 @@ impl Layer {
             linked_dirs: first(&self.linked_dirs, &top.linked_dirs),
             linked_files: first(&self.linked_files, &top.linked_files),
             artifact: both(&self.artifact, &top.artifact, ArtifactTable::over),
+            assets: both(&self.assets, &top.assets, AssetsTable::over),
             env: both(&self.env, &top.env, Env::over),
             service: both(&self.service, &top.service, ServiceTable::over),
             services: both(&self.services, &top.services, services_over),
@@ -127,6 +128,7 @@ macro_rules! key_by_key {
 }
 
 key_by_key! {
+    AssetsTable { keep releases }
     SlotsTable { ports drain keep_warm; traffic: TrafficTable }
     TrafficTable { file content command }
     Health { http tcp command checks soak interval timeout total successes }

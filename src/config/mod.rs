@@ -52,6 +52,8 @@ pub struct Config {
     pub links: Vec<SharedLink>,
     /// The artifact, unless a flag names another one.
     pub artifact: Option<ArtifactSpec>,
+    /// The files that stay from earlier releases, if any do.
+    pub assets: Option<Assets>,
     /// The environment file, if there is one.
     pub env: Option<EnvSpec>,
     /// The services that run it, in the order of restarts; empty for static files.
@@ -223,6 +225,15 @@ pub enum ArtifactSource {
         /// The digest of its response.
         sha256: Digest,
     },
+}
+
+/// The files of earlier releases that stay in a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assets {
+    /// The directories that they are below.
+    pub keep: Vec<String>,
+    /// The number of earlier releases; at most as many as prune keeps.
+    pub releases: usize,
 }
 
 /// The environment config: one file beside the build.

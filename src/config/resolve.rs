@@ -21,6 +21,8 @@ use super::tables::{ConfirmValue, Layer};
 use super::{Config, Confirm, rules};
 use crate::model::layout::Layout;
 
+/// The number of good releases that prune keeps by default.
+const KEEP_RELEASES: usize = 5;
 const NAME: &str =
     "a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit";
 
@@ -122,9 +124,15 @@ impl ConfigFile {
             stage: stage.to_owned(),
             base: self.base.clone(),
             layout: here.layout(&layer)?,
-            keep: here.count("keep_releases", overrides.keep, layer.keep_releases.as_ref(), 5)?,
+            keep: here.count(
+                "keep_releases",
+                overrides.keep,
+                layer.keep_releases.as_ref(),
+                KEEP_RELEASES,
+            )?,
             artifact: here.artifact(&layer, overrides, &links)?,
             links,
+            assets: None,
             env: None,
             health: here.health(&layer, &services)?,
             services,
@@ -143,6 +151,7 @@ impl ConfigFile {
             parallel: here.count("parallel", overrides.parallel, layer.parallel.as_ref(), 32)?,
             deadline: here.deadline(&layer)?,
         };
+        config.assets = here.assets(&layer, &config)?;
         config.env = here.env(&layer, &config.links)?;
         here.check_slots(&layer, &config)?;
         here.filter(&mut config.hosts, overrides)?;

@@ -30,6 +30,7 @@ pub(super) struct Layer {
     pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
     pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
     pub(super) artifact: Option<ArtifactTable>,
+    pub(super) assets: Option<AssetsTable>,
     pub(super) env: Option<Env>,
     pub(super) service: Option<ServiceTable>,
     pub(super) services: Option<BTreeMap<Spanned<String>, ServiceTable>>,
@@ -84,6 +85,14 @@ pub(super) struct ArtifactTable {
     pub(super) follow_links: Option<bool>,
     pub(super) case: Option<CaseValue>,
     pub(super) keep_private: Option<bool>,
+}
+
+/// `[assets]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AssetsTable {
+    pub(super) keep: Option<Vec<Spanned<String>>>,
+    pub(super) releases: Option<Spanned<i64>>,
 }
 
 /// The rule for names that differ only in upper and lower case.

@@ -126,6 +126,9 @@ impl Build {
         if let Some(spec) = &config.env {
             text.extend(format!("{} {} {:?}\n", spec.file, spec.mode, spec.group).into_bytes());
         }
+        if let Some(assets) = &config.assets {
+            text.extend(format!("{assets:?}\n").into_bytes());
+        }
         text.extend(self.env.as_deref().unwrap_or_default());
         Digest::keyed(key, &text)
     }

@@ -1,7 +1,7 @@
 //! Orders in words for people: the name of each, and what it means that one was not done.
 
 use super::outcome::Failure;
-use crate::model::words::size;
+use crate::model::words::{count, size};
 use crate::remote::frames::Response;
 use crate::remote::order::{ODD, Order, PARTLY};
 
@@ -42,6 +42,7 @@ pub(super) fn failed_to(order: &Order) -> String {
         Order::Check { id, .. } => format!("{id} does not match what was sent"),
         Order::Link { .. } => "could not link from shared/".to_owned(),
         Order::Env { file, .. } => format!("could not write {file}"),
+        Order::Keep { .. } => "could not keep files of earlier releases".to_owned(),
         Order::Hook { name, command, .. } => format!("the {name} hook `{command}` failed"),
         Order::Seal { id, .. } => format!("could not seal {id}"),
         Order::Units { id } => format!("systemd would not take the unit files of {id}"),
@@ -71,9 +72,13 @@ pub(super) fn step_name(order: &Order) -> &'static str {
 }
 
 /// Returns what to show of an order that is done; may be empty.
-pub(super) fn detail(order: &Order) -> String {
+pub(super) fn detail(order: &Order, answer: &Response) -> String {
     match order {
         Order::Unpack { size: bytes, .. } => size(*bytes as u64),
+        Order::Keep { .. } => {
+            let files = answer.text.trim().parse().map(|files| count(files, "file"));
+            files.unwrap_or_default()
+        }
         _ => String::new(),
     }
 }

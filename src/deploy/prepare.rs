@@ -176,7 +176,8 @@ impl HostRun<'_> {
                     said_at: Some(step_name(&order)),
                     ..unmade
                 })?;
-                Ok::<_, PrepareError>((answer, detail(&order)))
+                let detail = detail(&order, &answer);
+                Ok::<_, PrepareError>((answer, detail))
             };
             let took = |answer: &Response| answer.took;
             let answer = self.talk.step_that_took(step_name(&order), work, took).await?;

@@ -52,6 +52,17 @@ pub fn common_staged<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Opt
     each.reduce(|all, here| &all & &here)?.last().copied()
 }
 
+/// Returns at most this many releases that were live and good, newest first: pages that are open may
+/// still ask for their files.
+pub fn once_live(state: &HostState, most: usize) -> Vec<ReleaseId> {
+    let was_live = |(id, history): &(ReleaseId, History)| {
+        let good = matches!(history.status, ReleaseStatus::Good | ReleaseStatus::RolledBack);
+        good && !state.unknown.contains(&id.to_string())
+    };
+    let newest = state.histories().into_iter().rev().filter(was_live);
+    newest.map(|(id, _)| id).take(most).collect()
+}
+
 /// Returns the names in `releases/` to delete, in this order: unfinished and failed releases, which
 /// do not count, then good ones beyond the newest `keep`, oldest first. Of those that wait to be
 /// activated, the newest `keep` stay until they expire. Nothing is deleted if the

@@ -24,6 +24,7 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/44-share.sh"),
     include_str!("agent/45-assemble.sh"),
     include_str!("agent/46-hooks.sh"),
+    include_str!("agent/47-assets.sh"),
     include_str!("agent/50-activate.sh"),
     include_str!("agent/51-service.sh"),
     include_str!("agent/52-health.sh"),
@@ -41,6 +42,9 @@ pub const SCRIPT: &str = concat!(
 /// The part of the script that only hosts with slots get.
 pub const SLOTS: &str = include_str!("agent/55-slots.sh");
 
+/// The part of the script that comes with the order `keep`.
+pub const ASSETS: &str = include_str!("agent/47-assets.sh");
+
 /// The part of the script that comes with the order `probe`.
 pub const PROBE: &str = include_str!("agent/81-probe.sh");
 
@@ -54,11 +58,16 @@ pub(super) struct Forms {
 }
 
 static WITHOUT_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_slots()));
-static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&SCRIPT.replace(PROBE, "")));
+static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_orders()));
 
 /// Returns the part of the script that every host gets.
 pub fn without_slots() -> String {
-    SCRIPT.replace(PROBE, "").replace(SLOTS, "")
+    without_orders().replace(SLOTS, "")
+}
+
+/// Returns the script without what comes with orders.
+fn without_orders() -> String {
+    SCRIPT.replace(PROBE, "").replace(ASSETS, "")
 }
 
 /// Returns `script` without comments and indentation, which would cost bytes on every connection.

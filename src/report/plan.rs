@@ -119,6 +119,10 @@ fn describe(order: &Order) -> String {
         }
         Order::Env { file, mode, .. } => format!("write {file} (mode {mode})"),
         Order::Revision { revision, .. } => format!("write REVISION ({revision})"),
+        Order::Keep { from, paths, .. } => {
+            let from: Vec<_> = from.iter().map(ToString::to_string).collect();
+            format!("keep the files of {} below {}", from.join(", "), paths.join(", "))
+        }
         Order::Hook { name, command, .. } => describe_hook(name, command),
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
         Order::Units { .. } => "verify its unit files; once it is live, systemd links what is new and reads what changed"

@@ -13,7 +13,7 @@ use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
 use shipit::config::{
-    Address, ArtifactSource, Batch, Config, Confirm, EntryRules, EnvSource, OnFailure,
+    Address, ArtifactSource, Assets, Batch, Config, Confirm, EntryRules, EnvSource, OnFailure,
     OnUnreachable,
 };
 use shipit::model::link::SharedKind;
@@ -347,9 +347,7 @@ fn artifact_is_a_path_or_a_url_with_a_digest() {
     assert_snapshot!(wrong("[artifact]\npath = \"x\"\nexclude = [\"a[\"]"), @"deploy.toml:5: `exclude` holds a pattern that is not a glob: a[");
     assert_snapshot!(wrong("[artifact]\npath = \"x\"\nstrip_components = -1"), @"deploy.toml:5: `strip_components` must be between 0 and 63: -1");
     assert_snapshot!(wrong(&format!("artifact.sha256 = \"{HEX}\"")), @"deploy.toml:3: `sha256` needs `path`");
-    assert!(
-        wrong("[artifact]\npath = \"x\"\ncase = \"all\"").contains("`unique` or `any`")
-    );
+    assert!(wrong("[artifact]\npath = \"x\"\ncase = \"all\"").contains("`unique` or `any`"));
 }
 
 #[test]
@@ -360,6 +358,23 @@ fn artifact_may_say_what_becomes_of_odd_entries() {
     assert_eq!(rules("case = \"unique\""), EntryRules::default());
     let all = EntryRules { follow_links: true, any_case: true, keep_private: true };
     assert_eq!(rules("follow_links = true\ncase = \"any\"\nkeep_private = true"), all);
+}
+
+#[test]
+fn assets_stay_where_hard_links_may_keep_them() {
+    let assets = |top: &str, keys: &str| {
+        config(&format!("{top}\n[assets]\nkeep = [\"public/assets\"]\n{keys}"), "").assets.unwrap()
+    };
+    assert_eq!(assets("", ""), Assets { keep: vec!["public/assets".to_owned()], releases: 3 });
+    assert_eq!(assets("keep_releases = 2", "").releases, 2);
+    assert_eq!(assets("linked_dirs = [\"public/assets/up\"]", "releases = 5").releases, 5);
+    assert_eq!(config("[assets]\nkeep = [\"a\"]", "assets.keep = []").assets, None);
+    let wrong = |top: &str| wrong(&format!("{top}\n[assets]\nkeep = [\"a/b\"]"));
+    assert_snapshot!(wrong("linked_dirs = [\"a\"]"), @"deploy.toml:5: `a/b` cannot be used here: it lies at or below a linked path, where files stay anyway");
+    assert_snapshot!(wrong("upload.link = false"), @"deploy.toml:5: `a/b` cannot be used here: files are kept by hard links, which `link = false` in [upload] forbids");
+    assert_snapshot!(crate::support::config::wrong("assets.keep = [\"/a\"]"), @"deploy.toml:3: `keep` must be paths inside a release, without `.`, `..`, `//` and a `/` at either end: /a");
+    assert_snapshot!(crate::support::config::wrong("assets.releases = 2"), @"deploy.toml:3: `releases` needs `keep`");
+    assert_snapshot!(crate::support::config::wrong("assets = { keep = [\"a\"], releases = 6 }"), @"deploy.toml:3: `releases` must be between 1 and `keep_releases`: 6");
 }
 
 #[test]

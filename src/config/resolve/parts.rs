@@ -4,12 +4,14 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use super::{Overrides, Resolver};
+use super::{KEEP_RELEASES, Overrides, Resolver};
 use crate::config::error::{self, ConfigError, ConfigPlace};
 use crate::config::tables::{
     self, CaseValue, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable,
 };
-use crate::config::{ArtifactSource, ArtifactSpec, EntryRules, EnvSource, EnvSpec, rules};
+use crate::config::{
+    ArtifactSource, ArtifactSpec, Assets, Config, EntryRules, EnvSource, EnvSpec, rules,
+};
 use crate::model::digest::Digest;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::is_below;
@@ -50,6 +52,43 @@ impl Resolver<'_> {
             keep_private: artifact.keep_private.unwrap_or_default(),
         };
         Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, rules, linked }))
+    }
+
+    pub(super) fn assets(
+        &self,
+        layer: &Layer,
+        config: &Config,
+    ) -> Result<Option<Assets>, ConfigError> {
+        let assets = layer.assets.clone().unwrap_or_default();
+        let Some(paths) = &assets.keep else {
+            self.without("releases", assets.releases.as_ref(), "keep")?;
+            return Ok(None);
+        };
+        for path in paths {
+            self.file.rule(path, "keep", INSIDE, rules::is_clean(path.get_ref()))?;
+            let inside = path.get_ref();
+            let holds = |link: &SharedLink| *inside == link.path || is_below(inside, &link.path);
+            let reason = if config.links.iter().any(holds) {
+                error::STAYS
+            } else if !config.upload.link {
+                error::NO_HARD_LINKS
+            } else {
+                continue;
+            };
+            let (place, path) = (self.file.place(path), inside.clone());
+            return Err(ConfigError::PathTaken { place, path, reason });
+        }
+        // `--keep` is about one prune.
+        let kept =
+            layer.keep_releases.as_ref().and_then(|kept| usize::try_from(*kept.get_ref()).ok());
+        let most = kept.unwrap_or(KEEP_RELEASES);
+        let releases = assets.releases.as_ref().map_or(Ok(most.min(3)), |number| {
+            let releases = usize::try_from(*number.get_ref()).ok();
+            let releases = releases.filter(|releases| (1..=most).contains(releases));
+            self.file.need(number, "releases", "between 1 and `keep_releases`", releases)
+        })?;
+        let keep: Vec<_> = paths.iter().map(|path| path.get_ref().clone()).collect();
+        Ok((!keep.is_empty()).then_some(Assets { keep, releases }))
     }
 
     fn digest(&self, text: &Spanned<String>) -> Result<Digest, ConfigError> {

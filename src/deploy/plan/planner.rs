@@ -15,7 +15,7 @@ use crate::deploy::divergence::Divergence;
 use crate::deploy::goal::{Build, PruneRule, RollbackTarget, describe_restart};
 use crate::deploy::plan::refusals::latest;
 use crate::deploy::retention::{
-    common_candidate, common_staged, rollback_candidates, to_prune, why_kept,
+    common_candidate, common_staged, once_live, rollback_candidates, to_prune, why_kept,
 };
 use crate::deploy::run::{Run, record};
 use crate::model::hook::HookPlace;
@@ -264,6 +264,8 @@ impl Planner<'_> {
         let hooks = self.hooks("staged", &self.config.hooks.staged, host, &vars, id);
         let relist = !hooks.is_empty();
         orders.extend(hooks);
+        // After the hooks, so that none of them writes to a file of an earlier release.
+        orders.extend(self.keep(state, id));
         orders.push(Order::Seal { id, relist });
         if self.config.unit_files_on(host).next().is_some() {
             orders.push(Order::Units { id });
@@ -271,6 +273,13 @@ impl Planner<'_> {
         let staged = self.staged_entry(state, build, id);
         orders.push(Order::Stage { id, record: record(&staged, String::new()) });
         orders
+    }
+
+    /// Returns the order that keeps files of earlier releases, if there are any.
+    fn keep(&self, state: &HostState, id: ReleaseId) -> Option<Order> {
+        let assets = self.config.assets.as_ref()?;
+        let from = once_live(state, assets.releases);
+        (!from.is_empty()).then(|| Order::Keep { id, from, paths: assets.keep.clone() })
     }
 
     /// Returns one of the slots, if the stage has any, for what does not depend on which it is.

@@ -81,6 +81,16 @@ locked_order_revision() {
     printf 'f 444 %s %s ./REVISION\n' "$((size))" "${sum%% *}" >>"$tmp/extra"
 }
 
+# Keeps files of earlier releases, by functions that come along.
+locked_order_keep() {
+    local from functions id paths release
+    arguments "$@"
+    eval "$functions"
+    eval "set -- $paths"
+    release=$root/releases/$id
+    keep_files "$@"
+}
+
 # `relist` is yes where hooks may have added files. Prints the digest of the sealed manifest and the
 # few lines that came to it, so that the other side has it too. 6: hooks made what no manifest has a
 # line for.

@@ -186,6 +186,15 @@ pub enum Order {
         /// The only line of the file.
         revision: String,
     },
+    /// Links files of earlier releases into the release, unless it has something at their place.
+    /// The text is their number.
+    Keep {
+        id: ReleaseId,
+        /// The earlier releases, the newest first.
+        from: Vec<ReleaseId>,
+        /// The directories that the files are below.
+        paths: Vec<String>,
+    },
     /// Runs a command of the user in the release directory, with `SHIPIT_*` in its environment.
     Hook {
         /// `staged` or `activated`.
@@ -409,6 +418,7 @@ impl Order {
             Self::Link { .. } => Spec::locked("link"),
             Self::Env { .. } => Spec::locked("env"),
             Self::Revision { .. } => Spec::locked("revision"),
+            Self::Keep { .. } => Spec::locked("keep").within(LONG),
             Self::Hook { limit, .. } => Spec::locked("hook").within(*limit + MARGIN),
             Self::Try { limit, .. } => Spec::locked("try").within(*limit + MARGIN),
             Self::Fetch { limit, .. } => Spec::locked("fetch").within(*limit + MARGIN),

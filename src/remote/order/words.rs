@@ -10,7 +10,7 @@ use crate::model::ledger::RevertReason;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::slots::SlotChange;
 use crate::remote::quote::{line_word, list};
-use crate::remote::script::{PROBE, bare};
+use crate::remote::script::{ASSETS, PROBE, bare};
 
 /// An argument: the variable that the script's function reads, and its value.
 type Argument = (&'static str, String);
@@ -48,6 +48,7 @@ impl Order {
                 vec![release(*id), ("file", file.clone()), ("mode", mode.clone()), ("group", group)]
             }
             Self::Revision { id, revision } => vec![release(*id), ("revision", revision.clone())],
+            Self::Keep { id, from, paths } => keep(*id, from, paths),
             Self::Hook { name, id, command, vars, limit } => {
                 let name = vec![("name", (*name).to_owned())];
                 [name, run_in_release(*id, command, vars, *limit).into()].concat()
@@ -191,6 +192,11 @@ fn journal(lines: u32, service: Option<&ServiceName>) -> Vec<Argument> {
     let name = service.map(|service| service.name.clone()).unwrap_or_default();
     let unit = service.map(|service| service.unit.clone()).unwrap_or_default();
     vec![("lines", lines.to_string()), ("of_service", name), ("of_unit", unit)]
+}
+
+fn keep(id: ReleaseId, from: &[ReleaseId], paths: &[String]) -> Vec<Argument> {
+    let from = from.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    vec![("functions", bare(ASSETS)), release(id), ("from", from), ("paths", list(paths))]
 }
 
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {

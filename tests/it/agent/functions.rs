@@ -684,3 +684,21 @@ fn files() -> Vec<(String, String)> {
     let paths = files.map(|file| file.unwrap().path());
     paths.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
 }
+
+#[test]
+fn keep_files_takes_what_each_release_brought_itself() {
+    check(
+        r#"for id in 1 2; do
+            mkdir -p "$root/releases/$id/pub lic/a" && cd "$root/releases/$id/pub lic"
+            echo "$id" >"a/x$id"; echo all >b; touch -d 2001-01-01 b a/*; cd "$root"
+            listing "$root/releases/$id" '' >"$root/.shipit/manifests/$id"
+        done
+        id=3 release=$root/releases/3 from='2 1' nested=''
+        mkdir -p "$release/pub lic" "$root/.shipit/kept"; echo new >"$release/pub lic/b"
+        : >"$root/.shipit/kept/0"; keep_files 'pub lic' other; ls "$root/.shipit/kept"
+        sed 's/[0-9a-f]\{64\}/SUM/' "$tmp/extra"; echo "$nested"
+        id=4 release=$root/releases/4 from=3 && mkdir "$release" && : >"$tmp/extra"
+        cp "$tmp/extra" "$root/.shipit/manifests/3"; keep_files 'pub lic'; ls "$root/.shipit/kept""#,
+        "2\n3\nf 644 2 SUM ./pub lic/a/x2\nf 644 2 SUM ./pub lic/a/x1\nyes\n0\n3\n",
+    );
+}

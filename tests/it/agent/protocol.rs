@@ -24,7 +24,8 @@ fn orders() -> Vec<Order> {
         Order::Manifest { .. } => Order::Link { id, links: Vec::new() },
         Order::Link { .. } => Order::Env { id, file: text(), mode: text(), group: None },
         Order::Env { .. } => Order::Revision { id, revision: text() },
-        Order::Revision { .. } => {
+        Order::Revision { .. } => Order::Keep { id, from: Vec::new(), paths: Vec::new() },
+        Order::Keep { .. } => {
             Order::Hook { name: "staged", id, command: text(), vars: Vec::new(), limit }
         }
         Order::Hook { .. } => Order::Try { id, command: text(), vars: Vec::new(), limit },

@@ -1,6 +1,7 @@
 //! Deploy, rollback, prune through the real engine and real shells, without SSH.
 
 mod after;
+mod assets;
 mod delta;
 mod health;
 mod hooks;
