@@ -16,6 +16,9 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
     let mut config = world.config(&args.stage, more)?;
     let mut here = Findings::of(None);
+    if let Some(hosts) = config.listed_elsewhere() {
+        here.ok(hosts);
+    }
     let mut values = Findings::of(None);
     let env = values.env(world, &config).await;
     let goal = here.artifact(world, &config, env).await;

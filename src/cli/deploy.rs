@@ -341,6 +341,9 @@ async fn dry_run(
     secrets: Secrets,
     warnings: &[(Option<String>, String)],
 ) -> Result<u8, CliError> {
+    if let Some(hosts) = config.listed_elsewhere() {
+        world.tell(&format!("{}\n", world.sieve(secrets.clone()).fit(&hosts)));
+    }
     let found = world.dry_run(config, goal).await?;
     let mut shown =
         HostPlans { failure: found.failure, warnings: warnings.to_vec(), ..HostPlans::default() };

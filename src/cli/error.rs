@@ -20,6 +20,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Checks(#[from] GatherError),
     #[error(transparent)]
+    Given(#[from] crate::ssh::given::GivenError),
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error("stopped on request")]
     Stopped,
@@ -58,6 +60,7 @@ impl Hinted for CliError {
             Self::Config(error) => error.hint(),
             Self::Env(error) => error.hint(),
             Self::Checks(error) => error.hint(),
+            Self::Given(error) => Some(error.hint()),
             Self::Artifact(error) => error.hint(),
             Self::NoArtifact => Some("`--artifact PATH`, or `path` in [artifact]".to_owned()),
             Self::OtherDigest { expected, .. } => {
@@ -73,7 +76,7 @@ impl Hinted for CliError {
 
     fn state(&self) -> Option<String> {
         match self {
-            Self::Env(_) | Self::Checks(_) | Self::NoArtifact => {
+            Self::Env(_) | Self::Checks(_) | Self::Given(_) | Self::NoArtifact => {
                 Some("no host was contacted; nothing was changed".to_owned())
             }
             // While the artifact was read, hosts were connected to, and perhaps a conversation was
@@ -106,6 +109,7 @@ mod tests {
             CliError::Config(_)
             | CliError::Env(_)
             | CliError::Checks(_)
+            | CliError::Given(_)
             | CliError::Artifact(_) => false,
             CliError::Stopped
             | CliError::NoArtifact

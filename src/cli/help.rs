@@ -23,8 +23,10 @@ pub(super) const EXIT_CODES: [(u8, &str); 6] = [
 ];
 
 /// Variables that stand for no flag.
-const OTHERS: [(&str, &str); 8] = [
+const OTHERS: [(&str, &str); 10] = [
     ("SHIPIT_PARALLEL", "the key `parallel`"),
+    ("SHIPIT_SSH_KEY", "the text of the key that logs in, in place of `ssh.identity_file`"),
+    ("SHIPIT_KNOWN_HOSTS", "lines of known_hosts, in place of `ssh.known_hosts`"),
     ("SHIPIT_COMPLETE", "set by the scripts of `shipit completions`"),
     ("NO_COLOR", "no colours, whatever its value"),
     ("SSH_AUTH_SOCK", "the agent that holds keys"),

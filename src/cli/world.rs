@@ -27,6 +27,7 @@ use crate::deploy::run::Run;
 use crate::model::id::ReleaseId;
 use crate::ssh::connect::{Callbacks, Connector, Weight};
 use crate::ssh::expand::LocalEnv;
+use crate::ssh::given::GivenTexts;
 
 /// The usual name of the config file.
 pub(crate) const CONFIG: &str = "deploy.toml";
@@ -47,6 +48,8 @@ pub(crate) struct World {
     pub(super) stage: OnceLock<String>,
     pub(super) aside: Aside,
     cancel: OnceLock<Cancel>,
+    /// A key and known hosts that variables hold as text.
+    given_texts: OnceLock<GivenTexts>,
 }
 
 impl World {
@@ -69,6 +72,7 @@ impl World {
             stage: OnceLock::new(),
             aside: Aside::default(),
             cancel: OnceLock::new(),
+            given_texts: OnceLock::new(),
         }
     }
 
@@ -107,6 +111,7 @@ impl World {
         if self.common.verbose {
             self.tell(&format!("config: {}\n", path.display()));
         }
+        let _ = self.given_texts.set(GivenTexts::read(&|name| self.var(name))?);
         let _ = self.stage.set(config.stage.clone());
         Ok(config)
     }
@@ -152,6 +157,7 @@ impl World {
             hostname: self.hostname.clone(),
             env: self.env.clone(),
             ssh: PathBuf::from("ssh"),
+            given: self.given_texts.get().cloned().unwrap_or_default(),
         };
         self.warn_of_two_homes(config, &around.home);
         let verbose = self.common.verbose;

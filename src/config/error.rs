@@ -116,6 +116,14 @@ pub enum ConfigError {
         place: ConfigPlace,
         stage: String,
     },
+    /// A list of hosts from elsewhere that cannot be had or used.
+    #[error("{place}: the hosts cannot be taken from {origin}: {reason}")]
+    Inventory {
+        place: ConfigPlace,
+        /// The command or the file.
+        origin: String,
+        reason: String,
+    },
     #[error("{place}: host `{name}` is listed twice")]
     HostTwice { place: ConfigPlace, name: String },
     /// A linked path that another one already covers, or is covered by.

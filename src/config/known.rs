@@ -14,6 +14,7 @@ pub fn known_keys() -> Vec<String> {
     let tables = [
         ("", fields::<Layer>()),
         ("hosts", fields::<HostTable>()),
+        ("hosts", fields::<super::tables::HostsTable>()),
         ("linked_dirs", fields::<DirTable>()),
         ("linked_files", fields::<FileTable>()),
         ("artifact", fields::<ArtifactTable>()),

@@ -3,8 +3,8 @@
 //! keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`, `error`
 //! holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be shown of
 //! them. `checks` holds what health checks ask, `gather` fetches what they need of this machine,
-//! `placeholders` stand for a release in them. `template` is what `shipit init` writes, `schema` what
-//! editors read.
+//! `placeholders` stand for a release in them. `inventory` reads hosts that are listed elsewhere.
+//! `template` is what `shipit init` writes, `schema` what editors read.
 
 pub mod checks;
 pub mod env;
@@ -12,6 +12,7 @@ pub mod error;
 mod explain;
 pub mod file;
 pub mod gather;
+mod inventory;
 pub mod known;
 mod merge;
 pub mod placeholders;
@@ -35,6 +36,7 @@ use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::service::{Service, Unit};
 use crate::model::slots::Slots;
+use crate::model::words::count;
 
 /// One stage, ready to be worked with.
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub keep: usize,
     /// Never empty, names unique, in the order written.
     pub hosts: Vec<Host>,
+    /// The command or file that listed the hosts; `None`: deploy.toml itself.
+    pub hosts_from: Option<String>,
     pub links: Vec<SharedLink>,
     /// The artifact, unless a flag names another one.
     pub artifact: Option<ArtifactSpec>,
@@ -80,6 +84,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the hosts and where they were listed, in one line; `None` if deploy.toml lists them.
+    pub fn listed_elsewhere(&self) -> Option<String> {
+        let origin = self.hosts_from.as_ref()?;
+        let names: Vec<_> = self.hosts.iter().map(|host| host.name.as_str()).collect();
+        let hosts = count(names.len(), "host");
+        let line = format!("{hosts} from {origin}: {}", names.join(", "));
+        Some(line.replace(|c: char| c.is_control(), " "))
+    }
+
     /// Returns the unit files that releases bring to a host.
     pub fn unit_files_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c str> {
         self.services_on(host).filter_map(|service| service.unit()?.file.as_deref())

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
+use self::hosts::StageHosts;
 use super::error::{ConfigError, ConfigPlace};
 use super::file::ConfigFile;
 use super::tables::{ConfirmValue, Layer};
@@ -116,7 +117,7 @@ impl ConfigFile {
         let layer = layer.over(&self.root);
         let here = Resolver { file: self, stage };
         let services = here.services(&layer)?;
-        let hosts = here.hosts(&layer)?;
+        let StageHosts { all: hosts, origin: hosts_from } = here.hosts(&layer)?;
         here.units_are_told_apart(&layer, &services, &hosts)?;
         let links = here.links(&layer)?;
         let mut config = Config {
@@ -142,6 +143,7 @@ impl ConfigFile {
             rollout: here.rollout(&layer, &hosts)?,
             upload: here.upload(&layer)?,
             hosts,
+            hosts_from,
             confirm: match layer.confirm {
                 Some(ConfirmValue::First) => Confirm::First,
                 Some(ConfirmValue::Staged) => Confirm::Staged,

@@ -24,7 +24,7 @@ pub(super) struct Layer {
     pub(super) stages: Option<BTreeMap<Spanned<String>, Layer>>,
     pub(super) deploy_to: Option<Spanned<String>>,
     pub(super) keep_releases: Option<Spanned<i64>>,
-    pub(super) hosts: Option<Spanned<Vec<Spanned<TextOr<HostTable>>>>>,
+    pub(super) hosts: Option<Spanned<HostsValue>>,
     pub(super) confirm: Option<ConfirmValue>,
     pub(super) parallel: Option<Spanned<i64>>,
     pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
@@ -42,6 +42,49 @@ pub(super) struct Layer {
     pub(super) upload: Option<UploadTable>,
     pub(super) ssh: Option<Ssh>,
     pub(super) timeouts: Option<Timeouts>,
+}
+
+/// The hosts: a list, or the place that a list comes from.
+#[derive(Debug, Clone)]
+pub(super) enum HostsValue {
+    List(Vec<Spanned<TextOr<HostTable>>>),
+    From(HostsTable),
+}
+
+/// The place that a list of hosts comes from.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HostsTable {
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+}
+
+impl<'de> Deserialize<'de> for HostsValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(HostsVisitor)
+    }
+}
+
+struct HostsVisitor;
+
+impl<'de> Visitor<'de> for HostsVisitor {
+    type Value = HostsValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of hosts, or a table with `command` or `file`")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<HostsValue, A::Error> {
+        let mut hosts = Vec::new();
+        while let Some(host) = list.next_element()? {
+            hosts.push(host);
+        }
+        Ok(HostsValue::List(hosts))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HostsValue, A::Error> {
+        HostsTable::deserialize(MapAccessDeserializer::new(map)).map(HostsValue::From)
+    }
 }
 
 /// A host that needs more than its name.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,9 @@ pub const BY_SETTING: &str = "`connect_timeout` in [ssh] says how long it may ta
 
 /// The message for a connection that the other side closed.
 pub const HUNG_UP: &str = "the other side closed it";
+
+/// The variable with lines of known_hosts, which errors name in place of a file.
+pub const KNOWN_HOSTS: &str = "SHIPIT_KNOWN_HOSTS";
 
 /// A connection to one host.
 pub trait Session: Send + Sync {
@@ -198,6 +201,16 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Returns whether known hosts came as text, so that nothing done by hand adds to them.
+    fn is_of_text(&self) -> bool {
+        let is_text = |file: &PathBuf| file == Path::new(KNOWN_HOSTS);
+        match self {
+            Self::HostKeyUnknown { files, .. } => files.iter().any(is_text),
+            Self::HostKeyChanged { file, .. } => is_text(file),
+            _ => false,
+        }
+    }
+
     /// Returns further details, one a line: where the other key is recorded, which keys were tried.
     pub fn details(&self) -> Vec<String> {
         match self {
@@ -233,6 +246,12 @@ impl SessionError {
     /// Returns one thing to type next, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::HostKeyUnknown { .. } | Self::HostKeyChanged { .. } if self.is_of_text() => {
+                Some(format!(
+                    "compare the fingerprint with the host's own, then put the line that \
+                     `ssh-keyscan` prints into {KNOWN_HOSTS}"
+                ))
+            }
             Self::HostKeyUnknown { by_hand, .. } => Some(format!(
                 "compare the fingerprint with the host's own, then connect once by hand: \
                  `{by_hand} true`"

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use russh::MethodKind;
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::client::AgentClient;
@@ -25,7 +23,9 @@ use tokio::time::timeout;
 
 use crate::model::mutex::lock;
 use crate::ssh::client::Client;
+use crate::ssh::given;
 use crate::ssh::host_key::fingerprint;
+use crate::ssh::key_text::{NoKey, private_key};
 use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
 
 /// The limit for the answer of an agent.
@@ -54,6 +54,8 @@ pub(crate) enum Holder {
     Agent(Box<AgentIdentity>),
     /// A file, which may ask for a passphrase.
     File(PathBuf),
+    /// This process, which was given it as text.
+    Here(Arc<PrivateKey>),
 }
 
 /// The keys to try, and the reasons why others cannot be tried.
@@ -115,10 +117,10 @@ impl KeyRing {
 }
 
 fn unlock(path: &Path, text: &str, ask: &AskPassphrase) -> Result<PrivateKey, String> {
-    match russh::keys::decode_secret_key(text, None) {
+    match private_key(text, None) {
         Ok(key) => return Ok(key),
-        Err(russh::keys::Error::KeyIsEncrypted) => {}
-        Err(error) => return Err(flaw(text).map_or_else(|| error.to_string(), str::to_owned)),
+        Err(NoKey::Encrypted) => {}
+        Err(NoKey::Flawed(flaw)) => return Err(flaw),
     }
     for _ in 0..TRIES {
         let Some(passphrase) = ask(path) else {
@@ -127,7 +129,7 @@ fn unlock(path: &Path, text: &str, ask: &AskPassphrase) -> Result<PrivateKey, St
                 path.display()
             ));
         };
-        if let Ok(key) = russh::keys::decode_secret_key(text, Some(&passphrase)) {
+        if let Ok(key) = private_key(text, Some(&passphrase)) {
             return Ok(key);
         }
     }
@@ -173,6 +175,16 @@ pub(crate) async fn candidates(settings: &HostSettings, home: &Path, keys: &KeyR
 }
 
 impl Candidates {
+    /// Puts `key`, which was given as text, before all others.
+    #[must_use]
+    pub(crate) fn first(mut self, key: &Arc<PrivateKey>, settings: &HostSettings) -> Self {
+        let (public, holder) = (key.public_key(), Holder::Here(Arc::clone(key)));
+        let certificates = certificates(settings, &mut Vec::new());
+        let mut list = with_certificates(public, &holder, &certificates, Path::new(given::KEY));
+        list.append(&mut self.list);
+        Self { list, ..self }.allowed(settings)
+    }
+
     /// Removes the keys that `ssh_config` leaves out, and those too weak to use.
     fn allowed(mut self, settings: &HostSettings) -> Self {
         let allowed = &settings.options.allowed;
@@ -201,7 +213,11 @@ fn with_certificates(
     path: &Path,
 ) -> Vec<Candidate> {
     let print = fingerprint(public);
-    let kind = if matches!(holder, Holder::Agent(_)) { "agent key" } else { "key file" };
+    let kind = match holder {
+        Holder::Agent(_) => "agent key",
+        Holder::File(_) => "key file",
+        Holder::Here(_) => "key of",
+    };
     let bare = Candidate {
         public: public.clone(),
         certificate: None,
@@ -295,46 +311,13 @@ fn public_half(path: &Path, ring: &KeyRing) -> io::Result<Half> {
     if let Ok(key) = PrivateKey::from_openssh(&text) {
         return Ok(Half { public: key.public_key().clone(), private: true });
     }
-    match russh::keys::decode_secret_key(&text, None) {
+    match private_key(&text, None) {
         Ok(key) => Ok(Half { public: key.public_key().clone(), private: true }),
-        Err(russh::keys::Error::KeyIsEncrypted) => Err(io::Error::other(format!(
+        Err(NoKey::Encrypted) => Err(io::Error::other(format!(
             "it is encrypted, and {} is missing to tell which key it is",
             beside_name(path)
         ))),
-        Err(error) => {
-            Err(io::Error::other(flaw(&text).map_or_else(|| error.to_string(), str::to_owned)))
-        }
-    }
-}
-
-/// Returns the damage that a variable or an editor did to the text of a key, in words that hold
-/// nothing of it.
-fn flaw(text: &str) -> Option<&'static str> {
-    let trimmed = text.trim();
-    let squeezed: String = trimmed.split_whitespace().collect();
-    let is_base64 = || {
-        let decoded = STANDARD.decode(&squeezed).unwrap_or_default();
-        decoded.starts_with(b"-----BEGIN")
-    };
-    if trimmed.is_empty() {
-        Some("it is empty")
-    } else if text.starts_with('\u{feff}') {
-        Some("it begins with a byte order mark, which no key may")
-    } else if trimmed.starts_with(['"', '\'']) {
-        Some("it stands in quotes")
-    } else if !trimmed.contains("-----BEGIN") {
-        let whole = "it is a key in base64, to be decoded first: `base64 -d`";
-        Some(if is_base64() { whole } else { "it has no line `-----BEGIN … PRIVATE KEY-----`" })
-    } else if trimmed.contains("\\n") {
-        Some("its line ends are written as `\\n`: `printf '%b'` makes lines of them")
-    } else if trimmed.lines().count() < 3 {
-        Some("its line ends are lost: all stands on one line")
-    } else if !trimmed.contains("-----END") {
-        Some("its end is missing")
-    } else if text.lines().any(|line| line.starts_with([' ', '\t'])) {
-        Some("its lines are indented")
-    } else {
-        None
+        Err(NoKey::Flawed(flaw)) => Err(io::Error::other(flaw)),
     }
 }
 
@@ -487,6 +470,7 @@ impl russh::Signer for Signer<'_> {
                 let key = self.keys.get(path, self.ask).await.map_err(SignError::Cannot)?;
                 sign(&key, hash, to_sign).map_err(SignError::Cannot)
             }
+            Holder::Here(key) => sign(key, hash, to_sign).map_err(SignError::Cannot),
         }
     }
 }

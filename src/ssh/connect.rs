@@ -130,11 +130,28 @@ impl Connector {
         Box::pin(async move {
             let settings = self.settings(wanted).await?;
             let check = self.check(&settings, wanted)?;
-            let keys = candidates(&settings, &self.inner.around.home, &self.inner.keys).await;
+            let keys = self.keys(&settings, wanted).await;
             let hops = jump::hops(&settings, wanted);
             let connecting = Connecting { connector: self, wanted, settings, check, hops };
             connecting.log_in(keys).await
         })
+    }
+
+    /// Returns the keys to try. A key given as text is the only one for hosts of the config, and the
+    /// first for jump hosts.
+    async fn keys(&self, settings: &HostSettings, wanted: &Hop) -> Candidates {
+        let ConnectionParts { around, keys, .. } = &*self.inner;
+        let given = around.given.key.as_ref();
+        let alone = given.is_some() && wanted.depth == 0;
+        let found = if alone {
+            Candidates::default()
+        } else {
+            candidates(settings, &around.home, keys).await
+        };
+        match given {
+            Some(key) => found.first(key, settings),
+            None => found,
+        }
     }
 
     async fn settings(&self, wanted: &Hop) -> Result<HostSettings, SessionError> {
@@ -161,14 +178,16 @@ impl Connector {
             self.notice(wanted, Weight::Detail, &text);
         }
         self.check_known_hosts(&host, wanted)?;
-        if let Some(file) = settings.identity_file.clone() {
+        if let Some(file) = settings.identity_file.clone().filter(|_| around.given.key.is_none()) {
             own_key(&mut host, file, wanted.depth == 0);
         }
         Ok(host)
     }
 
     fn check(&self, settings: &HostSettings, wanted: &Hop) -> Result<HostKeyCheck, SessionError> {
-        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), self.inner.now)?;
+        let ConnectionParts { around, now, .. } = &*self.inner;
+        let given = around.given.known_hosts.as_deref();
+        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), given, *now)?;
         for place in check.damaged() {
             let at = format!("{} line {}", place.file.display(), place.line);
             let text = format!("{at} holds no key that can be read");
@@ -180,7 +199,9 @@ impl Connector {
     /// Fails if a known_hosts file of deploy.toml does not exist, unless it is to be made for a new
     /// key.
     fn check_known_hosts(&self, host: &HostSettings, wanted: &Hop) -> Result<(), SessionError> {
-        let named = self.inner.settings.known_hosts.as_ref().filter(|file| !file.exists());
+        let ConnectionParts { settings, around, .. } = &*self.inner;
+        let read = around.given.known_hosts.is_none();
+        let named = settings.known_hosts.as_ref().filter(|file| read && !file.exists());
         match named {
             Some(file) if host.policy != KeyPolicy::AcceptNew && wanted.pin.is_none() => {
                 Err(SessionError::Setting {

@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use ring::digest;
 
 use crate::remote::session::SessionError;
+use crate::ssh::given::GivenTexts;
 use crate::ssh::target::check_word;
 
 /// The surroundings of this process, which only the command line reads.
@@ -24,6 +25,8 @@ pub struct LocalEnv {
     pub env: BTreeMap<String, String>,
     /// The `ssh` program.
     pub ssh: PathBuf,
+    /// A key and known hosts that variables hold as text.
+    pub given: GivenTexts,
 }
 
 /// Values of `%` in file names and commands.

@@ -1,13 +1,13 @@
 //! Verification of host keys, by known_hosts, host certificates and pinned fingerprints.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
-use crate::remote::session::SessionError;
+use crate::remote::session::{KNOWN_HOSTS, SessionError};
 use crate::ssh::algorithms::{Allowed, key_types, name_of};
 use crate::ssh::known_hosts::{
     KeyRecord, KnownHosts, KnownHostsPlace, append, hashed_name, matches_pattern, read_revoked,
@@ -63,19 +63,22 @@ pub enum Accepted {
 }
 
 impl HostKeyCheck {
-    /// Reads the records of the host's keys. A pinned fingerprint takes their place.
+    /// Reads the records of the host's keys: in the files, unless their lines are `given` as text. A
+    /// pinned fingerprint takes the place of both.
     pub fn load(
         settings: &HostSettings,
         pin: Option<&str>,
+        given: Option<&str>,
         now: u64,
     ) -> Result<Self, SessionError> {
         let name = record_name(settings);
         let bare = settings.host_key_alias.as_ref().unwrap_or(&settings.hostname).to_lowercase();
         let mut names = vec![name.as_str(), bare.as_str()];
         names.dedup();
-        let known = match pin {
-            Some(_) => KnownHosts::default(),
-            None => KnownHosts::read(&settings.known_hosts, &names)?,
+        let known = match (pin, given) {
+            (Some(_), _) => KnownHosts::default(),
+            (None, Some(text)) => KnownHosts::of_text(Path::new(KNOWN_HOSTS), text, &names),
+            (None, None) => KnownHosts::read(&settings.known_hosts, &names)?,
         };
         Ok(Self {
             known,
@@ -86,7 +89,7 @@ impl HostKeyCheck {
             hashed: settings.hash_known_hosts,
             now,
             revoked: read_revoked(&settings.revoked)?,
-            new_keys: settings.new_keys.clone(),
+            new_keys: settings.new_keys.clone().filter(|_| given.is_none()),
             allowed: settings.options.allowed.clone(),
             passed_over: Vec::new(),
             by_hand: settings.by_hand.clone(),
@@ -279,9 +282,16 @@ impl HostKeyCheck {
 
     fn write_down(&self, key: &PublicKey) -> Result<Accepted, SessionError> {
         let Some(file) = &self.new_keys else {
+            let given = self.known.files.iter().any(|file| file == Path::new(KNOWN_HOSTS));
+            let setting = if given { KNOWN_HOSTS } else { "UserKnownHostsFile none" };
             return Err(SessionError::Setting {
-                setting: "UserKnownHostsFile none".to_owned(),
-                reason: "there is nowhere to write the new host key down".to_owned(),
+                setting: setting.to_owned(),
+                reason: format!(
+                    "the {} key {} of {} is new, and there is nowhere to write it down",
+                    key.algorithm(),
+                    fingerprint(key),
+                    self.name
+                ),
             });
         };
         let line = self.new_line(key).map_err(|error| unusable(file, &error))?;

@@ -94,6 +94,14 @@ impl KnownHosts {
         Ok(known)
     }
 
+    /// Returns the lines of `text` about `names`, in lower case. `file` is the name of the text, in
+    /// place of a path.
+    pub fn of_text(file: &Path, text: &str, names: &[&str]) -> Self {
+        let mut known = Self { lines: Vec::new(), files: vec![file.to_path_buf()] };
+        known.add(file, text, &|line: &Names| names.iter().any(|name| line.matches(name)));
+        known
+    }
+
     fn add(&mut self, file: &Path, text: &str, wanted: &dyn Fn(&Names) -> bool) {
         let numbered = text.lines().enumerate();
         let parse = |(at, line)| parse_line(file, at + 1, line, wanted);

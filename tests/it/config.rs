@@ -1,6 +1,7 @@
 //! deploy.toml: every rule, every error, the example.
 
 mod health;
+mod hosts;
 mod schema;
 mod slots;
 

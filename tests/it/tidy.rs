@@ -227,9 +227,11 @@ const ORDER_IN_DEPLOY: [&str; 27] = [
 ];
 
 /// The modules of `ssh`: each uses only those before it.
-const ORDER_IN_SSH: [&str; 20] = [
+const ORDER_IN_SSH: [&str; 22] = [
     "text",
     "target",
+    "key_text",
+    "given",
     "expand",
     "algorithms",
     "options",

@@ -1,5 +1,6 @@
 //! Hosts, their roles, and which of them a run is about.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Spanned;
@@ -7,44 +8,149 @@ use toml::Spanned;
 use super::{NAME, Overrides, Resolver};
 use crate::config::error::{ConfigError, ConfigPlace};
 use crate::config::file::ConfigFile;
-use crate::config::tables::{HostTable, Layer, TextOr};
+use crate::config::inventory::{self, ListedHost};
+use crate::config::tables::{HostTable, HostsTable, HostsValue, Layer, TextOr};
 use crate::config::{Address, Host, rules};
 
+/// The form of a range in a name, for messages.
+const RANGE: &str = "one name, or a range of at most 1,000 such as `web[1:12].example.net`";
+
+/// A list from elsewhere, and the command or file that it is from.
+struct Elsewhere {
+    list: Vec<Spanned<TextOr<HostTable>>>,
+    origin: String,
+}
+
+/// The hosts of a stage.
+pub(super) struct StageHosts {
+    pub(super) all: Vec<Host>,
+    /// The command or file that listed them.
+    pub(super) origin: Option<String>,
+}
+
 impl Resolver<'_> {
-    pub(super) fn hosts(&self, layer: &Layer) -> Result<Vec<Host>, ConfigError> {
+    pub(super) fn hosts(&self, layer: &Layer) -> Result<StageHosts, ConfigError> {
         let none = |place| ConfigError::NoHosts { place, stage: self.stage.to_owned() };
-        let list = layer.hosts.as_ref().ok_or_else(|| none(self.file.nowhere()))?;
-        let mut hosts = Vec::<Host>::new();
-        for entry in list.get_ref() {
-            let host = self.host(entry)?;
-            if hosts.iter().any(|h| h.name == host.name || h.address == host.address) {
-                let place = self.file.place(entry);
-                return Err(ConfigError::HostTwice { place, name: host.name });
+        let value = layer.hosts.as_ref().ok_or_else(|| none(self.file.nowhere()))?;
+        let (list, origin) = match value.get_ref() {
+            HostsValue::List(list) => (Cow::Borrowed(list), None),
+            HostsValue::From(table) => {
+                let found = self.elsewhere(value, table)?;
+                (Cow::Owned(found.list), Some(found.origin))
             }
-            hosts.push(host);
+        };
+        let mut all = Vec::<Host>::new();
+        for entry in list.iter() {
+            let named = |error| self.of_origin(value, origin.as_deref(), error);
+            for host in self.entry(entry).map_err(named)? {
+                if all.iter().any(|h| h.name == host.name || h.address == host.address) {
+                    let place = self.file.place(entry);
+                    return Err(named(ConfigError::HostTwice { place, name: host.name }));
+                }
+                all.push(host);
+            }
         }
-        if hosts.is_empty() { Err(none(self.file.place(list))) } else { Ok(hosts) }
+        if all.is_empty() {
+            Err(none(self.file.place(value)))
+        } else {
+            Ok(StageHosts { all, origin })
+        }
     }
 
-    fn host(&self, entry: &Spanned<TextOr<HostTable>>) -> Result<Host, ConfigError> {
+    /// Returns the list that a command prints or a file holds. Each of its hosts has the place of
+    /// the key `hosts`.
+    fn elsewhere(
+        &self,
+        value: &Spanned<HostsValue>,
+        table: &HostsTable,
+    ) -> Result<Elsewhere, ConfigError> {
+        let (origin, text) = match (&table.command, &table.file) {
+            (Some(command), None) => {
+                let command = self.command("command", command)?;
+                let printed = inventory::printed(&command, &self.file.base, self.stage);
+                (format!("`{command}`"), printed)
+            }
+            (None, Some(file)) => {
+                let must = "the path of a file";
+                self.file.rule(file, "file", must, !file.get_ref().is_empty())?;
+                let content = inventory::content(&self.file.base.join(file.get_ref()));
+                (file.get_ref().clone(), content)
+            }
+            (Some(command), Some(_)) => {
+                let place = self.file.place(command);
+                return Err(ConfigError::Both { place, one: "command", other: "file" });
+            }
+            (None, None) => {
+                let place = self.file.place(value);
+                return Err(ConfigError::NoHosts { place, stage: self.stage.to_owned() });
+            }
+        };
+        let span = value.span();
+        let place = self.file.place(value);
+        let listed = text.and_then(|text| inventory::listed(&text));
+        let listed = listed.map_err(|reason| ConfigError::Inventory {
+            place,
+            origin: origin.clone(),
+            reason,
+        })?;
+        let spanned = |text: String| Spanned::new(span.clone(), text);
+        let entry = |host: ListedHost| {
+            let table = HostTable {
+                address: spanned(host.address),
+                user: host.user.map(spanned),
+                port: host.port.map(|port| Spanned::new(span.clone(), port)),
+                roles: host.roles.into_iter().map(spanned).collect(),
+                fingerprint: host.fingerprint.map(spanned),
+            };
+            Spanned::new(span.clone(), TextOr::Table(table))
+        };
+        Ok(Elsewhere { list: listed.into_iter().map(entry).collect(), origin })
+    }
+
+    /// Says where a wrong host was listed, if that is elsewhere.
+    fn of_origin(
+        &self,
+        value: &Spanned<HostsValue>,
+        origin: Option<&str>,
+        error: ConfigError,
+    ) -> ConfigError {
+        let Some(origin) = origin else { return error };
+        let place = self.file.place(value);
+        let reason = error.to_string();
+        let reason = reason.strip_prefix(&format!("{place}: ")).unwrap_or(&reason).to_owned();
+        ConfigError::Inventory { place, origin: origin.to_owned(), reason }
+    }
+
+    /// Returns the hosts that one entry stands for: several if its name has a range.
+    fn entry(&self, entry: &Spanned<TextOr<HostTable>>) -> Result<Vec<Host>, ConfigError> {
+        let name = match entry.get_ref() {
+            TextOr::Text(text) => &Spanned::new(entry.span(), text.clone()),
+            TextOr::Table(table) => &table.address,
+        };
+        let names = inventory::expanded(name.get_ref());
+        let names = self.file.need(name, "hosts", RANGE, names)?;
+        names.iter().map(|name| self.host(entry, name)).collect()
+    }
+
+    fn host(&self, entry: &Spanned<TextOr<HostTable>>, name: &str) -> Result<Host, ConfigError> {
         let table = match entry.get_ref() {
-            TextOr::Text(text) => {
-                let shown = Spanned::new(entry.span(), text);
-                let address = rules::address(text);
+            TextOr::Text(_) => {
+                let shown = Spanned::new(entry.span(), name);
+                let address = rules::address(name);
                 let address = self.file.need(&shown, "hosts", rules::ADDRESS, address)?;
-                return Ok(Host { name: text.clone(), address, roles: Vec::new() });
+                return Ok(Host { name: name.to_owned(), address, roles: Vec::new() });
             }
             TextOr::Table(table) => table,
         };
-        let text = &table.address;
-        let address = rules::address(text.get_ref());
-        let address = self.file.need(text, "address", rules::ADDRESS, address)?;
+        let shown = Spanned::new(table.address.span(), name);
+        let address = rules::address(name);
+        let address = self.file.need(&shown, "address", rules::ADDRESS, address)?;
         let address = self.refine(table, address)?;
         for role in &table.roles {
             self.file.rule(role, "roles", NAME, rules::is_name(role.get_ref()))?;
         }
         let roles = table.roles.iter().map(|role| role.get_ref().clone()).collect();
-        Ok(Host { name: text.get_ref().clone(), address, roles })
+        Ok(Host { name: name.to_owned(), address, roles })
     }
 
     /// Returns an address with the other keys of the host's table.
@@ -127,11 +233,21 @@ pub(super) fn is_called(host: &Host, name: &str) -> bool {
 }
 
 impl ConfigFile {
-    /// Returns the roles of all hosts of all stages.
+    /// Returns whether deploy.toml lists the hosts of all stages, and therefore all roles.
+    pub(super) fn lists_all_hosts(&self) -> bool {
+        let layers = self.root.stages.iter().flat_map(BTreeMap::values).chain([&self.root]);
+        let mut hosts = layers.filter_map(|layer| layer.hosts.as_ref());
+        hosts.all(|hosts| matches!(hosts.get_ref(), HostsValue::List(_)))
+    }
+
+    /// Returns the roles of all hosts that deploy.toml lists.
     pub(super) fn all_roles(&self) -> BTreeSet<&str> {
         let layers = self.root.stages.iter().flat_map(BTreeMap::values).chain([&self.root]);
-        let hosts = layers.filter_map(|layer| layer.hosts.as_ref()).flat_map(Spanned::get_ref);
-        let tables = hosts.filter_map(|host| match host.get_ref() {
+        let hosts = layers.filter_map(|layer| match layer.hosts.as_ref()?.get_ref() {
+            HostsValue::List(list) => Some(list),
+            HostsValue::From(_) => None,
+        });
+        let tables = hosts.flatten().filter_map(|host| match host.get_ref() {
             TextOr::Table(table) => Some(table),
             TextOr::Text(_) => None,
         });

@@ -245,15 +245,16 @@ impl Resolver<'_> {
         hooks.iter().map(one).collect()
     }
 
-    /// Returns the roles of a hook. Fails if no host of any stage has one of them.
+    /// Returns the roles of a hook. Fails if no host of any stage has one of them, as far as
+    /// deploy.toml lists the hosts.
     pub(super) fn known_roles(
         &self,
         roles: &[Spanned<String>],
     ) -> Result<Vec<String>, ConfigError> {
-        let known = self.file.all_roles();
+        let (known, complete) = (self.file.all_roles(), self.file.lists_all_hosts());
         let one = |role: &Spanned<String>| {
             let name = role.get_ref().clone();
-            if known.contains(name.as_str()) {
+            if known.contains(name.as_str()) || (!complete && rules::is_name(&name)) {
                 return Ok(name);
             }
             Err(ConfigError::NoSuch {

@@ -145,7 +145,9 @@ impl Planner<'_> {
             return Err(PlanError::Unfinished { id });
         }
         let mut activate = self.known_activation(host, state, id)?;
-        activate.verdicts.committed.note = format!("{} rolled back to release {id}", self.run.who);
+        let hosts = self.hosts_note();
+        activate.verdicts.committed.note =
+            format!("{} rolled back to release {id}{hosts}", self.run.who);
         activate.verdicts.left = state.live().and_then(|left| self.left(left, id));
         let activate = (state.live() != Some(id)).then_some(activate);
         Ok(HostPlan { activate, warnings: state.not_understood(), ..HostPlan::default() })
@@ -426,7 +428,14 @@ impl Planner<'_> {
     /// Returns Capistrano's line for `revisions.log`, as far as a pushed build has what it names.
     fn deployed_note(&self, id: ReleaseId, revision: Option<&str>) -> String {
         let at = revision.map(|revision| format!(" (at {revision})")).unwrap_or_default();
-        format!("{}{at} deployed as release {id} by {}", self.config.app, self.run.who)
+        let (app, hosts) = (&self.config.app, self.hosts_note());
+        format!("{app}{at} deployed as release {id} by {}{hosts}", self.run.who)
+    }
+
+    /// Returns the hosts of the run for `revisions.log`, if deploy.toml does not list them.
+    fn hosts_note(&self) -> String {
+        let listed = self.config.listed_elsewhere();
+        listed.map(|hosts| format!("; {hosts}")).unwrap_or_default()
     }
 
     /// Returns the clean-up that is right once the host is as `then`. A new line does not make the

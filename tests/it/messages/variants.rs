@@ -557,6 +557,11 @@ fn config_errors() -> Vec<ConfigError> {
         UnknownStage { place: ConfigPlace::Given("STAGE"), stage: text("prodution"), known: known() }
         WhichStage { place: file(), known: known() }
         NoHosts { place: place(), stage: text("staging") }
+        Inventory {
+            place: place(),
+            origin: text("`./hosts`"),
+            reason: text("it exited with code 3: no such project")
+        }
         HostTwice { place: place(), name: text("web1") }
         LinksOverlap {
             place: place(),
@@ -609,6 +614,7 @@ fn configurations() {
       hint:  name one, or set `default_stage = "production"`
     error: deploy.toml:14: stage `staging` has no hosts
       hint:  add `hosts = ["web1"]` to `[stages.staging]`
+    error: deploy.toml:14: the hosts cannot be taken from `./hosts`: it exited with code 3: no such project
     error: deploy.toml:14: host `web1` is listed twice
       hint:  two on one address can be written as `name:22` and `name:2222`
     error: deploy.toml:14: linked path `log/old` lies below linked path `log`

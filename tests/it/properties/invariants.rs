@@ -45,6 +45,7 @@ use shipit::report::status::{StatusContext, status_json, status_view};
 use shipit::report::styles::Styles;
 use shipit::report::unlock::holders;
 use shipit::ssh::expand::LocalEnv;
+use shipit::ssh::given::GivenTexts;
 use shipit::ssh::known_hosts::{KeyRecord, KnownHosts};
 use shipit::ssh::ssh_config;
 use shipit::ssh::target::SshTarget;
@@ -405,6 +406,7 @@ pub fn ssh_config(bytes: &[u8]) {
         hostname: "laptop.example.net".into(),
         env: BTreeMap::from([("SSH_AUTH_SOCK".into(), "/run/agent".into())]),
         ssh: "ssh".into(),
+        given: GivenTexts::default(),
     };
     let target = SshTarget { host: "web".into(), user: None, port: None };
     let settings = match ssh_config::read_answer(&text, "", &target, &around) {

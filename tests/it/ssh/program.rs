@@ -83,6 +83,39 @@ fn passphrase_is_asked_on_the_terminal_and_nothing_covers_it() {
     assert!(!said.contains("sesame"), "it is not echoed: {said}");
 }
 
+#[test]
+fn key_and_known_hosts_of_ci_deploy() {
+    let Some(site) = Site::new("", "") else { return };
+    let key = site.dir.text("id").trim_end().replace('\n', "\r\n");
+    let known = site.dir.text("known_hosts");
+    fs::remove_file(site.dir.path("id")).unwrap();
+    write(&site.dir.path("known_hosts"), "");
+    let with = |key: &str, known: &str| {
+        let mut command = site.project.command("deploy");
+        command.env("SHIPIT_SSH_KEY", key).env("SHIPIT_KNOWN_HOSTS", known);
+        site.project.said(&mut command)
+    };
+    let said = with(&key.replace("\r\n", " "), &known);
+    assert!(said.starts_with("exit: 2") && said.contains("its line ends are lost"), "{said}");
+    assert!(said.contains("no host was contacted; nothing was changed"), "{said}");
+    assert!(!said.contains(&key[60..80]), "{said}");
+    let said = with(&key, &known);
+    assert!(said.starts_with("exit: 0"), "{said}");
+}
+
+#[test]
+fn hosts_of_a_command_are_shown_and_recorded() {
+    let Some(site) = Site::new("", "") else { return };
+    let text = site.project.read("deploy.toml").replace("[\"web\"]", "{ command = \"echo web\" }");
+    site.project.write("deploy.toml", &text);
+    let said = site.project.shipit("deploy --dry-run");
+    assert!(said.contains("1 host from `echo web`: web\n"), "{said}");
+    let said = site.project.shipit("deploy");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    let log = site.dir.text("srv/revisions.log");
+    assert!(log.contains("; 1 host from `echo web`: web"), "{log}");
+}
+
 /// As with ssh, the home of the account counts, not HOME.
 #[test]
 fn ssh_files_below_another_home_are_not_read_and_that_is_said() {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use shipit::config::HostKeys;
 use shipit::remote::session::SessionError;
 use shipit::ssh::expand::LocalEnv;
+use shipit::ssh::given::GivenTexts;
 use shipit::ssh::ssh_config::{AgentSocket, HostSettings, KeyPolicy, read_answer};
 use shipit::ssh::target::SshTarget;
 
@@ -303,7 +304,7 @@ async fn key_from_a_pipe_is_read_once() {
 async fn bad_key_is_explained_without_its_content() {
     let Some((place, _sshd)) = web("") else { return };
     let key = place.text("id");
-    std::fs::remove_file(place.path("id.pub")).unwrap();
+    std::fs::rename(place.path("id.pub"), place.path("id.pub.copy")).unwrap();
     let lines = |with: &str| key.trim().lines().collect::<Vec<_>>().join(with);
     let secret = key.lines().nth(2).unwrap()[..20].to_owned();
     for (text, why) in [
@@ -312,20 +313,80 @@ async fn bad_key_is_explained_without_its_content() {
         (lines("\\n"), "its line ends are written as `\\n`"),
         (format!("\u{feff}{key}"), "byte order mark"),
         (format!("\"{key}\""), "it stands in quotes"),
-        (lines("\n    "), "its lines are indented"),
+        (place.text("id.pub.copy"), "it is a public key"),
         (base64(&place), "it is a key in base64"),
         ("nonsense".to_owned(), "it has no line `-----BEGIN"),
         (key.lines().take(3).collect::<Vec<_>>().join("\n"), "its end is missing"),
     ] {
         write(&place.path("id"), &text);
         match place.connect("web").await {
-            // A key that can be read nevertheless is good enough.
-            Ok(_) => assert!(why.contains("indented"), "{why}"),
+            Ok(_) => panic!("{why}: it was taken"),
             Err(error) => {
                 let told = told(&error);
                 assert!(told.contains(why) && !told.contains(&secret), "{why}: {told}");
             }
         }
+    }
+}
+
+/// The texts of one key, in the forms that programs write and after what CI systems do to them.
+#[tokio::test]
+async fn key_and_known_hosts_are_taken_as_text() {
+    let Some((place, sshd)) = web("") else { return };
+    let known = place.text("known_hosts").replace('\n', "\r\n");
+    write(&place.path("known_hosts"), "");
+    std::fs::remove_file(place.path("id")).unwrap();
+    for (name, args, openssl) in [
+        ("ed25519", "-t ed25519", None),
+        ("ecdsa", "-t ecdsa -m PEM", Some("pkcs8 -topk8 -nocrypt")),
+        ("rsa", "-t rsa -b 2048 -m PEM", Some("pkcs8 -topk8 -nocrypt")),
+    ] {
+        place.keygen(name, &args.split(' ').collect::<Vec<_>>());
+        place.trust(name);
+        let key = place.text(name);
+        let pkcs8 = openssl.map(|how| {
+            let file = place.path(name);
+            let args = format!("{how} -in {}", file.display());
+            must("openssl", &args.split(' ').collect::<Vec<_>>())
+        });
+        let forms = [
+            Some(key.clone()),
+            Some(key.trim_end().replace('\n', "\r\n")),
+            Some(key.replace('\n', "\n    ")),
+            pkcs8,
+        ];
+        for text in forms.into_iter().flatten() {
+            let session = place.connect_given(&text, &known).await;
+            assert!(session.is_ok(), "{name}: {}", told(&session.err().unwrap()));
+        }
+    }
+    assert_eq!(place.user.asked(), 0);
+    place.trust("id");
+    let key = place.text("ecdsa");
+    let text = told(&refusal(place.connect_given(&key, &known).await));
+    assert!(text.contains("key of SHIPIT_SSH_KEY SHA256:"), "{text}");
+    let other = known.replace(&format!("]:{}", sshd.port), "]:1");
+    let text = told(&refusal(place.connect_given(&key, &other).await));
+    assert!(text.contains("not known") && text.contains("into SHIPIT_KNOWN_HOSTS"), "{text}");
+}
+
+#[test]
+fn text_that_is_no_key_is_told_without_its_content() {
+    let Some(place) = present().then(SshDir::new) else { return };
+    place.keygen("locked", &["-t", "ed25519", "-N", "open sesame"]);
+    let key = place.text("id");
+    let secret = key.lines().nth(2).unwrap()[..20].to_owned();
+    for (text, why) in [
+        (key.replace('\n', "\\n"), "its line ends are written as `\\n`"),
+        (key.replace('\n', " "), "its line ends are lost"),
+        (key.replacen(&secret, "", 1), "it is damaged: "),
+        (place.text("id.pub"), "it is a public key"),
+        (place.text("locked"), "it is encrypted, and nobody is there to ask"),
+    ] {
+        let variable = |name: &str| (name == "SHIPIT_SSH_KEY").then(|| text.clone());
+        let error = GivenTexts::read(&variable).unwrap_err().to_string();
+        assert!(error.starts_with("SHIPIT_SSH_KEY cannot be used: "), "{error}");
+        assert!(error.contains(why) && !error.contains(&secret), "{why}: {error}");
     }
 }
 

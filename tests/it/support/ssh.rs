@@ -11,6 +11,7 @@ use shipit::config::{Address, Host, SshSettings};
 use shipit::remote::session::{Channel, Exit, Output, Session, SessionError};
 use shipit::ssh::connect::{Callbacks, Connector, Weight};
 use shipit::ssh::expand::LocalEnv;
+use shipit::ssh::given::GivenTexts;
 use tokio::io::AsyncWriteExt as _;
 
 /// Only a test that hangs takes this long.
@@ -68,6 +69,7 @@ pub(crate) fn around(home: &Path, ssh: &str) -> LocalEnv {
         hostname: "laptop".to_owned(),
         env: BTreeMap::new(),
         ssh: PathBuf::from(ssh),
+        given: GivenTexts::default(),
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use shipit::config::Address;
 use shipit::config::SshSettings;
 use shipit::remote::session::{Session, SessionError};
+use shipit::ssh::expand::LocalEnv;
+use shipit::ssh::given::GivenTexts;
 use tempfile::TempDir;
 
 use super::ssh::{User, around, connector, host, skipped, soon, told, whoami, write};
@@ -118,6 +120,22 @@ impl SshDir {
         }
         let around = around(self.dir.path(), "ssh");
         soon(connector(&self.user, &self.settings, around).connect(&web)).await
+    }
+
+    /// Connects to `web` with a key and known hosts that variables hold as text.
+    pub(crate) async fn connect_given(
+        &self,
+        key: &str,
+        known_hosts: &str,
+    ) -> Result<Arc<dyn Session>, SessionError> {
+        let variable = |name: &str| match name {
+            "SHIPIT_SSH_KEY" => Some(key.to_owned()),
+            "SHIPIT_KNOWN_HOSTS" => Some(known_hosts.to_owned()),
+            _ => None,
+        };
+        let given = GivenTexts::read(&variable).unwrap_or_else(|error| panic!("{error}"));
+        let around = LocalEnv { given, ..around(self.dir.path(), "ssh") };
+        soon(connector(&self.user, &self.settings, around).connect(&host("web", None))).await
     }
 
     pub(crate) async fn session(&self) -> Arc<dyn Session> {
