@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use zip::result::ZipError::{CompressionMethodNotSupported, UnsupportedArchive};
 
 use super::exclude_line;
+use super::faults::{CredentialFault, SignatureFault};
 use crate::model::digest::Digest;
 use crate::model::words::count;
 
@@ -31,19 +32,47 @@ pub enum ArtifactError {
     Scratch { source: io::Error },
     #[error("{artifact} has the SHA-256 {found}, not {expected}")]
     WrongDigest { artifact: String, expected: Digest, found: Digest },
+    /// Not what the file at `sha256.url` should hold.
+    #[error("{place} holds no SHA-256 of {name}")]
+    Unlisted { place: String, name: String },
+    #[error("the signature of {artifact} is not good")]
+    Signature {
+        artifact: String,
+        /// The usual name of the signature.
+        at: String,
+        source: SignatureFault,
+    },
     /// A digest is of bytes, and a directory has none.
-    #[error("`sha256` cannot be checked for the directory `{path}`")]
+    #[error("neither `sha256` nor `signature` can be checked for the directory `{path}`")]
     DigestOfDirectory { path: PathBuf },
-    #[error("an artifact's address begins with https:// or file://: {url}")]
+    #[error("an artifact's address begins with https://, s3:// or file://: {url}")]
     Scheme { url: String },
     #[error("could not fetch {url}")]
     Fetch { url: String, source: Box<ureq::Error> },
+    /// The server's answer is another one than the file.
+    #[error("could not fetch {url}: the server answered with status {status}")]
+    Status {
+        url: String,
+        status: u16,
+        /// Whether the request showed who asks.
+        known: bool,
+        source: Option<ServerSaid>,
+    },
+    #[error("the proxy in `{variable}` is not an address")]
+    Proxy { variable: String },
+    /// It is not known who asks a store, or which one.
+    #[error("could not fetch {url}")]
+    Store {
+        url: String,
+        #[source]
+        fault: CredentialFault,
+    },
     #[error("the download of {url} broke off")]
     Download { url: String, source: io::Error },
     #[error("{artifact} is {kind}, which shipit cannot read")]
     Unread { artifact: String, kind: &'static str },
-    #[error("{artifact} is named like an archive, but is a page of HTML")]
-    Page { artifact: String },
+    #[error("{artifact} is a page of HTML, not the file that was meant{}", titled(title.as_deref()))]
+    Page { artifact: String, title: Option<String> },
     #[error("{artifact} is named like an archive, but cannot be read as one")]
     NotAnArchive { artifact: String },
     #[error("could not unpack {artifact}, after {entry}")]
@@ -96,8 +125,15 @@ impl ArtifactError {
             Self::Changed { .. } => Some("deploy again when the build has finished".to_owned()),
             Self::Scratch { .. } => Some("`TMPDIR` names another place for them".to_owned()),
             Self::DigestOfDirectory { .. } => {
-                Some("leave `sha256` out, or deploy an archive of it".to_owned())
+                Some("leave them out, or deploy an archive of it".to_owned())
             }
+            Self::Status { status, known, source, .. } => {
+                status_hint(*status, *known, source.as_ref().map_or("", |said| &said.0))
+            }
+            Self::Store { fault, .. } => fault.hint(),
+            Self::Signature { at, source, .. } => source.hint(at),
+            Self::Unlisted { name, .. } => Some(format!("`sha256sum {name}` makes such a file")),
+            Self::Proxy { variable } => Some(format!("`export {variable}=http://HOST:PORT`")),
             Self::NotAnArchive { artifact } => Some(format!("`file {artifact}` says what it is")),
             Self::Empty { .. } => Some("build it first".to_owned()),
             Self::ExcludeNegated { .. } => {
@@ -128,6 +164,44 @@ impl ArtifactError {
             _ => None,
         }
     }
+}
+
+/// The reason that a server gives, as a terminal may show it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ServerSaid(pub String);
+
+fn titled(title: Option<&str>) -> String {
+    title.map_or_else(String::new, |title| format!(": \"{title}\""))
+}
+
+/// Returns what to do about a server that refuses. `said` begins with the code of a store.
+fn status_hint(status: u16, known: bool, said: &str) -> Option<String> {
+    let code = said.split(':').next().unwrap_or_default();
+    Some(match (code, status) {
+        ("SignatureDoesNotMatch", _) => {
+            "`AWS_SECRET_ACCESS_KEY` does not belong to `AWS_ACCESS_KEY_ID`, or the profile's to each \
+             other"
+                .to_owned()
+        }
+        ("InvalidAccessKeyId" | "InvalidToken" | "ExpiredToken" | "ExpiredTokenException", _) => {
+            "log in again, and give the new `AWS_ACCESS_KEY_ID` and what belongs to it".to_owned()
+        }
+        ("RequestTimeTooSkewed", _) => "set the clock of this machine: `timedatectl`".to_owned(),
+        ("NoSuchBucket", _) => "`s3.endpoint` in [artifact] says whose bucket it is".to_owned(),
+        ("NoSuchKey", _) => "`aws s3 ls` shows what is there; has the build ended?".to_owned(),
+        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraint", _) => {
+            "`s3.region` in [artifact] names the region of the bucket".to_owned()
+        }
+        ("AccessDenied", _) => "these credentials need the right `s3:GetObject`".to_owned(),
+        (_, 401 | 403 | 404) if known => {
+            "the server may not let this user or token see it; or it is not there (yet)".to_owned()
+        }
+        (_, 401 | 403 | 404) => "if it is private, `headers` in [artifact] can hold a token, or \
+                                 ~/.netrc a login"
+            .to_owned(),
+        _ => return None,
+    })
 }
 
 /// Returns a name from an artifact as a terminal may show it: invisible characters, and those that

@@ -1,103 +1,192 @@
-//! Fetches an artifact over HTTPS into a nameless temporary file.
+//! Fetches an artifact into a nameless temporary file. A download that breaks off goes on where it
+//! was, if the server can tell that the file is still the same.
+
+mod aws;
+mod netrc;
+mod proxy;
+mod request;
+mod s3;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::Body;
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use ureq::http::{HeaderName, Response};
 
+pub(super) use self::request::Fetcher;
+use self::request::{Rest, SILENCE};
+use super::address::shown;
 use super::error::{ArtifactError, LimitHit};
 use super::limits::Limits;
 use super::spool;
 use crate::model::digest::{Digest, Hasher};
 
-const CONNECT: Duration = Duration::from_secs(20);
-const SILENCE: Duration = Duration::from_mins(1);
-/// Bytes that must arrive within that time.
+/// Bytes that must arrive within a minute.
 const LEAST: u64 = 64 * 1024;
+/// How long to wait before each further try. With progress they begin anew.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
 
-/// The place that the address of an artifact leads to.
-pub(super) enum ArtifactAddress {
-    /// A path on this machine.
-    Local(PathBuf),
-    Remote,
+/// A file that was fetched.
+pub(super) struct Fetched {
+    pub(super) file: File,
+    pub(super) sha256: Digest,
+    /// Whether the server calls it a page of HTML.
+    pub(super) html: bool,
 }
 
-/// Fails if the address is neither `https` nor `file`.
-pub(super) fn target(url: &str) -> Result<ArtifactAddress, ArtifactError> {
-    let scheme = || ArtifactError::Scheme { url: shown(url) };
-    if let Some(path) = url.strip_prefix("file://") {
-        let path = path.strip_prefix("localhost").unwrap_or(path);
-        let path = Some(path).filter(|path| path.starts_with('/')).ok_or_else(scheme)?;
-        return Ok(ArtifactAddress::Local(decoded(path)));
+impl Fetcher<'_> {
+    /// Fetches `url`. Where the download breaks off, it goes on.
+    pub(super) fn download(
+        &self,
+        url: &str,
+        scratch: Option<&Path>,
+        limits: &Limits,
+    ) -> Result<Fetched, ArtifactError> {
+        let mut partial = Partial::new(scratch)?;
+        let mut pauses = PAUSES.iter();
+        loop {
+            let before = partial.total;
+            let taken = self.get(url, partial.rest().as_ref());
+            let taken = taken.and_then(|response| partial.take(response, url, limits));
+            let Err(error) = taken else { return Ok(partial.finish()) };
+            if matches!(error, ArtifactError::Status { status: 416, .. }) {
+                partial.restart()?;
+            }
+            if partial.total >= before + LEAST {
+                pauses = PAUSES.iter();
+            }
+            match pauses.next().filter(|_| partial.begun && may_pass(&error)) {
+                Some(pause) => std::thread::sleep(*pause),
+                None => return Err(error),
+            }
+        }
     }
-    if url.starts_with("https://") { Ok(ArtifactAddress::Remote) } else { Err(scheme()) }
 }
 
-/// Returns the address as it may be shown and recorded: without user, password and query, which are
-/// often secrets.
-pub(super) fn shown(url: &str) -> String {
-    let bare = url.split(['?', '#']).next().unwrap_or(url);
-    let Some((scheme, rest)) = bare.split_once("://") else { return bare.to_owned() };
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}://{host}/{path}")
+/// Returns whether another try may go better.
+fn may_pass(error: &ArtifactError) -> bool {
+    match error {
+        ArtifactError::Download { .. } | ArtifactError::Fetch { .. } => true,
+        ArtifactError::Status { status, .. } => matches!(status, 416 | 429 | 500..=599),
+        _ => false,
+    }
 }
 
-/// Returns the file's name: the last part of the address's path.
-pub(super) fn file_name(url: &str) -> String {
-    let shown = shown(url);
-    let last = shown.rsplit('/').next().unwrap_or_default();
-    decoded(last).to_string_lossy().into_owned()
+/// A file of which the beginning is there.
+struct Partial {
+    file: File,
+    hash: Hasher,
+    total: u64,
+    validator: Option<String>,
+    /// Whether the server has sent any of it.
+    begun: bool,
+    html: bool,
 }
 
-/// Fetches `url` and checks its digest. Follows redirects to https only, and ignores proxy settings
-/// of the environment.
-pub(super) fn fetch(
-    url: &str,
-    expected: Digest,
-    scratch: Option<&Path>,
-    limits: &Limits,
-) -> Result<File, ArtifactError> {
-    let refused =
-        |source| ArtifactError::Fetch { url: shown(url), source: Box::new(reason(source)) };
-    let config = ureq::Agent::config_builder()
-        .https_only(true)
-        .tls_config(trusting())
-        .proxy(None)
-        .timeout_connect(Some(CONNECT))
-        .timeout_per_read(Some(SILENCE))
-        .accept_encoding("identity")
-        .build();
-    let response = ureq::Agent::new_with_config(config).get(url).call().map_err(refused)?;
-    let most = limits.bytes;
-    let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
-    let mut file = spool::nameless(scratch)?;
-    let mut hash = Hasher::default();
-    let mut buffer = vec![0; 256 * 1024];
-    let mut total = 0_u64;
-    let mut pace = Pace { since: Instant::now(), bytes: 0 };
-    loop {
-        let got = match body.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(ArtifactError::Download { url: shown(url), source }),
-        };
-        let moves = pace.moves(got as u64, Instant::now());
-        moves.map_err(|source| ArtifactError::Download { url: shown(url), source })?;
-        total += got as u64;
-        if total > most {
-            let limit = LimitHit::Bytes { most };
+impl Partial {
+    fn new(scratch: Option<&Path>) -> Result<Self, ArtifactError> {
+        Ok(Self {
+            file: spool::nameless(scratch)?,
+            hash: Hasher::default(),
+            total: 0,
+            validator: None,
+            begun: false,
+            html: false,
+        })
+    }
+
+    /// Returns what is missing; none if all of it must be fetched.
+    fn rest(&self) -> Option<Rest> {
+        let validator = self.validator.clone().filter(|_| self.total > 0)?;
+        Some(Rest { from: self.total, validator })
+    }
+
+    fn restart(&mut self) -> Result<(), ArtifactError> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|source| ArtifactError::Scratch { source })?;
+        (self.hash, self.total, self.validator) = (Hasher::default(), 0, None);
+        Ok(())
+    }
+
+    /// Appends what a server sends. Fails if it breaks off; what came until then stays.
+    fn take(
+        &mut self,
+        response: Response<Body>,
+        url: &str,
+        limits: &Limits,
+    ) -> Result<(), ArtifactError> {
+        let broken = |source| ArtifactError::Download { url: shown(url), source };
+        self.begun = true;
+        if response.status() != 206 {
+            self.restart()?;
+        } else if !self.continues(&response) {
+            self.restart()?;
+            return Err(broken(io::Error::other("the server sent another part of it")));
+        }
+        self.validator = validator(&response);
+        self.html = text(&response, &CONTENT_TYPE).is_some_and(|it| it.starts_with("text/html"));
+        let length = text(&response, &CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+        let end = length.map(|length| self.total + length);
+        let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut pace = Pace { since: Instant::now(), bytes: 0 };
+        loop {
+            let got = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(got) => got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(broken(source)),
+            };
+            pace.moves(got as u64, Instant::now()).map_err(broken)?;
+            self.add(&buffer[..got], url, limits)?;
+        }
+        if end.is_some_and(|end| end != self.total) {
+            return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, bytes: &[u8], url: &str, limits: &Limits) -> Result<(), ArtifactError> {
+        self.total += bytes.len() as u64;
+        if self.total > limits.bytes {
+            let limit = LimitHit::Bytes { most: limits.bytes };
             return Err(ArtifactError::TooMuch { artifact: shown(url), limit });
         }
-        hash.update(&buffer[..got]);
-        file.write_all(&buffer[..got]).map_err(|source| ArtifactError::Scratch { source })?;
+        self.hash.update(bytes);
+        self.file.write_all(bytes).map_err(|source| ArtifactError::Scratch { source })
     }
-    let found = hash.finish();
-    check(&shown(url), expected, found)?;
-    Ok(file)
+
+    /// Returns whether a response is the rest of the same version of the file. Some servers ignore
+    /// `If-Range`.
+    fn continues(&self, response: &Response<Body>) -> bool {
+        let range = text(response, &CONTENT_RANGE).unwrap_or_default();
+        let from = range.strip_prefix("bytes ").and_then(|range| range.split('-').next());
+        let fits = from.and_then(|from| from.parse().ok()) == Some(self.total);
+        fits && self.total > 0 && validator(response) == self.validator
+    }
+
+    fn finish(self) -> Fetched {
+        Fetched { file: self.file, sha256: self.hash.finish(), html: self.html }
+    }
+}
+
+/// Returns what tells this version of the file from others.
+fn validator(response: &Response<Body>) -> Option<String> {
+    let strong = text(response, &ETAG).filter(|tag| !tag.starts_with("W/"));
+    strong.or_else(|| text(response, &LAST_MODIFIED)).map(str::to_owned)
+}
+
+fn text<'r>(response: &'r Response<Body>, name: &HeaderName) -> Option<&'r str> {
+    response.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Measures how fast a download comes: one byte a minute would last for ever.
@@ -122,43 +211,6 @@ impl Pace {
     }
 }
 
-/// Returns why an address could not be fetched. The address of a redirect may hold a secret too.
-fn reason(error: ureq::Error) -> ureq::Error {
-    match error {
-        ureq::Error::RequireHttpsOnly(url) => ureq::Error::RequireHttpsOnly(shown(&url)),
-        ureq::Error::BadUri(url) => ureq::Error::BadUri(shown(&url)),
-        other => other,
-    }
-}
-
-/// Fails if the bytes have another digest than the config says.
-pub(super) fn check(artifact: &str, expected: Digest, found: Digest) -> Result<(), ArtifactError> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(ArtifactError::WrongDigest { artifact: artifact.to_owned(), expected, found })
-}
-
-/// Returns the bytes of a text in which some are written as `%20` and the like.
-fn decoded(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let byte = hex.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok());
-        out.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(out))
-}
-
-/// Trusts the authorities that this machine trusts: a company may have its own.
-fn trusting() -> TlsConfig {
-    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,15 +226,5 @@ mod tests {
         assert_eq!(ends(1), Some(60));
         assert_eq!(ends(1_000), Some(60));
         assert_eq!(ends(1_200), None);
-    }
-
-    #[test]
-    fn redirect_address_in_an_error_has_no_query() {
-        let url = || "http://me:hunter2@127.0.0.1:1/x?X-Sig=TOPSECRETSIG".to_owned();
-        for error in [ureq::Error::RequireHttpsOnly(url()), ureq::Error::BadUri(url())] {
-            let text = reason(error).to_string();
-            assert!(text.contains("127.0.0.1:1/x"), "{text}");
-            assert!(!text.contains("SECRET") && !text.contains("hunter2"), "{text}");
-        }
     }
 }

@@ -9,6 +9,7 @@ use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
 
 use super::error::wants_much_memory;
+use super::page::is_page;
 use super::untar;
 
 const BLOCK: usize = 512;
@@ -108,11 +109,6 @@ fn unread(head: &[u8], name: &str) -> Option<&'static str> {
     ];
     let magic = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|found| found.1);
     magic.or_else(|| ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|found| found.1))
-}
-
-fn is_page(head: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(head).trim_start().to_ascii_lowercase();
-    text.starts_with("<!doctype html") || text.starts_with("<html")
 }
 
 /// Returns the decompressed content of `file`.

@@ -5,15 +5,19 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::address::ArtifactAddress;
 use super::entry::{EntryKind, Item, readers};
 use super::error::{ArtifactError, LimitHit};
+use super::expected::{Beside, Expected};
+use super::fetch::{Fetched, Fetcher};
 use super::kind::{self, ArchiveKind};
 use super::known::KnownDigests;
 use super::limits::Limits;
 use super::spool::{self, Spool, SpoolPlace, on_all_cores};
 use super::stamp::Stamp;
 use super::tree::{Spot, Tree};
-use super::{directory, fetch, programs, untar, unzip, warnings};
+use super::{address, directory, expected, programs, untar, unzip, warnings};
+use crate::config::access::FetchEnv;
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::digest::Digest;
 use crate::model::manifest::{Manifest, Node};
@@ -56,20 +60,7 @@ impl Artifact {
     ) -> Result<Self, ArtifactError> {
         let name = shown(&spec.source);
         let mut tree = Tree::new(&name, spec, limits, known.now)?;
-        let spool = match &spec.source {
-            ArtifactSource::Path { path, sha256 } => {
-                from_path(path, *sha256, scratch, &mut tree, known)?
-            }
-            ArtifactSource::Url { url, sha256 } => match fetch::target(url)? {
-                fetch::ArtifactAddress::Local(path) => {
-                    from_path(&path, Some(*sha256), scratch, &mut tree, known)?
-                }
-                fetch::ArtifactAddress::Remote => {
-                    let file = fetch::fetch(url, *sha256, scratch, limits)?;
-                    from_file(file, &fetch::file_name(url), false, scratch, &mut tree)?
-                }
-            },
-        };
+        let spool = read(spec, scratch, limits, &mut tree, known)?;
         let (mut items, mut warnings) = tree.finish(&spool)?;
         listed();
         let meta = spool.metadata().map_err(|source| ArtifactError::Scratch { source })?;
@@ -139,13 +130,47 @@ impl Artifact {
 fn shown(source: &ArtifactSource) -> String {
     match source {
         ArtifactSource::Path { path, .. } => path.display().to_string(),
-        ArtifactSource::Url { url, .. } => fetch::shown(url),
+        ArtifactSource::Url { url, .. } => address::shown(url),
+    }
+}
+
+/// Reads the artifact into `tree`, from where it is. Returns the file in which the bytes are.
+fn read(
+    spec: &ArtifactSpec,
+    scratch: Option<&Path>,
+    limits: &Limits,
+    tree: &mut Tree<'_>,
+    known: &KnownDigests,
+) -> Result<File, ArtifactError> {
+    let nothing = FetchEnv::default();
+    let machine = spec.access.machine.as_ref().unwrap_or(&nothing);
+    let (url, sha256) = match &spec.source {
+        ArtifactSource::Path { path, sha256 } => {
+            let fetcher = Fetcher::new("", &spec.access, machine);
+            let beside = Beside::Path(path);
+            let expected = Expected::new(spec, sha256.as_ref(), &beside, &fetcher)?;
+            return from_path(path, &expected, scratch, tree, known);
+        }
+        ArtifactSource::Url { url, sha256 } => (url, sha256.as_ref()),
+    };
+    let fetcher = Fetcher::new(url, &spec.access, machine);
+    match address::target(url)? {
+        ArtifactAddress::Local(path) => {
+            let expected = Expected::new(spec, sha256, &Beside::Path(&path), &fetcher)?;
+            from_path(&path, &expected, scratch, tree, known)
+        }
+        ArtifactAddress::Remote => {
+            let expected = Expected::new(spec, sha256, &Beside::Url(url), &fetcher)?;
+            let Fetched { file, sha256, html } = fetcher.download(url, scratch, limits)?;
+            expected.check(tree.artifact(), &file, Some(sha256), html)?;
+            from_file(file, &address::file_name(url), false, scratch, tree)
+        }
     }
 }
 
 fn from_path(
     path: &Path,
-    sha256: Option<Digest>,
+    expected: &Expected<'_>,
     scratch: Option<&Path>,
     tree: &mut Tree<'_>,
     known: &KnownDigests,
@@ -157,7 +182,7 @@ fn from_path(
     let file = opened.map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if meta.is_dir() {
-        if sha256.is_some() {
+        if expected.is_some() {
             return Err(ArtifactError::DigestOfDirectory { path: path.to_owned() });
         }
         directory::read(path, tree, known.now)?;
@@ -166,10 +191,11 @@ fn from_path(
     if !meta.is_file() {
         return Err(ArtifactError::NotAFile { path: path.to_owned() });
     }
-    if let Some(expected) = sha256 {
+    if expected.is_some() {
         let whole = SpoolPlace::Spool { at: 0, len: meta.len() };
-        let found = whole.digest(&file, &path.display().to_string())?;
-        fetch::check(tree.artifact(), expected, found)?;
+        let hash = || whole.digest(&file, &path.display().to_string());
+        let found = expected.sha256.map(|_| hash()).transpose()?;
+        expected.check(tree.artifact(), &file, found, false)?;
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     from_file(file, &name, meta.mode() & 0o100 != 0, scratch, tree)
@@ -191,9 +217,7 @@ fn from_file(
         Some(ArchiveKind::Unread(kind)) => {
             Err(ArtifactError::Unread { artifact: tree.artifact().to_owned(), kind })
         }
-        Some(ArchiveKind::Page) => {
-            Err(ArtifactError::Page { artifact: tree.artifact().to_owned() })
-        }
+        Some(ArchiveKind::Page) => Err(expected::page_in_place_of(tree.artifact(), &file)),
         Some(ArchiveKind::Single) => single(file, name, runs, tree),
         Some(ArchiveKind::Zip) => {
             let mut spool = Spool::new(scratch)?;

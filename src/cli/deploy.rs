@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use tokio::process::Command;
 use tokio::sync::watch;
 
 use super::args::{ActivateArgs, DeployArgs, PruneArgs, RollbackArgs};
 use super::dry_run::HostPlans;
 use super::error::CliError;
-use super::question;
 use super::run::{RunOptions, unless_stopped};
+use super::source::revision;
 use super::world::{World, release_id};
+use super::{question, source};
 use crate::artifact::{Artifact, ArtifactError, Limits};
+use crate::config::access::ArtifactAccess;
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
 use crate::config::tables::length;
@@ -39,6 +40,7 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     if config.artifact.is_none() {
         return Err(CliError::NoArtifact);
     }
+    source::name(world, &mut config).await?;
     let asked =
         if config.confirm == Confirm::First { revision(world, &config).await } else { None };
     if !world.confirm_or_later(&config, &question::deploy(&config, kind, asked.as_deref()))? {
@@ -47,6 +49,7 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     named(world, &config)?;
     let mut secrets = gather(world, &mut config).await?;
     secrets.extend(addresses(world, &mut config).await);
+    secrets.extend(source::gather(world, &mut config).await?);
     let env = match &config.env {
         Some(spec) => {
             let file = env::values(spec, &config.base, &|name| world.given(name)).await?;
@@ -131,8 +134,9 @@ impl Wanted<'_> {
         let (world, config) = (self.world, self.config);
         let (artifact, revision) =
             tokio::join!(open(world, config, listed), revision(world, config));
-        let artifact = artifact?;
+        let (access, artifact) = artifact?;
         as_expected(artifact.name(), artifact.digest(), self.expected)?;
+        let revision = access.revision.or(revision);
         let build = Build {
             name: artifact.name().to_owned(),
             manifest: artifact.manifest().clone(),
@@ -142,7 +146,7 @@ impl Wanted<'_> {
             force: self.force,
         };
         let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
-        let doubts = doubts.chain(rollout::doubt(config));
+        let doubts = doubts.chain(rollout::doubt(config)).chain(access.doubts);
         let inert = config.hooks.staged.is_empty().then(|| not_executable(&artifact)).flatten();
         let warnings = artifact.warnings().iter().cloned().chain(inert).chain(doubts).collect();
         if self.keep {
@@ -196,8 +200,9 @@ async fn open(
     world: &World,
     config: &Config,
     listed: impl FnOnce() + Send + 'static,
-) -> Result<Arc<Artifact>, CliError> {
-    let spec = config.artifact.clone().ok_or(CliError::NoArtifact)?;
+) -> Result<(ArtifactAccess, Arc<Artifact>), CliError> {
+    let spec = source::ready(world, config).await?;
+    let access = spec.access.clone();
     let cache = world.cache();
     let opening = move || {
         let name = format!("{:?}", spec.source);
@@ -209,23 +214,8 @@ async fn open(
     };
     let opened = tokio::task::spawn_blocking(opening).await;
     let stopped = |_| std::io::Error::other("the work was stopped");
-    Ok(opened.map_err(stopped).map_err(|source| CliError::Start { source })??)
-}
-
-/// Returns the source revision: from CI, else of the work tree that contains deploy.toml.
-async fn revision(world: &World, config: &Config) -> Option<String> {
-    if let Some(said) = ["GITHUB_SHA", "CI_COMMIT_SHA"].iter().find_map(|name| world.var(name)) {
-        return Some(said);
-    }
-    let git = async |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        let output = git.arg("-C").arg(&config.base).args(arguments).output().await.ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
-    let head = git(&["rev-parse", "HEAD"]).await?;
-    let changed = git(&["status", "--porcelain", "-uno"]).await?;
-    Some(if changed.is_empty() { head } else { format!("{head}{DIRTY}") })
+    let opened = opened.map_err(stopped).map_err(|source| CliError::Start { source })??;
+    Ok((access, opened))
 }
 
 /// Makes a staged release live.
@@ -308,7 +298,9 @@ async fn addresses(world: &World, config: &mut Config) -> Vec<String> {
 /// Fails if a variable that the config names has no value, and names all of them.
 fn named(world: &World, config: &Config) -> Result<(), CliError> {
     let values = config.env.iter().flat_map(EnvSpec::sources);
-    Ok(env::all_set(values.chain(config.health.sources()), &|name| world.given(name))?)
+    let headers = config.artifact.iter().flat_map(|spec| spec.access.sources());
+    let all = values.chain(config.health.sources()).chain(headers);
+    Ok(env::all_set(all, &|name| world.given(name))?)
 }
 
 /// Returns a warning if the work tree had uncommitted changes.

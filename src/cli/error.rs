@@ -29,6 +29,9 @@ pub(crate) enum CliError {
     NoArtifact,
     #[error("the artifact {name} has the digest sha256:{found}")]
     OtherDigest { name: String, found: Digest, expected: Digest },
+    /// A word in the path of the artifact that stands for nothing here.
+    #[error("the path of the artifact holds `{{{word}}}`, and no {word} is known")]
+    Open { word: &'static str },
     #[error("the program could not start")]
     Start { source: io::Error },
     #[error("{who} requires confirmation, but there is no terminal")]
@@ -62,6 +65,12 @@ impl Hinted for CliError {
             Self::Checks(error) => error.hint(),
             Self::Given(error) => Some(error.hint()),
             Self::Artifact(error) => error.hint(),
+            Self::Open { word: "branch" } => Some(
+                "check one out; in CI, GITHUB_REF_NAME or CI_COMMIT_REF_NAME names it".to_owned(),
+            ),
+            Self::Open { .. } => Some(
+                "deploy from the work tree; in CI, GITHUB_SHA or CI_COMMIT_SHA names it".to_owned(),
+            ),
             Self::NoArtifact => Some("`--artifact PATH`, or `path` in [artifact]".to_owned()),
             Self::OtherDigest { expected, .. } => {
                 Some(format!("`--expect-digest` names sha256:{expected}: deploy that artifact"))
@@ -76,9 +85,11 @@ impl Hinted for CliError {
 
     fn state(&self) -> Option<String> {
         match self {
-            Self::Env(_) | Self::Checks(_) | Self::Given(_) | Self::NoArtifact => {
-                Some("no host was contacted; nothing was changed".to_owned())
-            }
+            Self::Env(_)
+            | Self::Checks(_)
+            | Self::Given(_)
+            | Self::NoArtifact
+            | Self::Open { .. } => Some("no host was contacted; nothing was changed".to_owned()),
             // While the artifact was read, hosts were connected to, and perhaps a conversation was
             // opened.
             Self::Artifact(_)
@@ -114,6 +125,7 @@ mod tests {
             CliError::Stopped
             | CliError::NoArtifact
             | CliError::OtherDigest { .. }
+            | CliError::Open { .. }
             | CliError::Start { .. }
             | CliError::Unconfirmed { .. }
             | CliError::BadFlag { .. }
@@ -135,6 +147,8 @@ mod tests {
                 found: Digest::of(b"a"),
                 expected: Digest::of(b"b"),
             },
+            CliError::Open { word: "branch" },
+            CliError::Open { word: "revision" },
             CliError::Start { source: denied() },
             CliError::Unconfirmed { who: "production".to_owned() },
             CliError::BadFlag { flag: "--to", value: "1".to_owned(), expected: "14 digits" },
@@ -155,6 +169,12 @@ mod tests {
         error: the artifact dist has the digest sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb
           state: nothing was changed
           hint:  `--expect-digest` names sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d: deploy that artifact
+        error: the path of the artifact holds `{branch}`, and no branch is known
+          state: no host was contacted; nothing was changed
+          hint:  check one out; in CI, GITHUB_REF_NAME or CI_COMMIT_REF_NAME names it
+        error: the path of the artifact holds `{revision}`, and no revision is known
+          state: no host was contacted; nothing was changed
+          hint:  deploy from the work tree; in CI, GITHUB_SHA or CI_COMMIT_SHA names it
         error: the program could not start
           cause: permission denied
         error: production requires confirmation, but there is no terminal

@@ -23,6 +23,7 @@ mod reach;
 mod run;
 mod schema;
 mod signals;
+mod source;
 mod unlock;
 mod variables;
 mod verify;

@@ -1,6 +1,8 @@
 //! The questions of a stage with `confirm = true`: what goes where, as far as it is known before
 //! hosts are connected to.
 
+use crate::artifact::file_name;
+use crate::config::access::DigestSource;
 use crate::config::{ArtifactSource, Config};
 use crate::deploy::goal::RollbackTarget;
 use crate::model::goal::GoalKind;
@@ -14,7 +16,10 @@ pub(crate) fn deploy(config: &Config, kind: GoalKind, revision: Option<&str>) ->
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             format!(" `{}`", name.unwrap_or_else(|| path.display().to_string()))
         }
-        Some(ArtifactSource::Url { sha256, .. }) => format!(" the artifact {}", sha256.short()),
+        Some(ArtifactSource::Url { sha256: Some(DigestSource::Known(sha256)), .. }) => {
+            format!(" the artifact {}", sha256.short())
+        }
+        Some(ArtifactSource::Url { url, .. }) => format!(" `{}`", file_name(url)),
         None => String::new(),
     };
     let revision = revision.map(short_revision);

@@ -121,6 +121,12 @@ impl World {
         self.account.get_or_init(Account::of_this_process).as_ref()
     }
 
+    /// Returns the home directory that programs here use: `HOME`, else that of the account.
+    pub(crate) fn home(&self) -> PathBuf {
+        let account = || self.account().map(|account| account.home.clone());
+        self.var("HOME").map(PathBuf::from).or_else(account).unwrap_or_default()
+    }
+
     /// Returns the name of the person who runs this, from CI, else the account, else git's
     /// `user.name`.
     pub(crate) fn who(&self) -> &str {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::access::WORDS;
 use super::placeholders::PLACEHOLDERS;
 
 /// The place of a wrong value.
@@ -169,6 +170,14 @@ pub enum ConfigError {
     /// An artifact from the network that anybody could have swapped.
     #[error("{place}: an artifact with an address needs its `sha256`")]
     NoDigest { place: ConfigPlace },
+    /// An address of a store that shipit does not speak with.
+    #[error("{place}: `{scheme}://` addresses are not supported")]
+    NoScheme {
+        place: ConfigPlace,
+        scheme: String,
+        /// How to fetch it nevertheless.
+        instead: &'static str,
+    },
 }
 
 impl ConfigError {
@@ -195,6 +204,10 @@ impl ConfigError {
             Self::HostTwice { .. } => {
                 Some("two on one address can be written as `name:22` and `name:2222`".to_owned())
             }
+            Self::NoPlaceholder { word, key: "artifact" | "url", .. } => {
+                let meant = similar(word, WORDS).map(|name| format!("did you mean `{{{name}}}`?"));
+                Some(meant.unwrap_or_else(|| "there are `{branch}` and `{revision}`".to_owned()))
+            }
             Self::NoPlaceholder { word, .. } => Some(match similar(word, PLACEHOLDERS) {
                 Some(name) => format!("did you mean `{{{name}}}`?"),
                 None => {
@@ -205,10 +218,11 @@ impl ConfigError {
             }),
             Self::NoDigest { place } => {
                 let flag = "`--sha256 …`, or `#sha256=…` at the end of the address";
-                let key = "`sha256 = \"…\"`, or `#sha256=…` at the end of the address";
+                let key = "`sha256 = \"…\"`, `sha256 = { url = \"…\" }` or a `signature`";
                 let given = matches!(place, ConfigPlace::Given(_));
                 Some(format!("add {}", if given { flag } else { key }))
             }
+            Self::NoScheme { instead, .. } => Some((*instead).to_owned()),
             Self::LinksOverlap { .. } => Some("leave one of the two out".to_owned()),
             Self::NobodyLeft { .. } => Some("give one of them".to_owned()),
             Self::PathTaken { reason, .. } if *reason == ENV_FILE => Some(

@@ -1,5 +1,5 @@
-//! Fetches what health checks and notices need of this machine: values of headers, certificates,
-//! addresses.
+//! Fetches what health checks, downloads and notices need of this machine: values of headers,
+//! certificates, addresses.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +13,20 @@ use super::{EnvSource, Health, NoticeTarget, rules};
 /// The most bytes of certificates in one file. They may travel on the control channel.
 const MOST_PEM: usize = 64 * 1024;
 
-/// The reason why a health check cannot be made. No text contains a value.
+/// The request of a health check, in errors.
+pub const OF_CHECK: &str = "a health check";
+/// The request for the artifact, in errors.
+pub const OF_ARTIFACT: &str = "the request for the artifact";
+
+/// The reason why a health check or a download cannot be made. No text contains a value.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherError {
     /// The value of a header could not be had.
-    #[error("a health check lacks a header")]
-    Header(#[source] EnvError),
+    #[error("{whose} lacks a header")]
+    Header { whose: &'static str, source: EnvError },
     /// A value that no header can have.
-    #[error(
-        "the value of the header `{name}` of a health check holds characters that no header may"
-    )]
-    Unsendable { name: String },
+    #[error("the value of the header `{name}` of {whose} holds characters that no header may")]
+    Unsendable { whose: &'static str, name: String },
     #[error("could not read the certificates in {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} holds no certificate in PEM form", path.display())]
@@ -34,7 +37,7 @@ impl GatherError {
     /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Header(error) => error.hint(),
+            Self::Header { source, .. } => source.hint(),
             Self::NoCertificate { .. } => {
                 Some("it begins with `-----BEGIN CERTIFICATE-----`".to_owned())
             }
@@ -50,21 +53,12 @@ pub async fn gather(
     base: &Path,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<Vec<String>, GatherError> {
-    env::all_set(health.sources(), environment).map_err(GatherError::Header)?;
+    let lacking = |source| GatherError::Header { whose: OF_CHECK, source };
+    env::all_set(health.sources(), environment).map_err(lacking)?;
     let mut secrets = Vec::new();
     for check in &mut health.checks {
         let HealthProbe::Http(http) = &mut check.probe else { continue };
-        for Header { name, value, .. } in &mut http.headers {
-            let text = env::value(name, value, base, environment);
-            let text = text.await.map_err(GatherError::Header)?;
-            if !is_sendable(&text) {
-                return Err(GatherError::Unsendable { name: name.clone() });
-            }
-            if !matches!(value, EnvSource::Text(_)) && !text.is_empty() {
-                secrets.push(text.clone());
-            }
-            *value = EnvSource::Text(text);
-        }
+        secrets.extend(headers(&mut http.headers, OF_CHECK, base, environment).await?);
         if let Some(Trust::Only { path, pem }) = &mut http.trust {
             *pem = certificates(path)?;
         }
@@ -95,6 +89,28 @@ pub async fn addresses(
     }
     *notices = known;
     (secrets, warnings)
+}
+
+/// Fetches the values of headers in place. Returns those that no output may show.
+pub async fn headers(
+    headers: &mut [Header],
+    whose: &'static str,
+    base: &Path,
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<Vec<String>, GatherError> {
+    let mut secrets = Vec::new();
+    for Header { name, value, .. } in headers {
+        let text = env::value(name, value, base, environment).await;
+        let text = text.map_err(|source| GatherError::Header { whose, source })?;
+        if !is_sendable(&text) {
+            return Err(GatherError::Unsendable { whose, name: name.clone() });
+        }
+        if !matches!(value, EnvSource::Text(_)) && !text.is_empty() {
+            secrets.push(text.clone());
+        }
+        *value = EnvSource::Text(text);
+    }
+    Ok(secrets)
 }
 
 /// Returns the text of a file of certificates. Fails if it holds none, or is too large.

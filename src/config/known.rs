@@ -4,9 +4,9 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, de};
 
 use super::tables::{
-    ArtifactTable, AssetsTable, Check, DirTable, Env, FileTable, Health, HookTable, HooksTable,
-    HostTable, Layer, LocalHookTable, LocalHooks, NoticeTable, RolloutTable, ServiceTable,
-    SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable, VarTable,
+    ArtifactTable, AssetsTable, Check, DigestTable, DirTable, Env, FileTable, Health, HookTable,
+    HooksTable, HostTable, Layer, LocalHookTable, LocalHooks, NoticeTable, RolloutTable, S3Table,
+    ServiceTable, SignatureTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -18,6 +18,9 @@ pub fn known_keys() -> Vec<String> {
         ("linked_dirs", fields::<DirTable>()),
         ("linked_files", fields::<FileTable>()),
         ("artifact", fields::<ArtifactTable>()),
+        ("artifact.sha256", fields::<DigestTable>()),
+        ("artifact.signature", fields::<SignatureTable>()),
+        ("artifact.s3", fields::<S3Table>()),
         ("assets", fields::<AssetsTable>()),
         ("env", fields::<Env>()),
         ("env.vars", fields::<VarTable>()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::tables::{
-    ArtifactTable, AssetsTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable,
+    ArtifactTable, AssetsTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, S3Table,
     ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
 };
 
@@ -49,6 +49,9 @@ impl ArtifactTable {
         Self {
             path: first(&self.path, &top.path),
             sha256: inherited,
+            headers: both(&self.headers, &top.headers, map_over),
+            signature: first(&self.signature, &top.signature),
+            s3: both(&self.s3, &top.s3, S3Table::over),
             exclude: first(&self.exclude, &top.exclude),
             strip_components: first(&self.strip_components, &top.strip_components),
             follow_links: first(&self.follow_links, &top.follow_links),
@@ -60,20 +63,25 @@ impl ArtifactTable {
 
 impl Env {
     fn over(&self, top: &Self) -> Self {
-        let vars = both(&self.vars, &top.vars, |stage, top| {
-            let mut vars = stage.clone();
-            for (name, value) in top {
-                vars.entry(name.clone()).or_insert_with(|| value.clone());
-            }
-            vars
-        });
         Self {
             file: first(&self.file, &top.file),
             mode: first(&self.mode, &top.mode),
             group: first(&self.group, &top.group),
-            vars,
+            vars: both(&self.vars, &top.vars, map_over),
         }
     }
+}
+
+/// Lays the names of a stage over those of the top level.
+fn map_over<K: Clone + Ord, V: Clone>(
+    stage: &BTreeMap<K, V>,
+    top: &BTreeMap<K, V>,
+) -> BTreeMap<K, V> {
+    let mut all = stage.clone();
+    for (name, value) in top {
+        all.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    all
 }
 
 impl ServiceTable {
@@ -139,6 +147,7 @@ key_by_key! {
     RolloutTable { batch canary pause on_failure on_unreachable max_failed }
     UploadTable { link limit parallel }
     Ssh { config user identity_file known_hosts connect_timeout host_keys }
+    S3Table { endpoint region profile }
     Timeouts { deadline }
 }
 

@@ -3,9 +3,11 @@
 //! keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`, `error`
 //! holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be shown of
 //! them. `checks` holds what health checks ask, `gather` fetches what they need of this machine,
-//! `placeholders` stand for a release in them. `inventory` reads hosts that are listed elsewhere.
+//! `placeholders` stand for a release in them. `inventory` reads hosts that are listed elsewhere,
+//! `access` is what it takes to get an artifact.
 //! `template` is what `shipit init` writes, `schema` what editors read.
 
+pub mod access;
 pub mod checks;
 pub mod env;
 pub mod error;
@@ -27,10 +29,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::access::{ArtifactAccess, DigestSource};
 use self::checks::Check;
 use self::placeholders::Placeholders;
 pub use self::tables::{HostKeys, Moment, NoticeFormat};
-use crate::model::digest::Digest;
 use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
@@ -202,14 +204,7 @@ pub struct ArtifactSpec {
     pub rules: EntryRules,
     /// Linked paths: entries at or below them stay out of every release.
     pub linked: Vec<String>,
-}
-
-impl ArtifactSpec {
-    /// Returns the one that takes all of `source`, by the default rules.
-    pub fn of(source: ArtifactSource) -> Self {
-        let (exclude, linked) = (Vec::new(), Vec::new());
-        Self { source, exclude, strip_components: 0, rules: EntryRules::default(), linked }
-    }
+    pub access: ArtifactAccess,
 }
 
 /// What becomes of entries that are refused or changed by default.
@@ -230,13 +225,13 @@ pub enum ArtifactSource {
     Path {
         path: PathBuf,
         /// The digest of the file, if it is to be checked.
-        sha256: Option<Digest>,
+        sha256: Option<DigestSource>,
     },
-    /// An `https://` address.
+    /// An address that begins with `https://`, `s3://` or `file://`.
     Url {
         url: String,
         /// The digest of its response.
-        sha256: Digest,
+        sha256: Option<DigestSource>,
     },
 }
 

@@ -59,9 +59,14 @@ fn is_braced(text: &str, name: &str) -> bool {
 
 /// Returns each lower-case word in braces that is no placeholder.
 pub(super) fn unknown_words(text: &str) -> impl Iterator<Item = &str> {
+    words_in_braces(text).filter(|word| !PLACEHOLDERS.contains(word))
+}
+
+/// Returns each lower-case word in braces.
+pub(super) fn words_in_braces(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
     let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase());
-    words.map(|(word, _)| word).filter(move |word| plain(word) && !PLACEHOLDERS.contains(word))
+    words.map(|(word, _)| word).filter(move |word| plain(word))
 }
 
 /// Returns the text as a part of an address, with special characters written like `%20`.

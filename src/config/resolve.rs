@@ -8,6 +8,7 @@ mod parts;
 mod runs;
 mod services;
 mod slots;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -210,6 +210,33 @@ pub(super) fn is_header(text: &str) -> bool {
     !text.is_empty() && text.chars().all(fits) && !OURS.contains(&text.to_lowercase().as_str())
 }
 
+/// Returns whether the text is a public key of minisign.
+pub(super) fn is_minisign_key(text: &str) -> bool {
+    let bytes = data_encoding::BASE64.decode(text.as_bytes()).unwrap_or_default();
+    bytes.len() == 42 && bytes.starts_with(b"Ed")
+}
+
+/// Returns whether `ssh-keygen` takes the text for the name of a signer or of a namespace.
+pub(super) fn is_signer(text: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || "*?!,\"".contains(c);
+    !text.is_empty() && !text.starts_with('-') && !text.contains(bad)
+}
+
+/// Returns whether the text is `s3://`, a bucket and a key.
+pub(super) fn is_s3(text: &str) -> bool {
+    let place = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-{}".contains(c);
+    place.is_some_and(|(bucket, key)| {
+        !bucket.is_empty() && bucket.chars().all(fits) && !key.is_empty() && !key.ends_with('/')
+    })
+}
+
+/// Returns whether the text is an address without a path, perhaps with `{bucket}` in its name.
+pub(super) fn is_endpoint(text: &str) -> bool {
+    let whole = text.strip_suffix('/').unwrap_or(text).replace("{bucket}.", "bucket.");
+    http(&whole).is_some_and(|url| url.path == "/" && url.port != 0 && !whole.contains('@'))
+}
+
 /// Bytes a second: `20 MiB/s`, `500 kB/s`, `1.5 MB/s`.
 pub(super) fn rate(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);

@@ -122,7 +122,10 @@ pub(super) struct FileTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ArtifactTable {
     pub(super) path: Option<Spanned<String>>,
-    pub(super) sha256: Option<Spanned<String>>,
+    pub(super) sha256: Option<Spanned<TextOr<DigestTable>>>,
+    pub(super) headers: Option<BTreeMap<Spanned<String>, Spanned<TextOr<SourceTable>>>>,
+    pub(super) signature: Option<Spanned<SignatureTable>>,
+    pub(super) s3: Option<S3Table>,
     pub(super) exclude: Option<Vec<Spanned<String>>>,
     pub(super) strip_components: Option<Spanned<i64>>,
     pub(super) follow_links: Option<bool>,
@@ -144,6 +147,33 @@ pub(super) struct AssetsTable {
 pub(super) enum CaseValue {
     Unique,
     Any,
+}
+
+/// A digest that is elsewhere.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DigestTable {
+    pub(super) url: Spanned<String>,
+}
+
+/// Who must have signed an artifact.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SignatureTable {
+    pub(super) minisign: Option<Spanned<String>>,
+    pub(super) allowed_signers: Option<Spanned<String>>,
+    pub(super) identity: Option<Spanned<String>>,
+    pub(super) namespace: Option<Spanned<String>>,
+    pub(super) url: Option<Spanned<String>>,
+}
+
+/// The server of `s3://` addresses.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct S3Table {
+    pub(super) endpoint: Option<Spanned<String>>,
+    pub(super) region: Option<Spanned<String>>,
+    pub(super) profile: Option<Spanned<String>>,
 }
 
 /// The environment file.
@@ -439,6 +469,9 @@ impl Form for DirTable {
 }
 impl Form for FileTable {
     const EXPECTED: &'static str = "a path, or a table with `path` and `optional`";
+}
+impl Form for DigestTable {
+    const EXPECTED: &'static str = "64 hex digits, or a table with `url`";
 }
 impl Form for VarTable {
     const EXPECTED: &'static str =

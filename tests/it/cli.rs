@@ -10,6 +10,7 @@ mod output;
 mod promote;
 mod secrets;
 mod shells;
+mod sources;
 mod words;
 
 use std::fs;

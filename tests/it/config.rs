@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use shipit::config::access::{DigestSource, SignedBy};
 use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
@@ -331,19 +332,19 @@ fn artifact_is_a_path_or_a_url_with_a_digest() {
     assert_eq!(source("artifact.path = \"/tmp/x.tar\""), path("/tmp/x.tar"));
     assert_snapshot!(wrong("artifact.path = \"file:///tmp/x\""), @r#"
     deploy.toml:3: an artifact with an address needs its `sha256`
-      hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
+      hint: add `sha256 = "…"`, `sha256 = { url = "…" }` or a `signature`
     "#);
-    let sha256 = HEX.parse().unwrap();
+    let sha256 = Some(DigestSource::Known(HEX.parse().unwrap()));
     let url = ArtifactSource::Url { url: "https://example.net/x".to_owned(), sha256 };
     let address = "artifact.path = \"https://example.net/x";
     assert_eq!(source(&format!("{address}\"\nartifact.sha256 = \"{HEX}\"")), url);
     assert_eq!(source(&format!("{address}#sha256={HEX}\"")), url);
     assert_snapshot!(wrong(&format!("{address}\"")), @r#"
     deploy.toml:3: an artifact with an address needs its `sha256`
-      hint: add `sha256 = "…"`, or `#sha256=…` at the end of the address
+      hint: add `sha256 = "…"`, `sha256 = { url = "…" }` or a `signature`
     "#);
     assert_snapshot!(wrong(&format!("{address}#sha256=00\"")), @"deploy.toml:3: `artifact` must be followed by 64 hex digits: https");
-    assert_snapshot!(wrong("artifact.path = \"http://example.net/x\""), @"deploy.toml:3: `artifact` must be a path, or an address that begins with https:// or file://: http");
+    assert_snapshot!(wrong("artifact.path = \"http://example.net/x\""), @"deploy.toml:3: `artifact` must be a path, or an address that begins with https://, s3:// or file://: http");
     assert_snapshot!(wrong("artifact.path = \"x\"\nartifact.sha256 = \"0\""), @"deploy.toml:4: `sha256` must be 64 hex digits: 0");
     assert_snapshot!(wrong("[artifact]\npath = \"x\"\nexclude = [\"a[\"]"), @"deploy.toml:5: `exclude` holds a pattern that is not a glob: a[");
     assert_snapshot!(wrong("[artifact]\npath = \"x\"\nstrip_components = -1"), @"deploy.toml:5: `strip_components` must be between 0 and 63: -1");
@@ -376,6 +377,77 @@ fn assets_stay_where_hard_links_may_keep_them() {
     assert_snapshot!(crate::support::config::wrong("assets.keep = [\"/a\"]"), @"deploy.toml:3: `keep` must be paths inside a release, without `.`, `..`, `//` and a `/` at either end: /a");
     assert_snapshot!(crate::support::config::wrong("assets.releases = 2"), @"deploy.toml:3: `releases` needs `keep`");
     assert_snapshot!(crate::support::config::wrong("assets = { keep = [\"a\"], releases = 6 }"), @"deploy.toml:3: `releases` must be between 1 and `keep_releases`: 6");
+}
+
+#[test]
+fn sources_are_checked_before_anything_is_fetched() {
+    let artifact = |toml: &str| {
+        let text = format!("artifact.path = \"https://example.net/x\"\n{toml}");
+        config(&text, "").artifact.unwrap()
+    };
+    let at = artifact("artifact.sha256 = { url = \"x.sha256\" }");
+    let sha256 = Some(DigestSource::At("x.sha256".to_owned()));
+    assert_eq!(at.source, ArtifactSource::Url { url: "https://example.net/x".to_owned(), sha256 });
+    let key = "RWSHEKAg1/Fp1en1FFJH4JcJ9S9iL11DKPNJODO11l1bz1wkRL0vjaiS";
+    let signed = artifact(&format!("artifact.signature.minisign = \"{key}\""));
+    assert!(matches!(signed.access.signature.unwrap().by, SignedBy::Minisign { .. }));
+    let wrongs = [
+        "path = \"s3://bucket\"",
+        "path = \"gs://bucket/key\"",
+        "path = \"az://store/key\"",
+        "path = \"s3://builds/{revison}\"",
+        "path = \"https://x/{size}#sha256=0\"",
+        "path = \"x\"\nsha256.url = \"\"",
+        "path = \"x\"\nsha256 = 7",
+        "path = \"x\"\nheaders.Host = \"x\"",
+        "path = \"x\"\nsignature = {}",
+        "path = \"x\"\nsignature.minisign = \"RWQ\"",
+        "path = \"x\"\nsignature = { minisign = \"KEY\", identity = \"a\" }",
+        "path = \"x\"\nsignature = { minisign = \"KEY\", allowed_signers = \"a\" }",
+        "path = \"x\"\nsignature = { allowed_signers = \"a\", identity = \"-x\" }",
+        "path = \"x\"\ns3.endpoint = \"https://x/y\"",
+        "path = \"x\"\ns3.bucket = \"x\"",
+    ];
+    let told = wrongs.map(|toml| wrong(&format!("[artifact]\n{}", toml.replace("KEY", key))));
+    assert_snapshot!(told.join("\n"), @r#"
+    deploy.toml:4: `artifact` must be a bucket and a key, such as s3://builds/todo.tar.gz: s3
+    deploy.toml:4: `gs://` addresses are not supported
+      hint: `s3://BUCKET/KEY` with `s3.endpoint = "https://storage.googleapis.com"` and an HMAC key of the service account
+    deploy.toml:4: `az://` addresses are not supported
+      hint: the blob's https:// address with `?` and a SAS token, by `--artifact`, and its `--sha256`
+    deploy.toml:4: `artifact` holds `{revison}`, which is no placeholder
+      hint: did you mean `{revision}`?
+    deploy.toml:4: `artifact` holds `{size}`, which is no placeholder
+      hint: there are `{branch}` and `{revision}`
+    deploy.toml:5: `url` must be an address that begins with https://, s3:// or file://, or a name beside the artifact: ""
+    deploy.toml:5: `artifact.sha256` must be 64 hex digits, or a table with `url`, not the number 7
+    deploy.toml:5: `headers` must be a name of HTTP headers, other than `Host` (use `host`) and those that frame a request: Host
+    deploy.toml:5: `minisign` is missing (or `allowed_signers`) in [artifact.signature]
+    deploy.toml:5: `minisign` must be a public key as minisign prints it: `RW` and 54 more characters: RWQ
+    deploy.toml:5: `identity` needs `allowed_signers`
+    deploy.toml:5: `minisign` and `allowed_signers` cannot both be given
+    deploy.toml:5: `identity` must be one word that does not begin with `-`: -x
+    deploy.toml:5: `endpoint` must be an address without a path, such as `https://s3.example.net`: https://x/y
+    deploy.toml:5: unknown key `bucket` in [artifact.s3]
+    "#);
+}
+
+#[test]
+fn stage_with_its_own_path_inherits_headers_and_the_signature() {
+    let config = config(
+        "[artifact]\npath = \"a\"\nsha256.url = \"b\"\nheaders = { A = \"1\", B = \"2\" }\n\
+         s3 = { region = \"x\", profile = \"y\" }\nsignature.allowed_signers = \"s\"",
+        "artifact = { path = \"c\", headers = { A = \"3\" }, s3 = { region = \"z\" } }",
+    );
+    let artifact = config.artifact.unwrap();
+    let path = "/project/c".into();
+    assert_eq!(artifact.source, ArtifactSource::Path { path, sha256: None });
+    let headers = artifact.access.headers.iter().map(|it| (it.name.as_str(), it.value.clone()));
+    let text = |text: &str| EnvSource::Text(text.to_owned());
+    assert_eq!(headers.collect::<Vec<_>>(), [("A", text("3")), ("B", text("2"))]);
+    assert_eq!(artifact.access.s3.region.as_deref(), Some("z"));
+    assert_eq!(artifact.access.s3.profile.as_deref(), Some("y"));
+    assert!(artifact.access.signature.is_some());
 }
 
 #[test]
@@ -656,7 +728,7 @@ fn flags_override_variables_and_variables_the_file() {
     };
     let config = file.resolve(None, &flags.or_environment(&variables).unwrap()).unwrap();
     assert_eq!((config.keep, names(&config)), (1, vec!["b3"]));
-    let sha256 = Some(HEX.parse().unwrap());
+    let sha256 = Some(DigestSource::Known(HEX.parse().unwrap()));
     let source = ArtifactSource::Path { path: "/cwd/z.tar".into(), sha256 };
     assert_eq!(config.artifact.unwrap().source, source);
 }

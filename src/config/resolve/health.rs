@@ -206,6 +206,18 @@ impl Resolver<'_> {
         name: &Spanned<String>,
         value: &Spanned<TextOr<tables::SourceTable>>,
     ) -> Result<Header, ConfigError> {
+        if let TextOr::Text(text) = value.get_ref() {
+            self.likely_placeholders("headers", value, text)?;
+        }
+        self.plain_header(name, value)
+    }
+
+    /// Returns a header, whose text is no template.
+    pub(super) fn plain_header(
+        &self,
+        name: &Spanned<String>,
+        value: &Spanned<TextOr<tables::SourceTable>>,
+    ) -> Result<Header, ConfigError> {
         let must =
             "a name of HTTP headers, other than `Host` (use `host`) and those that frame a request";
         self.file.rule(name, "headers", must, rules::is_header(name.get_ref()))?;
@@ -214,7 +226,6 @@ impl Resolver<'_> {
                 let shown = Spanned::new(value.span(), text);
                 let must = "text in one line";
                 self.file.rule(&shown, "headers", must, checks::is_sendable(text))?;
-                self.likely_placeholders("headers", value, text)?;
                 EnvSource::Text(text.clone())
             }
             TextOr::Table(table) => self.source(value, table)?,

@@ -1,18 +1,13 @@
 //! The parts of a release: the artifact, links into `shared/`, the environment file.
 
-use std::path::Path;
-
 use toml::Spanned;
 
 use super::{KEEP_RELEASES, Overrides, Resolver};
-use crate::config::error::{self, ConfigError, ConfigPlace};
+use crate::config::error::{self, ConfigError};
 use crate::config::tables::{
     self, CaseValue, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable,
 };
-use crate::config::{
-    ArtifactSource, ArtifactSpec, Assets, Config, EntryRules, EnvSource, EnvSpec, rules,
-};
-use crate::model::digest::Digest;
+use crate::config::{ArtifactSpec, Assets, Config, EntryRules, EnvSource, EnvSpec, rules};
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::is_below;
 
@@ -24,21 +19,8 @@ impl Resolver<'_> {
         links: &[SharedLink],
     ) -> Result<Option<ArtifactSpec>, ConfigError> {
         let artifact = layer.artifact.clone().unwrap_or_default();
-        let source = match (&overrides.artifact, &artifact.path) {
-            (Some(given), _) => {
-                let base = self.file.base.join(&overrides.directory);
-                source(given, None, &base, &|| ConfigPlace::Given("--artifact"))?
-            }
-            (None, Some(path)) => {
-                let place = || self.file.place(path);
-                let sha256 = artifact.sha256.as_ref().map(|text| self.digest(text)).transpose()?;
-                source(path.get_ref(), sha256, &self.file.base, &place)?
-            }
-            (None, None) => {
-                self.without("sha256", artifact.sha256.as_ref(), "path")?;
-                return Ok(None);
-            }
-        };
+        let Some(source) = self.place_of_artifact(&artifact, overrides)? else { return Ok(None) };
+        let access = self.access(&artifact, &source, overrides)?;
         let exclude = artifact.exclude.iter().flatten().map(|glob| self.glob(glob));
         let exclude = exclude.collect::<Result<_, _>>()?;
         let strip = artifact.strip_components.as_ref().map_or(Ok(0), |number| {
@@ -51,7 +33,7 @@ impl Resolver<'_> {
             any_case: matches!(artifact.case, Some(CaseValue::Any)),
             keep_private: artifact.keep_private.unwrap_or_default(),
         };
-        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, rules, linked }))
+        Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, rules, linked, access }))
     }
 
     pub(super) fn assets(
@@ -89,10 +71,6 @@ impl Resolver<'_> {
         })?;
         let keep: Vec<_> = paths.iter().map(|path| path.get_ref().clone()).collect();
         Ok((!keep.is_empty()).then_some(Assets { keep, releases }))
-    }
-
-    fn digest(&self, text: &Spanned<String>) -> Result<Digest, ConfigError> {
-        self.file.need(text, "sha256", HEX, text.get_ref().parse().ok())
     }
 
     fn glob(&self, glob: &Spanned<String>) -> Result<String, ConfigError> {
@@ -297,40 +275,7 @@ impl Resolver<'_> {
     }
 }
 
-const HEX: &str = "64 hex digits";
 const INSIDE: &str = "paths inside a release, without `.`, `..`, `//` and a `/` at either end";
-
-/// Returns the place of an artifact, from a path or an address that may end in `#sha256=…`.
-fn source(
-    text: &str,
-    sha256: Option<Digest>,
-    base: &Path,
-    place: &dyn Fn() -> ConfigPlace,
-) -> Result<ArtifactSource, ConfigError> {
-    let wrong = |must| ConfigError::Value {
-        place: place(),
-        key: "artifact",
-        // An address may hold a password.
-        value: text.split_once("://").map_or(text, |(scheme, _)| scheme).to_owned(),
-        must,
-    };
-    let (text, sha256) = match text.rsplit_once("#sha256=") {
-        Some((text, hex)) => {
-            (text, Some(hex.parse().map_err(|_| wrong("followed by 64 hex digits"))?))
-        }
-        None => (text, sha256),
-    };
-    if text.starts_with("https://") || text.starts_with("file://") {
-        let sha256 = sha256.ok_or_else(|| ConfigError::NoDigest { place: place() })?;
-        return Ok(ArtifactSource::Url { url: text.to_owned(), sha256 });
-    }
-    if text.is_empty() || text.contains("://") {
-        return Err(wrong("a path, or an address that begins with https:// or file://"));
-    }
-    // Without its `.`, as people would write it.
-    let path = base.join(text).components().collect();
-    Ok(ArtifactSource::Path { path, sha256 })
-}
 
 /// Returns the relation of two paths if they overlap: `is the same as`, `lies below`, `lies above`.
 fn relation(path: &str, other: &str) -> Option<&'static str> {

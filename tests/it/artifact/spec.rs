@@ -6,6 +6,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use shipit::artifact::{Artifact, ArtifactError, Limits};
+use shipit::config::access::DigestSource;
 use shipit::config::{ArtifactSource, ArtifactSpec};
 use shipit::model::digest::Digest;
 
@@ -21,7 +22,8 @@ fn with(path: &Path, strip: usize, exclude: &[&str]) -> Result<Artifact, Artifac
 }
 
 fn url(url: &str, sha256: Digest) -> Result<Artifact, ArtifactError> {
-    let source = ArtifactSource::Url { url: url.to_owned(), sha256 };
+    let source =
+        ArtifactSource::Url { url: url.to_owned(), sha256: Some(DigestSource::Known(sha256)) };
     let spec = ArtifactSpec::of(source);
     open_spec(&spec)
 }
@@ -275,8 +277,10 @@ fn given_sha256_is_checked() {
     file://a%20b.tar has the SHA-256 <found>, not <expected>
       hint: if the new content is meant, put its digest into `sha256`; `sha256sum` prints it
     ");
-    let source =
-        ArtifactSource::Path { path: dir.path().to_owned(), sha256: Some(Digest::of(b"")) };
+    let source = ArtifactSource::Path {
+        path: dir.path().to_owned(),
+        sha256: Some(DigestSource::Known(Digest::of(b""))),
+    };
     let spec = ArtifactSpec { source, ..spec_of(dir.path()) };
     let error = open_spec(&spec).unwrap_err();
     assert!(matches!(error, ArtifactError::DigestOfDirectory { .. }));
@@ -286,8 +290,8 @@ fn given_sha256_is_checked() {
 fn urls_are_https_and_shown_without_secrets() {
     let none = Digest::of(b"");
     let told = |address: &str| told(&url(address, none).unwrap_err(), Path::new("/nowhere"));
-    assert_snapshot!(told("http://example.net/a.tar"), @"an artifact's address begins with https:// or file://: http://example.net/a.tar");
-    assert_snapshot!(told("file://relative"), @"an artifact's address begins with https:// or file://: file://relative/");
+    assert_snapshot!(told("http://example.net/a.tar"), @"an artifact's address begins with https://, s3:// or file://: http://example.net/a.tar");
+    assert_snapshot!(told("file://relative"), @"an artifact's address begins with https://, s3:// or file://: file://relative/");
     let refused = told("https://user:hunter2@127.0.0.1:1/a.tar?token=hunter2");
     assert!(!refused.contains("hunter2"), "{refused}");
     assert_snapshot!(refused, @"

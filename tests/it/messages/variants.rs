@@ -9,11 +9,12 @@ use std::time::Duration;
 use globset::Glob;
 use insta::assert_snapshot;
 use shipit::artifact::{
-    ArtifactError, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
+    ArtifactError, CredentialFault, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
+    ServerSaid, SignatureFault,
 };
 use shipit::config::env::{EnvError, Missing, Unwritable};
 use shipit::config::error::{ConfigError, ConfigPlace};
-use shipit::config::gather::GatherError;
+use shipit::config::gather::{GatherError, OF_ARTIFACT, OF_CHECK};
 use shipit::deploy::health::ProofError;
 use shipit::deploy::outcome::Failure;
 use shipit::deploy::plan::{Offer, PlanError, RollbackError, WhyNotStaged};
@@ -465,8 +466,8 @@ fn env_file_errors_read_well() {
 fn health_check_errors_read_well() {
     let unset = EnvError::Unset { missing: vec![missing(text("Authorization"), "TOKEN")] };
     let errors = every!(GatherError {
-        Header(unset)
-        Unsendable { name: text("Authorization") }
+        Header { whose: OF_CHECK, source: unset }
+        Unsendable { whose: OF_ARTIFACT, name: text("Authorization") }
         Read { path: "ca.pem".into(), source: denied() }
         NoCertificate { path: "ca.pem".into() }
     });
@@ -475,7 +476,7 @@ fn health_check_errors_read_well() {
     error: a health check lacks a header
       cause: `Authorization` comes from the variable `TOKEN`, which is not set
       hint:  `export TOKEN=…`, then run this again
-    error: the value of the header `Authorization` of a health check holds characters that no header may
+    error: the value of the header `Authorization` of the request for the artifact holds characters that no header may
     error: could not read the certificates in ca.pem
       cause: permission denied
     error: ca.pem holds no certificate in PEM form
@@ -580,6 +581,7 @@ fn config_errors() -> Vec<ConfigError> {
         NoService { place: place(), name: text("wbe"), known: vec![text("web")] }
         NobodyLeft { stage: text("staging") }
         NoDigest { place: place() }
+        NoScheme { place: place(), scheme: text("gs"), instead: "use another" }
     });
     errors.into()
 }
@@ -627,7 +629,9 @@ fn configurations() {
     error: --hosts and --roles together leave no host of `staging`
       hint:  give one of them
     error: deploy.toml:14: an artifact with an address needs its `sha256`
-      hint:  add `sha256 = "…"`, or `#sha256=…` at the end of the address
+      hint:  add `sha256 = "…"`, `sha256 = { url = "…" }` or a `signature`
+    error: deploy.toml:14: `gs://` addresses are not supported
+      hint:  use another
     "#);
 }
 
@@ -645,6 +649,9 @@ fn artifact_errors() -> Vec<ArtifactError> {
         DigestOfDirectory { path: "dist".into() }
         Scheme { url: text("ftp://example.net/a") }
         Fetch { url: url(), source: Box::new(ureq::Error::StatusCode(404)) }
+        Status { url: url(), status: 404, known: false, source: None }
+        Proxy { variable: text("https_proxy") }
+        Store { url: text("s3://builds/a"), fault: CredentialFault::WebIdentity }
         Download { url: url(), source: denied() }
         NotAnArchive { artifact: artifact() }
         Unpack { artifact: artifact(), entry: text("`bin/server`"), source: denied() }
@@ -653,7 +660,9 @@ fn artifact_errors() -> Vec<ArtifactError> {
         Malformed { artifact: artifact(), why: Malformed::CutOff }
         Refused { 0: entries([("bin/a\nb", Refusal::Control)], 0).into() }
         Unread { artifact: artifact(), kind: "a 7z archive" }
-        Page { artifact: artifact() }
+        Page { artifact: artifact(), title: Some(text("Sign in")) }
+        Unlisted { place: text("SHA256SUMS"), name: artifact() }
+        Signature { artifact: artifact(), at: text("a.sig"), source: SignatureFault::Wrong }
         TooMuch { artifact: artifact(), limit: LimitHit::Entries { most: 10 } }
         Exclude { pattern: text("a["), source: bad_glob() }
         ExcludeNegated { pattern: text("!a") }
@@ -665,13 +674,15 @@ fn artifact_errors() -> Vec<ArtifactError> {
     errors.into()
 }
 
+fn told(errors: &[ArtifactError]) -> String {
+    errors.iter().map(|error| refused(error, ArtifactError::hint)).collect()
+}
+
 #[test]
 fn artifacts() {
-    let told = artifact_errors()
-        .iter()
-        .map(|error| refused(error, ArtifactError::hint))
-        .collect::<String>();
-    assert_snapshot!(told, @r"
+    let errors = artifact_errors();
+    let (elsewhere, inside) = errors.split_at(14);
+    assert_snapshot!(told(elsewhere), @r#"
     error: the artifact was not packed to the end
     error: could not open the artifact `dist`
       cause: permission denied
@@ -686,13 +697,26 @@ fn artifacts() {
       hint:  `TMPDIR` names another place for them
     error: todo.tar.gz has the SHA-256 3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d, not ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb
       hint:  if the new content is meant, put its digest into `sha256`; `sha256sum` prints it
-    error: `sha256` cannot be checked for the directory `dist`
-      hint:  leave `sha256` out, or deploy an archive of it
-    error: an artifact's address begins with https:// or file://: ftp://example.net/a
+    error: neither `sha256` nor `signature` can be checked for the directory `dist`
+      hint:  leave them out, or deploy an archive of it
+    error: an artifact's address begins with https://, s3:// or file://: ftp://example.net/a
     error: could not fetch https://example.net/todo.tar.gz
       cause: http status: 404
+    error: could not fetch https://example.net/todo.tar.gz: the server answered with status 404
+      hint:  if it is private, `headers` in [artifact] can hold a token, or ~/.netrc a login
+    error: the proxy in `https_proxy` is not an address
+      hint:  `export https_proxy=http://HOST:PORT`
+    error: could not fetch s3://builds/a
+      cause: `AWS_WEB_IDENTITY_TOKEN_FILE` gives credentials in a way that shipit does not follow
+      hint:  `eval "$(aws configure export-credentials --format env)"`, then run this again
     error: the download of https://example.net/todo.tar.gz broke off
       cause: permission denied
+    "#);
+    inside_of_artifacts(inside);
+}
+
+fn inside_of_artifacts(errors: &[ArtifactError]) {
+    assert_snapshot!(told(errors), @r#"
     error: todo.tar.gz is named like an archive, but cannot be read as one
       hint:  `file todo.tar.gz` says what it is
     error: could not unpack todo.tar.gz, after `bin/server`
@@ -706,8 +730,13 @@ fn artifacts() {
       hint:  rename it
     error: todo.tar.gz is a 7z archive, which shipit cannot read
       hint:  pack it as .zip, .tar or .tar.gz (.zst, .xz, .bz2); to deploy the file as it is, name a directory that holds it
-    error: todo.tar.gz is named like an archive, but is a page of HTML
+    error: todo.tar.gz is a page of HTML, not the file that was meant: "Sign in"
       hint:  open it: servers send such a page to ask for a login or report an error
+    error: SHA256SUMS holds no SHA-256 of todo.tar.gz
+      hint:  `sha256sum todo.tar.gz` makes such a file
+    error: the signature of todo.tar.gz is not good
+      cause: the file is not what was signed
+      hint:  sign it again where it is built, and publish it together with a.sig
     error: todo.tar.gz has more than 10 entries
     error: the exclude pattern `a[` cannot be read
       cause: error parsing glob 'a[': unclosed character class; missing ']'
@@ -720,6 +749,130 @@ fn artifacts() {
     error: `bin/server` changed while it was being read
       hint:  deploy again when the build has finished
     error: `bin/server` is not a file of the artifact
+    "#);
+}
+
+#[test]
+fn stores_that_cannot_be_asked() {
+    let (config, credentials) = (text("~/.aws/config"), text("~/.aws/credentials"));
+    let stores = every!(CredentialFault {
+        None { looked: text("`AWS_ACCESS_KEY_ID` is not set") }
+        Half { set: text("A"), unset: text("B") }
+        NoProfile { profile: text("ci"), config, credentials }
+        Elsewhere { profile: text("ci"), key: text("sso_session") }
+        WebIdentity {}
+        Metadata { address: text("http://169.254.170.2/x"), reason: text("HTTP 500") }
+        PlainEndpoint { endpoint: text("http://minio:9000") }
+    });
+    let stores = stores.map(|fault| ArtifactError::Store { url: text("s3://builds/a"), fault });
+    assert_snapshot!(told(&stores), @r#"
+    error: could not fetch s3://builds/a
+      cause: no credentials were found: `AWS_ACCESS_KEY_ID` is not set
+      hint:  `export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…`, or name a `profile` in [artifact.s3]
+    error: could not fetch s3://builds/a
+      cause: `A` is set and `B` is not
+      hint:  `export B=…`, then run this again
+    error: could not fetch s3://builds/a
+      cause: neither ~/.aws/config nor ~/.aws/credentials has the profile `ci`
+      hint:  `aws configure list-profiles` lists them
+    error: could not fetch s3://builds/a
+      cause: the profile `ci` has its credentials by `sso_session`, which shipit does not follow
+      hint:  `eval "$(aws configure export-credentials --format env --profile ci)"`, then run this again
+    error: could not fetch s3://builds/a
+      cause: `AWS_WEB_IDENTITY_TOKEN_FILE` gives credentials in a way that shipit does not follow
+      hint:  `eval "$(aws configure export-credentials --format env)"`, then run this again
+    error: could not fetch s3://builds/a
+      cause: http://169.254.170.2/x did not answer as it should: HTTP 500
+    error: could not fetch s3://builds/a
+      cause: the endpoint http://minio:9000 is neither https:// nor on this machine
+      hint:  let it speak TLS, or bring it to this machine: `ssh -L 9000:STORE:9000 …`
+    "#);
+}
+
+#[test]
+fn signatures_that_are_not_good() {
+    let signatures = every!(SignatureFault {
+        Wrong {}
+        OtherKey {}
+        NoMinisign {}
+        OldForm {}
+        Nobody { allowed_signers: text("allowed_signers") }
+        Ssh { said: text("key is not permitted for use in signature namespace \"file\"") }
+        NoProgram { source: denied() }
+        Io { source: denied() }
+    });
+    let (artifact, at) = (text("todo.tar.gz"), text("todo.tar.gz.sig"));
+    let signatures = signatures.map(|source| {
+        let (artifact, at) = (artifact.clone(), at.clone());
+        ArtifactError::Signature { artifact, at, source }
+    });
+    assert_snapshot!(told(&signatures), @r#"
+    error: the signature of todo.tar.gz is not good
+      cause: the file is not what was signed
+      hint:  sign it again where it is built, and publish it together with todo.tar.gz.sig
+    error: the signature of todo.tar.gz is not good
+      cause: it was made with another key than `minisign` in [artifact.signature]
+      hint:  if the new signer is meant, put the key into deploy.toml or `allowed_signers`
+    error: the signature of todo.tar.gz is not good
+      cause: it is no signature of minisign
+    error: the signature of todo.tar.gz is not good
+      cause: it was made in the old form of minisign, which takes the whole file into memory
+      hint:  sign it without `-l`, with minisign 0.10 or later
+    error: the signature of todo.tar.gz is not good
+      cause: no key in allowed_signers has made it
+      hint:  if the new signer is meant, put the key into deploy.toml or `allowed_signers`
+    error: the signature of todo.tar.gz is not good
+      cause: key is not permitted for use in signature namespace "file"
+      hint:  sign it again where it is built, and publish it together with todo.tar.gz.sig
+    error: the signature of todo.tar.gz is not good
+      cause: `ssh-keygen` could not be run
+             permission denied
+      hint:  it comes with OpenSSH's client
+    error: the signature of todo.tar.gz is not good
+      cause: the file could not be read
+             permission denied
+    "#);
+}
+
+#[test]
+fn refusals_of_stores() {
+    let codes = [
+        "SignatureDoesNotMatch: The request signature",
+        "ExpiredToken",
+        "RequestTimeTooSkewed",
+        "NoSuchBucket",
+        "NoSuchKey",
+        "PermanentRedirect",
+        "AccessDenied",
+    ];
+    let refusals = codes.map(|said| ArtifactError::Status {
+        url: text("s3://builds/a"),
+        status: 403,
+        known: true,
+        source: Some(ServerSaid(text(said))),
+    });
+    assert_snapshot!(told(&refusals), @"
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: SignatureDoesNotMatch: The request signature
+      hint:  `AWS_SECRET_ACCESS_KEY` does not belong to `AWS_ACCESS_KEY_ID`, or the profile's to each other
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: ExpiredToken
+      hint:  log in again, and give the new `AWS_ACCESS_KEY_ID` and what belongs to it
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: RequestTimeTooSkewed
+      hint:  set the clock of this machine: `timedatectl`
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: NoSuchBucket
+      hint:  `s3.endpoint` in [artifact] says whose bucket it is
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: NoSuchKey
+      hint:  `aws s3 ls` shows what is there; has the build ended?
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: PermanentRedirect
+      hint:  `s3.region` in [artifact] names the region of the bucket
+    error: could not fetch s3://builds/a: the server answered with status 403
+      cause: AccessDenied
+      hint:  these credentials need the right `s3:GetObject`
     ");
 }
 

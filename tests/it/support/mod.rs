@@ -12,6 +12,7 @@ pub(crate) mod disk_checks;
 pub(crate) mod effort;
 pub(crate) mod far;
 pub(crate) mod fault_table;
+pub(crate) mod files;
 pub(crate) mod fleet;
 pub(crate) mod health;
 pub(crate) mod ledgers;
