@@ -193,7 +193,8 @@ vars.GREETING = {{ env = "GREETING" }}
 
     /// Starts a deploy without waiting for it; its output goes to `said`.
     pub(crate) fn start_deploy(&self, artifact: &str) -> Child {
-        let mut command = self.command(&["deploy", "production", "--yes", "--artifact", artifact]);
+        let deploy = ["deploy", "production", "--yes", "--wait", "--artifact", artifact];
+        let mut command = self.command(&deploy);
         let said = fs::File::create(self.home.path().join("said")).unwrap();
         command.stdout(Stdio::null()).stderr(said).spawn().unwrap()
     }

@@ -190,7 +190,7 @@ run_hooks() {
             cause=$ended
             return 1
         fi
-        partly="$what failed"
+        went_wrong "$what failed"
     done
 }
 

@@ -75,6 +75,11 @@ revert_and_answer() {
     return 3
 }
 
+# Adds $1 to what did not go well.
+went_wrong() {
+    partly="${partly:+$partly; }$1"
+}
+
 is_whole_again() {
     [ -n "$partly" ] || return 0
     printf '%s\n' "$partly"
@@ -256,7 +261,7 @@ restart_previous() {
     reset_failed
     service restart && is_active && return 0
     if [ -n "$unit_before" ] && ! was_active && is_down; then
-        partly="${partly:+$partly; }$target does not run, as before"
+        went_wrong "$target does not run, as before"
         return 0
     fi
     return 1

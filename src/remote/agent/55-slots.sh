@@ -169,24 +169,24 @@ return_traffic() {
 # still be answering.
 leave_slot() {
     [ "$(readlink "$root/slots/$slot")" = "../releases/$candidate" ] || return 0
-    each_in_slot "$slot" set_at_boot disable || partly=$cause
+    each_in_slot "$slot" set_at_boot disable || went_wrong "$cause"
     if [ -n "$moved" ]; then
         drain_slot "$slot"
     else
-        each_in_slot "$slot" service stop || partly="$slot could not be stopped"
+        each_in_slot "$slot" service stop || went_wrong "$slot could not be stopped"
     fi
     if [ -n "$slot_was" ]; then
         point "$root/slots/$slot" "$slot_was"
     else
         rm -f "$root/slots/$slot"
-    fi || partly="slots/$slot is not as it was"
+    fi || went_wrong "slots/$slot is not as it was"
     sync_file "$root/slots"
 }
 
 # The slot that was left goes on for a while; at the next boot it does not start.
 leave_old_slot() {
     [ -n "$old_slot" ] || return 0
-    each_in_slot "$old_slot" set_at_boot disable || partly=$cause
+    each_in_slot "$old_slot" set_at_boot disable || went_wrong "$cause"
     drain_slot "$old_slot"
     rm -f "$root/.shipit/traffic"
 }

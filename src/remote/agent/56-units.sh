@@ -211,7 +211,7 @@ return_unit_files() {
     linked=''
     remove_brought "$candidate"
     reload_unit_files && return 0
-    partly="${partly:+$partly; }systemd did not read its unit files again"
+    went_wrong "systemd did not read its unit files again"
 }
 
 # Removes the unit files that the release $1 brought.
@@ -265,7 +265,8 @@ remove_unit_files() {
         esac
         if has_link && ! manage disable --now "$name" >"$tmp/said" 2>&1 && is_left "$name"; then
             cat "$tmp/said"
-            stuck=yes partly="${partly:+$partly; }$name is still linked"
+            stuck=yes
+            went_wrong "$name is still linked"
             continue
         fi
         sync_boot

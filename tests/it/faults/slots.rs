@@ -1,5 +1,7 @@
 //! Faults of a deploy into a slot: one release always has the traffic, and it is whole and runs.
 
+use std::time::Duration;
+
 use shipit::deploy::outcome::RunOutcome;
 use shipit::remote::local::LocalSession;
 
@@ -31,6 +33,22 @@ async fn release_that_is_unhealthy_behind_the_proxy_gives_the_traffic_back() {
     assert_eq!(report.verdict(), RunOutcome::NotDone, "{report:?}");
     host.is_consistent("late");
     assert_eq!(host.moves(), ["1", "late", "1"]);
+}
+
+/// The old slot is kept warm: the way back starts nothing.
+#[tokio::test]
+async fn rollback_into_a_warm_slot_starts_nothing() {
+    let mut host = SlotHost::new(LocalSession::new()).await;
+    host.world.config.slots.as_mut().unwrap().keep_warm = Duration::from_mins(1);
+    assert_eq!(host.world.deploy("2").await.verdict(), RunOutcome::Done);
+    let blue = host.read("units/todo@blue.service");
+    assert!(blue.starts_with("active 1 "), "{blue}");
+    host.world.config.slots.as_mut().unwrap().keep_warm = Duration::ZERO;
+    let report = host.world.rollback().await;
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
+    assert_eq!(host.read("units/todo@blue.service"), blue, "not started again");
+    host.is_consistent("rollback");
+    assert_eq!(host.moves(), ["1", "2", "1"]);
 }
 
 #[tokio::test]

@@ -204,7 +204,12 @@ impl DiskHost {
              cp --sparse=always image next\nmv next copies/$$\n"
         );
         program(&self.path("copy"), &copy);
-        let step = if kind == Disk::Hurried { effort(9, 6, 1) } else { 1 };
+        // A journal that commits after each statement soon brings the contents along, too.
+        let step = match (kind, syncs) {
+            (Disk::Hurried, Syncs::All) => effort(9, 6, 1),
+            (Disk::Hurried, _) => 6,
+            _ => 1,
+        };
         let trap = format!(
             "set -T\nstatement=0\ntrap 'if ((BASHPID == $$ && ++statement % {step} == 0)); then \
              {here}/copy 9>&- </dev/null >/dev/null 2>&1; fi' DEBUG\n"
