@@ -28,6 +28,8 @@ pub(crate) struct Row {
     /// The rate of the link in each direction, in Mbit/s; 0: unlimited.
     pub(crate) mbit: u32,
     pub(crate) hosts: usize,
+    /// Over a connection that lives before the clock starts.
+    pub(crate) master: bool,
     pub(crate) tools: Vec<&'static str>,
 }
 
@@ -36,6 +38,7 @@ const ALL: &[&str] =
 const FLEET: &[&str] = &["shipit", "tarpipe", "tarpipe-check", "rsync", "capistrano"];
 const BYTES: &[&str] = &["shipit", "tarpipe", "rsync", "rsync-z", "capistrano"];
 const BACK: &[&str] = &["shipit", "tarpipe", "rsync", "capistrano"];
+const WARM: &[&str] = &["shipit", "tarpipe", "tarpipe-check", "rsync"];
 const PIPES: &[&str] = &["shipit", "tarpipe", "ssh-cat", "scp-file"];
 
 /// The name of an earlier build of shipit, measured beside the new one.
@@ -54,7 +57,7 @@ impl Row {
     /// A row at 0 ms, to one host, at full rate.
     fn new(name: &str, title: &str, data: Data, action: Action, tools: &[&'static str]) -> Self {
         let (name, title, tools) = (name.to_owned(), title.to_owned(), tools.to_vec());
-        Self { name, title, data, action, rtt: 0, mbit: 0, hosts: 1, tools }
+        Self { name, title, data, action, rtt: 0, mbit: 0, hosts: 1, master: false, tools }
     }
 
     fn to(self, hosts: usize) -> Self {
@@ -63,6 +66,10 @@ impl Row {
 
     fn over(self, rtt: u32, mbit: u32) -> Self {
         Self { rtt, mbit, ..self }
+    }
+
+    fn warm(self) -> Self {
+        Self { master: true, ..self }
     }
 }
 
@@ -74,6 +81,8 @@ pub(crate) fn all() -> Vec<Row> {
     vec![
         Row::new("tiny-0", "10 files, 100 KB, 2 changed; 0 ms", Tiny, Redeploy, ALL),
         Row::new("tiny-50", "10 files, 100 KB, 2 changed; 50 ms", Tiny, Redeploy, ALL).over(50, 0),
+        Row::new("warm-0", "10 files, 100 KB, 2 changed, over a living ControlMaster; 0 ms", Tiny, Redeploy, WARM).warm(),
+        Row::new("warm-50", "10 files, 100 KB, 2 changed, over a living ControlMaster; 50 ms", Tiny, Redeploy, WARM).warm().over(50, 0),
         Row::new("tiny-10-hosts", "10 files, 100 KB, 2 changed, 10 hosts; 0 ms", Tiny, Redeploy, FLEET).to(10),
         Row::new("tiny-50-hosts", "10 files, 100 KB, 2 changed, 50 hosts; 0 ms", Tiny, Redeploy, FLEET).to(50),
         Row::new("tree-first-0", "5,000 files, 60 MB, first deploy; 0 ms", Tree, First, ALL),

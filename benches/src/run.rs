@@ -222,6 +222,7 @@ impl<'a> Bench<'a> {
             ("KNOWN_HOSTS", text(&link.config.with_extension("known_hosts"))),
             ("ENV_FILE", text(&self.dir.join("env"))),
             ("KEEP", KEEP.to_string()),
+            ("MASTER", if cell.row.master { "yes".to_owned() } else { String::new() }),
             ("WORK", text(&cell.work)),
             ("HOME", text(&cell.work.join("home"))),
             ("SHIPIT", text(&fs::canonicalize(program)?)),

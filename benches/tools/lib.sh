@@ -4,7 +4,13 @@
 # shellcheck shell=sh
 set -eu
 release=$(date -u +%Y%m%d%H%M%S%3N)
-ssh="ssh -F $SSH_CONFIG"
+config=$SSH_CONFIG
+# Over connections that live already, where MASTER is set.
+if [ -n "${MASTER-}" ]; then
+    config=$WORK/ssh_config
+    printf 'Include %s\nHost *\nControlPath %s/%%C\n' "$SSH_CONFIG" "$WORK" >"$config"
+fi
+ssh="ssh -F $config"
 
 # What runs on the host once the release is in place: link, flip by rename, restart, clean.
 # shellcheck disable=SC2034
@@ -26,6 +32,14 @@ each() {
     done
     for pid in $pids; do wait "$pid" || failed=1; done
     return $failed
+}
+
+# Logs in to every host once, so that all that follows goes over that connection.
+connect() {
+    [ -n "${MASTER-}" ] || return 0
+    for host in $HOSTS; do
+        $ssh -O check "$host" 2>/dev/null || $ssh -M -N -f -o ControlPersist=60 "$host"
+    done
 }
 
 roll_back() { $ssh "$1" "$back"; }

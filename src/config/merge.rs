@@ -146,7 +146,7 @@ key_by_key! {
     LocalHooks { before staged after failed }
     RolloutTable { batch canary pause on_failure on_unreachable max_failed }
     UploadTable { link limit parallel }
-    Ssh { config user identity_file known_hosts connect_timeout host_keys }
+    Ssh { config user identity_file known_hosts connect_timeout host_keys transport }
     S3Table { endpoint region profile }
     Timeouts { deadline }
 }

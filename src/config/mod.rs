@@ -32,7 +32,7 @@ use std::time::Duration;
 use self::access::{ArtifactAccess, DigestSource};
 use self::checks::Check;
 use self::placeholders::Placeholders;
-pub use self::tables::{HostKeys, Moment, NoticeFormat};
+pub use self::tables::{HostKeys, Moment, NoticeFormat, SshTransport};
 use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
@@ -178,6 +178,7 @@ pub struct SshSettings {
     pub connect_timeout: Option<Duration>,
     /// The rule for unknown host keys, in place of that of `ssh_config`.
     pub host_keys: Option<HostKeys>,
+    pub transport: SshTransport,
 }
 
 impl SshSettings {

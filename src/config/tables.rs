@@ -431,6 +431,18 @@ pub(super) struct Ssh {
     pub(super) known_hosts: Option<Spanned<String>>,
     pub(super) connect_timeout: Option<Spanned<Length>>,
     pub(super) host_keys: Option<HostKeys>,
+    pub(super) transport: Option<SshTransport>,
+}
+
+/// The client that connects to hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SshTransport {
+    /// The built-in one; OpenSSH where a master of it lives, or where `ssh_config` needs it.
+    #[default]
+    Auto,
+    Builtin,
+    OpenSsh,
 }
 
 /// The rule for host keys that no file knows.

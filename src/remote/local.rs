@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use super::quote::word;
 use super::session::{ByteStream, Channel, Exit, Output, Session, SessionError};
 
 /// Number of output pieces that may wait to be read.
@@ -73,6 +74,13 @@ impl LocalSession {
     pub fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Returns a command that does for another session what `command` does for this one.
+    pub fn written(&self, command: &str) -> String {
+        let clean = if self.clean { "-i " } else { "" };
+        let vars = self.vars.iter().map(|(name, value)| word(&format!("{name}={value}")) + " ");
+        format!("exec env {clean}{}{} -c {}", vars.collect::<String>(), self.shell, word(command))
     }
 
     fn spawn(&self, command: &str) -> Result<Child, SessionError> {

@@ -1,5 +1,5 @@
-//! The seam: how commands reach a host. One implementation speaks SSH, one runs `sh` on this
-//! machine, and tests put faults between.
+//! The seam: how commands reach a host. One implementation speaks SSH, one lets OpenSSH do it, one
+//! runs `sh` on this machine, and tests put faults between.
 
 use std::fmt;
 use std::io;
@@ -93,6 +93,8 @@ pub enum Exit {
     Code(u32),
     /// By this signal, without `SIG`.
     Signal(String),
+    /// By a signal, or without a word: OpenSSH does not tell.
+    Untold,
 }
 
 impl fmt::Display for Exit {
@@ -103,6 +105,7 @@ impl fmt::Display for Exit {
             }
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(name) => write!(f, "was ended by SIG{name}"),
+            Self::Untold => f.write_str("ended without an exit code, perhaps by a signal"),
         }
     }
 }
@@ -181,6 +184,13 @@ pub enum SessionError {
         setting: String,
         reason: String,
     },
+    /// The built-in client does not do it; OpenSSH may.
+    #[error("{setting} cannot be used: {reason}")]
+    Unsupported {
+        /// `KnownHostsCommand /bin/keys`, …
+        setting: String,
+        reason: String,
+    },
     #[error("could not connect through the jump host {hop}")]
     Jump { hop: String, source: Box<SessionError> },
     #[error("the server refused a channel: {reason}")]
@@ -208,6 +218,15 @@ impl SessionError {
             Self::HostKeyUnknown { files, .. } => files.iter().any(is_text),
             Self::HostKeyChanged { file, .. } => is_text(file),
             _ => false,
+        }
+    }
+
+    /// Returns the setting that only OpenSSH may follow, if that is the reason.
+    pub fn unsupported(&self) -> Option<&str> {
+        match self {
+            Self::Unsupported { setting, .. } => Some(setting),
+            Self::Jump { source, .. } => source.unsupported(),
+            _ => None,
         }
     }
 
@@ -293,6 +312,9 @@ impl SessionError {
                 "ssh wants this account to have a name: add it to /etc/passwd, or run as another \
                  user"
                     .to_owned(),
+            ),
+            Self::Unsupported { .. } => Some(
+                "`transport = \"openssh\"` in [ssh]: the program `ssh` may do it".to_owned(),
             ),
             Self::ChannelRefused { .. } => {
                 Some("raise `MaxSessions` in the host's sshd_config".to_owned())

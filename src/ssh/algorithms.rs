@@ -80,7 +80,7 @@ impl List {
             return Ok(left);
         }
         let ours: Vec<&str> = ours.iter().map(AsRef::as_ref).collect();
-        Err(SessionError::Setting {
+        Err(SessionError::Unsupported {
             setting: self.shown().unwrap_or_default(),
             reason: format!("none of them is supported, only {}", ours.join(", ")),
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::{Address, Host, SshSettings};
+use crate::config::{Address, Host, SshSettings, SshTransport};
 use crate::model::mutex::lock;
 use crate::remote::local::LocalSession;
 use crate::remote::session::{ByteStream, SessionError};
@@ -20,10 +20,11 @@ use crate::ssh::connection::{Connection, Hop, Transport};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump;
+use crate::ssh::master::MasterDir;
 use crate::ssh::options::Options;
 use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, SettingsSource};
+use crate::ssh::ssh_config::{self, Answers, HostSettings, KeyPolicy, Plain, SettingsSource};
 use crate::ssh::target::SshTarget;
 
 /// sshd counts every offered key and hangs up after six.
@@ -72,6 +73,7 @@ struct ConnectionParts {
     /// The key that logged in, by user and address: it is offered first from then on. Servers count
     /// each refused key, and some shut out whole addresses for it.
     worked: Mutex<HashMap<String, String>>,
+    masters: MasterDir,
     /// Seconds since 1970, for certificates.
     now: u64,
 }
@@ -81,7 +83,7 @@ impl Connector {
     pub fn new(settings: &SshSettings, around: LocalEnv, callbacks: Callbacks, now: u64) -> Self {
         let settings = settings.clone().at_home(&around.home);
         let (keys, plain) = (KeyRing::default(), Plain::default());
-        let worked = Mutex::default();
+        let (worked, masters) = (Mutex::default(), MasterDir::default());
         Self {
             inner: Arc::new(ConnectionParts {
                 settings,
@@ -90,9 +92,29 @@ impl Connector {
                 keys,
                 plain,
                 worked,
+                masters,
                 now,
             }),
         }
+    }
+
+    /// Returns the settings of deploy.toml.
+    pub(crate) fn ours(&self) -> &SshSettings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn around(&self) -> &LocalEnv {
+        &self.inner.around
+    }
+
+    pub(crate) fn masters(&self) -> &MasterDir {
+        &self.inner.masters
+    }
+
+    /// Returns what `ssh -G` says about a hop; `None` if there is no `ssh` program.
+    pub(crate) async fn answers(&self, wanted: &Hop) -> Result<Option<Answers>, SessionError> {
+        let ConnectionParts { settings, around, plain, .. } = &*self.inner;
+        ssh_config::answers(&wanted.target, settings, around, plain).await
     }
 
     /// Returns a session with this machine.
@@ -128,13 +150,23 @@ impl Connector {
         wanted: &'a Hop,
     ) -> BoxFuture<'a, Result<Connection, SessionError>> {
         Box::pin(async move {
-            let settings = self.settings(wanted).await?;
-            let check = self.check(&settings, wanted)?;
-            let keys = self.keys(&settings, wanted).await;
-            let hops = jump::hops(&settings, wanted);
-            let connecting = Connecting { connector: self, wanted, settings, check, hops };
-            connecting.log_in(keys).await
+            let answers = self.answers(wanted).await?;
+            self.open_knowing(wanted, answers.as_ref()).await
         })
+    }
+
+    /// Does what [`Self::open`] does, with what `ssh -G` says.
+    pub(crate) async fn open_knowing(
+        &self,
+        wanted: &Hop,
+        answers: Option<&Answers>,
+    ) -> Result<Connection, SessionError> {
+        let settings = self.settings(wanted, answers)?;
+        let check = self.check(&settings, wanted)?;
+        let keys = self.keys(&settings, wanted).await;
+        let hops = jump::hops(&settings, wanted);
+        let connecting = Connecting { connector: self, wanted, settings, check, hops };
+        connecting.log_in(keys).await
     }
 
     /// Returns the keys to try. A key given as text is the only one for hosts of the config, and the
@@ -154,20 +186,26 @@ impl Connector {
         }
     }
 
-    async fn settings(&self, wanted: &Hop) -> Result<HostSettings, SessionError> {
-        let ConnectionParts { settings, around, plain, .. } = &*self.inner;
-        let (mut host, source) =
-            ssh_config::resolve(&wanted.target, settings, around, plain).await?;
+    fn settings(
+        &self,
+        wanted: &Hop,
+        answers: Option<&Answers>,
+    ) -> Result<HostSettings, SessionError> {
+        let ConnectionParts { settings, around, .. } = &*self.inner;
+        let (mut host, source) = ssh_config::resolve(answers, &wanted.target, settings, around)?;
         if source == SettingsSource::Defaults {
             let unread = around.home.join(".ssh/config").exists();
             let weight = if unread { Weight::Warning } else { Weight::Detail };
             let text = "there is no `ssh` here to ask, so ssh_config is not read";
             self.notice(wanted, weight, text);
         }
-        if host.policy == KeyPolicy::NoAsStrict {
-            let text = "StrictHostKeyChecking no is not followed: unknown keys are refused";
-            self.notice(wanted, Weight::Warning, text);
+        if settings.transport == SshTransport::Auto
+            && let Some(missed) = host.options.openssh_could()
+        {
+            let reason = "it is not supported".to_owned();
+            return Err(SessionError::Unsupported { setting: missed.to_owned(), reason });
         }
+        self.notice_policy(wanted, &host);
         let Options { missed, ignored, .. } = &host.options;
         if !missed.is_empty() {
             let text = format!("ssh_config's {} is not followed", missed.join(", "));
@@ -184,6 +222,13 @@ impl Connector {
         Ok(host)
     }
 
+    pub(crate) fn notice_policy(&self, wanted: &Hop, host: &HostSettings) {
+        if host.policy == KeyPolicy::NoAsStrict {
+            let text = "StrictHostKeyChecking no is not followed: unknown keys are refused";
+            self.notice(wanted, Weight::Warning, text);
+        }
+    }
+
     fn check(&self, settings: &HostSettings, wanted: &Hop) -> Result<HostKeyCheck, SessionError> {
         let ConnectionParts { around, now, .. } = &*self.inner;
         let given = around.given.known_hosts.as_deref();
@@ -198,7 +243,11 @@ impl Connector {
 
     /// Fails if a known_hosts file of deploy.toml does not exist, unless it is to be made for a new
     /// key.
-    fn check_known_hosts(&self, host: &HostSettings, wanted: &Hop) -> Result<(), SessionError> {
+    pub(crate) fn check_known_hosts(
+        &self,
+        host: &HostSettings,
+        wanted: &Hop,
+    ) -> Result<(), SessionError> {
         let ConnectionParts { settings, around, .. } = &*self.inner;
         let read = around.given.known_hosts.is_none();
         let named = settings.known_hosts.as_ref().filter(|file| read && !file.exists());
@@ -423,7 +472,7 @@ fn hung_up(error: &russh::Error) -> bool {
 }
 
 /// Returns between half and one and a half of the pause, so that many tries do not come at once.
-fn jitter() -> Duration {
+pub(crate) fn jitter() -> Duration {
     let mut byte = [128];
     let _ = getrandom::fill(&mut byte);
     BUSY_PAUSE / 2 + BUSY_PAUSE * u32::from(byte[0]) / 255

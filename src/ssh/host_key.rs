@@ -319,6 +319,6 @@ pub fn fingerprint(key: &PublicKey) -> String {
 }
 
 /// Returns whether two fingerprints are equal. People copy them with and without the padding.
-fn same_fingerprint(one: &str, other: &str) -> bool {
+pub(crate) fn same_fingerprint(one: &str, other: &str) -> bool {
     one.trim().trim_end_matches('=') == other.trim_end_matches('=')
 }

@@ -271,7 +271,10 @@ pub(super) fn read_revoked(
         if bytes.starts_with(KRL) {
             let reason = "it is a list in binary form (KRL), which is not supported; a file of \
                           public keys is";
-            return Err(setting(reason.to_owned()));
+            return Err(SessionError::Unsupported {
+                setting: format!("RevokedHostKeys {}", file.display()),
+                reason: reason.to_owned(),
+            });
         }
         let text = String::from_utf8_lossy(&bytes);
         let keys = text.lines().enumerate().filter_map(|(at, line)| {

@@ -1,5 +1,5 @@
-//! Floor 2: the real Session, over russh. [`connect::Connector`] turns a host of the config into a
-//! [`Session`](crate::remote::session::Session).
+//! Floor 2: the real Session, over russh or OpenSSH. [`connect::Connector`] turns a host of the
+//! config into a [`Session`](crate::remote::session::Session).
 
 mod algorithms;
 mod auth;
@@ -14,6 +14,11 @@ pub mod host_key;
 mod jump;
 mod key_text;
 pub mod known_hosts;
+mod master;
+mod mux;
+mod mux_exec;
+mod openssh;
+mod openssh_words;
 pub mod options;
 mod pace;
 mod proxy_command;

@@ -8,7 +8,7 @@ use crate::remote::session::SessionError;
 use crate::ssh::algorithms::{Allowed, List, RSA_BITS};
 
 /// Options that `ssh_config::read_answer` reads, or this file.
-const FOLLOWED: [&str; 33] = [
+const FOLLOWED: [&str; 32] = [
     "host",
     "hostname",
     "user",
@@ -19,7 +19,6 @@ const FOLLOWED: [&str; 33] = [
     "certificatefile",
     "proxyjump",
     "proxycommand",
-    "proxyusefdpass",
     "userknownhostsfile",
     "globalknownhostsfile",
     "hostkeyalias",
@@ -45,8 +44,11 @@ const FOLLOWED: [&str; 33] = [
 ];
 
 /// To connect without these would trust more than ssh does, or go another way than it.
-const REFUSED: [(&str, &str); 2] =
-    [("knownhostscommand", "KnownHostsCommand"), ("bindinterface", "BindInterface")];
+const REFUSED: [(&str, &str); 3] = [
+    ("knownhostscommand", "KnownHostsCommand"),
+    ("bindinterface", "BindInterface"),
+    ("proxyusefdpass", "ProxyUseFdpass"),
+];
 
 /// Without these we trust fewer hosts, or have fewer keys, than ssh.
 const MISSED: [(&str, &str); 5] = [
@@ -106,6 +108,14 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Returns the first option that is not followed, and that OpenSSH would use to log in or to
+    /// verify the host.
+    pub(crate) fn openssh_could(&self) -> Option<&'static str> {
+        self.missed.iter().find(|name| **name != "NoHostAuthenticationForLocalhost").copied()
+    }
+}
+
 fn is_off(values: Option<&Vec<&str>>) -> bool {
     let off = |value: &&str| matches!(*value, "none" | "no" | "false" | "");
     values.is_none_or(|values| values.iter().all(off))
@@ -150,7 +160,7 @@ fn allowed(said: &Said<'_>, plain: &Said<'_>) -> Result<Allowed, SessionError> {
 }
 
 fn unusable(setting: &str, reason: &str) -> SessionError {
-    SessionError::Setting { setting: setting.to_owned(), reason: reason.to_owned() }
+    SessionError::Unsupported { setting: setting.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::config::Host;
 use crate::model::words::count;
 use crate::remote::quote::word;
 use crate::remote::session::{BESIDE, ByteStream, Channel, Session, SessionError};
@@ -24,12 +23,12 @@ use crate::ssh::{exec, text, tunnel};
 /// sshd drops the whole connection when a command is much longer than an argument may be.
 const LONGEST_COMMAND: usize = 120 << 10;
 /// Dropbear drops the connection for a command of 9,000 bytes.
-const LONGEST_FOR_DROPBEAR: usize = 8000;
+pub(crate) const LONGEST_FOR_DROPBEAR: usize = 8000;
 /// The limit for opening a channel. A dead connection is noticed earlier.
-const OPEN_LIMIT: Duration = Duration::from_secs(45);
+pub(crate) const OPEN_LIMIT: Duration = Duration::from_secs(45);
 /// sshd counts a session for a moment after its command has ended, so a refusal is tried again
 /// after these pauses.
-const PAUSES_MS: [u64; 4] = [0, 40, 100, 200];
+pub(crate) const PAUSES_MS: [u64; 4] = [0, 40, 100, 200];
 
 /// A host that is reached by SSH.
 pub struct SshSession {
@@ -65,20 +64,20 @@ impl Connection {
     }
 }
 
-impl Connector {
-    /// Returns a session with `host`: over SSH after a login, or on this machine.
-    pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
-        let Some(wanted) = self.hop(host) else { return Ok(Arc::new(self.local())) };
-        let first = self.open(&wanted).await?;
-        Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
-    }
-}
-
 /// Returns a command that reads `command` from its input and becomes it. `dd` reads no byte more,
 /// because the rest is the input of `command`.
-fn by_input(command: &str) -> String {
+pub(crate) fn by_input(command: &str) -> String {
     let read = format!("eval \"$(dd bs=1 count={} 2>/dev/null)\"", command.len());
     format!("exec /bin/sh -c {}", word(&read))
+}
+
+/// Fails if a server would drop the connection for the length of `command`.
+pub(crate) fn check_length(command: &str) -> Result<(), SessionError> {
+    if command.len() <= LONGEST_COMMAND {
+        return Ok(());
+    }
+    let length = count(command.len(), "byte");
+    Err(SessionError::ChannelRefused { reason: format!("a command of {length} is too long") })
 }
 
 impl SshSession {
@@ -88,11 +87,7 @@ impl SshSession {
     }
 
     async fn start(&self, command: &str) -> Result<Channel, SessionError> {
-        if command.len() > LONGEST_COMMAND {
-            let length = count(command.len(), "byte");
-            let reason = format!("a command of {length} is too long");
-            return Err(SessionError::ChannelRefused { reason });
-        }
+        check_length(command)?;
         let dropbear = self.first.heard.get().program.contains("dropbear");
         if dropbear && command.len() > LONGEST_FOR_DROPBEAR {
             let mut channel = self.run(&by_input(command)).await?;
@@ -205,6 +200,6 @@ impl Session for SshSession {
     }
 }
 
-fn late(what: &str) -> SessionError {
+pub(crate) fn late(what: &str) -> SessionError {
     SessionError::Timeout { what: what.to_owned(), after: OPEN_LIMIT, hint: None }
 }

@@ -124,13 +124,48 @@ pub enum SettingsSource {
 /// The output of `ssh -G` without any file; it is equal for all hosts.
 pub(crate) type Plain = OnceCell<Option<String>>;
 
-/// Returns the settings for connections to `target`, and their source.
-pub(crate) async fn resolve(
+/// What `ssh -G` says about a host.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    about: String,
+    /// What it says without any file.
+    plain: String,
+}
+
+impl Answers {
+    /// Returns the values of an option that differ from those without any file.
+    pub(crate) fn set(&self, keyword: &str) -> Option<String> {
+        let all = |text| SshConfigOutput::read(text).all(keyword).collect::<Vec<_>>().join(" ");
+        let value = all(&self.about);
+        let off = matches!(&*value, "" | "none" | "no" | "false");
+        (!off && value != all(&self.plain)).then_some(value)
+    }
+
+    /// Returns the settings for OpenSSH, which obeys the options of `ssh_config` itself.
+    pub(crate) fn for_openssh(
+        &self,
+        target: &SshTarget,
+        settings: &SshSettings,
+        around: &LocalEnv,
+    ) -> Result<HostSettings, SessionError> {
+        let answer = SshConfigOutput::read(&self.about);
+        let host = host_settings(&answer, target, around, Options::default())?;
+        Ok(with_settings(host, target, settings))
+    }
+
+    /// Returns the socket at which a master of the user may listen.
+    pub(crate) fn control_path(&self) -> Option<PathBuf> {
+        SshConfigOutput::read(&self.about).one("controlpath").map(PathBuf::from)
+    }
+}
+
+/// Returns what `ssh -G` says about `target`; `None` if there is no `ssh` program.
+pub(crate) async fn answers(
     target: &SshTarget,
     settings: &SshSettings,
     around: &LocalEnv,
     plain: &Plain,
-) -> Result<(HostSettings, SettingsSource), SessionError> {
+) -> Result<Option<Answers>, SessionError> {
     check_word("host", &target.host)?;
     if let Some(user) = &target.user {
         check_user(user)?;
@@ -139,10 +174,21 @@ pub(crate) async fn resolve(
     let any = SshTarget { host: "localhost".to_owned(), user: None, port: None };
     let asked = ask(target, settings, around);
     let plain = plain.get_or_try_init(|| ask(&any, &nowhere, around));
-    let (Some(answer), Some(plain)) = tokio::try_join!(asked, plain)? else {
+    let (about, plain) = tokio::try_join!(asked, plain)?;
+    Ok(about.zip(plain.clone()).map(|(about, plain)| Answers { about, plain }))
+}
+
+/// Returns the settings for connections to `target`, and their source.
+pub(crate) fn resolve(
+    answers: Option<&Answers>,
+    target: &SshTarget,
+    settings: &SshSettings,
+    around: &LocalEnv,
+) -> Result<(HostSettings, SettingsSource), SessionError> {
+    let Some(Answers { about, plain }) = answers else {
         return Ok((defaults(target, settings, around)?, SettingsSource::Defaults));
     };
-    let asked = read_answer(&answer, plain, target, around)?;
+    let asked = read_answer(about, plain, target, around)?;
     Ok((with_settings(asked, target, settings), SettingsSource::Asked))
 }
 
@@ -310,12 +356,17 @@ pub fn read_answer(
     around: &LocalEnv,
 ) -> Result<HostSettings, SessionError> {
     let answer = SshConfigOutput::read(text);
-    if answer.yes("proxyusefdpass") {
-        return Err(unusable("ProxyUseFdpass yes", "it is not supported"));
-    }
-    let options = Options::read(text, plain)?;
+    host_settings(&answer, target, around, Options::read(text, plain)?)
+}
+
+fn host_settings(
+    answer: &SshConfigOutput<'_>,
+    target: &SshTarget,
+    around: &LocalEnv,
+    options: Options,
+) -> Result<HostSettings, SessionError> {
     let jump = answer.one("proxyjump");
-    let tokens = tokens(&answer, target, around);
+    let tokens = tokens(answer, target, around);
     let files = |keyword: &str| -> Vec<PathBuf> {
         answer.all(keyword).filter(|v| *v != "none").map(|v| tokens.path(v)).collect()
     };
@@ -342,7 +393,7 @@ pub fn read_answer(
         hash_known_hosts: answer.yes("hashknownhosts"),
         connect_timeout: answer.seconds("connecttimeout").unwrap_or(CONNECT_TIMEOUT),
         alive_interval: answer.seconds("serveraliveinterval").unwrap_or(ALIVE_INTERVAL),
-        alive_count: alive_count(&answer),
+        alive_count: alive_count(answer),
         family: family_of(answer.one("addressfamily")),
         bind_address: answer.one("bindaddress").map(str::to_owned),
         options,

@@ -227,7 +227,7 @@ const ORDER_IN_DEPLOY: [&str; 27] = [
 ];
 
 /// The modules of `ssh`: each uses only those before it.
-const ORDER_IN_SSH: [&str; 22] = [
+const ORDER_IN_SSH: [&str; 27] = [
     "text",
     "target",
     "key_text",
@@ -247,8 +247,13 @@ const ORDER_IN_SSH: [&str; 22] = [
     "connection",
     "jump",
     "socket",
+    "mux",
+    "mux_exec",
+    "openssh_words",
+    "master",
     "connect",
     "session",
+    "openssh",
     "embedded",
 ];
 

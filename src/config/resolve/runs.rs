@@ -146,6 +146,7 @@ impl Resolver<'_> {
             known_hosts: path("known_hosts", ssh.known_hosts.as_ref())?,
             connect_timeout: connect_timeout.transpose()?,
             host_keys: ssh.host_keys,
+            transport: ssh.transport.unwrap_or_default(),
         })
     }
 

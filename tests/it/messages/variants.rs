@@ -120,6 +120,7 @@ fn session_errors() -> Vec<SessionError> {
             by_hand: "ssh -i id_ed25519 -p 2222 deploy@2001:db8::1".into()
         }
         Setting { setting: text("ProxyJump x"), reason: text("no such host") }
+        Unsupported { setting: text("BindInterface wg0"), reason: text("it is not supported") }
         Jump { hop: text("gate"), source: Box::new(lost()) }
         ChannelRefused { reason: text("open failed") }
         DialRefused { address: text("127.0.0.1:8080"), reason: text("refused"), forbidden: true }
@@ -137,7 +138,7 @@ fn session_errors() -> Vec<SessionError> {
 #[test]
 fn connection_errors_read_well() {
     let told = session_errors().into_iter().map(failed);
-    assert_snapshot!(told.collect::<String>(), @"
+    assert_snapshot!(told.collect::<String>(), @r#"
     error: could not connect to web1:22
       cause: permission denied
       hint:  `ssh -v -F own web1 true` shows how far it gets
@@ -167,6 +168,8 @@ fn connection_errors_read_well() {
              the agent has no key
       hint:  `ssh -i id_ed25519 -p 2222 deploy@2001:db8::1 true` shows which key works
     error: ProxyJump x cannot be used: no such host
+    error: BindInterface wg0 cannot be used: it is not supported
+      hint:  `transport = "openssh"` in [ssh]: the program `ssh` may do it
     error: could not connect through the jump host gate
       cause: the connection was lost
              reset by peer
@@ -187,7 +190,7 @@ fn connection_errors_read_well() {
              [web1]:2222 shows the ssh-ed25519 key SHA256:shown
              it is not in known_hosts, /etc/ssh/ssh_known_hosts
       hint:  compare the fingerprint with the host's own, then connect once by hand: `ssh -p 2222 web1 true`
-    ");
+    "#);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod dropbear;
 mod embedded;
 mod host_keys;
+mod master;
 mod openssh;
 mod program;
 mod settings;

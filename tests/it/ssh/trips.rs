@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::ssh::write;
-use crate::support::sshd::{SshDir, Sshd, present};
+use crate::support::sshd::{SshDir, Sshd, UserMaster, present};
 
 /// A side that is silent for this long waits for the other.
 const QUIET: Duration = Duration::from_millis(120);
+
+const HOOK: &str = "[hooks]\nstaged = [\"test -e VERSION\"]";
 
 /// Carries connections to `port`, and counts.
 struct Link {
@@ -79,7 +81,7 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(hooks: &str) -> Self {
         let place = SshDir::new();
         let sshd = Sshd::start(&place, "");
         let link = Link::to(sshd.port);
@@ -90,7 +92,7 @@ impl Site {
         let config = format!(
             "app = \"todo\"\ndeploy_to = \"{dir}/srv\"\nlinked_dirs = [\"log\"]\n\n\
              [artifact]\npath = \"dist\"\n\n[env]\nvars.COLOUR = \"green\"\n\n\
-             [service]\nrestart = \"true\"\n\n[hooks]\nstaged = [\"test -e VERSION\"]\n\n\
+             [service]\nrestart = \"true\"\n\n{hooks}\n\n\
              [ssh]\nconfig = \"{dir}/config\"\n\n[stages.production]\nhosts = [\"web\"]\n"
         );
         write(&place.path("deploy.toml"), &config);
@@ -118,7 +120,7 @@ fn deploy_and_rollback_keep_their_budget() {
     if !present() {
         return;
     }
-    let site = Site::new();
+    let site = Site::new(HOOK);
     site.deploy("1");
     let mut version = 1;
     keeps_to(12, "a deploy", || {
@@ -131,6 +133,23 @@ fn deploy_and_rollback_keep_their_budget() {
         site.deploy(&version.to_string());
         site.trips(&["rollback", "production", "--yes"])
     });
+}
+
+#[test]
+fn deploy_over_a_living_master_keeps_its_budget() {
+    if !present() {
+        return;
+    }
+    for (hooks, budget) in [("", 5), (HOOK, 6)] {
+        let site = Site::new(hooks);
+        let _master = UserMaster::start(&site.place, site.link.port);
+        site.deploy("1");
+        let mut version = 1;
+        keeps_to(budget, "a deploy over a master", || {
+            version += 1;
+            site.deploy(&version.to_string())
+        });
+    }
 }
 
 /// A machine that is busy elsewhere may say half of something, and the rest a step later: it may

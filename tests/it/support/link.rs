@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use shipit::config::Host;
+use shipit::config::{Host, SshTransport};
 use shipit::deploy::context::Connect;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{ByteStream, Channel, Output, Session, SessionError};
@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::{Notify, mpsc};
 
 use super::session::dial_and_close_of_inner;
+use super::sshd::{SshDir, transport};
 
 /// A fault of the link to one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +38,17 @@ pub(crate) enum LinkFault {
 /// Each host has a directory of its own in place of `root`: `root` with the host's name appended.
 pub(crate) struct FaultyLinks {
     session: LocalSession,
+    /// Hosts are reached over OpenSSH.
+    openssh: Option<SshDir>,
     root: String,
     faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
 }
 
 impl FaultyLinks {
     pub(crate) fn new(root: &str) -> Self {
-        Self { session: LocalSession::new(), root: root.to_owned(), faults: Arc::default() }
+        let openssh = (transport() == SshTransport::OpenSsh).then(SshDir::without_a_port);
+        let (session, root) = (LocalSession::new(), root.to_owned());
+        Self { session, openssh, root, faults: Arc::default() }
     }
 
     /// Replaces the shell and the environment of the hosts.
@@ -72,7 +77,11 @@ impl Connect for FaultyLinks {
                 });
             }
             Ok(Arc::new(FaultySession {
-                inner: self.session.clone(),
+                inner: match &self.openssh {
+                    Some(place) => place.connect("web").await?,
+                    None => Arc::new(self.session.clone()),
+                },
+                local: self.openssh.as_ref().map(|_| self.session.clone()),
                 name: host.name.clone(),
                 from: self.root.clone(),
                 faults: Arc::clone(&self.faults),
@@ -82,7 +91,9 @@ impl Connect for FaultyLinks {
 }
 
 struct FaultySession {
-    inner: LocalSession,
+    inner: Arc<dyn Session>,
+    /// The shell and the variables of the host, where it is reached over OpenSSH.
+    local: Option<LocalSession>,
     name: String,
     from: String,
     faults: Arc<Mutex<BTreeMap<String, LinkFault>>>,
@@ -92,7 +103,9 @@ impl Session for FaultySession {
     fn exec<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Channel, SessionError>> {
         let own = command.replace(&self.from, &format!("{}-{}", self.from, self.name));
         Box::pin(async move {
-            let Channel { input, mut output } = self.inner.exec(&own).await?;
+            let written = self.local.as_ref().map(|local| local.written(&own));
+            let Channel { input, mut output } =
+                self.inner.exec(written.as_ref().unwrap_or(&own)).await?;
             let (cut, silence) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
             let halved = Arc::new(AtomicBool::new(false));
             let tap = Tap {

@@ -1,14 +1,14 @@
 //! A real sshd of our own: generated keys and configuration in a temporary directory, on a free
 //! port of loopback, with the rights of the user who runs the tests.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shipit::config::Address;
-use shipit::config::SshSettings;
+use shipit::config::{Address, SshSettings, SshTransport};
 use shipit::remote::session::{Session, SessionError};
 use shipit::ssh::expand::LocalEnv;
 use shipit::ssh::given::GivenTexts;
@@ -17,6 +17,20 @@ use tempfile::TempDir;
 use super::ssh::{User, around, connector, host, skipped, soon, told, whoami, write};
 
 const SSHD: &str = "/usr/sbin/sshd";
+
+/// What holds for every server.
+const SSHD_CONFIG: &str = "PidFile none\nAuthorizedKeysFile DIR/authorized_keys\nStrictModes no\n\
+                           UsePAM no\nPasswordAuthentication no\n\
+                           KbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+                           LogLevel VERBOSE\nSetEnv HOME=DIR\n";
+
+/// Returns the client that `SHIPIT_TEST_TRANSPORT` names: the built-in one, or OpenSSH.
+pub(crate) fn transport() -> SshTransport {
+    match std::env::var("SHIPIT_TEST_TRANSPORT").as_deref() {
+        Ok("openssh") => SshTransport::OpenSsh,
+        _ => SshTransport::Builtin,
+    }
+}
 
 /// Returns whether there is an sshd. Fails without one if SHIPIT_TEST_OPENSSH is set.
 pub(crate) fn present() -> bool {
@@ -41,18 +55,33 @@ pub(crate) struct SshDir {
     pub(crate) user: User,
     pub(crate) settings: SshSettings,
     pub(crate) agent: Option<PathBuf>,
+    /// Further variables of the user.
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 impl SshDir {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let settings =
-            SshSettings { config: Some(dir.path().join("config")), ..SshSettings::default() };
-        let dir = Self { dir, user: User::default(), settings, agent: None };
+        let settings = SshSettings {
+            config: Some(dir.path().join("config")),
+            transport: transport(),
+            ..SshSettings::default()
+        };
+        let dir = Self { dir, user: User::default(), settings, agent: None, env: BTreeMap::new() };
         dir.keygen("host", &["-t", "ed25519"]);
         dir.keygen("id", &["-t", "ed25519"]);
         dir.trust("id");
         write(&dir.path("known_hosts"), "");
+        dir
+    }
+
+    /// With a server of its own for each connection to `web`, behind no port.
+    pub(crate) fn without_a_port() -> Self {
+        let dir = Self::new();
+        let text = SSHD_CONFIG.replace("DIR", dir.dir.path().to_str().unwrap());
+        write(&dir.path("sshd"), &format!("{text}HostKey {}\n", dir.path("host").display()));
+        dir.config(22, &format!("ProxyCommand {SSHD} -i -f DIR/sshd"));
+        write(&dir.path("known_hosts"), &format!("127.0.0.1 {}", dir.text("host.pub")));
         dir
     }
 
@@ -102,6 +131,7 @@ impl SshDir {
 
     pub(crate) async fn connect(&self, name: &str) -> Result<Arc<dyn Session>, SessionError> {
         let mut around = around(self.dir.path(), "ssh");
+        around.env.extend(self.env.clone());
         if let Some(agent) = &self.agent {
             around.env.insert("SSH_AUTH_SOCK".to_owned(), agent.display().to_string());
         }
@@ -164,12 +194,8 @@ impl Sshd {
         let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
         let (path, log) = (dir.dir.path().display(), dir.path(&format!("log.{port}")));
         let host_key = if more.contains("HostKey ") { "" } else { "HostKey DIR/host" };
-        let text = format!(
-            "{more}\n{host_key}\nListenAddress {address}\nPort {port}\nPidFile none\n\
-             AuthorizedKeysFile DIR/authorized_keys\nStrictModes no\nUsePAM no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin yes\nLogLevel VERBOSE\nSetEnv HOME=DIR\n"
-        );
+        let text =
+            format!("{more}\n{host_key}\nListenAddress {address}\nPort {port}\n{SSHD_CONFIG}");
         let config = dir.path(&format!("sshd.{port}"));
         write(&config, &text.replace("DIR", &path.to_string()));
         let child = Command::new(SSHD)
@@ -263,5 +289,33 @@ impl Drop for SshAgent {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A master of the user; gone with this.
+pub(crate) struct UserMaster(PathBuf);
+
+impl UserMaster {
+    /// Makes `web`, the server at `port`, a name that is reached over a master, and starts it.
+    pub(crate) fn start(place: &SshDir, port: u16) -> Self {
+        place.config(port, "ControlPath DIR/%C");
+        let config = place.path("config");
+        let args =
+            ["-F", config.to_str().unwrap(), "-M", "-N", "-f", "-oControlPersist=yes", "web"];
+        let started = Command::new("ssh").args(args).stderr(Stdio::null()).status().unwrap();
+        assert!(started.success());
+        Self(config)
+    }
+
+    /// Returns whether it obeys `ssh -O`.
+    pub(crate) fn ask(&self, order: &str) -> bool {
+        let args = ["-F", self.0.to_str().unwrap(), "-O", order, "web"];
+        Command::new("ssh").args(args).stderr(Stdio::null()).status().unwrap().success()
+    }
+}
+
+impl Drop for UserMaster {
+    fn drop(&mut self) {
+        self.ask("exit");
     }
 }
