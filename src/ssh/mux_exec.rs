@@ -35,11 +35,11 @@ pub(crate) fn start(command: MuxCommand, socket: ControlSocket) -> Channel {
             tokio::select! {
                 exit = &mut ending => exit,
                 // The host closes the output before it tells the exit code.
-                () = reading.to_the_end() => ending.await,
+                () = reading.read_on() => ending.await,
             }
         };
         reading.deadline = Some(Instant::now() + AFTER_EXIT);
-        reading.to_the_end().await;
+        reading.read_on().await;
         drop(ending);
         let exit = match exit {
             Some(code) => Some(Exit::Code(code)),
@@ -68,13 +68,11 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
     /// Returns the next piece; `None` at the end.
     async fn next(&mut self) -> Option<Output> {
         self.buffer.reserve(PIECE);
-        match self.from.read_buf(&mut self.buffer).await {
-            Ok(1..) => Some((self.piece)(self.buffer.split().freeze())),
-            Ok(0) | Err(_) => {
-                self.open = false;
-                None
-            }
+        if let Ok(1..) = self.from.read_buf(&mut self.buffer).await {
+            return Some((self.piece)(self.buffer.split().freeze()));
         }
+        self.open = false;
+        None
     }
 }
 
@@ -89,7 +87,7 @@ struct Reading<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reading<R> {
-    async fn to_the_end(&mut self) {
+    async fn read_on(&mut self) {
         while self.out.open || self.err.open {
             let deadline = self.deadline.unwrap_or_else(Instant::now);
             let piece = tokio::select! {

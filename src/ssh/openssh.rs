@@ -72,8 +72,8 @@ impl Connector {
         Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
     }
 
-    /// Returns an option of `ssh_config` that the built-in client does not know, and that only
-    /// matters on this machine: a Kerberos ticket, or keys that are all on security keys.
+    /// Returns what lets OpenSSH in and not the built-in client: a Kerberos ticket. Distributions
+    /// turn GSSAPI on for everybody, so the option alone says nothing.
     fn ask_of_openssh(&self, answers: &Answers) -> Option<String> {
         let around = self.around();
         let ticket = || {
@@ -81,10 +81,8 @@ impl Connector {
             let uid = rustix::process::getuid().as_raw();
             named || Path::new(&format!("/tmp/krb5cc_{uid}")).exists()
         };
-        if answers.set("gssapiauthentication").is_some() && ticket() {
-            return Some("GSSAPIAuthentication, and there is a Kerberos ticket".to_owned());
-        }
-        None
+        let wanted = answers.set("gssapiauthentication").is_some() && ticket();
+        wanted.then(|| "GSSAPIAuthentication, and there is a Kerberos ticket".to_owned())
     }
 
     /// Returns a session over the user's own master, if one lives and nothing in deploy.toml says
@@ -226,10 +224,10 @@ impl OpenSshSession {
 
     async fn second(&self) -> Result<Arc<Master>, SessionError> {
         let mut second = self.second.lock().await;
-        if let Some(master) = second.as_ref() {
-            if master.socket.is_alive().await {
-                return Ok(master.clone());
-            }
+        if let Some(master) = second.as_ref()
+            && master.socket.is_alive().await
+        {
+            return Ok(master.clone());
         }
         let notice = "the server allows no second channel, so a second connection is made";
         self.connector.notice(&self.wanted, Weight::Detail, notice);
