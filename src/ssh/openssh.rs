@@ -29,7 +29,7 @@ impl Connector {
     /// Returns a session with `host`: over SSH after a login, or on this machine.
     pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
         let Some(wanted) = self.hop(host) else { return Ok(Arc::new(self.local())) };
-        let answers = self.answers(&wanted).await?;
+        let answers = Box::pin(self.answers(&wanted)).await?;
         let (Some(answers), true) = (&answers, self.ours().transport != SshTransport::Builtin)
         else {
             return self.built_in(wanted, answers.as_ref()).await;
@@ -68,7 +68,7 @@ impl Connector {
             let reason = "there is no program `ssh` here".to_owned();
             return Err(SessionError::Setting { setting, reason });
         }
-        let first = self.open_knowing(&wanted, answers).await?;
+        let first = Box::pin(self.open_knowing(&wanted, answers)).await?;
         Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
     }
 
@@ -105,7 +105,7 @@ impl Connector {
         wanted: Hop,
         answers: &Answers,
     ) -> Result<Arc<dyn Session>, SessionError> {
-        let master = self.own_master(&wanted, answers).await?;
+        let master = Box::pin(self.own_master(&wanted, answers)).await?;
         Ok(Arc::new(OpenSshSession::new(self.clone(), wanted, master)))
     }
 
@@ -238,7 +238,7 @@ impl OpenSshSession {
         let wanted = self.wanted.again();
         let gone = || SessionError::ChannelRefused { reason: "there is no `ssh` here".to_owned() };
         let answers = self.connector.answers(&wanted).await?.ok_or_else(gone)?;
-        self.connector.own_master(&wanted, &answers).await
+        Box::pin(self.connector.own_master(&wanted, &answers)).await
     }
 
     async fn tunnel(&self, host: &str, port: u16) -> Result<Box<dyn ByteStream>, SessionError> {

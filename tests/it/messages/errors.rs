@@ -143,10 +143,7 @@ fn every_session_error() -> Vec<SessionError> {
             by_hand: name().into(),
         },
         SessionError::Setting { setting: "ProxyJump x".to_owned(), reason: reason() },
-        SessionError::Unsupported {
-            setting: "BindInterface wg0".to_owned(),
-            reason: "it is not supported".to_owned(),
-        },
+        SessionError::Unsupported { setting: "BindInterface x".to_owned(), reason: reason() },
         SessionError::Jump { hop: "gate".to_owned(), source: Box::new(lost()) },
         SessionError::ChannelRefused { reason: reason() },
         SessionError::DialRefused { address: address(), reason: reason(), forbidden: true },
@@ -175,7 +172,7 @@ fn connection_failures_read_well() {
     the host certificate is not valid: expired
     no key was accepted for deploy@web1:22
     ProxyJump x cannot be used: it said no
-    BindInterface wg0 cannot be used: it is not supported
+    BindInterface x cannot be used: it said no
     could not connect through the jump host gate <- the connection was lost
     the server refused a channel: it said no
     the server would not connect to web1:22: it said no
