@@ -24,7 +24,7 @@ use crate::ssh::master::MasterDir;
 use crate::ssh::options::Options;
 use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{self, Answers, HostSettings, KeyPolicy, Plain, SettingsSource};
+use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, SettingsSource, SshAnswers};
 use crate::ssh::target::SshTarget;
 
 /// sshd counts every offered key and hangs up after six.
@@ -112,7 +112,7 @@ impl Connector {
     }
 
     /// Returns what `ssh -G` says about a hop; `None` if there is no `ssh` program.
-    pub(crate) async fn answers(&self, wanted: &Hop) -> Result<Option<Answers>, SessionError> {
+    pub(crate) async fn answers(&self, wanted: &Hop) -> Result<Option<SshAnswers>, SessionError> {
         let ConnectionParts { settings, around, plain, .. } = &*self.inner;
         ssh_config::answers(&wanted.target, settings, around, plain).await
     }
@@ -159,7 +159,7 @@ impl Connector {
     pub(crate) async fn open_knowing(
         &self,
         wanted: &Hop,
-        answers: Option<&Answers>,
+        answers: Option<&SshAnswers>,
     ) -> Result<Connection, SessionError> {
         let settings = self.settings(wanted, answers)?;
         let check = self.check(&settings, wanted)?;
@@ -189,7 +189,7 @@ impl Connector {
     fn settings(
         &self,
         wanted: &Hop,
-        answers: Option<&Answers>,
+        answers: Option<&SshAnswers>,
     ) -> Result<HostSettings, SessionError> {
         let ConnectionParts { settings, around, .. } = &*self.inner;
         let (mut host, source) = ssh_config::resolve(answers, &wanted.target, settings, around)?;

@@ -24,7 +24,7 @@ use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::{fingerprint, record_name, same_fingerprint};
 use crate::ssh::mux::ControlSocket;
 use crate::ssh::openssh_words::OpenSshLog;
-use crate::ssh::ssh_config::{Answers, HostSettings, KeyPolicy, is_default_key};
+use crate::ssh::ssh_config::{HostSettings, KeyPolicy, SshAnswers, is_default_key};
 use crate::ssh::target::{SshTarget, unusable};
 
 /// A master that nobody uses ends after this many seconds, should this process be killed.
@@ -91,7 +91,7 @@ pub(crate) struct MasterPlan<'a> {
     pub(crate) pin: Option<&'a str>,
     pub(crate) host: &'a HostSettings,
     /// What `ssh -G` says.
-    pub(crate) answers: &'a Answers,
+    pub(crate) answers: &'a SshAnswers,
     /// Those of deploy.toml.
     pub(crate) settings: &'a SshSettings,
     pub(crate) around: &'a LocalEnv,

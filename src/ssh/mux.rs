@@ -93,7 +93,7 @@ impl ControlSocket {
     pub(crate) async fn is_alive(&self) -> bool {
         let asking = async {
             let mut connection = MuxConnection::open(&self.0).await?;
-            connection.send(Message::new(ALIVE_CHECK).number(0)).await?;
+            connection.send(MuxMessage::new(ALIVE_CHECK).number(0)).await?;
             connection.receive().await
         };
         matches!(timeout(QUICK_LIMIT, asking).await, Ok(Ok(answer)) if answer.kind == ALIVE)
@@ -103,7 +103,7 @@ impl ControlSocket {
     pub(crate) async fn terminate(&self) {
         let ending = async {
             let mut connection = MuxConnection::open(&self.0).await?;
-            connection.send(Message::new(TERMINATE).number(0)).await?;
+            connection.send(MuxMessage::new(TERMINATE).number(0)).await?;
             while connection.receive().await.is_ok() {}
             io::Result::Ok(())
         };
@@ -112,7 +112,8 @@ impl ControlSocket {
 
     /// Asks the master to end, for those who cannot wait.
     pub(crate) fn terminate_at_once(&self) {
-        let messages = [Message::new(HELLO).number(VERSION), Message::new(TERMINATE).number(0)];
+        let messages =
+            [MuxMessage::new(HELLO).number(VERSION), MuxMessage::new(TERMINATE).number(0)];
         let bytes: Vec<u8> =
             messages.into_iter().filter_map(|one| one.bytes().ok()).flatten().collect();
         if let Ok(mut master) = std::os::unix::net::UnixStream::connect(&self.0) {
@@ -129,7 +130,7 @@ impl ControlSocket {
         let (input, their_input) = pipe::pipe()?;
         let (their_stdout, stdout) = pipe::pipe()?;
         let (their_stderr, stderr) = pipe::pipe()?;
-        let request = Message::new(NEW_SESSION)
+        let request = MuxMessage::new(NEW_SESSION)
             .number(0)
             .text("")
             .numbers([0; 4])
@@ -155,7 +156,7 @@ impl ControlSocket {
         let mut connection = MuxConnection::open(&self.0).await?;
         let (input, their_input) = pipe::pipe()?;
         let (their_output, output) = pipe::pipe()?;
-        let request = Message::new(NEW_STDIO_FORWARD).number(0).text("").text(host);
+        let request = MuxMessage::new(NEW_STDIO_FORWARD).number(0).text("").text(host);
         connection.send(request.number(u32::from(port))).await?;
         let theirs = [their_input.into_blocking_fd()?, their_output.into_blocking_fd()?];
         for descriptor in &theirs {
@@ -186,7 +187,7 @@ impl MuxConnection {
     /// Connects and greets. Fails if what listens there is no master.
     async fn open(path: &Path) -> io::Result<Self> {
         let mut connection = Self(UnixStream::connect(path).await?);
-        connection.send(Message::new(HELLO).number(VERSION)).await?;
+        connection.send(MuxMessage::new(HELLO).number(VERSION)).await?;
         let hello = connection.receive().await?;
         if hello.kind != HELLO || hello.numbers().next() != Some(VERSION) {
             return Err(io::ErrorKind::InvalidData.into());
@@ -194,11 +195,11 @@ impl MuxConnection {
         Ok(connection)
     }
 
-    async fn send(&mut self, message: Message) -> io::Result<()> {
+    async fn send(&mut self, message: MuxMessage) -> io::Result<()> {
         self.0.write_all(&message.bytes()?).await
     }
 
-    async fn receive(&mut self) -> io::Result<Answer> {
+    async fn receive(&mut self) -> io::Result<MuxAnswer> {
         let len = self.0.read_u32().await?;
         let Some(rest) = len.checked_sub(4).filter(|_| len <= LONGEST) else {
             return Err(io::ErrorKind::InvalidData.into());
@@ -206,7 +207,7 @@ impl MuxConnection {
         let kind = self.0.read_u32().await?;
         let mut body = vec![0; rest as usize];
         self.0.read_exact(&mut body).await?;
-        Ok(Answer { kind, body })
+        Ok(MuxAnswer { kind, body })
     }
 
     /// Waits until the host has opened the channel.
@@ -233,9 +234,9 @@ impl MuxConnection {
 }
 
 /// A message to a master.
-struct Message(Vec<u8>);
+struct MuxMessage(Vec<u8>);
 
-impl Message {
+impl MuxMessage {
     fn new(kind: u32) -> Self {
         Self(Vec::new()).number(kind)
     }
@@ -264,12 +265,12 @@ impl Message {
 }
 
 /// A message of a master.
-struct Answer {
+struct MuxAnswer {
     kind: u32,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl MuxAnswer {
     fn numbers(&self) -> impl Iterator<Item = u32> {
         self.body.chunks_exact(4).filter_map(|four| Some(u32::from_be_bytes(four.try_into().ok()?)))
     }

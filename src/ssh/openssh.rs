@@ -19,7 +19,7 @@ use crate::ssh::mux::{MuxCommand, NoMuxChannel};
 use crate::ssh::session::{
     LONGEST_FOR_DROPBEAR, OPEN_LIMIT, PAUSES_MS, SshSession, by_input, check_length, late,
 };
-use crate::ssh::ssh_config::Answers;
+use crate::ssh::ssh_config::SshAnswers;
 use crate::ssh::{mux_exec, text};
 
 /// The number of tries for a server that hangs up before the login.
@@ -61,7 +61,7 @@ impl Connector {
     async fn built_in(
         &self,
         wanted: Hop,
-        answers: Option<&Answers>,
+        answers: Option<&SshAnswers>,
     ) -> Result<Arc<dyn Session>, SessionError> {
         if self.ours().transport == SshTransport::OpenSsh {
             let setting = "transport \"openssh\"".to_owned();
@@ -74,7 +74,7 @@ impl Connector {
 
     /// Returns what lets OpenSSH in and not the built-in client: a Kerberos ticket. Distributions
     /// turn GSSAPI on for everybody, so the option alone says nothing.
-    fn ask_of_openssh(&self, answers: &Answers) -> Option<String> {
+    fn ask_of_openssh(&self, answers: &SshAnswers) -> Option<String> {
         let around = self.around();
         let ticket = || {
             let named = around.env.get("KRB5CCNAME").is_some_and(|name| !name.is_empty());
@@ -87,7 +87,7 @@ impl Connector {
 
     /// Returns a session over the user's own master, if one lives and nothing in deploy.toml says
     /// how to connect.
-    async fn ride(&self, wanted: &Hop, answers: &Answers) -> Option<Arc<dyn Session>> {
+    async fn ride(&self, wanted: &Hop, answers: &SshAnswers) -> Option<Arc<dyn Session>> {
         let ours = self.ours();
         let says = ours.identity_file.is_some()
             || ours.known_hosts.is_some()
@@ -103,7 +103,7 @@ impl Connector {
     async fn over_openssh(
         &self,
         wanted: Hop,
-        answers: &Answers,
+        answers: &SshAnswers,
     ) -> Result<Arc<dyn Session>, SessionError> {
         let master = Box::pin(self.own_master(&wanted, answers)).await?;
         Ok(Arc::new(OpenSshSession::new(self.clone(), wanted, master)))
@@ -111,7 +111,7 @@ impl Connector {
 
     /// Starts a master, and tells the user what it wrote down. A server with too many new
     /// connections hangs up without a word; it is tried again.
-    async fn own_master(&self, wanted: &Hop, answers: &Answers) -> Result<Master, SessionError> {
+    async fn own_master(&self, wanted: &Hop, answers: &SshAnswers) -> Result<Master, SessionError> {
         let (ours, around) = (self.ours(), self.around());
         let host = answers.for_openssh(&wanted.target, ours, around)?;
         self.notice_policy(wanted, &host);

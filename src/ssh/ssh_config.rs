@@ -126,13 +126,13 @@ pub(crate) type Plain = OnceCell<Option<String>>;
 
 /// What `ssh -G` says about a host.
 #[derive(Debug, Clone)]
-pub(crate) struct Answers {
+pub(crate) struct SshAnswers {
     about: String,
     /// What it says without any file.
     plain: String,
 }
 
-impl Answers {
+impl SshAnswers {
     /// Returns the values of an option that differ from those without any file.
     pub(crate) fn set(&self, keyword: &str) -> Option<String> {
         let all = |text| SshConfigOutput::read(text).all(keyword).collect::<Vec<_>>().join(" ");
@@ -165,7 +165,7 @@ pub(crate) async fn answers(
     settings: &SshSettings,
     around: &LocalEnv,
     plain: &Plain,
-) -> Result<Option<Answers>, SessionError> {
+) -> Result<Option<SshAnswers>, SessionError> {
     check_word("host", &target.host)?;
     if let Some(user) = &target.user {
         check_user(user)?;
@@ -175,17 +175,17 @@ pub(crate) async fn answers(
     let asked = ask(target, settings, around);
     let plain = plain.get_or_try_init(|| ask(&any, &nowhere, around));
     let (about, plain) = tokio::try_join!(asked, plain)?;
-    Ok(about.zip(plain.clone()).map(|(about, plain)| Answers { about, plain }))
+    Ok(about.zip(plain.clone()).map(|(about, plain)| SshAnswers { about, plain }))
 }
 
 /// Returns the settings for connections to `target`, and their source.
 pub(crate) fn resolve(
-    answers: Option<&Answers>,
+    answers: Option<&SshAnswers>,
     target: &SshTarget,
     settings: &SshSettings,
     around: &LocalEnv,
 ) -> Result<(HostSettings, SettingsSource), SessionError> {
-    let Some(Answers { about, plain }) = answers else {
+    let Some(SshAnswers { about, plain }) = answers else {
         return Ok((defaults(target, settings, around)?, SettingsSource::Defaults));
     };
     let asked = read_answer(about, plain, target, around)?;
