@@ -19,8 +19,9 @@ use tokio::time::timeout;
 
 use crate::config::{HostKeys, SshSettings};
 use crate::model::mutex::lock;
-use crate::remote::session::{BY_SETTING, SessionError};
+use crate::remote::session::{BY_SETTING, KNOWN_HOSTS, SessionError};
 use crate::ssh::expand::LocalEnv;
+use crate::ssh::given::KEY;
 use crate::ssh::host_key::{fingerprint, record_name, same_fingerprint};
 use crate::ssh::mux::ControlSocket;
 use crate::ssh::openssh_words::OpenSshLog;
@@ -194,7 +195,11 @@ impl Master {
 impl MasterPlan<'_> {
     /// Fails if deploy.toml has a setting that OpenSSH would not obey.
     fn check(&self) -> Result<(), SessionError> {
-        let ours = self.settings;
+        let (ours, given) = (self.settings, &self.around.given);
+        let texts = [(KEY, given.key.is_some()), (KNOWN_HOSTS, given.known_hosts.is_some())];
+        if let Some((variable, _)) = texts.iter().find(|(_, set)| *set) {
+            return Err(unusable(variable, "OpenSSH reads it from a file only, named in [ssh]"));
+        }
         let for_hops = [
             ("identity_file", ours.identity_file.is_some()),
             ("known_hosts", ours.known_hosts.is_some()),

@@ -81,7 +81,9 @@ impl Connector {
             let uid = rustix::process::getuid().as_raw();
             named || Path::new(&format!("/tmp/krb5cc_{uid}")).exists()
         };
-        let wanted = answers.set("gssapiauthentication").is_some() && ticket();
+        let key_is_named = self.ours().identity_file.is_some() || around.given.key.is_some();
+        let asked = !key_is_named && answers.set("gssapiauthentication").is_some();
+        let wanted = asked && ticket();
         wanted.then(|| "GSSAPIAuthentication, and there is a Kerberos ticket".to_owned())
     }
 
@@ -92,7 +94,9 @@ impl Connector {
         let says = ours.identity_file.is_some()
             || ours.known_hosts.is_some()
             || ours.host_keys.is_some()
-            || wanted.pin.is_some();
+            || wanted.pin.is_some()
+            || self.around().given.key.is_some()
+            || self.around().given.known_hosts.is_some();
         let path = answers.control_path().filter(|_| !says)?;
         let master = Master::of_user(&path).await?;
         let text = format!("it goes over the ssh that listens at {}", path.display());
