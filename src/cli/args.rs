@@ -148,6 +148,8 @@ Examples:
   shipit verify production
   shipit verify production --release 20260102030405")]
     Verify(VerifyArgs),
+    /// List the values of env files: names, and where each comes from
+    Env(StageArg),
     /// Protect a release from prune
     #[command(after_help = "\
 Examples:

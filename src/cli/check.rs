@@ -29,7 +29,7 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
         let mut host = Findings::of(Some(host));
         let build = goal.as_ref().and_then(Goal::build);
         let release = build.map(|build| &build.manifest);
-        let env = build.and_then(|build| build.env.as_deref());
+        let env = build.map_or(&[][..], |build| &build.env);
         match probed {
             Ok(probed) => {
                 host.judge(&Subject {

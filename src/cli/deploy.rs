@@ -14,6 +14,7 @@ use super::world::{World, release_id};
 use super::{question, source};
 use crate::artifact::{Artifact, ArtifactError, Limits};
 use crate::config::access::ArtifactAccess;
+use crate::config::env::EnvFile;
 use crate::config::resolve::Overrides;
 use crate::config::secrecy::Secrecy;
 use crate::config::tables::length;
@@ -50,14 +51,9 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     let mut secrets = gather(world, &mut config).await?;
     secrets.extend(addresses(world, &mut config).await);
     secrets.extend(source::gather(world, &mut config).await?);
-    let env = match &config.env {
-        Some(spec) => {
-            let file = env::values(spec, &config.base, &|name| world.given(name)).await?;
-            secrets.extend(file.secrets(&Secrecy::of(&config)));
-            Some(file.bytes().to_vec())
-        }
-        None => None,
-    };
+    let env = env_files(world, &config).await?;
+    let secrecy = Secrecy::of(&config);
+    secrets.extend(env.iter().flat_map(|file| file.secrets(&secrecy)));
     let how =
         RunOptions { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
     let keep = !world.common.dry_run;
@@ -76,8 +72,8 @@ pub(super) struct Wanted<'a> {
     pub(super) config: &'a Config,
     /// `Deploy` or `Stage`.
     pub(super) kind: GoalKind,
-    /// The bytes of the env file, if there is one.
-    pub(super) env: Option<Vec<u8>>,
+    /// The env files, in the order of those of the config.
+    pub(super) env: Vec<EnvFile>,
     pub(super) force: bool,
     /// Whether to fill the cache of this machine for later deploys.
     pub(super) keep: bool,
@@ -295,9 +291,18 @@ async fn addresses(world: &World, config: &mut Config) -> Vec<String> {
     secrets
 }
 
+/// Fetches the values of every env file.
+pub(super) async fn env_files(world: &World, config: &Config) -> Result<Vec<EnvFile>, CliError> {
+    let mut files = Vec::new();
+    for spec in &config.env {
+        files.push(env::values(spec, &config.base, &|name| world.given(name)).await?);
+    }
+    Ok(files)
+}
+
 /// Fails if a variable that the config names has no value, and names all of them.
 fn named(world: &World, config: &Config) -> Result<(), CliError> {
-    let values = config.env.iter().flat_map(EnvSpec::sources);
+    let values = config.env.iter().flat_map(EnvSpec::required);
     let headers = config.artifact.iter().flat_map(|spec| spec.access.sources());
     let all = values.chain(config.health.sources()).chain(headers);
     Ok(env::all_set(all, &|name| world.given(name))?)

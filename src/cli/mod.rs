@@ -8,6 +8,7 @@ mod completion;
 mod demo;
 mod deploy;
 mod dry_run;
+mod env;
 mod error;
 mod help;
 mod history;
@@ -87,6 +88,7 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::Status(stage) => look::status(world, &stage).await,
         CliCommand::History(history) => history::run(world, &history).await,
         CliCommand::Verify(verify) => verify::run(world, &verify).await,
+        CliCommand::Env(stage) => env::run(world, &stage).await,
         CliCommand::Pin(pin) => pin::pin(world, &pin).await,
         CliCommand::Unpin(pin) => pin::unpin(world, &pin).await,
         CliCommand::Lock(lock) => pin::lock(world, &lock).await,

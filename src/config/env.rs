@@ -1,5 +1,5 @@
-//! The bytes of `.env`: each value fetched from where it is, then written so that systemd's
-//! `EnvironmentFile=`, a shell's `. ./.env` and the dotenv libraries all read the same bytes back.
+//! The bytes of an environment file: each value fetched from where it is, then written as
+//! `env_format` says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,36 +11,66 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::dotenv::{self, DotenvError, DotenvValue};
+use super::env_format::{EnvFormat, Unwritable};
 use super::secrecy::Secrecy;
-use super::{EnvSource, EnvSpec};
+use super::{EnvSource, EnvSpec, IfAbsent};
 use crate::model::words::count;
 
 /// A command may take this long to give a value; some ask a person to unlock something.
 const LIMIT: Duration = Duration::from_mins(1);
-/// Linux refuses a longer `NAME=value`, its final NUL included, when it starts a program.
-const LONGEST: usize = 128 * 1024;
 /// At most this many lines of a failed command's stderr are shown.
 const LINES: usize = 5;
-/// Names that some shell does not let `. ./.env` set.
-const READ_ONLY: [&str; 7] = ["_", "UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"];
 
 /// The content of an environment file. It holds secrets: `Debug` shows none.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct EnvFile {
     bytes: Vec<u8>,
-    values: Vec<(String, String)>,
+    values: BTreeMap<String, EnvValue>,
+}
+
+/// A value, and the place that it was taken from.
+#[derive(Clone, PartialEq, Eq)]
+struct EnvValue {
+    text: String,
+    origin: String,
 }
 
 impl EnvFile {
+    /// Returns the file with this content, of whose values nothing is known.
+    pub fn raw(bytes: Vec<u8>) -> Self {
+        Self { bytes, values: BTreeMap::new() }
+    }
+
     /// Returns the content of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
+    /// Returns the keys whose values satisfy `wanted`.
+    pub fn keys(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let found = self.values.iter().filter(|(_, value)| wanted(&value.text));
+        found.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Returns each key with the place that its value was taken from.
+    pub fn origins(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value.origin.as_str()))
+    }
+
+    /// Returns the keys of values that no output may show.
+    pub fn secret_keys<'f>(&'f self, secrecy: &'f Secrecy) -> impl Iterator<Item = &'f str> {
+        self.hidden(secrecy).map(|(key, _)| key)
+    }
+
     /// Returns the values that no output may show.
     pub fn secrets(&self, secrecy: &Secrecy) -> Vec<String> {
-        let hidden = self.values.iter().filter(|(key, value)| secrecy.hides(key, value));
-        hidden.map(|(_, value)| value.clone()).collect()
+        self.hidden(secrecy).map(|(_, value)| value.to_owned()).collect()
+    }
+
+    fn hidden<'f>(&'f self, secrecy: &'f Secrecy) -> impl Iterator<Item = (&'f str, &'f str)> {
+        let all = self.values.iter().map(|(key, value)| (key.as_str(), value.text.as_str()));
+        all.filter(|(key, value)| secrecy.hides(key, value))
     }
 }
 
@@ -73,7 +103,19 @@ pub enum EnvError {
     Timeout { key: String, after: Duration },
     /// A value that not every reader would read as it is.
     #[error("the value of `{key}` cannot be written to an environment file: it {reason}")]
-    Unwritable { key: String, reason: Unwritable },
+    Unwritable {
+        key: String,
+        reason: Unwritable,
+        /// A unit of the stage could read it from a file in the format for systemd.
+        systemd: bool,
+    },
+    /// A whole file of values that cannot be read.
+    #[error("{from}:{}: {}", error.line, error.fault)]
+    Dotenv {
+        /// The file, or words for what gave the text.
+        from: String,
+        error: DotenvError,
+    },
     /// A name that a shell keeps for itself.
     #[error("`{key}` cannot be set in an environment file: shells reserve it")]
     ReadOnly { key: String },
@@ -109,35 +151,6 @@ fn unset(missing: &[Missing]) -> String {
 #[error("{0}")]
 pub struct CommandStderr(String);
 
-/// The reason why a value cannot be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unwritable {
-    /// It is not UTF-8, which systemd requires.
-    #[error("is not UTF-8 text")]
-    NotText,
-    /// A character that ends every C string.
-    #[error("holds a NUL character")]
-    Nul,
-    /// Dotenv libraries make a newline of it.
-    #[error("holds a carriage return")]
-    CarriageReturn,
-    /// systemd refuses the file.
-    #[error("holds a code point that is not a character")]
-    Noncharacter,
-    /// Neither kind of quotes can hold it.
-    #[error("holds `'` together with one of `\"`, `$`, `\\` and a backquote")]
-    Quotes,
-    /// python-dotenv expands it between single quotes too.
-    #[error("holds `${{`")]
-    Expansion,
-    /// Some readers take the one before the quote, or one of two, for an escape.
-    #[error("holds `\\` at its end or twice in a row")]
-    Backslashes,
-    /// No program could be started with it.
-    #[error("is longer than 128 KiB")]
-    TooLong,
-}
-
 impl EnvError {
     /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
@@ -146,12 +159,17 @@ impl EnvError {
                 let names: Vec<_> = missing.iter().map(|it| format!("{}=…", it.variable)).collect();
                 Some(format!("`export {}`, then run this again", names.join(" ")))
             }
+            Self::Unwritable { key, systemd: true, .. } => Some(format!(
+                "in [env]: `format = \"systemd\"`, if units read the file by EnvironmentFile=; or \
+                 give `{key}` as base64"
+            )),
+            Self::Dotenv { error, .. } => Some(error.fault.hint().to_owned()),
             Self::Unwritable { reason: Unwritable::CarriageReturn, .. } => {
                 Some("if it is a text file, `sed 's/\\r$//'` makes its lines end as on Unix".into())
             }
-            Self::Unwritable { reason: Unwritable::TooLong, .. } => {
-                Some("put it into a file below `shared/` and link that".to_owned())
-            }
+            Self::Unwritable {
+                reason: Unwritable::TooLong | Unwritable::TooLongForDocker, ..
+            } => Some("put it into a file below `shared/` and link that".to_owned()),
             Self::Unwritable { key, .. } => {
                 Some(format!("give `{key}` as base64 and let the program decode it"))
             }
@@ -173,14 +191,74 @@ pub async fn values(
     base: &Path,
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<EnvFile, EnvError> {
-    all_set(spec.sources(), environment)?;
-    let mut file = EnvFile { bytes: Vec::new(), values: Vec::new() };
-    for (key, source) in &spec.vars {
-        let value = value(key, source, base, environment).await?;
-        file.bytes.extend(line(key, &value)?.into_bytes());
-        file.values.push((key.clone(), value));
+    all_set(spec.required(), environment)?;
+    let mut values = BTreeMap::new();
+    for import in &spec.imports {
+        let text = value("files", &import.source, base, environment).await;
+        if let Some(text) = or_absent(text, &import.absent)? {
+            take_in(&mut values, &import.source, &text)?;
+        }
     }
-    Ok(file)
+    for (key, var) in &spec.vars {
+        let text = value(key, &var.source, base, environment).await;
+        let given = text.is_ok();
+        let Some(text) = or_absent(text, &var.absent)? else { continue };
+        let origin = if given { var.source.to_string() } else { "its default".to_owned() };
+        values.insert(key.clone(), EnvValue { text, origin });
+    }
+    let lines = values.iter().map(|(key, value)| spec.line(key, &value.text));
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+    Ok(EnvFile { bytes: spec.format.whole(&lines).into_bytes(), values })
+}
+
+/// Adds the values of a dotenv text. `${NAME}` stands for one of this text or of one before it.
+fn take_in(
+    values: &mut BTreeMap<String, EnvValue>,
+    source: &EnvSource,
+    text: &str,
+) -> Result<(), EnvError> {
+    let known = values.iter().map(|(key, value)| (key.clone(), value.text.clone())).collect();
+    let from = source.to_string();
+    let found = match dotenv::parse(text, &known) {
+        Ok(found) => found,
+        Err(error) => return Err(EnvError::Dotenv { from, error }),
+    };
+    for DotenvValue { name, value: text, line } in found {
+        values.insert(name, EnvValue { text, origin: format!("{from}:{line}") });
+    }
+    Ok(())
+}
+
+/// Returns a value, or what is taken for one that is not there. A command that fails, or a file
+/// that cannot be read, is no absent value.
+fn or_absent(
+    value: Result<String, EnvError>,
+    absent: &IfAbsent,
+) -> Result<Option<String>, EnvError> {
+    let is_absent = match &value {
+        Err(EnvError::Unset { .. }) => true,
+        Err(EnvError::Read { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    };
+    match absent {
+        IfAbsent::LeftOut if is_absent => Ok(None),
+        IfAbsent::Text(text) if is_absent => Ok(Some(text.clone())),
+        _ => value.map(Some),
+    }
+}
+
+impl EnvSpec {
+    /// Returns the line of a value.
+    fn line(&self, key: &str, value: &str) -> Result<String, EnvError> {
+        if self.format.reserves(key) {
+            return Err(EnvError::ReadOnly { key: key.to_owned() });
+        }
+        self.format.line(key, value).map_err(|reason| {
+            let portable = self.for_unit && self.format == EnvFormat::Portable;
+            let systemd = portable && EnvFormat::Systemd.line(key, value).is_ok();
+            EnvError::Unwritable { key: key.to_owned(), reason, systemd }
+        })
+    }
 }
 
 /// Fails if a variable that a source names has no value; the error lists all of them.
@@ -212,76 +290,8 @@ pub(super) async fn value(
     }
 }
 
-/// Returns the content of a file with these values.
-pub fn written(values: &BTreeMap<String, String>) -> Result<String, EnvError> {
-    values.iter().map(|(key, value)| line(key, value)).collect()
-}
-
-/// Returns the keys in what [`values`] or [`written`] made whose values satisfy `wanted`.
-pub fn keys_of(file: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<String> {
-    let text = String::from_utf8_lossy(file);
-    let (mut rest, mut keys) = (text.as_ref(), Vec::new());
-    while let Some((key, quoted)) = rest.split_once('=') {
-        let quote = &quoted[..quoted.len().min(1)];
-        let Some((value, next)) = quoted[quote.len()..].split_once(&format!("{quote}\n")) else {
-            break;
-        };
-        if wanted(value) {
-            keys.push(key.to_owned());
-        }
-        rest = next;
-    }
-    keys
-}
-
-fn line(key: &str, value: &str) -> Result<String, EnvError> {
-    if READ_ONLY.contains(&key) {
-        return Err(EnvError::ReadOnly { key: key.to_owned() });
-    }
-    let quote =
-        quote(value).map_err(|reason| EnvError::Unwritable { key: key.to_owned(), reason })?;
-    if key.len() + value.len() + 2 > LONGEST {
-        return Err(unwritable(key, Unwritable::TooLong));
-    }
-    Ok(format!("{key}={quote}{value}{quote}\n"))
-}
-
-/// Returns the quotes between which every reader takes `value` as it stands. Nothing is ever
-/// escaped: no two readers agree on what an escape means. What is left was tried with systemd 252,
-/// dash, bash, BusyBox ash, mksh, zsh, npm dotenv 16 and 18, python-dotenv 1.2 and Ruby dotenv 2.4
-/// (which knows no newlines in values; from 2.8 on it does).
-fn quote(value: &str) -> Result<char, Unwritable> {
-    let holds = |c: char| value.contains(c);
-    if holds('\0') {
-        return Err(Unwritable::Nul);
-    }
-    if holds('\r') {
-        return Err(Unwritable::CarriageReturn);
-    }
-    if value.contains(is_noncharacter) {
-        return Err(Unwritable::Noncharacter);
-    }
-    if holds('\'') {
-        let free = !value.contains(['"', '$', '\\', '`']);
-        return if free { Ok('"') } else { Err(Unwritable::Quotes) };
-    }
-    if value.contains("${") {
-        return Err(Unwritable::Expansion);
-    }
-    if value.ends_with('\\') || value.contains(r"\\") {
-        return Err(Unwritable::Backslashes);
-    }
-    Ok('\'')
-}
-
-/// Code points that Unicode keeps for no character at all.
-fn is_noncharacter(c: char) -> bool {
-    let code = u32::from(c);
-    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
-}
-
 fn unwritable(key: &str, reason: Unwritable) -> EnvError {
-    EnvError::Unwritable { key: key.to_owned(), reason }
+    EnvError::Unwritable { key: key.to_owned(), reason, systemd: false }
 }
 
 fn variable(

@@ -223,6 +223,9 @@ impl ConfigError {
                 Some(format!("add {}", if given { flag } else { key }))
             }
             Self::NoScheme { instead, .. } => Some((*instead).to_owned()),
+            Self::PathTaken { reason, .. } if *reason == OTHER_ENV => {
+                Some("give each `[[env]]` a `file` of its own".to_owned())
+            }
             Self::LinksOverlap { .. } => Some("leave one of the two out".to_owned()),
             Self::NobodyLeft { .. } => Some("give one of them".to_owned()),
             Self::PathTaken { reason, .. } if *reason == ENV_FILE => Some(
@@ -235,6 +238,8 @@ impl ConfigError {
 
 /// The reason why no link may have the name of the environment file.
 pub(super) const ENV_FILE: &str = "the environment file of a release is written there";
+/// The reason why no two environment files may overlap.
+pub(super) const OTHER_ENV: &str = "another environment file lies at, above or below it";
 /// The reason why no link may be named `REVISION`.
 pub(super) const REVISION: &str = "the source revision of a release is written there";
 /// The reasons why files of earlier releases are not kept at a path.

@@ -86,11 +86,7 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
         table
     };
     if table.first().is_some_and(|first| first == "env") && IMPORTS.contains(&key) {
-        return Some(
-            "no file is imported: each value has its line, such as \
-             `vars.NAME = { env = \"NAME\" }`, `{ command = \"…\" }` or `{ file = \"…\" }`"
-                .to_owned(),
-        );
+        return Some("a whole file of values: `files = [\".env.production\"]`".to_owned());
     }
     let elsewhere = known_keys();
     let owner = |of: &dyn Fn(&str) -> bool| {
@@ -105,14 +101,17 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
 }
 
 /// Keys that people write in `[env]` to take in a whole file of values.
-const IMPORTS: [&str; 9] =
-    ["dotenv", "env_file", "files", "from", "import", "include", "load", "path", "source"];
+const IMPORTS: [&str; 8] =
+    ["dotenv", "env_file", "from", "import", "include", "load", "path", "source"];
 
 fn belongs(key: &str, owner: &str) -> String {
     match owner {
         "health.checks" => format!("`{key}` belongs to `[[health.checks]]`"),
         "hosts" => {
             format!("`{key}` belongs to a host: `hosts = [{{ address = \"…\", {key} = … }}]`")
+        }
+        "env.files" => {
+            format!("`{key}` belongs to a file: `files = [{{ file = \"…\", {key} = … }}]`")
         }
         "env.vars" => format!("`{key}` belongs to a value: `vars.NAME = {{ {key} = \"…\" }}`"),
         "linked_dirs" | "linked_files" => {

@@ -5,8 +5,9 @@ use serde::{Deserialize, de};
 
 use super::tables::{
     ArtifactTable, AssetsTable, Check, DigestTable, DirTable, Env, FileTable, Health, HookTable,
-    HooksTable, HostTable, Layer, LocalHookTable, LocalHooks, NoticeTable, RolloutTable, S3Table,
-    ServiceTable, SignatureTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable, VarTable,
+    HooksTable, HostTable, ImportTable, Layer, LocalHookTable, LocalHooks, NoticeTable,
+    RolloutTable, S3Table, ServiceTable, SignatureTable, SlotsTable, Ssh, Timeouts, TrafficTable,
+    UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -23,6 +24,7 @@ pub fn known_keys() -> Vec<String> {
         ("artifact.s3", fields::<S3Table>()),
         ("assets", fields::<AssetsTable>()),
         ("env", fields::<Env>()),
+        ("env.files", fields::<ImportTable>()),
         ("env.vars", fields::<VarTable>()),
         ("service", &fields::<ServiceTable>()[..9]),
         ("services", fields::<ServiceTable>()),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::tables::{
-    ArtifactTable, AssetsTable, Env, Health, HooksTable, Layer, LocalHooks, RolloutTable, S3Table,
-    ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
+    ArtifactTable, AssetsTable, Env, EnvTables, Health, HooksTable, Layer, LocalHooks,
+    RolloutTable, S3Table, ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
 };
 
 impl Layer {
@@ -26,7 +26,7 @@ impl Layer {
             linked_files: first(&self.linked_files, &top.linked_files),
             artifact: both(&self.artifact, &top.artifact, ArtifactTable::over),
             assets: both(&self.assets, &top.assets, AssetsTable::over),
-            env: both(&self.env, &top.env, Env::over),
+            env: both(&self.env, &top.env, EnvTables::over),
             service: both(&self.service, &top.service, ServiceTable::over),
             services: both(&self.services, &top.services, services_over),
             slots: both(&self.slots, &top.slots, SlotsTable::over),
@@ -61,13 +61,26 @@ impl ArtifactTable {
     }
 }
 
+impl EnvTables {
+    /// Lays a stage over the top level. Several files are a list, which is replaced as a whole.
+    fn over(&self, top: &Self) -> Self {
+        match (self, top) {
+            (Self::One(stage), Self::One(top)) => Self::One(Box::new(stage.over(top))),
+            _ => self.clone(),
+        }
+    }
+}
+
 impl Env {
     fn over(&self, top: &Self) -> Self {
         Self {
             file: first(&self.file, &top.file),
             mode: first(&self.mode, &top.mode),
             group: first(&self.group, &top.group),
+            format: first(&self.format, &top.format),
+            files: first(&self.files, &top.files),
             vars: both(&self.vars, &top.vars, map_over),
+            roles: first(&self.roles, &top.roles),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Floor 1: from `deploy.toml` to a [`Config`] that cannot be invalid. `file` reads the file into
 //! `tables`, which mirror what is written; `explain` says what is wrong with it, `known` lists its
 //! keys. `merge` lays a stage over the top level, `resolve` applies every rule of `rules`, `error`
-//! holds every way to fail. `env` makes the bytes of `.env`, `secrecy` says what may be shown of
-//! them. `checks` holds what health checks ask, `gather` fetches what they need of this machine,
-//! `placeholders` stand for a release in them. `inventory` reads hosts that are listed elsewhere,
-//! `access` is what it takes to get an artifact.
-//! `template` is what `shipit init` writes, `schema` what editors read.
+//! holds every way to fail. `env` makes the bytes of `.env`: `dotenv` reads files of values,
+//! `env_format` writes them, `secrecy` says what may be shown of them. `checks` holds what health
+//! checks ask, `gather` fetches what they need of this machine, `placeholders` stand for a release
+//! in them. `inventory` reads hosts that are listed elsewhere, `access` is what it takes to get an
+//! artifact. `template` is what `shipit init` writes, `schema` what editors read.
 
 pub mod access;
 pub mod checks;
+pub mod dotenv;
 pub mod env;
+pub mod env_format;
 pub mod error;
 mod explain;
 pub mod file;
@@ -26,11 +28,13 @@ pub mod tables;
 pub mod template;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::access::{ArtifactAccess, DigestSource};
 use self::checks::Check;
+use self::env_format::EnvFormat;
 use self::placeholders::Placeholders;
 pub use self::tables::{HostKeys, Moment, NoticeFormat, SshTransport};
 use crate::model::hook::HookPlace;
@@ -60,8 +64,8 @@ pub struct Config {
     pub artifact: Option<ArtifactSpec>,
     /// The files that stay from earlier releases, if any do.
     pub assets: Option<Assets>,
-    /// The environment file, if there is one.
-    pub env: Option<EnvSpec>,
+    /// The environment files, names unique.
+    pub env: Vec<EnvSpec>,
     /// The services that run it, in the order of restarts; empty for static files.
     pub services: Vec<Service>,
     /// The slots, if the stage has two.
@@ -98,6 +102,11 @@ impl Config {
     /// Returns the unit files that releases bring to a host.
     pub fn unit_files_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c str> {
         self.services_on(host).filter_map(|service| service.unit()?.file.as_deref())
+    }
+
+    /// Returns the environment files of a host, in their order.
+    pub fn env_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c EnvSpec> {
+        self.env.iter().filter(|spec| host.is_one_of(&spec.roles))
     }
 
     /// Returns the services of a host, in their order.
@@ -245,19 +254,60 @@ pub struct Assets {
     pub releases: usize,
 }
 
-/// The environment config: one file beside the build.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An environment file: values in one file beside the build.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EnvSpec {
+    /// Its place among the files of the stage.
+    pub number: usize,
     /// Its name inside the release.
     pub file: String,
     /// Octal text, `600`.
     pub mode: String,
     /// The group that may read it too.
     pub group: Option<String>,
-    /// The source of each value.
-    pub vars: BTreeMap<String, EnvSource>,
-    /// Those that are said to hold a secret, or none.
-    pub secret: BTreeMap<String, bool>,
+    /// Hosts with one of these roles get it; empty: all hosts do.
+    pub roles: Vec<String>,
+    pub format: EnvFormat,
+    /// Whole files of values; later ones count more.
+    pub imports: Vec<EnvImport>,
+    /// Single values, which count more than those of files.
+    pub vars: BTreeMap<String, EnvVar>,
+    /// Whether a service of the stage is a unit of systemd.
+    pub for_unit: bool,
+}
+
+/// A whole dotenv text in `[env]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvImport {
+    pub source: EnvSource,
+    pub absent: IfAbsent,
+}
+
+/// A single value in `[env]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvVar {
+    pub source: EnvSource,
+    pub absent: IfAbsent,
+    /// Whether it is said to be a secret, or none.
+    pub secret: Option<bool>,
+}
+
+impl EnvVar {
+    /// Returns whether the config says that it is a secret, or none: text is none.
+    pub fn is_secret(&self) -> Option<bool> {
+        let is_text = matches!(self.source, EnvSource::Text(_));
+        self.secret.or(is_text.then_some(false))
+    }
+}
+
+/// What is done about a variable that is not set, or empty, and about a file that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IfAbsent {
+    #[default]
+    Refused,
+    LeftOut,
+    /// This is taken instead.
+    Text(String),
 }
 
 /// The source of a value in `[env]`.
@@ -273,24 +323,51 @@ pub enum EnvSource {
     File(PathBuf),
 }
 
+impl fmt::Display for EnvSource {
+    /// Writes where the value is, without the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("deploy.toml"),
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::Command(text) => {
+                // Further words may hold a secret.
+                let program = text.split_whitespace().find(|word| !word.contains('='));
+                write!(f, "`{} …`", program.unwrap_or("sh").escape_debug())
+            }
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 impl EnvSpec {
-    /// Each value's name and where it comes from.
-    pub fn sources(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
-        self.vars.iter().map(|(name, source)| (name.as_str(), source))
+    /// Returns its name in `meta/` of an upload.
+    pub fn uploaded(&self) -> String {
+        if self.number == 0 { "env".to_owned() } else { format!("env{}", self.number) }
+    }
+
+    /// Each source that must have a value, and the name of that value; `files` for whole files.
+    pub fn required(&self) -> impl Iterator<Item = (&str, &EnvSource)> {
+        let files = self.imports.iter().filter(|import| import.absent == IfAbsent::Refused);
+        let vars = self.vars.iter().filter(|(_, var)| var.absent == IfAbsent::Refused);
+        files
+            .map(|import| ("files", &import.source))
+            .chain(vars.map(|(name, var)| (name.as_str(), &var.source)))
     }
 
     /// Returns warnings about what is allowed but hardly meant, one line each.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.vars.is_empty() {
+        if self.vars.is_empty() && self.imports.is_empty() {
             doubts.push(format!(
                 "{} will be empty: `file` in [env] names the file that is written, and no value is \
                  given",
                 self.file
             ));
         }
-        for (name, source) in self.sources() {
-            if ["command", "env", "file"].contains(&name) && matches!(source, EnvSource::Text(_)) {
+        for (name, var) in &self.vars {
+            if ["command", "env", "file"].contains(&name.as_str())
+                && matches!(var.source, EnvSource::Text(_))
+            {
                 doubts.push(format!(
                     "`vars` in [env] makes a variable that is called `{name}`; \
                      `vars.NAME = {{ {name} = \"…\" }}` takes the value of `NAME` from there"

@@ -1,6 +1,7 @@
 //! From what is written to what it means. Every rule and every error of a configuration is met
 //! here; what comes out cannot be invalid.
 
+mod env;
 mod health;
 mod hosts;
 mod notices;
@@ -135,7 +136,7 @@ impl ConfigFile {
             artifact: here.artifact(&layer, overrides, &links)?,
             links,
             assets: None,
-            env: None,
+            env: Vec::new(),
             health: here.health(&layer, &services)?,
             services,
             slots: here.slots(&layer)?,
@@ -155,7 +156,7 @@ impl ConfigFile {
             deadline: here.deadline(&layer)?,
         };
         config.assets = here.assets(&layer, &config)?;
-        config.env = here.env(&layer, &config.links)?;
+        config.env = here.env(&layer, &config.links, &config.services)?;
         here.check_slots(&layer, &config)?;
         here.filter(&mut config.hosts, overrides)?;
         Ok(config)

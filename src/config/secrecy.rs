@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::checks::HealthProbe;
-use super::{Address, Config, EnvSource, EnvSpec};
+use super::{Address, Config, EnvSpec, EnvVar};
 
 /// Shorter values are never masked: they would turn up everywhere by chance.
 pub const SHORTEST: usize = 6;
@@ -22,8 +22,7 @@ pub struct Secrecy {
 impl Secrecy {
     /// Returns the rule that `config` sets.
     pub fn of(config: &Config) -> Self {
-        let variables = config.env.as_ref().map(variables).unwrap_or_default();
-        Self { variables, names: names(config) }
+        Self { variables: variables(&config.env), names: names(config) }
     }
 
     /// Returns whether the value of this variable must not be shown.
@@ -48,12 +47,21 @@ impl Secrecy {
     }
 }
 
-/// Returns which variables are secret by `secret = …`, or not, because they are text.
-fn variables(spec: &EnvSpec) -> BTreeMap<String, bool> {
-    let texts = spec.vars.iter().filter(|(_, source)| matches!(source, EnvSource::Text(_)));
-    let texts = texts.map(|(name, _)| (name.clone(), false));
-    let said = spec.secret.iter().map(|(name, secret)| (name.clone(), *secret));
-    texts.chain(said).collect()
+/// Returns which variables are secret by `secret = …`, or not, because they are text. A name that
+/// is secret in one file is so in all.
+fn variables(files: &[EnvSpec]) -> BTreeMap<String, bool> {
+    let mut all = BTreeMap::new();
+    for name in files.iter().flat_map(|spec| spec.vars.keys()) {
+        let said = files.iter().filter_map(|spec| spec.vars.get(name)).map(EnvVar::is_secret);
+        let said: Vec<_> = said.collect();
+        let mut others = files.iter().filter(|spec| !spec.vars.contains_key(name));
+        let may_be_imported = others.any(|spec| !spec.imports.is_empty());
+        let secret = said.contains(&Some(true));
+        if secret || !(may_be_imported || said.contains(&None)) {
+            all.insert(name.clone(), secret);
+        }
+    }
+    all
 }
 
 /// Returns the names that a report may have to show, sorted and without duplicates.

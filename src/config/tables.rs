@@ -14,6 +14,7 @@ use serde::{Deserialize, de};
 use toml::Spanned;
 
 pub(super) use self::health::{Check, Health};
+use super::env_format::EnvFormat;
 
 /// The keys of the file's top level; a stage has the same ones, less the first three.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -31,7 +32,7 @@ pub(super) struct Layer {
     pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
     pub(super) artifact: Option<ArtifactTable>,
     pub(super) assets: Option<AssetsTable>,
-    pub(super) env: Option<Env>,
+    pub(super) env: Option<EnvTables>,
     pub(super) service: Option<ServiceTable>,
     pub(super) services: Option<BTreeMap<Spanned<String>, ServiceTable>>,
     pub(super) slots: Option<SlotsTable>,
@@ -176,14 +177,63 @@ pub(super) struct S3Table {
     pub(super) profile: Option<Spanned<String>>,
 }
 
-/// The environment file.
+/// An environment file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Env {
     pub(super) file: Option<Spanned<String>>,
     pub(super) mode: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
+    pub(super) format: Option<EnvFormat>,
+    pub(super) files: Option<Vec<Spanned<TextOr<ImportTable>>>>,
     pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+    /// Only in `[[env]]`.
+    pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// One environment file, `[env]`, or several, `[[env]]`.
+#[derive(Debug, Clone)]
+pub(super) enum EnvTables {
+    One(Box<Env>),
+    Several(Vec<Spanned<Env>>),
+}
+
+impl<'de> Deserialize<'de> for EnvTables {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(EnvTablesVisitor)
+    }
+}
+
+struct EnvTablesVisitor;
+
+impl<'de> Visitor<'de> for EnvTablesVisitor {
+    type Value = EnvTables;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table, or with `[[env]]` one for each file")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvTables, A::Error> {
+        Env::deserialize(MapAccessDeserializer::new(map)).map(|env| EnvTables::One(Box::new(env)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<EnvTables, A::Error> {
+        let mut files = Vec::new();
+        while let Some(file) = list.next_element()? {
+            files.push(file);
+        }
+        Ok(EnvTables::Several(files))
+    }
+}
+
+/// A whole file of values that needs more than its path.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ImportTable {
+    pub(super) env: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<String>>,
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) optional: Option<Spanned<bool>>,
 }
 
 /// A variable: where its value is, and whether that is a secret.
@@ -194,6 +244,8 @@ pub(super) struct VarTable {
     pub(super) command: Option<Spanned<String>>,
     pub(super) file: Option<Spanned<String>>,
     pub(super) value: Option<Spanned<String>>,
+    pub(super) default: Option<Spanned<String>>,
+    pub(super) optional: Option<Spanned<bool>>,
     pub(super) secret: Option<bool>,
 }
 
@@ -488,6 +540,9 @@ impl Form for DigestTable {
 impl Form for VarTable {
     const EXPECTED: &'static str =
         "a string, or a table with one of `env`, `command`, `file` and `value`";
+}
+impl Form for ImportTable {
+    const EXPECTED: &'static str = "a path, or a table with one of `env`, `command` and `file`";
 }
 impl Form for SourceTable {
     const EXPECTED: &'static str = "a string, or a table with one of `env`, `command` and `file`";

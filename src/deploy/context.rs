@@ -77,7 +77,7 @@ pub fn hello(
         deadline: config.deadline,
         scan,
         veil: Secrecy::of(config).lines(),
-        env_file: config.env.as_ref().map_or(".env", |env| &env.file).to_owned(),
+        env_file: config.env_on(host).next().map_or(".env", |env| &env.file).to_owned(),
         first,
     }
 }

@@ -10,7 +10,7 @@ use super::conversation::Conversation;
 use super::verify::drift;
 use crate::artifact::{Artifact, FilePatch, PreparedDelta};
 use crate::cache::ReleaseCache;
-use crate::config::Config;
+use crate::config::{Config, Host};
 use crate::model::delta::{Base, BaseState, ChangedFile, DeltaBuilder};
 use crate::model::digest::Digest;
 use crate::model::host_state::HostState;
@@ -119,9 +119,9 @@ impl DeltaFinder {
 }
 
 /// Returns the orders that a deploy sends along with the greeting.
-pub fn first(config: &Config) -> Vec<Order> {
+pub fn first(config: &Config, host: &Host) -> Vec<Order> {
     let base = config.upload.link.then_some(Order::Base);
-    [drift(config)].into_iter().chain(base).collect()
+    [drift(config, host)].into_iter().chain(base).collect()
 }
 
 /// Returns whether releases may share files there. Root writes to sealed files as well: where hooks

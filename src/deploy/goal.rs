@@ -7,8 +7,9 @@ use chrono::TimeDelta;
 
 use super::event::Event;
 use crate::artifact::Artifact;
-use crate::config::Config;
+use crate::config::env::EnvFile;
 use crate::config::placeholders::Placeholders;
+use crate::config::{Config, EnvSpec, Host};
 use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
@@ -75,8 +76,8 @@ pub struct Build {
     pub digest: Digest,
     /// The source revision, if it is known.
     pub revision: Option<String>,
-    /// The bytes of the env file, if there is one.
-    pub env: Option<Vec<u8>>,
+    /// The env files, in the order of those of the config.
+    pub env: Vec<EnvFile>,
     /// Deploy even if nothing changed.
     pub force: bool,
 }
@@ -106,14 +107,20 @@ impl Build {
         }
     }
 
-    /// Returns the keyed digest of the env file.
-    pub fn env_digest(&self, key: &[u8]) -> Option<Digest> {
-        self.env.as_ref().map(|bytes| Digest::keyed(key, bytes))
+    /// Returns the bytes of an env file.
+    pub fn env_bytes(&self, spec: &EnvSpec) -> Option<&[u8]> {
+        self.env.get(spec.number).map(EnvFile::bytes)
+    }
+
+    /// Returns the keyed digest of the env files of a host, one after the other.
+    pub fn env_digest(&self, config: &Config, host: &Host, key: &[u8]) -> Option<Digest> {
+        let files: Vec<_> = config.env_on(host).filter_map(|spec| self.env_bytes(spec)).collect();
+        (!files.is_empty()).then(|| Digest::keyed(key, &files.concat()))
     }
 
     /// Returns the keyed digest of everything else that makes a release: env, links, hooks,
     /// service.
-    pub fn config_digest(&self, config: &Config, key: &[u8]) -> Digest {
+    pub fn config_digest(&self, config: &Config, host: &Host, key: &[u8]) -> Digest {
         let mut text = format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n",
             config.links,
@@ -123,13 +130,15 @@ impl Build {
             config.services
         )
         .into_bytes();
-        if let Some(spec) = &config.env {
+        for spec in config.env_on(host) {
             text.extend(format!("{} {} {:?}\n", spec.file, spec.mode, spec.group).into_bytes());
         }
         if let Some(assets) = &config.assets {
             text.extend(format!("{assets:?}\n").into_bytes());
         }
-        text.extend(self.env.as_deref().unwrap_or_default());
+        for spec in config.env_on(host) {
+            text.extend(self.env_bytes(spec).unwrap_or_default());
+        }
         Digest::keyed(key, &text)
     }
 }

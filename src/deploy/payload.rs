@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::artifact::{Artifact, ArtifactError, PackOptions, Packed, PreparedDelta, pack_tail};
 use crate::cache::ReleaseCache;
-use crate::config::Upload;
+use crate::config::env::EnvFile;
+use crate::config::{EnvSpec, Upload};
 use crate::model::codec::Codec;
 use crate::model::digest::Digest;
 use crate::model::host_state::Facts;
@@ -51,7 +52,7 @@ struct PackSource {
     release: Arc<Sealed>,
     /// The directory into which hosts unpack them, relative to `deploy_to`.
     prefix: String,
-    env: Option<Vec<u8>>,
+    env: Vec<EnvFile>,
     /// Largest upload that goes between the orders. A larger one has a channel of its own, which
     /// costs two round trips and the script once more, and takes turns.
     inline_limit: u64,
@@ -79,12 +80,14 @@ pub struct UploadStream {
     /// Whether there are files in it that the host reads back while they arrive.
     pub large: bool,
     packing: watch::Receiver<Progress>,
+    tail: Bytes,
 }
 
 impl UploadStream {
     /// Returns its estimated size in bytes; exact once packing is done.
     pub fn likely(&self) -> u64 {
-        self.packing.borrow().packed.as_ref().map_or(0, |packed| packed.likely)
+        let packed = self.packing.borrow().packed.as_ref().map_or(0, |packed| packed.likely);
+        packed + self.tail.len() as u64
     }
 
     /// Returns why it could not be packed, if packing failed.
@@ -94,6 +97,7 @@ impl UploadStream {
 
     /// Returns its chunks, each as soon as it is packed.
     pub fn chunks(&self) -> Chunks {
+        let tail = Chunk::Bytes(self.tail.clone());
         let next = async |(mut packing, place): (watch::Receiver<Progress>, usize)| {
             let chunk = {
                 let there = |now: &Progress| now.end.is_some() || now.chunks().len() > place;
@@ -102,7 +106,8 @@ impl UploadStream {
             };
             chunk.transpose().map(|chunk| (chunk, (packing, place + 1)))
         };
-        Box::pin(stream::unfold((self.packing.clone(), 0), next))
+        let packed = stream::unfold((self.packing.clone(), 0), next);
+        Box::pin(packed.chain(stream::once(async { Ok(tail) })))
     }
 }
 
@@ -144,7 +149,7 @@ impl Payload {
         artifact: Arc<Artifact>,
         release: Arc<Sealed>,
         prefix: String,
-        env: Option<Vec<u8>>,
+        env: Vec<EnvFile>,
         upload: &Upload,
     ) -> Self {
         let turns = upload.parallel.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
@@ -161,12 +166,13 @@ impl Payload {
     }
 
     /// Returns the upload for a host with these facts, at this distance, that lacks what `prepared`
-    /// says. Waits until enough is packed to know whether it goes between the orders.
+    /// says, with the env files `env`. Waits until enough is packed to know whether it goes between the orders.
     pub async fn transfer(
         &self,
         facts: &Facts,
         distance: Duration,
         prepared: &Arc<PreparedDelta>,
+        env: &[&EnvSpec],
     ) -> Result<Transfer, Arc<ArtifactError>> {
         let quick = distance <= BESIDE && self.throttle.is_none();
         let key = StreamKey { codec: codec_for(facts), quick, delta: prepared.delta.key() };
@@ -181,11 +187,14 @@ impl Payload {
         }
         let packed = now.packed.as_ref();
         let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
-        if let Some(bytes) = now.inline.clone() {
+        let inline = now.inline.clone();
+        drop(now);
+        let tail = self.source.tail(env, codec).map_err(Arc::new)?;
+        if let Some(mut bytes) = inline {
+            bytes.push(tail);
             return Ok(Transfer::Inline { codec, bytes });
         }
-        drop(now);
-        Ok(Transfer::Stream(UploadStream { codec, large, packing }))
+        Ok(Transfer::Stream(UploadStream { codec, large, packing, tail }))
     }
 
     /// Begins to pack, if `key` is new. Returns how far that is.
@@ -228,19 +237,26 @@ impl PackSource {
             !to.is_closed()
         };
         let (release, prefix) = (&self.release, &self.prefix);
-        let mut packed = self.artifact.pack(release, prefix, options, prepared, told)?;
-        // Secrets travel in a chunk of their own, which is never on this machine's disk.
-        let env = self.env.as_deref().map(|bytes| ("meta/env", 0o600, bytes));
-        let tail = Bytes::from(pack_tail(prefix, env.as_slice(), packed.codec)?);
+        let packed = self.artifact.pack(release, prefix, options, prepared, told)?;
         let is_inline = packed.len <= self.inline_limit;
-        packed.likely += tail.len() as u64;
-        packed.chunks.push(Chunk::Bytes(tail));
         let inline = if is_inline { Some(in_memory(&packed.chunks)?) } else { None };
         to.send_modify(|progress| {
             progress.update(&packed);
             progress.inline = inline;
         });
         Ok(())
+    }
+
+    /// Returns the end of the stream for a host with these env files. Secrets travel in a chunk of
+    /// their own, which is never on this machine's disk, and to no host that must not have them.
+    fn tail(&self, env: &[&EnvSpec], codec: Codec) -> Result<Bytes, ArtifactError> {
+        let paths: Vec<_> = env.iter().map(|spec| format!("meta/{}", spec.uploaded())).collect();
+        let mut files = Vec::new();
+        for (spec, path) in env.iter().zip(&paths) {
+            files
+                .extend(self.env.get(spec.number).map(|file| (path.as_str(), 0o600, file.bytes())));
+        }
+        pack_tail(&self.prefix, &files, codec).map(Bytes::from)
     }
 }
 

@@ -6,7 +6,7 @@ use super::health::Part;
 use super::judge::{NotWell, unproved};
 use super::outcome::Failure;
 use super::query::{Answers, of_each};
-use crate::config::Config;
+use crate::config::{Config, Host};
 use crate::model::digest::Digest;
 use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache, paths};
 use crate::model::host_state::{Current, HostState};
@@ -75,12 +75,19 @@ async fn verify_host(
     let history = state.ledger.history(id);
     found.told_by_ledger(&state, history.as_ref());
     let recorded = history.and_then(|history| history.origin).and_then(|origin| origin.env);
-    let env = recorded.map(|_| env_file(cx.config));
+    let env = recorded.map(|_| env_files(cx.config, host.host)).unwrap_or_default();
     let answer = host.ask(&Order::Verify { id, env: env.clone() }).await?;
     if answer.code != DONE {
         return Err(Failure::new(format!("could not compare {id}")).because(answer.text));
     }
-    found.compared(compared(&answer.text, &state.key), env.zip(recorded), cx.config);
+    let compared = compared(&answer.text, &state.key);
+    found.compared(&compared);
+    if let Some(recorded) = recorded {
+        found.compared_env(&compared, &env, recorded);
+        if found.live {
+            found.modes_of_env(&compared, host.host, cx.config);
+        }
+    }
     if found.live {
         found.running(host, &state, id).await?;
     }
@@ -108,9 +115,10 @@ pub fn not_there(state: &HostState, id: ReleaseId) -> Failure {
     Failure::new(format!("release {id} is not on this host")).hint(Some(hint))
 }
 
-/// Returns the name of the env file. An older release may have had another.
-fn env_file(config: &Config) -> String {
-    config.env.as_ref().map_or_else(|| ".env".to_owned(), |spec| spec.file.clone())
+/// Returns the names of the env files of a host. An older release may have had others.
+fn env_files(config: &Config, host: &Host) -> Vec<String> {
+    let names: Vec<_> = config.env_on(host).map(|spec| spec.file.clone()).collect();
+    if names.is_empty() { vec![".env".to_owned()] } else { names }
 }
 
 impl Verified {
@@ -133,32 +141,49 @@ impl Verified {
         }
     }
 
-    fn compared(&mut self, found: Compared, env: Option<(String, Digest)>, config: &Config) {
+    fn compared(&mut self, found: &Compared) {
         if !found.manifest {
             self.trouble("there is no manifest to compare it with");
         }
-        self.drift.extend(found.drift);
-        for text in found.unread {
+        self.drift.extend(found.drift.iter().cloned());
+        for text in &found.unread {
             self.trouble(format!("could not be read: {text}"));
         }
-        let Some((path, recorded)) = env else { return };
-        let Some((mode, digest)) = found.env else {
-            self.drift.push(Drift { path, change: DriftKind::Missing });
-            return;
-        };
-        match digest {
-            None => self.trouble(format!("{path} or the key of its digest could not be read")),
-            Some(digest) if digest != recorded => {
+    }
+
+    /// Compares the env files at these paths, whose digest was recorded as one.
+    fn compared_env(&mut self, found: &Compared, paths: &[String], recorded: Digest) {
+        let missing = paths.iter().filter(|path| !found.env_modes.contains_key(*path));
+        let missing: Vec<_> = missing.cloned().collect();
+        let whole = missing.is_empty();
+        let gone = |path| Drift { path, change: DriftKind::Missing };
+        self.drift.extend(missing.into_iter().map(gone));
+        match (found.env, paths) {
+            _ if !whole => {}
+            (None, _) => {
+                let paths = paths.join(", ");
+                self.trouble(format!("{paths} or the key of its digest could not be read"));
+            }
+            (Some(digest), _) if digest == recorded => {}
+            (Some(_), [path]) => {
                 self.drift.push(Drift { path: path.clone(), change: DriftKind::Changed });
             }
-            Some(_) => {}
+            (Some(_), _) => {
+                self.trouble(format!("one of {} is not as it was written", paths.join(", ")));
+            }
         }
+    }
+
+    fn modes_of_env(&mut self, found: &Compared, host: &Host, config: &Config) {
         let octal = |text: &str| u32::from_str_radix(text, 8).ok();
-        let was = config.env.as_ref().and_then(|spec| octal(&spec.mode));
-        if let (Some(was), Some(is), true) = (was, octal(&mode), self.live)
-            && was != is
-        {
-            self.drift.push(Drift { path, change: DriftKind::Mode { was, is } });
+        for spec in config.env_on(host) {
+            let is = found.env_modes.get(&spec.file).and_then(|mode| octal(mode));
+            if let (Some(was), Some(is)) = (octal(&spec.mode), is)
+                && was != is
+            {
+                let change = DriftKind::Mode { was, is };
+                self.drift.push(Drift { path: spec.file.clone(), change });
+            }
         }
     }
 
@@ -201,8 +226,8 @@ impl Verified {
 }
 
 /// Returns the order whose answer [`drift_warning`] reads.
-pub fn drift(config: &Config) -> Order {
-    Order::Drift { env: config.env.as_ref().map(|spec| spec.file.clone()) }
+pub fn drift(config: &Config, host: &Host) -> Order {
+    Order::Drift { env: config.env_on(host).map(|spec| spec.file.clone()).collect() }
 }
 
 /// Returns the warning of a deploy if somebody touched the live release. No bytes of files are
@@ -210,7 +235,7 @@ pub fn drift(config: &Config) -> Order {
 pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<String> {
     let state = host.state.as_ref()?;
     let id = state.live()?;
-    let answer = host.ask(&drift(config)).await.ok()?;
+    let answer = host.ask(&drift(config, host.host)).await.ok()?;
     if answer.code != DONE {
         let why = answer.text.lines().next().unwrap_or("it took too long").to_owned();
         return Some(format!("could not check {id} for changes: {why}"));
@@ -218,9 +243,10 @@ pub async fn drift_warning(host: &Conversation<'_>, config: &Config) -> Option<S
     let origin = state.ledger.history(id).and_then(|history| history.origin);
     let has_env = origin.is_some_and(|origin| origin.env.is_some());
     // The order was sent before it was known whether the release has an env file of ours.
-    let unasked = (has_env != config.env.is_some()).then(|| env_file(config));
+    let asked = config.env_on(host.host).next().is_some();
+    let unasked = if has_env == asked { Vec::new() } else { env_files(config, host.host) };
     let paths = paths(&answer.text).into_iter();
-    drifted(config, id, paths.filter(|path| unasked.as_deref() != Some(*path)))
+    drifted(config, id, paths.filter(|path| !unasked.iter().any(|file| file == path)))
 }
 
 /// Returns the warning that names these paths of a release, if there are any.

@@ -467,9 +467,11 @@ pub struct Compared {
     pub drift: Vec<Drift>,
     /// Messages about what could not be read.
     pub unread: Vec<String>,
-    /// The mode and the keyed digest of the env file, if it was asked for and exists. The digest is
-    /// `None` if the file or the key could not be read.
-    pub env: Option<(String, Option<Digest>)>,
+    /// The mode of each env file that was asked for and exists.
+    pub env_modes: BTreeMap<String, String>,
+    /// The keyed digest of all env files that were asked for; `None` if one of them, or the key,
+    /// could not be read.
+    pub env: Option<Digest>,
 }
 
 /// Reads the text of a comparison by a host with this key.
@@ -481,14 +483,15 @@ pub fn compared(text: &str, key: &[u8]) -> Compared {
         path: path.trim_start_matches("./").to_owned(),
         change: DriftKind::Extra,
     });
-    let mode = of("envmode").next().map(ToOwned::to_owned);
+    let modes = of("envmode").filter_map(|line| line.split_once(' '));
     let inner = of("env").next().and_then(|inner| inner.parse().ok());
     let digest = inner.map(|inner| Digest::keyed_from_inner(key, inner));
     Compared {
         manifest: of("nomanifest").next().is_none(),
         drift: drift(of("was"), of("is")).into_iter().chain(special).collect(),
         unread: of("unread").map(ToOwned::to_owned).collect(),
-        env: mode.map(|mode| (mode, digest)),
+        env_modes: modes.map(|(mode, path)| (path.to_owned(), mode.to_owned())).collect(),
+        env: digest,
     }
 }
 

@@ -28,7 +28,8 @@ const VALUES: [(&str, &str); 16] = [
 
 /// Returns the values that a program sees in this environment, with NUL between them.
 fn pairs(environment: &str) -> Vec<(String, String)> {
-    let known = |name: &str| VALUES.iter().any(|(known, _)| *known == name);
+    let known =
+        |name: &str| name.starts_with("ODD") || VALUES.iter().any(|(known, _)| *known == name);
     let all = environment.split('\0').filter_map(|pair| pair.split_once('='));
     let ours = all.filter(|(name, _)| known(name));
     let mut ours: Vec<_> = ours.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -58,6 +59,28 @@ fn env_file_readers_agree() {
     let python = "cd /srv/bytes/current && python3 -c 'import dotenv, sys; \
          [sys.stdout.write(k + \"=\" + v + \"\\0\") for k, v in dotenv.dotenv_values(\".env\").items()]'";
     assert_eq!(pairs(&host.root(python)), meant, "python-dotenv");
+}
+
+/// What the portable form refuses, systemd can hold, and a shell reads it alike.
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn env_file_for_systemd_holds_what_no_portable_one_can() {
+    let app = App::with(&APPS[..1], "exact", &Wish::default());
+    let odd = ["it's \"both\" $x `y` \\z \\", "${HOME} \\\\", "a\r\nb\r", "\\\"\\$\\`\\'\n\\\n'"];
+    let mut text = String::new();
+    let mut meant: Vec<_> = VALUES.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    meant.extend(odd.iter().enumerate().map(|(i, value)| (format!("ODD{i}"), (*value).to_owned())));
+    meant.sort();
+    for (name, value) in &meant {
+        writeln!(text, "vars.{name} = {}", serde_json::to_string(value).unwrap()).unwrap();
+    }
+    app.edit("[env]\n", &format!("[env]\nformat = \"systemd\"\n{text}"));
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    let host = APPS[0];
+    let systemd = host.root("cat /proc/$(systemctl show --value -p MainPID exact)/environ");
+    assert_eq!(pairs(&systemd), meant, "systemd");
+    let shell = "cd /srv/exact/current && env -i sh -c 'set -a; . ./.env; exec env -0'";
+    assert_eq!(pairs(&host.root(shell)), meant, "sh");
 }
 
 #[test]

@@ -226,7 +226,7 @@ under_every_shell! {
         let host = Host::new(shell);
         fs::create_dir_all(host.root().join(".shipit/manifests")).unwrap();
         fs::write(host.root().join(".shipit/manifests/20260821090000"), "").unwrap();
-        let drift = || Order::Drift { env: None };
+        let drift = || Order::Drift { env: Vec::new() };
         let hello = Hello { first: vec![drift(), Order::Look], ..host.hello("run1", "true") };
         let (agent, _) = Agent::open(host.session(), hello).await.unwrap();
         assert_eq!(agent.ask(&Order::Look).await.unwrap().code, DONE, "{shell}");

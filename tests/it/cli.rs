@@ -44,7 +44,7 @@ fn usage_error_exits_2_and_help_names_every_command() {
     let help = project.shipit("--help");
     let commands = [
         "init", "check", "deploy", "stage", "activate", "rollback", "releases", "status",
-        "history", "verify", "pin", "unpin", "lock", "unlock", "prune", "demo",
+        "history", "verify", "env", "pin", "unpin", "lock", "unlock", "prune", "demo",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

@@ -15,8 +15,8 @@ use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::template::{self, Guess};
 use shipit::config::{
-    Address, ArtifactSource, Assets, Batch, Config, Confirm, EntryRules, EnvSource, OnFailure,
-    OnUnreachable,
+    Address, ArtifactSource, Assets, Batch, Config, Confirm, EntryRules, EnvSource, EnvSpec,
+    OnFailure, OnUnreachable,
 };
 use shipit::model::link::SharedKind;
 use shipit::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit};
@@ -41,7 +41,7 @@ fn smallest_file_gets_all_defaults() {
     assert_eq!(config.layout.root(), "/srv/todo");
     assert_eq!(config.keep, 5);
     assert_eq!(names(&config), ["web1"]);
-    assert!(config.links.is_empty() && config.artifact.is_none() && config.env.is_none());
+    assert!(config.links.is_empty() && config.artifact.is_none() && config.env.is_empty());
     assert!(config.services.is_empty());
     assert_eq!((config.health.soak, config.health.checks), (Duration::ZERO, Vec::new()));
     assert_eq!(config.hooks.shell, ["/bin/sh", "-c"]);
@@ -452,16 +452,17 @@ fn stage_with_its_own_path_inherits_headers_and_the_signature() {
 
 #[test]
 fn env_values_come_from_four_sources() {
-    let env = config(
+    let [env]: [EnvSpec; 1] = config(
         "[env]\nmode = \"0640\"\ngroup = \"todo\"\nfile = \"config/env\"\n[env.vars]\nA = \"a\"\n\
          B = { env = \"BB\" }\nC = { command = \"c\" }\nD = { file = \"d\" }",
         "",
     )
     .env
+    .try_into()
     .unwrap();
     assert_eq!((env.file.as_str(), env.mode.as_str()), ("config/env", "640"));
     assert_eq!(env.group.as_deref(), Some("todo"));
-    let sources = env.vars.into_values().collect::<Vec<_>>();
+    let sources = env.vars.into_values().map(|var| var.source).collect::<Vec<_>>();
     let expected = [
         EnvSource::Text("a".to_owned()),
         EnvSource::Variable("BB".to_owned()),
@@ -469,6 +470,33 @@ fn env_values_come_from_four_sources() {
         EnvSource::File("d".into()),
     ];
     assert_eq!(sources, expected);
+    assert_snapshot!(wrong("[env]\nroles = [\"web\"]"), @"deploy.toml:4: `roles` needs `[[env]]`");
+    assert_snapshot!(wrong("[[env]]\n[[env]]"), @"
+    deploy.toml: `.env` cannot be used here: another environment file lies at, above or below it
+      hint: give each `[[env]]` a `file` of its own
+    ");
+    assert_snapshot!(wrong("[[env]]\nfile = \"a\"\n[[env]]\nfile = \"a/b\""), @"
+    deploy.toml:6: `a/b` cannot be used here: another environment file lies at, above or below it
+      hint: give each `[[env]]` a `file` of its own
+    ");
+    assert_snapshot!(wrong("[[env]]\nroles = [\"wbe\"]"), @"
+    deploy.toml:4: no host of any stage has the role `wbe`
+      hint: there are no roles
+    ");
+    assert_snapshot!(wrong("[env]\nformat = \"dotenv\""), @"deploy.toml:4: `env.format` must be `portable`, `systemd`, `docker`, `shell`, `json`, not `dotenv`");
+    assert_snapshot!(wrong("[env]\nfiles = [\"\"]"), @r#"deploy.toml:4: `files` must be a path: """#);
+    assert_snapshot!(wrong("[env]\nfiles = [{ optional = true }]"), @"deploy.toml:4: `env` is missing (or `command`, or `file`) in a variable");
+    assert_snapshot!(wrong("[env]\nfiles = [{ file = \"a\", default = \"\" }]"), @r#"
+    deploy.toml:4: unknown key `default` in [env.files]
+      hint: `default` belongs to a value: `vars.NAME = { default = "…" }`
+    "#);
+    assert_snapshot!(wrong("[env]\nenv_file = \".env\""), @r#"
+    deploy.toml:4: unknown key `env_file` in [env]
+      hint: a whole file of values: `files = [".env.production"]`
+    "#);
+    assert_snapshot!(wrong("[env.vars]\nA = { command = \"c\", optional = true }"), @"deploy.toml:4: `optional` needs `env`");
+    assert_snapshot!(wrong("[env.vars]\nA = { value = \"c\", default = \"\" }"), @"deploy.toml:4: `default` needs `env`");
+    assert_snapshot!(wrong("[env.vars]\nA = { env = \"B\", optional = true, default = \"\" }"), @"deploy.toml:4: `optional` and `default` cannot both be given");
     assert_snapshot!(wrong("[env.vars]\n1A = \"x\""), @"deploy.toml:4: `vars` must be named with letters, digits and `_`, and not begin with a digit: 1A");
     assert_snapshot!(wrong("[env.vars]\nA = { env = \"B\", file = \"c\" }"), @"deploy.toml:4: `env` and `file` cannot both be given");
     assert_snapshot!(wrong("[env.vars]\nA = {}"), @"deploy.toml:4: `env` is missing (or `command`, or `file`) in a variable");
@@ -688,8 +716,8 @@ fn stage_overrides_the_top_and_inherits_the_rest() {
     let artifact = other.artifact.unwrap();
     assert_eq!(artifact.source, ArtifactSource::Path { path: "/project/b".into(), sha256: None });
     assert_eq!(artifact.exclude, ["x"]);
-    let vars = other.env.unwrap().vars;
-    let vars = vars.into_iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>();
+    let vars = &other.env[0].vars;
+    let vars = vars.iter().map(|(key, var)| format!("{key}={:?}", var.source)).collect::<Vec<_>>();
     assert_eq!(vars.join(" "), "A=Text(\"1\") B=Text(\"3\") C=Text(\"4\")");
     assert_eq!(other.health.soak, Duration::from_secs(1));
     assert_eq!(other.health.checks.len(), 1);

@@ -1,43 +1,29 @@
-//! .env values read back as the same bytes by every reader.
+//! Values of env files: read from where they are, written for their reader. `dotenv` has the files
+//! that are read, `readers` the programs that read what is written.
+
+mod dotenv;
+mod readers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use shipit::config::env::{EnvError, EnvFile, values, written};
+use shipit::config::env::{EnvError, EnvFile, values};
+use shipit::config::env_format::EnvFormat;
 use shipit::config::secrecy::Secrecy;
-use shipit::config::{EnvSource, EnvSpec};
+use shipit::config::{EnvImport, EnvSource, EnvSpec, EnvVar, IfAbsent};
 
-const SHELLS: [&[&str]; 4] = [&["sh"], &["bash"], &["busybox", "sh"], &["mksh"]];
-
+/// Returns the line of a portable file.
 fn one(value: &str) -> Result<String, EnvError> {
-    written(&BTreeMap::from([("KEY".to_owned(), value.to_owned())]))
+    let wrong = |reason| EnvError::Unwritable { key: "KEY".to_owned(), reason, systemd: false };
+    EnvFormat::Portable.line("KEY", value).map_err(wrong)
 }
 
 fn say(error: &EnvError) -> String {
     let cause = std::error::Error::source(error).map(|source| format!("\n  cause: {source}"));
     let hint = error.hint().map(|hint| format!("\n  hint: {hint}"));
     format!("{error}{}{}", cause.unwrap_or_default(), hint.unwrap_or_default())
-}
-
-/// Returns the values of `names` in a shell after it read `text`, or `None` without the shell.
-fn sourced(shell: &[&str], text: &str, names: &[&str]) -> Option<Vec<String>> {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join(".env"), text).unwrap();
-    let script = r#". ./.env; for name do eval "printf '%s\\0' \"\$$name\""; done"#;
-    let output = Command::new(shell[0])
-        .args(&shell[1..])
-        .args(["-c", script, "sh"])
-        .args(names)
-        .current_dir(directory.path())
-        .env("HOME", "/home/somebody")
-        .output()
-        .ok()?;
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    Some(text.split_terminator('\0').map(str::to_owned).collect())
 }
 
 /// The values of a file as (quote, value), each read up to the next quote of its kind.
@@ -120,26 +106,11 @@ fn value_that_some_reader_changes_is_refused() {
         assert!(one(value).is_ok(), "{value:?}");
     }
     assert_eq!(one(&"x".repeat(128 * 1024 - 5)).unwrap().len(), 128 * 1024 + 2);
-    let uid = BTreeMap::from([("UID".to_owned(), "0".to_owned())]);
-    assert_snapshot!(say(&written(&uid).unwrap_err()), @"
+    assert_snapshot!(say(&EnvError::ReadOnly { key: "UID".to_owned() }), @"
     `UID` cannot be set in an environment file: shells reserve it
       hint: choose another name
     ");
-}
-
-/// Characters that mean something to some reader, more often than others.
-fn tricky() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        6 => prop::sample::select(vec![
-            "'", "\"", "\\", "$", "`", "\n", "\r", "#", " ", "!", "=", "{", "}", "~", "${", "$HOME",
-            "$(id)", "\\n", "\\\\", "\t", "\u{b}", "\u{85}", "\u{2028}", "\u{feff}", "export A=",
-            "\nKEY1=x",
-        ])
-        .prop_map(str::to_owned),
-        2 => "[a-z0-9]{1,4}",
-        1 => any::<char>().prop_map(String::from),
-    ];
-    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    assert!(EnvFormat::Portable.reserves("UID") && !EnvFormat::Systemd.reserves("UID"));
 }
 
 proptest! {
@@ -147,20 +118,19 @@ proptest! {
 
     /// Many values a case, since a shell costs a millisecond.
     #[test]
-    fn every_reader_reads_back_what_was_written(candidates in prop::collection::vec(tricky(), 8..40)) {
+    fn every_reader_reads_back_what_was_written(candidates in prop::collection::vec(readers::tricky(), 8..40)) {
         let accepted = candidates.into_iter().filter(|value| one(value).is_ok());
         let values = accepted
             .enumerate()
             .map(|(i, value)| (format!("KEY{i:02}"), value))
             .collect::<BTreeMap<_, _>>();
-        let text = written(&values).unwrap();
-        let names = values.keys().map(String::as_str).collect::<Vec<_>>();
-        let expected = values.values().cloned().collect::<Vec<_>>();
-        for shell in SHELLS {
-            if let Some(read) = sourced(shell, &text, &names) {
-                prop_assert_eq!(&read, &expected, "{:?}", shell);
+        let text = readers::written(EnvFormat::Portable, &values);
+        for shell in readers::SHELLS {
+            if let Some(read) = readers::sourced(shell, &text, &values) {
+                prop_assert_eq!(&read, &values, "{:?}", shell);
             }
         }
+        let expected = values.values().cloned().collect::<Vec<_>>();
         let read = quoted(&text);
         prop_assert!(read.iter().all(|(quote, value)| stands_for_itself(*quote, value)), "{}", text);
         let read = read.into_iter().map(|(_, value)| value).collect::<Vec<_>>();
@@ -169,9 +139,13 @@ proptest! {
 }
 
 fn spec(vars: &[(&str, EnvSource)]) -> EnvSpec {
-    let vars = vars.iter().map(|(key, source)| ((*key).to_owned(), source.clone())).collect();
-    let secret = BTreeMap::new();
-    EnvSpec { file: ".env".to_owned(), mode: "600".to_owned(), group: None, vars, secret }
+    let var = |source: &EnvSource| EnvVar {
+        source: source.clone(),
+        absent: IfAbsent::Refused,
+        secret: None,
+    };
+    let vars = vars.iter().map(|(key, source)| ((*key).to_owned(), var(source))).collect();
+    EnvSpec { file: ".env".to_owned(), vars, ..EnvSpec::default() }
 }
 
 fn run_here(text: &str) -> EnvSource {
@@ -250,6 +224,97 @@ async fn failed_value_is_named_by_its_key_only() {
     the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
       hint: give `KEY` as base64 and let the program decode it
     "#);
+}
+
+fn import(source: EnvSource, absent: IfAbsent) -> EnvImport {
+    EnvImport { source, absent }
+}
+
+/// Later files count more than earlier ones, single values more than files, and what is absent is
+/// left out or replaced where the config says so.
+#[tokio::test]
+async fn files_are_read_in_order_and_single_values_count_most() {
+    let base = tempfile::tempdir().unwrap();
+    std::fs::write(base.path().join(".env"), "A=file\nB=file\nC='of $B'\n").unwrap();
+    let mut spec = spec(&[("A", EnvSource::Text("own".to_owned()))]);
+    spec.imports = vec![
+        import(EnvSource::File(".env".into()), IfAbsent::Refused),
+        import(EnvSource::File("absent".into()), IfAbsent::LeftOut),
+        import(EnvSource::Variable("ABSENT".to_owned()), IfAbsent::LeftOut),
+        import(run_here("echo 'B=command'; echo \"D=\\${A}-\\${B}\""), IfAbsent::Refused),
+    ];
+    let absent = |source, absent| EnvVar { source, absent, secret: None };
+    let nothing = EnvSource::Variable("EMPTY".to_owned());
+    let text = IfAbsent::Text(String::new());
+    spec.vars.insert("E".to_owned(), absent(nothing.clone(), text));
+    spec.vars.insert("F".to_owned(), absent(nothing, IfAbsent::LeftOut));
+    spec.vars.insert(
+        "G".to_owned(),
+        absent(EnvSource::File("no".into()), IfAbsent::Text("g".to_owned())),
+    );
+    let empty = |name: &str| (name == "EMPTY").then(String::new);
+    let file = values(&spec, base.path(), &empty).await.unwrap();
+    assert_snapshot!(String::from_utf8_lossy(file.bytes()), @"
+    A='own'
+    B='command'
+    C='of $B'
+    D='file-command'
+    E=''
+    G='g'
+    ");
+    let origins: Vec<_> = file.origins().map(|(key, from)| format!("{key} {from}")).collect();
+    assert_snapshot!(origins.join("\n"), @"
+    A deploy.toml
+    B `echo …`:1
+    C .env:3
+    D `echo …`:2
+    E its default
+    G its default
+    ");
+}
+
+#[tokio::test]
+async fn wrong_file_of_values_is_named_with_its_line_and_without_values() {
+    let base = tempfile::tempdir().unwrap();
+    std::fs::write(base.path().join("prod.env"), "A=1\n\nB=poison#x\n").unwrap();
+    let wrong = async |source| {
+        let imports = vec![import(source, IfAbsent::LeftOut)];
+        let spec = EnvSpec { imports, ..spec(&[]) };
+        say(&values(&spec, base.path(), &|_| None).await.unwrap_err())
+            .replace(&base.path().display().to_string(), "/project")
+    };
+    assert_snapshot!(wrong(EnvSource::File("prod.env".into())).await, @"
+    prod.env:3: the value of `B` holds `#` with no blank before it
+      hint: put the whole value between quotes
+    ");
+    assert_snapshot!(wrong(EnvSource::File(".".into())).await, @"
+    `files` comes from the file /project/., which could not be read
+      cause: Is a directory (os error 21)
+      hint: paths are relative to deploy.toml
+    ");
+    assert_snapshot!(wrong(run_here("echo A=1; exit 1")).await, @"
+    the command for the value of `files` exited with code 1
+      hint: run it by hand with `sh -c`, beside deploy.toml
+    ");
+    assert_snapshot!(wrong(run_here("echo poison")).await, @"
+    `echo …`:1: neither `NAME=value` nor a comment
+      hint: write `NAME=value`, or put `#` in front of it
+    ");
+}
+
+/// Only a unit can make use of the other format.
+#[tokio::test]
+async fn refused_value_names_the_format_that_could_hold_it_for_a_unit() {
+    let base = tempfile::tempdir().unwrap();
+    let mut spec = spec(&[("KEY", EnvSource::Text("it's \"both\"".to_owned()))]);
+    spec.for_unit = true;
+    let refused = async |spec: &EnvSpec| values(spec, base.path(), &|_| None).await;
+    assert_snapshot!(say(&refused(&spec).await.unwrap_err()), @r#"
+    the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
+      hint: in [env]: `format = "systemd"`, if units read the file by EnvironmentFile=; or give `KEY` as base64
+    "#);
+    spec.format = EnvFormat::Systemd;
+    assert_eq!(refused(&spec).await.unwrap().bytes(), b"KEY=\"it's \\\"both\\\"\"\n");
 }
 
 #[tokio::test]

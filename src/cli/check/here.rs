@@ -4,6 +4,8 @@ use super::super::deploy::{Wanted, gather};
 use super::super::error::CliError;
 use super::super::world::World;
 use crate::artifact::ArtifactError;
+use crate::config::env::EnvFile;
+use crate::config::env_format::EnvFormat;
 use crate::config::{Config, env};
 use crate::deploy::check::Findings;
 use crate::deploy::goal::{Build, Goal};
@@ -23,12 +25,12 @@ const EXPANDING: [&str; 5] = [
 
 impl Findings {
     /// Opens the artifact and reports it. Returns the build that a deploy would make of it, with
-    /// `env` as the bytes of its env file; none if the artifact is refused.
+    /// `env` as its env files; none if the artifact is refused.
     pub(super) async fn artifact(
         &mut self,
         world: &World,
         config: &Config,
-        env: Option<Vec<u8>>,
+        env: Vec<EnvFile>,
     ) -> Option<Goal> {
         if config.artifact.is_none() {
             let stage = &config.stage;
@@ -81,14 +83,12 @@ impl Findings {
     /// Warns of values with `$`: some frameworks expand it in the files that they own, also between
     /// quotes.
     fn expanded(&mut self, config: &Config, build: &Build) {
-        let bytes = build.env.as_deref().unwrap_or_default();
-        let keys = env::keys_of(bytes, |value| value.contains('$'));
-        let Some(spec) =
-            config.env.as_ref().filter(|spec| !keys.is_empty() && spec.file.starts_with(".env"))
-        else {
-            return;
-        };
-        if let Some(by) = EXPANDING.iter().find(|path| build.manifest.holds(path)) {
+        let Some(by) = EXPANDING.iter().find(|path| build.manifest.holds(path)) else { return };
+        for (spec, env) in config.env.iter().zip(&build.env) {
+            let keys = env.keys(|value| value.contains('$'));
+            if keys.is_empty() || !spec.file.starts_with(".env") || spec.format == EnvFormat::Json {
+                continue;
+            }
             let (keys, file) = (human::list(&keys), &spec.file);
             let text =
                 format!("the value of {keys} has `$`, which an app with {by} expands in {file}");
@@ -108,26 +108,25 @@ impl Findings {
     }
 
     /// Reads every value of `[env]` and reports how many there are, never the values. Returns the
-    /// bytes of the env file; none if a value is missing.
-    pub(super) async fn env(&mut self, world: &World, config: &Config) -> Option<Vec<u8>> {
-        let spec = config.env.as_ref()?;
-        match env::values(spec, &config.base, &|name| world.given(name)).await {
-            Ok(file) => {
+    /// env files, empty ones where a value is missing.
+    pub(super) async fn env(&mut self, world: &World, config: &Config) -> Vec<EnvFile> {
+        let mut files = Vec::new();
+        for spec in &config.env {
+            let made = env::values(spec, &config.base, &|name| world.given(name)).await;
+            if let Ok(file) = &made {
                 for doubt in spec.doubts() {
-                    self.warn(
-                        doubt,
-                        "`vars.NAME = { env = \"NAME\" }` in [env] puts a value into it",
-                    );
+                    let fix = "`vars.NAME = { env = \"NAME\" }` in [env] puts a value into it";
+                    self.warn(doubt, fix);
                 }
-                let values = human::count(spec.vars.len(), "value");
+                let values = human::count(file.keys(|_| true).len(), "value");
                 self.ok(format!("{values} for {}", spec.file));
-                Some(file.bytes().to_vec())
             }
-            Err(error) => {
+            files.push(made.unwrap_or_else(|error| {
                 self.cannot(&error.into());
-                Some(Vec::new())
-            }
+                EnvFile::default()
+            }));
         }
+        files
     }
 
     /// Reads the values of headers and the certificates of health checks.

@@ -1,13 +1,12 @@
-//! The parts of a release: the artifact, links into `shared/`, the environment file.
+//! The parts of a release: the artifact, and links into `shared/`.
 
 use toml::Spanned;
 
+use super::env::env_tables;
 use super::{KEEP_RELEASES, Overrides, Resolver};
 use crate::config::error::{self, ConfigError};
-use crate::config::tables::{
-    self, CaseValue, DirTable, FileTable, Layer, SourceTable, TextOr, VarTable,
-};
-use crate::config::{ArtifactSpec, Assets, Config, EntryRules, EnvSource, EnvSpec, rules};
+use crate::config::tables::{CaseValue, DirTable, FileTable, Layer, SourceTable, TextOr};
+use crate::config::{ArtifactSpec, Assets, Config, EntryRules, EnvSource, rules};
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::manifest::is_below;
 
@@ -84,7 +83,8 @@ impl Resolver<'_> {
     pub(super) fn links(&self, layer: &Layer) -> Result<Vec<SharedLink>, ConfigError> {
         let mut links = Vec::<SharedLink>::new();
         // With a `file` of its own, [env] refuses that file where a link is.
-        let written = layer.env.as_ref().filter(|env| env.file.is_none()).map(|_| ".env");
+        let unnamed = env_tables(layer).any(|env| env.file.is_none());
+        let written = unnamed.then_some(".env");
         for entry in layer.linked_dirs.iter().flatten() {
             let (path, kind) = self.linked_dir(entry.get_ref())?;
             self.is_free(entry, path, written)?;
@@ -132,7 +132,7 @@ impl Resolver<'_> {
         Ok((&table.path, SharedKind::Dir { mode: mode.transpose()?, group: group.transpose()? }))
     }
 
-    fn group(&self, group: &Spanned<String>) -> Result<String, ConfigError> {
+    pub(super) fn group(&self, group: &Spanned<String>) -> Result<String, ConfigError> {
         let holds = rules::is_account(group.get_ref());
         self.file.rule(group, "group", "the name of a group", holds)?;
         Ok(group.get_ref().clone())
@@ -163,85 +163,6 @@ impl Resolver<'_> {
         }
         links.push(SharedLink { path: path.to_owned(), kind });
         Ok(())
-    }
-
-    pub(super) fn env(
-        &self,
-        layer: &Layer,
-        links: &[SharedLink],
-    ) -> Result<Option<EnvSpec>, ConfigError> {
-        let Some(env) = &layer.env else { return Ok(None) };
-        let file = self.env_file(env, links)?;
-        let must = "octal, such as \"0640\": readable for the owner, without execute bits, and not \
-                    for everybody to write";
-        let mode = env.mode.as_ref().map_or(Ok(0o600), |text| {
-            let bits = rules::mode(text.get_ref()).filter(|bits| bits & 0o7511 == 0o400);
-            self.file.need(text, "mode", must, bits)
-        })?;
-        let group = env.group.as_ref().map(|group| self.group(group)).transpose()?;
-        let vars = env.vars.iter().flatten().map(|(name, value)| self.variable(name, value));
-        let vars = vars.collect::<Result<_, _>>()?;
-        let secret = env.vars.iter().flatten().filter_map(|(name, value)| match value.get_ref() {
-            TextOr::Table(table) => Some((name.get_ref().clone(), table.secret?)),
-            TextOr::Text(_) => None,
-        });
-        let secret = secret.collect();
-        Ok(Some(EnvSpec { file, mode: format!("{mode:o}"), group, vars, secret }))
-    }
-
-    fn env_file(&self, env: &tables::Env, links: &[SharedLink]) -> Result<String, ConfigError> {
-        let Some(written) = &env.file else { return Ok(".env".to_owned()) };
-        let file = written.get_ref();
-        let must = "a path inside a release, without `.`, `..`, `//` and a `/` at either end";
-        self.file.rule(written, "file", must, rules::is_clean(file))?;
-        let taken = |reason| {
-            Err(ConfigError::PathTaken {
-                place: self.file.place(written),
-                path: file.clone(),
-                reason,
-            })
-        };
-        if relation(file, "REVISION").is_some() {
-            return taken(error::REVISION);
-        }
-        if links.iter().any(|link| relation(file, &link.path).is_some()) {
-            return taken(error::LINKED);
-        }
-        Ok(file.clone())
-    }
-
-    fn variable(
-        &self,
-        name: &Spanned<String>,
-        value: &Spanned<TextOr<VarTable>>,
-    ) -> Result<(String, EnvSource), ConfigError> {
-        let must = "named with letters, digits and `_`, and not begin with a digit";
-        self.file.rule(name, "vars", must, rules::is_variable(name.get_ref()))?;
-        let source = match value.get_ref() {
-            TextOr::Text(text) => EnvSource::Text(text.clone()),
-            TextOr::Table(table) => self.written(value, table)?,
-        };
-        Ok((name.get_ref().clone(), source))
-    }
-
-    /// Returns the source of a variable, which may be its value itself.
-    fn written(
-        &self,
-        whole: &Spanned<TextOr<VarTable>>,
-        table: &VarTable,
-    ) -> Result<EnvSource, ConfigError> {
-        let VarTable { env, command, file, value, .. } = table.clone();
-        let Some(text) = value else {
-            return self.source(whole, &SourceTable { env, command, file });
-        };
-        let others = [("env", env), ("command", command), ("file", file)];
-        match others.into_iter().find(|(_, other)| other.is_some()) {
-            Some((other, _)) => {
-                let place = self.file.place(&text);
-                Err(ConfigError::Both { place, one: "value", other })
-            }
-            None => Ok(EnvSource::Text(text.into_inner())),
-        }
     }
 
     pub(super) fn source<T>(
@@ -278,7 +199,7 @@ impl Resolver<'_> {
 const INSIDE: &str = "paths inside a release, without `.`, `..`, `//` and a `/` at either end";
 
 /// Returns the relation of two paths if they overlap: `is the same as`, `lies below`, `lies above`.
-fn relation(path: &str, other: &str) -> Option<&'static str> {
+pub(super) fn relation(path: &str, other: &str) -> Option<&'static str> {
     if path == other {
         return Some("is the same as");
     }

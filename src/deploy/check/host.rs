@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Findings;
 use super::unit::CheckedUnit;
+use crate::config::env::EnvFile;
 use crate::config::{Address, Config, Host};
 use crate::deploy::fleet::Probed;
 use crate::deploy::health::local_ports;
@@ -46,8 +47,8 @@ pub struct Subject<'a> {
     pub config: &'a Config,
     /// All paths of the artifact, if there is one.
     pub release: Option<&'a Manifest>,
-    /// The bytes of the env file, if there is one.
-    pub env: Option<&'a [u8]>,
+    /// The env files, in the order of those of the config.
+    pub env: &'a [EnvFile],
     pub probed: &'a Probed,
 }
 
@@ -59,7 +60,7 @@ impl Subject<'_> {
         let Some(release) = self.release.filter(|_| config.hooks.staged.is_empty()) else {
             return false;
         };
-        let is_env = config.env.as_ref().is_some_and(|spec| spec.file == path);
+        let is_env = config.env.iter().any(|spec| spec.file == path);
         let covers = |top: &str| path == top || is_below(path, top);
         let linked = config.links.iter().any(|link| covers(&link.path));
         let link = |(at, node): (&String, &Node)| matches!(node, Node::Link { .. }) && covers(at);

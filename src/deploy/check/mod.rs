@@ -8,6 +8,7 @@ mod unit;
 
 pub use self::host::Subject;
 use super::outcome::Failure;
+use crate::config::{Config, EnvSpec};
 
 /// One thing that `check` looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,12 @@ impl Findings {
     /// Returns no findings, for `host` or for this machine.
     pub fn of(host: Option<String>) -> Self {
         Self { host, found: Vec::new() }
+    }
+
+    /// Returns the environment files of the host.
+    fn env_files<'c>(&self, config: &'c Config) -> Vec<&'c EnvSpec> {
+        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
+        host.map(|host| config.env_on(host).collect()).unwrap_or_default()
     }
 
     /// Adds a finding.

@@ -67,7 +67,7 @@ impl<'a> Runner<'a> {
 impl Findings {
     /// Reports groups of files that the deploying user is not in.
     pub(super) fn group(&mut self, config: &Config, state: &HostState) {
-        let env = config.env.iter().filter_map(|spec| spec.group.as_ref());
+        let env = self.env_files(config).into_iter().filter_map(|spec| spec.group.as_ref());
         let links = config.links.iter().filter_map(|link| match &link.kind {
             SharedKind::Dir { group, .. } => group.as_ref(),
             SharedKind::File { .. } => None,
@@ -110,7 +110,7 @@ impl Findings {
     fn runner(&mut self, runner: &Runner<'_>, config: &Config, probe: &CheckFacts) {
         let known = self.found.len();
         self.ways(runner, probe);
-        if let Some(spec) = &config.env {
+        for spec in self.env_files(config) {
             self.env_file(runner, config, spec);
         }
         for link in &config.links {

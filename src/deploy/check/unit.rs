@@ -2,7 +2,8 @@
 
 use super::Findings;
 use super::host::Subject;
-use crate::config::env;
+use crate::config::EnvSpec;
+use crate::config::env_format::EnvFormat;
 use crate::config::error::similar;
 use crate::deploy::health::ProofRule;
 use crate::model::host_state::{UnitState, leads};
@@ -107,7 +108,7 @@ impl Findings {
         let known = self.found.len();
         self.directory(subject, unit);
         self.program(subject, unit);
-        self.env_files(subject, unit);
+        self.env_files_there(subject, unit);
         if self.found.len() == known {
             self.ok(format!("{} goes through {}", unit.name(), subject.config.layout.current()));
         }
@@ -186,7 +187,7 @@ impl Findings {
     }
 
     /// Checks that files of EnvironmentFile= exist, unless the name begins with `-`.
-    fn env_files(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
+    fn env_files_there(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let current = subject.config.layout.current();
         let all = &unit.facts.env_files;
         let needed = |line: &String| line.strip_suffix(" (ignore_errors=no)").map(str::to_owned);
@@ -203,19 +204,53 @@ impl Findings {
         }
     }
 
-    /// Reports readers of the env file that do not understand how it is written.
+    /// Reports readers of env files that do not understand how these are written.
     fn readers(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
-        let (Some(spec), Some(env)) = (&subject.config.env, subject.env) else { return };
-        let file = &spec.file;
-        if unit.state.exec_start.contains("--env-file") {
+        for spec in self.env_files(subject.config) {
+            self.container(subject, unit, spec);
+            self.systemd(subject, unit, spec);
+        }
+    }
+
+    /// Checks `--env-file` in the command of a unit: docker and podman take quotes for values.
+    fn container(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>, spec: &EnvSpec) {
+        let path = format!("{}/{}", subject.config.layout.current(), spec.file);
+        let start = unit.state.exec_start.replace("--env-file=", "--env-file ");
+        let mut given = start.split("--env-file ").skip(1).map(|rest| rest.split(' ').next());
+        let ours = |given: Option<&str>| given.is_some_and(|it| it == path || it == spec.file);
+        let container = ["docker", "podman", "nerdctl"].iter().any(|name| start.contains(name));
+        if container
+            && !start.contains("compose")
+            && spec.format != EnvFormat::Docker
+            && given.any(ours)
+        {
             let text = format!("{} gives `--env-file`, which takes quotes for values", unit.name());
-            let fix = format!("read {file} by EnvironmentFile=, and give `--env NAME` for each");
-            self.warn(text, fix);
+            self.warn(text, format!("for {} in [env]: `format = \"docker\"`", spec.file));
+        }
+    }
+
+    /// Checks what systemd makes of an env file that the unit reads.
+    fn systemd(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>, spec: &EnvSpec) {
+        let (file, format) = (&spec.file, spec.format);
+        let path = format!("{}/{file}", subject.config.layout.current());
+        let reads = unit.facts.env_files.iter().any(|line| line.split(" (").next() == Some(&path));
+        if reads && !format.is_for_systemd() {
+            let word = format.word();
+            let text = format!(
+                "{} reads {path} by EnvironmentFile=, and it is written for {word}",
+                unit.name()
+            );
+            return self
+                .warn(text, "in [env]: `format = \"systemd\"`, or a file for each in [[env]]");
         }
         let Some(version) = subject.probed.probe.systemd else { return };
+        let Some(env) = subject.env.get(spec.number).filter(|_| format.is_for_systemd()) else {
+            return;
+        };
         let drops = [(KEEPS_BACKSLASHES, '\\', "backslashes"), (KEEPS_NEWLINES, '\n', "newlines")];
         for (_, char, what) in drops.into_iter().filter(|(keeps, ..)| version < *keeps) {
-            let keys = env::keys_of(env, |value| value.contains(char));
+            let escaped = format == EnvFormat::Systemd && char == '\\';
+            let keys = env.keys(|value| value.contains(char) && !escaped);
             if !keys.is_empty() {
                 let of = list(&keys);
                 let text = format!("systemd {version} drops {what} in values, as in that of {of}");
@@ -261,9 +296,9 @@ impl Findings {
 }
 
 fn env_file_fix(subject: &Subject<'_>, unit: &CheckedUnit<'_>, path: &str) -> String {
-    let ours = subject.config.env.as_ref().map(|spec| spec.file.as_str());
     let name = path.rsplit('/').next();
-    let Some(file) = ours.filter(|file| Some(*file) == name) else { return unit.edit() };
+    let ours = subject.config.env.iter().find(|spec| Some(spec.file.as_str()) == name);
+    let Some(file) = ours.map(|spec| &spec.file) else { return unit.edit() };
     let better = format!("{}/{file}", subject.config.layout.current());
     let mut lines = vec!["EnvironmentFile=".to_owned()];
     for line in &unit.facts.env_files {

@@ -111,7 +111,7 @@ async fn pursue(cx: RunContext<'_>, goal: &Goal) -> Report {
 
 /// Returns what the conversation of a deploy with `host` begins with, before the artifact is known.
 pub fn hello_of_deploy(config: &Config, host: &Host, run: &Run) -> Hello {
-    hello(config, host, run, true, Scan::Others, delta::first(config))
+    hello(config, host, run, true, Scan::Others, delta::first(config, host))
 }
 
 impl<'a> Fleet<'a> {
@@ -157,17 +157,19 @@ impl<'a> Fleet<'a> {
     /// failed, and so does a run with `on_unreachable = "skip"`.
     async fn open(&mut self, goal: &Goal, lock: bool) -> Result<(), Aborted> {
         let config = self.cx.config;
-        let (scan, first) = match goal {
-            Goal::Prune(_) => (Scan::Yes, Vec::new()),
-            Goal::Deploy { .. } | Goal::Stage { .. } => (Scan::Others, delta::first(config)),
-            Goal::Activate(_) => (Scan::Others, Vec::new()),
-            Goal::Rollback(_) => (Scan::No, Vec::new()),
+        let scan = match goal {
+            Goal::Prune(_) => Scan::Yes,
+            Goal::Deploy { .. } | Goal::Stage { .. } | Goal::Activate(_) => Scan::Others,
+            Goal::Rollback(_) => Scan::No,
+        };
+        let first = |host: &Host| {
+            if goal.build().is_some() { delta::first(config, host) } else { Vec::new() }
         };
         let mut reported = BTreeSet::new();
         loop {
             let cancel = self.cx.cancel;
             let opened = tokio::select! {
-                opened = self.hosts.each(|host| Box::pin(host.talk.open_asking(lock, scan, first.clone()))) => opened,
+                opened = self.hosts.each(|host| Box::pin(host.talk.open_asking(lock, scan, first(host.talk.host)))) => opened,
                 () = cancel.wait(1) => return Err(Aborted),
             };
             self.note_unreachable(goal, opened)?;

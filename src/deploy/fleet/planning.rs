@@ -117,14 +117,16 @@ impl<'a> Fleet<'a> {
     /// waits there already.
     pub(super) fn is_unchanged(&mut self, goal: &Goal) -> bool {
         let Some(build) = goal.build().filter(|build| !build.force) else { return false };
-        let (config, states) = (self.cx.config, self.states());
-        if states.iter().all(|(_, state)| is_unchanged(config, state, build)) {
+        let here = self.hosts.all.iter().filter(|host| host.takes_part());
+        let here = here.filter_map(|host| Some((host.talk.host, host.talk.state.as_ref()?)));
+        let (config, here) = (self.cx.config, here.collect::<Vec<_>>());
+        if here.iter().all(|(host, state)| is_unchanged(config, host, state, build)) {
             return true;
         }
-        let staged = common_staged(states.iter().map(|(_, state)| *state));
-        let staged = staged
-            .filter(|_| goal.kind() == GoalKind::Stage)
-            .filter(|id| states.iter().all(|(_, state)| is_staged(config, state, build, *id)));
+        let staged = common_staged(here.iter().map(|(_, state)| *state));
+        let staged = staged.filter(|_| goal.kind() == GoalKind::Stage).filter(|id| {
+            here.iter().all(|(host, state)| is_staged(config, host, state, build, *id))
+        });
         self.release = staged;
         staged.is_some()
     }

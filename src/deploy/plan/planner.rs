@@ -18,11 +18,12 @@ use crate::deploy::retention::{
     common_candidate, common_staged, once_live, rollback_candidates, to_prune, why_kept,
 };
 use crate::deploy::run::{Run, record};
+use crate::model::digest::Digest;
 use crate::model::hook::HookPlace;
 use crate::model::host_state::{HostState, OwedHooks};
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
-use crate::model::ledger::{Entry, History, LedgerEvent, ReleaseStatus, RevertReason};
+use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
 use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order, Record, Verdicts};
@@ -91,7 +92,7 @@ impl Planner<'_> {
         let deploy = self.deploy(host, state, wanted, id)?;
         let until = state.facts.clock + STAGED_FOR;
         let expires = Some(until.to_rfc3339_opts(SecondsFormat::Secs, true));
-        let staged = Entry { expires, ..self.staged_entry(state, wanted.build, id) };
+        let staged = Entry { expires, ..self.staged_entry(host, state, wanted.build, id) };
         Ok(HostPlan {
             waiting: Some(Order::Record(record(&staged, String::new()))),
             activate: None,
@@ -206,12 +207,12 @@ impl Planner<'_> {
         (id < left).then(|| record(&entry, String::new()))
     }
 
-    fn staged_entry(&self, state: &HostState, build: &Build, id: ReleaseId) -> Entry {
+    fn staged_entry(&self, host: &Host, state: &HostState, build: &Build, id: ReleaseId) -> Entry {
         Entry {
             artifact: Some(build.digest),
             size: Some(build.manifest.size()),
-            env: build.env_digest(&state.key),
-            config: Some(build.config_digest(self.config, &state.key)),
+            env: build.env_digest(self.config, host, &state.key),
+            config: Some(build.config_digest(self.config, host, &state.key)),
             revision: build.revision.clone(),
             began: Some(state.began()),
             app: Some(self.config.app.clone()),
@@ -254,10 +255,15 @@ impl Planner<'_> {
         if !self.config.links.is_empty() {
             orders.push(Order::Link { id, links: self.config.links.clone() });
         }
-        if let (Some(spec), Some(_)) = (&self.config.env, &build.env) {
-            let (file, mode, group) = (spec.file.clone(), spec.mode.clone(), spec.group.clone());
-            orders.push(Order::Env { id, file, mode, group });
-        }
+        let env = self.config.env_on(host).filter(|spec| build.env_bytes(spec).is_some());
+        let env: Vec<_> = env.collect();
+        orders.extend(env.iter().map(|spec| Order::Env {
+            id,
+            from: spec.uploaded(),
+            file: spec.file.clone(),
+            mode: spec.mode.clone(),
+            group: spec.group.clone(),
+        }));
         let brings_revision = release.manifest.holds("REVISION");
         if let Some(revision) = build.revision.clone().filter(|_| !brings_revision) {
             orders.push(Order::Revision { id, revision });
@@ -268,11 +274,12 @@ impl Planner<'_> {
         orders.extend(hooks);
         // After the hooks, so that none of them writes to a file of an earlier release.
         orders.extend(self.keep(state, id));
-        orders.push(Order::Seal { id, relist });
+        let env = env.iter().map(|spec| spec.file.clone()).collect();
+        orders.push(Order::Seal { id, relist, env });
         if self.config.unit_files_on(host).next().is_some() {
             orders.push(Order::Units { id });
         }
-        let staged = self.staged_entry(state, build, id);
+        let staged = self.staged_entry(host, state, build, id);
         orders.push(Order::Stage { id, record: record(&staged, String::new()) });
         orders
     }
@@ -520,23 +527,34 @@ pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) ->
 
 /// Returns whether `build` with this config is live on a host already. The live build of another
 /// app does not count: its plan is refused.
-pub fn is_unchanged(config: &Config, state: &HostState, build: &Build) -> bool {
+pub fn is_unchanged(config: &Config, host: &Host, state: &HostState, build: &Build) -> bool {
     let history = state.live().and_then(|live| state.ledger.history(live));
     let good = history.filter(|history| history.status == ReleaseStatus::Good);
-    good.is_some_and(|history| is_made_of(config, state, &history, build))
+    good.and_then(|history| history.origin).is_some_and(|origin| {
+        let digest = build.config_digest(config, host, &state.key);
+        is_made_of(config, &origin, build, digest)
+    })
 }
 
 /// Returns whether the release `id` on a host was made of `build` with this config.
-pub fn is_staged(config: &Config, state: &HostState, build: &Build, id: ReleaseId) -> bool {
-    let history = state.ledger.history(id);
-    history.is_some_and(|history| is_made_of(config, state, &history, build))
+pub fn is_staged(
+    config: &Config,
+    host: &Host,
+    state: &HostState,
+    build: &Build,
+    id: ReleaseId,
+) -> bool {
+    let origin = state.ledger.history(id).and_then(|history| history.origin);
+    origin.is_some_and(|origin| {
+        let digest = build.config_digest(config, host, &state.key);
+        is_made_of(config, &origin, build, digest)
+    })
 }
 
-fn is_made_of(config: &Config, state: &HostState, history: &History, build: &Build) -> bool {
-    let Some(origin) = &history.origin else { return false };
+fn is_made_of(config: &Config, origin: &Entry, build: &Build, digest: Digest) -> bool {
     origin.artifact == Some(build.digest)
         && origin.app.as_ref().is_none_or(|app| *app == config.app)
-        && origin.config == Some(build.config_digest(config, &state.key))
+        && origin.config == Some(digest)
 }
 
 /// Returns why the release `id`, which is not live, may not be activated on a host.

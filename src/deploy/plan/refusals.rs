@@ -164,11 +164,10 @@ impl Planner<'_> {
     }
 
     fn check_env(&self, build: &Build) -> Result<(), PlanError> {
-        match &self.config.env {
-            Some(spec) if build.env.is_some() && build.manifest.holds(&spec.file) => {
-                Err(PlanError::EnvInArtifact { file: spec.file.clone() })
-            }
-            _ => Ok(()),
+        let mut made = self.config.env.iter().filter(|spec| build.env_bytes(spec).is_some());
+        match made.find(|spec| build.manifest.holds(&spec.file)) {
+            Some(spec) => Err(PlanError::EnvInArtifact { file: spec.file.clone() }),
+            None => Ok(()),
         }
     }
 

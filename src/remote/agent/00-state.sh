@@ -19,7 +19,7 @@
 #   service_count: how many they are
 #   slots: the names of both slots, or nothing
 #   deadline: seconds of silence after which the conversation ends
-#   env_name: the file that [env] writes in a release, or nothing
+#   env_name: the first env file of a release
 #   hook_shell: the words that start a shell for hooks
 #   veil: which values of env files are shown and which are masked, one rule a line
 #   lock: the file of the run lock
@@ -95,8 +95,7 @@
 # The release that is made:
 #   base: the release that it shares files with
 #   sent: the lines of its manifest whose bytes are read back
-#   env_file: its env file
-#   nested: yes where links or the env file needed further directories
+#   nested: yes where links or env files needed further directories
 #
 # The release that is activated [remember]:
 #   candidate: its name

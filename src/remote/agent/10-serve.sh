@@ -17,7 +17,8 @@ tell='{
     printf %s "$1"
 }'
 # A program for awk: prints its input without the values of the env files that it is given, at most
-# 64 KiB of whole lines from the end. `veil` says which values are no secrets (`config/secrecy.rs`).
+# 64 KiB of whole lines from the end. The files are in any format: of what a line may mean to one of
+# their readers, all is masked. `veil` says which values are no secrets (`config/secrecy.rs`).
 # No value is in an argument. `torn`: the first line is not whole and is left out; `ragged`: so is
 # the last one, if there are more. A number is not masked inside a longer number. Each line of a
 # value counts.
@@ -57,8 +58,20 @@ veiling='
         while (at = index(substr(text, found + 1), char)) found += at
         return found
     }
-    function read_env(file,    line, name, value, quote) {
+    function plain(text,    at, char, out) {
+        while (at = index(text, "\\")) {
+            char = substr(text, at + 1, 1)
+            out = out substr(text, 1, at - 1) (char ~ /[nrtu]/ ? "\n" : char)
+            text = substr(text, at + (char == "u" ? 6 : 2))
+        }
+        return out text
+    }
+    function is_open(value, quote) {
+        return quote == "\"" ? value !~ /^([^"\\]|\\.)*"/ : !index(value, quote)
+    }
+    function read_env(file,    line, name, value, quote, at) {
         while ((getline line <file) > 0) {
+            if (sub(/^  "/, "", line)) sub(/": /, "=", line)
             if (!index(line, "=") || line ~ /^[ \t]*#/) continue
             name = substr(line, 1, index(line, "=") - 1)
             sub(/^[ \t]*(export[ \t]+)?/, "", name)
@@ -70,8 +83,14 @@ veiling='
                 continue
             }
             value = substr(value, 2)
-            while (!index(value, quote) && (getline line <file) > 0) value = value "\n" line
-            if (last(value, quote)) learn(name, substr(value, 1, last(value, quote) - 1))
+            while (is_open(value, quote) && (getline line <file) > 0) {
+                value = value "\n" line
+                if (line ~ /^[A-Za-z_0-9]+=/) learn(substr(line, 1, (at = index(line, "=")) - 1), substr(line, at + 1))
+            }
+            at = last(value, quote)
+            if (at) learn(name, substr(value, 1, at - 1))
+            if (index(value, "\\")) learn(name, plain(substr(value, 1, at - 1)))
+            if (substr(value, at + 1) ~ /[^ \t,]/) learn(name, quote value)
             if (index(value, quote)) value = substr(value, 1, index(value, quote) - 1)
             learn(name, value)
         }
@@ -134,7 +153,7 @@ serve() {
     # shellcheck disable=SC2119
     slot='' slotted='' into=''
     count_services
-    locked='' undecided='' ending='terminated' last=0 env_file=''
+    locked='' undecided='' ending='terminated' last=0
     flipped='' key='' base='' since='' appended='' ticked='' nested=''
     looked='' walked='' codes='' answer=0
     touched=0 reverting='' partly='' cause='' variables=''
@@ -404,8 +423,11 @@ end_channels() {
         done
         set -- "$run_dir" "$tmp"
         for path in "$root"/releases/.2*."$run"; do
-            [ ! -d "$path/tree" ] || path=$path/meta/env
-            [ ! -e "$path" ] || set -- "$@" "$path"
+            if [ -d "$path/tree" ]; then
+                set -- "$@" "$path"/meta/env*
+            elif [ -e "$path" ]; then
+                set -- "$@" "$path"
+            fi
         done
         rm -rf "$@" 2>/dev/null && break
     done

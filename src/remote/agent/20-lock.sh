@@ -153,7 +153,7 @@ kill_hard() {
 # Removes env files that killed runs left, as soon as the lock is ours.
 drop_secrets() {
     local path
-    for path in "$root"/releases/.2*.*/meta/env; do
+    for path in "$root"/releases/.2*.*/meta/env*; do
         [ ! -f "$path" ] || rm -f "$path"
     done
     clean_up_tmp

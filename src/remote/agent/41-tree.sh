@@ -1,6 +1,7 @@
 # A directory tree as lines of a manifest, and how two of them differ.
 
 # Sets `pattern` to the pattern of find(1) that matches the name $1 only.
+# shellcheck disable=SC2034
 as_pattern() {
     pattern=$1
     case $1 in
@@ -8,16 +9,23 @@ as_pattern() {
     esac
 }
 
-# Prints the manifest of the tree $1, without the file $2, in no order. Reads every file.
+# Finds files here, but for those that the words $1 name. Further arguments are for find(1).
+find_files() {
+    local but name
+    but=$1
+    shift
+    eval "for name in $but; do as_pattern \"./\$name\" && set -- ! -path \"\$pattern\" \"\$@\"; done"
+    find . -type f "$@"
+}
+
+# Prints the manifest of the tree $1, without the files that the words $2 name, in no order. Reads
+# every file.
 listing() (
-    local skip
     cd "$1" || exit 1
     LC_ALL=C
     export LC_ALL
-    as_pattern "./${2:-.}"
-    skip=$pattern
-    find . -type f ! -path "$skip" -exec stat -c '%a %s %n' {} + >"$tmp/stat" || exit 1
-    find . -type f ! -path "$skip" -exec sha256sum {} + >"$tmp/sums" || exit 1
+    find_files "$2" -exec stat -c '%a %s %n' {} + >"$tmp/stat" || exit 1
+    find_files "$2" -exec sha256sum {} + >"$tmp/sums" || exit 1
     # GNU's sha256sum writes a name with a backslash escaped, and a backslash before the line.
     awk '
         of == "sums" && sub(/^[\\]/, "") { gsub(/[\\][\\]/, "\\") }

@@ -45,13 +45,12 @@ make_shared() {
     [ -z "$2" ] || chmod "$2" "$1"
 }
 
-# Moves the env file into the release. It arrives readable by its owner only; the group is set
-# before the mode lets others read it.
+# Moves an env file into the release. It arrives readable by its owner only; the group is set before
+# the mode lets others read it.
 locked_order_env() {
     local file from group id mode to
     arguments "$@"
-    env_file=$file
-    from=$root/releases/.$id.$run/meta/env
+    from=$root/releases/.$id.$run/meta/$from
     to=$root/releases/$id/$file
     if [ -n "$group" ]; then
         chgrp "$group" "$from" || { echo "$user is in these groups:$groups"; return 1; }
@@ -91,19 +90,18 @@ locked_order_keep() {
     keep_files "$@"
 }
 
-# `relist` is yes where hooks may have added files. Prints the digest of the sealed manifest and the
-# few lines that came to it, so that the other side has it too. 6: hooks made what no manifest has a
-# line for.
+# `relist` is yes where hooks may have added files; `env` names its env files. Prints the digest of
+# the sealed manifest and the few lines that came to it, so that the other side has it too. 6: hooks
+# made what no manifest has a line for.
 locked_order_seal() {
-    local id manifest release relist sum
+    local env id manifest release relist sum
     arguments "$@"
     release=$root/releases/$id manifest=$root/.shipit/manifests/$id
     if [ "$relist" = yes ]; then
-        as_pattern "$release/${env_file:-.}"
-        find "$release" -type f ! -path "$pattern" \
-            \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} + || return 1
+        (cd "$release" && find_files "$env" \
+            \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} +) || return 1
         has_no_odd_entry || return "$?"
-        listing "$release" "$env_file" >"$tmp/found" && check_base_untouched || return 1
+        listing "$release" "$env" >"$tmp/found" && check_base_untouched || return 1
         not_sent "$tmp/found" >"$tmp/extra"
         LC_ALL=C sort "$tmp/found" >"$manifest" || return 1
     else

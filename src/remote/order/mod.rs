@@ -170,9 +170,11 @@ pub enum Order {
     },
     /// Makes the links into `shared/`, with missing parents.
     Link { id: ReleaseId, links: Vec<SharedLink> },
-    /// Moves `meta/env` into the release.
+    /// Moves an env file into the release.
     Env {
         id: ReleaseId,
+        /// Its name in `meta/` of the upload.
+        from: String,
         /// File name inside the release, `.env`.
         file: String,
         /// Octal text, `600`.
@@ -241,6 +243,8 @@ pub enum Order {
         id: ReleaseId,
         /// Whether hooks may have added files.
         relist: bool,
+        /// The names of its env files, which no manifest lists.
+        env: Vec<String>,
     },
     /// Verifies the unit files that the release brings: that each is there, that systemd has no
     /// other of its name, and that `systemd-analyze` accepts it, where the host has that. The text
@@ -329,13 +333,13 @@ pub enum Order {
     /// Compares a release with its manifest, byte for byte: see `answer::Compared`.
     Verify {
         id: ReleaseId,
-        /// The name of its env file, if it has one.
-        env: Option<String>,
+        /// The names of its env files.
+        env: Vec<String>,
     },
     /// Compares the live release with its manifest without reading files.
     Drift {
-        /// The name of its env file, if it has one.
-        env: Option<String>,
+        /// The names of its env files.
+        env: Vec<String>,
     },
     /// Sets the deploy lock.
     SetDeployLock {

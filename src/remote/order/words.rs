@@ -43,9 +43,8 @@ impl Order {
                 let words: Vec<_> = links.iter().flat_map(link_words).collect();
                 vec![release(*id), ("links", list(&words))]
             }
-            Self::Env { id, file, mode, group } => {
-                let group = group.clone().unwrap_or_default();
-                vec![release(*id), ("file", file.clone()), ("mode", mode.clone()), ("group", group)]
+            Self::Env { id, from, file, mode, group } => {
+                env_file(*id, [from, file, mode], group.as_deref())
             }
             Self::Revision { id, revision } => vec![release(*id), ("revision", revision.clone())],
             Self::Keep { id, from, paths } => keep(*id, from, paths),
@@ -59,7 +58,9 @@ impl Order {
             Self::Fetch { limit, fetch } => fetch.arguments(*limit),
             Self::Mask { text } => vec![("text", text.0.clone())],
             Self::Reach { limit, address } => vec![within(*limit), ("address", address.clone())],
-            Self::Seal { id, relist } => vec![release(*id), yes_or_no("relist", *relist)],
+            Self::Seal { id, relist, env } => {
+                vec![release(*id), yes_or_no("relist", *relist), ("env", list(env))]
+            }
             Self::Stage { id, record } => [vec![release(*id)], record.arguments()].concat(),
             Self::Activate(activation) | Self::Resume(activation) => activation.arguments(),
             Self::Switch { again, .. } => vec![yes_or_no("again", *again)],
@@ -75,8 +76,8 @@ impl Order {
             Self::Journal { lines, service } => journal(*lines, service.as_ref()),
             Self::History { lines } => vec![("lines", lines.to_string())],
             Self::Probe { shared, ports } => probe(shared, ports),
-            Self::Verify { id, env } => vec![release(*id), env_name(env.as_deref())],
-            Self::Drift { env } => vec![env_name(env.as_deref())],
+            Self::Verify { id, env } => vec![release(*id), ("env", list(env))],
+            Self::Drift { env } => vec![("env", list(env))],
             Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
                 vec![("record", record.clone()), ("note", note.clone())]
             }
@@ -180,8 +181,11 @@ fn within(limit: Duration) -> Argument {
     ("within", limit.as_secs().to_string())
 }
 
-fn env_name(env: Option<&str>) -> Argument {
-    ("env", env.unwrap_or_default().to_owned())
+/// Returns the arguments of `env`: the name in the upload, the one in the release, and the mode.
+fn env_file(id: ReleaseId, words: [&str; 3], group: Option<&str>) -> Vec<Argument> {
+    let named = ["from", "file", "mode"].into_iter().zip(words.map(str::to_owned));
+    let group = ("group", group.unwrap_or_default().to_owned());
+    [release(id)].into_iter().chain(named).chain([group]).collect()
 }
 
 fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration) -> [Argument; 4] {

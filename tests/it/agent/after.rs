@@ -39,7 +39,7 @@ async fn sealed(shell: &str) -> (Host, Agent) {
 }
 
 async fn verify(agent: &Agent) -> Compared {
-    let order = Order::Verify { id: ID.parse().unwrap(), env: Some(".env".to_owned()) };
+    let order = Order::Verify { id: ID.parse().unwrap(), env: vec![".env".to_owned()] };
     let answer = agent.ask(&order).await.unwrap();
     assert_eq!(answer.code, DONE, "{}", answer.text);
     assert!(!answer.text.contains("p0isoned") && !answer.text.contains(KEY), "{}", answer.text);
@@ -47,7 +47,7 @@ async fn verify(agent: &Agent) -> Compared {
 }
 
 async fn drifted(agent: &Agent) -> String {
-    let order = Order::Drift { env: Some(".env".to_owned()) };
+    let order = Order::Drift { env: vec![".env".to_owned()] };
     let answer = agent.ask(&order).await.unwrap();
     assert_eq!(answer.code, DONE, "{}", answer.text);
     paths(&answer.text).into_iter().collect::<Vec<_>>().join(" ")
@@ -59,7 +59,7 @@ under_every_shell! {
         let found = verify(&agent).await;
         assert!(found.manifest && found.drift.is_empty() && found.unread.is_empty(), "{found:?}");
         let digest = Digest::keyed(KEY.as_bytes(), SECRET);
-        assert_eq!(found.env, Some(("644".to_owned(), Some(digest))), "{shell}");
+        assert_eq!((found.env, &found.env_modes[".env"]), (Some(digest), &"644".to_owned()));
         assert_eq!(drifted(&agent).await, "", "{shell}");
     }
 }
@@ -88,15 +88,14 @@ under_every_shell! {
             "pipe: extra",
         ];
         assert_eq!(shown, expected, "{shell}");
-        let digest = found.env.and_then(|(_, digest)| digest);
-        assert_eq!(digest, Some(Digest::keyed(KEY.as_bytes(), b"TOKEN=other")), "{shell}");
+        assert_eq!(found.env, Some(Digest::keyed(KEY.as_bytes(), b"TOKEN=other")), "{shell}");
         let cheap = ".env VERSION bin/a file \\ with 'quotes' bin/new link pipe";
         assert_eq!(drifted(&agent).await, cheap, "{shell}");
         fs::remove_dir_all(release.join("bin")).unwrap();
         fs::remove_file(host.root().join(".shipit/key")).unwrap();
         let found = verify(&agent).await;
         let gone = found.drift.iter().filter(|drift| drift.change == DriftKind::Missing).count();
-        assert_eq!((gone, found.env), (2, Some(("644".to_owned(), None))), "{shell}");
+        assert_eq!((gone, found.env, found.env_modes.len()), (2, None, 1), "{shell}");
     }
 }
 

@@ -299,6 +299,46 @@ fn veiled_text_hides_values_of_env_files() {
     );
 }
 
+/// Whatever reader a file is written for, the host finds the values in it.
+#[test]
+fn veiled_text_hides_values_of_every_format() {
+    for (format, file) in [
+        (
+            "systemd",
+            r#"ONE="it's \"a\" \$b
+and \`more\` \\ of it"
+TWO="plain value""#,
+        ),
+        (
+            "shell",
+            r#"ONE="it's \"a\" \$b
+and \`more\` \\ of it"
+TWO='plain value'"#,
+        ),
+        ("docker", "ZERO=\"no end\nONE=it's \"a\" $b\nEND='and `more` \\ of it\nTWO=plain value"),
+        (
+            "json",
+            r#"{
+  "ONE": "it's \"a\" $b\nand `more` \\ of it",
+  "TWO": "plain value"
+}"#,
+        ),
+    ] {
+        check(
+            &format!(
+                r#"mkdir -p "$root/releases/1"; cat >"$root/releases/1/.env" <<'END_OF_FILE'
+{file}
+END_OF_FILE
+                cat >said <<'END_OF_FILE'
+{format}: it's "a" $b, and `more` \ of it, plain value
+END_OF_FILE
+                veiled <said"#
+            ),
+            &format!("{format}: ***, ***, ***\n"),
+        );
+    }
+}
+
 #[test]
 fn printed_after_a_cut_has_no_torn_line() {
     check(

@@ -22,7 +22,9 @@ fn orders() -> Vec<Order> {
         Order::Discard { .. } => Order::Base,
         Order::Base => Order::Manifest { id, after: 0 },
         Order::Manifest { .. } => Order::Link { id, links: Vec::new() },
-        Order::Link { .. } => Order::Env { id, file: text(), mode: text(), group: None },
+        Order::Link { .. } => {
+            Order::Env { id, from: text(), file: text(), mode: text(), group: None }
+        }
         Order::Env { .. } => Order::Revision { id, revision: text() },
         Order::Revision { .. } => Order::Keep { id, from: Vec::new(), paths: Vec::new() },
         Order::Keep { .. } => {
@@ -32,7 +34,7 @@ fn orders() -> Vec<Order> {
         Order::Try { .. } => Order::Fetch { limit, fetch: fetch.clone() },
         Order::Fetch { .. } => Order::Mask { text: Hidden(text()) },
         Order::Mask { .. } => Order::Reach { limit, address: text() },
-        Order::Reach { .. } => Order::Seal { id, relist: false },
+        Order::Reach { .. } => Order::Seal { id, relist: false, env: Vec::new() },
         Order::Seal { .. } => Order::Units { id },
         Order::Units { .. } => Order::Stage { id, record: record() },
         Order::Stage { .. } => Order::Activate(Box::new(activation())),
@@ -54,8 +56,8 @@ fn orders() -> Vec<Order> {
         }
         Order::Journal { .. } => Order::Probe { shared: Vec::new(), ports: Vec::new() },
         Order::Probe { .. } => Order::History { lines: 1 },
-        Order::History { .. } => Order::Verify { id, env: None },
-        Order::Verify { .. } => Order::Drift { env: None },
+        Order::History { .. } => Order::Verify { id, env: Vec::new() },
+        Order::Verify { .. } => Order::Drift { env: Vec::new() },
         Order::Drift { .. } => Order::SetDeployLock { record: text(), note: text() },
         Order::SetDeployLock { .. } => Order::ClearDeployLock { record: text(), note: text() },
         Order::ClearDeployLock { .. } => Order::Break { run: text(), limit },

@@ -86,6 +86,43 @@ fn verify_exits_0_when_clean_and_1_with_drift() {
 }
 
 #[test]
+fn env_lists_names_and_origins_and_no_value() {
+    let (project, _) = deployed();
+    project.write("prod.env", "# poison\nTOKEN='p0isoned-token'\nLEVEL=debug\n");
+    let more = "files = [\"prod.env\"]\nvars.A = \"b\"\n\
+                vars.C = { env = \"ABSENT\", default = \"p0isoned\" }\n";
+    let config = project.read("deploy.toml").replace("vars.A = \"b\"\n", more);
+    project.write("deploy.toml", &config);
+    assert_snapshot!(project.shipit("env"), @"
+    exit: 0
+    --- stdout
+    name    file  shown   from
+    A       .env  yes     deploy.toml
+    C       .env  masked  its default
+    LEVEL   .env  yes     prod.env:3
+    SECRET  .env  masked  `echo …`
+    TOKEN   .env  masked  prod.env:2
+    --- stderr
+    ");
+    assert_snapshot!(project.shipit("env --json"), @r#"
+    exit: 0
+    --- stdout
+    {"files":[{"file":".env","format":"portable","roles":[],"values":[{"from":"deploy.toml","masked":false,"name":"A"},{"from":"its default","masked":true,"name":"C"},{"from":"prod.env:3","masked":false,"name":"LEVEL"},{"from":"`echo …`","masked":true,"name":"SECRET"},{"from":"prod.env:2","masked":true,"name":"TOKEN"}]}],"stage":"here","v":1}
+    --- stderr
+    "#);
+    project.write("prod.env", "TOKEN=p0isoned#token\n");
+    assert_snapshot!(project.shipit("env"), @"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: prod.env:1: the value of `TOKEN` holds `#` with no blank before it
+      state: no host was contacted; nothing was changed
+      hint:  put the whole value between quotes
+    ");
+    assert_eq!(project.shipit("deploy"), project.shipit("env"));
+}
+
+#[test]
 fn history_lists_runs_for_people_and_machines() {
     let (project, _) = deployed();
     project.shipit("rollback");

@@ -510,6 +510,9 @@ fn env_file_readable_by_others_is_found() {
     ] {
         assert!(said.contains(what), "{said}");
     }
+    machine.edit("[env]\n", "[env]\nformat = \"docker\"\n");
+    machine.edit("vars.B = \"1\\n2\"", "");
+    assert!(!machine.said().contains("`--env-file`"), "{}", machine.said());
     machine.edit("[env]\n", "[env]\nfile = \"app.env\"\n");
     assert!(!machine.wrong().contains("node_modules/vite"), "{}", machine.wrong());
 }

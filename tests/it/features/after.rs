@@ -5,13 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use shipit::deploy::cancel::Cancel;
-use shipit::deploy::context::RunContext;
-use shipit::deploy::event::{Event, Events};
+use shipit::deploy::event::Event;
 use shipit::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
-use shipit::deploy::query::{self, Answers, HostChange};
+use shipit::deploy::query::{self, HostChange};
 use shipit::deploy::run::record;
-use shipit::deploy::verify::{Verified, verify};
 use shipit::model::goal::GoalKind;
 use shipit::model::host_state::HostState;
 use shipit::model::id::ReleaseId;
@@ -19,31 +16,10 @@ use shipit::model::layout::Layout;
 use shipit::model::ledger::LedgerEvent;
 use shipit::model::operations::{Outcome, operations};
 use shipit::remote::order::Order;
-use shipit::report::json::report_line;
 
 use crate::support::world::{World, goal_of, hook, host};
 
 impl World {
-    /// Does `work` in a run of its own.
-    async fn within<T>(&self, work: impl AsyncFnOnce(RunContext<'_>) -> T) -> T {
-        let (run, cancel) = (self.run_values("after"), Cancel::never());
-        let sink = |event| self.events.lock().unwrap().push(event);
-        let (config, connect) = (&self.config, self.connect.as_ref());
-        let events = Events::new(&sink);
-        work(RunContext {
-            config,
-            run: &run,
-            connect,
-            events,
-            approve: self,
-            cancel: &cancel,
-            cache: &self.cache,
-            wait: false,
-            told: &report_line,
-        })
-        .await
-    }
-
     async fn pin(&self, id: &str, event: LedgerEvent) -> Report {
         let id: ReleaseId = id.parse().unwrap();
         let run = self.run_values("pin");
@@ -75,22 +51,6 @@ impl World {
     async fn unlock(&self) -> Report {
         let found: Vec<_> = self.look().await.into_iter().map(|state| state.lock).collect();
         self.within(async |cx| query::unlock(cx, &found, "unlocked").await).await
-    }
-
-    async fn verify(&self, id: Option<&str>) -> Answers<Verified> {
-        let id = id.map(|id| id.parse().unwrap());
-        self.within(async |cx| verify(cx, id).await).await
-    }
-
-    async fn verified(&self) -> Verified {
-        self.verify(None).await.remove(0).1.unwrap()
-    }
-
-    /// Writes to a sealed file.
-    fn touch(&self, path: &str, text: &str) {
-        let path = self.root().join(path);
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o644));
-        fs::write(path, text).unwrap();
     }
 }
 
@@ -238,7 +198,7 @@ async fn verify_passes_until_a_file_is_touched() {
 #[tokio::test]
 async fn directories_made_for_linked_paths_are_no_drift() {
     let mut world = World::new();
-    world.config.env.as_mut().unwrap().file = "conf/deep/env".to_owned();
+    world.config.env[0].file = "conf/deep/env".to_owned();
     world.deploy("1").await;
     let clean = world.verified().await;
     assert!(clean.is_clean(), "{clean:?}");
@@ -305,7 +265,7 @@ async fn deploy_hints_at_bytecode_that_python_writes() {
 #[tokio::test]
 async fn env_file_of_the_artifact_is_no_drift() {
     let mut world = World::new();
-    world.config.env = None;
+    world.config.env.clear();
     let goal = |version: &str| {
         let dir = world.artifact(version, false);
         fs::write(dir.join(".env"), "A=b\n").unwrap();
@@ -324,7 +284,7 @@ async fn names_that_look_like_patterns_are_taken_literally() {
     let mut world = World::new();
     let root = world.dir.path().join("srv*[x]?");
     world.config.layout = Layout::new(root.to_str().unwrap());
-    let env = world.config.env.as_mut().unwrap();
+    let env = &mut world.config.env[0];
     (env.file, env.mode) = ("conf[1]*.env".to_owned(), "640".to_owned());
     world.config.hooks.staged = vec![hook("true")];
     world.deploy("1").await;

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
+use shipit::config::env::EnvFile;
 use shipit::deploy::event::Event;
 use shipit::deploy::goal::Build;
 use shipit::deploy::goal::Goal;
@@ -29,7 +30,7 @@ fn goal(world: &World, files: &[(&str, u64)]) -> Goal {
     fs::write(path.join("empty"), "").unwrap();
     goal_of(path, |build| Build {
         revision: Some("rev".to_owned()),
-        env: Some(b"A=1\n".to_vec()),
+        env: vec![EnvFile::raw(b"A=1\n".to_vec())],
         ..build
     })
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
+use shipit::config::env::EnvFile;
 use shipit::deploy::goal::Build;
 use shipit::deploy::goal::Goal;
 use shipit::deploy::outcome::{Done, HostResult, RunOutcome};
@@ -31,7 +32,7 @@ fn goal(world: &World, name: &str, bytes: &[u8]) -> Goal {
     let then = SystemTime::UNIX_EPOCH + Duration::from_mins(25_000_000);
     fs::File::open(&file).unwrap().set_modified(then).unwrap();
     fs::write(path.join("VERSION"), format!("{name} {}\n", Digest::of(bytes))).unwrap();
-    goal_of(path, |build| Build { env: Some(b"A=1\n".to_vec()), ..build })
+    goal_of(path, |build| Build { env: vec![EnvFile::raw(b"A=1\n".to_vec())], ..build })
 }
 
 async fn deploy(world: &World, name: &str, bytes: &[u8]) -> Done {

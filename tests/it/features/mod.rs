@@ -3,6 +3,7 @@
 mod after;
 mod assets;
 mod delta;
+mod env;
 mod health;
 mod hooks;
 mod large;

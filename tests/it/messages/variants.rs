@@ -12,7 +12,9 @@ use shipit::artifact::{
     ArtifactError, CredentialFault, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
     ServerSaid, SignatureFault,
 };
-use shipit::config::env::{EnvError, Missing, Unwritable};
+use shipit::config::dotenv::{DotenvError, DotenvFault};
+use shipit::config::env::{EnvError, Missing};
+use shipit::config::env_format::Unwritable;
 use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::gather::{GatherError, OF_ARTIFACT, OF_CHECK};
 use shipit::deploy::health::ProofError;
@@ -415,21 +417,14 @@ fn env_file_errors_read_well() {
         Start { key: key(), source: denied() }
         Failed { key: key(), status: status(3), said: None }
         Timeout { key: key(), after: Duration::from_mins(1) }
-        Unwritable { key: key(), reason: Unwritable::NotText }
+        Unwritable { key: key(), reason: Unwritable::Quotes, systemd: true }
+        Dotenv {
+            from: text(".env.production"),
+            error: DotenvError { line: 3, fault: DotenvFault::NotAssigned },
+        }
         ReadOnly { key: text("UID") }
     });
-    let reasons = every!(Unwritable {
-        NotText {}
-        Nul {}
-        CarriageReturn {}
-        Noncharacter {}
-        Quotes {}
-        Expansion {}
-        Backslashes {}
-        TooLong {}
-    });
-    let unwritable = reasons.map(|reason| EnvError::Unwritable { key: key(), reason });
-    let all = errors.iter().chain(&unwritable).map(|error| refused(error, EnvError::hint));
+    let all = errors.iter().map(|error| refused(error, EnvError::hint));
     assert_snapshot!(all.collect::<String>(), @r#"
     error: `KEY` comes from the variable `PROD_KEY`, which is not set
       hint:  `export PROD_KEY=…`, then run this again
@@ -442,16 +437,42 @@ fn env_file_errors_read_well() {
       hint:  run it by hand with `sh -c`, beside deploy.toml
     error: the command for the value of `KEY` took longer than 60s
       hint:  it has no terminal and no input to ask on
-    error: the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
-      hint:  give `KEY` as base64 and let the program decode it
+    error: the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
+      hint:  in [env]: `format = "systemd"`, if units read the file by EnvironmentFile=; or give `KEY` as base64
+    error: .env.production:3: neither `NAME=value` nor a comment
+      hint:  write `NAME=value`, or put `#` in front of it
     error: `UID` cannot be set in an environment file: shells reserve it
       hint:  choose another name
+    "#);
+}
+
+#[test]
+fn unwritable_values_read_well() {
+    let key = || text("KEY");
+    let reasons = every!(Unwritable {
+        NotText {}
+        Nul {}
+        CarriageReturn {}
+        Newline {}
+        Noncharacter {}
+        Quotes {}
+        Expansion {}
+        Backslashes {}
+        TooLong {}
+        TooLongForDocker {}
+    });
+    let unwritable =
+        reasons.map(|reason| EnvError::Unwritable { key: key(), reason, systemd: false });
+    let told = unwritable.iter().map(|error| refused(error, EnvError::hint));
+    assert_snapshot!(told.collect::<String>(), @r#"
     error: the value of `KEY` cannot be written to an environment file: it is not UTF-8 text
       hint:  give `KEY` as base64 and let the program decode it
     error: the value of `KEY` cannot be written to an environment file: it holds a NUL character
       hint:  give `KEY` as base64 and let the program decode it
     error: the value of `KEY` cannot be written to an environment file: it holds a carriage return
       hint:  if it is a text file, `sed 's/\r$//'` makes its lines end as on Unix
+    error: the value of `KEY` cannot be written to an environment file: it holds a newline, which `--env-file` cannot read
+      hint:  give `KEY` as base64 and let the program decode it
     error: the value of `KEY` cannot be written to an environment file: it holds a code point that is not a character
       hint:  give `KEY` as base64 and let the program decode it
     error: the value of `KEY` cannot be written to an environment file: it holds `'` together with one of `"`, `$`, `\` and a backquote
@@ -462,6 +483,49 @@ fn env_file_errors_read_well() {
       hint:  give `KEY` as base64 and let the program decode it
     error: the value of `KEY` cannot be written to an environment file: it is longer than 128 KiB
       hint:  put it into a file below `shared/` and link that
+    error: the value of `KEY` cannot be written to an environment file: it makes a line longer than 64 KiB, which `--env-file` cannot read
+      hint:  put it into a file below `shared/` and link that
+    "#);
+}
+
+#[test]
+fn dotenv_errors_read_well() {
+    let key = || text("KEY");
+    let faults = every!(DotenvFault {
+        NotAssigned {}
+        Name {}
+        Unclosed { name: key(), quote: '"' }
+        Behind { name: key() }
+        Hash { name: key() }
+        Escape { name: key(), escape: 'd' }
+        EscapedQuote { name: key() }
+        Unknown { name: key(), of: text("OTHER") }
+        Expansion { name: key() }
+    });
+    let faults = faults.map(|fault| EnvError::Dotenv {
+        from: text(".env"),
+        error: DotenvError { line: 3, fault },
+    });
+    let told = faults.iter().map(|error| refused(error, EnvError::hint));
+    assert_snapshot!(told.collect::<String>(), @r#"
+    error: .env:3: neither `NAME=value` nor a comment
+      hint:  write `NAME=value`, or put `#` in front of it
+    error: .env:3: a name that is not of letters, digits and `_`, or begins with a digit
+      hint:  rename it, or delete the line
+    error: .env:3: the value of `KEY` begins with ", and nothing closes it
+      hint:  close it, or put the whole value between the other quotes
+    error: .env:3: there is text behind the closing quote of `KEY`
+      hint:  put the whole value between quotes
+    error: .env:3: the value of `KEY` holds `#` with no blank before it
+      hint:  put the whole value between quotes
+    error: .env:3: the value of `KEY` holds `\d` between double quotes
+      hint:  single quotes keep a backslash as it is; `\\` is one too
+    error: .env:3: the value of `KEY` holds a backslash before a quote of the kind around it
+      hint:  put the value between double quotes
+    error: .env:3: the value of `KEY` refers to `OTHER`, which no line before it sets
+      hint:  only `${NAME}` of a line before it is expanded; single quotes keep it as it is
+    error: .env:3: the value of `KEY` holds `$`, which some libraries expand and others do not
+      hint:  only `${NAME}` of a line before it is expanded; single quotes keep it as it is
     "#);
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
 use shipit::cache::{MakeManifest, ReleaseCache};
+use shipit::config::env::EnvFile;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
 use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Hook, Host};
@@ -21,7 +22,9 @@ use shipit::deploy::fleet::{build_and_run, dry_run, run};
 use shipit::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use shipit::deploy::outcome::Report;
 use shipit::deploy::plan::HostPlan;
+use shipit::deploy::query::Answers;
 use shipit::deploy::run::Run;
+use shipit::deploy::verify::{Verified, verify};
 use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
@@ -106,7 +109,7 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
         manifest: artifact.manifest().clone(),
         digest: artifact.digest(),
         revision: None,
-        env: None,
+        env: Vec::new(),
         force: true,
     });
     Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
@@ -205,7 +208,7 @@ impl World {
     pub(crate) fn deploy_goal(&self, version: &str, env: &str, broken: bool) -> Goal {
         goal_of(self.artifact(version, broken), |build| Build {
             revision: Some(format!("rev-{version}")),
-            env: Some(env.as_bytes().to_vec()),
+            env: vec![EnvFile::raw(env.as_bytes().to_vec())],
             force: false,
             ..build
         })
@@ -280,6 +283,42 @@ impl World {
             cache: &self.cache,
             wait: false,
         }
+    }
+
+    /// Does `work` in a run of its own.
+    pub(crate) async fn within<T>(&self, work: impl AsyncFnOnce(RunContext<'_>) -> T) -> T {
+        let (run, cancel) = (self.run_values("after"), Cancel::never());
+        let sink = |event| self.events.lock().unwrap().push(event);
+        let (config, connect) = (&self.config, self.connect.as_ref());
+        let events = Events::new(&sink);
+        work(RunContext {
+            config,
+            run: &run,
+            connect,
+            events,
+            approve: self,
+            cancel: &cancel,
+            cache: &self.cache,
+            wait: false,
+            told: &report_line,
+        })
+        .await
+    }
+
+    pub(crate) async fn verify(&self, id: Option<&str>) -> Answers<Verified> {
+        let id = id.map(|id| id.parse().unwrap());
+        self.within(async |cx| verify(cx, id).await).await
+    }
+
+    pub(crate) async fn verified(&self) -> Verified {
+        self.verify(None).await.remove(0).1.unwrap()
+    }
+
+    /// Writes to a sealed file.
+    pub(crate) fn touch(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o644));
+        fs::write(path, text).unwrap();
     }
 
     pub(crate) async fn deploy(&self, version: &str) -> Report {
