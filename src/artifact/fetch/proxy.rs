@@ -11,13 +11,12 @@ pub(super) fn proxy_for(
     url: &str,
     machine: &FetchEnv,
 ) -> Result<Option<ProxyChoice>, ArtifactError> {
-    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    // `HTTP_PROXY` may come from a header of whoever calls a CGI program.
-    let names: &[&'static str] = match scheme {
-        "https" => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
-        _ => &["http_proxy", "all_proxy", "ALL_PROXY"],
-    };
-    let Some(name) = names.iter().find(|name| machine.first(&[name]).is_some()) else {
+    const NAMES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    // A plain address is on this machine: nobody else may have its bytes.
+    if !url.starts_with("https://") {
+        return Ok(None);
+    }
+    let Some(name) = NAMES.iter().find(|name| machine.first(&[name]).is_some()) else {
         return Ok(None);
     };
     let direct = machine.first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
@@ -69,12 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn proxy_is_that_of_the_scheme() {
+    fn proxy_is_for_https_only() {
         let proxy = ("https_proxy", "http://me:hunter2@proxy.net:3128");
         let shown = through("https://a.net/x", &[proxy]);
         assert_eq!(shown.as_deref(), Some("http://proxy.net:3128"));
-        assert_eq!(through("http://a.net/x", &[proxy]), None);
-        assert_eq!(through("http://a.net/x", &[("HTTP_PROXY", "p:1")]), None);
+        let plain = [proxy, ("http_proxy", "p:1"), ("all_proxy", "p:1")];
+        assert_eq!(through("http://127.0.0.1:9000/x", &plain), None);
         let all = [("https_proxy", ""), ("ALL_PROXY", "p:1")];
         assert_eq!(through("https://a.net/x", &all).as_deref(), Some("http://p:1"));
     }

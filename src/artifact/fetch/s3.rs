@@ -1,6 +1,8 @@
 //! `s3://bucket/key` as an HTTP request: the address at an endpoint, signed with version 4 of the
 //! signature process of AWS. Only what a GET needs: neither a body nor a query.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use ring::hmac;
 
@@ -83,11 +85,15 @@ impl Store {
 /// Returns whether nobody on the way can change what comes from an endpoint: it is asked by TLS, or
 /// on this machine.
 fn is_safe(endpoint: &str) -> bool {
-    let Some(rest) = endpoint.strip_prefix("http://") else {
+    let Some(authority) = endpoint.strip_prefix("http://") else {
         return endpoint.starts_with("https://");
     };
-    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-    host == "localhost" || host.starts_with("127.") || host == "[::1]"
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    };
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Returns a key as it stands in a path: all but plain characters and slashes are written as `%20`.
@@ -180,10 +186,24 @@ mod tests {
 
     #[test]
     fn plain_endpoint_is_for_this_machine_only() {
-        for safe in ["https://x", "http://127.0.0.1:9000", "http://localhost", "http://[::1]:1"] {
+        for safe in [
+            "https://x",
+            "http://127.0.0.1:9000",
+            "http://localhost",
+            "http://[::1]:1",
+            "http://[::1]",
+        ] {
             assert!(is_safe(safe), "{safe}");
         }
-        for other in ["http://minio:9000", "http://localhost.evil.org", "ftp://x", ""] {
+        let others = [
+            "http://minio:9000",
+            "http://localhost.evil.org",
+            "http://127.evil.org",
+            "ftp://x",
+            "",
+        ];
+        for other in others.into_iter().chain(["http://localhost:1@evil.org", "http://127.0.0.1/x"])
+        {
             assert!(!is_safe(other), "{other}");
         }
     }
