@@ -23,7 +23,7 @@ fn github_gets_groups_a_summary_and_outputs() {
     assert!(said.starts_with("exit: 0"), "{said}");
     let marks: Vec<_> =
         said.lines().filter(|line| line.starts_with("::") || line.contains("is live on")).collect();
-    assert_eq!(marks.iter().filter(|line| line.starts_with("::group::")).count(), 5, "{said}");
+    assert_eq!(marks.iter().filter(|line| line.starts_with("::group::")).count(), 4, "{said}");
     assert_eq!(marks[..3], ["::group::look", "::endgroup::", "::group::prepare"], "{said}");
     let last = said.rfind("::endgroup::").unwrap();
     assert!(said.rfind("live").unwrap() > last, "the summary is not folded: {said}");
@@ -43,7 +43,8 @@ fn github_summary_of_a_failure_cannot_be_forged_by_a_host() {
     let project = Project::local();
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     let text = project.read("deploy.toml");
-    let restart = "printf '```\\\\n<script>\\\\n# forged\\\\n::endgroup::\\\\n'; exit 1";
+    let restart = "grep -qx 1 VERSION || { printf '```\\\\n<script>\\\\n# forged\\\\n::endgroup::\\\\n'; \
+                   exit 1; }";
     project.write("deploy.toml", &text.replace("test -e VERSION", restart));
     project.write("dist/VERSION", "2\n");
     let said = in_github(&project, "deploy");
@@ -76,8 +77,8 @@ fn gitlab_gets_sections_that_hosts_cannot_end() {
     let mut deploy = project.command("deploy");
     let said = project.said(deploy.env("GITLAB_CI", "true"));
     assert!(said.starts_with("exit: 0"), "{said}");
-    assert_eq!(said.matches("\u{1b}[0Ksection_start:").count(), 5, "{said}");
-    assert_eq!(said.matches("\u{1b}[0Ksection_end:").count(), 5, "{said}");
+    assert_eq!(said.matches("\u{1b}[0Ksection_start:").count(), 4, "{said}");
+    assert_eq!(said.matches("\u{1b}[0Ksection_end:").count(), 4, "{said}");
     assert!(said.contains(":shipit_look\r\u{1b}[0Klook\n"), "{said}");
     let quiet = project.said(project.command("deploy -q --force").env("GITLAB_CI", "true"));
     assert!(!quiet.contains("section_"), "{quiet}");

@@ -63,7 +63,7 @@ fn revert_is_told_to_those_who_want_failures_without_secrets() {
     let project = project(&format!("[[notices]]\nurl = \"{}/a\"\non = [\"failed\"]", server.url));
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     let config = project.read("deploy.toml");
-    let broken = "echo p0isoned-value '<!channel>'; exit 1";
+    let broken = "grep -qx 1 VERSION || { echo p0isoned-value '<!channel>'; exit 1; }";
     project.write("deploy.toml", &config.replace("test -e VERSION", broken));
     project.write("dist/VERSION", "2\n");
     assert!(project.shipit("deploy").starts_with("exit: 1"));
@@ -147,7 +147,8 @@ fn hooks_here_get_the_report_and_need_not_read_it() {
     assert_eq!(done["hosts"][0]["result"], "done");
     assert_eq!(project.read("before"), "");
     let text = project.read("deploy.toml");
-    project.write("deploy.toml", &text.replace("test -e VERSION", "echo p0isoned-value; exit 1"));
+    let broken = "grep -qx 1 VERSION || { echo p0isoned-value; exit 1; }";
+    project.write("deploy.toml", &text.replace("test -e VERSION", broken));
     project.write("dist/VERSION", "2\n");
     assert!(project.shipit("deploy").starts_with("exit: 1"));
     let failed = report(&project, "failed.json");
