@@ -19,6 +19,10 @@ const SPANNED: &str = "$__serde_spanned";
 /// More runs than the largest file format needs.
 const MOST_RUNS: usize = 20_000;
 
+/// Runs without anything new, after which there is nothing new: enough for each form of a value in
+/// each form of another.
+const QUIET_RUNS: usize = 32;
+
 /// What stands at a place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
@@ -78,6 +82,8 @@ pub(super) struct Trace {
     tried: BTreeMap<String, BTreeMap<ValueForm, Verdict>>,
     /// The keys of tables that a visitor takes besides other forms.
     keys: BTreeMap<String, &'static [&'static str]>,
+    /// How often a value with several forms was read.
+    turns: BTreeMap<String, usize>,
     /// Keys that no sample fits.
     skipped: BTreeSet<String>,
     /// A sample was refused, so this run ends.
@@ -98,6 +104,7 @@ impl Trace {
     /// Returns everything that `T` reads.
     pub(super) fn of<'de, T: Deserialize<'de>>() -> Self {
         let trace = RefCell::new(Self::default());
+        let mut quiet = 0;
         for _ in 0..MOST_RUNS {
             (trace.borrow_mut().ended, trace.borrow_mut().learned) = (false, false);
             let _ = T::deserialize(TracingReader {
@@ -107,7 +114,9 @@ impl Trace {
                 tables: &[],
                 outer: "",
             });
-            if !trace.borrow().ended && !trace.borrow().learned {
+            let new = trace.borrow().ended || trace.borrow().learned;
+            quiet = if new { 0 } else { quiet + 1 };
+            if quiet == QUIET_RUNS {
                 break;
             }
         }
@@ -232,19 +241,17 @@ impl TracingReader<'_> {
         given
     }
 
-    /// Returns the form to go on with: one that is taken, and a table rather than others.
-    fn best(&self, path: &str) -> Option<ValueForm> {
-        let trace = self.trace.borrow();
-        let said = trace.tried.get(path)?;
-        let taken = |form: &&ValueForm| said.get(*form) == Some(&Verdict::Taken);
-        let order = [
-            ValueForm::Table,
-            ValueForm::List,
-            ValueForm::Switch,
-            ValueForm::Number,
-            ValueForm::Text,
-        ];
-        order.iter().find(taken).copied()
+    /// Returns the form to go on with. Forms that hold other values take turns.
+    fn next(&self, path: &str) -> Option<ValueForm> {
+        let mut trace = self.trace.borrow_mut();
+        let said = trace.tried.get(path)?.clone();
+        let taken = |form: &ValueForm| said.get(form) == Some(&Verdict::Taken);
+        let deep =
+            [ValueForm::Table, ValueForm::List].into_iter().filter(taken).collect::<Vec<_>>();
+        let turn = trace.turns.entry(path.to_owned()).or_default();
+        *turn += 1;
+        let deep_one = deep.get(*turn % deep.len().max(1)).copied();
+        deep_one.or_else(|| FORMS.into_iter().find(taken))
     }
 }
 
@@ -256,7 +263,7 @@ impl<'de> Deserializer<'de> for TracingReader<'_> {
         if expected == self.outer {
             self.found(Kind::SameAsOuter);
             let outer = self.path.trim_end_matches("|List/*");
-            let known = self.best(outer).filter(|form| *form != ValueForm::List);
+            let known = self.next(outer).filter(|form| *form != ValueForm::List);
             return self.give(known.unwrap_or(ValueForm::Number), &expected, visitor);
         }
         self.found(Kind::OneOf { expected: expected.clone() });
@@ -268,7 +275,7 @@ impl<'de> Deserializer<'de> for TracingReader<'_> {
         if let Some(form) = untried {
             return self.attempt(form, &expected, visitor);
         }
-        if let Some(form) = self.best(self.path) {
+        if let Some(form) = self.next(self.path) {
             return self.give(form, &expected, visitor);
         }
         let mut trace = self.trace.borrow_mut();
