@@ -257,12 +257,12 @@ under_every_shell! {
         use shipit::remote::session::Session as _;
         use tokio::io::AsyncWriteExt as _;
         let host = Host::new(shell);
-        let script = shipit::remote::script::SCRIPT;
+        let script = bare(SCRIPT);
         let root = host.root();
         let command = format!(
             "exec /bin/sh -c {} shipit serve run=run000000001 mode=lock root={} deadline=1 owner=me \
              scope=none limit=5 scan=no env_name=.env hook_shell='/bin/sh -c' first=",
-            word(script),
+            word(&script),
             root.display(),
         );
         let mut channel = host.session().exec(&command).await.unwrap();

@@ -1,6 +1,7 @@
 //! Functions of the script one by one, under every shell, without a conversation.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 use shipit::model::digest::Digest;
@@ -21,11 +22,14 @@ const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipi
 #[track_caller]
 fn check(lines: &str, expected: &str) {
     let functions = SCRIPT.trim_end().strip_suffix("main \"$@\"").unwrap();
+    // In a file, for a word of a command has at most 128 KiB.
+    let mut script = tempfile::NamedTempFile::new().unwrap();
+    write!(script, "{functions}\n{STATE}\n{lines}").unwrap();
     for shell in shells() {
         let dir = tempfile::tempdir().unwrap();
         let mut words = shell.split(' ');
         let mut command = Command::new(words.next().unwrap());
-        command.args(words).arg("-c").arg(format!("{functions}\n{STATE}\n{lines}"));
+        command.args(words).arg(script.path());
         let out = command.current_dir(dir.path()).output().unwrap();
         let printed = String::from_utf8_lossy(&out.stdout).into_owned();
         let why = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -11,6 +11,7 @@ use shipit::deploy::retention::{rollback_candidates, to_prune};
 use shipit::model::host_state::HostState;
 use shipit::model::ledger::{Entry, Ledger, LedgerEvent};
 use shipit::remote::answer::host_state;
+use shipit::remote::script::{SCRIPT, bare};
 
 use crate::support::ledgers::{id, lines, looked};
 use crate::support::tools::program;
@@ -197,9 +198,9 @@ fn sent(awk: &str, dir: &std::path::Path, ledger: &[u8]) -> HostState {
     fs::create_dir_all(dir.join("bin")).unwrap();
     program(&dir.join("bin/awk"), &format!("#!/bin/sh\nexec {awk} \"$@\"\n"));
     let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
-    let script = shipit::remote::script::SCRIPT;
+    let script = bare(SCRIPT);
     let mut agent = Command::new("sh");
-    agent.args(["-c", script, "shipit", "serve", "run=run0000000000001", "mode=look"]);
+    agent.args(["-c", &script, "shipit", "serve", "run=run0000000000001", "mode=look"]);
     agent.arg(format!("root={}", root.display()));
     agent.args(["deadline=10", "scope=none", "scan=", "first="]).env("PATH", path);
     let out = agent.stdin(Stdio::null()).output().unwrap();
