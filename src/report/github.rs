@@ -6,14 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Reporter;
-use super::markdown::markdown;
+use super::markdown::{MOST, markdown};
 use super::{clean, summary};
 use crate::deploy::check::{Finding, Level};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
-
-/// GitHub shows at most ten annotations of a kind for each step.
-pub(super) const MOST: usize = 10;
 
 /// The files that GitHub reads after a step; none of them: the step runs elsewhere.
 #[derive(Debug, Clone, Default)]

@@ -1,11 +1,12 @@
 //! The report as Markdown, for the page of a job.
 
-use super::github::MOST;
 use super::{summary, words};
 use crate::deploy::outcome::{HostResult, Report};
 use crate::model::id::ReleaseId;
 use crate::model::service::Proof;
 
+/// Problems, and warnings. GitHub shows at most ten annotations of a kind for each step.
+pub(super) const MOST: usize = 10;
 /// Rows of hosts; a job's page has a limit of 1 MiB.
 const MOST_HOSTS: usize = 1_000;
 

@@ -17,7 +17,7 @@ fn commands(project: &Project) -> Vec<String> {
 
 /// The long flags of a command, without those that clap adds.
 fn flags(project: &Project, command: &str) -> BTreeSet<String> {
-    let help = project.shipit(&format!("help {command}"));
+    let help = project.shipit(&format!("{command} --help"));
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let long = |word: &&str| word.starts_with("--") && !word.starts_with("---");
     let words = lines.filter_map(|line| line.split([' ', '=']).find(long));
