@@ -412,7 +412,9 @@ impl Core {
 }
 
 impl LedgerLine {
+    /// Carriage returns at the end are no damage: readers of lines drop them.
     fn read(line: &str) -> Self {
+        let line = line.trim_end_matches('\r');
         match serde_json::from_str::<Core>(line) {
             Ok(core) if core.v > FORMAT => Self::newer(core),
             Ok(core) if core.is_damaged(line) => Self::Damaged,

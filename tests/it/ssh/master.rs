@@ -36,7 +36,7 @@ async fn commands_end_as_they_end_over_one_master() {
     assert_snapshot!(ran.text(), @r#"out="started\n" err="" exited with code 4"#);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     soon(session.close()).await;
-    sshd.wait_for("Disconnected from");
+    sshd.wait_for_logout();
     assert_eq!((sshd.count("Accepted publickey"), sshd.count("Starting session:")), (1, 6));
     assert_eq!(place.user.notices(), "");
 }
@@ -54,7 +54,7 @@ async fn master_ends_with_its_session_and_leaves_nothing() {
     assert_eq!(run(&*further, "echo further", b"").await.out, b"further\n");
     drop((session, further));
     assert_eq!(dirs(), 0);
-    sshd.wait_for("Disconnected from");
+    sshd.wait_for_logout();
     assert_eq!(sshd.count("Accepted publickey"), 2);
 }
 
@@ -251,8 +251,8 @@ async fn jump_host_of_openssh_is_named_when_it_fails() {
     let session = place.session().await;
     assert_eq!(run(&*session, "echo in", b"").await.out, b"in\n");
     soon(session.close()).await;
-    web.wait_for("Disconnected from");
-    hop.wait_for("Disconnected from");
+    web.wait_for_logout();
+    hop.wait_for_logout();
 }
 
 #[tokio::test]

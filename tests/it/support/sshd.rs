@@ -215,9 +215,18 @@ impl Sshd {
     }
 
     pub(crate) fn wait_for(&self, text: &str) {
+        self.wait_for_one_of(&[text]);
+    }
+
+    /// Waits for the end of a login, whether its client said so or just went.
+    pub(crate) fn wait_for_logout(&self) {
+        self.wait_for_one_of(&["Disconnected from", "Closing connection to"]);
+    }
+
+    fn wait_for_one_of(&self, texts: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.said().contains(text) {
-            assert!(Instant::now() < deadline, "no {text:?} in the log:\n{}", self.said());
+        while !texts.iter().any(|text| self.said().contains(text)) {
+            assert!(Instant::now() < deadline, "no {texts:?} in the log:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
