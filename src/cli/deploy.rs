@@ -216,35 +216,40 @@ async fn open(
 
 /// Makes a staged release live.
 pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, CliError> {
-    let mut config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage, Overrides::default())?;
     let id = args.id.as_deref().map(|id| release_id("ID", id)).transpose()?;
-    if !world.confirm_or_later(&config, &question::activate(&config, id))? {
-        return Ok(130);
-    }
-    let mut secrets = gather(world, &mut config).await?;
-    secrets.extend(addresses(world, &mut config).await);
-    let secrets = Secrets::new(secrets);
-    let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
-    let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
-    go(world, &config, &Goal::Activate(id), how, &warnings).await
+    let question = question::activate(&config, id);
+    switch(world, config, &question, &Goal::Activate(id), args.wait).await
 }
 
 /// Makes an earlier release live again.
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
-    let mut config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage, Overrides::default())?;
     let target = match &args.to {
         None => RollbackTarget::Previous,
         Some(id) => RollbackTarget::Named(release_id("--to", id)?),
     };
-    if !world.confirm_or_later(&config, &question::rollback(&config, target))? {
+    let question = question::rollback(&config, target);
+    switch(world, config, &question, &Goal::Rollback(target), args.wait).await
+}
+
+/// Makes a release live that the hosts have, once somebody said yes.
+async fn switch(
+    world: &World,
+    mut config: Config,
+    question: &str,
+    goal: &Goal,
+    wait: bool,
+) -> Result<u8, CliError> {
+    if !world.confirm_or_later(&config, question)? {
         return Ok(130);
     }
     let mut secrets = gather(world, &mut config).await?;
     secrets.extend(addresses(world, &mut config).await);
     let secrets = Secrets::new(secrets);
-    let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
+    let how = RunOptions { secrets, quiet: false, wait, reach: None };
     let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
-    go(world, &config, &Goal::Rollback(target), how, &warnings).await
+    go(world, &config, goal, how, &warnings).await
 }
 
 /// Deletes old releases.

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use clap::Command;
-
 use super::error::CliError;
 use super::output::print;
 use super::variables;
@@ -42,7 +40,7 @@ pub(crate) fn run(topic: &[String]) -> Result<u8, CliError> {
     command.build();
     match topic.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["exit-codes"] => print(&exit_codes()),
-        ["env"] => print(&variables(&command)),
+        ["env"] => print(&variables()),
         _ => {
             let asked = topic
                 .iter()
@@ -66,7 +64,7 @@ fn exit_codes() -> String {
     text
 }
 
-fn variables(command: &Command) -> String {
+fn variables() -> String {
     let mut text = "Variables stand for flags. A flag of the command line wins; an empty variable \
                     counts as not set.\nSwitches are 1 or 0, yes or no, true or false.\n\n"
         .to_owned();
@@ -76,15 +74,17 @@ fn variables(command: &Command) -> String {
     for (name, what) in rows {
         let _ = writeln!(text, "  {name:23} {what}");
     }
-    text.push_str("\nHooks get variables of their own: docs/configuration.md lists them.\n");
-    if command.find_subcommand("env").is_some() {
-        text.push_str("The command of the same name is explained by `shipit env --help`.\n");
-    }
+    text.push_str(
+        "\nHooks get variables of their own: docs/configuration.md lists them.\n\
+         The command of the same name is explained by `shipit env --help`.\n",
+    );
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Command;
+
     use super::*;
 
     fn examples(command: &Command, found: &mut Vec<String>) {

@@ -35,6 +35,11 @@ impl Digest {
         Self::of(&[masked.as_slice(), &inner.0].concat())
     }
 
+    /// Returns the 32 bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Returns the first 12 hex digits, enough for people to compare.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

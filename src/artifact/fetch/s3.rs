@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use ring::hmac;
 
 use super::aws::{self, Credentials};
 use crate::artifact::faults::CredentialFault;
@@ -125,15 +124,11 @@ fn authorization(
     let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{digest}");
     let mut key = format!("AWS4{}", credentials.secret).into_bytes();
     for part in [day, region, "s3", "aws4_request"] {
-        key = hmac_of(&key, part);
+        key = Digest::keyed(&key, part.as_bytes()).bytes().to_vec();
     }
     let signature = Digest::keyed(&key, to_sign.as_bytes());
     let id = &credentials.id;
     format!("AWS4-HMAC-SHA256 Credential={id}/{scope},SignedHeaders={names},Signature={signature}")
-}
-
-fn hmac_of(key: &[u8], text: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
 #[cfg(test)]
