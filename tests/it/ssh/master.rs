@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::bytes::random_bytes;
 use crate::support::effort::effort;
-use crate::support::ssh::{collect, refusal, run, soon, told, write};
+use crate::support::ssh::{collect, kill_sshd_during_upload, refusal, run, soon, told, write};
 use crate::support::sshd::{SshDir, Sshd, UserMaster, must, web};
 
 /// A dir and a server that OpenSSH connects to.
@@ -62,13 +62,7 @@ async fn master_ends_with_its_session_and_leaves_nothing() {
 async fn sshd_killed_under_a_master_is_lost_at_once() {
     let Some((place, _sshd)) = over_openssh("") else { return };
     let session = place.session().await;
-    let killer = "head -c 3000000 >/dev/null; p=$PPID; exec 0<&-; \
-                  case $(cat /proc/$p/comm) in sshd*) ;; *) p=$(ps -o ppid= -p $p);; esac; \
-                  kill -9 $p; sleep 20";
-    let began = Instant::now();
-    let ran = run(&*session, killer, &random_bytes(32 << 20)).await;
-    assert_eq!(ran.exit, None, "{}", ran.text());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    kill_sshd_during_upload(&*session).await;
     let error = session.exec("true").await.err().unwrap();
     assert!(matches!(error, SessionError::Lost { .. }), "{error:?}");
     assert_eq!(error.details(), ["the other side closed it"]);

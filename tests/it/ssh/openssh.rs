@@ -9,7 +9,9 @@ use tokio::io::AsyncWriteExt as _;
 use crate::support::health;
 
 use crate::support::bytes::random_bytes;
-use crate::support::ssh::{collect, refusal, run, skipped, soon, told, whoami, write};
+use crate::support::ssh::{
+    collect, kill_sshd_during_upload, refusal, run, skipped, soon, told, whoami, write,
+};
 use crate::support::sshd::{SshAgent, SshDir, Sshd, must, present, web};
 use crate::support::tools::has;
 
@@ -291,14 +293,7 @@ async fn max_startups_refusal_is_retried() {
 async fn sshd_killed_during_upload_is_lost_at_once() {
     let Some((place, _sshd)) = web("") else { return };
     let session = place.session().await;
-    // The command kills its own sshd, when the upload is under way.
-    let killer = "head -c 3000000 >/dev/null; p=$PPID; exec 0<&-; \
-                  case $(cat /proc/$p/comm) in sshd*) ;; *) p=$(ps -o ppid= -p $p);; esac; \
-                  kill -9 $p; sleep 20";
-    let began = Instant::now();
-    let ran = run(&*session, killer, &random_bytes(32 << 20)).await;
-    assert_eq!(ran.exit, None, "{}", ran.text());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    kill_sshd_during_upload(&*session).await;
     assert!(matches!(session.exec("true").await, Err(SessionError::Lost { .. })));
 }
 

@@ -9,11 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
-use super::health::certificates;
+use super::health::server_config;
 
 /// What a server answers.
 #[derive(Clone, Default)]
@@ -77,16 +75,7 @@ pub(crate) struct FileServer {
 impl FileServer {
     /// `answer` gets the head of each request, names of headers in lower case.
     pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        let shown = CertificateDer::from_pem_file(certificates().join("own.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(certificates().join("server.key")).unwrap();
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![shown], key)
-            .unwrap();
-        let (config, answer) = (Arc::new(config), Arc::new(answer));
+        let (config, answer) = (Arc::new(server_config("own.pem")), Arc::new(answer));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::<Mutex<Vec<String>>>::default();

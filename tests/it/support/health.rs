@@ -31,6 +31,19 @@ pub(crate) struct HealthServer {
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
 }
 
+/// Returns how a server shows one of the certificates.
+pub(crate) fn server_config(certificate: &str) -> ServerConfig {
+    let shown = CertificateDer::from_pem_file(certificates().join(certificate)).unwrap();
+    let key = PrivateKeyDer::from_pem_file(certificates().join("server.key")).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![shown], key)
+        .unwrap()
+}
+
 impl HealthServer {
     pub(crate) async fn start(answers: &[&str]) -> Self {
         Self::listen(answers, None).await
@@ -38,16 +51,7 @@ impl HealthServer {
 
     /// With one of the certificates.
     pub(crate) async fn secure(answers: &[&str], certificate: &str) -> Self {
-        let shown = CertificateDer::from_pem_file(certificates().join(certificate)).unwrap();
-        let key = PrivateKeyDer::from_pem_file(certificates().join("server.key")).unwrap();
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![shown], key)
-            .unwrap();
-        Self::listen(answers, Some(TlsAcceptor::from(Arc::new(config)))).await
+        Self::listen(answers, Some(TlsAcceptor::from(Arc::new(server_config(certificate))))).await
     }
 
     pub(crate) async fn listen(answers: &[&str], tls: Option<TlsAcceptor>) -> Self {

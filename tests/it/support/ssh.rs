@@ -5,7 +5,7 @@ use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shipit::config::{Address, Host, SshSettings};
 use shipit::remote::session::{Channel, Exit, Output, Session, SessionError};
@@ -13,6 +13,8 @@ use shipit::ssh::connect::{Callbacks, Connector, Weight};
 use shipit::ssh::expand::LocalEnv;
 use shipit::ssh::given::GivenTexts;
 use tokio::io::AsyncWriteExt as _;
+
+use super::bytes::random_bytes;
 
 /// Only a test that hangs takes this long.
 pub(crate) const HANG: Duration = Duration::from_secs(30);
@@ -164,4 +166,15 @@ pub(crate) fn refusal(result: Result<Arc<dyn Session>, SessionError>) -> Session
         Ok(_) => panic!("it should not have connected"),
         Err(error) => error,
     }
+}
+
+/// Uploads to a command that kills its own sshd meanwhile: it ends at once, without an exit code.
+pub(crate) async fn kill_sshd_during_upload(session: &dyn Session) {
+    let killer = "head -c 3000000 >/dev/null; p=$PPID; exec 0<&-; \
+                  case $(cat /proc/$p/comm) in sshd*) ;; *) p=$(ps -o ppid= -p $p);; esac; \
+                  kill -9 $p; sleep 20";
+    let began = Instant::now();
+    let ran = run(session, killer, &random_bytes(32 << 20)).await;
+    assert_eq!(ran.exit, None, "{}", ran.text());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
