@@ -65,7 +65,7 @@ fn python(tree: &Path, text: &str) {
     write(tree.join("app.py"), &code);
 }
 
-const SERVERS: [Server; 8] = [
+const SERVERS: [Server; 9] = [
     Server {
         name: "phps",
         services: "[services.fpm]\nunit = \"php8.2-fpm\"\n[services.nginx]\nunit = \"nginx\"\n\
@@ -114,6 +114,18 @@ const SERVERS: [Server; 8] = [
                ExecStart=/usr/bin/node /app/server.js PORT",
         services: "[service]\nunit = \"bounds\"\n",
         proofs: &[("bounds", Some("seen"))],
+        fill: node,
+        ..USUAL
+    },
+    Server {
+        name: "rooted",
+        unit: "User=deploy\nRootDirectory=/srv/rooted/root\nMountAPIVFS=yes\n\
+               BindReadOnlyPaths=/usr /lib /lib64 ROOT:/app\nWorkingDirectory=/app\n\
+               ExecStart=/usr/bin/node server.js PORT",
+        services: "[service]\nunit = \"rooted\"\n",
+        proofs: &[("rooted", Some("seen"))],
+        before: "mkdir -p /srv/rooted/root/usr /srv/rooted/root/lib /srv/rooted/root/lib64 \
+                 /srv/rooted/root/app",
         fill: node,
         ..USUAL
     },
@@ -219,6 +231,30 @@ fn answers(app: &App, text: &str) {
         }
         answer.contains(text)
     });
+}
+
+/// systemd 252 ends such a unit with 226/NAMESPACE: `check` says so before a deploy does.
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn root_directory_behind_a_link_is_warned_of() {
+    let server = Server {
+        name: "linked",
+        unit: "User=deploy\nRootDirectory=ROOT\nMountAPIVFS=yes\n\
+               BindReadOnlyPaths=/usr /lib /lib64\nExecStart=/usr/bin/node /server.js PORT",
+        services: "[service]\nunit = \"linked\"\n",
+        proofs: &[],
+        before: "",
+        fill: node,
+    };
+    server.clear();
+    let app = server.app();
+    server.build(&app, "v1", "v1 is well");
+    let said = app.shipit(&["check", "production"]).stdout;
+    for word in ["252 does not start linked.service", "BindReadOnlyPaths=/srv/linked/current:/app"]
+    {
+        assert!(said.contains(word), "no `{word}` in:\n{said}");
+    }
+    server.clear();
 }
 
 #[test]

@@ -21,6 +21,10 @@ const KEEPS_BACKSLASHES: u32 = 240;
 /// The first systemd that keeps values of several lines.
 const KEEPS_NEWLINES: u32 = 239;
 
+/// The last systemd that is known to start no service whose root directory is behind a link (it
+/// ends with 226/NAMESPACE).
+const ROOT_BEHIND_NO_LINK: u32 = 252;
+
 /// A unit, what is known of it, and the words for it in findings.
 pub(super) struct CheckedUnit<'a> {
     pub(super) unit: &'a Unit,
@@ -106,6 +110,7 @@ impl Findings {
 
     fn program_of_service(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let known = self.found.len();
+        self.root(subject, unit);
         self.directory(subject, unit);
         self.program(subject, unit);
         self.env_files_there(subject, unit);
@@ -113,6 +118,27 @@ impl Findings {
             self.ok(format!("{} goes through {}", unit.name(), subject.config.layout.current()));
         }
         self.readers(subject, unit);
+    }
+
+    /// Warns of a root directory that this systemd cannot enter.
+    fn root(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
+        let (name, current) = (unit.name(), subject.config.layout.current());
+        let version =
+            subject.probed.probe.systemd.filter(|version| *version <= ROOT_BEHIND_NO_LINK);
+        let root = unit.facts.properties.get("RootDirectory");
+        let (Some(version), true) = (version, root.is_some_and(|root| leads(root, &current)))
+        else {
+            return;
+        };
+        let text = format!(
+            "systemd {version} does not start {name}: its RootDirectory= goes through the link \
+             {current}"
+        );
+        let fix = format!(
+            "{}, with a root of its own and `BindReadOnlyPaths={current}:/app`",
+            unit.edit()
+        );
+        self.warn(text, fix);
     }
 
     fn directory(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
