@@ -150,6 +150,13 @@ Examples:
     Verify(VerifyArgs),
     /// List the values of env files: names, and where each comes from
     Env(StageArg),
+    /// Show the logs of all hosts, merged by time
+    Logs(LogsArgs),
+    /// Run a command in the live release of each host
+    Run(RunArgs),
+    /// Open a shell in the live release of a host
+    #[command(visible_alias = "console")]
+    Ssh(SshArgs),
     /// Protect a release from prune
     #[command(after_help = "\
 Examples:
@@ -323,6 +330,44 @@ pub(crate) struct VerifyArgs {
     /// The release to compare [default: the live one]
     #[arg(long, value_name = "ID")]
     pub(crate) release: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// Go on with what comes, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Show what was written within this time, such as 10m or 2h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only these services, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) service: Vec<String>,
+    /// Show the last N lines of each journal and file [default: 100, or all with `--since`]
+    #[arg(long, value_name = "N")]
+    pub(crate) lines: Option<u32>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// Only on the first host
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The command: one line for a shell, or a program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SshArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// The host [default: the first of the stage]
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -9,6 +9,7 @@ use crate::config::error::ConfigError;
 use crate::config::gather::GatherError;
 use crate::model::digest::Digest;
 use crate::report::error::Hinted;
+use crate::report::human::list;
 
 /// An error of a command before its run. Nothing was changed on any host.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,14 @@ pub(crate) enum CliError {
     Artifact(#[from] ArtifactError),
     #[error("stopped on request")]
     Stopped,
+    #[error("stopped on request")]
+    CommandStopped,
+    #[error("there is no {what} `{name}`")]
+    NoSuch { what: &'static str, name: String, known: Vec<String> },
+    #[error("{stage} has no service, and so no logs")]
+    NoLogs { stage: String },
+    #[error("`ssh` could not start")]
+    NoProgram { source: io::Error },
     #[error("there is no artifact to deploy")]
     NoArtifact,
     #[error("the artifact {name} has the digest sha256:{found}")]
@@ -50,8 +59,11 @@ impl CliError {
     /// Returns the exit code: 2 for usage and config, 130 for a stop, 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped => 130,
-            Self::Start { .. } | Self::Write { .. } | Self::Demo { .. } => 1,
+            Self::Stopped | Self::CommandStopped => 130,
+            Self::NoProgram { .. }
+            | Self::Start { .. }
+            | Self::Write { .. }
+            | Self::Demo { .. } => 1,
             _ => 2,
         }
     }
@@ -75,6 +87,10 @@ impl Hinted for CliError {
             Self::OtherDigest { expected, .. } => {
                 Some(format!("`--expect-digest` names sha256:{expected}: deploy that artifact"))
             }
+            Self::NoSuch { known, .. } if known.is_empty() => None,
+            Self::NoSuch { known, .. } => Some(format!("there is {}", list(known))),
+            Self::NoLogs { .. } => Some("name one in [service] or [services]".to_owned()),
+            Self::NoProgram { .. } => Some("install the OpenSSH client".to_owned()),
             Self::Unconfirmed { .. } => Some("pass `--yes`".to_owned()),
             Self::Exists { path } => {
                 Some(format!("keep {}, or name another file with `-c`", path.display()))
@@ -90,6 +106,7 @@ impl Hinted for CliError {
             | Self::Given(_)
             | Self::NoArtifact
             | Self::Open { .. } => Some("no host was contacted; nothing was changed".to_owned()),
+            Self::CommandStopped => Some("hosts on which the command still ran end it".to_owned()),
             // While the artifact was read, hosts were connected to, and perhaps a conversation was
             // opened.
             Self::Artifact(_)
@@ -123,6 +140,10 @@ mod tests {
             | CliError::Given(_)
             | CliError::Artifact(_) => false,
             CliError::Stopped
+            | CliError::CommandStopped
+            | CliError::NoSuch { .. }
+            | CliError::NoLogs { .. }
+            | CliError::NoProgram { .. }
             | CliError::NoArtifact
             | CliError::OtherDigest { .. }
             | CliError::Open { .. }
@@ -141,6 +162,14 @@ mod tests {
         let path = || PathBuf::from("deploy.toml");
         let errors = [
             CliError::Stopped,
+            CliError::CommandStopped,
+            CliError::NoSuch {
+                what: "service",
+                name: "wev".to_owned(),
+                known: vec!["web".to_owned(), "worker".to_owned()],
+            },
+            CliError::NoLogs { stage: "production".to_owned() },
+            CliError::NoProgram { source: denied() },
             CliError::NoArtifact,
             CliError::OtherDigest {
                 name: "dist".to_owned(),
@@ -163,6 +192,15 @@ mod tests {
         assert_snapshot!(String::from_utf8(out).unwrap(), @"
         error: stopped on request
           state: nothing was changed
+        error: stopped on request
+          state: hosts on which the command still ran end it
+        error: there is no service `wev`
+          hint:  there is web, worker
+        error: production has no service, and so no logs
+          hint:  name one in [service] or [services]
+        error: `ssh` could not start
+          cause: permission denied
+          hint:  install the OpenSSH client
         error: there is no artifact to deploy
           state: no host was contacted; nothing was changed
           hint:  `--artifact PATH`, or `path` in [artifact]

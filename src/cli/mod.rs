@@ -4,6 +4,7 @@ mod account;
 mod args;
 mod aside;
 mod check;
+mod command;
 mod completion;
 mod demo;
 mod deploy;
@@ -13,6 +14,7 @@ mod error;
 mod help;
 mod history;
 mod init;
+mod logs;
 mod look;
 mod man;
 mod notify;
@@ -25,6 +27,7 @@ mod run;
 mod schema;
 mod signals;
 mod source;
+mod ssh;
 mod unlock;
 mod variables;
 mod verify;
@@ -89,6 +92,9 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::History(history) => history::run(world, &history).await,
         CliCommand::Verify(verify) => verify::run(world, &verify).await,
         CliCommand::Env(stage) => env::run(world, &stage).await,
+        CliCommand::Logs(wanted) => logs::run(world, &wanted).await,
+        CliCommand::Run(wanted) => command::run(world, &wanted).await,
+        CliCommand::Ssh(wanted) => ssh::run(world, &wanted),
         CliCommand::Pin(pin) => pin::pin(world, &pin).await,
         CliCommand::Unpin(pin) => pin::unpin(world, &pin).await,
         CliCommand::Lock(lock) => pin::lock(world, &lock).await,

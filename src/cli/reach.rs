@@ -34,6 +34,11 @@ impl Reach {
         Self { connector, begun: Mutex::default() }
     }
 
+    /// Returns what comes after `ssh` to reach a host by hand; `None` for this machine.
+    pub(crate) fn ssh_words(&self, host: &Host) -> Option<Vec<String>> {
+        self.connector.words(host)
+    }
+
     /// Connects to as many hosts as are worked on at once, and opens their conversations once
     /// `may_greet` is true. A run gets the result, also an error, when it asks for the host.
     #[must_use]

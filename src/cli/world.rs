@@ -100,7 +100,7 @@ impl World {
     /// Reads the config of a stage. Flags override variables, which override the file.
     pub(crate) fn config(&self, stage: &StageArg, more: Overrides) -> Result<Config, CliError> {
         let overrides = Overrides {
-            hosts: words(&self.common.hosts),
+            hosts: if more.hosts.is_empty() { words(&self.common.hosts) } else { more.hosts },
             roles: words(&self.common.roles),
             directory: self.cwd.clone(),
             ..more

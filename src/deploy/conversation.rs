@@ -17,7 +17,7 @@ use crate::model::id::ReleaseId;
 use crate::model::link::SharedKind;
 use crate::model::service::Service;
 use crate::remote::answer::{CheckFacts, Judgement};
-use crate::remote::conversation::{Agent, Scan, Sent};
+use crate::remote::conversation::{Agent, HostStream, Scan, Sent};
 use crate::remote::error::AgentError;
 use crate::remote::frames::{HookOutput, Response};
 use crate::remote::order::{DONE, Order, PARTLY, ServiceName};
@@ -142,6 +142,17 @@ impl<'a> Conversation<'a> {
 
     pub(super) const fn config(&self) -> &'a Config {
         self.cx.config
+    }
+
+    /// Ends the conversation and starts a stream in its place: see [`Agent::into_stream`].
+    pub(super) async fn into_stream(
+        &mut self,
+        verb: &str,
+        services: &[Service],
+        arguments: &[(&str, &str)],
+    ) -> Result<HostStream, Failure> {
+        let agent = self.agent.take().ok_or_else(AgentError::gone)?;
+        Ok(agent.into_stream(verb, services, arguments).await?)
     }
 
     /// Returns the session while there is one.

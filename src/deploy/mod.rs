@@ -1,6 +1,6 @@
 //! Floor 2: what to do, in which order. From the ground up, each module uses only those before it,
 //! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `goal`, `retention`,
-//! `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`, `health`,
+//! `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`, `stream`, `health`,
 //! `judge`, `verify`, `pin`, `delta`, `payload`, `host`, `prepare`, `hosts`, `locks`, `rollout`,
 //! `fleet`, `check`.
 
@@ -30,4 +30,5 @@ pub mod query;
 pub mod retention;
 pub mod rollout;
 pub mod run;
+pub mod stream;
 pub mod verify;

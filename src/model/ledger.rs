@@ -15,6 +15,8 @@ use super::layout::Layout;
 pub const TIME: &str = "@now@";
 /// The place in an entry where the agent writes why it reverted a release.
 pub const REASON: &str = "@reason@";
+/// The place in an entry where the agent writes the exit code of a command.
+pub const CODE: &str = "@code@";
 /// The version of ledger, manifests and layout that this program reads and writes.
 pub const FORMAT: u32 = 1;
 /// The beginning of the reason of `rolled-back`; the id of what became live follows.
@@ -128,6 +130,8 @@ pub enum LedgerEvent {
     Pinned,
     /// Prune may delete it again.
     Unpinned,
+    /// A person ran a command in it, which says nothing of the release.
+    Ran,
 }
 
 /// One line of the ledger.
@@ -176,6 +180,9 @@ pub struct Entry {
     /// With `staged`: the app of the release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// With `ran`: the exit code of the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Detects damage to the fields that decide: see [`Entry::summed`]. Entries of 0.1.0 may have
     /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +211,7 @@ impl Entry {
             began: None,
             expires: None,
             app: None,
+            code: None,
             sum: None,
         }
     }
@@ -268,7 +276,7 @@ impl Entry {
     /// Returns whether the status of the release follows from this entry alone.
     fn decides(&self, release: &str) -> bool {
         self.release == release
-            && !matches!(self.event, LedgerEvent::Pinned | LedgerEvent::Unpinned)
+            && !matches!(self.event, LedgerEvent::Pinned | LedgerEvent::Unpinned | LedgerEvent::Ran)
     }
 
     /// Returns when it happened, if that can be read.
@@ -556,7 +564,7 @@ impl Ledger {
     /// Returns the history of every release.
     pub fn histories(&self) -> BTreeMap<String, History> {
         let mut all = BTreeMap::<String, History>::new();
-        for entry in &self.entries {
+        for entry in self.entries.iter().filter(|entry| entry.event != LedgerEvent::Ran) {
             let history = all.entry(entry.release.clone()).or_insert_with(|| History::begin(entry));
             history.apply(entry);
         }
@@ -596,7 +604,8 @@ impl Ledger {
     /// Returns the history of a release, if there is one.
     pub fn history(&self, id: ReleaseId) -> Option<History> {
         let release = id.to_string();
-        let entries = self.entries.iter().filter(|entry| entry.release == release);
+        let ours = |entry: &&Entry| entry.release == release && entry.event != LedgerEvent::Ran;
+        let entries = self.entries.iter().filter(ours);
         entries.fold(None, |history, entry| {
             let mut history = history.unwrap_or_else(|| History::begin(entry));
             history.apply(entry);
@@ -668,6 +677,7 @@ impl History {
             LedgerEvent::Pruned => self.status = ReleaseStatus::Pruned,
             LedgerEvent::Pinned => self.pinned = true,
             LedgerEvent::Unpinned => self.pinned = false,
+            LedgerEvent::Ran => {}
         }
         self.last = entry.clone();
     }

@@ -46,6 +46,8 @@ pub enum OperationKind {
     Pin,
     /// A release was unpinned.
     Unpin,
+    /// A command was run in the live release.
+    Run,
     /// An undecided release was recovered whose activation is not in the ledger.
     Recovery,
 }
@@ -61,6 +63,7 @@ impl OperationKind {
             Self::Prune => "prune",
             Self::Pin => "pin",
             Self::Unpin => "unpin",
+            Self::Run => "run",
             Self::Recovery => "settle",
         }
     }
@@ -134,6 +137,23 @@ fn goes_on(operation: &Operation, entry: &Entry) -> bool {
         }
 }
 
+impl Entry {
+    /// Returns the outcome of a command that was run.
+    fn ran_well(&self) -> Outcome {
+        if self.code.as_deref() == Some("0") { Outcome::Done } else { Outcome::Failed }
+    }
+
+    /// Returns the reason for people; that of a command is the command, and how it failed.
+    fn told_reason(&self) -> Option<String> {
+        match (&self.reason, self.code.as_deref()) {
+            (Some(command), Some(code)) if code != "0" => {
+                Some(format!("{command}: exited with code {code}"))
+            }
+            (reason, _) => reason.clone(),
+        }
+    }
+}
+
 impl Operation {
     /// Returns the operation that begins with `entry`. `staged`: an earlier one staged its release.
     fn begin(entry: &Entry, staged: bool) -> Self {
@@ -152,6 +172,7 @@ impl Operation {
             LedgerEvent::Pruned => (OperationKind::Prune, Outcome::Done),
             LedgerEvent::Pinned => (OperationKind::Pin, Outcome::Done),
             LedgerEvent::Unpinned => (OperationKind::Unpin, Outcome::Done),
+            LedgerEvent::Ran => (OperationKind::Run, entry.ran_well()),
         };
         let at = entry.began();
         let span = at.zip(entry.time()).map(|(begun, now)| now - begun);
@@ -166,7 +187,7 @@ impl Operation {
             at,
             took,
             outcome,
-            reason: entry.reason.clone(),
+            reason: entry.told_reason(),
             revision: entry.revision.clone(),
             pruned: Vec::new(),
         }
@@ -238,6 +259,7 @@ mod tests {
         check("a staged 2, a activated 2, a committed 2, a pruned 1", "a deploy 2 done 2s -1");
         check("p pinned 1, q unpinned 1", "p pin 1 done, q unpin 1 done");
         check("a reverted 1", "a settle 1 reverted");
+        check("a staged 1, b ran 1, a activated 1", "a deploy 1 undecided 2s, b run 1 failed");
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub struct Agent {
     hello: Hello,
     /// The script as a word, in the form that the host accepted.
     script: &'static str,
+    /// Whether the host can unpack a script.
+    packed: bool,
     /// Messages to send, as pieces.
     lines: mpsc::UnboundedSender<Vec<Bytes>>,
     replies: Arc<Replies>,
@@ -124,9 +126,11 @@ impl Agent {
         hello: Hello,
     ) -> Result<(Self, HostState), AgentError> {
         let script = script::forms(!hello.slots.is_empty());
-        match Self::begin(Arc::clone(&session), hello.clone(), &script.packed).await {
+        match Self::begin(Arc::clone(&session), hello.clone(), &script.packed, true).await {
             // The host may lack base64 or gzip, so the script is sent plain.
-            Err(AgentError::NoGreeting { .. }) => Self::begin(session, hello, &script.plain).await,
+            Err(AgentError::NoGreeting { .. }) => {
+                Self::begin(session, hello, &script.plain, false).await
+            }
             begun => begun,
         }
     }
@@ -135,6 +139,7 @@ impl Agent {
         session: Arc<dyn Session>,
         hello: Hello,
         script: &'static str,
+        packed: bool,
     ) -> Result<(Self, HostState), AgentError> {
         let command = serve_command(script, &hello);
         let channel =
@@ -144,7 +149,7 @@ impl Agent {
         let limit = GREETING_LIMIT + limits(&hello, hello.first.iter());
         let greeting = replies.expect(limit, || true);
         let Channel { input, output } = channel;
-        let beat = (hello.deadline / 4).min(Duration::from_secs(3));
+        let beat = beat(hello.deadline);
         let expect = |order: &Order| (order.clone(), replies.expect(limit, || true));
         let first = hello.first.iter().map(expect).collect();
         let said = Arc::new(Mutex::default());
@@ -158,7 +163,7 @@ impl Agent {
             )),
         ];
         let (first, goodbye) = (Mutex::new(first), Mutex::default());
-        let agent = Self { session, hello, script, lines, replies, first, goodbye, tasks };
+        let agent = Self { session, hello, script, packed, lines, replies, first, goodbye, tasks };
         let unheard = |error| match error {
             AgentError::Silent { after } => AgentError::Unheard { after, said: lock(&said).text() },
             other => other,
@@ -289,6 +294,60 @@ impl Agent {
             other => other.map(|_| ()),
         }
     }
+}
+
+impl Agent {
+    /// Ends the conversation and starts a stream on the same connection: a channel that prints for
+    /// a person until it ends. `services` are those that it is about.
+    pub async fn into_stream(
+        self,
+        verb: &str,
+        services: &[Service],
+        arguments: &[(&str, &str)],
+    ) -> Result<HostStream, AgentError> {
+        let forms = script::of_streams();
+        let script = if self.packed { &forms.packed } else { &forms.plain };
+        let (session, hello) = (Arc::clone(&self.session), self.hello.clone());
+        let services: Vec<_> = services.iter().map(service_words).collect();
+        let (services, seconds) = (list(&services), hello.deadline.as_secs().max(1).to_string());
+        let shell = hello.hook_shell.join(" ");
+        let common = [
+            ("run", hello.run.as_str()),
+            ("root", hello.layout.root()),
+            ("services", &services),
+            ("deadline", &seconds),
+            ("env_name", &hello.env_file),
+            ("hook_shell", &shell),
+            ("veil", &hello.veil),
+        ];
+        let command = script::command(script, verb, &[&common, arguments].concat());
+        self.bye().await?;
+        let channel = session.exec(&command).await;
+        let Channel { input, output } = channel.map_err(|source| AgentError::Session { source })?;
+        let (lines, outgoing) = mpsc::unbounded_channel();
+        let beats = tokio::spawn(write_lines(input, outgoing, beat(hello.deadline)));
+        Ok(HostStream { output, beats, _lines: lines })
+    }
+}
+
+/// A channel that prints for a person. To drop it ends what runs on the host.
+pub struct HostStream {
+    /// What is printed, and how it ends.
+    pub output: mpsc::Receiver<Output>,
+    beats: JoinHandle<()>,
+    _lines: mpsc::UnboundedSender<Vec<Bytes>>,
+}
+
+impl Drop for HostStream {
+    fn drop(&mut self) {
+        // This drops the input, so the host reads its end.
+        self.beats.abort();
+    }
+}
+
+/// Returns how often a line says that we are still there.
+fn beat(deadline: Duration) -> Duration {
+    (deadline / 4).min(Duration::from_secs(3))
 }
 
 impl Drop for Agent {

@@ -36,6 +36,7 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/71-history.sh"),
     include_str!("agent/80-prune.sh"),
     include_str!("agent/81-probe.sh"),
+    include_str!("agent/82-stream.sh"),
     include_str!("agent/99-main.sh"),
 );
 
@@ -48,6 +49,20 @@ pub const ASSETS: &str = include_str!("agent/47-assets.sh");
 /// The part of the script that comes with the order `probe`.
 pub const PROBE: &str = include_str!("agent/81-probe.sh");
 
+/// The part of the script that only streams get.
+const STREAM: &str = include_str!("agent/82-stream.sh");
+
+/// The script of streams: what they need of the whole one.
+const STREAM_SCRIPT: &str = concat!(
+    include_str!("agent/10-serve.sh"),
+    include_str!("agent/30-look.sh"),
+    include_str!("agent/46-hooks.sh"),
+    include_str!("agent/51-service.sh"),
+    include_str!("agent/60-ledger.sh"),
+    include_str!("agent/82-stream.sh"),
+    include_str!("agent/99-main.sh"),
+);
+
 /// The script as one word of a command, in both forms.
 pub(super) struct Forms {
     pub(super) plain: String,
@@ -59,15 +74,16 @@ pub(super) struct Forms {
 
 static WITHOUT_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_slots()));
 static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_orders()));
+static OF_STREAMS: LazyLock<Forms> = LazyLock::new(|| Forms::of(STREAM_SCRIPT));
 
 /// Returns the part of the script that every host gets.
 pub fn without_slots() -> String {
     without_orders().replace(SLOTS, "")
 }
 
-/// Returns the script without what comes with orders.
+/// Returns the script without what comes with orders and streams.
 fn without_orders() -> String {
-    SCRIPT.replace(PROBE, "").replace(ASSETS, "")
+    SCRIPT.replace(PROBE, "").replace(ASSETS, "").replace(STREAM, "")
 }
 
 /// Returns `script` without comments and indentation, which would cost bytes on every connection.
@@ -91,6 +107,11 @@ impl Forms {
 /// Returns the script for a host with or without slots.
 pub(super) fn forms(slots: bool) -> &'static Forms {
     if slots { &WITH_SLOTS } else { &WITHOUT_SLOTS }
+}
+
+/// Returns the script of streams.
+pub(super) fn of_streams() -> &'static Forms {
+    &OF_STREAMS
 }
 
 /// Returns the command that runs `script` (a word) with this verb and these arguments by name.

@@ -31,6 +31,13 @@ impl Sieve {
         self.plain(&self.secrets.redact(&stripped))
     }
 
+    /// Does what [`Self::fit`] does, but cuts nothing.
+    pub fn whole(&self, raw: &str) -> String {
+        let stripped = clean::strip(&self.secrets.redact(raw));
+        let text = self.secrets.redact(&stripped).into_owned();
+        if self.github { defuse(&text) } else { text }
+    }
+
     /// Returns a name, an id or another identifier, cleaned but never masked.
     fn plain(&self, raw: &str) -> String {
         let text = clean::text(raw);

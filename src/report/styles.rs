@@ -30,6 +30,8 @@ pub struct Styles {
     pub strong: Style,
     /// Columns that sentences are wrapped to; none: they are not wrapped.
     pub width: Option<usize>,
+    /// Whether there is colour at all.
+    pub coloured: bool,
 }
 
 impl Styles {
@@ -49,6 +51,7 @@ impl Styles {
             dim: style().dim(),
             strong: style().bold(),
             width: None,
+            coloured: true,
         }
     }
 

@@ -138,6 +138,11 @@ impl Connector {
         })
     }
 
+    /// Returns what comes after `ssh` to reach a host by hand; `None` if it is this machine.
+    pub(crate) fn words(&self, host: &Host) -> Option<Vec<String>> {
+        Some(ssh_config::words(&self.hop(host)?.target, &self.inner.settings))
+    }
+
     pub(crate) fn notice(&self, wanted: &Hop, weight: Weight, text: &str) {
         if !wanted.further {
             (self.inner.callbacks.notice)(&wanted.name, weight, text);

@@ -301,7 +301,14 @@ fn with_settings(
 
 /// Returns the `ssh` command that connects to `target` as we do.
 fn by_hand(target: &SshTarget, settings: &SshSettings) -> String {
-    let mut words = vec!["ssh".to_owned()];
+    let words = words(target, settings);
+    let words: Vec<_> = words.iter().map(|word| shown_word(word)).collect();
+    format!("ssh {}", words.join(" "))
+}
+
+/// Returns what comes after `ssh` to connect to `target` as we do.
+pub(super) fn words(target: &SshTarget, settings: &SshSettings) -> Vec<String> {
+    let mut words = Vec::new();
     let path = |path: &Path| path.display().to_string();
     if let Some(config) = &settings.config {
         words.extend(["-F".to_owned(), path(config)]);
@@ -319,7 +326,7 @@ fn by_hand(target: &SshTarget, settings: &SshSettings) -> String {
         Some(user) => format!("{user}@{}", target.host),
         None => target.host.clone(),
     });
-    words.iter().map(|word| shown_word(word)).collect::<Vec<_>>().join(" ")
+    words
 }
 
 /// The answer of `ssh -G`: one `keyword value` a line, keywords in lower case.

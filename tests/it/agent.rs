@@ -10,6 +10,7 @@ mod printed;
 mod protocol;
 mod service;
 mod sharing;
+mod stream;
 mod trash;
 mod units;
 

@@ -1,6 +1,7 @@
 //! The program as a person runs it: argv in; exit code, stdout and stderr out.
 
 mod after;
+mod around;
 mod build;
 mod check;
 mod ci;
@@ -44,7 +45,8 @@ fn usage_error_exits_2_and_help_names_every_command() {
     let help = project.shipit("--help");
     let commands = [
         "init", "check", "deploy", "stage", "activate", "rollback", "releases", "status",
-        "history", "verify", "env", "pin", "unpin", "lock", "unlock", "prune", "demo",
+        "history", "verify", "env", "logs", "run", "ssh", "pin", "unpin", "lock", "unlock", "prune",
+        "demo",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

@@ -12,7 +12,7 @@ look_ledger() {
 }
 
 # Prints the lines of releases that are there, lines that we would not write, those of releases that
-# were never staged (a damaged id), and the last 50; `skipped 12` for 12 others. BusyBox' awk ends a
+# were never staged (a damaged id), and the last 50; `skipped 12` for 12 others, such as old `ran`. BusyBox' awk ends a
 # line at a zero byte: then returns 9, unless $2 says that $1 has none.
 ledger_lines() {
     local path
@@ -24,6 +24,7 @@ ledger_lines() {
         BEGIN { if (sane == "" && length(sprintf("%c", 0)) == 0) { early = 9; exit early } }
         NR == FNR { there[$0]; next }
         { line[FNR] = $0 }
+        /^[{]"v":1,"event":"ran",/ { staged[""]; next }
         !/^[{]"v":1,"event":"[a-z-]*","at":"[^"]*","release":"[^"]*",.*[}]$/ { told[FNR]; next }
         {
             match($0, /"release":"[^"]*"/)

@@ -1,11 +1,7 @@
-# The beginning of the script.
+# The beginning of the script: calls the function of a verb.
 
 main() {
-    case $1 in
-        serve) shift && serve "$@" ;;
-        receive) shift && receive "$@" ;;
-        stripe) shift && stripe "$@" ;;
-    esac
+    "$@"
 }
 
 main "$@"

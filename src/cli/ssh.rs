@@ -1,0 +1,55 @@
+//! `shipit ssh`: a shell in the live release of a host, by the `ssh` of this machine.
+
+use std::process::Command;
+
+use super::args::{SshArgs, StageArg};
+use super::error::CliError;
+use super::world::World;
+use crate::config::Config;
+use crate::config::resolve::{Overrides, load};
+use crate::remote::quote::word;
+
+/// Opens the shell and returns its exit code.
+pub(crate) fn run(world: &World, args: &SshArgs) -> Result<u8, CliError> {
+    let config = config(world, args)?;
+    let Some(host) = config.hosts.first() else { return Ok(0) };
+    let shell = in_live(&config);
+    let mut command = if let Some(words) = world.reach(&config).ssh_words(host) {
+        let mut command = Command::new("ssh");
+        command.arg("-t").args(words).arg(format!("exec /bin/sh -c {}", word(&shell)));
+        command
+    } else {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &shell]);
+        command
+    };
+    let ended = command.status().map_err(|source| CliError::NoProgram { source })?;
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
+}
+
+/// Returns the config of the stage with the host that is named, or with all. `shipit ssh web1` names
+/// a host if no stage is called so.
+fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
+    let on = |stage: &StageArg, host: Option<&String>| {
+        let hosts = host.cloned().into_iter().collect();
+        world.config(stage, Overrides { hosts, ..Overrides::default() })
+    };
+    if let (Some(name), None) = (&args.stage.stage, &args.host)
+        && !load(&world.config_path())?.stages().contains(&name.as_str())
+        && let Ok(config) = on(&StageArg { stage: None }, Some(name))
+    {
+        return Ok(config);
+    }
+    on(&args.stage, args.host.as_ref())
+}
+
+/// Returns the command that opens a shell in the live release, with the variables of its env file.
+fn in_live(config: &Config) -> String {
+    let file = config.env.as_ref().map_or(".env", |env| &env.file);
+    let file = word(&format!("./{file}"));
+    format!(
+        "cd {} || exit; if [ -r {file} ]; then set -a; . {file}; set +a; fi; \
+         exec \"${{SHELL:-/bin/sh}}\"",
+        word(&config.layout.current())
+    )
+}

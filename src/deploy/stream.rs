@@ -1,0 +1,262 @@
+//! What hosts print for a person until it ends: a command in the live release, and logs. No lock is
+//! taken, and no host waits for another.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::context::RunContext;
+use super::conversation::Conversation;
+use super::outcome::Failure;
+use super::plan::run_vars;
+use super::pool::for_hosts;
+use super::query::Answers;
+use super::run::{Run, record};
+use crate::config::{Config, Host};
+use crate::model::host_state::{Current, HostState};
+use crate::model::id::ReleaseId;
+use crate::model::ledger::{CODE, Entry, LedgerEvent, REASON};
+use crate::model::service::Service;
+use crate::remote::conversation::{HostStream, Scan};
+use crate::remote::quote::list;
+use crate::remote::session::{Exit, Output};
+
+/// A longer line is shown in pieces.
+const LONGEST_LINE: usize = 64 * 1024;
+/// The ledger keeps at most this many characters of a command.
+const LONGEST_NOTE: usize = 500;
+
+/// Something that a host printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A line of standard output.
+    Out(String),
+    /// A line of standard error.
+    Err(String),
+    /// The host prints nothing more.
+    End,
+}
+
+/// Gets what the host at a place in the config prints.
+pub type Listener<'l> = &'l (dyn Fn(usize, Heard) + Sync);
+
+/// How a command ended on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandEnd {
+    /// It ended by itself.
+    Ended(Exit),
+    /// Contact was lost while it ran.
+    Lost(Failure),
+}
+
+/// The lines of logs to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRange {
+    /// Only these services, by name; empty: all.
+    pub services: Vec<String>,
+    /// How far back; `None`: the last `lines`.
+    pub since: Option<Duration>,
+    /// Of each journal and file.
+    pub lines: Option<u32>,
+    /// Whether to go on with what comes.
+    pub follow: bool,
+}
+
+/// Runs a command in the live release of each host, with its env file, and notes it in the ledger.
+/// Fails on a host where it was not begun.
+pub async fn run_command(
+    cx: RunContext<'_>,
+    command: &str,
+    hear: Listener<'_>,
+) -> Answers<CommandEnd> {
+    let each = cx.config.hosts.iter().enumerate().map(|(place, host)| async move {
+        let ended = run_on(cx, host, command, &|heard| hear(place, heard)).await;
+        hear(place, Heard::End);
+        (host.name.clone(), ended)
+    });
+    for_hosts(cx.config.parallel, each).await
+}
+
+async fn run_on(
+    cx: RunContext<'_>,
+    host: &Host,
+    command: &str,
+    hear: &(dyn Fn(Heard) + Sync),
+) -> Result<CommandEnd, Failure> {
+    let mut talk = Conversation::new(cx, host);
+    talk.open(false, Scan::No).await?;
+    let state = talk.looked()?;
+    let id = live(&state)?;
+    let note = noted(cx.run, &state, id);
+    let vars = list(&vars(cx.config, cx.run, host, id));
+    let name = id.to_string();
+    let reason = escaped(command);
+    let arguments = [
+        ("id", name.as_str()),
+        ("command", command),
+        ("vars", &vars),
+        ("ran", &note),
+        ("reason", &reason),
+    ];
+    let stream = talk.into_stream("live_command", &[], &arguments).await?;
+    let ended = heard(stream, hear).await;
+    talk.close().await;
+    Ok(ended.map_or_else(|| CommandEnd::Lost(lost()), CommandEnd::Ended))
+}
+
+/// Returns the line of the ledger for a command in release `id`; the host adds command and code.
+fn noted(run: &Run, state: &HostState, id: ReleaseId) -> String {
+    let entry = Entry {
+        reason: Some(REASON.to_owned()),
+        code: Some(CODE.to_owned()),
+        began: Some(state.began()),
+        ..run.entry(LedgerEvent::Ran, &id.to_string())
+    };
+    record(&entry, String::new()).line
+}
+
+/// Returns the beginning of a command as it stands within a JSON text.
+fn escaped(command: &str) -> String {
+    let beginning: String = command.chars().take(LONGEST_NOTE).collect();
+    let quoted = serde_json::Value::from(beginning).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+fn vars(config: &Config, run: &Run, host: &Host, id: ReleaseId) -> Vec<String> {
+    let mut vars = run_vars(config, run, config.hosts.iter());
+    vars.extend([
+        format!("SHIPIT_RELEASE={id}"),
+        format!("SHIPIT_RELEASE_PATH={}", config.layout.release(id)),
+        format!("SHIPIT_DEPLOY_TO={}", config.layout.root()),
+        format!("SHIPIT_HOST={}", host.name),
+        format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
+    ]);
+    vars
+}
+
+/// Returns the live release of shipit.
+pub fn live(state: &HostState) -> Result<ReleaseId, Failure> {
+    match &state.current {
+        Current::Release(id) => Ok(*id),
+        Current::Absent => Err(Failure::new("nothing is live here yet")),
+        Current::Foreign(_) | Current::NotALink => {
+            Err(Failure::new("what is live here is no release of shipit"))
+        }
+    }
+}
+
+/// Shows the logs of the services of each host: journals of units, and log files of commands.
+pub async fn logs(cx: RunContext<'_>, range: &LogRange, hear: Listener<'_>) -> Answers<()> {
+    let each = cx.config.hosts.iter().enumerate().map(|(place, host)| async move {
+        let ended = logs_of(cx, host, range, &|heard| hear(place, heard)).await;
+        hear(place, Heard::End);
+        (host.name.clone(), ended)
+    });
+    // All at once: one that is followed never ends.
+    for_hosts(cx.config.hosts.len(), each).await
+}
+
+async fn logs_of(
+    cx: RunContext<'_>,
+    host: &Host,
+    range: &LogRange,
+    hear: &(dyn Fn(Heard) + Sync),
+) -> Result<(), Failure> {
+    let services = shown(cx.config, host, &range.services);
+    if services.is_empty() {
+        return Ok(());
+    }
+    let mut talk = Conversation::new(cx, host);
+    talk.open(false, Scan::No).await?;
+    let past = range.since.map_or_else(String::new, |past| past.as_secs().max(1).to_string());
+    let lines = range.lines.map_or_else(String::new, |lines| lines.to_string());
+    let follow = if range.follow { "yes" } else { "" };
+    let arguments = [("past", past.as_str()), ("lines", &lines), ("follow", follow)];
+    let stream = talk.into_stream("live_logs", &services, &arguments).await?;
+    let ended = heard(stream, hear).await;
+    talk.close().await;
+    match ended {
+        Some(Exit::Code(0)) => Ok(()),
+        Some(exit) => Err(Failure::new(format!("the program that shows the logs {exit}"))),
+        None => Err(lost()),
+    }
+}
+
+/// Returns the services of a host whose logs are shown; one in slots is there for each slot.
+fn shown(config: &Config, host: &Host, only: &[String]) -> Vec<Service> {
+    let mut all = Vec::new();
+    let wanted = |service: &&Service| only.is_empty() || only.contains(&service.name);
+    for service in config.services_on(host).filter(wanted) {
+        match config.slots_on(host).filter(|_| service.is_in_slot()) {
+            Some(slots) => all.extend(slots.pair.iter().map(|slot| service.in_slot(&slot.name))),
+            None => all.push(service.clone()),
+        }
+    }
+    all
+}
+
+fn lost() -> Failure {
+    Failure::new("contact was lost")
+}
+
+/// Hands over what comes, line by line. Returns how it ended; `None`: nobody knows.
+async fn heard(mut stream: HostStream, hear: &(dyn Fn(Heard) + Sync)) -> Option<Exit> {
+    let (mut out, mut err) = (LineCutter::default(), LineCutter::default());
+    let mut end = None;
+    while let Some(piece) = stream.output.recv().await {
+        match piece {
+            Output::Stdout(bytes) => out.feed(&bytes, |line| hear(Heard::Out(line))),
+            Output::Stderr(bytes) => err.feed(&bytes, |line| hear(Heard::Err(line))),
+            Output::Exit(exit) => end = Some(exit),
+        }
+    }
+    out.rest(|line| hear(Heard::Out(line)));
+    err.rest(|line| hear(Heard::Err(line)));
+    end
+}
+
+/// Cuts bytes into lines.
+#[derive(Default)]
+struct LineCutter(Vec<u8>);
+
+impl LineCutter {
+    fn feed(&mut self, bytes: &Bytes, mut tell: impl FnMut(String)) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.0.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.0.len() > LONGEST_LINE {
+                self.rest(&mut tell);
+            }
+        }
+    }
+
+    fn rest(&mut self, mut tell: impl FnMut(String)) {
+        let line = std::mem::take(&mut self.0);
+        if !line.is_empty() {
+            tell(String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_become_lines_and_the_rest_is_one_too() {
+        let (mut cutter, mut told) = (LineCutter::default(), Vec::new());
+        for piece in ["a", "b\n\nc", "\nend"] {
+            cutter.feed(&Bytes::from(piece), |line| told.push(line));
+        }
+        assert_eq!(told, ["ab", "", "c"]);
+        cutter.rest(|line| told.push(line));
+        assert_eq!(told.last().map(String::as_str), Some("end"));
+        cutter.feed(&Bytes::from(vec![b'x'; LONGEST_LINE + 1]), |line| told.push(line));
+        assert_eq!(told.len(), 5, "a line without an end is shown");
+    }
+
+    #[test]
+    fn command_in_the_ledger_is_json_and_bounded() {
+        assert_eq!(escaped("echo \"a\"\n"), r#"echo \"a\"\n"#);
+        assert_eq!(escaped(&"x".repeat(900)).len(), LONGEST_NOTE);
+    }
+}

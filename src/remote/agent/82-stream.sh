@@ -1,0 +1,170 @@
+# Channels that print for a person until they end: a command in the live release, or logs. They take
+# no lock, and end when the client is gone or silent. These functions come only with such a channel.
+
+# Makes `tmp`, and ends the channel when the client is gone, or silent for `deadline` seconds. From
+# then on `veiled` prints each line at once: after `tag`, and only up to the text `over`.
+begin_stream() {
+    # shellcheck disable=SC2119
+    slot='' job='' tag='' over='' appended='' ticked=''
+    umask 022
+    ledger=$root/.shipit/ledger.jsonl
+    who_we_are
+    tmp=$(mktemp -d "${TMPDIR:-/tmp}/shipit.$machine.$$.XXXXXX") || exit 70
+    trap end_stream EXIT
+    trap 'exit 143' TERM INT HUP
+    trap : PIPE
+    exec 8<&0 </dev/null
+    heed_client >/dev/null 2>&1 &
+    # shellcheck disable=SC2119
+    count_services
+    # mawk waits for more of its input otherwise.
+    case $(awk -W version 2>/dev/null) in
+        mawk*) awk() { command awk -W interactive "$@"; } ;;
+    esac
+    # shellcheck disable=SC2016
+    veiling='
+        BEGIN { over = ENVIRON["over"]; tag = ENVIRON["tag"] }
+        {
+            at = over == "" ? 0 : index($0, over)
+            text = tag masked(at ? substr($0, 1, at - 1) : $0)
+            # Several programs write at once: a pipe keeps lines of up to 4 KiB apart.
+            if (tag != "") text = substr(text, 1, 4000)
+            if (at != 1) { print text; fflush() }
+            if (at) exit
+            next
+        }
+        END { exit }
+    '$veiling
+}
+
+# Ends the channel once no line has come for `deadline` seconds.
+heed_client() {
+    while timeout "$deadline" /bin/sh -c 'IFS= read -r line' <&8; do :; done
+    kill -TERM "$$"
+}
+
+# Runs when the shell exits. What still runs then is ended, after 5 seconds by force.
+end_stream() {
+    local pid
+    trap : TERM INT HUP PIPE
+    if [ -n "$job" ]; then
+        note_end 143
+        rm -rf "$tmp"
+        kill -TERM "-$$" 2>/dev/null
+        for pid in $job; do kill -TERM "$pid" 2>/dev/null; done
+        { sleep 5; kill -KILL "-$$"; } >/dev/null 2>&1 &
+        # shellcheck disable=SC2086
+        wait $job 2>/dev/null
+    fi
+    rm -rf "$tmp"
+}
+
+# Runs `command` in the release `id`, with its env file and with `vars`. Ends with its code.
+live_command() {
+    local code command errors id printed vars
+    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran='' reason=''
+    arguments "$@"
+    begin_stream
+    over="$run over"
+    export over
+    mkfifo "$tmp/out" "$tmp/err" || exit 70
+    veiled <"$tmp/out" &
+    printed=$!
+    veiled <"$tmp/err" >&2 &
+    errors=$!
+    exec 5>"$tmp/out" 6>"$tmp/err"
+    run_in_live >&5 2>&6 5>&- 6>&- 8<&- &
+    job=$!
+    wait "$job"
+    code=$? job=''
+    # What the command left running may hold its output open, and is not waited for.
+    printf '%s\n' "$over" >&5
+    printf '%s\n' "$over" >&6
+    exec 5>&- 6>&-
+    wait "$printed" "$errors"
+    note_end "$code"
+    exit "$code"
+}
+
+# The env file may set any variable, so the words of the command are in $@ by then.
+run_in_live() (
+    local pair
+    eval "set -- $vars"
+    # shellcheck disable=SC2163
+    for pair in "$@"; do export "$pair"; done
+    cd "$root/releases/$id" || exit
+    # shellcheck disable=SC2086
+    set -- $hook_shell "$command"
+    if [ -r "./$env_name" ]; then
+        set -a
+        # shellcheck disable=SC1090
+        . "./$env_name"
+        set +a
+    fi
+    exec "$@"
+)
+
+# Records once that the command ended with code $1. `reason` is the command.
+note_end() {
+    [ -n "$ran" ] || return 0
+    reason=$(printf '%s\n' "$reason" | veiled)
+    record "${ran%%@code@*}$1${ran#*@code@}" '' >&2
+    ran=''
+}
+
+# Shows the journals and log files of the services: what came in the last `past` seconds, or the last
+# `lines` lines of each; then, if `follow` is not empty, what comes.
+live_logs() {
+    local follow lines past pid
+    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran=''
+    arguments "$@"
+    begin_stream
+    show_journal "$(each_service print_unit system)" ''
+    show_journal "$(each_service print_unit user)" --user
+    each_service show_log
+    for pid in $job; do wait "$pid"; done
+    job=''
+}
+
+print_unit() {
+    [ "$scope" != "$1" ] || printf ' -u %s' "$target"
+}
+
+# Shows the journal of units: $1 has words of journalctl, and $2 is the flag for those of the user.
+show_journal() {
+    [ -n "$1" ] || return 0
+    case "$2 $uid$groups " in
+        --user* | ' 0 '* | *' adm '* | *' systemd-journal '* | *' wheel '*) ;;
+        *) printf '%s may read no journal; who is in the group systemd-journal may\n' "$user" >&2 ;;
+    esac
+    scope=${2:+user}
+    user_bus
+    tag='journal '
+    export tag
+    # shellcheck disable=SC2086
+    journalctl -q $2 $1 --no-pager --no-hostname -a -o short-unix ${follow:+-f} \
+        ${past:+--since="-${past}s" ${follow:+--no-tail}} ${lines:+-n "$lines"} 2>&1 8<&- | veiled &
+    job="$job $!"
+}
+
+# Shows the log file of a service that is a command.
+show_log() {
+    local count path
+    [ -n "$log" ] || return 0
+    path=$(log_path)
+    if [ ! -f "$path" ] || [ ! -r "$path" ]; then
+        printf '%s is no file that can be read\n' "$path" >&2
+        return 0
+    fi
+    # The writer of the log must not choose which of our files is shown.
+    case $(readlink "$path") in
+        */*) printf '%s is a link to elsewhere, and not shown\n' "$path" >&2 && return 0 ;;
+    esac
+    count=${lines:-+1}
+    # Its lines have no times: it counts as a whole.
+    [ -z "$past" ] || [ -n "$(find -L "$path" -mmin "-$(((past + 59) / 60))")" ] || count=0
+    tag="file $service "
+    export tag
+    tail -n "$count" ${follow:+-F} "$path" 2>/dev/null 8<&- | veiled &
+    job="$job $!"
+}

@@ -1,0 +1,199 @@
+//! Commands that look around on hosts and act there: run, logs, ssh.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+
+use crate::support::project::Project;
+
+fn deployed() -> Project {
+    let project = Project::local();
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    project
+}
+
+/// What `shipit run` says of `command`.
+fn run(project: &Project, line: &str, command: &str) -> String {
+    project.said(project.command(line).arg("--").arg(command))
+}
+
+#[test]
+fn command_runs_in_the_live_release_with_its_env_and_is_noted() {
+    let project = deployed();
+    let command = "echo $A $SECRET $SHIPIT_HOST; pwd; echo oops >&2; exit 3 # p0isoned-value";
+    assert_snapshot!(run(&project, "run", command), @"
+    exit: 1
+    --- stdout
+    b *** local
+    <dir>/srv/releases/<id>
+    --- stderr
+    oops
+    local: exited with code 3
+    ");
+    assert_snapshot!(run(&project, "run --once", "test -e VERSION"), @"
+    exit: 0
+    --- stdout
+    --- stderr
+    ");
+    let told = project.shipit("history");
+    let line = |outcome| told.lines().find(|line| line.contains(outcome)).unwrap_or_default();
+    assert!(line("failed").contains("exit 3 # ***: exited with code 3"), "{told}");
+    assert!(line(" run ").contains("test -e VERSION"), "{told}");
+    assert!(!project.read("srv/.shipit/ledger.jsonl").contains("p0isoned"), "{told}");
+    assert!(project.shipit("releases").contains("good"), "a command says nothing of a release");
+    assert!(project.shipit("verify").starts_with("exit: 0"));
+    assert!(
+        !project.path().join("srv/.shipit/lock").exists() || {
+            project.shipit("deploy --force").starts_with("exit: 0")
+        }
+    );
+}
+
+#[test]
+fn command_as_json_tells_each_line_and_the_code() {
+    let project = deployed();
+    let said = run(&project, "run --json", "echo out; echo err >&2; exit 4");
+    let lines: Vec<serde_json::Value> =
+        said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let printed = |source: &str, text: &str| {
+        lines.iter().any(|line| line["source"] == source && line["text"] == text)
+    };
+    assert!(printed("stdout", "out") && printed("stderr", "err"), "{said}");
+    let report = lines.last().unwrap();
+    assert_eq!(report["exit_code"], 1);
+    assert_eq!(report["hosts"][0]["code"], 4);
+    assert_eq!(report["hosts"][0]["failure"], "exited with code 4");
+}
+
+#[test]
+fn command_on_a_host_where_nothing_is_live_does_not_run() {
+    let project = Project::local();
+    assert_snapshot!(run(&project, "run", "touch ran"), @"
+    exit: 1
+    --- stdout
+    --- stderr
+    error: local: nothing is live here yet
+      state: the command did not run there
+    ");
+    assert!(run(&project, "run -n", "x").contains("local: nothing is live here yet"));
+    let project = deployed();
+    let said = run(&project, "run -n", "touch ran");
+    assert!(said.contains("local: would run `touch ran` in <id>"), "{said}");
+    assert!(!project.read("srv/.shipit/ledger.jsonl").contains("ran"));
+}
+
+/// The program is killed, as by a closed terminal: the host hears it and ends the command.
+#[test]
+fn command_ends_on_the_host_when_the_program_is_gone() {
+    let project = deployed();
+    let mut shipit = project.command("run --");
+    let mut shipit = shipit.arg("echo $$; sleep 60 & wait").stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(shipit.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let process = format!("/proc/{}", line.trim());
+    assert!(std::path::Path::new(&process).exists(), "{line}");
+    shipit.kill().unwrap();
+    shipit.wait().unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while std::path::Path::new(&process).exists() {
+        assert!(Instant::now() < end, "the command still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A stage whose service logs to a file.
+fn logging() -> Project {
+    let project = Project::local();
+    let config = project.read("deploy.toml");
+    let service = "[service]\nrestart = \"printf 'up\\\\np0isoned-value \\\\033[31mred\\\\n' \
+                   >>log/app.log\"\nlog = \"log/app.log\"";
+    let config = config.replace("[service]\nrestart = \"test -e VERSION\"", service);
+    project.write("deploy.toml", &config);
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    project
+}
+
+#[test]
+fn logs_show_files_without_secrets_and_control_sequences() {
+    let project = logging();
+    assert_snapshot!(project.shipit("logs"), @"
+    exit: 0
+    --- stdout
+    up
+    *** red
+    --- stderr
+    ");
+    assert!(project.shipit("logs --lines 1").contains("stdout\n*** red\n---"));
+    assert!(project.shipit("logs --since 1h --service todo").contains("stdout\nup\n*** red\n---"));
+    let said = project.shipit("logs --json");
+    assert!(said.contains(r#""file_of":"todo","host":"local","text":"up""#), "{said}");
+}
+
+#[test]
+fn logs_of_what_is_not_there_are_refused() {
+    let project = logging();
+    assert_snapshot!(project.shipit("logs --service web,todo"), @"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: there is no service `web`
+      hint:  there is todo
+    ");
+    assert!(project.shipit("logs --since yesterday").starts_with("exit: 2"));
+}
+
+#[test]
+fn logs_that_are_followed_go_on_and_end_with_their_reader() {
+    let project = logging();
+    let mut shipit = project.command("logs -f");
+    let mut shipit = shipit.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(shipit.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "up");
+    assert_eq!(lines.next().unwrap().unwrap(), "*** red");
+    let add = |text| {
+        let path = project.path().join("srv/current/log/app.log");
+        let log = std::fs::OpenOptions::new().append(true).open(path);
+        std::io::Write::write_all(&mut log.unwrap(), text).unwrap();
+    };
+    add(b"more\n");
+    assert_eq!(lines.next().unwrap().unwrap(), "more");
+    drop(lines);
+    let end = Instant::now() + Duration::from_secs(20);
+    while shipit.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "nobody reads, and it still runs");
+        add(b"nobody reads this\n");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A program in place of ssh, which says how it was called.
+#[test]
+fn ssh_opens_a_shell_in_the_live_release() {
+    let project = deployed();
+    let mut config = project.read("deploy.toml");
+    config += "[stages.far]\nhosts = [\"ada@web1:2200\", \"web2\"]\n[stages.far.ssh]\nidentity_file = \"key\"\n";
+    project.write("deploy.toml", &config.replacen('\n', "\ndefault_stage = \"here\"\n", 1));
+    let ssh = project.path().join("bin/ssh");
+    crate::support::tools::program(
+        {
+            std::fs::create_dir(ssh.parent().unwrap()).unwrap();
+            &ssh
+        },
+        "#!/bin/sh\nprintf '<%s> ' \"$@\"\nexit 7\n",
+    );
+    let path = format!("{}:{}", ssh.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let said = |line: &str| project.said(project.command(line).env("PATH", &path));
+    let first = said("ssh far");
+    assert!(
+        first.starts_with("exit: 7\n--- stdout\n<-t> <-i> <<dir>/key> <-p> <2200> <ada@web1>"),
+        "{first}"
+    );
+    assert!(first.contains("cd '\\''<dir>/srv/current'\\'' || exit"), "{first}");
+    assert!(said("ssh far web2").contains("<web2>"));
+    assert!(said("console far web3").starts_with("exit: 2"));
+    let here = project.command("ssh here").env("SHELL", "/bin/pwd").output().unwrap();
+    let here = String::from_utf8(here.stdout).unwrap();
+    assert!(here.trim().ends_with("/srv/current") || here.contains("/srv/releases/"), "{here}");
+}
