@@ -62,6 +62,9 @@ pub(crate) struct GlobalFlags {
     /// Do not ask for confirmation
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
+    /// Whether a dry run lists every file that changes, as `diff` does.
+    #[arg(skip)]
+    pub(crate) every_file: bool,
 }
 
 /// `--color`.
@@ -98,6 +101,12 @@ Examples:
   shipit check production --artifact dist/todo.tar.gz
   shipit check production --json")]
     Check(CheckArgs),
+    /// Show what a deploy would change: files, config, steps
+    #[command(after_help = "\
+Examples:
+  shipit diff production
+  shipit diff production --artifact dist/todo.tar.gz --json")]
+    Diff(CheckArgs),
     /// Make a build live
     #[command(after_help = "\
 Examples:
@@ -134,8 +143,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   shipit status production
-  shipit status production --roles web")]
-    Status(StageArg),
+  shipit status production --roles web
+  shipit status production --watch")]
+    Status(StatusArgs),
     /// Show past operations: who, what, when, how long, and the outcome
     #[command(after_help = "\
 Examples:
@@ -151,10 +161,29 @@ Examples:
     /// List the values of env files: names, and where each comes from
     Env(StageArg),
     /// Show the logs of all hosts, merged by time
+    #[command(after_help = "\
+Examples:
+  shipit logs production --since 10m
+  shipit logs production -f --service web,worker")]
     Logs(LogsArgs),
     /// Run a command in the live release of each host
+    #[command(after_help = "\
+Examples:
+  shipit run production -- bin/migrate --check
+  shipit run production --once -- 'echo $PORT && uptime'
+  shipit run production --roles worker -- free -m")]
     Run(RunArgs),
+    /// Put a maintenance page or flag in place, or remove it
+    #[command(after_help = "\
+Examples:
+  shipit maintenance on production -m 'Back at 14:00.'
+  shipit maintenance off production")]
+    Maintenance(MaintenanceArgs),
     /// Open a shell in the live release of a host
+    #[command(after_help = "\
+Examples:
+  shipit ssh production
+  shipit ssh production web2")]
     #[command(visible_alias = "console")]
     Ssh(SshArgs),
     /// Protect a release from prune
@@ -333,6 +362,15 @@ pub(crate) struct VerifyArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// Look again every few seconds, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) stage: StageArg,
@@ -348,6 +386,24 @@ pub(crate) struct LogsArgs {
     /// Show the last N lines of each journal and file [default: 100, or all with `--since`]
     #[arg(long, value_name = "N")]
     pub(crate) lines: Option<u32>,
+}
+
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Flag {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct MaintenanceArgs {
+    /// Whether the page or flag is there from now on
+    pub(crate) flag: Flag,
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// What it says: `{message}` in the template
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -11,13 +11,16 @@ use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::outcome::Failure;
 use crate::deploy::query::Answers;
-use crate::deploy::stream::{CommandEnd, Heard, live, run_command};
+use crate::deploy::stream::{CommandEnd, StreamPiece, live, run_command};
 use crate::remote::quote::shown_word;
 use crate::remote::session::Exit;
 use crate::report::human::{group_by, list};
 use crate::report::json::VERSION;
 use crate::report::redact::Secrets;
 use crate::report::stream::HostLines;
+
+/// The state of a host that was lost meanwhile.
+const LOST: &str = "the host ends the command soon; nobody knows how far it came";
 
 /// Runs the command and shows what it prints. Returns 1 unless it exited with 0 everywhere.
 pub(crate) async fn run(world: &World, args: &RunArgs) -> Result<u8, CliError> {
@@ -39,7 +42,7 @@ pub(crate) async fn run(world: &World, args: &RunArgs) -> Result<u8, CliError> {
     let names = config.hosts.iter().map(|host| host.name.clone()).collect();
     let coloured = styles_of_stdout(world).coloured;
     let lines = HostLines::new(names, coloured, world.sieve(Secrets::default()));
-    let hear = |place: usize, heard: Heard| show(world, &lines, place, heard);
+    let hear = |place: usize, heard: StreamPiece| show(world, &lines, place, heard);
     let work = world.quietly(&config, "run", async |cx| run_command(cx, &command, &hear).await);
     let answers = work.await.map_err(|error| match error {
         CliError::Stopped => CliError::CommandStopped,
@@ -56,11 +59,11 @@ fn line(words: &[String]) -> String {
     }
 }
 
-fn show(world: &World, lines: &HostLines, place: usize, heard: Heard) {
+fn show(world: &World, lines: &HostLines, place: usize, heard: StreamPiece) {
     let (source, text) = match heard {
-        Heard::Out(text) => ("stdout", text),
-        Heard::Err(text) => ("stderr", text),
-        Heard::End => return,
+        StreamPiece::Out(text) => ("stdout", text),
+        StreamPiece::Err(text) => ("stderr", text),
+        StreamPiece::End => return,
     };
     if world.common.json {
         let (host, text) = (lines.name(place), lines.fit(&text));
@@ -103,8 +106,7 @@ fn told(world: &World, stage: &str, answers: &Answers<CommandEnd>) -> u8 {
                 world.print_failure(&sieve, Some(host), failure, "the command did not run there");
             }
             Ok(CommandEnd::Lost(failure)) => {
-                let state = "the host ends the command soon; nobody knows how far it came";
-                world.print_failure(&sieve, Some(host), failure, state);
+                world.print_failure(&sieve, Some(host), failure, LOST);
             }
             Ok(CommandEnd::Ended(_)) => {}
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use tokio::sync::watch;
 
-use super::args::{ActivateArgs, DeployArgs, PruneArgs, RollbackArgs};
+use super::args::{ActivateArgs, CheckArgs, DeployArgs, PruneArgs, RollbackArgs};
 use super::dry_run::HostPlans;
 use super::error::CliError;
+use super::output::terminal_of;
 use super::run::{RunOptions, unless_stopped};
 use super::source::revision;
 use super::world::{World, release_id};
@@ -28,10 +29,18 @@ use crate::deploy::rollout;
 use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
 use crate::model::words::{DIRTY, short_revision};
+use crate::report::difference::{MOST_FILES, difference_json, difference_lines};
 use crate::report::error::Hinted as _;
 use crate::report::human::count;
-use crate::report::plan::plan_lines;
+use crate::report::plan::{batches_line, plan_lines};
 use crate::report::redact::Secrets;
+
+/// Shows what a deploy would change; changes nothing.
+pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
+    let (stage, artifact) = (args.stage.clone(), args.artifact.clone());
+    let args = DeployArgs { stage, artifact, expect_digest: None, force: false, wait: false };
+    make(world, &args, GoalKind::Deploy).await
+}
 
 /// Makes a build live, or stages it. The config is checked before `local.before` runs; the artifact is opened
 /// after it, because `local.before` may build it.
@@ -44,7 +53,12 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     source::name(world, &mut config).await?;
     let asked =
         if config.confirm == Confirm::First { revision(world, &config).await } else { None };
-    if !world.confirm_or_later(&config, &question::deploy(&config, kind, asked.as_deref()))? {
+    let question = question::deploy(&config, kind, asked.as_deref());
+    // What `local.before` will build cannot be shown.
+    let shows = world.asks_first(&config) && config.hooks.before.is_empty();
+    if shows {
+        terminal_of(&config.stage)?;
+    } else if !world.confirm_or_later(&config, &question)? {
         return Ok(130);
     }
     named(world, &config)?;
@@ -59,7 +73,9 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     let keep = !world.common.dry_run;
     let (force, expected) = (args.force, args.expect_digest);
     let wanted = Wanted { world, config: &config, kind, env, force, keep, expected };
-    if config.hooks.before.is_empty() || world.common.dry_run {
+    if shows {
+        wanted.show_and_ask(how, &question).await
+    } else if config.hooks.before.is_empty() || world.common.dry_run {
         wanted.deploy(how).await
     } else {
         Ok(wanted.build_and_deploy(how).await)
@@ -102,6 +118,22 @@ impl Wanted<'_> {
         let (goal, warnings) = unless_stopped(&cancel, opening).await??;
         let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
         go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
+    }
+
+    /// Shows what would change, asks, and deploys. Returns the exit code.
+    async fn show_and_ask(self, how: RunOptions, question: &str) -> Result<u8, CliError> {
+        let (world, config) = (self.world, self.config);
+        let cancel = world.cancel();
+        let (goal, warnings) = unless_stopped(&cancel, self.open(|| ())).await??;
+        let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
+        let code = dry_run(world, config, &goal, how.secrets.clone(), &warnings).await?;
+        if code != 0 {
+            return Ok(code);
+        }
+        if !world.ask(question, &config.stage)? {
+            return Ok(130);
+        }
+        go(world, config, &goal, how, &[]).await
     }
 
     /// Runs `local.before`, then deploys what it has built. Returns the exit code.
@@ -349,7 +381,12 @@ async fn dry_run(
     let found = world.dry_run(config, goal).await?;
     let mut shown =
         HostPlans { failure: found.failure, warnings: warnings.to_vec(), ..HostPlans::default() };
+    if goal.kind().makes_live() && !found.unchanged {
+        shown.notes.extend(batches_line(&fleet::batch_names(config)));
+    }
+    let mut differences = found.differences.into_iter();
     for (host, plan) in found.plans {
+        let difference = differences.next().flatten();
         match plan {
             Ok(plan) if found.unchanged && plan.recover.is_empty() => {
                 let what = if goal.kind() == GoalKind::Stage { "live or staged" } else { "live" };
@@ -359,7 +396,14 @@ async fn dry_run(
             Ok(plan) => {
                 let warnings = plan.warnings.iter().map(|text| (Some(host.clone()), text.clone()));
                 shown.warnings.extend(warnings);
-                shown.plans.push((host, plan_lines(&plan)));
+                let most = if world.common.every_file { usize::MAX } else { MOST_FILES };
+                let mut lines = Vec::new();
+                if let Some(of) = difference {
+                    lines = difference_lines(&of, most);
+                    shown.details.insert(host.clone(), difference_json(&of));
+                }
+                lines.extend(plan_lines(&plan));
+                shown.plans.push((host, lines));
             }
             Err(failure) => shown.failed.push((host, failure)),
         }

@@ -1,5 +1,9 @@
 //! Prints the plan of every host, and why a host has none.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::world::World;
 use crate::deploy::outcome::Failure;
 use crate::report::human::{group_by, list};
@@ -14,6 +18,10 @@ const STATE: &str = "this was a dry run; nothing was changed";
 pub(super) struct HostPlans {
     /// The lines of each host's plan.
     pub(super) plans: Vec<(String, Vec<String>)>,
+    /// More of each host for machines.
+    pub(super) details: BTreeMap<String, Value>,
+    /// What is said of all hosts, one line each.
+    pub(super) notes: Vec<String>,
     /// Hosts without a plan, each with its failure; no failure: because another host has none.
     pub(super) failed: Vec<(String, Option<Failure>)>,
     /// Warnings, of a host or of the run.
@@ -39,8 +47,22 @@ impl HostPlans {
         });
         let (plans, warnings) = (&self.plans, &self.warnings);
         if world.common.json || !plans.is_empty() {
-            world.print(|| plan_json(plans, warnings), || plan_view(plans, warnings));
+            let json = || with_details(plan_json(plans, warnings), &self.details);
+            let notes: String = self.notes.iter().flat_map(|note| [note, "\n"]).collect();
+            world.print(json, || notes + &plan_view(plans, warnings));
         }
         u8::from(self.failure.is_some() || !self.failed.is_empty())
     }
+}
+
+/// Adds the details of each host to its plan.
+fn with_details(mut json: Value, details: &BTreeMap<String, Value>) -> Value {
+    let hosts = json["hosts"].as_array_mut();
+    for host in hosts.into_iter().flatten() {
+        let more = host["host"].as_str().and_then(|name| details.get(name));
+        if let (Some(Value::Object(more)), Some(host)) = (more, host.as_object_mut()) {
+            host.extend(more.clone());
+        }
+    }
+    json
 }

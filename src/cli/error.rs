@@ -32,6 +32,10 @@ pub(crate) enum CliError {
     NoSuch { what: &'static str, name: String, known: Vec<String> },
     #[error("{stage} has no service, and so no logs")]
     NoLogs { stage: String },
+    #[error("{stage} has no maintenance file")]
+    NoMaintenance { stage: String },
+    #[error("{path} could not be read")]
+    Template { path: PathBuf, source: io::Error },
     #[error("`ssh` could not start")]
     NoProgram { source: io::Error },
     #[error("there is no artifact to deploy")]
@@ -90,6 +94,7 @@ impl Hinted for CliError {
             Self::NoSuch { known, .. } if known.is_empty() => None,
             Self::NoSuch { known, .. } => Some(format!("there is {}", list(known))),
             Self::NoLogs { .. } => Some("name one in [service] or [services]".to_owned()),
+            Self::NoMaintenance { .. } => Some("name it as `file` in [maintenance]".to_owned()),
             Self::NoProgram { .. } => Some("install the OpenSSH client".to_owned()),
             Self::Unconfirmed { .. } => Some("pass `--yes`".to_owned()),
             Self::Exists { path } => {
@@ -143,6 +148,8 @@ mod tests {
             | CliError::CommandStopped
             | CliError::NoSuch { .. }
             | CliError::NoLogs { .. }
+            | CliError::NoMaintenance { .. }
+            | CliError::Template { .. }
             | CliError::NoProgram { .. }
             | CliError::NoArtifact
             | CliError::OtherDigest { .. }
@@ -156,12 +163,18 @@ mod tests {
         }
     }
 
+    fn printed(errors: &[CliError]) -> String {
+        let mut out = Vec::new();
+        for error in errors.iter().filter(|error| is_own(error)) {
+            print(&mut out, &Styles::plain(), error).unwrap();
+        }
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
-    fn errors_of_the_command_line_read_well() {
+    fn errors_of_commands_that_look_around_read_well() {
         let denied = || io::Error::other("permission denied");
-        let path = || PathBuf::from("deploy.toml");
         let errors = [
-            CliError::Stopped,
             CliError::CommandStopped,
             CliError::NoSuch {
                 what: "service",
@@ -169,7 +182,33 @@ mod tests {
                 known: vec!["web".to_owned(), "worker".to_owned()],
             },
             CliError::NoLogs { stage: "production".to_owned() },
+            CliError::NoMaintenance { stage: "production".to_owned() },
+            CliError::Template { path: PathBuf::from("down.html"), source: denied() },
             CliError::NoProgram { source: denied() },
+        ];
+        assert_snapshot!(printed(&errors), @"
+        error: stopped on request
+          state: hosts on which the command still ran end it
+        error: there is no service `wev`
+          hint:  there is web, worker
+        error: production has no service, and so no logs
+          hint:  name one in [service] or [services]
+        error: production has no maintenance file
+          hint:  name it as `file` in [maintenance]
+        error: down.html could not be read
+          cause: permission denied
+        error: `ssh` could not start
+          cause: permission denied
+          hint:  install the OpenSSH client
+        ");
+    }
+
+    #[test]
+    fn errors_of_the_command_line_read_well() {
+        let denied = || io::Error::other("permission denied");
+        let path = || PathBuf::from("deploy.toml");
+        let errors = [
+            CliError::Stopped,
             CliError::NoArtifact,
             CliError::OtherDigest {
                 name: "dist".to_owned(),
@@ -185,22 +224,9 @@ mod tests {
             CliError::Write { path: path(), source: denied() },
             CliError::Demo { source: SessionError::Lost { reason: "reset".to_owned() } },
         ];
-        let mut out = Vec::new();
-        for error in errors.iter().filter(|error| is_own(error)) {
-            print(&mut out, &Styles::plain(), error).unwrap();
-        }
-        assert_snapshot!(String::from_utf8(out).unwrap(), @"
+        assert_snapshot!(printed(&errors), @"
         error: stopped on request
           state: nothing was changed
-        error: stopped on request
-          state: hosts on which the command still ran end it
-        error: there is no service `wev`
-          hint:  there is web, worker
-        error: production has no service, and so no logs
-          hint:  name one in [service] or [services]
-        error: `ssh` could not start
-          cause: permission denied
-          hint:  install the OpenSSH client
         error: there is no artifact to deploy
           state: no host was contacted; nothing was changed
           hint:  `--artifact PATH`, or `path` in [artifact]

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::config::tables::length;
 use crate::deploy::context::RunContext;
-use crate::deploy::stream::{Heard, LogRange, logs};
+use crate::deploy::stream::{LogRange, StreamPiece, logs};
 use crate::model::mutex::lock;
 use crate::report::logs::{LineMerger, LogLine, LogTimes, log_json, log_text};
 use crate::report::redact::Secrets;
@@ -29,15 +29,23 @@ pub(crate) async fn run(world: &World, args: &LogsArgs) -> Result<u8, CliError> 
     let config = world.config(&args.stage, Overrides::default())?;
     let range = range(&config, args)?;
     let view = LogView::new(world, &config, range.follow);
-    let hear = |place: usize, heard: Heard| view.take(place, heard);
+    let hear = |place: usize, heard: StreamPiece| view.take(place, heard);
     let work = async |cx: RunContext<'_>| {
         tokio::select! {
             answers = logs(cx, &range, &hear) => answers,
             () = view.refresh() => Vec::new(),
         }
     };
-    let answers = world.quietly(&config, "logs", work).await?;
+    let answers = match world.quietly(&config, "logs", work).await {
+        // So a person ends what is followed.
+        Err(CliError::Stopped) if range.follow => return Ok(0),
+        answers => answers?,
+    };
     view.show();
+    if range.follow {
+        // What failed was said when it did.
+        return Ok(u8::from(answers.iter().any(|(_, answer)| answer.is_err())));
+    }
     Ok(world.found(answers).1)
 }
 
@@ -82,16 +90,16 @@ impl<'a> LogView<'a> {
         Self { world, lines, styles, merger, closed: Notify::new() }
     }
 
-    fn take(&self, place: usize, heard: Heard) {
+    fn take(&self, place: usize, heard: StreamPiece) {
         match heard {
-            Heard::Out(line) => {
+            StreamPiece::Out(line) => {
                 let now = self.world.started.elapsed();
                 lock(&self.merger).push(place, LogLine::read(&line), now);
             }
-            Heard::Err(line) => {
+            StreamPiece::Err(line) => {
                 let _ = std::io::stderr().write_all(self.lines.shown(place, &line).as_bytes());
             }
-            Heard::End => lock(&self.merger).end(place),
+            StreamPiece::End => lock(&self.merger).end(place),
         }
         self.show();
     }
@@ -103,7 +111,8 @@ impl<'a> LogView<'a> {
         let mut text = String::new();
         for (place, line) in merger.ready(self.world.started.elapsed()) {
             if self.world.common.json {
-                text += &format!("{}\n", log_json(&self.lines, place, &line));
+                text += &log_json(&self.lines, place, &line).to_string();
+                text.push('\n');
             } else {
                 text += &log_text(&self.lines, place, &line, times, &self.styles);
             }

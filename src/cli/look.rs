@@ -1,13 +1,21 @@
 //! `shipit releases` and `shipit status`: look at every host once and print a table.
 
-use super::args::StageArg;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::args::{StageArg, StatusArgs};
 use super::error::CliError;
-use super::output::{styles_of_stdout, width};
+use super::output::{print, styles_of_stdout, width};
 use super::world::World;
 use crate::config::Config;
 use crate::config::resolve::Overrides;
 use crate::report::releases::{releases_json, releases_table};
 use crate::report::status::{StatusContext, status_json, status_view};
+
+/// The time between two looks of `status --watch`.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Prints the releases on the hosts.
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
@@ -24,16 +32,40 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     Ok(code)
 }
 
-/// Prints what is live on each host.
-pub(crate) async fn status(world: &World, stage: &StageArg) -> Result<u8, CliError> {
-    let config = world.config(stage, Overrides::default())?;
-    let (states, code) = world.found(world.look(&config).await?);
-    let context = context(world, &config);
-    world.print(
-        || status_json(&states, context),
-        || status_view(&states, context, &styles_of_stdout(world)),
-    );
-    Ok(code)
+/// Prints what is live on each host; with `--watch` again and again.
+pub(crate) async fn status(world: &World, args: &StatusArgs) -> Result<u8, CliError> {
+    let config = world.config(&args.stage, Overrides::default())?;
+    let cancel = world.cancel();
+    loop {
+        let looked = world.look(&config).await;
+        if args.watch && cancel.asked() {
+            return Ok(0);
+        }
+        let now = Utc::now();
+        let context = StatusContext { now, ..context(world, &config) };
+        if args.watch && !world.common.json {
+            begin_frame(&config, now, world);
+        }
+        let (states, code) = world.found(looked?);
+        world.print(
+            || status_json(&states, context),
+            || status_view(&states, context, &styles_of_stdout(world)),
+        );
+        if !args.watch {
+            return Ok(code);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = cancel.wait(1) => return Ok(0),
+        }
+    }
+}
+
+/// Clears the terminal for the next look, and says when that was.
+fn begin_frame(config: &Config, now: DateTime<Utc>, world: &World) {
+    let at = now.with_timezone(&world.offset).format("%H:%M:%S");
+    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[J" } else { "\n" };
+    print(&format!("{clear}{} at {at}, every {}s\n", config.stage, PAUSE.as_secs()));
 }
 
 fn context<'c>(world: &World, config: &'c Config) -> StatusContext<'c> {

@@ -16,6 +16,7 @@ mod history;
 mod init;
 mod logs;
 mod look;
+mod maintenance;
 mod man;
 mod notify;
 mod output;
@@ -57,7 +58,11 @@ pub fn run(line: ArgsOs) -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { 2 } else { 0 });
         }
     };
-    let world = World::of_this_process(args.common);
+    let mut common = args.common;
+    if let CliCommand::Diff(_) = args.command {
+        (common.dry_run, common.every_file) = (true, true);
+    }
+    let world = World::of_this_process(common);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(source) => return world.fail(&CliError::Start { source }),
@@ -82,18 +87,20 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
         CliCommand::Init => init::run(world),
         CliCommand::Check(check) => check::run(world, &check).await,
+        CliCommand::Diff(check) => deploy::diff(world, &check).await,
         CliCommand::Deploy(deploy) => deploy::make(world, &deploy, GoalKind::Deploy).await,
         CliCommand::Stage(stage) => deploy::make(world, &stage, GoalKind::Stage).await,
         CliCommand::Activate(activate) => deploy::activate(world, &activate).await,
         CliCommand::Rollback(rollback) => deploy::rollback(world, &rollback).await,
         CliCommand::Prune(prune) => deploy::prune(world, &prune).await,
         CliCommand::Releases(stage) => look::releases(world, &stage).await,
-        CliCommand::Status(stage) => look::status(world, &stage).await,
+        CliCommand::Status(status) => look::status(world, &status).await,
         CliCommand::History(history) => history::run(world, &history).await,
         CliCommand::Verify(verify) => verify::run(world, &verify).await,
         CliCommand::Env(stage) => env::run(world, &stage).await,
         CliCommand::Logs(wanted) => logs::run(world, &wanted).await,
         CliCommand::Run(wanted) => command::run(world, &wanted).await,
+        CliCommand::Maintenance(wanted) => maintenance::run(world, &wanted).await,
         CliCommand::Ssh(wanted) => ssh::run(world, &wanted),
         CliCommand::Pin(pin) => pin::pin(world, &pin).await,
         CliCommand::Unpin(pin) => pin::unpin(world, &pin).await,

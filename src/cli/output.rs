@@ -8,6 +8,7 @@ use console::Term;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
+use super::args::GlobalFlags;
 use super::aside::Aside;
 use super::error::CliError;
 use super::question::is_yes;
@@ -39,12 +40,17 @@ impl World {
         Styles { width, ..Styles::choose(self.common.color.into(), no_color, terminal) }
     }
 
+    /// Returns whether the terminal knows no control sequences.
+    fn is_dumb(&self) -> bool {
+        self.var("TERM").as_deref() == Some("dumb")
+    }
+
     /// Returns the reporter that the flags and the terminal ask for.
     pub(super) fn reporter(&self, secrets: Secrets, quiet: bool) -> Box<dyn Reporter + Send> {
         let started = self.started;
         let mode = if self.common.json {
             Mode::Json
-        } else if std::io::stderr().is_terminal() && !quiet {
+        } else if std::io::stderr().is_terminal() && !quiet && !self.is_dumb() {
             Mode::Live(Box::new(|| Term::stderr().size()))
         } else {
             Mode::Lines
@@ -170,6 +176,12 @@ impl World {
         self.ask(question, &config.stage)
     }
 
+    /// Returns whether a person is asked before anything is done, and sees the plan.
+    pub(crate) fn asks_first(&self, config: &Config) -> bool {
+        let GlobalFlags { dry_run, yes, json, .. } = self.common;
+        config.confirm == Confirm::First && !dry_run && !yes && !json
+    }
+
     /// Does what [`Self::confirm`] does. With `confirm = "staged"`, the question comes later: fails if
     /// nobody could answer it.
     pub(crate) fn confirm_or_later(
@@ -204,7 +216,7 @@ impl World {
 }
 
 /// Fails if there is no terminal, and names `who` requires an answer.
-fn terminal_of(who: &str) -> Result<(), CliError> {
+pub(super) fn terminal_of(who: &str) -> Result<(), CliError> {
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         return Ok(());
     }

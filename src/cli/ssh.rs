@@ -5,15 +5,15 @@ use std::process::Command;
 use super::args::{SshArgs, StageArg};
 use super::error::CliError;
 use super::world::World;
-use crate::config::Config;
 use crate::config::resolve::{Overrides, load};
+use crate::config::{Config, Host};
 use crate::remote::quote::word;
 
 /// Opens the shell and returns its exit code.
 pub(crate) fn run(world: &World, args: &SshArgs) -> Result<u8, CliError> {
     let config = config(world, args)?;
     let Some(host) = config.hosts.first() else { return Ok(0) };
-    let shell = in_live(&config);
+    let shell = in_live(&config, host);
     let mut command = if let Some(words) = world.reach(&config).ssh_words(host) {
         let mut command = Command::new("ssh");
         command.arg("-t").args(words).arg(format!("exec /bin/sh -c {}", word(&shell)));
@@ -44,12 +44,12 @@ fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
 }
 
 /// Returns the command that opens a shell in the live release, with the variables of its env file.
-fn in_live(config: &Config) -> String {
-    let file = config.env.as_ref().map_or(".env", |env| &env.file);
-    let file = word(&format!("./{file}"));
+fn in_live(config: &Config, host: &Host) -> String {
+    let file = config.shell_env_on(host).map(|file| word(&format!("./{file}")));
+    let load = file.map(|file| format!("if [ -r {file} ]; then set -a; . {file}; set +a; fi; "));
     format!(
-        "cd {} || exit; if [ -r {file} ]; then set -a; . {file}; set +a; fi; \
-         exec \"${{SHELL:-/bin/sh}}\"",
-        word(&config.layout.current())
+        "cd {} || exit; {}exec \"${{SHELL:-/bin/sh}}\"",
+        word(&config.layout.current()),
+        load.unwrap_or_default()
     )
 }

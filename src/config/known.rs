@@ -5,9 +5,9 @@ use serde::{Deserialize, de};
 
 use super::tables::{
     ArtifactTable, AssetsTable, Check, DigestTable, DirTable, Env, FileTable, Health, HookTable,
-    HooksTable, HostTable, ImportTable, Layer, LocalHookTable, LocalHooks, NoticeTable,
-    RolloutTable, S3Table, ServiceTable, SignatureTable, SlotsTable, Ssh, Timeouts, TrafficTable,
-    UploadTable, VarTable,
+    HooksTable, HostTable, ImportTable, Layer, LocalHookTable, LocalHooks, MaintenanceTable,
+    NoticeTable, RolloutTable, S3Table, ServiceTable, SignatureTable, SlotsTable, Ssh, Timeouts,
+    TrafficTable, UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -39,6 +39,7 @@ pub fn known_keys() -> Vec<String> {
         ("notices", fields::<NoticeTable>()),
         ("rollout", fields::<RolloutTable>()),
         ("upload", fields::<UploadTable>()),
+        ("maintenance", fields::<MaintenanceTable>()),
         ("ssh", fields::<Ssh>()),
         ("timeouts", fields::<Timeouts>()),
     ];

@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use super::tables::{
     ArtifactTable, AssetsTable, Env, EnvTables, Health, HooksTable, Layer, LocalHooks,
-    RolloutTable, S3Table, ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable, UploadTable,
+    MaintenanceTable, RolloutTable, S3Table, ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable,
+    UploadTable,
 };
 
 impl Layer {
@@ -35,6 +36,7 @@ impl Layer {
             notices: first(&self.notices, &top.notices),
             rollout: both(&self.rollout, &top.rollout, RolloutTable::over),
             upload: both(&self.upload, &top.upload, UploadTable::over),
+            maintenance: both(&self.maintenance, &top.maintenance, MaintenanceTable::over),
             ssh: both(&self.ssh, &top.ssh, Ssh::over),
             timeouts: both(&self.timeouts, &top.timeouts, Timeouts::over),
         }
@@ -159,6 +161,7 @@ key_by_key! {
     LocalHooks { before staged after failed }
     RolloutTable { batch canary pause on_failure on_unreachable max_failed }
     UploadTable { link limit parallel }
+    MaintenanceTable { file template }
     Ssh { config user identity_file known_hosts connect_timeout host_keys transport }
     S3Table { endpoint region profile }
     Timeouts { deadline }

@@ -79,6 +79,8 @@ pub struct Config {
     /// The number of hosts that flip together.
     pub rollout: Rollout,
     pub upload: Upload,
+    /// The file that says that the app is being worked on, if there is one.
+    pub maintenance: Option<Maintenance>,
     /// The moment at which a person is asked.
     pub confirm: Confirm,
     /// SSH settings that do not come from `ssh_config`.
@@ -107,6 +109,19 @@ impl Config {
     /// Returns the environment files of a host, in their order.
     pub fn env_on<'c>(&'c self, host: &'c Host) -> impl Iterator<Item = &'c EnvSpec> {
         self.env.iter().filter(|spec| host.is_one_of(&spec.roles))
+    }
+
+    /// Returns the name of the env file of a host that a shell can read; `None`: it has only others.
+    pub fn shell_env_on(&self, host: &Host) -> Option<&str> {
+        let reads = |spec: &&EnvSpec| matches!(spec.format, EnvFormat::Portable | EnvFormat::Shell);
+        if self.env.is_empty() {
+            return Some(".env");
+        }
+        self.env
+            .iter()
+            .filter(|spec| host.is_one_of(&spec.roles))
+            .find(reads)
+            .map(|spec| &*spec.file)
     }
 
     /// Returns the services of a host, in their order.
@@ -497,6 +512,15 @@ impl Default for Upload {
     fn default() -> Self {
         Self { link: true, limit: None, parallel: None }
     }
+}
+
+/// The file that says that the app is being worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance {
+    /// Its path in `shared/`.
+    pub file: String,
+    /// A file on this machine with its content.
+    pub template: Option<PathBuf>,
 }
 
 /// The number of hosts that flip together.

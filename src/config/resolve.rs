@@ -144,6 +144,7 @@ impl ConfigFile {
             notices: here.notices(&layer)?,
             rollout: here.rollout(&layer, &hosts)?,
             upload: here.upload(&layer)?,
+            maintenance: here.maintenance(&layer)?,
             hosts,
             hosts_from,
             confirm: match layer.confirm {

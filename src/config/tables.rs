@@ -41,6 +41,7 @@ pub(super) struct Layer {
     pub(super) notices: Option<Vec<Spanned<NoticeTable>>>,
     pub(super) rollout: Option<RolloutTable>,
     pub(super) upload: Option<UploadTable>,
+    pub(super) maintenance: Option<MaintenanceTable>,
     pub(super) ssh: Option<Ssh>,
     pub(super) timeouts: Option<Timeouts>,
 }
@@ -471,6 +472,14 @@ pub(super) struct UploadTable {
     pub(super) link: Option<bool>,
     pub(super) limit: Option<Spanned<String>>,
     pub(super) parallel: Option<Spanned<i64>>,
+}
+
+/// `[maintenance]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MaintenanceTable {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) template: Option<Spanned<String>>,
 }
 
 /// SSH settings beside `ssh_config`.

@@ -145,7 +145,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Ends the conversation and starts a stream in its place: see [`Agent::into_stream`].
-    pub(super) async fn into_stream(
+    pub(super) async fn stream(
         &mut self,
         verb: &str,
         services: &[Service],

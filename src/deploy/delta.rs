@@ -108,6 +108,22 @@ impl DeltaFinder {
         Some((id, known.ok()?.clone()))
     }
 
+    /// Returns the manifest of the live release of a host, also if no file of it may be shared;
+    /// `None` if it cannot be had.
+    pub async fn live_manifest(
+        &self,
+        host: &Conversation<'_>,
+        cache: &dyn ReleaseCache,
+        state: &BaseState,
+    ) -> Option<Manifest> {
+        if let Some((_, manifest)) = self.base(host, cache, state).await {
+            return Some(manifest);
+        }
+        let id = host.state.as_ref()?.live()?;
+        let text = unpack(&packed(host, id).await.ok()?, LONGEST_MANIFEST).ok()?;
+        Manifest::parse(&text).ok()
+    }
+
     /// Returns the patch of a large file, if its old version is kept on this machine and a patch is
     /// much smaller. Otherwise, and whatever fails, the file travels whole.
     async fn patch(&self, cache: &dyn ReleaseCache, file: &ChangedFile) -> Option<FilePatch> {

@@ -272,7 +272,8 @@ fn in_memory(chunks: &[Chunk]) -> Result<Vec<Bytes>, ArtifactError> {
     chunks.iter().map(read).collect()
 }
 
-fn codec_for(facts: &Facts) -> Codec {
+/// Returns how uploads to a host with these facts are compressed.
+pub(super) fn codec_for(facts: &Facts) -> Codec {
     let has = |tool: &str| facts.tools.contains(tool);
     if has("zstd") {
         Codec::Zstd

@@ -1,6 +1,7 @@
 //! What hosts print for a person until it ends: a command in the live release, and logs. No lock is
 //! taken, and no host waits for another.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::config::{Config, Host};
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{CODE, Entry, LedgerEvent, REASON};
+use crate::model::mutex::lock;
 use crate::model::service::Service;
 use crate::remote::conversation::{HostStream, Scan};
 use crate::remote::quote::list;
@@ -28,7 +30,7 @@ const LONGEST_NOTE: usize = 500;
 
 /// Something that a host printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum StreamPiece {
     /// A line of standard output.
     Out(String),
     /// A line of standard error.
@@ -38,7 +40,7 @@ pub enum Heard {
 }
 
 /// Gets what the host at a place in the config prints.
-pub type Listener<'l> = &'l (dyn Fn(usize, Heard) + Sync);
+pub type StreamListener<'l> = &'l (dyn Fn(usize, StreamPiece) + Sync);
 
 /// How a command ended on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +69,11 @@ pub struct LogRange {
 pub async fn run_command(
     cx: RunContext<'_>,
     command: &str,
-    hear: Listener<'_>,
+    hear: StreamListener<'_>,
 ) -> Answers<CommandEnd> {
     let each = cx.config.hosts.iter().enumerate().map(|(place, host)| async move {
         let ended = run_on(cx, host, command, &|heard| hear(place, heard)).await;
-        hear(place, Heard::End);
+        hear(place, StreamPiece::End);
         (host.name.clone(), ended)
     });
     for_hosts(cx.config.parallel, each).await
@@ -81,7 +83,7 @@ async fn run_on(
     cx: RunContext<'_>,
     host: &Host,
     command: &str,
-    hear: &(dyn Fn(Heard) + Sync),
+    hear: &(dyn Fn(StreamPiece) + Sync),
 ) -> Result<CommandEnd, Failure> {
     let mut talk = Conversation::new(cx, host);
     talk.open(false, Scan::No).await?;
@@ -95,10 +97,11 @@ async fn run_on(
         ("id", name.as_str()),
         ("command", command),
         ("vars", &vars),
+        ("sourced", cx.config.shell_env_on(host).unwrap_or_default()),
         ("ran", &note),
         ("reason", &reason),
     ];
-    let stream = talk.into_stream("live_command", &[], &arguments).await?;
+    let stream = talk.stream("live_command", &[], &arguments).await?;
     let ended = heard(stream, hear).await;
     talk.close().await;
     Ok(ended.map_or_else(|| CommandEnd::Lost(lost()), CommandEnd::Ended))
@@ -146,10 +149,14 @@ pub fn live(state: &HostState) -> Result<ReleaseId, Failure> {
 }
 
 /// Shows the logs of the services of each host: journals of units, and log files of commands.
-pub async fn logs(cx: RunContext<'_>, range: &LogRange, hear: Listener<'_>) -> Answers<()> {
+pub async fn logs(cx: RunContext<'_>, range: &LogRange, hear: StreamListener<'_>) -> Answers<()> {
     let each = cx.config.hosts.iter().enumerate().map(|(place, host)| async move {
         let ended = logs_of(cx, host, range, &|heard| hear(place, heard)).await;
-        hear(place, Heard::End);
+        // The others may go on for hours.
+        if let (true, Err(failure)) = (range.follow, &ended) {
+            hear(place, StreamPiece::Err(failure.one_line()));
+        }
+        hear(place, StreamPiece::End);
         (host.name.clone(), ended)
     });
     // All at once: one that is followed never ends.
@@ -160,7 +167,7 @@ async fn logs_of(
     cx: RunContext<'_>,
     host: &Host,
     range: &LogRange,
-    hear: &(dyn Fn(Heard) + Sync),
+    hear: &(dyn Fn(StreamPiece) + Sync),
 ) -> Result<(), Failure> {
     let services = shown(cx.config, host, &range.services);
     if services.is_empty() {
@@ -172,7 +179,7 @@ async fn logs_of(
     let lines = range.lines.map_or_else(String::new, |lines| lines.to_string());
     let follow = if range.follow { "yes" } else { "" };
     let arguments = [("past", past.as_str()), ("lines", &lines), ("follow", follow)];
-    let stream = talk.into_stream("live_logs", &services, &arguments).await?;
+    let stream = talk.stream("live_logs", &services, &arguments).await?;
     let ended = heard(stream, hear).await;
     talk.close().await;
     match ended {
@@ -195,23 +202,67 @@ fn shown(config: &Config, host: &Host, only: &[String]) -> Vec<Service> {
     all
 }
 
+/// Puts the file of `[maintenance]` in place on each host with this content, or removes it. `note`
+/// is for `revisions.log`.
+pub async fn set_flag(
+    cx: RunContext<'_>,
+    path: &str,
+    content: Option<&str>,
+    note: &str,
+) -> Answers<()> {
+    let each = cx.config.hosts.iter().map(|host| async move {
+        (host.name.clone(), set_flag_on(cx, host, path, content, note).await)
+    });
+    for_hosts(cx.config.parallel, each).await
+}
+
+async fn set_flag_on(
+    cx: RunContext<'_>,
+    host: &Host,
+    path: &str,
+    content: Option<&str>,
+    note: &str,
+) -> Result<(), Failure> {
+    let mut talk = Conversation::new(cx, host);
+    talk.open(false, Scan::No).await?;
+    let flag = if content.is_some() { "on" } else { "off" };
+    let text = content.unwrap_or_default();
+    let arguments = [("flag", flag), ("below", path), ("text", text), ("note", note)];
+    let stream = talk.stream("live_flag", &[], &arguments).await?;
+    let said = Mutex::new(Vec::new());
+    let hear = |heard| match heard {
+        StreamPiece::Out(line) | StreamPiece::Err(line) => lock(&said).push(line),
+        StreamPiece::End => {}
+    };
+    let ended = heard(stream, &hear).await;
+    talk.close().await;
+    match ended {
+        Some(Exit::Code(0)) => Ok(()),
+        Some(_) => {
+            let failed = Failure::new(format!("could not turn maintenance {flag}"));
+            Err(failed.because(lock(&said).join("\n")))
+        }
+        None => Err(lost()),
+    }
+}
+
 fn lost() -> Failure {
     Failure::new("contact was lost")
 }
 
 /// Hands over what comes, line by line. Returns how it ended; `None`: nobody knows.
-async fn heard(mut stream: HostStream, hear: &(dyn Fn(Heard) + Sync)) -> Option<Exit> {
+async fn heard(mut stream: HostStream, hear: &(dyn Fn(StreamPiece) + Sync)) -> Option<Exit> {
     let (mut out, mut err) = (LineCutter::default(), LineCutter::default());
     let mut end = None;
     while let Some(piece) = stream.output.recv().await {
         match piece {
-            Output::Stdout(bytes) => out.feed(&bytes, |line| hear(Heard::Out(line))),
-            Output::Stderr(bytes) => err.feed(&bytes, |line| hear(Heard::Err(line))),
+            Output::Stdout(bytes) => out.feed(&bytes, |line| hear(StreamPiece::Out(line))),
+            Output::Stderr(bytes) => err.feed(&bytes, |line| hear(StreamPiece::Err(line))),
             Output::Exit(exit) => end = Some(exit),
         }
     }
-    out.rest(|line| hear(Heard::Out(line)));
-    err.rest(|line| hear(Heard::Err(line)));
+    out.rest(|line| hear(StreamPiece::Out(line)));
+    err.rest(|line| hear(StreamPiece::Err(line)));
     end
 }
 

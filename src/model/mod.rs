@@ -1,5 +1,6 @@
 //! Floor 0: values without I/O. Nothing here waits, prints, or asks what time it is.
 
+pub mod changes;
 pub mod clean;
 pub mod codec;
 pub mod delta;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::progress::ProgressModel;
 use super::styles::Styles;
-use super::{Clock, Reporter, Size, Verbosity, summary, words};
+use super::summary::last_table;
+use super::{Clock, Reporter, Size, Verbosity, human, summary, words};
 use crate::deploy::event::Event;
-use crate::deploy::outcome::Report;
+use crate::deploy::outcome::{Report, RunOutcome};
 
 /// Progress of many hosts arrives many times a second: rows are painted at most this often.
 const PAINT_EVERY: Duration = Duration::from_millis(80);
@@ -91,6 +92,19 @@ impl<W: Write> Live<W> {
         }
     }
 
+    /// Writes what runs where, and how long the phases took.
+    fn end(&mut self, report: &Report) {
+        let mut lines = last_table(report, usize::from((self.size)().1));
+        let times = self.model.times((self.clock)());
+        let total: Duration = times.iter().map(|(_, took)| *took).sum();
+        let each = times.iter().map(|(name, took)| format!("{name} {}", human::duration(*took)));
+        let each = each.collect::<Vec<_>>().join(", ");
+        lines.push(format!("took {}: {each}", human::duration(total)));
+        for line in lines {
+            let _ = writeln!(self.out, "{}", self.styles.dim.apply_to(line));
+        }
+    }
+
     fn is_fresh(&self) -> bool {
         self.painted.is_some_and(|at| (self.clock)() < at + PAINT_EVERY)
     }
@@ -143,6 +157,10 @@ impl<W: Write> Reporter for Live<W> {
         let untold: Vec<_> = report.warnings.iter().filter(told).cloned().collect();
         let _ = summary::warnings(&mut self.out, &self.styles, &untold);
         let _ = summary::print(&mut self.out, &self.styles, report, self.verbosity);
+        let makes_live = report.goal.makes_live() && report.verdict() == RunOutcome::Done;
+        if makes_live && self.verbosity > Verbosity::Quiet {
+            self.end(report);
+        }
         let _ = self.out.flush();
     }
 

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod clean;
+pub mod difference;
 pub mod env;
 pub mod error;
 pub mod github;

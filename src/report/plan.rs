@@ -1,7 +1,7 @@
 //! The dry run as text and JSON, with equal plans of several hosts together.
 
 use super::clean;
-use super::human::{count, group_by, list, size};
+use super::human::{count, group_by, list, short_list, size};
 use super::words;
 use crate::deploy::goal::describe_link;
 use crate::deploy::order_text::order_name;
@@ -159,6 +159,15 @@ pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, S
     }
     all.push("nothing was changed: this was a dry run\n".to_owned());
     all.join("\n")
+}
+
+/// Returns the order in which hosts become live, if that is in several batches.
+pub fn batches_line(batches: &[Vec<String>]) -> Option<String> {
+    let line = || {
+        let named = batches.iter().map(|batch| short_list(batch, 8));
+        format!("{}: {}", count(batches.len(), "batch"), named.collect::<Vec<_>>().join("; "))
+    };
+    (batches.len() > 1).then(line)
 }
 
 /// Returns the plans of all hosts as JSON.

@@ -8,8 +8,10 @@ use super::styles::Styles;
 use super::{human, words};
 use crate::deploy::event::{Event, Phase};
 
-/// If there are more hosts, all of them share one row.
+/// If there are more hosts, only those that are busy or failed have rows of their own.
 const MOST_ROWS: usize = 20;
+/// With less room, no host has a row of its own.
+const LEAST_ROWS: usize = 3;
 /// The rate of an upload is measured over this window: recent, but without jumps.
 const WINDOW: Duration = Duration::from_secs(4);
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -20,6 +22,8 @@ const BAR: (usize, usize) = (24, 8);
 #[derive(Debug, Default)]
 pub struct ProgressModel {
     phase: Option<(Phase, Duration)>,
+    /// The phases that are over, each with how long it took; all batches are one.
+    over: Vec<(&'static str, Duration)>,
     stopping: Option<&'static str>,
     rows: Vec<Row>,
 }
@@ -40,6 +44,18 @@ enum Doing {
     Done { step: &'static str, rest: String },
     Failed { step: &'static str, error: String },
     Reverting { to: String },
+}
+
+impl Doing {
+    /// Returns how much a person should see it, 0 the most; `None`: there is nothing to see.
+    const fn rank(&self) -> Option<u8> {
+        match self {
+            Self::Failed { .. } => Some(0),
+            Self::Reverting { .. } => Some(1),
+            Self::Uploading | Self::Step { .. } => Some(2),
+            Self::Waiting | Self::Done { .. } => None,
+        }
+    }
 }
 
 /// The bytes of one upload over time.
@@ -85,6 +101,7 @@ impl ProgressModel {
                 self.rows = hosts.iter().map(|host| Row::new(host)).collect();
             }
             Event::Phase(phase) => {
+                self.over = self.times(now);
                 let batch = matches!(phase, Phase::Switch { batch: 2.., .. });
                 self.phase = Some((*phase, now));
                 // Batches of one phase are counted together.
@@ -131,21 +148,54 @@ impl ProgressModel {
         }
     }
 
+    /// Returns how long each phase took until `now`.
+    pub fn times(&self, now: Duration) -> Vec<(&'static str, Duration)> {
+        let mut times = self.over.clone();
+        if let Some((phase, since)) = self.phase {
+            let (name, took) = (words::step_of(phase), now.saturating_sub(since));
+            match times.last_mut().filter(|(last, _)| *last == name) {
+                Some((_, sum)) => *sum += took,
+                None => times.push((name, took)),
+            }
+        }
+        times
+    }
+
     /// Returns the rows at time `now` for a terminal of this size, none wider than it.
     pub fn lines(&self, size: (u16, u16), now: Duration, styles: &Styles) -> Vec<String> {
         let (height, width) = (usize::from(size.0), usize::from(size.1).max(20));
+        let room = height.saturating_sub(3).min(MOST_ROWS);
+        let all = self.rows.len() <= room;
+        // Without room for all, one line sums up the rest, and one all uploads.
+        let places =
+            if all { (0..self.rows.len()).collect() } else { self.urgent(room.saturating_sub(2)) };
+        let longest = self.rows.iter().map(|row| console::measure_text_width(&row.host)).max();
+        // A long name must leave room for the state of the host.
+        let names = longest.unwrap_or(0).min(width / 3);
+        let shown = places.iter().filter_map(|place| self.rows.get(*place));
         let mut lines = vec![self.heading(now, styles)];
-        if self.rows.len() > MOST_ROWS || self.rows.len() + 3 > height {
-            lines.extend(self.summary(width, now));
-        } else {
-            let longest = self.rows.iter().map(|row| console::measure_text_width(&row.host)).max();
-            // A long name must leave room for the state of the host.
-            let names = longest.unwrap_or(0).min(width / 3);
-            lines.extend(self.rows.iter().map(|row| row.line(names, width, now, styles)));
+        lines.extend(shown.map(|row| row.line(names, width, now, styles)));
+        if !all {
+            lines.extend(self.summary(&places, width, now));
         }
         // The last column stays free: some terminals wrap when it is filled.
         let cut = |line: String| console::truncate_str(&line, width - 1, "…").into_owned();
         lines.into_iter().map(cut).collect()
+    }
+
+    /// Returns the places of at most `most` rows that a person should see: what failed, then what
+    /// is reverted, then what works; in the order of the config. None if only a few fit.
+    fn urgent(&self, most: usize) -> Vec<usize> {
+        if most < LEAST_ROWS {
+            return Vec::new();
+        }
+        let ranks = self.rows.iter().enumerate();
+        let ranks = ranks.filter_map(|(place, row)| Some((row.doing.rank()?, place)));
+        let mut ranks: Vec<_> = ranks.collect();
+        ranks.sort_unstable();
+        let mut places: Vec<_> = ranks.into_iter().take(most).map(|(_, place)| place).collect();
+        places.sort_unstable();
+        places
     }
 
     fn heading(&self, now: Duration, styles: &Styles) -> String {
@@ -159,9 +209,11 @@ impl ProgressModel {
         format!("{} {title}{count}  {took}{stopping}", spinner(now))
     }
 
-    /// Returns one row for all hosts, and one for all uploads.
-    fn summary(&self, width: usize, now: Duration) -> Vec<String> {
-        let count = |test: fn(&Doing) -> bool| self.rows.iter().filter(|r| test(&r.doing)).count();
+    /// Returns one line for all hosts but those at the places that are `shown`, and one for all
+    /// uploads.
+    fn summary(&self, shown: &[usize], width: usize, now: Duration) -> Vec<String> {
+        let rest = || self.rows.iter().enumerate().filter(|(place, _)| !shown.contains(place));
+        let count = |test: fn(&Doing) -> bool| rest().filter(|(_, row)| test(&row.doing)).count();
         let failed = count(|doing| matches!(doing, Doing::Failed { .. }));
         let back = count(|doing| matches!(doing, Doing::Reverting { .. }));
         let busy = count(|doing| matches!(doing, Doing::Step { .. } | Doing::Uploading));
@@ -169,8 +221,15 @@ impl ProgressModel {
         let told = counts.iter().filter(|(count, _)| *count > 0);
         let told: Vec<_> = told.map(|(count, word)| format!("{count} {word}")).collect();
         let mut lines = Vec::new();
-        if !told.is_empty() {
-            lines.push(format!("  {}", told.join(", ")));
+        let more = rest().count();
+        match (shown.is_empty(), told.is_empty()) {
+            (true, true) => {}
+            (true, false) => lines.push(format!("  {}", told.join(", "))),
+            (false, true) => lines.push(format!("  and {}", human::count(more, "more host"))),
+            (false, false) => {
+                let more = human::count(more, "more host");
+                lines.push(format!("  and {more}: {}", told.join(", ")));
+            }
         }
         let going: Vec<_> = self.rows.iter().filter(|r| r.doing == Doing::Uploading).collect();
         if !going.is_empty() {

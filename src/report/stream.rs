@@ -44,7 +44,7 @@ impl HostLines {
         let name = self.head(place);
         // An empty line is a line too.
         let lines = if fit.is_empty() { "\n" } else { fit }.lines();
-        lines.map(|line| format!("{name}{head}{line}\n")).collect()
+        lines.flat_map(|line| [&name, head, line, "\n"]).collect()
     }
 
     /// Returns the name of the host as it stands before a line.

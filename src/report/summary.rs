@@ -7,6 +7,7 @@ use chrono::{Offset as _, Utc};
 
 use super::human::{self, group_by, hanging, list, short_list};
 use super::styles::Styles;
+use super::table::{self, Column};
 use super::{Verbosity, error, words};
 use crate::deploy::outcome::{Done, Failure, HostResult, Report, RunOutcome};
 use crate::deploy::plan::STAGED_FOR;
@@ -267,6 +268,42 @@ fn sentence(goal: GoalKind, result: &HostResult) -> HostSentence {
         HostResult::Unknown { .. } => {
             HostSentence::new("is", "are", "in an unknown state: contact was lost")
         }
+    }
+}
+
+/// Returns a table of what runs where, if there are several hosts; equal ones share a row.
+pub fn last_table(report: &Report, width: usize) -> Vec<String> {
+    const COLUMNS: [Column; 4] = [
+        Column::text("host", 0),
+        Column::text("live", 0),
+        Column::text("proof", 1),
+        Column::number("sent", 2),
+    ];
+    if report.hosts.len() < 2 {
+        return Vec::new();
+    }
+    let cells = report.hosts.iter().map(|(host, result)| (host.as_str(), cells(result)));
+    let row = |(cells, hosts): (Vec<String>, Vec<&str>)| {
+        let hosts = short_list(&hosts, 4);
+        std::iter::once(hosts).chain(cells).collect()
+    };
+    let rows: Vec<Vec<String>> = group_by(cells).into_iter().map(row).collect();
+    table::render(&COLUMNS, &rows, width)
+}
+
+/// Returns what is live on a host, the proof, and the bytes that were sent to it.
+fn cells(result: &HostResult) -> Vec<String> {
+    match result {
+        HostResult::Done(done) => {
+            let live = done.live.map_or_else(String::new, |id| id.to_string());
+            let proof = done.proof().map_or("", Proof::word).to_owned();
+            vec![live, proof, human::size(done.sent)]
+        }
+        HostResult::Unchanged { live } => {
+            let live = live.map_or_else(String::new, |id| format!("{id} (as before)"));
+            vec![live, String::new(), human::size(0)]
+        }
+        _ => vec!["not reached".to_owned(), String::new(), String::new()],
     }
 }
 

@@ -10,12 +10,19 @@ const MOST_NAMES: usize = 8;
 /// Returns what the fleet is doing.
 pub fn phase(phase: Phase) -> String {
     match phase {
-        Phase::Look => "look".to_owned(),
-        Phase::Prepare => "prepare".to_owned(),
-        Phase::Switch { of: 0 | 1, .. } => "activate".to_owned(),
-        Phase::Switch { batch, of } => format!("activate, batch {batch} of {of}"),
-        Phase::Commit => "commit".to_owned(),
-        Phase::Tidy => "clean up".to_owned(),
+        Phase::Switch { batch, of: of @ 2.. } => format!("activate, batch {batch} of {of}"),
+        phase => step_of(phase).to_owned(),
+    }
+}
+
+/// Returns the name of a phase, whatever the batch.
+pub const fn step_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Look => "look",
+        Phase::Prepare => "prepare",
+        Phase::Switch { .. } => "activate",
+        Phase::Commit => "commit",
+        Phase::Tidy => "clean up",
     }
 }
 

@@ -44,8 +44,27 @@ fn usage_error_exits_2_and_help_names_every_command() {
     assert!(project.shipit("deplyo").starts_with("exit: 2"));
     let help = project.shipit("--help");
     let commands = [
-        "init", "check", "deploy", "stage", "activate", "rollback", "releases", "status",
-        "history", "verify", "env", "logs", "run", "ssh", "pin", "unpin", "lock", "unlock", "prune",
+        "init",
+        "check",
+        "diff",
+        "deploy",
+        "stage",
+        "activate",
+        "rollback",
+        "releases",
+        "status",
+        "history",
+        "verify",
+        "env",
+        "logs",
+        "run",
+        "ssh",
+        "maintenance",
+        "pin",
+        "unpin",
+        "lock",
+        "unlock",
+        "prune",
         "demo",
     ];
     for command in commands {
@@ -121,10 +140,18 @@ fn refused_artifact_touches_nothing() {
 #[test]
 fn dry_run_shows_the_plan_and_does_nothing() {
     let project = Project::local();
-    assert_snapshot!(project.shipit("deploy -n"), @"
+    let said = project.shipit("deploy -n");
+    let (of_disk, said): (Vec<_>, Vec<_>) =
+        said.lines().partition(|line| line.starts_with("  free space: "));
+    assert_eq!(of_disk.len(), 1);
+    assert_snapshot!(said.join("\n"), @"
     exit: 0
     --- stdout
     local:
+      live now: nothing yet
+      files: 1 file, 2 B; there is nothing to compare them with
+      env file: new
+      uploads: compressed by zstd
       upload 1 file, 2 B
       check every file against its SHA-256
       link log/ from shared/

@@ -10,7 +10,8 @@ use super::hosts::is_called;
 use crate::config::error::ConfigError;
 use crate::config::tables::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
 use crate::config::{
-    Batch, Hook, Hooks, Host, OnFailure, OnUnreachable, Rollout, SshSettings, Upload, rules,
+    Batch, Hook, Hooks, Host, Maintenance, OnFailure, OnUnreachable, Rollout, SshSettings, Upload,
+    rules,
 };
 
 /// No single step may take longer than this.
@@ -127,6 +128,20 @@ impl Resolver<'_> {
         let parallel =
             parallel.map(|written| self.count("parallel", None, Some(written), 1)).transpose()?;
         Ok(Upload { link: upload.link.unwrap_or(true), limit: limit.transpose()?, parallel })
+    }
+
+    pub(super) fn maintenance(&self, layer: &Layer) -> Result<Option<Maintenance>, ConfigError> {
+        let Some(table) = &layer.maintenance else { return Ok(None) };
+        let missing = || ConfigError::Missing {
+            place: self.file.nowhere(),
+            key: "file".to_owned(),
+            table: "in [maintenance]".to_owned(),
+        };
+        let file = table.file.as_ref().ok_or_else(missing)?;
+        let must = "a path below `shared`, such as `maintenance.html`";
+        self.file.rule(file, "file", must, rules::is_clean(file.get_ref()))?;
+        let template = table.template.as_ref().map(|path| self.local_path("template", path));
+        Ok(Some(Maintenance { file: file.get_ref().clone(), template: template.transpose()? }))
     }
 
     pub(super) fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {

@@ -1,5 +1,6 @@
 //! Dry runs: the plan of a run, made without the lock and without changing anything.
 
+use super::difference::Difference;
 use super::{Deltas, Fleet};
 use crate::deploy::context::RunContext;
 use crate::deploy::goal::Goal;
@@ -16,6 +17,8 @@ use crate::remote::conversation::Scan;
 pub struct DryRun {
     /// Each host with its plan, or why it has none; `Err(None)`: because of another host.
     pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
+    /// What a deploy would change on each of these hosts, in the same order.
+    pub differences: Vec<Option<Difference>>,
     /// Whether every host runs exactly this already.
     pub unchanged: bool,
     /// The reason why there is no plan at all, if so.
@@ -28,12 +31,16 @@ pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     let opened = fleet.open(goal, false).await;
     let mut unchanged = false;
     let mut planned = false;
+    let mut differences = Vec::new();
     if opened.is_ok() {
         let bases = fleet.look_at_live().await;
         fleet.expect_recovery(goal);
         unchanged = fleet.is_unchanged(goal);
-        let deltas = if unchanged { Deltas::new() } else { fleet.share(bases).await };
+        let deltas = if unchanged { Deltas::new() } else { fleet.share(bases.clone()).await };
         planned = fleet.plan(goal, &deltas).is_ok();
+        if planned && !unchanged {
+            differences = fleet.differences(goal, bases).await;
+        }
     }
     let plan = |host: &HostRun| match host.result() {
         None if planned => Ok(host.plan.clone()),
@@ -43,7 +50,7 @@ pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     let plans = fleet.hosts.all.iter().map(|host| (host.name().to_owned(), plan(host))).collect();
     let failure = fleet.failure.clone();
     fleet.hosts.close().await;
-    DryRun { plans, unchanged, failure }
+    DryRun { plans, differences, unchanged, failure }
 }
 
 /// The answers of a host to `check`, and what a deploy would refuse and warn of.

@@ -2,6 +2,7 @@
 //! A phase works on all hosts at once, under a limit, and ends on every host before the next
 //! begins. `rollout` activates and commits.
 
+mod difference;
 mod dry_run;
 mod planning;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+pub use self::difference::{ConfigFate, Difference, batch_names};
 pub use self::dry_run::{DryRun, Probed, dry_run, probe};
 use super::context::{RunContext, hello};
 use super::delta::{self, DeltaFinder};

@@ -132,7 +132,7 @@
 #   hears: yes while the client hears what is told
 #   job: the processes of a channel that prints for a person, which are ended with it
 #   tag: what stands before each line that it prints
-#   over: a text that ends what it prints, or nothing
+#   end_mark: a text that ends what it prints, or nothing
 #   ran: the line for the ledger once its command has ended, or nothing
 #   streams: the hook whose output is told while it runs
 #   told: lines of its output that were told

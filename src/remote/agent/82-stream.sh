@@ -2,10 +2,10 @@
 # no lock, and end when the client is gone or silent. These functions come only with such a channel.
 
 # Makes `tmp`, and ends the channel when the client is gone, or silent for `deadline` seconds. From
-# then on `veiled` prints each line at once: after `tag`, and only up to the text `over`.
+# then on `veiled` prints each line at once: after `tag`, and only up to the text `end_mark`.
 begin_stream() {
     # shellcheck disable=SC2119
-    slot='' job='' tag='' over='' appended='' ticked=''
+    slot='' job='' tag='' end_mark='' appended='' ticked=''
     umask 022
     ledger=$root/.shipit/ledger.jsonl
     who_we_are
@@ -14,7 +14,8 @@ begin_stream() {
     trap 'exit 143' TERM INT HUP
     trap : PIPE
     exec 8<&0 </dev/null
-    heed_client >/dev/null 2>&1 &
+    heed_client &
+    watcher=$!
     # shellcheck disable=SC2119
     count_services
     # mawk waits for more of its input otherwise.
@@ -23,7 +24,7 @@ begin_stream() {
     esac
     # shellcheck disable=SC2016
     veiling='
-        BEGIN { over = ENVIRON["over"]; tag = ENVIRON["tag"] }
+        BEGIN { over = ENVIRON["end_mark"]; tag = ENVIRON["tag"] }
         {
             at = over == "" ? 0 : index($0, over)
             text = tag masked(at ? substr($0, 1, at - 1) : $0)
@@ -37,8 +38,10 @@ begin_stream() {
     '$veiling
 }
 
-# Ends the channel once no line has come for `deadline` seconds.
+# Ends the channel once no line has come for `deadline` seconds. Some shells keep what they redirect
+# for a function, so this does it by `exec`: the client waits for the end of both outputs.
 heed_client() {
+    exec >/dev/null 2>&1
     while timeout "$deadline" /bin/sh -c 'IFS= read -r line' <&8; do :; done
     kill -TERM "$$"
 }
@@ -47,26 +50,33 @@ heed_client() {
 end_stream() {
     local pid
     trap : TERM INT HUP PIPE
+    kill "$watcher" 2>/dev/null
     if [ -n "$job" ]; then
         note_end 143
         rm -rf "$tmp"
         kill -TERM "-$$" 2>/dev/null
         for pid in $job; do kill -TERM "$pid" 2>/dev/null; done
-        { sleep 5; kill -KILL "-$$"; } >/dev/null 2>&1 &
+        end_by_force &
         # shellcheck disable=SC2086
         wait $job 2>/dev/null
     fi
     rm -rf "$tmp"
 }
 
-# Runs `command` in the release `id`, with its env file and with `vars`. Ends with its code.
+end_by_force() {
+    exec >/dev/null 2>&1
+    sleep 5
+    kill -KILL "-$$"
+}
+
+# Runs `command` in the release `id`, with its env file `sourced` and with `vars`. Ends with its code.
 live_command() {
-    local code command errors id printed vars
+    local code command errors id printed sourced vars
     run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran='' reason=''
     arguments "$@"
     begin_stream
-    over="$run over"
-    export over
+    end_mark="$run over"
+    export end_mark
     mkfifo "$tmp/out" "$tmp/err" || exit 70
     veiled <"$tmp/out" &
     printed=$!
@@ -78,8 +88,8 @@ live_command() {
     wait "$job"
     code=$? job=''
     # What the command left running may hold its output open, and is not waited for.
-    printf '%s\n' "$over" >&5
-    printf '%s\n' "$over" >&6
+    printf '%s\n' "$end_mark" >&5
+    printf '%s\n' "$end_mark" >&6
     exec 5>&- 6>&-
     wait "$printed" "$errors"
     note_end "$code"
@@ -95,10 +105,10 @@ run_in_live() (
     cd "$root/releases/$id" || exit
     # shellcheck disable=SC2086
     set -- $hook_shell "$command"
-    if [ -r "./$env_name" ]; then
+    if [ -n "$sourced" ] && [ -r "./$sourced" ]; then
         set -a
         # shellcheck disable=SC1090
-        . "./$env_name"
+        . "./$sourced"
         set +a
     fi
     exec "$@"
@@ -110,6 +120,27 @@ note_end() {
     reason=$(printf '%s\n' "$reason" | veiled)
     record "${ran%%@code@*}$1${ran#*@code@}" '' >&2
     ran=''
+}
+
+# Puts the file `below` shared/ in place with the content `text`, or removes it; adds `note` to
+# revisions.log.
+live_flag() {
+    local below file flag note text
+    run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran=''
+    arguments "$@"
+    begin_stream
+    if [ ! -d "$root/releases" ]; then
+        echo 'nothing was deployed here yet' >&2
+        exit 1
+    fi
+    file=$root/shared/$below
+    if [ "$flag" = on ]; then
+        mkdir -p "${file%/*}" && printf '%s' "$text" >"$file.$run" && mv -f "$file.$run" "$file"
+    else
+        rm -f "$file"
+    fi || exit 1
+    look_at_clock
+    append "$root/revisions.log" "$now $note"
 }
 
 # Shows the journals and log files of the services: what came in the last `past` seconds, or the last

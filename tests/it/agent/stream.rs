@@ -24,6 +24,7 @@ async fn ran(host: &Host, command: &str) -> (String, String, Option<Exit>) {
         ("id", ID),
         ("command", command),
         ("vars", &vars),
+        ("sourced", ".env"),
         ("ran", r#"{"at":"@now@","code":"@code@","reason":"@reason@"}"#),
         ("reason", "echo p0isoned value"),
     ];
@@ -59,7 +60,7 @@ under_every_shell! {
         let host = host(shell);
         let (agent, _) = host.open("run000000001", "true").await;
         let arguments = [
-            ("id", ID), ("vars", ""), ("ran", "@code@ @reason@"), ("reason", "napped"),
+            ("id", ID), ("vars", ""), ("sourced", ""), ("ran", "@code@ @reason@"), ("reason", "napped"),
             ("command", "sleep 61 & echo $! $$; wait"),
         ];
         let mut stream = agent.into_stream("live_command", &[], &arguments).await.unwrap();

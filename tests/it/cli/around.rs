@@ -197,3 +197,73 @@ fn ssh_opens_a_shell_in_the_live_release() {
     let here = String::from_utf8(here.stdout).unwrap();
     assert!(here.trim().ends_with("/srv/current") || here.contains("/srv/releases/"), "{here}");
 }
+
+#[test]
+fn diff_shows_what_a_deploy_would_change() {
+    let project = Project::local();
+    let config = project.read("deploy.toml").replace("echo hook says; cat .env", "true");
+    project.write("deploy.toml", &config);
+    project.write("dist/assets/old.js", "old");
+    project.write("dist/bin/server", "1");
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    std::fs::remove_file(project.path().join("dist/assets/old.js")).unwrap();
+    project.write("dist/assets/new.js", "newer");
+    project.write("dist/bin/server", "22");
+    project.write("deploy.toml", &config.replace("vars.A = \"b\"", "vars.A = \"secret c\""));
+    let said = project.shipit("diff");
+    let (head, steps) = said.split_once("  free space: ").unwrap();
+    assert_snapshot!(head, @"
+    exit: 0
+    --- stdout
+    local:
+      live now: <id>
+      files: 1 added, 1 changed, 1 removed of 3 files, 9 B
+        assets/
+          + new.js  5 B
+          - old.js  3 B
+        bin/
+          ~ server  1 B -> 2 B
+      env file: other keys or values than in the live release
+    ");
+    assert!(steps.contains("flip current to <id>") && !said.contains("secret"), "{said}");
+    assert!(project.shipit("deploy -n").contains("~ server  1 B -> 2 B"));
+    let said = project.shipit("diff --json");
+    let json: serde_json::Value =
+        said.lines().find_map(|it| serde_json::from_str(it).ok()).unwrap();
+    let host = &json["hosts"][0];
+    assert_eq!(host["files"][0]["path"], "assets/new.js");
+    assert_eq!(host["files"][1]["after"], serde_json::Value::Null);
+    assert_eq!((&host["env"], &host["count"]), (&"changed".into(), &3.into()));
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    assert!(project.shipit("diff").contains("nothing to do: this build and config are live"));
+}
+
+#[test]
+fn maintenance_page_comes_from_a_template_and_goes_again() {
+    let project = deployed();
+    assert!(project.shipit("maintenance on").contains("name it as `file` in [maintenance]"));
+    let table = "[maintenance]\nfile = \"web/down.html\"\ntemplate = \"down.html\"\n[stages.here]";
+    let config = project.read("deploy.toml").replace("[stages.here]", table);
+    project.write("deploy.toml", &config);
+    project.write("down.html", "<p>{message} ({by}, {stage}) {\n");
+    let mut on = project.command("maintenance on -m");
+    let said = project.said(on.arg("back at <2>"));
+    assert!(said.contains("maintenance is on on local: <dir>/srv/shared/web/down.html"), "{said}");
+    assert_eq!(project.read("srv/shared/web/down.html"), "<p>back at &lt;2&gt; (ada, here) {\n");
+    assert!(project.read("srv/revisions.log").contains("maintenance on by ada back at <2>"));
+    assert!(project.shipit("maintenance off -n").contains("would remove"));
+    assert!(project.shipit("maintenance off").starts_with("exit: 0"));
+    assert!(!project.path().join("srv/shared/web/down.html").exists());
+}
+
+#[test]
+fn status_that_is_watched_looks_again_until_its_end() {
+    let project = deployed();
+    let mut shipit = project.command("status --watch");
+    let mut shipit = shipit.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(shipit.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let looks = lines.filter(|line| line.contains(", every 3s"));
+    assert_eq!(looks.take(2).count(), 2);
+    shipit.kill().unwrap();
+    shipit.wait().unwrap();
+}

@@ -85,6 +85,7 @@ fn every_command_prints_what_its_schema_says() {
     check(&project, "activate", "event");
     check(&project, "rollback", "event");
     check(&project, "rollback -n", "dry-run");
+    check(&project, "diff", "diff");
     check(&project, "prune --keep 1", "event");
     project.write("srv/current/VERSION.new", "x");
     check(&project, "verify", "verify");
@@ -94,7 +95,7 @@ fn every_command_prints_what_its_schema_says() {
 /// The commands that print no JSON, or whose output the test above checks.
 #[test]
 fn schema_knows_every_command_or_it_prints_no_json() {
-    let prints_none = ["init", "demo", "completions", "man", "schema", "help"];
+    let prints_none = ["init", "ssh", "demo", "completions", "man", "schema", "help"];
     let changes =
         ["deploy", "stage", "activate", "rollback", "prune", "pin", "unpin", "lock", "unlock"];
     let schema: Value =

@@ -1,0 +1,120 @@
+//! What a deploy would change on a host: the files as a tree, and the configuration.
+
+use serde_json::{Value, json};
+
+use super::clean;
+use super::human::{count, size};
+use crate::deploy::fleet::{ConfigFate, Difference};
+use crate::model::changes::FileChange;
+use crate::model::codec::Codec;
+
+/// The files that a plan lists; `shipit diff` lists all.
+pub const MOST_FILES: usize = 10;
+
+/// Returns the difference in lines, with at most `most` files.
+pub fn difference_lines(of: &Difference, most: usize) -> Vec<String> {
+    let mut lines = vec![format!("live now: {}", of.live)];
+    let whole = format!("{}, {}", count(of.count, "file"), size(of.size));
+    match &of.files {
+        None => lines.push(format!("files: {whole}; there is nothing to compare them with")),
+        Some(files) if files.is_empty() => lines.push(format!("files: the same {whole}")),
+        Some(files) => {
+            lines.push(format!("files: {} of {whole}", counts(files)));
+            lines.extend(tree(files, most));
+        }
+    }
+    let env = match of.env {
+        ConfigFate::Same => None,
+        ConfigFate::Added => Some("env file: new"),
+        ConfigFate::Changed => Some("env file: other keys or values than in the live release"),
+        ConfigFate::Removed => Some("env file: gone"),
+    };
+    lines.extend(env.map(str::to_owned));
+    if of.settings == Some(true) {
+        lines.push("links, hooks or services: not those of the live release".to_owned());
+    }
+    if let (Some(free), Some(after)) = (of.free, of.free_after) {
+        lines.push(format!("free space: {}, then about {}", size(free), size(after)));
+    }
+    lines.push(format!("uploads: {}", codec_words(of.codec)));
+    lines
+}
+
+/// Returns, for example, `2 added, 1 removed`.
+fn counts(files: &[FileChange]) -> String {
+    let word = |word: &str| match files.iter().filter(|file| file.word() == word).count() {
+        0 => None,
+        number => Some(format!("{number} {word}")),
+    };
+    let words = ["added", "changed", "removed"].into_iter().filter_map(word);
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the files below their directories.
+fn tree(files: &[FileChange], most: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut directory = "";
+    for file in files.iter().take(most) {
+        let (parent, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        if parent != directory {
+            directory = parent;
+            lines.push(format!("  {}/", clean::line(parent)));
+        }
+        let indent = if parent.is_empty() { "  " } else { "    " };
+        lines.push(format!("{indent}{}", entry(file, name)));
+    }
+    if let Some(more @ 1..) = files.len().checked_sub(most) {
+        lines.push(format!("  and {}; `shipit diff` lists all", count(more, "more file")));
+    }
+    lines
+}
+
+fn entry(file: &FileChange, name: &str) -> String {
+    let name = clean::line(name);
+    match (file.before, file.after) {
+        (None, Some(after)) => format!("+ {name}  {}", size(after)),
+        (Some(before), None) => format!("- {name}  {}", size(before)),
+        (Some(before), Some(after)) if before != after => {
+            format!("~ {name}  {} -> {}", size(before), size(after))
+        }
+        (_, after) => format!("~ {name}  {}", size(after.unwrap_or_default())),
+    }
+}
+
+/// Returns how uploads are compressed, in words.
+fn codec_words(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Zstd => "compressed by zstd",
+        Codec::Gzip => "compressed by gzip",
+        Codec::Plain => "not compressed",
+    }
+}
+
+/// Returns the difference as JSON, with all files.
+pub fn difference_json(of: &Difference) -> Value {
+    let file = |file: &FileChange| {
+        json!({
+            "path": clean::line(&file.path),
+            "change": file.word(),
+            "before": file.before,
+            "after": file.after,
+        })
+    };
+    let env = match of.env {
+        ConfigFate::Same => "same",
+        ConfigFate::Added => "added",
+        ConfigFate::Changed => "changed",
+        ConfigFate::Removed => "removed",
+    };
+    json!({
+        "live": clean::line(&of.live),
+        "files": of.files.as_ref().map(|files| files.iter().map(file).collect::<Vec<_>>()),
+        "count": of.count,
+        "size": of.size,
+        "env": env,
+        "settings_differ": of.settings,
+        "codec": of.codec.word(),
+        "free": of.free,
+        "free_after": of.free_after,
+    })
+}
