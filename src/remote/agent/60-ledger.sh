@@ -12,8 +12,8 @@ look_ledger() {
 }
 
 # Prints the lines of releases that are there, lines that we would not write, those of releases that
-# were never staged (a damaged id), and the last 50; `skipped 12` for 12 others, such as old `ran`. BusyBox' awk ends a
-# line at a zero byte: then returns 9, unless $2 says that $1 has none.
+# were never staged (a damaged id), and the last 50; `skipped 12` for 12 others, such as old `ran`.
+# BusyBox' awk ends a line at a zero byte: then returns 9, unless $2 says that $1 has none.
 ledger_lines() {
     local path
     # The first name keeps the list from being empty; awk would then read the ledger as names.

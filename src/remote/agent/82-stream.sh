@@ -69,7 +69,7 @@ end_by_force() {
     kill -KILL "-$$"
 }
 
-# Runs `command` in the release `id`, with its env file `sourced` and with `vars`. Ends with its code.
+# Runs `command` in the release `id`, with its env file `sourced` and `vars`. Ends with its code.
 live_command() {
     local code command errors id printed sourced vars
     run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran='' reason=''
@@ -143,8 +143,8 @@ live_flag() {
     append "$root/revisions.log" "$now $note"
 }
 
-# Shows the journals and log files of the services: what came in the last `past` seconds, or the last
-# `lines` lines of each; then, if `follow` is not empty, what comes.
+# Shows the journals and log files of the services: what came in the last `past` seconds, or the
+# last `lines` lines of each; then, if `follow` is not empty, what comes.
 live_logs() {
     local follow lines past pid
     run='' root='' services='' deadline='' env_name='' hook_shell='' veil='' ran=''

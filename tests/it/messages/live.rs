@@ -151,15 +151,17 @@ fn fleet(hosts: u64) -> [ProgressModel; 2] {
 
 /// The frames of a run on this number of hosts, at 80 and at 120 columns.
 fn frames(hosts: u64) -> String {
+    fleet(hosts).iter().map(frames_of).collect::<Vec<_>>().join("\n\n")
+}
+
+fn frames_of(model: &ProgressModel) -> String {
     let mut all = Vec::new();
-    for model in fleet(hosts) {
-        for width in [80, 120] {
-            let frame = shown(&model, (24, width), 2);
-            assert!(frame.lines().count() < 24, "the cursor needs a line");
-            let wide = frame.lines().map(console::measure_text_width).max();
-            assert!(wide < Some(usize::from(width)), "the last column stays free: {frame}");
-            all.push(frame);
-        }
+    for width in [80, 120] {
+        let frame = shown(model, (24, width), 2);
+        assert!(frame.lines().count() < 24, "the cursor needs a line");
+        let wide = frame.lines().map(console::measure_text_width).max();
+        assert!(wide < Some(usize::from(width)), "the last column stays free: {frame}");
+        all.push(frame);
     }
     all.join("\n\n")
 }
@@ -207,8 +209,8 @@ fn frames_of_three_hosts() {
 }
 
 #[test]
-fn frames_of_forty_hosts() {
-    assert_snapshot!(frames(40), @"
+fn frames_of_forty_hosts_that_upload() {
+    assert_snapshot!(frames_of(&fleet(40)[0]), @"
     ⠋ prepare  12/40 prepared  2.0s
       web1  ⠋ upload       [█░░░░░░░░░]  19%  2.3 MB of 12.0 MB  1.0 MB/s  10s left
       web2  ⠋ upload       [██░░░░░░░░]  21%  2.6 MB of 12.0 MB  1.0 MB/s  10s left
@@ -252,7 +254,12 @@ fn frames_of_forty_hosts() {
       web18 ⠋ upload       [██████████████░░░░░░░░░░]  61%  7.4 MB of 12.0 MB  1.0 MB/s  5s left
       and 22 more hosts: 16 working
       upload  [█████████████░░░░░░░░░░░]  54%  138 MB of 252 MB  21.0 MB/s  6s left
+    ");
+}
 
+#[test]
+fn frames_of_forty_hosts_that_are_reverted() {
+    assert_snapshot!(frames_of(&fleet(40)[1]), @"
     ⠋ activate, batch 1 of 2  1.0s
       web1  ✗ activate     `systemctl restart todo.service` exited with code 1: a …
       web2  ↶ reverting to 20260821090311
