@@ -746,3 +746,20 @@ fn keep_files_takes_what_each_release_brought_itself() {
         "2\n3\nf 644 2 SUM ./pub lic/a/x2\nf 644 2 SUM ./pub lic/a/x1\nyes\n0\n3\n",
     );
 }
+
+#[test]
+fn print_unit_prints_the_units_of_one_scope() {
+    check(
+        "target=a.service; for scope in system user; do print_unit system; echo; done",
+        " -u a.service\n\n",
+    );
+}
+
+#[test]
+fn note_end_records_a_command_once() {
+    check(
+        r#"veiled() { cat; }; record() { echo "$1 for $reason" >&2; }; exec 2>&1
+        reason=ls ran='code @code@!'; note_end 3; note_end 143"#,
+        "code 3! for ls\n",
+    );
+}
