@@ -112,16 +112,10 @@ impl Config {
     }
 
     /// Returns the name of the env file of a host that a shell can read; `None`: it has only others.
-    pub fn shell_env_on(&self, host: &Host) -> Option<&str> {
+    pub fn shell_env_on<'c>(&'c self, host: &'c Host) -> Option<&'c str> {
         let reads = |spec: &&EnvSpec| matches!(spec.format, EnvFormat::Portable | EnvFormat::Shell);
-        if self.env.is_empty() {
-            return Some(".env");
-        }
-        self.env
-            .iter()
-            .filter(|spec| host.is_one_of(&spec.roles))
-            .find(reads)
-            .map(|spec| &*spec.file)
+        let found = self.env_on(host).find(reads).map(|spec| &*spec.file);
+        found.or_else(|| self.env.is_empty().then_some(".env"))
     }
 
     /// Returns the services of a host, in their order.
