@@ -127,7 +127,6 @@ const SERVERS: [Server; 9] = [
         before: "mkdir -p /srv/rooted/root/usr /srv/rooted/root/lib /srv/rooted/root/lib64 \
                  /srv/rooted/root/app",
         fill: node,
-        ..USUAL
     },
     Server {
         name: "strangers",
