@@ -15,7 +15,7 @@ set -euo pipefail
 readonly hosts=(app1 app2 app3 app4 app5 app6 jump)
 readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-dotenv,zstd,curl
 # The servers of recipes, which run only where a scenario starts them.
-readonly servers=nginx,haproxy,socat,gunicorn,php8.2-fpm,nodejs,caddy
+readonly servers=nginx,haproxy,socat,gunicorn,php8.2-fpm,nodejs,caddy,python3-pip,puma
 readonly suite=bookworm
 readonly most=50
 # In seconds. A host needs five, and more where a compiler runs beside it.

@@ -17,6 +17,7 @@ mod hosts;
 mod interrupts;
 mod judgement;
 mod load;
+mod projects;
 mod proofs;
 mod readme;
 mod reboots;

@@ -14,7 +14,7 @@ use crate::load::{Counts, Load};
 
 /// Returns the number of deploys of each recipe: SHIPIT_TEST_RECIPES, or 3. One in five is sick,
 /// one in five is followed by a rollback, and one in eleven by a run that is killed.
-fn rounds() -> u32 {
+pub(crate) fn rounds() -> u32 {
     std::env::var("SHIPIT_TEST_RECIPES").map_or(3, |number| number.parse().unwrap())
 }
 

@@ -1,0 +1,1 @@
+module.exports = "todo 1\n";

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Copies the app into dist/, without what lives in shared/ on hosts.
+set -eu
+cd "$(dirname "$0")"
+rm -rf dist
+mkdir dist
+cp -R app bin config config.ru db dist/
+rm -f dist/config/master.key
