@@ -73,6 +73,25 @@ impl Artifact {
         Ok(Self { name, manifest, digest, revision, warnings, items, spool, stamp, scratch })
     }
 
+    /// Returns an artifact with these entries, whose bytes are in `spool`.
+    pub(super) fn assembled(
+        name: String,
+        manifest: Manifest,
+        items: BTreeMap<String, Item>,
+        spool: File,
+    ) -> Result<Self, ArtifactError> {
+        let meta = spool.metadata().map_err(|source| ArtifactError::Scratch { source })?;
+        let (digest, stamp) = (manifest.digest(), Stamp::new(&meta));
+        let (revision, warnings, scratch) = (None, Vec::new(), None);
+        Ok(Self { name, manifest, digest, revision, warnings, items, spool, stamp, scratch })
+    }
+
+    /// Returns whether it has the bytes of the file at `path`.
+    pub fn has(&self, path: &str) -> bool {
+        let kind = self.items.get(path).map(|item| &item.what);
+        matches!(kind, Some(EntryKind::File { .. }))
+    }
+
     /// Returns what the user calls it, without the secret parts of an address.
     pub fn name(&self) -> &str {
         &self.name

@@ -113,6 +113,7 @@ Examples:
   shipit deploy production
   shipit deploy production --dry-run
   shipit deploy production --hosts web1,web2 --wait
+  shipit deploy production --env-only
   shipit deploy production --artifact https://example.net/todo.tar.gz --sha256 9f86d081…")]
     Deploy(DeployArgs),
     /// Make a release of a build on every host; what is live stays
@@ -127,6 +128,12 @@ Examples:
   shipit activate production
   shipit activate production 20260102030405")]
     Activate(ActivateArgs),
+    /// Deploy exactly the artifact that another stage runs
+    #[command(after_help = "\
+Examples:
+  shipit promote staging production
+  shipit promote staging production --dry-run")]
+    Promote(PromoteArgs),
     /// Make an earlier release live again
     #[command(after_help = "\
 Examples:
@@ -281,6 +288,9 @@ pub(crate) struct DeployArgs {
     /// Refuse any other artifact than the one with this digest
     #[arg(long, value_name = "sha256:HEX", value_parser = digest)]
     pub(crate) expect_digest: Option<Digest>,
+    /// Keep the artifact that is live and change only the config
+    #[arg(long, conflicts_with_all = ["artifact", "expect_digest"])]
+    pub(crate) env_only: bool,
     /// Make a release even if nothing changed
     #[arg(long)]
     pub(crate) force: bool,
@@ -303,6 +313,23 @@ impl ArtifactArg {
 /// Reads the digest of an artifact, as `sha256:HEX` or `HEX`.
 fn digest(text: &str) -> Result<Digest, NotADigest> {
     text.strip_prefix("sha256:").unwrap_or(text).parse()
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PromoteArgs {
+    /// The stage whose live release is taken
+    pub(crate) from: String,
+    /// The stage that gets it
+    pub(crate) to: String,
+    /// Refuse any other artifact than the one with this digest
+    #[arg(long, value_name = "sha256:HEX", value_parser = digest)]
+    pub(crate) expect_digest: Option<Digest>,
+    /// Make a release even if nothing changed
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Wait until the lock is released, also one set by `shipit lock`
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -26,6 +26,7 @@ use crate::deploy::fleet;
 use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
 use crate::deploy::outcome::Failure;
 use crate::deploy::rollout;
+use crate::deploy::source::Source;
 use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
 use crate::model::words::{DIRTY, short_revision};
@@ -38,7 +39,14 @@ use crate::report::redact::Secrets;
 /// Shows what a deploy would change; changes nothing.
 pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
     let (stage, artifact) = (args.stage.clone(), args.artifact.clone());
-    let args = DeployArgs { stage, artifact, expect_digest: None, force: false, wait: false };
+    let args = DeployArgs {
+        stage,
+        artifact,
+        expect_digest: None,
+        env_only: false,
+        force: false,
+        wait: false,
+    };
     make(world, &args, GoalKind::Deploy).await
 }
 
@@ -62,14 +70,9 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
         return Ok(130);
     }
     named(world, &config)?;
-    let mut secrets = gather(world, &mut config).await?;
-    secrets.extend(addresses(world, &mut config).await);
-    secrets.extend(source::gather(world, &mut config).await?);
-    let env = env_files(world, &config).await?;
-    let secrecy = Secrecy::of(&config);
-    secrets.extend(env.iter().flat_map(|file| file.secrets(&secrecy)));
-    let how =
-        RunOptions { secrets: Secrets::new(secrets), quiet: false, wait: args.wait, reach: None };
+    let private = source::gather(world, &mut config).await?;
+    let (env, secrets) = given(world, &mut config, private).await?;
+    let how = RunOptions { secrets, quiet: false, wait: args.wait, reach: None };
     let keep = !world.common.dry_run;
     let (force, expected) = (args.force, args.expect_digest);
     let wanted = Wanted { world, config: &config, kind, env, force, keep, expected };
@@ -79,6 +82,30 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
         wanted.deploy(how).await
     } else {
         Ok(wanted.build_and_deploy(how).await)
+    }
+}
+
+/// Reads what env files, health checks and notices need. Returns the env files and the values to
+/// mask, `secrets` among them.
+pub(super) async fn given(
+    world: &World,
+    config: &mut Config,
+    mut secrets: Vec<String>,
+) -> Result<(Vec<EnvFile>, Secrets), CliError> {
+    secrets.extend(gather(world, config).await?);
+    secrets.extend(addresses(world, config).await);
+    let env = env_files(world, config).await?;
+    let secrecy = Secrecy::of(config);
+    secrets.extend(env.iter().flat_map(|file| file.secrets(&secrecy)));
+    Ok((env, Secrets::new(secrets)))
+}
+
+/// Returns the goal of this kind, `Deploy` or `Stage`, that makes releases of `build`.
+pub(super) fn goal_of(kind: GoalKind, build: Build, source: Source) -> Goal {
+    let build = Box::new(build);
+    match kind {
+        GoalKind::Stage => Goal::Stage { build, source },
+        _ => Goal::Deploy { build, source },
     }
 }
 
@@ -172,6 +199,7 @@ impl Wanted<'_> {
             revision: artifact.revision().or(revision),
             env: self.env,
             force: self.force,
+            of_live: None,
         };
         let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
         let doubts = doubts.chain(rollout::doubt(config)).chain(access.doubts);
@@ -180,17 +208,16 @@ impl Wanted<'_> {
         if self.keep {
             world.cache().keep_files(Arc::clone(&artifact));
         }
-        let build = Box::new(build);
-        let goal = match self.kind {
-            GoalKind::Stage => Goal::Stage { build, artifact },
-            _ => Goal::Deploy { build, artifact },
-        };
-        Ok((goal, warnings))
+        Ok((goal_of(self.kind, build, Source::Artifact(artifact)), warnings))
     }
 }
 
 /// Fails if the artifact has another digest than the `expected` one.
-fn as_expected(name: &str, found: Digest, expected: Option<Digest>) -> Result<(), CliError> {
+pub(super) fn as_expected(
+    name: &str,
+    found: Digest,
+    expected: Option<Digest>,
+) -> Result<(), CliError> {
     match expected {
         Some(expected) if expected != found => {
             Err(CliError::OtherDigest { name: name.to_owned(), found, expected })
@@ -338,7 +365,7 @@ pub(super) async fn env_files(world: &World, config: &Config) -> Result<Vec<EnvF
 }
 
 /// Fails if a variable that the config names has no value, and names all of them.
-fn named(world: &World, config: &Config) -> Result<(), CliError> {
+pub(super) fn named(world: &World, config: &Config) -> Result<(), CliError> {
     let values = config.env.iter().flat_map(EnvSpec::required);
     let headers = config.artifact.iter().flat_map(|spec| spec.access.sources());
     let all = values.chain(config.health.sources()).chain(headers);
@@ -351,7 +378,7 @@ fn uncommitted(build: &Build) -> Option<String> {
     Some(format!("the work tree has changes that are not committed: {}", short_revision(revision)))
 }
 
-async fn go(
+pub(super) async fn go(
     world: &World,
     config: &Config,
     goal: &Goal,

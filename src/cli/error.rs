@@ -45,6 +45,10 @@ pub(crate) enum CliError {
     /// A word in the path of the artifact that stands for nothing here.
     #[error("the path of the artifact holds `{{{word}}}`, and no {word} is known")]
     Open { word: &'static str },
+    #[error("{stage} cannot be promoted to itself")]
+    SameStage { stage: String },
+    #[error("the stages belong to different apps: `{from}` and `{to}`")]
+    OtherApp { from: String, to: String },
     #[error("the program could not start")]
     Start { source: io::Error },
     #[error("{who} requires confirmation, but there is no terminal")]
@@ -96,6 +100,9 @@ impl Hinted for CliError {
             Self::NoLogs { .. } => Some("name one in [service] or [services]".to_owned()),
             Self::NoMaintenance { .. } => Some("name it as `file` in [maintenance]".to_owned()),
             Self::NoProgram { .. } => Some("install the OpenSSH client".to_owned()),
+            Self::SameStage { stage } => {
+                Some(format!("`shipit deploy {stage} --env-only` changes only the config"))
+            }
             Self::Unconfirmed { .. } => Some("pass `--yes`".to_owned()),
             Self::Exists { path } => {
                 Some(format!("keep {}, or name another file with `-c`", path.display()))
@@ -110,6 +117,8 @@ impl Hinted for CliError {
             | Self::Checks(_)
             | Self::Given(_)
             | Self::NoArtifact
+            | Self::SameStage { .. }
+            | Self::OtherApp { .. }
             | Self::Open { .. } => Some("no host was contacted; nothing was changed".to_owned()),
             Self::CommandStopped => Some("hosts on which the command still ran end it".to_owned()),
             // While the artifact was read, hosts were connected to, and perhaps a conversation was
@@ -154,6 +163,8 @@ mod tests {
             | CliError::NoArtifact
             | CliError::OtherDigest { .. }
             | CliError::Open { .. }
+            | CliError::SameStage { .. }
+            | CliError::OtherApp { .. }
             | CliError::Start { .. }
             | CliError::Unconfirmed { .. }
             | CliError::BadFlag { .. }
@@ -217,6 +228,8 @@ mod tests {
             },
             CliError::Open { word: "branch" },
             CliError::Open { word: "revision" },
+            CliError::SameStage { stage: "live".to_owned() },
+            CliError::OtherApp { from: "shop".to_owned(), to: "todo".to_owned() },
             CliError::Start { source: denied() },
             CliError::Unconfirmed { who: "production".to_owned() },
             CliError::BadFlag { flag: "--to", value: "1".to_owned(), expected: "14 digits" },
@@ -239,6 +252,11 @@ mod tests {
         error: the path of the artifact holds `{revision}`, and no revision is known
           state: no host was contacted; nothing was changed
           hint:  deploy from the work tree; in CI, GITHUB_SHA or CI_COMMIT_SHA names it
+        error: live cannot be promoted to itself
+          state: no host was contacted; nothing was changed
+          hint:  `shipit deploy live --env-only` changes only the config
+        error: the stages belong to different apps: `shop` and `todo`
+          state: no host was contacted; nothing was changed
         error: the program could not start
           cause: permission denied
         error: production requires confirmation, but there is no terminal

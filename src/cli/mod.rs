@@ -22,6 +22,7 @@ mod notify;
 mod output;
 mod pin;
 mod place;
+mod promote;
 mod question;
 mod reach;
 mod run;
@@ -88,6 +89,13 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::Init => init::run(world),
         CliCommand::Check(check) => check::run(world, &check).await,
         CliCommand::Diff(check) => deploy::diff(world, &check).await,
+        CliCommand::Deploy(deploy) if deploy.env_only => {
+            promote::env_only(world, &deploy, GoalKind::Deploy).await
+        }
+        CliCommand::Stage(stage) if stage.env_only => {
+            promote::env_only(world, &stage, GoalKind::Stage).await
+        }
+        CliCommand::Promote(promote) => promote::promote(world, &promote).await,
         CliCommand::Deploy(deploy) => deploy::make(world, &deploy, GoalKind::Deploy).await,
         CliCommand::Stage(stage) => deploy::make(world, &stage, GoalKind::Stage).await,
         CliCommand::Activate(activate) => deploy::activate(world, &activate).await,

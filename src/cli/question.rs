@@ -29,6 +29,17 @@ pub(crate) fn deploy(config: &Config, kind: GoalKind, revision: Option<&str>) ->
     format!("{verb}{what}{revision} {on} {}", place(config))
 }
 
+/// Returns the question before a promotion.
+pub(crate) fn promote(config: &Config, from: &Config) -> String {
+    format!("Deploy what {} runs to {}", from.stage, place(config))
+}
+
+/// Returns the question before a deploy of the config alone.
+pub(crate) fn env_only(config: &Config, kind: GoalKind) -> String {
+    let verb = if kind == GoalKind::Stage { "Stage" } else { "Deploy" };
+    format!("{verb} only the config of {}", place(config))
+}
+
 /// Returns the question before an activation.
 pub(crate) fn activate(config: &Config, id: Option<ReleaseId>) -> String {
     let what = id.map_or_else(|| "the newest staged release".to_owned(), |id| id.to_string());

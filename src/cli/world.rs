@@ -116,6 +116,13 @@ impl World {
         Ok(config)
     }
 
+    /// Reads the config of a stage that something comes from: all of its hosts count, whatever flags
+    /// and variables say.
+    pub(crate) fn whole_stage(&self, stage: &str) -> Result<Config, CliError> {
+        let overrides = Overrides { directory: self.cwd.clone(), ..Overrides::default() };
+        Ok(load(&self.config_path())?.resolve(Some(stage), &overrides)?)
+    }
+
     /// Returns the account that runs this. It is looked up once: a directory service may be slow.
     fn account(&self) -> Option<&Account> {
         self.account.get_or_init(Account::of_this_process).as_ref()

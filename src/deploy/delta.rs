@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 
 use super::conversation::Conversation;
+use super::source::Source;
 use super::verify::drift;
-use crate::artifact::{Artifact, FilePatch, PreparedDelta};
+use crate::artifact::{FilePatch, PreparedDelta};
 use crate::cache::ReleaseCache;
 use crate::config::{Config, Host};
 use crate::model::delta::{Base, BaseState, ChangedFile, DeltaBuilder};
@@ -18,13 +19,13 @@ use crate::model::id::ReleaseId;
 use crate::model::manifest::{Manifest, Sealed};
 use crate::model::mutex::lock;
 use crate::remote::answer::{LONGEST_MANIFEST, shareable, unpack};
-use crate::remote::order::{DONE, MANIFEST_PIECE, Order};
+use crate::remote::order::{DONE, MANIFEST_PIECE, ManifestOf, Order};
 
 /// Finds the deltas of one release. Each manifest is fetched once, from the first host that has it,
 /// and each delta is prepared once for all hosts in the same state.
 pub struct DeltaFinder {
     pub release: Arc<Sealed>,
-    artifact: Arc<Artifact>,
+    source: Source,
     manifests: Mutex<BTreeMap<Digest, Arc<OnceCell<Manifest>>>>,
     deltas: Mutex<BTreeMap<DeltaKey, Arc<OnceCell<Arc<PreparedDelta>>>>>,
 }
@@ -38,10 +39,10 @@ struct DeltaKey {
 }
 
 impl DeltaFinder {
-    /// For making `release` from the files of `artifact`.
-    pub fn new(release: Sealed, artifact: Arc<Artifact>) -> Self {
+    /// For making `release` from the files of `source`.
+    pub fn new(release: Sealed, source: Source) -> Self {
         let release = Arc::new(release);
-        Self { release, artifact, manifests: Mutex::default(), deltas: Mutex::default() }
+        Self { release, source, manifests: Mutex::default(), deltas: Mutex::default() }
     }
 
     /// Asks a host which files it could share. Waits for this one answer only.
@@ -128,7 +129,7 @@ impl DeltaFinder {
     /// much smaller. Otherwise, and whatever fails, the file travels whole.
     async fn patch(&self, cache: &dyn ReleaseCache, file: &ChangedFile) -> Option<FilePatch> {
         let old = cache.file(file.old, file.old_size)?;
-        let (artifact, file) = (Arc::clone(&self.artifact), file.clone());
+        let (artifact, file) = (Arc::clone(self.source.here()?), file.clone());
         let work = move || artifact.patch(&file, &old);
         tokio::task::spawn_blocking(work).await.ok()?.ok()?
     }
@@ -147,6 +148,15 @@ fn may_link(config: &Config, state: &HostState) -> bool {
     config.upload.link && !root_hooks
 }
 
+/// Returns the text of a manifest of release `id` on a host, if it can be had.
+pub async fn manifest_text(
+    host: &Conversation<'_>,
+    id: ReleaseId,
+    of: ManifestOf,
+) -> Option<String> {
+    unpack(&packed(host, id, of).await.ok()?, LONGEST_MANIFEST).ok()
+}
+
 /// Returns the sealed manifest of release `id`, from this machine or from the host.
 async fn manifest(
     host: &Conversation<'_>,
@@ -157,7 +167,7 @@ async fn manifest(
     if let Some(text) = cache.manifest(digest) {
         return Manifest::parse(&text).map_err(|_| NoManifest);
     }
-    let text = unpack(&packed(host, id).await?, LONGEST_MANIFEST).map_err(|_| NoManifest)?;
+    let text = manifest_text(host, id, ManifestOf::Release).await.ok_or(NoManifest)?;
     if Digest::of(text.as_bytes()) != digest {
         return Err(NoManifest);
     }
@@ -167,10 +177,14 @@ async fn manifest(
 }
 
 /// Fetches the host's packed text, piece by piece.
-async fn packed(host: &Conversation<'_>, id: ReleaseId) -> Result<Vec<u8>, NoManifest> {
+async fn packed(
+    host: &Conversation<'_>,
+    id: ReleaseId,
+    of: ManifestOf,
+) -> Result<Vec<u8>, NoManifest> {
     let mut packed = Vec::new();
     while (packed.len() as u64) < LONGEST_MANIFEST {
-        let order = Order::Manifest { id, after: packed.len() };
+        let order = Order::Manifest { id, of, after: packed.len() };
         let answer = host.ask(&order).await.map_err(|_| NoManifest)?;
         if answer.code != DONE {
             return Err(NoManifest);

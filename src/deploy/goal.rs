@@ -1,12 +1,10 @@
 //! The goal of a run, and the build that a deploy makes live. The command line makes these values,
 //! and plans are made from them.
 
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 
 use super::event::Event;
-use crate::artifact::Artifact;
+use super::source::Source;
 use crate::config::env::EnvFile;
 use crate::config::placeholders::Placeholders;
 use crate::config::{Config, EnvSpec, Host};
@@ -19,10 +17,10 @@ use crate::model::service::{Action, Service, ServiceKind, Unit};
 
 /// The goal of a run.
 pub enum Goal {
-    /// Make a build live; `artifact` has its bytes.
-    Deploy { build: Box<Build>, artifact: Arc<Artifact> },
-    /// Make releases of a build and leave what is live; `artifact` has its bytes.
-    Stage { build: Box<Build>, artifact: Arc<Artifact> },
+    /// Make a build live; `source` has its bytes.
+    Deploy { build: Box<Build>, source: Source },
+    /// Make releases of a build and leave what is live; `source` has its bytes.
+    Stage { build: Box<Build>, source: Source },
     /// Make a release live that was staged; `None`: the newest that all hosts have.
     Activate(Option<ReleaseId>),
     /// Make an earlier release live again.
@@ -56,10 +54,10 @@ impl Goal {
         }
     }
 
-    /// Returns the artifact that releases are made of, if any are made.
-    pub fn artifact(&self) -> Option<&Arc<Artifact>> {
+    /// Returns where the bytes of these releases come from, if any are made.
+    pub fn source(&self) -> Option<&Source> {
         match self {
-            Self::Deploy { artifact, .. } | Self::Stage { artifact, .. } => Some(artifact),
+            Self::Deploy { source, .. } | Self::Stage { source, .. } => Some(source),
             Self::Activate(_) | Self::Rollback(_) | Self::Prune(_) => None,
         }
     }
@@ -80,6 +78,8 @@ pub struct Build {
     pub env: Vec<EnvFile>,
     /// Deploy even if nothing changed.
     pub force: bool,
+    /// The release that it comes from, which must still be live: only its config changes.
+    pub of_live: Option<ReleaseId>,
 }
 
 impl Build {

@@ -1,8 +1,8 @@
 //! Floor 2: what to do, in which order. From the ground up, each module uses only those before it,
-//! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `goal`, `retention`,
-//! `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`, `stream`, `health`,
-//! `judge`, `verify`, `pin`, `delta`, `payload`, `host`, `prepare`, `hosts`, `locks`, `rollout`,
-//! `fleet`, `check`.
+//! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `source`, `goal`,
+//! `retention`, `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`,
+//! `stream`, `health`, `judge`, `verify`, `pin`, `delta`, `payload`, `promote`, `host`, `prepare`,
+//! `hosts`, `locks`, `rollout`, `fleet`, `check`.
 
 pub mod cancel;
 pub mod check;
@@ -26,9 +26,11 @@ pub mod pin;
 pub mod plan;
 mod pool;
 mod prepare;
+pub mod promote;
 pub mod query;
 pub mod retention;
 pub mod rollout;
 pub mod run;
+pub mod source;
 pub mod stream;
 pub mod verify;

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, watch};
 
+use super::outcome::Failure;
+use super::source::Source;
 use crate::artifact::{Artifact, ArtifactError, PackOptions, Packed, PreparedDelta, pack_tail};
 use crate::cache::ReleaseCache;
 use crate::config::env::EnvFile;
@@ -35,7 +37,8 @@ const SURELY: u64 = 4;
 
 /// Uploads to the hosts of one run.
 pub struct Payload {
-    source: Arc<PackSource>,
+    source: Source,
+    packs: Arc<PackSource>,
     /// Keeps all uploads together below a rate.
     pub throttle: Option<Throttle>,
     /// Allows as many uploads at once as `[upload] parallel` says.
@@ -46,9 +49,8 @@ pub struct Payload {
     learnt: Mutex<BTreeSet<String>>,
 }
 
-/// The content that streams are packed from.
+/// The content that streams are packed from, but for the artifact.
 struct PackSource {
-    artifact: Arc<Artifact>,
     release: Arc<Sealed>,
     /// The directory into which hosts unpack them, relative to `deploy_to`.
     prefix: String,
@@ -143,10 +145,10 @@ impl Progress {
 }
 
 impl Payload {
-    /// Returns the payload of a run. `release` is the part of `artifact` that goes into the
-    /// release, `prefix` the directory into which hosts unpack it.
+    /// Returns the payload of a run. `release` is what goes into the release and has its bytes in
+    /// `source`, `prefix` the directory into which hosts unpack it.
     pub fn new(
-        artifact: Arc<Artifact>,
+        source: Source,
         release: Arc<Sealed>,
         prefix: String,
         env: Vec<EnvFile>,
@@ -156,7 +158,8 @@ impl Payload {
         let limited = upload.limit.is_some() || upload.parallel.is_some();
         let inline_limit = if limited { INLINE_IF_LIMITED } else { INLINE };
         Self {
-            source: Arc::new(PackSource { artifact, release, prefix, env, inline_limit }),
+            source,
+            packs: Arc::new(PackSource { release, prefix, env, inline_limit }),
             throttle: upload.limit.map(Throttle::new),
             turns: Semaphore::new(turns),
             permits: permits(),
@@ -165,10 +168,17 @@ impl Payload {
         }
     }
 
-    /// Returns the upload for a host with these facts, at this distance, that lacks what `prepared`
-    /// says, with the env files `env`. Waits until enough is packed to know whether it goes between the orders.
+    /// Returns an artifact with all that a host is sent that lacks what `prepared` says.
+    pub async fn artifact(&self, prepared: &PreparedDelta) -> Result<Arc<Artifact>, Failure> {
+        self.source.artifact(&self.packs.release.manifest, &prepared.delta).await
+    }
+
+    /// Returns the upload from `artifact` for a host with these facts, at this distance, that lacks
+    /// what `prepared` says, with the env files `env`. Waits until enough is packed to know whether
+    /// it goes between the orders.
     pub async fn transfer(
         &self,
+        artifact: &Arc<Artifact>,
         facts: &Facts,
         distance: Duration,
         prepared: &Arc<PreparedDelta>,
@@ -176,8 +186,8 @@ impl Payload {
     ) -> Result<Transfer, Arc<ArtifactError>> {
         let quick = distance <= BESIDE && self.throttle.is_none();
         let key = StreamKey { codec: codec_for(facts), quick, delta: prepared.delta.key() };
-        let mut packing = self.packing(key, prepared);
-        let most = self.source.inline_limit;
+        let mut packing = self.packing(artifact, key, prepared);
+        let most = self.packs.inline_limit;
         let is_large = |packed: &Packed| packed.len > most || packed.likely > SURELY * most;
         let decided =
             |now: &Progress| now.end.is_some() || now.packed.as_ref().is_some_and(is_large);
@@ -189,7 +199,7 @@ impl Payload {
         let (codec, large) = packed.map_or((Codec::Plain, false), |one| (one.codec, one.large));
         let inline = now.inline.clone();
         drop(now);
-        let tail = self.source.tail(env, codec).map_err(Arc::new)?;
+        let tail = self.packs.tail(env, codec).map_err(Arc::new)?;
         if let Some(mut bytes) = inline {
             bytes.push(tail);
             return Ok(Transfer::Inline { codec, bytes });
@@ -198,13 +208,19 @@ impl Payload {
     }
 
     /// Begins to pack, if `key` is new. Returns how far that is.
-    fn packing(&self, key: StreamKey, prepared: &Arc<PreparedDelta>) -> watch::Receiver<Progress> {
+    fn packing(
+        &self,
+        artifact: &Arc<Artifact>,
+        key: StreamKey,
+        prepared: &Arc<PreparedDelta>,
+    ) -> watch::Receiver<Progress> {
         let mut streams = lock(&self.streams);
         let begin = || {
             let (sender, packing) = watch::channel(Progress::default());
-            let (source, prepared) = (Arc::clone(&self.source), Arc::clone(prepared));
+            let (packs, prepared) = (Arc::clone(&self.packs), Arc::clone(prepared));
+            let artifact = Arc::clone(artifact);
             tokio::task::spawn_blocking(move || {
-                let end = source.pack(key, &prepared, &sender).map_err(Arc::new);
+                let end = packs.pack(&artifact, key, &prepared, &sender).map_err(Arc::new);
                 sender.send_modify(|packing| packing.end = Some(end));
             });
             packing
@@ -217,7 +233,7 @@ impl Payload {
     pub fn learn(&self, response: &str, cache: &dyn ReleaseCache) {
         let mut learnt = lock(&self.learnt);
         if learnt.insert(response.to_owned()) {
-            let (response, release) = (response.to_owned(), Arc::clone(&self.source.release));
+            let (response, release) = (response.to_owned(), Arc::clone(&self.packs.release));
             cache.keep_manifest(Box::new(move || sealed(&response, &release.manifest)));
         }
     }
@@ -226,6 +242,7 @@ impl Payload {
 impl PackSource {
     fn pack(
         &self,
+        artifact: &Artifact,
         key: StreamKey,
         prepared: &PreparedDelta,
         to: &watch::Sender<Progress>,
@@ -237,7 +254,7 @@ impl PackSource {
             !to.is_closed()
         };
         let (release, prefix) = (&self.release, &self.prefix);
-        let packed = self.artifact.pack(release, prefix, options, prepared, told)?;
+        let packed = artifact.pack(release, prefix, options, prepared, told)?;
         let is_inline = packed.len <= self.inline_limit;
         let inline = if is_inline { Some(in_memory(&packed.chunks)?) } else { None };
         to.send_modify(|progress| {

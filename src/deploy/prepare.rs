@@ -106,8 +106,9 @@ impl HostRun<'_> {
     ) -> Result<Vec<Sent>, PrepareError> {
         let facts = self.talk.state.as_ref().map(|state| state.facts.clone()).unwrap_or_default();
         let distance = self.talk.agent.as_ref().map(Agent::distance).unwrap_or_default();
+        let artifact = self.talk.or_cancelled(payload.artifact(prepared)).await??;
         let env: Vec<_> = self.talk.cx.config.env_on(self.talk.host).collect();
-        let transfer = payload.transfer(&facts, distance, prepared, &env).await;
+        let transfer = payload.transfer(&artifact, &facts, distance, prepared, &env).await;
         let (codec, bytes) = match transfer.map_err(|error| unpacked(id, &error))? {
             Transfer::Stream(upload) => {
                 return self.stream(payload, id, upload).await.map(|()| Vec::new());

@@ -94,7 +94,7 @@ async fn verify_host(
     Ok(found)
 }
 
-fn nothing_live(current: &Current) -> String {
+pub(super) fn nothing_live(current: &Current) -> String {
     match current {
         Current::Foreign(target) => {
             format!("`current` points to {target}, which is not a release of shipit")
@@ -116,7 +116,7 @@ pub fn not_there(state: &HostState, id: ReleaseId) -> Failure {
 }
 
 /// Returns the names of the env files of a host. An older release may have had others.
-fn env_files(config: &Config, host: &Host) -> Vec<String> {
+pub(super) fn env_files(config: &Config, host: &Host) -> Vec<String> {
     let names: Vec<_> = config.env_on(host).map(|spec| spec.file.clone()).collect();
     if names.is_empty() { vec![".env".to_owned()] } else { names }
 }

@@ -38,6 +38,14 @@ pub enum AgentError {
         /// The last lines of its output.
         said: String,
     },
+    /// The host could not send files of a release.
+    #[error("the host could not send files of the release: {how}")]
+    Unread {
+        /// The exit status.
+        how: String,
+        /// The last lines of its output.
+        said: String,
+    },
     /// The packed file could not be read back.
     #[error("the packed release could not be read")]
     Spool { source: std::io::Error },
@@ -78,9 +86,10 @@ impl AgentError {
     /// Returns the host's own output, if that explains the error.
     pub fn said(&self) -> Option<&str> {
         match self {
-            Self::NoGreeting { said } | Self::Unheard { said, .. } | Self::Upload { said, .. } => {
-                Some(said)
-            }
+            Self::NoGreeting { said }
+            | Self::Unheard { said, .. }
+            | Self::Upload { said, .. }
+            | Self::Unread { said, .. } => Some(said),
             Self::Lost { reason } => Some(reason),
             _ => None,
         }

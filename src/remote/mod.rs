@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod conversation;
+pub mod download;
 pub mod error;
 pub mod frames;
 pub mod local;

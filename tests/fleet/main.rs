@@ -27,5 +27,6 @@ mod secrets;
 mod services;
 mod six;
 mod soak;
+mod staged;
 mod story;
 mod units;

@@ -50,6 +50,7 @@ fn usage_error_exits_2_and_help_names_every_command() {
         "deploy",
         "stage",
         "activate",
+        "promote",
         "rollback",
         "releases",
         "status",

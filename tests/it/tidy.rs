@@ -196,12 +196,13 @@ fn every_module_stays_on_its_floor() {
 }
 
 /// The modules of `deploy`: each uses only those before it.
-const ORDER_IN_DEPLOY: [&str; 28] = [
+const ORDER_IN_DEPLOY: [&str; 30] = [
     "cancel",
     "outcome",
     "order_text",
     "event",
     "run",
+    "source",
     "goal",
     "retention",
     "divergence",
@@ -218,6 +219,7 @@ const ORDER_IN_DEPLOY: [&str; 28] = [
     "pin",
     "delta",
     "payload",
+    "promote",
     "host",
     "prepare",
     "hosts",

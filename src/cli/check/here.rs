@@ -61,13 +61,11 @@ impl Findings {
     }
 
     fn opened(&mut self, config: &Config, goal: &Goal, warnings: Vec<String>) {
-        if let Goal::Deploy { artifact, .. } = goal {
-            let (name, manifest) = (artifact.name(), artifact.manifest());
+        if let Some(build) = goal.build() {
+            let (name, manifest) = (&build.name, &build.manifest);
             let size = human::size(manifest.size());
             let (files, digest) = (human::count(manifest.files(), "file"), manifest.digest());
             self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
-        }
-        if let Goal::Deploy { build, .. } = goal {
             self.expanded(config, build);
         }
         for text in warnings {

@@ -123,9 +123,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn towards(cx: RunContext<'a>, goal: &Goal) -> Self {
-        let made = goal.build().zip(goal.artifact());
-        let finder = made.map(|(build, artifact)| {
-            Arc::new(DeltaFinder::new(build.release(cx.config), Arc::clone(artifact)))
+        let made = goal.build().zip(goal.source());
+        let finder = made.map(|(build, source)| {
+            Arc::new(DeltaFinder::new(build.release(cx.config), source.clone()))
         });
         Self { finder, ..Self::new(cx) }
     }
@@ -302,13 +302,13 @@ impl<'a> Fleet<'a> {
     }
 
     async fn prepare(&mut self, goal: &Goal) -> Result<(), Aborted> {
-        let (Some(build), Some(artifact)) = (goal.build(), goal.artifact()) else { return Ok(()) };
+        let (Some(build), Some(source)) = (goal.build(), goal.source()) else { return Ok(()) };
         let (Some(id), Some(finder)) = (self.release, &self.finder) else { return Ok(()) };
         self.cx.events.emit(Event::Phase(Phase::Prepare));
         let prefix = Layout::staging(id, &self.cx.run.nonce);
         let release = Arc::clone(&finder.release);
         let (env, upload) = (build.env.clone(), &self.cx.config.upload);
-        let payload = Payload::new(Arc::clone(artifact), release, prefix, env, upload);
+        let payload = Payload::new(source.clone(), release, prefix, env, upload);
         let payload = Arc::new(payload);
         let prepared = self
             .hosts

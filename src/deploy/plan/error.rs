@@ -106,6 +106,9 @@ pub enum PlanError {
         /// The releases that a rollback could go to.
         candidates: Vec<ReleaseId>,
     },
+    /// Another run made another release live in the meantime.
+    #[error("{was}, whose config is to change, is not live here any more")]
+    NotLive { was: ReleaseId },
     /// The release was never completed.
     #[error("release {id} was never completed here")]
     Unfinished { id: ReleaseId },
@@ -191,6 +194,7 @@ impl PlanError {
                 let names: Vec<_> = candidates.iter().map(ToString::to_string).collect();
                 Some(format!("this host could roll back to {}", names.join(", ")))
             }
+            Self::NotLive { .. } => Some(format!("`shipit status {stage}` shows what is live")),
             Self::Unfinished { .. } => Some("deploy it again".to_owned()),
             Self::NotStaged { id, why } => Some(why.hint(*id, stage)),
         }

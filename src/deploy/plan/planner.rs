@@ -26,7 +26,7 @@ use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
 use crate::model::slots::Slot;
-use crate::remote::order::{AgentHook, Order, Record, Verdicts};
+use crate::remote::order::{AgentHook, Order, Record, Relist, Verdicts};
 
 /// How long a staged release waits to be activated.
 pub const STAGED_FOR: TimeDelta = TimeDelta::days(7);
@@ -270,10 +270,17 @@ impl Planner<'_> {
         }
         let vars = self.hook_vars(host, state, id);
         let hooks = self.hooks("staged", &self.config.hooks.staged, host, &vars, id);
-        let relist = !hooks.is_empty();
+        let keep = self.keep(state, id);
+        let relist = if !hooks.is_empty() {
+            Relist::Yes
+        } else if keep.is_none() && release.manifest.digest() == build.digest {
+            Relist::No
+        } else {
+            Relist::Keep
+        };
         orders.extend(hooks);
         // After the hooks, so that none of them writes to a file of an earlier release.
-        orders.extend(self.keep(state, id));
+        orders.extend(keep);
         let env = env.iter().map(|spec| spec.file.clone()).collect();
         orders.push(Order::Seal { id, relist, env });
         if self.config.unit_files_on(host).next().is_some() {

@@ -40,6 +40,7 @@ impl Planner<'_> {
             all.extend(self.check_app(state).err());
         }
         if let Some(wanted) = wanted {
+            all.extend(check_live(state, wanted.build).err());
             all.extend(self.check_env(wanted.build).err());
             all.extend(self.check_placeholders(wanted.build).err());
             all.extend(self.check_links(wanted.build));
@@ -258,6 +259,14 @@ pub fn check_newer(state: &HostState) -> Result<(), PlanError> {
 pub(super) fn latest(state: &HostState, run: &Run) -> DateTime<Utc> {
     let now = run.now.max(state.facts.clock);
     now.checked_add_signed(TimeDelta::days(1)).unwrap_or(now)
+}
+
+/// Fails if another release is live than the one whose config is to change.
+fn check_live(state: &HostState, build: &Build) -> Result<(), PlanError> {
+    match (build.of_live, state.live()) {
+        (Some(was), live) if live != Some(was) => Err(PlanError::NotLive { was }),
+        _ => Ok(()),
+    }
 }
 
 /// Fails if the release does not fit: the bytes of all files that are not there yet, an inode for

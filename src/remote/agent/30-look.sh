@@ -368,6 +368,7 @@ look_leftovers() {
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run" | *"${holder_run:-$run}") ;;
+                */manifests/*.artifact) ;;
                 # A run that another holds may be about to put the release beside its manifest.
                 */manifests/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] ||
                     printf 'leftover %s\n' "${path#"$root/"}" ;;

@@ -90,13 +90,15 @@ locked_order_keep() {
     keep_files "$@"
 }
 
-# `relist` is yes where hooks may have added files; `env` names its env files. Prints the digest of
-# the sealed manifest and the few lines that came to it, so that the other side has it too. 6: hooks
-# made what no manifest has a line for.
+# `relist` is yes where hooks may have added files; unless it is no, the manifest of the artifact is
+# kept, for it does not follow from the release. `env` names its env files. Prints the digest of the
+# sealed manifest and the few lines that came to it, so that the other side has it too. 6: hooks made
+# what no manifest has a line for.
 locked_order_seal() {
     local env id manifest release relist sum
     arguments "$@"
     release=$root/releases/$id manifest=$root/.shipit/manifests/$id
+    [ "$relist" = no ] || cat "$manifest" >"$manifest.artifact" || return 1
     if [ "$relist" = yes ]; then
         (cd "$release" && find_files "$env" \
             \( -perm -200 -o -perm -020 -o -perm -002 \) -exec chmod a-w {} +) || return 1

@@ -33,6 +33,7 @@ locked_order_sweep() {
         "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.current.* "$root"/slots/.[!.]*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
+            */manifests/*.artifact) [ ! -e "${path%.artifact}" ] || continue ;;
             */manifests/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;
         esac
         if [ -e "$path" ] || [ -L "$path" ]; then

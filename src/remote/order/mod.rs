@@ -131,6 +131,27 @@ pub struct ServiceName {
     pub unit: String,
 }
 
+/// What a manifest lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestOf {
+    /// A release.
+    Release,
+    /// The artifact of a release, as far as it went into it. Kept where it does not follow from the
+    /// release: see [`Relist::Keep`].
+    Artifact,
+}
+
+/// What `seal` does before it completes the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relist {
+    /// Nothing.
+    No,
+    /// It keeps the manifest of the artifact: what it lacks does not follow from the release.
+    Keep,
+    /// It keeps that manifest and lists the tree again, to which hooks may have added files.
+    Yes,
+}
+
 /// One order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
@@ -165,6 +186,7 @@ pub enum Order {
     /// last one is shorter than [`MANIFEST_PIECE`].
     Manifest {
         id: ReleaseId,
+        of: ManifestOf,
         /// The number of bytes before the piece.
         after: usize,
     },
@@ -241,8 +263,7 @@ pub enum Order {
     /// lists the tree again. See `answer::sealed` for the text.
     Seal {
         id: ReleaseId,
-        /// Whether hooks may have added files.
-        relist: bool,
+        relist: Relist,
         /// The names of its env files, which no manifest lists.
         env: Vec<String>,
     },

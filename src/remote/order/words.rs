@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Activation, Fetch, Hidden, Order, Record, ServiceName};
+use super::{Activation, Fetch, Hidden, ManifestOf, Order, Record, Relist, ServiceName};
 use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -31,7 +31,10 @@ impl Order {
         match self {
             Self::Lock | Self::Look | Self::Base | Self::Commit { .. } | Self::Bye => Vec::new(),
             Self::Judge { id } | Self::Discard { id } | Self::Units { id } => vec![release(*id)],
-            Self::Manifest { id, after } => vec![release(*id), ("after", after.to_string())],
+            Self::Manifest { id, of, after } => {
+                let of = if *of == ManifestOf::Artifact { ".artifact" } else { "" };
+                vec![("id", format!("{id}{of}")), ("after", after.to_string())]
+            }
             Self::Check { id, base, digest } => {
                 let base = base.map_or_else(String::new, |id| id.to_string());
                 vec![release(*id), ("base", base), ("digest", digest.to_string())]
@@ -59,7 +62,7 @@ impl Order {
             Self::Mask { text } => vec![("text", text.0.clone())],
             Self::Reach { limit, address } => vec![within(*limit), ("address", address.clone())],
             Self::Seal { id, relist, env } => {
-                vec![release(*id), yes_or_no("relist", *relist), ("env", list(env))]
+                vec![release(*id), ("relist", relist.word().to_owned()), ("env", list(env))]
             }
             Self::Stage { id, record } => [vec![release(*id)], record.arguments()].concat(),
             Self::Activate(activation) | Self::Resume(activation) => activation.arguments(),
@@ -82,6 +85,17 @@ impl Order {
                 vec![("record", record.clone()), ("note", note.clone())]
             }
             Self::Break { run, limit } => vec![("holder", run.clone()), within(*limit)],
+        }
+    }
+}
+
+impl Relist {
+    /// Returns the agent's word.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Keep => "keep",
+            Self::Yes => "yes",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shipit::model::host_state::LockHolder;
-use shipit::remote::order::{Fetch, Hidden, ServiceName};
+use shipit::remote::order::{Fetch, Hidden, ManifestOf, Relist, ServiceName};
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn orders() -> Vec<Order> {
         Order::Unpack { .. } => Order::Check { id, base: None, digest },
         Order::Check { .. } => Order::Discard { id },
         Order::Discard { .. } => Order::Base,
-        Order::Base => Order::Manifest { id, after: 0 },
+        Order::Base => Order::Manifest { id, of: ManifestOf::Artifact, after: 0 },
         Order::Manifest { .. } => Order::Link { id, links: Vec::new() },
         Order::Link { .. } => {
             Order::Env { id, from: text(), file: text(), mode: text(), group: None }
@@ -34,7 +34,7 @@ fn orders() -> Vec<Order> {
         Order::Try { .. } => Order::Fetch { limit, fetch: fetch.clone() },
         Order::Fetch { .. } => Order::Mask { text: Hidden(text()) },
         Order::Mask { .. } => Order::Reach { limit, address: text() },
-        Order::Reach { .. } => Order::Seal { id, relist: false, env: Vec::new() },
+        Order::Reach { .. } => Order::Seal { id, relist: Relist::Keep, env: Vec::new() },
         Order::Seal { .. } => Order::Units { id },
         Order::Units { .. } => Order::Stage { id, record: record() },
         Order::Stage { .. } => Order::Activate(Box::new(activation())),

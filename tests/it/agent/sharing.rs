@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use shipit::model::digest::Digest;
 use shipit::model::manifest::{Manifest, Node, Sealed};
 use shipit::remote::answer::{shareable, unpack};
-use shipit::remote::order::MANIFEST_PIECE;
+use shipit::remote::order::{MANIFEST_PIECE, ManifestOf};
 
 use super::*;
 
@@ -44,7 +44,8 @@ under_every_shell! {
         fs::write(host.root().join(".shipit/manifests").join(OLD), &text).unwrap();
         let mut packed = Vec::new();
         loop {
-            let order = Order::Manifest { id: OLD.parse().unwrap(), after: packed.len() };
+            let (id, of) = (OLD.parse().unwrap(), ManifestOf::Release);
+            let order = Order::Manifest { id, of, after: packed.len() };
             let answer = agent.ask(&order).await.unwrap();
             packed.extend(&answer.bytes);
             if answer.bytes.len() < MANIFEST_PIECE {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use shipit::remote::order::{Fetch, Hidden, ODD};
+use shipit::remote::order::{Fetch, Hidden, ODD, Relist};
 
 use super::after::without;
 use super::*;
@@ -229,7 +229,7 @@ under_every_shell! {
             let (agent, _) = host.open("run000000001", "true").await;
             let release = host.root().join("releases").join(ID);
             run(&["sh", "-c", &format!("cd '{}' && {make}", text(&release))]);
-            let seal = Order::Seal { id: ID.parse().unwrap(), relist: true, env: Vec::new() };
+            let seal = Order::Seal { id: ID.parse().unwrap(), relist: Relist::Yes, env: Vec::new() };
             let answer = agent.ask(&seal).await.unwrap();
             assert_eq!(answer.code, ODD, "{shell}: {make}: {}", answer.text);
             let named = ["./pipe", "./two?lines", "./dir?"];

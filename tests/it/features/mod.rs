@@ -7,6 +7,7 @@ mod env;
 mod health;
 mod hooks;
 mod large;
+mod promoted;
 mod rollouts;
 mod services;
 mod staged;

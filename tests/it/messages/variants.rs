@@ -205,6 +205,7 @@ fn agent_errors_read_well() {
         Unheard { after: Duration::from_secs(45), said: text("fish: Unknown command: hold") }
         Garbled { reason: text("a length that is no number") }
         Upload { how: text("exited with code 2"), said: text("tar: x: No space left on device") }
+        Unread { how: text("it exited with code 1"), said: text("cat: ./a: Permission denied") }
         Spool { source: denied() }
     });
     assert_snapshot!(errors.map(failed).concat(), @"
@@ -224,6 +225,8 @@ fn agent_errors_read_well() {
     error: the host could not unpack what was sent: exited with code 2
       cause: tar: x: No space left on device
       hint:  `shipit prune` deletes old releases
+    error: the host could not send files of the release: it exited with code 1
+      cause: cat: ./a: Permission denied
     error: the packed release could not be read
       cause: permission denied
     ");
@@ -251,6 +254,7 @@ fn plan_errors() -> Vec<PlanError> {
         Ahead { id: id(NEW), layout, live: false }
         OtherApp { there: text("shop"), app: text("todo") }
         NotThere { id: id(NEW), candidates: vec![id(OLD)] }
+        NotLive { was: id(OLD) }
         Unfinished { id: id(NEW) }
         NotStaged { id: id(NEW), why: WhyNotStaged::Absent }
     });
@@ -292,6 +296,8 @@ fn plans() {
       hint:  give each app a `deploy_to` of its own; if the app was renamed, deploy it once with `--force`
     error: release 20260822101502 is not on this host
       hint:  this host could roll back to 20260821090311
+    error: 20260821090311, whose config is to change, is not live here any more
+      hint:  `shipit status live` shows what is live
     error: release 20260822101502 was never completed here
       hint:  deploy it again
     error: release 20260822101502 cannot be activated: it is not on this host

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::support::bytes::random_bytes;
 use crate::support::project::Project;
 use crate::support::ssh::write;
 use crate::support::sshd::{SshDir, Sshd, web};
@@ -129,6 +130,27 @@ fn ssh_files_below_another_home_are_not_read_and_that_is_said() {
     assert!(said.starts_with("exit: 0"), "{said}");
     let warning = "warning: <dir>/elsewhere/.ssh is not read, though HOME is <dir>/elsewhere";
     assert!(said.contains(warning), "{said}");
+}
+
+/// Two releases of what the first stage runs, over connections whose shells print.
+#[test]
+fn artifact_is_promoted_over_ssh() {
+    let Some(site) = Site::new("", "") else { return };
+    let base = site.dir.dir.path().display();
+    let text = site.project.read("deploy.toml");
+    let live = format!("\n[stages.live]\nhosts = [\"web\"]\ndeploy_to = \"{base}/live\"\n");
+    site.project.write("deploy.toml", &(text + &live));
+    let large = random_bytes(3_000_000);
+    fs::write(site.project.path().join("dist/large"), &large).unwrap();
+    let said = site.project.shipit("deploy production");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    fs::remove_dir_all(site.project.path().join("dist")).unwrap();
+    write(&site.dir.path(".bashrc"), "printf 'welcome\\nred'; head -c 50000 /dev/zero\n");
+    let said = site.project.shipit("promote production live");
+    assert!(said.starts_with("exit: 0"), "{said}");
+    assert!(fs::read(site.dir.path("live/current/large")).unwrap() == large);
+    let time = |path: &str| fs::metadata(site.dir.path(path)).unwrap().modified().unwrap();
+    assert_eq!(time("live/current/large"), time("srv/current/large"));
 }
 
 /// bash reads it when sshd starts it, also where it is given a command.

@@ -315,8 +315,11 @@ impl TestHost {
     /// Returns the files that belong to no release and no run.
     fn left(&self) -> Vec<String> {
         let releases = self.names("releases");
-        let without_release =
-            self.names(".shipit/manifests").into_iter().filter(|name| !releases.contains(name));
+        let of_none = |name: &String| {
+            let id = name.strip_suffix(".artifact").unwrap_or(name);
+            !releases.iter().any(|release| release == id)
+        };
+        let without_release = self.names(".shipit/manifests").into_iter().filter(of_none);
         let left = [".shipit/run", ".shipit/trash"].into_iter().flat_map(|path| self.names(path));
         left.chain(releases.clone().into_iter().filter(|name| name.starts_with('.')))
             .chain(self.names("").into_iter().filter(|name| name.starts_with(".current")))

@@ -20,10 +20,12 @@ use shipit::deploy::context::{Approve, Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet::{build_and_run, dry_run, run};
 use shipit::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
-use shipit::deploy::outcome::Report;
+use shipit::deploy::outcome::{Failure, Report};
 use shipit::deploy::plan::HostPlan;
+use shipit::deploy::promote::{LiveRelease, live_release};
 use shipit::deploy::query::Answers;
 use shipit::deploy::run::Run;
+use shipit::deploy::source::Source;
 use shipit::deploy::verify::{Verified, verify};
 use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
@@ -111,14 +113,15 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
         revision: None,
         env: Vec::new(),
         force: true,
+        of_live: None,
     });
-    Goal::Deploy { build: Box::new(build), artifact: Arc::new(artifact) }
+    Goal::Deploy { build: Box::new(build), source: Source::Artifact(Arc::new(artifact)) }
 }
 
 /// The goal to stage what this deploy would make live.
 pub(crate) fn staged(deploy: &Goal) -> Goal {
-    let Goal::Deploy { build, artifact } = deploy else { panic!("not a deploy") };
-    Goal::Stage { build: build.clone(), artifact: artifact.clone() }
+    let Goal::Deploy { build, source } = deploy else { panic!("not a deploy") };
+    Goal::Stage { build: build.clone(), source: source.clone() }
 }
 
 /// Each restart appends the version that it started to a file.
@@ -249,6 +252,12 @@ impl World {
         let cancel = Cancel::never();
         let cx = self.context(&values, &sink, &cancel);
         build_and_run(cx, goal.kind(), async || Ok(goal)).await
+    }
+
+    /// Looks for what can be promoted from here; `whole` also compares every byte.
+    pub(crate) async fn live_release(&self, whole: bool) -> Result<LiveRelease, Failure> {
+        let values = self.run_values("promote");
+        live_release(self.context(&values, &|_| {}, &Cancel::never()), whole).await
     }
 
     /// Returns the plan of a dry run for the first host, as users see it.
