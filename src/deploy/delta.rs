@@ -121,8 +121,7 @@ impl DeltaFinder {
             return Some(manifest);
         }
         let id = host.state.as_ref()?.live()?;
-        let text = unpack(&packed(host, id).await.ok()?, LONGEST_MANIFEST).ok()?;
-        Manifest::parse(&text).ok()
+        Manifest::parse(&manifest_text(host, id, ManifestOf::Release).await?).ok()
     }
 
     /// Returns the patch of a large file, if its old version is kept on this machine and a patch is
