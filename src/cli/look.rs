@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
 use super::args::{StageArg, StatusArgs};
 use super::error::CliError;
@@ -11,6 +11,8 @@ use super::output::{print, styles_of_stdout, width};
 use super::world::World;
 use crate::config::Config;
 use crate::config::resolve::Overrides;
+use crate::deploy::query;
+use crate::report::live::FRAME;
 use crate::report::releases::{releases_json, releases_table};
 use crate::report::status::{StatusContext, status_json, status_view};
 
@@ -37,20 +39,28 @@ pub(crate) async fn status(world: &World, args: &StatusArgs) -> Result<u8, CliEr
     let config = world.config(&args.stage, Overrides::default())?;
     let cancel = world.cancel();
     loop {
-        let looked = world.look(&config).await;
+        let looked = world.quietly(&config, "look at", query::status).await;
         if args.watch && cancel.asked() {
             return Ok(0);
         }
         let now = Utc::now();
         let context = StatusContext { now, ..context(world, &config) };
-        if args.watch && !world.common.json {
-            begin_frame(&config, now, world);
+        let is_seen = args.watch && !world.common.json;
+        let is_painted = is_seen && std::io::stdout().is_terminal() && !world.is_dumb();
+        if is_seen {
+            let clear =
+                if is_painted { FRAME.0.to_owned() + "\x1b[H\x1b[J" } else { "\n".to_owned() };
+            let at = now.with_timezone(&world.offset).format("%H:%M:%S");
+            print(&format!("{clear}{} at {at}, every {}s\n", config.stage, PAUSE.as_secs()));
         }
         let (states, code) = world.found(looked?);
         world.print(
             || status_json(&states, context),
             || status_view(&states, context, &styles_of_stdout(world)),
         );
+        if is_painted {
+            print(FRAME.1);
+        }
         if !args.watch {
             return Ok(code);
         }
@@ -59,13 +69,6 @@ pub(crate) async fn status(world: &World, args: &StatusArgs) -> Result<u8, CliEr
             () = cancel.wait(1) => return Ok(0),
         }
     }
-}
-
-/// Clears the terminal for the next look, and says when that was.
-fn begin_frame(config: &Config, now: DateTime<Utc>, world: &World) {
-    let at = now.with_timezone(&world.offset).format("%H:%M:%S");
-    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[J" } else { "\n" };
-    print(&format!("{clear}{} at {at}, every {}s\n", config.stage, PAUSE.as_secs()));
 }
 
 fn context<'c>(world: &World, config: &'c Config) -> StatusContext<'c> {

@@ -41,7 +41,7 @@ pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, Cli
         });
         print(&format!("{report}\n"));
     } else if !hosts.is_empty() {
-        world.tell(&format!("maintenance is {switch} on {}: {path}\n", list(&hosts)));
+        world.tell(&format!("maintenance is {switch}: {}\n", list(&hosts)));
     }
     Ok(code)
 }

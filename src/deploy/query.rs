@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use tokio::time::sleep;
 
 use super::context::RunContext;
@@ -50,6 +51,20 @@ pub async fn of_each<T>(
 /// Looks at every host, without the lock.
 pub async fn look(cx: RunContext<'_>) -> Answers<HostState> {
     of_each(cx, Scan::No, async |host| host.looked()).await
+}
+
+/// Looks at every host, and at the file of `[maintenance]`.
+pub async fn status(cx: RunContext<'_>) -> Answers<HostState> {
+    of_each(cx, Scan::No, async |host| {
+        let mut state = host.looked()?;
+        if let Some(maintenance) = &host.config().maintenance {
+            let answer = host.ask(&Order::Flag { path: maintenance.file.clone() }).await?;
+            let seconds = answer.text.trim().parse().ok();
+            state.maintenance = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        }
+        Ok(state)
+    })
+    .await
 }
 
 /// Returns the last [`HISTORY`] lines of every host's ledger.

@@ -47,6 +47,8 @@ pub struct HostState {
     pub holder: Option<String>,
     /// Details of the locks.
     pub lock: LockFacts,
+    /// When maintenance was turned on, if it is on and somebody asked.
+    pub maintenance: Option<DateTime<Utc>>,
 }
 
 /// Hooks that follow the verdict on a release and are still to be run.

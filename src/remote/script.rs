@@ -37,6 +37,7 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/80-prune.sh"),
     include_str!("agent/81-probe.sh"),
     include_str!("agent/82-stream.sh"),
+    include_str!("agent/83-flag.sh"),
     include_str!("agent/99-main.sh"),
 );
 
@@ -48,6 +49,9 @@ pub const ASSETS: &str = include_str!("agent/47-assets.sh");
 
 /// The part of the script that comes with the order `probe`.
 pub const PROBE: &str = include_str!("agent/81-probe.sh");
+
+/// The part of the script that comes with the order `probe` about maintenance.
+pub const FLAG: &str = include_str!("agent/83-flag.sh");
 
 /// The part of the script that only streams get.
 const STREAM: &str = include_str!("agent/82-stream.sh");
@@ -83,7 +87,9 @@ pub fn without_slots() -> String {
 
 /// Returns the script without what comes with orders and streams.
 fn without_orders() -> String {
-    SCRIPT.replace(PROBE, "").replace(ASSETS, "").replace(STREAM, "")
+    [PROBE, ASSETS, STREAM, FLAG]
+        .into_iter()
+        .fold(SCRIPT.to_owned(), |all, part| all.replace(part, ""))
 }
 
 /// Returns `script` without comments and indentation, which would cost bytes on every connection.

@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
 use console::Style;
 use serde_json::{Value, json};
 
-use super::human::{self, group_by, list};
+use super::human::{self, group_by, hanging, list};
 use super::styles::Styles;
 use super::{clean, json::VERSION};
 use crate::deploy::divergence::find_split;
@@ -43,14 +43,20 @@ pub fn status_view(
     let mut all = Vec::new();
     for (lines, members) in group_by(blocks) {
         let names: Vec<_> = members.iter().map(|(host, _)| host).collect();
-        all.push(format!("{}:", list(&names)));
+        all.extend(hanging("", 2, &format!("{}:", list(&names)), styles.width));
         for (row, Alike { label, text, rest, .. }) in lines.into_iter().enumerate() {
             let since = span(members.iter().filter_map(|(_, since)| since[row].as_ref()));
             let text = style(label, &text, styles).apply_to(&text);
-            all.push(format!("  {:10} {text}{since}{rest}", format!("{label}:")));
+            let label = format!("  {:10}", format!("{label}:"));
+            all.extend(hanging(&label, 13, &format!("{text}{since}{rest}"), styles.width));
         }
     }
-    all.extend(notes(hosts, context.stage));
+    for note in notes(hosts, context.stage) {
+        all.extend(match note.strip_prefix("  hint:  ") {
+            Some(hint) => hanging("  hint: ", 9, hint, styles.width),
+            None => hanging("", 2, &note, styles.width),
+        });
+    }
     all.join("\n") + "\n"
 }
 
@@ -62,7 +68,7 @@ fn style(label: &str, text: &str, styles: &Styles) -> Style {
             styles.good.clone()
         }
         "service" | "unfit" => styles.bad.clone(),
-        "stopped" | "locked by" => styles.warn.clone(),
+        "stopped" | "locked by" | "mode" => styles.warn.clone(),
         _ => Style::new(),
     }
 }
@@ -115,6 +121,10 @@ fn span<'s>(all: impl Iterator<Item = &'s Since> + Clone) -> String {
 fn block(state: &HostState, context: StatusContext<'_>) -> Vec<StatusLine> {
     let mut lines = vec![live_line(state, context)];
     lines.extend(made_line(state));
+    lines.extend(state.maintenance.map(|at| {
+        let since = Some(since(at, context));
+        StatusLine { since, ..StatusLine::plain("mode", "maintenance".to_owned()) }
+    }));
     lines.extend(state.waiting().into_iter().map(|(id, until)| {
         let until = human::day(until, context.offset);
         StatusLine::plain("staged", format!("{id}, until {until}"))
@@ -342,6 +352,9 @@ fn notes(hosts: &[(String, HostState)], stage: &str) -> Vec<String> {
     if hosts.iter().any(|(_, state)| state.lock.deploy_lock.is_some()) {
         notes.push(format!("  hint:  `shipit unlock {stage}` allows deploys again"));
     }
+    if hosts.iter().any(|(_, state)| state.maintenance.is_some()) {
+        notes.push(format!("  hint:  `shipit maintenance off {stage}` ends it"));
+    }
     let idle = |state: &HostState| {
         let left = !state.leftovers.is_empty() || !state.unfinished.is_empty();
         state.holder.is_none() && left
@@ -384,6 +397,7 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
             }),
             "interrupted": stopped.iter().map(stopped_json).collect::<Vec<_>>(),
             "frozen": state.lock.deploy_lock.as_deref().map(clean::line),
+            "maintenance": state.maintenance.map(|at| at.to_rfc3339()),
             "locked_by": state.holder.as_deref().map(clean::line),
             "leftovers": state.leftovers.iter().map(|name| clean::line(name)).collect::<Vec<_>>(),
             "unfit": state.facts.missing.iter().map(|what| clean::line(what)).collect::<Vec<_>>(),

@@ -378,11 +378,10 @@ look_leftovers() {
     done
 }
 
-# Gathers facts for `check`, by functions that no other conversation needs.
+# Tells facts that no other conversation needs, by functions that come with the order.
 order_probe() {
     local functions ports shared
     arguments "$@"
-    eval "$functions"
     eval "set -- $shared"
-    probe_host "$@"
+    eval "$functions"
 }

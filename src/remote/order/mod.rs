@@ -349,6 +349,11 @@ pub enum Order {
         /// The ports to try.
         ports: Vec<u16>,
     },
+    /// Tells when a file was put in place, in seconds since 1970; nothing if it is not there.
+    Flag {
+        /// Its path below `shared/`.
+        path: String,
+    },
     /// Shows the last lines of the ledger: see `answer::LedgerTail`.
     History { lines: u32 },
     /// Compares a release with its manifest, byte for byte: see `answer::Compared`.
@@ -472,7 +477,7 @@ impl Order {
             Self::Prune { .. } => Spec::locked("prune"),
             Self::CleanUp { .. } => Spec::locked("sweep").within(LONG),
             Self::Journal { .. } => Spec::free("journal"),
-            Self::Probe { .. } => Spec::free("probe"),
+            Self::Probe { .. } | Self::Flag { .. } => Spec::free("probe"),
             Self::History { .. } => Spec::free("history"),
             Self::Verify { .. } => Spec::free("verify").within(LONG),
             Self::Drift { .. } => Spec::free("drift"),

@@ -10,7 +10,7 @@ use crate::model::ledger::RevertReason;
 use crate::model::link::{SharedKind, SharedLink};
 use crate::model::slots::SlotChange;
 use crate::remote::quote::{line_word, list};
-use crate::remote::script::{ASSETS, PROBE, bare};
+use crate::remote::script::{ASSETS, FLAG, PROBE, bare};
 
 /// An argument: the variable that the script's function reads, and its value.
 type Argument = (&'static str, String);
@@ -79,6 +79,9 @@ impl Order {
             Self::Journal { lines, service } => journal(*lines, service.as_ref()),
             Self::History { lines } => vec![("lines", lines.to_string())],
             Self::Probe { shared, ports } => probe(shared, ports),
+            Self::Flag { path } => {
+                probing(FLAG, "probe_flag", std::slice::from_ref(path), String::new())
+            }
             Self::Verify { id, env } => vec![release(*id), ("env", list(env))],
             Self::Drift { env } => vec![("env", list(env))],
             Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
@@ -220,7 +223,13 @@ fn keep(id: ReleaseId, from: &[ReleaseId], paths: &[String]) -> Vec<Argument> {
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
     let shared: Vec<_> = shared.iter().flat_map(|link| [kind(link), link.path.clone()]).collect();
     let ports: Vec<_> = ports.iter().map(|port| format!("{port:04X}")).collect();
-    vec![("functions", bare(PROBE)), ("shared", list(&shared)), ("ports", ports.join(" "))]
+    probing(PROBE, "probe_host", &shared, ports.join(" "))
+}
+
+/// Has the host call `function` of this part of the script with these words.
+fn probing(part: &str, function: &str, words: &[String], ports: String) -> Vec<Argument> {
+    let functions = format!("{}\n{function} \"$@\"", bare(part));
+    vec![("functions", functions), ("shared", list(words)), ("ports", ports)]
 }
 
 fn kind(link: &SharedLink) -> String {

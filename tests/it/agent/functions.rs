@@ -748,6 +748,14 @@ fn keep_files_takes_what_each_release_brought_itself() {
 }
 
 #[test]
+fn probe_flag_prints_when_a_file_was_written() {
+    check(
+        r#"probe_flag down.html; touch -d @1756000000 "$root/shared/down.html"; probe_flag down.html"#,
+        "1756000000\n",
+    );
+}
+
+#[test]
 fn print_unit_prints_the_units_of_one_scope() {
     check(
         "target=a.service; for scope in system user; do print_unit system; echo; done",

@@ -55,7 +55,8 @@ fn orders() -> Vec<Order> {
             Order::Journal { lines: 1, service: Some(ServiceName { name: text(), unit: text() }) }
         }
         Order::Journal { .. } => Order::Probe { shared: Vec::new(), ports: Vec::new() },
-        Order::Probe { .. } => Order::History { lines: 1 },
+        Order::Probe { .. } => Order::Flag { path: text() },
+        Order::Flag { .. } => Order::History { lines: 1 },
         Order::History { .. } => Order::Verify { id, env: Vec::new() },
         Order::Verify { .. } => Order::Drift { env: Vec::new() },
         Order::Drift { .. } => Order::SetDeployLock { record: text(), note: text() },

@@ -380,6 +380,22 @@ fn status_of_a_host_whose_hooks_were_not_run_to_their_end() {
     assert!(!status_view(&hosts, context(), &Styles::plain()).contains("owed"));
 }
 
+/// A person forgets it.
+#[test]
+fn status_of_a_host_in_maintenance() {
+    let mut hosts = hosts(&[NEW]);
+    hosts[0].1.maintenance = Some(context().now - chrono::TimeDelta::hours(2));
+    let view = status_view(&hosts, context(), &Styles { width: Some(50), ..Styles::plain() });
+    let mode =
+        "  mode:      maintenance since 2026-08-22 10:18\n             +02:00 (2 hours ago)\n";
+    assert!(view.contains(mode), "{view}");
+    let hint = "  hint:  `shipit maintenance off production` ends\n         it\n";
+    assert!(view.contains(hint), "{view}");
+    assert!(view.lines().all(|line| line.len() <= 50), "{view}");
+    let told = &status_json(&hosts, context())["hosts"][0]["maintenance"];
+    assert_eq!(told, "2026-08-22T08:18:02+00:00");
+}
+
 #[test]
 fn status_for_machines() {
     let value = status_json(&hosts(&[NEW, OLD]), context());
@@ -403,6 +419,7 @@ fn status_for_machines() {
       "leftovers": [],
       "live": "20260822101502",
       "locked_by": null,
+      "maintenance": null,
       "owed": null,
       "services": [
         {
