@@ -36,12 +36,15 @@ impl World {
     pub(crate) fn styles(&self) -> Styles {
         let terminal = std::io::stderr().is_terminal();
         let width = terminal.then(|| usize::from(Term::stderr().size().1));
-        let no_color = self.var("NO_COLOR").is_some();
-        Styles { width, ..Styles::choose(self.common.color.into(), no_color, terminal) }
+        Styles { width, ..Styles::choose(self.common.color.into(), self.no_color(), terminal) }
+    }
+
+    fn no_color(&self) -> bool {
+        self.var("NO_COLOR").is_some() || self.is_dumb()
     }
 
     /// Returns whether the terminal knows no control sequences.
-    fn is_dumb(&self) -> bool {
+    pub(super) fn is_dumb(&self) -> bool {
         self.var("TERM").as_deref() == Some("dumb")
     }
 
@@ -254,8 +257,10 @@ pub(crate) fn print(text: &str) {
 
 /// Returns the styles for stdout.
 pub(crate) fn styles_of_stdout(world: &World) -> Styles {
-    let terminal = std::io::stdout().is_terminal();
-    Styles::choose(world.common.color.into(), world.var("NO_COLOR").is_some(), terminal)
+    let term = Term::stdout();
+    let width = term.is_term().then(|| usize::from(term.size().1));
+    let styles = Styles::choose(world.common.color.into(), world.no_color(), term.is_term());
+    Styles { width, ..styles }
 }
 
 /// Returns the columns of the terminal on stdout, or 160.

@@ -26,13 +26,16 @@ pub fn difference_lines(of: &Difference, most: usize) -> Vec<String> {
     let env = match of.env {
         ConfigFate::Same => None,
         ConfigFate::Added => Some("env file: new"),
-        ConfigFate::Changed => Some("env file: other keys or values than in the live release"),
+        ConfigFate::Changed => Some("env file: changed (keys or values; hosts cannot tell which)"),
         ConfigFate::Removed => Some("env file: gone"),
     };
     lines.extend(env.map(str::to_owned));
-    if of.settings == Some(true) {
-        lines.push("links, hooks or services: not those of the live release".to_owned());
-    }
+    lines.extend(match of.settings {
+        Some(false) => None,
+        Some(true) => Some("links, hooks or services: not those of the live release".to_owned()),
+        None if of.env == ConfigFate::Same || of.files.is_none() => None,
+        None => Some("links, hooks, services: unknown while the env file differs".to_owned()),
+    });
     if let (Some(free), Some(after)) = (of.free, of.free_after) {
         lines.push(format!("free space: {}, then about {}", size(free), size(after)));
     }

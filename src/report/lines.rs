@@ -72,6 +72,9 @@ impl<W: Write> Lines<W> {
             Event::Connected { host, live } => {
                 self.row(host, "connected", &format!("live: {live}"));
             }
+            // It took nothing and says nothing.
+            Event::StepFinished { detail, took, .. }
+                if detail.is_empty() && took.as_millis() == 0 => {}
             Event::StepFinished { host, step, detail, took } => {
                 let rest = words::finished(detail, *took);
                 self.styled(host, step, &styles.good, "done", &rest);

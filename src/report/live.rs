@@ -5,17 +5,20 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
+use super::human::{self, hanging};
 use super::progress::ProgressModel;
 use super::styles::Styles;
 use super::summary::last_table;
-use super::{Clock, Reporter, Size, Verbosity, human, summary, words};
+use super::{Clock, Reporter, Size, Verbosity, summary, words};
 use crate::deploy::event::Event;
 use crate::deploy::outcome::{Report, RunOutcome};
 
 /// Progress of many hosts arrives many times a second: rows are painted at most this often.
 const PAINT_EVERY: Duration = Duration::from_millis(80);
+/// The last line names phases that took at least this long.
+const WORTH_A_WORD: Duration = Duration::from_millis(100);
 /// Terminals that know these sequences show a frame only when it is complete.
-const FRAME: (&str, &str) = ("\x1b[?2026h", "\x1b[?2026l");
+pub const FRAME: (&str, &str) = ("\x1b[?2026h", "\x1b[?2026l");
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 const CLEAR_BELOW: &str = "\x1b[J";
@@ -95,11 +98,13 @@ impl<W: Write> Live<W> {
     /// Writes what runs where, and how long the phases took.
     fn end(&mut self, report: &Report) {
         let mut lines = last_table(report, usize::from((self.size)().1));
-        let times = self.model.times((self.clock)());
+        let mut times = self.model.times((self.clock)());
         let total: Duration = times.iter().map(|(_, took)| *took).sum();
+        times.retain(|(_, took)| *took >= WORTH_A_WORD);
         let each = times.iter().map(|(name, took)| format!("{name} {}", human::duration(*took)));
-        let each = each.collect::<Vec<_>>().join(", ");
-        lines.push(format!("took {}: {each}", human::duration(total)));
+        let each: Vec<_> = each.collect();
+        let colon = if each.is_empty() { "" } else { ": " };
+        lines.push(format!("took {}{colon}{}", human::duration(total), each.join(", ")));
         for line in lines {
             let _ = writeln!(self.out, "{}", self.styles.dim.apply_to(line));
         }
@@ -118,13 +123,17 @@ impl<W: Write> Live<W> {
         let styles = &self.styles;
         match event {
             Event::StepFailed { host, step, error } => {
-                Some(format!("{} {host}: {step}: {error}", styles.bad.apply_to("✗")))
+                let (mark, text) = (styles.bad.apply_to("✗"), format!("{host}: {step}: {error}"));
+                Some(hanging(&mark.to_string(), 2, &text, styles.width).join("\n"))
             }
             Event::Warning { host, text } => {
-                let text = words::about(host.as_deref(), text);
-                Some(format!("{} {text}", styles.warn.apply_to("warning:")))
+                let (mark, text) =
+                    (styles.warn.apply_to("warning:"), words::about(host.as_deref(), text));
+                Some(hanging(&mark.to_string(), 9, &text, styles.width).join("\n"))
             }
-            Event::Interrupted { again } => Some(words::interrupted(*again).to_owned()),
+            Event::Interrupted { again } => {
+                Some(hanging("", 2, words::interrupted(*again), styles.width).join("\n"))
+            }
             _ if self.verbosity == Verbosity::Quiet => None,
             Event::Printed { host, source, text } => {
                 let line = |line| styles.dim.apply_to(format!("{host} | {source} | {line}"));

@@ -232,7 +232,8 @@ impl ProgressModel {
             }
         }
         let going: Vec<_> = self.rows.iter().filter(|r| r.doing == Doing::Uploading).collect();
-        if !going.is_empty() {
+        let is_hidden = rest().any(|(_, row)| row.doing == Doing::Uploading);
+        if is_hidden || going.len() > 1 {
             let sent = going.iter().map(|row| row.meter.sent).sum();
             let total = going.iter().map(|row| row.meter.total).sum();
             let rate =

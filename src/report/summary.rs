@@ -32,7 +32,8 @@ pub fn print(
         return print_failed(out, styles, report);
     }
     if verbosity > Verbosity::Quiet {
-        for row in success(report).iter().flat_map(|line| hanging("", 2, line, styles.width)) {
+        let lines = success(report).join("\n");
+        for row in lines.lines().flat_map(|line| hanging("", 2, line, styles.width)) {
             writeln!(out, "{}", styles.good.apply_to(row))?;
         }
     }
@@ -271,7 +272,7 @@ fn sentence(goal: GoalKind, result: &HostResult) -> HostSentence {
     }
 }
 
-/// Returns a table of what runs where, if there are several hosts; equal ones share a row.
+/// Returns a table of what runs where, if hosts differ; equal ones share a row.
 pub fn last_table(report: &Report, width: usize) -> Vec<String> {
     const COLUMNS: [Column; 4] = [
         Column::text("host", 0),
@@ -279,16 +280,13 @@ pub fn last_table(report: &Report, width: usize) -> Vec<String> {
         Column::text("proof", 1),
         Column::number("sent", 2),
     ];
-    if report.hosts.len() < 2 {
-        return Vec::new();
-    }
     let cells = report.hosts.iter().map(|(host, result)| (host.as_str(), cells(result)));
     let row = |(cells, hosts): (Vec<String>, Vec<&str>)| {
         let hosts = short_list(&hosts, 4);
         std::iter::once(hosts).chain(cells).collect()
     };
     let rows: Vec<Vec<String>> = group_by(cells).into_iter().map(row).collect();
-    table::render(&COLUMNS, &rows, width)
+    if rows.len() < 2 { Vec::new() } else { table::render(&COLUMNS, &rows, width) }
 }
 
 /// Returns what is live on a host, the proof, and the bytes that were sent to it.

@@ -9,6 +9,7 @@
 
 mod after;
 mod app;
+mod around;
 mod check;
 mod envfile;
 mod health;

@@ -1,7 +1,7 @@
 //! Commands that look around on hosts and act there: run, logs, ssh.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
@@ -219,7 +219,8 @@ fn diff_shows_what_a_deploy_would_change() {
           - old.js  3 B
         bin/
           ~ server  1 B -> 2 B
-      env file: other keys or values than in the live release
+      env file: changed (keys or values; hosts cannot tell which)
+      links, hooks, services: unknown while the env file differs
     ");
     assert!(steps.contains("flip current to <id>") && !said.contains("secret"), "{said}");
     assert!(project.shipit("deploy -n").contains("~ server  1 B -> 2 B"));
@@ -244,12 +245,39 @@ fn maintenance_page_comes_from_a_template_and_goes_again() {
     project.write("down.html", "<p>{message} ({by}, {stage}) {\n");
     let mut on = project.command("maintenance on -m");
     let said = project.said(on.arg("back at <2>"));
-    assert!(said.contains("maintenance is on on local: <dir>/srv/shared/web/down.html"), "{said}");
+    assert!(said.contains("maintenance is on: local"), "{said}");
+    assert!(project.shipit("status").contains("  mode:      maintenance since "));
     assert_eq!(project.read("srv/shared/web/down.html"), "<p>back at &lt;2&gt; (ada, here) {\n");
     assert!(project.read("srv/revisions.log").contains("maintenance on by ada back at <2>"));
     assert!(project.shipit("maintenance off -n").contains("would remove"));
     assert!(project.shipit("maintenance off").starts_with("exit: 0"));
     assert!(!project.path().join("srv/shared/web/down.html").exists());
+    assert!(!project.shipit("status").contains("maintenance"));
+}
+
+/// What the program writes to a terminal of 80 columns during a deploy, with this in its environment.
+fn painted(project: &Project, name: &str, value: &str) -> String {
+    let shipit = env!("CARGO_BIN_EXE_shipit");
+    let line = format!("stty cols 80 rows 24; exec '{shipit}' deploy --force");
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(project.path()).stdin(Stdio::null());
+    script.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", project.path());
+    let output = script.env("TERM", "xterm-256color").env(name, value).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn terminal_gets_rows_and_colours_only_where_it_takes_them() {
+    let project = deployed();
+    let (usual, frame, colour) = (painted(&project, "LANG", "C.UTF-8"), "\x1b[?2026h", "\x1b[1m");
+    assert!(
+        usual.contains(frame) && usual.contains(colour) && usual.contains(" is live"),
+        "{usual}"
+    );
+    let plain = painted(&project, "NO_COLOR", "1");
+    assert!(plain.contains(frame) && !plain.contains(colour), "{plain}");
+    let dumb = painted(&project, "TERM", "dumb");
+    assert!(!dumb.contains('\x1b') && dumb.contains("== prepare"), "{dumb}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod after;
 mod errors;
+mod frames;
 mod harmless;
 mod live;
 mod machines;

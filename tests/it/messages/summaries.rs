@@ -60,6 +60,19 @@ fn summary_of_one_host() {
     assert_snapshot!(text(&report(vec![("web1", done())])), @"20260822101502 is live on web1 (was 20260821090311); seen running; 4.2 MB sent");
 }
 
+/// Its second row begins anew.
+#[test]
+fn summary_is_wrapped_row_by_row() {
+    let some = done_with(|done| (done.linked, done.linked_size) = (40, 8_900_000));
+    let styles = Styles { width: Some(80), ..Styles::plain() };
+    let mut out = Vec::new();
+    summary::print(&mut out, &styles, &report(vec![("web1", some)]), Verbosity::Normal).unwrap();
+    assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    20260822101502 is live on web1 (was 20260821090311); seen running
+      4.2 MB sent, 40 of 42 files (8.9 MB) already there
+    ");
+}
+
 #[test]
 fn summary_counts_patched_files() {
     let some = || done_with(|done| (done.rebuilt, done.spared) = (1, 197_600_000));
