@@ -79,9 +79,7 @@ impl Order {
             Self::Journal { lines, service } => journal(*lines, service.as_ref()),
             Self::History { lines } => vec![("lines", lines.to_string())],
             Self::Probe { shared, ports } => probe(shared, ports),
-            Self::Flag { path } => {
-                probing(FLAG, "probe_flag", std::slice::from_ref(path), String::new())
-            }
+            Self::Flag { path } => flag(path.clone()),
             Self::Verify { id, env } => vec![release(*id), ("env", list(env))],
             Self::Drift { env } => vec![("env", list(env))],
             Self::SetDeployLock { record, note } | Self::ClearDeployLock { record, note } => {
@@ -224,6 +222,10 @@ fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {
     let shared: Vec<_> = shared.iter().flat_map(|link| [kind(link), link.path.clone()]).collect();
     let ports: Vec<_> = ports.iter().map(|port| format!("{port:04X}")).collect();
     probing(PROBE, "probe_host", &shared, ports.join(" "))
+}
+
+fn flag(path: String) -> Vec<Argument> {
+    probing(FLAG, "probe_flag", &[path], String::new())
 }
 
 /// Has the host call `function` of this part of the script with these words.
