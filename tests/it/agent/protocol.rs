@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use shipit::model::digest::Digest;
 use shipit::model::host_state::LockHolder;
 use shipit::remote::order::{Fetch, Hidden, ManifestOf, Relist, ServiceName};
 
@@ -10,8 +11,7 @@ use super::*;
 /// One order of each kind, and the one place that does not compile when a kind is added.
 fn orders() -> Vec<Order> {
     let (id, limit) = (ID.parse().unwrap(), Duration::from_secs(5));
-    let (text, record) = (String::new, Record::default);
-    let digest = shipit::model::digest::Digest::of(b"");
+    let (text, record, digest) = (String::new, Record::default, Digest::of(b""));
     let hidden = || Hidden(text());
     let fetch = Fetch { request: hidden(), connect: None, trust: text(), wanted: hidden() };
     let of_kind = |order: &Order| match order {
