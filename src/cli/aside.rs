@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -84,16 +83,22 @@ impl Aside {
         answer
     }
 
-    /// Returns the passphrase of `key`: from the program in `SSH_ASKPASS` if ssh would use it, else
-    /// from the terminal; none if nobody can be asked.
-    pub(crate) fn passphrase(&self, key: &Path, env: &BTreeMap<String, String>) -> Option<String> {
-        let question = format!("Passphrase for {}: ", key.display());
+    /// Returns the answer to a question, such as that for a passphrase: from the program in
+    /// `SSH_ASKPASS` if ssh would use it, else from the terminal, which shows it only if it may be
+    /// `seen`; none if nobody can be asked.
+    pub(crate) fn ask(
+        &self,
+        question: &str,
+        seen: bool,
+        env: &BTreeMap<String, String>,
+    ) -> Option<String> {
         let term = Term::stderr();
         let terminal = term.is_term() && std::io::stdin().is_terminal();
         if let Some(program) = askpass(env, terminal) {
-            return by_program(program, &question);
+            return by_program(program, question);
         }
-        let ask = || term.write_str(&question).and_then(|()| term.read_secure_line()).ok();
+        let read = || if seen { term.read_line() } else { term.read_secure_line() };
+        let ask = || term.write_str(question).and_then(|()| read()).ok();
         terminal.then(|| self.alone(ask)).flatten()
     }
 }

@@ -13,6 +13,7 @@ use crate::config::{Config, Host};
 use crate::deploy::context::{Connect, OpenConversation};
 use crate::deploy::outcome::Failure;
 use crate::model::mutex::lock;
+use crate::remote::acting::{ActingSession, Rights};
 use crate::remote::conversation::Hello;
 use crate::remote::session::{Session, SessionError};
 use crate::ssh::connect::Connector;
@@ -22,16 +23,33 @@ const STALE: Duration = Duration::from_secs(30);
 
 type Begun = JoinHandle<Result<OpenConversation, Failure>>;
 
-/// The connector, and the conversations that were started early.
-pub(crate) struct Reach {
+/// Connects to hosts, with the rights of `[sudo]`.
+#[derive(Clone)]
+struct Way {
     connector: Connector,
+    rights: Option<Rights>,
+}
+
+impl Way {
+    async fn session(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
+        let session = self.connector.connect(host).await?;
+        Ok(match self.rights.clone() {
+            Some(rights) => Arc::new(ActingSession::new(session, rights)),
+            None => session,
+        })
+    }
+}
+
+/// The way to hosts, and the conversations that were started early.
+pub(crate) struct Reach {
+    way: Way,
     begun: Mutex<BTreeMap<String, Begun>>,
 }
 
 impl Reach {
     /// Wraps a connector; nothing is connected yet.
-    pub(crate) fn new(connector: Connector) -> Self {
-        Self { connector, begun: Mutex::default() }
+    pub(crate) fn new(connector: Connector, rights: Option<Rights>) -> Self {
+        Self { way: Way { connector, rights }, begun: Mutex::default() }
     }
 
     /// Returns what comes after `ssh` to reach a host by hand; `None` for this machine.
@@ -49,9 +67,9 @@ impl Reach {
         may_greet: &watch::Receiver<bool>,
     ) -> Self {
         for host in config.hosts.iter().take(config.parallel) {
-            let (connector, host, hello) = (self.connector.clone(), host.clone(), hello(host));
+            let (way, host, hello) = (self.way.clone(), host.clone(), hello(host));
             let (name, may_greet) = (host.name.clone(), may_greet.clone());
-            let task = tokio::spawn(begin(connector, host, hello, may_greet));
+            let task = tokio::spawn(begin(way, host, hello, may_greet));
             self.begun().insert(name, task);
         }
         self
@@ -70,18 +88,18 @@ impl Drop for Reach {
 }
 
 async fn begin(
-    connector: Connector,
+    way: Way,
     host: Host,
     hello: Hello,
     mut may_greet: watch::Receiver<bool>,
 ) -> Result<OpenConversation, Failure> {
     let begun = Instant::now();
-    let mut session = connector.connect(&host).await?;
+    let mut session = way.session(&host).await?;
     if may_greet.wait_for(|may| *may).await.is_err() {
         return Err(Failure::new("the artifact was refused"));
     }
     if begun.elapsed() > STALE {
-        session = connector.connect(&host).await?;
+        session = way.session(&host).await?;
     }
     OpenConversation::new(session, hello).await
 }
@@ -91,7 +109,7 @@ impl Connect for Reach {
         &'a self,
         host: &'a Host,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
-        Box::pin(self.connector.connect(host))
+        Box::pin(self.way.session(host))
     }
 
     fn greeted<'a>(

@@ -20,11 +20,13 @@ use super::reach::Reach;
 use super::signals;
 use crate::cache::LocalCache;
 use crate::config::resolve::{Overrides, load};
-use crate::config::{Address, Config};
+use crate::config::{self, Address, Config, PasswordSource};
 use crate::deploy::cancel::Cancel;
 use crate::deploy::event::Event;
+use crate::deploy::outcome::Failure;
 use crate::deploy::run::Run;
 use crate::model::id::ReleaseId;
+use crate::remote::acting::{Password, Rights};
 use crate::ssh::connect::{Callbacks, Connector, Weight};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::given::GivenTexts;
@@ -174,9 +176,13 @@ impl World {
         };
         self.warn_of_two_homes(config, &around.home);
         let verbose = self.common.verbose;
-        let (asking, telling, env) = (self.aside.clone(), self.aside.clone(), self.env.clone());
+        let telling = self.aside.clone();
+        let (ask, ask_server) = (self.asking(), self.asking());
         let callbacks = Callbacks {
-            passphrase: Arc::new(move |key| asking.passphrase(key, &env)),
+            passphrase: Arc::new(move |key| {
+                ask(&format!("Passphrase for {}: ", key.display()), false)
+            }),
+            question: Arc::new(move |question, seen| ask_server(question, seen)),
             notice: Arc::new(move |host: &str, weight, text: &str| {
                 let (host, text) = (host.to_owned(), text.to_owned());
                 match weight {
@@ -189,7 +195,31 @@ impl World {
             }),
         };
         let now = u64::try_from(self.now.timestamp()).unwrap_or_default();
-        Reach::new(Connector::new(&config.ssh, around, callbacks, now))
+        let connector = Connector::new(&config.ssh, around, callbacks, now);
+        Reach::new(connector, self.rights(config))
+    }
+
+    /// Returns what asks the person at the terminal.
+    fn asking(&self) -> impl Fn(&str, bool) -> Option<String> + Send + Sync + 'static {
+        let (aside, env) = (self.aside.clone(), self.env.clone());
+        move |question, seen| aside.ask(question, seen, &env)
+    }
+
+    /// Returns the rights of `[sudo]`; `None` if commands run as the login does.
+    fn rights(&self, config: &Config) -> Option<Rights> {
+        let sudo = &config.sudo;
+        let source = sudo.password.clone();
+        let (base, env) = (config.base.clone(), self.env.clone());
+        let ask = Arc::new(self.asking());
+        let password = source.map(|source| {
+            Password::new(Arc::new(move || {
+                let (source, base, env, ask) =
+                    (source.clone(), base.clone(), env.clone(), ask.clone());
+                Box::pin(async move { password(&source, &base, &env, ask).await })
+            }))
+        });
+        let user = sudo.user.clone()?;
+        Some(Rights { command: sudo.outer(), user, password })
     }
 
     /// Warns if `HOME` is not the account's home and holds a `.ssh`, which neither ssh nor we read.
@@ -233,6 +263,29 @@ impl World {
 /// Returns names that blanks separate too.
 fn words(names: &[String]) -> Vec<String> {
     names.iter().flat_map(|names| names.split_whitespace()).map(str::to_owned).collect()
+}
+
+/// Returns the password of sudo, or why there is none.
+async fn password(
+    source: &PasswordSource,
+    base: &Path,
+    env: &BTreeMap<String, String>,
+    ask: Arc<impl Fn(&str, bool) -> Option<String> + Send + Sync + 'static>,
+) -> Result<String, String> {
+    let given = match source {
+        PasswordSource::Terminal => {
+            let asked = tokio::task::spawn_blocking(move || ask("Password for sudo: ", false));
+            asked.await.ok().flatten().ok_or("there is no terminal to ask on")?
+        }
+        PasswordSource::Elsewhere(source) => {
+            let variable = |name: &str| env.get(name).cloned();
+            let value = config::env::value("password", source, base, &variable).await;
+            value.map_err(|error| Failure::from_error(&error).whole())?
+        }
+    };
+    let line = given.trim_end_matches(['\r', '\n']);
+    let whole = !line.is_empty() && !line.contains(['\n', '\0']);
+    if whole { Ok(line.to_owned()) } else { Err("it is not one line of text".to_owned()) }
 }
 
 /// Returns the first line that a program prints, if it exits with 0 and the line is not blank.

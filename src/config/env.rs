@@ -275,7 +275,7 @@ pub fn all_set<'s>(
 }
 
 /// Returns the value of `key` from its source.
-pub(super) async fn value(
+pub async fn value(
     key: &str,
     source: &EnvSource,
     base: &Path,

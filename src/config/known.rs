@@ -41,6 +41,7 @@ pub fn known_keys() -> Vec<String> {
         ("upload", fields::<UploadTable>()),
         ("maintenance", fields::<MaintenanceTable>()),
         ("ssh", fields::<Ssh>()),
+        ("sudo", fields::<super::tables::SudoTable>()),
         ("timeouts", fields::<Timeouts>()),
     ];
     let dotted = |table: &str, key: &str| format!("{table}.{key}").trim_matches('.').to_owned();

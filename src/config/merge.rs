@@ -38,6 +38,7 @@ impl Layer {
             upload: both(&self.upload, &top.upload, UploadTable::over),
             maintenance: both(&self.maintenance, &top.maintenance, MaintenanceTable::over),
             ssh: both(&self.ssh, &top.ssh, Ssh::over),
+            sudo: both(&self.sudo, &top.sudo, super::tables::SudoTable::over),
             timeouts: both(&self.timeouts, &top.timeouts, Timeouts::over),
         }
     }
@@ -150,7 +151,10 @@ macro_rules! key_by_key {
     )*};
 }
 
+use super::tables::SudoTable;
+
 key_by_key! {
+    SudoTable { command user password }
     AssetsTable { keep releases }
     SlotsTable { ports drain keep_warm; traffic: TrafficTable }
     TrafficTable { file content command }

@@ -85,6 +85,8 @@ pub struct Config {
     pub confirm: Confirm,
     /// SSH settings that do not come from `ssh_config`.
     pub ssh: SshSettings,
+    /// The way to rights that the login does not have.
+    pub sudo: SudoSettings,
     /// At most this many hosts at once.
     pub parallel: usize,
     /// The agent reverts an undecided release when it has heard nothing for this long.
@@ -209,6 +211,47 @@ impl SshSettings {
             }
         }
         self
+    }
+}
+
+/// The way to rights that the login does not have: `[sudo]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SudoSettings {
+    /// The words of sudo, doas or run0.
+    pub command: Vec<String>,
+    /// The user that everything on hosts is done as, in place of the one that logs in.
+    pub user: Option<String>,
+    pub password: Option<PasswordSource>,
+}
+
+/// The source of the password of sudo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// The person at the terminal.
+    Terminal,
+    Elsewhere(EnvSource),
+}
+
+impl Default for SudoSettings {
+    fn default() -> Self {
+        Self { command: vec!["sudo".to_owned(), "-n".to_owned()], user: None, password: None }
+    }
+}
+
+impl SudoSettings {
+    /// Returns whether it can be asked what it allows.
+    pub fn tells(&self) -> bool {
+        let program = self.command.first().and_then(|word| word.rsplit('/').next());
+        program.is_some_and(|name| name.starts_with("sudo"))
+    }
+
+    /// Returns the words with which the login becomes another user. With a password, sudo reads it
+    /// from its standard input.
+    pub fn outer(&self) -> Vec<String> {
+        let asks = self.password.is_some();
+        let words =
+            self.command.iter().filter(|word| !asks || !["-n", "-S"].contains(&word.as_str()));
+        words.cloned().chain(asks.then(|| "-S".to_owned())).collect()
     }
 }
 

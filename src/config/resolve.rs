@@ -10,6 +10,7 @@ mod runs;
 mod services;
 mod slots;
 mod sources;
+mod sudo;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -153,12 +154,14 @@ impl ConfigFile {
                 Some(ConfirmValue::Never) | None => Confirm::Never,
             },
             ssh: here.ssh(&layer)?,
+            sudo: here.sudo(&layer)?,
             parallel: here.count("parallel", overrides.parallel, layer.parallel.as_ref(), 32)?,
             deadline: here.deadline(&layer)?,
         };
         config.assets = here.assets(&layer, &config)?;
         config.env = here.env(&layer, &config.links, &config.services)?;
         here.check_slots(&layer, &config)?;
+        here.check_sudo(&layer, &config)?;
         here.filter(&mut config.hosts, overrides)?;
         Ok(config)
     }

@@ -43,6 +43,7 @@ pub(super) struct Layer {
     pub(super) upload: Option<UploadTable>,
     pub(super) maintenance: Option<MaintenanceTable>,
     pub(super) ssh: Option<Ssh>,
+    pub(super) sudo: Option<SudoTable>,
     pub(super) timeouts: Option<Timeouts>,
 }
 
@@ -506,6 +507,15 @@ pub enum SshTransport {
     OpenSsh,
 }
 
+/// The way to rights that the login does not have.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SudoTable {
+    pub(super) command: Option<Spanned<Words>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) password: Option<Spanned<TextOr<SourceTable>>>,
+}
+
 /// The rule for host keys that no file knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -648,7 +658,7 @@ impl<'de> Visitor<'de> for WordsVisitor {
     type Value = Words;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a shell with its flags such as \"bash -lc\", or a list of words")
+        f.write_str("a program with its flags such as \"bash -lc\", or a list of words")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {

@@ -74,6 +74,7 @@ pub fn hello(
         services: config.services_on(host).cloned().collect(),
         slots: config.slots_on(host).map(Slots::names).unwrap_or_default(),
         hook_shell: config.hooks.shell.clone(),
+        sudo: config.sudo.command.join(" "),
         deadline: config.deadline,
         scan,
         veil: Secrecy::of(config).lines(),

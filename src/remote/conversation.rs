@@ -51,6 +51,8 @@ pub struct Hello {
     pub slots: Vec<String>,
     /// The shell for hooks, and its flags.
     pub hook_shell: Vec<String>,
+    /// The words of sudo, or of what is used in its place.
+    pub sudo: String,
     /// Silence after which the agent reverts what is undecided and ends.
     pub deadline: Duration,
     /// Whether to look for processes that run from a release.
@@ -384,6 +386,7 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         ("scan", hello.scan.word()),
         ("env_name", &hello.env_file),
         ("hook_shell", &hello.hook_shell.join(" ")),
+        ("sudo", &hello.sudo),
         ("veil", &hello.veil),
         ("first", &first),
     ];

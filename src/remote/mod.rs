@@ -1,6 +1,7 @@
 //! Floor 1: the seam to a host. [`session::Session`] is how anything reaches it, the [`script`] is
 //! all that is ever done there, [`conversation::Agent`] is our end of one conversation with it.
 
+pub mod acting;
 pub mod answer;
 pub mod conversation;
 pub mod download;

@@ -203,6 +203,13 @@ pub enum SessionError {
         /// Whether it is the server's policy, as opposed to a closed port.
         forbidden: bool,
     },
+    /// sudo, doas or run0 refused.
+    #[error("could not act as {user} on the host: {words}")]
+    CannotAct {
+        user: String,
+        /// Its last words.
+        words: String,
+    },
     #[error("the connection was lost")]
     Lost {
         /// The reason, as far as it is known.
@@ -291,9 +298,7 @@ impl SessionError {
             Self::HostCertificate { .. } => {
                 Some("ask whoever runs the authority for a new host certificate".to_owned())
             }
-            Self::Auth { by_hand, .. } => {
-                Some(format!("`{by_hand} true` shows which key works"))
-            }
+            Self::Auth { by_hand, .. } => Some(format!("`{by_hand} true` shows which key works")),
             Self::DialRefused { forbidden: true, .. } => {
                 Some("`AllowTcpForwarding local` in the host's sshd_config allows it".to_owned())
             }
@@ -320,7 +325,34 @@ impl SessionError {
                 Some("raise `MaxSessions` in the host's sshd_config".to_owned())
             }
             Self::Jump { source, .. } => source.hint(),
+            Self::CannotAct { user, words } => Some(way_to_act(user, words)),
             Self::Handshake { .. } | Self::Setting { .. } | Self::Lost { .. } => None,
         }
     }
+}
+
+/// Returns what lets the login act as `user`, by the words of the refusal.
+fn way_to_act(user: &str, words: &str) -> String {
+    if words.contains("tty") {
+        return "on the host, in sudoers: `Defaults:LOGIN !requiretty`, where LOGIN logs in"
+            .to_owned();
+    }
+    if words.contains("unknown user") || words.contains("Unknown user") {
+        return format!("on the host: `sudo useradd --system --create-home {user}`");
+    }
+    if words.contains("not found") {
+        return "install it on the host, or name another one: `command` in [sudo]".to_owned();
+    }
+    if words.starts_with("doas:") {
+        return format!(
+            "on the host, in doas.conf: `permit nopass LOGIN as {user}`, where LOGIN logs in"
+        );
+    }
+    if words.contains("password was wrong") {
+        return "it is the password of the user that logs in".to_owned();
+    }
+    format!(
+        "on the host: `echo 'LOGIN ALL=({user}) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/shipit`, \
+         where LOGIN logs in; or `password` in [sudo]"
+    )
 }

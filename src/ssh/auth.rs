@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::MethodKind;
-use russh::client::{AuthResult, Handle};
+use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::agent::{AgentIdentity, AgentSessionBinding};
 use russh::keys::signature::Signer as _;
@@ -27,6 +27,7 @@ use crate::ssh::given;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::key_text::{NoKey, private_key};
 use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
+use crate::ssh::text;
 
 /// The limit for the answer of an agent.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
@@ -36,6 +37,21 @@ const TRIES: usize = 3;
 /// Asks for the passphrase of the key in this file; `None`: there is nobody to ask. It may take as
 /// long as a person needs.
 pub type AskPassphrase = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
+
+/// Answers a question of the server; `true`: the answer may be seen while it is typed. `None`: there
+/// is nobody to ask.
+pub type AskQuestion = Arc<dyn Fn(&str, bool) -> Option<String> + Send + Sync>;
+
+/// The person who is asked while logging in.
+pub(crate) struct Asked<'a> {
+    pub(crate) passphrase: &'a AskPassphrase,
+    /// `None` for a further connection of the same host: one answer would have to do for all.
+    pub(crate) question: Option<&'a AskQuestion>,
+    /// The name of the host, for questions.
+    pub(crate) host: &'a str,
+    /// Held while questions are asked.
+    pub(crate) questions: &'a Mutex<()>,
+}
 
 /// A way to prove who we are.
 #[derive(Debug, Clone)]
@@ -374,7 +390,7 @@ pub(crate) async fn attempt(
     settings: &HostSettings,
     candidate: &Candidate,
     keys: &KeyRing,
-    ask: &AskPassphrase,
+    asked: &Asked<'_>,
 ) -> Attempt {
     let algorithm = candidate.public.algorithm();
     let names = settings.options.allowed.signing(&algorithm, candidate.certificate.is_some());
@@ -383,6 +399,7 @@ pub(crate) async fn attempt(
         Err(reason) => return Attempt::Rejected(reason),
     };
     let binding = handle.agent_session_binding().cloned();
+    let ask = asked.passphrase;
     let mut signer = Signer { settings, holder: &candidate.holder, keys, ask, binding };
     let user = &settings.user;
     let result = if let Some(certificate) = candidate.certificate.clone() {
@@ -397,11 +414,62 @@ pub(crate) async fn attempt(
             if remaining_methods.is_empty() && handle.is_closed() {
                 return Attempt::Gone;
             }
+            let asks = remaining_methods.contains(&MethodKind::KeyboardInteractive);
+            if partial_success && asks && !settings.options.unasked {
+                return second_factor(handle, user, asked).await;
+            }
             rejected(&remaining_methods, partial_success)
         }
         Err(SignError::Gone) => Attempt::Gone,
         Err(SignError::Cannot(reason)) => Attempt::Rejected(reason),
     }
+}
+
+/// Answers the questions of a server that accepted a key and wants more, such as a code.
+async fn second_factor(handle: &mut Handle<Client>, user: &str, asked: &Asked<'_>) -> Attempt {
+    let _one_at_a_time = asked.questions.lock().await;
+    for _ in 0..TRIES {
+        let mut reply = handle.authenticate_keyboard_interactive_start(user, None).await;
+        loop {
+            match reply {
+                Ok(KeyboardInteractiveAuthResponse::Success) => return Attempt::Accepted,
+                Ok(KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. }) => {
+                    let answers = match answers(&prompts, asked).await {
+                        Ok(answers) => answers,
+                        Err(why) => return Attempt::Pointless(why),
+                    };
+                    reply = handle.authenticate_keyboard_interactive_respond(answers).await;
+                }
+                Ok(KeyboardInteractiveAuthResponse::Failure { remaining_methods, .. }) => {
+                    if !remaining_methods.contains(&MethodKind::KeyboardInteractive) {
+                        return rejected(&remaining_methods, true);
+                    }
+                    break;
+                }
+                Err(_) => return Attempt::Gone,
+            }
+        }
+    }
+    Attempt::Pointless("accepted, but none of the answers to the server's questions was".to_owned())
+}
+
+/// Returns the answers of the person at the terminal, or why there are none.
+async fn answers(prompts: &[Prompt], asked: &Asked<'_>) -> Result<Vec<String>, String> {
+    let mut answers = Vec::new();
+    for Prompt { prompt, echo } in prompts {
+        let question = text::plain(prompt).replace('\n', " ");
+        let nobody = || {
+            format!(
+                "accepted, but the server also asks \"{}\", and there is nobody to answer",
+                question.trim()
+            )
+        };
+        let ask = asked.question.cloned().ok_or_else(nobody)?;
+        let (text, seen) = (format!("{}: {} ", asked.host, question.trim()), *echo);
+        let answer = tokio::task::spawn_blocking(move || ask(&text, seen)).await.ok().flatten();
+        answers.push(answer.ok_or_else(nobody)?);
+    }
+    Ok(answers)
 }
 
 fn rejected(remaining: &[MethodKind], partial: bool) -> Attempt {

@@ -191,6 +191,9 @@ impl client::Handler for Client {
 pub(crate) fn library_text(error: &russh::Error) -> String {
     match error {
         russh::Error::HUP | russh::Error::Disconnect => HUNG_UP.to_owned(),
+        russh::Error::IO(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+            HUNG_UP.to_owned()
+        }
         russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => {
             "the host did not answer any more".to_owned()
         }

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Address, Host, SshSettings, SshTransport};
 use crate::model::mutex::lock;
 use crate::remote::local::LocalSession;
-use crate::remote::session::{ByteStream, SessionError};
+use crate::remote::session::{ByteStream, HUNG_UP, SessionError};
 use crate::ssh::auth::{
-    AskPassphrase, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
+    AskPassphrase, AskQuestion, Asked, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
 };
 use crate::ssh::client::{ConnectError, Heard, handshake, library_text};
 use crate::ssh::connection::{Connection, Hop, Transport};
@@ -35,6 +35,10 @@ const KEYS_AT_ALL: usize = 20;
 const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
+/// What is said of a server that does not answer any more after it refused keys.
+const SHUT_OUT: &str = "then the server did not let this address in any more, as sshd does after \
+                        refused keys (PerSourcePenalties): wait a minute, and name the right key by \
+                        `identity_file` in [ssh]";
 /// The pause between them, about.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
@@ -54,6 +58,8 @@ pub type Notice = Arc<dyn Fn(&str, Weight, &str) + Send + Sync>;
 #[derive(Clone)]
 pub struct Callbacks {
     pub passphrase: AskPassphrase,
+    /// Answers a question of the server, such as that for a code.
+    pub question: AskQuestion,
     /// Called with the host's name, the weight of the notice, and one line.
     pub notice: Notice,
 }
@@ -69,6 +75,8 @@ struct ConnectionParts {
     around: LocalEnv,
     callbacks: Callbacks,
     keys: KeyRing,
+    /// Held while a server's questions are answered: one host asks at a time.
+    questions: tokio::sync::Mutex<()>,
     plain: Plain,
     /// The key that logged in, by user and address: it is offered first from then on. Servers count
     /// each refused key, and some shut out whole addresses for it.
@@ -90,6 +98,7 @@ impl Connector {
                 around,
                 callbacks,
                 keys,
+                questions: tokio::sync::Mutex::default(),
                 plain,
                 worked,
                 masters,
@@ -302,7 +311,15 @@ impl Connecting<'_> {
         list.sort_by_key(|one| worked.as_ref() != Some(&one.label));
         let mut rest: &[Candidate] = &list[..list.len().min(KEYS_AT_ALL)];
         loop {
-            let mut connection = self.shake_hands().await?;
+            let mut connection = match self.shake_hands().await {
+                Err(SessionError::Handshake { reason, .. })
+                    if reason == HUNG_UP && rest.len() < list.len() =>
+                {
+                    tried.push(SHUT_OUT.to_owned());
+                    return Err(self.refused(tried, None, list.len()));
+                }
+                connected => connected?,
+            };
             let round = self.try_keys(&mut connection, &mut rest, &mut tried).await?;
             match round {
                 Round::LoggedIn => {
@@ -381,8 +398,13 @@ impl Connecting<'_> {
         candidate: &Candidate,
     ) -> Result<Attempt, SessionError> {
         let ConnectionParts { callbacks, keys, .. } = &*self.connector.inner;
-        let ask = &callbacks.passphrase;
-        let trying = attempt(&mut connection.handle, &self.settings, candidate, keys, ask);
+        let asked = Asked {
+            passphrase: &callbacks.passphrase,
+            question: (!self.wanted.further).then_some(&callbacks.question),
+            host: &self.wanted.name,
+            questions: &self.connector.inner.questions,
+        };
+        let trying = attempt(&mut connection.handle, &self.settings, candidate, keys, &asked);
         let result = timeout(PERSON_LIMIT, trying).await;
         result.map_err(|_| SessionError::Timeout {
             what: format!("logging in with {}", candidate.label),

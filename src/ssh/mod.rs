@@ -29,5 +29,5 @@ pub mod target;
 mod text;
 mod tunnel;
 
-pub use auth::AskPassphrase;
+pub use auth::{AskPassphrase, AskQuestion};
 pub use session::SshSession;

@@ -8,7 +8,7 @@ use crate::remote::session::SessionError;
 use crate::ssh::algorithms::{Allowed, List, RSA_BITS};
 
 /// Options that `ssh_config::read_answer` reads, or this file.
-const FOLLOWED: [&str; 32] = [
+const FOLLOWED: [&str; 33] = [
     "host",
     "hostname",
     "user",
@@ -40,6 +40,7 @@ const FOLLOWED: [&str; 32] = [
     "requiredrsasize",
     "rsaminsize",
     "pubkeyauthentication",
+    "kbdinteractiveauthentication",
     "preferredauthentications",
 ];
 
@@ -76,6 +77,8 @@ pub(crate) fn said(answer: &str) -> Said<'_> {
 pub struct Options {
     /// The algorithms that may be used.
     pub allowed: Allowed,
+    /// The server's questions, of a second factor, are not to be answered.
+    pub unasked: bool,
     /// Options that are not followed, and would let ssh in where we stay out.
     pub missed: Vec<&'static str>,
     /// Options that are not followed and change neither whom we trust nor the way there, as
@@ -102,6 +105,7 @@ impl Options {
         let ignored = said.keys().filter(|keyword| !known(keyword) && set(keyword));
         Ok(Self {
             allowed: allowed(&said, &plain)?,
+            unasked: unasked(&said),
             missed: missed.collect(),
             ignored: ignored.map(|keyword| (*keyword).to_owned()).collect(),
         })
@@ -134,6 +138,14 @@ fn check_authentication(said: &Said<'_>) -> Result<(), SessionError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Returns whether `ssh_config` turns the server's questions off.
+fn unasked(said: &Said<'_>) -> bool {
+    let one = |keyword: &str| said.get(keyword).and_then(|all| all.first()).copied();
+    let off = matches!(one("kbdinteractiveauthentication"), Some("no" | "false"));
+    let listed = |list: &str| list.split(',').any(|method| method == "keyboard-interactive");
+    off || one("preferredauthentications").is_some_and(|list| !listed(list))
 }
 
 /// Returns the algorithms that may be used. Fails if an option leaves nothing of a list.

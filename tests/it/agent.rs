@@ -1,5 +1,6 @@
 //! The agent script under every shell, through the local session.
 
+mod acting;
 mod after;
 mod functions;
 mod hooks;
@@ -74,6 +75,7 @@ impl Host {
             services: vec![command(restart)],
             slots: Vec::new(),
             hook_shell: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            sudo: "sudo -n".to_owned(),
             deadline: Duration::from_secs(2),
             scan: Scan::No,
             veil: String::new(),

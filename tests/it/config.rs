@@ -4,6 +4,7 @@ mod health;
 mod hosts;
 mod schema;
 mod slots;
+mod sudo;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,7 +95,7 @@ fn wrong_types_say_what_was_expected() {
     assert_snapshot!(wrong("[service]\ntimeout = -1"), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not the number -1"#);
     assert_snapshot!(wrong("[rollout]\nbatch = \"some\""), @r#"deploy.toml:4: `rollout.batch` must be a number of hosts, a part of them such as "25%", or "all", not "some""#);
     assert_snapshot!(wrong("[hooks]\nstaged = [{ once = true }]"), @"deploy.toml:4: `run` is missing in [hooks.staged]");
-    assert_snapshot!(wrong("[hooks]\nshell = 3"), @r#"deploy.toml:4: `hooks.shell` must be a shell with its flags such as "bash -lc", or a list of words, not the number 3"#);
+    assert_snapshot!(wrong("[hooks]\nshell = 3"), @r#"deploy.toml:4: `hooks.shell` must be a program with its flags such as "bash -lc", or a list of words, not the number 3"#);
     assert_snapshot!(wrong("stages = []"), @"deploy.toml:4: not valid TOML: cannot extend value of type array with a dotted key");
     assert_snapshot!(wrong_stage("hosts = []"), @"deploy.toml:6: not valid TOML: duplicate key");
     assert_snapshot!(wrong("x = "), @"deploy.toml:3: not valid TOML: string values must be quoted, expected literal string");

@@ -108,9 +108,10 @@ impl Findings {
         let user = &state.facts.user;
         let here =
             |host: &&Host| Some(&host.name) == self.host.as_ref() && host.address == Address::Local;
-        self.ok(match config.hosts.iter().find(here) {
-            Some(_) => format!("is this machine, as {user}"),
-            None => format!("logged in as {user}, host key and key accepted"),
+        self.ok(match (config.hosts.iter().find(here), &config.sudo.user) {
+            (Some(_), _) => format!("is this machine, as {user}"),
+            (None, Some(_)) => format!("host key and key accepted, and acts as {user}"),
+            (None, None) => format!("logged in as {user}, host key and key accepted"),
         });
     }
 
@@ -258,7 +259,9 @@ impl Findings {
             self.problem(format!("{there} does not exist"), fix);
         }
         let shell = state.facts.shell.rsplit('/').next().unwrap_or_default();
-        if matches!(shell, "csh" | "tcsh" | "nologin" | "false") {
+        // A user that only acts never logs in.
+        let logs_in = config.sudo.user.is_none();
+        if logs_in && matches!(shell, "csh" | "tcsh" | "nologin" | "false") {
             let fix = format!("on the host: `sudo chsh -s /bin/sh {user}`");
             self.problem(format!("the login shell is {shell}"), fix);
         }

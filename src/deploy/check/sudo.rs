@@ -12,6 +12,11 @@ const IN_SLOT: &[&str] = &["restart", "enable", "start", "stop", "disable", "res
 impl Findings {
     /// Checks what every deploy needs of a unit, and what only a revert needs.
     pub(super) fn sudo(&mut self, subject: &Subject<'_>, service: &Service, unit: &Unit) {
+        if !subject.config.sudo.tells() {
+            let command = subject.config.sudo.command.join(" ");
+            let text = format!("`{command}` cannot be asked what it allows for {}", unit.name);
+            return self.ok(text);
+        }
         let needed = commands(subject.config, service, unit);
         let sudo = &subject.probed.state.facts.sudo;
         let refused = needed.iter().filter_map(|one| Some((one.as_str(), sudo.refusal(one)?)));

@@ -21,6 +21,7 @@
 #   deadline: seconds of silence after which the conversation ends
 #   env_name: the first env file of a release
 #   hook_shell: the words that start a shell for hooks
+#   sudo: the words of sudo, or of what is used in its place
 #   veil: which values of env files are shown and which are masked, one rule a line
 #   lock: the file of the run lock
 #   ledger: the ledger

@@ -172,7 +172,8 @@ look_sudo() {
     allowed=''
     each_service ask_sudo "$@"
     [ -n "$allowed" ] || return 0
-    LC_ALL=C timeout 10 sudo -n -l 2>/dev/null 9>&- | while IFS= read -r line; do
+    # shellcheck disable=SC2086
+    LC_ALL=C timeout 10 $sudo -l 2>/dev/null 9>&- | while IFS= read -r line; do
         printf 'sudorule %s\n' "$line"
     done
 }
@@ -211,7 +212,8 @@ ask_unit_file() {
 
 ask_about() {
     local line
-    if LC_ALL=C timeout 10 sudo -n -l systemctl "$@" >/dev/null 2>"$tmp/why" 9>&-; then
+    # shellcheck disable=SC2086
+    if LC_ALL=C timeout 10 $sudo -l systemctl "$@" >/dev/null 2>"$tmp/why" 9>&-; then
         allowed=yes
         printf 'sudo %s yes\n' "$*"
     else

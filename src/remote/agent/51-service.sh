@@ -204,7 +204,8 @@ manage() {
     elif [ "$uid" = 0 ]; then
         timeout -k 10 "$limit" systemctl "$@" </dev/null 9>&-
     else
-        timeout -k 10 "$limit" sudo -n systemctl "$@" </dev/null 9>&-
+        # shellcheck disable=SC2086
+        timeout -k 10 "$limit" $sudo systemctl "$@" </dev/null 9>&-
     fi
 }
 

@@ -200,7 +200,7 @@ drain_slot() {
     look_at_uptime
     eval "set -- $units"
     # shellcheck disable=SC2016
-    setsid /bin/sh -c '
+    sudo=$sudo setsid /bin/sh -c '
         seconds=$1 root=$2 slot=$3
         shift 3
         sleep "$seconds"
@@ -209,7 +209,7 @@ drain_slot() {
             case $1 in
                 user) systemctl --user stop "$2" ;;
                 root) systemctl stop "$2" ;;
-                *) sudo -n systemctl stop "$2" ;;
+                *) $sudo systemctl stop "$2" ;;
             esac
             shift 2
         done

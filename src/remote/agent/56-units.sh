@@ -76,7 +76,8 @@ may_link() {
 }
 
 may_manage() {
-    sudo -n -l systemctl "$@" >/dev/null 2>&1 9>&- && return 0
+    # shellcheck disable=SC2086
+    $sudo -l systemctl "$@" >/dev/null 2>&1 9>&- && return 0
     echo "sudo does not let $user run \"systemctl $*\" without a password"
     return 1
 }

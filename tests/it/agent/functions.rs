@@ -14,8 +14,8 @@ const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipi
     ledger=$PWD/srv/.shipit/ledger.jsonl unfinished=$PWD/srv/.shipit/unfinished \
     lock=$PWD/srv/.shipit/lock scope=none services='' service_count=0 number=1 \
     touched=1 whose='' locked=yes appended='' ticked='' looked='' walked='' \
-    codes='' answer=0 veil='' env_name=.env log='' since='' logged=0 base=''; uid=$(id -u); \
-    mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\" \
+    codes='' answer=0 veil='' env_name=.env log='' since='' logged=0 base='' sudo='sudo -n'; \
+    uid=$(id -u); mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\" \
     \"$root/.shipit/manifests\" \"$root/.shipit/trash\"; : >\"$tmp/extra\"; ";
 
 /// Runs `lines` with all functions at hand; what they print must be `expected`.

@@ -250,6 +250,7 @@ async fn late_answer_is_not_taken_for_the_next() {
         services: Vec::new(),
         slots: Vec::new(),
         hook_shell: Vec::new(),
+        sudo: "sudo -n".to_owned(),
         deadline: Duration::from_mins(1),
         scan: Scan::No,
         veil: String::new(),

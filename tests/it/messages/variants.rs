@@ -126,6 +126,7 @@ fn session_errors() -> Vec<SessionError> {
         Jump { hop: text("gate"), source: Box::new(lost()) }
         ChannelRefused { reason: text("open failed") }
         DialRefused { address: text("127.0.0.1:8080"), reason: text("refused"), forbidden: true }
+        CannotAct { user: text("app"), words: text("sudo: a password is required") }
         Lost { reason: text("reset by peer") }
     });
     let closed = SessionError::DialRefused {
@@ -179,6 +180,8 @@ fn connection_errors_read_well() {
       hint:  raise `MaxSessions` in the host's sshd_config
     error: the server would not connect to 127.0.0.1:8080: refused
       hint:  `AllowTcpForwarding local` in the host's sshd_config allows it
+    error: could not act as app on the host: sudo: a password is required
+      hint:  on the host: `echo 'LOGIN ALL=(app) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/shipit`, where LOGIN logs in; or `password` in [sudo]
     error: the connection was lost
       cause: reset by peer
     error: the host key is not known

@@ -6,5 +6,6 @@ mod host_keys;
 mod master;
 mod openssh;
 mod program;
+mod second_factor;
 mod settings;
 mod trips;

@@ -28,6 +28,9 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 #[derive(Clone, Default)]
 pub(crate) struct User {
     pub(crate) passphrase: Option<&'static str>,
+    /// The answer to every question of a server.
+    pub(crate) answer: Option<&'static str>,
+    pub(crate) questions: Arc<Mutex<Vec<String>>>,
     pub(crate) asked: Arc<Mutex<Vec<PathBuf>>>,
     pub(crate) notices: Arc<Mutex<Vec<String>>>,
     pub(crate) warnings: Arc<Mutex<Vec<String>>>,
@@ -47,11 +50,16 @@ impl User {
     }
 
     pub(crate) fn callbacks(&self) -> Callbacks {
-        let (asking, telling) = (self.clone(), self.clone());
+        let (asking, telling, answering) = (self.clone(), self.clone(), self.clone());
         Callbacks {
             passphrase: Arc::new(move |path: &Path| {
                 asking.asked.lock().unwrap().push(path.to_path_buf());
                 asking.passphrase.map(str::to_owned)
+            }),
+            question: Arc::new(move |question, seen| {
+                let question = format!("{question}{}", if seen { " (seen)" } else { "" });
+                answering.questions.lock().unwrap().push(question);
+                answering.answer.map(str::to_owned)
             }),
             notice: Arc::new(move |_, weight, text| {
                 if weight == Weight::Warning {
