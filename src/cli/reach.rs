@@ -54,7 +54,7 @@ impl Reach {
 
     /// Returns what comes after `ssh` to reach a host by hand; `None` for this machine.
     pub(crate) fn ssh_words(&self, host: &Host) -> Option<Vec<String>> {
-        self.connector.words(host)
+        self.way.connector.words(host)
     }
 
     /// Connects to as many hosts as are worked on at once, and opens their conversations once

@@ -13,7 +13,7 @@ use crate::remote::quote::word;
 pub(crate) fn run(world: &World, args: &SshArgs) -> Result<u8, CliError> {
     let config = config(world, args)?;
     let Some(host) = config.hosts.first() else { return Ok(0) };
-    let shell = in_live(&config, host);
+    let shell = acting(&config, in_live(&config, host));
     let mut command = if let Some(words) = world.reach(&config).ssh_words(host) {
         let mut command = Command::new("ssh");
         command.arg("-t").args(words).arg(format!("exec /bin/sh -c {}", word(&shell)));
@@ -43,12 +43,21 @@ fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
     on(&args.stage, args.host.as_ref())
 }
 
-/// Returns the command that opens a shell in the live release, with the variables of its env file.
+/// Returns `shell` as the user of `[sudo]` runs it. On a terminal, sudo may ask for a password.
+fn acting(config: &Config, shell: String) -> String {
+    let Some(user) = &config.sudo.user else { return shell };
+    let words: Vec<_> = config.sudo.command.iter().filter(|word| *word != "-n").cloned().collect();
+    format!("exec {} -u {} -- /bin/sh -c {}", words.join(" "), word(user), word(&shell))
+}
+
+/// Returns the command that opens a shell in the live release, with the variables of its env file. A
+/// user that never logs in has no shell of its own.
 fn in_live(config: &Config, host: &Host) -> String {
     let file = config.shell_env_on(host).map(|file| word(&format!("./{file}")));
     let load = file.map(|file| format!("if [ -r {file} ]; then set -a; . {file}; set +a; fi; "));
     format!(
-        "cd {} || exit; {}exec \"${{SHELL:-/bin/sh}}\"",
+        "cd {} || exit; {}case $SHELL in */nologin | */false | '') SHELL=/bin/sh ;; esac; \
+         exec \"$SHELL\"",
         word(&config.layout.current()),
         load.unwrap_or_default()
     )

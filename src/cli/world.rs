@@ -275,7 +275,11 @@ async fn password(
     let given = match source {
         PasswordSource::Terminal => {
             let asked = tokio::task::spawn_blocking(move || ask("Password for sudo: ", false));
-            asked.await.ok().flatten().ok_or("there is no terminal to ask on")?
+            asked
+                .await
+                .ok()
+                .flatten()
+                .ok_or("there is no terminal to ask on, which `{ command = … }` does without")?
         }
         PasswordSource::Elsewhere(source) => {
             let variable = |name: &str| env.get(name).cloned();

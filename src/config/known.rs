@@ -5,9 +5,9 @@ use serde::{Deserialize, de};
 
 use super::tables::{
     ArtifactTable, AssetsTable, Check, DigestTable, DirTable, Env, FileTable, Health, HookTable,
-    HooksTable, HostTable, ImportTable, Layer, LocalHookTable, LocalHooks, MaintenanceTable,
-    NoticeTable, RolloutTable, S3Table, ServiceTable, SignatureTable, SlotsTable, Ssh, Timeouts,
-    TrafficTable, UploadTable, VarTable,
+    HooksTable, HostTable, HostsTable, ImportTable, Layer, LocalHookTable, LocalHooks,
+    MaintenanceTable, NoticeTable, RolloutTable, S3Table, ServiceTable, SignatureTable, SlotsTable,
+    Ssh, SudoTable, Timeouts, TrafficTable, UploadTable, VarTable,
 };
 
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
@@ -15,7 +15,7 @@ pub fn known_keys() -> Vec<String> {
     let tables = [
         ("", fields::<Layer>()),
         ("hosts", fields::<HostTable>()),
-        ("hosts", fields::<super::tables::HostsTable>()),
+        ("hosts", fields::<HostsTable>()),
         ("linked_dirs", fields::<DirTable>()),
         ("linked_files", fields::<FileTable>()),
         ("artifact", fields::<ArtifactTable>()),
@@ -41,7 +41,7 @@ pub fn known_keys() -> Vec<String> {
         ("upload", fields::<UploadTable>()),
         ("maintenance", fields::<MaintenanceTable>()),
         ("ssh", fields::<Ssh>()),
-        ("sudo", fields::<super::tables::SudoTable>()),
+        ("sudo", fields::<SudoTable>()),
         ("timeouts", fields::<Timeouts>()),
     ];
     let dotted = |table: &str, key: &str| format!("{table}.{key}").trim_matches('.').to_owned();

@@ -6,8 +6,8 @@ use toml::Spanned;
 
 use super::tables::{
     ArtifactTable, AssetsTable, Env, EnvTables, Health, HooksTable, Layer, LocalHooks,
-    MaintenanceTable, RolloutTable, S3Table, ServiceTable, SlotsTable, Ssh, Timeouts, TrafficTable,
-    UploadTable,
+    MaintenanceTable, RolloutTable, S3Table, ServiceTable, SlotsTable, Ssh, SudoTable, Timeouts,
+    TrafficTable, UploadTable,
 };
 
 impl Layer {
@@ -38,7 +38,7 @@ impl Layer {
             upload: both(&self.upload, &top.upload, UploadTable::over),
             maintenance: both(&self.maintenance, &top.maintenance, MaintenanceTable::over),
             ssh: both(&self.ssh, &top.ssh, Ssh::over),
-            sudo: both(&self.sudo, &top.sudo, super::tables::SudoTable::over),
+            sudo: both(&self.sudo, &top.sudo, SudoTable::over),
             timeouts: both(&self.timeouts, &top.timeouts, Timeouts::over),
         }
     }
@@ -150,8 +150,6 @@ macro_rules! key_by_key {
         }
     )*};
 }
-
-use super::tables::SudoTable;
 
 key_by_key! {
     SudoTable { command user password }

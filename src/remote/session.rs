@@ -333,7 +333,7 @@ impl SessionError {
 
 /// Returns what lets the login act as `user`, by the words of the refusal.
 fn way_to_act(user: &str, words: &str) -> String {
-    if words.contains("tty") {
+    if words.contains("have a tty") {
         return "on the host, in sudoers: `Defaults:LOGIN !requiretty`, where LOGIN logs in"
             .to_owned();
     }
@@ -342,6 +342,11 @@ fn way_to_act(user: &str, words: &str) -> String {
     }
     if words.contains("not found") {
         return "install it on the host, or name another one: `command` in [sudo]".to_owned();
+    }
+    if words.contains("Interactive authentication required") {
+        return "on the host, in a rule of polkit: `org.freedesktop.systemd1.manage-units` is YES \
+                for the user that logs in"
+            .to_owned();
     }
     if words.starts_with("doas:") {
         return format!(

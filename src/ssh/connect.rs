@@ -36,7 +36,7 @@ const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
 /// What is said of a server that does not answer any more after it refused keys.
-const SHUT_OUT: &str = "then the server did not let this address in any more, as sshd does after \
+const SHUT_OUT: &str = "the server lets this address in no more, as sshd does for a while after \
                         refused keys (PerSourcePenalties): wait a minute, and name the right key by \
                         `identity_file` in [ssh]";
 /// The pause between them, about.
@@ -315,7 +315,7 @@ impl Connecting<'_> {
                 Err(SessionError::Handshake { reason, .. })
                     if reason == HUNG_UP && rest.len() < list.len() =>
                 {
-                    tried.push(SHUT_OUT.to_owned());
+                    tried.insert(0, SHUT_OUT.to_owned());
                     return Err(self.refused(tried, None, list.len()));
                 }
                 connected => connected?,

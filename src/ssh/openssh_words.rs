@@ -14,13 +14,14 @@ use crate::ssh::ssh_config::HostSettings;
 /// What the last line says after a host key was refused.
 const UNVERIFIED: &str = "Host key verification failed";
 /// What begins a line that explains nothing by itself.
-const CHATTER: [&str; 14] = [
+const CHATTER: [&str; 15] = [
     "debug",
     "OpenSSH_",
     "@@@",
     "@ ",
     "Warning: Permanently added",
     "Authenticated to",
+    "Authenticated using",
     UNVERIFIED,
     "IT IS POSSIBLE",
     "Someone could be",
@@ -221,12 +222,17 @@ impl OpenSshLog {
 
     /// Returns one line for each key that was tried, each trouble, and what the server would take.
     fn tried(&self, methods: &str) -> Vec<String> {
-        let accepted = self.own.matches("Server accepts key: ").count();
+        let partly = self.own.contains(" with partial success");
+        let unsigned = !partly && self.own.contains("Server accepts key: ");
         let offered = self.own.lines().filter_map(|line| line.split_once("Offering public key: "));
         let mut tried: Vec<String> = offered
             .map(|(_, key)| {
                 let wanted = self.own.contains(&format!("Server accepts key: {key}"));
-                let why = if wanted { "accepted, but it could not sign" } else { "not accepted" };
+                let why = match (wanted, partly) {
+                    (true, true) => "accepted, but it is not enough",
+                    (true, false) => "accepted, but it could not sign",
+                    (false, _) => "not accepted",
+                };
                 format!("{}: {why}", key.trim_end_matches(" explicit").trim_end_matches(" agent"))
             })
             .collect();
@@ -236,7 +242,7 @@ impl OpenSshLog {
         );
         if tried.is_empty() {
             tried.push("there is no key to try".to_owned());
-        } else if accepted > 0 {
+        } else if unsigned {
             tried.push("a key with a passphrase must be in an agent: `ssh-add`".to_owned());
         }
         if !methods.is_empty() {

@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "what was measured belongs in the log of the run")]
 
+mod acting;
 mod after;
 mod app;
 mod around;

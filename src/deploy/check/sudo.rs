@@ -12,13 +12,13 @@ const IN_SLOT: &[&str] = &["restart", "enable", "start", "stop", "disable", "res
 impl Findings {
     /// Checks what every deploy needs of a unit, and what only a revert needs.
     pub(super) fn sudo(&mut self, subject: &Subject<'_>, service: &Service, unit: &Unit) {
-        if !subject.config.sudo.tells() {
-            let command = subject.config.sudo.command.join(" ");
-            let text = format!("`{command}` cannot be asked what it allows for {}", unit.name);
-            return self.ok(text);
+        let facts = &subject.probed.state.facts;
+        let way = &subject.config.sudo;
+        if !way.tells() && !facts.root {
+            return self.untold(&way.command.join(" "), &facts.user, unit);
         }
         let needed = commands(subject.config, service, unit);
-        let sudo = &subject.probed.state.facts.sudo;
+        let sudo = &facts.sudo;
         let refused = needed.iter().filter_map(|one| Some((one.as_str(), sudo.refusal(one)?)));
         let refused: Vec<_> = refused.collect();
         let name = unit.name.as_str();
@@ -26,7 +26,7 @@ impl Findings {
             return self.may(unit);
         };
         let verbs: Vec<_> = refused.iter().filter_map(|(one, _)| one.split(' ').next()).collect();
-        let (user, verbs) = (&subject.probed.state.facts.user, verbs.join(", "));
+        let (user, verbs) = (&facts.user, verbs.join(", "));
         let may_not = format!("sudo does not allow {user} to {verbs} {name} without a password");
         let (text, fix) = match refusal {
             SudoRefusal::NoRule => (may_not, rules(subject, &needed, "shipit")),
@@ -48,6 +48,16 @@ impl Findings {
         } else {
             self.warn(text, fix);
         }
+    }
+
+    /// Warns that nobody knows what `command` allows, if the unit needs it at all.
+    fn untold(&mut self, command: &str, user: &str, unit: &Unit) {
+        let Some(verb) = unit.action.verbs().first() else { return };
+        let name = &unit.name;
+        self.warn(
+            format!("`{command}` cannot be asked beforehand whether it lets {user} {verb} {name}"),
+            format!("on the host, as {user}: `{command} systemctl {verb} {name}` must work"),
+        );
     }
 
     /// Says what sudo allows, if the unit needs it at all.

@@ -101,6 +101,8 @@ async fn refusal_of_sudo_is_told_in_its_words() {
         ("sudo: a password is required", "NOPASSWD"),
         ("sudo: sorry, you must have a tty to run sudo", "!requiretty"),
         ("sudo: unknown user app", "useradd"),
+        ("doas: Authentication required", "permit nopass LOGIN as app"),
+        ("Failed to start unit: Interactive authentication required.", "polkit"),
         ("deploy is not allowed to run sudo on web1.", "NOPASSWD"),
     ] {
         let sudo = format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n");

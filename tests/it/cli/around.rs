@@ -192,6 +192,9 @@ fn ssh_opens_a_shell_in_the_live_release() {
     let here = project.command("ssh here").env("SHELL", "/bin/pwd").output().unwrap();
     let here = String::from_utf8(here.stdout).unwrap();
     assert!(here.trim().ends_with("/srv/current") || here.contains("/srv/releases/"), "{here}");
+    let acting = project.read("deploy.toml") + "[stages.far.sudo]\nuser = \"app\"\n";
+    project.write("deploy.toml", &acting);
+    assert!(said("ssh far").contains("'exec sudo -u app -- /bin/sh -c "), "{}", said("ssh far"));
 }
 
 #[test]

@@ -338,6 +338,15 @@ fn sudo_rule_that_wants_a_password_is_found() {
 }
 
 #[test]
+fn rights_that_nobody_can_ask_for_are_a_warning() {
+    let machine = Machine::with_unit("");
+    machine.edit("[env]\n", "[sudo]\ncommand = \"doas -n\"\n\n[env]\n");
+    let said = machine.wrong();
+    let lets = "`doas -n` cannot be asked beforehand whether it lets ada restart todo.service";
+    assert!(said.contains(&format!("warning  local: {lets}")), "{said}");
+}
+
+#[test]
 fn sudo_errors_are_shown_as_sudo_says_them() {
     let machine = Machine::with_unit("");
     machine.tool("sudo", "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1");

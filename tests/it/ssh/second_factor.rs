@@ -1,5 +1,6 @@
 //! A real sshd that asks, by PAM, for a password after it has accepted a key.
 
+use shipit::config::SshTransport;
 use shipit::remote::session::SessionError;
 
 use crate::support::ssh::{refusal, run, told};
@@ -31,11 +32,15 @@ async fn second_factor_is_asked_for_and_answered() {
 
 #[tokio::test]
 async fn second_factor_without_a_terminal_is_told_with_its_question() {
-    let Some((place, _sshd)) = asking() else { return };
+    let Some((mut place, _sshd)) = asking() else { return };
     let error = refusal(place.connect("web").await);
     assert!(matches!(error, SessionError::Auth { .. }), "{error:?}");
     let text = told(&error);
     assert!(text.contains("the server also asks \"Password:\", and there is nobody"), "{text}");
+    place.settings.transport = SshTransport::OpenSsh;
+    let text = told(&refusal(place.connect("web").await));
+    assert!(text.contains("accepted, but it is not enough"), "{text}");
+    assert!(text.contains("log in beforehand with a ControlMaster"), "{text}");
 }
 
 #[tokio::test]
