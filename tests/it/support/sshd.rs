@@ -313,17 +313,17 @@ impl SshAgent {
             .unwrap();
         let agent = Self(child);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
+        let add = |what: &std::ffi::OsStr| {
+            let mut add = Command::new("ssh-add");
+            add.arg("-q").arg(what).env("SSH_AUTH_SOCK", &socket).output().unwrap().status
+        };
+        // Its socket is there before it answers; 2 says that it does not.
+        while add("-l".as_ref()).code() == Some(2) {
             assert!(Instant::now() < deadline, "the agent does not start");
             std::thread::sleep(Duration::from_millis(10));
         }
         for key in keys {
-            let added = std::process::Command::new("ssh-add")
-                .arg("-q")
-                .arg(dir.path(key))
-                .env("SSH_AUTH_SOCK", &socket)
-                .status();
-            assert!(added.unwrap().success());
+            assert!(add(dir.path(key).as_os_str()).success());
         }
         dir.agent = Some(socket);
         agent
