@@ -425,6 +425,7 @@ pub(crate) enum Flag {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MaintenanceArgs {
     /// Whether the page or flag is there from now on
+    #[arg(value_name = "on|off")]
     pub(crate) flag: Flag,
     #[command(flatten)]
     pub(crate) stage: StageArg,

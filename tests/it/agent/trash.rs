@@ -229,6 +229,7 @@ under_every_shell! {
             let (agent, _) = host.open("run000000001", "true").await;
             let release = host.root().join("releases").join(ID);
             run(&["sh", "-c", &format!("cd '{}' && {make}", text(&release))]);
+            fs::write(host.root().join(".shipit/manifests").join(ID), "").unwrap();
             let seal = Order::Seal { id: ID.parse().unwrap(), relist: Relist::Yes, env: Vec::new() };
             let answer = agent.ask(&seal).await.unwrap();
             assert_eq!(answer.code, ODD, "{shell}: {make}: {}", answer.text);

@@ -20,7 +20,8 @@ fn artifact_with_another_digest_is_refused() {
     assert!(said.contains(&hint) && said.contains("state: nothing was changed"), "{said}");
     assert_eq!(project.read("srv/current/VERSION"), "1\n");
     project.write("dist/VERSION", "1\n");
-    let said = project.shipit(&format!("deploy --force --expect-digest {tested}"));
+    // What was refused may hold the lock for a moment.
+    let said = project.shipit(&format!("deploy --force --wait --expect-digest {tested}"));
     assert!(said.starts_with("exit: 0"), "{said}");
     let said = project.shipit("deploy --expect-digest sha256:1234");
     assert!(said.starts_with("exit: 2") && said.contains("64 hex digits"), "{said}");
