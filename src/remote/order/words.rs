@@ -31,10 +31,7 @@ impl Order {
         match self {
             Self::Lock | Self::Look | Self::Base | Self::Commit { .. } | Self::Bye => Vec::new(),
             Self::Judge { id } | Self::Discard { id } | Self::Units { id } => vec![release(*id)],
-            Self::Manifest { id, of, after } => {
-                let of = if *of == ManifestOf::Artifact { ".artifact" } else { "" };
-                vec![("id", format!("{id}{of}")), ("after", after.to_string())]
-            }
+            Self::Manifest { id, of, after } => manifest(*id, *of, *after),
             Self::Check { id, base, digest } => {
                 let base = base.map_or_else(String::new, |id| id.to_string());
                 vec![release(*id), ("base", base), ("digest", digest.to_string())]
@@ -216,6 +213,11 @@ fn journal(lines: u32, service: Option<&ServiceName>) -> Vec<Argument> {
 fn keep(id: ReleaseId, from: &[ReleaseId], paths: &[String]) -> Vec<Argument> {
     let from = from.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     vec![("functions", bare(ASSETS)), release(id), ("from", from), ("paths", list(paths))]
+}
+
+fn manifest(id: ReleaseId, of: ManifestOf, after: usize) -> Vec<Argument> {
+    let of = if of == ManifestOf::Artifact { ".artifact" } else { "" };
+    vec![("id", format!("{id}{of}")), ("after", after.to_string())]
 }
 
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {

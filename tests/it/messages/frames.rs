@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use insta::assert_snapshot;
@@ -34,7 +34,7 @@ impl Screen {
     }
 
     fn parser(&self) -> MutexGuard<'_, Parser> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn text(&self) -> String {

@@ -102,3 +102,18 @@ fn colour_adds_nothing_to_the_words() {
     let bare = console::strip_ansi_codes(&coloured).into_owned();
     assert_eq!(bare, told(&every_event(), Verbosity::Verbose));
 }
+
+#[test]
+fn step_that_took_nothing_and_says_nothing_is_no_line() {
+    let step = |detail: &str, ms| Event::StepFinished {
+        host: "web1".to_owned(),
+        step: "env",
+        detail: detail.to_owned(),
+        took: Duration::from_millis(ms),
+    };
+    let all = [step("", 0), step("3 files", 0), step("", 10)];
+    assert_snapshot!(told(&all, Verbosity::Normal), @"
+     | env              done  3 files in 0ms
+     | env              done  10ms
+    ");
+}
