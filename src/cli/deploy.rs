@@ -33,7 +33,7 @@ use crate::model::words::{DIRTY, short_revision};
 use crate::report::difference::{MOST_FILES, difference_json, difference_lines};
 use crate::report::error::Hinted as _;
 use crate::report::human::count;
-use crate::report::plan::{batches_line, plan_lines};
+use crate::report::plan::{batches_line, local_hook_lines, plan_lines};
 use crate::report::redact::Secrets;
 
 /// Shows what a deploy would change; changes nothing.
@@ -410,6 +410,9 @@ async fn dry_run(
         HostPlans { failure: found.failure, warnings: warnings.to_vec(), ..HostPlans::default() };
     if goal.kind().makes_live() && !found.unchanged {
         shown.notes.extend(batches_line(&fleet::batch_names(config)));
+    }
+    if !found.unchanged {
+        shown.notes.extend(local_hook_lines(&config.hooks, goal.kind()));
     }
     let mut differences = found.differences.into_iter();
     for (host, plan) in found.plans {

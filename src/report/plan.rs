@@ -3,10 +3,12 @@
 use super::clean;
 use super::human::{count, group_by, list, short_list, size};
 use super::words;
+use crate::config::Hooks;
 use crate::deploy::goal::describe_link;
 use crate::deploy::order_text::order_name;
 use crate::deploy::plan::{ActivationPlan, HostPlan, MakeRelease, Recovery};
 use crate::model::delta::PatchedFile;
+use crate::model::goal::GoalKind;
 use crate::model::hook::HookPlace;
 use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order};
@@ -168,6 +170,23 @@ pub fn batches_line(batches: &[Vec<String>]) -> Option<String> {
         format!("{}: {}", count(batches.len(), "batch"), named.collect::<Vec<_>>().join("; "))
     };
     (batches.len() > 1).then(line)
+}
+
+/// Returns the hooks that a run of this kind runs on this machine once hosts are asked, one line each.
+pub fn local_hook_lines(hooks: &Hooks, kind: GoalKind) -> Vec<String> {
+    let stages = matches!(kind, GoalKind::Deploy | GoalKind::Stage);
+    let activates = matches!(kind, GoalKind::Deploy | GoalKind::Activate);
+    let places = [
+        (stages, "staged", "once every host is ready", &hooks.local_staged),
+        (activates, "after", "once it is live", &hooks.after),
+        (stages || activates, "failed", "if it fails", &hooks.failed),
+    ];
+    let mut lines = Vec::new();
+    for (_, name, when, hooks) in places.into_iter().filter(|(runs, ..)| *runs) {
+        let hooks = hooks.iter().map(|hook| describe_hook(&format!("local.{name}"), &hook.run));
+        lines.extend(hooks.map(|what| format!("here, {when}, {what}")));
+    }
+    lines
 }
 
 /// Returns the plans of all hosts as JSON.

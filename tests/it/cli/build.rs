@@ -98,6 +98,13 @@ fn check_and_dry_run_say_they_skip_the_build_hook() {
         "warning: a dry run does not run `local.before`: the artifact is taken as it is now\n";
     assert!(said.contains(not) && said.contains("could not open the artifact"), "{said}");
     project.write("dist/VERSION", "1\n");
+    let text = project.read("deploy.toml");
+    let more = "[hooks]\nlocal.after = [\"touch told\"]\n";
+    project.write("deploy.toml", &text.replace("[hooks]\n", more));
     let said = project.said(project.command("deploy here --dry-run").env("A", "value"));
     assert!(said.starts_with("exit: 0") && said.contains(not), "{said}");
+    let here = "here, once it is live, run the local.after hook `touch told`\n\
+                here, if it fails, run the local.failed hook `echo failed >>ran`\n";
+    assert!(said.contains(here), "{said}");
+    assert!(!project.path().join("told").exists());
 }
