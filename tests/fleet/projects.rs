@@ -117,7 +117,7 @@ impl Project {
         self.app.shipit(&["deploy", "production", "--yes"]).ends(code);
     }
 
-    /// Deploys a version; then, again and again, one that is sick and one that is taken back.
+    /// Deploys a version; then, again and again, one that is sick and one that is rolled back.
     fn story(&self, sick: [&str; 2]) {
         let same = [sick[0]; 2];
         self.build("1", same);
