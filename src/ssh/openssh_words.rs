@@ -128,8 +128,11 @@ impl OpenSshLog {
         let by_hand = settings.by_hand.clone();
         if own.contains(" revoked by file ") || own.contains("REVOKED HOST KEY DETECTED") {
             let files = [&settings.revoked[..], &settings.known_hosts].concat();
-            return Some(match place_of(&fingerprint, &files, own.contains("REVOKED HOST")) {
-                Some((file, line)) => {
+            let prints = [Some(&*fingerprint), self.shown_authority()].into_iter().flatten();
+            let place = |print| place_of(print, &files, own.contains("REVOKED HOST"));
+            let mut places = prints.filter_map(|print| Some((print.into(), place(print)?)));
+            return Some(match places.next() {
+                Some((fingerprint, (file, line))) => {
                     SessionError::HostKeyRevoked { name, fingerprint, file, line }
                 }
                 None => SessionError::Setting {
@@ -173,9 +176,15 @@ impl OpenSshLog {
 
     /// Returns the type and the fingerprint of the key that the host showed.
     pub(crate) fn shown_key(&self) -> (String, Box<str>) {
-        let mut words = self.after("Server host key: ").unwrap_or_default().split(' ');
-        let kind = words.next().unwrap_or_default().to_owned();
-        (kind, words.find(|word| word.starts_with("SHA256:")).unwrap_or_default().into())
+        let certificate = || self.after("Server host certificate: ");
+        let shown = self.after("Server host key: ").or_else(certificate).unwrap_or_default();
+        let kind = shown.split(' ').next().unwrap_or_default().to_owned();
+        (kind, print_in(shown).unwrap_or_default().into())
+    }
+
+    /// Returns the fingerprint of the authority that signed the key of the host.
+    fn shown_authority(&self) -> Option<&str> {
+        print_in(self.after("Server host certificate: ")?.split_once(" CA ")?.1)
     }
 
     /// Returns whether the host has no key of the kinds that were asked for.
@@ -259,6 +268,11 @@ impl OpenSshLog {
     fn last_line(&self) -> &str {
         last_said(&self.own).unwrap_or(HUNG_UP)
     }
+}
+
+/// Returns the first fingerprint in a line.
+fn print_in(line: &str) -> Option<&str> {
+    line.split([' ', ',']).find(|word| word.starts_with("SHA256:"))
 }
 
 /// Returns file and line of a key: among those that known_hosts files mark as `revoked`, or else
