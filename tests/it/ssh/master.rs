@@ -200,7 +200,7 @@ async fn failures_of_openssh_are_told_in_our_words() {
     place.config(sshd.port, "Ciphers aes128-cbc");
     let text = same(&place, &sshd, &refusal(place.connect("web").await));
     assert!(text.contains("no matching cipher found. Their offer: "), "{text}");
-    place.config(sshd.port, "ProxyCommand echo the road is closed >&2; exit 1");
+    place.config(sshd.port, "ProxyCommand sh -c 'echo the road is closed >&2; exit 1'");
     let text = same(&place, &sshd, &refusal(place.connect("web").await));
     assert!(text.ends_with("ProxyCommand says: the road is closed"), "{text}");
     place.settings.connect_timeout = Some(Duration::from_secs(1));

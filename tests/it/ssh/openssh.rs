@@ -213,7 +213,7 @@ async fn two_jump_hosts_with_their_own_keys_work() {
     assert!(run(&*session, "cat", &bytes).await.out == bytes);
     assert_eq!([&web, &hops[0], &hops[1]].map(|s| s.count("Accepted publickey")), [1, 2, 1]);
     soon(session.close()).await;
-    web.wait_for("Disconnected from");
+    web.wait_for_logout();
 }
 
 #[tokio::test]
