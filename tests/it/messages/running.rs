@@ -112,8 +112,7 @@ fn step_that_took_nothing_and_says_nothing_is_no_line() {
         took: Duration::from_millis(ms),
     };
     let all = [step("", 0), step("3 files", 0), step("", 10)];
-    assert_snapshot!(told(&all, Verbosity::Normal), @"
-     | env              done  3 files in 0ms
-     | env              done  10ms
-    ");
+    let told = told(&all, Verbosity::Normal);
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.contains("3 files in 0ms") && told.contains("done  10ms"), "{told}");
 }
