@@ -34,13 +34,19 @@ fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
         let hosts = host.cloned().into_iter().collect();
         world.config(stage, Overrides { hosts, ..Overrides::default() })
     };
-    if let (Some(name), None) = (&args.stage.stage, &args.host)
-        && !load(&world.config_path())?.stages().contains(&name.as_str())
-        && let Ok(config) = on(&StageArg { stage: None }, Some(name))
-    {
-        return Ok(config);
+    let (Some(name), None) = (&args.stage.stage, &args.host) else {
+        return on(&args.stage, args.host.as_ref());
+    };
+    let (file, unnamed) = (load(&world.config_path())?, StageArg { stage: None });
+    match on(&unnamed, None) {
+        Ok(config) if !file.stages().contains(&name.as_str()) => {
+            let hosts = config.hosts.into_iter().map(|host| host.name);
+            let known = file.stages().into_iter().map(str::to_owned).chain(hosts).collect();
+            let none = |_| CliError::NoSuch { what: "stage or host", name: name.clone(), known };
+            on(&unnamed, Some(name)).map_err(none)
+        }
+        _ => on(&args.stage, None),
     }
-    on(&args.stage, args.host.as_ref())
 }
 
 /// Returns `shell` as the user of `[sudo]` runs it. On a terminal, sudo may ask for a password.

@@ -189,6 +189,9 @@ fn ssh_opens_a_shell_in_the_live_release() {
     assert!(first.contains("cd '\\''<dir>/srv/current'\\'' || exit"), "{first}");
     assert!(said("ssh far web2").contains("<web2>"));
     assert!(said("console far web3").starts_with("exit: 2"));
+    let missing = said("ssh web9");
+    assert!(missing.contains("error: there is no stage or host `web9`"), "{missing}");
+    assert!(missing.contains("hint:  there is far, here, local"), "{missing}");
     let here = project.command("ssh here").env("SHELL", "/bin/pwd").output().unwrap();
     let here = String::from_utf8(here.stdout).unwrap();
     assert!(here.trim().ends_with("/srv/current") || here.contains("/srv/releases/"), "{here}");
