@@ -166,7 +166,11 @@ Examples:
   shipit verify production --release 20260102030405")]
     Verify(VerifyArgs),
     /// List the values of env files: names, and where each comes from
-    Env(StageArg),
+    #[command(after_help = "\
+Examples:
+  shipit env production
+  shipit env diff 20260102030405 20260103040506 production")]
+    Env(EnvArgs),
     /// Show the logs of all hosts, merged by time
     #[command(after_help = "\
 Examples:
@@ -258,6 +262,34 @@ Examples:
 pub(crate) struct StageArg {
     /// The stage [default: `default_stage`, or the only stage]
     pub(crate) stage: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct EnvArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    #[command(subcommand)]
+    pub(crate) what: Option<EnvCommand>,
+}
+
+/// The commands below `env`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// Name the values that differ between two releases; no value is shown
+    Diff(EnvDiffArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct EnvDiffArgs {
+    /// The earlier release
+    #[arg(value_name = "ID")]
+    pub(crate) from: String,
+    /// The later release
+    #[arg(value_name = "ID")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
 }
 
 /// The artifact.

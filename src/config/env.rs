@@ -58,6 +58,11 @@ impl EnvFile {
         self.values.iter().map(|(key, value)| (key.as_str(), value.origin.as_str()))
     }
 
+    /// Returns each key with its value.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value.text.as_str()))
+    }
+
     /// Returns the keys of values that no output may show.
     pub fn secret_keys<'f>(&'f self, secrecy: &'f Secrecy) -> impl Iterator<Item = &'f str> {
         self.hidden(secrecy).map(|(key, _)| key)
@@ -69,8 +74,7 @@ impl EnvFile {
     }
 
     fn hidden<'f>(&'f self, secrecy: &'f Secrecy) -> impl Iterator<Item = (&'f str, &'f str)> {
-        let all = self.values.iter().map(|(key, value)| (key.as_str(), value.text.as_str()));
-        all.filter(|(key, value)| secrecy.hides(key, value))
+        self.values().filter(|(key, value)| secrecy.hides(key, value))
     }
 }
 

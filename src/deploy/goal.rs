@@ -9,6 +9,7 @@ use crate::config::env::EnvFile;
 use crate::config::placeholders::Placeholders;
 use crate::config::{Config, EnvSpec, Host};
 use crate::model::digest::Digest;
+use crate::model::env_keys::EnvKeys;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::link::{SharedKind, SharedLink};
@@ -110,6 +111,12 @@ impl Build {
     /// Returns the bytes of an env file.
     pub fn env_bytes(&self, spec: &EnvSpec) -> Option<&[u8]> {
         self.env.get(spec.number).map(EnvFile::bytes)
+    }
+
+    /// Returns what a host with this key keeps of the values in an env file.
+    pub fn env_keys(&self, spec: &EnvSpec, key: &[u8]) -> String {
+        let file = self.env.get(spec.number);
+        EnvKeys::lines(key, &spec.file, file.into_iter().flat_map(EnvFile::values))
     }
 
     /// Returns the keyed digest of the env files of a host, one after the other.

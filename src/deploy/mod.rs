@@ -1,8 +1,8 @@
 //! Floor 2: what to do, in which order. From the ground up, each module uses only those before it,
 //! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `source`, `goal`,
 //! `retention`, `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`,
-//! `stream`, `health`, `judge`, `verify`, `pin`, `delta`, `payload`, `promote`, `host`, `prepare`,
-//! `hosts`, `locks`, `rollout`, `fleet`, `check`.
+//! `stream`, `health`, `judge`, `verify`, `pin`, `delta`, `env_diff`, `payload`, `promote`, `host`,
+//! `prepare`, `hosts`, `locks`, `rollout`, `fleet`, `check`.
 
 pub mod cancel;
 pub mod check;
@@ -10,6 +10,7 @@ pub mod context;
 pub mod conversation;
 pub mod delta;
 pub mod divergence;
+pub mod env_diff;
 pub mod event;
 pub mod fleet;
 pub mod goal;

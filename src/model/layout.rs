@@ -35,6 +35,16 @@ impl Layout {
         ["releases", ".shipit/manifests"].map(|place| format!("{}/{place}/{name}", self.root))
     }
 
+    /// Returns the file that lists the entries of a release, below `.shipit`.
+    pub fn manifest(id: ReleaseId) -> String {
+        format!("manifests/{id}")
+    }
+
+    /// Returns the file that lists the values of its env files, below `.shipit`.
+    pub fn env_keys(id: ReleaseId) -> String {
+        format!("env/{id}")
+    }
+
     /// Returns the path of the ledger.
     pub fn ledger(&self) -> String {
         format!("{}/.shipit/ledger.jsonl", self.root)

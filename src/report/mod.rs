@@ -8,6 +8,7 @@ pub mod check;
 pub mod clean;
 pub mod difference;
 pub mod env;
+pub mod env_diff;
 pub mod error;
 pub mod github;
 pub mod groups;

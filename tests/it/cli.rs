@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod ci;
 mod earlier;
+mod env_diff;
 mod notices;
 mod output;
 mod promote;

@@ -196,7 +196,7 @@ fn every_module_stays_on_its_floor() {
 }
 
 /// The modules of `deploy`: each uses only those before it.
-const ORDER_IN_DEPLOY: [&str; 30] = [
+const ORDER_IN_DEPLOY: [&str; 31] = [
     "cancel",
     "outcome",
     "order_text",
@@ -218,6 +218,7 @@ const ORDER_IN_DEPLOY: [&str; 30] = [
     "verify",
     "pin",
     "delta",
+    "env_diff",
     "payload",
     "promote",
     "host",

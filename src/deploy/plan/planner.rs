@@ -263,6 +263,7 @@ impl Planner<'_> {
             file: spec.file.clone(),
             mode: spec.mode.clone(),
             group: spec.group.clone(),
+            keys: build.env_keys(spec, &state.key),
         }));
         let brings_revision = release.manifest.holds("REVISION");
         if let Some(revision) = build.revision.clone().filter(|_| !brings_revision) {

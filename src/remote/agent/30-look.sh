@@ -52,7 +52,7 @@ make_layout() {
     [ -d "$root" ] || mkdir -p "$root" || return 1
     make_dir "$root/releases" && make_dir "$root/shared" &&
         make_dir "$root/.shipit" -m 700 || return 1
-    for part in manifests run trash; do
+    for part in env manifests run trash; do
         make_dir "$root/.shipit/$part" || return 1
     done
     [ -w "$root/releases" ] || { echo "$root/releases cannot be written by $user"; return 1; }

@@ -52,9 +52,9 @@ print_partial_upload() {
 # Prints a piece of the packed manifest of a release, from byte `after`. A piece must get through
 # within the deadline on a slow line. The last one is shorter than the others.
 order_manifest() {
-    local after id
+    local after file
     arguments "$@"
-    [ "$after" != 0 ] || pack "$root/.shipit/manifests/$id" >"$tmp/packed" || return 1
+    [ "$after" != 0 ] || pack "$root/.shipit/$file" >"$tmp/packed" || return 1
     tail -c "+$((after + 1))" "$tmp/packed" | head -c 524288
 }
 

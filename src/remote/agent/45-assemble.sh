@@ -46,9 +46,9 @@ make_shared() {
 }
 
 # Moves an env file into the release. It arrives readable by its owner only; the group is set before
-# the mode lets others read it.
+# the mode lets others read it. What is kept of its values tells whether one has changed.
 locked_order_env() {
-    local file from group id mode to
+    local file from group id keys mode to
     arguments "$@"
     from=$root/releases/.$id.$run/meta/$from
     to=$root/releases/$id/$file
@@ -56,7 +56,8 @@ locked_order_env() {
         chgrp "$group" "$from" || { echo "$user is in these groups:$groups"; return 1; }
     fi
     [ "$mode" = 600 ] || chmod "$mode" "$from" || return 1
-    note_env_file "$file" && make_parent "$to" && mv "$from" "$to"
+    note_env_file "$file" && (umask 077 && printf %s "$keys" >>"$root/.shipit/env/$id") &&
+        make_parent "$to" && mv "$from" "$to"
 }
 
 # Keeps the names of env files, so that their values are masked after the name has changed.

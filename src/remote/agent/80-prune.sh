@@ -30,11 +30,11 @@ locked_order_sweep() {
     kept=$root/releases/$keep
     set --
     for path in "$root"/.shipit/trash/* "$root"/.shipit/trash/.aside.* "$root"/releases/.2*.* \
-        "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.current.* "$root"/slots/.[!.]*; do
+        "$root"/.shipit/run/* "$root"/.shipit/manifests/* "$root"/.shipit/env/* "$root"/.current.* "$root"/slots/.[!.]*; do
         case $path in
             *"/releases/"*".$run" | *"/run/$run" | "$kept") continue ;;
             */manifests/*.artifact) [ ! -e "${path%.artifact}" ] || continue ;;
-            */manifests/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;
+            */manifests/* | */env/*) [ ! -d "$root/releases/${path##*/}" ] || continue ;;
         esac
         if [ -e "$path" ] || [ -L "$path" ]; then
             set -- "$@" "$path"

@@ -139,6 +139,8 @@ pub enum ManifestOf {
     /// The artifact of a release, as far as it went into it. Kept where it does not follow from the
     /// release: see [`Relist::Keep`].
     Artifact,
+    /// The values of its env files: see `model::env_keys`.
+    Env,
 }
 
 /// What `seal` does before it completes the manifest.
@@ -203,6 +205,8 @@ pub enum Order {
         mode: String,
         /// The group, set before the mode lets others read the file.
         group: Option<String>,
+        /// What the host keeps of its values: see `model::env_keys`.
+        keys: String,
     },
     /// Writes the `REVISION` file.
     Revision {

@@ -43,8 +43,9 @@ impl Order {
                 let words: Vec<_> = links.iter().flat_map(link_words).collect();
                 vec![release(*id), ("links", list(&words))]
             }
-            Self::Env { id, from, file, mode, group } => {
-                env_file(*id, [from, file, mode], group.as_deref())
+            Self::Env { id, from, file, mode, group, keys } => {
+                let group = group.as_deref().unwrap_or_default();
+                env_file(*id, [from, file, mode, group, keys])
             }
             Self::Revision { id, revision } => vec![release(*id), ("revision", revision.clone())],
             Self::Keep { id, from, paths } => keep(*id, from, paths),
@@ -194,10 +195,9 @@ fn within(limit: Duration) -> Argument {
 }
 
 /// Returns the arguments of `env`: the name in the upload, the one in the release, and the mode.
-fn env_file(id: ReleaseId, words: [&str; 3], group: Option<&str>) -> Vec<Argument> {
-    let named = ["from", "file", "mode"].into_iter().zip(words.map(str::to_owned));
-    let group = ("group", group.unwrap_or_default().to_owned());
-    [release(id)].into_iter().chain(named).chain([group]).collect()
+fn env_file(id: ReleaseId, words: [&str; 5]) -> Vec<Argument> {
+    let names = ["from", "file", "mode", "group", "keys"];
+    [release(id)].into_iter().chain(names.into_iter().zip(words.map(str::to_owned))).collect()
 }
 
 fn run_in_release(id: ReleaseId, command: &str, vars: &[String], limit: Duration) -> [Argument; 4] {
@@ -216,8 +216,12 @@ fn keep(id: ReleaseId, from: &[ReleaseId], paths: &[String]) -> Vec<Argument> {
 }
 
 fn manifest(id: ReleaseId, of: ManifestOf, after: usize) -> Vec<Argument> {
-    let of = if of == ManifestOf::Artifact { ".artifact" } else { "" };
-    vec![("id", format!("{id}{of}")), ("after", after.to_string())]
+    let file = match of {
+        ManifestOf::Release => Layout::manifest(id),
+        ManifestOf::Artifact => Layout::manifest(id) + ".artifact",
+        ManifestOf::Env => Layout::env_keys(id),
+    };
+    vec![("file", file), ("after", after.to_string())]
 }
 
 fn probe(shared: &[SharedLink], ports: &[u16]) -> Vec<Argument> {

@@ -16,7 +16,7 @@ const STATE: &str = "root=$PWD/srv tmp=$PWD/tmp run=run1 run_dir=$PWD/srv/.shipi
     touched=1 whose='' locked=yes appended='' ticked='' looked='' walked='' \
     codes='' answer=0 veil='' env_name=.env log='' since='' logged=0 base='' sudo='sudo -n'; \
     uid=$(id -u); mkdir -p \"$tmp\" \"$run_dir\" \"$root/releases\" \"$root/shared\" \
-    \"$root/.shipit/manifests\" \"$root/.shipit/trash\"; : >\"$tmp/extra\"; ";
+    \"$root/.shipit/manifests\" \"$root/.shipit/trash\" \"$root/.shipit/env\"; : >\"$tmp/extra\"; ";
 
 /// Runs `lines` with all functions at hand; what they print must be `expected`.
 #[track_caller]
@@ -614,6 +614,20 @@ fn clean_up_keeps_what_is_named_and_what_is_ours() {
         locked_order_sweep keep=.20260821090002.run0; ls -A "$root/releases" "$root/.shipit/trash" | grep run
         ls "$root/.shipit/run""#,
         ".20260821090002.run0\nrun1\n",
+    );
+}
+
+#[test]
+fn names_of_values_are_kept_for_their_owner_until_the_release_is_gone() {
+    check(
+        r#"umask 022; for id in 20260821090001 20260821090002; do
+            mkdir -p "$root/releases/.$id.run1/meta" "$root/releases/$id"
+            : >"$root/releases/.$id.run1/meta/e0"
+            locked_order_env id=$id from=e0 file=.env mode=600 group= keys="file .env${nl}A 12$nl"
+        done
+        (cd "$root/.shipit/env" && stat -c '%a %n' *; cat 20260821090001)
+        rm -rf "$root/releases/20260821090001"; locked_order_sweep keep=; ls "$root/.shipit/env""#,
+        "600 20260821090001\n600 20260821090002\nfile .env\nA 12\n20260821090002\n",
     );
 }
 

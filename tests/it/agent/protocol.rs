@@ -23,7 +23,7 @@ fn orders() -> Vec<Order> {
         Order::Base => Order::Manifest { id, of: ManifestOf::Artifact, after: 0 },
         Order::Manifest { .. } => Order::Link { id, links: Vec::new() },
         Order::Link { .. } => {
-            Order::Env { id, from: text(), file: text(), mode: text(), group: None }
+            Order::Env { id, from: text(), file: text(), mode: text(), group: None, keys: text() }
         }
         Order::Env { .. } => Order::Revision { id, revision: text() },
         Order::Revision { .. } => Order::Keep { id, from: Vec::new(), paths: Vec::new() },

@@ -79,6 +79,9 @@ fn every_command_prints_what_its_schema_says() {
     check(&project, "deploy --force", "event");
     check(&project, "unlock --yes", "event");
     project.write("dist/VERSION", "4\n");
+    let before = std::fs::read_link(project.path().join("srv/current")).unwrap();
+    let before = before.file_name().unwrap().to_str().unwrap().to_owned();
+    check(&project, &format!("env diff {live} {before}"), "env-diff");
     check(&project, "stage", "event");
     check(&project, "status", "status");
     check(&project, "releases", "releases");

@@ -1,0 +1,75 @@
+//! `shipit env diff`: the values of env files that differ between two releases, by name.
+
+use serde_json::{Value, json};
+
+use super::human::{group_by, list};
+use super::styles::Styles;
+use super::{clean, json::VERSION};
+use crate::deploy::env_diff::EnvChange;
+use crate::model::env_keys::EnvName;
+use crate::model::id::ReleaseId;
+
+/// Returns the differences as text, with hosts that agree together.
+pub fn env_diff_view(
+    hosts: &[(String, EnvChange)],
+    from: ReleaseId,
+    to: ReleaseId,
+    styles: &Styles,
+) -> String {
+    let mut lines = Vec::new();
+    for (change, names) in group_by(hosts.iter().map(|(host, found)| (host.as_str(), found))) {
+        let names = list(&names);
+        let found = match change {
+            EnvChange::Known(found) => found,
+            EnvChange::Unknown(ids) => {
+                let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                lines.push(format!("{names}: what changed from {from} to {to} is not known"));
+                lines.push(format!("  an earlier shipit made {}", list(&ids)));
+                continue;
+            }
+        };
+        if found.is_empty() {
+            lines.push(format!("{names}: {from} and {to} have the same values"));
+            continue;
+        }
+        lines.push(format!("{names}: from {from} to {to}"));
+        let mut show = |sign, style: &console::Style, names: &[EnvName]| {
+            let line = |EnvName { file, name }: &EnvName| {
+                let text = clean::line(&format!("{sign} {name} ({file})"));
+                format!("  {}", style.apply_to(text))
+            };
+            lines.extend(names.iter().map(line));
+        };
+        show("+", &styles.good, &found.added);
+        show("~", &styles.warn, &found.changed);
+        show("-", &styles.bad, &found.removed);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Returns the same as JSON; null: not known.
+pub fn env_diff_json(
+    hosts: &[(String, EnvChange)],
+    stage: &str,
+    from: ReleaseId,
+    to: ReleaseId,
+) -> Value {
+    let names = |names: &[EnvName]| -> Vec<_> {
+        let one = |EnvName { file, name }: &EnvName| json!({ "file": clean::line(file), "name": clean::line(name) });
+        names.iter().map(one).collect()
+    };
+    let host = |(host, change): &(String, EnvChange)| match change {
+        EnvChange::Known(found) => json!({
+            "host": host,
+            "unknown": [],
+            "added": names(&found.added),
+            "changed": names(&found.changed),
+            "removed": names(&found.removed),
+        }),
+        EnvChange::Unknown(ids) => json!({
+            "host": host, "unknown": ids, "added": null, "changed": null, "removed": null,
+        }),
+    };
+    let hosts: Vec<_> = hosts.iter().map(host).collect();
+    json!({ "v": VERSION, "stage": stage, "from": from, "to": to, "hosts": hosts })
+}
