@@ -15,7 +15,7 @@ use crate::remote::order::ManifestOf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvChange {
     Known(EnvDifference),
-    /// Of these releases the host keeps no digests: an earlier shipit made them.
+    /// Of these releases the host keeps no digests: another tool, or an earlier shipit, made them.
     Unknown(Vec<ReleaseId>),
 }
 

@@ -13,7 +13,7 @@ use crate::model::words::count;
 
 /// Returns the releases that a rollback may choose by itself on this host, newest first: complete,
 /// once live and good, never rolled back from, older than the live one, and fully told by the
-/// ledger.
+/// ledger. After these come releases of another tool that were live: its last one, before we came.
 pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
     let Some(live) = state.live() else { return Vec::new() };
     // A ledger without the live release lacks the last events of the others too.
@@ -24,7 +24,20 @@ pub fn rollback_candidates(state: &HostState) -> Vec<ReleaseId> {
         let known = !state.unknown.contains(&id.to_string());
         *id < live && known && history.staged && history.status == ReleaseStatus::Good
     };
-    state.histories().into_iter().rev().filter(good).map(|(id, _)| id).collect()
+    let ours: Vec<_> = state.histories().into_iter().filter(good).map(|(id, _)| id).collect();
+    let foreign = foreign_ways_back(state).into_iter().filter(|id| *id < live);
+    ours.into_iter().rev().chain(foreign.rev()).collect()
+}
+
+/// Returns the releases of another tool that were live here and that nobody rolled back from, oldest
+/// first.
+fn foreign_ways_back(state: &HostState) -> Vec<ReleaseId> {
+    let were_live = state.ledger.ways_back();
+    let good = |id: &ReleaseId| match state.ledger.history(*id) {
+        Some(history) => history.status == ReleaseStatus::Good,
+        None => were_live.contains(id),
+    };
+    state.foreign_ids().into_iter().filter(good).collect()
 }
 
 /// Returns the newest candidate that every host has.
@@ -57,7 +70,7 @@ pub fn common_staged<'a>(states: impl IntoIterator<Item = &'a HostState>) -> Opt
 pub fn once_live(state: &HostState, most: usize) -> Vec<ReleaseId> {
     let was_live = |(id, history): &(ReleaseId, History)| {
         let good = matches!(history.status, ReleaseStatus::Good | ReleaseStatus::RolledBack);
-        good && !state.unknown.contains(&id.to_string())
+        good && !history.foreign && !state.unknown.contains(&id.to_string())
     };
     let newest = state.histories().into_iter().rev().filter(was_live);
     newest.map(|(id, _)| id).take(most).collect()
@@ -67,12 +80,13 @@ pub fn once_live(state: &HostState, most: usize) -> Vec<ReleaseId> {
 /// do not count, then good ones beyond the newest `keep`, oldest first. Of those that wait to be
 /// activated, the newest `keep` stay until they expire. Nothing is deleted if the
 /// ledger is in doubt: a line that is not understood may pin any release. A release that the ledger
-/// does not tell of always stays.
+/// does not tell of, or that another tool made, always stays.
 pub fn to_prune(state: &HostState, rule: PruneRule) -> Vec<String> {
     if state.is_doubtful() {
         return Vec::new();
     }
-    let histories: BTreeMap<_, _> = state.histories().into_iter().collect();
+    let mut histories: BTreeMap<_, _> = state.histories().into_iter().collect();
+    histories.retain(|_, history| !history.foreign);
     let mut kept = protected(state, &histories);
     kept.extend(state.waiting().into_keys().rev().take(rule.keep));
     let bad = state.ids().into_iter().filter(|id| is_bad(state, *id, histories.get(id)));

@@ -234,7 +234,9 @@ impl HostState {
 
     /// Returns the ids in `releases/`, oldest first.
     pub fn ids(&self) -> Vec<ReleaseId> {
-        self.present.iter().filter_map(|name| name.parse().ok()).collect()
+        let mut ids: Vec<_> = self.present.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.sort();
+        ids
     }
 
     /// Returns the host once `id` is live there and `events` have happened to it.
@@ -283,13 +285,14 @@ impl HostState {
 
     /// Returns the ids in `releases/` that we made, oldest first.
     pub fn ours(&self) -> Vec<ReleaseId> {
-        let told: BTreeSet<_> = self.ledger.entries().iter().map(|e| e.release.as_str()).collect();
+        let mut told = self.ledger.histories();
+        told.retain(|_, history| !history.foreign);
         let ours = |id: &ReleaseId| {
             let name = id.to_string();
             self.made.contains(&name)
                 || self.unfinished.contains(&name)
                 || self.unknown.contains(&name)
-                || told.contains(name.as_str())
+                || told.contains_key(&name)
         };
         self.ids().into_iter().filter(ours).collect()
     }
@@ -339,7 +342,7 @@ impl HostState {
         for id in self.ids() {
             let name = id.to_string();
             let history = histories.get(&name);
-            let whole = history.is_some_and(|history| history.staged);
+            let whole = history.is_some_and(|history| history.staged || history.foreign);
             let ours = history.is_some() || self.made.contains(&name);
             if self.ledger.leaves_open(&name) && (ours || self.ledger.names(&name)) {
                 self.unknown.insert(name);

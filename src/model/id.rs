@@ -1,4 +1,5 @@
-//! Release ids: UTC `YYYYMMDDHHMMSS`, as in Capistrano, sortable as text.
+//! Release ids: UTC `YYYYMMDDHHMMSS`, as in Capistrano. Deployer's releases have numbers instead; we
+//! make none of these.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,23 +11,40 @@ const FORMAT: &str = "%Y%m%d%H%M%S";
 /// Later years have more digits.
 const LAST_YEAR: i32 = 9999;
 
-/// The name of one release: 14 digits that are a UTC time.
+/// The digits of a number that is an id.
+const MOST_DIGITS: usize = 9;
+
+/// The name of one release.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReleaseId(NaiveDateTime);
+pub struct ReleaseId(IdKind);
+
+/// What an id is: numbers are older than any time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum IdKind {
+    /// A release of Deployer.
+    Number(u32),
+    /// 14 digits that are a UTC time.
+    Time(NaiveDateTime),
+}
 
 impl ReleaseId {
     /// Returns the id of a release made at `now`, to the second.
     pub fn at(now: DateTime<Utc>) -> Self {
         let second = now.naive_utc().format(FORMAT).to_string();
-        Self(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default())
+        Self(IdKind::Time(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default()))
     }
 
-    /// Returns the smallest id after `self`. After the last second of the year 9999 there is none:
+    /// Returns the smallest id of its kind after `self`. After the last second of the year 9999 there is none:
     /// it returns itself, and a deploy then fails because that release is there.
     #[must_use]
     pub fn next(self) -> Self {
-        let next = self.0 + TimeDelta::seconds(1);
-        if next.year() > LAST_YEAR { self } else { Self(next) }
+        match self.0 {
+            IdKind::Number(number) => Self(IdKind::Number(number.saturating_add(1))),
+            IdKind::Time(time) => {
+                let next = time + TimeDelta::seconds(1);
+                if next.year() > LAST_YEAR { self } else { Self(IdKind::Time(next)) }
+            }
+        }
     }
 
     /// Returns the id of a release made at `now`, later than `newest`: ids only grow, whatever the
@@ -39,15 +57,21 @@ impl ReleaseId {
         }
     }
 
-    /// Returns the time that the id stands for.
+    /// Returns the time that the id stands for; a number stands for none, and is older than all.
     pub fn time(self) -> DateTime<Utc> {
-        self.0.and_utc()
+        match self.0 {
+            IdKind::Number(_) => DateTime::UNIX_EPOCH,
+            IdKind::Time(time) => time.and_utc(),
+        }
     }
 }
 
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.format(FORMAT))
+        match self.0 {
+            IdKind::Number(number) => write!(f, "{number}"),
+            IdKind::Time(time) => write!(f, "{}", time.format(FORMAT)),
+        }
     }
 }
 
@@ -66,12 +90,18 @@ impl FromStr for ReleaseId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NotAnId);
+        }
+        if text.len() <= MOST_DIGITS && !text.starts_with('0') {
+            return text.parse().map(|number| Self(IdKind::Number(number))).map_err(|_| NotAnId);
+        }
+        if text.len() != 14 {
             return Err(NotAnId);
         }
         let time = NaiveDateTime::parse_from_str(text, FORMAT).map_err(|_| NotAnId)?;
         // chrono has no whole leap second (`…60`), and clocks of hosts have none either.
-        if time.nanosecond() == 0 { Ok(Self(time)) } else { Err(NotAnId) }
+        if time.nanosecond() == 0 { Ok(Self(IdKind::Time(time))) } else { Err(NotAnId) }
     }
 }
 

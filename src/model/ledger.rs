@@ -21,6 +21,8 @@ pub const CODE: &str = "@code@";
 pub const FORMAT: u32 = 1;
 /// The beginning of the reason of `rolled-back`; the id of what became live follows.
 const ROLLED_BACK_TO: &str = "rolled back to ";
+/// The reason of the activation of a release that another tool made.
+const FOREIGN: &str = "made by another tool";
 /// The reason of an entry that repeats the status of a release: see [`History::repeated`].
 const AS_BEFORE: &str = "as before: only the attempt to go back to it was reverted";
 
@@ -255,6 +257,11 @@ impl Entry {
         Some(format!("{ROLLED_BACK_TO}{id}"))
     }
 
+    /// Returns the reason of the activation of a release that another tool made.
+    pub fn foreign() -> String {
+        FOREIGN.to_owned()
+    }
+
     /// Returns whether the entry only repeats an earlier one: nothing happened.
     pub fn repeats(&self) -> bool {
         self.reason.as_deref() == Some(AS_BEFORE)
@@ -324,6 +331,8 @@ pub struct History {
     pub status: ReleaseStatus,
     /// Whether it was completed.
     pub staged: bool,
+    /// Whether another tool made it, so that its beginning is not in the ledger.
+    pub foreign: bool,
     /// Whether prune must keep it.
     pub pinned: bool,
     /// The entry that it was staged with: who, revision, digests.
@@ -594,6 +603,12 @@ impl Ledger {
         found
     }
 
+    /// Returns the releases that were live before some activation.
+    pub fn ways_back(&self) -> BTreeSet<ReleaseId> {
+        let back = |entry: &Entry| Layout::parse_target(entry.back.as_deref()?);
+        self.entries.iter().filter_map(back).collect()
+    }
+
     fn way_back(&self, release: &str) -> Option<ReleaseId> {
         let activated =
             |entry: &&Entry| entry.event == LedgerEvent::Activated && entry.release == release;
@@ -619,6 +634,7 @@ impl History {
         Self {
             status: ReleaseStatus::Failed,
             staged: false,
+            foreign: false,
             pinned: false,
             origin: None,
             last: entry.clone(),
@@ -665,6 +681,7 @@ impl History {
             LedgerEvent::Activated => {
                 self.status = ReleaseStatus::Undecided;
                 self.back.clone_from(&entry.back);
+                self.foreign |= entry.reason.as_deref() == Some(FOREIGN);
             }
             LedgerEvent::Committed => {
                 self.status = ReleaseStatus::Good;

@@ -24,7 +24,7 @@ pub fn env_diff_view(
             EnvChange::Unknown(ids) => {
                 let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
                 lines.push(format!("{names}: what changed from {from} to {to} is not known"));
-                lines.push(format!("  an earlier shipit made {}", list(&ids)));
+                lines.push(format!("  another tool, or an earlier shipit, made {}", list(&ids)));
                 continue;
             }
         };

@@ -9,6 +9,7 @@ use super::status::StatusContext;
 use super::styles::Styles;
 use super::table::{self, Column};
 use super::{clean, json::VERSION};
+use crate::deploy::retention::rollback_candidates;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{Entry, History, ReleaseStatus};
@@ -73,7 +74,8 @@ impl View {
             lines.extend(table::render(&COLUMNS, &self.rows, width));
         }
         if !self.foreign.is_empty() {
-            lines.push(format!("left by another tool: {}", list(&self.foreign)));
+            let (many, names) = (self.foreign.len(), list(&self.foreign));
+            lines.push(format!("{many} left by another tool, which `prune` keeps: {names}"));
         }
         lines.extend(self.notes.iter().cloned());
         lines
@@ -83,8 +85,14 @@ impl View {
 /// Returns lines about what is not understood on a host, and its consequences.
 fn notes(state: &HostState) -> Vec<String> {
     let mut notes = Vec::new();
-    if !state.foreign_ids().is_empty() {
-        notes.push("  only `rollback --to` makes them live".to_owned());
+    let foreign = state.foreign_ids();
+    if !foreign.is_empty() {
+        let mut ways_back = rollback_candidates(state).into_iter();
+        let back = ways_back
+            .find(|id| foreign.contains(id))
+            .map(|id| format!("`rollback` may go to {id}, "));
+        let (back, them) = back.map_or((String::new(), "them"), |back| (back, "others"));
+        notes.push(format!("  {back}only `rollback --to` makes {them} live"));
     }
     notes.extend(state.not_understood().iter().map(|line| clean::line(line)));
     if !state.unknown.is_empty() {

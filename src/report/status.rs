@@ -211,6 +211,9 @@ fn when(entry: &Entry, context: StatusContext<'_>) -> String {
 fn live_line(state: &HostState, context: StatusContext<'_>) -> StatusLine {
     let text = match &state.current {
         Current::Absent => "nothing yet".to_owned(),
+        Current::Release(id) if state.foreign_ids().contains(id) => {
+            format!("{id} (not made by shipit)")
+        }
         Current::Release(id) => id.to_string(),
         Current::Foreign(target) => format!("{} (not made by shipit)", clean::line(target)),
         Current::NotALink => "`current` is not a link: shipit leaves it alone".to_owned(),

@@ -7,6 +7,7 @@ mod check;
 mod ci;
 mod earlier;
 mod env_diff;
+mod foreign;
 mod notices;
 mod output;
 mod promote;

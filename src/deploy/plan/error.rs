@@ -285,11 +285,10 @@ impl Offer {
             ids.into_iter().rev().filter(|id| Some(*id) != live).collect()
         };
         let unknown = state.unknown.iter().filter_map(|name| name.parse().ok()).collect();
-        Self {
-            candidates: rollback_candidates(state),
-            foreign: not_live(state.foreign_ids()),
-            unknown: not_live(unknown),
-        }
+        let candidates = rollback_candidates(state);
+        let mut only_named = state.foreign_ids();
+        only_named.retain(|id| !candidates.contains(id));
+        Self { candidates, foreign: not_live(only_named), unknown: not_live(unknown) }
     }
 
     fn lines(&self, host: &str) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! From the goal and the state of a host to its plan.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{SecondsFormat, TimeDelta};
@@ -416,7 +417,8 @@ impl Planner<'_> {
     fn verdicts(&self, id: ReleaseId, back: &str, state: &HostState) -> Verdicts {
         let (run, name) = (self.run, id.to_string());
         let (back, began) = (Some(back.to_owned()), Some(state.began()));
-        let activated = Entry { back, began, ..run.entry(LedgerEvent::Activated, &name) };
+        let reason = state.foreign_ids().contains(&id).then(Entry::foreign);
+        let activated = Entry { reason, back, began, ..run.entry(LedgerEvent::Activated, &name) };
         let committed = run.entry(LedgerEvent::Committed, &name);
         let undone = format!("release {id} by {} was reverted: @reason@", run.who);
         let stuck = format!("release {id} by {} could not be reverted: @reason@", run.who);
@@ -528,9 +530,15 @@ fn as_if_live(state: &HostState, ActivationPlan { id, slot, .. }: &ActivationPla
 /// Returns the id of the release to make: later than every release of ours that any host knows,
 /// whatever the clocks say. A release dated further ahead than any clock does not count.
 pub fn new_id<'a>(states: impl IntoIterator<Item = &'a HostState>, run: &Run) -> ReleaseId {
-    let newest = |state: &HostState| state.newest(latest(state, run));
-    let newest = states.into_iter().filter_map(newest).max();
-    ReleaseId::after(newest, run.now)
+    let states: Vec<_> = states.into_iter().collect();
+    let newest = states.iter().filter_map(|state| state.newest(latest(state, run))).max();
+    let taken: BTreeSet<_> = states.iter().flat_map(|state| state.ids()).collect();
+    let mut id = ReleaseId::after(newest, run.now);
+    // Another tool may have made a release in this second.
+    while taken.contains(&id) && id.next() != id {
+        id = id.next();
+    }
+    id
 }
 
 /// Returns whether `build` with this config is live on a host already. The live build of another

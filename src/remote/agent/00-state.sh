@@ -79,7 +79,7 @@
 #   pattern: a name that find takes as it is [as_pattern]
 #
 # The findings of a look, for orders that came with it:
-#   pointed: what `current` holds
+#   pointed: what `current` holds [read_current]
 #   live: the release that is live, if it is ours [find_live]
 #   looked: yes once `pointed` was read for this message
 #   walked: the release that was walked for this message

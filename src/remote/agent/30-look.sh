@@ -226,7 +226,7 @@ look_tree() {
     local path
     pointed='' looked=yes
     if [ -L "$root/current" ]; then
-        pointed=$(readlink "$root/current") || echo 'missing current cannot be read'
+        read_current || echo 'missing current cannot be read'
         printf 'current %s\n' "$pointed"
         [ -d "$root/current/" ] || echo 'dangling'
     elif [ -e "$root/current" ]; then
@@ -260,9 +260,15 @@ look_manifests() {
     done <"$unfinished"
 }
 
+# Sets `pointed` to what `current` holds. Capistrano writes the whole path.
+read_current() {
+    pointed=$(readlink "$root/current" 2>/dev/null) || return 1
+    pointed=${pointed#"$root/"}
+}
+
 # Sets `live` to the live release, if it is one of ours. Reads `current` once a message.
 find_live() {
-    [ -n "$looked" ] || pointed=$(readlink "$root/current" 2>/dev/null)
+    [ -n "$looked" ] || read_current
     live=$pointed
     case $live in
         releases/*/*) live='' ;;
@@ -366,13 +372,14 @@ user_bus() {
 look_leftovers() {
     local path
     for path in "$root"/releases/.2*.* "$root"/.shipit/run/* "$root"/.shipit/trash/* \
-        "$root"/.shipit/manifests/* "$root"/.current.* "$root"/slots/.[!.]*; do
+        "$root"/.shipit/manifests/* "$root"/.shipit/env/* "$root"/.current.* \
+        "$root"/slots/.[!.]*; do
         if [ -e "$path" ] || [ -L "$path" ]; then
             case $path in
                 *"$run" | *"${holder_run:-$run}") ;;
                 */manifests/*.artifact) ;;
                 # A run that another holds may be about to put the release beside its manifest.
-                */manifests/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] ||
+                */manifests/* | */env/*) [ -z "$locked" ] || [ -d "$root/releases/${path##*/}" ] ||
                     printf 'leftover %s\n' "${path#"$root/"}" ;;
                 *) printf 'leftover %s\n' "${path#"$root/"}" ;;
             esac

@@ -249,3 +249,14 @@ async fn second_stop_during_revert_leaves_host_unknown() {
     assert!(matches!(report.hosts[0].1, HostResult::Unknown { .. }), "{report:?}");
     assert_eq!(report.verdict(), RunOutcome::NeedsAttention);
 }
+
+#[tokio::test]
+async fn release_of_another_tool_of_this_second_is_passed_over() {
+    let world = World::new();
+    for id in ["20260821090001", "20260821090002"] {
+        fs::create_dir_all(world.root().join("releases").join(id)).unwrap();
+    }
+    let report = world.deploy("1").await;
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
+    assert_eq!(world.live(), "releases/20260821090003");
+}

@@ -310,11 +310,11 @@ fn context() -> StatusContext<'static> {
 fn status_names_interrupted_runs_and_their_step() {
     assert_snapshot!(status_view(&troubled(), context(), &Styles::plain()), @"
     web1:
-      live:      20260821090311
+      live:      20260821090311 (not made by shipit)
       stopped:   ana on laptop (deploy production, run k3j4k3j4k3j4k3j4), since 2026-08-22 12:15 +02:00: 20260822101502 was being uploaded
       leftovers: releases/.20260822101502.k3j4k3j4k3j4k3j4, .shipit/run/k3j4k3j4k3j4k3j4
     web2:
-      live:      20260821090311
+      live:      20260821090311 (not made by shipit)
       stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 was about to go live, but is not
     web3:
       live:      20260822101502 since 2026-08-22 12:15 +02:00 (3 min ago)
@@ -322,18 +322,18 @@ fn status_names_interrupted_runs_and_their_step() {
       stopped:   run k3j4k3j4k3j4k3j4 by ana on laptop, 2026-08-22 12:15 +02:00 (3 min ago): 20260822101502 is live and undecided
       leftovers: .shipit/run/k3j4k3j4k3j4k3j4
     web4:
-      live:      20260821090311
+      live:      20260821090311 (not made by shipit)
       stopped:   a run: 20260822101502 was being made
     web5:
-      live:      20260821090311
+      live:      20260821090311 (not made by shipit)
       stopped:   run k3j4k3j4k3j4k3j4: 20260821090311 was being deleted
       locked by: ben on desk: audit, since 2026-08-22 11:00 +02:00
       leftovers: .shipit/trash/20260821090311.k3j4k3j4k3j4k3j4
     web6:
-      live:      20260821090311
+      live:      20260821090311 (not made by shipit)
       locked by: ana on laptop (deploy production), since 10:15
     web7:
-      live:      20260821090311
+      live:      20260821090311 (not made by shipit)
       stopped:   run abc: it was about to activate
       stopped:   run xyz: it had only begun
       leftovers: .current.abc, .shipit/run/xyz

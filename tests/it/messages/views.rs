@@ -97,7 +97,7 @@ fn releases_of_agreeing_hosts_are_one_table() {
        20260821090311  2026-08-21 11:03  1 day ago   good, pinned  ana  202608210903  8de2ec8964aa  4.2 MB
        20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800  9575e421b906  4.2 MB
        20260819070000  2026-08-19 09:00  3 days ago  unfinished
-    left by another tool: v1-by-hand
+    1 left by another tool, which `prune` keeps: v1-by-hand
     times are UTC+02:00
     ");
 }
@@ -112,7 +112,7 @@ fn releases_of_differing_hosts_are_told_apart() {
        20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800
        20260819070000  2026-08-19 09:00  3 days ago  unfinished
     no room for: size, digest (`--json` has all)
-    left by another tool: v1-by-hand
+    1 left by another tool, which `prune` keeps: v1-by-hand
 
     web2:
        release         made              age         state         who  revision
@@ -120,7 +120,7 @@ fn releases_of_differing_hosts_are_told_apart() {
        20260820080000  2026-08-20 10:00  2 days ago  reverted      ana  202608200800
        20260819070000  2026-08-19 09:00  3 days ago  unfinished
     no room for: size, digest (`--json` has all)
-    left by another tool: v1-by-hand
+    1 left by another tool, which `prune` keeps: v1-by-hand
 
     times are UTC+02:00
     ");
@@ -135,7 +135,7 @@ fn releases_fit_a_narrow_terminal() {
        20260820080000  2 days ago  reverted      ana
        20260819070000  3 days ago  unfinished
     no room for: revision, made, size, digest (`--json` has all)
-    left by another tool: v1-by-hand
+    1 left by another tool, which `prune` keeps: v1-by-hand
     times are UTC+02:00
     ");
 }
