@@ -278,31 +278,36 @@ pub fn last_table(report: &Report, width: usize) -> Vec<String> {
         Column::text("host", 0),
         Column::text("live", 0),
         Column::text("proof", 1),
-        Column::number("sent", 2),
+        Column::number("sent at most", 2),
     ];
-    let cells = report.hosts.iter().map(|(host, result)| (host.as_str(), cells(result)));
-    let row = |(cells, hosts): (Vec<String>, Vec<&str>)| {
-        let hosts = short_list(&hosts, 4);
-        std::iter::once(hosts).chain(cells).collect()
-    };
-    let rows: Vec<Vec<String>> = group_by(cells).into_iter().map(row).collect();
+    // Uploads of equal releases differ by some bytes.
+    let cells = report.hosts.iter().map(|(host, result)| {
+        let sent = if let HostResult::Done(done) = result { done.sent } else { 0 };
+        ((host, sent), cells(result))
+    });
+    let rows: Vec<_> = group_by(cells)
+        .into_iter()
+        .map(|([live, proof], members)| {
+            let (hosts, sent): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+            let sent = sent.into_iter().max().unwrap_or_default();
+            vec![short_list(&hosts, 4), live, proof, human::size(sent)]
+        })
+        .collect();
     if rows.len() < 2 { Vec::new() } else { table::render(&COLUMNS, &rows, width) }
 }
 
-/// Returns what is live on a host, the proof, and the bytes that were sent to it.
-fn cells(result: &HostResult) -> Vec<String> {
-    match result {
+/// Returns what is live on a host, and the proof.
+fn cells(result: &HostResult) -> [String; 2] {
+    let live = match result {
         HostResult::Done(done) => {
             let live = done.live.map_or_else(String::new, |id| id.to_string());
-            let proof = done.proof().map_or("", Proof::word).to_owned();
-            vec![live, proof, human::size(done.sent)]
+            return [live, done.proof().map_or("", Proof::word).to_owned()];
         }
-        HostResult::Unchanged { live } => {
-            let live = live.map_or_else(String::new, |id| format!("{id} (as before)"));
-            vec![live, String::new(), human::size(0)]
-        }
-        _ => vec!["not reached".to_owned(), String::new(), String::new()],
-    }
+        HostResult::Unchanged { live: Some(id) } => format!("{id} (as before)"),
+        HostResult::Unchanged { live: None } => String::new(),
+        _ => "not reached".to_owned(),
+    };
+    [live, String::new()]
 }
 
 /// Returns the lines of a run that succeeded.

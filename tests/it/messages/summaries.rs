@@ -63,13 +63,15 @@ fn summary_of_one_host() {
 #[test]
 fn table_says_what_runs_where_if_hosts_differ() {
     let inferred = done_with(|done| done.services = proved(Proof::Inferred));
-    let differ = report(vec![("web1", done()), ("web2", inferred), ("web3", done())]);
+    let less = done_with(|done| done.sent = 4_100_000);
+    let differ = report(vec![("web1", less), ("web2", inferred), ("web3", done())]);
     let table = summary::last_table(&differ, 80);
     let words: Vec<Vec<_>> = table.iter().map(|row| row.split_whitespace().collect()).collect();
-    assert_eq!(words[0], ["host", "live", "proof", "sent"]);
+    assert_eq!(words[0], ["host", "live", "proof", "sent", "at", "most"]);
     assert_eq!(words[1], ["web1,", "web3", NEW, "seen", "4.2", "MB"]);
     assert_eq!(words[2], ["web2", NEW, "inferred", "4.2", "MB"]);
-    let same = report(vec![("web1", done()), ("web2", done())]);
+    let less = done_with(|done| done.sent = 4_100_000);
+    let same = report(vec![("web1", less), ("web2", done())]);
     assert!(summary::last_table(&same, 80).is_empty(), "the summary says it all");
 }
 
