@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::start::ProjectKind;
 use crate::model::digest::{Digest, NotADigest};
 use crate::report::styles::Color;
 
@@ -88,12 +90,13 @@ impl From<ColorArg> for Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Write a commented deploy.toml
+    /// Write a commented deploy.toml, and a unit, for the project that is here
     #[command(after_help = "\
 Examples:
   shipit init
+  shipit init --kind docker
   shipit init -c ops/deploy.toml")]
-    Init,
+    Init(InitArgs),
     /// Check that a deploy would work; change nothing
     #[command(after_help = "\
 Examples:
@@ -255,6 +258,13 @@ Examples:
   shipit help env
   shipit help exit-codes")]
     Help(HelpArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct InitArgs {
+    /// Kind of the project [default: what its files show]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ProjectKind::names()))]
+    pub(crate) kind: Option<String>,
 }
 
 /// The stage.

@@ -86,7 +86,7 @@ fn parsed(line: ArgsOs) -> Result<Args, clap::Error> {
 
 async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
-        CliCommand::Init => init::run(world),
+        CliCommand::Init(init) => init::run(world, &init),
         CliCommand::Check(check) => check::run(world, &check).await,
         CliCommand::Diff(check) => deploy::diff(world, &check).await,
         CliCommand::Deploy(deploy) if deploy.env_only => {

@@ -5,7 +5,7 @@
 //! `env_format` writes them, `secrecy` says what may be shown of them. `checks` holds what health
 //! checks ask, `gather` fetches what they need of this machine, `placeholders` stand for a release
 //! in them. `inventory` reads hosts that are listed elsewhere, `access` is what it takes to get an
-//! artifact. `template` is what `shipit init` writes, `schema` what editors read.
+//! artifact. `start` makes what `shipit init` writes, `schema` is what editors read.
 
 pub mod access;
 pub mod checks;
@@ -24,8 +24,8 @@ pub mod resolve;
 mod rules;
 pub mod schema;
 pub mod secrecy;
+pub mod start;
 pub mod tables;
-pub mod template;
 
 use std::collections::BTreeMap;
 use std::fmt;

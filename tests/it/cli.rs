@@ -8,6 +8,7 @@ mod ci;
 mod earlier;
 mod env_diff;
 mod foreign;
+mod init;
 mod notices;
 mod output;
 mod promote;

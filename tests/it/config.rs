@@ -14,7 +14,6 @@ use shipit::config::access::{DigestSource, SignedBy};
 use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::known::known_keys;
 use shipit::config::resolve::{Overrides, load};
-use shipit::config::template::{self, Guess};
 use shipit::config::{
     Address, ArtifactSource, Assets, Batch, Config, Confirm, EntryRules, EnvSource, EnvSpec,
     OnFailure, OnUnreachable,
@@ -813,47 +812,6 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(config.base, directory.path());
     let path = directory.path().join("dist");
     assert_eq!(config.artifact.unwrap().source, ArtifactSource::Path { path, sha256: None });
-}
-
-#[test]
-fn file_written_by_init_is_valid() {
-    for unit in [Some("my-app"), None] {
-        let guess = Guess {
-            app: "my-app".to_owned(),
-            artifact: "target/release/my \"app\"".to_owned(),
-            unit: unit.map(str::to_owned),
-        };
-        let text = template::text(&guess);
-        let config = resolve(&text, &Overrides::default()).unwrap();
-        assert_eq!((config.app.as_str(), config.stage.as_str()), ("my-app", "production"));
-        assert_eq!(config.layout.root(), "/srv/my-app");
-        let path = "/project/target/release/my \"app\"".into();
-        assert_eq!(config.artifact.unwrap().source, ArtifactSource::Path { path, sha256: None });
-        assert_eq!(config.services.is_empty(), unit.is_none());
-    }
-}
-
-/// Every line of the template that is a comment with a key in it must be right too.
-#[test]
-fn each_line_init_comments_out_is_valid() {
-    let guess = Guess { app: "a".to_owned(), artifact: "b".to_owned(), unit: None };
-    let text = template::text(&guess);
-    let commented = text.lines().filter(|line| line.starts_with("# ") && line.contains(" = "));
-    let mut seen = 0;
-    for line in commented {
-        let table = "# [stages.staging]\n";
-        let bare = |line: &str| line.trim_start_matches("# ").to_owned();
-        let both = format!("{table}{line}");
-        let line = if text.contains(&both) { both.as_str() } else { line };
-        let tried = text.replace(line, &line.lines().map(bare).collect::<Vec<_>>().join("\n"));
-        let overrides = Overrides { stage: Some("production".to_owned()), ..Overrides::default() };
-        if let Err(error) = resolve(&tried, &overrides) {
-            // A scope alone needs the unit of the line before.
-            assert!(error.to_string().contains("`scope` needs `unit`"), "{line}: {error}");
-        }
-        seen += 1;
-    }
-    assert!(seen > 8, "only {seen} lines");
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn init_says_which_app_name_it_chose() {
     assert!(said.contains("the app is named `MyApp` in it"), "{said}");
     let text = project.read("_My App!/deploy.toml");
     let column = |part: &str| text.lines().find(|line| line.contains(part)).unwrap().find('#');
-    assert_eq!(column("made by you"), column("an archive or a single file"), "{text}");
-    assert_eq!(column("made by you"), column("restarted by"), "{text}");
+    assert_eq!(column("owned by the user"), column("an archive or a single file"), "{text}");
+    assert_eq!(column("owned by the user"), column("as you would write them"), "{text}");
 }
 
 #[test]

@@ -5,21 +5,14 @@ use std::fs;
 use serde_json::Value;
 use shipit::config::known::known_keys;
 use shipit::config::schema::schema;
-use shipit::config::template::{self, Guess};
 
 use crate::support::config::{LEAST, STAGE, refused_by_schema};
 
 #[test]
-fn example_template_and_seeds_are_valid() {
-    let guess = Guess {
-        app: "todo".to_owned(),
-        artifact: "dist/".to_owned(),
-        unit: Some("todo.service".to_owned()),
-    };
+fn example_and_seeds_are_valid() {
     let mut texts = vec![
         fs::read_to_string("deploy.example.toml").unwrap(),
         fs::read_to_string("vagrant/deploy.toml").unwrap(),
-        template::text(&guess),
     ];
     for seed in ["example", "least", "rollout"] {
         texts.push(fs::read_to_string(format!("fuzz/corpus/config/{seed}")).unwrap());
