@@ -73,8 +73,11 @@ impl Start {
     pub fn config(&self) -> String {
         let linked = self.linked();
         let reads_own = linked.files.iter().any(|file| file == ".env");
-        let env =
-            if reads_own { LINKED_ENV.to_owned() } else { ENV.replace("{vars}", &self.vars()) };
+        let env = match (self.kind.served, reads_own) {
+            (true, _) => String::new(),
+            (false, true) => LINKED_ENV.to_owned(),
+            (false, false) => ENV.replace("{vars}", &self.vars()),
+        };
         let service = match (&self.kind.service, self.unit_path()) {
             (_, Some(file)) => {
                 format!("file = {} #| a unit file that comes with the artifact", quoted(&file))
