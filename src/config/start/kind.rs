@@ -111,10 +111,8 @@ impl ProjectKind {
         let found = text.split_once(&finder.from)?.1.split_once(&finder.to)?.0.trim();
         let is_version =
             |part: &&str| part.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
-        let found = match finder.last {
-            true => found.rsplit('/').find(|part| !is_version(part))?,
-            false => found,
-        };
+        let last = || found.rsplit('/').find(|part| !is_version(part));
+        let found = if finder.last { last()? } else { found };
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-/ =".contains(c);
         (!found.is_empty() && found.chars().all(plain)).then(|| found.to_owned())
     }
