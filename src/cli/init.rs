@@ -82,7 +82,7 @@ impl Found {
         }
         if let Some(taken) = &self.taken {
             let (tool, files) = (taken.tool, list(&taken.files));
-            lines.push(format!("taken over from {tool}: {} of {files}", self.stages(taken)));
+            lines.push(format!("taken over from {tool}: {} of {files}", stages(taken)));
             if !taken.unread.is_empty() {
                 let left = count(taken.unread.len(), "line");
                 lines.push(format!("not taken over: {left}, which stand in it as comments:"));
@@ -97,13 +97,14 @@ impl Found {
         }
         lines
     }
+}
 
-    fn stages(&self, taken: &Taken) -> String {
-        let hosts = |stage: &start::TakenStage| {
-            format!("{} ({})", stage.name, count(stage.hosts.len(), "host"))
-        };
-        list(&taken.stages.iter().map(hosts).collect::<Vec<_>>())
-    }
+/// Returns the stages that were taken over, with the number of their hosts.
+fn stages(taken: &Taken) -> String {
+    let hosts = |stage: &start::TakenStage| {
+        format!("{} ({})", stage.name, count(stage.hosts.len(), "host"))
+    };
+    list(&taken.stages.iter().map(hosts).collect::<Vec<_>>())
 }
 
 /// Writes the unit file, unless there is one.

@@ -243,7 +243,9 @@ impl Reader {
             [] => self.common_root(),
             [only] => Some(only.clone()),
             _ => {
-                hosts.iter().for_each(|host| self.unread_spot(&host.spot));
+                for host in &hosts {
+                    self.unread_spot(&host.spot);
+                }
                 None
             }
         };
@@ -252,9 +254,7 @@ impl Reader {
             stage.keep = None;
             self.unread_setting("keep_releases");
         }
-        stage.linked_dirs = self.dirs.clone();
-        stage.linked_files = self.files.clone();
-        stage
+        TakenStage { linked_dirs: self.dirs.clone(), linked_files: self.files.clone(), ..stage }
     }
 
     /// Returns `deploy_to` of all hosts that have none of their own.

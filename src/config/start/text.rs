@@ -160,7 +160,7 @@ impl Start {
             text.push_str("\n# Not taken over, since a line may mean more than it shows:");
         }
         for one in &taken.unread {
-            text.push_str(&format!("\n#   {}:{}: {}", one.place.file, one.place.line, one.text));
+            text.extend([format!("\n#   {}:{}: {}", one.place.file, one.place.line, one.text)]);
         }
         text
     }
@@ -195,7 +195,7 @@ impl Start {
             if let Some(own) = own.map(|line| format!("{line}\n")) {
                 lines = lines.replace(&own, "");
             }
-            lines.push_str(&format!("{key} = {value}\n"));
+            lines.extend([format!("{key} = {value}\n")]);
         }
         lines
     }
@@ -225,7 +225,7 @@ impl Start {
         let mut text = format!("[stages.{}]\nhosts = {hosts}", key(&stage.name));
         let mut more = |key: &str, value: Option<String>| {
             if let Some(value) = value {
-                text.push_str(&format!("\n{key} = {value}"));
+                text.extend([format!("\n{key} = {value}")]);
             }
         };
         let root = stage.deploy_to.as_ref().filter(|root| **root != self.root());
@@ -276,7 +276,7 @@ fn host(host: &TakenHost) -> String {
     text.extend(user.map(|user| format!(", user = {}", quoted(user))));
     text.extend(port.map(|port| format!(", port = {port}")));
     if !host.roles.is_empty() {
-        text.push_str(&format!(", roles = {}", list(&host.roles)));
+        text.extend([format!(", roles = {}", list(&host.roles))]);
     }
     text + " }"
 }

@@ -64,11 +64,12 @@ fn entries<'n>(node: &'n MarkedYaml<'n>) -> Vec<Entry<'n>> {
 
 fn text_of(node: &MarkedYaml<'_>) -> Option<String> {
     match &node.data {
-        YamlData::Value(Scalar::String(text)) => Some(text.to_string()),
         YamlData::Value(Scalar::Integer(number)) => Some(number.to_string()),
         YamlData::Value(Scalar::Boolean(truth)) => Some(truth.to_string()),
         YamlData::Value(Scalar::FloatingPoint(number)) => Some(number.to_string()),
-        YamlData::Representation(text, ..) => Some(text.to_string()),
+        YamlData::Value(Scalar::String(text)) | YamlData::Representation(text, ..) => {
+            Some(text.to_string())
+        }
         _ => None,
     }
 }
