@@ -236,7 +236,7 @@ fn links(config: &Config) -> Vec<&str> {
     config.links.iter().map(|link| link.path.as_str()).collect()
 }
 
-const CAPISTRANO: &str = r##"# config valid for current version and patch releases of Capistrano
+const CAPISTRANO: &str = r#"# config valid for current version and patch releases of Capistrano
 lock "~> 3.19"
 
 set :application, "shop"
@@ -266,7 +266,17 @@ namespace :deploy do
   set :keep_releases, 99
 end
 after "deploy:updated", "assets:precompile"
-"##;
+"#;
+
+/// What is not taken over of it.
+const LEFT: [&str; 6] = [
+    "config/deploy.rb:8: set :rbenv_ruby, \"3.3.0\"",
+    "config/deploy.rb:14: set :ssh_options, {",
+    "config/deploy.rb:19: set :default_env, { \"PATH\" => \"/opt/ruby/bin:$PATH\" }",
+    "config/deploy.rb:21: namespace :deploy do",
+    "config/deploy.rb:30: after \"deploy:updated\", \"assets:precompile\"",
+    "config/deploy/production.rb:4: server ENV[\"EXTRA\"], roles: %w[web]",
+];
 
 #[test]
 fn capistrano_config_is_taken_over() {
@@ -317,20 +327,12 @@ fn capistrano_config_is_taken_over() {
         "{unit}"
     );
     // What is not taken over is said, and is in the file, with its place.
-    let left = [
-        "config/deploy.rb:8: set :rbenv_ruby, \"3.3.0\"",
-        "config/deploy.rb:14: set :ssh_options, {",
-        "config/deploy.rb:19: set :default_env, { \"PATH\" => \"/opt/ruby/bin:$PATH\" }",
-        "config/deploy.rb:21: namespace :deploy do",
-        "config/deploy.rb:30: after \"deploy:updated\", \"assets:precompile\"",
-        "config/deploy/production.rb:4: server ENV[\"EXTRA\"], roles: %w[web]",
-    ];
     let text = project.read("todo/deploy.toml");
-    for line in left {
+    for line in LEFT {
         assert!(said.contains(&format!("  {line}\n")), "{line}\n{said}");
         assert!(text.contains(&format!("\n#   {line}\n")), "{line}\n{text}");
     }
-    assert_eq!(text.matches("\n#   config/").count(), left.len(), "{text}");
+    assert_eq!(text.matches("\n#   config/").count(), LEFT.len(), "{text}");
     check_accepts(&project);
 }
 
