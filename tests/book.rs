@@ -65,13 +65,18 @@ fn reference_of_commands_is_what_help_says() {
     assert!(common.len() > 8 && before.contains("Usage"), "{common:?}");
     let mut text = format!(
         "# Every command\n\nThis page is made of what `shipit help` says; a test holds that.\n\n\
-         ## Every command has\n\n```text\n{options}\n```\n\n## Exit codes\n\n```text\n{}\n```\n",
-        said("help exit-codes").trim_end()
+         ## Every command has\n\n```text\n{options}\n```\n\n## Exit codes\n\n```text\n{}\n```\n\n\
+         ## Variables\n\n```text\n{}\n```\n",
+        said("help exit-codes").trim_end(),
+        said("help env").trim_end()
     );
     let names = commands.lines().filter_map(|line| line.strip_prefix("  "));
     let names = names.filter(|line| !line.starts_with(' '));
-    for name in names.filter_map(|line| line.split_whitespace().next()) {
-        let help = without(&common, &said(&format!("help {name}")));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    let with_inner = |name| if name == "env" { vec![name, "env diff"] } else { vec![name] };
+    for name in names.flat_map(with_inner) {
+        // `shipit help env` explains the variables.
+        let help = without(&common, &said(&format!("{name} -h")));
         let _ = write!(text, "\n## shipit {name}\n\n```text\n{help}\n```\n");
     }
     is_current("docs/reference/commands.md", &text);

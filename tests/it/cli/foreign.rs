@@ -87,6 +87,13 @@ fn tree_in_the_layout_of_deployer_is_taken_over() {
     let said = project.shipit("rollback --to 9");
     assert!(said.starts_with("exit: 0"), "{said}");
     assert_eq!(project.read("srv/current/VERSION"), "old 9\n");
+    for version in ["2\n", "3\n"] {
+        project.write("dist/VERSION", version);
+        assert!(project.shipit("deploy").starts_with("exit: 0"));
+    }
+    assert!(project.shipit("prune --keep 1").starts_with("exit: 0"));
+    let left = releases(&project);
+    assert!(["9", "10", "11"].iter().all(|name| left.iter().any(|it| it == name)), "{left:?}");
     assert_eq!(project.read("srv/.dep/latest_release"), "11\n");
 }
 
