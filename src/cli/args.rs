@@ -97,6 +97,13 @@ Examples:
   shipit init --kind docker
   shipit init -c ops/deploy.toml")]
     Init(InitArgs),
+    /// Prepare hosts, as root: user, directories, linked files, sudo; run again, it changes nothing
+    #[command(after_help = "\
+Examples:
+  shipit setup production --dry-run
+  shipit setup production --as root
+  shipit setup production --check")]
+    Setup(SetupArgs),
     /// Check that a deploy would work; change nothing
     #[command(after_help = "\
 Examples:
@@ -311,6 +318,18 @@ pub(crate) struct ArtifactArg {
     /// SHA-256 of the artifact file
     #[arg(long, value_name = "HEX", requires = "artifact")]
     sha256: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SetupArgs {
+    #[command(flatten)]
+    pub(crate) stage: StageArg,
+    /// Change nothing; exit with 1 if something differs
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Log in as root, or as a user who may use sudo; the user who deploys is made if missing
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) login: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

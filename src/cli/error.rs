@@ -55,6 +55,8 @@ pub(crate) enum CliError {
     Unconfirmed { who: String },
     #[error("`{value}` is not valid for {flag}: {expected}")]
     BadFlag { flag: &'static str, value: String, expected: &'static str },
+    #[error("{host}: which user deploys?")]
+    NoDeployer { host: String },
     #[error("{path} already exists")]
     Exists { path: PathBuf },
     #[error("{path} could not be written")]
@@ -104,6 +106,9 @@ impl Hinted for CliError {
                 Some(format!("`shipit deploy {stage} --env-only` changes only the config"))
             }
             Self::Unconfirmed { .. } => Some("pass `--yes`".to_owned()),
+            Self::NoDeployer { host } => {
+                Some(format!("write `deploy@{host}` in `hosts`, or `user` in [ssh]"))
+            }
             Self::Exists { path } => {
                 Some(format!("keep {}, or name another file with `-c`", path.display()))
             }
@@ -168,6 +173,7 @@ mod tests {
             | CliError::Start { .. }
             | CliError::Unconfirmed { .. }
             | CliError::BadFlag { .. }
+            | CliError::NoDeployer { .. }
             | CliError::Exists { .. }
             | CliError::Write { .. }
             | CliError::Demo { .. } => true,
@@ -233,6 +239,7 @@ mod tests {
             CliError::Start { source: denied() },
             CliError::Unconfirmed { who: "production".to_owned() },
             CliError::BadFlag { flag: "--to", value: "1".to_owned(), expected: "14 digits" },
+            CliError::NoDeployer { host: "web1".to_owned() },
             CliError::Exists { path: path() },
             CliError::Write { path: path(), source: denied() },
             CliError::Demo { source: SessionError::Lost { reason: "reset".to_owned() } },
@@ -263,6 +270,8 @@ mod tests {
           state: nothing was changed
           hint:  pass `--yes`
         error: `1` is not valid for --to: 14 digits
+        error: web1: which user deploys?
+          hint:  write `deploy@web1` in `hosts`, or `user` in [ssh]
         error: deploy.toml already exists
           hint:  keep deploy.toml, or name another file with `-c`
         error: deploy.toml could not be written

@@ -27,6 +27,7 @@ mod question;
 mod reach;
 mod run;
 mod schema;
+mod setup;
 mod signals;
 mod source;
 mod ssh;
@@ -87,6 +88,7 @@ fn parsed(line: ArgsOs) -> Result<Args, clap::Error> {
 async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
     match command {
         CliCommand::Init(init) => init::run(world, &init),
+        CliCommand::Setup(args) => setup::run(world, &args).await,
         CliCommand::Check(check) => check::run(world, &check).await,
         CliCommand::Diff(check) => deploy::diff(world, &check).await,
         CliCommand::Deploy(deploy) if deploy.env_only => {

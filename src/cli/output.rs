@@ -76,6 +76,11 @@ impl World {
     /// Returns the answers of the hosts that gave one, and the exit code: 1 if a host failed. Failures
     /// are printed.
     pub(crate) fn found<T>(&self, answers: Answers<T>) -> (Vec<(String, T)>, u8) {
+        self.found_in(answers, "nothing was changed")
+    }
+
+    /// Does what [`Self::found`] does, and says the state of a host that failed.
+    pub(crate) fn found_in<T>(&self, answers: Answers<T>, state: &str) -> (Vec<(String, T)>, u8) {
         let mut found = Vec::new();
         let mut code = 0;
         for (host, answer) in answers {
@@ -84,7 +89,7 @@ impl World {
                 Err(failure) => {
                     code = 1;
                     let sieve = self.sieve(Secrets::default());
-                    self.print_failure(&sieve, Some(&host), &failure, "nothing was changed");
+                    self.print_failure(&sieve, Some(&host), &failure, state);
                 }
             }
         }

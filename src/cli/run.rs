@@ -168,6 +168,19 @@ impl World {
         done
     }
 
+    /// Does `work` that is over in seconds and must not end halfway, without a reporter.
+    pub(crate) async fn to_the_end<T>(
+        &self,
+        config: &Config,
+        command: &str,
+        work: impl AsyncFnOnce(RunContext<'_>) -> T,
+    ) -> T {
+        let resources = self.resources(config, command, None, &Secrets::default());
+        let done = work(resources.context(config, Events::new(&|_| {}), false)).await;
+        self.tell_aside();
+        done
+    }
+
     /// Shows the notices of connections outside a run.
     fn tell_aside(&self) {
         for event in self.aside.told() {

@@ -2,7 +2,7 @@
 //! and a test holds that: `cancel`, `outcome`, `order_text`, `event`, `run`, `source`, `goal`,
 //! `retention`, `divergence`, `plan`, `context`, `local_hook`, `pool`, `conversation`, `query`,
 //! `stream`, `health`, `judge`, `verify`, `pin`, `delta`, `env_diff`, `payload`, `promote`, `host`,
-//! `prepare`, `hosts`, `locks`, `rollout`, `fleet`, `check`.
+//! `prepare`, `hosts`, `locks`, `rollout`, `fleet`, `check`, `setup`.
 
 pub mod cancel;
 pub mod check;
@@ -32,6 +32,7 @@ pub mod query;
 pub mod retention;
 pub mod rollout;
 pub mod run;
+pub mod setup;
 pub mod source;
 pub mod stream;
 pub mod verify;

@@ -25,6 +25,7 @@ pub mod progress;
 pub mod redact;
 pub mod releases;
 pub mod sanitizer;
+pub mod setup;
 pub mod status;
 pub mod stream;
 pub mod styles;

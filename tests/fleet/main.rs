@@ -27,6 +27,7 @@ mod recipes;
 mod refusals;
 mod secrets;
 mod services;
+mod setup;
 mod six;
 mod soak;
 mod staged;

@@ -1,64 +1,66 @@
-//! README.md from top to bottom on a fresh host. Its commands are run as they stand, except for the
-//! names of user and app, which other scenarios have.
+//! README.md from top to bottom on a fresh host. Its commands are run as they stand.
 
 use std::fs;
+use std::process::Command;
 
-use crate::app::App;
+use crate::app::{App, Wish};
 use crate::hosts::APPS;
 
-/// The lines of all blocks of README.md in a language.
-fn lines(language: &str) -> Vec<String> {
+/// The commands of the program in README.md, in order.
+fn commands() -> Vec<String> {
     let text = fs::read_to_string("README.md").unwrap();
     let blocks = text.split("```").skip(1).step_by(2);
-    let blocks = blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
+    let blocks = blocks.filter_map(|block| block.strip_prefix("sh\n"));
     let lines = blocks.flat_map(|block| block.lines().map(|line| line.trim().to_owned()));
-    lines.filter(|line| !line.is_empty()).collect()
-}
-
-fn renamed(text: &str) -> String {
-    text.replace("deploy", "newcomer").replace("todo", "fresh")
+    lines.filter_map(|line| Some(line.strip_prefix("shipit ")?.to_owned())).collect()
 }
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn readme_commands_work_in_order() {
     let host = APPS[1];
-    let app = App::on(&[host], "fresh");
-    let port: String = fs::read_to_string(app.home().join("deploy.toml")).unwrap();
-    let port: String = port.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().into();
+    let wish = Wish { provision: &["--scope", "none", "--no-sudo"], ..Wish::default() };
+    let app = App::with(&[host], "fresh", &wish);
     // Whom an earlier run of this test has made.
-    host.try_root("userdel -r newcomer; rm /etc/sudoers.d/newcomer");
-    host.root("rm -r /srv/fresh /etc/systemd/system/fresh.service /etc/sudoers.d/shipit-fresh");
-    let on_host: Vec<_> = lines("sh").into_iter().filter(|line| line.contains("sudo ")).collect();
-    let (with_unit, before): (Vec<_>, Vec<_>) =
-        on_host.iter().partition(|line| line.contains("sudo systemctl "));
-    for line in before {
-        host.root(&renamed(line));
-    }
-    host.root(
-        "install -d -m 700 -o newcomer /home/newcomer/.ssh && \
-         install -m 600 -o newcomer /home/deploy/.ssh/authorized_keys /home/newcomer/.ssh/",
-    );
-    // The sample service is called otherwise and wants a port.
-    let unit = renamed(&lines("ini").join("\n")).replace("bin/server", "bin/serve");
-    host.put("/etc/systemd/system/fresh.service", &format!("{unit}\n"));
-    for line in with_unit {
-        host.root(&renamed(line));
-    }
+    host.try_root("systemctl disable --now fresh; pkill -u newcomer; userdel -r newcomer");
+    host.root("rm -rf /srv/fresh /etc/sudoers.d/shipit-fresh");
     app.edit("user = \"deploy\"", "user = \"newcomer\"");
-    app.edit("[env]\n", &format!("[env]\nvars.PORT = \"{port}\"\n"));
+    app.edit("[env]\n", &format!("[env]\nvars.PORT = \"{}\"\n", app.port()));
+    app.edit("unit = \"fresh.service\"", "file = \"deploy/fresh.service\"");
     app.edit("[service]", "[artifact]\npath = \"build.tar.gz\"\n\n[service]");
-    let build =
-        |version: &str| fs::rename(app.tarball(version, &[]), app.home().join("build.tar.gz"));
-    build("v1").unwrap();
+    // The unit that `init` writes, for the program of the sample service.
+    let project = app.home().join("fresh");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("go.mod"), "module serve\n").unwrap();
+    let mut init = Command::new(env!("CARGO_BIN_EXE_shipit"));
+    assert!(init.arg("init").current_dir(&project).status().unwrap().success());
+    let unit = fs::read_to_string(project.join("deploy/fresh.service")).unwrap();
+    let unit = unit.replace("User=deploy", "User=newcomer");
+    let build = |version: &str| {
+        let tarball = app.tarball_of(version, &[], |tree| {
+            fs::create_dir_all(tree.join("bin")).unwrap();
+            fs::copy("vagrant/service/bin/serve", tree.join("bin/serve")).unwrap();
+            fs::create_dir_all(tree.join("deploy")).unwrap();
+            fs::write(tree.join("deploy/fresh.service"), &unit).unwrap();
+        });
+        fs::rename(tarball, app.home().join("build.tar.gz")).unwrap();
+    };
+    build("v1");
     let mut deploys = 0;
-    for line in lines("sh").iter().filter_map(|line| line.strip_prefix("shipit ")) {
+    for line in commands() {
         if line == "rollback production" {
-            build("v2").unwrap();
+            build("v2");
             app.shipit(&["deploy"]).ends(0);
             app.answers("v2", "hello");
         }
-        let run = app.shipit(&line.split(' ').collect::<Vec<_>>()).ends(0);
+        let mut words: Vec<_> = line.split(' ').collect();
+        match words[0] {
+            "init" => continue,
+            // Nobody is there who could be asked.
+            "setup" => words.push("--yes"),
+            _ => {}
+        }
+        let run = app.shipit(&words).ends(0);
         if line == "check production" {
             assert!(run.stdout.contains(" 0 warnings, 0 problems"), "{}", run.stdout);
         }

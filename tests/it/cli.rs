@@ -13,6 +13,7 @@ mod notices;
 mod output;
 mod promote;
 mod secrets;
+mod setup;
 mod shells;
 mod sources;
 mod words;

@@ -228,6 +228,7 @@ const ORDER_IN_DEPLOY: [&str; 31] = [
     "rollout",
     "fleet",
     "check",
+    "setup",
 ];
 
 /// The modules of `ssh`: each uses only those before it.

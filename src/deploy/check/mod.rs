@@ -7,6 +7,7 @@ mod sudo;
 mod unit;
 
 pub use self::host::Subject;
+pub use self::sudo::{sudo_commands, sudo_file};
 use super::outcome::Failure;
 use crate::config::{Config, EnvSpec};
 

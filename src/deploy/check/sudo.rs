@@ -1,9 +1,11 @@
 //! Checks what sudo allows, by the same rules as a deploy.
 
+use std::collections::BTreeSet;
+
 use super::Findings;
 use super::host::Subject;
-use crate::config::Config;
-use crate::model::service::{Action, Service, Unit};
+use crate::config::{Config, Host};
+use crate::model::service::{Action, Scope, Service, Unit};
 use crate::model::sudo::SudoRefusal;
 
 /// The verbs that a unit in a slot needs.
@@ -87,17 +89,39 @@ fn commands(config: &Config, service: &Service, unit: &Unit) -> Vec<String> {
     verbs.chain(file).collect()
 }
 
+/// Returns the commands that sudo must allow on a host, as rules name them.
+pub fn sudo_commands(config: &Config, host: &Host) -> Vec<String> {
+    let mut all = Vec::new();
+    for service in config.services_on(host) {
+        for unit in config.units_of(service).iter().filter(|unit| unit.scope == Scope::System) {
+            all.extend(commands(config, service, unit).iter().map(|one| as_rule(one)));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|one| seen.insert(one.clone()));
+    all
+}
+
+/// Returns a command of systemctl as a rule of sudo names it.
+fn as_rule(command: &str) -> String {
+    let marks = [',', ':', '=', '\\'];
+    let escape = |c: char| if marks.contains(&c) { format!("\\{c}") } else { c.to_string() };
+    let command: String = command.chars().map(escape).collect();
+    format!("/usr/bin/systemctl {command}")
+}
+
+/// Returns the file that holds the rules of an app.
+pub fn sudo_file(prefix: &str, app: &str) -> String {
+    // sudo reads no file with a dot in its name.
+    format!("/etc/sudoers.d/{prefix}-{}", app.replace('.', "_"))
+}
+
 /// Returns the command that adds the rules to the existing ones.
 fn rules(subject: &Subject<'_>, commands: &[String], prefix: &str) -> String {
-    let escaped = |command: &String| {
-        let marks = [',', ':', '=', '\\'];
-        let escape = |c: char| if marks.contains(&c) { format!("\\{c}") } else { c.to_string() };
-        command.chars().map(escape).collect::<String>()
-    };
-    let commands = commands.iter().map(|one| format!("/usr/bin/systemctl {}", escaped(one)));
-    let commands = commands.collect::<Vec<_>>().join(", ");
+    let commands: Vec<_> = commands.iter().map(|one| as_rule(one)).collect();
+    let commands = commands.join(", ");
     let user = subject.probed.state.facts.user.replace('\\', "\\\\");
-    let file = format!("/etc/sudoers.d/{prefix}-{}", subject.config.app.replace('.', "_"));
+    let file = sudo_file(prefix, &subject.config.app);
     format!(
         "on the host: `echo '{user} ALL=(root) NOPASSWD: {commands}' | sudo tee -a {file} && \
          sudo chmod 440 {file} && sudo visudo -cf {file}`"

@@ -69,7 +69,7 @@ fn every_command_prints_what_its_schema_says() {
     let project = busy();
     let live = std::fs::read_link(project.path().join("srv/current")).unwrap();
     let live = live.file_name().unwrap().to_str().unwrap().to_owned();
-    for name in ["releases", "status", "history", "verify", "check", "env"] {
+    for name in ["releases", "status", "history", "verify", "check", "env", "setup"] {
         assert_eq!(check(&project, name, name), 1);
     }
     check(&project, &format!("pin {live}"), "event");

@@ -1,0 +1,77 @@
+//! What `setup` would do, or did, as text and JSON.
+
+use super::clean;
+use super::human::{group_by, list};
+use crate::deploy::setup::{Prepared, SetupStep, StepState};
+
+/// Returns a step in words: a line, and further ones that belong to it.
+fn lines(step: &SetupStep, user: &str) -> Vec<String> {
+    let line = match step {
+        SetupStep::Account => {
+            format!("make the user {user}, who may log in with the keys of this login")
+        }
+        SetupStep::Member { group, .. } => format!("put {user} into the group {group}"),
+        SetupStep::Directory { path } => format!("make {path}, in which {user} can write"),
+        SetupStep::File { path, template, .. } => {
+            format!("write {path} as in {template}, for you to fill in")
+        }
+        SetupStep::Rules { file, commands } => {
+            let line = format!("let sudo allow {user}, in {file}, without a password:");
+            let commands = commands.iter().map(|command| format!("  {command}"));
+            return [line].into_iter().chain(commands).collect();
+        }
+        SetupStep::Linger => format!("let units of {user} run without a login"),
+        SetupStep::Brought { path, .. } => {
+            format!("{path} is missing, and has no template: bring it")
+        }
+    };
+    vec![line]
+}
+
+/// Returns the first line of a step.
+pub fn step_line(step: &SetupStep, user: &str) -> String {
+    lines(step, user).swap_remove(0)
+}
+
+/// Returns the steps that are not as wanted, with equal hosts together.
+pub fn setup_view(hosts: &[(String, Prepared)]) -> String {
+    let left = |host: &Prepared| -> Vec<String> {
+        let steps = host.steps.iter().filter(|(_, state)| *state == StepState::Differs);
+        steps.flat_map(|(step, _)| lines(step, &host.user)).collect()
+    };
+    let mut all = String::new();
+    for (lines, hosts) in group_by(hosts.iter().map(|(name, host)| (name.as_str(), left(host)))) {
+        all += &format!("{}:\n", list(&hosts));
+        if lines.is_empty() {
+            all += "  nothing to do\n";
+        }
+        all.extend(lines.iter().map(|line| format!("  {}\n", clean::line(line))));
+    }
+    all
+}
+
+/// Returns every step with what became of it.
+pub fn setup_json(hosts: &[(String, Prepared)]) -> serde_json::Value {
+    let word = |state: &StepState| match state {
+        StepState::Same => "same",
+        StepState::Differs => "differs",
+        StepState::Done => "done",
+        StepState::Failed(_) => "failed",
+        StepState::Skipped => "skipped",
+    };
+    let host = |(name, host): &(String, Prepared)| {
+        let steps = host.steps.iter().map(|(step, state)| {
+            let text = lines(step, &host.user).join("\n");
+            serde_json::json!({ "step": clean::line(&text), "state": word(state) })
+        });
+        serde_json::json!({
+            "host": name,
+            "user": clean::line(&host.user),
+            "steps": steps.collect::<Vec<_>>(),
+        })
+    };
+    serde_json::json!({
+        "v": super::json::VERSION,
+        "setup": hosts.iter().map(host).collect::<Vec<_>>(),
+    })
+}
