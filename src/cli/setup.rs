@@ -50,6 +50,8 @@ pub(crate) async fn run(world: &World, args: &SetupArgs) -> Result<u8, CliError>
 fn setups(config: &mut Config, login: Option<&str>) -> Result<Vec<HostSetup>, CliError> {
     let mut setups = Vec::new();
     let mut hosts = config.hosts.clone();
+    // Steps are done as root, whoever does everything else.
+    let acting = config.sudo.user.take();
     for host in &mut hosts {
         let mut deployer = None;
         if let Some(login) = login {
@@ -63,7 +65,7 @@ fn setups(config: &mut Config, login: Option<&str>) -> Result<Vec<HostSetup>, Cl
                 return Err(CliError::NoDeployer { host: host.name.clone() });
             }
         }
-        setups.push(HostSetup::of(config, host, deployer));
+        setups.push(HostSetup::of(config, host, acting.clone().or(deployer)));
     }
     config.hosts = hosts;
     Ok(setups)

@@ -95,7 +95,7 @@ impl HostSetup {
         let journal = system.then(|| SetupStep::Member { group: JOURNAL.to_owned(), make: false });
         let linger = units().any(|unit| unit.scope == Scope::User).then_some(SetupStep::Linger);
         let commands = sudo_commands(config, host);
-        let rules = (!commands.is_empty())
+        let rules = (config.sudo.tells() && !commands.is_empty())
             .then(|| SetupStep::Rules { file: sudo_file("shipit", &config.app), commands });
         let root = SetupStep::Directory { path: config.layout.root().to_owned() };
         let (files, brought): (Vec<_>, Vec<_>) =
