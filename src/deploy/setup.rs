@@ -160,7 +160,7 @@ pub fn script(setup: &HostSetup, mode: SetupMode) -> String {
     let mut text = format!("mode={mode} user={user}\n{SCRIPT}\n");
     for (number, step) in setup.steps.iter().enumerate() {
         let words: Vec<_> = step.words().iter().map(|text| word(text)).collect();
-        text += &format!("step {number} {}\n", words.join(" "));
+        text.extend([format!("step {number} {}\n", words.join(" "))]);
     }
     text + "echo end\n"
 }
@@ -188,10 +188,12 @@ async fn run(session: &dyn Session, script: &str) -> Result<String, Failure> {
     let mut channel = session.exec(&format!("exec /bin/sh -c {}", word(START))).await?;
     let (mut out, mut err, mut end) = (Vec::new(), Vec::new(), None);
     let mut input = channel.input;
-    let write = async {
-        // The shell may end before it has read everything; what it says then counts.
+    let write = async move {
+        // The shell may end before it has read everything; what it says then counts. A pipe ends
+        // only when it is dropped.
         let _ = input.write_all(script.as_bytes()).await;
         let _ = input.shutdown().await;
+        drop(input);
     };
     let read = async {
         while let Some(piece) = channel.output.recv().await {

@@ -41,7 +41,7 @@ pub fn setup_view(hosts: &[(String, Prepared)]) -> String {
     };
     let mut all = String::new();
     for (lines, hosts) in group_by(hosts.iter().map(|(name, host)| (name.as_str(), left(host)))) {
-        all += &format!("{}:\n", list(&hosts));
+        all.extend([format!("{}:\n", list(&hosts))]);
         if lines.is_empty() {
             all += "  nothing to do\n";
         }
