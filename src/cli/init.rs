@@ -18,7 +18,7 @@ pub(crate) fn run(world: &World, args: &InitArgs) -> Result<u8, CliError> {
     }
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let project = folder.map_or_else(|| world.cwd.clone(), |folder| world.cwd.join(folder));
-    let found = Found::of(&project, args);
+    let found = KnownProject::of(&project, args);
     let name = project.file_name().map(|name| name.to_string_lossy().into_owned());
     let name =
         found.taken.as_ref().and_then(|taken| taken.app.clone()).or(name).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) fn run(world: &World, args: &InitArgs) -> Result<u8, CliError> {
 }
 
 /// What a project is, by its files.
-struct Found {
+struct KnownProject {
     kind: ProjectKind,
     /// Other kinds that fit too.
     others: Vec<&'static str>,
@@ -56,7 +56,7 @@ struct Found {
     left: Vec<Taken>,
 }
 
-impl Found {
+impl KnownProject {
     fn of(project: &Path, args: &InitArgs) -> Self {
         let mut all = start::taken(project).into_iter();
         let (taken, left): (_, Vec<Taken>) = (all.next(), all.collect());
@@ -87,7 +87,7 @@ impl Found {
                 let left = count(taken.unread.len(), "line");
                 lines.push(format!("not taken over: {left}, which stand in it as comments:"));
             }
-            let place = |place: &start::Spot| format!("  {}:{}", place.file, place.line);
+            let place = |place: &start::PeerLine| format!("  {}:{}", place.file, place.line);
             lines.extend(
                 taken.unread.iter().map(|one| format!("{}: {}", place(&one.place), one.text)),
             );

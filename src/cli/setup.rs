@@ -8,7 +8,7 @@ use crate::config::resolve::Overrides;
 use crate::config::{Address, Config};
 use crate::deploy::context::RunContext;
 use crate::deploy::outcome::Failure;
-use crate::deploy::setup::{self, HostSetup, Prepared, SetupMode, SetupStep, StepState};
+use crate::deploy::setup::{self, HostSetup, HostSteps, SetupMode, SetupStep, StepState};
 use crate::model::words::{count, list};
 use crate::remote::quote::shown_word;
 use crate::report::redact::Secrets;
@@ -20,7 +20,7 @@ pub(crate) async fn run(world: &World, args: &SetupArgs) -> Result<u8, CliError>
     let setups = setups(&mut config, args.login.as_deref())?;
     let looking = async |cx: RunContext<'_>| setup::each(cx, &setups, SetupMode::Look).await;
     let (found, code) = world.found(world.quietly(&config, "look at", looking).await?);
-    let left = |host: &Prepared| host.steps.iter().any(|(_, state)| *state == StepState::Differs);
+    let left = |host: &HostSteps| host.steps.iter().any(|(_, state)| *state == StepState::Differs);
     let left: Vec<_> = found.iter().filter(|(_, host)| left(host)).collect();
     world.print(|| setup_json(&found), || setup_view(&found));
     if args.check {
@@ -72,7 +72,7 @@ fn setups(config: &mut Config, login: Option<&str>) -> Result<Vec<HostSetup>, Cl
 }
 
 /// Says what became of the steps of a host, and returns the exit code.
-fn told(world: &World, name: &str, host: &Prepared) -> u8 {
+fn told(world: &World, name: &str, host: &HostSteps) -> u8 {
     let number = host.steps.iter().filter(|(_, state)| *state == StepState::Done).count();
     if number > 0 {
         world.tell(&format!("{name}: {} done\n", count(number, "step")));
@@ -93,7 +93,7 @@ fn told(world: &World, name: &str, host: &Prepared) -> u8 {
 }
 
 /// Returns the command that brings a file which only a person has.
-fn hint(name: &str, host: &Prepared, step: &SetupStep) -> Option<String> {
+fn hint(name: &str, host: &HostSteps, step: &SetupStep) -> Option<String> {
     let SetupStep::Brought { path, linked } = step else { return None };
     let folder = path.rsplit_once('/')?.0;
     let command = format!("mkdir -p {folder} && umask 077 && cat > {path}");

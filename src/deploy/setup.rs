@@ -71,7 +71,7 @@ pub enum StepState {
 
 /// The answer of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
+pub struct HostSteps {
     /// The user who will deploy.
     pub user: String,
     /// Each step, and what became of it.
@@ -140,7 +140,7 @@ fn template(base: &Path, linked: &str) -> Option<(String, String)> {
 }
 
 /// Looks at the steps of every host, or does them. `setups` are in the order of the config.
-pub async fn each(cx: RunContext<'_>, setups: &[HostSetup], mode: SetupMode) -> Answers<Prepared> {
+pub async fn each(cx: RunContext<'_>, setups: &[HostSetup], mode: SetupMode) -> Answers<HostSteps> {
     let hosts = cx.config.hosts.iter().zip(setups).map(|(host, setup)| async move {
         let answer = async {
             let session = cx.connect.connect(host).await?;
@@ -219,7 +219,7 @@ async fn run(session: &dyn Session, script: &str) -> Result<String, Failure> {
 }
 
 /// Reads what the script printed.
-fn read(said: &str, setup: &HostSetup) -> Result<Prepared, Failure> {
+fn read(said: &str, setup: &HostSetup) -> Result<HostSteps, Failure> {
     let mut lines = said.lines().peekable();
     let unclear = || Failure::new("the answer of the host is not understood");
     let user = lines.next().and_then(|line| line.strip_prefix("user ")).ok_or_else(unclear)?;
@@ -241,5 +241,5 @@ fn read(said: &str, setup: &HostSetup) -> Result<Prepared, Failure> {
         };
         steps.push((step.clone(), state));
     }
-    Ok(Prepared { user: user.to_owned(), steps })
+    Ok(HostSteps { user: user.to_owned(), steps })
 }

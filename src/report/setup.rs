@@ -2,7 +2,7 @@
 
 use super::clean;
 use super::human::{group_by, list};
-use crate::deploy::setup::{Prepared, SetupStep, StepState};
+use crate::deploy::setup::{HostSteps, SetupStep, StepState};
 
 /// Returns a step in words: a line, and further ones that belong to it.
 fn lines(step: &SetupStep, user: &str) -> Vec<String> {
@@ -34,8 +34,8 @@ pub fn step_line(step: &SetupStep, user: &str) -> String {
 }
 
 /// Returns the steps that are not as wanted, with equal hosts together.
-pub fn setup_view(hosts: &[(String, Prepared)]) -> String {
-    let left = |host: &Prepared| -> Vec<String> {
+pub fn setup_view(hosts: &[(String, HostSteps)]) -> String {
+    let left = |host: &HostSteps| -> Vec<String> {
         let steps = host.steps.iter().filter(|(_, state)| *state == StepState::Differs);
         steps.flat_map(|(step, _)| lines(step, &host.user)).collect()
     };
@@ -51,7 +51,7 @@ pub fn setup_view(hosts: &[(String, Prepared)]) -> String {
 }
 
 /// Returns every step with what became of it.
-pub fn setup_json(hosts: &[(String, Prepared)]) -> serde_json::Value {
+pub fn setup_json(hosts: &[(String, HostSteps)]) -> serde_json::Value {
     let word = |state: &StepState| match state {
         StepState::Same => "same",
         StepState::Differs => "differs",
@@ -59,7 +59,7 @@ pub fn setup_json(hosts: &[(String, Prepared)]) -> serde_json::Value {
         StepState::Failed(_) => "failed",
         StepState::Skipped => "skipped",
     };
-    let host = |(name, host): &(String, Prepared)| {
+    let host = |(name, host): &(String, HostSteps)| {
         let steps = host.steps.iter().map(|(step, state)| {
             let text = lines(step, &host.user).join("\n");
             serde_json::json!({ "step": clean::line(&text), "state": word(state) })

@@ -13,8 +13,8 @@ mod yaml;
 use std::path::Path;
 
 pub use self::kind::ProjectKind;
-use self::peer::Reader;
-pub use self::peer::{Spot, Taken, TakenHost, TakenStage, Unread};
+use self::peer::PeerReader;
+pub use self::peer::{PeerLine, Taken, TakenHost, TakenStage, Unread};
 pub use self::text::Start;
 use super::rules;
 
@@ -69,7 +69,7 @@ fn of_ruby(project: &Path, text: &str) -> Taken {
         more.iter().map(|it| it.stage.as_str()).collect()
     };
     for name in names {
-        let mut reader = Reader::default();
+        let mut reader = PeerReader::default();
         // Capistrano's default, which it reads as if the file began with it.
         if !mina {
             reader.set("deploy_to", "/var/www/#{fetch(:application)}", 0);
@@ -84,9 +84,9 @@ fn of_ruby(project: &Path, text: &str) -> Taken {
     taken
 }
 
-fn of_deployer(file: &str, text: &str, read: fn(&mut Reader, &str, &str)) -> Taken {
+fn of_deployer(file: &str, text: &str, read: fn(&mut PeerReader, &str, &str)) -> Taken {
     let mut taken = Taken { tool: "Deployer", files: vec![file.to_owned()], ..Taken::default() };
-    let mut reader = Reader::default();
+    let mut reader = PeerReader::default();
     read(&mut reader, file, text);
     let mut names: Vec<_> = reader.hosts.iter().filter_map(|host| host.stage.clone()).collect();
     if reader.hosts.iter().any(|host| host.stage.is_none()) || names.is_empty() {
@@ -112,7 +112,7 @@ fn of_kamal(project: &Path, text: &str) -> Taken {
         more.iter().map(|it| it.stage.as_str()).collect()
     };
     for name in names {
-        let mut reader = Reader::default();
+        let mut reader = PeerReader::default();
         yaml::kamal(&mut reader, &mut taken, FILE, text);
         for more in more.iter().filter(|more| more.stage == name) {
             // Lists of a destination replace those of the file above it.
@@ -129,7 +129,7 @@ fn of_kamal(project: &Path, text: &str) -> Taken {
 
 impl Taken {
     /// Adds the stage of this name that was read.
-    fn add(&mut self, mut reader: Reader, name: &str) {
+    fn add(&mut self, mut reader: PeerReader, name: &str) {
         let stage = reader.stage(name);
         self.app = self.app.take().or_else(|| reader.value("app"));
         if rules::is_name(name) {

@@ -1,5 +1,5 @@
 //! What another deploy tool's config says of hosts and directories. Each tool's reader hands its
-//! settings to a [`Reader`]; what it does not understand is kept with its place, never guessed.
+//! settings to a [`PeerReader`]; what it does not understand is kept with its place, never guessed.
 
 use std::collections::BTreeMap;
 
@@ -43,13 +43,13 @@ pub struct TakenHost {
 /// A line that was not taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
-    pub place: Spot,
+    pub place: PeerLine,
     pub text: String,
 }
 
 /// A line of another tool's file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Spot {
+pub struct PeerLine {
     pub file: String,
     pub line: usize,
 }
@@ -58,7 +58,7 @@ pub struct Spot {
 #[derive(Debug, Clone)]
 struct Setting {
     value: String,
-    spot: Spot,
+    spot: PeerLine,
 }
 
 /// A host while it is read: its settings by their own names.
@@ -71,12 +71,12 @@ pub(super) struct ReadHost {
     pub(super) port: Option<String>,
     /// Its own directory.
     pub(super) root: Option<String>,
-    pub(super) spot: Spot,
+    pub(super) spot: PeerLine,
 }
 
 /// Gathers what the files of a tool say.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reader {
+pub(super) struct PeerReader {
     settings: BTreeMap<String, Setting>,
     dirs: Option<Vec<String>>,
     files: Option<Vec<String>>,
@@ -136,15 +136,15 @@ impl ReadHost {
     }
 }
 
-impl Reader {
+impl PeerReader {
     /// Begins with a file.
     pub(super) fn open(&mut self, file: &str, text: &str) {
         file.clone_into(&mut self.file);
         self.texts.insert(file.to_owned(), text.lines().map(str::to_owned).collect());
     }
 
-    pub(super) fn spot(&self, line: usize) -> Spot {
-        Spot { file: self.file.clone(), line }
+    pub(super) fn spot(&self, line: usize) -> PeerLine {
+        PeerLine { file: self.file.clone(), line }
     }
 
     /// Keeps a line of this file that is not understood.
@@ -153,7 +153,7 @@ impl Reader {
     }
 
     /// Keeps a line that is not understood, once.
-    pub(super) fn unread_spot(&mut self, spot: &Spot) {
+    pub(super) fn unread_spot(&mut self, spot: &PeerLine) {
         if self.unread.iter().any(|known| known.place == *spot) {
             return;
         }

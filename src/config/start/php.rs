@@ -1,6 +1,6 @@
 //! Deployer's config as a program in PHP: statements of known forms.
 
-use super::peer::{ReadHost, Reader, known_name};
+use super::peer::{PeerReader, ReadHost, known_name};
 use super::statements::{Language, Statement, Token, statements};
 
 /// Statements that say nothing of hosts or directories.
@@ -20,7 +20,7 @@ pub(super) const IDLE_SETTINGS: [&str; 10] = [
 ];
 
 /// Reads a file.
-pub(super) fn read(reader: &mut Reader, file: &str, text: &str) {
+pub(super) fn read(reader: &mut PeerReader, file: &str, text: &str) {
     reader.open(file, text);
     for statement in statements(text, Language::Php) {
         let idle = IDLE.iter().any(|word| statement.begins(word));
@@ -31,7 +31,7 @@ pub(super) fn read(reader: &mut Reader, file: &str, text: &str) {
 }
 
 /// Takes one statement over; `None`: its form is not known.
-fn one(reader: &mut Reader, statement: &Statement) -> Option<()> {
+fn one(reader: &mut PeerReader, statement: &Statement) -> Option<()> {
     let calls = calls(&statement.tokens)?;
     let (first, rest) = calls.split_first()?;
     match (first.name.as_str(), first.arguments) {
@@ -58,7 +58,7 @@ fn one(reader: &mut Reader, statement: &Statement) -> Option<()> {
 }
 
 fn setting(
-    reader: &mut Reader,
+    reader: &mut PeerReader,
     line: usize,
     name: &str,
     value: &[Token],

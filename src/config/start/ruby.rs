@@ -1,6 +1,6 @@
 //! Capistrano's and Mina's configs, which are programs in Ruby: statements of known forms.
 
-use super::peer::{ReadHost, Reader, known_name};
+use super::peer::{PeerReader, ReadHost, known_name};
 use super::statements::{Language, Statement, Token, statements};
 
 /// Statements that say nothing of hosts or directories.
@@ -28,7 +28,7 @@ const LIST_WORDS: [&str; 3] = ["fetch", "push", "concat"];
 const IDLE_KEYS: [&str; 2] = ["primary", "forward_agent"];
 
 /// Reads a file.
-pub(super) fn read(reader: &mut Reader, file: &str, text: &str) {
+pub(super) fn read(reader: &mut PeerReader, file: &str, text: &str) {
     reader.open(file, text);
     for statement in statements(text, Language::Ruby) {
         if !is_idle(&statement) && one(reader, &statement).is_none() {
@@ -58,7 +58,7 @@ fn words(statement: &Statement) -> Vec<Token> {
 }
 
 /// Takes one statement over; `None`: its form is not known.
-fn one(reader: &mut Reader, statement: &Statement) -> Option<()> {
+fn one(reader: &mut PeerReader, statement: &Statement) -> Option<()> {
     let words = words(statement);
     let (line, comma) = (statement.line, Token::Sign(','));
     match words.as_slice() {
@@ -91,7 +91,7 @@ fn one(reader: &mut Reader, statement: &Statement) -> Option<()> {
     }
 }
 
-fn setting(reader: &mut Reader, line: usize, name: &str, value: &[Token]) -> Option<()> {
+fn setting(reader: &mut PeerReader, line: usize, name: &str, value: &[Token]) -> Option<()> {
     match (known_name(name), value) {
         ("linked_dirs" | "linked_files", value) => {
             let adds = value.iter().any(|token| token.is("fetch"));

@@ -2,21 +2,21 @@
 
 use saphyr::{LoadableYamlNode as _, MarkedYaml, Scalar, YamlData};
 
-use super::peer::{ReadHost, Reader, Taken, known_name};
+use super::peer::{PeerReader, ReadHost, Taken, known_name};
 use super::php::IDLE_SETTINGS;
 
 /// Keys of Kamal that mean nothing to shipit: it moves images by itself.
 const IDLE_IN_KAMAL: [&str; 4] = ["image", "registry", "builder", "minimum_version"];
 
 /// One entry of a mapping.
-struct Entry<'n> {
+struct YamlEntry<'n> {
     key: String,
     line: usize,
     value: &'n MarkedYaml<'n>,
 }
 
 /// Reads Deployer's `deploy.yaml`.
-pub(super) fn deployer(reader: &mut Reader, file: &str, text: &str) {
+pub(super) fn deployer(reader: &mut PeerReader, file: &str, text: &str) {
     reader.open(file, text);
     each(reader, text, |reader, entry| match entry.key.as_str() {
         "import" => {}
@@ -27,7 +27,7 @@ pub(super) fn deployer(reader: &mut Reader, file: &str, text: &str) {
 }
 
 /// Reads Kamal's `config/deploy.yml`, or one of its destinations.
-pub(super) fn kamal(reader: &mut Reader, taken: &mut Taken, file: &str, text: &str) {
+pub(super) fn kamal(reader: &mut PeerReader, taken: &mut Taken, file: &str, text: &str) {
     reader.open(file, text);
     each(reader, text, |reader, entry| match entry.key.as_str() {
         "service" | "retain_containers" => setting(reader, entry),
@@ -43,7 +43,11 @@ pub(super) fn kamal(reader: &mut Reader, taken: &mut Taken, file: &str, text: &s
 }
 
 /// Hands every entry at the top of a document to `take`.
-fn each(reader: &mut Reader, text: &str, mut take: impl FnMut(&mut Reader, &Entry<'_>)) {
+fn each(
+    reader: &mut PeerReader,
+    text: &str,
+    mut take: impl FnMut(&mut PeerReader, &YamlEntry<'_>),
+) {
     match MarkedYaml::load_from_str(text) {
         Ok(documents) => {
             for entry in documents.iter().flat_map(entries) {
@@ -54,10 +58,10 @@ fn each(reader: &mut Reader, text: &str, mut take: impl FnMut(&mut Reader, &Entr
     }
 }
 
-fn entries<'n>(node: &'n MarkedYaml<'n>) -> Vec<Entry<'n>> {
+fn entries<'n>(node: &'n MarkedYaml<'n>) -> Vec<YamlEntry<'n>> {
     let YamlData::Mapping(map) = &node.data else { return Vec::new() };
     let entry = |(key, value): (&MarkedYaml<'n>, &'n MarkedYaml<'n>)| {
-        Some(Entry { key: text_of(key)?, line: key.span.start.line(), value })
+        Some(YamlEntry { key: text_of(key)?, line: key.span.start.line(), value })
     };
     map.iter().filter_map(entry).collect()
 }
@@ -82,7 +86,7 @@ fn texts(node: &MarkedYaml<'_>) -> Option<Vec<String>> {
     }
 }
 
-fn setting(reader: &mut Reader, entry: &Entry<'_>) {
+fn setting(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
     let taken = match (known_name(&entry.key), text_of(entry.value)) {
         ("linked_dirs" | "linked_files", _) => {
             texts(entry.value).is_some_and(|paths| reader.list(&entry.key, paths, true))
@@ -99,7 +103,7 @@ fn setting(reader: &mut Reader, entry: &Entry<'_>) {
     }
 }
 
-fn deployer_host(reader: &mut Reader, entry: &Entry<'_>) {
+fn deployer_host(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
     let (address, spot) = (entry.key.clone(), reader.spot(entry.line));
     let mut host = ReadHost { address, spot, ..ReadHost::default() };
     for detail in entries(entry.value) {
@@ -123,7 +127,7 @@ fn deployer_host(reader: &mut Reader, entry: &Entry<'_>) {
 }
 
 /// Takes Kamal's servers: a list, or one for each role, perhaps with more keys beside `hosts`.
-fn servers(reader: &mut Reader, entry: &Entry<'_>) {
+fn servers(reader: &mut PeerReader, entry: &YamlEntry<'_>) {
     if let Some(addresses) = texts(entry.value) {
         return hosts(reader, entry.line, addresses, "web");
     }
@@ -140,7 +144,7 @@ fn servers(reader: &mut Reader, entry: &Entry<'_>) {
     }
 }
 
-fn hosts(reader: &mut Reader, line: usize, addresses: Vec<String>, role: &str) {
+fn hosts(reader: &mut PeerReader, line: usize, addresses: Vec<String>, role: &str) {
     for address in addresses {
         let (roles, spot) = (vec![role.to_owned()], reader.spot(line));
         reader.host(ReadHost { address, roles, spot, ..ReadHost::default() });
@@ -148,7 +152,7 @@ fn hosts(reader: &mut Reader, line: usize, addresses: Vec<String>, role: &str) {
 }
 
 /// Takes Kamal's variables: `clear` with their values, `secret` by name; or all of them in one list.
-fn variables(reader: &mut Reader, taken: &mut Taken, entry: &Entry<'_>) {
+fn variables(reader: &mut PeerReader, taken: &mut Taken, entry: &YamlEntry<'_>) {
     match (entry.key.as_str(), texts(entry.value)) {
         ("secret", Some(names)) => taken.env.extend(names.into_iter().map(|name| (name, None))),
         ("clear", _) => {
