@@ -42,7 +42,7 @@ pub(crate) fn run(world: &World, args: &InitArgs) -> Result<u8, CliError> {
         let above = above.display();
         print(&format!("from now on it is used here in place of {above}\n"));
     }
-    print("next: look through it and name your hosts; then `shipit check`\n");
+    print("next: look through it and name your hosts; then `shipit setup`, and `shipit check`\n");
     Ok(0)
 }
 
