@@ -1,6 +1,7 @@
 # Prepares a host for an app, as root. Each step is looked at first, and done only if it is not as
 # wanted, so that it can be run again. $1 is who logged in. Set before: `mode`, look or do; `user`,
 # who will deploy, or nothing for who logged in.
+: "${mode:?}"
 login=$1 failed=
 [ -n "$user" ] || user=$login
 printf 'user %s\n' "$user"

@@ -69,7 +69,8 @@ impl View {
     fn lines(&self, width: usize) -> Vec<String> {
         let mut lines = Vec::new();
         if self.rows.is_empty() {
-            lines.push("no releases yet".to_owned());
+            let whose = if self.foreign.is_empty() { "" } else { " by shipit" };
+            lines.push(format!("no releases{whose} yet"));
         } else {
             lines.extend(table::render(&COLUMNS, &self.rows, width));
         }

@@ -26,6 +26,7 @@ fn is_taken_over(project: &Project) {
     let said = project.shipit("releases --json");
     assert!(said.contains(&format!("\"live\":\"{}\"", mask(&old))), "{said}");
     let said = project.shipit("releases");
+    assert!(said.contains("no releases by shipit yet\n"), "{said}");
     let counted = format!("{} left by another tool, which `prune` keeps: ", before.len());
     assert!(said.contains(&counted) && said.contains("only `rollback --to` makes them"), "{said}");
     let said = project.shipit("status");
