@@ -172,6 +172,10 @@ impl Lexer<'_> {
                 c if c == quote && braces == 0 => return Token::Text(text),
                 '{' if quote == '"' && (braces > 0 || text.ends_with('#')) => braces += 1,
                 '}' if braces > 0 => braces -= 1,
+                '\'' | '"' if braces > 0 => {
+                    let Token::Text(inner) = self.text(c) else { break };
+                    text.extend([c.to_string(), inner]);
+                }
                 '\\' => {
                     text.extend(self.chars.next_if(|c| *c != '\n'));
                     continue;
