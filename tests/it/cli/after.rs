@@ -81,7 +81,7 @@ fn verify_exits_0_when_clean_and_1_with_drift() {
     assert!(!said.contains("p0isoned"), "{said}");
     assert!(said.contains(r#""change":"missing""#), "{said}");
     assert!(said.contains("<id> is not as it was released: .env, VERSION;"), "{said}");
-    assert!(project.shipit("verify --release 1").starts_with("exit: 2"));
+    assert!(project.shipit("verify --release v1").starts_with("exit: 2"));
     assert!(project.shipit("verify --release 20200101000000").starts_with("exit: 1"));
 }
 

@@ -125,7 +125,8 @@ async fn host_lost_for_good_is_reported_unknown() {
     try_all(
         some(verbs.map(LinkFault::CutForGood).into_iter().chain([LinkFault::Dead])),
         |fault| async move {
-            let fleet = TestFleet::fleet(LocalSession::new(), &["web1", "web2"]).await;
+            let mut fleet = TestFleet::fleet(LocalSession::new(), &["web1", "web2"]).await;
+            fleet.gives_up_soon();
             fleet.break_link("web2", fault);
             let report = fleet.work(Work::Deploy).await;
             let row = row_of(Work::Deploy, fault);

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use shipit::config::Hook;
+use shipit::config::{Hook, Hooks};
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
@@ -163,6 +163,16 @@ impl TestFleet {
 
     fn hosts(&self) -> Vec<TestHost> {
         self.world.config.hosts.iter().map(|host| self.host(&host.name)).collect()
+    }
+
+    /// Shortens the limits that say how long a host that was lost is asked again.
+    pub(crate) fn gives_up_soon(&mut self) {
+        let (limit, config) = (Duration::from_secs(2), &mut self.world.config);
+        config.services.iter_mut().for_each(|service| service.limit = limit);
+        let Hooks { before_switch, switched, activated, committed, reverted, .. } =
+            &mut config.hooks;
+        let places = [before_switch, switched, activated, committed, reverted];
+        places.into_iter().flatten().for_each(|hook| hook.limit = limit);
     }
 
     /// The locks are free within the deadline.
