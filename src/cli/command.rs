@@ -39,9 +39,8 @@ pub(crate) async fn run(world: &World, args: &RunArgs) -> Result<u8, CliError> {
         }
         return Ok(code);
     }
-    let names = config.hosts.iter().map(|host| host.name.clone()).collect();
     let coloured = styles_of_stdout(world).coloured;
-    let lines = HostLines::new(names, coloured, world.sieve(Secrets::default()));
+    let lines = HostLines::new(config.host_names(), coloured, world.sieve(Secrets::default()));
     let hear = |place: usize, heard: StreamPiece| show(world, &lines, place, heard);
     let work = world.quietly(&config, "run", async |cx| run_command(cx, &command, &hear).await);
     let answers = work.await.map_err(|error| match error {

@@ -82,7 +82,7 @@ struct LogView<'a> {
 
 impl<'a> LogView<'a> {
     fn new(world: &'a World, config: &Config, follow: bool) -> Self {
-        let names: Vec<_> = config.hosts.iter().map(|host| host.name.clone()).collect();
+        let names = config.host_names();
         let styles = styles_of_stdout(world);
         let merger = Mutex::new(LineMerger::new(names.len(), follow));
         let sieve = world.sieve(Secrets::default());

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::output::print;
 use super::world::World;
 use crate::config::resolve::Overrides;
-use crate::config::{Config, Maintenance};
+use crate::config::{Config, Maintenance, at_home};
 use crate::deploy::context::RunContext;
 use crate::deploy::stream::set_flag;
 use crate::report::human::list;
@@ -24,10 +24,9 @@ pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, Cli
     let message = args.message.as_deref().unwrap_or_default();
     let content = if on { Some(content(world, &config, place, message)?) } else { None };
     let (switch, path) = (if on { "on" } else { "off" }, config.layout.shared(&place.file));
-    let names: Vec<_> = config.hosts.iter().map(|host| host.name.clone()).collect();
     if world.common.dry_run {
         let verb = if on { "write" } else { "remove" };
-        print(&format!("would {verb} {path} on {}\n", list(&names)));
+        print(&format!("would {verb} {path} on {}\n", list(&config.host_names())));
         return Ok(0);
     }
     let note = one_line(&format!("maintenance {switch} by {} {message}", world.who()));
@@ -59,10 +58,7 @@ fn content(
 ) -> Result<String, CliError> {
     let Some(path) = &place.template else { return Ok(format!("{message}\n")) };
     let home = world.var("HOME").map(PathBuf::from).unwrap_or_default();
-    let path = match path.strip_prefix("~") {
-        Ok(rest) => home.join(rest),
-        Err(_) => config.base.join(path),
-    };
+    let path = config.base.join(at_home(path, &home));
     let template = std::fs::read_to_string(&path);
     let template = template.map_err(|source| CliError::Template { path: path.clone(), source })?;
     let html = path.extension().is_some_and(|it| it == "html" || it == "htm");

@@ -94,6 +94,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the names of the hosts, in their order.
+    pub fn host_names(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| host.name.clone()).collect()
+    }
+
     /// Returns the hosts and where they were listed, in one line; `None` if deploy.toml lists them.
     pub fn listed_elsewhere(&self) -> Option<String> {
         let origin = self.hosts_from.as_ref()?;
@@ -201,15 +206,17 @@ pub struct SshSettings {
     pub transport: SshTransport,
 }
 
+/// Returns `path` with `~/` replaced by `home`.
+pub fn at_home(path: &Path, home: &Path) -> PathBuf {
+    path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
+}
+
 impl SshSettings {
     /// Returns the settings with `~/` replaced by `home` in every path.
     #[must_use]
     pub fn at_home(mut self, home: &Path) -> Self {
-        for path in [&mut self.config, &mut self.identity_file, &mut self.known_hosts] {
-            if let Some(path) = path.as_mut().filter(|path| path.starts_with("~")) {
-                *path = path.strip_prefix("~").map(|rest| home.join(rest)).unwrap_or_default();
-            }
-        }
+        let paths = [&mut self.config, &mut self.identity_file, &mut self.known_hosts];
+        paths.into_iter().flatten().for_each(|path| *path = at_home(path, home));
         self
     }
 }

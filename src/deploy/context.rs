@@ -106,7 +106,7 @@ pub struct RunContext<'a> {
 impl RunContext<'_> {
     /// Reports that a run with this goal begins.
     pub(super) fn begin(&self, goal: GoalKind) {
-        let hosts = self.config.hosts.iter().map(|host| host.name.clone()).collect();
+        let hosts = self.config.host_names();
         let stage = self.config.stage.clone();
         self.events.emit(Event::RunStarted { goal, stage, hosts });
     }

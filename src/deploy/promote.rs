@@ -21,7 +21,7 @@ use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, ReleaseStatus};
-use crate::model::manifest::{Manifest, Node};
+use crate::model::manifest::{Manifest, Node, is_below};
 use crate::remote::answer::compared;
 use crate::remote::conversation::Scan;
 use crate::remote::download;
@@ -192,7 +192,7 @@ fn without_additions(
     });
     let above: Vec<_> = above.collect();
     let holds_nothing = |dir: &&String| {
-        let mut below = bare.nodes().keys().filter(|path| path.starts_with(&format!("{dir}/")));
+        let mut below = bare.nodes().keys().filter(|path| is_below(path, dir));
         below.all(|path| above.contains(path))
     };
     let made: Vec<_> = above.iter().filter(holds_nothing).cloned().collect();

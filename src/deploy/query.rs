@@ -158,12 +158,11 @@ async fn obey(host: &mut Conversation<'_>, order: Option<Order>) -> HostResult {
 
 /// Returns the report of a change with these results, in the order of the config.
 fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>) -> Report {
-    let names = cx.config.hosts.iter().map(|host| host.name.clone());
     Report {
         goal: change.goal,
         stage: cx.config.stage.clone(),
         release: change.release,
-        hosts: names.zip(results).collect(),
+        hosts: cx.config.host_names().into_iter().zip(results).collect(),
         warnings: Vec::new(),
         interrupted: false,
         split: false,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::context::RunContext;
 use super::conversation::Conversation;
 use super::outcome::Failure;
-use super::plan::run_vars;
+use super::plan::{release_vars, run_vars};
 use super::pool::for_hosts;
 use super::query::Answers;
 use super::run::{Run, record};
@@ -90,7 +90,9 @@ async fn run_on(
     let state = talk.looked()?;
     let id = live(&state)?;
     let note = noted(cx.run, &state, id);
-    let vars = list(&vars(cx.config, cx.run, host, id));
+    let mut vars = run_vars(cx.config, cx.run, cx.config.hosts.iter());
+    vars.extend(release_vars(cx.config, host, id));
+    let vars = list(&vars);
     let name = id.to_string();
     let reason = escaped(command);
     let arguments = [
@@ -123,18 +125,6 @@ fn escaped(command: &str) -> String {
     let beginning: String = command.chars().take(LONGEST_NOTE).collect();
     let quoted = serde_json::Value::from(beginning).to_string();
     quoted[1..quoted.len() - 1].to_owned()
-}
-
-fn vars(config: &Config, run: &Run, host: &Host, id: ReleaseId) -> Vec<String> {
-    let mut vars = run_vars(config, run, config.hosts.iter());
-    vars.extend([
-        format!("SHIPIT_RELEASE={id}"),
-        format!("SHIPIT_RELEASE_PATH={}", config.layout.release(id)),
-        format!("SHIPIT_DEPLOY_TO={}", config.layout.root()),
-        format!("SHIPIT_HOST={}", host.name),
-        format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
-    ]);
-    vars
 }
 
 /// Returns the live release of shipit.

@@ -13,11 +13,12 @@ use tokio::time::timeout;
 
 use super::quote::word;
 use super::session::{ByteStream, Channel, Output, Session, SessionError};
+use crate::model::clean::strip;
 
 /// What the wrapper prints once it has become the other user.
-const BEGUN: &[u8] = b"shipit-acts\n";
+const BEGUN: &str = "shipit-acts\n";
 /// The question of sudo for a password, which no other program asks.
-const PROMPT: &[u8] = b"shipit-asks";
+const PROMPT: &str = "shipit-asks";
 /// The limit for becoming the other user. PAM may wait for a directory service.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The most that a login prints before its first command.
@@ -89,10 +90,9 @@ impl ActingSession {
     /// Returns `command` as `user` runs it, at home, as after a login of its own.
     fn wrapped(&self, user: &str, command: &str) -> String {
         let words = &self.rights.command;
-        let begun = String::from_utf8_lossy(BEGUN);
-        let inner = format!("cd 2>/dev/null || cd /; echo {}; {command}", begun.trim_end());
+        let inner = format!("cd 2>/dev/null || cd /; echo {}; {command}", BEGUN.trim_end());
         let prompt = if words.iter().any(|word| word == "-S") {
-            format!(" -p {}", String::from_utf8_lossy(PROMPT))
+            format!(" -p {PROMPT}")
         } else {
             String::new()
         };
@@ -152,8 +152,8 @@ impl ActingSession {
     }
 }
 
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|part| part == what)
+fn find(text: &[u8], what: &str) -> Option<usize> {
+    text.windows(what.len()).position(|part| part == what.as_bytes())
 }
 
 /// Returns the channel with `rest` before its further output.
@@ -177,12 +177,11 @@ fn with_rest(channel: Channel, rest: Bytes) -> Channel {
 
 /// Returns the error with the first line that sudo or doas says of itself, else with the last one.
 fn refused(user: &str, said: &[u8]) -> SessionError {
-    let said = String::from_utf8_lossy(said);
-    let visible = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let lines = || said.lines().map(|line| visible(line.trim())).filter(|line| !line.is_empty());
-    let own = |line: &String| ["sudo:", "sudo-rs:", "doas:"].iter().any(|it| line.starts_with(it));
+    let said = strip(&String::from_utf8_lossy(said));
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let own = |line: &&str| ["sudo:", "sudo-rs:", "doas:"].iter().any(|it| line.starts_with(it));
     let words = lines().find(own).or_else(|| lines().next_back());
-    let words = words.unwrap_or_else(|| "it ended without a word".to_owned());
+    let words = words.unwrap_or("it ended without a word").to_owned();
     SessionError::CannotAct { user: user.to_owned(), words }
 }
 

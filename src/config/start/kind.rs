@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::read;
+
 /// The kinds, each with its facts; the first that fits counts.
 const KINDS: [(&str, &str); 14] = [
     ("rails", include_str!("kinds/rails.toml")),
@@ -116,11 +118,6 @@ impl ProjectKind {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-/ =".contains(c);
         (!found.is_empty() && found.chars().all(plain)).then(|| found.to_owned())
     }
-}
-
-fn read(project: &Path, file: &str) -> Option<String> {
-    let text = std::fs::read(project.join(file)).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

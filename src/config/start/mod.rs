@@ -20,16 +20,19 @@ use super::rules;
 
 /// Reads the configs of other deploy tools in a project. Each has at least one stage.
 pub fn taken(project: &Path) -> Vec<Taken> {
-    let read = |file: &str| {
-        let text = std::fs::read(project.join(file)).ok()?;
-        Some(String::from_utf8_lossy(&text).into_owned())
-    };
-    let ruby = read("config/deploy.rb").map(|text| of_ruby(project, &text));
-    let php = read("deploy.php").map(|text| of_deployer("deploy.php", &text, php::read));
-    let yaml = |file: &str| read(file).map(|text| of_deployer(file, &text, yaml::deployer));
-    let kamal = read("config/deploy.yml").map(|text| of_kamal(project, &text));
+    let ruby = read(project, "config/deploy.rb").map(|text| of_ruby(project, &text));
+    let php = read(project, "deploy.php").map(|text| of_deployer("deploy.php", &text, php::read));
+    let yaml =
+        |file: &str| read(project, file).map(|text| of_deployer(file, &text, yaml::deployer));
+    let kamal = read(project, "config/deploy.yml").map(|text| of_kamal(project, &text));
     let all = [ruby, php, yaml("deploy.yaml"), yaml("deploy.yml"), kamal];
     all.into_iter().flatten().collect()
+}
+
+/// Returns the text of a file of the project, if it can be read.
+fn read(project: &Path, file: &str) -> Option<String> {
+    let text = std::fs::read(project.join(file)).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Returns the files of a folder whose names begin and end so: the part between, and the text.
@@ -39,9 +42,9 @@ fn stages_in(project: &Path, folder: &str, begin: &str, end: &str) -> Vec<StageF
         .filter_map(|entry| {
             let file = entry.ok()?.file_name().into_string().ok()?;
             let stage = file.strip_prefix(begin)?.strip_suffix(end)?.to_owned();
-            let text = std::fs::read(project.join(folder).join(&file)).ok()?;
-            let text = String::from_utf8_lossy(&text).into_owned();
-            Some(StageFile { stage, file: format!("{folder}/{file}"), text })
+            let file = format!("{folder}/{file}");
+            let text = read(project, &file)?;
+            Some(StageFile { stage, file, text })
         })
         .collect();
     files.sort_by(|one, other| one.stage.cmp(&other.stage));
@@ -58,17 +61,19 @@ struct StageFile {
 /// The usual stage, where the other tool names none.
 const STAGE: &str = "production";
 
+fn stage_names(files: &[StageFile]) -> Vec<&str> {
+    if files.is_empty() {
+        return vec![STAGE];
+    }
+    files.iter().map(|file| file.stage.as_str()).collect()
+}
+
 fn of_ruby(project: &Path, text: &str) -> Taken {
     let mina = text.contains("'mina/") || text.contains("\"mina/");
     let tool = if mina { "Mina" } else { "Capistrano" };
     let mut taken = Taken { tool, files: vec!["config/deploy.rb".to_owned()], ..Taken::default() };
     let more = stages_in(project, "config/deploy", "", ".rb");
-    let names = if more.is_empty() {
-        vec![STAGE]
-    } else {
-        more.iter().map(|it| it.stage.as_str()).collect()
-    };
-    for name in names {
+    for name in stage_names(&more) {
         let mut reader = PeerReader::default();
         // Capistrano's default, which it reads as if the file began with it.
         if !mina {
@@ -106,12 +111,7 @@ fn of_kamal(project: &Path, text: &str) -> Taken {
     const FILE: &str = "config/deploy.yml";
     let mut taken = Taken { tool: "Kamal", files: vec![FILE.to_owned()], ..Taken::default() };
     let more = stages_in(project, "config", "deploy.", ".yml");
-    let names = if more.is_empty() {
-        vec![STAGE]
-    } else {
-        more.iter().map(|it| it.stage.as_str()).collect()
-    };
-    for name in names {
+    for name in stage_names(&more) {
         let mut reader = PeerReader::default();
         yaml::kamal(&mut reader, &mut taken, FILE, text);
         for more in more.iter().filter(|more| more.stage == name) {

@@ -15,7 +15,7 @@ use crate::model::changes::{FileChange, changes};
 use crate::model::codec::Codec;
 use crate::model::delta::BaseState;
 use crate::model::host_state::HostState;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Manifest, is_below};
 
 /// What becomes of a part of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +105,7 @@ fn difference(
 /// Leaves out files that are gone from the build and stay for pages that are still open.
 fn unkept(config: &Config, mut all: Vec<FileChange>) -> Vec<FileChange> {
     let kept: Vec<_> = config.assets.iter().flat_map(|assets| &assets.keep).collect();
-    let stays = |path: &str| {
-        kept.iter()
-            .any(|kept| path.strip_prefix(kept.as_str()).is_some_and(|it| it.starts_with('/')))
-    };
+    let stays = |path: &str| kept.iter().any(|kept| is_below(path, kept));
     all.retain(|change| change.after.is_some() || !stays(&change.path));
     all
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use self::error::{ActivateError, Offer, PlanError, RollbackError, WhyNotStaged};
 pub use self::planner::{
     Planner, STAGED_FOR, WantedRelease, activation_target, is_staged, is_unchanged, new_id,
-    rollback_target, run_vars,
+    release_vars, rollback_target, run_vars,
 };
 pub use self::refusals::{Note, check_newer};
 use super::outcome::Failure;

@@ -342,17 +342,10 @@ impl Planner<'_> {
     }
 
     fn hook_vars(&self, host: &Host, state: &HostState, id: ReleaseId) -> Vec<String> {
-        let layout = &self.config.layout;
         let previous = previous(state, id).map(|id| id.to_string()).unwrap_or_default();
         let mut vars = run_vars(self.config, self.run, self.hosts());
-        vars.extend([
-            format!("SHIPIT_RELEASE={id}"),
-            format!("SHIPIT_RELEASE_PATH={}", layout.release(id)),
-            format!("SHIPIT_PREVIOUS_RELEASE={previous}"),
-            format!("SHIPIT_DEPLOY_TO={}", layout.root()),
-            format!("SHIPIT_HOST={}", host.name),
-            format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
-        ]);
+        vars.extend(release_vars(self.config, host, id));
+        vars.push(format!("SHIPIT_PREVIOUS_RELEASE={previous}"));
         vars
     }
 
@@ -499,6 +492,17 @@ pub fn run_vars<'h>(
         format!("SHIPIT_PERFORMER={}", run.who),
         format!("SHIPIT_COMMAND={}", run.command.split(' ').next().unwrap_or_default()),
         format!("SHIPIT_RUN={}", run.nonce),
+    ]
+}
+
+/// Returns what a command sees of the release that it is run for, as `NAME=value` words.
+pub fn release_vars(config: &Config, host: &Host, id: ReleaseId) -> [String; 5] {
+    [
+        format!("SHIPIT_RELEASE={id}"),
+        format!("SHIPIT_RELEASE_PATH={}", config.layout.release(id)),
+        format!("SHIPIT_DEPLOY_TO={}", config.layout.root()),
+        format!("SHIPIT_HOST={}", host.name),
+        format!("SHIPIT_HOST_ROLES={}", host.roles.join(",")),
     ]
 }
 
