@@ -122,15 +122,17 @@ order_look() {
     [ -s "$tmp/strange" ] || printf 'key %s\n' "${key:-$(cat "$root/.shipit/key" 2>/dev/null)}"
 }
 
+# The record is read first: a run that ends meanwhile empties it.
 look_holder() {
+    local record
     [ ! -s "$tmp/strange" ] || return 0
     [ -s "$deploy_lock" ] && printf 'deploylock %s\n' "$(head -n 1 "$deploy_lock")"
-    [ -z "$locked" ] && [ -s "$lock" ] || return 0
+    [ -z "$locked" ] && [ -s "$lock" ] && record=$(head -n 1 "$lock") && [ -n "$record" ] || return 0
     find_holder
     if [ -n "$holder_run" ]; then
-        printf 'holder %s\nowner %s %s\n' "$(head -n 1 "$lock")" "$holder_pid" "$holder_run"
+        printf 'holder %s\nowner %s %s\n' "$record" "$holder_pid" "$holder_run"
     else
-        printf 'stale %s\n' "$(head -n 1 "$lock")"
+        printf 'stale %s\n' "$record"
     fi
 }
 
@@ -154,6 +156,7 @@ look_needs() {
     for tool in flock tar timeout dd sha256sum find sort stat sed grep awk mktemp readlink cmp; do
         command -v "$tool" >/dev/null 2>&1 || printf 'missing %s is not installed\n' "$tool"
     done
+    [ -z "$images" ] || each_service needs_engine
     if [ -n "$locked" ]; then
         can_flip "$run_dir" "$root/.shipit/run" "$root/.shipit/trash" || say_no_flip
         look_sudo

@@ -785,3 +785,14 @@ fn note_end_records_a_command_once() {
         "code 3! for ls\n",
     );
 }
+
+/// `find_holder` takes its time: the run that holds the lock may end meanwhile.
+#[test]
+fn look_holder_names_a_run_that_ends_meanwhile() {
+    check(
+        r#"locked='' deploy_lock=$root/.shipit/frozen holder_pid=7; : >"$tmp/strange"
+        echo 'bob on laptop' >"$lock"; find_holder() { holder_run=run2; : >"$lock"; }; look_holder
+        look_holder"#,
+        "holder bob on laptop\nowner 7 run2\n",
+    );
+}
