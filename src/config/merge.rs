@@ -119,6 +119,8 @@ impl ServiceTable {
             timeout,
             proof: first(&self.proof, &for_unit.proof),
             file: first(&self.file, &for_unit.file),
+            image: first(&self.image, &for_unit.image),
+            engine: first(&self.engine, &for_unit.engine),
             after: first(&self.after, &top.after),
             roles: first(&self.roles, &top.roles),
         }

@@ -13,6 +13,33 @@ pub(super) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits)
 }
 
+/// Returns whether a shell takes the words as they are.
+pub(super) fn are_plain_words(words: &[String]) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+    words.iter().all(|word| !word.is_empty() && word.chars().all(plain))
+}
+
+/// Returns whether the text can name a container image, without a tag: lower-case parts between
+/// `/`, of which the first may be a registry with its port. The rule is that of
+/// <https://github.com/distribution/reference>.
+pub(super) fn is_image(text: &str) -> bool {
+    let (registry, path) = match text.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) => (Some(first), rest),
+        _ => (None, text),
+    };
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let part = |part: &str| {
+        part.starts_with(fits)
+            && part.ends_with(fits)
+            && part.chars().all(|c| fits(c) || "._-".contains(c))
+    };
+    let registry = registry.is_none_or(|registry| {
+        let (domain, digits) = registry.split_once(':').unwrap_or((registry, "443"));
+        part(domain) && !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+    });
+    registry && path.split('/').all(part)
+}
+
 /// Returns whether the text is an absolute path, not `/`, as `pwd` would print it.
 pub(super) fn is_root(text: &str) -> bool {
     text.strip_prefix('/').is_some_and(|rest| is_clean(rest.strip_suffix('/').unwrap_or(rest)))

@@ -273,6 +273,8 @@ pub(super) struct ServiceTable {
     pub(super) log: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
     pub(super) proof: Option<Spanned<ProofValue>>,
+    pub(super) image: Option<Spanned<String>>,
+    pub(super) engine: Option<Spanned<Words>>,
     /// Only in `[services.NAME]`.
     pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
     /// Only in `[services.NAME]`.

@@ -46,6 +46,7 @@ pub(super) fn failed_to(order: &Order) -> String {
         Order::Hook { name, command, .. } => format!("the {name} hook `{command}` failed"),
         Order::Seal { id, .. } => format!("could not seal {id}"),
         Order::Units { id } => format!("systemd would not take the unit files of {id}"),
+        Order::Image { id } => format!("could not load the image of {id}"),
         Order::Stage { id, .. } => format!("could not record {id} as complete"),
         Order::Prune { name, .. } => format!("could not prune {name}"),
         Order::CleanUp { .. } => "could not delete what was pruned".to_owned(),

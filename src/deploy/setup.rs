@@ -24,6 +24,8 @@ const START: &str = "login=$(id -un); if [ \"$(id -u)\" = 0 ]; then exec sh -s \
 
 /// The group whose members may read the journal, which shows why a release failed.
 const JOURNAL: &str = "systemd-journal";
+/// Members of this group may ask the daemon of docker for anything.
+const DOCKER: &str = "docker";
 
 /// The names that a template of a linked file may have, after its own.
 const TEMPLATES: [&str; 4] = [".example", ".sample", ".template", ".dist"];
@@ -92,7 +94,10 @@ impl HostSetup {
         let account = user.is_some().then_some(SetupStep::Account).into_iter();
         let units = || config.services_on(host).flat_map(|service| config.units_of(service));
         let system = units().any(|unit| unit.scope == Scope::System);
-        let journal = system.then(|| SetupStep::Member { group: JOURNAL.to_owned(), make: false });
+        let member = |group: &str| SetupStep::Member { group: group.to_owned(), make: false };
+        let journal = system.then(|| member(JOURNAL));
+        let docker = config.services_on(host).filter_map(|service| service.image.as_ref());
+        let docker = { docker }.any(|image| image.engine == [DOCKER]).then(|| member(DOCKER));
         let linger = units().any(|unit| unit.scope == Scope::User).then_some(SetupStep::Linger);
         let commands = sudo_commands(config, host);
         let rules = (config.sudo.tells() && !commands.is_empty())
@@ -100,7 +105,12 @@ impl HostSetup {
         let root = SetupStep::Directory { path: config.layout.root().to_owned() };
         let (files, brought): (Vec<_>, Vec<_>) =
             linked(config).partition(|step| matches!(step, SetupStep::File { .. }));
-        let steps = account.chain(groups(config, host)).chain(journal).chain([root]).chain(files);
+        let steps = account
+            .chain(groups(config, host))
+            .chain(journal)
+            .chain(docker)
+            .chain([root])
+            .chain(files);
         Self { user, steps: steps.chain(rules).chain(linger).chain(brought).collect() }
     }
 }

@@ -17,6 +17,31 @@ pub struct Service {
     pub limit: Duration,
     /// The weakest proof that is accepted; `None`: the strongest that its definition allows.
     pub proof: Option<Proof>,
+    /// The container image that it runs, if the release is one.
+    pub image: Option<Image>,
+}
+
+/// A container image that a release brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its name on hosts, without a tag.
+    pub name: String,
+    /// The words that start docker or podman.
+    pub engine: Vec<String>,
+}
+
+impl Image {
+    /// Returns the image that `service` runs by its tag: `current`, or the name of its slot.
+    pub fn tag_of(&self, slot: &str, service: &Service) -> String {
+        format!("{}:{}", self.name, if service.is_in_slot() { slot } else { "current" })
+    }
+
+    /// Returns the path of docker or podman, if it is started by another program, such as sudo.
+    pub fn program_of_root(&self) -> Option<String> {
+        let (program, before) = self.engine.split_last()?;
+        let path = if program.starts_with('/') { "" } else { "/usr/bin/" };
+        (!before.is_empty()).then(|| format!("{path}{program}"))
+    }
 }
 
 /// The kind of a service.

@@ -17,7 +17,7 @@ use super::frames::{Frame, Frames, HookOutput, Response};
 use super::order::Order;
 use super::quote::list;
 use super::replies::{Replies, Reply};
-use super::script;
+use super::script::{self, Parts};
 use super::session::{Channel, Output, Session};
 use super::tail::Tail;
 use super::upload::{self, Chunks, UploadCommands, UploadOptions};
@@ -27,7 +27,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::mutex::lock;
-use crate::model::service::{Scope, Service, ServiceKind, Unit, limit_of};
+use crate::model::service::{Image, Scope, Service, ServiceKind, Unit, limit_of};
 
 /// Limit for the greeting; it includes a slow `.bashrc` and a slow disk.
 const GREETING_LIMIT: Duration = Duration::from_mins(1);
@@ -64,6 +64,16 @@ pub struct Hello {
     /// Orders that travel with the command and are answered right after the greeting, without a
     /// round trip of their own. They change nothing and hold no secrets.
     pub first: Vec<Order>,
+}
+
+impl Hello {
+    /// Returns the parts of the script that the host needs.
+    fn parts(&self) -> Parts {
+        Parts {
+            slots: !self.slots.is_empty(),
+            images: self.services.iter().any(|service| service.image.is_some()),
+        }
+    }
 }
 
 /// The rule for looking for processes that run from a release.
@@ -127,7 +137,7 @@ impl Agent {
         session: Arc<dyn Session>,
         hello: Hello,
     ) -> Result<(Self, HostState), AgentError> {
-        let script = script::forms(!hello.slots.is_empty());
+        let script = hello.parts().forms();
         match Self::begin(Arc::clone(&session), hello.clone(), &script.packed, true).await {
             // The host may lack base64 or gzip, so the script is sent plain.
             Err(AgentError::NoGreeting { .. }) => {
@@ -383,6 +393,7 @@ fn serve_command(script: &str, hello: &Hello) -> String {
         ("deadline", &hello.deadline.as_secs().max(1).to_string()),
         ("services", &list(&services)),
         ("slots", &hello.slots.join(" ")),
+        ("images", if hello.parts().images { "yes" } else { "" }),
         ("scan", hello.scan.word()),
         ("env_name", &hello.env_file),
         ("hook_shell", &hello.hook_shell.join(" ")),
@@ -406,7 +417,7 @@ fn service_words(service: &Service) -> String {
             ("command", restart, stop, log)
         }
     };
-    list(&[
+    let mut words = vec![
         format!("service={}", service.name),
         format!("scope={scope}"),
         format!("target={target}"),
@@ -414,7 +425,11 @@ fn service_words(service: &Service) -> String {
         format!("limit={}", service.limit.as_secs()),
         format!("log={log}"),
         format!("unit_file={file}"),
-    ])
+    ];
+    if let Some(Image { name, engine }) = &service.image {
+        words.extend([format!("image={name}"), format!("engine={}", engine.join(" "))]);
+    }
+    list(&words)
 }
 
 type ChannelInput = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;

@@ -2,7 +2,7 @@
 //! one calls `main`. It travels as a word of the command that starts it.
 
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +31,7 @@ pub const SCRIPT: &str = concat!(
     include_str!("agent/53-process.sh"),
     include_str!("agent/55-slots.sh"),
     include_str!("agent/56-units.sh"),
+    include_str!("agent/57-image.sh"),
     include_str!("agent/60-ledger.sh"),
     include_str!("agent/70-verify.sh"),
     include_str!("agent/71-history.sh"),
@@ -43,6 +44,9 @@ pub const SCRIPT: &str = concat!(
 
 /// The part of the script that only hosts with slots get.
 pub const SLOTS: &str = include_str!("agent/55-slots.sh");
+
+/// The part of the script that only hosts with container images get.
+pub const IMAGES: &str = include_str!("agent/57-image.sh");
 
 /// The part of the script that comes with the order `keep`.
 pub const ASSETS: &str = include_str!("agent/47-assets.sh");
@@ -76,20 +80,35 @@ pub(super) struct Forms {
     pub(super) packed: String,
 }
 
-static WITHOUT_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_slots()));
-static WITH_SLOTS: LazyLock<Forms> = LazyLock::new(|| Forms::of(&without_orders()));
 static OF_STREAMS: LazyLock<Forms> = LazyLock::new(|| Forms::of(STREAM_SCRIPT));
 
-/// Returns the part of the script that every host gets.
-pub fn without_slots() -> String {
-    without_orders().replace(SLOTS, "")
+/// The parts of the script that only some hosts need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The host has two slots.
+    pub slots: bool,
+    /// A service of it runs a container image.
+    pub images: bool,
 }
 
-/// Returns the script without what comes with orders and streams.
-fn without_orders() -> String {
-    [PROBE, ASSETS, STREAM, FLAG]
-        .into_iter()
-        .fold(SCRIPT.to_owned(), |all, part| all.replace(part, ""))
+impl Parts {
+    /// Returns the script for such a host.
+    pub fn script(self) -> String {
+        let left_out = [(SLOTS, self.slots), (IMAGES, self.images)];
+        let left_out = left_out.into_iter().filter(|(_, needed)| !needed).map(|(part, _)| part);
+        [PROBE, ASSETS, STREAM, FLAG]
+            .into_iter()
+            .chain(left_out)
+            .fold(SCRIPT.to_owned(), |all, part| all.replace(part, ""))
+    }
+
+    /// Returns that script as a word.
+    pub(super) fn forms(self) -> &'static Forms {
+        static FORMS: [OnceLock<Forms>; 4] = [const { OnceLock::new() }; 4];
+        let Self { slots, images } = self;
+        FORMS[usize::from(slots) * 2 + usize::from(images)]
+            .get_or_init(|| Forms::of(&self.script()))
+    }
 }
 
 /// Returns `script` without comments and indentation, which would cost bytes on every connection.
@@ -108,11 +127,6 @@ impl Forms {
         let packed = word(&format!("script=$({unpack}) && eval \"$script\""));
         Self { plain: word(&script), packed }
     }
-}
-
-/// Returns the script for a host with or without slots.
-pub(super) fn forms(slots: bool) -> &'static Forms {
-    if slots { &WITH_SLOTS } else { &WITHOUT_SLOTS }
 }
 
 /// Returns the script of streams.

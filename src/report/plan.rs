@@ -129,6 +129,7 @@ fn describe(order: &Order) -> String {
         Order::Seal { .. } => "seal: remove write bits from its files".to_owned(),
         Order::Units { .. } => "verify its unit files; once it is live, systemd links what is new and reads what changed"
             .to_owned(),
+        Order::Image { .. } => "load its container image; once it is live, it has the tag `current`".to_owned(),
         Order::Stage { .. } => "record it as complete".to_owned(),
         Order::Prune { name, .. } => format!("prune {name}"),
         Order::CleanUp { keep: None } => {

@@ -15,7 +15,7 @@ set -euo pipefail
 readonly hosts=(app1 app2 app3 app4 app5 app6 jump)
 readonly packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-dotenv,zstd,curl
 # The servers of recipes, which run only where a scenario starts them.
-readonly servers=nginx,haproxy,socat,gunicorn,php8.2-fpm,nodejs,caddy,python3-pip,puma
+readonly servers=nginx,haproxy,socat,gunicorn,php8.2-fpm,nodejs,caddy,python3-pip,puma,podman,crun,netavark,catatonit
 readonly suite=bookworm
 readonly most=50
 # In seconds. A host needs five, and more where a compiler runs beside it.
@@ -46,7 +46,7 @@ apt_proxy() {
 # Makes the tree that all hosts share, unless it is there.
 base() {
     local stamp tree draft proxy
-    stamp=$(echo "$suite $packages $servers 1" | sha256sum | cut -c1-12)
+    stamp=$(echo "$suite $packages $servers 2" | sha256sum | cut -c1-12)
     tree=$cache/$stamp
     [[ -d $tree ]] && { echo "$tree"; return; }
     mkdir -p "$cache"
@@ -61,10 +61,30 @@ base() {
     fi
     rm -rf "$draft"/var/cache/apt/archives/*.deb "$draft"/etc/ssh/ssh_host_* "$draft/etc/machine-id"
     : >"$draft/etc/machine-id"
-    chroot "$draft" systemctl --quiet disable nginx haproxy php8.2-fpm caddy phpsessionclean.timer
+    chroot "$draft" systemctl --quiet disable nginx haproxy php8.2-fpm caddy phpsessionclean.timer \
+        podman.socket podman podman-restart podman-auto-update.timer podman-auto-update
+    nested_containers "$draft/etc/containers"
     printf 'LogLevel VERBOSE\nUseDNS no\n' >"$draft/etc/ssh/sshd_config.d/fleet.conf"
     mv -T "$draft" "$tree"
     echo "$tree"
+}
+
+# Lets podman start containers within a host, which may not raise limits, stack overlays, make
+# keyrings or delegate cgroups. $1 the directory of its configuration.
+nested_containers() {
+    mkdir -p "$1"
+    cat >"$1/storage.conf" <<'EOF'
+[storage]
+driver = "vfs"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+EOF
+    cat >"$1/containers.conf" <<'EOF'
+[containers]
+cgroups = "disabled"
+keyring = false
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+EOF
 }
 
 # Takes the first number whose bridge nobody has; making it is what takes it.

@@ -84,6 +84,7 @@ impl Project {
         let tools = self.app.home().join("tools/bin").display().to_string();
         let mut build = Command::new("./build.sh");
         build.current_dir(self.app.home()).env("PATH", format!("{tools}:{path}"));
+        build.env("CONTAINERS_STORAGE_CONF", self.app.home().join("tools/storage.conf"));
         let output = build.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", self.recipe);
@@ -92,7 +93,7 @@ impl Project {
     /// Brings the directory to the host, and runs `host.sh` there.
     fn prepare(&self) {
         let mut tar = Command::new("tar");
-        tar.args(["-c", "--exclude=./target", "--exclude=./dist", "."]);
+        tar.args(["-c", "--exclude=./target", "--exclude=./dist", "--exclude=./tools", "."]);
         let mut tar = tar.current_dir(self.app.home()).stdout(Stdio::piped()).spawn().unwrap();
         let place = format!("/root/{}", self.app.name);
         let unpack =
@@ -145,6 +146,36 @@ impl Project {
 fn project_in_rust() {
     let project = Project::new(APPS[0], "rust", "rusty");
     project.story(["let well = true", "let well = false"]);
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn project_in_a_container_image() {
+    let project = Project::new(APPS[1], "image", "boxed");
+    project.host().root("podman system reset --force");
+    let tools = project.app.home().join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    // podman's own store may lie where no image can be built.
+    let [store, run] = ["store", "run"].map(|name| tools.join(name).display().to_string());
+    let storage =
+        format!("[storage]\ndriver = \"vfs\"\ngraphroot = {store:?}\nrunroot = {run:?}\n");
+    fs::write(tools.join("storage.conf"), storage).unwrap();
+    project.story(["let well = true", "let well = false"]);
+    let (host, name) = (project.host(), project.app.name);
+    project.prepare();
+    project.build("4", ["let well = true"; 2]);
+    let deployed = project.app.shipit(&["deploy", "production", "--yes"]);
+    assert!(deployed.stderr.contains("seen running"), "{deployed:?}");
+    let loaded = host.root("podman image ls --noheading --format '{{.Tag}}' | sort");
+    let releases = host.root(&format!("(ls /srv/{name}/releases; echo current) | sort"));
+    let loaded: Vec<_> = loaded.lines().filter(|tag| *tag != "latest").collect();
+    assert_eq!(loaded.join("\n"), releases);
+    // What somebody removed from the store comes back from the release.
+    host.root(&format!("podman image ls -q {name} | sort -u | xargs podman image rm --force"));
+    project.app.shipit(&["rollback", "production", "--yes"]).ends(0);
+    project.serves("1");
+    host.root(&format!("rm -r /root/{name} /etc/sudoers.d/shipit-{name}"));
+    host.root(&format!("systemctl disable --now {name}; podman system reset --force"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod acting;
 mod after;
 mod functions;
 mod hooks;
+mod image;
 mod leftovers;
 mod owners;
 mod packed;
@@ -39,7 +40,7 @@ use shipit::remote::order::{
     Activation, AgentHook, DONE, HELD, Hidden, MALFORMED, Order, REVERTED, Record, Verdicts,
 };
 use shipit::remote::quote::{line_word, word};
-use shipit::remote::script::{SCRIPT, SLOTS, bare, without_slots};
+use shipit::remote::script::{IMAGES, Parts, SCRIPT, SLOTS, bare};
 
 use crate::support::services::{command, unit};
 use crate::support::shells::{session_of, shells, under_every_shell};
@@ -384,15 +385,15 @@ async fn greeting_of_what_is_no_agent_is_an_error() {
 
 #[test]
 fn the_script_passes_shellcheck_and_stays_small() {
-    let sent = bare(&without_slots());
+    let sent = bare(&Parts { slots: false, images: false }.script());
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(sent.as_bytes()).unwrap();
     let packed = packed.finish().unwrap().len() * 4 / 3;
     // It goes along packed in the command that starts it. A connection begins with 10 segments of
     // 1,448 bytes on their way and has twice that after its handshake: the script must fit, or a
-    // greeting over a long way takes a round trip more, as with slots. Hosts that cannot unpack it
+    // greeting over a long way takes a round trip more, as with slots or images. Hosts that cannot unpack it
     // get it plain, in one argument, of which Linux allows 128 KiB.
-    let plain = word(&sent).len() + word(SLOTS).len();
+    let plain = word(&sent).len() + word(SLOTS).len() + word(IMAGES).len();
     assert!(packed < 20 * 1448 && plain < 112 * 1024, "{packed} of {plain}");
     let joined = tempfile::NamedTempFile::new().unwrap();
     fs::write(joined.path(), SCRIPT).unwrap();

@@ -2,6 +2,7 @@
 
 mod health;
 mod hosts;
+mod image;
 mod schema;
 mod slots;
 mod sudo;

@@ -6,9 +6,11 @@ use toml::Spanned;
 
 use super::{NAME, Resolver};
 use crate::config::error::ConfigError;
-use crate::config::tables::{ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units};
+use crate::config::tables::{
+    ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units, Words,
+};
 use crate::config::{Host, rules};
-use crate::model::service::{Action, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
+use crate::model::service::{Action, Image, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
 use crate::model::slots::SLOT;
 
 const UNIT: &str = "the name of a systemd unit (a service, socket, timer or target), such as \
@@ -137,8 +139,15 @@ impl Resolver<'_> {
         let roles = self.known_roles(roles)?;
         let limit = self.whole("timeout", table.timeout.as_ref(), Duration::from_mins(2))?;
         let proof = table.proof.as_ref().map(|proof| proof_of(*proof.get_ref()));
-        let service =
-            |what| Service { name: name.to_owned(), what, roles: roles.clone(), limit, proof };
+        let image = self.image(table)?;
+        let service = |what| Service {
+            name: name.to_owned(),
+            what,
+            roles: roles.clone(),
+            limit,
+            proof,
+            image: image.clone(),
+        };
         let named = self.unit_of_file(table)?;
         match (named.as_ref().or(table.unit.as_ref()), &table.restart) {
             (Some(unit), Some(_)) => {
@@ -163,9 +172,37 @@ impl Resolver<'_> {
                 self.without("log", table.log.as_ref(), "restart")?;
                 self.without_unit(table)?;
                 self.without("timeout", table.timeout.as_ref(), "unit")?;
+                self.without("image", table.image.as_ref(), "unit")?;
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// Returns the container image that the service runs, if it runs one.
+    fn image(&self, table: &ServiceTable) -> Result<Option<Image>, ConfigError> {
+        let Some(name) = &table.image else {
+            self.without("engine", table.engine.as_ref(), "image")?;
+            return Ok(None);
+        };
+        let must = "the name of an image in lower case, such as `todo` or `ghcr.io/acme/todo`, \
+                    without a tag";
+        self.file.rule(name, "image", must, rules::is_image(name.get_ref()))?;
+        let engine = match &table.engine {
+            Some(words) => self.engine(words)?,
+            None => vec!["docker".to_owned()],
+        };
+        Ok(Some(Image { name: name.get_ref().clone(), engine }))
+    }
+
+    /// Returns the words that start docker or podman, which the shells on hosts split at blanks.
+    fn engine(&self, words: &Spanned<Words>) -> Result<Vec<String>, ConfigError> {
+        let list = &words.get_ref().0;
+        let program = list.last().and_then(|word| word.rsplit('/').next());
+        let shown = Spanned::new(words.span(), list.join(" "));
+        let must = "`docker` or `podman`, or what starts it, such as \"sudo -n podman\"";
+        let fits = matches!(program, Some("docker" | "podman")) && rules::are_plain_words(list);
+        self.file.rule(&shown, "engine", must, fits)?;
+        Ok(list.clone())
     }
 
     /// Returns the unit of a table with `file`: the one with the name of the file.
@@ -226,6 +263,10 @@ impl Resolver<'_> {
                     let shown = Spanned::new(written.span(), action.verb());
                     let must = "`restart` for a unit in a slot";
                     self.file.rule(&shown, "action", must, action == Action::Restart)?;
+                }
+                if let Some(image) = &table.image {
+                    let must = "left out where the unit is not restarted (`action = \"restart\"`)";
+                    self.file.rule(image, "image", must, action == Action::Restart)?;
                 }
                 units.push(Unit { name, scope, action, file: file.clone() });
             }

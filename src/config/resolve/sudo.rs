@@ -54,8 +54,7 @@ impl Resolver<'_> {
     /// Returns the words of the command, which the shells on hosts split at blanks.
     fn sudo_command(&self, words: &Spanned<Words>) -> Result<Vec<String>, ConfigError> {
         let list = &words.get_ref().0;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
-        let whole = list.iter().all(|word| !word.is_empty() && word.chars().all(plain));
+        let whole = rules::are_plain_words(list);
         let shown = Spanned::new(words.span(), list.join(" "));
         let must = "`sudo`, `sudo-rs`, `doas` or `run0` with flags, such as \"doas -n\"";
         self.file.rule(&shown, "command", must, whole && PROGRAMS.contains(&program(list)))?;

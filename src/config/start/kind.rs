@@ -24,7 +24,8 @@ const KINDS: [(&str, &str); 14] = [
     ("other", include_str!("kinds/other.toml")),
 ];
 
-/// The facts of one kind of project. Texts may hold `{app}`, `{root}`, `{program}` and `{folder}`.
+/// The facts of one kind of project. Texts may hold `{app}`, `{image}`,
+/// `{root}`, `{program}` and `{folder}`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectKind {

@@ -78,13 +78,10 @@ impl Start {
             (false, true) => LINKED_ENV.to_owned(),
             (false, false) => ENV.replace("{vars}", &self.vars()),
         };
-        let service = match (&self.kind.service, self.unit_path()) {
-            (_, Some(file)) => {
-                format!("file = {} #| a unit file that comes with the artifact", quoted(&file))
-            }
-            (Some(service), None) => service.clone(),
-            (None, None) => String::new(),
-        };
+        let unit = self.unit_path().map(|file| {
+            format!("file = {} #| a unit file that comes with the artifact\n", quoted(&file))
+        });
+        let service = unit.unwrap_or_default() + self.kind.service.as_deref().unwrap_or_default();
         let or =
             |own: &Option<String>, usual: &str| own.clone().unwrap_or_else(|| usual.to_owned());
         let parts = [
@@ -112,6 +109,7 @@ impl Start {
     /// Replaces what kinds may name.
     fn filled(&self, text: &str) -> String {
         text.replace("{app}", &self.app)
+            .replace("{image}", &self.app.to_lowercase())
             .replace("{root}", &self.root())
             .replace("{program}", self.program.as_deref().unwrap_or(&self.app))
     }

@@ -25,13 +25,15 @@ const NETWORK: [&str; 10] =
 /// Members of these groups may read the journal.
 const READ_JOURNALS: [&str; 3] = ["systemd-journal", "adm", "wheel"];
 /// Debian's packages of the tools that a host needs.
-const PACKAGES: [(&str, &[&str]); 6] = [
+const PACKAGES: [(&str, &[&str]); 8] = [
     ("coreutils", &["timeout", "dd", "sha256sum", "sort", "stat", "mktemp", "readlink", "mv"]),
     ("findutils", &["find"]),
     ("diffutils", &["cmp"]),
     ("mawk", &["awk"]),
     ("util-linux", &["flock"]),
     ("tar sed grep", &["tar", "sed", "grep"]),
+    ("podman", &["podman"]),
+    ("docker.io", &["docker"]),
 ];
 /// The command that installs packages on Debian.
 const INSTALL: &str = "on the host: `sudo apt-get install -y";
@@ -169,6 +171,7 @@ impl Findings {
         let unknown = UnitState { load: "unknown".to_owned(), ..UnitState::default() };
         let checked = CheckedUnit {
             unit,
+            tag: service.image.as_ref().map(|image| image.tag_of(state.seen_slot(), service)),
             state: found.unwrap_or(&unknown),
             facts: &found.map(|found| probe.unit_facts(found)).unwrap_or_default(),
         };
@@ -328,8 +331,14 @@ fn may_listen(state: &HostState) -> bool {
 
 /// Returns how to install a missing tool.
 fn how_to_get(missing: &str) -> String {
-    let tool = missing.split(' ').next().unwrap_or_default();
-    let package = PACKAGES.iter().find(|(_, tools)| tools.contains(&tool));
+    if let Some((engine, _)) = missing.split_once(" does not answer ") {
+        return format!(
+            "on the host: let the user into the group `docker`, or in [service]: `engine = \"sudo \
+             -n {engine}\"`, with a rule of sudo"
+        );
+    }
+    let tool = missing.strip_suffix(" is not installed");
+    let package = PACKAGES.iter().find(|(_, tools)| tool.is_some_and(|it| tools.contains(&it)));
     match package {
         Some((package, _)) => {
             format!("{INSTALL} {package}`, or with its own package manager")

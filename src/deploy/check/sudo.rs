@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Findings;
 use super::host::Subject;
 use crate::config::{Config, Host};
-use crate::model::service::{Action, Scope, Service, Unit};
+use crate::model::service::{Action, Image, Scope, Service, Unit};
 use crate::model::sudo::SudoRefusal;
 
 /// The verbs that a unit in a slot needs.
@@ -96,6 +96,7 @@ pub fn sudo_commands(config: &Config, host: &Host) -> Vec<String> {
         for unit in config.units_of(service).iter().filter(|unit| unit.scope == Scope::System) {
             all.extend(commands(config, service, unit).iter().map(|one| as_rule(one)));
         }
+        all.extend(service.image.iter().filter_map(Image::program_of_root));
     }
     let mut seen = BTreeSet::new();
     all.retain(|one| seen.insert(one.clone()));

@@ -28,6 +28,8 @@ const ROOT_BEHIND_NO_LINK: u32 = 252;
 /// A unit, what is known of it, and the words for it in findings.
 pub(super) struct CheckedUnit<'a> {
     pub(super) unit: &'a Unit,
+    /// The tag of the container image that it should run, if it runs one.
+    pub(super) tag: Option<String>,
     pub(super) state: &'a UnitState,
     pub(super) facts: &'a UnitFacts,
 }
@@ -144,6 +146,13 @@ impl Findings {
     fn directory(&mut self, subject: &Subject<'_>, unit: &CheckedUnit<'_>) {
         let (name, current) = (unit.name(), subject.config.layout.current());
         let state = unit.state;
+        if let Some(tag) = &unit.tag {
+            if state.exec_start.contains(tag.as_str()) {
+                return self.ok(format!("{name} runs the image {tag}"));
+            }
+            let text = format!("ExecStart= of {name} does not name {tag}, the image that is live");
+            return self.warn(text, unit.edit());
+        }
         if leads(&state.working_directory, &current) || leads(&state.exec_start, &current) {
             return;
         }

@@ -42,6 +42,9 @@ pub enum PlanError {
     /// The release lacks a unit file that it should bring.
     #[error("the artifact has no file `{file}`, which is to be a unit file")]
     NoUnitFile { file: String },
+    /// The release is no archive of a container image, as a service wants it.
+    #[error("the artifact is no container image: it holds no manifest.json and no index.json")]
+    NoImage { image: String },
     /// sudo does not allow to restart the unit.
     #[error("{}", refused_by_sudo(user, command, refusal))]
     NoSudo { user: String, command: String, refusal: SudoRefusal },
@@ -151,6 +154,7 @@ impl PlanError {
             Self::NoUnitFile { .. } => {
                 Some("build it into the artifact, or correct `file` of the service".to_owned())
             }
+            Self::NoImage { image } => Some(image_hint(image)),
             Self::NoSpace { .. } | Self::NoInodes { .. } => {
                 Some(format!("`shipit prune {stage}` deletes old releases"))
             }
@@ -168,10 +172,7 @@ impl PlanError {
             Self::LinkInside { at, .. } => Some(format!(
                 "leave `{at}` out with `exclude = [\"/{at}\"]` in [artifact], or link another path"
             )),
-            Self::Newer(Newer { tool, .. }) => Some(match tool {
-                Some(tool) => format!("use {tool}, which wrote it, or a newer one"),
-                None => "use the shipit that wrote it, or a newer one".to_owned(),
-            }),
+            Self::Newer(Newer { tool, .. }) => Some(newer_hint(tool.as_deref())),
             Self::Doubtful { layout, unreadable, unknown } => {
                 Some(doubtful_hint(layout, unreadable, unknown))
             }
@@ -214,6 +215,17 @@ impl WhyNotStaged {
             _ => format!("`shipit stage {stage}` stages its build anew"),
         }
     }
+}
+
+fn image_hint(image: &str) -> String {
+    let file = image.rsplit('/').next().unwrap_or(image);
+    format!("`docker save --output {file}.tar {image}` writes one, or `podman save`")
+}
+
+fn newer_hint(tool: Option<&str>) -> String {
+    let tool =
+        tool.map_or("the shipit that wrote it".to_owned(), |it| format!("{it}, which wrote it"));
+    format!("use {tool}, or a newer one")
 }
 
 /// Returns the command that deletes a release and its manifest by hand.

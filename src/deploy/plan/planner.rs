@@ -288,6 +288,9 @@ impl Planner<'_> {
         if self.config.unit_files_on(host).next().is_some() {
             orders.push(Order::Units { id });
         }
+        if self.config.services_on(host).any(|service| service.image.is_some()) {
+            orders.push(Order::Image { id });
+        }
         let staged = self.staged_entry(host, state, build, id);
         orders.push(Order::Stage { id, record: record(&staged, String::new()) });
         orders

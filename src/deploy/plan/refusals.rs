@@ -45,6 +45,7 @@ impl Planner<'_> {
             all.extend(self.check_placeholders(wanted.build).err());
             all.extend(self.check_links(wanted.build));
             all.extend(self.check_unit_files(state, wanted));
+            all.extend(self.check_image(wanted).err());
             all.extend(check_space(state, wanted).err());
         }
         all
@@ -132,6 +133,16 @@ impl Planner<'_> {
         let holds = |file: &&String| wanted.release.manifest.holds(file);
         let lacking = files.filter(|file| self.config.hooks.staged.is_empty() && !holds(file));
         lacking.map(|file| PlanError::NoUnitFile { file: file.clone() }).collect()
+    }
+
+    /// Fails if a service runs a container image and the release is none, unless a hook may make it.
+    fn check_image(&self, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
+        let holds = |name| wanted.release.manifest.holds(name);
+        if holds("manifest.json") || holds("index.json") || !self.config.hooks.staged.is_empty() {
+            return Ok(());
+        }
+        let image = self.config.services.iter().find_map(|service| service.image.as_ref());
+        image.map_or(Ok(()), |image| Err(PlanError::NoImage { image: image.name.clone() }))
     }
 
     /// Fails if the unit cannot be started, unless a hook may install it.

@@ -18,6 +18,7 @@
 #     members of targets
 #   service_count: how many they are
 #   slots: the names of both slots, or nothing
+#   images: yes where a service runs a container image
 #   deadline: seconds of silence after which the conversation ends
 #   env_name: the first env file of a release
 #   hook_shell: the words that start a shell for hooks
@@ -41,6 +42,8 @@
 #   limit: seconds that a restart may take
 #   log: the file that a service command logs to, or nothing
 #   unit_file: its unit file, where that comes with the release
+#   image: the name of the container image that it runs, or nothing
+#   engine: the words that start docker or podman for it
 #   whose: what tells it from others in messages; nothing if it is the only one
 #   unit_before: whether the unit ran before, and since when
 #   logged: bytes of the log before the restart

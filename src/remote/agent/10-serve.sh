@@ -148,7 +148,7 @@ veiling='
 
 serve() {
     local first line mode scan
-    run='' root='' owner='' services='' slots='' deadline='' env_name='' hook_shell='' sudo='' veil=''
+    run='' root='' owner='' services='' slots='' images='' deadline='' env_name='' hook_shell='' sudo='' veil=''
     arguments "$@"
     # shellcheck disable=SC2119
     slot='' slotted='' into=''

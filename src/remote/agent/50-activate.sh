@@ -35,6 +35,7 @@ can_activate() {
         return 1
     fi
     each_service can_link "releases/$candidate" || return 1
+    [ -z "$images" ] || each_service load_image "$candidate" || return 1
     recover_unit_files
 }
 
@@ -122,6 +123,7 @@ judge_unit() {
         echo inside
     else
         look_at_workers "$id"
+        [ -z "$images" ] || look_at_containers "$id"
     fi
 }
 

@@ -3,7 +3,7 @@
 # Selects the first service, if there is one. The members of targets come after all services.
 # shellcheck disable=SC2120
 count_services() {
-    number=0 service='' scope=none target='' action='' limit=0 log='' unit_file='' whose='' unit_before='' logged=0
+    number=0 service='' scope=none target='' action='' limit=0 log='' unit_file='' image='' engine='' whose='' unit_before='' logged=0
     eval "set -- $services"
     service_count=$#
     case $services in
@@ -45,6 +45,7 @@ select_service() {
     number=$1
     eval "set -- $services"
     eval "words=\${$number}"
+    image='' engine=''
     eval "arguments $words"
     slotted=''
     case $target in
@@ -171,6 +172,10 @@ service() {
     local code printed
     printed=$tmp/service.$number
     : >"$printed"
+    case $1-$image in
+        *-) ;;
+        restart-* | start-*) point_image >"$printed" || { cat "$printed"; return 1; } ;;
+    esac
     case $scope-$1 in
         command-restart) watched "$printed" run_service_command "$target" ;;
         command-stop) [ -z "$action" ] || watched "$printed" run_service_command "$action" ;;

@@ -40,7 +40,8 @@ locked_order_sweep() {
             set -- "$@" "$path"
         fi
     done
-    [ "$#" = 0 ] || rm -rf "$@" 2>/dev/null || delete_closed "$@"
+    [ "$#" = 0 ] || rm -rf "$@" 2>/dev/null || delete_closed "$@" || return 1
+    [ -z "$images" ] || drop_images
 }
 
 # Deletes what `rm` alone could not, because our directories lack the write bit. Trash that stays is

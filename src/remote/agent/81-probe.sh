@@ -9,6 +9,7 @@ probe_host() {
         echo 'killuser yes'
     fi
     each_service probe_unit
+    [ -z "$images" ] || each_service probe_engine
     probe_places
     probe_shared "$@"
     probe_ports

@@ -275,6 +275,8 @@ pub enum Order {
     /// other of its name, and that `systemd-analyze` accepts it, where the host has that. The text
     /// is what it says.
     Units { id: ReleaseId },
+    /// Loads the container images of the release, each with its id as the tag.
+    Image { id: ReleaseId },
     /// Syncs the release to disk and records that it is complete.
     Stage {
         id: ReleaseId,
@@ -460,6 +462,7 @@ impl Order {
             Self::Reach { limit, .. } => Spec::locked("reach").within(*limit + MARGIN),
             Self::Seal { .. } => Spec::locked("seal").within(LONG),
             Self::Units { .. } => Spec::locked("units").within(SHORT * 3),
+            Self::Image { .. } => Spec::locked("image").within(LONG),
             Self::Stage { .. } => Spec::locked("stage").within(LONG),
             Self::Activate(activation) => {
                 let places = [HookPlace::BeforeSwitch, HookPlace::Switched, HookPlace::Reverted];

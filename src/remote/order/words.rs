@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Activation, Fetch, Hidden, ManifestOf, Order, Record, Relist, ServiceName};
+use crate::model::digest::Digest;
 use crate::model::hook::HookPlace;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
@@ -30,12 +31,11 @@ impl Order {
     pub fn arguments(&self) -> Vec<Argument> {
         match self {
             Self::Lock | Self::Look | Self::Base | Self::Commit { .. } | Self::Bye => Vec::new(),
-            Self::Judge { id } | Self::Discard { id } | Self::Units { id } => vec![release(*id)],
-            Self::Manifest { id, of, after } => manifest(*id, *of, *after),
-            Self::Check { id, base, digest } => {
-                let base = base.map_or_else(String::new, |id| id.to_string());
-                vec![release(*id), ("base", base), ("digest", digest.to_string())]
+            Self::Judge { id } | Self::Discard { id } | Self::Units { id } | Self::Image { id } => {
+                vec![release(*id)]
             }
+            Self::Manifest { id, of, after } => manifest(*id, *of, *after),
+            Self::Check { id, base, digest } => check(*id, *base, *digest),
             Self::Unpack { codec, size, .. } => {
                 vec![("codec", codec.word().to_owned()), ("size", size.to_string())]
             }
@@ -149,6 +149,11 @@ impl Record {
     fn arguments(&self) -> Vec<Argument> {
         vec![("line", self.line.clone()), ("note", self.note.clone())]
     }
+}
+
+fn check(id: ReleaseId, base: Option<ReleaseId>, digest: Digest) -> Vec<Argument> {
+    let base = base.map_or_else(String::new, |id| id.to_string());
+    vec![release(id), ("base", base), ("digest", digest.to_string())]
 }
 
 fn revert(reason: RevertReason, cause: &Hidden) -> Vec<Argument> {

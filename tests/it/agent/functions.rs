@@ -786,11 +786,23 @@ fn note_end_records_a_command_once() {
     );
 }
 
+#[test]
+fn is_image_part_knows_the_names_of_both_kinds_of_archives() {
+    check(
+        r#"digest=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+        for name in blobs index.json manifest.json oci-layout repositories "$digest" \
+            "$digest.json" "$digest.tar" env.json REVISION "${digest}0.tar" shared "g${digest#0}"; do
+            ! is_image_part "$name" || echo "$name" | sed "s/$digest/DIGEST/"
+        done"#,
+        "blobs\nindex.json\nmanifest.json\noci-layout\nrepositories\nDIGEST\nDIGEST.json\nDIGEST.tar\n",
+    );
+}
+
 /// `find_holder` takes its time: the run that holds the lock may end meanwhile.
 #[test]
 fn look_holder_names_a_run_that_ends_meanwhile() {
     check(
-        r#"locked='' deploy_lock=$root/.shipit/frozen holder_pid=7; : >"$tmp/strange"
+        r#"locked='' deploy_lock=$root/.shipit/none holder_pid=7; : >"$tmp/strange"
         echo 'bob on laptop' >"$lock"; find_holder() { holder_run=run2; : >"$lock"; }; look_holder
         look_holder"#,
         "holder bob on laptop\nowner 7 run2\n",

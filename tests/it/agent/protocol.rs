@@ -8,12 +8,15 @@ use shipit::remote::order::{Fetch, Hidden, ManifestOf, Relist, ServiceName};
 
 use super::*;
 
+fn fetch() -> Fetch {
+    let hidden = || Hidden(String::new());
+    Fetch { request: hidden(), connect: None, trust: String::new(), wanted: hidden() }
+}
+
 /// One order of each kind, and the one place that does not compile when a kind is added.
 fn orders() -> Vec<Order> {
-    let (id, limit) = (ID.parse().unwrap(), Duration::from_secs(5));
-    let (text, record, digest) = (String::new, Record::default, Digest::of(b""));
-    let hidden = || Hidden(text());
-    let fetch = Fetch { request: hidden(), connect: None, trust: text(), wanted: hidden() };
+    let (id, limit, digest) = (ID.parse().unwrap(), Duration::from_secs(5), Digest::of(b""));
+    let (text, record) = (String::new, Record::default);
     let of_kind = |order: &Order| match order {
         Order::Lock => Order::Look,
         Order::Look => Order::Unpack { id, codec: Codec::Plain, size: 0 },
@@ -31,12 +34,13 @@ fn orders() -> Vec<Order> {
             Order::Hook { name: "staged", id, command: text(), vars: Vec::new(), limit }
         }
         Order::Hook { .. } => Order::Try { id, command: text(), vars: Vec::new(), limit },
-        Order::Try { .. } => Order::Fetch { limit, fetch: fetch.clone() },
+        Order::Try { .. } => Order::Fetch { limit, fetch: fetch() },
         Order::Fetch { .. } => Order::Mask { text: Hidden(text()) },
         Order::Mask { .. } => Order::Reach { limit, address: text() },
         Order::Reach { .. } => Order::Seal { id, relist: Relist::Keep, env: Vec::new() },
         Order::Seal { .. } => Order::Units { id },
-        Order::Units { .. } => Order::Stage { id, record: record() },
+        Order::Units { .. } => Order::Image { id },
+        Order::Image { .. } => Order::Stage { id, record: record() },
         Order::Stage { .. } => Order::Activate(Box::new(activation())),
         Order::Activate(_) => Order::Resume(Box::new(activation())),
         Order::Resume(_) => Order::Switch { again: false, hooks: limit },

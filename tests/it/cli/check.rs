@@ -527,6 +527,33 @@ fn env_file_readable_by_others_is_found() {
 }
 
 #[test]
+fn unit_and_engine_of_a_container_image_are_checked() {
+    let start = |tag| {
+        let run = format!("/bin/podman run --env-file CURRENT/.env todo:{tag}");
+        format!("ExecStart={{ path=/bin/podman ; argv[]={run} ; }}\n")
+    };
+    let machine = Machine::with_unit(&start("latest"));
+    machine.edit("unit = \"todo\"", "unit = \"todo\"\nimage = \"todo\"\nengine = \"podman\"");
+    machine.tool("podman", "echo 'cannot connect to the store' >&2; exit 1");
+    let said = machine.wrong();
+    for what in [
+        "the artifact is no container image: it holds no manifest.json and no index.json",
+        "podman does not answer ada: cannot connect to the store",
+        "ExecStart= of todo.service does not name todo:current, the image that is live",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    machine.tool("podman", "exit 0");
+    machine.project.write("dist/index.json", "{}");
+    machine.project.write("unit", &unit(&start("current")));
+    let said = machine.said();
+    for what in ["is no container image", "does not answer", "does not name"] {
+        assert!(!said.contains(what), "{what}: {said}");
+    }
+    assert!(said.contains("todo.service runs the image todo:current"), "{said}");
+}
+
+#[test]
 fn programs_that_nobody_may_run_are_named_once() {
     let machine = Machine::with_unit("");
     let elf = "\u{7f}ELF\u{2}\u{1}\u{1}\0\0\0\0\0\0\0\0\0\u{3}\0>\0";

@@ -119,8 +119,8 @@ const SAMPLES: [Sample; 14] = [
     (
         "docker",
         &[("Dockerfile", "FROM scratch\n")],
-        "build/deploy",
-        "--env-file /srv/todo/current/",
+        "build/todo.tar",
+        "--env-file /srv/todo/current/.env --publish 127.0.0.1:8080:8080 todo:current\n",
     ),
 ];
 

@@ -242,6 +242,7 @@ fn plan_errors() -> Vec<PlanError> {
         Unfit { what: vec![text("tar is not installed"), text("find is not installed")], fix: None }
         NoUnit { unit: text("tudo.service"), load: text("not-found") }
         NoUnitFile { file: text("deploy/todo.service") }
+        NoImage { image: text("todo") }
         NoSudo { user: text("ada"), command: text("systemctl restart todo.service"), refusal: SudoRefusal::NoRule }
         NoSpace { need: 5_000_000, free: 1_000_000 }
         NoInodes { need: 700, free: 12 }
@@ -277,6 +278,8 @@ fn plans() {
       hint:  `shipit check live` says how to mend it
     error: the artifact has no file `deploy/todo.service`, which is to be a unit file
       hint:  build it into the artifact, or correct `file` of the service
+    error: the artifact is no container image: it holds no manifest.json and no index.json
+      hint:  `docker save --output todo.tar todo` writes one, or `podman save`
     error: sudo does not let ada run "systemctl restart todo.service" without a password
       hint:  `shipit check live` says how to mend it
     error: the release needs 5.0 MB, but only 1.0 MB are free

@@ -7,6 +7,7 @@ use shipit::model::service::{Action, Proof, Scope, Service, ServiceKind, Service
 /// A service of this kind, on every host, that may take ten seconds to restart.
 pub(crate) fn service(what: ServiceKind) -> Service {
     Service {
+        image: None,
         name: "todo".to_owned(),
         what,
         roles: Vec::new(),
