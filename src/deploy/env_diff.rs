@@ -36,6 +36,12 @@ pub async fn env_diff(cx: RunContext<'_>, from: ReleaseId, to: ReleaseId) -> Ans
     .await
 }
 
+/// Returns the values of the live release, if they are known.
+pub(super) async fn live_keys(host: &Conversation<'_>) -> Option<EnvKeys> {
+    let state = host.state.as_ref()?;
+    keys(host, state, state.live()?).await
+}
+
 /// Returns the values of a release, if they are known. A release of ours without env files has
 /// none.
 async fn keys(host: &Conversation<'_>, state: &HostState, id: ReleaseId) -> Option<EnvKeys> {

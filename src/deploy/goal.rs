@@ -119,6 +119,16 @@ impl Build {
         EnvKeys::lines(key, &spec.file, file.into_iter().flat_map(EnvFile::values))
     }
 
+    /// Returns the values of all env files of a host; `None`: it has no key to tell them by.
+    pub fn all_env_keys(&self, config: &Config, host: &Host, key: &[u8]) -> Option<EnvKeys> {
+        let mut written =
+            config.env_on(host).filter(|spec| self.env_bytes(spec).is_some()).peekable();
+        if written.peek().is_none() {
+            return Some(EnvKeys::default());
+        }
+        EnvKeys::parse(&written.map(|spec| self.env_keys(spec, key)).collect::<String>())
+    }
+
     /// Returns the keyed digest of the env files of a host, one after the other.
     pub fn env_digest(&self, config: &Config, host: &Host, key: &[u8]) -> Option<Digest> {
         let files: Vec<_> = config.env_on(host).filter_map(|spec| self.env_bytes(spec)).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::slots::SLOT;
 
 /// One service of the release: what runs it, or a part of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name in the config; that of the app if it is the only one.
     pub name: String,
@@ -69,6 +69,21 @@ pub struct Unit {
     pub action: Action,
     /// Its unit file, if that comes with the release: a path in it.
     pub file: Option<String>,
+}
+
+/// Digests of the config, which hosts keep, are made of this text. So a field that is newer than
+/// such digests shows only where it is set.
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, what, roles, limit, proof, image } = self;
+        let mut text = f.debug_struct("Service");
+        text.field("name", name).field("what", what).field("roles", roles);
+        text.field("limit", limit).field("proof", proof);
+        if let Some(image) = image {
+            text.field("image", image);
+        }
+        text.finish()
+    }
 }
 
 impl Service {

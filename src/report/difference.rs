@@ -1,12 +1,16 @@
 //! What a deploy would change on a host: the files as a tree, and the configuration.
 
+use std::iter;
+
 use serde_json::{Value, json};
 
 use super::clean;
+use super::env_diff::env_difference_json;
 use super::human::{count, size};
 use crate::deploy::fleet::{ConfigFate, Difference};
 use crate::model::changes::FileChange;
 use crate::model::codec::Codec;
+use crate::model::env_keys::EnvName;
 
 /// The files that a plan lists; `shipit diff` lists all.
 pub const MOST_FILES: usize = 10;
@@ -23,13 +27,7 @@ pub fn difference_lines(of: &Difference, most: usize) -> Vec<String> {
             lines.extend(tree(files, most));
         }
     }
-    let env = match of.env {
-        ConfigFate::Same => None,
-        ConfigFate::Added => Some("env file: new"),
-        ConfigFate::Changed => Some("env file: changed (keys or values; hosts cannot tell which)"),
-        ConfigFate::Removed => Some("env file: gone"),
-    };
-    lines.extend(env.map(str::to_owned));
+    lines.extend(env_lines(of));
     lines.extend(match of.settings {
         Some(false) => None,
         Some(true) => Some("links, hooks or services: not those of the live release".to_owned()),
@@ -41,6 +39,31 @@ pub fn difference_lines(of: &Difference, most: usize) -> Vec<String> {
     }
     lines.push(format!("uploads: {}", codec_words(of.codec)));
     lines
+}
+
+/// Returns what becomes of the env files, and of which values in them.
+fn env_lines(of: &Difference) -> Vec<String> {
+    let fate = match of.env {
+        ConfigFate::Same => return Vec::new(),
+        ConfigFate::Added => "new",
+        ConfigFate::Changed => "changed",
+        ConfigFate::Removed => "gone",
+    };
+    let Some(values) = &of.values else {
+        let unknown = "; the host cannot tell which values differ";
+        let unknown = if of.env == ConfigFate::Changed { unknown } else { "" };
+        return vec![format!("env file: {fate}{unknown}")];
+    };
+    if values.is_empty() {
+        return vec![format!("env file: {fate}, with the same values")];
+    }
+    let signed = [("+", &values.added), ("~", &values.changed), ("-", &values.removed)];
+    let line = |sign: &str, EnvName { file, name }: &EnvName| {
+        clean::line(&format!("  {sign} {name} ({file})"))
+    };
+    let all =
+        signed.into_iter().flat_map(|(sign, names)| names.iter().map(move |it| line(sign, it)));
+    iter::once(format!("env file: {fate}")).chain(all).collect()
 }
 
 /// Returns, for example, `2 added, 1 removed`.
@@ -115,6 +138,7 @@ pub fn difference_json(of: &Difference) -> Value {
         "count": of.count,
         "size": of.size,
         "env": env,
+        "env_values": of.values.as_ref().map(env_difference_json),
         "settings_differ": of.settings,
         "codec": of.codec.word(),
         "free": of.free,

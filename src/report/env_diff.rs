@@ -6,7 +6,7 @@ use super::human::{group_by, list};
 use super::styles::Styles;
 use super::{clean, json::VERSION};
 use crate::deploy::env_diff::EnvChange;
-use crate::model::env_keys::EnvName;
+use crate::model::env_keys::{EnvDifference, EnvName};
 use crate::model::id::ReleaseId;
 
 /// Returns the differences as text, with hosts that agree together.
@@ -54,22 +54,29 @@ pub fn env_diff_json(
     from: ReleaseId,
     to: ReleaseId,
 ) -> Value {
+    let host = |(host, change): &(String, EnvChange)| {
+        let nothing = || json!({ "added": null, "changed": null, "removed": null });
+        let (mut value, unknown) = match change {
+            EnvChange::Known(found) => (env_difference_json(found), &[][..]),
+            EnvChange::Unknown(ids) => (nothing(), &ids[..]),
+        };
+        value["host"] = json!(host);
+        value["unknown"] = json!(unknown);
+        value
+    };
+    let hosts: Vec<_> = hosts.iter().map(host).collect();
+    json!({ "v": VERSION, "stage": stage, "from": from, "to": to, "hosts": hosts })
+}
+
+/// Returns the values that differ, by name.
+pub fn env_difference_json(found: &EnvDifference) -> Value {
     let names = |names: &[EnvName]| -> Vec<_> {
         let one = |EnvName { file, name }: &EnvName| json!({ "file": clean::line(file), "name": clean::line(name) });
         names.iter().map(one).collect()
     };
-    let host = |(host, change): &(String, EnvChange)| match change {
-        EnvChange::Known(found) => json!({
-            "host": host,
-            "unknown": [],
-            "added": names(&found.added),
-            "changed": names(&found.changed),
-            "removed": names(&found.removed),
-        }),
-        EnvChange::Unknown(ids) => json!({
-            "host": host, "unknown": ids, "added": null, "changed": null, "removed": null,
-        }),
-    };
-    let hosts: Vec<_> = hosts.iter().map(host).collect();
-    json!({ "v": VERSION, "stage": stage, "from": from, "to": to, "hosts": hosts })
+    json!({
+        "added": names(&found.added),
+        "changed": names(&found.changed),
+        "removed": names(&found.removed),
+    })
 }

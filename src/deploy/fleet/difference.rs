@@ -7,6 +7,7 @@ use super::Fleet;
 use crate::config::{Config, Host};
 use crate::deploy::context::RunContext;
 use crate::deploy::delta::DeltaFinder;
+use crate::deploy::env_diff::live_keys;
 use crate::deploy::goal::{Build, Goal};
 use crate::deploy::host::HostRun;
 use crate::deploy::payload::codec_for;
@@ -14,6 +15,7 @@ use crate::deploy::rollout::batches;
 use crate::model::changes::{FileChange, changes};
 use crate::model::codec::Codec;
 use crate::model::delta::BaseState;
+use crate::model::env_keys::{EnvDifference, EnvKeys};
 use crate::model::host_state::HostState;
 use crate::model::manifest::{Manifest, is_below};
 
@@ -36,8 +38,10 @@ pub struct Difference {
     /// Files of the new release, and their bytes.
     pub count: usize,
     pub size: u64,
-    /// The env file.
+    /// The env files, taken together.
     pub env: ConfigFate,
+    /// The values that differ in them; `None`: none does, or nobody can tell.
+    pub values: Option<EnvDifference>,
     /// Whether links, `staged` hooks or services differ; `None`: nobody can tell.
     pub settings: Option<bool>,
     /// How uploads to the host are compressed.
@@ -65,7 +69,10 @@ impl Fleet<'_> {
                 let (finder, bases) = (Arc::clone(&finder), Arc::clone(&bases));
                 Box::pin(async move {
                     let base = bases.get(host.name()).cloned().unwrap_or_default();
-                    finder.live_manifest(&host.talk, cache, &base).await
+                    tokio::join!(
+                        finder.live_manifest(&host.talk, cache, &base),
+                        live_keys(&host.talk)
+                    )
                 })
             })
             .await;
@@ -79,19 +86,22 @@ fn difference(
     build: &Build,
     finder: &DeltaFinder,
     host: &HostRun<'_>,
-    old: Option<Manifest>,
+    (old, old_values): (Option<Manifest>, Option<EnvKeys>),
 ) -> Option<Difference> {
     let state = host.talk.state.as_ref()?;
     let new = &finder.release.manifest;
     let made: Vec<String> = made_on_hosts(config, new);
     let linked = host.plan.make.as_ref().map_or(0, |make| make.prepared.delta.linked);
     let (env, settings) = fates(config, build, host.talk.host, state);
+    let new_values = build.all_env_keys(config, host.talk.host, &state.key);
+    let values = old_values.zip(new_values).filter(|_| env != ConfigFate::Same);
     Some(Difference {
         live: host.talk.live_shown(),
         files: old.map(|old| changes(&old.without(&made), new)).map(|all| unkept(config, all)),
         count: new.files(),
         size: new.size(),
         env,
+        values: values.map(|(old, new)| old.difference(&new)),
         settings,
         codec: codec_for(&state.facts),
         free: state.facts.free_bytes,

@@ -211,7 +211,10 @@ fn diff_shows_what_a_deploy_would_change() {
     std::fs::remove_file(project.path().join("dist/assets/old.js")).unwrap();
     project.write("dist/assets/new.js", "newer");
     project.write("dist/bin/server", "22");
-    project.write("deploy.toml", &config.replace("vars.A = \"b\"", "vars.A = \"secret c\""));
+    project.write(
+        "deploy.toml",
+        &config.replace("vars.A = \"b\"", "vars.A = \"secret c\"\nvars.NEW = \"\""),
+    );
     let said = project.shipit("diff");
     let (head, steps) = said.split_once("  free space: ").unwrap();
     assert_snapshot!(head, @"
@@ -225,7 +228,9 @@ fn diff_shows_what_a_deploy_would_change() {
           - old.js  3 B
         bin/
           ~ server  1 B -> 2 B
-      env file: changed (keys or values; hosts cannot tell which)
+      env file: changed
+        + NEW (.env)
+        ~ A (.env)
       links, hooks, services: unknown while the env file differs
     ");
     assert!(steps.contains("flip current to <id>") && !said.contains("secret"), "{said}");
@@ -237,6 +242,11 @@ fn diff_shows_what_a_deploy_would_change() {
     assert_eq!(host["files"][0]["path"], "assets/new.js");
     assert_eq!(host["files"][1]["after"], serde_json::Value::Null);
     assert_eq!((&host["env"], &host["count"]), (&"changed".into(), &3.into()));
+    assert_eq!(host["env_values"]["changed"][0]["name"], "A");
+    // An earlier shipit keeps no digests of values.
+    std::fs::remove_dir_all(project.path().join("srv/.shipit/env")).unwrap();
+    let said = project.shipit("diff");
+    assert!(said.contains("changed; the host cannot tell which values differ"), "{said}");
     assert!(project.shipit("deploy").starts_with("exit: 0"));
     assert!(project.shipit("diff").contains("nothing to do: this build and config are live"));
 }

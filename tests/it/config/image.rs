@@ -68,3 +68,16 @@ fn setup_lets_the_user_call_the_engine() {
     assert_eq!(needs("podman"), (false, plain()));
     assert_eq!(needs("sudo -n podman"), (false, "/usr/bin/podman".to_owned()));
 }
+
+/// Digests of the config, which hosts keep, are made of this text.
+#[test]
+fn service_without_an_image_shows_as_before_there_were_images() {
+    let [plain, boxed] = ["", "image = \"todo\""].map(|line| {
+        let config = config(&format!("{SERVICE}{line}"), "");
+        format!("{:?}", config.services[0])
+    });
+    let expected = "Service { name: \"todo\", what: Unit(Unit { name: \"todo.service\", scope: \
+                    System, action: Restart, file: None }), roles: [], limit: 120s, proof: None }";
+    assert_eq!(plain, expected);
+    assert!(boxed.contains("proof: None, image: Image { name: \"todo\""), "{boxed}");
+}
