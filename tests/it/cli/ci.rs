@@ -113,13 +113,11 @@ fn script(project: &Project, shell: &[&str], text: &str, env: &[(&str, &str)]) -
     command.output().unwrap()
 }
 
-/// The shell parts of the recipes in docs/ci.md: one for each block of a CI file.
-fn recipes() -> Vec<String> {
+/// The CI files of docs/ci.md of this kind, without the line that names it.
+fn files(kind: &str) -> Vec<String> {
     let text = fs::read_to_string("docs/ci.md").unwrap();
     let blocks = text.split("```").skip(1).step_by(2);
-    let blocks =
-        blocks.filter(|block| ["yaml", "groovy"].iter().any(|kind| block.starts_with(kind)));
-    blocks.map(shell_of).collect()
+    blocks.filter_map(|block| Some(block.strip_prefix(kind)?.to_owned())).collect()
 }
 
 /// The lines of `run:`, of the list after `script:`, and between three quotes after `sh`.
@@ -146,9 +144,9 @@ fn shell_of(block: &str) -> String {
 
 #[test]
 fn shell_parts_of_ci_recipes_run() {
-    let recipes = recipes();
-    assert_eq!(recipes.len(), 4, "{recipes:?}");
-    for recipe in recipes {
+    let files = [files("yaml"), files("groovy")].concat();
+    assert_eq!(files.len(), 4, "{files:?}");
+    for recipe in files.iter().map(|file| shell_of(file)) {
         assert!(recipe.starts_with("./ci/build\n"), "{recipe}");
         let project = production();
         let env = [("RELEASE", "x"), ("DIGEST", "y"), ("CI", "true")];
@@ -157,6 +155,36 @@ fn shell_parts_of_ci_recipes_run() {
         assert!(out.status.success() && !said.contains("p0isoned"), "{recipe}\n{said}");
         let live = project.path().join("srv/current").exists();
         assert_eq!(live, recipe.contains("shipit deploy"), "{said}");
+    }
+}
+
+/// The schemas come with check-jsonschema, which `tests/run` installs. A Jenkinsfile has none.
+#[test]
+fn ci_files_fit_the_schemas_of_their_systems() {
+    let Some(python) = std::env::var_os("SHIPIT_TEST_CI_SCHEMAS") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let kinds = ["github-workflows", "gitlab-ci", "travis"];
+    let texts = files("yaml");
+    assert_eq!(texts.len(), kinds.len());
+    let mut all: Vec<_> = kinds
+        .into_iter()
+        .zip(texts)
+        .map(|(kind, text)| {
+            let path = dir.path().join(format!("{kind}.yml"));
+            fs::write(&path, text).unwrap();
+            (kind, path)
+        })
+        .collect();
+    all.push(("github-actions", "action.yml".into()));
+    for workflow in fs::read_dir(".github/workflows").unwrap() {
+        all.push(("github-workflows", workflow.unwrap().path()));
+    }
+    for (kind, path) in all {
+        let mut check = Command::new(&python);
+        check.args(["-m", "check_jsonschema", "--builtin-schema", &format!("vendor.{kind}")]);
+        let out = check.arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        assert!(out.status.success(), "{}: {said}", path.display());
     }
 }
 
