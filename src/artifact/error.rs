@@ -388,8 +388,7 @@ pub enum Refusal {
     /// It belongs to a running program.
     #[error("is a socket")]
     Socket,
-    /// Holes are stored in several ways, read differently by different programs.
-    #[error("is stored as a sparse file")]
+    #[error("is a sparse file whose list of holes does not fit it")]
     Sparse,
     #[error("is of the unknown kind `{kind}`")]
     Kind { kind: char },

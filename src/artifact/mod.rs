@@ -29,6 +29,7 @@ mod programs;
 mod received;
 mod sample;
 mod signature;
+mod sparse;
 mod spool;
 mod stamp;
 mod tar;

@@ -10,6 +10,7 @@ use super::entry::{EntryKind, Item, readers};
 use super::error::{ArtifactError, Malformed, Refusal, visible};
 use super::limits::UnpackMeter;
 use super::name;
+use super::sparse::{Holes, MapReader, SparseMap, SparseRecords};
 use super::spool::Spool;
 use super::tree::{Spot, Tree};
 
@@ -18,9 +19,6 @@ const BLOCK: usize = 512;
 const LONGEST_EXTENSION: u64 = 1 << 20;
 /// Limit for the list of holes of a sparse file, which may be longer.
 const LONGEST_RECORDS: u64 = 16 << 20;
-/// Offsets of the byte that says that another block of holes follows.
-const MORE_HOLES: usize = 482;
-const MORE_HOLES_YET: usize = 504;
 const SET_BITS: u32 = 0o7000;
 const OWNER_RUNS: u32 = 0o100;
 
@@ -42,7 +40,7 @@ pub(super) fn read(
             b'x' | b'X' => reader.pax(&header, &mut next)?,
             b'g' => reader.global(&header)?,
             b'V' => {}
-            _ => reader.member(&header, &std::mem::take(&mut next))?,
+            _ => reader.member(&header, std::mem::take(&mut next))?,
         }
     }
     reader.end()
@@ -62,7 +60,7 @@ struct Extension {
     link: Option<Vec<u8>>,
     size: Option<u64>,
     mtime: Option<u64>,
-    sparse: bool,
+    sparse: Option<SparseRecords>,
 }
 
 struct Reader<'a, 'b, R> {
@@ -93,9 +91,7 @@ struct Member {
     mode: u32,
     mtime: Option<u64>,
     link: Vec<u8>,
-    sparse: bool,
-    /// Whether blocks that list holes come before its bytes.
-    more_holes: bool,
+    holes: Option<Holes>,
 }
 
 impl<R: Read> Reader<'_, '_, R> {
@@ -127,7 +123,7 @@ impl<R: Read> Reader<'_, '_, R> {
         }
     }
 
-    fn member(&mut self, header: &Header, extension: &Extension) -> Result<(), ArtifactError> {
+    fn member(&mut self, header: &Header, extension: Extension) -> Result<(), ArtifactError> {
         let named = extension.real_name.as_ref().or(extension.name.as_ref()).cloned();
         let raw = named.unwrap_or_else(|| header.path_bytes().into_owned());
         self.last = Some(String::from_utf8_lossy(&raw).into_owned());
@@ -186,7 +182,7 @@ impl<R: Read> Reader<'_, '_, R> {
     fn describe(
         &mut self,
         header: &Header,
-        extension: &Extension,
+        extension: Extension,
         raw: &[u8],
     ) -> Result<Member, ArtifactError> {
         let raw_text = String::from_utf8_lossy(raw).into_owned();
@@ -194,10 +190,18 @@ impl<R: Read> Reader<'_, '_, R> {
         let (Ok(size), Ok(mode)) = (size, header.mode()) else {
             return Err(self.tree.stop(&raw_text, Refusal::Header));
         };
+        let mut holes = extension.sparse.map(SparseRecords::holes);
         let kind = match header.entry_type().as_byte() {
             // Old archives have no type for directories, only a final slash.
             b'0' | 0 | b'7' if raw.ends_with(b"/") => b'5',
             0 | b'7' => b'0',
+            b'S' => {
+                let map = SparseMap::of_header(header, |block| self.exactly(block))?;
+                // Without the map nobody knows where the next header is.
+                let map = map.ok_or_else(|| self.tree.stop(&raw_text, Refusal::Sparse))?;
+                holes = Some(Holes::Known(map));
+                b'0'
+            }
             other => other,
         };
         // Every tar reads on right after such a link, whatever size it tells; in a pax archive, not all.
@@ -208,18 +212,78 @@ impl<R: Read> Reader<'_, '_, R> {
             size,
             mode,
             mtime: extension.mtime.or_else(|| header.mtime().ok()),
-            link: extension.link.clone().unwrap_or_else(header_link),
-            sparse: extension.sparse,
-            more_holes: kind == b'S' && header.as_bytes()[MORE_HOLES] != 0,
+            link: extension.link.unwrap_or_else(header_link),
+            holes,
             raw: raw_text,
         })
     }
 
     fn file(&mut self, member: &Member) -> Result<EntryKind, ArtifactError> {
         let at = self.spool.end();
-        self.body(member.size, true)?;
+        match &member.holes {
+            Some(Holes::Known(map)) => self.with_holes(member, map, member.size)?,
+            Some(Holes::InBody { size }) => {
+                let (map, read) = self.map_in_body(member, *size)?;
+                self.with_holes(member, &map, member.size.saturating_sub(read))?;
+            }
+            Some(Holes::Odd) | None => self.body(member.size, true)?,
+        }
         let place = self.spool.since(at);
         Ok(EntryKind::File { runs: member.mode & OWNER_RUNS != 0, place })
+    }
+
+    /// Keeps a file of which `stored` bytes are in the archive.
+    fn with_holes(
+        &mut self,
+        member: &Member,
+        map: &SparseMap,
+        stored: u64,
+    ) -> Result<(), ArtifactError> {
+        if !map.fits(stored) {
+            return Err(self.tree.stop(&member.raw, Refusal::Sparse));
+        }
+        let mut done = 0;
+        for range in &map.ranges {
+            self.zeros(range.start - done)?;
+            self.bytes(range.end - range.start, true)?;
+            done = range.end;
+        }
+        self.zeros(map.size - done)?;
+        self.exactly(&mut [0; BLOCK][..padding(stored)])
+    }
+
+    /// Returns the map of holes before the bytes of a file, and its size in the archive.
+    fn map_in_body(
+        &mut self,
+        member: &Member,
+        size: u64,
+    ) -> Result<(SparseMap, u64), ArtifactError> {
+        let (mut map, mut read) = (MapReader::new(size), 0);
+        loop {
+            let mut block = [0; BLOCK];
+            read += BLOCK as u64;
+            if read > member.size {
+                return Err(self.tree.stop(&member.raw, Refusal::Sparse));
+            }
+            self.exactly(&mut block)?;
+            match map.block(&block) {
+                Some(true) => return Ok((map.finish(), read)),
+                Some(false) => {}
+                None => return Err(self.tree.stop(&member.raw, Refusal::Sparse)),
+            }
+        }
+    }
+
+    /// Keeps a hole, which counts like other bytes.
+    fn zeros(&mut self, mut left: u64) -> Result<(), ArtifactError> {
+        self.meter.charge(left).map_err(|hit| self.tree.too_much(hit))?;
+        let zeros = vec![0; 64 * 1024];
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
+            self.spool.write(&zeros[..now])?;
+            left -= now as u64;
+        }
+        Ok(())
     }
 
     /// Returns the copy of its target that a hard link becomes, with the target's mode. It counts as
@@ -253,13 +317,13 @@ impl<R: Read> Reader<'_, '_, R> {
                 b"size" => next.size = Some(self.number(value)?),
                 // Fractions of seconds and times before 1970 are dropped.
                 b"mtime" => next.mtime = seconds(value),
-                _ if key.starts_with(b"GNU.sparse.") => {
-                    next.sparse = true;
-                    if key == b"GNU.sparse.name" {
+                _ => {
+                    let Some(sparse) = key.strip_prefix(b"GNU.sparse.") else { continue };
+                    next.sparse.get_or_insert_default().take(sparse, value);
+                    if sparse == b"name" {
                         next.real_name = Some(value.to_vec());
                     }
                 }
-                _ => {}
             }
         }
         Ok(())
@@ -300,16 +364,15 @@ impl<R: Read> Reader<'_, '_, R> {
     }
 
     fn skip(&mut self, member: &Member) -> Result<(), ArtifactError> {
-        let mut more = member.more_holes;
-        while more {
-            let mut block = [0; BLOCK];
-            self.exactly(&mut block)?;
-            more = block[MORE_HOLES_YET] != 0;
-        }
         self.body(member.size, false)
     }
 
     fn body(&mut self, size: u64, keep: bool) -> Result<(), ArtifactError> {
+        self.bytes(size, keep)?;
+        self.exactly(&mut [0; BLOCK][..padding(size)])
+    }
+
+    fn bytes(&mut self, size: u64, keep: bool) -> Result<(), ArtifactError> {
         let mut buffer = vec![0; 64 * 1024];
         let mut left = size;
         while left > 0 {
@@ -323,7 +386,7 @@ impl<R: Read> Reader<'_, '_, R> {
             }
             left -= got as u64;
         }
-        self.exactly(&mut [0; BLOCK][..padding(size)])
+        Ok(())
     }
 
     /// Fills `buffer`. Returns `false` at the end of the source.
@@ -377,12 +440,11 @@ type Records<'d> = Vec<(&'d [u8], &'d [u8])>;
 /// Returns why a member is refused, if its header already tells.
 fn refusal(member: &Member) -> Option<Refusal> {
     match member.kind {
-        b'0' if member.sparse => Some(Refusal::Sparse),
+        b'0' if member.holes == Some(Holes::Odd) => Some(Refusal::Sparse),
         b'0' if member.mode & SET_BITS != 0 => Some(Refusal::SetId),
         b'0' | b'1' | b'2' | b'5' => None,
         b'3' | b'4' => Some(Refusal::Device),
         b'6' => Some(Refusal::Fifo),
-        b'S' => Some(Refusal::Sparse),
         kind => Some(Refusal::Kind { kind: kind.into() }),
     }
 }

@@ -6,4 +6,5 @@ mod known;
 mod packing;
 mod rules;
 mod same;
+mod sparse;
 mod spec;

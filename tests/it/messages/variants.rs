@@ -1055,7 +1055,7 @@ fn artifact_entry_errors_read_well() {
       hint:  leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is a socket
       hint:  leave it out: `exclude = ["*.map", "/a"]`
-    error: `a` in todo.tar is stored as a sparse file
+    error: `a` in todo.tar is a sparse file whose list of holes does not fit it
       hint:  pack it without `--sparse` (bsdtar: with `--no-read-sparse`); or leave it out: `exclude = ["*.map", "/a"]`
     error: `a` in todo.tar is of the unknown kind `Z`
       hint:  pack it again with GNU tar, bsdtar or zip; or leave it out: `exclude = ["*.map", "/a"]`

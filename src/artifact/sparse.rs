@@ -1,0 +1,177 @@
+//! Files with holes in a tar archive, in the four ways to say where their bytes are: the headers of
+//! old GNU tar, and the pax records of versions 0.0, 0.1 and 1.0. They are described in the manual
+//! of GNU tar, "Storing Sparse Files".
+
+use std::ops::Range;
+
+use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+
+/// Limit for the number of ranges of one file.
+const MOST_RANGES: usize = 1_000_000;
+
+/// The size of a file, and the ranges of it whose bytes are stored; the others are zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct SparseMap {
+    pub(super) size: u64,
+    pub(super) ranges: Vec<Range<u64>>,
+}
+
+/// What is known of the holes of a file before its bytes are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holes {
+    Known(SparseMap),
+    /// The map stands before its bytes.
+    InBody {
+        size: u64,
+    },
+    /// What is said of them is not understood.
+    Odd,
+}
+
+/// What pax records say of the holes of the next file.
+#[derive(Debug, Default)]
+pub(super) struct SparseRecords {
+    version: Option<(u64, u64)>,
+    size: Option<u64>,
+    /// The beginning of a range whose length is in the next record.
+    offset: Option<u64>,
+    map: SparseMap,
+    odd: bool,
+}
+
+impl SparseMap {
+    /// Returns whether the ranges are in order, inside the file, and have `stored` bytes in all.
+    pub(super) fn fits(&self, stored: u64) -> bool {
+        let ends = self.ranges.iter().map(|range| range.end).chain([self.size]);
+        let begins = [0].into_iter().chain(self.ranges.iter().map(|range| range.end));
+        let ordered = self.ranges.iter().zip(begins.clone()).all(|(range, at)| range.start >= at);
+        let inside = ends.zip(begins).all(|(end, at)| end >= at);
+        ordered
+            && inside
+            && self.ranges.iter().map(|range| range.end - range.start).sum::<u64>() == stored
+    }
+
+    /// Adds a range; returns `None` if there can be no such one, or there are too many.
+    pub(super) fn add(&mut self, at: u64, length: u64) -> Option<()> {
+        let end = at.checked_add(length).filter(|_| self.ranges.len() < MOST_RANGES)?;
+        self.ranges.push(at..end);
+        Some(())
+    }
+
+    /// Adds the ranges of a header of GNU tar, up to the first that is empty.
+    fn add_headers(&mut self, headers: &[GnuSparseHeader]) -> Option<()> {
+        for header in headers.iter().take_while(|header| !header.is_empty()) {
+            self.add(header.offset().ok()?, header.length().ok()?)?;
+        }
+        Some(())
+    }
+
+    /// Returns the map in the header of a member of kind `S`. Such a header may go on in blocks,
+    /// which `next` reads. `None`: it is not understood; then no more blocks are read.
+    pub(super) fn of_header<E>(
+        header: &Header,
+        mut next: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
+        let Some(gnu) = header.as_gnu() else { return Ok(None) };
+        let Ok(size) = gnu.real_size() else { return Ok(None) };
+        let mut map = Self { size, ranges: Vec::new() };
+        let mut read = map.add_headers(&gnu.sparse);
+        let mut more = gnu.is_extended();
+        while more && read.is_some() {
+            let mut block = GnuExtSparseHeader::new();
+            next(block.as_mut_bytes())?;
+            read = map.add_headers(&block.sparse);
+            more = block.is_extended();
+        }
+        Ok(read.map(|()| map))
+    }
+}
+
+impl SparseRecords {
+    /// Takes a record, whose key is without `GNU.sparse.`.
+    pub(super) fn take(&mut self, key: &[u8], value: &[u8]) {
+        self.odd |= self.read(key, value).is_none();
+    }
+
+    fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let text = str::from_utf8(value).ok()?;
+        let number = || text.parse::<u64>().ok();
+        match key {
+            b"name" | b"numblocks" => {}
+            b"major" => self.version = Some((number()?, 0)),
+            b"minor" => self.version = Some((self.version?.0, number()?)),
+            b"size" | b"realsize" => self.size = Some(number()?),
+            b"offset" => self.offset = Some(number()?),
+            b"numbytes" => {
+                let at = self.offset.take()?;
+                self.map.add(at, number()?)?;
+            }
+            b"map" => {
+                let mut numbers = text.split(',').map(|number| number.parse::<u64>().ok());
+                while let Some(at) = numbers.next() {
+                    self.map.add(at?, numbers.next()??)?;
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Returns what the records say.
+    pub(super) fn holes(self) -> Holes {
+        match (self.version, self.size) {
+            _ if self.odd => Holes::Odd,
+            (None, Some(size)) => Holes::Known(SparseMap { size, ..self.map }),
+            (Some((1, 0)), Some(size)) if self.map.ranges.is_empty() => Holes::InBody { size },
+            _ => Holes::Odd,
+        }
+    }
+}
+
+/// Reads the map that stands before the bytes of a file: the number of ranges, then offset and
+/// length of each, a number a line.
+#[derive(Debug, Default)]
+pub(super) struct MapReader {
+    map: SparseMap,
+    digits: String,
+    /// The ranges to come; `None`: their number is to come.
+    left: Option<u64>,
+    /// The beginning of the range whose length comes next.
+    offset: Option<u64>,
+}
+
+impl MapReader {
+    pub(super) fn new(size: u64) -> Self {
+        Self { map: SparseMap { size, ranges: Vec::new() }, ..Self::default() }
+    }
+
+    /// Reads a block of the map. Returns whether it has ended, or `None` if it is not understood.
+    pub(super) fn block(&mut self, block: &[u8]) -> Option<bool> {
+        for &byte in block {
+            match byte {
+                _ if self.left == Some(0) => break,
+                b'\n' => self.number()?,
+                b'0'..=b'9' if self.digits.len() < 20 => self.digits.push(char::from(byte)),
+                _ => return None,
+            }
+        }
+        Some(self.left == Some(0))
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let number: u64 = std::mem::take(&mut self.digits).parse().ok()?;
+        match (self.left, self.offset.take()) {
+            (None, _) => self.left = Some(number),
+            (Some(_), None) => self.offset = Some(number),
+            (Some(left), Some(at)) => {
+                self.map.add(at, number)?;
+                self.left = Some(left - 1);
+            }
+        }
+        Some(())
+    }
+
+    pub(super) fn finish(self) -> SparseMap {
+        self.map
+    }
+}
