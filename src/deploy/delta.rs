@@ -124,6 +124,13 @@ impl DeltaFinder {
         Manifest::parse(&manifest_text(host, id, ManifestOf::Release).await?).ok()
     }
 
+    /// Returns the manifest of what the build brought to the live release, where hooks added more;
+    /// `None` if nothing else came to it, or it cannot be had.
+    pub async fn live_artifact(host: &Conversation<'_>) -> Option<Manifest> {
+        let id = host.state.as_ref()?.live()?;
+        Manifest::parse(&manifest_text(host, id, ManifestOf::Artifact).await?).ok()
+    }
+
     /// Returns the patch of a large file, if its old version is kept on this machine and a patch is
     /// much smaller. Otherwise, and whatever fails, the file travels whole.
     async fn patch(&self, cache: &dyn ReleaseCache, file: &ChangedFile) -> Option<FilePatch> {

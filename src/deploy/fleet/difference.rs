@@ -69,10 +69,13 @@ impl Fleet<'_> {
                 let (finder, bases) = (Arc::clone(&finder), Arc::clone(&bases));
                 Box::pin(async move {
                     let base = bases.get(host.name()).cloned().unwrap_or_default();
-                    tokio::join!(
+                    let (whole, brought, values) = tokio::join!(
                         finder.live_manifest(&host.talk, cache, &base),
+                        DeltaFinder::live_artifact(&host.talk),
                         live_keys(&host.talk)
-                    )
+                    );
+                    // What hooks made, they will make again.
+                    (brought.or(whole), values)
                 })
             })
             .await;

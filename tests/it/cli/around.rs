@@ -252,6 +252,21 @@ fn diff_shows_what_a_deploy_would_change() {
 }
 
 #[test]
+fn diff_leaves_out_what_hooks_make() {
+    let project = Project::local();
+    let hook = "mkdir venv && echo made >venv/python && echo changed >server";
+    let config = project.read("deploy.toml").replace("echo hook says; cat .env", hook);
+    project.write("deploy.toml", &config);
+    project.write("dist/server", "1");
+    assert!(project.shipit("deploy").starts_with("exit: 0"));
+    assert!(project.read("srv/current/venv/python").contains("made"));
+    project.write("dist/new", "");
+    let said = project.shipit("diff");
+    assert!(said.contains("files: 1 added of 3 files"), "{said}");
+    assert!(said.contains("+ new") && !said.contains("- python"), "{said}");
+}
+
+#[test]
 fn maintenance_page_comes_from_a_template_and_goes_again() {
     let project = deployed();
     assert!(project.shipit("maintenance on").contains("name it as `file` in [maintenance]"));
