@@ -124,6 +124,9 @@ impl Conversation<'_> {
             match unit.prove(&first) {
                 // Its directory may not be visible yet: the second look decides.
                 Ok(_) | Err(ProofError::Weak { .. }) => {}
+                // Nor may the workers of a graceful reload, which start after it has ended.
+                Err(ProofError::OtherRelease { .. } | ProofError::OnlyReloaded)
+                    if unit.rule.action.reloads() => {}
                 Err(doubt) => return Err(unit.failed(doubt.after_its_start())),
             }
         }
