@@ -56,6 +56,30 @@ async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
 }
 
 #[tokio::test]
+async fn agent_killed_after_any_statement_of_a_deploy_of_an_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = TestFleet::with_an_image(&counting_shell(dir.path()), dir.path()).await;
+    KillPoints::watch(dir.path());
+    let report = fleet.work(Work::Deploy).await;
+    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
+    fleet.image_is_true("no fault", dir.path()).await;
+    let points = KillPoints::of(dir.path());
+    try_all(points.some(effort(2, 3, usize::MAX)), |number| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = TestFleet::with_an_image(&counting_shell(dir.path()), dir.path()).await;
+        kill_before(dir.path(), number);
+        let report = fleet.work(Work::Deploy).await;
+        was_killed(dir.path());
+        let case = format!("killed before statement {number}");
+        fleet.image_is_true(&case, dir.path()).await;
+        fleet.is_honest(&case, Work::Deploy, &report).await;
+        fleet.image_is_true(&case, dir.path()).await;
+        fleet.tags_are_of_releases(&case, dir.path());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn agent_killed_after_any_statement_of_a_rollback() {
     is_killed_after_a_statement(Work::Rollback, effort(1, 2, usize::MAX)).await;
 }

@@ -13,10 +13,11 @@ use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
 use shipit::model::ledger::{Ledger, ReleaseStatus};
 use shipit::model::link::{SharedKind, SharedLink};
-use shipit::model::service::{Action, Scope, Service, ServiceKind, Unit};
+use shipit::model::service::{Action, Image, Scope, Service, ServiceKind, Unit};
 use shipit::remote::local::LocalSession;
 use tokio::sync::OnceCell;
 
+use super::docker::with_docker;
 use super::fault_table;
 use super::link::{FaultyLinks, LinkFault};
 use super::services::{command, service};
@@ -120,6 +121,42 @@ impl TestFleet {
         };
         fleet.world.config.services.push(service(ServiceKind::Unit(unit)));
         fleet
+    }
+
+    /// One host whose docker is in `dir`; releases from now on are container images. What the second
+    /// service runs is the image with the tag `current`, where there is one.
+    pub(crate) async fn with_an_image(session: &LocalSession, dir: &Path) -> Self {
+        let mut fleet = Self::new(with_docker(session, dir)).await;
+        fleet.world.image = true;
+        let second = &mut fleet.world.config.services[1];
+        let restart =
+            "{ docker image inspect todo:current 2>/dev/null || cat VERSION; } >../../second";
+        second.what = ServiceKind::Command { restart: restart.to_owned(), stop: None, log: None };
+        second.image = Some(Image { name: "todo".to_owned(), engine: vec!["docker".to_owned()] });
+        fleet
+    }
+
+    /// The tag `current` names the image of what is live, if that is one, and every other tag a
+    /// release that is there.
+    pub(crate) async fn image_is_true(&self, case: &str, dir: &Path) {
+        self.lock_is_free(case).await;
+        let host = self.host("web1");
+        let live = host.live(case);
+        let tagged = |tag: &str| fs::read_to_string(dir.join("tags").join(tag)).unwrap_or_default();
+        let expected = if ["2", "3"].contains(&live.as_str()) { live.as_str() } else { "" };
+        assert_eq!(tagged("todo:current").trim(), expected, "{case}: {live}");
+    }
+
+    /// Every tag of ours is that of a release that is there.
+    pub(crate) fn tags_are_of_releases(&self, case: &str, dir: &Path) {
+        let releases = self.host("web1").names("releases");
+        for tag in fs::read_dir(dir.join("tags")).unwrap() {
+            let tag = tag.unwrap().file_name().into_string().unwrap();
+            let Some(id) = tag.strip_prefix("todo:").filter(|tag| *tag != "current") else {
+                continue;
+            };
+            assert!(releases.iter().any(|release| release == id), "{case}: {tag}: {releases:?}");
+        }
     }
 
     /// The unit is linked, listed and started where a release is live that brings it, and only

@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod counting;
 pub(crate) mod disk;
 pub(crate) mod disk_checks;
+pub(crate) mod docker;
 pub(crate) mod effort;
 pub(crate) mod far;
 pub(crate) mod fault_table;

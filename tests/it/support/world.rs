@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) approved: Mutex<Vec<bool>>,
     /// The path of a unit file in every build.
     pub(crate) unit_file: Option<&'static str>,
+    /// Whether every build is a container image, whose id is its version.
+    pub(crate) image: bool,
     runs: Mutex<u32>,
 }
 
@@ -177,6 +179,7 @@ impl World {
             asked: Mutex::default(),
             approved: Mutex::default(),
             unit_file: None,
+            image: false,
             runs: Mutex::new(0),
         }
     }
@@ -198,6 +201,9 @@ impl World {
         if let Some(path) = self.unit_file.map(|file| dir.join(file)) {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, format!("# {version}\n[Install]\n")).unwrap();
+        }
+        if self.image {
+            fs::write(dir.join("manifest.json"), version).unwrap();
         }
         fs::write(dir.join("with space \\ and 'quote'"), "odd").unwrap();
         fs::set_permissions(dir.join("bin/server"), fs::Permissions::from_mode(0o755)).unwrap();
