@@ -11,7 +11,7 @@ umask 227
     for verb in restart stop reset-failed; do
         echo "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl $verb todo.service"
     done
-    # Whoever may load an image that root runs is as good as root.
+    # The right to load images that root runs is as good as being root.
     echo "deploy ALL=(root) NOPASSWD: /usr/bin/podman"
 } >/etc/sudoers.d/shipit-todo.new
 visudo -cqf /etc/sudoers.d/shipit-todo.new
