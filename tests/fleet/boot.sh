@@ -110,6 +110,8 @@ plug() {
     ip -n "$space" addr add "$address/24" dev host0
     ip -n "$space" link set lo up
     ip -n "$space" link set host0 up
+    # Of docs/zero-downtime.md; a host may not write it, and kernels before 5.14 lack it.
+    ip netns exec "$space" sh -c 'echo 1 >/proc/sys/net/ipv4/tcp_migrate_req' 2>/dev/null || true
 }
 
 # A writable copy of the tree that costs nothing, or a real copy where overlays do not work.

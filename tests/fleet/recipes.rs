@@ -286,6 +286,9 @@ fn two_slots_behind_caddy() {
     let host = APPS[2];
     let recipe = Recipe::with_slots(host, "caddied", "caddy", RECIPE);
     recipe.put(RECIPE, "/etc/caddy/Caddyfile");
+    // A host of the fleet may not set it, so boot.sh does.
+    recipe.put(RECIPE, "/etc/sysctl.d/caddy.conf");
+    host.root("rm /etc/sysctl.d/caddy.conf");
     host.put("/srv/caddied/shared/upstream.caddy", "to 127.0.0.1:1\n");
     host.root("chown deploy /srv/caddied/shared/*; systemctl start caddy");
     recipe.app.deploy(&recipe.release("v0", &[])).ends(0);
