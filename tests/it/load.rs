@@ -157,7 +157,7 @@ impl Hosts {
         self.world.config.hooks.staged = hook(&format!("{pass} staged"));
         let restart = command(&format!("{pass} live"));
         self.world.config.services = vec![Service { limit: HANG, ..restart }];
-        self.world.config.hooks.limit = HANG;
+        self.world.config.hooks.staged.iter_mut().for_each(|hook| hook.limit = HANG);
         let reached = self.world.config.hosts.len() - 2;
         let hang_up = self.hang_up_on(reached);
         tokio::select! {
