@@ -150,11 +150,10 @@ fn big(place: &Path) -> Result<()> {
 fn program(place: &Path) -> Result<()> {
     let copy = place.join("source");
     fs::create_dir_all(&copy)?;
-    for part in ["src", "Cargo.toml", "Cargo.lock"] {
+    // Cargo.toml names the tests, and the source includes a document and the example.
+    for part in ["src", "Cargo.toml", "Cargo.lock", "tests", "docs", "deploy.example.toml"] {
         words(&format!("cp -a {part} {}/", copy.display()))?;
     }
-    // Cargo.toml names them.
-    words(&format!("cp -a tests {}/", copy.display()))?;
     build(&copy, &place.join("a/server"), false)?;
     let main = copy.join("src/main.rs");
     let before = fs::read_to_string(&main)?;
