@@ -272,10 +272,14 @@ fn waiting_names_the_holder_and_refusal_hints_at_wait() {
     // Meanwhile it asks again, and prints nothing.
     std::thread::sleep(std::time::Duration::from_secs(3));
     let said = project.shipit("unlock -y");
-    assert!(said.starts_with("exit: 0"), "{said}");
+    // The two may meet: each takes the run lock for a moment, and the other names it.
+    let met = said.contains("another run holds the lock");
+    assert!(said.starts_with("exit: 0") || met, "{said}");
     output.read_to_string(&mut told).unwrap();
     assert!(waiting.wait().unwrap().success(), "{told}");
-    assert_eq!(told.matches("waits for ").count(), 1, "{told}");
+    assert_eq!(told.matches("waits for frozen by ").count(), 1, "{told}");
+    let others = told.matches("waits for ").count() - 1;
+    assert!(others <= told.matches("(unlock here, run ").count(), "{told}");
     assert!(told.contains("audit") && told.matches(" connected ").count() == 1, "{told}");
     let said = project.shipit("unlock");
     assert!(said.ends_with("--- stderr\nlocal: not locked\n"), "{said}");
