@@ -42,13 +42,15 @@ pub(super) struct SparseRecords {
 impl SparseMap {
     /// Returns whether the ranges are in order, inside the file, and have `stored` bytes in all.
     pub(super) fn fits(&self, stored: u64) -> bool {
-        let ends = self.ranges.iter().map(|range| range.end).chain([self.size]);
-        let begins = [0].into_iter().chain(self.ranges.iter().map(|range| range.end));
-        let ordered = self.ranges.iter().zip(begins.clone()).all(|(range, at)| range.start >= at);
-        let inside = ends.zip(begins).all(|(end, at)| end >= at);
-        ordered
-            && inside
-            && self.ranges.iter().map(|range| range.end - range.start).sum::<u64>() == stored
+        let (mut end, mut bytes) = (0, 0);
+        for range in &self.ranges {
+            if range.start < end {
+                return false;
+            }
+            bytes += range.end - range.start;
+            end = range.end;
+        }
+        end <= self.size && bytes == stored
     }
 
     /// Adds a range; returns `None` if there can be no such one, or there are too many.

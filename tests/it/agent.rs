@@ -44,7 +44,7 @@ use shipit::remote::script::{IMAGES, Parts, SCRIPT, SLOTS, bare};
 
 use crate::support::services::{command, unit};
 use crate::support::shells::{session_of, shells, under_every_shell};
-use crate::support::tools::program;
+use crate::support::tools::{program, with_tools};
 
 const ID: &str = "20260821090001";
 
@@ -92,13 +92,7 @@ impl Host {
 
     /// Returns [`Self::session`] with these tools before those of this machine.
     fn session_with(&self, tools: &[(&str, &str)]) -> Arc<LocalSession> {
-        let bin = self.dir.path().join("bin");
-        fs::create_dir(&bin).unwrap();
-        for (name, script) in tools {
-            program(&bin.join(name), script);
-        }
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        Arc::new(LocalSession::clone(&self.session()).var("PATH", &path))
+        Arc::new(with_tools(&self.session(), self.dir.path(), tools))
     }
 
     async fn open(

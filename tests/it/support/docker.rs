@@ -1,11 +1,10 @@
 //! A docker that is a script.
 
-use std::fs;
 use std::path::Path;
 
 use shipit::remote::local::LocalSession;
 
-use super::tools::program;
+use super::tools::with_tools;
 
 /// A docker whose store is the directory `tags`: each file is a tag and holds the id of its image.
 /// The archive that was loaded last stays in `archive.tar`.
@@ -37,9 +36,5 @@ esac
 
 /// The session with that docker, whose store is in `dir`.
 pub(crate) fn with_docker(session: &LocalSession, dir: &Path) -> LocalSession {
-    let bin = dir.join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    program(&bin.join("docker"), DOCKER);
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    session.clone().var("PATH", &path)
+    with_tools(session, dir, &[("docker", DOCKER)])
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shipit::remote::local::LocalSession;
 
-use super::tools::program;
+use super::tools::with_tools;
 
 /// A systemd of one user that logs its calls, and on which release each was made. `refuse-VERB`
 /// makes one fail, and `hang-VERB` makes it take long. A unit runs from its start to its end, as
@@ -47,10 +47,7 @@ esac
 
 /// The session with that systemd, whose state is in `dir`.
 pub(crate) fn with_systemd(session: &LocalSession, dir: &Path) -> LocalSession {
-    let (bin, home) = (dir.join("bin"), dir.join("home"));
-    fs::create_dir_all(&bin).unwrap();
+    let home = dir.join("home");
     fs::create_dir_all(&home).unwrap();
-    program(&bin.join("systemctl"), SYSTEMCTL);
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    session.clone().var("PATH", &path).var("HOME", home.to_str().unwrap())
+    with_tools(session, dir, &[("systemctl", SYSTEMCTL)]).var("HOME", home.to_str().unwrap())
 }

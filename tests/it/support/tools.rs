@@ -18,6 +18,21 @@ pub(crate) fn program(path: &Path, text: &str) {
     assert!(writer.wait().unwrap().success(), "{}", path.display());
 }
 
+/// The session with these programs, in `dir`, before those of this machine.
+pub(crate) fn with_tools(
+    session: &LocalSession,
+    dir: &Path,
+    tools: &[(&str, &str)],
+) -> LocalSession {
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for (name, text) in tools {
+        program(&bin.join(name), text);
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    session.clone().var("PATH", &path)
+}
+
 /// The directories of this machine's tools, without some and with scripts for others.
 pub(crate) fn tools(dir: &Path, without: &[&str], scripts: &[(&str, &str)]) -> PathBuf {
     let bin = dir.join("bin");
