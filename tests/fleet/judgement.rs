@@ -51,6 +51,30 @@ fn unit_over_the_start_limit_is_reverted_and_runs() {
 
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
+fn release_that_crashed_up_to_the_start_limit_is_replaced_and_returned_to() {
+    let (app, host) = (App::on(&APPS[..1], "worn"), APPS[0]);
+    host.root(
+        "mkdir -p /etc/systemd/system/worn.service.d && \
+         printf '[Unit]\\nStartLimitIntervalSec=300\\nStartLimitBurst=5\\n[Service]\\nRestart=always\\nRestartSec=0\\n' \
+         > /etc/systemd/system/worn.service.d/loop.conf && systemctl daemon-reload",
+    );
+    let wear_out = || {
+        host.root(
+            "until systemctl is-failed -q worn; do systemctl kill -s KILL worn; sleep 0.1; done; \
+             systemctl show -p Result worn | grep start-limit-hit",
+        )
+    };
+    app.deploy(&app.tarball("v1", &[])).ends(0);
+    wear_out();
+    app.deploy(&app.tarball("v2", &[])).ends(0);
+    app.answers("v2", "hello");
+    wear_out();
+    app.shipit(&["rollback", "production", "--yes"]).ends(0);
+    app.answers("v1", "hello");
+}
+
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
 fn failed_first_deploy_leaves_no_link_and_nothing_running() {
     let app = App::on(&APPS, "first");
     app.deploy(&app.tarball("v1", &["CRASH"])).ends(1).says(&["state:"]);

@@ -179,8 +179,8 @@ service() {
     case $scope-$1 in
         command-restart) watched "$printed" run_service_command "$target" ;;
         command-stop) [ -z "$action" ] || watched "$printed" run_service_command "$action" ;;
-        *-restart) privileged "$action" >"$printed" 2>&1 ;;
-        *-start) privileged start >"$printed" 2>&1 ;;
+        *-restart) start_unit "$action" >"$printed" 2>&1 ;;
+        *-start) start_unit start >"$printed" 2>&1 ;;
         *-stop) privileged stop >"$printed" 2>&1 ;;
     esac
     code=$?
@@ -196,6 +196,18 @@ service() {
 run_service_command() (
     enter_live && exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
 )
+
+# Starts that failed before do not count: a release that crashes again and again can be replaced.
+start_unit() {
+    local code
+    privileged "$1" && return 0
+    code=$?
+    case $(unit_show -p Result) in
+        *Result=start-limit-hit*) reset_failed ;;
+        *) return "$code" ;;
+    esac
+    privileged "$1"
+}
 
 privileged() {
     manage "$1" "$target"

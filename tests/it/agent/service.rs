@@ -24,6 +24,7 @@ start() {
 }
 case $1 in
 show) cat unit ;;
+reset-failed) sed -i /^Result=/d unit ;;
 restart | reload-or-restart | stop) echo "$1 on ${live:-nothing}" >>verbs; . "./on-$1" ;;
 esac
 "#;
@@ -88,6 +89,19 @@ async fn unit_that_was_stopped_and_cannot_start_is_not_reverted() {
     let (host, session) = host_with(RUNS, "exit 1", "exit 1");
     let seen = activated(&host, session, Action::ReloadOrRestart, false).await;
     assert!(seen.starts_with(&format!("{NOT_REVERTED} ")), "{seen}");
+}
+
+#[tokio::test]
+async fn unit_whose_old_release_used_up_its_starts_is_restarted_once_more() {
+    let limited = format!("{FAILED}Result=start-limit-hit\n");
+    let restart = "! grep -q ^Result=start-limit-hit unit || exit 1; start";
+    let twice = format!("restart on releases/{ID}\n").repeat(2);
+    for (unit, expected) in [(&limited[..], &twice[..]), (RUNS, &twice[twice.len() / 2..])] {
+        let (host, session) = host_with(unit, restart, "exit 1");
+        let (agent, _) = Agent::open(session, hello(&host, Action::Restart)).await.unwrap();
+        assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
+        assert_eq!(fs::read_to_string(host.dir.path().join("verbs")).unwrap(), expected);
+    }
 }
 
 #[tokio::test]
