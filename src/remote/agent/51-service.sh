@@ -86,8 +86,17 @@ start_release() {
     [ -z "$slotted" ] || return 0
     touched=$number
     ! is_only_judged || return 0
+    ! may_be_refused || reset_failed
     mark_time
     service restart
+}
+
+# Whether the starts of the old release may have reached systemd's start limit.
+may_be_refused() {
+    is_unit || return 1
+    was_active || return 0
+    value_of NRestarts "$unit_before"
+    [ "${value:-0}" != 0 ]
 }
 
 # Notes where the log of the new release begins.
@@ -179,8 +188,8 @@ service() {
     case $scope-$1 in
         command-restart) watched "$printed" run_service_command "$target" ;;
         command-stop) [ -z "$action" ] || watched "$printed" run_service_command "$action" ;;
-        *-restart) start_unit "$action" >"$printed" 2>&1 ;;
-        *-start) start_unit start >"$printed" 2>&1 ;;
+        *-restart) privileged "$action" >"$printed" 2>&1 ;;
+        *-start) privileged start >"$printed" 2>&1 ;;
         *-stop) privileged stop >"$printed" 2>&1 ;;
     esac
     code=$?
@@ -196,18 +205,6 @@ service() {
 run_service_command() (
     enter_live && exec timeout -k 10 "$limit" /bin/sh -c "$1" </dev/null 9>&-
 )
-
-# Starts that failed before do not count: a release that crashes again and again can be replaced.
-start_unit() {
-    local code
-    privileged "$1" && return 0
-    code=$?
-    case $(unit_show -p Result) in
-        *Result=start-limit-hit*) reset_failed ;;
-        *) return "$code" ;;
-    esac
-    privileged "$1"
-}
 
 privileged() {
     manage "$1" "$target"

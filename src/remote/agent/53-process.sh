@@ -2,7 +2,7 @@
 
 # Prints properties that differ after every start of the unit.
 look_start() {
-    unit_show -p ActiveState -p InvocationID -p ExecMainStartTimestampMonotonic
+    unit_show -p ActiveState -p InvocationID -p ExecMainStartTimestampMonotonic -p NRestarts
 }
 
 # Whether the unit ran before the flip.
@@ -15,7 +15,9 @@ was_active() {
 
 # Whether the service is as before the flip, because no restart happened. A reload leaves no trace
 # in these properties, so it never counts. systemd may have restarted a unit that we did not touch.
+# To forget failed starts sets NRestarts to 0, and is no restart.
 never_stopped() {
+    local before now
     if [ "$number" -le "$touched" ]; then
         case $action in
             restart | start) was_active || return 1 ;;
@@ -24,7 +26,12 @@ never_stopped() {
     elif ! is_unit; then
         return 0
     fi
-    [ -n "$unit_before" ] && [ "$(look_start)" = "$unit_before" ]
+    before=$(without_count "$unit_before") now=$(without_count "$(look_start)")
+    [ -n "$before" ] && [ "$now" = "$before" ]
+}
+
+without_count() {
+    printf '%s\n' "$1" | sed /^NRestarts=/d
 }
 
 # Whether the unit does not run, as systemd sees it.

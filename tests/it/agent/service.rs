@@ -24,7 +24,6 @@ start() {
 }
 case $1 in
 show) cat unit ;;
-reset-failed) sed -i /^Result=/d unit ;;
 restart | reload-or-restart | stop) echo "$1 on ${live:-nothing}" >>verbs; . "./on-$1" ;;
 esac
 "#;
@@ -92,16 +91,31 @@ async fn unit_that_was_stopped_and_cannot_start_is_not_reverted() {
 }
 
 #[tokio::test]
-async fn unit_whose_old_release_used_up_its_starts_is_restarted_once_more() {
-    let limited = format!("{FAILED}Result=start-limit-hit\n");
-    let restart = "! grep -q ^Result=start-limit-hit unit || exit 1; start";
-    let twice = format!("restart on releases/{ID}\n").repeat(2);
-    for (unit, expected) in [(&limited[..], &twice[..]), (RUNS, &twice[twice.len() / 2..])] {
-        let (host, session) = host_with(unit, restart, "exit 1");
+async fn starts_of_the_old_release_are_forgotten_where_they_may_have_reached_the_limit() {
+    let crashed = format!("{RUNS}NRestarts=4\n");
+    let sound = format!("{RUNS}NRestarts=0\n");
+    let forgotten = format!("reset-failed on releases/{ID}\nrestart on releases/{ID}\n");
+    let restarted = format!("restart on releases/{ID}\n");
+    for (unit, expected) in
+        [(FAILED, &forgotten), (&crashed, &forgotten), (&sound, &restarted), (RUNS, &restarted)]
+    {
+        let (host, session) = host_with(unit, "start", "exit 1");
+        let logged = SYSTEMCTL
+            .replace("show) ", "reset-failed) echo \"reset-failed on $live\" >>verbs ;;\nshow) ");
+        fs::write(host.dir.path().join("bin/systemctl"), logged).unwrap();
         let (agent, _) = Agent::open(session, hello(&host, Action::Restart)).await.unwrap();
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE);
-        assert_eq!(fs::read_to_string(host.dir.path().join("verbs")).unwrap(), expected);
+        assert_eq!(&fs::read_to_string(host.dir.path().join("verbs")).unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn refused_restart_of_a_unit_that_had_crashed_once_is_reverted() {
+    let unit = format!("{RUNS}NRestarts=1\n");
+    let (host, session) =
+        host_with(&unit, "sed -i s/NRestarts=1/NRestarts=0/ unit; exit 1", "exit 1");
+    let seen = activated(&host, session, Action::Restart, false).await;
+    assert!(seen.starts_with(&format!("{REVERTED} ")), "{seen}");
 }
 
 #[tokio::test]
