@@ -17,7 +17,6 @@ was_active() {
 # in these properties, so it never counts. systemd may have restarted a unit that we did not touch.
 # To forget failed starts sets NRestarts to 0, and is no restart.
 never_stopped() {
-    local before now
     if [ "$number" -le "$touched" ]; then
         case $action in
             restart | start) was_active || return 1 ;;
@@ -26,8 +25,8 @@ never_stopped() {
     elif ! is_unit; then
         return 0
     fi
-    before=$(without_count "$unit_before") now=$(without_count "$(look_start)")
-    [ -n "$before" ] && [ "$now" = "$before" ]
+    [ -n "$unit_before" ] &&
+        [ "$(without_count "$(look_start)")" = "$(without_count "$unit_before")" ]
 }
 
 without_count() {
