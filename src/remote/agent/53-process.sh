@@ -1,6 +1,6 @@
 # Whether a process runs from a release.
 
-# Prints properties that differ after every start of the unit.
+# Prints properties that differ after every start of the unit, and how often systemd restarted it.
 look_start() {
     unit_show -p ActiveState -p InvocationID -p ExecMainStartTimestampMonotonic -p NRestarts
 }
@@ -15,7 +15,7 @@ was_active() {
 
 # Whether the service is as before the flip, because no restart happened. A reload leaves no trace
 # in these properties, so it never counts. systemd may have restarted a unit that we did not touch.
-# To forget failed starts sets NRestarts to 0, and is no restart.
+# `reset-failed` sets NRestarts to 0, so a change of it shows no restart.
 never_stopped() {
     if [ "$number" -le "$touched" ]; then
         case $action in
