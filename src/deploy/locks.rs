@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::host::HostRun;
 use super::hosts::Hosts;
 use super::outcome::HostResult;
-use crate::model::host_state::HostState;
+use crate::model::host_state::{HostState, LockHolder};
 
 /// A run that has some locks waits this long for the others, which another run will release.
 const FAIR_WAIT: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl Hosts<'_> {
         for host in &self.all {
             let Some(holder) = host.talk.holder() else { continue };
             if reported.insert((host.name().to_owned(), holder.to_owned())) {
-                host.talk.warn(format!("waits for {holder}"));
+                host.talk.warn(waiting(holder));
             }
         }
     }
@@ -64,5 +64,13 @@ impl Hosts<'_> {
                 None => host.talk.untouched(None),
             });
         }
+    }
+}
+
+/// Returns what the run waits for.
+fn waiting(holder: &str) -> String {
+    match LockHolder::read(holder) {
+        LockHolder::Run(record) => format!("waits for {record}"),
+        LockHolder::DeployLock(record) => format!("waits for the deploy lock of {record}"),
     }
 }

@@ -5,12 +5,11 @@ use std::iter;
 use serde_json::{Value, json};
 
 use super::clean;
-use super::env_diff::env_difference_json;
+use super::env_diff::{env_difference_json, signed_names};
 use super::human::{count, size};
 use crate::deploy::fleet::{ConfigFate, Difference};
 use crate::model::changes::FileChange;
 use crate::model::codec::Codec;
-use crate::model::env_keys::EnvName;
 
 /// The files that a plan lists; `shipit diff` lists all.
 pub const MOST_FILES: usize = 10;
@@ -57,13 +56,8 @@ fn env_lines(of: &Difference) -> Vec<String> {
     if values.is_empty() {
         return vec![format!("env file: {fate}, with the same values")];
     }
-    let signed = [("+", &values.added), ("~", &values.changed), ("-", &values.removed)];
-    let line = |sign: &str, EnvName { file, name }: &EnvName| {
-        clean::line(&format!("  {sign} {name} ({file})"))
-    };
-    let all =
-        signed.into_iter().flat_map(|(sign, names)| names.iter().map(move |it| line(sign, it)));
-    iter::once(format!("env file: {fate}")).chain(all).collect()
+    let lines = signed_names(values).map(|(_, line)| format!("  {line}"));
+    iter::once(format!("env file: {fate}")).chain(lines).collect()
 }
 
 /// Returns, for example, `2 added, 1 removed`.

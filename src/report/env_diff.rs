@@ -33,18 +33,27 @@ pub fn env_diff_view(
             continue;
         }
         lines.push(format!("{names}: from {from} to {to}"));
-        let mut show = |sign, style: &console::Style, names: &[EnvName]| {
-            let line = |EnvName { file, name }: &EnvName| {
-                let text = clean::line(&format!("{sign} {name} ({file})"));
-                format!("  {}", style.apply_to(text))
-            };
-            lines.extend(names.iter().map(line));
+        let style = |sign| match sign {
+            '+' => &styles.good,
+            '~' => &styles.warn,
+            _ => &styles.bad,
         };
-        show("+", &styles.good, &found.added);
-        show("~", &styles.warn, &found.changed);
-        show("-", &styles.bad, &found.removed);
+        lines.extend(
+            signed_names(found).map(|(sign, line)| format!("  {}", style(sign).apply_to(line))),
+        );
     }
     lines.join("\n") + "\n"
+}
+
+/// Returns a line for each value that differs, such as `~ PORT (.env)`, with its sign: `+` added,
+/// `~` changed, `-` removed.
+pub(super) fn signed_names(found: &EnvDifference) -> impl Iterator<Item = (char, String)> {
+    let signed = [('+', &found.added), ('~', &found.changed), ('-', &found.removed)];
+    signed.into_iter().flat_map(|(sign, names)| {
+        names.iter().map(move |EnvName { file, name }| {
+            (sign, clean::line(&format!("{sign} {name} ({file})")))
+        })
+    })
 }
 
 /// Returns the same as JSON; null: not known.

@@ -332,9 +332,12 @@ fn may_listen(state: &HostState) -> bool {
 /// Returns how to install a missing tool.
 fn how_to_get(missing: &str) -> String {
     if let Some((engine, _)) = missing.split_once(" does not answer ") {
+        // Podman has no daemon, and so no group that may talk to it.
+        let group =
+            if engine == "docker" { "let the user into the group `docker`, or " } else { "" };
         return format!(
-            "on the host: let the user into the group `docker`, or in [service]: `engine = \"sudo \
-             -n {engine}\"`, with a rule of sudo"
+            "on the host: {group}allow `{engine}` by a rule of sudo, and set `engine = \"sudo -n \
+             {engine}\"` in [service]"
         );
     }
     let tool = missing.strip_suffix(" is not installed");

@@ -543,6 +543,8 @@ fn unit_and_engine_of_a_container_image_are_checked() {
     ] {
         assert!(said.contains(what), "{what}: {said}");
     }
+    assert!(said.contains("set `engine = \"sudo -n podman\"`"), "{said}");
+    assert!(!said.contains("group `docker`"), "{said}");
     machine.tool("podman", "exit 0");
     machine.project.write("dist/index.json", "{}");
     machine.project.write("unit", &unit(&start("current")));

@@ -280,7 +280,8 @@ fn waiting_names_the_holder_and_refusal_hints_at_wait() {
     let waits = told.lines().filter(|line| line.contains("waits for "));
     let others = waits.filter(|line| !line.contains("(unlock here, run "));
     assert_eq!(others.count(), 1, "{told}");
-    assert!(told.contains("audit") && told.matches(" connected ").count() == 1, "{told}");
+    assert!(told.contains("waits for the deploy lock of ") && told.contains("audit"), "{told}");
+    assert!(told.matches(" connected ").count() == 1, "{told}");
     let said = project.shipit("unlock");
     assert!(said.ends_with("--- stderr\nlocal: not locked\n"), "{said}");
 }
