@@ -169,15 +169,19 @@ serve() {
     trap end_conversation EXIT
     trap 'exit 143' TERM INT
     trap : PIPE HUP
-    : >"$tmp/extra"
     greet >"$tmp/out.$answer" 2>&1 </dev/null
     answered 0
     # Orders that came with the command cost no round trip.
     heard=$first
     while :; do
-        while [ -n "$heard" ]; do
-            line=${heard%%"$nl"*}
-            heard=${heard#"$line"} && heard=${heard#"$nl"}
+        # Shells take the square of a line's length to cut it off with a pattern.
+        set -f
+        IFS=$nl
+        # shellcheck disable=SC2086
+        set -- $heard
+        set +f
+        unset IFS
+        for line in "$@"; do
             # shellcheck disable=SC2119
             take_line
         done

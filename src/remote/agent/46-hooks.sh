@@ -46,11 +46,8 @@ run_in_release() (
 tell_hook() {
     local skip
     skip=0
-    if [ "$1" = 0 ] && [ -s "$tmp/hook.told" ]; then
-        read -r skip <"$tmp/hook.told"
-    fi
+    [ "$1" != 0 ] || [ ! -s "$tmp/hook.told" ] || read -r skip <"$tmp/hook.told"
     tell_printed "$tmp/hook" "$skip"
-    rm -f "$tmp/hook".* "$tmp/hook"
     case $1 in
         0) return 0 ;;
         124 | 137) ended="$what ran longer than ${within}s" ;;
@@ -66,7 +63,7 @@ watched() {
     local code file
     file=$1
     shift
-    rm -f "$file".*
+    [ ! -e "$file.over" ] || rm -f "$file".*
     : >"$file"
     watch "$file" &
     watcher=$!
@@ -96,8 +93,8 @@ watch() {
         sleep "$nap" >/dev/null 2>&1 7>&- &
         # A sleep that knows no fractions fails at once.
         wait "$!" || nap=1
-        { wc -lc <"$1" >"$1.size" && read -r lines size <"$1.size"; } 2>/dev/null || return "$?"
         [ -z "$over" ] && [ ! -e "$1.over" ] || return 1
+        { wc -lc <"$1" >"$1.size" && read -r lines size <"$1.size"; } 2>/dev/null || return "$?"
         tick=$((tick + 1))
         if [ -n "$streams" ] && { [ "$nap" = 1 ] || [ $((tick % 5)) = 0 ] || [ "$size" -gt 8388608 ]; }; then
             tell_new "$1" "$((lines + dropped))"
