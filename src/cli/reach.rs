@@ -93,6 +93,7 @@ async fn begin(
     hello: Hello,
     mut may_greet: watch::Receiver<bool>,
 ) -> Result<OpenConversation, Failure> {
+    hello.pack_ahead();
     let begun = Instant::now();
     let mut session = way.session(&host).await?;
     if may_greet.wait_for(|may| *may).await.is_err() {

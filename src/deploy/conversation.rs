@@ -63,8 +63,9 @@ impl<'a> Conversation<'a> {
         let open = if let Some(begun) = connect.greeted(self.host) {
             begun.await?
         } else {
-            let session = connect.connect(self.host).await?;
-            OpenConversation::new(session, hello(config, self.host, run, lock, scan, first)).await?
+            let hello = hello(config, self.host, run, lock, scan, first);
+            hello.pack_ahead();
+            OpenConversation::new(connect.connect(self.host).await?, hello).await?
         };
         self.session = Some(open.session);
         self.agent = Some(open.agent);

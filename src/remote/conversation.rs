@@ -67,6 +67,11 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// Begins to pack the script, if nobody has begun: called before a connection is made.
+    pub fn pack_ahead(&self) {
+        self.parts().pack_ahead();
+    }
+
     /// Returns the parts of the script that the host needs.
     fn parts(&self) -> Parts {
         Parts {

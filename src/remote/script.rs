@@ -2,6 +2,7 @@
 //! one calls `main`. It travels as a word of the command that starts it.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
 use base64::Engine as _;
@@ -105,9 +106,20 @@ impl Parts {
     /// Returns that script as a word.
     pub(super) fn forms(self) -> &'static Forms {
         static FORMS: [OnceLock<Forms>; 4] = [const { OnceLock::new() }; 4];
-        let Self { slots, images } = self;
-        FORMS[usize::from(slots) * 2 + usize::from(images)]
-            .get_or_init(|| Forms::of(&self.script()))
+        FORMS[self.index()].get_or_init(|| Forms::of(&self.script()))
+    }
+
+    /// Begins to make that word, once, on a thread of its own: packing takes some milliseconds,
+    /// which pass while a connection is made.
+    pub(super) fn pack_ahead(self) {
+        static BEGUN: [AtomicBool; 4] = [const { AtomicBool::new(false) }; 4];
+        if !BEGUN[self.index()].swap(true, Ordering::Relaxed) {
+            tokio::task::spawn_blocking(move || self.forms());
+        }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.slots) * 2 + usize::from(self.images)
     }
 }
 

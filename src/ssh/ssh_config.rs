@@ -170,11 +170,8 @@ pub(crate) async fn answers(
     if let Some(user) = &target.user {
         check_user(user)?;
     }
-    let nowhere = SshSettings { config: Some("/dev/null".into()), ..SshSettings::default() };
-    let any = SshTarget { host: "localhost".to_owned(), user: None, port: None };
-    let asked = ask(target, settings, around);
-    let plain = plain.get_or_try_init(|| ask(&any, &nowhere, around));
-    let (about, plain) = tokio::try_join!(asked, plain)?;
+    let plain = plain.get_or_try_init(|| ask_without_config(around));
+    let (plain, about) = tokio::try_join!(plain, ask(target, settings, around))?;
     Ok(about.zip(plain.clone()).map(|(about, plain)| SshAnswers { about, plain }))
 }
 
@@ -190,6 +187,16 @@ pub(crate) fn resolve(
     };
     let asked = read_answer(about, plain, target, around)?;
     Ok((with_settings(asked, target, settings), SettingsSource::Asked))
+}
+
+/// Returns what `ssh -G` says of any host where nobody configured anything. Asks on another thread,
+/// for to start a program blocks a thread for some milliseconds.
+async fn ask_without_config(around: &LocalEnv) -> Result<Option<String>, SessionError> {
+    let nowhere = SshSettings { config: Some("/dev/null".into()), ..SshSettings::default() };
+    let any = SshTarget { host: "localhost".to_owned(), user: None, port: None };
+    let around = around.clone();
+    let asking = tokio::spawn(async move { ask(&any, &nowhere, &around).await });
+    asking.await.unwrap_or_else(|error| Err(unusable("`ssh -G localhost`", &error.to_string())))
 }
 
 /// Returns the output of `ssh -G` about `target`; `None` if there is no `ssh` program.
