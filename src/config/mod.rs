@@ -331,6 +331,8 @@ pub struct EnvSpec {
     pub imports: Vec<EnvImport>,
     /// Single values, which count more than those of files.
     pub vars: BTreeMap<String, EnvVar>,
+    /// Whether `file` is written in the config.
+    pub is_named: bool,
     /// Whether a service of the stage is a unit of systemd.
     pub for_unit: bool,
 }
@@ -416,7 +418,7 @@ impl EnvSpec {
     /// Returns warnings about what is allowed but hardly meant, one line each.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.vars.is_empty() && self.imports.is_empty() {
+        if self.is_named && self.vars.is_empty() && self.imports.is_empty() {
             doubts.push(format!(
                 "{} will be empty: `file` in [env] names the file that is written, and no value is \
                  given",

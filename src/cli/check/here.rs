@@ -6,7 +6,7 @@ use super::super::world::World;
 use crate::artifact::ArtifactError;
 use crate::config::env::EnvFile;
 use crate::config::env_format::EnvFormat;
-use crate::config::{Config, env};
+use crate::config::{Config, EnvSpec, env};
 use crate::deploy::check::Findings;
 use crate::deploy::goal::{Build, Goal};
 use crate::deploy::outcome::Failure;
@@ -68,7 +68,9 @@ impl Findings {
             self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
             self.expanded(config, build);
         }
-        for text in warnings {
+        // Those of [env] are told with its values, and their own fix.
+        let told: Vec<_> = config.env.iter().flat_map(EnvSpec::doubts).collect();
+        for text in warnings.into_iter().filter(|text| !told.contains(text)) {
             // Errors with a hint of their own keep it.
             match text.rsplit_once("; ") {
                 Some((what, fix)) => self.warn(what, fix),

@@ -74,6 +74,7 @@ impl Resolver<'_> {
         Ok(EnvSpec {
             number: 0,
             file: self.env_file(env, links)?,
+            is_named: env.file.is_some(),
             mode: format!("{mode:o}"),
             group: env.group.as_ref().map(|group| self.group(group)).transpose()?,
             roles: self.known_roles(roles)?,

@@ -43,6 +43,8 @@ pub struct ProjectKind {
     pub(super) linked_dirs: Vec<String>,
     #[serde(default)]
     pub(super) linked_files: Vec<String>,
+    /// The directory of the unit, with a slash at the end; by default `deploy/`.
+    pub(super) unit_place: Option<String>,
     /// Lines of the unit's `[Service]`; none: nothing runs.
     pub(super) unit: Option<String>,
     /// The same where `program` is not found.

@@ -54,7 +54,8 @@ impl Start {
 
     /// Returns the path of the unit file beside deploy.toml, if anything runs.
     pub fn unit_path(&self) -> Option<String> {
-        self.kind.unit.as_ref().map(|_| format!("deploy/{}.service", self.app))
+        let place = self.kind.unit_place.as_deref().unwrap_or("deploy/");
+        self.kind.unit.as_ref().map(|_| format!("{place}{}.service", self.app))
     }
 
     /// Returns the text of the unit file.

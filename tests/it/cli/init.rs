@@ -4,7 +4,7 @@ use std::fs;
 
 use shipit::config::resolve::{Overrides, load};
 use shipit::config::start::ProjectKind;
-use shipit::config::{Address, ArtifactSource, Config};
+use shipit::config::{Address, ArtifactSource, Config, EnvSpec};
 
 use crate::support::config::refused_by_schema;
 use crate::support::project::Project;
@@ -148,10 +148,14 @@ fn init_writes_what_fits_each_kind_and_check_takes_it() {
             }
             other => panic!("{kind}: {other:?}"),
         }
-        let written = project.read("todo/deploy/todo.service");
+        // setuptools takes a directory beside the package for a second one.
+        let place = if kind == "python-package" { "todo" } else { "todo/deploy" };
+        let written = project.read(&format!("{place}/todo.service"));
         assert!(written.contains(unit), "{kind}: {written}");
         assert_eq!(written.is_empty(), unit.is_empty(), "{kind}");
         assert_eq!(config.services.is_empty(), unit.is_empty(), "{kind}");
+        let doubts: Vec<_> = config.env.iter().flat_map(EnvSpec::doubts).collect();
+        assert_eq!(doubts, [""; 0], "{kind}");
         assert!(
             unit.is_empty()
                 || written.contains("\nUser=deploy\nWorkingDirectory=/srv/todo/current\n")
