@@ -71,7 +71,8 @@ base() {
 }
 
 # Turns off what looks for disks and old scripts at each `systemctl daemon-reload`: a host has none,
-# and they take nearly as much of a processor as systemd itself. $1 the directory where they are turned off.
+# and they take nearly as much of a processor as systemd itself. $1 the directory that turns them
+# off.
 without_generators() {
     local name
     mkdir -p "$1"
