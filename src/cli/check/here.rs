@@ -1,5 +1,7 @@
 //! The findings of this machine: the artifact, the values of `[env]`, and what health checks need.
 
+use std::io::ErrorKind;
+
 use super::super::deploy::{Wanted, gather};
 use super::super::error::CliError;
 use super::super::world::World;
@@ -99,8 +101,15 @@ impl Findings {
 
     fn not_opened(&mut self, config: &Config, error: &CliError) {
         use ArtifactError::{Empty, Open};
+        let builds = !config.hooks.before.is_empty();
         match error {
-            CliError::Artifact(Open { .. } | Empty { .. }) if !config.hooks.before.is_empty() => {
+            CliError::Artifact(Open { path, source })
+                if builds && source.kind() == ErrorKind::NotFound =>
+            {
+                let path = path.display();
+                self.ok(format!("`{path}` is not there yet; `local.before` may build it"));
+            }
+            CliError::Artifact(Empty { .. }) if builds => {
                 self.ok(format!("{error}; `local.before` may build it"));
             }
             error => self.cannot(error),
