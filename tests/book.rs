@@ -187,6 +187,15 @@ fn every_page_is_in_the_summary_once() {
     }
 }
 
+#[test]
+fn pages_named_readme_keep_their_name() {
+    let pages = pages();
+    assert!(pages.iter().any(|page| page.ends_with("recipes/README.md")), "{pages:?}");
+    // By default mdBook makes index.html of them, and leaves the links to README.html.
+    let settings: toml::Table = fs::read_to_string("docs/book.toml").unwrap().parse().unwrap();
+    assert_eq!(settings["build"]["use-default-preprocessors"].as_bool(), Some(false));
+}
+
 /// Returns the anchors of a page, as GitHub and mdBook make them of headings.
 fn anchors(text: &str) -> Vec<String> {
     let mut code = false;
