@@ -2,8 +2,7 @@
 //! one calls `main`. It travels as a word of the command that starts it.
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{LazyLock, Once, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -112,10 +111,10 @@ impl Parts {
     /// Begins to make that word, once, on a thread of its own: packing takes some milliseconds,
     /// which pass while a connection is made.
     pub(super) fn pack_ahead(self) {
-        static BEGUN: [AtomicBool; 4] = [const { AtomicBool::new(false) }; 4];
-        if !BEGUN[self.index()].swap(true, Ordering::Relaxed) {
+        static BEGUN: [Once; 4] = [const { Once::new() }; 4];
+        BEGUN[self.index()].call_once(|| {
             tokio::task::spawn_blocking(move || self.forms());
-        }
+        });
     }
 
     fn index(self) -> usize {

@@ -331,7 +331,8 @@ fn may_listen(state: &HostState) -> bool {
 
 /// Returns how to install a missing tool.
 fn how_to_get(missing: &str) -> String {
-    if let Some((engine, _)) = missing.split_once(" does not answer ") {
+    if let Some((words, _)) = missing.split_once(" does not answer ") {
+        let engine = words.rsplit(' ').next().unwrap_or(words);
         // Podman has no daemon, and so no group that may talk to it.
         let group =
             if engine == "docker" { "let the user into the group `docker`, or " } else { "" };

@@ -23,26 +23,27 @@ greet() {
 # have us write where that user likes, and the owner of deploy_to decides what is live. One `stat`
 # tells of all: `find` would look up our name, which takes longer than everything else.
 look_at_owners() {
-    local by mode path
+    local mode path
     path=$root
     set -- "$root/." "$root/revisions.log" "$root/releases" "$root/slots" "$root/.shipit" "$root"/.shipit/*
     while [ -n "$path" ]; do
         path=${path%/*}
         set -- "$@" "$path/."
     done
-    stat -c '%A %u %n' "$@" 2>/dev/null >"$tmp/places"
-    while read -r mode by path; do
+    stat -c '%A-%u %n' "$@" 2>/dev/null >"$tmp/places"
+    while read -r mode path; do
         is_safe || stat -c '%A %U %u %n' "$path"
     done <"$tmp/places" >"$tmp/strange" 2>/dev/null
 }
 
-# Whether nobody else may write to `path`, of the user `by`. Files of others that their group may
-# write to count as shared with us, except for root, who may write anywhere.
+# Whether nobody else may write to `path`, whose `mode` ends with its user, as in `drwxr-xr-x-0`.
+# Files of others that their group may write to count as shared with us, except for root, who may
+# write anywhere.
 is_safe() {
     case $path in
-        "$root/.shipit/lock."*) ;;
+        "$root"/.shipit/lock.held | "$root"/.shipit/lock.break.*) ;;
         "$root"/*)
-            case $mode-$by in
+            case $mode in
                 [!d-]* | ????????w*) return 1 ;;
                 *"-$uid" | *-0) ;;
                 ?????w*) [ "$uid" != 0 ] ;;
@@ -51,7 +52,7 @@ is_safe() {
             ;;
         *)
             case $mode in
-                ????????w[!tT]) return 1 ;;
+                ????????w[!tT]*) return 1 ;;
             esac
             ;;
     esac

@@ -545,6 +545,10 @@ fn unit_and_engine_of_a_container_image_are_checked() {
     }
     assert!(said.contains("set `engine = \"sudo -n podman\"`"), "{said}");
     assert!(!said.contains("group `docker`"), "{said}");
+    machine.edit("engine = \"podman\"", "engine = \"sh podman\"");
+    let said = machine.wrong();
+    assert!(said.contains("set `engine = \"sudo -n podman\"`"), "{said}");
+    machine.edit("engine = \"sh podman\"", "engine = \"podman\"");
     machine.tool("podman", "exit 0");
     machine.project.write("dist/index.json", "{}");
     machine.project.write("unit", &unit(&start("current")));
