@@ -719,7 +719,7 @@ fn drain_of_a_slot_that_is_needed_again_is_ended() {
         &format!(
             r#"{SLOTS} live_slot=blue drain=30; drain_slot green; read -r drainer _ <"$root/slots/green.drain"
             is_alive "$drainer" && echo alive; end_drain green; sleep 0.2; is_alive "$drainer" || echo ended
-            ls "$root/slots"; drain=0; drain_slot green; sleep 1; ls "$root/slots""#
+            ls "$root/slots"; drain=1; drain_slot green; wait; ls "$root/slots""#
         ),
         "alive\nended\nblue\nblue\n",
     );
