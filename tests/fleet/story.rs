@@ -109,10 +109,15 @@ fn journal_cursor(host: Host) -> String {
     last.strip_prefix("-- cursor: ").unwrap().to_owned()
 }
 
+/// Returns the number of flips: SHIPIT_TEST_FLIPS, or 2,000.
+fn flips() -> usize {
+    std::env::var("SHIPIT_TEST_FLIPS").map_or(2_000, |number| number.parse().unwrap())
+}
+
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
-fn reader_sees_whole_releases_through_twenty_thousand_flips() {
-    const FLIPS: usize = 20_000;
+fn reader_sees_whole_releases_through_thousands_of_flips() {
+    let flips = flips();
     let app = App::on(&APPS[..1], "flips");
     app.deploy(&app.tarball("v1", &[])).ends(0);
     let first = app.current(APPS[0]);
@@ -132,18 +137,18 @@ while not os.path.exists("/tmp/flips-done"):
         failures += 1
 print(reads, failures)
 "#;
-    let flips = format!(
-        "{functions}\nroot=/srv/flips run=flips mv_flag=T\nflip_often() {{ {FLIP_LOOP} }}\nflip_often {first} {second} {FLIPS}\n"
+    let script = format!(
+        "{functions}\nroot=/srv/flips run=flips mv_flag=T\nflip_often() {{ {FLIP_LOOP} }}\nflip_often {first} {second} {flips}\n"
     );
-    APPS[0].put("/tmp/flips.sh", &flips);
+    APPS[0].put("/tmp/flips.sh", &script);
     APPS[0].put("/tmp/reader.py", reader);
     let counts = APPS[0].root(
         "cd /tmp; rm -f flips-done; python3 reader.py > reads & sh flips.sh; rc=$?; touch flips-done; \
          wait; cat reads; exit $rc",
     );
     let (reads, failures) = counts.split_once(' ').unwrap();
-    assert_eq!(failures, "0", "of {reads} reads of `current` during {FLIPS} flips");
-    assert!(reads.parse::<usize>().unwrap() > FLIPS, "the reader was too slow: {reads} reads");
+    assert_eq!(failures, "0", "of {reads} reads of `current` during {flips} flips");
+    assert!(reads.parse::<usize>().unwrap() > flips, "the reader was too slow: {reads} reads");
 }
 
 /// Calls the agent's own flip: there and back again.
