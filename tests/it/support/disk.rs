@@ -185,17 +185,20 @@ impl DiskHost {
 
     /// A login shell that hands the agent to a bash which makes a copy before each statement, and
     /// a `sync` that makes one before and after what it does. What is still the same is not copied
-    /// again.
+    /// again; between statements, bash finds that out without a process.
     fn write_scripts(&self, kind: Disk, syncs: Syncs) {
         let (here, test) = (self.dir.path().display(), std::process::id());
-        let changed = match kind {
-            Disk::Ext4 | Disk::Btrfs => format!(
-                "read -r _ _ _ _ writes _ </sys/block/{}/stat\n\
-                 [ \"$writes\" != \"$(cat last)\" ] || exit 0\necho $writes >last",
-                self.device()
-            ),
+        let same = format!(
+            "IFS=\" \" read -r _ _ _ _ writes_now _ </sys/block/{}/stat && \
+             read -r writes_then <{here}/last && [ \"$writes_now\" = \"$writes_then\" ]",
+            self.device()
+        );
+        let (same, changed) = match kind {
+            Disk::Ext4 | Disk::Btrfs => {
+                (same.as_str(), format!("! {{ {same}; }} || exit 0\necho $writes_now >last"))
+            }
             // A sync makes the journal commit its content, which always differs.
-            Disk::Hurried => "echo $$ >disk/other; sync disk/other".to_owned(),
+            Disk::Hurried => ("false", "echo $$ >disk/other; sync disk/other".to_owned()),
         };
         let copy = format!(
             "#!/bin/sh\nPATH=/usr/bin:/bin\ncd {here} || exit\nexec 8>copying\nflock 8\n{changed}\n\
@@ -212,7 +215,7 @@ impl DiskHost {
         };
         let trap = format!(
             "set -T\nstatement=0\ntrap 'if ((BASHPID == $$ && ++statement % {step} == 0)); then \
-             {here}/copy 9>&- </dev/null >/dev/null 2>&1; fi' DEBUG\n"
+             {{ {same}; }} 2>/dev/null || {here}/copy 9>&- </dev/null >/dev/null 2>&1; fi' DEBUG\n"
         );
         program(&self.path("trap.sh"), &trap);
         let login = format!(
