@@ -348,12 +348,17 @@ impl<'a> Tree<'a> {
     fn warnings(&self) -> Vec<String> {
         let idle = self.exclude.idle();
         let mut warnings: Vec<String> = idle
-            .map(|pattern| format!("the exclude pattern `{pattern}` matches nothing"))
+            .map(|pattern| {
+                format!("the exclude pattern `{pattern}` matches nothing; correct or drop it")
+            })
             .collect();
         if self.stripped > 0 {
             let (strip, count) = (self.strip, self.stripped);
             let noun = if count == 1 { "entry" } else { "entries" };
-            warnings.push(format!("`strip_components = {strip}` leaves out {count} {noun}"));
+            warnings.push(format!(
+                "`strip_components = {strip}` leaves out {count} {noun}; lower it if the release \
+                 needs them"
+            ));
         }
         let staying = self.items.iter().filter(|(path, _)| !self.is_linked(path));
         warnings.extend(warnings::of(staying, self.rules, &self.exclude.texts()));

@@ -143,7 +143,7 @@ impl Wanted<'_> {
         }
         let opening = self.open(move || _ = listed.send(true));
         let (goal, warnings) = unless_stopped(&cancel, opening).await??;
-        let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
+        let warnings = of_no_host(doubts(config).chain(warnings));
         go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
     }
 
@@ -152,7 +152,7 @@ impl Wanted<'_> {
         let (world, config) = (self.world, self.config);
         let cancel = world.cancel();
         let (goal, warnings) = unless_stopped(&cancel, self.open(|| ())).await??;
-        let warnings: Vec<_> = warnings.into_iter().map(|text| (None, text)).collect();
+        let warnings = of_no_host(doubts(config).chain(warnings));
         let code = dry_run(world, config, &goal, how.secrets.clone(), &warnings).await?;
         if code != 0 {
             return Ok(code);
@@ -170,7 +170,7 @@ impl Wanted<'_> {
             let open = async || {
                 let opened = self.open(|| ()).await;
                 let (goal, warnings) = opened.map_err(|error| unopened(&error))?;
-                for text in warnings {
+                for text in doubts(config).chain(warnings) {
                     cx.events.emit(Event::Warning { host: None, text });
                 }
                 Ok(goal)
@@ -181,7 +181,7 @@ impl Wanted<'_> {
         report.verdict().exit_code()
     }
 
-    /// Opens the artifact. Returns the goal of the deploy, and warnings.
+    /// Opens the artifact. Returns the goal of the deploy, and warnings of the build.
     pub(super) async fn open(
         self,
         listed: impl FnOnce() + Send + 'static,
@@ -201,10 +201,9 @@ impl Wanted<'_> {
             force: self.force,
             of_live: None,
         };
-        let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(uncommitted(&build));
-        let doubts = doubts.chain(rollout::doubt(config)).chain(access.doubts);
         let inert = config.hooks.staged.is_empty().then(|| not_executable(&artifact)).flatten();
-        let warnings = artifact.warnings().iter().cloned().chain(inert).chain(doubts).collect();
+        let warnings = artifact.warnings().iter().cloned().chain(inert).chain(uncommitted(&build));
+        let warnings = warnings.chain(access.doubts).collect();
         if self.keep {
             world.cache().keep_files(Arc::clone(&artifact));
         }
@@ -307,7 +306,7 @@ async fn switch(
     secrets.extend(addresses(world, &mut config).await);
     let secrets = Secrets::new(secrets);
     let how = RunOptions { secrets, quiet: false, wait, reach: None };
-    let warnings: Vec<_> = rollout::doubt(&config).map(|text| (None, text)).into_iter().collect();
+    let warnings = of_no_host(rollout::doubt(&config));
     go(world, &config, goal, how, &warnings).await
 }
 
@@ -372,10 +371,25 @@ pub(super) fn named(world: &World, config: &Config) -> Result<(), CliError> {
     Ok(env::all_set(all, &|name| world.given(name))?)
 }
 
+/// Returns warnings about settings of a deploy that are allowed but hardly meant, each with what to
+/// do after a semicolon.
+pub(super) fn doubts(config: &Config) -> impl Iterator<Item = String> {
+    config.env.iter().flat_map(EnvSpec::doubts).chain(rollout::doubt(config))
+}
+
+/// Returns warnings that are about no host.
+pub(super) fn of_no_host(texts: impl IntoIterator<Item = String>) -> Vec<(Option<String>, String)> {
+    texts.into_iter().map(|text| (None, text)).collect()
+}
+
 /// Returns a warning if the work tree had uncommitted changes.
 fn uncommitted(build: &Build) -> Option<String> {
     let revision = build.revision.as_deref().filter(|revision| revision.ends_with(DIRTY))?;
-    Some(format!("the work tree has changes that are not committed: {}", short_revision(revision)))
+    let revision = short_revision(revision);
+    Some(format!(
+        "the work tree has changes that are not committed: {revision}; commit them, so that the \
+         revision says what runs"
+    ))
 }
 
 pub(super) async fn go(

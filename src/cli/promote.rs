@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use super::args::{DeployArgs, PromoteArgs, StageArg};
-use super::deploy::{as_expected, given, go, goal_of, named};
+use super::deploy::{as_expected, doubts, given, go, goal_of, named, of_no_host};
 use super::error::CliError;
 use super::question;
 use super::run::RunOptions;
 use super::world::World;
+use crate::config::Config;
 use crate::config::env::EnvFile;
 use crate::config::resolve::Overrides;
-use crate::config::{Config, EnvSpec};
 use crate::deploy::goal::Build;
 use crate::deploy::promote::{LiveRelease, live_release};
-use crate::deploy::rollout;
 use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
 use crate::report::redact::Secrets;
@@ -90,8 +89,7 @@ impl Promotion<'_> {
         let source = live.source(Arc::new(world.reach(from)));
         let goal = goal_of(self.kind, self.build(&live, env), source);
         let config = &self.config;
-        let doubts = config.env.iter().flat_map(EnvSpec::doubts).chain(rollout::doubt(config));
-        let warnings: Vec<_> = doubts.map(|text| (None, text)).collect();
+        let warnings = of_no_host(doubts(config));
         let how = RunOptions { secrets, quiet: false, wait: self.wait, reach: None };
         go(world, config, &goal, how, &warnings).await
     }

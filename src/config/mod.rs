@@ -415,13 +415,14 @@ impl EnvSpec {
             .chain(vars.map(|(name, var)| (name.as_str(), &var.source)))
     }
 
-    /// Returns warnings about what is allowed but hardly meant, one line each.
+    /// Returns warnings about what is allowed but hardly meant, one line each, with what to do after
+    /// a semicolon.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         if self.is_named && self.vars.is_empty() && self.imports.is_empty() {
             doubts.push(format!(
                 "{} will be empty: `file` in [env] names the file that is written, and no value is \
-                 given",
+                 given; `vars.NAME = {{ env = \"NAME\" }}` puts one into it",
                 self.file
             ));
         }

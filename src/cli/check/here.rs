@@ -8,7 +8,7 @@ use super::super::world::World;
 use crate::artifact::ArtifactError;
 use crate::config::env::EnvFile;
 use crate::config::env_format::EnvFormat;
-use crate::config::{Config, EnvSpec, env};
+use crate::config::{Config, env};
 use crate::deploy::check::Findings;
 use crate::deploy::goal::{Build, Goal};
 use crate::deploy::outcome::Failure;
@@ -52,7 +52,8 @@ impl Findings {
         };
         match wanted.open(|| ()).await {
             Ok((goal, warnings)) => {
-                self.opened(config, &goal, warnings);
+                self.opened(config, &goal);
+                self.doubts(warnings);
                 Some(goal)
             }
             Err(error) => {
@@ -62,7 +63,7 @@ impl Findings {
         }
     }
 
-    fn opened(&mut self, config: &Config, goal: &Goal, warnings: Vec<String>) {
+    fn opened(&mut self, config: &Config, goal: &Goal) {
         if let Some(build) = goal.build() {
             let (name, manifest) = (&build.name, &build.manifest);
             let size = human::size(manifest.size());
@@ -70,15 +71,13 @@ impl Findings {
             self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
             self.expanded(config, build);
         }
-        // Those of [env] are told with its values, and their own fix.
-        let told: Vec<_> = config.env.iter().flat_map(EnvSpec::doubts).collect();
-        for text in warnings.into_iter().filter(|text| !told.contains(text)) {
-            // Errors with a hint of their own keep it.
-            match text.rsplit_once("; ") {
-                Some((what, fix)) => self.warn(what, fix),
-                None => self
-                    .warn(text, "in [artifact]: correct or drop `exclude` or `strip_components`"),
-            }
+    }
+
+    /// Adds warnings of a deploy: what is doubtful, and what to do after the last semicolon.
+    pub(super) fn doubts(&mut self, texts: impl IntoIterator<Item = String>) {
+        for text in texts {
+            let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, "see whether it is meant"));
+            self.warn(what, fix);
         }
     }
 
@@ -123,10 +122,6 @@ impl Findings {
         for spec in &config.env {
             let made = env::values(spec, &config.base, &|name| world.given(name)).await;
             if let Ok(file) = &made {
-                for doubt in spec.doubts() {
-                    let fix = "`vars.NAME = { env = \"NAME\" }` in [env] puts a value into it";
-                    self.warn(doubt, fix);
-                }
                 let values = human::count(file.keys(|_| true).len(), "value");
                 self.ok(format!("{values} for {}", spec.file));
             }

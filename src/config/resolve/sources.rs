@@ -95,7 +95,10 @@ impl Resolver<'_> {
             && origin(url).is_some_and(|theirs| theirs != ours)
         {
             access.headers.clear();
-            let text = format!("`headers` in [artifact] are for {ours}: --artifact gets none");
+            let text = format!(
+                "`headers` in [artifact] are for {ours}: --artifact gets none; what it takes belongs \
+                 into ~/.netrc"
+            );
             access.doubts.push(text);
         }
         Ok(access)

@@ -189,7 +189,7 @@ owe() {
 conclude() {
     if [ "$1" = reverted ]; then say_cause; elif [ -n "$into" ]; then leave_old_slot; fi
     run_hooks "$1"
-    [ ! -e "$owed" ] || rm -f "$owed"
+    [ ! -s "$owed" ] || rm -f "$owed" || true >"$owed"
 }
 
 # Makes `cause` one line without secrets.

@@ -80,7 +80,7 @@ fn probable_mistakes_are_warned_of_with_the_exclude_line() {
     assert_eq!(
         without(&root, &["*.map"], 0, &[]).unwrap().warnings(),
         [
-            "the exclude pattern `*.map` matches nothing",
+            "the exclude pattern `*.map` matches nothing; correct or drop it",
             "macOS left app/._x in the artifact; leave it out: \
          `exclude = [\"*.map\", \"._*\", \".DS_Store\", \"__MACOSX\"]`",
             "the artifact holds `.git`; leave it out: `exclude = [\"*.map\", \"/.git\"]`",

@@ -106,7 +106,7 @@ fn exclude_matches_at_any_depth_or_anchored() {
     js/deep
     js/log
     js/tmp
-    warning: the exclude pattern `**/nothing` matches nothing
+    warning: the exclude pattern `**/nothing` matches nothing; correct or drop it
     ");
 }
 
@@ -140,7 +140,7 @@ fn strip_components_comes_before_exclude() {
     assert_snapshot!(left(&things, 1, &["/bin/server", "*.map"]), @"
     bin
     bin/run
-    warning: `strip_components = 1` leaves out 1 entry
+    warning: `strip_components = 1` leaves out 1 entry; lower it if the release needs them
     ");
 }
 

@@ -154,6 +154,8 @@ fn dirty_tree_is_warned_of_and_recorded() {
     let said = project.shipit("deploy");
     assert!(!said.contains("not committed") && said.contains(", revision "), "{said}");
     project.write("dist/VERSION", "2\n");
+    let said = project.shipit("check");
+    assert!(said.contains("-dirty\n         fix: commit them, so that"), "{said}");
     let said = project.shipit("deploy");
     assert!(said.contains("warning: the work tree has changes that are not committed"), "{said}");
     let said = project.shipit("releases");

@@ -9,6 +9,7 @@ use crate::support::counting::{KillPoints, counting_shell, kill_before, was_kill
 use crate::support::effort::{effort, some, try_all};
 use crate::support::link::LinkFault;
 use crate::support::slots::SlotHost;
+use crate::support::world::World;
 
 #[tokio::test]
 async fn release_that_is_sick_in_its_slot_gets_no_traffic() {
@@ -75,10 +76,9 @@ async fn deploy_into_a_slot_that_loses_its_connection_is_honest() {
 #[tokio::test]
 async fn agent_killed_after_any_statement_of_a_deploy_into_a_slot() {
     let dir = tempfile::tempdir().unwrap();
-    let host = SlotHost::new(counting_shell(dir.path())).await;
-    KillPoints::watch(dir.path());
-    host.world.deploy("2").await;
-    let points = KillPoints::of(dir.path());
+    let mut host = SlotHost::new(counting_shell(dir.path())).await;
+    let deploy = async |world: &World| world.deploy("2").await;
+    let points = KillPoints::of(dir.path(), &mut host.world, deploy).await;
     try_all(points.some(effort(4, 6, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let host = SlotHost::new(counting_shell(dir.path())).await;

@@ -7,13 +7,14 @@ use shipit::deploy::outcome::RunOutcome;
 use crate::support::counting::{KillPoints, counting_shell, kill_before, was_killed};
 use crate::support::effort::{effort, try_all};
 use crate::support::fleet::{TestFleet, Work};
+use crate::support::world::World;
 
 async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
-    let fleet = TestFleet::new(counting_shell(dir.path())).await;
-    KillPoints::watch(dir.path());
-    fleet.work(work).await;
-    try_all(KillPoints::of(dir.path()).some(cases), |number| async move {
+    let mut fleet = TestFleet::new(counting_shell(dir.path())).await;
+    let run = async |world: &World| work.in_world(world).await;
+    let points = KillPoints::of(dir.path(), &mut fleet.world, run).await;
+    try_all(points.some(cases), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::new(counting_shell(dir.path())).await;
         kill_before(dir.path(), number);
@@ -35,12 +36,10 @@ async fn agent_killed_after_any_statement_of_a_deploy() {
 async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
     let session = |dir: &Path| counting_shell(dir);
     let dir = tempfile::tempdir().unwrap();
-    let fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
-    KillPoints::watch(dir.path());
-    let report = fleet.work(Work::Deploy).await;
-    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
+    let mut fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
+    let deploy = async |world: &World| world.deploy("2").await;
+    let points = KillPoints::of(dir.path(), &mut fleet.world, deploy).await;
     fleet.unit_is_true("no fault", dir.path()).await;
-    let points = KillPoints::of(dir.path());
     try_all(points.some(effort(3, 4, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
@@ -58,12 +57,10 @@ async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
 #[tokio::test]
 async fn agent_killed_after_any_statement_of_a_deploy_of_an_image() {
     let dir = tempfile::tempdir().unwrap();
-    let fleet = TestFleet::with_an_image(&counting_shell(dir.path()), dir.path()).await;
-    KillPoints::watch(dir.path());
-    let report = fleet.work(Work::Deploy).await;
-    assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
+    let mut fleet = TestFleet::with_an_image(&counting_shell(dir.path()), dir.path()).await;
+    let deploy = async |world: &World| world.deploy("2").await;
+    let points = KillPoints::of(dir.path(), &mut fleet.world, deploy).await;
     fleet.image_is_true("no fault", dir.path()).await;
-    let points = KillPoints::of(dir.path());
     try_all(points.some(effort(2, 3, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::with_an_image(&counting_shell(dir.path()), dir.path()).await;

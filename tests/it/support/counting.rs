@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use shipit::deploy::outcome::{Report, RunOutcome};
 use shipit::remote::local::LocalSession;
 
 use super::effort::effort;
 use super::tools::program;
+use super::world::World;
 
 /// The statements at which a kill may leave something new. Between two of them neither the
 /// directories of the host nor what was sent change, so the two ends of such a stretch stand for
@@ -15,17 +18,21 @@ use super::tools::program;
 pub(crate) struct KillPoints(BTreeSet<usize>);
 
 impl KillPoints {
-    /// Lets the shells of `dir` note changes from now on. A look for one costs as much as many
-    /// statements: where only some points are tried, every statement counts as a change.
-    pub(crate) fn watch(dir: &Path) {
+    /// Returns the points of `work` in `world`, whose shells are in `dir`. A look for a change costs
+    /// as much as many statements: where only some points are tried, every statement counts as one.
+    pub(crate) async fn of(
+        dir: &Path,
+        world: &mut World,
+        work: impl AsyncFnOnce(&World) -> Report,
+    ) -> Self {
         fs::write(dir.join("changes"), "").unwrap();
         if effort(false, false, true) {
             fs::write(dir.join("looks"), "").unwrap();
         }
-    }
-
-    /// Returns the points of all conversations since `watch`.
-    pub(crate) fn of(dir: &Path) -> Self {
+        world.config.deadline = Duration::from_mins(1);
+        world.limits(Duration::from_mins(2));
+        let report = work(world).await;
+        assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
         let text = fs::read_to_string(dir.join("changes")).unwrap();
         let begun: BTreeSet<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
         assert!(begun.len() > 10, "too few changes were seen: {begun:?}");

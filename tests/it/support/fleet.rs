@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use shipit::config::{Hook, Hooks};
+use shipit::config::Hook;
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
 use shipit::model::digest::Digest;
 use shipit::model::id::ReleaseId;
@@ -33,6 +33,14 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    pub(crate) async fn in_world(self, world: &World) -> Report {
+        match self {
+            Self::Deploy => world.deploy("2").await,
+            Self::Rollback => world.rollback().await,
+            Self::Prune => world.prune(0).await,
+        }
+    }
+
     /// The version that is live when it is done.
     pub(crate) const fn aim(self) -> &'static str {
         match self {
@@ -186,11 +194,7 @@ impl TestFleet {
     }
 
     pub(crate) async fn work(&self, work: Work) -> Report {
-        match work {
-            Work::Deploy => self.world.deploy("2").await,
-            Work::Rollback => self.world.rollback().await,
-            Work::Prune => self.world.prune(0).await,
-        }
+        work.in_world(&self.world).await
     }
 
     pub(crate) fn host(&self, name: &str) -> TestHost {
@@ -204,12 +208,7 @@ impl TestFleet {
 
     /// Shortens the limits that say how long a host that was lost is asked again.
     pub(crate) fn gives_up_soon(&mut self) {
-        let (limit, config) = (Duration::from_secs(2), &mut self.world.config);
-        config.services.iter_mut().for_each(|service| service.limit = limit);
-        let Hooks { before_switch, switched, activated, committed, reverted, .. } =
-            &mut config.hooks;
-        let places = [before_switch, switched, activated, committed, reverted];
-        places.into_iter().flatten().for_each(|hook| hook.limit = limit);
+        self.world.limits(Duration::from_secs(2));
     }
 
     /// The locks are free within the deadline.
@@ -300,7 +299,7 @@ impl TestHost {
         let seen = self.read("balancer");
         let twice = seen.contains("out\nout\n");
         assert!(!twice && seen.ends_with("in\n"), "{case}: {}: {seen}", self.name);
-        assert!(!self.path(".shipit/owed").exists(), "{case}: {}: owed", self.name);
+        assert_eq!(self.read(".shipit/owed"), "", "{case}: {}: owed", self.name);
     }
 
     /// Fails unless the hooks of each activation were undone exactly once.

@@ -14,7 +14,7 @@ use shipit::cache::{MakeManifest, ReleaseCache};
 use shipit::config::env::EnvFile;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
-use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Hook, Host};
+use shipit::config::{Address, ArtifactSource, ArtifactSpec, Config, Hook, Hooks, Host};
 use shipit::deploy::cancel::Cancel;
 use shipit::deploy::context::{Approve, Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
@@ -226,6 +226,15 @@ impl World {
     /// Sets the number of runs that have been.
     pub(crate) fn after_runs(&self, count: u32) {
         *self.runs.lock().unwrap() = count;
+    }
+
+    /// Sets the limits of services and hooks.
+    pub(crate) fn limits(&mut self, limit: Duration) {
+        let Config { services, hooks, .. } = &mut self.config;
+        services.iter_mut().for_each(|service| service.limit = limit);
+        let Hooks { before_switch, switched, activated, committed, reverted, .. } = hooks;
+        let places = [before_switch, switched, activated, committed, reverted];
+        places.into_iter().flatten().for_each(|hook| hook.limit = limit);
     }
 
     pub(crate) fn run_values(&self, command: &str) -> Run {
