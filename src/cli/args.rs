@@ -471,8 +471,8 @@ pub(crate) struct LogsArgs {
     /// Only these services, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) service: Vec<String>,
-    /// Show the last N lines of each journal and file [default: 100, or all with `--since`]
-    #[arg(long, value_name = "N")]
+    /// Show the last N lines of each journal and file [default: 100]; not with `--since`
+    #[arg(long, value_name = "N", conflicts_with = "since")]
     pub(crate) lines: Option<u32>,
 }
 

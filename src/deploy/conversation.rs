@@ -309,7 +309,7 @@ impl<'a> Conversation<'a> {
         service: Option<ServiceName>,
     ) -> Failure {
         let several = service.is_none() && self.services().len() > 1;
-        let lines = if several { 5 } else { 10 };
+        let lines = if several { 10 } else { 40 };
         match self.ask(&Order::Journal { lines, service }).await {
             Ok(answer) if answer.code == DONE => failure.because(answer.text),
             _ => failure,

@@ -10,8 +10,8 @@ use super::clean;
 use super::human::{count, wrapped};
 use super::styles::Styles;
 
-/// If a cause has more lines than this, its middle is cut: what failed is at the beginning, and
-/// what was printed last is at the end.
+/// If a cause has more lines than this, the frames of stacks go, then its middle: what failed is at
+/// the beginning, and what was printed last is at the end.
 const MOST_LINES: usize = 12;
 const LABEL: usize = 9;
 
@@ -120,8 +120,28 @@ fn shortened(lines: &[&str]) -> Vec<String> {
     if lines.len() <= MOST_LINES {
         return lines.iter().map(ToString::to_string).collect();
     }
-    let (first, last) = (&lines[..2], &lines[lines.len() - (MOST_LINES - 3)..]);
-    let gap = format!("… {} …", count(lines.len() - first.len() - last.len(), "line"));
-    let own = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
-    [own(first), vec![gap], own(last)].concat()
+    let mut rows = without_frames(lines);
+    if rows.len() > MOST_LINES {
+        let last = rows.split_off(rows.len() - (MOST_LINES - 3));
+        let left_out = rows.drain(2..).map(|(_, lines)| lines).sum();
+        rows.push((gap(left_out), left_out));
+        rows.extend(last);
+    }
+    rows.into_iter().map(|(row, _)| row).collect()
+}
+
+/// Returns rows, and the number of lines that each stands for. Indented lines that follow each other
+/// are frames of a stack in most languages: one row stands for them.
+fn without_frames(lines: &[&str]) -> Vec<(String, usize)> {
+    let is_frame = |line: &str| line.starts_with([' ', '\t']);
+    let runs = lines.chunk_by(|one, next| is_frame(one) && is_frame(next));
+    let row = |run: &[&str]| match run {
+        [line] => ((*line).to_owned(), 1),
+        run => (gap(run.len()), run.len()),
+    };
+    runs.map(row).collect()
+}
+
+fn gap(lines: usize) -> String {
+    format!("… {} …", count(lines, "line"))
 }

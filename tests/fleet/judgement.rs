@@ -1,6 +1,8 @@
 //! A release that does not prove itself is reverted, and the release before it runs again.
 
+use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -121,6 +123,27 @@ fn unit_that_dies_during_soak_reverts_the_fleet() {
         assert_eq!(app.version(host), "v1", "{}", host.0);
     }
     APPS[0].root("rm -r /etc/systemd/system/late.service.d && systemctl daemon-reload");
+}
+
+/// A release that is stopped may print much, within the second in which the next one fails.
+#[test]
+#[ignore = "needs the fleet that tests/run boots"]
+fn words_of_the_release_before_do_not_hide_why_a_release_failed() {
+    let app = App::on(&APPS[..1], "words");
+    let serving = |version: &str, script: &str| {
+        app.tarball_of(version, &[], |tree| {
+            let path = tree.join("bin/serve");
+            fs::create_dir_all(tree.join("bin")).unwrap();
+            fs::copy("vagrant/service/bin/serve", tree.join("bin/listen")).unwrap();
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        })
+    };
+    let talks = "trap 'seq -f \"goodbye %g\" 60; kill $!; exit 0' TERM; bin/listen & wait";
+    app.deploy(&serving("v1", talks)).ends(0);
+    let fails = serving("v2", "echo no database here; exit 3");
+    app.deploy(&fails).ends(1).says(&["no database here", "state:"]);
+    assert_eq!(app.version(APPS[0]), "v1");
 }
 
 #[test]

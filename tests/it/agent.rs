@@ -331,18 +331,19 @@ under_every_shell! {
         let host = Host::new(shell);
         let asked = host.dir.path().join("asked");
         let says = |what: &str| format!("#!/bin/sh\necho \"$*\" >>{}\n{what}\n", asked.display());
-        let (journal, state) = (says("echo started"), says("echo ActiveState=active"));
+        let (journal, state) = (says("seq 30; echo started"), says("echo ActiveState=active"));
         let session = host.session_with(&[("journalctl", &journal), ("systemctl", &state)]);
         let services = vec![unit(Scope::User, Action::Restart)];
         let hello = Hello { services, ..host.hello("run000000001", "true") };
         let (agent, _) = Agent::open(session, hello).await.unwrap();
         assert_eq!(agent.ask(&activate()).await.unwrap().code, DONE, "{shell}");
         let journal = agent.ask(&Order::Journal { lines: 10, service: None }).await.unwrap();
-        assert!(journal.text.ends_with("started\n"), "{shell}: {}", journal.text);
+        assert!(journal.text.ends_with(":\n22\n23\n24\n25\n26\n27\n28\n29\n30\nstarted\n"), "{shell}");
         let back = agent.ask(&revert()).await.unwrap();
         assert_eq!(back.code, DONE, "{shell}: {}", back.text);
         assert_eq!(host.live(), "releases/20260821090000", "{shell}");
-        assert!(fs::read_to_string(&asked).unwrap().contains("-n 10 "), "{shell}");
+        let asked = fs::read_to_string(&asked).unwrap();
+        assert!(asked.contains("--since @") && asked.contains("-n 10000 "), "{shell}: {asked}");
     }
 }
 

@@ -125,10 +125,12 @@ recent() {
 
 recent_journal() {
     local after lines
-    lines=$1 after=${since:+ since the restart}
+    after=${since:+ since the restart} lines=$1
     shift
-    timeout 10 journalctl -q "$@" ${since:+--since "@$since"} -n "$lines" --no-pager -o cat \
-        >"$tmp/journal" 2>&1 9>&-
+    # With `--since`, systemd 252 prints the first lines of `-n`, so `tail` chooses. journald takes
+    # 10,000 lines from a service in 30 seconds (RateLimitBurst).
+    timeout 10 journalctl -q "$@" ${since:+--since "@$since"} -n 10000 --no-pager \
+        -o cat 2>&1 9>&- | tail -n "$lines" >"$tmp/journal"
     if [ -s "$tmp/journal" ]; then
         printf 'the journal of %s%s:\n' "$target" "$after"
         veiled <"$tmp/journal"

@@ -55,6 +55,23 @@ fn long_cause_is_cut_in_the_middle() {
 }
 
 #[test]
+fn long_cause_is_shown_without_frames_of_a_stack() {
+    let frames =
+        |count: usize| (0..count).map(|number| format!("\tfrom lib/{number}.rb:1:in `call'"));
+    let last = ["Main process exited", "Scheduled restart job"].map(str::to_owned);
+    let before = ["the journal since the restart:", "config.ru:1: broken"].map(str::to_owned);
+    let output: Vec<_> = before.into_iter().chain(frames(30)).chain(last).collect();
+    assert_snapshot!(shown("web1: todo.service did not stay up", &output, None, None), @"
+    error: web1: todo.service did not stay up
+      cause: the journal since the restart:
+             config.ru:1: broken
+             … 30 lines …
+             Main process exited
+             Scheduled restart job
+    ");
+}
+
+#[test]
 fn errors_pass_no_control_sequences() {
     let causes = ["\u{1b}[2J\u{1b}]0;owned\u{7}gone".to_owned()];
     assert_snapshot!(shown("web1: \u{1b}[31mred", &causes, None, Some("\u{9b}1mtype this")), @"

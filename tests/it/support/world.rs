@@ -231,7 +231,9 @@ impl World {
     /// Sets the limits of services and hooks.
     pub(crate) fn limits(&mut self, limit: Duration) {
         let Config { services, hooks, .. } = &mut self.config;
-        services.iter_mut().for_each(|service| service.limit = limit);
+        for service in services {
+            service.limit = limit;
+        }
         let Hooks { before_switch, switched, activated, committed, reverted, .. } = hooks;
         let places = [before_switch, switched, activated, committed, reverted];
         places.into_iter().flatten().for_each(|hook| hook.limit = limit);
