@@ -111,7 +111,8 @@ impl Host {
     fn boot_anew(self, how: &str) {
         let before = self.first();
         self.try_root(how);
-        until(Duration::from_mins(1), "the host goes down and boots", || {
+        // systemd gives each unit up to 90 seconds to stop.
+        until(Duration::from_mins(2), "the host goes down and boots", || {
             self.first().is_some_and(|first| Some(first) != before)
         });
         until(Duration::from_secs(30), "the host is up again", || {
