@@ -356,8 +356,7 @@ impl<'a> Tree<'a> {
             let (strip, count) = (self.strip, self.stripped);
             let noun = if count == 1 { "entry" } else { "entries" };
             warnings.push(format!(
-                "`strip_components = {strip}` leaves out {count} {noun}; lower it if the release \
-                 needs them"
+                "`strip_components = {strip}` leaves out {count} {noun}; a lower number keeps more"
             ));
         }
         let staying = self.items.iter().filter(|(path, _)| !self.is_linked(path));

@@ -96,8 +96,8 @@ impl Resolver<'_> {
         {
             access.headers.clear();
             let text = format!(
-                "`headers` in [artifact] are for {ours}: --artifact gets none; what it takes belongs \
-                 into ~/.netrc"
+                "`headers` in [artifact] are for {ours}: --artifact gets none; put its user and \
+                 password into ~/.netrc"
             );
             access.doubts.push(text);
         }

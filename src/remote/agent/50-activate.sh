@@ -189,7 +189,7 @@ owe() {
 conclude() {
     if [ "$1" = reverted ]; then say_cause; elif [ -n "$into" ]; then leave_old_slot; fi
     run_hooks "$1"
-    [ ! -s "$owed" ] || rm -f "$owed" || true >"$owed"
+    [ ! -e "$owed" ] || rm -f "$owed" || true >"$owed"
 }
 
 # Makes `cause` one line without secrets.

@@ -140,7 +140,7 @@ fn strip_components_comes_before_exclude() {
     assert_snapshot!(left(&things, 1, &["/bin/server", "*.map"]), @"
     bin
     bin/run
-    warning: `strip_components = 1` leaves out 1 entry; lower it if the release needs them
+    warning: `strip_components = 1` leaves out 1 entry; a lower number keeps more
     ");
 }
 

@@ -7,9 +7,9 @@ use shipit::remote::local::LocalSession;
 
 use crate::support::counting::{KillPoints, counting_shell, kill_before, was_killed};
 use crate::support::effort::{effort, some, try_all};
+use crate::support::fleet::Work;
 use crate::support::link::LinkFault;
 use crate::support::slots::SlotHost;
-use crate::support::world::World;
 
 #[tokio::test]
 async fn release_that_is_sick_in_its_slot_gets_no_traffic() {
@@ -77,8 +77,7 @@ async fn deploy_into_a_slot_that_loses_its_connection_is_honest() {
 async fn agent_killed_after_any_statement_of_a_deploy_into_a_slot() {
     let dir = tempfile::tempdir().unwrap();
     let mut host = SlotHost::new(counting_shell(dir.path())).await;
-    let deploy = async |world: &World| world.deploy("2").await;
-    let points = KillPoints::of(dir.path(), &mut host.world, deploy).await;
+    let points = KillPoints::of(dir.path(), &mut host.world, Work::Deploy).await;
     try_all(points.some(effort(4, 6, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let host = SlotHost::new(counting_shell(dir.path())).await;

@@ -7,13 +7,11 @@ use shipit::deploy::outcome::RunOutcome;
 use crate::support::counting::{KillPoints, counting_shell, kill_before, was_killed};
 use crate::support::effort::{effort, try_all};
 use crate::support::fleet::{TestFleet, Work};
-use crate::support::world::World;
 
 async fn is_killed_after_a_statement(work: Work, cases: usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = TestFleet::new(counting_shell(dir.path())).await;
-    let run = async |world: &World| work.in_world(world).await;
-    let points = KillPoints::of(dir.path(), &mut fleet.world, run).await;
+    let points = KillPoints::of(dir.path(), &mut fleet.world, work).await;
     try_all(points.some(cases), |number| async move {
         let dir = tempfile::tempdir().unwrap();
         let fleet = TestFleet::new(counting_shell(dir.path())).await;
@@ -37,8 +35,7 @@ async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
     let session = |dir: &Path| counting_shell(dir);
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = TestFleet::bringing_a_unit(&session(dir.path()), dir.path()).await;
-    let deploy = async |world: &World| world.deploy("2").await;
-    let points = KillPoints::of(dir.path(), &mut fleet.world, deploy).await;
+    let points = KillPoints::of(dir.path(), &mut fleet.world, Work::Deploy).await;
     fleet.unit_is_true("no fault", dir.path()).await;
     try_all(points.some(effort(3, 4, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();
@@ -58,8 +55,7 @@ async fn agent_killed_after_any_statement_of_a_deploy_with_a_unit_file() {
 async fn agent_killed_after_any_statement_of_a_deploy_of_an_image() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = TestFleet::with_an_image(&counting_shell(dir.path()), dir.path()).await;
-    let deploy = async |world: &World| world.deploy("2").await;
-    let points = KillPoints::of(dir.path(), &mut fleet.world, deploy).await;
+    let points = KillPoints::of(dir.path(), &mut fleet.world, Work::Deploy).await;
     fleet.image_is_true("no fault", dir.path()).await;
     try_all(points.some(effort(2, 3, usize::MAX)), |number| async move {
         let dir = tempfile::tempdir().unwrap();

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shipit::deploy::outcome::{Report, RunOutcome};
+use shipit::deploy::outcome::RunOutcome;
 use shipit::remote::local::LocalSession;
 
 use super::effort::effort;
+use super::fleet::Work;
 use super::tools::program;
 use super::world::World;
 
@@ -20,18 +21,15 @@ pub(crate) struct KillPoints(BTreeSet<usize>);
 impl KillPoints {
     /// Returns the points of `work` in `world`, whose shells are in `dir`. A look for a change costs
     /// as much as many statements: where only some points are tried, every statement counts as one.
-    pub(crate) async fn of(
-        dir: &Path,
-        world: &mut World,
-        work: impl AsyncFnOnce(&World) -> Report,
-    ) -> Self {
+    pub(crate) async fn of(dir: &Path, world: &mut World, work: Work) -> Self {
         fs::write(dir.join("changes"), "").unwrap();
         if effort(false, false, true) {
             fs::write(dir.join("looks"), "").unwrap();
         }
+        // A run that looks around takes many times as long.
         world.config.deadline = Duration::from_mins(1);
         world.limits(Duration::from_mins(2));
-        let report = work(world).await;
+        let report = work.in_world(world).await;
         assert_eq!(report.verdict(), RunOutcome::Done, "{report:?}");
         let text = fs::read_to_string(dir.join("changes")).unwrap();
         let begun: BTreeSet<usize> = text.lines().map(|line| line.parse().unwrap()).collect();

@@ -299,7 +299,10 @@ impl TestHost {
         let seen = self.read("balancer");
         let twice = seen.contains("out\nout\n");
         assert!(!twice && seen.ends_with("in\n"), "{case}: {}: {seen}", self.name);
-        assert_eq!(self.read(".shipit/owed"), "", "{case}: {}: owed", self.name);
+        // If `rm` failed, an empty file is left, which says that nothing is owed.
+        let may_be_empty = case.starts_with("rm failed") && self.read(".shipit/owed").is_empty();
+        let there = self.path(".shipit/owed").exists();
+        assert!(!there || may_be_empty, "{case}: {}: owed", self.name);
     }
 
     /// Fails unless the hooks of each activation were undone exactly once.
