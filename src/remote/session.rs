@@ -162,7 +162,8 @@ pub enum SessionError {
         fingerprint: Box<str>,
         /// The file that revokes it.
         file: PathBuf,
-        line: usize,
+        /// `None`: the file is a list in binary form.
+        line: Option<usize>,
     },
     #[error("the host certificate is not valid: {reason}")]
     HostCertificate {
@@ -260,7 +261,8 @@ impl SessionError {
                 format!("the config has {pinned}"),
             ],
             Self::HostKeyRevoked { fingerprint, file, line, .. } => {
-                vec![format!("{} line {line} revokes {fingerprint}", file.display())]
+                let line = line.map(|line| format!(" line {line}")).unwrap_or_default();
+                vec![format!("{}{line} revokes {fingerprint}", file.display())]
             }
             Self::Auth { tried, .. } => tried.clone(),
             Self::Lost { reason } => vec![reason.clone()],

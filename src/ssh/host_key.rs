@@ -169,7 +169,8 @@ impl HostKeyCheck {
         let KnownHostsPlace { file, line } =
             listed.or_else(|| self.known.revoked(&self.names(), key))?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string().into();
-        Some(SessionError::HostKeyRevoked { name: self.name.clone(), fingerprint, file, line })
+        let (name, line) = (self.name.clone(), Some(line));
+        Some(SessionError::HostKeyRevoked { name, fingerprint, file, line })
     }
 
     /// Returns the record of the key. As in ssh, a key under the bare name also counts for a port
@@ -211,7 +212,7 @@ impl HostKeyCheck {
         match self.verdict(key.key_data()) {
             KeyRecord::Known(_) => Ok(Accepted::Known),
             KeyRecord::Revoked(KnownHostsPlace { file, line }) => {
-                Err(SessionError::HostKeyRevoked { name, fingerprint, file, line })
+                Err(SessionError::HostKeyRevoked { name, fingerprint, file, line: Some(line) })
             }
             KeyRecord::Changed(KnownHostsPlace { file, line }) => {
                 Err(SessionError::HostKeyChanged { name, kind, fingerprint, file, line, by_hand })

@@ -1,8 +1,8 @@
-//! What OpenSSH writes into its log (`-v`) while it connects, as an error of ours.
+//! The log of OpenSSH (`-v`) while it connects, as an error of ours.
 
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fs, io, slice};
 
 use russh::keys::PublicKey;
 
@@ -11,9 +11,9 @@ use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
 use crate::ssh::host_key::{fingerprint, record_name};
 use crate::ssh::ssh_config::HostSettings;
 
-/// What the last line says after a host key was refused.
+/// The last line after a host key was refused.
 const UNVERIFIED: &str = "Host key verification failed";
-/// What begins a line that explains nothing by itself.
+/// Beginnings of lines that explain nothing by themselves.
 const CHATTER: [&str; 15] = [
     "debug",
     "OpenSSH_",
@@ -31,7 +31,7 @@ const CHATTER: [&str; 15] = [
     "Transferred: ",
     "Bytes per second: ",
 ];
-/// What a failure to reach a host says. The rest of such a line is the reason.
+/// Beginnings of lines about a host that cannot be reached. The rest of the line is the reason.
 const UNREACHED: [&str; 6] = [
     "Connection refused",
     "No route to host",
@@ -40,9 +40,9 @@ const UNREACHED: [&str; 6] = [
     "Host is down",
     "Cannot assign requested address",
 ];
-/// What a connection says that took too long.
+/// Words about a connection that took too long.
 const LATE: [&str; 2] = ["timed out", "Timeout, server"];
-/// What a connection says that the server ended before the login.
+/// Words about a connection that the server ended before the login.
 const ENDED: [&str; 4] =
     ["Connection closed by", "Connection reset by", "closed by remote host", "Broken pipe"];
 
@@ -126,20 +126,19 @@ impl OpenSshLog {
         let name = self.shown_name().map_or_else(|| record_name(settings), str::to_owned);
         let (kind, fingerprint) = self.shown_key();
         let by_hand = settings.by_hand.clone();
-        if own.contains(" revoked by file ") || own.contains("REVOKED HOST KEY DETECTED") {
-            let files = [&settings.revoked[..], &settings.known_hosts].concat();
+        let listed = self.after(" revoked by file ").map(PathBuf::from);
+        let marked = own.contains("REVOKED HOST KEY DETECTED");
+        if marked || listed.is_some() {
+            let files = listed.as_ref().map_or(&settings.known_hosts[..], slice::from_ref);
             let prints = [Some(&*fingerprint), self.shown_authority()].into_iter().flatten();
-            let place = |print| place_of(print, &files, own.contains("REVOKED HOST"));
-            let mut places = prints.filter_map(|print| Some((print.into(), place(print)?)));
-            return Some(match places.next() {
-                Some((fingerprint, (file, line))) => {
-                    SessionError::HostKeyRevoked { name, fingerprint, file, line }
-                }
-                None => SessionError::Setting {
-                    setting: format!("the host key {fingerprint} of {name}"),
-                    reason: "a list of RevokedHostKeys has it".to_owned(),
-                },
-            });
+            let mut places =
+                prints.filter_map(|print| Some((print, place_of(print, files, marked)?)));
+            let (fingerprint, file, line) = match places.next() {
+                Some((print, (file, line))) => (print, file, Some(line)),
+                None => (&*fingerprint, files.first().cloned().unwrap_or_default(), None),
+            };
+            let fingerprint = fingerprint.into();
+            return Some(SessionError::HostKeyRevoked { name, fingerprint, file, line });
         }
         if own.contains("HOST IDENTIFICATION HAS CHANGED") {
             let place = own.lines().find(|line| line.starts_with("Offending "));
@@ -275,15 +274,15 @@ fn print_in(line: &str) -> Option<&str> {
     line.split([' ', ',']).find(|word| word.starts_with("SHA256:"))
 }
 
-/// Returns file and line of a key: among those that known_hosts files mark as `revoked`, or else
-/// among all.
-fn place_of(print: &str, files: &[PathBuf], revoked: bool) -> Option<(PathBuf, usize)> {
+/// Returns file and line of a key: only on lines with `@revoked`, as in known_hosts, or only on lines
+/// without, as in a list of revoked keys. A list in binary form has no lines.
+fn place_of(print: &str, files: &[PathBuf], marked: bool) -> Option<(PathBuf, usize)> {
     let is_it = |line: &str| {
         let mut words = line.split_whitespace().peekable();
-        let marked = words.peek() == Some(&"@revoked");
+        let is_marked = words.peek() == Some(&"@revoked");
         let words: Vec<&str> = words.collect();
         let keys = words.windows(2).filter_map(|two| PublicKey::from_openssh(&two.join(" ")).ok());
-        marked == revoked && keys.into_iter().any(|key| fingerprint(&key) == print)
+        marked == is_marked && keys.into_iter().any(|key| fingerprint(&key) == print)
     };
     files.iter().find_map(|file| {
         let text = fs::read_to_string(file).ok()?;

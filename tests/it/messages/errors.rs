@@ -150,7 +150,7 @@ fn every_session_error() -> Vec<SessionError> {
             name: name(),
             fingerprint: fingerprint(),
             file: "known_hosts".into(),
-            line: 3,
+            line: Some(3),
         },
         SessionError::HostCertificate { name: name(), reason: "expired".to_owned() },
         SessionError::Auth {

@@ -112,7 +112,7 @@ fn session_errors() -> Vec<SessionError> {
             name: text("web1"),
             fingerprint: "SHA256:shown".into(),
             file: "known_hosts".into(),
-            line: 3
+            line: Some(3)
         }
         HostCertificate { name: text("web1"), reason: text("expired") }
         Auth {

@@ -301,6 +301,27 @@ async fn auto_takes_openssh_where_ssh_config_needs_it_and_says_so_once() {
     "#);
 }
 
+#[tokio::test]
+async fn auto_leaves_a_binary_list_of_revoked_keys_to_openssh() {
+    let Some((mut place, sshd)) = web("") else { return };
+    place.settings.transport = SshTransport::Auto;
+    place.keygen("other", &["-t", "ed25519"]);
+    let revoke = |name: &str| {
+        let (krl, key) = (place.path("krl"), place.path(name));
+        must("ssh-keygen", &["-q", "-k", "-f", krl.to_str().unwrap(), key.to_str().unwrap()]);
+    };
+    place.config(sshd.port, "RevokedHostKeys DIR/krl");
+    revoke("other.pub");
+    let session = place.session().await;
+    assert_eq!(run(&*session, "echo in", b"").await.out, b"in\n");
+    assert!(place.user.warnings().contains("because ssh_config has RevokedHostKeys"));
+    revoke("host.pub");
+    let error = refusal(place.connect("web").await);
+    assert!(matches!(error, SessionError::HostKeyRevoked { line: None, .. }), "{error:?}");
+    let file = place.path("krl").display().to_string();
+    assert!(error.details()[0].starts_with(&format!("{file} revokes SHA256:")), "{error:?}");
+}
+
 /// What only the built-in client does.
 const BUILTIN_ONLY: [&str; 6] = [
     // A master does not say which signal ended a command.
