@@ -1,4 +1,4 @@
-//! What the file of an artifact must agree with: a digest, and a signature. Both are had before the
+//! A digest and a signature, with which the file of an artifact must agree. Both are had before the
 //! artifact is fetched, and compared before anything of it is read.
 
 use std::fs::File;
@@ -18,7 +18,7 @@ const MOST: u64 = 1 << 20;
 /// Bytes of a page that are read for its title.
 const HEAD: usize = 64 * 1024;
 
-/// Where an artifact is, so that the files beside it can be found.
+/// The place of an artifact, so that the files beside it can be found.
 pub(super) enum Beside<'a> {
     Path(&'a Path),
     Url(&'a str),
@@ -62,7 +62,7 @@ struct SmallFile {
     text: String,
 }
 
-/// What the file of an artifact must agree with.
+/// A digest and a signature, with which the file of an artifact must agree.
 #[derive(Default)]
 pub(super) struct Expected<'a> {
     pub(super) sha256: Option<Digest>,

@@ -1,4 +1,4 @@
-//! Why a store cannot be asked, and why a signature is not good.
+//! The reasons why a store cannot be asked, and why a signature is not good.
 
 use std::io;
 

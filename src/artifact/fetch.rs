@@ -26,7 +26,7 @@ use crate::model::digest::{Digest, Hasher};
 
 /// Bytes that must arrive within a minute.
 const LEAST: u64 = 64 * 1024;
-/// How long to wait before each further try. With progress they begin anew.
+/// The pauses before each further try. With progress they begin anew.
 const PAUSES: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_secs(1),

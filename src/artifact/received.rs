@@ -16,7 +16,7 @@ use crate::model::manifest::{Manifest, Node};
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
 
-/// What a host sent of a release: files of it, one after the other.
+/// Files of a release that a host sent, one after the other.
 pub struct Received<'a> {
     /// The release, for people.
     pub name: &'a str,
@@ -28,7 +28,7 @@ pub struct Received<'a> {
     pub times: &'a [u64],
     /// Their bytes.
     pub stream: &'a File,
-    /// How these are packed.
+    /// The compression of these bytes.
     pub codec: Codec,
 }
 

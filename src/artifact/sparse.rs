@@ -16,7 +16,7 @@ pub(super) struct SparseMap {
     pub(super) ranges: Vec<Range<u64>>,
 }
 
-/// What is known of the holes of a file before its bytes are read.
+/// The knowledge about the holes of a file before its bytes are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holes {
     Known(SparseMap),
@@ -24,11 +24,11 @@ pub(super) enum Holes {
     InBody {
         size: u64,
     },
-    /// What is said of them is not understood.
+    /// Their description is not understood.
     Odd,
 }
 
-/// What pax records say of the holes of the next file.
+/// The description of the next file's holes in pax records.
 #[derive(Debug, Default)]
 pub(super) struct SparseRecords {
     version: Option<(u64, u64)>,

@@ -485,12 +485,12 @@ pub(crate) enum Flag {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MaintenanceArgs {
-    /// Whether the page or flag is there from now on
+    /// `on` puts the page or flag in place, `off` takes it away
     #[arg(value_name = "on|off")]
     pub(crate) flag: Flag,
     #[command(flatten)]
     pub(crate) stage: StageArg,
-    /// What it says: `{message}` in the template
+    /// The text in place of `{message}` in the template
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
 }
@@ -563,17 +563,17 @@ pub(crate) struct ManArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SchemaArgs {
-    /// What the schema describes
+    /// The subject of the schema
     #[arg(default_value = "config")]
     pub(crate) of: SchemaArg,
 }
 
-/// What a schema describes.
+/// The subject of a schema.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum SchemaArg {
     /// deploy.toml
     Config,
-    /// What `--json` prints
+    /// The output of `--json`
     Output,
 }
 

@@ -62,7 +62,7 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     let asked =
         if config.confirm == Confirm::First { revision(world, &config).await } else { None };
     let question = question::deploy(&config, kind, asked.as_deref());
-    // What `local.before` will build cannot be shown.
+    // The result of `local.before` cannot be shown before it ran.
     let shows = world.asks_first(&config) && config.hooks.before.is_empty();
     if shows {
         terminal_of(&config.stage)?;

@@ -20,7 +20,7 @@ pub(super) struct HostPlans {
     pub(super) plans: Vec<(String, Vec<String>)>,
     /// More of each host for machines.
     pub(super) details: BTreeMap<String, Value>,
-    /// What is said of all hosts, one line each.
+    /// Notes about all hosts, one line each.
     pub(super) notes: Vec<String>,
     /// Hosts without a plan, each with its failure; no failure: because another host has none.
     pub(super) failed: Vec<(String, Option<Failure>)>,

@@ -46,7 +46,7 @@ pub(crate) fn run(world: &World, args: &InitArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// What a project is, by its files.
+/// The kind of a project, by its files.
 struct KnownProject {
     kind: ProjectKind,
     /// Other kinds that fit too.

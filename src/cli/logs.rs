@@ -43,7 +43,7 @@ pub(crate) async fn run(world: &World, args: &LogsArgs) -> Result<u8, CliError> 
     };
     view.show();
     if range.follow {
-        // What failed was said when it did.
+        // Failures were said when they happened.
         return Ok(u8::from(answers.iter().any(|(_, answer)| answer.is_err())));
     }
     Ok(world.found(answers).1)

@@ -21,7 +21,7 @@ const TRY: Duration = Duration::from_secs(4);
 /// The pauses before the further tries.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
-/// How long the command stays for notices after its summary.
+/// The time for which the command stays for notices after its summary.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The notices of one run.
@@ -103,7 +103,7 @@ fn post(url: &str, body: &str) -> Result<(), String> {
     }
 }
 
-/// Why a notice did not arrive.
+/// The reason why a notice did not arrive.
 struct Undelivered {
     reason: String,
     /// Whether it may arrive later.

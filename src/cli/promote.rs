@@ -17,7 +17,7 @@ use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
 use crate::report::redact::Secrets;
 
-/// What is made of a live release.
+/// The release that is made of a live one.
 struct Promotion<'a> {
     world: &'a World,
     /// The stage that gets it.

@@ -1,4 +1,4 @@
-//! What it takes to get an artifact, beside its place: headers, a signature, the settings of S3,
+//! All that is needed to get an artifact, beside its place: headers, a signature, the settings of S3,
 //! and what its path leaves open.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::model::digest::Digest;
 /// Every word that may stand in braces in the path of an artifact.
 pub(super) const WORDS: [&str; 2] = ["branch", "revision"];
 
-/// What it takes to get an artifact, beside its place.
+/// All that is needed to get an artifact, beside its place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ArtifactAccess {
     /// Headers of requests to the server of the artifact, and to no other.
@@ -28,7 +28,7 @@ pub struct ArtifactAccess {
     pub revision: Option<String>,
     /// Warnings, one line each.
     pub doubts: Vec<String>,
-    /// What the machine says, once it was asked. By then headers have their values.
+    /// The machine's answer, once it was asked. By then headers have their values.
     pub machine: Option<FetchEnv>,
 }
 
@@ -55,7 +55,7 @@ pub struct SignatureSpec {
     pub at: Option<String>,
 }
 
-/// Who must have signed.
+/// The signer that is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignedBy {
     Minisign {
@@ -66,7 +66,7 @@ pub enum SignedBy {
     Ssh {
         /// The file with the keys that may sign.
         allowed_signers: PathBuf,
-        /// Which of those that the file names; `None`: any.
+        /// One of those that the file names; `None`: any of them.
         identity: Option<String>,
         namespace: String,
     },
@@ -92,7 +92,7 @@ pub struct S3Settings {
     pub profile: Option<String>,
 }
 
-/// What downloads need of this machine. The environment holds secrets: `Debug` shows none.
+/// The parts of this machine that downloads need. The environment holds secrets: `Debug` shows none.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct FetchEnv {
     pub env: BTreeMap<String, String>,
@@ -114,7 +114,7 @@ impl fmt::Debug for FetchEnv {
     }
 }
 
-/// What the path of an artifact may name: where the source stands.
+/// The state of the source, which the path of an artifact may name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceFacts {
     pub revision: Option<String>,

@@ -84,7 +84,7 @@ pub fn parse(
     Ok(values)
 }
 
-/// What is left of a text.
+/// The rest of a text.
 struct DotenvReader<'t> {
     rest: &'t str,
     line: usize,

@@ -1,4 +1,4 @@
-//! How an environment file is written, so that its reader sees the bytes that were meant.
+//! The formats of environment files. A reader sees the bytes that were meant.
 
 use serde::Deserialize;
 

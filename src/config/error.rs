@@ -175,7 +175,7 @@ pub enum ConfigError {
     NoScheme {
         place: ConfigPlace,
         scheme: String,
-        /// How to fetch it nevertheless.
+        /// Another way to fetch it.
         instead: &'static str,
     },
 }

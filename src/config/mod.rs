@@ -68,9 +68,7 @@ pub struct Config {
     pub env: Vec<EnvSpec>,
     /// The services that run it, in the order of restarts; empty for static files.
     pub services: Vec<Service>,
-    /// The slots, if the stage has two.
     pub slots: Option<Slots>,
-    /// The checks of a new release.
     pub health: Health,
     /// Commands that the user runs along the way.
     pub hooks: Hooks,
@@ -276,7 +274,7 @@ pub struct ArtifactSpec {
     pub access: ArtifactAccess,
 }
 
-/// What becomes of entries that are refused or changed by default.
+/// The rules for entries that are refused or changed by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EntryRules {
     /// Links that lead out of a directory are replaced by what they lead to.
@@ -361,7 +359,7 @@ impl EnvVar {
     }
 }
 
-/// What is done about a variable that is not set, or empty, and about a file that is not there.
+/// The answer to a variable that is not set or empty, and to a file that is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum IfAbsent {
     #[default]

@@ -159,7 +159,7 @@ pub(super) struct DigestTable {
     pub(super) url: Spanned<String>,
 }
 
-/// Who must have signed an artifact.
+/// The signer of an artifact.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct SignatureTable {

@@ -86,7 +86,6 @@ pub fn hello(
 /// The values that all hosts of one run share.
 #[derive(Clone, Copy)]
 pub struct RunContext<'a> {
-    /// The stage.
     pub config: &'a Config,
     pub run: &'a Run,
     pub connect: &'a dyn Connect,

@@ -1,4 +1,4 @@
-//! What differs between the env files of two releases, as far as hosts keep digests of the values.
+//! Differences between the env files of two releases, as far as hosts keep digests of the values.
 
 use super::context::RunContext;
 use super::conversation::Conversation;
@@ -11,7 +11,7 @@ use crate::model::id::ReleaseId;
 use crate::remote::conversation::Scan;
 use crate::remote::order::ManifestOf;
 
-/// What a host says of two releases.
+/// A host's answer about two releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvChange {
     Known(EnvDifference),

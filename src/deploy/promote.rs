@@ -33,7 +33,7 @@ const MOST_NAMES: usize = 10;
 /// The live release of a stage, which all of its hosts run.
 pub struct LiveRelease {
     pub id: ReleaseId,
-    /// What it is called, for people.
+    /// Its name for people.
     pub name: String,
     /// Everything that the artifact holds of which it was made, as far as it went into it.
     pub manifest: Manifest,
@@ -49,7 +49,7 @@ pub struct LiveRelease {
     codec: Codec,
 }
 
-/// What one host says of its live release.
+/// One host's answer about its live release.
 struct Seen {
     id: ReleaseId,
     origin: Entry,

@@ -49,14 +49,14 @@ pub enum SetupStep {
     Brought { path: String, linked: String },
 }
 
-/// Whether the script looks only.
+/// The work of the script: only to look, or also to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetupMode {
     Look,
     Do,
 }
 
-/// What became of a step.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepState {
     /// It was as wanted.

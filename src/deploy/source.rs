@@ -1,4 +1,4 @@
-//! Where the bytes of a build come from: an artifact on this machine, or a release on a host.
+//! The source of a build's bytes: an artifact on this machine, or a release on a host.
 
 use std::sync::Arc;
 

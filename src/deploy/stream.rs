@@ -1,4 +1,4 @@
-//! What hosts print for a person until it ends: a command in the live release, and logs. No lock is
+//! Output of hosts for a person, until it ends: a command in the live release, and logs. No lock is
 //! taken, and no host waits for another.
 
 use std::sync::Mutex;
@@ -42,7 +42,7 @@ pub enum StreamPiece {
 /// Gets what the host at a place in the config prints.
 pub type StreamListener<'l> = &'l (dyn Fn(usize, StreamPiece) + Sync);
 
-/// How a command ended on a host.
+/// The end of a command on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandEnd {
     /// It ended by itself.
@@ -56,7 +56,7 @@ pub enum CommandEnd {
 pub struct LogRange {
     /// Only these services, by name; empty: all.
     pub services: Vec<String>,
-    /// How far back; `None`: the last `lines`.
+    /// The age of the oldest line; `None`: the last `lines`.
     pub since: Option<Duration>,
     /// Of each journal and file.
     pub lines: Option<u32>,

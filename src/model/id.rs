@@ -18,7 +18,7 @@ const MOST_DIGITS: usize = 9;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleaseId(IdKind);
 
-/// What an id is: numbers are older than any time.
+/// The kind of an id, oldest first: numbers are older than any time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum IdKind {
     /// A release of Deployer.

@@ -228,7 +228,6 @@ impl Proof {
 pub struct ServiceProof {
     /// The name of the service.
     pub service: String,
-    /// Its unit, if it is one.
     pub unit: Option<String>,
     /// `None`: there was nothing to prove, for it is a command.
     pub proof: Option<Proof>,

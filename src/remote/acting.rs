@@ -15,7 +15,7 @@ use super::quote::word;
 use super::session::{ByteStream, Channel, Output, Session, SessionError};
 use crate::model::clean::strip;
 
-/// What the wrapper prints once it has become the other user.
+/// The output of the wrapper once it has become the other user.
 const BEGUN: &str = "shipit-acts\n";
 /// The question of sudo for a password, which no other program asks.
 const PROMPT: &str = "shipit-asks";

@@ -349,7 +349,7 @@ impl Agent {
 
 /// A channel that prints for a person. To drop it ends what runs on the host.
 pub struct HostStream {
-    /// What is printed, and how it ends.
+    /// The output, and then its end.
     pub output: mpsc::Receiver<Output>,
     beats: JoinHandle<()>,
     _lines: mpsc::UnboundedSender<Vec<Bytes>>,

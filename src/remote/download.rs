@@ -21,7 +21,7 @@ const CONTENTS: &str = "printf %s%s shipit-files begin; cd \"$1\" && xargs -0 ca
 /// Prints when these files were modified, a line each.
 const TIMES: &str = "printf %s%s shipit-files begin; cd \"$1\" && xargs -0 stat -c %Y";
 
-/// What both print first: what comes before it is noise of the login shell. It is not in the
+/// The first output of both: all before it is noise of the login shell. It is not in the
 /// command, which a shell may print.
 const BEGIN: &[u8] = b"shipit-filesbegin";
 /// Most noise, in bytes.

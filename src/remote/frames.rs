@@ -27,7 +27,6 @@ pub enum Frame {
 /// Output of a hook that still runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookOutput {
-    /// The name of the hook.
     pub name: String,
     /// Whole lines, free of control sequences.
     pub text: String,

@@ -1,4 +1,4 @@
-//! What a deploy would change on a host: the files as a tree, and the configuration.
+//! The changes of a deploy on a host: the files as a tree, and the configuration.
 
 use std::iter;
 

@@ -115,7 +115,7 @@ impl WaitingLines {
     }
 }
 
-/// How times are shown.
+/// The time now and the zone, to show times by.
 #[derive(Debug, Clone, Copy)]
 pub struct LogTimes {
     pub now: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! What a notice says, in the form that its receiver takes.
+//! The text of a notice, in the form that its receiver takes.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ const MOST_LINES: usize = 5;
 /// Failures that a notice names.
 const MOST_FAILURES: usize = 3;
 
-/// What every notice of a run names.
+/// The facts that every notice of a run names.
 #[derive(Debug, Clone)]
 pub struct NoticeFacts {
     pub app: String,

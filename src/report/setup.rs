@@ -1,4 +1,4 @@
-//! What `setup` would do, or did, as text and JSON.
+//! The steps of `setup`, planned or done, as text and JSON.
 
 use super::clean;
 use super::human::{group_by, list};

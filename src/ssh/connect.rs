@@ -35,7 +35,7 @@ const KEYS_AT_ALL: usize = 20;
 const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
-/// What is said of a server that does not answer any more after it refused keys.
+/// The words about a server that does not answer any more after it refused keys.
 const SHUT_OUT: &str = "the server lets this address in no more, as sshd does for a while after \
                         refused keys (PerSourcePenalties): wait a minute, and name the right key by \
                         `identity_file` in [ssh]";

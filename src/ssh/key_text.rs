@@ -10,7 +10,7 @@ use russh::keys::{Error, PrivateKey};
 pub(crate) enum NoKey {
     /// It needs a passphrase, or another one.
     Encrypted,
-    /// What is wrong with it: `it is empty`.
+    /// The fault, after the word for the text: `it is empty`.
     Flawed(String),
 }
 

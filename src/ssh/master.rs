@@ -85,13 +85,13 @@ fn private_dir(around: &LocalEnv) -> Result<TempDir, SessionError> {
     Err(unusable("a directory for the socket of ssh", &failure.to_string()))
 }
 
-/// What a master connects to, and by which rules.
+/// The target of a master, and the rules by which it connects.
 pub(crate) struct MasterPlan<'a> {
     pub(crate) target: &'a SshTarget,
     /// The fingerprint of deploy.toml.
     pub(crate) pin: Option<&'a str>,
     pub(crate) host: &'a HostSettings,
-    /// What `ssh -G` says.
+    /// The output of `ssh -G`.
     pub(crate) answers: &'a SshAnswers,
     /// Those of deploy.toml.
     pub(crate) settings: &'a SshSettings,
@@ -122,7 +122,7 @@ impl LogFiles {
     }
 }
 
-/// What belongs to a master that this run has started.
+/// Files of a master that this run has started.
 struct OwnMaster {
     socket: ControlSocket,
     log: LogFiles,

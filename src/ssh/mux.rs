@@ -49,7 +49,6 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 pub(crate) enum NoMuxChannel {
     /// It says so, and lives.
     Refused(String),
-    /// It is gone.
     Gone,
 }
 

@@ -124,11 +124,11 @@ pub enum SettingsSource {
 /// The output of `ssh -G` without any file; it is equal for all hosts.
 pub(crate) type Plain = OnceCell<Option<String>>;
 
-/// What `ssh -G` says about a host.
+/// The output of `ssh -G` about a host.
 #[derive(Debug, Clone)]
 pub(crate) struct SshAnswers {
     about: String,
-    /// What it says without any file.
+    /// Its output without any file.
     plain: String,
 }
 

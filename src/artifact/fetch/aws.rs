@@ -27,7 +27,7 @@ const ELSEWHERE: [&str; 6] = [
     "web_identity_token_file",
 ];
 
-/// Who asks. The secret and the token are never shown.
+/// The account that asks. The secret and the token are never shown.
 pub(super) struct Credentials {
     pub(super) id: String,
     pub(super) secret: String,

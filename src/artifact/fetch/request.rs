@@ -38,7 +38,7 @@ pub(in crate::artifact) struct Fetcher<'a> {
 /// The part of a file that is still missing.
 pub(super) struct Rest {
     pub(super) from: u64,
-    /// What tells this version of the file from others.
+    /// The tag or date that tells this version of the file from others.
     pub(super) validator: String,
 }
 
@@ -175,7 +175,7 @@ impl<'a> Fetcher<'a> {
 fn refusal(url: &str, prepared: &Prepared, response: Response<Body>) -> ArtifactError {
     let status = response.status();
     let mut head = Vec::new();
-    // Whatever came of it says more than nothing.
+    // A part of it says more than nothing.
     let _ = response.into_body().into_reader().take(REFUSAL).read_to_end(&mut head);
     let mut said = page::message(&head);
     for (_, value) in prepared.headers.iter().filter(|(_, value)| value.len() >= SHORTEST) {

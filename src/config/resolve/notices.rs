@@ -18,7 +18,7 @@ impl Resolver<'_> {
     fn notice(&self, notice: &NoticeTable) -> Result<NoticeTarget, ConfigError> {
         let url = match notice.url.get_ref() {
             TextOr::Text(text) => {
-                // What follows the host is often a secret.
+                // The rest after the host is often a secret.
                 let shown = text.split_once("://").map_or(text.as_str(), |(scheme, _)| scheme);
                 let shown = Spanned::new(notice.url.span(), shown);
                 self.file.rule(&shown, "url", ADDRESS, rules::is_address(text))?;

@@ -1,4 +1,4 @@
-//! Where an artifact is, and what it takes to get it and to trust it.
+//! The place of an artifact, and all that is needed to get it and to trust it.
 
 use std::path::Path;
 

@@ -47,7 +47,7 @@ pub fn schema() -> Value {
 
 struct SchemaWriter {
     trace: Trace,
-    /// What the example says of each key.
+    /// The example's comment on each key.
     words: BTreeMap<String, String>,
 }
 

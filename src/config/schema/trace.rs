@@ -23,7 +23,7 @@ const MOST_RUNS: usize = 20_000;
 /// each form of another.
 const QUIET_RUNS: usize = 32;
 
-/// What stands at a place.
+/// The kind of value at a place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
     Text,
@@ -74,15 +74,15 @@ pub(super) fn form(path: &str, form: ValueForm) -> String {
     format!("{path}|{form:?}")
 }
 
-/// What is known of a type.
+/// The knowledge about a type so far.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     pub(super) kinds: BTreeMap<String, Kind>,
-    /// What a visitor said to each form.
+    /// The verdict of a visitor about each form.
     tried: BTreeMap<String, BTreeMap<ValueForm, Verdict>>,
     /// The keys of tables that a visitor takes besides other forms.
     keys: BTreeMap<String, &'static [&'static str]>,
-    /// How often a value with several forms was read.
+    /// The number of times that a value with several forms was read.
     turns: BTreeMap<String, usize>,
     /// Keys that no sample fits.
     skipped: BTreeSet<String>,
@@ -135,7 +135,7 @@ impl Trace {
     }
 }
 
-/// Why a visitor does not take a value.
+/// The reason why a visitor does not take a value.
 #[derive(Debug)]
 enum NotTaken {
     Kind,
@@ -183,7 +183,7 @@ struct TracingReader<'t> {
     key: &'t str,
     /// The tables around this place, by the names of their types.
     tables: &'t [&'static str],
-    /// What the visitor of the list around this place expects.
+    /// The expectation of the visitor of the list around this place.
     outer: &'t str,
 }
 

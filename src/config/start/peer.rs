@@ -1,4 +1,4 @@
-//! What another deploy tool's config says of hosts and directories. Each tool's reader hands its
+//! Hosts and directories in the config of another deploy tool. Each tool's reader hands its
 //! settings to a [`PeerReader`]; what it does not understand is kept with its place, never guessed.
 
 use std::collections::BTreeMap;

@@ -35,7 +35,7 @@ const NO_HOST: &str = "deploy@server.example.com";
 pub struct Start {
     pub app: String,
     pub kind: ProjectKind,
-    /// What another tool's config says.
+    /// The settings of another tool.
     pub taken: Option<Taken>,
     /// The name of the program, where the project says it.
     pub program: Option<String>,

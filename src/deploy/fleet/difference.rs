@@ -1,4 +1,4 @@
-//! What a deploy would change on a host, beyond the steps of its plan.
+//! The changes that a deploy would make on a host, beyond the steps of its plan.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::model::env_keys::{EnvDifference, EnvKeys};
 use crate::model::host_state::HostState;
 use crate::model::manifest::{Manifest, is_below};
 
-/// What becomes of a part of the configuration.
+/// The fate of a part of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigFate {
     Same,
@@ -44,7 +44,7 @@ pub struct Difference {
     pub values: Option<EnvDifference>,
     /// Whether links, `staged` hooks or services differ; `None`: nobody can tell.
     pub settings: Option<bool>,
-    /// How uploads to the host are compressed.
+    /// The compression of uploads to the host.
     pub codec: Codec,
     /// Bytes that are free now, and about how many will be before a prune.
     pub free: Option<u64>,
@@ -74,7 +74,7 @@ impl Fleet<'_> {
                         DeltaFinder::live_artifact(&host.talk),
                         live_keys(&host.talk)
                     );
-                    // What hooks made, they will make again.
+                    // Hooks will make again all that they have made.
                     (brought.or(whole), values)
                 })
             })

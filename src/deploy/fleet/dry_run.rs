@@ -17,7 +17,7 @@ use crate::remote::conversation::Scan;
 pub struct DryRun {
     /// Each host with its plan, or why it has none; `Err(None)`: because of another host.
     pub plans: Vec<(String, Result<HostPlan, Option<Failure>>)>,
-    /// What a deploy would change on each of these hosts, in the same order.
+    /// The changes that a deploy would make on each of these hosts, in the same order.
     pub differences: Vec<Option<Difference>>,
     /// Whether every host runs exactly this already.
     pub unchanged: bool,

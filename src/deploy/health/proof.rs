@@ -1,4 +1,4 @@
-//! Whether the unit runs the code of the release, and stays up.
+//! The proof that the unit runs the code of the release and stays up.
 
 use crate::config::Config;
 use crate::config::checks::{Check, HealthProbe};
@@ -124,7 +124,6 @@ pub struct ProofRule<'a> {
     pub least: Option<Proof>,
     /// Whether a health check reads what it answers.
     pub checked: bool,
-    /// The slot that it is in.
     pub slot: Option<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a port is open.
+//! The check that a port is open.
 
 use std::time::Duration;
 

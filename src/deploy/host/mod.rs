@@ -22,7 +22,6 @@ pub struct HostRun<'a> {
     pub talk: Conversation<'a>,
     /// The plan that is executed.
     pub plan: HostPlan,
-    /// The phase that the host is in.
     pub phase: HostPhase,
     /// The work that was done so far.
     pub done: Done,

@@ -325,7 +325,7 @@ impl Offer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", no_common_staged(staged))]
 pub struct ActivateError {
-    /// What each host may activate.
+    /// The releases that each host may activate.
     pub staged: Vec<(String, BTreeSet<ReleaseId>)>,
 }
 

@@ -120,7 +120,6 @@ impl MakeRelease {
 /// The steps that make a release live on one host, and the way back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActivationPlan {
-    /// The release.
     pub id: ReleaseId,
     /// The raw content of `current` to return to; empty: there was none.
     pub back: String,

@@ -29,15 +29,13 @@ use crate::model::manifest::Sealed;
 use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order, Record, Relist, Verdicts};
 
-/// How long a staged release waits to be activated.
+/// The time for which a staged release waits to be activated.
 pub const STAGED_FOR: TimeDelta = TimeDelta::days(7);
 
 /// The values that all plans of one run share.
 #[derive(Debug, Clone)]
 pub struct Planner<'a> {
-    /// The stage.
     pub config: &'a Config,
-    /// The run.
     pub run: &'a Run,
     /// Names of hosts that the run goes on without.
     pub skipped: Arc<[String]>,
@@ -46,7 +44,6 @@ pub struct Planner<'a> {
 /// The release that a deploy makes on one host.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedRelease<'a> {
-    /// The build.
     pub build: &'a Build,
     /// The part of the build that goes into a release.
     pub release: &'a Sealed,

@@ -131,10 +131,9 @@ pub struct ServiceName {
     pub unit: String,
 }
 
-/// What a manifest lists.
+/// The subject of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ManifestOf {
-    /// A release.
     Release,
     /// The artifact of a release, as far as it went into it. Kept where it does not follow from the
     /// release: see [`Relist::Keep`].
@@ -143,7 +142,7 @@ pub enum ManifestOf {
     Env,
 }
 
-/// What `seal` does before it completes the manifest.
+/// The work of `seal` before it completes the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relist {
     /// Nothing.
@@ -205,7 +204,7 @@ pub enum Order {
         mode: String,
         /// The group, set before the mode lets others read the file.
         group: Option<String>,
-        /// What the host keeps of its values: see `model::env_keys`.
+        /// The digests of its values that the host keeps: see `model::env_keys`.
         keys: String,
     },
     /// Writes the `REVISION` file.
@@ -373,14 +372,12 @@ pub enum Order {
         /// The names of its env files.
         env: Vec<String>,
     },
-    /// Sets the deploy lock.
     SetDeployLock {
         /// The person who set it, and the reason; the agent adds the time.
         record: String,
         /// The line of `revisions.log`.
         note: String,
     },
-    /// Clears the deploy lock.
     ClearDeployLock {
         /// The record that a look showed; another one stays.
         record: String,
