@@ -20,6 +20,7 @@ mod kind;
 mod known;
 mod limits;
 mod name;
+mod notes;
 mod open;
 mod pack;
 mod packed;
@@ -36,7 +37,6 @@ mod tar;
 mod tree;
 mod untar;
 mod unzip;
-mod warnings;
 
 pub use self::address::file_name;
 pub use self::error::{

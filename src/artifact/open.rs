@@ -16,11 +16,12 @@ use super::limits::Limits;
 use super::spool::{self, Spool, SpoolPlace, on_all_cores};
 use super::stamp::Stamp;
 use super::tree::{Spot, Tree};
-use super::{address, directory, expected, programs, untar, unzip, warnings};
+use super::{address, directory, expected, notes, programs, untar, unzip};
 use crate::config::access::FetchEnv;
 use crate::config::{ArtifactSource, ArtifactSpec};
 use crate::model::digest::Digest;
 use crate::model::manifest::{Manifest, Node};
+use crate::model::note::Note;
 
 /// Bytes of a file REVISION; a longer one names no revision.
 const LONGEST_REVISION: u64 = 200;
@@ -32,7 +33,7 @@ pub struct Artifact {
     manifest: Manifest,
     digest: Digest,
     revision: Option<String>,
-    warnings: Vec<String>,
+    notes: Vec<Note>,
     /// Every entry, by path.
     pub(super) items: BTreeMap<String, Item>,
     /// The bytes that came out of an archive, or the file that is the artifact.
@@ -61,16 +62,16 @@ impl Artifact {
         let name = shown(&spec.source);
         let mut tree = Tree::new(&name, spec, limits, known.now)?;
         let spool = read(spec, scratch, limits, &mut tree, known)?;
-        let (mut items, mut warnings) = tree.finish(&spool)?;
+        let (mut items, mut notes) = tree.finish(&spool)?;
         listed();
         let meta = spool.metadata().map_err(|source| ArtifactError::Scratch { source })?;
         let stamp = Stamp::new(&meta);
-        warnings.extend(warnings::told_restored(&programs::restore(&mut items, &spool, stamp)));
+        notes.extend(notes::told_restored(&programs::restore(&mut items, &spool, stamp)));
         let manifest = list(&items, &spool, stamp, known)?;
         let digest = manifest.digest();
         let revision = revision(&items, &spool)?;
         let scratch = scratch.map(Path::to_owned);
-        Ok(Self { name, manifest, digest, revision, warnings, items, spool, stamp, scratch })
+        Ok(Self { name, manifest, digest, revision, notes, items, spool, stamp, scratch })
     }
 
     /// Returns an artifact with these entries, whose bytes are in `spool`.
@@ -82,8 +83,8 @@ impl Artifact {
     ) -> Result<Self, ArtifactError> {
         let meta = spool.metadata().map_err(|source| ArtifactError::Scratch { source })?;
         let (digest, stamp) = (manifest.digest(), Stamp::new(&meta));
-        let (revision, warnings, scratch) = (None, Vec::new(), None);
-        Ok(Self { name, manifest, digest, revision, warnings, items, spool, stamp, scratch })
+        let (revision, notes, scratch) = (None, Vec::new(), None);
+        Ok(Self { name, manifest, digest, revision, notes, items, spool, stamp, scratch })
     }
 
     /// Returns whether it has the bytes of the file at `path`.
@@ -124,9 +125,9 @@ impl Artifact {
         before.text(&self.items.iter().filter_map(file).collect::<Vec<_>>())
     }
 
-    /// Returns warnings for the user, one line each.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// Returns notes for the user.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// Returns the paths of files that look like programs and are not executable.

@@ -7,9 +7,10 @@ use super::entry::{ALL_READERS, EntryKind, Item};
 use super::error::{ArtifactError, LimitHit, Offender, Refusal, Refused, RefusedFrom};
 use super::exclude::Exclude;
 use super::limits::Limits;
-use super::{name, warnings};
+use super::{name, notes};
 use crate::config::{ArtifactSpec, EntryRules};
 use crate::model::manifest::is_below;
+use crate::model::note::Note;
 
 /// At most this many refused entries are named.
 const MOST_OFFENDERS: usize = 20;
@@ -222,11 +223,11 @@ impl<'a> Tree<'a> {
     }
 
     /// Checks the rules for all entries together; `spool` has their bytes. Returns the entries by
-    /// path, and warnings.
+    /// path, and notes.
     pub(super) fn finish(
         mut self,
         spool: &File,
-    ) -> Result<(BTreeMap<String, Item>, Vec<String>), ArtifactError> {
+    ) -> Result<(BTreeMap<String, Item>, Vec<Note>), ArtifactError> {
         self.count()?;
         for (path, item) in std::mem::take(&mut self.repeats) {
             if !self.repeats(&path, &item, spool)? {
@@ -244,11 +245,11 @@ impl<'a> Tree<'a> {
             return Err(self.nothing());
         }
         self.close_below();
-        let warnings = self.warnings();
+        let notes = self.notes();
         if !self.rules.keep_private {
             self.items.values_mut().for_each(|item| item.readers = ALL_READERS);
         }
-        Ok((self.items, warnings))
+        Ok((self.items, notes))
     }
 
     /// Returns whether `item` equals the entry at `path`, so that the order of unpacking does not
@@ -345,22 +346,20 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let idle = self.exclude.idle();
-        let mut warnings: Vec<String> = idle
-            .map(|pattern| {
-                format!("the exclude pattern `{pattern}` matches nothing; correct or drop it")
-            })
-            .collect();
+    fn notes(&self) -> Vec<Note> {
+        let idle = |pattern| {
+            let text = format!("the exclude pattern `{pattern}` matches nothing");
+            Note::new(text, "correct or drop it")
+        };
+        let mut notes: Vec<_> = self.exclude.idle().map(idle).collect();
         if self.stripped > 0 {
             let (strip, count) = (self.strip, self.stripped);
             let noun = if count == 1 { "entry" } else { "entries" };
-            warnings.push(format!(
-                "`strip_components = {strip}` leaves out {count} {noun}; a lower number keeps more"
-            ));
+            let text = format!("`strip_components = {strip}` leaves out {count} {noun}");
+            notes.push(Note::new(text, "a lower number keeps more"));
         }
         let staying = self.items.iter().filter(|(path, _)| !self.is_linked(path));
-        warnings.extend(warnings::of(staying, self.rules, &self.exclude.texts()));
-        warnings
+        notes.extend(notes::of(staying, self.rules, &self.exclude.texts()));
+        notes
     }
 }

@@ -4,7 +4,7 @@
 mod here;
 
 use super::args::CheckArgs;
-use super::deploy::doubts;
+use super::deploy::notes;
 use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::Overrides;
@@ -21,7 +21,7 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
         here.ok(hosts);
     }
     let mut values = Findings::of(None);
-    values.doubts(doubts(&config));
+    values.noted(notes(&config));
     let env = values.env(world, &config).await;
     let goal = here.artifact(world, &config, env).await;
     values.checks(world, &mut config).await;

@@ -29,6 +29,7 @@ use crate::deploy::rollout;
 use crate::deploy::source::Source;
 use crate::model::digest::Digest;
 use crate::model::goal::GoalKind;
+use crate::model::note::Note;
 use crate::model::words::{DIRTY, short_revision};
 use crate::report::difference::{MOST_FILES, difference_json, difference_lines};
 use crate::report::error::Hinted as _;
@@ -142,8 +143,8 @@ impl Wanted<'_> {
             world.warn(&Event::Warning { host: None, text: text.to_owned() });
         }
         let opening = self.open(move || _ = listed.send(true));
-        let (goal, warnings) = unless_stopped(&cancel, opening).await??;
-        let warnings = of_no_host(doubts(config).chain(warnings));
+        let (goal, found) = unless_stopped(&cancel, opening).await??;
+        let warnings = of_no_host(notes(config).chain(found));
         go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
     }
 
@@ -151,8 +152,8 @@ impl Wanted<'_> {
     async fn show_and_ask(self, how: RunOptions, question: &str) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let cancel = world.cancel();
-        let (goal, warnings) = unless_stopped(&cancel, self.open(|| ())).await??;
-        let warnings = of_no_host(doubts(config).chain(warnings));
+        let (goal, found) = unless_stopped(&cancel, self.open(|| ())).await??;
+        let warnings = of_no_host(notes(config).chain(found));
         let code = dry_run(world, config, &goal, how.secrets.clone(), &warnings).await?;
         if code != 0 {
             return Ok(code);
@@ -169,9 +170,9 @@ impl Wanted<'_> {
         let run = async |cx: RunContext<'_>| {
             let open = async || {
                 let opened = self.open(|| ()).await;
-                let (goal, warnings) = opened.map_err(|error| unopened(&error))?;
-                for text in doubts(config).chain(warnings) {
-                    cx.events.emit(Event::Warning { host: None, text });
+                let (goal, found) = opened.map_err(|error| unopened(&error))?;
+                for note in notes(config).chain(found) {
+                    cx.events.emit(Event::Warning { host: None, text: note.to_string() });
                 }
                 Ok(goal)
             };
@@ -181,11 +182,11 @@ impl Wanted<'_> {
         report.verdict().exit_code()
     }
 
-    /// Opens the artifact. Returns the goal of the deploy, and warnings of the build.
+    /// Opens the artifact. Returns the goal of the deploy, and notes of the build.
     pub(super) async fn open(
         self,
         listed: impl FnOnce() + Send + 'static,
-    ) -> Result<(Goal, Vec<String>), CliError> {
+    ) -> Result<(Goal, Vec<Note>), CliError> {
         let (world, config) = (self.world, self.config);
         let (artifact, revision) =
             tokio::join!(open(world, config, listed), revision(world, config));
@@ -202,12 +203,12 @@ impl Wanted<'_> {
             of_live: None,
         };
         let inert = config.hooks.staged.is_empty().then(|| not_executable(&artifact)).flatten();
-        let warnings = artifact.warnings().iter().cloned().chain(inert).chain(uncommitted(&build));
-        let warnings = warnings.chain(access.doubts).collect();
+        let notes = artifact.notes().iter().cloned().chain(inert).chain(uncommitted(&build));
+        let notes = notes.chain(access.notes).collect();
         if self.keep {
             world.cache().keep_files(Arc::clone(&artifact));
         }
-        Ok((goal_of(self.kind, build, Source::Artifact(artifact)), warnings))
+        Ok((goal_of(self.kind, build, Source::Artifact(artifact)), notes))
     }
 }
 
@@ -225,8 +226,8 @@ pub(super) fn as_expected(
     }
 }
 
-/// Returns the warning about programs that are not executable, if there are any.
-fn not_executable(artifact: &Artifact) -> Option<String> {
+/// Returns the note about programs that are not executable, if there are any.
+fn not_executable(artifact: &Artifact) -> Option<Note> {
     const MOST_NAMED: usize = 5;
     let paths = artifact.not_executable();
     let (first, rest) = paths.split_at(paths.len().min(MOST_NAMED));
@@ -236,11 +237,8 @@ fn not_executable(artifact: &Artifact) -> Option<String> {
         1 => ("1 file looks like a program".to_owned(), "is"),
         many => (format!("{} look like programs", count(many, "file")), "are"),
     };
-    Some(format!(
-        "{files} and {are} not executable: {}{more}; `chmod +x` where they are built, and pack with \
-         modes: as a tar",
-        first.join(", ")
-    ))
+    let text = format!("{files} and {are} not executable: {}{more}", first.join(", "));
+    Some(Note::new(text, "`chmod +x` where they are built, and pack with modes: as a tar"))
 }
 
 /// Turns the error of an artifact that `local.before` should have built into a failure of the run.
@@ -306,7 +304,7 @@ async fn switch(
     secrets.extend(addresses(world, &mut config).await);
     let secrets = Secrets::new(secrets);
     let how = RunOptions { secrets, quiet: false, wait, reach: None };
-    let warnings = of_no_host(rollout::doubt(&config));
+    let warnings = of_no_host(rollout::note(&config));
     go(world, &config, goal, how, &warnings).await
 }
 
@@ -371,25 +369,22 @@ pub(super) fn named(world: &World, config: &Config) -> Result<(), CliError> {
     Ok(env::all_set(all, &|name| world.given(name))?)
 }
 
-/// Returns warnings about settings of a deploy that are allowed but hardly meant, each with what to
-/// do after a semicolon.
-pub(super) fn doubts(config: &Config) -> impl Iterator<Item = String> {
-    config.env.iter().flat_map(EnvSpec::doubts).chain(rollout::doubt(config))
+/// Returns notes about settings of a deploy that are allowed but hardly meant.
+pub(super) fn notes(config: &Config) -> impl Iterator<Item = Note> {
+    config.env.iter().flat_map(EnvSpec::notes).chain(rollout::note(config))
 }
 
 /// Returns warnings that are about no host.
-pub(super) fn of_no_host(texts: impl IntoIterator<Item = String>) -> Vec<(Option<String>, String)> {
-    texts.into_iter().map(|text| (None, text)).collect()
+pub(super) fn of_no_host(notes: impl IntoIterator<Item = Note>) -> Vec<(Option<String>, String)> {
+    notes.into_iter().map(|note| (None, note.to_string())).collect()
 }
 
-/// Returns a warning if the work tree had uncommitted changes.
-fn uncommitted(build: &Build) -> Option<String> {
+/// Returns a note if the work tree had uncommitted changes.
+fn uncommitted(build: &Build) -> Option<Note> {
     let revision = build.revision.as_deref().filter(|revision| revision.ends_with(DIRTY))?;
     let revision = short_revision(revision);
-    Some(format!(
-        "the work tree has changes that are not committed: {revision}; commit them, so that the \
-         revision says what runs"
-    ))
+    let text = format!("the work tree has changes that are not committed: {revision}");
+    Some(Note::new(text, "commit them, so that the revision says what runs"))
 }
 
 pub(super) async fn go(

@@ -11,6 +11,7 @@ use super::checks::Header;
 use super::placeholders::in_address;
 use super::{ArtifactSource, ArtifactSpec, EntryRules, EnvSource};
 use crate::model::digest::Digest;
+use crate::model::note::Note;
 
 /// Every word that may stand in braces in the path of an artifact.
 pub(super) const WORDS: [&str; 2] = ["branch", "revision"];
@@ -26,8 +27,7 @@ pub struct ArtifactAccess {
     pub s3: S3Settings,
     /// The revision that its path names, once that was filled in.
     pub revision: Option<String>,
-    /// Warnings, one line each.
-    pub doubts: Vec<String>,
+    pub notes: Vec<Note>,
     /// The machine's answer, once it was asked. By then headers have their values.
     pub machine: Option<FetchEnv>,
 }

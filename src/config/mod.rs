@@ -40,6 +40,7 @@ pub use self::tables::{HostKeys, Moment, NoticeFormat, SshTransport};
 use crate::model::hook::HookPlace;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
+use crate::model::note::Note;
 use crate::model::service::{Service, Unit};
 use crate::model::slots::Slots;
 use crate::model::words::count;
@@ -415,26 +416,28 @@ impl EnvSpec {
 
     /// Returns warnings about what is allowed but hardly meant, one line each, with what to do after
     /// a semicolon.
-    pub fn doubts(&self) -> Vec<String> {
-        let mut doubts = Vec::new();
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
         if self.is_named && self.vars.is_empty() && self.imports.is_empty() {
-            doubts.push(format!(
+            let text = format!(
                 "{} will be empty: `file` in [env] names the file that is written, and no value is \
-                 given; `vars.NAME = {{ env = \"NAME\" }}` puts one into it",
+                 given",
                 self.file
-            ));
+            );
+            notes.push(Note::new(text, "`vars.NAME = { env = \"NAME\" }` puts one into it"));
         }
         for (name, var) in &self.vars {
             if ["command", "env", "file"].contains(&name.as_str())
                 && matches!(var.source, EnvSource::Text(_))
             {
-                doubts.push(format!(
-                    "`vars` in [env] makes a variable that is called `{name}`; \
-                     `vars.NAME = {{ {name} = \"…\" }}` takes the value of `NAME` from there"
-                ));
+                let text = format!("`vars` in [env] makes a variable that is called `{name}`");
+                let fix = format!(
+                    "`vars.NAME = {{ {name} = \"…\" }}` takes the value of `NAME` from there"
+                );
+                notes.push(Note::new(text, fix));
             }
         }
-        doubts
+        notes
     }
 }
 

@@ -11,6 +11,7 @@ use super::hosts::{Aborted, Hosts};
 use super::outcome::Failure;
 use crate::config::{Batch, Config, Host, OnFailure, Rollout};
 use crate::model::ledger::RevertReason;
+use crate::model::note::Note;
 
 /// Returns the batches, as places in `hosts`: canaries first, otherwise in the order of the config.
 pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
@@ -25,16 +26,18 @@ pub fn batches(rollout: &Rollout, hosts: &[Host]) -> Vec<Vec<usize>> {
     parts.map(<[usize]>::to_vec).collect()
 }
 
-/// Returns a warning if hosts that hooks take out of service stay out until the end of a run.
-pub fn doubt(config: &Config) -> Option<String> {
+/// Returns a note if hosts that hooks take out of service stay out until the end of a run.
+pub fn note(config: &Config) -> Option<Note> {
     let several = batches(&config.rollout, &config.hosts).len() > 1;
     let taken_out = !config.hooks.before_switch.is_empty() && !config.hooks.committed.is_empty();
     let all_wait = several && config.rollout.on_failure == OnFailure::RevertAll;
     (taken_out && all_wait).then(|| {
-        "hosts that `before_switch` takes out of service stay out until the last batch is well, \
-         for `revert-all` commits at the end; in [rollout]: `on_failure = \"revert-batch\"` puts \
-         each batch back by its `committed` hooks"
-            .to_owned()
+        Note::new(
+            "hosts that `before_switch` takes out of service stay out until the last batch is \
+             well, for `revert-all` commits at the end",
+            "in [rollout]: `on_failure = \"revert-batch\"` puts each batch back by its \
+             `committed` hooks",
+        )
     })
 }
 

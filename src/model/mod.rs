@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod link;
 pub mod manifest;
 pub mod mutex;
+pub mod note;
 pub mod operations;
 pub mod service;
 pub mod slots;

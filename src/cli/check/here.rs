@@ -51,9 +51,9 @@ impl Findings {
             expected: None,
         };
         match wanted.open(|| ()).await {
-            Ok((goal, warnings)) => {
+            Ok((goal, notes)) => {
                 self.opened(config, &goal);
-                self.doubts(warnings);
+                self.noted(notes);
                 Some(goal)
             }
             Err(error) => {
@@ -70,14 +70,6 @@ impl Findings {
             let (files, digest) = (human::count(manifest.files(), "file"), manifest.digest());
             self.ok(format!("{name}: {files}, {size}, digest {}", digest.short()));
             self.expanded(config, build);
-        }
-    }
-
-    /// Adds warnings of a deploy: what is doubtful, and what to do after the last semicolon.
-    pub(super) fn doubts(&mut self, texts: impl IntoIterator<Item = String>) {
-        for text in texts {
-            let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, "see whether it is meant"));
-            self.warn(what, fix);
         }
     }
 

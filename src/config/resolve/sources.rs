@@ -12,6 +12,7 @@ use crate::config::error::{ConfigError, ConfigPlace, similar};
 use crate::config::placeholders::words_in_braces;
 use crate::config::tables::{ArtifactTable, S3Table, SignatureTable, TextOr};
 use crate::config::{ArtifactSource, rules};
+use crate::model::note::Note;
 
 const HEX: &str = "64 hex digits";
 const BESIDE: &str = "an address that begins with https://, s3:// or file://, or a name beside the \
@@ -95,11 +96,8 @@ impl Resolver<'_> {
             && origin(url).is_some_and(|theirs| theirs != ours)
         {
             access.headers.clear();
-            let text = format!(
-                "`headers` in [artifact] are for {ours}: --artifact gets none; put its user and \
-                 password into ~/.netrc"
-            );
-            access.doubts.push(text);
+            let text = format!("`headers` in [artifact] are for {ours}: --artifact gets none");
+            access.notes.push(Note::new(text, "put its user and password into ~/.netrc"));
         }
         Ok(access)
     }

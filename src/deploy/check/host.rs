@@ -78,9 +78,7 @@ impl Findings {
         for refusal in &subject.probed.refusals {
             self.refused(config, state, refusal);
         }
-        for note in &subject.probed.warnings {
-            self.warn(note.text.clone(), note.fix.clone());
-        }
+        self.noted(subject.probed.notes.iter().cloned());
         self.places(config, state, probe);
         self.live(state);
         self.space(config, state);

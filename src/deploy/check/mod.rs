@@ -10,6 +10,7 @@ pub use self::host::Subject;
 pub use self::sudo::{sudo_commands, sudo_file};
 use super::outcome::Failure;
 use crate::config::{Config, EnvSpec};
+use crate::model::note::Note;
 
 /// One thing that `check` looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,13 @@ impl Findings {
     /// Adds what the user should know.
     pub fn warn(&mut self, text: impl Into<String>, fix: impl Into<String>) {
         self.add(Level::Warning, text, Some(fix.into()));
+    }
+
+    /// Adds notes as warnings.
+    pub fn noted(&mut self, notes: impl IntoIterator<Item = Note>) {
+        for Note { text, fix } in notes {
+            self.warn(text, fix);
+        }
     }
 
     /// Adds what would make a deploy fail.

@@ -7,9 +7,10 @@ use crate::deploy::goal::Goal;
 use crate::deploy::health::local_ports;
 use crate::deploy::host::HostRun;
 use crate::deploy::outcome::{Failure, HostResult};
-use crate::deploy::plan::{HostPlan, Note, PlanError};
+use crate::deploy::plan::{HostPlan, PlanError};
 use crate::deploy::query::Answers;
 use crate::model::host_state::HostState;
+use crate::model::note::Note;
 use crate::remote::answer::CheckFacts;
 use crate::remote::conversation::Scan;
 
@@ -60,8 +61,8 @@ pub struct Probed {
     pub probe: CheckFacts,
     /// The reasons for which a deploy would refuse the host.
     pub refusals: Vec<PlanError>,
-    /// The warnings that a deploy would give.
-    pub warnings: Vec<Note>,
+    /// The notes that a deploy would give as warnings.
+    pub notes: Vec<Note>,
 }
 
 /// Looks at every host and probes it, without the lock. With a `goal`, returns what a deploy of it
@@ -87,8 +88,8 @@ pub async fn probe(cx: RunContext<'_>, goal: Option<&Goal>) -> Answers<Probed> {
             let state = host.talk.looked()?;
             let wanted = fleet.wanted(goal, host, &deltas);
             let refusals = planner.refusals(&state, wanted);
-            let warnings = planner.notes(&state, wanted);
-            Ok(Probed { state, probe, refusals, warnings })
+            let notes = planner.notes(&state, wanted);
+            Ok(Probed { state, probe, refusals, notes })
         });
         (host.name().to_owned(), judged)
     });

@@ -14,7 +14,7 @@ pub use self::planner::{
     Planner, STAGED_FOR, WantedRelease, activation_target, is_staged, is_unchanged, new_id,
     release_vars, rollback_target, run_vars,
 };
-pub use self::refusals::{Note, check_newer};
+pub use self::refusals::check_newer;
 use super::outcome::Failure;
 use super::run::record;
 use crate::artifact::PreparedDelta;

@@ -12,16 +12,8 @@ use crate::model::host_state::{Current, Facts, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
+use crate::model::note::Note;
 use crate::model::service::{Scope, Service, Unit};
-
-/// A fact that the user should know before a deploy, with its fix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// One line, lower case, without the host's name.
-    pub text: String,
-    /// The fix, in one line.
-    pub fix: String,
-}
 
 impl Planner<'_> {
     /// Returns everything that forbids a deploy to a host, as far as it is known without changing

@@ -12,7 +12,7 @@ use tar::EntryType;
 
 use crate::support::archives::{
     Raw, Style, bzip2, file, gzip, link, listing, open, open_spec, open_within, put, spec_of,
-    tar_of, told, tree, write_tree, zip_of, zstd,
+    tar_of, told, tree, warned, write_tree, zip_of, zstd,
 };
 
 fn without(
@@ -42,12 +42,12 @@ fn private_files_are_named_in_a_warning() {
     let told = "2 files are private here and will be readable by everybody on the host: \
                 master.key, priv/k; put secrets into [env] or `linked_files` and `chmod o+r` the \
                 others, or set `keep_private = true`";
-    assert_eq!(open(&root).unwrap().warnings(), [told]);
+    assert_eq!(warned(&open(&root).unwrap()), [told]);
     let status = Command::new("tar").args(["-cf", "../a.tar", "."]).current_dir(&root).status();
     assert!(status.unwrap().success());
-    assert_eq!(open(&dir.path().join("a.tar")).unwrap().warnings(), [told]);
+    assert_eq!(warned(&open(&dir.path().join("a.tar")).unwrap()), [told]);
     let linked = without(&root, &[], 0, &["master.key", "priv"]).unwrap();
-    assert!(linked.warnings().is_empty(), "what stays out is read by nobody");
+    assert!(linked.notes().is_empty(), "what stays out is read by nobody");
     let files = |private: usize| {
         let root = dir.path().join(private.to_string());
         let names = (0..50).map(|n| (format!("k{n:02}"), file("x")));
@@ -56,7 +56,7 @@ fn private_files_are_named_in_a_warning() {
             let path = root.join(format!("k{n:02}"));
             fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
         }
-        open(&root).unwrap().warnings().join("\n")
+        warned(&open(&root).unwrap()).join("\n")
     };
     let some = files(25);
     assert!(some.starts_with("25 files are private here"), "{some}");
@@ -78,7 +78,7 @@ fn probable_mistakes_are_warned_of_with_the_exclude_line() {
         &tree([("app/._x", file("")), (".git/HEAD", file("")), ("a/.env", file(""))]),
     );
     assert_eq!(
-        without(&root, &["*.map"], 0, &[]).unwrap().warnings(),
+        warned(&without(&root, &["*.map"], 0, &[]).unwrap()),
         [
             "the exclude pattern `*.map` matches nothing; correct or drop it",
             "macOS left app/._x in the artifact; leave it out: \

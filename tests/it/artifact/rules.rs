@@ -13,7 +13,7 @@ use tar::EntryType;
 
 use crate::support::archives::{
     Raw, Style, file, link, listing, open, open_spec, program, put, spec_of, tar_of, told, tree,
-    write_tree, zip_of,
+    warned, write_tree, zip_of,
 };
 
 const FOLLOW: EntryRules = EntryRules { follow_links: true, any_case: false, keep_private: false };
@@ -136,7 +136,7 @@ fn private_files_stay_so_if_asked() {
     f 500 1 ef2d127d ./ours/mine/x
     f 440 1 4b227777 ./ours/of-all
     ");
-    assert!(artifact.warnings().is_empty(), "{:?}", artifact.warnings());
+    assert!(artifact.notes().is_empty(), "{:?}", artifact.notes());
     let status = Command::new("tar").args(["-cf", "../a.tar", "."]).current_dir(&root).status();
     assert!(status.unwrap().success());
     assert_eq!(by(keep, &dir.path().join("a.tar")).unwrap().manifest(), artifact.manifest());
@@ -158,7 +158,7 @@ fn programs_are_executable_again_if_nothing_else_is() {
     for path in [&root, &tar] {
         let artifact = open(path).unwrap();
         assert_eq!(
-            artifact.warnings(),
+            warned(&artifact),
             ["nothing in the artifact is executable, as if its modes were lost: 2 programs are \
               made executable: bin/serve, lib/run.sh; pack it with its modes, as a tar"]
         );
@@ -169,10 +169,10 @@ fn programs_are_executable_again_if_nothing_else_is() {
     let run = root.join("lib/run.sh");
     fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
     let artifact = open(&root).unwrap();
-    assert!(artifact.warnings().is_empty(), "somebody chose the modes");
+    assert!(artifact.notes().is_empty(), "somebody chose the modes");
     assert_eq!(artifact.not_executable(), ["bin/serve"]);
     let zip = put(dir.path(), "a.zip", &zip_of(things.iter(), 0));
-    assert_eq!(open(&zip).unwrap().warnings().len(), 1);
+    assert_eq!(open(&zip).unwrap().notes().len(), 1);
 }
 
 #[test]

@@ -37,9 +37,9 @@ fn left(things: &Tree, strip: usize, exclude: &[&str]) -> String {
     let tar = with(&tar, strip, exclude).unwrap();
     let artifact = with(&dir.path().join("tree"), strip, exclude).unwrap();
     assert_eq!(artifact.manifest(), tar.manifest());
-    assert_eq!(artifact.warnings(), tar.warnings());
+    assert_eq!(artifact.notes(), tar.notes());
     let paths = artifact.manifest().nodes().keys().cloned();
-    let warnings = artifact.warnings().iter().map(|text| format!("warning: {text}"));
+    let warnings = artifact.notes().iter().map(|note| format!("warning: {note}"));
     paths.chain(warnings).collect::<Vec<_>>().join("\n")
 }
 

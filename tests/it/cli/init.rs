@@ -154,8 +154,8 @@ fn init_writes_what_fits_each_kind_and_check_takes_it() {
         assert!(written.contains(unit), "{kind}: {written}");
         assert_eq!(written.is_empty(), unit.is_empty(), "{kind}");
         assert_eq!(config.services.is_empty(), unit.is_empty(), "{kind}");
-        let doubts: Vec<_> = config.env.iter().flat_map(EnvSpec::doubts).collect();
-        assert_eq!(doubts, [""; 0], "{kind}");
+        let notes: Vec<_> = config.env.iter().flat_map(EnvSpec::notes).collect();
+        assert_eq!(notes, [], "{kind}");
         assert!(
             unit.is_empty()
                 || written.contains("\nUser=deploy\nWorkingDirectory=/srv/todo/current\n")

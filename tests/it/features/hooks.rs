@@ -6,7 +6,7 @@ use std::fs;
 use shipit::config::{Batch, Config, Confirm, Hook, Hooks, OnFailure};
 use shipit::deploy::goal::{Goal, RollbackTarget};
 use shipit::deploy::outcome::{HostResult, Report, RunOutcome};
-use shipit::deploy::rollout::doubt;
+use shipit::deploy::rollout::note;
 
 use crate::support::world::{World, hook, host};
 
@@ -240,10 +240,10 @@ async fn hosts_that_stay_out_of_service_to_the_end_are_warned_of() {
         config
     };
     let doubted = with(Batch::Hosts(1), OnFailure::RevertAll);
-    assert!(doubt(&doubted).unwrap().contains("`on_failure = \"revert-batch\"`"));
-    assert_eq!(doubt(&with(Batch::Hosts(1), OnFailure::RevertBatch)), None);
-    assert_eq!(doubt(&with(Batch::All, OnFailure::RevertAll)), None);
+    assert!(note(&doubted).unwrap().fix.contains("`on_failure = \"revert-batch\"`"));
+    assert_eq!(note(&with(Batch::Hosts(1), OnFailure::RevertBatch)), None);
+    assert_eq!(note(&with(Batch::All, OnFailure::RevertAll)), None);
     let mut without = doubted;
     without.hooks.committed.clear();
-    assert_eq!(doubt(&without), None);
+    assert_eq!(note(&without), None);
 }

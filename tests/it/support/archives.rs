@@ -91,6 +91,11 @@ pub(crate) fn told(error: &ArtifactError, dir: &Path) -> String {
     text.replace(&format!("{}/", dir.display()), "")
 }
 
+/// Returns the notes of an artifact as the texts of warnings.
+pub(crate) fn warned(artifact: &Artifact) -> Vec<String> {
+    artifact.notes().iter().map(ToString::to_string).collect()
+}
+
 /// Writes `tree` below `root`.
 pub(crate) fn write_tree(root: &Path, tree: &Tree) {
     fs::create_dir_all(root).unwrap();
