@@ -1,4 +1,4 @@
-# What the hand-written tools share. Each is called with `prepare` (not timed), `deploy` or
+# Functions of all hand-written tools. Each is called with `prepare` (not timed), `deploy` or
 # `rollback`, and finds in its environment: ARTIFACT (a directory), APP (where to, on the host),
 # HOSTS (names that SSH_CONFIG knows), ENV_FILE (becomes .env), KEEP, WORK (scratch).
 # shellcheck shell=sh
@@ -12,7 +12,7 @@ if [ -n "${MASTER-}" ]; then
 fi
 ssh="ssh -F $config"
 
-# What runs on the host once the release is in place: link, flip by rename, restart, clean.
+# The host's part once the release is in place: link, flip by rename, restart, clean.
 # shellcheck disable=SC2034
 finish="mkdir -p $APP/shared/log && cd $APP/releases/$release && ln -s ../../shared/log log &&
 ln -sfn releases/$release $APP/next && mv -T $APP/next $APP/current && true &&

@@ -110,7 +110,7 @@ impl FilePatch {
         Ok((sent <= new.len() / 8 * 7).then(|| Self { steps: joined(steps), data, sent }))
     }
 
-    /// Returns the steps as lines for the host. What is sent for them begins at `base` of what is
+    /// Returns the steps as lines for the host. Their bytes begin at `base` of the bytes that are
     /// sent for all files.
     pub(super) fn steps(&self, base: u64) -> String {
         let mut text = String::new();

@@ -66,7 +66,7 @@ fn content(
     Ok(filled(&template, &values, html))
 }
 
-/// Returns a template with its values. What a value holds is not replaced again.
+/// Returns a template with its values. Placeholders within values stay as they are.
 fn filled(template: &str, values: &[(&str, &str)], html: bool) -> String {
     let mut out = String::new();
     let mut rest = template;

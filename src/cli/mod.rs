@@ -78,7 +78,7 @@ pub fn run(line: ArgsOs) -> ExitCode {
     }
 }
 
-/// Parses a command line. What no flag says is taken from the variables.
+/// Parses a command line. Variables stand for flags that are not given.
 fn parsed(line: ArgsOs) -> Result<Args, clap::Error> {
     let mut command = variables::command();
     let found = command.try_get_matches_from_mut(line).map_err(variables::naming_variable)?;

@@ -128,8 +128,8 @@ impl<'a> Conversation<'a> {
         self.state.clone().ok_or_else(|| Failure::new("could not be looked at"))
     }
 
-    /// Asks for what `check` wants to know beyond a look, such as whether anybody listens on
-    /// `ports`. What a run with the lock sees by itself becomes a part of the state.
+    /// Asks for the facts that `check` needs beyond a look, such as whether anybody listens on
+    /// `ports`. Facts that a run with the lock sees by itself become a part of the state.
     pub async fn probe(&mut self, ports: Vec<u16>) -> Result<CheckFacts, Failure> {
         let optional = SharedKind::File { optional: true };
         let links = self.cx.config.links.iter().filter(|link| link.kind != optional);

@@ -141,7 +141,8 @@ impl Conversation<'_> {
         Ok(judged)
     }
 
-    /// Returns how long what is judged now must stay up. What is in the slot was up long enough.
+    /// Returns the time for which the services that are judged now must stay up. The service in the
+    /// slot was up long enough.
     fn soak(&self, part: Part<'_>) -> Duration {
         let mut services = self.config().services_on(self.host);
         let soaks = !matches!(part, Part::Rest(_)) || services.any(|service| !service.is_in_slot());

@@ -144,8 +144,8 @@ async fn manifests(
     Ok((sealed, read(ManifestOf::Artifact).await))
 }
 
-/// Fails if a release is not as it was released, byte for byte. What became of its env files
-/// does not matter.
+/// Fails if a release is not as it was released, byte for byte. Its env files do not
+/// matter.
 async fn is_as_released(
     host: &Conversation<'_>,
     config: &Config,
@@ -177,8 +177,8 @@ fn links(sealed: &Manifest) -> Vec<String> {
 }
 
 /// Returns the manifest of the artifact that a release was made of: without links to `shared/`,
-/// `REVISION`, and the directories that were made for links and env files. What of these the
-/// artifact had is told by its digest; `None`: nothing fits.
+/// `REVISION`, and the directories that were made for links and env files. The digest tells
+/// which of these the artifact had; `None`: nothing fits.
 fn without_additions(
     sealed: &Manifest,
     links: &[String],

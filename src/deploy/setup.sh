@@ -26,7 +26,7 @@ step() {
     return 0
 }
 
-# What is below directories of the user is done as the user, who may have links there to what only
+# Work below directories of the user is done as the user, who may have links there to files that only
 # root may write.
 as_user() {
     if [ "$user" = "$(id -un)" ]; then

@@ -225,7 +225,7 @@ impl Entry {
         began.map(|at| at.with_timezone(&Utc)).or_else(|| self.time())
     }
 
-    /// Sets the sum of the fields that decide. What the host fills in is not among them.
+    /// Sets the sum of the fields that decide. Those that the host fills in are not among them.
     #[must_use]
     pub fn summed(mut self) -> Self {
         let event = serde_json::to_value(self.event).ok();

@@ -271,8 +271,8 @@ impl MasterPlan<'_> {
         args
     }
 
-    /// Runs `ssh` with `args` and `command`. What programs on the way say goes to `beside`. Returns
-    /// whether it ended well.
+    /// Runs `ssh` with `args` and `command`. The words of programs on the way go to `beside`.
+    /// Returns whether it ended well.
     async fn run(
         &self,
         args: Vec<OsString>,

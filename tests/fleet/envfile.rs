@@ -61,7 +61,7 @@ fn env_file_readers_agree() {
     assert_eq!(pairs(&host.root(python)), meant, "python-dotenv");
 }
 
-/// What the portable form refuses, systemd can hold, and a shell reads it alike.
+/// systemd can hold values that the portable form refuses, and a shell reads them alike.
 #[test]
 #[ignore = "needs the fleet that tests/run boots"]
 fn env_file_for_systemd_holds_what_no_portable_one_can() {

@@ -22,7 +22,7 @@ struct Project {
 impl Project {
     /// A project whose host is bare.
     fn new(host: Host, recipe: &'static str, name: &'static str) -> Self {
-        // What an earlier run that failed has left.
+        // Remains of an earlier run that failed.
         host.try_root(&format!(
             "systemctl disable --now {name} {name}-prune.timer; \
              rm -rf /srv/{name} /etc/systemd/system/{name}* /etc/sudoers.d/shipit-{name}"
@@ -174,7 +174,7 @@ fn project_in_a_container_image() {
     let releases = host.root(&format!("(ls /srv/{name}/releases; echo current) | sort"));
     let loaded: Vec<_> = loaded.lines().filter(|tag| *tag != "latest").collect();
     assert_eq!(loaded.join("\n"), releases);
-    // What somebody removed from the store comes back from the release.
+    // An image that somebody removed from the store comes back from the release.
     host.root(&format!("podman image ls -q {name} | sort -u | xargs podman image rm --force"));
     project.app.shipit(&["rollback", "production", "--yes"]).ends(0);
     project.serves("1");

@@ -33,7 +33,7 @@ impl Recipe {
         let recipe =
             Self { app, front: App::free_port(), slots: [(); 2].map(|()| App::free_port()) };
         for &host in hosts {
-            // What an earlier run that failed has left.
+            // Remains of an earlier run that failed.
             let old = format!("{name} {name}.socket {name}@blue {name}@green");
             host.try_root(&format!("systemctl disable --now {old}; rm -rf /srv/{name}/slots"));
             // Not for the units of scenarios that run beside this one and lack a rule.

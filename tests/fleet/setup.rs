@@ -31,7 +31,7 @@ fn fresh_host_is_set_up_and_deployed_to_and_a_second_setup_changes_nothing() {
         ..Wish::default()
     };
     let app = App::with(&[host], "fallow", &wish);
-    // What an earlier run of this test has made.
+    // Remains of an earlier run of this test.
     host.try_root("systemctl disable --now fallow; pkill -u settler; userdel -r settler");
     host.root("rm -rf /srv/fallow /etc/sudoers.d/shipit-fallow");
     app.edit("unit = \"fallow.service\"", "file = \"deploy/fallow.service\"");
@@ -56,7 +56,7 @@ fn fresh_host_is_set_up_and_deployed_to_and_a_second_setup_changes_nothing() {
     let said = setup(&["--yes"]).ends(0).stdout;
     assert!(said.contains("nothing to do"), "{said}");
     assert_eq!(host.root(state), before);
-    // What it made is all that a deploy needs.
+    // A deploy needs nothing more.
     let artifact = build(&app, "v1");
     let said = app.shipit(&["check", "production", "--artifact", &artifact]).ends(0).stdout;
     assert!(said.contains(" 0 problems"), "{said}");

@@ -15,8 +15,8 @@ const EXAMPLE: &str = include_str!("../../../deploy.example.toml");
 /// Keys that no stage has.
 const ONLY_AT_TOP: [&str; 3] = ["app", "default_stage", "stages"];
 
-/// Returns the schema. What it refuses is wrong; what it takes may still break a rule, which
-/// `shipit check` finds.
+/// Returns the schema. A config that it refuses is wrong; one that it takes may still break a rule,
+/// which `shipit check` finds.
 pub fn schema() -> Value {
     let writer = SchemaWriter { trace: Trace::of::<Layer>(), words: words_of(EXAMPLE) };
     let mut top = writer.value("", "");

@@ -227,7 +227,7 @@ impl PeerReader {
         Some(done)
     }
 
-    /// Returns the stage of this name, with the hosts of it. What cannot be used is kept as unread.
+    /// Returns the stage of this name, with the hosts of it. Settings of no use are kept as unread.
     pub(super) fn stage(&mut self, name: &str) -> TakenStage {
         self.set("stage", name, 0);
         let hosts = self.hosts.clone();

@@ -182,7 +182,7 @@ impl HostRun<'_> {
         };
     }
 
-    /// Returns the result of a revert. What is live again is asked whether it is healthy.
+    /// Returns the result of a revert. The health checks are asked once more.
     pub(super) async fn reverted(
         &self,
         plan: &ActivationPlan,

@@ -46,7 +46,7 @@ make_shared() {
 }
 
 # Moves an env file into the release. It arrives readable by its owner only; the group is set before
-# the mode lets others read it. What is kept of its values tells whether one has changed.
+# the mode lets others read it. Digests of its values tell whether one has changed.
 locked_order_env() {
     local file from group id keys mode to
     arguments "$@"

@@ -201,8 +201,8 @@ find_hooks() {
     esac
 }
 
-# Runs `command`, a hook of the `place`. What it printed is told at once, and is in the answer only
-# if it failed.
+# Runs `command`, a hook of the `place`. Its output is told at once, and is in the answer only if it
+# failed.
 run_one_hook() {
     local code
     streams=${hears:+$place}

@@ -227,8 +227,8 @@ keep_unit_files() {
     [ ! -e "$root/.shipit/units.$candidate" ] || rm -f "$root/.shipit/units.$candidate"
 }
 
-# Before another release goes live: what is live is committed, so what it brought stays. What others
-# brought was to be removed by a revert that was cut off.
+# Before another release goes live: the live one is committed, so the units that it brought stay.
+# Those of others were to be removed by a revert that was cut off.
 recover_unit_files() {
     local path
     for path in "$root"/.shipit/units.2*; do

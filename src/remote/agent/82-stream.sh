@@ -46,7 +46,7 @@ heed_client() {
     kill -TERM "$$"
 }
 
-# Runs when the shell exits. What still runs then is ended, after 5 seconds by force.
+# Runs when the shell exits. Processes that still run are ended, after 5 seconds by force.
 end_stream() {
     local pid
     trap : TERM INT HUP PIPE
@@ -87,7 +87,7 @@ live_command() {
     job=$!
     wait "$job"
     code=$? job=''
-    # What the command left running may hold its output open, and is not waited for.
+    # A process that the command left running may hold its output open, and is not waited for.
     printf '%s\n' "$end_mark" >&5
     printf '%s\n' "$end_mark" >&6
     exec 5>&- 6>&-

@@ -303,7 +303,7 @@ fn veiled_text_hides_values_of_env_files() {
     );
 }
 
-/// Whatever reader a file is written for, the host finds the values in it.
+/// The host finds the values in a file for any reader.
 #[test]
 fn veiled_text_hides_values_of_every_format() {
     for (format, file) in [

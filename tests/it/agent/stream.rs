@@ -17,7 +17,7 @@ fn host(shell: &str) -> Host {
     host
 }
 
-/// What the stream of a command prints on both outputs, and how it ends.
+/// The output of a command's stream on both outputs, and its end.
 async fn ran(host: &Host, command: &str) -> (String, String, Option<Exit>) {
     let (agent, _) = host.open("run000000001", "true").await;
     let vars = list(&["GREETING=hello 'you'".to_owned()]);
@@ -45,7 +45,7 @@ async fn ran(host: &Host, command: &str) -> (String, String, Option<Exit>) {
 under_every_shell! {
     async fn command_prints_without_secrets_and_ends_with_its_code(shell: &str) {
         let host = host(shell);
-        // What it leaves running holds its output open, and is not waited for.
+        // A process that it leaves running holds its output open, and is not waited for.
         let command = "sleep 20 & echo \"$TOKEN, $GREETING\"; printf 'torn p0isoned value' >&2; exit 3";
         let (out, err, end) = ran(&host, command).await;
         assert_eq!(out, "***, hello 'you'\n", "{shell}");

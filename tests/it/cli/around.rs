@@ -14,7 +14,7 @@ fn deployed() -> Project {
     project
 }
 
-/// What `shipit run` says of `command`.
+/// The output of `shipit run` about `command`.
 fn run(project: &Project, line: &str, command: &str) -> String {
     project.said(project.command(line).arg("--").arg(command))
 }
@@ -286,7 +286,8 @@ fn maintenance_page_comes_from_a_template_and_goes_again() {
     assert!(!project.shipit("status").contains("maintenance"));
 }
 
-/// What the program writes to a terminal of 80 columns during a deploy, with this in its environment.
+/// Returns the program's output to a terminal of 80 columns during a deploy, with this in its
+/// environment.
 fn painted(project: &Project, name: &str, value: &str) -> String {
     let shipit = env!("CARGO_BIN_EXE_shipit");
     let line = format!("stty cols 80 rows 24; exec '{shipit}' deploy --force");

@@ -93,7 +93,7 @@ fn check_and_dry_run_say_they_skip_the_build_hook() {
     let checked = project.said(project.command("check here").env("A", "value"));
     let may = "ok       `<dir>/dist` is not there yet; `local.before` may build it\n";
     assert!(checked.starts_with("exit: 0") && checked.contains(may), "{checked}");
-    // What cannot be opened for another reason is no matter of a build.
+    // A file that cannot be opened for another reason is no matter of a build.
     let place = project.path().join("dist");
     std::os::unix::fs::symlink("dist", &place).unwrap();
     let looped = project.said(project.command("check here").env("A", "value"));

@@ -1,4 +1,4 @@
-//! What CI systems get beside the lines for people.
+//! Output for CI systems, beside the lines for people.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -62,7 +62,7 @@ fn is_taken_over(project: &Project) {
     assert_eq!(left.len(), before.len() + 1, "{left:?}");
 }
 
-/// What is shown in place of an id.
+/// The word in place of an id.
 fn mask(id: &str) -> &str {
     if id.len() == 14 { "<id>" } else { id }
 }

@@ -272,7 +272,7 @@ end
 after "deploy:updated", "assets:precompile"
 "#;
 
-/// What is not taken over of it.
+/// The parts of it that are not taken over.
 const LEFT: [&str; 6] = [
     "config/deploy.rb:8: set :rbenv_ruby, \"3.3.0\"",
     "config/deploy.rb:14: set :ssh_options, {",
@@ -330,7 +330,7 @@ fn capistrano_config_is_taken_over() {
         unit.contains("\nUser=shop\nWorkingDirectory=/var/www/shop-production/current\n"),
         "{unit}"
     );
-    // What is not taken over is said, and is in the file, with its place.
+    // Parts that are not taken over are said, and are in the file, with their places.
     let text = project.read("todo/deploy.toml");
     for line in LEFT {
         assert!(said.contains(&format!("  {line}\n")), "{line}\n{said}");

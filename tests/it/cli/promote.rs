@@ -1,4 +1,4 @@
-//! What is deployed is what was tested: by digest.
+//! The deployed artifact is the tested one: by digest.
 
 use crate::support::project::Project;
 
@@ -20,7 +20,7 @@ fn artifact_with_another_digest_is_refused() {
     assert!(said.contains(&hint) && said.contains("state: nothing was changed"), "{said}");
     assert_eq!(project.read("srv/current/VERSION"), "1\n");
     project.write("dist/VERSION", "1\n");
-    // What was refused may hold the lock for a moment.
+    // A run that was refused may hold the lock for a moment.
     let said = project.shipit(&format!("deploy --force --wait --expect-digest {tested}"));
     assert!(said.starts_with("exit: 0"), "{said}");
     let said = project.shipit("deploy --expect-digest sha256:1234");

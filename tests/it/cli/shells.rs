@@ -1,4 +1,4 @@
-//! What stands for flags, what shells complete, and the manual: all made from the commands.
+//! Variables for flags, completions of shells, and the manual: all made from the commands.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -43,7 +43,7 @@ fn deploy(project: &Project, vars: &[(&str, &str)]) -> String {
 
 const WELL: &str = "exit: 0\n--- stdout\n--- stderr\n";
 
-/// What is said, with the ports of servers masked.
+/// The output, with the ports of servers masked.
 fn masked(said: &str) -> String {
     let mut parts = said.split("127.0.0.1:");
     let mut text = parts.next().unwrap().to_owned();
@@ -272,7 +272,7 @@ fn file_that_changed_meanwhile_is_fetched_anew() {
     assert_eq!(server.asked().len(), 3);
 }
 
-/// What real programs signed: `todo\n`.
+/// The text that real programs signed: `todo\n`.
 const SIGNED: &str = "todo\n";
 const MINISIGN_KEY: &str = "RWSHEKAg1/Fp1en1FFJH4JcJ9S9iL11DKPNJODO11l1bz1wkRL0vjaiS";
 const MINISIG: &str = "untrusted comment: signature from minisign secret key

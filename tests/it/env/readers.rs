@@ -1,4 +1,4 @@
-//! What is written is read back by the programs that it is written for.
+//! Env files are read back by the programs that they are written for.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -145,7 +145,7 @@ fn read_by_library(library: &Library, text: &str) -> Option<Values> {
     Some(serde_json::from_str(&printed).unwrap())
 }
 
-/// What systemd's `EnvironmentFile=` makes of a file that has only `NAME=value` in it, by
+/// Returns the values that systemd's `EnvironmentFile=` reads from lines of `NAME=value`, by
 /// `parse_env_file_internal`. Before 240, a backslash within either quotes kept the next character
 /// only.
 fn read_by_systemd(text: &str, old: bool) -> Values {
@@ -174,8 +174,8 @@ fn read_by_systemd(text: &str, old: bool) -> Values {
     values
 }
 
-/// What docker's `opts.ParseEnvFile` and podman's `env.ParseFile` make of a file: Go's scanner drops
-/// a carriage return at the end of a line.
+/// Returns the values that docker's `opts.ParseEnvFile` and podman's `env.ParseFile` read: Go's
+/// scanner drops a carriage return at the end of a line.
 fn read_by_container_rules(text: &str) -> Values {
     let lines = text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     let lines = lines.filter(|line| !line.trim_start().is_empty() && !line.starts_with('#'));
@@ -397,7 +397,7 @@ fn odd_values_survive_every_format_that_accepts_them() {
     });
 }
 
-/// What each format cannot hold, its reader cannot either.
+/// Values that a format cannot hold, its reader cannot read either.
 #[test]
 fn formats_hold_every_value_that_their_readers_can() {
     let all = ["it's \"$x\" `y` \\", "${a}", "two\nlines", "a\r\nb", "end\r", "\u{fffe}", "\0"];

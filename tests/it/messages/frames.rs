@@ -23,7 +23,7 @@ const HEIGHT: u16 = 24;
 const PARALLEL: usize = 32;
 const TOTAL: u64 = 12_000_000;
 
-/// What a person looks at.
+/// The picture that a person looks at.
 #[derive(Clone)]
 struct Screen(Arc<Mutex<Parser>>);
 

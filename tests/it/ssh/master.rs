@@ -266,7 +266,7 @@ async fn living_master_of_the_user_is_ridden_and_stays() {
     place.settings.transport = SshTransport::Builtin;
     place.session().await;
     assert_eq!(logins(), 2);
-    // What deploy.toml says of keys, the master need not have been made by.
+    // The master need not have been made by the keys of deploy.toml.
     place.settings.transport = SshTransport::OpenSsh;
     place.settings.host_keys = Some(HostKeys::Strict);
     place.session().await;
@@ -322,7 +322,7 @@ async fn auto_leaves_a_binary_list_of_revoked_keys_to_openssh() {
     assert!(error.details()[0].starts_with(&format!("{file} revokes SHA256:")), "{error:?}");
 }
 
-/// What only the built-in client does.
+/// Tests of behaviour that only the built-in client has.
 const BUILTIN_ONLY: [&str; 6] = [
     // A master does not say which signal ended a command.
     "commands_end_as_they_end_over_one_connection",
@@ -336,7 +336,7 @@ const BUILTIN_ONLY: [&str; 6] = [
     "unread_output_blocks_no_other_channel",
 ];
 
-/// What holds for the built-in client holds for OpenSSH: few faults of links, or all suites.
+/// OpenSSH passes the suites of the built-in client: few faults of links, or all suites.
 #[test]
 fn suites_of_the_wire_of_faults_and_of_trips_hold_over_openssh() {
     let all = ["ssh::openssh::", "ssh::trips::", "faults::links::", "faults::tools::", "load::"];

@@ -44,7 +44,7 @@ pub(crate) enum Syncs {
     NotOfReleases,
     NotOfLedgers,
     NotOfLinks,
-    /// What starts at boot.
+    /// The units that start at boot.
     NotOfBoot,
 }
 

@@ -1,4 +1,4 @@
-//! What must hold on a disk after a power cut.
+//! Rules for a disk after a power cut.
 
 use std::fmt::Display;
 use std::fs;

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use super::health::server_config;
 
-/// What a server answers.
+/// The answer of a server.
 #[derive(Clone, Default)]
 pub(crate) struct Reply {
     /// The end of a status line; empty: `200 OK`.

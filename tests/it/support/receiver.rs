@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-/// What a client sent.
+/// The request of a client.
 pub(crate) struct Posted {
     pub(crate) path: String,
     pub(crate) body: Value,

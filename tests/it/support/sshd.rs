@@ -18,7 +18,7 @@ use super::ssh::{User, around, connector, host, skipped, soon, told, whoami, wri
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// What holds for every server.
+/// Settings of every server.
 const SSHD_CONFIG: &str = "PidFile none\nAuthorizedKeysFile DIR/authorized_keys\nStrictModes no\n\
                            UsePAM no\nPasswordAuthentication no\n\
                            KbdInteractiveAuthentication no\nPermitRootLogin yes\n\
