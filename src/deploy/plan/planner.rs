@@ -26,6 +26,7 @@ use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Entry, LedgerEvent, ReleaseStatus, RevertReason};
 use crate::model::manifest::Sealed;
+use crate::model::note::Note;
 use crate::model::slots::Slot;
 use crate::remote::order::{AgentHook, Order, Record, Relist, Verdicts};
 
@@ -73,7 +74,7 @@ impl Planner<'_> {
             make: Some(self.make(host, state, wanted, id)),
             clean: self.clean_after(state, &as_if_live(state, &activate)),
             activate: Some(activate),
-            warnings: notes.into_iter().map(|note| note.text).collect(),
+            warnings: notes.iter().map(Note::to_string).collect(),
             ..HostPlan::default()
         })
     }
