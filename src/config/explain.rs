@@ -77,7 +77,7 @@ impl ConfigText<'_> {
 }
 
 /// Returns a hint about an unknown key in `table`: it belongs to a table nearby, it looks like a
-/// key that is `known` there, or it belongs to any other table.
+/// key that is `known` there or is a word of one, or it belongs to any other table.
 fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) -> Option<String> {
     // A stage has the tables of the top level.
     let table = if table.first().is_some_and(|first| first == "stages") {
@@ -96,8 +96,20 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
     };
     let root = table.first().map_or("", String::as_str);
     let near = |owner: &str| !root.is_empty() && owner.split('.').next() == Some(root);
-    let similar = || similar(key, known).map(|name| format!("did you mean `{name}`?"));
-    owner(&near).or_else(similar).or_else(|| owner(&|_| true))
+    let known: Vec<_> = known.collect();
+    let asked = |name: &str| format!("did you mean `{name}`?");
+    let like = || similar(key, known.iter().copied()).map(asked);
+    let rest = || match (longer(key, &known).map(asked), owner(&|_| true)) {
+        (Some(asked), Some(owner)) => Some(format!("{asked} {owner}")),
+        (asked, owner) => asked.or(owner),
+    };
+    owner(&near).or_else(like).or_else(rest)
+}
+
+/// Returns the known key of which `key` is a word, if there is one: `keep_releases` for `keep`.
+fn longer<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let mut found = known.iter().filter(|name| name.split('_').any(|word| word == key));
+    found.next().filter(|_| found.next().is_none()).copied()
 }
 
 /// Keys that people write in `[env]` to take in a whole file of values.

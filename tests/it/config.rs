@@ -63,6 +63,14 @@ fn unknown_keys_are_named_with_their_line() {
     deploy.toml:3: unknown key `keep_release` at the top level
       hint: did you mean `keep_releases`?
     ");
+    assert_snapshot!(wrong("keep = 3"), @"
+    deploy.toml:3: unknown key `keep` at the top level
+      hint: did you mean `keep_releases`? `keep` belongs to `[assets]`
+    ");
+    assert_snapshot!(wrong("dirs = []"), @"
+    deploy.toml:3: unknown key `dirs` at the top level
+      hint: did you mean `linked_dirs`?
+    ");
     assert_snapshot!(wrong("flavour = 3"), @"deploy.toml:3: unknown key `flavour` at the top level");
     assert_snapshot!(wrong_stage("[stages.prod.hooks.local]\nbefor = []"), @"
     deploy.toml:7: unknown key `befor` in [stages.prod.hooks.local]

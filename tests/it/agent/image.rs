@@ -1,11 +1,11 @@
 //! Releases that are container images: under every shell with a docker that is a script, and with a
-//! real podman where this machine has one.
+//! real podman and a real docker where this machine has them.
 
 use shipit::model::service::Image;
 use shipit::remote::order::NOT_DONE;
 
 use super::*;
-use crate::support::docker::DOCKER;
+use crate::support::docker::{DOCKER, DockerDaemon};
 
 const OLD: &str = "20260821090000";
 
@@ -205,12 +205,14 @@ fn tar(words: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// podman with a store below the host's directory. Containers cannot be started with it everywhere,
-/// and none is.
-const PODMAN: &str = r#"#!/bin/sh
-at=$(dirname "$(dirname "$0")")
-exec /usr/bin/podman --root "$at/store" --runroot "$at/run" --storage-driver vfs "$@"
-"#;
+/// A real engine of containers. No container is started: not every machine of tests can do that.
+struct Engine {
+    name: &'static str,
+    /// The program that calls it, with a store of the test.
+    program: String,
+    /// The words of `save` for each of two archives.
+    saves: [&'static [&'static str]; 2],
+}
 
 /// `tests/run` says so where podman is not installed.
 #[tokio::test]
@@ -218,50 +220,71 @@ async fn archives_of_a_real_podman_are_loaded_tagged_and_removed() {
     if !Path::new("/usr/bin/podman").exists() {
         return;
     }
+    let store = tempfile::tempdir().unwrap();
+    let at = store.path().display();
+    let podman = Engine {
+        name: "podman",
+        program: format!(
+            "#!/bin/sh\nexec /usr/bin/podman --root {at}/store --runroot {at}/run --storage-driver vfs \"$@\"\n"
+        ),
+        saves: [&["--format", "docker-archive"], &["--format", "oci-archive"]],
+    };
+    archives_are_loaded_tagged_and_removed(podman).await;
+}
+
+/// `tests/run` says so where there is no daemon of docker to start.
+#[tokio::test]
+async fn archives_of_a_real_docker_are_loaded_tagged_and_removed() {
+    let Some(daemon) = DockerDaemon::start() else { return };
+    let docker = Engine { name: "docker", program: daemon.program(), saves: [&[], &[]] };
+    archives_are_loaded_tagged_and_removed(docker).await;
+}
+
+async fn archives_are_loaded_tagged_and_removed(engine: Engine) {
     let host = Host::new("dash");
-    let session = host.session_with(&[("podman", PODMAN)]);
-    let bin = host.dir.path().join("bin/podman");
-    let podman = |words: &[&str]| {
+    let session = host.session_with(&[(engine.name, &engine.program)]);
+    let bin = host.dir.path().join("bin").join(engine.name);
+    let call = |words: &[&str]| {
         let out = Command::new(&bin).args(words).output().unwrap();
         (out.status.success(), String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
+    let id_of = |image: &str| call(&["image", "inspect", "--format", "{{.Id}}", image]);
     let mut ids = Vec::new();
-    for (release, format) in [(OLD, "docker-archive"), (ID, "oci-archive")] {
+    for (release, save) in [OLD, ID].into_iter().zip(engine.saves) {
         let layer = host.dir.path().join("layer");
         fs::create_dir_all(&layer).unwrap();
         fs::write(layer.join("version"), release).unwrap();
         let [layers, saved] = ["layer.tar", "saved.tar"].map(|name| host.dir.path().join(name));
         let [layers, saved] = [&layers, &saved].map(|path| path.to_str().unwrap());
         tar(&["-cf", layers, "-C", layer.to_str().unwrap(), "version"]);
-        assert!(podman(&["import", layers, "build:latest"]).0);
-        let id = podman(&["image", "inspect", "--format", "{{.Id}}", "build:latest"]).1;
+        assert!(call(&["import", layers, "build:latest"]).0);
+        ids.push(id_of("build:latest").1);
         let _ = fs::remove_file(saved);
-        assert!(podman(&["save", "--format", format, "-o", saved, "build:latest"]).0);
-        assert!(podman(&["rmi", "build:latest"]).0);
+        assert!(call(&[&["save"], save, &["-o", saved, "build:latest"]].concat()).0);
+        assert!(call(&["rmi", "build:latest"]).0);
         let into = host.root().join("releases").join(release);
         tar(&["-xf", saved, "-C", into.to_str().unwrap()]);
-        ids.push(id);
     }
-    let mut hello = host.hello("run000000001", "podman image inspect todo:current");
-    let image = Image { name: "todo".to_owned(), engine: vec!["podman".to_owned()] };
+    let restart = format!("{} image inspect todo:current", engine.name);
+    let mut hello = host.hello("run000000001", &restart);
+    let image = Image { name: "todo".to_owned(), engine: vec![engine.name.to_owned()] };
     hello.services[0].image = Some(image);
     hello.services[0].limit = Duration::from_mins(1);
     let (agent, _) = Agent::open(session, hello).await.unwrap();
-    let current = || podman(&["image", "inspect", "--format", "{{.Id}}", "todo:current"]).1;
     for order in [self::image(), activate()] {
         let answer = agent.ask(&order).await.unwrap();
         assert_eq!(answer.code, DONE, "{}", answer.text);
     }
-    assert_eq!(current(), ids[1]);
+    assert_eq!(id_of("todo:current").1, ids[1]);
     let answer = agent.ask(&revert()).await.unwrap();
     assert_eq!(answer.code, DONE, "{}", answer.text);
-    assert_eq!(current(), ids[0]);
+    assert_eq!(id_of("todo:current").1, ids[0]);
     let record = Record { line: "pruned".to_owned(), note: String::new() };
     let prune = Order::Prune { name: ID.to_owned(), record };
     for order in [prune, Order::CleanUp { keep: None }] {
         let answer = agent.ask(&order).await.unwrap();
         assert_eq!((answer.code, answer.text.as_str()), (DONE, ""));
     }
-    assert!(!podman(&["image", "exists", &format!("todo:{ID}")]).0);
-    assert!(podman(&["image", "exists", &format!("todo:{OLD}")]).0);
+    assert!(!id_of(&format!("todo:{ID}")).0);
+    assert!(id_of(&format!("todo:{OLD}")).0);
 }

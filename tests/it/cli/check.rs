@@ -395,7 +395,10 @@ fn paths_a_unit_names_must_exist() {
     let said = says(&path(&format!("{srv}/current/VERSION")));
     assert!(said.contains("warning  local: `VERSION`, which the unit runs, is not executable"));
     let planned = machine.run("deploy --dry-run");
-    assert!(planned.contains("is not executable; `chmod +x VERSION` where it is built"), "{planned}");
+    assert!(
+        planned.contains("is not executable; `chmod +x VERSION` where it is built"),
+        "{planned}"
+    );
     machine.mode("dist/VERSION", 0o755);
     let said = says(&path(&format!("{srv}/current/VERSION")));
     assert!(!said.contains("VERSION"), "{said}");

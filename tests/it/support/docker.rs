@@ -1,8 +1,13 @@
-//! A docker that is a script.
+//! A docker that is a script, and a daemon of a real one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use shipit::remote::local::LocalSession;
+use tempfile::TempDir;
 
 use super::tools::with_tools;
 
@@ -37,4 +42,64 @@ esac
 /// The session with that docker, whose store is in `dir`.
 pub(crate) fn with_docker(session: &LocalSession, dir: &Path) -> LocalSession {
     with_tools(session, dir, &[("docker", DOCKER)])
+}
+
+/// A daemon of docker with a store, a socket and a containerd of its own. It makes no network.
+pub(crate) struct DockerDaemon {
+    dir: TempDir,
+    daemon: Child,
+    client: PathBuf,
+}
+
+impl DockerDaemon {
+    /// Starts one; `None` if this machine has none, or another user than root asks.
+    pub(crate) fn start() -> Option<Self> {
+        let (program, client) = (which("dockerd")?, which("docker")?);
+        if !geteuid().is_root() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
+        let mut command = Command::new(program);
+        command.args(["--storage-driver=vfs", "--bridge=none", "--iptables=false"]);
+        command.args(["--ip6tables=false", "--data-root", &at("data"), "--exec-root", &at("exec")]);
+        command.args(["--pidfile", &at("pid"), "--host", &format!("unix://{}", at("socket"))]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let made = Self { daemon: command.spawn().unwrap(), client, dir };
+        let began = Instant::now();
+        while !made.answers() {
+            assert!(began.elapsed() < Duration::from_mins(1), "dockerd does not answer");
+            sleep(Duration::from_millis(100));
+        }
+        Some(made)
+    }
+
+    /// Returns a program that is docker's client of this daemon.
+    pub(crate) fn program(&self) -> String {
+        format!("#!/bin/sh\nexec {} --host {} \"$@\"\n", self.client.display(), self.address())
+    }
+
+    fn address(&self) -> String {
+        format!("unix://{}", self.dir.path().join("socket").display())
+    }
+
+    fn answers(&self) -> bool {
+        let mut client = Command::new(&self.client);
+        client.args(["--host", &self.address(), "version"]).output().unwrap().status.success()
+    }
+}
+
+impl Drop for DockerDaemon {
+    fn drop(&mut self) {
+        // It ends its containerd, which a signal of `kill` would leave.
+        let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
+        let _ = self.daemon.wait();
+    }
+}
+
+/// Returns the path of a program, of this user or of root.
+fn which(program: &str) -> Option<PathBuf> {
+    let dirs = std::env::var_os("PATH")?;
+    let dirs = std::env::split_paths(&dirs).chain([PathBuf::from("/usr/sbin")]);
+    dirs.map(|dir| dir.join(program)).find(|path| path.exists())
 }
