@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::access::WORDS;
 use super::placeholders::PLACEHOLDERS;
+use crate::model::id::ReleaseId;
 
 /// The place of a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +188,13 @@ impl ConfigError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`shipit init` writes one".to_owned())
             }
+            Self::Syntax { reason, .. } => as_toml(reason),
             Self::UnknownKey { hint, .. } => hint.clone(),
+            Self::WrongType { key, expected, found, .. } => as_expected(key, expected, found),
+            Self::Missing { key, .. } => example(key),
+            Self::UnknownStage { stage, .. } if stage.parse::<ReleaseId>().is_ok() => {
+                Some(format!("for a release: `shipit rollback --to {stage}`"))
+            }
             Self::UnknownStage { stage, known, .. } => Some(meant(stage, known, "stages")),
             Self::NoSuch { name, known, what, .. } => Some(meant(name, known, &format!("{what}s"))),
             Self::NoService { name, known, .. } => Some(meant(name, known, "services")),
@@ -236,6 +243,44 @@ impl ConfigError {
     }
 }
 
+/// Returns how a line is written that TOML does not understand, by the words of its parser.
+fn as_toml(reason: &str) -> Option<String> {
+    let unquoted = ["invalid boolean", "string values must be quoted"];
+    if unquoted.iter().any(|words| reason.starts_with(words)) {
+        return Some("text stands between quotes: `\"…\"`".to_owned());
+    }
+    reason.starts_with("key with no value").then(|| "a setting is `key = value`".to_owned())
+}
+
+/// Returns a line for a required key of the top level.
+fn example(key: &str) -> Option<String> {
+    match key {
+        "app" => Some("`app = \"todo\"`".to_owned()),
+        "deploy_to" => Some("`deploy_to = \"/srv/todo\"`".to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns how a text is written as what was `expected` in its place, or a number as a text.
+fn as_expected(key: &str, expected: &str, found: &str) -> Option<String> {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    if expected.starts_with("a string") && found.contains("number") {
+        return Some(format!("text stands between quotes: `{name} = \"…\"`"));
+    }
+    let text = found.strip_prefix('"')?.strip_suffix('"')?;
+    match expected {
+        "a list" => Some(format!("`{name} = [{found}]`")),
+        "a whole number" if text.parse::<u64>().is_ok() => Some(format!("`{name} = {text}`")),
+        "true or false" if matches!(text, "true" | "false") => Some(format!("`{name} = {text}`")),
+        "a table" if key == "artifact" => Some(format!("`artifact.path = {found}`")),
+        "a table" if key == "service" => Some(format!("`service.unit = {found}`")),
+        "a table" if key.starts_with("stages.") => {
+            Some(format!("`[{key}]` with `hosts = [{found}]`"))
+        }
+        _ => None,
+    }
+}
+
 /// The reason why no link may have the name of the environment file.
 pub(super) const ENV_FILE: &str = "the environment file of a release is written there";
 /// The reason why no two environment files may overlap.
@@ -271,7 +316,7 @@ fn meant(wrong: &str, known: &[String], what: &str) -> String {
 }
 
 /// Returns the names in a sentence: `a`, `b` and `c`, each in backticks.
-fn listed(names: &[String]) -> String {
+pub(super) fn listed<Name: fmt::Display>(names: &[Name]) -> String {
     let quoted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),

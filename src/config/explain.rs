@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, ConfigPlace, similar};
+use super::error::{ConfigError, ConfigPlace, listed, similar};
 use super::known::known_keys;
 
 /// The text of a file, to find places in it.
@@ -85,8 +85,19 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
     } else {
         table
     };
-    if table.first().is_some_and(|first| first == "env") && IMPORTS.contains(&key) {
+    let root = table.first().map_or("", String::as_str);
+    if root == "env" && IMPORTS.contains(&key) {
         return Some("a whole file of values: `files = [\".env.production\"]`".to_owned());
+    }
+    if root == "env"
+        && key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    {
+        return Some(format!("a value of the env file: `vars.{key} = \"…\"`"));
+    }
+    let asked = |name: &str| format!("did you mean `{name}`?");
+    let other = OTHER_WORDS.iter().find(|(of, words, _)| *of == root && words.contains(&key));
+    if let Some((_, _, ours)) = other.filter(|_| table.len() <= 1) {
+        return Some(asked(ours));
     }
     let elsewhere = known_keys();
     let owner = |of: &dyn Fn(&str) -> bool| {
@@ -94,16 +105,15 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
         let owner = owners.filter(|(_, name)| *name == key).map(|(owner, _)| owner);
         owner.filter(|owner| of(owner)).map(|owner| belongs(key, owner)).next()
     };
-    let root = table.first().map_or("", String::as_str);
     let near = |owner: &str| !root.is_empty() && owner.split('.').next() == Some(root);
     let known: Vec<_> = known.collect();
-    let asked = |name: &str| format!("did you mean `{name}`?");
     let like = || similar(key, known.iter().copied()).map(asked);
     let rest = || match (longer(key, &known).map(asked), owner(&|_| true)) {
         (Some(asked), Some(owner)) => Some(format!("{asked} {owner}")),
         (asked, owner) => asked.or(owner),
     };
-    owner(&near).or_else(like).or_else(rest)
+    let all = || (known.len() <= MOST_KEYS).then(|| format!("there are {}", listed(&known)));
+    owner(&near).or_else(like).or_else(rest).or_else(all)
 }
 
 /// Returns the known key of which `key` is a word, if there is one: `keep_releases` for `keep`.
@@ -111,6 +121,24 @@ fn longer<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let mut found = known.iter().filter(|name| name.split('_').any(|word| word == key));
     found.next().filter(|_| found.next().is_none()).copied()
 }
+
+/// At most this many keys of a table are listed.
+const MOST_KEYS: usize = 16;
+
+/// Words of other tools for keys, by the table in which people write them.
+const OTHER_WORDS: [(&str, &[&str], &str); 11] = [
+    ("", &["application", "name", "project"], "app"),
+    ("", &["environments", "targets"], "stages"),
+    ("", &["deploy_path", "directory", "path", "root"], "deploy_to"),
+    ("", &["servers", "nodes", "machines"], "hosts"),
+    ("", &["shared", "shared_dirs", "linked"], "linked_dirs"),
+    ("artifact", &["dir", "directory", "file", "folder", "source", "src"], "path"),
+    ("service", &["name", "systemd"], "unit"),
+    ("service", &["command", "cmd", "run"], "restart"),
+    ("hosts", &["host", "hostname", "ip", "name", "server"], "address"),
+    ("health", &["address", "endpoint", "url"], "http"),
+    ("ssh", &["key", "private_key", "key_file", "keys"], "identity_file"),
+];
 
 /// Keys that people write in `[env]` to take in a whole file of values.
 const IMPORTS: [&str; 8] =

@@ -67,6 +67,23 @@ fn unknown_keys_are_named_with_their_line() {
     deploy.toml:3: unknown key `keep` at the top level
       hint: did you mean `keep_releases`? `keep` belongs to `[assets]`
     ");
+    for (table, key, hint) in [
+        ("env", "PORT", "a value of the env file: `vars.PORT = \"…\"`"),
+        ("artifact", "dir", "did you mean `path`?"),
+        ("service", "name", "did you mean `unit`?"),
+        ("health", "url", "did you mean `http`?"),
+        ("ssh", "key", "did you mean `identity_file`?"),
+        ("stages.prod.service", "command", "did you mean `restart`?"),
+        ("sudo", "flavour", "there are `command`, `user` and `password`"),
+    ] {
+        let said = wrong_stage(&format!("[{table}]\n{key} = \"x\""));
+        assert!(said.contains(&format!("unknown key `{key}` in [{table}]")), "{said}");
+        assert!(said.ends_with(&format!("hint: {hint}")), "{said}");
+    }
+    let said = wrong("[stages.x]\nhosts = [{ host = \"web1\" }]");
+    assert!(said.ends_with("hint: did you mean `address`?"), "{said}");
+    let said = wrong("shared = [\"log\"]");
+    assert!(said.ends_with("hint: did you mean `linked_dirs`?"), "{said}");
     assert_snapshot!(wrong("dirs = []"), @"
     deploy.toml:3: unknown key `dirs` at the top level
       hint: did you mean `linked_dirs`?
@@ -92,12 +109,37 @@ fn unknown_keys_are_named_with_their_line() {
 
 #[test]
 fn wrong_types_say_what_was_expected() {
-    assert_snapshot!(whole("app = 3", &Overrides::default()), @"deploy.toml:1: `app` must be a string, not the number 3");
+    assert_snapshot!(whole("app = 3", &Overrides::default()), @r#"
+    deploy.toml:1: `app` must be a string, not the number 3
+      hint: text stands between quotes: `app = "…"`
+    "#);
     assert_snapshot!(wrong("keep_releases = \"five\""), @r#"deploy.toml:3: `keep_releases` must be a whole number, not "five""#);
     assert_snapshot!(wrong("confirm = \"yes\""), @r#"deploy.toml:3: `confirm` must be true, false or "staged", not "yes""#);
-    assert_snapshot!(wrong("linked_dirs = \"log\""), @r#"deploy.toml:3: `linked_dirs` must be a list, not "log""#);
+    assert_snapshot!(wrong("linked_dirs = \"log\""), @r#"
+    deploy.toml:3: `linked_dirs` must be a list, not "log"
+      hint: `linked_dirs = ["log"]`
+    "#);
+    assert_snapshot!(wrong("parallel = \"5\""), @r#"
+    deploy.toml:3: `parallel` must be a whole number, not "5"
+      hint: `parallel = 5`
+    "#);
+    assert_snapshot!(wrong("[upload]\nlink = \"false\""), @r#"
+    deploy.toml:4: `upload.link` must be true or false, not "false"
+      hint: `link = false`
+    "#);
+    assert_snapshot!(wrong("stages.staging = \"web1\""), @r#"
+    deploy.toml:3: `stages.staging` must be a table, not "web1"
+      hint: `[stages.staging]` with `hosts = ["web1"]`
+    "#);
     assert_snapshot!(wrong("linked_dirs = [3]"), @"deploy.toml:3: `linked_dirs` must be a path, or a table with `path`, `mode` and `group`, not the number 3");
-    assert_snapshot!(wrong("artifact = \"dist\""), @r#"deploy.toml:3: `artifact` must be a table, not "dist""#);
+    assert_snapshot!(wrong("artifact = \"dist\""), @r#"
+    deploy.toml:3: `artifact` must be a table, not "dist"
+      hint: `artifact.path = "dist"`
+    "#);
+    assert_snapshot!(wrong("service = \"todo.service\""), @r#"
+    deploy.toml:3: `service` must be a table, not "todo.service"
+      hint: `service.unit = "todo.service"`
+    "#);
     assert_snapshot!(wrong("[service]\nscope = \"sytem\""), @"deploy.toml:4: `service.scope` must be `system` or `user`, not `sytem`");
     assert_snapshot!(wrong("[service]\ntimeout = \"2 parsecs\""), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not "2 parsecs""#);
     assert_snapshot!(wrong("[service]\ntimeout = -1"), @r#"deploy.toml:4: `service.timeout` must be a length of time such as "30s", "2m", or a number of seconds, not the number -1"#);
@@ -106,14 +148,25 @@ fn wrong_types_say_what_was_expected() {
     assert_snapshot!(wrong("[hooks]\nshell = 3"), @r#"deploy.toml:4: `hooks.shell` must be a program with its flags such as "bash -lc", or a list of words, not the number 3"#);
     assert_snapshot!(wrong("stages = []"), @"deploy.toml:4: not valid TOML: cannot extend value of type array with a dotted key");
     assert_snapshot!(wrong_stage("hosts = []"), @"deploy.toml:6: not valid TOML: duplicate key");
-    assert_snapshot!(wrong("x = "), @"deploy.toml:3: not valid TOML: string values must be quoted, expected literal string");
+    for wrongs in ["x = ", "x = log", "x = fog", "linked_dirs = [log]"] {
+        let said = wrong(wrongs);
+        assert!(said.starts_with("deploy.toml:3: not valid TOML: "), "{said}");
+        assert!(said.ends_with("hint: text stands between quotes: `\"…\"`"), "{said}");
+    }
+    assert_snapshot!(wrong("log: x"), @"
+    deploy.toml:3: not valid TOML: key with no value, expected `=`
+      hint: a setting is `key = value`
+    ");
 }
 
 #[test]
 fn errors_show_no_value_that_may_be_secret() {
     let text = wrong("[env.vars]\nPIN = 987654");
     assert!(!text.contains("987654"), "{text}");
-    assert_snapshot!(text, @"deploy.toml:4: `env.vars.PIN` must be a string, or a table with `env`, `command`, `file` and `value`, not a number");
+    assert_snapshot!(text, @r#"
+    deploy.toml:4: `env.vars.PIN` must be a string, or a table with `env`, `command`, `file` and `value`, not a number
+      hint: text stands between quotes: `PIN = "…"`
+    "#);
     assert!(!wrong("[env.vars]\nPIN = { env = 987654 }").contains("987654"));
     let url = wrong("artifact.path = \"http://me:hunter2@example.net/x\"");
     assert!(!url.contains("hunter2"), "{url}");
@@ -121,9 +174,15 @@ fn errors_show_no_value_that_may_be_secret() {
 
 #[test]
 fn names_and_paths_follow_rules() {
-    assert_snapshot!(whole(STAGE, &Overrides::default()), @"deploy.toml: `app` is missing at the top level");
+    assert_snapshot!(whole(STAGE, &Overrides::default()), @r#"
+    deploy.toml: `app` is missing at the top level
+      hint: `app = "todo"`
+    "#);
     assert_snapshot!(whole(&format!("app = \"a b\"\ndeploy_to = \"/x\"\n{STAGE}"), &Overrides::default()), @"deploy.toml:1: `app` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
-    assert_snapshot!(whole(&format!("app = \"a\"\n{STAGE}"), &Overrides::default()), @"deploy.toml: `deploy_to` is missing at the top level");
+    assert_snapshot!(whole(&format!("app = \"a\"\n{STAGE}"), &Overrides::default()), @r#"
+    deploy.toml: `deploy_to` is missing at the top level
+      hint: `deploy_to = "/srv/todo"`
+    "#);
     assert_snapshot!(wrong_stage("[stages.\"a b\"]\nhosts = [\"x\"]"), @"deploy.toml:6: `stage` must be a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit: a b");
     for bad in ["srv/todo", "/", "//", "/srv/../etc", "/srv/./x", "/srv//x", "~/x", "/a\\nb", ""] {
         let text = wrong_stage(&format!("deploy_to = \"{bad}\""));
@@ -155,6 +214,10 @@ fn stage_is_chosen_by_name_default_or_being_alone() {
     assert_snapshot!(say(&file.resolve(Some("production"), &none).unwrap_err()), @"
     deploy.toml: there is no stage `production`
       hint: there are the stages `a` and `b`
+    ");
+    assert_snapshot!(say(&file.resolve(Some("20260101000000"), &none).unwrap_err()), @"
+    deploy.toml: there is no stage `20260101000000`
+      hint: for a release: `shipit rollback --to 20260101000000`
     ");
     assert_snapshot!(whole(LEAST, &none), @r#"
     deploy.toml: there is no stage
@@ -438,6 +501,7 @@ fn sources_are_checked_before_anything_is_fetched() {
     deploy.toml:5: `identity` must be one word that does not begin with `-`: -x
     deploy.toml:5: `endpoint` must be an address without a path, such as `https://s3.example.net`: https://x/y
     deploy.toml:5: unknown key `bucket` in [artifact.s3]
+      hint: there are `endpoint`, `region` and `profile`
     "#);
 }
 

@@ -145,7 +145,10 @@ fn contradicting_keys_are_refused() {
     assert_snapshot!(one("http = \"http://x\"\nstatus = []"), @r#"deploy.toml:5: `health.checks.status` must be a status such as 200, "2xx" or "200-204", or a list of them, not an empty list"#);
     assert_snapshot!(one("http = \"http://x\"\nheaders = { Host = \"b\" }"), @"deploy.toml:5: `headers` must be a name of HTTP headers, other than `Host` (use `host`) and those that frame a request: Host");
     assert_snapshot!(one("http = \"http://x\"\nheaders = { A = \"b\\nc\" }"), @r"deploy.toml:5: `headers` must be text in one line: b\nc");
-    assert_snapshot!(one("http = \"http://x\"\nheaders = { A = 3 }"), @"deploy.toml:5: `health.checks.headers.A` must be a string, or a table with `env`, `command` and `file`, not a number");
+    assert_snapshot!(one("http = \"http://x\"\nheaders = { A = 3 }"), @r#"
+    deploy.toml:5: `health.checks.headers.A` must be a string, or a table with `env`, `command` and `file`, not a number
+      hint: text stands between quotes: `A = "…"`
+    "#);
 }
 
 #[test]

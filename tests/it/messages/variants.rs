@@ -678,6 +678,7 @@ fn configurations() {
       hint:  did you mean `soak`?
     error: deploy.toml:14: `keep_releases` must be a number, not text
     error: deploy.toml: `app` is missing at the top level
+      hint:  `app = "todo"`
     error: deploy.toml:14: `deploy_to` must be an absolute path: ""
     error: deploy.toml:14: `http` holds `{size}`, which is no placeholder
       hint:  there are `{digest}`, `{release}` and `{revision}`, with slots also `{slot}` and `{port}`; in an address, `%7B` and `%7D` are braces
