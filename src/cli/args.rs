@@ -472,7 +472,7 @@ pub(crate) struct LogsArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) service: Vec<String>,
     /// Show the last N lines of each journal and file [default: 100]; not with `--since`
-    #[arg(long, value_name = "N", conflicts_with = "since")]
+    #[arg(long, alias = "tail", value_name = "N", conflicts_with = "since")]
     pub(crate) lines: Option<u32>,
 }
 

@@ -195,9 +195,9 @@ impl ConfigError {
             Self::UnknownStage { stage, .. } if stage.parse::<ReleaseId>().is_ok() => {
                 Some(format!("for a release: `shipit rollback --to {stage}`"))
             }
-            Self::UnknownStage { stage, known, .. } => Some(meant(stage, known, "stages")),
-            Self::NoSuch { name, known, what, .. } => Some(meant(name, known, &format!("{what}s"))),
-            Self::NoService { name, known, .. } => Some(meant(name, known, "services")),
+            Self::UnknownStage { stage, known, .. } => Some(meant(stage, known, "stage")),
+            Self::NoSuch { name, known, what, .. } => Some(meant(name, known, what)),
+            Self::NoService { name, known, .. } => Some(meant(name, known, "service")),
             Self::WhichStage { known, .. } => {
                 let first = known.first().map_or("STAGE", String::as_str);
                 Some(format!("name one, or set `default_stage = \"{first}\"`"))
@@ -307,11 +307,16 @@ pub(crate) fn similar<'a>(
     scored.filter(|(distance, name)| near(*distance, name)).min().map(|(_, name)| name)
 }
 
+/// Returns a hint about a name that is not among those of the file; `what` is their kind, such as
+/// `stage`.
 fn meant(wrong: &str, known: &[String], what: &str) -> String {
-    match similar(wrong, known.iter().map(String::as_str)) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => format!("there are no {what}"),
-        None => format!("there are the {what} {}", listed(known)),
+    let begun = |name: &&String| !wrong.is_empty() && name.starts_with(wrong);
+    let begun = || known.iter().find(begun).map(String::as_str);
+    match (similar(wrong, known.iter().map(String::as_str)).or_else(begun), known) {
+        (Some(name), _) => format!("did you mean `{name}`?"),
+        (None, []) => format!("there are no {what}s"),
+        (None, [only]) => format!("the only {what} is `{only}`"),
+        (None, _) => format!("there are the {what}s {}", listed(known)),
     }
 }
 

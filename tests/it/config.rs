@@ -215,6 +215,13 @@ fn stage_is_chosen_by_name_default_or_being_alone() {
     deploy.toml: there is no stage `production`
       hint: there are the stages `a` and `b`
     ");
+    let one = parse(&format!("{LEAST}[stages.production]\nhosts = [\"web1\"]\n")).unwrap();
+    for (wrong, hint) in
+        [("prod", "did you mean `production`?"), ("live", "the only stage is `production`")]
+    {
+        let said = say(&one.resolve(Some(wrong), &none).unwrap_err());
+        assert!(said.ends_with(&format!("hint: {hint}")), "{said}");
+    }
     assert_snapshot!(say(&file.resolve(Some("20260101000000"), &none).unwrap_err()), @"
     deploy.toml: there is no stage `20260101000000`
       hint: for a release: `shipit rollback --to 20260101000000`
@@ -742,7 +749,7 @@ fn hook_is_a_command_or_a_table() {
     assert_snapshot!(wrong("rollout.batch = \"110%\""), @"deploy.toml:3: `batch` must be 1% to 100%: 110%");
     assert_snapshot!(wrong("rollout.canary = [\"nobody\"]"), @"
     deploy.toml:3: no host of `prod` has the host `nobody`
-      hint: there are the hosts `web1`
+      hint: the only host is `web1`
     ");
     assert_snapshot!(wrong("rollout.max_failed = -1"), @"deploy.toml:3: `max_failed` must be 0 or more: -1");
     assert_snapshot!(wrong("rollout.on_failure = \"retry\""), @"deploy.toml:3: `rollout.on_failure` must be `revert-all`, `revert-batch`, `stop`, not `retry`");

@@ -703,7 +703,7 @@ fn configurations() {
       hint:  leave one of the two out
     error: deploy.toml:14: `REVISION` cannot be used here: shipit writes it
     error: --roles: no host of `staging` has the role `db`
-      hint:  there are the roles `web`
+      hint:  the only role is `web`
     error: deploy.toml:14: there is no service `wbe`
       hint:  did you mean `web`?
     error: --hosts and --roles together leave no host of `staging`
