@@ -80,24 +80,14 @@ impl ConfigText<'_> {
 /// key that is `known` there or is a word of one, or it belongs to any other table.
 fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) -> Option<String> {
     // A stage has the tables of the top level.
-    let table = if table.first().is_some_and(|first| first == "stages") {
-        table.get(2..).unwrap_or_default()
-    } else {
-        table
-    };
+    let in_stage = table.first().is_some_and(|first| first == "stages");
+    let table = if in_stage { table.get(2..).unwrap_or_default() } else { table };
     let root = table.first().map_or("", String::as_str);
-    if root == "env" && IMPORTS.contains(&key) {
-        return Some("a whole file of values: `files = [\".env.production\"]`".to_owned());
-    }
-    if root == "env"
-        && key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-    {
-        return Some(format!("a value of the env file: `vars.{key} = \"…\"`"));
-    }
     let asked = |name: &str| format!("did you mean `{name}`?");
-    let other = OTHER_WORDS.iter().find(|(of, words, _)| *of == root && words.contains(&key));
-    if let Some((_, _, ours)) = other.filter(|_| table.len() <= 1) {
-        return Some(asked(ours));
+    if table.len() <= 1
+        && let Some(hint) = env_hint(root, key).or_else(|| ours(root, key, in_stage).map(asked))
+    {
+        return Some(hint);
     }
     let elsewhere = known_keys();
     let owner = |of: &dyn Fn(&str) -> bool| {
@@ -114,6 +104,24 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
     };
     let all = || (known.len() <= MOST_KEYS).then(|| format!("there are {}", listed(&known)));
     owner(&near).or_else(like).or_else(rest).or_else(all)
+}
+
+/// Returns the place in `[env]` for a value or a file of values.
+fn env_hint(table: &str, key: &str) -> Option<String> {
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if table != "env" {
+        None
+    } else if IMPORTS.contains(&key) {
+        Some("a whole file of values: `files = [\".env.production\"]`".to_owned())
+    } else {
+        key.chars().all(is_name).then(|| format!("a value of the env file: `vars.{key} = \"…\"`"))
+    }
+}
+
+/// Returns our word for a key that other tools call `key`.
+fn ours(table: &str, key: &str, in_stage: bool) -> Option<&'static str> {
+    let other = OTHER_WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&key));
+    other.map(|(_, _, ours)| *ours).filter(|ours| !(in_stage && ["app", "stages"].contains(ours)))
 }
 
 /// Returns the known key of which `key` is a word, if there is one: `keep_releases` for `keep`.

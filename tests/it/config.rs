@@ -82,6 +82,8 @@ fn unknown_keys_are_named_with_their_line() {
     }
     let said = wrong("[stages.x]\nhosts = [{ host = \"web1\" }]");
     assert!(said.ends_with("hint: did you mean `address`?"), "{said}");
+    assert!(!wrong_stage("name = \"todo\"").contains("`app`"), "a stage has none");
+    assert!(!wrong("[env.vars]\nA = { PORT = \"1\" }").contains("vars.PORT"));
     let said = wrong("shared = [\"log\"]");
     assert!(said.ends_with("hint: did you mean `linked_dirs`?"), "{said}");
     assert_snapshot!(wrong("dirs = []"), @"
