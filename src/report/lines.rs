@@ -112,7 +112,10 @@ impl<W: Write> Lines<W> {
                 self.row(host, "warning", &styles.warn.apply_to(text).to_string());
             }
             Event::Warning { host: None, text } => {
-                self.put(&format!("{} {text}", styles.warn.apply_to("warning:")));
+                let mark = styles.warn.apply_to("warning:").to_string();
+                for row in human::hanging(&mark, 9, text, styles.width) {
+                    self.put(&row);
+                }
             }
             Event::Interrupted { again } => self.put(words::interrupted(*again)),
             _ => {}

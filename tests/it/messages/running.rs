@@ -77,6 +77,19 @@ fn long_upload_reports_progress_now_and_then() {
 }
 
 #[test]
+fn warning_before_a_run_is_wrapped_at_words() {
+    let paper = SharedBuffer::default();
+    let styles = Styles { width: Some(44), ..Styles::plain() };
+    let mut lines = Lines::new(paper.clone(), styles, Verbosity::Quiet, clock().0);
+    let text = "1 file is private here: bin/serve; `chmod o+r` it where it is built".to_owned();
+    lines.on_event(&Event::Warning { host: None, text });
+    assert_snapshot!(paper.text(), @"
+    warning: 1 file is private here: bin/serve;
+             `chmod o+r` it where it is built
+    ");
+}
+
+#[test]
 fn shown_warning_is_not_repeated_at_the_end() {
     let paper = SharedBuffer::default();
     let mut lines = Lines::new(paper.clone(), Styles::plain(), Verbosity::Normal, clock().0);
