@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigPlace, listed, similar};
-use super::known::known_keys;
+use super::known::{ONLY_AT_TOP, known_keys};
 
 /// The text of a file, to find places in it.
 pub(super) struct ConfigText<'a> {
@@ -84,10 +84,14 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
     let table = if in_stage { table.get(2..).unwrap_or_default() } else { table };
     let root = table.first().map_or("", String::as_str);
     let asked = |name: &str| format!("did you mean `{name}`?");
-    if table.len() <= 1
-        && let Some(hint) = env_hint(root, key).or_else(|| ours(root, key, in_stage).map(asked))
-    {
-        return Some(hint);
+    if root == "env" && IMPORTS.contains(&key) {
+        return Some("a whole file of values: `files = [\".env.production\"]`".to_owned());
+    }
+    if table == ["env"] && is_env_name(key) {
+        return Some(format!("a value of the env file: `vars.{key} = \"…\"`"));
+    }
+    if let Some(ours) = ours(root, key, in_stage).filter(|_| table.len() <= 1) {
+        return Some(asked(ours));
     }
     let elsewhere = known_keys();
     let owner = |of: &dyn Fn(&str) -> bool| {
@@ -106,22 +110,15 @@ fn meant<'k>(key: &str, table: &[String], known: impl Iterator<Item = &'k str>) 
     owner(&near).or_else(like).or_else(rest).or_else(all)
 }
 
-/// Returns the place in `[env]` for a value or a file of values.
-fn env_hint(table: &str, key: &str) -> Option<String> {
-    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    if table != "env" {
-        None
-    } else if IMPORTS.contains(&key) {
-        Some("a whole file of values: `files = [\".env.production\"]`".to_owned())
-    } else {
-        key.chars().all(is_name).then(|| format!("a value of the env file: `vars.{key} = \"…\"`"))
-    }
+/// Returns whether people would call a variable so.
+fn is_env_name(key: &str) -> bool {
+    key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// Returns our word for a key that other tools call `key`.
 fn ours(table: &str, key: &str, in_stage: bool) -> Option<&'static str> {
     let other = OTHER_WORDS.iter().find(|(of, words, _)| *of == table && words.contains(&key));
-    other.map(|(_, _, ours)| *ours).filter(|ours| !(in_stage && ["app", "stages"].contains(ours)))
+    other.map(|(_, _, ours)| *ours).filter(|ours| !(in_stage && ONLY_AT_TOP.contains(ours)))
 }
 
 /// Returns the known key of which `key` is a word, if there is one: `keep_releases` for `keep`.

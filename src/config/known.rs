@@ -10,6 +10,9 @@ use super::tables::{
     Ssh, SudoTable, Timeouts, TrafficTable, UploadTable, VarTable,
 };
 
+/// Keys that no stage has.
+pub(super) const ONLY_AT_TOP: [&str; 3] = ["app", "default_stage", "stages"];
+
 /// Every key there is, dotted, `stages.*` standing for its own: for documentation to be complete.
 pub fn known_keys() -> Vec<String> {
     let tables = [

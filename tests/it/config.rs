@@ -84,6 +84,11 @@ fn unknown_keys_are_named_with_their_line() {
     assert!(said.ends_with("hint: did you mean `address`?"), "{said}");
     assert!(!wrong_stage("name = \"todo\"").contains("`app`"), "a stage has none");
     assert!(!wrong("[env.vars]\nA = { PORT = \"1\" }").contains("vars.PORT"));
+    let said = wrong("[env]\nfiles = [{ path = \".env\" }]");
+    assert!(
+        said.ends_with("hint: a whole file of values: `files = [\".env.production\"]`"),
+        "{said}"
+    );
     let said = wrong("shared = [\"log\"]");
     assert!(said.ends_with("hint: did you mean `linked_dirs`?"), "{said}");
     assert_snapshot!(wrong("dirs = []"), @"
@@ -150,7 +155,11 @@ fn wrong_types_say_what_was_expected() {
     assert_snapshot!(wrong("[hooks]\nshell = 3"), @r#"deploy.toml:4: `hooks.shell` must be a program with its flags such as "bash -lc", or a list of words, not the number 3"#);
     assert_snapshot!(wrong("stages = []"), @"deploy.toml:4: not valid TOML: cannot extend value of type array with a dotted key");
     assert_snapshot!(wrong_stage("hosts = []"), @"deploy.toml:6: not valid TOML: duplicate key");
-    for wrongs in ["x = ", "x = log", "x = fog", "linked_dirs = [log]"] {
+    assert_snapshot!(wrong("x = "), @r#"
+    deploy.toml:3: not valid TOML: string values must be quoted, expected literal string
+      hint: text stands between quotes: `"…"`
+    "#);
+    for wrongs in ["x = log", "x = fog", "linked_dirs = [log]"] {
         let said = wrong(wrongs);
         assert!(said.starts_with("deploy.toml:3: not valid TOML: "), "{said}");
         assert!(said.ends_with("hint: text stands between quotes: `\"…\"`"), "{said}");

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use self::trace::{Kind, Trace, ValueForm};
+use super::known::ONLY_AT_TOP;
 use super::tables::Layer;
 
 /// The example, which names every key.
 const EXAMPLE: &str = include_str!("../../../deploy.example.toml");
-/// Keys that no stage has.
-const ONLY_AT_TOP: [&str; 3] = ["app", "default_stage", "stages"];
 
 /// Returns the schema. A config that it refuses is wrong; one that it takes may still break a rule,
 /// which `shipit check` finds.

@@ -44,7 +44,8 @@ pub(crate) fn with_docker(session: &LocalSession, dir: &Path) -> LocalSession {
     with_tools(session, dir, &[("docker", DOCKER)])
 }
 
-/// A daemon of docker with a store, a socket and a containerd of its own. It makes no network.
+/// A daemon of docker with a store and a socket of its own. It makes no network. Where containerd runs
+/// already, it takes a namespace of its own there, away from the daemon of the machine.
 pub(crate) struct DockerDaemon {
     dir: TempDir,
     daemon: Child,
@@ -64,6 +65,8 @@ impl DockerDaemon {
         command.args(["--storage-driver=vfs", "--bridge=none", "--iptables=false"]);
         command.args(["--ip6tables=false", "--data-root", &at("data"), "--exec-root", &at("exec")]);
         command.args(["--pidfile", &at("pid"), "--host", &format!("unix://{}", at("socket"))]);
+        command.args(["--containerd-namespace=shipit-test"]);
+        command.args(["--containerd-plugins-namespace=shipit-test-plugins"]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let made = Self { daemon: command.spawn().unwrap(), client, dir };
         let began = Instant::now();
