@@ -112,10 +112,7 @@ impl<W: Write> Lines<W> {
                 self.row(host, "warning", &styles.warn.apply_to(text).to_string());
             }
             Event::Warning { host: None, text } => {
-                let mark = styles.warn.apply_to("warning:").to_string();
-                for row in human::hanging(&mark, 9, text, styles.width) {
-                    self.put(&row);
-                }
+                let _ = summary::warnings(&mut self.out, &styles, &[(None, text.clone())]);
             }
             Event::Interrupted { again } => self.put(words::interrupted(*again)),
             _ => {}
