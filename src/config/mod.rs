@@ -5,7 +5,8 @@
 //! `env_format` writes them, `secrecy` says what may be shown of them. `checks` holds what health
 //! checks ask, `gather` fetches what they need of this machine, `placeholders` stand for a release
 //! in them. `inventory` reads hosts that are listed elsewhere, `access` is what it takes to get an
-//! artifact. `start` makes what `shipit init` writes, `schema` is what editors read.
+//! artifact. `start` makes what `shipit init` writes, `schema` is what editors read. `trace` finds
+//! out what the tables hold.
 
 pub mod access;
 pub mod checks;
@@ -26,6 +27,7 @@ pub mod schema;
 pub mod secrecy;
 pub mod start;
 pub mod tables;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt;
