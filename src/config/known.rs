@@ -29,7 +29,9 @@ fn add_keys(shape: &Shape, key: &str, all: &mut Vec<String>) {
             if values.iter().map(|(key, _)| *key).eq(["env", "command", "file"]) => {}
         Shape::Table(values) => {
             all.extend(values.iter().map(|(name, _)| dotted(key, name)));
-            values.iter().for_each(|(name, shape)| add_keys(shape, &dotted(key, name), all));
+            for (name, shape) in values {
+                add_keys(shape, &dotted(key, name), all);
+            }
         }
         Shape::Text | Shape::Number | Shape::Switch | Shape::Words(_) | Shape::Again => {}
     }

@@ -34,6 +34,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use self::access::{ArtifactAccess, DigestSource};
 use self::checks::Check;
 use self::env_format::EnvFormat;
@@ -585,7 +587,8 @@ pub enum Batch {
 }
 
 /// The fate of the other hosts if a host fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     /// Every host is undecided until all are well; if one is not, all revert.
     #[default]
@@ -597,7 +600,8 @@ pub enum OnFailure {
 }
 
 /// The fate of the run if a host cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnUnreachable {
     /// Nothing is touched anywhere.
     #[default]

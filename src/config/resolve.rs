@@ -12,7 +12,6 @@ mod slots;
 mod sources;
 mod sudo;
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +20,8 @@ use toml::Spanned;
 use self::hosts::StageHosts;
 use super::error::{ConfigError, ConfigPlace};
 use super::file::ConfigFile;
-use super::tables::{ConfirmValue, Layer};
-use super::{Config, Confirm, rules};
+use super::tables::Layer;
+use super::{Config, rules};
 use crate::model::layout::Layout;
 
 /// The number of good releases that prune keeps by default.
@@ -105,8 +104,7 @@ pub fn load(path: &Path) -> Result<ConfigFile, ConfigError> {
 impl ConfigFile {
     /// Returns the names of the stages, sorted.
     pub fn stages(&self) -> Vec<&str> {
-        let stages = self.root.stages.iter().flat_map(BTreeMap::keys);
-        stages.map(|name| name.get_ref().as_str()).collect()
+        self.stages.keys().map(|name| name.get_ref().as_str()).collect()
     }
 
     /// One stage as it is after flags, variables, the stage's own keys, those of the top level
@@ -117,58 +115,55 @@ impl ConfigFile {
         overrides: &Overrides,
     ) -> Result<Config, ConfigError> {
         let (stage, layer) = self.stage(stage.or(overrides.stage.as_deref()))?;
-        let layer = layer.over(&self.root);
         let here = Resolver { file: self, stage };
-        let services = here.services(&layer)?;
-        let StageHosts { all: hosts, origin: hosts_from } = here.hosts(&layer)?;
-        here.units_are_told_apart(&layer, &services, &hosts)?;
-        let links = here.links(&layer)?;
+        let services = here.services(layer)?;
+        let StageHosts { all: hosts, origin: hosts_from } = here.hosts(layer)?;
+        here.units_are_told_apart(layer, &services, &hosts)?;
+        let links = here.links(layer)?;
         let mut config = Config {
             app: here.app()?,
             stage: stage.to_owned(),
             base: self.base.clone(),
-            layout: here.layout(&layer)?,
+            layout: here.layout(layer)?,
             keep: here.count(
                 "keep_releases",
                 overrides.keep,
                 layer.keep_releases.as_ref(),
                 KEEP_RELEASES,
             )?,
-            artifact: here.artifact(&layer, overrides, &links)?,
+            artifact: here.artifact(layer, overrides, &links)?,
             links,
             assets: None,
             env: Vec::new(),
-            health: here.health(&layer, &services)?,
+            health: here.health(layer, &services)?,
             services,
-            slots: here.slots(&layer)?,
-            hooks: here.hooks(&layer)?,
-            notices: here.notices(&layer)?,
-            rollout: here.rollout(&layer, &hosts)?,
-            upload: here.upload(&layer)?,
-            maintenance: here.maintenance(&layer)?,
+            slots: here.slots(layer)?,
+            hooks: here.hooks(layer)?,
+            notices: here.notices(layer)?,
+            rollout: here.rollout(layer, &hosts)?,
+            upload: here.upload(layer)?,
+            maintenance: here.maintenance(layer)?,
             hosts,
             hosts_from,
-            confirm: match layer.confirm {
-                Some(ConfirmValue::First) => Confirm::First,
-                Some(ConfirmValue::Staged) => Confirm::Staged,
-                Some(ConfirmValue::Never) | None => Confirm::Never,
-            },
-            ssh: here.ssh(&layer)?,
-            sudo: here.sudo(&layer)?,
+            confirm: layer.confirm,
+            ssh: here.ssh(layer)?,
+            sudo: here.sudo(layer)?,
             parallel: here.count("parallel", overrides.parallel, layer.parallel.as_ref(), 32)?,
-            deadline: here.deadline(&layer)?,
+            deadline: here.deadline(layer)?,
         };
-        config.assets = here.assets(&layer, &config)?;
-        config.env = here.env(&layer, &config.links, &config.services)?;
-        here.check_slots(&layer, &config)?;
-        here.check_sudo(&layer, &config)?;
+        config.assets = here.assets(layer, &config)?;
+        config.env = here.env(layer, &config.links, &config.services)?;
+        here.check_slots(layer, &config)?;
+        here.check_sudo(layer, &config)?;
         here.filter(&mut config.hosts, overrides)?;
         Ok(config)
     }
 
     fn stage(&self, asked: Option<&str>) -> Result<(&str, &Layer), ConfigError> {
-        let stages = self.root.stages.as_ref().filter(|stages| !stages.is_empty());
-        let stages = stages.ok_or_else(|| ConfigError::NoStages { place: self.nowhere() })?;
+        let stages = &self.stages;
+        if stages.is_empty() {
+            return Err(ConfigError::NoStages { place: self.nowhere() });
+        }
         for name in stages.keys() {
             self.rule(name, "stage", NAME, rules::is_name(name.get_ref()))?;
         }
@@ -181,8 +176,7 @@ impl ConfigFile {
             }
             _ => return Err(ConfigError::WhichStage { place: self.nowhere(), known: known() }),
         };
-        let found = stages.iter().find(|(key, _)| key.get_ref() == name);
-        let found = found.map(|(key, layer)| (key.get_ref().as_str(), layer));
+        let found = stages.get_key_value(name).map(|(key, layer)| (key.get_ref().as_str(), layer));
         let missing =
             || ConfigError::UnknownStage { place, stage: name.to_owned(), known: known() };
         found.ok_or_else(missing)

@@ -8,13 +8,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, de};
 use toml::Spanned;
 
 pub(super) use self::health::{Check, Health};
 use super::env_format::EnvFormat;
+use super::{Confirm, OnFailure, OnUnreachable};
+use crate::model::service::{Action, Proof, Scope};
 
 /// The keys of the file's top level; a stage has the same ones, less the first three.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,36 +24,29 @@ use super::env_format::EnvFormat;
 pub(super) struct Layer {
     pub(super) app: Option<Spanned<String>>,
     pub(super) default_stage: Option<Spanned<String>>,
-    pub(super) stages: Option<BTreeMap<Spanned<String>, Layer>>,
+    pub(super) stages: BTreeMap<Spanned<String>, Layer>,
     pub(super) deploy_to: Option<Spanned<String>>,
     pub(super) keep_releases: Option<Spanned<i64>>,
-    pub(super) hosts: Option<Spanned<HostsValue>>,
-    pub(super) confirm: Option<ConfirmValue>,
+    pub(super) hosts: Option<Spanned<ListOr<TextOr<HostTable>, HostsTable>>>,
+    pub(super) confirm: Confirm,
     pub(super) parallel: Option<Spanned<i64>>,
-    pub(super) linked_dirs: Option<Vec<Spanned<TextOr<DirTable>>>>,
-    pub(super) linked_files: Option<Vec<Spanned<TextOr<FileTable>>>>,
-    pub(super) artifact: Option<ArtifactTable>,
-    pub(super) assets: Option<AssetsTable>,
-    pub(super) env: Option<EnvTables>,
+    pub(super) linked_dirs: Vec<Spanned<TextOr<DirTable>>>,
+    pub(super) linked_files: Vec<Spanned<TextOr<FileTable>>>,
+    pub(super) artifact: ArtifactTable,
+    pub(super) assets: AssetsTable,
+    pub(super) env: Option<ListOr<Env, Env>>,
     pub(super) service: Option<ServiceTable>,
-    pub(super) services: Option<BTreeMap<Spanned<String>, ServiceTable>>,
+    pub(super) services: BTreeMap<Spanned<String>, ServiceTable>,
     pub(super) slots: Option<SlotsTable>,
-    pub(super) health: Option<Health>,
-    pub(super) hooks: Option<HooksTable>,
-    pub(super) notices: Option<Vec<Spanned<NoticeTable>>>,
-    pub(super) rollout: Option<RolloutTable>,
-    pub(super) upload: Option<UploadTable>,
+    pub(super) health: Health,
+    pub(super) hooks: HooksTable,
+    pub(super) notices: Vec<Spanned<NoticeTable>>,
+    pub(super) rollout: RolloutTable,
+    pub(super) upload: UploadTable,
     pub(super) maintenance: Option<MaintenanceTable>,
-    pub(super) ssh: Option<Ssh>,
-    pub(super) sudo: Option<SudoTable>,
-    pub(super) timeouts: Option<Timeouts>,
-}
-
-/// The hosts: a list, or the place that a list comes from.
-#[derive(Debug, Clone)]
-pub(super) enum HostsValue {
-    List(Vec<Spanned<TextOr<HostTable>>>),
-    From(HostsTable),
+    pub(super) ssh: Ssh,
+    pub(super) sudo: SudoTable,
+    pub(super) timeouts: Timeouts,
 }
 
 /// The place that a list of hosts comes from.
@@ -60,34 +55,6 @@ pub(super) enum HostsValue {
 pub(super) struct HostsTable {
     pub(super) command: Option<Spanned<String>>,
     pub(super) file: Option<Spanned<String>>,
-}
-
-impl<'de> Deserialize<'de> for HostsValue {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(HostsVisitor)
-    }
-}
-
-struct HostsVisitor;
-
-impl<'de> Visitor<'de> for HostsVisitor {
-    type Value = HostsValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of hosts, or a table with `command` or `file`")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<HostsValue, A::Error> {
-        let mut hosts = Vec::new();
-        while let Some(host) = list.next_element()? {
-            hosts.push(host);
-        }
-        Ok(HostsValue::List(hosts))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HostsValue, A::Error> {
-        HostsTable::deserialize(MapAccessDeserializer::new(map)).map(HostsValue::From)
-    }
 }
 
 /// A host that needs more than its name.
@@ -126,14 +93,14 @@ pub(super) struct FileTable {
 pub(super) struct ArtifactTable {
     pub(super) path: Option<Spanned<String>>,
     pub(super) sha256: Option<Spanned<TextOr<DigestTable>>>,
-    pub(super) headers: Option<BTreeMap<Spanned<String>, Spanned<TextOr<SourceTable>>>>,
+    pub(super) headers: BTreeMap<Spanned<String>, Spanned<TextOr<SourceTable>>>,
     pub(super) signature: Option<Spanned<SignatureTable>>,
-    pub(super) s3: Option<S3Table>,
-    pub(super) exclude: Option<Vec<Spanned<String>>>,
+    pub(super) s3: S3Table,
+    pub(super) exclude: Vec<Spanned<String>>,
     pub(super) strip_components: Option<Spanned<i64>>,
-    pub(super) follow_links: Option<bool>,
+    pub(super) follow_links: bool,
     pub(super) case: Option<CaseValue>,
-    pub(super) keep_private: Option<bool>,
+    pub(super) keep_private: bool,
 }
 
 /// `[assets]`.
@@ -186,46 +153,11 @@ pub(super) struct Env {
     pub(super) file: Option<Spanned<String>>,
     pub(super) mode: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<String>>,
-    pub(super) format: Option<EnvFormat>,
-    pub(super) files: Option<Vec<Spanned<TextOr<ImportTable>>>>,
-    pub(super) vars: Option<BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>>,
+    pub(super) format: EnvFormat,
+    pub(super) files: Vec<Spanned<TextOr<ImportTable>>>,
+    pub(super) vars: BTreeMap<Spanned<String>, Spanned<TextOr<VarTable>>>,
     /// Only in `[[env]]`.
     pub(super) roles: Option<Spanned<Vec<Spanned<String>>>>,
-}
-
-/// One environment file, `[env]`, or several, `[[env]]`.
-#[derive(Debug, Clone)]
-pub(super) enum EnvTables {
-    One(Box<Env>),
-    Several(Vec<Spanned<Env>>),
-}
-
-impl<'de> Deserialize<'de> for EnvTables {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(EnvTablesVisitor)
-    }
-}
-
-struct EnvTablesVisitor;
-
-impl<'de> Visitor<'de> for EnvTablesVisitor {
-    type Value = EnvTables;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table, or with `[[env]]` one for each file")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvTables, A::Error> {
-        Env::deserialize(MapAccessDeserializer::new(map)).map(|env| EnvTables::One(Box::new(env)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<EnvTables, A::Error> {
-        let mut files = Vec::new();
-        while let Some(file) = list.next_element()? {
-            files.push(file);
-        }
-        Ok(EnvTables::Several(files))
-    }
 }
 
 /// A whole file of values that needs more than its path.
@@ -266,13 +198,13 @@ pub(super) struct SourceTable {
 pub(super) struct ServiceTable {
     pub(super) unit: Option<Spanned<Units>>,
     pub(super) file: Option<Spanned<String>>,
-    pub(super) scope: Option<Spanned<ScopeValue>>,
-    pub(super) action: Option<Spanned<ActionValue>>,
+    pub(super) scope: Option<Spanned<Scope>>,
+    pub(super) action: Option<Spanned<Action>>,
     pub(super) restart: Option<Spanned<String>>,
     pub(super) stop: Option<Spanned<String>>,
     pub(super) log: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<Length>>,
-    pub(super) proof: Option<Spanned<ProofValue>>,
+    pub(super) proof: Option<Spanned<Proof>>,
     pub(super) image: Option<Spanned<String>>,
     pub(super) engine: Option<Spanned<Words>>,
     /// Only in `[services.NAME]`.
@@ -288,7 +220,7 @@ pub(super) struct SlotsTable {
     pub(super) ports: Option<Spanned<BTreeMap<Spanned<String>, Spanned<i64>>>>,
     pub(super) drain: Option<Spanned<Length>>,
     pub(super) keep_warm: Option<Spanned<Length>>,
-    pub(super) traffic: Option<TrafficTable>,
+    pub(super) traffic: TrafficTable,
 }
 
 /// `[slots.traffic]`.
@@ -298,35 +230,6 @@ pub(super) struct TrafficTable {
     pub(super) file: Option<Spanned<String>>,
     pub(super) content: Option<Spanned<String>>,
     pub(super) command: Option<Spanned<String>>,
-}
-
-/// The systemd that has the unit: the system's or the user's.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ScopeValue {
-    System,
-    User,
-}
-
-/// The effect of a flip on a unit.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ActionValue {
-    Restart,
-    Reload,
-    ReloadOrRestart,
-    Start,
-    None,
-}
-
-/// The weakest proof that is accepted.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ProofValue {
-    Restarted,
-    Reloaded,
-    Inferred,
-    Seen,
 }
 
 /// The names of units: one text, or a list.
@@ -352,12 +255,8 @@ impl<'de> Visitor<'de> for UnitsVisitor {
         Ok(Units(vec![text.to_owned()]))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Units, A::Error> {
-        let mut names = Vec::new();
-        while let Some(name) = list.next_element()? {
-            names.push(name);
-        }
-        Ok(Units(names))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Units, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Units)
     }
 }
 
@@ -367,23 +266,23 @@ impl<'de> Visitor<'de> for UnitsVisitor {
 pub(super) struct HooksTable {
     pub(super) shell: Option<Spanned<Words>>,
     pub(super) timeout: Option<Spanned<Length>>,
-    pub(super) local: Option<LocalHooks>,
-    pub(super) staged: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) before_switch: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) switched: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) activated: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) committed: Option<Vec<Spanned<TextOr<HookTable>>>>,
-    pub(super) reverted: Option<Vec<Spanned<TextOr<HookTable>>>>,
+    pub(super) local: LocalHooks,
+    pub(super) staged: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) before_switch: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) switched: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) activated: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) committed: Vec<Spanned<TextOr<HookTable>>>,
+    pub(super) reverted: Vec<Spanned<TextOr<HookTable>>>,
 }
 
 /// `[hooks.local]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LocalHooks {
-    pub(super) before: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
-    pub(super) staged: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
-    pub(super) after: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
-    pub(super) failed: Option<Vec<Spanned<TextOr<LocalHookTable>>>>,
+    pub(super) before: Vec<Spanned<TextOr<LocalHookTable>>>,
+    pub(super) staged: Vec<Spanned<TextOr<LocalHookTable>>>,
+    pub(super) after: Vec<Spanned<TextOr<LocalHookTable>>>,
+    pub(super) failed: Vec<Spanned<TextOr<LocalHookTable>>>,
 }
 
 /// A hook here, written as those on hosts are.
@@ -410,7 +309,8 @@ pub(super) struct HookTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoticeTable {
     pub(super) url: Spanned<TextOr<SourceTable>>,
-    pub(super) format: Option<NoticeFormat>,
+    #[serde(default)]
+    pub(super) format: NoticeFormat,
     pub(super) on: Option<Spanned<Vec<Moment>>>,
 }
 
@@ -444,28 +344,11 @@ pub enum Moment {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RolloutTable {
     pub(super) batch: Option<Spanned<BatchValue>>,
-    pub(super) canary: Option<Vec<Spanned<String>>>,
+    pub(super) canary: Vec<Spanned<String>>,
     pub(super) pause: Option<Spanned<Length>>,
-    pub(super) on_failure: Option<OnFailureValue>,
-    pub(super) on_unreachable: Option<OnUnreachableValue>,
+    pub(super) on_failure: OnFailure,
+    pub(super) on_unreachable: OnUnreachable,
     pub(super) max_failed: Option<Spanned<i64>>,
-}
-
-/// The fate of the other hosts if a host fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum OnFailureValue {
-    RevertAll,
-    RevertBatch,
-    Stop,
-}
-
-/// The fate of the run if a host cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum OnUnreachableValue {
-    Abort,
-    Skip,
 }
 
 /// `[upload]`.
@@ -495,7 +378,7 @@ pub(super) struct Ssh {
     pub(super) known_hosts: Option<Spanned<String>>,
     pub(super) connect_timeout: Option<Spanned<Length>>,
     pub(super) host_keys: Option<HostKeys>,
-    pub(super) transport: Option<SshTransport>,
+    pub(super) transport: SshTransport,
 }
 
 /// The client that connects to hosts.
@@ -541,11 +424,24 @@ pub(super) enum TextOr<T> {
     Table(T),
 }
 
-/// The words for a wrong value in place of a [`TextOr`].
+/// A list, or a table in place of it.
+#[derive(Debug, Clone)]
+pub(super) enum ListOr<Item, T> {
+    List(Vec<Spanned<Item>>),
+    Table(T),
+}
+
+/// The words for a wrong value in place of a [`TextOr`] or a [`ListOr`].
 pub(super) trait Form {
     const EXPECTED: &'static str;
 }
 
+impl Form for HostsTable {
+    const EXPECTED: &'static str = "a list of hosts, or a table with `command` or `file`";
+}
+impl Form for Env {
+    const EXPECTED: &'static str = "a table, or with `[[env]]` one for each file";
+}
 impl Form for HostTable {
     const EXPECTED: &'static str = "a host such as \"deploy@web1:22\", or a table with `address`";
 }
@@ -597,6 +493,32 @@ impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for TextOrVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Table)
+    }
+}
+
+impl<'de, Item: Deserialize<'de>, T: Deserialize<'de> + Form> Deserialize<'de> for ListOr<Item, T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ListOrVisitor(PhantomData))
+    }
+}
+
+struct ListOrVisitor<Item, T>(PhantomData<(Item, T)>);
+
+impl<'de, Item: Deserialize<'de>, T: Deserialize<'de> + Form> Visitor<'de>
+    for ListOrVisitor<Item, T>
+{
+    type Value = ListOr<Item, T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(ListOr::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(ListOr::Table)
     }
 }
 
@@ -667,24 +589,12 @@ impl<'de> Visitor<'de> for WordsVisitor {
         Ok(Words(text.split_whitespace().map(str::to_owned).collect()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
-        let mut words = Vec::new();
-        while let Some(word) = list.next_element()? {
-            words.push(word);
-        }
-        Ok(Words(words))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Words, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Words)
     }
 }
 
-/// The moment at which a person is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConfirmValue {
-    Never,
-    First,
-    Staged,
-}
-
-impl<'de> Deserialize<'de> for ConfirmValue {
+impl<'de> Deserialize<'de> for Confirm {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(ConfirmVisitor)
     }
@@ -693,19 +603,19 @@ impl<'de> Deserialize<'de> for ConfirmValue {
 struct ConfirmVisitor;
 
 impl Visitor<'_> for ConfirmVisitor {
-    type Value = ConfirmValue;
+    type Value = Confirm;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("true, false or \"staged\"")
     }
 
-    fn visit_bool<E: de::Error>(self, first: bool) -> Result<ConfirmValue, E> {
-        Ok(if first { ConfirmValue::First } else { ConfirmValue::Never })
+    fn visit_bool<E: de::Error>(self, first: bool) -> Result<Confirm, E> {
+        Ok(if first { Confirm::First } else { Confirm::Never })
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<ConfirmValue, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Confirm, E> {
         match text {
-            "staged" => Ok(ConfirmValue::Staged),
+            "staged" => Ok(Confirm::Staged),
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }

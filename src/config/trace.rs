@@ -298,7 +298,7 @@ impl<'de> Deserializer<'de> for TracingReader<'_> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, NotTaken> for TracingReader<'_> {
+impl IntoDeserializer<'_, NotTaken> for TracingReader<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::slots::SLOT;
 
 /// One service of the release: what runs it, or a part of it.
@@ -117,7 +119,8 @@ pub fn limit_of<'s>(services: impl IntoIterator<Item = &'s Service>) -> Duration
 }
 
 /// The systemd that a unit belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// The system's: `sudo -n systemctl …` (or plain `systemctl` as root).
     System,
@@ -154,7 +157,8 @@ impl Unit {
 }
 
 /// The effect of a flip on a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// `systemctl restart`.
     Restart,
@@ -198,7 +202,8 @@ impl Action {
 }
 
 /// The evidence that a service runs the release, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Proof {
     /// It was started after the flip, and nothing ties it to the release.
     Restarted,

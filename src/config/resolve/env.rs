@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::Resolver;
 use super::parts::relation;
 use crate::config::error::{self, ConfigError};
-use crate::config::tables::{Env, EnvTables, ImportTable, Layer, SourceTable, TextOr, VarTable};
+use crate::config::tables::{Env, ImportTable, Layer, ListOr, SourceTable, TextOr, VarTable};
 use crate::config::{EnvImport, EnvSource, EnvSpec, EnvVar, IfAbsent, rules};
 use crate::model::link::SharedLink;
 use crate::model::service::Service;
@@ -17,8 +17,8 @@ const MOST_FILES: usize = 16;
 pub(super) fn env_tables(layer: &Layer) -> impl Iterator<Item = &Env> {
     let (one, several) = match &layer.env {
         None => (None, &[][..]),
-        Some(EnvTables::One(env)) => (Some(&**env), &[][..]),
-        Some(EnvTables::Several(all)) => (None, all.as_slice()),
+        Some(ListOr::Table(env)) => (Some(env), &[][..]),
+        Some(ListOr::List(all)) => (None, all.as_slice()),
     };
     one.into_iter().chain(several.iter().map(Spanned::get_ref))
 }
@@ -31,10 +31,10 @@ impl Resolver<'_> {
         services: &[Service],
     ) -> Result<Vec<EnvSpec>, ConfigError> {
         match &layer.env {
-            Some(EnvTables::One(env)) => {
+            Some(ListOr::Table(env)) => {
                 self.without("roles", env.roles.as_ref(), "[[env]]")?;
             }
-            Some(EnvTables::Several(all)) => {
+            Some(ListOr::List(all)) => {
                 if let Some(next) = all.get(MOST_FILES) {
                     let files = Spanned::new(next.span(), all.len());
                     self.file.rule(&files, "env", "at most 16 files", false)?;
@@ -69,8 +69,8 @@ impl Resolver<'_> {
             self.file.need(text, "mode", must, bits)
         })?;
         let roles = env.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
-        let imports = env.files.iter().flatten().map(|file| self.import(file));
-        let vars = env.vars.iter().flatten().map(|(name, value)| self.variable(name, value));
+        let imports = env.files.iter().map(|file| self.import(file));
+        let vars = env.vars.iter().map(|(name, value)| self.variable(name, value));
         Ok(EnvSpec {
             number: 0,
             file: self.env_file(env, links)?,
@@ -78,7 +78,7 @@ impl Resolver<'_> {
             mode: format!("{mode:o}"),
             group: env.group.as_ref().map(|group| self.group(group)).transpose()?,
             roles: self.known_roles(roles)?,
-            format: env.format.unwrap_or_default(),
+            format: env.format,
             imports: imports.collect::<Result<_, _>>()?,
             vars: vars.collect::<Result<_, _>>()?,
             for_unit: false,

@@ -31,17 +31,17 @@ impl Resolver<'_> {
         layer: &Layer,
         services: &[Service],
     ) -> Result<Health, ConfigError> {
-        let health = layer.health.clone().unwrap_or_default();
+        let health = &layer.health;
         let has_unit = services.iter().any(|service| service.unit().is_some());
         let usual = if has_unit { USUAL.interval * 2 } else { Duration::ZERO };
         let soak = self.span("soak", health.soak.as_ref(), usual, Duration::ZERO)?;
         let written = [&health.interval, &health.timeout, &health.total];
         let pace = self.pace(written, health.successes.as_ref(), USUAL)?;
         let mut checks = Vec::new();
-        for probe in self.short(&health)? {
+        for probe in self.short(health)? {
             checks.push(Check { probe, pace, roles: Vec::new() });
         }
-        for check in health.checks.iter().flatten() {
+        for check in &health.checks {
             checks.push(self.check(check, pace)?);
         }
         if checks.is_empty() {
@@ -122,7 +122,7 @@ impl Resolver<'_> {
         self.without("host", check.host.as_ref(), "http")?;
         self.without("ca", check.ca.as_ref(), "http")?;
         self.without("insecure", check.insecure.as_ref(), "http")?;
-        let header = check.headers.as_ref().and_then(|headers| headers.keys().next());
+        let header = check.headers.keys().next();
         self.without("headers", header, "http")
     }
 
@@ -158,8 +158,7 @@ impl Resolver<'_> {
             let shown = Spanned::new(url.span(), shown.clone());
             self.file.rule(&shown, "host", "a name that a certificate can have", false)?;
         }
-        let headers = check.headers.iter().flatten();
-        let headers = headers.map(|(name, value)| self.header(name, value));
+        let headers = check.headers.iter().map(|(name, value)| self.header(name, value));
         Ok(HealthProbe::Http(Box::new(HttpCheck {
             url: url.get_ref().clone(),
             trust,

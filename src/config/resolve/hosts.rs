@@ -1,7 +1,7 @@
 //! Hosts, their roles, and which of them a run is about.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use toml::Spanned;
 
@@ -9,7 +9,7 @@ use super::{NAME, Overrides, Resolver};
 use crate::config::error::{ConfigError, ConfigPlace};
 use crate::config::file::ConfigFile;
 use crate::config::inventory::{self, ListedHost};
-use crate::config::tables::{HostTable, HostsTable, HostsValue, Layer, TextOr};
+use crate::config::tables::{HostTable, HostsTable, Layer, ListOr, TextOr};
 use crate::config::{Address, Host, rules};
 
 /// The form of a range in a name, for messages.
@@ -33,8 +33,8 @@ impl Resolver<'_> {
         let none = |place| ConfigError::NoHosts { place, stage: self.stage.to_owned() };
         let value = layer.hosts.as_ref().ok_or_else(|| none(self.file.nowhere()))?;
         let (list, origin) = match value.get_ref() {
-            HostsValue::List(list) => (Cow::Borrowed(list), None),
-            HostsValue::From(table) => {
+            ListOr::List(list) => (Cow::Borrowed(list), None),
+            ListOr::Table(table) => {
                 let found = self.elsewhere(value, table)?;
                 (Cow::Owned(found.list), Some(found.origin))
             }
@@ -59,9 +59,9 @@ impl Resolver<'_> {
 
     /// Returns the list that a command prints or a file holds. Each of its hosts has the place of
     /// the key `hosts`.
-    fn elsewhere(
+    fn elsewhere<T>(
         &self,
-        value: &Spanned<HostsValue>,
+        value: &Spanned<T>,
         table: &HostsTable,
     ) -> Result<Elsewhere, ConfigError> {
         let (origin, text) = match (&table.command, &table.file) {
@@ -108,9 +108,9 @@ impl Resolver<'_> {
     }
 
     /// Says where a wrong host was listed, if that is elsewhere.
-    fn of_origin(
+    fn of_origin<T>(
         &self,
-        value: &Spanned<HostsValue>,
+        value: &Spanned<T>,
         origin: Option<&str>,
         error: ConfigError,
     ) -> ConfigError {
@@ -233,24 +233,27 @@ pub(super) fn is_called(host: &Host, name: &str) -> bool {
 }
 
 impl ConfigFile {
+    /// Returns the lists of hosts of all stages; `None` for one from elsewhere.
+    fn host_lists(&self) -> impl Iterator<Item = Option<&Vec<Spanned<TextOr<HostTable>>>>> {
+        let hosts = self.stages.values().chain([&self.root]).filter_map(|it| it.hosts.as_ref());
+        hosts.map(|hosts| match hosts.get_ref() {
+            ListOr::List(list) => Some(list),
+            ListOr::Table(_) => None,
+        })
+    }
+
     /// Returns whether deploy.toml lists the hosts of all stages, and therefore all roles.
     pub(super) fn lists_all_hosts(&self) -> bool {
-        let layers = self.root.stages.iter().flat_map(BTreeMap::values).chain([&self.root]);
-        let mut hosts = layers.filter_map(|layer| layer.hosts.as_ref());
-        hosts.all(|hosts| matches!(hosts.get_ref(), HostsValue::List(_)))
+        self.host_lists().all(|list| list.is_some())
     }
 
     /// Returns the roles of all hosts that deploy.toml lists.
     pub(super) fn all_roles(&self) -> BTreeSet<&str> {
-        let layers = self.root.stages.iter().flat_map(BTreeMap::values).chain([&self.root]);
-        let hosts = layers.filter_map(|layer| match layer.hosts.as_ref()?.get_ref() {
-            HostsValue::List(list) => Some(list),
-            HostsValue::From(_) => None,
-        });
-        let tables = hosts.flatten().filter_map(|host| match host.get_ref() {
-            TextOr::Table(table) => Some(table),
-            TextOr::Text(_) => None,
-        });
+        let tables =
+            self.host_lists().flatten().flatten().filter_map(|host| match host.get_ref() {
+                TextOr::Table(table) => Some(table),
+                TextOr::Text(_) => None,
+            });
         tables.flat_map(|table| &table.roles).map(|role| role.get_ref().as_str()).collect()
     }
 }

@@ -12,7 +12,7 @@ const ADDRESS: &str = "an `https://` or `http://` address";
 
 impl Resolver<'_> {
     pub(super) fn notices(&self, layer: &Layer) -> Result<Vec<NoticeTarget>, ConfigError> {
-        layer.notices.iter().flatten().map(|notice| self.notice(notice.get_ref())).collect()
+        layer.notices.iter().map(|notice| self.notice(notice.get_ref())).collect()
     }
 
     fn notice(&self, notice: &NoticeTable) -> Result<NoticeTarget, ConfigError> {
@@ -35,6 +35,6 @@ impl Resolver<'_> {
                 on.get_ref().clone()
             }
         };
-        Ok(NoticeTarget { url, format: notice.format.unwrap_or_default(), on })
+        Ok(NoticeTarget { url, format: notice.format, on })
     }
 }

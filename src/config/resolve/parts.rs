@@ -17,10 +17,10 @@ impl Resolver<'_> {
         overrides: &Overrides,
         links: &[SharedLink],
     ) -> Result<Option<ArtifactSpec>, ConfigError> {
-        let artifact = layer.artifact.clone().unwrap_or_default();
-        let Some(source) = self.place_of_artifact(&artifact, overrides)? else { return Ok(None) };
-        let access = self.access(&artifact, &source, overrides)?;
-        let exclude = artifact.exclude.iter().flatten().map(|glob| self.glob(glob));
+        let artifact = &layer.artifact;
+        let Some(source) = self.place_of_artifact(artifact, overrides)? else { return Ok(None) };
+        let access = self.access(artifact, &source, overrides)?;
+        let exclude = artifact.exclude.iter().map(|glob| self.glob(glob));
         let exclude = exclude.collect::<Result<_, _>>()?;
         let strip = artifact.strip_components.as_ref().map_or(Ok(0), |number| {
             let count = usize::try_from(*number.get_ref()).ok().filter(|count| *count < 64);
@@ -28,9 +28,9 @@ impl Resolver<'_> {
         })?;
         let linked = links.iter().map(|link| link.path.clone()).collect();
         let rules = EntryRules {
-            follow_links: artifact.follow_links.unwrap_or_default(),
+            follow_links: artifact.follow_links,
             any_case: matches!(artifact.case, Some(CaseValue::Any)),
-            keep_private: artifact.keep_private.unwrap_or_default(),
+            keep_private: artifact.keep_private,
         };
         Ok(Some(ArtifactSpec { source, exclude, strip_components: strip, rules, linked, access }))
     }
@@ -40,7 +40,7 @@ impl Resolver<'_> {
         layer: &Layer,
         config: &Config,
     ) -> Result<Option<Assets>, ConfigError> {
-        let assets = layer.assets.clone().unwrap_or_default();
+        let assets = &layer.assets;
         let Some(paths) = &assets.keep else {
             self.without("releases", assets.releases.as_ref(), "keep")?;
             return Ok(None);
@@ -85,12 +85,12 @@ impl Resolver<'_> {
         // With a `file` of its own, [env] refuses that file where a link is.
         let unnamed = env_tables(layer).any(|env| env.file.is_none());
         let written = unnamed.then_some(".env");
-        for entry in layer.linked_dirs.iter().flatten() {
+        for entry in &layer.linked_dirs {
             let (path, kind) = self.linked_dir(entry.get_ref())?;
             self.is_free(entry, path, written)?;
             self.add_link(&mut links, entry, "linked_dirs", path, kind)?;
         }
-        for entry in layer.linked_files.iter().flatten() {
+        for entry in &layer.linked_files {
             let (path, optional) = match entry.get_ref() {
                 TextOr::Text(path) => (path, false),
                 TextOr::Table(FileTable { path, optional }) => (path, *optional),

@@ -9,10 +9,7 @@ use super::Resolver;
 use super::hosts::is_called;
 use crate::config::error::ConfigError;
 use crate::config::tables::{self, HookTable, Layer, Length, LocalHookTable, TextOr};
-use crate::config::{
-    Batch, Hook, Hooks, Host, Maintenance, OnFailure, OnUnreachable, Rollout, SshSettings, Upload,
-    rules,
-};
+use crate::config::{Batch, Hook, Hooks, Host, Maintenance, Rollout, SshSettings, Upload, rules};
 
 /// No single step may take longer than this.
 const DAY: Duration = Duration::from_hours(24);
@@ -21,7 +18,7 @@ pub(super) const TENTH: Duration = Duration::from_millis(100);
 
 impl Resolver<'_> {
     pub(super) fn deadline(&self, layer: &Layer) -> Result<Duration, ConfigError> {
-        let written = layer.timeouts.as_ref().and_then(|timeouts| timeouts.deadline.as_ref());
+        let written = layer.timeouts.deadline.as_ref();
         let deadline = self.whole("deadline", written, Duration::from_secs(15))?;
         let Some(written) = written else { return Ok(deadline) };
         // The client says `hold` every three seconds; one that is late must not cost the release.
@@ -62,18 +59,9 @@ impl Resolver<'_> {
     }
 
     pub(super) fn rollout(&self, layer: &Layer, hosts: &[Host]) -> Result<Rollout, ConfigError> {
-        let rollout = layer.rollout.clone().unwrap_or_default();
-        let canary = rollout.canary.iter().flatten().map(|name| self.canary(name, hosts));
+        let rollout = &layer.rollout;
+        let canary = rollout.canary.iter().map(|name| self.canary(name, hosts));
         let pause = rollout.pause.as_ref();
-        let on_failure = match rollout.on_failure {
-            Some(tables::OnFailureValue::RevertAll) | None => OnFailure::RevertAll,
-            Some(tables::OnFailureValue::RevertBatch) => OnFailure::RevertBatch,
-            Some(tables::OnFailureValue::Stop) => OnFailure::Stop,
-        };
-        let on_unreachable = match rollout.on_unreachable {
-            Some(tables::OnUnreachableValue::Abort) | None => OnUnreachable::Abort,
-            Some(tables::OnUnreachableValue::Skip) => OnUnreachable::Skip,
-        };
         let max_failed = rollout.max_failed.as_ref().map(|number| {
             let count = usize::try_from(*number.get_ref()).ok();
             self.file.need(number, "max_failed", "0 or more", count)
@@ -82,8 +70,8 @@ impl Resolver<'_> {
             batch: self.batch(rollout.batch.as_ref())?,
             canary: canary.collect::<Result<_, _>>()?,
             pause: self.span("pause", pause, Duration::ZERO, Duration::ZERO)?,
-            on_failure,
-            on_unreachable,
+            on_failure: rollout.on_failure,
+            on_unreachable: rollout.on_unreachable,
             max_failed: max_failed.transpose()?.unwrap_or(0),
         })
     }
@@ -119,7 +107,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn upload(&self, layer: &Layer) -> Result<Upload, ConfigError> {
-        let upload = layer.upload.clone().unwrap_or_default();
+        let upload = &layer.upload;
         let must = "bytes a second, such as `20 MiB/s` or `500 kB/s`";
         let limit = upload.limit.as_ref();
         let limit =
@@ -145,7 +133,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn ssh(&self, layer: &Layer) -> Result<SshSettings, ConfigError> {
-        let ssh = layer.ssh.clone().unwrap_or_default();
+        let ssh = &layer.ssh;
         let user = ssh.user.as_ref().map(|user| self.user(user)).transpose()?;
         let connect_timeout = ssh
             .connect_timeout
@@ -161,7 +149,7 @@ impl Resolver<'_> {
             known_hosts: path("known_hosts", ssh.known_hosts.as_ref())?,
             connect_timeout: connect_timeout.transpose()?,
             host_keys: ssh.host_keys,
-            transport: ssh.transport.unwrap_or_default(),
+            transport: ssh.transport,
         })
     }
 
@@ -190,8 +178,8 @@ impl Resolver<'_> {
     }
 
     pub(super) fn hooks(&self, layer: &Layer) -> Result<Hooks, ConfigError> {
-        let hooks = layer.hooks.clone().unwrap_or_default();
-        let here = hooks.local.unwrap_or_default();
+        let hooks = &layer.hooks;
+        let here = &hooks.local;
         let shell = match &hooks.shell {
             None => vec!["/bin/sh".to_owned(), "-c".to_owned()],
             Some(words) => {
@@ -204,21 +192,19 @@ impl Resolver<'_> {
             }
         };
         let limit = self.whole("timeout", hooks.timeout.as_ref(), Duration::from_mins(10))?;
-        let local =
-            |key, hooks: Option<Vec<_>>| self.local_hooks(key, &hooks.unwrap_or_default(), limit);
-        let on_hosts =
-            |key, hooks: Option<Vec<_>>| self.host_hooks(key, &hooks.unwrap_or_default(), limit);
+        let local = |key, hooks| self.local_hooks(key, hooks, limit);
+        let on_hosts = |key, hooks| self.host_hooks(key, hooks, limit);
         Ok(Hooks {
-            before: local("before", here.before)?,
-            local_staged: local("staged", here.staged)?,
-            after: local("after", here.after)?,
-            failed: local("failed", here.failed)?,
-            staged: on_hosts("staged", hooks.staged)?,
-            before_switch: on_hosts("before_switch", hooks.before_switch)?,
-            switched: on_hosts("switched", hooks.switched)?,
-            activated: on_hosts("activated", hooks.activated)?,
-            committed: on_hosts("committed", hooks.committed)?,
-            reverted: on_hosts("reverted", hooks.reverted)?,
+            before: local("before", &here.before)?,
+            local_staged: local("staged", &here.staged)?,
+            after: local("after", &here.after)?,
+            failed: local("failed", &here.failed)?,
+            staged: on_hosts("staged", &hooks.staged)?,
+            before_switch: on_hosts("before_switch", &hooks.before_switch)?,
+            switched: on_hosts("switched", &hooks.switched)?,
+            activated: on_hosts("activated", &hooks.activated)?,
+            committed: on_hosts("committed", &hooks.committed)?,
+            reverted: on_hosts("reverted", &hooks.reverted)?,
             shell,
             limit,
         })

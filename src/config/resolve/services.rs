@@ -6,11 +6,9 @@ use toml::Spanned;
 
 use super::{NAME, Resolver};
 use crate::config::error::ConfigError;
-use crate::config::tables::{
-    ActionValue, Layer, ProofValue, ScopeValue, ServiceTable, Units, Words,
-};
+use crate::config::tables::{Layer, ServiceTable, Units, Words};
 use crate::config::{Host, rules};
-use crate::model::service::{Action, Image, Proof, Scope, Service, ServiceKind, Unit, UnitKind};
+use crate::model::service::{Action, Image, Scope, Service, ServiceKind, Unit, UnitKind};
 use crate::model::slots::SLOT;
 
 const UNIT: &str = "the name of a systemd unit (a service, socket, timer or target), such as \
@@ -36,7 +34,7 @@ impl NamedTable<'_> {
 impl Resolver<'_> {
     /// Returns the services in their order.
     pub(super) fn services(&self, layer: &Layer) -> Result<Vec<Service>, ConfigError> {
-        let named = layer.services.iter().flatten();
+        let named = layer.services.iter();
         let mut named: Vec<_> = named.map(|(name, table)| NamedTable { name, table }).collect();
         named.sort_by_key(|one| one.name.span().start);
         match (&layer.service, named.first()) {
@@ -105,9 +103,8 @@ impl Resolver<'_> {
                     seen.push((unit.scope, &unit.name));
                     continue;
                 }
-                let named = layer.services.iter().flatten();
-                let mut named = named.filter(|(name, _)| *name.get_ref() == service.name);
-                let place = named.next().map(|(name, _)| self.file.place(name));
+                let named = layer.services.get_key_value(service.name.as_str());
+                let place = named.map(|(name, _)| self.file.place(name));
                 return Err(ConfigError::Value {
                     place: place.unwrap_or_else(|| self.file.nowhere()),
                     key: "unit",
@@ -138,7 +135,7 @@ impl Resolver<'_> {
         let roles = table.roles.as_ref().map_or(&[][..], |roles| roles.get_ref());
         let roles = self.known_roles(roles)?;
         let limit = self.whole("timeout", table.timeout.as_ref(), Duration::from_mins(2))?;
-        let proof = table.proof.as_ref().map(|proof| proof_of(*proof.get_ref()));
+        let proof = table.proof.as_ref().map(|proof| *proof.get_ref());
         let image = self.image(table)?;
         let service = |what| Service {
             name: name.to_owned(),
@@ -247,10 +244,7 @@ impl Resolver<'_> {
         table: &ServiceTable,
         written: &Spanned<Units>,
     ) -> Result<Vec<Unit>, ConfigError> {
-        let scope = match table.scope.as_ref().map(Spanned::get_ref) {
-            Some(ScopeValue::User) => Scope::User,
-            Some(ScopeValue::System) | None => Scope::System,
-        };
+        let scope = table.scope.as_ref().map_or(Scope::System, |scope| *scope.get_ref());
         let file = table.file.as_ref().map(|file| file.get_ref().clone());
         let mut units: Vec<Unit> = Vec::new();
         for text in &written.get_ref().0 {
@@ -274,7 +268,7 @@ impl Resolver<'_> {
         let shown = Spanned::new(written.span(), "[]");
         self.file.rule(&shown, "unit", UNIT, !units.is_empty())?;
         if let Some(proof) = &table.proof {
-            let shown = Spanned::new(proof.span(), proof_of(*proof.get_ref()).word());
+            let shown = Spanned::new(proof.span(), proof.get_ref().word());
             let must = "left out for sockets and timers, which run no code";
             let runs = |unit: &Unit| matches!(unit.kind(), UnitKind::Service | UnitKind::Target);
             self.file.rule(&shown, "proof", must, units.iter().all(runs))?;
@@ -287,26 +281,11 @@ impl Resolver<'_> {
         let Some(written) = &table.action else {
             return Ok(if kind == UnitKind::Socket { Action::Start } else { Action::Restart });
         };
-        let action = match written.get_ref() {
-            ActionValue::Restart => Action::Restart,
-            ActionValue::Reload => Action::Reload,
-            ActionValue::ReloadOrRestart => Action::ReloadOrRestart,
-            ActionValue::Start => Action::Start,
-            ActionValue::None => Action::None,
-        };
+        let action = *written.get_ref();
         let shown = Spanned::new(written.span(), action.verb());
         let must = "`restart`, `start` or `none` for a unit that is no service";
         let holds = kind == UnitKind::Service || !action.reloads();
         self.file.rule(&shown, "action", must, holds)?;
         Ok(action)
-    }
-}
-
-const fn proof_of(written: ProofValue) -> Proof {
-    match written {
-        ProofValue::Restarted => Proof::Restarted,
-        ProofValue::Reloaded => Proof::Reloaded,
-        ProofValue::Inferred => Proof::Inferred,
-        ProofValue::Seen => Proof::Seen,
     }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::Resolver;
 use crate::config::checks::{Check, HealthProbe};
 use crate::config::error::ConfigError;
-use crate::config::tables::{Layer, Length, SlotsTable, TrafficTable};
+use crate::config::tables::{Layer, Length, SlotsTable};
 use crate::config::{Config, rules};
 use crate::model::service::Service;
 use crate::model::slots::{Slot, Slots, Traffic, TrafficFile};
@@ -15,12 +15,11 @@ use crate::model::slots::{Slot, Slots, Traffic, TrafficFile};
 impl Resolver<'_> {
     pub(super) fn slots(&self, layer: &Layer) -> Result<Option<Slots>, ConfigError> {
         let Some(table) = &layer.slots else { return Ok(None) };
-        let traffic = table.traffic.clone().unwrap_or_default();
         Ok(Some(Slots {
             pair: self.pair(table)?,
             drain: self.seconds("drain", table.drain.as_ref(), Duration::from_secs(10))?,
             keep_warm: self.seconds("keep_warm", table.keep_warm.as_ref(), Duration::ZERO)?,
-            traffic: self.traffic(table, &traffic)?,
+            traffic: self.traffic(table)?,
         }))
     }
 
@@ -62,7 +61,8 @@ impl Resolver<'_> {
         Ok(pair)
     }
 
-    fn traffic(&self, slots: &SlotsTable, table: &TrafficTable) -> Result<Traffic, ConfigError> {
+    fn traffic(&self, slots: &SlotsTable) -> Result<Traffic, ConfigError> {
+        let table = &slots.traffic;
         let command = table.command.as_ref().map(|text| self.command("command", text));
         let file = match (&table.file, &table.content) {
             (None, content) => {

@@ -80,12 +80,11 @@ impl Resolver<'_> {
         source: &ArtifactSource,
         overrides: &Overrides,
     ) -> Result<ArtifactAccess, ConfigError> {
-        let headers = table.headers.iter().flatten();
-        let headers = headers.map(|(name, value)| self.plain_header(name, value));
+        let headers = table.headers.iter().map(|(name, value)| self.plain_header(name, value));
         let mut access = ArtifactAccess {
             headers: headers.collect::<Result<_, _>>()?,
             signature: table.signature.as_ref().map(|it| self.signature(it)).transpose()?,
-            s3: table.s3.as_ref().map_or_else(|| Ok(S3Settings::default()), |s3| self.s3(s3))?,
+            s3: self.s3(&table.s3)?,
             ..ArtifactAccess::default()
         };
         let ours = table.path.as_ref().map(|path| path.get_ref().as_str());

@@ -13,19 +13,12 @@ const PROGRAMS: [&str; 4] = ["sudo", "sudo-rs", "doas", "run0"];
 
 impl Resolver<'_> {
     pub(super) fn sudo(&self, layer: &Layer) -> Result<SudoSettings, ConfigError> {
-        let Some(table) = &layer.sudo else { return Ok(SudoSettings::default()) };
+        let table = &layer.sudo;
         let command = match &table.command {
             Some(words) => self.sudo_command(words)?,
             None => SudoSettings::default().command,
         };
-        let user = match &table.user {
-            Some(user) => {
-                let must = "the name of a user";
-                self.file.rule(user, "user", must, rules::is_account(user.get_ref()))?;
-                Some(user.get_ref().clone())
-            }
-            None => None,
-        };
+        let user = table.user.as_ref().map(|user| self.user(user)).transpose()?;
         let password = table.password.as_ref().map(|value| self.password(value)).transpose()?;
         let sudo = SudoSettings { command, user, password };
         if let Some(value) = &table.password {
@@ -42,7 +35,7 @@ impl Resolver<'_> {
 
     /// Fails if a unit file is to be linked by what cannot be asked beforehand whether it may.
     pub(super) fn check_sudo(&self, layer: &Layer, config: &Config) -> Result<(), ConfigError> {
-        let command = layer.sudo.as_ref().and_then(|sudo| sudo.command.as_ref());
+        let command = layer.sudo.command.as_ref();
         let Some(words) = command.filter(|_| !config.sudo.tells()) else { return Ok(()) };
         let linked = |unit: &Unit| unit.file.is_some() && unit.scope == Scope::System;
         let any = config.services.iter().filter_map(Service::unit).any(linked);
