@@ -182,6 +182,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Returns the error about a key that is not there; `table` as in [`Self::Missing`].
+    pub(super) fn missing(place: ConfigPlace, key: &str, table: &str) -> Self {
+        Self::Missing { place, key: key.to_owned(), table: table.to_owned() }
+    }
+
     /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigPlace};
 use super::explain::ConfigText;
@@ -37,8 +37,9 @@ impl ConfigFile {
         refuse_nested_stages(&root, &source)?;
         let mut stages = std::mem::take(&mut root.stages);
         for (name, stage) in &mut stages {
-            let written = &tree.get_ref()["stages"].get_ref()[name.get_ref().as_str()];
-            if let Some(written) = written.get_ref().as_table() {
+            let all = tree.get_ref().get("stages").map(Spanned::get_ref);
+            let written = all.and_then(|all| all.get(name.get_ref().as_str()));
+            if let Some(DeValue::Table(written)) = written.map(Spanned::get_ref) {
                 *stage = layer(over(written, tree.get_ref(), &[]))?;
             }
         }

@@ -56,7 +56,6 @@ pub struct Config {
     pub stage: String,
     /// The directory of `deploy.toml`, to which relative paths are relative.
     pub base: PathBuf,
-    /// The paths on each host.
     pub layout: Layout,
     /// The number of good releases that prune keeps, including the live one; at least 1.
     pub keep: usize,
@@ -67,7 +66,6 @@ pub struct Config {
     pub links: Vec<SharedLink>,
     /// The artifact, unless a flag names another one.
     pub artifact: Option<ArtifactSpec>,
-    /// The files that stay from earlier releases, if any do.
     pub assets: Option<Assets>,
     /// The environment files, names unique.
     pub env: Vec<EnvSpec>,
@@ -75,20 +73,13 @@ pub struct Config {
     pub services: Vec<Service>,
     pub slots: Option<Slots>,
     pub health: Health,
-    /// Commands that the user runs along the way.
     pub hooks: Hooks,
-    /// Messages about deploys and rollbacks.
     pub notices: Vec<NoticeTarget>,
-    /// The number of hosts that flip together.
     pub rollout: Rollout,
     pub upload: Upload,
-    /// The file that says that the app is being worked on, if there is one.
     pub maintenance: Option<Maintenance>,
-    /// The moment at which a person is asked.
     pub confirm: Confirm,
-    /// SSH settings that do not come from `ssh_config`.
     pub ssh: SshSettings,
-    /// The way to rights that the login does not have.
     pub sudo: SudoSettings,
     /// At most this many hosts at once.
     pub parallel: usize,
@@ -160,7 +151,6 @@ impl Config {
 pub struct Host {
     /// As written: what reports call it, and what `ssh -G` is asked about.
     pub name: String,
-    /// The way to reach it.
     pub address: Address,
     /// Its roles; empty: all hooks and checks apply.
     pub roles: Vec<String>,
@@ -535,7 +525,6 @@ pub enum Confirm {
 /// The order in which the fleet flips.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rollout {
-    /// The number of hosts that flip together.
     pub batch: Batch,
     /// Names of the hosts that flip before all others.
     pub canary: Vec<String>,
@@ -543,7 +532,6 @@ pub struct Rollout {
     pub pause: Duration,
     /// The fate of the other hosts if more fail than may.
     pub on_failure: OnFailure,
-    /// The fate of the run if a host cannot be reached.
     pub on_unreachable: OnUnreachable,
     /// The number of hosts that may fail and revert alone before the run counts as failed.
     pub max_failed: usize,

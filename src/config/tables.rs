@@ -192,6 +192,12 @@ pub(super) struct SourceTable {
     pub(super) file: Option<Spanned<String>>,
 }
 
+impl SourceTable {
+    pub(super) fn keys(&self) -> [&Option<Spanned<String>>; 3] {
+        [&self.env, &self.command, &self.file]
+    }
+}
+
 /// `[service]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -293,7 +299,7 @@ pub(super) struct LocalHookTable {
 }
 
 /// A hook that needs more than its command.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HookTable {
     pub(super) run: String,
