@@ -97,7 +97,7 @@ pub struct Header {
 impl Check {
     /// Returns whether the check is made on this host.
     pub fn concerns(&self, host: &Host) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| host.roles.contains(role))
+        host.is_one_of(&self.roles)
     }
 }
 

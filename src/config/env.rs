@@ -343,7 +343,8 @@ fn text(key: &str, bytes: Vec<u8>) -> Result<String, EnvError> {
     Ok(text)
 }
 
-fn ended(status: ExitStatus) -> String {
+/// Returns how a command ended.
+pub(super) fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => format!("was ended by signal {signal}"),
