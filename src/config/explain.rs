@@ -9,24 +9,30 @@ use super::error::{ConfigError, ConfigPlace, listed, similar};
 use super::known::{ONLY_AT_TOP, known_keys};
 
 /// The text of a file, to find places in it.
-pub(super) struct ConfigText<'a> {
-    pub(super) name: &'a str,
-    pub(super) text: &'a str,
+#[derive(Debug, Clone)]
+pub(super) struct ConfigText {
+    pub(super) name: String,
+    pub(super) text: String,
 }
 
-impl ConfigText<'_> {
+impl ConfigText {
     pub(super) fn place(&self, span: &Range<usize>) -> ConfigPlace {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         ConfigPlace::Line {
-            file: self.name.into(),
+            file: self.name.as_str().into(),
             line: counted(before.matches('\n').count()),
             column: counted(before[line_start..].chars().count()),
         }
     }
 
+    /// Returns the place of a key that is missing: the file.
+    pub(super) fn nowhere(&self) -> ConfigPlace {
+        ConfigPlace::File(self.name.as_str().into())
+    }
+
     fn error_place(&self, error: &toml::de::Error) -> ConfigPlace {
-        error.span().map_or_else(|| ConfigPlace::File(self.name.into()), |span| self.place(&span))
+        error.span().map_or_else(|| self.nowhere(), |span| self.place(&span))
     }
 
     pub(super) fn syntax(&self, error: &toml::de::Error) -> ConfigError {

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, ConfigPlace};
+use super::error::ConfigError;
 use super::explain::ConfigText;
 use super::merge::over;
 use super::tables::Layer;
@@ -15,20 +15,19 @@ use super::tables::Layer;
 /// A `deploy.toml` that was read, with all its stages.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
-    pub(super) name: String,
+    pub(super) source: ConfigText,
     pub(super) base: PathBuf,
     pub(super) root: Layer,
     /// Each stage, laid over the top level.
     pub(super) stages: BTreeMap<Spanned<String>, Layer>,
-    text: String,
 }
 
 impl ConfigFile {
     /// Reads the text of a file that is called `name` and whose relative paths are relative to
     /// `base`.
     pub fn parse(name: &str, base: &Path, text: String) -> Result<Self, ConfigError> {
-        let source = ConfigText { name, text: &text };
-        let tree = DeTable::parse(&text).map_err(|error| source.syntax(&error))?;
+        let source = ConfigText { name: name.to_owned(), text };
+        let tree = DeTable::parse(&source.text).map_err(|error| source.syntax(&error))?;
         let layer = |table| {
             let reader = toml::de::Deserializer::from(Spanned::new(tree.span(), table));
             Layer::deserialize(reader).map_err(|error| source.explain(&error, &tree))
@@ -43,20 +42,11 @@ impl ConfigFile {
                 *stage = layer(over(written, tree.get_ref(), &[]))?;
             }
         }
-        Ok(Self { name: name.to_owned(), base: base.to_owned(), root, stages, text })
-    }
-
-    pub(super) fn place<T>(&self, value: &Spanned<T>) -> ConfigPlace {
-        ConfigText { name: &self.name, text: &self.text }.place(&value.span())
-    }
-
-    /// Returns the place of a key that is missing: the file.
-    pub(super) fn nowhere(&self) -> ConfigPlace {
-        ConfigPlace::File(self.name.as_str().into())
+        Ok(Self { source, base: base.to_owned(), root, stages })
     }
 }
 
-fn refuse_nested_stages(root: &Layer, source: &ConfigText<'_>) -> Result<(), ConfigError> {
+fn refuse_nested_stages(root: &Layer, source: &ConfigText) -> Result<(), ConfigError> {
     for stage in root.stages.values() {
         let keys = [
             ("app", stage.app.as_ref()),

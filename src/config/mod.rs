@@ -498,7 +498,6 @@ pub struct Hook {
     pub once: bool,
     /// On hosts with one of these roles; empty: on all.
     pub roles: Vec<String>,
-    /// The limit for its run.
     pub limit: Duration,
 }
 

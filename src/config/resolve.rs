@@ -158,22 +158,29 @@ impl ConfigFile {
     fn stage(&self, asked: Option<&str>) -> Result<(&str, &Layer), ConfigError> {
         let stages = &self.stages;
         if stages.is_empty() {
-            return Err(ConfigError::NoStages { place: self.nowhere() });
+            return Err(ConfigError::NoStages { place: self.source.nowhere() });
         }
         for name in stages.keys() {
             if !rules::is_name(name.get_ref()) {
-                let (place, value) = (self.place(name), name.get_ref().clone());
+                let (place, value) = (self.source.place(&name.span()), name.get_ref().clone());
                 return Err(ConfigError::Value { place, key: "stage", value, must: NAME });
             }
         }
         let known = || self.stages().into_iter().map(str::to_owned).collect();
         let (name, place) = match (asked, &self.root.default_stage, stages.keys().next()) {
-            (Some(asked), _, _) => (asked, self.nowhere()),
-            (None, Some(default), _) => (default.get_ref().as_str(), self.place(default)),
-            (None, None, Some(only)) if stages.len() == 1 => {
-                (only.get_ref().as_str(), self.nowhere())
+            (Some(asked), _, _) => (asked, self.source.nowhere()),
+            (None, Some(default), _) => {
+                (default.get_ref().as_str(), self.source.place(&default.span()))
             }
-            _ => return Err(ConfigError::WhichStage { place: self.nowhere(), known: known() }),
+            (None, None, Some(only)) if stages.len() == 1 => {
+                (only.get_ref().as_str(), self.source.nowhere())
+            }
+            _ => {
+                return Err(ConfigError::WhichStage {
+                    place: self.source.nowhere(),
+                    known: known(),
+                });
+            }
         };
         let found = stages.get_key_value(name).map(|(key, layer)| (key.get_ref().as_str(), layer));
         let missing =
@@ -191,11 +198,11 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn place<T>(&self, value: &Spanned<T>) -> ConfigPlace {
-        self.file.place(value)
+        self.file.source.place(&value.span())
     }
 
     fn nowhere(&self) -> ConfigPlace {
-        self.file.nowhere()
+        self.file.source.nowhere()
     }
 
     /// Fails if a rule does not hold for a value.
@@ -217,13 +224,17 @@ impl Resolver<'_> {
         must: &'static str,
         made: Option<U>,
     ) -> Result<U, ConfigError> {
-        let wrong = || ConfigError::Value {
-            place: self.place(value),
-            key,
-            value: value.get_ref().to_string(),
-            must,
-        };
-        made.ok_or_else(wrong)
+        made.ok_or_else(|| self.refused(value, key, must))
+    }
+
+    fn refused<T: Display>(
+        &self,
+        value: &Spanned<T>,
+        key: &'static str,
+        must: &'static str,
+    ) -> ConfigError {
+        let (place, value) = (self.place(value), value.get_ref().to_string());
+        ConfigError::Value { place, key, value, must }
     }
 
     /// Returns a text for which a rule holds.

@@ -5,11 +5,10 @@ mod health;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, de};
 use toml::Spanned;
 
@@ -244,25 +243,11 @@ pub(super) struct Units(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Units {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(UnitsVisitor)
-    }
-}
-
-struct UnitsVisitor;
-
-impl<'de> Visitor<'de> for UnitsVisitor {
-    type Value = Units;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a unit such as \"todo.service\", or a list of names")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Units, E> {
-        Ok(Units(vec![text.to_owned()]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Units, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Units)
+        from.deserialize_any(Forms {
+            text: Some(|text| Some(Self(vec![text.to_owned()]))),
+            list: Some(|names| Some(Self(names))),
+            ..Forms::<Self>::of("the name of a unit such as \"todo.service\", or a list of names")
+        })
     }
 }
 
@@ -480,51 +465,21 @@ impl Form for HookTable {
 
 impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(TextOrVisitor(PhantomData))
-    }
-}
-
-struct TextOrVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for TextOrVisitor<T> {
-    type Value = TextOr<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::EXPECTED)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(TextOr::Text(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Table)
+        from.deserialize_any(Forms::<Self, String, T> {
+            text: Some(|text| Some(Self::Text(text.to_owned()))),
+            table: Some(Self::Table),
+            ..Forms::of(T::EXPECTED)
+        })
     }
 }
 
 impl<'de, Item: Deserialize<'de>, T: Deserialize<'de> + Form> Deserialize<'de> for ListOr<Item, T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(ListOrVisitor(PhantomData))
-    }
-}
-
-struct ListOrVisitor<Item, T>(PhantomData<(Item, T)>);
-
-impl<'de, Item: Deserialize<'de>, T: Deserialize<'de> + Form> Visitor<'de>
-    for ListOrVisitor<Item, T>
-{
-    type Value = ListOr<Item, T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::EXPECTED)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list)).map(ListOr::List)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(ListOr::Table)
+        from.deserialize_any(Forms {
+            list: Some(|list| Some(Self::List(list))),
+            table: Some(Self::Table),
+            ..Forms::of(T::EXPECTED)
+        })
     }
 }
 
@@ -534,26 +489,11 @@ pub(super) struct Length(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(LengthVisitor)
-    }
-}
-
-struct LengthVisitor;
-
-impl Visitor<'_> for LengthVisitor {
-    type Value = Length;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a length of time such as \"30s\", \"2m\", or a number of seconds")
-    }
-
-    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Length, E> {
-        let wrong = || E::invalid_value(Unexpected::Signed(seconds), &self);
-        u64::try_from(seconds).map(|s| Length(Duration::from_secs(s))).map_err(|_| wrong())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
-        length(text).map(Length).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        from.deserialize_any(Forms {
+            number: Some(|number| Some(Self(Duration::from_secs(u64::try_from(number).ok()?)))),
+            text: Some(|text| length(text).map(Self)),
+            ..Forms::<Self>::of("a length of time such as \"30s\", \"2m\", or a number of seconds")
+        })
     }
 }
 
@@ -578,52 +518,21 @@ pub(super) struct Words(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(WordsVisitor)
-    }
-}
-
-struct WordsVisitor;
-
-impl<'de> Visitor<'de> for WordsVisitor {
-    type Value = Words;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a program with its flags such as \"bash -lc\", or a list of words")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Words, E> {
-        Ok(Words(text.split_whitespace().map(str::to_owned).collect()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Words, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Words)
+        from.deserialize_any(Forms {
+            text: Some(|text| Some(Self(text.split_whitespace().map(str::to_owned).collect()))),
+            list: Some(|words| Some(Self(words))),
+            ..Forms::<Self>::of("a program with its flags such as \"bash -lc\", or a list of words")
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Confirm {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(ConfirmVisitor)
-    }
-}
-
-struct ConfirmVisitor;
-
-impl Visitor<'_> for ConfirmVisitor {
-    type Value = Confirm;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false or \"staged\"")
-    }
-
-    fn visit_bool<E: de::Error>(self, first: bool) -> Result<Confirm, E> {
-        Ok(if first { Confirm::First } else { Confirm::Never })
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Confirm, E> {
-        match text {
-            "staged" => Ok(Confirm::Staged),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
+        from.deserialize_any(Forms {
+            switch: Some(|first| if first { Self::First } else { Self::Never }),
+            text: Some(|text| (text == "staged").then_some(Self::Staged)),
+            ..Forms::<Self>::of("true, false or \"staged\"")
+        })
     }
 }
 
@@ -637,29 +546,70 @@ pub(super) enum BatchValue {
 
 impl<'de> Deserialize<'de> for BatchValue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(BatchVisitor)
+        from.deserialize_any(Forms {
+            number: Some(|hosts| Some(Self::Hosts(hosts))),
+            text: Some(|text| match text {
+                "all" => Some(Self::All),
+                _ => text.strip_suffix('%')?.parse().ok().map(Self::Percent),
+            }),
+            ..Forms::<Self>::of("a number of hosts, a part of them such as \"25%\", or \"all\"")
+        })
     }
 }
 
-struct BatchVisitor;
+/// The forms in which a value may be written, each with what it means; `None`: it is wrong.
+struct Forms<T, Item = String, Table = ()> {
+    expected: &'static str,
+    switch: Option<fn(bool) -> T>,
+    number: Option<fn(i64) -> Option<T>>,
+    text: Option<fn(&str) -> Option<T>>,
+    /// It may be wrong only by being empty.
+    list: Option<fn(Vec<Item>) -> Option<T>>,
+    table: Option<fn(Table) -> T>,
+}
 
-impl Visitor<'_> for BatchVisitor {
-    type Value = BatchValue;
+impl<T, Item, Table> Forms<T, Item, Table> {
+    /// Returns a value that has none of the forms.
+    fn of(expected: &'static str) -> Self {
+        Self { expected, switch: None, number: None, text: None, list: None, table: None }
+    }
+}
+
+impl<'de, T, Item: Deserialize<'de>, Table: Deserialize<'de>> Visitor<'de>
+    for Forms<T, Item, Table>
+{
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of hosts, a part of them such as \"25%\", or \"all\"")
+        f.write_str(self.expected)
     }
 
-    fn visit_i64<E: de::Error>(self, hosts: i64) -> Result<BatchValue, E> {
-        Ok(BatchValue::Hosts(hosts))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
+        let read = self.switch.ok_or_else(|| E::invalid_type(Unexpected::Bool(value), &self))?;
+        Ok(read(value))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<BatchValue, E> {
-        let part = text.strip_suffix('%').and_then(|number| number.parse().ok());
-        match (text, part) {
-            ("all", _) => Ok(BatchValue::All),
-            (_, Some(part)) => Ok(BatchValue::Percent(part)),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        let found = Unexpected::Signed(number);
+        let read = self.number.ok_or_else(|| E::invalid_type(found, &self))?;
+        read(number).ok_or_else(|| E::invalid_value(found, &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let found = Unexpected::Str(text);
+        let read = self.text.ok_or_else(|| E::invalid_type(found, &self))?;
+        read(text).ok_or_else(|| E::invalid_value(found, &self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<T, A::Error> {
+        let read = self.list.ok_or_else(|| A::Error::invalid_type(Unexpected::Seq, &self))?;
+        let items = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        let empty = Unexpected::Other("an empty list");
+        read(items).ok_or_else(|| A::Error::invalid_value(empty, &self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        let read = self.table.ok_or_else(|| A::Error::invalid_type(Unexpected::Map, &self))?;
+        Table::deserialize(MapAccessDeserializer::new(map)).map(read)
     }
 }

@@ -65,10 +65,8 @@ const FORMS: [ValueForm; 5] =
 
 /// What a type asks for at a place.
 enum Kind {
-    Text,
-    Number,
-    Switch,
-    Words(&'static [&'static str]),
+    /// A value with nothing in it.
+    Leaf(Shape),
     List,
     Map,
     /// Its keys.
@@ -100,10 +98,7 @@ impl Questions {
     /// Returns the shape of this place. `outer` is what the list around it expects.
     fn shape(&mut self, outer: &str) -> Option<Shape> {
         Some(match (self.ask)(&self.steps)? {
-            Kind::Text => Shape::Text,
-            Kind::Number => Shape::Number,
-            Kind::Switch => Shape::Switch,
-            Kind::Words(words) => Shape::Words(words),
+            Kind::Leaf(shape) => shape,
             Kind::List => Shape::List(Box::new(self.behind(Step::Item, outer)?)),
             Kind::Map => Shape::Map(Box::new(self.behind(Step::Item, "")?)),
             Kind::Table(keys) if self.tables.contains(&keys) => Shape::Again,
@@ -261,17 +256,17 @@ impl<'de> Deserializer<'de> for TracingReader<'_> {
         variants: &'static [&'static str],
         _: V,
     ) -> Result<V::Value, NotTaken> {
-        self.found(Kind::Words(variants));
+        self.found(Kind::Leaf(Shape::Words(variants)));
         Err(NotTaken::Value)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.found(Kind::Switch);
+        self.found(Kind::Leaf(Shape::Switch));
         visitor.visit_bool(true)
     }
 
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.found(Kind::Number);
+        self.found(Kind::Leaf(Shape::Number));
         visitor.visit_i64(NUMBER)
     }
 
@@ -280,7 +275,7 @@ impl<'de> Deserializer<'de> for TracingReader<'_> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotTaken> {
-        self.found(Kind::Text);
+        self.found(Kind::Leaf(Shape::Text));
         visitor.visit_borrowed_str(self.text)
     }
 

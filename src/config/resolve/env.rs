@@ -28,17 +28,14 @@ impl Resolver<'_> {
         links: &[SharedLink],
         services: &[Service],
     ) -> Result<Vec<EnvSpec>, ConfigError> {
-        match &self.layer.env {
-            Some(ListOr::Table(env)) => {
-                self.without("roles", env.roles.as_ref(), "[[env]]")?;
-            }
-            Some(ListOr::List(all)) => {
-                if let Some(next) = all.get(MOST_FILES) {
-                    let files = Spanned::new(next.span(), all.len());
-                    self.rule(&files, "env", "at most 16 files", false)?;
-                }
-            }
-            None => {}
+        if let Some(ListOr::Table(env)) = &self.layer.env {
+            self.without("roles", env.roles.as_ref(), "[[env]]")?;
+        }
+        if let Some(ListOr::List(all)) = &self.layer.env
+            && let Some(next) = all.get(MOST_FILES)
+        {
+            let files = Spanned::new(next.span(), all.len());
+            return Err(self.refused(&files, "env", "at most 16 files"));
         }
         let for_unit = services.iter().any(|service| service.unit().is_some());
         let mut files = Vec::new();

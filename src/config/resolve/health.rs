@@ -6,9 +6,7 @@ use toml::Spanned;
 
 use super::Resolver;
 use super::runs::TENTH;
-use crate::config::checks::{
-    self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Statuses, Trust,
-};
+use crate::config::checks::{self, Check, CheckTiming, Header, HealthProbe, HttpCheck, Trust};
 use crate::config::error::{ConfigError, similar};
 use crate::config::placeholders::{PLACEHOLDERS, unknown_words};
 use crate::config::tables::{self, Length, TextOr};
@@ -123,7 +121,7 @@ impl Resolver<'_> {
         url: &Spanned<String>,
         check: &tables::Check,
     ) -> Result<HealthProbe, ConfigError> {
-        self.only_placeholders(url)?;
+        self.no_placeholder("http", url, unknown_words(url.get_ref()).next())?;
         if let Some(text) = &check.body {
             self.likely_placeholders("body", text, text.get_ref())?;
         }
@@ -148,16 +146,10 @@ impl Resolver<'_> {
             port,
             path,
             name,
-            status: self.statuses(check),
+            status: check.status.as_ref().map(|it| it.get_ref().clone()).unwrap_or_default(),
             body: check.body.as_ref().map(|text| text.get_ref().clone()),
             headers: headers.collect::<Result<_, _>>()?,
         })))
-    }
-
-    #[expect(clippy::unused_self, reason = "as its neighbours")]
-    fn statuses(&self, check: &tables::Check) -> Statuses {
-        let written = check.status.as_ref().map(|written| Statuses(written.get_ref().0.clone()));
-        written.unwrap_or_default()
     }
 
     fn trust(&self, check: &tables::Check, tls: bool) -> Result<Option<Trust>, ConfigError> {
@@ -214,29 +206,26 @@ impl Resolver<'_> {
         Ok(Header { name, value: source, written })
     }
 
-    /// Fails if an address holds a word in braces that is no placeholder.
-    fn only_placeholders(&self, url: &Spanned<String>) -> Result<(), ConfigError> {
-        let unknown = unknown_words(url.get_ref()).next();
-        unknown.map_or(Ok(()), |word| Err(self.no_placeholder("http", url, word)))
-    }
-
-    /// Fails if a text holds a word in braces that was hardly meant: other braces are text.
+    /// Fails if a text holds a word in braces that is no placeholder, and was hardly meant: other
+    /// braces are text.
     pub(super) fn likely_placeholders<T>(
         &self,
         key: &'static str,
         written: &Spanned<T>,
         text: &str,
     ) -> Result<(), ConfigError> {
-        let slip = unknown_words(text).find(|word| similar(word, PLACEHOLDERS).is_some());
-        slip.map_or(Ok(()), |word| Err(self.no_placeholder(key, written, word)))
+        let is_slip = |word: &&str| similar(word, PLACEHOLDERS).is_some();
+        self.no_placeholder(key, written, unknown_words(text).find(is_slip))
     }
 
+    /// Fails if there is a word that is no placeholder.
     fn no_placeholder<T>(
         &self,
         key: &'static str,
         written: &Spanned<T>,
-        word: &str,
-    ) -> ConfigError {
-        ConfigError::NoPlaceholder { place: self.place(written), key, word: word.to_owned() }
+        word: Option<&str>,
+    ) -> Result<(), ConfigError> {
+        let Some(word) = word.map(str::to_owned) else { return Ok(()) };
+        Err(ConfigError::NoPlaceholder { place: self.place(written), key, word })
     }
 }

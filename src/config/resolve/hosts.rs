@@ -15,11 +15,8 @@ use crate::config::{Address, Host, rules};
 /// The form of a range in a name, for messages.
 const RANGE: &str = "one name, or a range of at most 1,000 such as `web[1:12].example.net`";
 
-/// A list from elsewhere, and the command or file that it is from.
-struct Elsewhere {
-    list: Vec<Spanned<TextOr<HostTable>>>,
-    origin: String,
-}
+/// A host as it is written.
+type HostEntry = Spanned<TextOr<HostTable>>;
 
 /// The hosts of a stage.
 pub(super) struct StageHosts {
@@ -35,8 +32,8 @@ impl Resolver<'_> {
         let (list, origin) = match value.get_ref() {
             ListOr::List(list) => (Cow::Borrowed(list), None),
             ListOr::Table(table) => {
-                let found = self.elsewhere(value, table)?;
-                (Cow::Owned(found.list), Some(found.origin))
+                let (list, origin) = self.elsewhere(value, table)?;
+                (Cow::Owned(list), Some(origin))
             }
         };
         let mut all = Vec::<Host>::new();
@@ -53,13 +50,13 @@ impl Resolver<'_> {
         if all.is_empty() { Err(none(self.place(value))) } else { Ok(StageHosts { all, origin }) }
     }
 
-    /// Returns the list that a command prints or a file holds. Each of its hosts has the place of
-    /// the key `hosts`.
+    /// Returns the list that a command prints or a file holds, and which of them. Each of its hosts
+    /// has the place of the key `hosts`.
     fn elsewhere<T>(
         &self,
         value: &Spanned<T>,
         table: &HostsTable,
-    ) -> Result<Elsewhere, ConfigError> {
+    ) -> Result<(Vec<HostEntry>, String), ConfigError> {
         self.only_one([("command", &table.command), ("file", &table.file)])?;
         let place = self.place(value);
         let (origin, text) = if let Some(command) = &table.command {
@@ -89,7 +86,7 @@ impl Resolver<'_> {
             };
             Spanned::new(span.clone(), TextOr::Table(table))
         };
-        Ok(Elsewhere { list: listed.into_iter().map(entry).collect(), origin })
+        Ok((listed.into_iter().map(entry).collect(), origin))
     }
 
     /// Says where a wrong host was listed, if that is elsewhere.
@@ -107,7 +104,7 @@ impl Resolver<'_> {
     }
 
     /// Returns the hosts that one entry stands for: several if its name has a range.
-    fn entry(&self, entry: &Spanned<TextOr<HostTable>>) -> Result<Vec<Host>, ConfigError> {
+    fn entry(&self, entry: &HostEntry) -> Result<Vec<Host>, ConfigError> {
         let name = match entry.get_ref() {
             TextOr::Text(text) => &Spanned::new(entry.span(), text.clone()),
             TextOr::Table(table) => &table.address,
@@ -209,7 +206,7 @@ pub(super) fn is_called(host: &Host, name: &str) -> bool {
 
 impl ConfigFile {
     /// Returns the lists of hosts of all stages; `None` for one from elsewhere.
-    fn host_lists(&self) -> impl Iterator<Item = Option<&Vec<Spanned<TextOr<HostTable>>>>> {
+    fn host_lists(&self) -> impl Iterator<Item = Option<&Vec<HostEntry>>> {
         let hosts = self.stages.values().chain([&self.root]).filter_map(|it| it.hosts.as_ref());
         hosts.map(|hosts| match hosts.get_ref() {
             ListOr::List(list) => Some(list),

@@ -78,12 +78,8 @@ impl Resolver<'_> {
 
     pub(super) fn links(&self) -> Result<Vec<SharedLink>, ConfigError> {
         let mut links = Vec::<SharedLink>::new();
-        // With a `file` of its own, [env] refuses that file where a link is.
-        let unnamed = self.env_tables().iter().any(|env| env.file.is_none());
-        let written = unnamed.then_some(".env");
         for entry in &self.layer.linked_dirs {
             let (path, kind) = self.linked_dir(entry.get_ref())?;
-            self.is_free(entry, path, written)?;
             self.add_link(&mut links, entry, "linked_dirs", path, kind)?;
         }
         for entry in &self.layer.linked_files {
@@ -92,21 +88,9 @@ impl Resolver<'_> {
                 TextOr::Table(FileTable { path, optional }) => (path, *optional),
             };
             let kind = SharedKind::File { optional };
-            self.is_free(entry, path, written)?;
             self.add_link(&mut links, entry, "linked_files", path, kind)?;
         }
         Ok(links)
-    }
-
-    /// Fails if a linked path and the environment file that is `written` overlap.
-    fn is_free<T>(
-        &self,
-        entry: &Spanned<T>,
-        path: &str,
-        written: Option<&str>,
-    ) -> Result<(), ConfigError> {
-        let clash = written.is_some_and(|file| relation(path, file).is_some());
-        if clash { Err(self.taken(entry, path, error::ENV_FILE)) } else { Ok(()) }
     }
 
     pub(super) fn taken<T>(
@@ -147,17 +131,20 @@ impl Resolver<'_> {
         path: &str,
         kind: SharedKind,
     ) -> Result<(), ConfigError> {
-        let place = self.place(entry);
-        if !rules::is_clean(path) {
-            let (value, must) = (path.to_owned(), INSIDE);
-            return Err(ConfigError::Value { place, key, value, must });
+        // With a `file` of its own, [env] refuses that file where a link is.
+        let unnamed = self.env_tables().iter().any(|env| env.file.is_none());
+        if unnamed && relation(path, ".env").is_some() {
+            return Err(self.taken(entry, path, error::ENV_FILE));
         }
+        let shown = Spanned::new(entry.span(), path);
+        self.rule(&shown, key, INSIDE, rules::is_clean(path))?;
         if path == "REVISION" || is_below(path, "REVISION") {
             return Err(self.taken(entry, path, error::REVISION));
         }
         for link in &*links {
             if let Some(relation) = relation(path, &link.path) {
                 let (path, other) = (path.to_owned(), link.path.clone());
+                let place = self.place(entry);
                 return Err(ConfigError::LinksOverlap { place, path, relation, other });
             }
         }

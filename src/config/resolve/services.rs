@@ -76,12 +76,7 @@ impl Resolver<'_> {
             let Some(next) = next else {
                 let name = first.after().iter().find(|name| !done(name)).unwrap_or(first.name);
                 let must = "the name of a service that does not wait for this one";
-                return Err(ConfigError::Value {
-                    place: self.place(name),
-                    key: "after",
-                    value: name.get_ref().clone(),
-                    must,
-                });
+                return Err(self.refused(name, "after", must));
             };
             ordered.push(waiting.remove(next));
         }
