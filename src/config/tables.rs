@@ -243,10 +243,12 @@ pub(super) struct Units(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Units {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             text: Some(|text| Some(Self(vec![text.to_owned()]))),
             list: Some(|names| Some(Self(names))),
-            ..Forms::<Self>::of("the name of a unit such as \"todo.service\", or a list of names")
+            ..ValueForms::<Self>::of(
+                "the name of a unit such as \"todo.service\", or a list of names",
+            )
         })
     }
 }
@@ -465,20 +467,20 @@ impl Form for HookTable {
 
 impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for TextOr<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms::<Self, String, T> {
+        from.deserialize_any(ValueForms::<Self, String, T> {
             text: Some(|text| Some(Self::Text(text.to_owned()))),
             table: Some(Self::Table),
-            ..Forms::of(T::EXPECTED)
+            ..ValueForms::of(T::EXPECTED)
         })
     }
 }
 
 impl<'de, Item: Deserialize<'de>, T: Deserialize<'de> + Form> Deserialize<'de> for ListOr<Item, T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             list: Some(|list| Some(Self::List(list))),
             table: Some(Self::Table),
-            ..Forms::of(T::EXPECTED)
+            ..ValueForms::of(T::EXPECTED)
         })
     }
 }
@@ -489,10 +491,12 @@ pub(super) struct Length(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             number: Some(|number| Some(Self(Duration::from_secs(u64::try_from(number).ok()?)))),
             text: Some(|text| length(text).map(Self)),
-            ..Forms::<Self>::of("a length of time such as \"30s\", \"2m\", or a number of seconds")
+            ..ValueForms::<Self>::of(
+                "a length of time such as \"30s\", \"2m\", or a number of seconds",
+            )
         })
     }
 }
@@ -518,20 +522,22 @@ pub(super) struct Words(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             text: Some(|text| Some(Self(text.split_whitespace().map(str::to_owned).collect()))),
             list: Some(|words| Some(Self(words))),
-            ..Forms::<Self>::of("a program with its flags such as \"bash -lc\", or a list of words")
+            ..ValueForms::<Self>::of(
+                "a program with its flags such as \"bash -lc\", or a list of words",
+            )
         })
     }
 }
 
 impl<'de> Deserialize<'de> for Confirm {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             switch: Some(|first| if first { Self::First } else { Self::Never }),
             text: Some(|text| (text == "staged").then_some(Self::Staged)),
-            ..Forms::<Self>::of("true, false or \"staged\"")
+            ..ValueForms::<Self>::of("true, false or \"staged\"")
         })
     }
 }
@@ -546,19 +552,21 @@ pub(super) enum BatchValue {
 
 impl<'de> Deserialize<'de> for BatchValue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             number: Some(|hosts| Some(Self::Hosts(hosts))),
             text: Some(|text| match text {
                 "all" => Some(Self::All),
                 _ => text.strip_suffix('%')?.parse().ok().map(Self::Percent),
             }),
-            ..Forms::<Self>::of("a number of hosts, a part of them such as \"25%\", or \"all\"")
+            ..ValueForms::<Self>::of(
+                "a number of hosts, a part of them such as \"25%\", or \"all\"",
+            )
         })
     }
 }
 
 /// The forms in which a value may be written, each with what it means; `None`: it is wrong.
-struct Forms<T, Item = String, Table = ()> {
+struct ValueForms<T, Item = String, Table = ()> {
     expected: &'static str,
     switch: Option<fn(bool) -> T>,
     number: Option<fn(i64) -> Option<T>>,
@@ -568,7 +576,7 @@ struct Forms<T, Item = String, Table = ()> {
     table: Option<fn(Table) -> T>,
 }
 
-impl<T, Item, Table> Forms<T, Item, Table> {
+impl<T, Item, Table> ValueForms<T, Item, Table> {
     /// Returns a value that has none of the forms.
     fn of(expected: &'static str) -> Self {
         Self { expected, switch: None, number: None, text: None, list: None, table: None }
@@ -576,7 +584,7 @@ impl<T, Item, Table> Forms<T, Item, Table> {
 }
 
 impl<'de, T, Item: Deserialize<'de>, Table: Deserialize<'de>> Visitor<'de>
-    for Forms<T, Item, Table>
+    for ValueForms<T, Item, Table>
 {
     type Value = T;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use toml::Spanned;
 
-use super::{Forms, Length, SourceTable, TextOr};
+use super::{Length, SourceTable, TextOr, ValueForms};
 use crate::config::checks::Statuses;
 
 /// `[health]`. Each of the first three keys is the short form of a check.
@@ -47,7 +47,7 @@ pub(in crate::config) struct Check {
 
 impl<'de> Deserialize<'de> for Statuses {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Forms {
+        from.deserialize_any(ValueForms {
             number: Some(|number| {
                 let status = u16::try_from(number).ok().filter(|status| is_status(*status))?;
                 Some(Self(vec![status..=status]))
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Statuses {
                 let all: Vec<_> = lists.into_iter().flat_map(|list| list.0).collect();
                 (!all.is_empty()).then_some(Self(all))
             }),
-            ..Forms::<Self, Self>::of(
+            ..ValueForms::<Self, Self>::of(
                 "a status such as 200, \"2xx\" or \"200-204\", or a list of them",
             )
         })
