@@ -222,10 +222,7 @@ impl<'a> Conversation<'a> {
         &self,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        tokio::select! {
-            done = work => Ok(done),
-            () = self.cx.cancel.wait(1) => Err(Failure::stopped()),
-        }
+        self.cx.cancel.unless_asked(work).await.ok_or_else(Failure::stopped)
     }
 
     /// Shows what an answer says. Fails unless the order is done.

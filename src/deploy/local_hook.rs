@@ -71,12 +71,10 @@ async fn run(
     });
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&hook.run).current_dir(&cx.config.base).envs(pairs);
-    let ended = tokio::select! {
-        ended = timeout(hook.limit, output(command, input)) => ended,
-        () = cx.cancel.wait(1) => return Err(Failure::stopped()),
-    };
+    let ended = cx.cancel.unless_asked(timeout(hook.limit, output(command, input))).await;
     let seconds = hook.limit.as_secs();
     let output = ended
+        .ok_or_else(Failure::stopped)?
         .map_err(|_| Failure::new(what.clone()).because(format!("it ran longer than {seconds}s")))?
         .map_err(|error| Failure::of(what.clone(), &error))?;
     let text = [output.stdout, output.stderr].concat();

@@ -108,12 +108,9 @@ pub async fn change(cx: RunContext<'_>, change: &HostChange<'_>) -> Report {
     let mut hosts: Vec<_> =
         cx.config.hosts.iter().map(|host| Conversation::new(cx, host)).collect();
     let opening = for_hosts(limit, hosts.iter_mut().map(|host| host.open(true, Scan::No)));
-    let opened = tokio::select! {
-        opened = opening => opened,
-        () = cx.cancel.wait(1) => {
-            let results = hosts.iter().map(|host| host.untouched(None)).collect();
-            return Report { interrupted: true, ..report(cx, change, results) };
-        }
+    let Some(opened) = cx.cancel.unless_asked(opening).await else {
+        let results = hosts.iter().map(|host| host.untouched(None)).collect();
+        return Report { interrupted: true, ..report(cx, change, results) };
     };
     let found = hosts.iter().zip(opened);
     let orders: Vec<_> = found.map(|(host, opened)| wanted(host, opened, change)).collect();
@@ -175,11 +172,9 @@ fn report(cx: RunContext<'_>, change: &HostChange<'_>, results: Vec<HostResult>)
 pub async fn unlock(cx: RunContext<'_>, found: &[LockFacts], note: &str) -> Report {
     cx.begin(GoalKind::Unlock);
     let change = HostChange { goal: GoalKind::Unlock, release: None, order: &|_| Ok(None) };
-    let answers = tokio::select! {
-        answers = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await) => answers,
-        () = cx.cancel.wait(1) => {
-            return Report { interrupted: true, ..report(cx, &change, Vec::new()) };
-        }
+    let unlocking = of_each(cx, Scan::No, async |host| unlock_host(host, cx, found, note).await);
+    let Some(answers) = cx.cancel.unless_asked(unlocking).await else {
+        return Report { interrupted: true, ..report(cx, &change, Vec::new()) };
     };
     let mut warnings = Vec::new();
     let mut results = Vec::new();

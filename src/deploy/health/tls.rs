@@ -26,9 +26,8 @@ pub(super) async fn wrap(
     trust: &Trust,
     name: &str,
 ) -> Result<Box<dyn ByteStream>, ProbeFailure> {
-    let hopeless = |error: &dyn std::fmt::Display| ProbeFailure {
-        hopeless: true,
-        ..ProbeFailure::new(format!("could not be asked: {error}"))
+    let hopeless = |error: &dyn std::fmt::Display| {
+        ProbeFailure::hopeless(format!("could not be asked: {error}"))
     };
     let config = config(trust).map_err(|error| hopeless(&error))?;
     let server = ServerName::try_from(name.to_owned()).map_err(|error| hopeless(&error))?;
