@@ -3,13 +3,17 @@
 mod activate;
 mod recover;
 
+use std::sync::Arc;
+
 use super::context::RunContext;
 use super::conversation::Conversation;
 use super::judge::Judged;
 use super::order_text::{failed_to, order_failure};
 use super::outcome::{Done, Failure, HostResult};
-use super::plan::HostPlan;
+use super::plan::{HostPlan, Planner};
+use crate::artifact::PreparedDelta;
 use crate::config::Host;
+use crate::model::delta::BaseState;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::remote::conversation::Sent;
@@ -20,6 +24,10 @@ use crate::remote::replies::Reply;
 pub struct HostRun<'a> {
     /// The host, and the conversation with it.
     pub talk: Conversation<'a>,
+    /// What it has of its live release and of an interrupted upload, as far as it said.
+    pub base: BaseState,
+    /// What it lacks of the release to be made, once that was found.
+    pub prepared: Option<Arc<PreparedDelta>>,
     /// The plan that is executed.
     pub plan: HostPlan,
     pub phase: HostPhase,
@@ -54,6 +62,8 @@ impl<'a> HostRun<'a> {
     pub fn new(cx: RunContext<'a>, host: &'a Host) -> Self {
         Self {
             talk: Conversation::new(cx, host),
+            base: BaseState::default(),
+            prepared: None,
             plan: HostPlan::default(),
             phase: HostPhase::Open,
             done: Done::default(),
@@ -65,6 +75,14 @@ impl<'a> HostRun<'a> {
     /// Returns the name of the host.
     pub fn name(&self) -> &'a str {
         &self.talk.host.name
+    }
+
+    /// Returns what makes plans for the host; `None` if the run does not go on here, or before the
+    /// first look. The run goes on without the hosts that are `skipped`.
+    pub fn planner<'p>(&'p self, skipped: &'p [String]) -> Option<Planner<'p>> {
+        let RunContext { config, run, .. } = self.talk.cx;
+        let state = self.talk.state.as_ref().filter(|_| self.takes_part())?;
+        Some(Planner { config, run, skipped, host: self.talk.host, state })
     }
 
     /// Returns whether the run goes on here.

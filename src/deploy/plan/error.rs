@@ -1,12 +1,8 @@
-//! The reasons why there is no plan for a host, or no release to roll back to, and hints.
-
-use std::collections::BTreeSet;
+//! The reasons why there is no plan for a host, and hints.
 
 use chrono::{DateTime, Utc};
 
 use crate::deploy::outcome::Failure;
-use crate::deploy::retention::{activation_candidates, rollback_candidates};
-use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::ledger::{Newer, ReleaseStatus};
@@ -192,14 +188,19 @@ impl PlanError {
                 Some(format!("`shipit releases {stage}` shows what is there"))
             }
             Self::NotThere { candidates, .. } => {
-                let names: Vec<_> = candidates.iter().map(ToString::to_string).collect();
-                Some(format!("this host could roll back to {}", names.join(", ")))
+                Some(format!("this host could roll back to {}", names(candidates)))
             }
             Self::NotLive { .. } => Some(format!("`shipit status {stage}` shows what is live")),
             Self::Unfinished { .. } => Some("deploy it again".to_owned()),
             Self::NotStaged { id, why } => Some(why.hint(*id, stage)),
         }
     }
+}
+
+/// Returns releases for people.
+pub(super) fn names<'a>(ids: impl IntoIterator<Item = &'a ReleaseId>) -> String {
+    let names: Vec<_> = ids.into_iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 fn whose(id: Option<ReleaseId>) -> String {
@@ -275,155 +276,6 @@ fn refused_by_sudo(user: &str, command: &str, refusal: &SudoRefusal) -> String {
         }
         SudoRefusal::Says { words } => {
             format!("sudo does not let {user} run \"{command}\": {words}")
-        }
-    }
-}
-
-/// The releases that a host could roll back to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Offer {
-    /// Those that a rollback may choose by itself.
-    pub candidates: Vec<ReleaseId>,
-    /// Those that another tool left: only their owner knows what they are.
-    pub foreign: Vec<ReleaseId>,
-    /// Those that the ledger does not tell enough about.
-    pub unknown: Vec<ReleaseId>,
-}
-
-impl Offer {
-    fn of(state: &HostState) -> Self {
-        let live = state.live();
-        let not_live = |ids: Vec<ReleaseId>| -> Vec<_> {
-            ids.into_iter().rev().filter(|id| Some(*id) != live).collect()
-        };
-        let unknown = state.unknown.iter().filter_map(|name| name.parse().ok()).collect();
-        let candidates = rollback_candidates(state);
-        let mut only_named = state.foreign_ids();
-        only_named.retain(|id| !candidates.contains(id));
-        Self { candidates, foreign: not_live(only_named), unknown: not_live(unknown) }
-    }
-
-    fn lines(&self, host: &str) -> Vec<String> {
-        let names =
-            |ids: &[ReleaseId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let mut lines = match self.candidates.as_slice() {
-            [] => vec![format!("{host} has none that was live and good")],
-            ids => vec![format!("{host} could roll back to {}", names(ids))],
-        };
-        let mut only_named = |ids: &[ReleaseId], why: &str| {
-            if !ids.is_empty() {
-                lines.push(format!("{host} has, {why}, so only with `--to`: {}", names(ids)));
-            }
-        };
-        only_named(&self.foreign, "left by another tool");
-        only_named(&self.unknown, "unknown to the ledger");
-        lines
-    }
-}
-
-/// There is no staged release that every host may activate.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", no_common_staged(staged))]
-pub struct ActivateError {
-    /// The releases that each host may activate.
-    pub staged: Vec<(String, BTreeSet<ReleaseId>)>,
-}
-
-fn no_common_staged(staged: &[(String, BTreeSet<ReleaseId>)]) -> &'static str {
-    if staged.iter().all(|(_, ids)| ids.is_empty()) {
-        "no release is staged"
-    } else {
-        "there is no staged release that all hosts have"
-    }
-}
-
-impl ActivateError {
-    pub(super) fn of(states: &[(&str, &HostState)]) -> Self {
-        let of =
-            |(name, state): &(&str, &HostState)| ((*name).to_owned(), activation_candidates(state));
-        Self { staged: states.iter().map(of).collect() }
-    }
-
-    /// Returns the failure of the run on `stage`.
-    pub fn failure(&self, stage: &str) -> Failure {
-        let none = "none that is newer than what is live and has not expired";
-        let line = |(host, ids): &(String, BTreeSet<ReleaseId>)| {
-            let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            let there = if ids.is_empty() { none.to_owned() } else { ids.join(", ") };
-            format!("{host} has {there}")
-        };
-        let failure = Failure::new(self.to_string());
-        let failure = self.staged.iter().map(line).fold(failure, Failure::because);
-        failure.hint(Some(format!("`shipit stage {stage}` stages a build")))
-    }
-}
-
-/// The reason why there is no release to roll back to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RollbackError {
-    /// The hosts do not run the same release.
-    #[error("the hosts do not run the same release")]
-    HostsDisagree {
-        /// The live release of each host.
-        live: Vec<(String, Option<ReleaseId>)>,
-    },
-    /// No release was live and good on all of them.
-    #[error("{}", no_common(offers))]
-    NoCommon {
-        /// The releases that each host offers.
-        offers: Vec<(String, Offer)>,
-    },
-}
-
-fn no_common(offers: &[(String, Offer)]) -> &'static str {
-    if offers.iter().all(|(_, offer)| offer.candidates.is_empty()) {
-        "there is no earlier release to roll back to"
-    } else {
-        "there is no earlier good release that all hosts have"
-    }
-}
-
-impl RollbackError {
-    /// No release was live and good on all of these hosts.
-    pub(super) fn no_common(states: &[(&str, &HostState)]) -> Self {
-        let offer = |(name, state): &(&str, &HostState)| ((*name).to_owned(), Offer::of(state));
-        Self::NoCommon { offers: states.iter().map(offer).collect() }
-    }
-
-    /// Returns the causes, for each host.
-    pub fn causes(&self) -> Vec<String> {
-        match self {
-            Self::HostsDisagree { live } => live
-                .iter()
-                .map(|(host, id)| match id {
-                    Some(id) => format!("{host} runs {id}"),
-                    None => format!("{host} runs no release of shipit"),
-                })
-                .collect(),
-            Self::NoCommon { offers } => {
-                offers.iter().flat_map(|(host, offer)| offer.lines(host)).collect()
-            }
-        }
-    }
-
-    /// Returns what to type next.
-    pub fn hint(&self, stage: &str) -> String {
-        match self {
-            Self::HostsDisagree { .. } => {
-                format!("name one with `--to ID`; `shipit releases {stage}` shows them")
-            }
-            Self::NoCommon { offers } => {
-                let can = offers.iter().find(|(_, offer)| !offer.candidates.is_empty());
-                match can.filter(|_| offers.len() > 1) {
-                    Some((host, _)) => format!(
-                        "one host at a time: `shipit rollback {stage} --hosts {host}`; or deploy, \
-                         which brings all hosts to one release"
-                    ),
-                    None => format!(
-                        "`shipit releases {stage}` shows what is there and why it is not chosen"
-                    ),
-                }
-            }
         }
     }
 }

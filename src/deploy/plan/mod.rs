@@ -5,16 +5,15 @@ mod error;
 mod planner;
 mod refusals;
 mod slots;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::error::{ActivateError, Offer, PlanError, RollbackError, WhyNotStaged};
-pub use self::planner::{
-    Planner, STAGED_FOR, WantedRelease, activation_target, is_staged, is_unchanged, new_id,
-    release_vars, rollback_target, run_vars,
-};
+pub use self::error::{PlanError, WhyNotStaged};
+pub use self::planner::{Planner, STAGED_FOR, WantedRelease, new_id, release_vars, run_vars};
 pub use self::refusals::check_newer;
+pub use self::targets::{activation_target, rollback_target};
 use super::outcome::Failure;
 use super::run::record;
 use crate::artifact::PreparedDelta;

@@ -16,37 +16,43 @@ use crate::model::note::Note;
 use crate::model::service::{Scope, Service, Unit};
 
 impl Planner<'_> {
-    /// Returns everything that forbids a deploy to a host, as far as it is known without changing
+    /// Fails with the first thing that forbids a deploy to the host: see [`Self::refusals`].
+    pub(super) fn refuse(&self, wanted: Option<WantedRelease<'_>>) -> Result<(), PlanError> {
+        self.refusals(wanted).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns everything that forbids a deploy to the host, as far as it is known without changing
     /// anything; without `wanted`: everything about the host itself.
-    pub fn refusals(&self, state: &HostState, wanted: Option<WantedRelease<'_>>) -> Vec<PlanError> {
-        let mut all: Vec<_> = [self.check_fit(state), self.check_ahead(state)]
-            .into_iter()
-            .filter_map(Result::err)
-            .collect();
-        let brought = |unit: &&UnitState| self.brings(unit);
-        let found = state.units.iter().filter(|unit| !brought(unit));
+    pub fn refusals(&self, wanted: Option<WantedRelease<'_>>) -> Vec<PlanError> {
+        let mut all: Vec<_> =
+            [self.check_fit(), self.check_ahead()].into_iter().filter_map(Result::err).collect();
+        let found = self.state.units.iter().filter(|unit| !self.brings(unit));
         all.extend(found.filter_map(|unit| self.check_unit(unit).err()));
-        let looked_at = self.config.services.iter().filter(|it| state.unit_of(it).is_some());
-        all.extend(looked_at.filter_map(|service| self.check_sudo(state, service).err()));
+        all.extend(self.services().filter_map(|service| self.check_sudo(service).err()));
         if !wanted.is_some_and(|wanted| wanted.build.force) {
-            all.extend(self.check_app(state).err());
+            all.extend(self.check_app().err());
         }
         if let Some(wanted) = wanted {
-            all.extend(check_live(state, wanted.build).err());
+            all.extend(self.check_live(wanted.build).err());
             all.extend(self.check_env(wanted.build).err());
             all.extend(self.check_placeholders(wanted.build).err());
             all.extend(self.check_links(wanted.build));
-            all.extend(self.check_unit_files(state, wanted));
+            all.extend(self.check_unit_files(wanted));
             all.extend(self.check_image(wanted).err());
-            all.extend(check_space(state, wanted).err());
+            all.extend(self.check_space(wanted).err());
         }
         all
     }
 
+    /// Returns the services whose unit was looked at.
+    fn services(&self) -> impl Iterator<Item = &Service> {
+        self.config.services.iter().filter(|service| self.state.unit_of(service).is_some())
+    }
+
     /// Fails if sudo does not allow what an activation does to the service; in a slot, to the units
     /// of both.
-    fn check_sudo(&self, state: &HostState, service: &Service) -> Result<(), PlanError> {
-        let Facts { user, sudo, .. } = &state.facts;
+    fn check_sudo(&self, service: &Service) -> Result<(), PlanError> {
+        let Facts { user, sudo, .. } = &self.state.facts;
         for Unit { name, scope, action, .. } in self.config.units_of(service) {
             let own = [action.verb()];
             let verbs = if service.is_in_slot() { &["restart", "enable"][..] } else { &own };
@@ -62,11 +68,12 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Fails if nothing may be deleted on a host.
-    pub(super) fn check_prune(&self, state: &HostState) -> Result<(), PlanError> {
+    /// Fails if nothing may be deleted on the host.
+    pub(super) fn check_prune(&self) -> Result<(), PlanError> {
+        let state = self.state;
         check_newer(state)?;
         is_fit(state)?;
-        self.check_app(state)?;
+        self.check_app()?;
         if state.is_doubtful() {
             let live = state.live().map(|id| id.to_string());
             let not_live = |name: &&String| Some(*name) != live.as_ref();
@@ -80,8 +87,8 @@ impl Planner<'_> {
     }
 
     /// Fails if the ledger says that the live release belongs to another app.
-    fn check_app(&self, state: &HostState) -> Result<(), PlanError> {
-        let history = state.live().and_then(|live| state.ledger.history(live));
+    fn check_app(&self) -> Result<(), PlanError> {
+        let history = self.state.live().and_then(|live| self.state.ledger.history(live));
         match history.and_then(|history| history.origin?.app) {
             Some(there) if there != self.config.app => {
                 Err(PlanError::OtherApp { there, app: self.config.app.clone() })
@@ -92,24 +99,27 @@ impl Planner<'_> {
 
     /// Fails if a release of ours is dated later than all clocks: one host must not choose the next
     /// id of the fleet.
-    fn check_ahead(&self, state: &HostState) -> Result<(), PlanError> {
-        let latest = latest(state, self.run);
-        match state.ours().into_iter().find(|id| id.time() > latest) {
-            Some(id) => Err(PlanError::Ahead {
-                id,
-                layout: self.config.layout.clone(),
-                live: state.live() == Some(id),
-            }),
-            None => Ok(()),
-        }
+    fn check_ahead(&self) -> Result<(), PlanError> {
+        let latest = latest(self.state, self.run);
+        let ahead = self.state.ours().into_iter().find(|id| id.time() > latest);
+        ahead.map_or(Ok(()), |id| {
+            let (layout, live) = (self.config.layout.clone(), self.state.live() == Some(id));
+            Err(PlanError::Ahead { id, layout, live })
+        })
     }
 
-    fn check_fit(&self, state: &HostState) -> Result<(), PlanError> {
-        check_newer(state)?;
-        if state.current == Current::NotALink {
+    fn check_fit(&self) -> Result<(), PlanError> {
+        check_newer(self.state)?;
+        if self.state.current == Current::NotALink {
             return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
         }
-        is_fit(state)
+        is_fit(self.state)
+    }
+
+    /// Fails if another release is live than the one whose config is to change.
+    fn check_live(&self, build: &Build) -> Result<(), PlanError> {
+        let other = build.of_live.filter(|was| self.state.live() != Some(*was));
+        other.map_or(Ok(()), |was| Err(PlanError::NotLive { was }))
     }
 
     /// Returns whether the file of the unit comes with the release.
@@ -119,9 +129,8 @@ impl Planner<'_> {
     }
 
     /// Returns each unit file that the release lacks, unless a hook may make it.
-    fn check_unit_files(&self, state: &HostState, wanted: WantedRelease<'_>) -> Vec<PlanError> {
-        let here = self.config.services.iter().filter(|service| state.unit_of(service).is_some());
-        let files = here.filter_map(|service| service.unit()?.file.as_ref());
+    fn check_unit_files(&self, wanted: WantedRelease<'_>) -> Vec<PlanError> {
+        let files = self.services().filter_map(|service| service.unit()?.file.as_ref());
         let holds = |file: &&String| wanted.release.manifest.holds(file);
         let lacking = files.filter(|file| self.config.hooks.staged.is_empty() && !holds(file));
         lacking.map(|file| PlanError::NoUnitFile { file: file.clone() }).collect()
@@ -176,8 +185,9 @@ impl Planner<'_> {
         }
     }
 
-    /// Returns what of a host is not understood, and what follows for its releases.
-    pub(super) fn doubts(&self, state: &HostState) -> Vec<String> {
+    /// Returns what of the host is not understood, and what follows for its releases.
+    pub(super) fn doubts(&self) -> Vec<String> {
+        let state = self.state;
         let mut lines = state.not_understood();
         if state.is_doubtful() {
             let name = &self.config.stage;
@@ -193,18 +203,18 @@ impl Planner<'_> {
         lines
     }
 
-    /// Returns what the user should know of a deploy to a host beforehand.
-    pub fn notes(&self, state: &HostState, wanted: Option<WantedRelease<'_>>) -> Vec<Note> {
+    /// Returns what the user should know of a deploy to the host beforehand.
+    pub fn notes(&self, wanted: Option<WantedRelease<'_>>) -> Vec<Note> {
         let (mut notes, name) = (Vec::new(), &self.config.stage);
-        for text in self.doubts(state) {
+        for text in self.doubts() {
             let fix = format!("`shipit releases {name}` shows what is known of each release");
             notes.push(Note { text, fix });
         }
         if let Some(WantedRelease { build, release, .. }) = wanted {
             notes.extend(self.left_out(build, &release.manifest));
-            notes.extend(self.not_executable(state, &release.manifest));
+            notes.extend(self.not_executable(&release.manifest));
         }
-        if let Current::Foreign(target) = &state.current {
+        if let Current::Foreign(target) = &self.state.current {
             let text = format!("`current` points to {target}, which another tool made");
             let fix = format!("`shipit deploy {name}` replaces the link; its target stays");
             notes.push(Note { text, fix });
@@ -226,7 +236,7 @@ impl Planner<'_> {
 
     /// Returns a note if the release has the unit's program as a file that is not executable,
     /// unless a hook may change that.
-    fn not_executable(&self, state: &HostState, release: &Manifest) -> Option<Note> {
+    fn not_executable(&self, release: &Manifest) -> Option<Note> {
         if !self.config.hooks.staged.is_empty() {
             return None;
         }
@@ -235,7 +245,7 @@ impl Planner<'_> {
             let path = unit.exec_start.split_once(&inside)?.1.split_once(" ;")?.0;
             Some((path.to_owned(), release.nodes().get(path)?))
         };
-        let programs = state.units.iter().filter_map(path);
+        let programs = self.state.units.iter().filter_map(path);
         let closed = |node: &Node| matches!(node, Node::File { mode, .. } if mode & 0o111 == 0);
         let (path, _) = programs.into_iter().find(|(_, node)| closed(node))?;
         Some(Note {
@@ -244,6 +254,23 @@ impl Planner<'_> {
                 "`chmod +x {path}` where it is built, and pack it with its modes: as a tar"
             ),
         })
+    }
+
+    /// Fails if the release does not fit: the bytes of all files that are not there yet, an inode
+    /// for every entry, and a tenth to spare.
+    fn check_space(&self, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
+        let (facts, release) = (&self.state.facts, &wanted.release.manifest);
+        let size = release.size().saturating_sub(wanted.prepared.delta.linked);
+        let need = size + size / 10;
+        if let Some(free) = facts.free_bytes.filter(|free| *free < need) {
+            return Err(PlanError::NoSpace { need, free });
+        }
+        let need = release.nodes().len() as u64 + 32;
+        // Some file systems have no fixed number of inodes and report 0.
+        match facts.free_inodes {
+            Some(free) if free > 0 && free < need => Err(PlanError::NoInodes { need, free }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -263,29 +290,4 @@ pub fn check_newer(state: &HostState) -> Result<(), PlanError> {
 pub(super) fn latest(state: &HostState, run: &Run) -> DateTime<Utc> {
     let now = run.now.max(state.facts.clock);
     now.checked_add_signed(TimeDelta::days(1)).unwrap_or(now)
-}
-
-/// Fails if another release is live than the one whose config is to change.
-fn check_live(state: &HostState, build: &Build) -> Result<(), PlanError> {
-    match (build.of_live, state.live()) {
-        (Some(was), live) if live != Some(was) => Err(PlanError::NotLive { was }),
-        _ => Ok(()),
-    }
-}
-
-/// Fails if the release does not fit: the bytes of all files that are not there yet, an inode for
-/// every entry, and a tenth to spare.
-fn check_space(state: &HostState, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
-    let release = &wanted.release.manifest;
-    let size = release.size().saturating_sub(wanted.prepared.delta.linked);
-    let need = size + size / 10;
-    if let Some(free) = state.facts.free_bytes.filter(|free| *free < need) {
-        return Err(PlanError::NoSpace { need, free });
-    }
-    let need = release.nodes().len() as u64 + 32;
-    // Some file systems have no fixed number of inodes and report 0.
-    match state.facts.free_inodes {
-        Some(free) if free > 0 && free < need => Err(PlanError::NoInodes { need, free }),
-        _ => Ok(()),
-    }
 }

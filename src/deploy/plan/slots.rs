@@ -2,7 +2,6 @@
 
 use super::Planner;
 use super::planner::placeholders;
-use crate::config::Host;
 use crate::config::placeholders::Placeholders;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -13,14 +12,8 @@ use crate::model::slots::{Slot, SlotChange, SlotChoice};
 impl Planner<'_> {
     /// Returns how the release `id` takes over in another slot from what `back` holds; `None` if
     /// the host has no slots.
-    pub(super) fn slot_change(
-        &self,
-        host: &Host,
-        state: &HostState,
-        back: &str,
-        id: ReleaseId,
-    ) -> Option<SlotChange> {
-        let slots = self.config.slots_on(host)?;
+    pub(super) fn slot_change(&self, back: &str, id: ReleaseId) -> Option<SlotChange> {
+        let (slots, state) = (self.config.slots_on(self.host)?, self.state);
         let back = Layout::parse_target(back).filter(|back| *back != id);
         let SlotChoice { new, old } = slots.choose(&state.slots, back, id);
         let was = state.slots.iter().find(|state| state.slot.name == new.name);

@@ -17,10 +17,12 @@ use shipit::config::env::{EnvError, Missing};
 use shipit::config::env_format::Unwritable;
 use shipit::config::error::{ConfigError, ConfigPlace};
 use shipit::config::gather::{GatherError, OF_ARTIFACT, OF_CHECK};
+use shipit::deploy::goal::RollbackTarget;
 use shipit::deploy::health::ProofError;
 use shipit::deploy::outcome::Failure;
-use shipit::deploy::plan::{Offer, PlanError, RollbackError, WhyNotStaged};
+use shipit::deploy::plan::{PlanError, WhyNotStaged, rollback_target};
 use shipit::model::digest::Digest;
+use shipit::model::host_state::{Current, HostState};
 use shipit::model::layout::Layout;
 use shipit::model::ledger::{Newer, ReleaseStatus};
 use shipit::model::service::Proof;
@@ -31,6 +33,7 @@ use shipit::report::error;
 use shipit::report::styles::Styles;
 use zip::result::ZipError;
 
+use crate::support::ledgers::{lines, looked};
 use crate::support::reports::{NEW, OLD, id};
 
 /// One value of each variant.
@@ -374,24 +377,25 @@ fn release_that_cannot_be_activated_is_explained() {
 
 #[test]
 fn rollbacks() {
-    let [candidates, foreign, unknown] =
-        ["20260821090311", "20240101000000", "20260821090312"].map(|id| vec![id.parse().unwrap()]);
-    let web1 = Offer { candidates, foreign, unknown };
-    let errors = every!(RollbackError {
-        HostsDisagree { live: vec![(text("web1"), Some(id(NEW))), (text("web2"), None)] }
-        NoCommon { offers: vec![(text("web1"), web1), (text("web2"), Offer::default())] }
+    let live = |id| HostState { current: Current::Release(id), ..HostState::default() };
+    let (one, none) = (live(id(NEW)), HostState::default());
+    let story =
+        ["1 staged", "1 activated", "1 committed", "3 staged", "3 activated", "3 committed"];
+    let mut web1 = looked(3, 3, &lines(&story).iter().map(String::as_str).collect::<Vec<_>>());
+    web1.present.push("20240101000000".to_owned());
+    let web2 = live(web1.live().unwrap());
+    let told = [[("web1", &one), ("web2", &none)], [("web1", &web1), ("web2", &web2)]].map(|all| {
+        failed(rollback_target(&all, RollbackTarget::Previous, "production").unwrap_err())
     });
-    let told = errors
-        .map(|error| shown(&error.to_string(), &error.causes(), Some(&error.hint("production"))));
     assert_snapshot!(told.concat(), @"
     error: the hosts do not run the same release
       cause: web1 runs 20260822101502
              web2 runs no release of shipit
       hint:  name one with `--to ID`; `shipit releases production` shows them
     error: there is no earlier good release that all hosts have
-      cause: web1 could roll back to 20260821090311
+      cause: web1 could roll back to 20260821090100
              web1 has, left by another tool, so only with `--to`: 20240101000000
-             web1 has, unknown to the ledger, so only with `--to`: 20260821090312
+             web1 has, unknown to the ledger, so only with `--to`: 20260821090200
              web2 has none that was live and good
       hint:  one host at a time: `shipit rollback production --hosts web1`; or deploy, which brings all hosts to one release
     ");
