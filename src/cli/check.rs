@@ -27,24 +27,18 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
     values.checks(world, &mut config).await;
     let mut all = here.found;
     all.extend(values.found);
-    for (host, probed) in world.probe(&config, goal.as_ref()).await? {
-        let mut host = Findings::of(Some(host));
-        let build = goal.as_ref().and_then(Goal::build);
-        let release = build.map(|build| &build.manifest);
-        let env = build.map_or(&[][..], |build| &build.env);
+    let probed = world.probe(&config, goal.as_ref()).await?;
+    let build = goal.as_ref().and_then(Goal::build);
+    for (host, (name, probed)) in config.hosts.iter().zip(probed) {
+        let mut findings = Findings::of(Some(name));
         match probed {
             Ok(probed) => {
-                host.judge(&Subject {
-                    now: world.now,
-                    config: &config,
-                    release,
-                    env,
-                    probed: &probed,
-                });
+                let (now, config, probed) = (world.now, &config, &probed);
+                findings.judge(&Subject { now, config, host, build, probed });
             }
-            Err(failure) => host.unreachable(&failure),
+            Err(failure) => findings.unreachable(&failure),
         }
-        all.extend(host.found);
+        all.extend(findings.found);
     }
     world.print(|| check_json(&all), || check_view(&all, &world.styles()));
     world.annotate(&all);

@@ -23,7 +23,7 @@ use crate::config::{Config, Confirm, EnvSpec, Host, env, gather};
 use crate::deploy::context::RunContext;
 use crate::deploy::event::Event;
 use crate::deploy::fleet;
-use crate::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
+use crate::deploy::goal::{Build, Goal, PruneRule};
 use crate::deploy::outcome::Failure;
 use crate::deploy::rollout;
 use crate::deploy::source::Source;
@@ -102,11 +102,10 @@ pub(super) async fn given(
 }
 
 /// Returns the goal of this kind, `Deploy` or `Stage`, that makes releases of `build`.
-pub(super) fn goal_of(kind: GoalKind, build: Build, source: Source) -> Goal {
-    let build = Box::new(build);
+pub(super) fn goal_of(kind: GoalKind, build: Build) -> Goal {
     match kind {
-        GoalKind::Stage => Goal::Stage { build, source },
-        _ => Goal::Deploy { build, source },
+        GoalKind::Stage => Goal::Stage(Box::new(build)),
+        _ => Goal::Deploy(Box::new(build)),
     }
 }
 
@@ -194,6 +193,7 @@ impl Wanted<'_> {
         as_expected(artifact.name(), artifact.digest(), self.expected)?;
         let revision = access.revision.or(revision);
         let build = Build {
+            source: Source::Artifact(Arc::clone(&artifact)),
             name: artifact.name().to_owned(),
             manifest: artifact.manifest().clone(),
             digest: artifact.digest(),
@@ -206,9 +206,9 @@ impl Wanted<'_> {
         let notes = artifact.notes().iter().cloned().chain(inert).chain(uncommitted(&build));
         let notes = notes.chain(access.notes).collect();
         if self.keep {
-            world.cache().keep_files(Arc::clone(&artifact));
+            world.cache().keep_files(artifact);
         }
-        Ok((goal_of(self.kind, build, Source::Artifact(artifact)), notes))
+        Ok((goal_of(self.kind, build), notes))
     }
 }
 
@@ -281,12 +281,9 @@ pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, C
 /// Makes an earlier release live again.
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage, Overrides::default())?;
-    let target = match &args.to {
-        None => RollbackTarget::Previous,
-        Some(id) => RollbackTarget::Named(release_id("--to", id)?),
-    };
-    let question = question::rollback(&config, target);
-    switch(world, config, &question, &Goal::Rollback(target), args.wait).await
+    let id = args.to.as_ref().map(|id| release_id("--to", id)).transpose()?;
+    let question = question::rollback(&config, id);
+    switch(world, config, &question, &Goal::Rollback(id), args.wait).await
 }
 
 /// Makes a release live that the hosts have, once somebody said yes.

@@ -9,7 +9,6 @@ use super::question;
 use super::run::RunOptions;
 use super::world::World;
 use crate::config::Config;
-use crate::config::env::EnvFile;
 use crate::config::resolve::Overrides;
 use crate::deploy::goal::Build;
 use crate::deploy::promote::{LiveRelease, live_release};
@@ -86,23 +85,12 @@ impl Promotion<'_> {
             }
         };
         as_expected(&live.name, live.digest, self.expected)?;
-        let source = live.source(Arc::new(world.reach(from)));
-        let goal = goal_of(self.kind, self.build(&live, env), source);
+        let (force, of_live) = (self.force, self.from.is_none().then_some(live.id));
+        let build = live.build(Arc::new(world.reach(from)));
+        let goal = goal_of(self.kind, Build { env, force, of_live, ..build });
         let config = &self.config;
         let warnings = of_no_host(notes(config));
         let how = RunOptions { secrets, quiet: false, wait: self.wait, reach: None };
         go(world, config, &goal, how, &warnings).await
-    }
-
-    fn build(&self, live: &LiveRelease, env: Vec<EnvFile>) -> Build {
-        Build {
-            name: live.name.clone(),
-            manifest: live.manifest.clone(),
-            digest: live.digest,
-            revision: live.revision.clone(),
-            env,
-            force: self.force,
-            of_live: self.from.is_none().then_some(live.id),
-        }
     }
 }

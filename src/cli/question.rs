@@ -4,7 +4,6 @@
 use crate::artifact::file_name;
 use crate::config::access::DigestSource;
 use crate::config::{ArtifactSource, Config};
-use crate::deploy::goal::RollbackTarget;
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 use crate::model::words::{count, short_revision};
@@ -47,11 +46,8 @@ pub(crate) fn activate(config: &Config, id: Option<ReleaseId>) -> String {
 }
 
 /// Returns the question before a rollback.
-pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
-    let to = match target {
-        RollbackTarget::Previous => "the previous good release".to_owned(),
-        RollbackTarget::Named(id) => id.to_string(),
-    };
+pub(crate) fn rollback(config: &Config, id: Option<ReleaseId>) -> String {
+    let to = id.map_or_else(|| "the previous good release".to_owned(), |id| id.to_string());
     format!("Roll back {} to {to}", place(config))
 }
 

@@ -29,6 +29,7 @@ impl Cancel {
 
     /// Returns what `work` ends with; `None` if the user asked to stop before that.
     pub async fn unless_asked<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        // Boxed, for the future of this function would hold it twice.
         tokio::select! {
             done = Box::pin(work) => Some(done),
             () = self.wait(1) => None,

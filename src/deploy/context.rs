@@ -26,8 +26,7 @@ pub trait Connect: Send + Sync {
         host: &'a Host,
     ) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>>;
 
-    /// Returns the conversation with `host` that was begun before the run, if there is one. It is
-    /// returned once.
+    /// Returns, once, the conversation with `host` that was begun before the run, if there is one.
     fn greeted<'a>(
         &'a self,
         _host: &'a Host,

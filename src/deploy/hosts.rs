@@ -34,17 +34,17 @@ impl<'a> Hosts<'a> {
         wanted: impl Fn(&HostRun<'a>) -> bool,
         part: impl AsyncFn(&mut HostRun<'a>) -> T,
     ) -> Vec<(usize, T)> {
-        let places = (0..self.all.len()).filter(|place| wanted(&self.all[*place]));
-        self.each_at(&places.collect::<Vec<_>>(), part).await
+        self.each_at(|_, host| wanted(host), part).await
     }
 
-    /// Does `part` on the hosts at these places. Returns each result with the place of its host.
+    /// Does the same on the hosts that are `wanted` by their places too.
     pub(super) async fn each_at<T>(
         &mut self,
-        places: &[usize],
+        wanted: impl Fn(usize, &HostRun<'a>) -> bool,
         part: impl AsyncFn(&mut HostRun<'a>) -> T,
     ) -> Vec<(usize, T)> {
-        let hosts = self.all.iter_mut().enumerate().filter(|(place, _)| places.contains(place));
+        let hosts = self.all.iter_mut().enumerate();
+        let hosts = hosts.filter(|(place, host)| wanted(*place, host));
         let part = &part;
         let parts = hosts.map(|(place, host)| async move { (place, part(host).await) });
         for_hosts(self.cx.config.parallel, parts).await

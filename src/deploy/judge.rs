@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::conversation::Conversation;
 use super::health::{self, Part, ProofError, ProofRule, prove, stayed_up};
-use super::outcome::Failure;
+use super::outcome::{Failure, weakest};
 use super::plan::ActivationPlan;
 use crate::model::id::ReleaseId;
 use crate::model::service::{Proof, Service, ServiceProof, UnitKind};
 use crate::remote::answer::Judgement;
-use crate::remote::order::ServiceName;
+use crate::remote::order::{DONE, Order, ServiceName};
 
 /// The interval at which units are looked at during health checks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -93,7 +93,7 @@ impl Conversation<'_> {
         part: Part<'_>,
     ) -> Result<(Judged, String), NotWell> {
         let judged = self.or_cancelled(self.evaluate(plan, part)).await??;
-        let detail = match judged.proofs.iter().filter_map(|service| service.proof).min() {
+        let detail = match weakest(&judged.proofs) {
             Some(Proof::Seen) => "seen running",
             Some(Proof::Inferred) => "running, according to systemd",
             Some(Proof::Reloaded) => "reloaded",
@@ -254,6 +254,16 @@ impl Conversation<'_> {
         let passed = self.cx.cancel.unless_asked(health::pass(self, &back, Part::All)).await;
         let failure = passed?.err()?;
         Some(format!("it does not pass the checks either: {}", failure.one_line()))
+    }
+
+    /// Returns why a release must not stay, with what the failed service, or each, printed last.
+    pub(super) async fn with_journal(&self, NotWell { failure, service }: NotWell) -> Failure {
+        let several = service.is_none() && self.services().len() > 1;
+        let lines = if several { 10 } else { 40 };
+        match self.ask(&Order::Journal { lines, service }).await {
+            Ok(answer) if answer.code == DONE => failure.because(answer.text),
+            _ => failure,
+        }
     }
 
     /// Looks again at what was `judged` well. Fails if it is not well any more. A recent judgement

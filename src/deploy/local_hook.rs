@@ -65,10 +65,7 @@ async fn run(
 ) -> Result<(), Failure> {
     let what = format!("the {name} hook `{}` failed", hook.run);
     let all = run_vars(cx.config, cx.run, cx.config.hosts.iter());
-    let all = all.into_iter().chain(vars.iter().cloned());
-    let pairs = all.filter_map(|var| {
-        var.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-    });
+    let pairs = all.iter().chain(vars).filter_map(|var| var.split_once('='));
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&hook.run).current_dir(&cx.config.base).envs(pairs);
     let ended = cx.cancel.unless_asked(timeout(hook.limit, output(command, input))).await;

@@ -159,7 +159,7 @@ impl HostRun<'_> {
             })?;
             Ok::<_, PrepareError>(((), size(upload.likely())))
         };
-        let ended = self.talk.step("upload", work).await;
+        let ended = self.talk.step_that_took("upload", work, |()| None).await;
         self.done.sent += left.load(Ordering::Relaxed);
         ended
     }

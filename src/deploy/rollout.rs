@@ -1,5 +1,4 @@
-//! `[rollout]`: the batches in which hosts are activated, and the effect of a failure on the
-//! others.
+//! `[rollout]`: the batches that hosts are activated in, and what a failure does to the others.
 
 use tokio::time::sleep;
 
@@ -78,14 +77,13 @@ impl Hosts<'_> {
     }
 
     async fn activate_batch(&mut self, batch: &[usize]) -> Result<(), Aborted> {
-        let here: Vec<_> =
-            batch.iter().copied().filter(|place| self.all[*place].takes_part()).collect();
-        let activated = self.each_at(&here, HostRun::activate).await;
+        let wanted = |place, host: &HostRun<'_>| batch.contains(&place) && host.takes_part();
+        let activated = self.each_at(wanted, HostRun::activate).await;
         self.go_on(&activated).await
     }
 
-    /// Fails if the user asked to stop or more hosts failed than `max_failed`, once `on_failure` is
-    /// applied.
+    /// Applies `on_failure`, and fails, if more hosts failed than `max_failed` or the user asked to
+    /// stop.
     async fn go_on(&mut self, results: &[(usize, Result<(), Failure>)]) -> Result<(), Aborted> {
         if self.cx.cancel.asked() {
             self.revert_undecided(&Failure::stopped(), RevertReason::Interrupted).await;
@@ -130,9 +128,7 @@ impl Hosts<'_> {
         self.cx.events.emit(Event::Phase(Phase::Commit));
         let commit = async |host: &mut HostRun<'_>| host.commit(last).await;
         let told = self.each_that(HostRun::is_undecided, commit).await;
-        let behind: Vec<_> =
-            told.iter().filter(|(_, reverted)| *reverted).map(|(place, _)| *place).collect();
-        self.each_at(&behind, HostRun::forward).await;
+        self.each_at(|place, _| told.contains(&(place, true)), HostRun::forward).await;
         let kept = told.iter().filter(|(place, _)| self.all[*place].takes_part()).count();
         self.diverged |= 0 < kept && kept < told.len();
         if kept == told.len() { Ok(()) } else { Err(Aborted) }

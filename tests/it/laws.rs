@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shipit::deploy::goal::{PruneRule, RollbackTarget};
+use shipit::deploy::goal::PruneRule;
 use shipit::deploy::plan::{activation_target, rollback_target};
 use shipit::deploy::retention::to_prune;
 use shipit::model::host_state::{Current, Facts, HostState, UnitState};
@@ -164,7 +164,7 @@ fn prune_respects_older_than() {
 fn rolls_back(hosts: &[&str], expect: &str) {
     let states: Vec<_> = hosts.iter().map(|text| state(text)).collect();
     let named: Vec<_> = states.iter().map(|state| ("web", state)).collect();
-    let found = match rollback_target(&named, RollbackTarget::Previous, "live") {
+    let found = match rollback_target(&named, None, "live") {
         Ok(id) => numbers(&[id.to_string()]),
         Err(failure) => failure.what,
     };

@@ -7,9 +7,9 @@ mod sudo;
 mod unit;
 
 pub use self::host::Subject;
+pub use self::runner::groups;
 pub use self::sudo::{sudo_commands, sudo_file};
 use super::outcome::Failure;
-use crate::config::{Config, EnvSpec};
 use crate::model::note::Note;
 
 /// One thing that `check` looked at.
@@ -46,12 +46,6 @@ impl Findings {
     /// Returns no findings, for `host` or for this machine.
     pub fn of(host: Option<String>) -> Self {
         Self { host, found: Vec::new() }
-    }
-
-    /// Returns the environment files of the host.
-    fn env_files<'c>(&self, config: &'c Config) -> Vec<&'c EnvSpec> {
-        let host = config.hosts.iter().find(|host| Some(&host.name) == self.host.as_ref());
-        host.map(|host| config.env_on(host).collect()).unwrap_or_default()
     }
 
     /// Adds a finding.

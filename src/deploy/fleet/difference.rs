@@ -79,6 +79,7 @@ fn difference(
     let new = &finder.release.manifest;
     let made: Vec<String> = made_on_hosts(config, new);
     let linked = host.plan.make.as_ref().map_or(0, |make| make.prepared.delta.linked);
+    let taken = new.size().saturating_sub(linked);
     let (env, settings) = fates(config, build, host.talk.host, state);
     let new_values = build.all_env_keys(config, host.talk.host, &state.key);
     let values = old_values.zip(new_values).filter(|_| env != ConfigFate::Same);
@@ -92,10 +93,7 @@ fn difference(
         settings,
         codec: codec_for(&state.facts),
         free: state.facts.free_bytes,
-        free_after: state
-            .facts
-            .free_bytes
-            .map(|free| free.saturating_sub(new.size().saturating_sub(linked))),
+        free_after: state.facts.free_bytes.map(|free| free.saturating_sub(taken)),
     })
 }
 

@@ -29,11 +29,8 @@ pub struct DryRun {
 /// Looks at the hosts and makes their plans.
 pub async fn dry_run(cx: RunContext<'_>, goal: &Goal) -> DryRun {
     let mut fleet = Fleet::new(cx, Some(goal));
-    let opened = fleet.open(goal, false).await;
-    let mut unchanged = false;
-    let mut planned = false;
-    let mut differences = Vec::new();
-    if opened.is_ok() {
+    let (mut unchanged, mut planned, mut differences) = (false, false, Vec::new());
+    if fleet.open(goal, false).await.is_ok() {
         fleet.look_at_live().await;
         fleet.expect_recovery(goal);
         unchanged = fleet.is_unchanged(goal);
@@ -74,7 +71,7 @@ pub async fn probe(cx: RunContext<'_>, goal: Option<&Goal>) -> Answers<Probed> {
     let probe = async |host: &mut HostRun<'_>| {
         host.talk.open(false, Scan::No).await?;
         let ports = local_ports(host.talk.config(), host.talk.host);
-        host.talk.probe(ports).await
+        host.talk.probe(ports.into_iter().collect()).await
     };
     let probed = fleet.hosts.each(probe).await;
     for (host, probed) in fleet.hosts.all.iter_mut().zip(&probed) {

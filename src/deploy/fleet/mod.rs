@@ -24,7 +24,7 @@ use super::hosts::{Aborted, Hosts};
 use super::local_hook;
 use super::outcome::{Done, Failure, HostResult, Report};
 use super::payload::Payload;
-use super::plan::check_newer;
+use super::plan::newer;
 use super::run::Run;
 use super::verify::drift_warning;
 use crate::config::{Config, Confirm, Host, OnUnreachable};
@@ -107,9 +107,9 @@ pub fn hello_of_deploy(config: &Config, host: &Host, run: &Run) -> Hello {
 
 impl<'a> Fleet<'a> {
     fn new(cx: RunContext<'a>, goal: Option<&Goal>) -> Self {
-        let made = goal.and_then(|goal| goal.build().zip(goal.source()));
-        let finder =
-            made.map(|(build, source)| DeltaFinder::new(build.release(cx.config), source.clone()));
+        let finder = goal
+            .and_then(Goal::build)
+            .map(|build| DeltaFinder::new(build.release(cx.config), build.source.clone()));
         let (hosts, warnings) = (Hosts::new(cx), Vec::new());
         Self { cx, hosts, release: None, finder, warnings, failure: None, declined: false }
     }
@@ -145,7 +145,7 @@ impl<'a> Fleet<'a> {
         let config = self.cx.config;
         let scan = match goal {
             Goal::Prune(_) => Scan::Yes,
-            Goal::Deploy { .. } | Goal::Stage { .. } | Goal::Activate(_) => Scan::Others,
+            Goal::Deploy(_) | Goal::Stage(_) | Goal::Activate(_) => Scan::Others,
             Goal::Rollback(_) => Scan::No,
         };
         let open = async |host: &mut HostRun<'_>| {
@@ -193,8 +193,7 @@ impl<'a> Fleet<'a> {
     fn refuse_newer(&mut self, goal: &Goal) -> Result<(), Aborted> {
         let mut refused = false;
         for host in self.hosts.all.iter_mut().filter(|host| host.takes_part()) {
-            let Some(state) = &host.talk.state else { continue };
-            if let Err(error) = check_newer(state) {
+            if let Some(error) = host.talk.state.as_ref().and_then(newer) {
                 let failure = error.failure(&self.cx.config.stage);
                 host.end_untouched(Some(failure));
                 refused = true;
@@ -208,7 +207,7 @@ impl<'a> Fleet<'a> {
         let skipped = self.skipped();
         let recover = async |host: &mut HostRun<'_>| {
             let recovery = host.planner(&skipped).and_then(|planner| planner.recover());
-            if let Some(recovery) = recovery { host.recover(recovery).await } else { Ok(()) }
+            host.recover(recovery).await
         };
         let recovered = self.hosts.each_that(HostRun::takes_part, recover).await;
         self.note_failures(recovered)
@@ -219,7 +218,7 @@ impl<'a> Fleet<'a> {
         let (split, skipped) = (self.find_split(), self.skipped());
         let forward = async |host: &mut HostRun<'_>| {
             let recovery = forward(host, &skipped, split.as_ref());
-            if let Some(recovery) = recovery { host.recover(recovery).await } else { Ok(()) }
+            host.recover(recovery).await
         };
         let finished = self.hosts.each_that(HostRun::takes_part, forward).await;
         self.hosts.diverged = finished.iter().any(|(_, result)| result.is_err());
@@ -266,13 +265,13 @@ impl<'a> Fleet<'a> {
     }
 
     async fn prepare(&mut self, goal: &Goal) -> Result<(), Aborted> {
-        let (Some(build), Some(source)) = (goal.build(), goal.source()) else { return Ok(()) };
-        let (Some(id), Some(finder)) = (self.release, &self.finder) else { return Ok(()) };
+        let (Some(build), Some(finder)) = (goal.build(), &self.finder) else { return Ok(()) };
+        let Some(id) = self.release else { return Ok(()) };
         self.cx.events.emit(Event::Phase(Phase::Prepare));
         let prefix = Layout::staging(id, &self.cx.run.nonce);
         let release = Arc::clone(&finder.release);
-        let (env, upload) = (build.env.clone(), &self.cx.config.upload);
-        let payload = Payload::new(source.clone(), release, prefix, env, upload);
+        let (source, env) = (build.source.clone(), build.env.clone());
+        let payload = Payload::new(source, release, prefix, env, &self.cx.config.upload);
         let prepare = async |host: &mut HostRun<'_>| Box::pin(host.prepare(&payload)).await;
         let prepared = self.hosts.each_that(HostRun::takes_part, prepare).await;
         self.note_failures(prepared)
@@ -326,11 +325,8 @@ impl<'a> Fleet<'a> {
 
     fn report(self, goal: GoalKind) -> Report {
         let hosts = &self.hosts.all;
-        let all_well = self.failure.is_none()
-            && !self.cx.cancel.asked()
-            && !self.declined
-            && hosts.iter().all(HostRun::takes_part);
         let stopped = self.declined || self.cx.cancel.asked();
+        let all_well = self.failure.is_none() && !stopped && hosts.iter().all(HostRun::takes_part);
         let interrupted = stopped && !hosts.iter().all(HostRun::is_decided);
         let result = |host: &HostRun| match &host.phase {
             HostPhase::Ended(result) => result.clone(),

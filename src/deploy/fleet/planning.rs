@@ -126,8 +126,8 @@ impl Fleet<'_> {
         host: &HostRun<'_>,
     ) -> Option<Result<HostPlan, PlanError>> {
         Some(match goal {
-            Goal::Deploy { .. } => planner.deploy(self.wanted(Some(goal), host)?, self.release?),
-            Goal::Stage { .. } => planner.stage(self.wanted(Some(goal), host)?, self.release?),
+            Goal::Deploy(_) => planner.deploy(self.wanted(Some(goal), host)?, self.release?),
+            Goal::Stage(_) => planner.stage(self.wanted(Some(goal), host)?, self.release?),
             Goal::Activate(_) => planner.activate(self.release?),
             Goal::Rollback(_) => planner.rollback(self.release?),
             Goal::Prune(rule) => planner.prune(*rule),
@@ -137,12 +137,12 @@ impl Fleet<'_> {
     fn choose_release(&mut self, goal: &Goal) -> Result<Option<ReleaseId>, Aborted> {
         let (states, stage) = (self.states(), &self.cx.config.stage);
         let chosen = match goal {
-            Goal::Deploy { .. } | Goal::Stage { .. } => {
+            Goal::Deploy(_) | Goal::Stage(_) => {
                 let id = new_id(states.into_iter().map(|(_, state)| state), self.cx.run);
                 self.cx.events.emit(Event::ReleaseNamed { id });
                 Ok(id)
             }
-            Goal::Rollback(target) => rollback_target(&states, *target, stage),
+            Goal::Rollback(named) => rollback_target(&states, *named, stage),
             Goal::Activate(named) => activation_target(&states, *named, stage),
             Goal::Prune(_) => return Ok(None),
         };

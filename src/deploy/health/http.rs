@@ -39,8 +39,7 @@ pub(super) struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// Returns the whole lines of the body: the last line of a body that was cut may hold half of a
-    /// secret.
+    /// Returns the whole lines of the body: where it was cut, the last may hold half of a secret.
     fn whole_lines(&self) -> &str {
         let whole = self.body.rsplit_once('\n').map(|(whole, _)| whole);
         if self.cut { whole.unwrap_or_default() } else { &self.body }
@@ -125,8 +124,7 @@ async fn ask(
     Ok(answer)
 }
 
-/// Returns the head of the answer; its body is still to come. `driving` moves the bytes until it is
-/// dropped.
+/// Returns the head of the answer. `driving` moves the bytes of the body until it is dropped.
 async fn head(
     stream: Box<dyn ByteStream>,
     check: &HttpCheck,
@@ -175,8 +173,7 @@ pub(super) fn headers(check: &HttpCheck) -> Result<Vec<(&str, &str)>, ProbeFailu
     known.collect()
 }
 
-/// Reads until `wanted` was found, the limit is reached, or the body ends. Returns whether it
-/// ended.
+/// Reads until `wanted` was found or the limit is reached. Returns whether the body ended.
 async fn read(body: &mut Incoming, wanted: &str, bytes: &mut Vec<u8>) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };

@@ -99,8 +99,7 @@ impl Part<'_> {
     }
 }
 
-/// Runs the checks of this part on a host, all at the same time. Fails with the first one that
-/// fails.
+/// Runs the checks of this part on a host, all at once. Fails with the first one that fails.
 pub(super) async fn pass(
     host: &Conversation<'_>,
     switch: &ActivationPlan,
@@ -131,11 +130,10 @@ async fn persist(context: &CheckContext<'_>, check: &Check) -> Result<(), Failur
         if tries.in_a_row >= successes {
             return Ok(());
         }
-        if tries.hopeless() {
-            return Err(tries.masked(context.host).await.failure(what, &probe, successes));
-        }
-        if Instant::now() + interval >= end {
-            let what = format!("{} was not healthy within {total:?}", subject(context.host));
+        let hopeless = tries.hopeless();
+        if hopeless || Instant::now() + interval >= end {
+            let late = || format!("{} was not healthy within {total:?}", subject(context.host));
+            let what = if hopeless { what } else { late() };
             return Err(tries.masked(context.host).await.failure(what, &probe, successes));
         }
         sleep(interval).await;

@@ -41,7 +41,7 @@ pub struct Planner<'a> {
 }
 
 /// The release that a deploy makes on one host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct WantedRelease<'a> {
     pub build: &'a Build,
     /// The part of the build that goes into a release.
@@ -68,8 +68,7 @@ impl Planner<'_> {
         })
     }
 
-    /// Returns the plan that makes `wanted` as `id`, to be activated later, or the first reason
-    /// against it.
+    /// Returns the plan that makes `wanted` as `id`, to be activated later, or why there is none.
     pub fn stage(&self, wanted: WantedRelease<'_>, id: ReleaseId) -> Result<HostPlan, PlanError> {
         let deploy = self.deploy(wanted, id)?;
         let until = self.state.facts.clock + STAGED_FOR;
@@ -123,10 +122,9 @@ impl Planner<'_> {
         Ok(HostPlan { activate, warnings: state.not_understood(), ..HostPlan::default() })
     }
 
-    /// Returns the plan that deletes old releases and what interrupted runs left, or why nothing
-    /// may be deleted.
+    /// Returns the plan that deletes old releases and leftovers, or why nothing may be deleted.
     pub fn prune(&self, rule: PruneRule) -> Result<HostPlan, PlanError> {
-        self.check_prune()?;
+        self.not_prunable().map_or(Ok(()), Err)?;
         let names = to_prune(self.state, rule);
         Ok(HostPlan {
             warnings: self.doubts(),
@@ -169,8 +167,7 @@ impl Planner<'_> {
         Recovery::Forward(Box::new(plan))
     }
 
-    /// Returns the ledger entry about the release that is left for `id`. A newer `id` says nothing
-    /// against the one that is left.
+    /// Returns the ledger entry about the release that is left for `id`, unless `id` is newer.
     fn left(&self, left: ReleaseId, id: ReleaseId) -> Option<Record> {
         let reason = Entry::rolled_back_to(id);
         let entry = Entry { reason, ..self.run.entry(LedgerEvent::RolledBack, &left.to_string()) };
@@ -307,8 +304,7 @@ impl Planner<'_> {
         vars
     }
 
-    /// Returns the plan that makes `id` live, which is on the host. Fails if a health check names
-    /// what is not known of it.
+    /// Returns the plan that makes `id` live. Fails if a check names what is not known of it.
     fn known_activation(&self, id: ReleaseId) -> Result<ActivationPlan, PlanError> {
         let activate = self.activation(id);
         let placeholders = Placeholders { slot: self.any_slot(), ..activate.placeholders.clone() };
@@ -392,8 +388,7 @@ impl Planner<'_> {
         listed.map(|hosts| format!("; {hosts}")).unwrap_or_default()
     }
 
-    /// Returns the clean-up that is right once the host is as `then`. A new line does not make the
-    /// ledger less doubtful.
+    /// Returns the clean-up of the host as `then`. A new line makes no ledger less doubtful.
     fn clean_after(&self, then: &HostState) -> Vec<Order> {
         let rule = PruneRule { keep: self.config.keep, older_than: None };
         let names = if self.state.is_doubtful() { Vec::new() } else { to_prune(then, rule) };

@@ -7,10 +7,8 @@ use super::{PlanError, Planner, WantedRelease};
 use crate::config::placeholders::Placeholders;
 use crate::deploy::goal::{Build, describe_link};
 use crate::deploy::run::Run;
-use crate::model::host_state::UnitState;
-use crate::model::host_state::{Current, Facts, HostState};
+use crate::model::host_state::{Current, Facts, HostState, UnitState};
 use crate::model::id::ReleaseId;
-use crate::model::link::SharedLink;
 use crate::model::manifest::{Manifest, Node};
 use crate::model::note::Note;
 use crate::model::service::{Scope, Service, Unit};
@@ -24,24 +22,70 @@ impl Planner<'_> {
     /// Returns everything that forbids a deploy to the host, as far as it is known without changing
     /// anything; without `wanted`: everything about the host itself.
     pub fn refusals(&self, wanted: Option<WantedRelease<'_>>) -> Vec<PlanError> {
-        let mut all: Vec<_> =
-            [self.check_fit(), self.check_ahead()].into_iter().filter_map(Result::err).collect();
-        let found = self.state.units.iter().filter(|unit| !self.brings(unit));
-        all.extend(found.filter_map(|unit| self.check_unit(unit).err()));
-        all.extend(self.services().filter_map(|service| self.check_sudo(service).err()));
+        let mut all: Vec<_> = self.not_flippable().into_iter().chain(self.ahead()).collect();
+        all.extend(self.no_units());
+        all.extend(self.services().filter_map(|service| self.no_sudo(service)));
         if !wanted.is_some_and(|wanted| wanted.build.force) {
-            all.extend(self.check_app().err());
+            all.extend(self.other_app());
         }
         if let Some(wanted) = wanted {
-            all.extend(self.check_live(wanted.build).err());
-            all.extend(self.check_env(wanted.build).err());
-            all.extend(self.check_placeholders(wanted.build).err());
-            all.extend(self.check_links(wanted.build));
-            all.extend(self.check_unit_files(wanted));
-            all.extend(self.check_image(wanted).err());
-            all.extend(self.check_space(wanted).err());
+            all.extend(self.not_live(wanted.build));
+            all.extend(self.env_in_artifact(wanted.build));
+            all.extend(self.no_value(wanted.build));
+            all.extend(self.links_inside(wanted.build));
+            all.extend(self.no_unit_files(wanted));
+            all.extend(self.no_image(wanted));
+            all.extend(self.no_room(wanted));
         }
         all
+    }
+
+    /// Returns why nothing may be deleted on the host.
+    pub(super) fn not_prunable(&self) -> Option<PlanError> {
+        let state = self.state;
+        newer(state).or_else(|| unfit(state)).or_else(|| self.other_app()).or_else(|| {
+            let live = state.live().map(|id| id.to_string());
+            let not_live = |name: &&String| Some(*name) != live.as_ref();
+            state.is_doubtful().then(|| PlanError::Doubtful {
+                layout: self.config.layout.clone(),
+                unreadable: state.ledger.unreadable_lines().to_vec(),
+                unknown: state.unknown.iter().filter(not_live).cloned().collect(),
+            })
+        })
+    }
+
+    fn not_flippable(&self) -> Option<PlanError> {
+        newer(self.state)
+            .or_else(|| {
+                let path = self.config.layout.current();
+                let not_a_link = self.state.current == Current::NotALink;
+                not_a_link.then_some(PlanError::CurrentNotALink { path })
+            })
+            .or_else(|| unfit(self.state))
+    }
+
+    /// Returns that a release of ours is dated later than all clocks, if one is: one host must not
+    /// choose the next id of the fleet.
+    fn ahead(&self) -> Option<PlanError> {
+        let latest = latest(self.state, self.run);
+        let id = self.state.ours().into_iter().find(|id| id.time() > latest)?;
+        let (layout, live) = (self.config.layout.clone(), self.state.live() == Some(id));
+        Some(PlanError::Ahead { id, layout, live })
+    }
+
+    fn no_units(&self) -> impl Iterator<Item = PlanError> {
+        let brought = |unit: &UnitState| {
+            let own = self.config.services.iter().filter_map(Service::unit);
+            own.filter(|own| own.file.is_some()).any(|own| own.name == unit.name)
+        };
+        let found = self.state.units.iter().filter(move |unit| !brought(unit));
+        let unusable = found.filter(|unit| unit.is_unusable() && !self.hooks_make());
+        unusable.map(|unit| PlanError::NoUnit { unit: unit.name.clone(), load: unit.load.clone() })
+    }
+
+    /// Returns whether a hook may make what a release or its host lacks.
+    fn hooks_make(&self) -> bool {
+        !self.config.hooks.staged.is_empty()
     }
 
     /// Returns the services whose unit was looked at.
@@ -49,116 +93,53 @@ impl Planner<'_> {
         self.config.services.iter().filter(|service| self.state.unit_of(service).is_some())
     }
 
-    /// Fails if sudo does not allow what an activation does to the service; in a slot, to the units
-    /// of both.
-    fn check_sudo(&self, service: &Service) -> Result<(), PlanError> {
+    /// Returns what sudo does not allow that an activation does to the service; in a slot, to the
+    /// units of both.
+    fn no_sudo(&self, service: &Service) -> Option<PlanError> {
         let Facts { user, sudo, .. } = &self.state.facts;
-        for Unit { name, scope, action, .. } in self.config.units_of(service) {
+        let units = self.config.units_of(service).into_iter();
+        let asked = |unit: &Unit| unit.scope == Scope::System && self.config.sudo.tells();
+        units.filter(asked).find_map(|Unit { name, action, .. }| {
             let own = [action.verb()];
             let verbs = if service.is_in_slot() { &["restart", "enable"][..] } else { &own };
-            for verb in verbs {
+            verbs.iter().find_map(|verb| {
                 let command = format!("{verb} {name}");
-                let asked = scope == Scope::System && self.config.sudo.tells();
-                let refusal = sudo.refusal(&command).filter(|_| asked);
-                let Some(refusal) = refusal else { continue };
-                let command = format!("systemctl {command}");
-                return Err(PlanError::NoSudo { user: user.clone(), command, refusal });
-            }
-        }
-        Ok(())
-    }
-
-    /// Fails if nothing may be deleted on the host.
-    pub(super) fn check_prune(&self) -> Result<(), PlanError> {
-        let state = self.state;
-        check_newer(state)?;
-        is_fit(state)?;
-        self.check_app()?;
-        if state.is_doubtful() {
-            let live = state.live().map(|id| id.to_string());
-            let not_live = |name: &&String| Some(*name) != live.as_ref();
-            return Err(PlanError::Doubtful {
-                layout: self.config.layout.clone(),
-                unreadable: state.ledger.unreadable_lines().to_vec(),
-                unknown: state.unknown.iter().filter(not_live).cloned().collect(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Fails if the ledger says that the live release belongs to another app.
-    fn check_app(&self) -> Result<(), PlanError> {
-        let history = self.state.live().and_then(|live| self.state.ledger.history(live));
-        match history.and_then(|history| history.origin?.app) {
-            Some(there) if there != self.config.app => {
-                Err(PlanError::OtherApp { there, app: self.config.app.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Fails if a release of ours is dated later than all clocks: one host must not choose the next
-    /// id of the fleet.
-    fn check_ahead(&self) -> Result<(), PlanError> {
-        let latest = latest(self.state, self.run);
-        let ahead = self.state.ours().into_iter().find(|id| id.time() > latest);
-        ahead.map_or(Ok(()), |id| {
-            let (layout, live) = (self.config.layout.clone(), self.state.live() == Some(id));
-            Err(PlanError::Ahead { id, layout, live })
+                let refusal = sudo.refusal(&command)?;
+                let (user, command) = (user.clone(), format!("systemctl {command}"));
+                Some(PlanError::NoSudo { user, command, refusal })
+            })
         })
     }
 
-    fn check_fit(&self) -> Result<(), PlanError> {
-        check_newer(self.state)?;
-        if self.state.current == Current::NotALink {
-            return Err(PlanError::CurrentNotALink { path: self.config.layout.current() });
-        }
-        is_fit(self.state)
+    /// Returns that the live release belongs to another app, if the ledger says so.
+    fn other_app(&self) -> Option<PlanError> {
+        let there = self.state.ledger.history(self.state.live()?)?.origin?.app?;
+        let app = self.config.app.clone();
+        (there != app).then_some(PlanError::OtherApp { there, app })
     }
 
-    /// Fails if another release is live than the one whose config is to change.
-    fn check_live(&self, build: &Build) -> Result<(), PlanError> {
-        let other = build.of_live.filter(|was| self.state.live() != Some(*was));
-        other.map_or(Ok(()), |was| Err(PlanError::NotLive { was }))
+    fn not_live(&self, build: &Build) -> Option<PlanError> {
+        let was = build.of_live.filter(|was| self.state.live() != Some(*was))?;
+        Some(PlanError::NotLive { was })
     }
 
-    /// Returns whether the file of the unit comes with the release.
-    fn brings(&self, unit: &UnitState) -> bool {
-        let own = self.config.services.iter().filter_map(Service::unit);
-        own.filter(|own| own.file.is_some()).any(|own| own.name == unit.name)
+    fn env_in_artifact(&self, build: &Build) -> Option<PlanError> {
+        let mut made = self.config.env.iter().filter(|spec| build.env_bytes(spec).is_some());
+        let spec = made.find(|spec| build.manifest.holds(&spec.file))?;
+        Some(PlanError::EnvInArtifact { file: spec.file.clone() })
     }
 
-    /// Returns each unit file that the release lacks, unless a hook may make it.
-    fn check_unit_files(&self, wanted: WantedRelease<'_>) -> Vec<PlanError> {
-        let files = self.services().filter_map(|service| service.unit()?.file.as_ref());
-        let holds = |file: &&String| wanted.release.manifest.holds(file);
-        let lacking = files.filter(|file| self.config.hooks.staged.is_empty() && !holds(file));
-        lacking.map(|file| PlanError::NoUnitFile { file: file.clone() }).collect()
-    }
-
-    /// Fails if a service runs a container image and the release is none, unless a hook may make it.
-    fn check_image(&self, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
-        let holds = |name| wanted.release.manifest.holds(name);
-        if holds("manifest.json") || holds("index.json") || !self.config.hooks.staged.is_empty() {
-            return Ok(());
-        }
-        let image = self.config.services.iter().find_map(|service| service.image.as_ref());
-        image.map_or(Ok(()), |image| Err(PlanError::NoImage { image: image.name.clone() }))
-    }
-
-    /// Fails if the unit cannot be started, unless a hook may install it.
-    fn check_unit(&self, unit: &UnitState) -> Result<(), PlanError> {
-        let made_by_hook = !self.config.hooks.staged.is_empty();
-        if unit.is_unusable() && !made_by_hook {
-            return Err(PlanError::NoUnit { unit: unit.name.clone(), load: unit.load.clone() });
-        }
-        Ok(())
+    fn no_value(&self, build: &Build) -> Option<PlanError> {
+        let slot = self.any_slot();
+        let known = Placeholders { slot, ..build.placeholders(ReleaseId::at(self.run.now)) };
+        let name = self.config.health.fillable(&known).err()?;
+        Some(PlanError::NoValue { name, id: None })
     }
 
     /// Returns each linked path that would lie in something other than a directory.
-    fn check_links(&self, build: &Build) -> Vec<PlanError> {
+    fn links_inside(&self, build: &Build) -> impl Iterator<Item = PlanError> {
         let nodes = build.manifest.nodes();
-        let inside = |link: &SharedLink| {
+        self.config.links.iter().filter_map(|link| {
             let mut above = link.path.match_indices('/').map(|(end, _)| &link.path[..end]);
             let (at, kind) = above.find_map(|at| match nodes.get(at)? {
                 Node::Dir => None,
@@ -166,23 +147,37 @@ impl Planner<'_> {
                 Node::Link { .. } => Some((at, "symbolic link")),
             })?;
             Some(PlanError::LinkInside { path: link.path.clone(), at: at.to_owned(), kind })
-        };
-        self.config.links.iter().filter_map(inside).collect()
+        })
     }
 
-    /// Fails if a health check names what is not known of the build.
-    fn check_placeholders(&self, build: &Build) -> Result<(), PlanError> {
-        let slot = self.any_slot();
-        let known = Placeholders { slot, ..build.placeholders(ReleaseId::at(self.run.now)) };
-        self.config.health.fillable(&known).map_err(|name| PlanError::NoValue { name, id: None })
+    fn no_unit_files(&self, wanted: WantedRelease<'_>) -> impl Iterator<Item = PlanError> {
+        let files = self.services().filter_map(|service| service.unit()?.file.clone());
+        let lacks = move |file: &String| !wanted.release.manifest.holds(file);
+        let lacking = files.filter(move |file| !self.hooks_make() && lacks(file));
+        lacking.map(|file| PlanError::NoUnitFile { file })
     }
 
-    fn check_env(&self, build: &Build) -> Result<(), PlanError> {
-        let mut made = self.config.env.iter().filter(|spec| build.env_bytes(spec).is_some());
-        match made.find(|spec| build.manifest.holds(&spec.file)) {
-            Some(spec) => Err(PlanError::EnvInArtifact { file: spec.file.clone() }),
-            None => Ok(()),
+    fn no_image(&self, wanted: WantedRelease<'_>) -> Option<PlanError> {
+        let holds = |name| wanted.release.manifest.holds(name);
+        let is_one = holds("manifest.json") || holds("index.json");
+        let image = self.config.services.iter().find_map(|service| service.image.as_ref())?;
+        let image = image.name.clone();
+        (!is_one && !self.hooks_make()).then_some(PlanError::NoImage { image })
+    }
+
+    /// Returns that the release does not fit, if so: the bytes of all files that are not there yet,
+    /// an inode for every entry, and a tenth to spare.
+    fn no_room(&self, wanted: WantedRelease<'_>) -> Option<PlanError> {
+        let (facts, release) = (&self.state.facts, &wanted.release.manifest);
+        let size = release.size().saturating_sub(wanted.prepared.delta.linked);
+        let need = size + size / 10;
+        if let Some(free) = facts.free_bytes.filter(|free| *free < need) {
+            return Some(PlanError::NoSpace { need, free });
         }
+        let need = release.nodes().len() as u64 + 32;
+        // Some file systems have no fixed number of inodes and report 0.
+        let free = facts.free_inodes.filter(|free| *free > 0 && *free < need)?;
+        Some(PlanError::NoInodes { need, free })
     }
 
     /// Returns what of the host is not understood, and what follows for its releases.
@@ -237,7 +232,7 @@ impl Planner<'_> {
     /// Returns a note if the release has the unit's program as a file that is not executable,
     /// unless a hook may change that.
     fn not_executable(&self, release: &Manifest) -> Option<Note> {
-        if !self.config.hooks.staged.is_empty() {
+        if self.hooks_make() {
             return None;
         }
         let inside = format!("path={}/", self.config.layout.current());
@@ -255,34 +250,17 @@ impl Planner<'_> {
             ),
         })
     }
-
-    /// Fails if the release does not fit: the bytes of all files that are not there yet, an inode
-    /// for every entry, and a tenth to spare.
-    fn check_space(&self, wanted: WantedRelease<'_>) -> Result<(), PlanError> {
-        let (facts, release) = (&self.state.facts, &wanted.release.manifest);
-        let size = release.size().saturating_sub(wanted.prepared.delta.linked);
-        let need = size + size / 10;
-        if let Some(free) = facts.free_bytes.filter(|free| *free < need) {
-            return Err(PlanError::NoSpace { need, free });
-        }
-        let need = release.nodes().len() as u64 + 32;
-        // Some file systems have no fixed number of inodes and report 0.
-        match facts.free_inodes {
-            Some(free) if free > 0 && free < need => Err(PlanError::NoInodes { need, free }),
-            _ => Ok(()),
-        }
-    }
 }
 
-fn is_fit(state: &HostState) -> Result<(), PlanError> {
+fn unfit(state: &HostState) -> Option<PlanError> {
     let what = &state.facts.missing;
-    let Some(first) = what.first() else { return Ok(()) };
-    Err(PlanError::Unfit { what: what.clone(), fix: state.facts.fixes.get(first).cloned() })
+    let fix = state.facts.fixes.get(what.first()?).cloned();
+    Some(PlanError::Unfit { what: what.clone(), fix })
 }
 
-/// Fails if a newer program left something on the host: this one must not change anything there.
-pub fn check_newer(state: &HostState) -> Result<(), PlanError> {
-    state.newer().map_or(Ok(()), |newer| Err(PlanError::Newer(newer.clone())))
+/// Returns that a newer program was on the host, if so: this one must not change anything there.
+pub fn newer(state: &HostState) -> Option<PlanError> {
+    state.newer().cloned().map(PlanError::Newer)
 }
 
 /// Returns the latest time that a release may be dated: a day ahead of this machine's clock and of

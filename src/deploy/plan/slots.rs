@@ -10,8 +10,7 @@ use crate::model::ledger::ReleaseStatus;
 use crate::model::slots::{Slot, SlotChange, SlotChoice};
 
 impl Planner<'_> {
-    /// Returns how the release `id` takes over in another slot from what `back` holds; `None` if
-    /// the host has no slots.
+    /// Returns how the release `id` takes over in another slot than that of `back`, if any.
     pub(super) fn slot_change(&self, back: &str, id: ReleaseId) -> Option<SlotChange> {
         let (slots, state) = (self.config.slots_on(self.host)?, self.state);
         let back = Layout::parse_target(back).filter(|back| *back != id);
@@ -37,8 +36,7 @@ impl Planner<'_> {
     }
 }
 
-/// Returns whether a slot leads to the release since an earlier run, rather than one that was
-/// interrupted.
+/// Returns whether a slot leads to the release since an earlier run that was not interrupted.
 fn was_there(state: &HostState, id: ReleaseId) -> bool {
     let status = state.ledger.history(id).map(|history| history.status);
     !matches!(status, Some(ReleaseStatus::Undecided | ReleaseStatus::Reverted))

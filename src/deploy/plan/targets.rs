@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::error::names;
-use crate::deploy::goal::RollbackTarget;
 use crate::deploy::outcome::Failure;
 use crate::deploy::retention::{
     activation_candidates, common_candidate, common_staged, rollback_candidates,
@@ -11,8 +10,7 @@ use crate::deploy::retention::{
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 
-/// Returns the release that an activation of these hosts of `stage` makes live, or why there is
-/// none.
+/// Returns the release that an activation of these hosts makes live, or why there is none.
 pub fn activation_target(
     states: &[(&str, &HostState)],
     named: Option<ReleaseId>,
@@ -35,16 +33,16 @@ fn none_staged(states: &[(&str, &HostState)], stage: &str) -> Failure {
     };
     let failure = Failure::new(if none { "no release is staged" } else { what });
     let failure = staged.iter().map(line).fold(failure, Failure::because);
-    failure.hint(Some(format!("`shipit stage {stage}` stages a build")))
+    failure.hint(format!("`shipit stage {stage}` stages a build"))
 }
 
 /// Returns the release that a rollback of these hosts of `stage` goes to, or why there is none.
 pub fn rollback_target(
     states: &[(&str, &HostState)],
-    target: RollbackTarget,
+    named: Option<ReleaseId>,
     stage: &str,
 ) -> Result<ReleaseId, Failure> {
-    if let RollbackTarget::Named(id) = target {
+    if let Some(id) = named {
         return Ok(id);
     }
     if states.windows(2).any(|pair| pair[0].1.live() != pair[1].1.live()) {
@@ -55,7 +53,7 @@ pub fn rollback_target(
         let failure = Failure::new("the hosts do not run the same release");
         let failure = states.iter().map(line).fold(failure, Failure::because);
         let hint = format!("name one with `--to ID`; `shipit releases {stage}` shows them");
-        return Err(failure.hint(Some(hint)));
+        return Err(failure.hint(hint));
     }
     let common = common_candidate(states.iter().map(|(_, state)| *state));
     common.ok_or_else(|| no_common(states, stage))
@@ -76,7 +74,7 @@ fn no_common(states: &[(&str, &HostState)], stage: &str) -> Failure {
         None => format!("`shipit releases {stage}` shows what is there and why it is not chosen"),
     };
     let lines = states.iter().flat_map(|(host, state)| offers(host, state));
-    lines.fold(Failure::new(what), Failure::because).hint(Some(hint))
+    lines.fold(Failure::new(what), Failure::because).hint(hint)
 }
 
 /// Returns what a host could roll back to, newest first: releases that a rollback may choose by

@@ -195,7 +195,7 @@ async fn partly_patched_file_is_patched_again() {
     deploy(&world, "server", &old).await;
     keep(&world, &old, &old);
     let new = edited(&old);
-    let Goal::Deploy { build, .. } = goal(&world, "server", &new) else { unreachable!() };
+    let Goal::Deploy(build) = goal(&world, "server", &new) else { unreachable!() };
     let part = world.root().join("releases/.20260821090002.run0000000000009");
     fs::create_dir_all(part.join("tree/bin")).unwrap();
     fs::create_dir_all(part.join("meta")).unwrap();

@@ -19,7 +19,7 @@ use shipit::deploy::cancel::Cancel;
 use shipit::deploy::context::{Approve, Connect, RunContext};
 use shipit::deploy::event::{Event, Events};
 use shipit::deploy::fleet::{build_and_run, dry_run, run};
-use shipit::deploy::goal::{Build, Goal, PruneRule, RollbackTarget};
+use shipit::deploy::goal::{Build, Goal, PruneRule};
 use shipit::deploy::outcome::{Failure, Report};
 use shipit::deploy::plan::HostPlan;
 use shipit::deploy::promote::{LiveRelease, live_release};
@@ -107,8 +107,9 @@ pub(crate) fn hook(run: &str) -> Hook {
 pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
     let source = ArtifactSource::Path { path, sha256: None };
     let spec = ArtifactSpec::of(source);
-    let artifact = open_spec(&spec).unwrap();
+    let artifact = Arc::new(open_spec(&spec).unwrap());
     let build = but(Build {
+        source: Source::Artifact(Arc::clone(&artifact)),
         name: artifact.name().to_owned(),
         manifest: artifact.manifest().clone(),
         digest: artifact.digest(),
@@ -117,13 +118,13 @@ pub(crate) fn goal_of(path: PathBuf, but: impl FnOnce(Build) -> Build) -> Goal {
         force: true,
         of_live: None,
     });
-    Goal::Deploy { build: Box::new(build), source: Source::Artifact(Arc::new(artifact)) }
+    Goal::Deploy(Box::new(build))
 }
 
 /// The goal to stage what this deploy would make live.
 pub(crate) fn staged(deploy: &Goal) -> Goal {
-    let Goal::Deploy { build, source } = deploy else { panic!("not a deploy") };
-    Goal::Stage { build: build.clone(), source: source.clone() }
+    let Goal::Deploy(build) = deploy else { panic!("not a deploy") };
+    Goal::Stage(build.clone())
 }
 
 /// Each restart appends the version that it started to a file.
@@ -361,7 +362,7 @@ impl World {
     }
 
     pub(crate) async fn rollback(&self) -> Report {
-        self.run(&Goal::Rollback(RollbackTarget::Previous)).await
+        self.run(&Goal::Rollback(None)).await
     }
 
     pub(crate) async fn prune(&self, keep: usize) -> Report {
