@@ -50,8 +50,7 @@ impl<'a> Conversation<'a> {
         self.open_asking(lock, scan, Vec::new()).await
     }
 
-    /// Does what [`Self::open`] does, and sends `first` along with the greeting, so that their
-    /// answers cost no round trip.
+    /// Does what [`Self::open`] does, and sends `first` with the greeting, at no round trip.
     pub async fn open_asking(
         &mut self,
         lock: bool,

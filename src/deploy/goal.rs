@@ -1,5 +1,4 @@
-//! The goal of a run, and the build that a deploy makes live. The command line makes these values,
-//! and plans are made from them.
+//! The goal of a run, and the build that a deploy makes live; plans are made from them.
 
 use chrono::TimeDelta;
 

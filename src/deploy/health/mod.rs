@@ -160,8 +160,7 @@ impl CheckContext<'_> {
         }
     }
 
-    /// Connects to a port through the session; `None` if the server does not forward, so that only
-    /// the host itself can ask.
+    /// Connects to a port through the session; `None`: the server does not forward.
     async fn dial(
         &self,
         host: &str,

@@ -263,8 +263,7 @@ pub fn newer(state: &HostState) -> Option<PlanError> {
     state.newer().cloned().map(PlanError::Newer)
 }
 
-/// Returns the latest time that a release may be dated: a day ahead of this machine's clock and of
-/// the host's.
+/// Returns the latest time that a release may be dated: a day ahead of our clock and the host's.
 pub(super) fn latest(state: &HostState, run: &Run) -> DateTime<Utc> {
     let now = run.now.max(state.facts.clock);
     now.checked_add_signed(TimeDelta::days(1)).unwrap_or(now)
