@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
 
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
+/// Something that happened. Its names are those of `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     RunStarted {
         /// `deploy`, `rollback`, `prune`, `pin`, `unpin`, `lock`, `unlock`.
@@ -50,6 +53,7 @@ pub enum Event {
         step: &'static str,
         /// `4.2 MB`, `3 links`; may be empty.
         detail: String,
+        #[serde(serialize_with = "seconds")]
         took: Duration,
     },
     /// A step failed; `error` is one line.
@@ -69,6 +73,7 @@ pub enum Event {
     /// Something that the user should know though it fails nothing, in one line.
     Warning { host: Option<String>, text: String },
     /// A host reverts the new release.
+    #[serde(rename = "putting-back")]
     Reverting {
         host: String,
         /// The release that will be live: an id, another tool's directory, or `nothing`.
@@ -79,7 +84,8 @@ pub enum Event {
 }
 
 /// A phase of a run: all hosts end it before the next one begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "PhaseFields")]
 pub enum Phase {
     /// Connect, lock, look.
     Look,
@@ -91,6 +97,34 @@ pub enum Phase {
     Commit,
     /// Prune and clean up.
     Tidy,
+}
+
+/// A phase in JSON.
+#[derive(Serialize)]
+struct PhaseFields {
+    phase: &'static str,
+    batch: Option<usize>,
+    of: Option<usize>,
+}
+
+impl From<Phase> for PhaseFields {
+    fn from(phase: Phase) -> Self {
+        let simple = |phase| Self { phase, batch: None, of: None };
+        match phase {
+            Phase::Look => simple("look"),
+            Phase::Prepare => simple("prepare"),
+            Phase::Switch { batch, of } => {
+                Self { phase: "switch", batch: Some(batch), of: Some(of) }
+            }
+            Phase::Commit => simple("commit"),
+            Phase::Tidy => simple("tidy"),
+        }
+    }
+}
+
+/// Writes a duration as seconds, to the millisecond.
+fn seconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((took.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// The receiver of events: a borrowed callback that cannot fail.

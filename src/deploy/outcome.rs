@@ -2,9 +2,11 @@
 
 use std::iter::successors;
 
+use serde::{Serialize, Serializer};
+
 use crate::model::goal::GoalKind;
 use crate::model::id::ReleaseId;
-use crate::model::service::{Proof, ServiceProof};
+use crate::model::service::{Proof, ServiceProof, weakest_proof};
 use crate::remote::error::AgentError;
 use crate::remote::session::SessionError;
 
@@ -29,8 +31,9 @@ pub struct Report {
     pub split: bool,
 }
 
-/// The outcome of a run on one host.
-#[derive(Debug, Clone, PartialEq)]
+/// The outcome of a run on one host. Its names are those of `--json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
 pub enum HostResult {
     /// All was done as asked.
     Done(Done),
@@ -46,6 +49,7 @@ pub enum HostResult {
     /// It could not be reached, and the run went on without it.
     Skipped { failure: Failure },
     /// The new release was live and was reverted; what ran before runs again.
+    #[serde(rename = "put-back")]
     Reverted {
         /// The release that is live again: an id, another tool's directory, or nothing.
         live: String,
@@ -71,16 +75,18 @@ pub enum HostResult {
 }
 
 /// The work that was done on a host.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Done {
     pub live: Option<ReleaseId>,
     /// The release that was live before, for people.
     pub before: Option<String>,
     /// The proof that each service runs the release.
+    #[serde(flatten, serialize_with = "proofs")]
     pub services: Vec<ServiceProof>,
     /// Names of releases that were pruned.
     pub pruned: Vec<String>,
     /// The reason why a prune found nothing to delete.
+    #[serde(skip)]
     pub kept: Option<String>,
     /// Bytes that were sent.
     pub sent: u64,
@@ -101,15 +107,25 @@ pub struct Done {
 impl Done {
     /// Returns the weakest proof of all services; `None`: there was nothing to prove.
     pub fn proof(&self) -> Option<Proof> {
-        self.services.iter().filter_map(|service| service.proof).min()
+        weakest_proof(&self.services)
     }
+}
+
+/// Writes the weakest proof, and that of each service.
+fn proofs<S: Serializer>(services: &[ServiceProof], to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Proofs<'a> {
+        proof: Option<Proof>,
+        services: &'a [ServiceProof],
+    }
+    Proofs { proof: weakest_proof(services), services }.serialize(to)
 }
 
 /// A cause that quotes an answer begins with this; only a few of its lines are shown.
 pub const SAID: &str = "it said: ";
 
 /// Something that failed, ready to be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The thing that could not be done, in lower case, without the host's name.
     pub what: String,

@@ -12,7 +12,7 @@ use crate::model::drift::{Drift, DriftKind, NO_PYTHON_CACHE, is_python_cache, pa
 use crate::model::host_state::{Current, HostState};
 use crate::model::id::ReleaseId;
 use crate::model::ledger::{History, ReleaseStatus};
-use crate::model::service::{Proof, ServiceProof};
+use crate::model::service::{Proof, ServiceProof, weakest_proof};
 use crate::model::words::count;
 use crate::remote::answer::{Compared, compared};
 use crate::remote::conversation::Scan;
@@ -44,7 +44,7 @@ impl Verified {
 
     /// Returns the weakest proof of all services.
     pub fn proof(&self) -> Option<Proof> {
-        self.services.iter().filter_map(|service| service.proof).min()
+        weakest_proof(&self.services)
     }
 
     fn trouble(&mut self, what: impl Into<String>) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::slots::SLOT;
 
 /// One service of the release: what runs it, or a part of it.
@@ -198,7 +200,8 @@ impl Action {
 }
 
 /// The evidence that a service runs the release, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Proof {
     /// It was started after the flip, and nothing ties it to the release.
     Restarted,
@@ -224,13 +227,19 @@ impl Proof {
 }
 
 /// The proof that one service of a host runs the release.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ServiceProof {
     /// The name of the service.
+    #[serde(rename = "name")]
     pub service: String,
     pub unit: Option<String>,
     /// `None`: there was nothing to prove, for it is a command.
     pub proof: Option<Proof>,
+}
+
+/// Returns the weakest proof of all services; `None`: there is nothing to prove.
+pub fn weakest_proof(services: &[ServiceProof]) -> Option<Proof> {
+    services.iter().filter_map(|service| service.proof).min()
 }
 
 impl fmt::Display for Service {

@@ -1,9 +1,11 @@
 //! The findings of `check` as text and JSON: problems last; everything but `ok` ends in a fix.
 
-use super::clean;
+use serde_json::{Value, json};
+
 use super::human::{count, group_by, hanging, list};
+use super::json::answer;
 use super::styles::Styles;
-use super::words;
+use super::{clean, words};
 use crate::deploy::check::{Finding, Level};
 
 /// Columns of a finding's level.
@@ -59,23 +61,7 @@ fn total(levels: &[Level]) -> String {
 }
 
 /// Returns the findings as JSON.
-pub fn check_json(findings: &[Finding]) -> serde_json::Value {
-    let finding = |finding: &Finding| {
-        serde_json::json!({
-            "host": finding.host,
-            "level": match finding.level {
-                Level::Ok => "ok",
-                Level::Warning => "warning",
-                Level::Problem => "problem",
-            },
-            "text": clean::line(&finding.text),
-            "fix": finding.fix.as_deref().map(clean::line),
-        })
-    };
+pub fn check_json(findings: &[Finding]) -> Value {
     let works = findings.iter().all(|finding| finding.level < Level::Problem);
-    serde_json::json!({
-        "v": super::json::VERSION,
-        "works": works,
-        "findings": findings.iter().map(finding).collect::<Vec<_>>(),
-    })
+    answer(json!({ "works": works, "findings": findings }))
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::clean;
+use super::json::answer;
 use super::table::{self, Column};
-use super::{clean, json::VERSION};
 use crate::config::env::EnvFile;
 use crate::config::secrecy::Secrecy;
 use crate::config::{Config, EnvSpec};
@@ -37,14 +38,14 @@ pub fn env_json(config: &Config, files: &[EnvFile]) -> Value {
     let secrecy = Secrecy::of(config);
     let one = |spec: &EnvSpec, file: &EnvFile| {
         let masked: Vec<_> = file.secret_keys(&secrecy).collect();
-        let value = |(name, from): (&str, &str)| json!({ "name": name, "from": clean::line(from), "masked": masked.contains(&name) });
+        let value = |(name, from): (&str, &str)| json!({ "name": name, "from": from, "masked": masked.contains(&name) });
         json!({
             "file": spec.file,
             "format": spec.format.word(),
             "roles": spec.roles,
-            "values": file.origins().map(value).collect::<Vec<_>>(),
+            "values": file.origins().map(value).collect::<Value>(),
         })
     };
     let files = config.env.iter().zip(files).map(|(spec, file)| one(spec, file));
-    json!({ "v": VERSION, "stage": config.stage, "files": files.collect::<Vec<_>>() })
+    answer(json!({ "stage": config.stage, "files": files.collect::<Value>() }))
 }

@@ -1,8 +1,12 @@
 //! The dry run as text and JSON, with equal plans of several hosts together.
 
-use super::clean;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
 use super::human::{count, group_by, list, short_list, size};
-use super::words;
+use super::json::answer;
+use super::{clean, words};
 use crate::config::Hooks;
 use crate::deploy::goal::describe_link;
 use crate::deploy::order_text::order_name;
@@ -190,20 +194,22 @@ pub fn local_hook_lines(hooks: &Hooks, kind: GoalKind) -> Vec<String> {
     lines
 }
 
-/// Returns the plans of all hosts as JSON.
+/// Returns the plans of all hosts as JSON, with the `details` of each host.
 pub fn plan_json(
     plans: &[(String, Vec<String>)],
+    details: &BTreeMap<String, Value>,
     warnings: &[(Option<String>, String)],
-) -> serde_json::Value {
+) -> Value {
     let host = |(host, lines): &(String, Vec<String>)| {
-        let lines: Vec<_> = lines.iter().map(|line| clean::line(line)).collect();
-        serde_json::json!({ "host": host, "steps": lines })
+        let mut fields = details.get(host).cloned().unwrap_or_else(|| json!({}));
+        fields["host"] = json!(host);
+        fields["steps"] = json!(lines);
+        fields
     };
-    let warning = |(host, text): &(Option<String>, String)| serde_json::json!({ "host": host, "text": clean::line(text) });
-    serde_json::json!({
-        "v": super::json::VERSION,
+    let warning = |(host, text): &(Option<String>, String)| json!({ "host": host, "text": text });
+    answer(json!({
         "dry_run": true,
-        "hosts": plans.iter().map(host).collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(warning).collect::<Vec<_>>(),
-    })
+        "hosts": plans.iter().map(host).collect::<Value>(),
+        "warnings": warnings.iter().map(warning).collect::<Value>(),
+    }))
 }

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use console::Style;
 use serde_json::{Value, json};
 
+use super::clean;
 use super::human::{self, group_by, list};
+use super::json::answer;
 use super::status::StatusContext;
 use super::styles::Styles;
 use super::table::{self, Column};
-use super::{clean, json::VERSION};
 use crate::deploy::retention::rollback_candidates;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -197,9 +198,9 @@ impl Release<'_> {
             "live": self.live(),
             "pinned": self.pinned(),
             "in_use": self.in_use(),
-            "who": origin.map(|entry| clean::line(&entry.who)),
-            "from": origin.map(|entry| clean::line(&entry.from)),
-            "revision": origin.and_then(|entry| entry.revision.as_deref()).map(clean::line),
+            "who": origin.map(|entry| &entry.who),
+            "from": origin.map(|entry| &entry.from),
+            "revision": origin.and_then(|entry| entry.revision.as_ref()),
             "artifact": origin.and_then(|entry| entry.artifact),
             "size": origin.and_then(|entry| entry.size),
         })
@@ -226,11 +227,11 @@ pub fn releases_json(hosts: &[(String, HostState)]) -> Value {
         json!({
             "host": host,
             "live": super::status::live(state),
-            "releases": releases(state).iter().map(Release::json).collect::<Vec<_>>(),
-            "foreign": foreign(state).into_iter().map(clean::line).collect::<Vec<_>>(),
+            "releases": releases(state).iter().map(Release::json).collect::<Value>(),
+            "foreign": foreign(state),
             "unreadable_ledger_lines": state.ledger.unreadable(),
-            "newer": state.newer().map(|newer| clean::line(&newer.to_string())),
+            "newer": state.newer().map(ToString::to_string),
         })
     };
-    json!({ "v": VERSION, "hosts": hosts.iter().map(host).collect::<Vec<_>>() })
+    answer(json!({ "hosts": hosts.iter().map(host).collect::<Value>() }))
 }

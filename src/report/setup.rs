@@ -1,7 +1,10 @@
 //! The steps of `setup`, planned or done, as text and JSON.
 
+use serde_json::{Value, json};
+
 use super::clean;
 use super::human::{group_by, list};
+use super::json::answer;
 use crate::deploy::setup::{HostSteps, SetupStep, StepState};
 
 /// Returns a step in words: a line, and further ones that belong to it.
@@ -51,7 +54,7 @@ pub fn setup_view(hosts: &[(String, HostSteps)]) -> String {
 }
 
 /// Returns every step with what became of it.
-pub fn setup_json(hosts: &[(String, HostSteps)]) -> serde_json::Value {
+pub fn setup_json(hosts: &[(String, HostSteps)]) -> Value {
     let word = |state: &StepState| match state {
         StepState::Same => "same",
         StepState::Differs => "differs",
@@ -61,17 +64,9 @@ pub fn setup_json(hosts: &[(String, HostSteps)]) -> serde_json::Value {
     };
     let host = |(name, host): &(String, HostSteps)| {
         let steps = host.steps.iter().map(|(step, state)| {
-            let text = lines(step, &host.user).join("\n");
-            serde_json::json!({ "step": clean::line(&text), "state": word(state) })
+            json!({ "step": lines(step, &host.user).join("\n"), "state": word(state) })
         });
-        serde_json::json!({
-            "host": name,
-            "user": clean::line(&host.user),
-            "steps": steps.collect::<Vec<_>>(),
-        })
+        json!({ "host": name, "user": host.user, "steps": steps.collect::<Value>() })
     };
-    serde_json::json!({
-        "v": super::json::VERSION,
-        "setup": hosts.iter().map(host).collect::<Vec<_>>(),
-    })
+    answer(json!({ "setup": hosts.iter().map(host).collect::<Value>() }))
 }

@@ -6,6 +6,8 @@ mod runner;
 mod sudo;
 mod unit;
 
+use serde::Serialize;
+
 pub use self::host::Subject;
 pub use self::sudo::{sudo_commands, sudo_file};
 use super::outcome::Failure;
@@ -13,7 +15,7 @@ use crate::config::{Config, EnvSpec};
 use crate::model::note::Note;
 
 /// One thing that `check` looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The host that it is about; `None`: this machine, or the config.
     pub host: Option<String>,
@@ -25,7 +27,8 @@ pub struct Finding {
 }
 
 /// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Ok,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::Fleet;
 use crate::config::{Config, Host};
 use crate::deploy::context::RunContext;
@@ -20,7 +22,8 @@ use crate::model::host_state::HostState;
 use crate::model::manifest::{Manifest, is_below};
 
 /// The fate of a part of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ConfigFate {
     Same,
     Added,

@@ -1,5 +1,7 @@
 //! Output of the commands that only look: releases, status, plans, findings.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, FixedOffset, Utc};
 use insta::assert_snapshot;
 use shipit::deploy::check::{Finding, Level};
@@ -472,7 +474,7 @@ fn plan_reads_well() {
       nothing to do
     nothing was changed: this was a dry run
     ");
-    assert_eq!(plan_json(&plans, &warnings)["hosts"][0]["steps"][1], flip);
+    assert_eq!(plan_json(&plans, &BTreeMap::new(), &warnings)["hosts"][0]["steps"][1], flip);
 }
 
 fn finding(host: Option<&str>, level: Level, text: &str, fix: Option<&str>) -> Finding {
