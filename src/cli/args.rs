@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::config::start::ProjectKind;
 use crate::model::digest::{Digest, NotADigest};
-use crate::report::styles::Color;
 
 /// Puts a build on your servers through plain SSH: whole releases, atomic flips, rollbacks that
 /// work.
@@ -60,31 +59,13 @@ pub(crate) struct GlobalFlags {
     pub(crate) json: bool,
     /// Use of colour
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
-    pub(crate) color: ColorArg,
+    pub(crate) color: ColorChoice,
     /// Do not ask for confirmation
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
     /// Whether a dry run lists every file that changes, as `diff` does.
     #[arg(skip)]
     pub(crate) every_file: bool,
-}
-
-/// `--color`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ColorArg {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<ColorArg> for Color {
-    fn from(arg: ColorArg) -> Self {
-        match arg {
-            ColorArg::Auto => Self::Auto,
-            ColorArg::Always => Self::Always,
-            ColorArg::Never => Self::Never,
-        }
-    }
 }
 
 /// The commands.
@@ -476,18 +457,11 @@ pub(crate) struct LogsArgs {
     pub(crate) lines: Option<u32>,
 }
 
-/// `on` or `off`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Flag {
-    On,
-    Off,
-}
-
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MaintenanceArgs {
     /// `on` puts the page or flag in place, `off` takes it away
-    #[arg(value_name = "on|off")]
-    pub(crate) flag: Flag,
+    #[arg(value_name = "on|off", value_parser = ["on", "off"])]
+    pub(crate) switch: String,
     #[command(flatten)]
     pub(crate) stage: StageArg,
     /// The text in place of `{message}` in the template
@@ -542,16 +516,8 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell
-    pub(crate) shell: ShellArg,
-}
-
-/// A shell that completes.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ShellArg {
-    Bash,
-    Zsh,
-    Fish,
-    Powershell,
+    #[arg(value_parser = ["bash", "zsh", "fish", "powershell"])]
+    pub(crate) shell: String,
 }
 
 #[derive(Debug, Clone, clap::Args)]

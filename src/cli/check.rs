@@ -15,7 +15,7 @@ use crate::report::check::{check_json, check_view};
 /// Checks this machine and every host, and prints the findings.
 pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
-    let mut config = world.config(&args.stage, more)?;
+    let mut config = world.config_with(&args.stage, more)?;
     let mut here = Findings::of(None);
     if let Some(hosts) = config.listed_elsewhere() {
         here.ok(hosts);

@@ -10,7 +10,7 @@ use clap::{Arg, Command, ValueHint};
 use clap_complete::env::Shells;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 
-use super::args::{CompletionsArgs, ShellArg};
+use super::args::CompletionsArgs;
 use super::error::CliError;
 use super::output::print;
 use super::place;
@@ -38,14 +38,8 @@ pub(super) fn answered() -> Option<ExitCode> {
 
 /// Prints the script that makes a shell ask this program.
 pub(crate) fn run(args: &CompletionsArgs) -> Result<u8, CliError> {
-    let shell = match args.shell {
-        ShellArg::Bash => "bash",
-        ShellArg::Zsh => "zsh",
-        ShellArg::Fish => "fish",
-        ShellArg::Powershell => "powershell",
-    };
     let mut script = Vec::new();
-    if let Some(completer) = Shells::builtins().completer(shell) {
+    if let Some(completer) = Shells::builtins().completer(&args.shell) {
         completer
             .write_registration(VARIABLE, "shipit", "shipit", "shipit", &mut script)
             .map_err(|source| CliError::Start { source })?;

@@ -55,7 +55,7 @@ pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError
 /// after it, because `local.before` may build it.
 pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Result<u8, CliError> {
     let more = Overrides { artifact: args.artifact.pinned(), ..Overrides::default() };
-    let mut config = world.config(&args.stage, more)?;
+    let mut config = world.config_with(&args.stage, more)?;
     if config.artifact.is_none() {
         return Err(CliError::NoArtifact);
     }
@@ -272,7 +272,7 @@ async fn open(
 
 /// Makes a staged release live.
 pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let id = args.id.as_deref().map(|id| release_id("ID", id)).transpose()?;
     let question = question::activate(&config, id);
     switch(world, config, &question, &Goal::Activate(id), args.wait).await
@@ -280,7 +280,7 @@ pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, C
 
 /// Makes an earlier release live again.
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let target = match &args.to {
         None => RollbackTarget::Previous,
         Some(id) => RollbackTarget::Named(release_id("--to", id)?),
@@ -311,7 +311,7 @@ async fn switch(
 /// Deletes old releases.
 pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliError> {
     let overrides = Overrides { keep: args.keep, ..Overrides::default() };
-    let mut config = world.config(&args.stage, overrides)?;
+    let mut config = world.config_with(&args.stage, overrides)?;
     let older_than = match &args.older_than {
         None => None,
         Some(text) => {

@@ -6,7 +6,6 @@ use super::deploy::env_files;
 use super::error::CliError;
 use super::output::width;
 use super::world::{World, release_id};
-use crate::config::resolve::Overrides;
 use crate::deploy::env_diff::{EnvChange, env_diff};
 use crate::report::env::{env_json, env_table};
 use crate::report::env_diff::{env_diff_json, env_diff_view};
@@ -16,7 +15,7 @@ pub(crate) async fn run(world: &World, args: &EnvArgs) -> Result<u8, CliError> {
     if let Some(EnvCommand::Diff(args)) = &args.what {
         return diff(world, args).await;
     }
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let files = env_files(world, &config).await?;
     world.print(|| env_json(&config, &files), || env_table(&config, &files, width()));
     Ok(0)
@@ -24,7 +23,7 @@ pub(crate) async fn run(world: &World, args: &EnvArgs) -> Result<u8, CliError> {
 
 /// Asks every host. Returns 1 if one of them does not know.
 async fn diff(world: &World, args: &EnvDiffArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let (from, to) = (release_id("ID", &args.from)?, release_id("ID", &args.to)?);
     let answers = world.quietly(&config, "env", async |cx| env_diff(cx, from, to).await).await?;
     let (found, code) = world.found(answers);

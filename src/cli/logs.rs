@@ -8,10 +8,8 @@ use tokio::sync::Notify;
 
 use super::args::LogsArgs;
 use super::error::CliError;
-use super::output::styles_of_stdout;
 use super::world::World;
 use crate::config::Config;
-use crate::config::resolve::Overrides;
 use crate::config::tables::length;
 use crate::deploy::context::RunContext;
 use crate::deploy::stream::{LogRange, StreamPiece, logs};
@@ -26,7 +24,7 @@ const LINES: u32 = 100;
 
 /// Shows the logs until they end, or until Ctrl-C. Returns 1 if a host failed.
 pub(crate) async fn run(world: &World, args: &LogsArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let range = range(&config, args)?;
     let view = LogView::new(world, &config, range.follow);
     let hear = |place: usize, heard: StreamPiece| view.take(place, heard);
@@ -83,7 +81,7 @@ struct LogView<'a> {
 impl<'a> LogView<'a> {
     fn new(world: &'a World, config: &Config, follow: bool) -> Self {
         let names = config.host_names();
-        let styles = styles_of_stdout(world);
+        let styles = world.styles_of_stdout();
         let merger = Mutex::new(LineMerger::new(names.len(), follow));
         let sieve = world.sieve(Secrets::default());
         let lines = HostLines::new(names, styles.coloured, sieve);

@@ -7,10 +7,9 @@ use chrono::Utc;
 
 use super::args::{StageArg, StatusArgs};
 use super::error::CliError;
-use super::output::{print, styles_of_stdout, width};
+use super::output::{print, width};
 use super::world::World;
 use crate::config::Config;
-use crate::config::resolve::Overrides;
 use crate::deploy::query;
 use crate::report::live::FRAME;
 use crate::report::releases::{releases_json, releases_table};
@@ -21,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 /// Prints the releases on the hosts.
 pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliError> {
-    let config = world.config(stage, Overrides::default())?;
+    let config = world.config(stage)?;
     let (states, code) = world.found(world.look(&config).await?);
     if code == 0 {
         let ids = states.iter().flat_map(|(_, state)| state.ids());
@@ -29,14 +28,14 @@ pub(crate) async fn releases(world: &World, stage: &StageArg) -> Result<u8, CliE
     }
     world.print(
         || releases_json(&states),
-        || releases_table(&states, context(world, &config), width(), &styles_of_stdout(world)),
+        || releases_table(&states, context(world, &config), width(), &world.styles_of_stdout()),
     );
     Ok(code)
 }
 
 /// Prints what is live on each host; with `--watch` again and again.
 pub(crate) async fn status(world: &World, args: &StatusArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let cancel = world.cancel();
     loop {
         let looked = world.quietly(&config, "look at", query::status).await;
@@ -56,7 +55,7 @@ pub(crate) async fn status(world: &World, args: &StatusArgs) -> Result<u8, CliEr
         let (states, code) = world.found(looked?);
         world.print(
             || status_json(&states, context),
-            || status_view(&states, context, &styles_of_stdout(world)),
+            || status_view(&states, context, &world.styles_of_stdout()),
         );
         if is_painted {
             print(FRAME.1);

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::args::{Flag, MaintenanceArgs};
+use super::args::MaintenanceArgs;
 use super::error::CliError;
 use super::output::print;
 use super::world::World;
-use crate::config::resolve::Overrides;
 use crate::config::{Config, Maintenance, at_home};
 use crate::deploy::context::RunContext;
 use crate::deploy::stream::set_flag;
@@ -17,13 +16,13 @@ use crate::report::json::VERSION;
 
 /// Turns maintenance on or off. Returns 1 if a host failed.
 pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let missing = || CliError::NoMaintenance { stage: config.stage.clone() };
     let place = config.maintenance.as_ref().ok_or_else(missing)?;
-    let on = args.flag == Flag::On;
+    let (switch, on) = (&args.switch, args.switch == "on");
     let message = args.message.as_deref().unwrap_or_default();
     let content = if on { Some(content(world, &config, place, message)?) } else { None };
-    let (switch, path) = (if on { "on" } else { "off" }, config.layout.shared(&place.file));
+    let path = config.layout.shared(&place.file);
     if world.common.dry_run {
         let verb = if on { "write" } else { "remove" };
         print(&format!("would {verb} {path} on {}\n", list(&config.host_names())));

@@ -6,7 +6,6 @@ use super::error::CliError;
 use super::run::RunOptions;
 use super::world::{World, release_id};
 use crate::config::Config;
-use crate::config::resolve::Overrides;
 use crate::deploy::context::RunContext;
 use crate::deploy::outcome::Failure;
 use crate::deploy::pin;
@@ -28,7 +27,7 @@ pub(crate) async fn unpin(world: &World, args: &PinArgs) -> Result<u8, CliError>
 }
 
 async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let id = release_id("ID", &args.id)?;
     let goal = if event == LedgerEvent::Pinned { GoalKind::Pin } else { GoalKind::Unpin };
     let run = world.run_values(goal.word(), &config);
@@ -38,7 +37,7 @@ async fn keep(world: &World, args: &PinArgs, event: LedgerEvent) -> Result<u8, C
 
 /// Sets the deploy lock.
 pub(crate) async fn lock(world: &World, args: &LockArgs) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let run = world.run_values("lock", &config);
     let order = pin::deploy_lock(&run, &config.stage, args.message.as_deref());
     let order = |_: &HostState| -> Result<Option<Order>, Failure> { Ok(Some(order.clone())) };

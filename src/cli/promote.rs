@@ -10,7 +10,6 @@ use super::run::RunOptions;
 use super::world::World;
 use crate::config::Config;
 use crate::config::env::EnvFile;
-use crate::config::resolve::Overrides;
 use crate::deploy::goal::Build;
 use crate::deploy::promote::{LiveRelease, live_release};
 use crate::model::digest::Digest;
@@ -35,7 +34,7 @@ struct Promotion<'a> {
 /// Deploys the artifact that another stage runs, with the config of this one.
 pub(crate) async fn promote(world: &World, args: &PromoteArgs) -> Result<u8, CliError> {
     let to = StageArg { stage: Some(args.to.clone()) };
-    let config = world.config(&to, Overrides::default())?;
+    let config = world.config(&to)?;
     let from = world.whole_stage(&args.from)?;
     if from.stage == config.stage {
         return Err(CliError::SameStage { stage: from.stage });
@@ -56,7 +55,7 @@ pub(crate) async fn env_only(
     args: &DeployArgs,
     kind: GoalKind,
 ) -> Result<u8, CliError> {
-    let config = world.config(&args.stage, Overrides::default())?;
+    let config = world.config(&args.stage)?;
     let question = question::env_only(&config, kind);
     let (force, wait, expected) = (args.force, args.wait, None);
     let wanted = Promotion { world, config, from: None, kind, force, wait, expected };

@@ -32,7 +32,7 @@ pub(crate) fn run(world: &World, args: &SshArgs) -> Result<u8, CliError> {
 fn config(world: &World, args: &SshArgs) -> Result<Config, CliError> {
     let on = |stage: &StageArg, host: Option<&String>| {
         let hosts = host.cloned().into_iter().collect();
-        world.config(stage, Overrides { hosts, ..Overrides::default() })
+        world.config_with(stage, Overrides { hosts, ..Overrides::default() })
     };
     let (Some(name), None) = (&args.stage.stage, &args.host) else {
         return on(&args.stage, args.host.as_ref());

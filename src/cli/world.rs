@@ -100,7 +100,16 @@ impl World {
     }
 
     /// Reads the config of a stage. Flags override variables, which override the file.
-    pub(crate) fn config(&self, stage: &StageArg, more: Overrides) -> Result<Config, CliError> {
+    pub(crate) fn config(&self, stage: &StageArg) -> Result<Config, CliError> {
+        self.config_with(stage, Overrides::default())
+    }
+
+    /// Reads the config of a stage, with flags of one command.
+    pub(crate) fn config_with(
+        &self,
+        stage: &StageArg,
+        more: Overrides,
+    ) -> Result<Config, CliError> {
         let overrides = Overrides {
             hosts: if more.hosts.is_empty() { words(&self.common.hosts) } else { more.hosts },
             roles: words(&self.common.roles),

@@ -38,6 +38,7 @@ impl GoalKind {
     pub const fn past(self) -> &'static str {
         match self {
             Self::Stage => "staged",
+            Self::Prune => "pruned",
             Self::Pin => "pinned",
             Self::Unpin => "unpinned",
             Self::Lock => "locked",

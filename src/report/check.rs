@@ -20,8 +20,7 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
     let mut lines = Vec::new();
     for ((level, what, fix), hosts) in groups {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
-        let about = (!hosts.is_empty()).then(|| list(&hosts));
-        let what = words::about(about.as_deref(), &what);
+        let what = words::about(&list(&hosts), &what);
         lines.extend(hanging(&label(level, styles), LABEL, &what, styles.width));
         let fix = fix.or_else(|| (level > Level::Ok).then(|| "none is known".to_owned()));
         for row in fix.iter().flat_map(|fix| {

@@ -5,12 +5,12 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Reporter;
 use super::markdown::{MOST, markdown};
-use super::{clean, summary};
+use super::words::about;
+use super::{AnyReporter, Reporter, clean, summary};
 use crate::deploy::check::{Finding, Level};
 use crate::deploy::event::Event;
-use crate::deploy::outcome::Report;
+use crate::deploy::outcome::{Failure, Report};
 
 /// The files that GitHub reads after a step; none of them: the step runs elsewhere.
 #[derive(Debug, Clone, Default)]
@@ -43,21 +43,21 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// A reporter that adds annotations after the output of another one.
-pub struct Annotated<R, W> {
-    inner: R,
+pub struct Annotated<W> {
+    inner: AnyReporter,
     out: W,
     files: StepFiles,
     digest: Option<String>,
 }
 
-impl<R, W: Write> Annotated<R, W> {
+impl<W: Write> Annotated<W> {
     /// Writes annotations to `out`, after `inner` has finished.
-    pub fn new(inner: R, out: W, files: StepFiles) -> Self {
+    pub fn new(inner: AnyReporter, out: W, files: StepFiles) -> Self {
         Self { inner, out, files, digest: None }
     }
 }
 
-impl<R: Reporter, W: Write> Reporter for Annotated<R, W> {
+impl<W: Write> Reporter for Annotated<W> {
     fn on_event(&mut self, event: &Event) {
         if let Event::ArtifactReady { digest, .. } = event {
             self.digest = Some(digest.clone());
@@ -91,14 +91,15 @@ pub fn annotations(report: &Report) -> String {
     let title = format!("shipit {} {}", report.goal, report.stage);
     let state = summary::state(report);
     let problem = |problem: &summary::Problem| {
+        let Failure { cause, hint, .. } = &problem.failure;
         let mut text = vec![problem.headline()];
-        text.extend(problem.cause.iter().cloned());
+        text.extend(cause.iter().cloned());
         text.extend(state.iter().map(|state| format!("state: {state}")));
-        text.extend(problem.hint.iter().map(|hint| format!("hint: {hint}")));
+        text.extend(hint.iter().map(|hint| format!("hint: {hint}")));
         command("error", &title, &text.join("\n"))
     };
     let warning = |(host, text): &(Option<String>, String)| {
-        command("warning", &title, &super::words::about(host.as_deref(), text))
+        command("warning", &title, &about(host.as_deref().unwrap_or_default(), text))
     };
     let problems = summary::problems(report);
     let errors = problems.iter().take(MOST).map(problem);
@@ -115,7 +116,7 @@ pub fn findings(findings: &[Finding]) -> String {
     let annotation = |level, kind| {
         let found = findings.iter().filter(move |finding| finding.level == level).take(MOST);
         found.map(move |finding| {
-            let what = super::words::about(finding.host.as_deref(), &finding.text);
+            let what = about(finding.host.as_deref().unwrap_or_default(), &finding.text);
             let fix = finding.fix.as_ref().map_or_else(String::new, |fix| format!("\nfix: {fix}"));
             command(kind, "shipit check", &clean::text(&format!("{what}{fix}")))
         })

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use console::Style;
 
+use super::groups::GroupMarks;
 use super::styles::Styles;
 use super::{Clock, Reporter, Verbosity, human, summary, words};
-use crate::deploy::event::Event;
+use crate::deploy::event::{Event, Phase};
 use crate::deploy::outcome::Report;
 
 /// Interval of progress lines: CI systems end jobs that are silent for long.
@@ -21,6 +22,10 @@ pub struct Lines<W: Write> {
     out: W,
     styles: Styles,
     verbosity: Verbosity,
+    /// What folds phases, if something does.
+    marks: Option<GroupMarks>,
+    /// The title of the phase that was folded last and has not ended.
+    folded: Option<String>,
     clock: Clock,
     width: usize,
     warned: BTreeSet<(Option<String>, String)>,
@@ -29,16 +34,15 @@ pub struct Lines<W: Write> {
 
 impl<W: Write> Lines<W> {
     /// Writes lines to `out`.
-    pub fn new(out: W, styles: Styles, verbosity: Verbosity, clock: Clock) -> Self {
-        Self {
-            out,
-            styles,
-            verbosity,
-            clock,
-            width: 0,
-            warned: BTreeSet::new(),
-            progress: BTreeMap::new(),
-        }
+    pub fn new(
+        out: W,
+        styles: Styles,
+        verbosity: Verbosity,
+        marks: Option<GroupMarks>,
+        clock: Clock,
+    ) -> Self {
+        let (warned, progress) = (BTreeSet::new(), BTreeMap::new());
+        Self { out, styles, verbosity, marks, folded: None, clock, width: 0, warned, progress }
     }
 
     /// Writes a line; a closed pipe does not fail a run.
@@ -54,6 +58,22 @@ impl<W: Write> Lines<W> {
     fn styled(&mut self, host: &str, step: &str, style: &Style, word: &str, rest: &str) {
         let word = style.apply_to(word).to_string();
         self.row(host, step, &format!("{word}  {rest}"));
+    }
+
+    fn on_phase(&mut self, phase: Phase) {
+        self.end_phase();
+        let title = words::phase(phase);
+        if let Some(marks) = self.marks {
+            let _ = self.out.write_all(marks.begin(&title, (self.clock)()).as_bytes());
+            self.folded = Some(title.clone());
+        }
+        self.put(&self.styles.strong.apply_to(format!("== {title}")).to_string());
+    }
+
+    fn end_phase(&mut self) {
+        if let (Some(marks), Some(title)) = (self.marks, self.folded.take()) {
+            let _ = self.out.write_all(marks.end(&title, (self.clock)()).as_bytes());
+        }
     }
 
     fn on_run(&mut self, event: &Event) {
@@ -112,7 +132,8 @@ impl<W: Write> Lines<W> {
                 self.row(host, "warning", &styles.warn.apply_to(text).to_string());
             }
             Event::Warning { host: None, text } => {
-                let _ = summary::warnings(&mut self.out, &styles, &[(None, text.clone())]);
+                let text = summary::warnings(&styles, &[(None, text.clone())]);
+                let _ = self.out.write_all(text.as_bytes());
             }
             Event::Interrupted { again } => self.put(words::interrupted(*again)),
             _ => {}
@@ -134,10 +155,7 @@ impl<W: Write> Reporter for Lines<W> {
             {
                 self.on_run(event);
             }
-            Event::Phase(phase) if self.verbosity > Verbosity::Quiet => {
-                let line = format!("== {}", words::phase(*phase));
-                self.put(&self.styles.strong.apply_to(line).to_string());
-            }
+            Event::Phase(phase) if self.verbosity > Verbosity::Quiet => self.on_phase(*phase),
             Event::Sent { host, line } if self.verbosity == Verbosity::Verbose => {
                 let line = self.styles.dim.apply_to(line).to_string();
                 self.row(host, "sent", &line);
@@ -148,10 +166,10 @@ impl<W: Write> Reporter for Lines<W> {
     }
 
     fn finish(&mut self, report: &Report) {
-        let told = |warning: &&(Option<String>, String)| !self.warned.contains(*warning);
-        let untold: Vec<_> = report.warnings.iter().filter(told).cloned().collect();
-        let _ = summary::warnings(&mut self.out, &self.styles, &untold);
-        let _ = summary::print(&mut self.out, &self.styles, report, self.verbosity);
+        // The summary is never folded.
+        self.end_phase();
+        let text = summary::end(&self.styles, report, self.verbosity, &self.warned);
+        let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
     }
 }

@@ -39,17 +39,9 @@ pub struct Live<W: Write> {
 impl<W: Write> Live<W> {
     /// Writes to `out`, a terminal of this size.
     pub fn new(out: W, size: Size, clock: Clock, styles: Styles, verbosity: Verbosity) -> Self {
-        Self {
-            out,
-            shown: Vec::new(),
-            painted: None,
-            model: ProgressModel::default(),
-            size,
-            clock,
-            styles,
-            verbosity,
-            warned: BTreeSet::new(),
-        }
+        let (shown, painted, warned) = (Vec::new(), None, BTreeSet::new());
+        let model = ProgressModel::default();
+        Self { out, shown, painted, model, size, clock, styles, verbosity, warned }
     }
 
     fn paint(&mut self, above: &str) {
@@ -127,8 +119,10 @@ impl<W: Write> Live<W> {
                 Some(hanging(&mark.to_string(), 2, &text, styles.width).join("\n"))
             }
             Event::Warning { host, text } => {
-                let (mark, text) =
-                    (styles.warn.apply_to("warning:"), words::about(host.as_deref(), text));
+                let (mark, text) = (
+                    styles.warn.apply_to("warning:"),
+                    words::about(host.as_deref().unwrap_or_default(), text),
+                );
                 Some(hanging(&mark.to_string(), 9, &text, styles.width).join("\n"))
             }
             Event::Interrupted { again } => {
@@ -162,10 +156,8 @@ impl<W: Write> Reporter for Live<W> {
 
     fn finish(&mut self, report: &Report) {
         self.clear();
-        let told = |warning: &&(Option<String>, String)| !self.warned.contains(*warning);
-        let untold: Vec<_> = report.warnings.iter().filter(told).cloned().collect();
-        let _ = summary::warnings(&mut self.out, &self.styles, &untold);
-        let _ = summary::print(&mut self.out, &self.styles, report, self.verbosity);
+        let text = summary::end(&self.styles, report, self.verbosity, &self.warned);
+        let _ = self.out.write_all(text.as_bytes());
         let makes_live = report.goal.makes_live() && report.verdict() == RunOutcome::Done;
         if makes_live && self.verbosity > Verbosity::Quiet {
             self.end(report);

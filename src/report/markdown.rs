@@ -25,13 +25,15 @@ pub fn markdown(report: &Report, digest: Option<&str>) -> String {
     }
     for problem in summary::problems(report).iter().take(MOST) {
         parts.push(format!("\n**{}**\n\n", cell(&problem.headline())));
-        parts.push(code(problem.cause.iter().flat_map(|cause| cause.lines())));
-        parts.extend(problem.hint.iter().map(|hint| format!("hint: {}\n", cell(hint))));
+        parts.push(code(problem.failure.cause.iter().flat_map(|cause| cause.lines())));
+        let hint = problem.failure.hint.iter();
+        parts.extend(hint.map(|hint| format!("hint: {}\n", cell(hint))));
     }
     parts.extend(summary::state(report).map(|state| format!("\nstate: {}\n", cell(&state))));
     let warnings = report.warnings.iter().take(MOST);
     parts.extend(warnings.map(|(host, text)| {
-        format!("\nwarning: {}\n", cell(&words::about(host.as_deref(), text)))
+        let line = words::about(host.as_deref().unwrap_or_default(), text);
+        format!("\nwarning: {}\n", cell(&line))
     }));
     parts.push("\n".to_owned());
     parts.concat()

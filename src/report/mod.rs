@@ -38,7 +38,11 @@ pub mod words;
 use std::io;
 use std::time::Duration;
 
-use self::groups::{GroupMarks, Grouped};
+use self::github::{Annotated, StepFiles};
+use self::groups::GroupMarks;
+use self::json::Json;
+use self::lines::Lines;
+use self::live::Live;
 use self::redact::Secrets;
 use self::sanitizer::{Sanitizer, Sieve};
 use self::styles::Styles;
@@ -88,14 +92,6 @@ pub enum Mode {
     Json,
 }
 
-/// The CI system that reads the output.
-pub enum Ci {
-    /// A person, or one that only shows it.
-    Plain,
-    Github(github::StepFiles),
-    Gitlab(groups::WallClock),
-}
-
 /// Everything that a reporter is made of.
 pub struct Settings {
     /// The kind of reporter.
@@ -106,49 +102,29 @@ pub struct Settings {
     pub verbosity: Verbosity,
     /// The values to mask.
     pub secrets: Secrets,
-    /// The CI system that reads the output.
-    pub ci: Ci,
+    /// In GitHub Actions, the files that it reads after a step.
+    pub github: Option<StepFiles>,
+    /// What folds phases in the log of a CI system.
+    pub marks: Option<GroupMarks>,
     /// Time since the program began.
     pub clock: Clock,
 }
 
-/// Returns the reporter of these settings, on this process's stdout and stderr.
-pub fn reporter(settings: Settings) -> Box<dyn Reporter + Send> {
-    let Settings { mode, styles, verbosity, secrets, ci, clock } = settings;
-    let sieve = Sieve::new(secrets, matches!(ci, Ci::Github(_)));
-    let folds = verbosity > Verbosity::Quiet;
-    match mode {
-        Mode::Json => filtered(json::Json::new(io::stdout()), sieve, ci, false),
-        Mode::Lines => {
-            filtered(lines::Lines::new(io::stderr(), styles, verbosity, clock), sieve, ci, folds)
-        }
-        Mode::Live(size) => {
-            let live = live::Live::new(io::stderr(), size, clock, styles, verbosity);
-            filtered(live, sieve, ci, false)
-        }
-    }
-}
+/// A reporter of any kind.
+pub type AnyReporter = Box<dyn Reporter + Send>;
 
-/// Returns a reporter that filters, and adds what the CI system understands. With `folds`, phases
-/// can be folded.
-fn filtered(
-    inner: impl Reporter + Send + 'static,
-    sieve: Sieve,
-    ci: Ci,
-    folds: bool,
-) -> Box<dyn Reporter + Send> {
-    let grouped = |inner, marks| Grouped::new(inner, io::stderr(), marks);
-    match ci {
-        Ci::Github(files) if folds => {
-            let inner = grouped(inner, GroupMarks::Github);
-            Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr(), files), sieve))
-        }
-        Ci::Github(files) => {
-            Box::new(Sanitizer::new(github::Annotated::new(inner, io::stderr(), files), sieve))
-        }
-        Ci::Gitlab(now) if folds => {
-            Box::new(Sanitizer::new(grouped(inner, GroupMarks::Gitlab(now)), sieve))
-        }
-        Ci::Gitlab(_) | Ci::Plain => Box::new(Sanitizer::new(inner, sieve)),
-    }
+/// Returns the reporter of these settings, on this process's stdout and stderr.
+pub fn reporter(settings: Settings) -> AnyReporter {
+    let Settings { mode, styles, verbosity, secrets, github, marks, clock } = settings;
+    let sieve = Sieve::new(secrets, github.is_some());
+    let shown: AnyReporter = match mode {
+        Mode::Json => Box::new(Json::new(io::stdout())),
+        Mode::Lines => Box::new(Lines::new(io::stderr(), styles, verbosity, marks, clock)),
+        Mode::Live(size) => Box::new(Live::new(io::stderr(), size, clock, styles, verbosity)),
+    };
+    let shown = match github {
+        Some(files) => Box::new(Annotated::new(shown, io::stderr(), files)),
+        None => shown,
+    };
+    Box::new(Sanitizer::new(shown, sieve))
 }

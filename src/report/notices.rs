@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::json::{VERSION, report_line};
 use super::summary;
 use crate::config::{Moment, NoticeFormat};
-use crate::deploy::outcome::{HostResult, Report, RunOutcome};
+use crate::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
 use crate::model::goal::GoalKind;
 
 /// Lines of a cause that a notice quotes.
@@ -46,10 +46,11 @@ impl<'r> Message<'r> {
         let mut lines = vec![format!("{app}: {} {stage} by {who}: {}", report.goal, word(moment))];
         if moment != Moment::Done {
             for problem in summary::problems(report).iter().take(MOST_FAILURES) {
+                let Failure { cause, hint, .. } = &problem.failure;
                 lines.push(problem.headline());
-                let cause = problem.cause.iter().flat_map(|cause| cause.lines());
+                let cause = cause.iter().flat_map(|cause| cause.lines());
                 lines.extend(cause.take(MOST_LINES).map(|line| format!("  {line}")));
-                lines.extend(problem.hint.iter().map(|hint| format!("hint: {hint}")));
+                lines.extend(hint.iter().map(|hint| format!("hint: {hint}")));
             }
         }
         lines.extend(summary::state(report));

@@ -153,8 +153,7 @@ pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, S
     let groups = group_by(warnings.iter().map(|(host, text)| (host.as_deref(), text)));
     for (warning, hosts) in groups {
         let hosts: Vec<_> = hosts.into_iter().flatten().collect();
-        let about = (!hosts.is_empty()).then(|| list(&hosts));
-        let line = words::about(about.as_deref(), &clean::line(warning));
+        let line = words::about(&list(&hosts), &clean::line(warning));
         all.push(format!("warning: {line}"));
     }
     for (lines, hosts) in group_by(plans.iter().map(|(host, lines)| (host.as_str(), lines))) {

@@ -119,12 +119,6 @@ impl ProgressModel {
                 row.meter.note(now, *sent, *total);
                 row.doing = Doing::Uploading;
             }),
-            _ => self.apply_step(event, now),
-        }
-    }
-
-    fn apply_step(&mut self, event: &Event, now: Duration) {
-        match event {
             Event::StepStarted { host, step } => self.with(host, |row| {
                 row.doing = Doing::Step { step, since: now };
             }),
@@ -220,16 +214,13 @@ impl ProgressModel {
         let counts = [(busy, "working"), (failed, "failed"), (back, "being reverted")];
         let told = counts.iter().filter(|(count, _)| *count > 0);
         let told: Vec<_> = told.map(|(count, word)| format!("{count} {word}")).collect();
+        let more = (!shown.is_empty())
+            .then(|| format!("and {}", human::count(rest().count(), "more host")));
+        let told = (!told.is_empty()).then(|| told.join(", "));
+        let parts: Vec<_> = more.into_iter().chain(told).collect();
         let mut lines = Vec::new();
-        let more = rest().count();
-        match (shown.is_empty(), told.is_empty()) {
-            (true, true) => {}
-            (true, false) => lines.push(format!("  {}", told.join(", "))),
-            (false, true) => lines.push(format!("  and {}", human::count(more, "more host"))),
-            (false, false) => {
-                let more = human::count(more, "more host");
-                lines.push(format!("  and {more}: {}", told.join(", ")));
-            }
+        if !parts.is_empty() {
+            lines.push(format!("  {}", parts.join(": ")));
         }
         let going: Vec<_> = self.rows.iter().filter(|r| r.doing == Doing::Uploading).collect();
         let is_hidden = rest().any(|(_, row)| row.doing == Doing::Uploading);

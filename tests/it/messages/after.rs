@@ -379,9 +379,7 @@ fn unlock_tells_live_holders_from_dead_ones() {
 fn said(goal: GoalKind, hosts: Vec<(&str, HostResult)>) -> String {
     let release = matches!(goal, GoalKind::Pin | GoalKind::Unpin).then(|| id(OLD));
     let report = Report { goal, release, ..report(hosts) };
-    let mut out = Vec::new();
-    summary::print(&mut out, &Styles::plain(), &report, Verbosity::Normal).unwrap();
-    String::from_utf8(out).unwrap()
+    summary::text(&Styles::plain(), &report, Verbosity::Normal)
 }
 
 #[test]

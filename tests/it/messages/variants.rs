@@ -42,9 +42,7 @@ macro_rules! every {
 }
 
 fn shown(what: &str, causes: &[String], hint: Option<&str>) -> String {
-    let mut out = Vec::new();
-    error::print_error(&mut out, &Styles::plain(), what, causes, None, hint).unwrap();
-    String::from_utf8(out).unwrap()
+    error::parts(&Styles::plain(), what, causes, None, hint)
 }
 
 fn failed(failure: impl Into<Failure>) -> String {

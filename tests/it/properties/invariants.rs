@@ -38,7 +38,7 @@ use shipit::remote::answer::LedgerTail;
 use shipit::remote::frames::{Frame, Frames};
 use shipit::remote::session::SessionError;
 use shipit::remote::upload::Chunk;
-use shipit::report::error::{causes, print_error};
+use shipit::report::error::{causes, parts};
 use shipit::report::history::{Page, history_json, history_table};
 use shipit::report::releases::{releases_json, releases_table};
 use shipit::report::status::{StatusContext, status_json, status_view};
@@ -135,9 +135,8 @@ fn open(path: &Path, scratch: &Path, limits: &Limits) -> Result<Artifact, Artifa
 
 /// Returns the error with its causes and its hint, as it is printed.
 fn shown<E: Error>(error: &E, hint: fn(&E) -> Option<String>) -> String {
-    let (what, hint, mut out) = (error.to_string(), hint(error), Vec::new());
-    print_error(&mut out, &Styles::plain(), &what, &causes(error), None, hint.as_deref()).unwrap();
-    String::from_utf8(out).unwrap()
+    let (what, hint) = (error.to_string(), hint(error));
+    parts(&Styles::plain(), &what, &causes(error), None, hint.as_deref())
 }
 
 /// Nothing that a terminal would obey, and nothing that turns text round.
