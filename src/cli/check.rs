@@ -9,6 +9,8 @@ use super::error::CliError;
 use super::world::World;
 use crate::config::resolve::Overrides;
 use crate::deploy::check::{Findings, Level, Subject};
+use crate::deploy::context::RunContext;
+use crate::deploy::fleet;
 use crate::deploy::goal::Goal;
 use crate::report::check::{check_json, check_view};
 
@@ -27,7 +29,8 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
     values.checks(world, &mut config).await;
     let mut all = here.found;
     all.extend(values.found);
-    for (host, probed) in world.probe(&config, goal.as_ref()).await? {
+    let probe = async |cx: RunContext<'_>| fleet::probe(cx, goal.as_ref()).await;
+    for (host, probed) in world.quietly(&config, "check", probe).await? {
         let mut host = Findings::of(Some(host));
         let build = goal.as_ref().and_then(Goal::build);
         let release = build.map(|build| &build.manifest);

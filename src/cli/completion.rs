@@ -10,7 +10,6 @@ use clap::{Arg, Command, ValueHint};
 use clap_complete::env::Shells;
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 
-use super::args::CompletionsArgs;
 use super::error::CliError;
 use super::output::print;
 use super::place;
@@ -37,9 +36,9 @@ pub(super) fn answered() -> Option<ExitCode> {
 }
 
 /// Prints the script that makes a shell ask this program.
-pub(crate) fn run(args: &CompletionsArgs) -> Result<u8, CliError> {
+pub(crate) fn run(shell: &str) -> Result<u8, CliError> {
     let mut script = Vec::new();
-    if let Some(completer) = Shells::builtins().completer(&args.shell) {
+    if let Some(completer) = Shells::builtins().completer(shell) {
         completer
             .write_registration(VARIABLE, "shipit", "shipit", "shipit", &mut script)
             .map_err(|source| CliError::Start { source })?;

@@ -40,14 +40,7 @@ use crate::report::redact::Secrets;
 /// Shows what a deploy would change; changes nothing.
 pub(crate) async fn diff(world: &World, args: &CheckArgs) -> Result<u8, CliError> {
     let (stage, artifact) = (args.stage.clone(), args.artifact.clone());
-    let args = DeployArgs {
-        stage,
-        artifact,
-        expect_digest: None,
-        env_only: false,
-        force: false,
-        wait: false,
-    };
+    let args = DeployArgs { stage, artifact, ..DeployArgs::default() };
     make(world, &args, GoalKind::Deploy).await
 }
 
@@ -144,8 +137,8 @@ impl Wanted<'_> {
         }
         let opening = self.open(move || _ = listed.send(true));
         let (goal, found) = unless_stopped(&cancel, opening).await??;
-        let warnings = of_no_host(notes(config).chain(found));
-        go(world, config, &goal, RunOptions { reach, ..how }, &warnings).await
+        let notes = notes(config).chain(found).collect();
+        go(world, config, &goal, RunOptions { reach, ..how }, notes).await
     }
 
     /// Shows what would change, asks, and deploys. Returns the exit code.
@@ -153,15 +146,15 @@ impl Wanted<'_> {
         let (world, config) = (self.world, self.config);
         let cancel = world.cancel();
         let (goal, found) = unless_stopped(&cancel, self.open(|| ())).await??;
-        let warnings = of_no_host(notes(config).chain(found));
-        let code = dry_run(world, config, &goal, how.secrets.clone(), &warnings).await?;
+        let notes = notes(config).chain(found).collect();
+        let code = dry_run(world, config, &goal, how.secrets.clone(), notes).await?;
         if code != 0 {
             return Ok(code);
         }
         if !world.ask(question, &config.stage)? {
             return Ok(130);
         }
-        go(world, config, &goal, how, &[]).await
+        go(world, config, &goal, how, Vec::new()).await
     }
 
     /// Runs `local.before`, then deploys what it has built. Returns the exit code.
@@ -304,8 +297,8 @@ async fn switch(
     secrets.extend(addresses(world, &mut config).await);
     let secrets = Secrets::new(secrets);
     let how = RunOptions { secrets, quiet: false, wait, reach: None };
-    let warnings = of_no_host(rollout::note(&config));
-    go(world, &config, goal, how, &warnings).await
+    let notes = rollout::note(&config).into_iter().collect();
+    go(world, &config, goal, how, notes).await
 }
 
 /// Deletes old releases.
@@ -329,7 +322,7 @@ pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliErro
     // Health checks may judge what an interrupted run left undecided; their values are secrets.
     let secrets = Secrets::new(gather(world, &mut config).await?);
     let how = RunOptions { secrets, quiet, wait: args.wait, reach: None };
-    go(world, &config, &Goal::Prune(rule), how, &[]).await
+    go(world, &config, &Goal::Prune(rule), how, Vec::new()).await
 }
 
 /// Reads the files and variables that health checks need. Returns the values to mask.
@@ -374,11 +367,6 @@ pub(super) fn notes(config: &Config) -> impl Iterator<Item = Note> {
     config.env.iter().flat_map(EnvSpec::notes).chain(rollout::note(config))
 }
 
-/// Returns warnings that are about no host.
-pub(super) fn of_no_host(notes: impl IntoIterator<Item = Note>) -> Vec<(Option<String>, String)> {
-    notes.into_iter().map(|note| (None, note.to_string())).collect()
-}
-
 /// Returns a note if the work tree had uncommitted changes.
 fn uncommitted(build: &Build) -> Option<Note> {
     let revision = build.revision.as_deref().filter(|revision| revision.ends_with(DIRTY))?;
@@ -392,15 +380,16 @@ pub(super) async fn go(
     config: &Config,
     goal: &Goal,
     how: RunOptions,
-    warnings: &[(Option<String>, String)],
+    notes: Vec<Note>,
 ) -> Result<u8, CliError> {
     if world.common.dry_run {
-        return dry_run(world, config, goal, how.secrets, warnings).await;
+        return dry_run(world, config, goal, how.secrets, notes).await;
     }
-    for (host, text) in warnings {
-        world.warn(&Event::Warning { host: host.clone(), text: text.clone() });
+    for note in notes {
+        world.warn(&Event::Warning { host: None, text: note.to_string() });
     }
-    let report = world.run(config, goal, how).await;
+    let run = async |cx: RunContext<'_>| fleet::run(cx, goal).await;
+    let report = world.shown(config, goal.kind().word(), how, run).await;
     Ok(report.verdict().exit_code())
 }
 
@@ -409,14 +398,15 @@ async fn dry_run(
     config: &Config,
     goal: &Goal,
     secrets: Secrets,
-    warnings: &[(Option<String>, String)],
+    notes: Vec<Note>,
 ) -> Result<u8, CliError> {
     if let Some(hosts) = config.listed_elsewhere() {
         world.tell(&format!("{}\n", world.sieve(secrets.clone()).fit(&hosts)));
     }
-    let found = world.dry_run(config, goal).await?;
-    let mut shown =
-        HostPlans { failure: found.failure, warnings: warnings.to_vec(), ..HostPlans::default() };
+    let plan = async |cx: RunContext<'_>| fleet::dry_run(cx, goal).await;
+    let found = world.quietly(config, goal.kind().word(), plan).await?;
+    let warnings = notes.into_iter().map(|note| (None, note.to_string())).collect();
+    let mut shown = HostPlans { failure: found.failure, warnings, ..HostPlans::default() };
     if goal.kind().makes_live() && !found.unchanged {
         shown.notes.extend(batches_line(&fleet::batch_names(config)));
     }

@@ -4,7 +4,6 @@
 use super::args::{EnvArgs, EnvCommand, EnvDiffArgs};
 use super::deploy::env_files;
 use super::error::CliError;
-use super::output::width;
 use super::world::{World, release_id};
 use crate::deploy::env_diff::{EnvChange, env_diff};
 use crate::report::env::{env_json, env_table};
@@ -17,7 +16,10 @@ pub(crate) async fn run(world: &World, args: &EnvArgs) -> Result<u8, CliError> {
     }
     let config = world.config(&args.stage)?;
     let files = env_files(world, &config).await?;
-    world.print(|| env_json(&config, &files), || env_table(&config, &files, width()));
+    world.print(
+        || env_json(&config, &files),
+        || env_table(&config, &files, &world.styles_of_stdout()),
+    );
     Ok(0)
 }
 

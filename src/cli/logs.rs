@@ -14,7 +14,7 @@ use crate::config::tables::length;
 use crate::deploy::context::RunContext;
 use crate::deploy::stream::{LogRange, StreamPiece, logs};
 use crate::model::mutex::lock;
-use crate::report::logs::{LineMerger, LogLine, LogTimes, log_json, log_text};
+use crate::report::logs::{LineMerger, LogLine, log_json, log_text};
 use crate::report::redact::Secrets;
 use crate::report::stream::HostLines;
 use crate::report::styles::Styles;
@@ -104,7 +104,7 @@ impl<'a> LogView<'a> {
 
     /// Shows what is ready.
     fn show(&self) {
-        let times = LogTimes { now: self.world.now, offset: self.world.offset };
+        let now = self.world.now.with_timezone(&self.world.offset);
         let mut merger = lock(&self.merger);
         let mut text = String::new();
         for (place, line) in merger.ready(self.world.started.elapsed()) {
@@ -112,7 +112,7 @@ impl<'a> LogView<'a> {
                 text += &log_json(&self.lines, place, &line).to_string();
                 text.push('\n');
             } else {
-                text += &log_text(&self.lines, place, &line, times, &self.styles);
+                text += &log_text(&self.lines, place, &line, now, &self.styles);
             }
         }
         if std::io::stdout().write_all(text.as_bytes()).is_err() {

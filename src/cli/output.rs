@@ -21,13 +21,16 @@ use crate::deploy::context::Approve;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::{Failure, naming_stage};
 use crate::deploy::query::Answers;
-use crate::report::github::StepFiles;
+use crate::report::github::{Annotated, StepFiles};
 use crate::report::groups::GroupMarks;
+use crate::report::json::Json;
+use crate::report::lines::Lines;
+use crate::report::live::Live;
 use crate::report::redact::Secrets;
-use crate::report::sanitizer::{Sieve, defuse};
+use crate::report::sanitizer::{Sanitizer, Sieve, defuse};
 use crate::report::styles::Styles;
 use crate::report::words::about;
-use crate::report::{AnyReporter, Mode, Settings, Verbosity, error, github, reporter};
+use crate::report::{AnyReporter, Verbosity, error, github};
 
 impl World {
     /// Prints why there was no run, and returns the exit code.
@@ -65,28 +68,28 @@ impl World {
 
     /// Returns the reporter that the flags and the terminal ask for.
     pub(super) fn reporter(&self, secrets: Secrets, quiet: bool) -> AnyReporter {
-        let started = self.started;
-        let mode = if self.common.json {
-            Mode::Json
-        } else if std::io::stderr().is_terminal() && !quiet && !self.is_dumb() {
-            Mode::Live(Box::new(|| Term::stderr().size()))
-        } else {
-            Mode::Lines
-        };
+        let (styles, started) = (self.styles(), self.started);
         let verbosity = match (self.common.verbose, self.common.quiet || quiet) {
             (true, _) => Verbosity::Verbose,
             (false, true) => Verbosity::Quiet,
             (false, false) => Verbosity::Normal,
         };
-        reporter(Settings {
-            mode,
-            styles: self.styles(),
-            verbosity,
-            secrets,
-            github: self.in_github().then(|| self.step_files()),
-            marks: self.marks(),
-            clock: Box::new(move || started.elapsed()),
-        })
+        let clock = Box::new(move || started.elapsed());
+        let mut shown: AnyReporter = if self.common.json {
+            Box::new(Json::new(std::io::stdout()))
+        } else if std::io::stderr().is_terminal() && !quiet && !self.is_dumb() {
+            let size = Box::new(|| Term::stderr().size());
+            Box::new(Live::new(std::io::stderr(), size, clock, styles, verbosity))
+        } else {
+            Box::new(Lines::new(std::io::stderr(), styles, verbosity, self.marks(), clock))
+        };
+        if self.in_github() {
+            let path = |name| self.var(name).map(PathBuf::from);
+            let (summary, output) = (path("GITHUB_STEP_SUMMARY"), path("GITHUB_OUTPUT"));
+            let files = StepFiles { summary, output };
+            shown = Box::new(Annotated::new(shown, std::io::stderr(), files));
+        }
+        Box::new(Sanitizer::new(shown, self.sieve(secrets)))
     }
 
     /// Returns the answers of the hosts that gave one, and the exit code: 1 if a host failed. Failures
@@ -129,11 +132,6 @@ impl World {
         if self.in_github() {
             let _ = std::io::stderr().write_all(github::findings(found).as_bytes());
         }
-    }
-
-    fn step_files(&self) -> StepFiles {
-        let path = |name| self.var(name).map(PathBuf::from);
-        StepFiles { summary: path("GITHUB_STEP_SUMMARY"), output: path("GITHUB_OUTPUT") }
     }
 
     /// Returns what folds phases in the log of the CI system that this runs in.
@@ -268,10 +266,4 @@ impl Approve for Approval {
 /// Writes to stdout; a closed stdout is ignored.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-/// Returns the columns of the terminal on stdout, or 160.
-pub(crate) fn width() -> usize {
-    let term = Term::stdout();
-    if term.is_term() { usize::from(term.size().1) } else { 160 }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::args::{DeployArgs, PromoteArgs, StageArg};
-use super::deploy::{as_expected, given, go, goal_of, named, notes, of_no_host};
+use super::deploy::{as_expected, given, go, goal_of, named, notes};
 use super::error::CliError;
 use super::question;
 use super::run::RunOptions;
@@ -88,9 +88,8 @@ impl Promotion<'_> {
         let source = live.source(Arc::new(world.reach(from)));
         let goal = goal_of(self.kind, self.build(&live, env), source);
         let config = &self.config;
-        let warnings = of_no_host(notes(config));
         let how = RunOptions { secrets, quiet: false, wait: self.wait, reach: None };
-        go(world, config, &goal, how, &warnings).await
+        go(world, config, &goal, how, notes(config).collect()).await
     }
 
     fn build(&self, live: &LiveRelease, env: Vec<EnvFile>) -> Build {

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::Write as _;
-use std::sync::Mutex;
 
 use super::error::CliError;
 use super::notify::Notifier;
@@ -14,13 +13,10 @@ use crate::config::Config;
 use crate::deploy::cancel::Cancel;
 use crate::deploy::context::RunContext;
 use crate::deploy::event::{Event, Events};
-use crate::deploy::fleet::{self, DryRun};
-use crate::deploy::goal::Goal;
 use crate::deploy::outcome::{Report, RunOutcome};
 use crate::deploy::query::{self, Answers};
 use crate::deploy::run::Run;
 use crate::model::host_state::HostState;
-use crate::model::mutex::lock;
 use crate::report::json::report_line;
 use crate::report::redact::Secrets;
 
@@ -54,11 +50,6 @@ impl RunResources {
 }
 
 impl World {
-    /// Runs the engine with a reporter, and returns the report after it was shown.
-    pub(crate) async fn run(&self, config: &Config, goal: &Goal, how: RunOptions) -> Report {
-        self.shown(config, goal.kind().word(), how, async |cx| fleet::run(cx, goal).await).await
-    }
-
     /// Does `work` with a reporter, and returns its report after it was shown and told.
     pub(crate) async fn shown(
         &self,
@@ -85,20 +76,14 @@ impl World {
         work: impl AsyncFnOnce(RunContext<'_>) -> Report,
     ) -> Report {
         let resources = self.resources(config, command, how.reach, &how.secrets);
-        let screen = Mutex::new(self.reporter(how.secrets.clone(), how.quiet));
         let aside = &self.aside;
-        let show = || {
-            for event in aside.told() {
-                lock(&screen).on_event(&event);
-            }
-        };
         let sieve = self.sieve(how.secrets.clone());
         let sink = |event: Event| {
             notifier.event(&event);
             aside.tell(event);
-            show();
+            aside.show();
         };
-        aside.view(true);
+        aside.begin(self.reporter(how.secrets.clone(), how.quiet));
         let events = Events::new(&sink);
         let cancel = &resources.cancel;
         let ticking = async {
@@ -106,13 +91,7 @@ impl World {
             let mut told = 0;
             loop {
                 beats.tick().await;
-                if aside.wanted() {
-                    lock(&screen).pause();
-                    aside.give();
-                } else {
-                    show();
-                    lock(&screen).tick();
-                }
+                aside.tick();
                 let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
                 if asked > told {
                     told = asked;
@@ -124,34 +103,21 @@ impl World {
             report = work(resources.context(config, events, how.wait)) => report,
             () = ticking => unreachable!("the ticking never ends"),
         };
-        aside.view(false);
-        show();
+        let view = aside.end();
         if let Some(id) = report.release.filter(|_| report.verdict() == RunOutcome::Done) {
             self.remember_one(config, id);
         }
         let report = report.naming_stage();
         notifier.ended(&sieve.report(&report));
-        lock(&screen).finish(&report);
+        if let Some(mut view) = view {
+            view.finish(&report);
+        }
         report
-    }
-
-    /// Looks at the hosts and plans; changes nothing.
-    pub(crate) async fn dry_run(&self, config: &Config, goal: &Goal) -> Result<DryRun, CliError> {
-        self.quietly(config, goal.kind().word(), async |cx| fleet::dry_run(cx, goal).await).await
     }
 
     /// Looks at every host, without the run lock.
     pub(crate) async fn look(&self, config: &Config) -> Result<Answers<HostState>, CliError> {
         self.quietly(config, "look at", query::look).await
-    }
-
-    /// Looks at every host, and at everything else that `check` judges.
-    pub(crate) async fn probe(
-        &self,
-        config: &Config,
-        goal: Option<&Goal>,
-    ) -> Result<Answers<fleet::Probed>, CliError> {
-        self.quietly(config, "check", async |cx| fleet::probe(cx, goal).await).await
     }
 
     /// Does `work` that changes nothing, without a reporter. Fails if it is interrupted.

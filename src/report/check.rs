@@ -23,16 +23,11 @@ pub fn check_view(findings: &[Finding], styles: &Styles) -> String {
         let what = words::about(&list(&hosts), &what);
         lines.extend(hanging(&label(level, styles), LABEL, &what, styles.width));
         let fix = fix.or_else(|| (level > Level::Ok).then(|| "none is known".to_owned()));
-        for row in fix.iter().flat_map(|fix| {
-            hanging(
-                &format!("{:LABEL$}fix:", ""),
-                LABEL + "fix: ".len(),
-                &clean::line(fix),
-                styles.width,
-            )
-        }) {
-            lines.push(styles.hint.apply_to(row).to_string());
-        }
+        let label = format!("{:LABEL$}fix:", "");
+        let rows = fix.iter().flat_map(|fix| {
+            hanging(&label, LABEL + "fix: ".len(), &clean::line(fix), styles.width)
+        });
+        lines.extend(rows.map(|row| styles.hint.apply_to(row).to_string()));
     }
     lines.push(total(&levels));
     lines.join("\n") + "\n"

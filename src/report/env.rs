@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::clean;
 use super::json::answer;
+use super::styles::Styles;
 use super::table::{self, Column};
 use crate::config::env::EnvFile;
 use crate::config::secrecy::Secrecy;
@@ -17,7 +18,7 @@ const COLUMNS: [Column; 4] = [
 ];
 
 /// Returns a table of all values: names and origins, never the values.
-pub fn env_table(config: &Config, files: &[EnvFile], width: usize) -> String {
+pub fn env_table(config: &Config, files: &[EnvFile], styles: &Styles) -> String {
     let secrecy = Secrecy::of(config);
     let mut rows = Vec::new();
     for (spec, file) in config.env.iter().zip(files) {
@@ -30,7 +31,7 @@ pub fn env_table(config: &Config, files: &[EnvFile], width: usize) -> String {
     if rows.is_empty() {
         return "no values: deploy.toml has none in [env]\n".to_owned();
     }
-    table::render(&COLUMNS, &rows, width).join("\n") + "\n"
+    table::render(&COLUMNS, &rows, styles.table_width()).join("\n") + "\n"
 }
 
 /// Returns the same as JSON, by file.

@@ -33,8 +33,6 @@ pub struct Page {
     pub limit: usize,
     /// The time zone of the reader.
     pub offset: FixedOffset,
-    /// The columns of the terminal.
-    pub width: usize,
 }
 
 /// Returns the operations of all hosts as a table.
@@ -48,7 +46,7 @@ pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles
     let mut lines = if rows.is_empty() {
         vec!["no operations yet".to_owned()]
     } else {
-        let mut lines = table::render(&COLUMNS, &rows, page.width);
+        let mut lines = table::render(&COLUMNS, &rows, styles.table_width());
         lines.push(human::zone(page.offset));
         lines
     };

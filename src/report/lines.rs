@@ -76,40 +76,6 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    fn on_run(&mut self, event: &Event) {
-        if let Event::RunStarted { hosts, .. } = event {
-            let longest = hosts.iter().map(|host| host.chars().count()).max().unwrap_or(0);
-            self.width = longest.min(WIDEST_HOST);
-        }
-        if let Some(line) = words::of_run(event) {
-            self.put(&line);
-        }
-    }
-
-    fn on_step(&mut self, event: &Event) {
-        let styles = self.styles.clone();
-        match event {
-            Event::Connected { host, live } => {
-                self.row(host, "connected", &format!("live: {live}"));
-            }
-            // It took nothing and says nothing.
-            Event::StepFinished { detail, took, .. }
-                if detail.is_empty() && took.as_millis() == 0 => {}
-            Event::StepFinished { host, step, detail, took } => {
-                let rest = words::finished(detail, *took);
-                self.styled(host, step, &styles.good, "done", &rest);
-            }
-            Event::Reverting { host, to } => self.row(host, "reverting", to),
-            Event::Printed { host, source, text } => {
-                for line in text.lines() {
-                    self.row(host, source, &styles.dim.apply_to(format!("| {line}")).to_string());
-                }
-            }
-            Event::Progress { host, sent, total } => self.on_progress(host, *sent, *total),
-            _ => {}
-        }
-    }
-
     fn on_progress(&mut self, host: &str, sent: u64, total: u64) {
         let now = (self.clock)();
         let last = *self.progress.entry(host.to_owned()).or_insert(now);
@@ -122,46 +88,58 @@ impl<W: Write> Lines<W> {
         self.row(host, "upload", &rest);
     }
 
-    fn on_trouble(&mut self, event: &Event) {
-        let styles = self.styles.clone();
-        match event {
-            Event::StepFailed { host, step, error } => {
-                self.styled(host, step, &styles.bad, "failed", error);
-            }
-            Event::Warning { host: Some(host), text } => {
-                self.row(host, "warning", &styles.warn.apply_to(text).to_string());
-            }
-            Event::Warning { host: None, text } => {
-                let text = summary::warnings(&styles, &[(None, text.clone())]);
-                let _ = self.out.write_all(text.as_bytes());
-            }
-            Event::Interrupted { again } => self.put(words::interrupted(*again)),
-            _ => {}
-        }
-        if let Event::Warning { host, text } = event {
-            self.warned.insert((host.clone(), text.clone()));
+    fn on_warning(&mut self, host: Option<&String>, text: &str) {
+        self.warned.insert((host.cloned(), text.to_owned()));
+        if let Some(host) = host {
+            let text = self.styles.warn.apply_to(text).to_string();
+            self.row(host, "warning", &text);
+        } else {
+            let text = summary::warnings(&self.styles, &[(None, text.to_owned())]);
+            let _ = self.out.write_all(text.as_bytes());
         }
     }
 }
 
 impl<W: Write> Reporter for Lines<W> {
     fn on_event(&mut self, event: &Event) {
+        let Styles { good, bad, dim, .. } = self.styles.clone();
         match event {
-            Event::StepFailed { .. } | Event::Warning { .. } | Event::Interrupted { .. } => {
-                self.on_trouble(event);
+            Event::StepFailed { host, step, error } => {
+                self.styled(host, step, &bad, "failed", error);
             }
-            Event::RunStarted { .. } | Event::ArtifactReady { .. } | Event::ReleaseNamed { .. }
-                if self.verbosity > Verbosity::Quiet =>
-            {
-                self.on_run(event);
-            }
-            Event::Phase(phase) if self.verbosity > Verbosity::Quiet => self.on_phase(*phase),
+            Event::Warning { host, text } => self.on_warning(host.as_ref(), text),
+            Event::Interrupted { again } => self.put(words::interrupted(*again)),
+            _ if self.verbosity == Verbosity::Quiet => {}
+            Event::Phase(phase) => self.on_phase(*phase),
             Event::Sent { host, line } if self.verbosity == Verbosity::Verbose => {
-                let line = self.styles.dim.apply_to(line).to_string();
-                self.row(host, "sent", &line);
+                self.row(host, "sent", &dim.apply_to(line).to_string());
             }
-            _ if self.verbosity > Verbosity::Quiet => self.on_step(event),
-            _ => {}
+            Event::Connected { host, live } => {
+                self.row(host, "connected", &format!("live: {live}"));
+            }
+            // It took nothing and says nothing.
+            Event::StepFinished { detail, took, .. }
+                if detail.is_empty() && took.as_millis() == 0 => {}
+            Event::StepFinished { host, step, detail, took } => {
+                let rest = words::finished(detail, *took);
+                self.styled(host, step, &good, "done", &rest);
+            }
+            Event::Reverting { host, to } => self.row(host, "reverting", to),
+            Event::Printed { host, source, text } => {
+                for line in text.lines() {
+                    self.row(host, source, &dim.apply_to(format!("| {line}")).to_string());
+                }
+            }
+            Event::Progress { host, sent, total } => self.on_progress(host, *sent, *total),
+            event => {
+                if let Event::RunStarted { hosts, .. } = event {
+                    let longest = hosts.iter().map(|host| host.chars().count()).max();
+                    self.width = longest.unwrap_or(0).min(WIDEST_HOST);
+                }
+                if let Some(line) = words::of_run(event) {
+                    self.put(&line);
+                }
+            }
         }
     }
 

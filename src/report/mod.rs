@@ -1,8 +1,8 @@
 //! Floor 3: events, reports and errors become text, only here.
 //!
-//! A reporter gets events during a run and its report at the end. [`reporter`] constructs one;
-//! every text it gets is already cleaned and free of secrets ([`sanitizer`]). The output of
-//! commands that look (tables, findings, plans) comes from pure functions that return text.
+//! A reporter gets events during a run and its report at the end; every text it gets is already
+//! cleaned and free of secrets ([`sanitizer`]). The output of commands that look (tables, findings,
+//! plans) comes from pure functions that return text.
 
 pub mod check;
 pub mod clean;
@@ -35,17 +35,8 @@ pub mod unlock;
 pub mod verify;
 pub mod words;
 
-use std::io;
 use std::time::Duration;
 
-use self::github::{Annotated, StepFiles};
-use self::groups::GroupMarks;
-use self::json::Json;
-use self::lines::Lines;
-use self::live::Live;
-use self::redact::Secrets;
-use self::sanitizer::{Sanitizer, Sieve};
-use self::styles::Styles;
 use crate::deploy::event::Event;
 use crate::deploy::outcome::Report;
 
@@ -82,49 +73,5 @@ pub type Clock = Box<dyn Fn() -> Duration + Send>;
 /// The terminal's rows and columns, read before each drawing because windows are resized.
 pub type Size = Box<dyn Fn() -> (u16, u16) + Send>;
 
-/// The kind of a reporter.
-pub enum Mode {
-    /// Rows that change in place.
-    Live(Size),
-    /// Plain lines.
-    Lines,
-    /// One JSON object per line, on stdout.
-    Json,
-}
-
-/// Everything that a reporter is made of.
-pub struct Settings {
-    /// The kind of reporter.
-    pub mode: Mode,
-    /// The styles for stderr.
-    pub styles: Styles,
-    /// The amount that is shown.
-    pub verbosity: Verbosity,
-    /// The values to mask.
-    pub secrets: Secrets,
-    /// In GitHub Actions, the files that it reads after a step.
-    pub github: Option<StepFiles>,
-    /// What folds phases in the log of a CI system.
-    pub marks: Option<GroupMarks>,
-    /// Time since the program began.
-    pub clock: Clock,
-}
-
 /// A reporter of any kind.
 pub type AnyReporter = Box<dyn Reporter + Send>;
-
-/// Returns the reporter of these settings, on this process's stdout and stderr.
-pub fn reporter(settings: Settings) -> AnyReporter {
-    let Settings { mode, styles, verbosity, secrets, github, marks, clock } = settings;
-    let sieve = Sieve::new(secrets, github.is_some());
-    let shown: AnyReporter = match mode {
-        Mode::Json => Box::new(Json::new(io::stdout())),
-        Mode::Lines => Box::new(Lines::new(io::stderr(), styles, verbosity, marks, clock)),
-        Mode::Live(size) => Box::new(Live::new(io::stderr(), size, clock, styles, verbosity)),
-    };
-    let shown = match github {
-        Some(files) => Box::new(Annotated::new(shown, io::stderr(), files)),
-        None => shown,
-    };
-    Box::new(Sanitizer::new(shown, sieve))
-}

@@ -32,7 +32,6 @@ const COLUMNS: [Column; 9] = [
 pub fn releases_table(
     hosts: &[(String, HostState)],
     context: StatusContext<'_>,
-    width: usize,
     styles: &Styles,
 ) -> String {
     let views = hosts.iter().map(|(host, state)| (host.as_str(), View::of(state, context, styles)));
@@ -42,7 +41,7 @@ pub fn releases_table(
     for (view, names) in groups {
         let title = format!("{}:", list(&names));
         let mut lines = if several { vec![title] } else { Vec::new() };
-        lines.extend(view.lines(width));
+        lines.extend(view.lines(styles.table_width()));
         sections.push(lines.join("\n") + "\n");
     }
     if hosts.iter().any(|(_, state)| !state.ids().is_empty()) {

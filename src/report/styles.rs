@@ -23,6 +23,11 @@ pub struct Styles {
 }
 
 impl Styles {
+    /// Returns the columns that a table may have.
+    pub fn table_width(&self) -> usize {
+        self.width.unwrap_or(160)
+    }
+
     /// Returns styles without colour.
     pub fn plain() -> Self {
         Self::default()

@@ -88,7 +88,7 @@ fn hosts(live: &[&str]) -> Vec<(String, HostState)> {
 }
 
 fn table(hosts: &[(String, HostState)], width: usize) -> String {
-    releases_table(hosts, context(), width, &Styles::plain())
+    releases_table(hosts, context(), &Styles { width: Some(width), ..Styles::plain() })
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn staged_release_is_shown_with_its_last_day() {
     for (_, state) in &mut all {
         *state = state.holding(staged.clone());
     }
-    let table = releases_table(&all, context(), 160, &Styles::plain());
+    let table = releases_table(&all, context(), &Styles::plain());
     assert!(table.contains(" staged until 2026-08-29"), "{table}");
     let view = status_view(&all, context(), &Styles::plain());
     assert!(view.contains("  staged:    20260822101502, until 2026-08-29\n"), "{view}");

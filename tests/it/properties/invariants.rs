@@ -293,10 +293,15 @@ fn folds(ledger: &Ledger) {
     }
 }
 
+/// The styles of a terminal of 80 columns.
+fn narrow() -> Styles {
+    Styles { width: Some(80), ..Styles::plain() }
+}
+
 fn history(told: LedgerTail) {
     let offset = FixedOffset::east_opt(7200).unwrap();
     let hosts = [("web".to_owned(), told)];
-    harmless(&history_table(&hosts, Page { limit: 0, offset, width: 80 }, &Styles::plain()));
+    harmless(&history_table(&hosts, Page { limit: 0, offset }, &narrow()));
     harmless(&history_json(&hosts, "prod", 0).to_string());
 }
 
@@ -470,7 +475,7 @@ fn shows(hosts: &[(String, HostState)]) {
     let context = StatusContext { stage: "prod", now, offset };
     harmless(&status_view(hosts, context, &Styles::plain()));
     harmless(&status_json(hosts, context).to_string());
-    harmless(&releases_table(hosts, context, 80, &Styles::plain()));
+    harmless(&releases_table(hosts, context, &narrow()));
     harmless(&releases_json(hosts).to_string());
     harmless(&holders(hosts, offset));
 }
