@@ -184,7 +184,13 @@ Examples:
 Examples:
   shipit env production
   shipit env diff 20260102030405 20260103040506 production")]
-    Env(EnvArgs),
+    #[command(disable_help_subcommand = true)]
+    Env {
+        #[command(flatten)]
+        stage: StageArg,
+        #[command(subcommand)]
+        what: Option<EnvCommand>,
+    },
     /// Show the logs of all hosts, merged by time
     #[command(after_help = "\
 Examples:
@@ -304,32 +310,20 @@ pub(crate) struct StageArg {
     pub(crate) stage: Option<String>,
 }
 
-#[derive(Debug, Clone, clap::Args)]
-#[command(disable_help_subcommand = true)]
-pub(crate) struct EnvArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    #[command(subcommand)]
-    pub(crate) what: Option<EnvCommand>,
-}
-
 /// The commands below `env`.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum EnvCommand {
     /// Name the values that differ between two releases; no value is shown
-    Diff(EnvDiffArgs),
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct EnvDiffArgs {
-    /// The earlier release
-    #[arg(value_name = "ID")]
-    pub(crate) from: String,
-    /// The later release
-    #[arg(value_name = "ID")]
-    pub(crate) to: String,
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
+    Diff {
+        /// The earlier release
+        #[arg(value_name = "ID")]
+        from: String,
+        /// The later release
+        #[arg(value_name = "ID")]
+        to: String,
+        #[command(flatten)]
+        stage: StageArg,
+    },
 }
 
 /// The artifact.

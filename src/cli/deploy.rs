@@ -171,8 +171,7 @@ impl Wanted<'_> {
             };
             fleet::build_and_run(cx, kind, open).await
         };
-        let report = world.shown(config, kind.word(), how, run).await;
-        report.verdict().exit_code()
+        world.shown(config, kind.word(), how, run).await
     }
 
     /// Opens the artifact. Returns the goal of the deploy, and notes of the build.
@@ -389,8 +388,7 @@ pub(super) async fn go(
         world.warn(&Event::Warning { host: None, text: note.to_string() });
     }
     let run = async |cx: RunContext<'_>| fleet::run(cx, goal).await;
-    let report = world.shown(config, goal.kind().word(), how, run).await;
-    Ok(report.verdict().exit_code())
+    Ok(world.shown(config, goal.kind().word(), how, run).await)
 }
 
 async fn dry_run(

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 
-use self::args::{Args, CliCommand};
+use self::args::{Args, CliCommand, EnvCommand};
 use self::error::CliError;
 use self::world::World;
 use crate::model::goal::GoalKind;
@@ -108,7 +108,10 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::Verify { stage, release } => {
             look::verify(world, &stage, release.as_deref()).await
         }
-        CliCommand::Env(stage) => env::run(world, &stage).await,
+        CliCommand::Env { stage, what: None } => env::run(world, &stage).await,
+        CliCommand::Env { what: Some(EnvCommand::Diff { from, to, stage }), .. } => {
+            env::diff(world, &stage, &from, &to).await
+        }
         CliCommand::Logs(wanted) => logs::run(world, &wanted).await,
         CliCommand::Run(wanted) => command::run(world, &wanted).await,
         CliCommand::Maintenance(wanted) => maintenance::run(world, &wanted).await,

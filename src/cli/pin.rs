@@ -49,8 +49,7 @@ async fn go(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u
     }
     let how = RunOptions { secrets: Secrets::new([]), quiet: false, wait: false, reach: None };
     let doing = async |cx: RunContext<'_>| query::change(cx, change).await;
-    let report = world.shown(config, change.goal.word(), how, doing).await;
-    Ok(report.verdict().exit_code())
+    Ok(world.shown(config, change.goal.word(), how, doing).await)
 }
 
 async fn dry_run(world: &World, config: &Config, change: &HostChange<'_>) -> Result<u8, CliError> {

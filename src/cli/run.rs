@@ -50,21 +50,21 @@ impl RunResources {
 }
 
 impl World {
-    /// Does `work` with a reporter, and returns its report after it was shown and told.
+    /// Does `work` with a reporter, and returns the exit code after its report was shown and told.
     pub(crate) async fn shown(
         &self,
         config: &Config,
         command: &str,
         how: RunOptions,
         work: impl AsyncFnOnce(RunContext<'_>) -> Report,
-    ) -> Report {
+    ) -> u8 {
         let notifier = Notifier::new(self, config);
-        let report = self.watched(config, command, how, &notifier, work).await;
+        let verdict = self.watched(config, command, how, &notifier, work).await;
         for text in notifier.left().await {
             // In JSON the report is the last line.
             let _ = writeln!(std::io::stderr(), "warning: {text}");
         }
-        report
+        verdict.exit_code()
     }
 
     async fn watched(
@@ -74,7 +74,7 @@ impl World {
         how: RunOptions,
         notifier: &Notifier,
         work: impl AsyncFnOnce(RunContext<'_>) -> Report,
-    ) -> Report {
+    ) -> RunOutcome {
         let resources = self.resources(config, command, how.reach, &how.secrets);
         let aside = &self.aside;
         let sieve = self.sieve(how.secrets.clone());
@@ -112,7 +112,7 @@ impl World {
         if let Some(mut view) = view {
             view.finish(&report);
         }
-        report
+        report.verdict()
     }
 
     /// Looks at every host, without the run lock.
@@ -127,9 +127,8 @@ impl World {
         command: &str,
         work: impl AsyncFnOnce(RunContext<'_>) -> T,
     ) -> Result<T, CliError> {
-        let resources = self.resources(config, command, None, &Secrets::default());
-        let cx = resources.context(config, Events::new(&|_| {}), false);
-        let done = unless_stopped(&resources.cancel, work(cx)).await;
+        let done = unless_stopped(&self.cancel(), self.to_the_end(config, command, work)).await;
+        // It did not say what it was told, if it was dropped.
         self.tell_aside();
         done
     }

@@ -34,6 +34,5 @@ pub(crate) async fn run(world: &World, stage: &StageArg) -> Result<u8, CliError>
     let note = format!("{} unlocked by {}", config.stage, world.who());
     let how = RunOptions { secrets: Secrets::new([]), quiet, wait: false, reach: None };
     let doing = async |cx: RunContext<'_>| query::unlock(cx, &found, &note).await;
-    let report = world.shown(&config, "unlock", how, doing).await;
-    Ok(report.verdict().exit_code())
+    Ok(world.shown(&config, "unlock", how, doing).await)
 }

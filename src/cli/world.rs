@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
 use rustix::system::uname;
 
-use super::account::Account;
+use super::account::{Account, said_by};
 use super::args::{GlobalFlags, StageArg};
 use super::aside::Aside;
 use super::error::CliError;
@@ -153,6 +152,8 @@ impl World {
             let said = names.iter().chain(&["USER", "LOGNAME"]).find_map(|name| self.var(name));
             let account = || self.account().map(|account| account.name.clone());
             let git = || said_by("git", &["config", "user.name"]);
+            let git = || Some(git()?.lines().next()?.trim().to_owned());
+            let git = || git().filter(|name| !name.is_empty());
             said.or_else(account).or_else(git).unwrap_or_else(|| "unknown".to_owned())
         })
     }
@@ -299,13 +300,6 @@ async fn password(
     let line = given.trim_end_matches(['\r', '\n']);
     let whole = !line.is_empty() && !line.contains(['\n', '\0']);
     if whole { Ok(line.to_owned()) } else { Err("it is not one line of text".to_owned()) }
-}
-
-/// Returns the first line that a program prints, if it exits with 0 and the line is not blank.
-fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
-    text.lines().next().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Returns the variables of this process, as far as they are text.

@@ -160,11 +160,17 @@ impl Report {
     /// Returns the report with the stage in every command of a hint.
     #[must_use]
     pub fn naming_stage(mut self) -> Self {
-        let of_hosts = self.hosts.iter_mut().flat_map(|(_, result)| result.failures_mut());
-        for failure in of_hosts.chain(&mut self.failure) {
-            failure.hint = failure.hint.as_deref().map(|hint| naming_stage(hint, &self.stage));
+        let stage = self.stage.clone();
+        for failure in self.failures_mut() {
+            failure.hint = failure.hint.as_deref().map(|hint| naming_stage(hint, &stage));
         }
         self
+    }
+
+    /// Returns all failures, of hosts and of the run.
+    pub fn failures_mut(&mut self) -> impl Iterator<Item = &mut Failure> {
+        let of_hosts = self.hosts.iter_mut().flat_map(|(_, result)| result.failures_mut());
+        of_hosts.chain(&mut self.failure)
     }
 
     /// Returns the outcome.

@@ -36,7 +36,10 @@ pub fn difference_lines(of: &Difference, most: usize) -> Vec<String> {
     if let (Some(free), Some(after)) = (of.free, of.free_after) {
         lines.push(format!("free space: {}, then about {}", size(free), size(after)));
     }
-    lines.push(format!("uploads: {}", codec_words(of.codec)));
+    lines.push(match of.codec {
+        Codec::Plain => "uploads: not compressed".to_owned(),
+        codec => format!("uploads: compressed by {codec}"),
+    });
     lines
 }
 
@@ -98,15 +101,6 @@ fn entry(file: &FileChange, name: &str) -> String {
             format!("~ {name}  {} -> {}", size(before), size(after))
         }
         (_, after) => format!("~ {name}  {}", size(after.unwrap_or_default())),
-    }
-}
-
-/// Returns how uploads are compressed, in words.
-fn codec_words(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Zstd => "compressed by zstd",
-        Codec::Gzip => "compressed by gzip",
-        Codec::Plain => "not compressed",
     }
 }
 

@@ -113,21 +113,19 @@ impl<W: Write> Live<W> {
     /// Returns the line of an event that stays on the screen, if it has one.
     fn kept(&self, event: &Event) -> Option<String> {
         let styles = &self.styles;
+        let rows = |label: String, indent, text: &str| {
+            Some(hanging(&label, indent, text, styles.width).join("\n"))
+        };
         match event {
             Event::StepFailed { host, step, error } => {
-                let (mark, text) = (styles.bad.apply_to("✗"), format!("{host}: {step}: {error}"));
-                Some(hanging(&mark.to_string(), 2, &text, styles.width).join("\n"))
+                let mark = styles.bad.apply_to("✗").to_string();
+                rows(mark, 2, &format!("{host}: {step}: {error}"))
             }
             Event::Warning { host, text } => {
-                let (mark, text) = (
-                    styles.warn.apply_to("warning:"),
-                    words::about(host.as_deref().unwrap_or_default(), text),
-                );
-                Some(hanging(&mark.to_string(), 9, &text, styles.width).join("\n"))
+                let text = words::about(host.as_deref().unwrap_or_default(), text);
+                rows(styles.warn.apply_to("warning:").to_string(), 9, &text)
             }
-            Event::Interrupted { again } => {
-                Some(hanging("", 2, words::interrupted(*again), styles.width).join("\n"))
-            }
+            Event::Interrupted { again } => rows(String::new(), 2, words::interrupted(*again)),
             _ if self.verbosity == Verbosity::Quiet => None,
             Event::Printed { host, source, text } => {
                 let line = |line| styles.dim.apply_to(format!("{host} | {source} | {line}"));

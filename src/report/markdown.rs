@@ -65,15 +65,12 @@ fn code<'t>(lines: impl Iterator<Item = &'t str>) -> String {
 
 /// Returns a text in one line, with nothing in it that Markdown or HTML would obey.
 fn cell(text: &str) -> String {
-    let mut safe = String::new();
-    for c in text.chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '&' => safe.push_str("&amp;"),
-            '\n' | '\r' => safe.push(' '),
-            '\\' | '|' | '*' | '_' | '[' | ']' | '!' | '@' | '#' | '~' => safe.extend(['\\', c]),
-            _ => safe.push(c),
-        }
-    }
-    safe
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace(['\n', '\r'], " ");
+    backslashed(&text, r"\|*_[]!@#~")
+}
+
+/// Returns a text with a backslash before each of these characters.
+pub(super) fn backslashed(text: &str, special: &str) -> String {
+    let escaped = |c: char| special.contains(c).then_some('\\').into_iter().chain([c]);
+    text.chars().flat_map(escaped).collect()
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::json::{VERSION, report_line};
+use super::markdown::backslashed;
 use super::summary;
 use crate::config::{Moment, NoticeFormat};
 use crate::deploy::outcome::{Failure, HostResult, Report, RunOutcome};
@@ -105,7 +106,7 @@ fn slack(text: &str) -> String {
 fn teams(text: &str) -> Value {
     let blocks: Vec<_> = text
         .lines()
-        .map(|line| json!({ "type": "TextBlock", "text": literal(line), "wrap": true }))
+        .map(|line| json!({ "type": "TextBlock", "text": backslashed(line, "\\`*_[]#"), "wrap": true }))
         .collect();
     json!({
         "type": "message",
@@ -119,16 +120,4 @@ fn teams(text: &str) -> Value {
             },
         }],
     })
-}
-
-/// Returns a text in which a card finds no Markdown.
-fn literal(text: &str) -> String {
-    let mut safe = String::new();
-    for c in text.chars() {
-        if "\\`*_[]#".contains(c) {
-            safe.push('\\');
-        }
-        safe.push(c);
-    }
-    safe
 }

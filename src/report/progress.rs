@@ -183,11 +183,10 @@ impl ProgressModel {
         if most < LEAST_ROWS {
             return Vec::new();
         }
-        let ranks = self.rows.iter().enumerate();
-        let ranks = ranks.filter_map(|(place, row)| Some((row.doing.rank()?, place)));
-        let mut ranks: Vec<_> = ranks.collect();
-        ranks.sort_unstable();
-        let mut places: Vec<_> = ranks.into_iter().take(most).map(|(_, place)| place).collect();
+        let mut places: Vec<_> = (0..self.rows.len()).collect();
+        places.retain(|place| self.rows[*place].doing.rank().is_some());
+        places.sort_by_key(|place| self.rows[*place].doing.rank());
+        places.truncate(most);
         places.sort_unstable();
         places
     }

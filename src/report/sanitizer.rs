@@ -125,31 +125,27 @@ impl Sieve {
             self.result_in(result);
         }
         self.fit_all(fit.warnings.iter_mut().map(|(_, text)| text));
-        self.failures_in(&mut fit.failure);
+        self.failures_in(fit.failures_mut());
         fit
     }
 
+    /// Filters the texts of a result other than its failures.
     fn result_in(&self, result: &mut HostResult) {
         match result {
             HostResult::Done(done) => {
                 self.plain_all(&mut done.before);
                 self.plain_all(&mut done.pruned);
             }
-            HostResult::Unchanged { .. } => {}
-            HostResult::Untouched { live, failure } => {
-                self.plain_all(live);
-                self.failures_in(failure);
-            }
-            HostResult::Reverted { live, failure, but } => {
+            HostResult::Untouched { live, .. } => self.plain_all(live),
+            HostResult::Reverted { live, but, .. } => {
                 self.plain_all([live]);
-                self.failures_in([failure]);
                 self.fit_all(but);
             }
             HostResult::Locked { holder } => self.fit_all([holder]),
-            HostResult::Stuck { cause, undo } => self.failures_in([cause, undo]),
-            HostResult::Skipped { failure } | HostResult::Unknown { failure } => {
-                self.failures_in([failure]);
-            }
+            HostResult::Unchanged { .. }
+            | HostResult::Skipped { .. }
+            | HostResult::Stuck { .. }
+            | HostResult::Unknown { .. } => {}
         }
     }
 }

@@ -187,10 +187,7 @@ fn stopped_line(one: &Interrupted, context: StatusContext<'_>) -> String {
 }
 
 fn when(entry: &Entry, context: StatusContext<'_>) -> String {
-    entry.time().map_or_else(String::new, |at| {
-        let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
-        format!(", {local} ({age})")
-    })
+    entry.time().map_or_else(String::new, |at| format!(", {}", moment(at, context)))
 }
 
 fn live_line(state: &HostState, context: StatusContext<'_>) -> StatusLine {
@@ -217,8 +214,11 @@ fn made_line(state: &HostState) -> Option<StatusLine> {
 }
 
 fn since(at: DateTime<Utc>, context: StatusContext<'_>) -> Since {
-    let (local, age) = (human::zoned(at, context.offset), human::age(at, context.now));
-    Since { shown: format!("{local} ({age})"), sorts: at.to_rfc3339() }
+    Since { shown: moment(at, context), sorts: at.to_rfc3339() }
+}
+
+fn moment(at: DateTime<Utc>, context: StatusContext<'_>) -> String {
+    format!("{} ({})", human::zoned(at, context.offset), human::age(at, context.now))
 }
 
 /// Returns when the live release was flipped to: its last `activated`. It is live since then, not
