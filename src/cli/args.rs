@@ -216,7 +216,12 @@ Examples:
   shipit ssh production
   shipit ssh production web2")]
     #[command(visible_alias = "console")]
-    Ssh(SshArgs),
+    Ssh {
+        #[command(flatten)]
+        stage: StageArg,
+        /// The host [default: the first of the stage]
+        host: Option<String>,
+    },
     /// Protect a release from prune
     #[command(after_help = "\
 Examples:
@@ -488,14 +493,6 @@ pub(crate) struct RunArgs {
     /// The command: one line for a shell, or a program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SshArgs {
-    #[command(flatten)]
-    pub(crate) stage: StageArg,
-    /// The host [default: the first of the stage]
-    pub(crate) host: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

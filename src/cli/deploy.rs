@@ -70,10 +70,8 @@ pub(crate) async fn make(world: &World, args: &DeployArgs, kind: GoalKind) -> Re
     let keep = !world.common.dry_run;
     let (force, expected) = (args.force, args.expect_digest);
     let wanted = Wanted { world, config: &config, kind, env, force, keep, expected };
-    if shows {
-        wanted.show_and_ask(how, &question).await
-    } else if config.hooks.before.is_empty() || world.common.dry_run {
-        wanted.deploy(how).await
+    if config.hooks.before.is_empty() || world.common.dry_run {
+        wanted.deploy(how, shows.then_some(&*question)).await
     } else {
         Ok(wanted.build_and_deploy(how).await)
     }
@@ -120,13 +118,13 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Deploys the artifact as it is, and returns the exit code. Hosts are connected to while it is
-    /// opened.
-    async fn deploy(self, how: RunOptions) -> Result<u8, CliError> {
+    /// opened. If there is a `question`, shows what would change, and asks, before anything is done.
+    async fn deploy(self, how: RunOptions, question: Option<&str>) -> Result<u8, CliError> {
         let (world, config) = (self.world, self.config);
         let (listed, may_greet) = watch::channel(false);
         // Signals are followed before hosts are connected to, so that no interrupt is lost.
         let cancel = world.cancel();
-        let reach = (!world.common.dry_run).then(|| {
+        let reach = (!world.common.dry_run && question.is_none()).then(|| {
             let run = world.run_values(self.kind.word(), config);
             let hello = |host: &Host| fleet::hello_of_deploy(config, host, &run);
             world.reach(config).ahead(config, hello, &may_greet)
@@ -137,24 +135,18 @@ impl Wanted<'_> {
         }
         let opening = self.open(move || _ = listed.send(true));
         let (goal, found) = unless_stopped(&cancel, opening).await??;
-        let notes = notes(config).chain(found).collect();
+        let mut notes: Vec<_> = notes(config).chain(found).collect();
+        if let Some(question) = question {
+            let notes = std::mem::take(&mut notes);
+            let code = dry_run(world, config, &goal, how.secrets.clone(), notes).await?;
+            if code != 0 {
+                return Ok(code);
+            }
+            if !world.ask(question, &config.stage)? {
+                return Ok(130);
+            }
+        }
         go(world, config, &goal, RunOptions { reach, ..how }, notes).await
-    }
-
-    /// Shows what would change, asks, and deploys. Returns the exit code.
-    async fn show_and_ask(self, how: RunOptions, question: &str) -> Result<u8, CliError> {
-        let (world, config) = (self.world, self.config);
-        let cancel = world.cancel();
-        let (goal, found) = unless_stopped(&cancel, self.open(|| ())).await??;
-        let notes = notes(config).chain(found).collect();
-        let code = dry_run(world, config, &goal, how.secrets.clone(), notes).await?;
-        if code != 0 {
-            return Ok(code);
-        }
-        if !world.ask(question, &config.stage)? {
-            return Ok(130);
-        }
-        go(world, config, &goal, how, Vec::new()).await
     }
 
     /// Runs `local.before`, then deploys what it has built. Returns the exit code.
@@ -262,7 +254,6 @@ async fn open(
     Ok((access, opened))
 }
 
-/// Makes a staged release live.
 pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage)?;
     let id = args.id.as_deref().map(|id| release_id("ID", id)).transpose()?;
@@ -270,7 +261,6 @@ pub(crate) async fn activate(world: &World, args: &ActivateArgs) -> Result<u8, C
     switch(world, config, &question, &Goal::Activate(id), args.wait).await
 }
 
-/// Makes an earlier release live again.
 pub(crate) async fn rollback(world: &World, args: &RollbackArgs) -> Result<u8, CliError> {
     let config = world.config(&args.stage)?;
     let target = match &args.to {
@@ -300,7 +290,6 @@ async fn switch(
     go(world, &config, goal, how, notes).await
 }
 
-/// Deletes old releases.
 pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliError> {
     let overrides = Overrides { keep: args.keep, ..Overrides::default() };
     let mut config = world.config_with(&args.stage, overrides)?;

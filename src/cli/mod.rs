@@ -115,7 +115,7 @@ async fn dispatch(world: &World, command: CliCommand) -> Result<u8, CliError> {
         CliCommand::Logs(wanted) => logs::run(world, &wanted).await,
         CliCommand::Run(wanted) => command::run(world, &wanted).await,
         CliCommand::Maintenance(wanted) => maintenance::run(world, &wanted).await,
-        CliCommand::Ssh(wanted) => ssh::run(world, &wanted),
+        CliCommand::Ssh { stage, host } => ssh::run(world, &stage, host.as_deref()),
         CliCommand::Pin(pin) => pin::keep(world, &pin, LedgerEvent::Pinned).await,
         CliCommand::Unpin(pin) => pin::keep(world, &pin, LedgerEvent::Unpinned).await,
         CliCommand::Lock { stage, message } => pin::lock(world, &stage, message.as_deref()).await,

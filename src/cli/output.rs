@@ -1,6 +1,5 @@
 //! Output for people and machines: errors, warnings, questions and data, on stderr and stdout.
 
-use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +34,7 @@ use crate::report::{AnyReporter, Verbosity, error, github};
 impl World {
     /// Prints why there was no run, and returns the exit code.
     pub(crate) fn fail(&self, problem: &CliError) -> ExitCode {
-        self.print_error(&error::text(&self.styles(), problem));
+        self.print_error(error::text(&self.styles(), problem));
         ExitCode::from(problem.exit_code())
     }
 
@@ -44,7 +43,6 @@ impl World {
         self.styles_on(&Term::stderr())
     }
 
-    /// Returns the styles for stdout.
     pub(crate) fn styles_of_stdout(&self) -> Styles {
         self.styles_on(&Term::stdout())
     }
@@ -160,11 +158,12 @@ impl World {
     }
 
     /// Writes an error to stderr, with no line that GitHub's runner would take for a command.
-    fn print_error(&self, text: &str) {
-        let mut text = Cow::Borrowed(text);
-        if self.in_github() {
-            text = format!("{}\n{}", defuse(&text), github::error(&text)).into();
-        }
+    fn print_error(&self, text: String) {
+        let text = if self.in_github() {
+            format!("{}\n{}", defuse(&text), github::error(&text))
+        } else {
+            text
+        };
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
@@ -181,7 +180,7 @@ impl World {
         let named = self.stage.get().map_or("", String::as_str);
         let hint = failure.hint.as_deref().map(|hint| naming_stage(hint, named));
         let (cause, state, hint) = (&failure.cause, Some(state), hint.as_deref());
-        self.print_error(&error::parts(&self.styles(), &what, cause, state, hint));
+        self.print_error(error::parts(&self.styles(), &what, cause, state, hint));
     }
 
     /// Asks `question` if the config has `confirm = true`, and returns whether to go on.

@@ -29,7 +29,6 @@ pub(crate) fn deploy(config: &Config, kind: GoalKind, revision: Option<&str>) ->
     format!("{verb}{what}{revision} {on} {}", place(config))
 }
 
-/// Returns the question before a promotion.
 pub(crate) fn promote(config: &Config, from: &Config) -> String {
     format!("Deploy what {} runs to {}", from.stage, place(config))
 }
@@ -40,13 +39,11 @@ pub(crate) fn env_only(config: &Config, kind: GoalKind) -> String {
     format!("{verb} only the config of {}", place(config))
 }
 
-/// Returns the question before an activation.
 pub(crate) fn activate(config: &Config, id: Option<ReleaseId>) -> String {
     let what = id.map_or_else(|| "the newest staged release".to_owned(), |id| id.to_string());
     format!("Activate {what} on {}", place(config))
 }
 
-/// Returns the question before a rollback.
 pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
     let to = match target {
         RollbackTarget::Previous => "the previous good release".to_owned(),
@@ -55,7 +52,6 @@ pub(crate) fn rollback(config: &Config, target: RollbackTarget) -> String {
     format!("Roll back {} to {to}", place(config))
 }
 
-/// Returns the question before a prune.
 pub(crate) fn prune(config: &Config) -> String {
     let keep = count(config.keep, "good release");
     format!("Delete old releases of {}, keeping {keep}", place(config))

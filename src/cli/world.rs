@@ -3,6 +3,7 @@
 //! the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -336,10 +337,6 @@ pub(crate) fn release_id(flag: &'static str, text: &str) -> Result<ReleaseId, Cl
 
 /// Returns 16 hexadecimal digits that no other run has.
 fn nonce() -> String {
-    let mut bytes = [0; 8];
-    // Without randomness the clock still tells two runs apart.
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes = Utc::now().timestamp_nanos_opt().unwrap_or_default().to_le_bytes();
-    }
-    format!("{:016x}", u64::from_be_bytes(bytes))
+    // The keys of each hasher are random.
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }

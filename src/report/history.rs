@@ -53,8 +53,7 @@ pub fn history_table(hosts: &[(String, LedgerTail)], page: Page, styles: &Styles
     if shown < all.len() {
         lines.push(format!("{} before these: `--limit 0` shows all", all.len() - shown));
     }
-    let more = hosts.iter().filter(|(_, told)| told.more).map(|(host, _)| host);
-    let more: Vec<_> = more.collect();
+    let more: Vec<_> = hosts.iter().filter(|(_, told)| told.more).map(|(host, _)| host).collect();
     if !more.is_empty() {
         lines.push(format!("the ledger of {} has older lines than are read", list(&more)));
     }

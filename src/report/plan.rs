@@ -156,15 +156,22 @@ pub fn plan_view(plans: &[(String, Vec<String>)], warnings: &[(Option<String>, S
         let line = words::about(&list(&hosts), &clean::line(warning));
         all.push(format!("warning: {line}"));
     }
-    for (lines, hosts) in group_by(plans.iter().map(|(host, lines)| (host.as_str(), lines))) {
+    all.extend(below_hosts(plans));
+    all.push("nothing was changed: this was a dry run\n".to_owned());
+    all.join("\n")
+}
+
+/// Returns what is to be done on each host, with equal hosts together.
+pub(super) fn below_hosts(hosts: &[(String, Vec<String>)]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (lines, hosts) in group_by(hosts.iter().map(|(host, lines)| (host, lines))) {
         all.push(format!("{}:", list(&hosts)));
         if lines.is_empty() {
             all.push("  nothing to do".to_owned());
         }
         all.extend(lines.iter().map(|line| format!("  {}", clean::line(line))));
     }
-    all.push("nothing was changed: this was a dry run\n".to_owned());
-    all.join("\n")
+    all
 }
 
 /// Returns the order in which hosts become live, if that is in several batches.

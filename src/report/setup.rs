@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::clean;
-use super::human::{group_by, list};
 use super::json::answer;
+use super::plan::below_hosts;
 use crate::deploy::setup::{HostSteps, SetupStep, StepState};
 
 /// Returns a step in words: a line, and further ones that belong to it.
@@ -42,15 +41,8 @@ pub fn setup_view(hosts: &[(String, HostSteps)]) -> String {
         let steps = host.steps.iter().filter(|(_, state)| *state == StepState::Differs);
         steps.flat_map(|(step, _)| lines(step, &host.user)).collect()
     };
-    let mut all = String::new();
-    for (lines, hosts) in group_by(hosts.iter().map(|(name, host)| (name.as_str(), left(host)))) {
-        all.extend([format!("{}:\n", list(&hosts))]);
-        if lines.is_empty() {
-            all += "  nothing to do\n";
-        }
-        all.extend(lines.iter().map(|line| format!("  {}\n", clean::line(line))));
-    }
-    all
+    let left: Vec<_> = hosts.iter().map(|(name, host)| (name.clone(), left(host))).collect();
+    below_hosts(&left).iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Returns every step with what became of it.

@@ -329,7 +329,7 @@ fn staged_lines(report: &Report, done: &[(&str, &Done)]) -> Vec<String> {
     let Some(id) = report.release.filter(|_| !done.is_empty()) else { return Vec::new() };
     let names: Vec<_> = done.iter().map(|(host, _)| *host).collect();
     let head = format!("{id} is staged on {}", short_list(&names, MOST_HOSTS));
-    let staged = sent(done).into_iter().fold(head, |said, part| add_part(&said, part));
+    let staged = joined([Some(head), sent(done)].into_iter().flatten());
     let command = format!("`shipit activate {}`", report.stage);
     vec![staged, format!("{command} makes it live within {} days", STAGED_FOR.num_days())]
 }
@@ -345,20 +345,20 @@ fn live_lines(goal: GoalKind, done: &[(&str, &Done)]) -> Vec<String> {
             |live| format!("{live} is live{again} on {names}"),
         );
         let parts = [Some(head + &before(&members)), proof(&members), sent(&members)];
-        parts.into_iter().flatten().fold(String::new(), |said, part| add_part(&said, part))
+        joined(parts.into_iter().flatten())
     };
     groups.into_iter().map(line).collect()
 }
 
-/// Appends a part to the line about hosts, on a line of its own if it would be too long.
-fn add_part(said: &str, part: String) -> String {
+/// Joins the parts of the line about hosts. A part is on a line of its own if it would be too long.
+fn joined(parts: impl IntoIterator<Item = String>) -> String {
     const LONGEST: usize = 110;
-    let last = said.lines().last().map_or(0, console::measure_text_width);
-    match last + console::measure_text_width(&part) {
-        _ if said.is_empty() => part,
-        ..=LONGEST => format!("{said}; {part}"),
-        _ => format!("{said}\n  {part}"),
-    }
+    let joined = parts.into_iter().reduce(|said, part| {
+        let last = said.lines().last().map_or(0, console::measure_text_width);
+        let fits = last + console::measure_text_width(&part) <= LONGEST;
+        format!("{said}{}{part}", if fits { "; " } else { "\n  " })
+    });
+    joined.unwrap_or_default()
 }
 
 /// Returns ` (was X)`, host by host if they differ.
