@@ -37,13 +37,8 @@ pub(crate) async fn run(world: &World, args: &CheckArgs) -> Result<u8, CliError>
         let env = build.map_or(&[][..], |build| &build.env);
         match probed {
             Ok(probed) => {
-                host.judge(&Subject {
-                    now: world.now,
-                    config: &config,
-                    release,
-                    env,
-                    probed: &probed,
-                });
+                let (now, config, probed) = (world.now, &config, &probed);
+                host.judge(&Subject { now, config, release, env, probed });
             }
             Err(failure) => host.unreachable(&failure),
         }

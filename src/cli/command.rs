@@ -78,7 +78,7 @@ fn show(world: &World, lines: &HostLines, place: usize, heard: StreamPiece) {
 
 /// Says how the command ended on each host, and returns the exit code.
 fn told(world: &World, stage: &str, answers: &Answers<CommandEnd>) -> u8 {
-    let code = u8::from(answers.iter().any(|(_, ended)| !is_well(ended)));
+    let code = u8::from(answers.iter().any(|(_, ended)| problem(ended).is_some()));
     if world.common.json {
         let hosts: Vec<_> = answers
             .iter()
@@ -119,10 +119,6 @@ fn told(world: &World, stage: &str, answers: &Answers<CommandEnd>) -> u8 {
         }
     }
     code
-}
-
-fn is_well(ended: &Result<CommandEnd, Failure>) -> bool {
-    matches!(ended, Ok(CommandEnd::Ended(Exit::Code(0))))
 }
 
 /// Returns why there is no exit code of 0, in one line.

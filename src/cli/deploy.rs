@@ -155,7 +155,8 @@ impl Wanted<'_> {
         let run = async |cx: RunContext<'_>| {
             let open = async || {
                 let opened = self.open(|| ()).await;
-                let (goal, found) = opened.map_err(|error| unopened(&error))?;
+                let (goal, found) =
+                    opened.map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
                 for note in notes(config).chain(found) {
                     cx.events.emit(Event::Warning { host: None, text: note.to_string() });
                 }
@@ -190,7 +191,7 @@ impl Wanted<'_> {
         let notes = artifact.notes().iter().cloned().chain(inert).chain(uncommitted(&build));
         let notes = notes.chain(access.notes).collect();
         if self.keep {
-            world.cache().keep_files(Arc::clone(&artifact));
+            world.cache.keep_files(Arc::clone(&artifact));
         }
         Ok((goal_of(self.kind, build, Source::Artifact(artifact)), notes))
     }
@@ -225,11 +226,6 @@ fn not_executable(artifact: &Artifact) -> Option<Note> {
     Some(Note::new(text, "`chmod +x` where they are built, and pack with modes: as a tar"))
 }
 
-/// Turns the error of an artifact that `local.before` should have built into a failure of the run.
-fn unopened(error: &CliError) -> Failure {
-    Failure::from_error(error).hint(error.hint())
-}
-
 /// Opens the artifact. Files whose digest is cached are not read again. Calls `listed` once all
 /// entries are known.
 async fn open(
@@ -239,7 +235,7 @@ async fn open(
 ) -> Result<(ArtifactAccess, Arc<Artifact>), CliError> {
     let spec = source::ready(world, config).await?;
     let access = spec.access.clone();
-    let cache = world.cache();
+    let cache = world.cache.clone();
     let opening = move || {
         let name = format!("{:?}", spec.source);
         let known = cache.digests(&name);
@@ -293,15 +289,13 @@ async fn switch(
 pub(crate) async fn prune(world: &World, args: &PruneArgs) -> Result<u8, CliError> {
     let overrides = Overrides { keep: args.keep, ..Overrides::default() };
     let mut config = world.config_with(&args.stage, overrides)?;
-    let older_than = match &args.older_than {
-        None => None,
-        Some(text) => {
-            let age = length(text).and_then(|age| TimeDelta::from_std(age).ok());
-            let expected = "an age is a number and s, m, h or d";
-            let bad = || CliError::BadFlag { flag: "--older-than", value: text.clone(), expected };
-            Some(age.ok_or_else(bad)?)
-        }
+    let age = |text: &String| {
+        let age = length(text).and_then(|age| TimeDelta::from_std(age).ok());
+        let expected = "an age is a number and s, m, h or d";
+        let bad = || CliError::BadFlag { flag: "--older-than", value: text.clone(), expected };
+        age.ok_or_else(bad)
     };
+    let older_than = args.older_than.as_ref().map(age).transpose()?;
     let rule = PruneRule { keep: config.keep, older_than };
     if !world.confirm(&config, &question::prune(&config))? {
         return Ok(130);
@@ -333,7 +327,6 @@ async fn addresses(world: &World, config: &mut Config) -> Vec<String> {
     secrets
 }
 
-/// Fetches the values of every env file.
 pub(super) async fn env_files(world: &World, config: &Config) -> Result<Vec<EnvFile>, CliError> {
     let mut files = Vec::new();
     for spec in &config.env {

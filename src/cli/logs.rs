@@ -56,14 +56,12 @@ fn range(config: &Config, args: &LogsArgs) -> Result<LogRange, CliError> {
     if known.is_empty() {
         return Err(CliError::NoLogs { stage: config.stage.clone() });
     }
-    let since = match &args.since {
-        None => None,
-        Some(text) => {
-            let expected = "a length of time is a number and s, m, h or d";
-            let bad = || CliError::BadFlag { flag: "--since", value: text.clone(), expected };
-            Some(length(text).ok_or_else(bad)?)
-        }
+    let time = |text: &String| {
+        let expected = "a length of time is a number and s, m, h or d";
+        let bad = || CliError::BadFlag { flag: "--since", value: text.clone(), expected };
+        length(text).ok_or_else(bad)
     };
+    let since = args.since.as_ref().map(time).transpose()?;
     let lines = args.lines.or_else(|| since.is_none().then_some(LINES));
     Ok(LogRange { services: args.service.clone(), since, lines, follow: args.follow })
 }
@@ -102,7 +100,6 @@ impl<'a> LogView<'a> {
         self.show();
     }
 
-    /// Shows what is ready.
     fn show(&self) {
         let now = self.world.now.with_timezone(&self.world.offset);
         let mut merger = lock(&self.merger);

@@ -28,7 +28,8 @@ pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, Cli
         print(&format!("would {verb} {path} on {}\n", list(&config.host_names())));
         return Ok(0);
     }
-    let note = one_line(&format!("maintenance {switch} by {} {message}", world.who()));
+    let note = format!("maintenance {switch} by {} {message}", world.who());
+    let note = note.split_whitespace().collect::<Vec<_>>().join(" ");
     let set = async |cx: RunContext<'_>| set_flag(cx, &place.file, content.as_deref(), &note).await;
     let (done, code) = world.found(world.quietly(&config, "maintenance", set).await?);
     let hosts: Vec<_> = done.iter().map(|(host, ())| host.as_str()).collect();
@@ -42,10 +43,6 @@ pub(crate) async fn run(world: &World, args: &MaintenanceArgs) -> Result<u8, Cli
         world.tell(&format!("maintenance is {switch}: {}\n", list(&hosts)));
     }
     Ok(code)
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the content of the file.

@@ -18,9 +18,9 @@ use crate::config::{Config, Confirm};
 use crate::deploy::check::Finding;
 use crate::deploy::context::Approve;
 use crate::deploy::event::Event;
-use crate::deploy::outcome::{Failure, naming_stage};
+use crate::deploy::outcome::{Failure, Report, naming_stage};
 use crate::deploy::query::Answers;
-use crate::report::github::{Annotated, StepFiles};
+use crate::report::github::StepFiles;
 use crate::report::groups::GroupMarks;
 use crate::report::json::Json;
 use crate::report::lines::Lines;
@@ -73,7 +73,7 @@ impl World {
             (false, false) => Verbosity::Normal,
         };
         let clock = Box::new(move || started.elapsed());
-        let mut shown: AnyReporter = if self.common.json {
+        let shown: AnyReporter = if self.common.json {
             Box::new(Json::new(std::io::stdout()))
         } else if std::io::stderr().is_terminal() && !quiet && !self.is_dumb() {
             let size = Box::new(|| Term::stderr().size());
@@ -81,12 +81,6 @@ impl World {
         } else {
             Box::new(Lines::new(std::io::stderr(), styles, verbosity, self.marks(), clock))
         };
-        if self.in_github() {
-            let path = |name| self.var(name).map(PathBuf::from);
-            let (summary, output) = (path("GITHUB_STEP_SUMMARY"), path("GITHUB_OUTPUT"));
-            let files = StepFiles { summary, output };
-            shown = Box::new(Annotated::new(shown, std::io::stderr(), files));
-        }
         Box::new(Sanitizer::new(shown, self.sieve(secrets)))
     }
 
@@ -129,6 +123,16 @@ impl World {
     pub(crate) fn annotate(&self, found: &[Finding]) {
         if self.in_github() {
             let _ = std::io::stderr().write_all(github::findings(found).as_bytes());
+        }
+    }
+
+    /// Tells GitHub Actions of a run, if this runs in it. The report holds no secrets any more.
+    pub(super) fn annotate_run(&self, report: &Report, digest: Option<&str>) {
+        if self.in_github() {
+            let path = |name| self.var(name).map(PathBuf::from);
+            let (summary, output) = (path("GITHUB_STEP_SUMMARY"), path("GITHUB_OUTPUT"));
+            let lines = StepFiles { summary, output }.tell(report, digest);
+            let _ = std::io::stderr().write_all(lines.as_bytes());
         }
     }
 

@@ -24,8 +24,7 @@ pub(crate) fn deploy(config: &Config, kind: GoalKind, revision: Option<&str>) ->
     };
     let revision = revision.map(short_revision);
     let revision = revision.map_or_else(String::new, |it| format!(" at revision {it}"));
-    let verb = if kind == GoalKind::Stage { "Stage" } else { "Deploy" };
-    let on = if kind == GoalKind::Stage { "on" } else { "to" };
+    let (verb, on) = if kind == GoalKind::Stage { ("Stage", "on") } else { ("Deploy", "to") };
     format!("{verb}{what}{revision} {on} {}", place(config))
 }
 

@@ -2,7 +2,10 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use super::aside::Aside;
 use super::error::CliError;
 use super::notify::Notifier;
 use super::output::Approval;
@@ -59,60 +62,40 @@ impl World {
         work: impl AsyncFnOnce(RunContext<'_>) -> Report,
     ) -> u8 {
         let notifier = Notifier::new(self, config);
-        let verdict = self.watched(config, command, how, &notifier, work).await;
-        for text in notifier.left().await {
-            // In JSON the report is the last line.
-            let _ = writeln!(std::io::stderr(), "warning: {text}");
-        }
-        verdict.exit_code()
-    }
-
-    async fn watched(
-        &self,
-        config: &Config,
-        command: &str,
-        how: RunOptions,
-        notifier: &Notifier,
-        work: impl AsyncFnOnce(RunContext<'_>) -> Report,
-    ) -> RunOutcome {
         let resources = self.resources(config, command, how.reach, &how.secrets);
         let aside = &self.aside;
         let sieve = self.sieve(how.secrets.clone());
+        let digest = OnceLock::new();
         let sink = |event: Event| {
             notifier.event(&event);
+            if let Event::ArtifactReady { digest: found, .. } = &event {
+                let _ = digest.set(found.clone());
+            }
             aside.tell(event);
             aside.show();
         };
-        aside.begin(self.reporter(how.secrets.clone(), how.quiet));
+        aside.begin(self.reporter(how.secrets, how.quiet));
         let events = Events::new(&sink);
-        let cancel = &resources.cancel;
-        let ticking = async {
-            let mut beats = tokio::time::interval(std::time::Duration::from_millis(120));
-            let mut told = 0;
-            loop {
-                beats.tick().await;
-                aside.tick();
-                let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
-                if asked > told {
-                    told = asked;
-                    events.emit(Event::Interrupted { again: asked > 1 });
-                }
-            }
-        };
         let report = tokio::select! {
             report = work(resources.context(config, events, how.wait)) => report,
-            () = ticking => unreachable!("the ticking never ends"),
+            () = tick(aside, &resources.cancel, events) => unreachable!("the ticking never ends"),
         };
         let view = aside.end();
         if let Some(id) = report.release.filter(|_| report.verdict() == RunOutcome::Done) {
             self.remember_one(config, id);
         }
         let report = report.naming_stage();
-        notifier.ended(&sieve.report(&report));
+        let shown = sieve.report(&report);
+        notifier.ended(&shown);
         if let Some(mut view) = view {
             view.finish(&report);
         }
-        report.verdict()
+        self.annotate_run(&shown, digest.get().map(String::as_str));
+        for text in notifier.left().await {
+            // In JSON the report is the last line.
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        }
+        report.verdict().exit_code()
     }
 
     /// Looks at every host, without the run lock.
@@ -128,12 +111,12 @@ impl World {
         work: impl AsyncFnOnce(RunContext<'_>) -> T,
     ) -> Result<T, CliError> {
         let done = unless_stopped(&self.cancel(), self.to_the_end(config, command, work)).await;
-        // It did not say what it was told, if it was dropped.
+        // Work that was dropped has not done this.
         self.tell_aside();
         done
     }
 
-    /// Does `work` that is over in seconds and must not end halfway, without a reporter.
+    /// Does `work` without a reporter, to its end: it is over in seconds, or must not end halfway.
     pub(crate) async fn to_the_end<T>(
         &self,
         config: &Config,
@@ -170,11 +153,26 @@ impl World {
             cancel: self.cancel(),
             run: self.run_values(command, config),
             connect: reach.unwrap_or_else(|| self.reach(config)),
-            cache: self.cache(),
+            cache: self.cache.clone(),
             approve: self.approval(),
             told: Box::new(move |report| {
                 report_line(&sieve.report(&report.clone().naming_stage()))
             }),
+        }
+    }
+}
+
+/// Redraws the view, and tells of requests to stop, again and again.
+async fn tick(aside: &Aside, cancel: &Cancel, events: Events<'_>) {
+    let mut beats = tokio::time::interval(Duration::from_millis(120));
+    let mut told = 0;
+    loop {
+        beats.tick().await;
+        aside.tick();
+        let asked = u8::from(cancel.asked()) + u8::from(cancel.insisted());
+        if asked > told {
+            told = asked;
+            events.emit(Event::Interrupted { again: asked > 1 });
         }
     }
 }

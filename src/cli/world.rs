@@ -44,7 +44,7 @@ pub(crate) struct World {
     pub(super) started: Instant,
     hostname: String,
     nonce: String,
-    cache: LocalCache,
+    pub(super) cache: LocalCache,
     who: OnceLock<String>,
     account: OnceLock<Option<Account>>,
     pub(super) stage: OnceLock<String>,
@@ -263,11 +263,6 @@ impl World {
         let mut known = self.cache.releases(&cached_stage(config));
         known.insert(id);
         self.remember(config, &known);
-    }
-
-    /// Returns the cache of this machine.
-    pub(crate) fn cache(&self) -> LocalCache {
-        self.cache.clone()
     }
 }
 

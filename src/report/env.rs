@@ -37,7 +37,7 @@ pub fn env_table(config: &Config, files: &[EnvFile], styles: &Styles) -> String 
 /// Returns the same as JSON, by file.
 pub fn env_json(config: &Config, files: &[EnvFile]) -> Value {
     let secrecy = Secrecy::of(config);
-    let one = |spec: &EnvSpec, file: &EnvFile| {
+    let one = |(spec, file): (&EnvSpec, &EnvFile)| {
         let masked: Vec<_> = file.secret_keys(&secrecy).collect();
         let value = |(name, from): (&str, &str)| json!({ "name": name, "from": from, "masked": masked.contains(&name) });
         json!({
@@ -47,6 +47,6 @@ pub fn env_json(config: &Config, files: &[EnvFile]) -> Value {
             "values": file.origins().map(value).collect::<Value>(),
         })
     };
-    let files = config.env.iter().zip(files).map(|(spec, file)| one(spec, file));
-    answer(json!({ "stage": config.stage, "files": files.collect::<Value>() }))
+    let files: Value = config.env.iter().zip(files).map(one).collect();
+    answer(json!({ "stage": config.stage, "files": files }))
 }

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::markdown::{MOST, markdown};
 use super::words::about;
-use super::{AnyReporter, Reporter, clean, summary};
+use super::{clean, summary};
 use crate::deploy::check::{Finding, Level};
-use crate::deploy::event::Event;
 use crate::deploy::outcome::{Failure, Report};
 
 /// The files that GitHub reads after a step; none of them: the step runs elsewhere.
@@ -22,7 +21,17 @@ pub struct StepFiles {
 }
 
 impl StepFiles {
-    /// Adds a report to both files. Fails with the variable whose file could not be written.
+    /// Adds a report to both files, and returns its annotations, one per line.
+    pub fn tell(&self, report: &Report, digest: Option<&str>) -> String {
+        let mut lines = annotations(report);
+        if let Err((name, error)) = self.add(report, digest) {
+            let text = format!("{name} could not be written: {error}");
+            lines += &command("warning", "shipit", &text);
+        }
+        lines
+    }
+
+    /// Fails with the variable whose file could not be written.
     fn add(&self, report: &Report, digest: Option<&str>) -> Result<(), (&'static str, io::Error)> {
         if let Some(path) = &self.summary {
             let text = markdown(report, digest);
@@ -40,50 +49,6 @@ impl StepFiles {
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
-}
-
-/// A reporter that adds annotations after the output of another one.
-pub struct Annotated<W> {
-    inner: AnyReporter,
-    out: W,
-    files: StepFiles,
-    digest: Option<String>,
-}
-
-impl<W: Write> Annotated<W> {
-    /// Writes annotations to `out`, after `inner` has finished.
-    pub fn new(inner: AnyReporter, out: W, files: StepFiles) -> Self {
-        Self { inner, out, files, digest: None }
-    }
-}
-
-impl<W: Write> Reporter for Annotated<W> {
-    fn on_event(&mut self, event: &Event) {
-        if let Event::ArtifactReady { digest, .. } = event {
-            self.digest = Some(digest.clone());
-        }
-        self.inner.on_event(event);
-    }
-
-    fn finish(&mut self, report: &Report) {
-        self.inner.finish(report);
-        let mut lines = annotations(report);
-        if let Err((name, error)) = self.files.add(report, self.digest.as_deref()) {
-            let text = format!("{name} could not be written: {error}");
-            lines += &command("warning", "shipit", &text);
-        }
-        // A closed pipe does not fail a run.
-        let _ = self.out.write_all(lines.as_bytes());
-        let _ = self.out.flush();
-    }
-
-    fn tick(&mut self) {
-        self.inner.tick();
-    }
-
-    fn pause(&mut self) {
-        self.inner.pause();
-    }
 }
 
 /// Returns the annotations of a report, one per line.

@@ -102,10 +102,6 @@ impl<W: Write> Live<W> {
         }
     }
 
-    fn is_fresh(&self) -> bool {
-        self.painted.is_some_and(|at| (self.clock)() < at + PAINT_EVERY)
-    }
-
     fn clear(&mut self) {
         self.frame("", Vec::new());
     }
@@ -146,7 +142,8 @@ impl<W: Write> Reporter for Live<W> {
             self.warned.insert((host.clone(), text.clone()));
         }
         let kept = self.kept(event).unwrap_or_default();
-        let may_wait = matches!(event, Event::Progress { .. }) && self.is_fresh();
+        let is_fresh = self.painted.is_some_and(|at| (self.clock)() < at + PAINT_EVERY);
+        let may_wait = matches!(event, Event::Progress { .. }) && is_fresh;
         if !may_wait {
             self.paint(&kept);
         }

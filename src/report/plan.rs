@@ -1,6 +1,7 @@
 //! The dry run as text and JSON, with equal plans of several hosts together.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use serde_json::{Value, json};
 
@@ -41,10 +42,8 @@ fn recover_lines(recovery: &Recovery) -> Vec<String> {
             found.into_iter().chain(hook_lines(plan, *verdict, "")).collect()
         }
         Recovery::Forward(plan) => {
-            let mut lines =
-                vec![format!("recover {}: make it live here as on other hosts", plan.id)];
-            lines.extend(activate_lines(plan));
-            lines
+            let what = format!("recover {}: make it live here as on other hosts", plan.id);
+            iter::once(what).chain(activate_lines(plan)).collect()
         }
     }
 }

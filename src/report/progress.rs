@@ -28,7 +28,7 @@ pub struct ProgressModel {
     rows: Vec<Row>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Row {
     host: String,
     doing: Doing,
@@ -36,14 +36,26 @@ struct Row {
     meter: RateMeter,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 enum Doing {
+    #[default]
     Waiting,
-    Step { step: &'static str, since: Duration },
+    Step {
+        step: &'static str,
+        since: Duration,
+    },
     Uploading,
-    Done { step: &'static str, rest: String },
-    Failed { step: &'static str, error: String },
-    Reverting { to: String },
+    Done {
+        step: &'static str,
+        rest: String,
+    },
+    Failed {
+        step: &'static str,
+        error: String,
+    },
+    Reverting {
+        to: String,
+    },
 }
 
 impl Doing {
@@ -98,7 +110,8 @@ impl ProgressModel {
     pub fn apply(&mut self, event: &Event, now: Duration) {
         match event {
             Event::RunStarted { hosts, .. } => {
-                self.rows = hosts.iter().map(|host| Row::new(host)).collect();
+                self.rows =
+                    hosts.iter().map(|host| Row { host: host.clone(), ..Row::default() }).collect();
             }
             Event::Phase(phase) => {
                 self.over = self.times(now);
@@ -236,11 +249,6 @@ impl ProgressModel {
 }
 
 impl Row {
-    fn new(host: &str) -> Self {
-        let (host, meter) = (host.to_owned(), RateMeter::default());
-        Self { host, doing: Doing::Waiting, ready: false, meter }
-    }
-
     fn line(&self, names: usize, width: usize, now: Duration, styles: &Styles) -> String {
         let host = console::truncate_str(&self.host, names, "…");
         let host = console::pad_str(&host, names, console::Alignment::Left, None).into_owned();

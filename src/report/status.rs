@@ -371,15 +371,18 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
     let host = |(host, state): &(String, HostState)| {
         let stopped = interrupted(state);
         let undecided = stopped.iter().find(|one| one.step.is_undecided());
+        let staged = state.waiting().into_iter();
+        let staged = staged.map(|(id, at)| json!({ "release": id, "expires": at.to_rfc3339() }));
+        let service = |unit: &UnitState| json!({ "name": unit.service, "unit": unit_json(unit) });
         json!({
             "host": host,
             "live": live(state),
             "behind": newest.is_some() && state.live() != newest,
-            "staged": state.waiting().into_iter().map(staged_json).collect::<Value>(),
+            "staged": staged.collect::<Value>(),
             "since": live_entry(state).and_then(Entry::time).map(|at| at.to_rfc3339()),
             "unit": state.units.first().map(unit_json),
             "slots": state.slots.iter().map(slot_json).collect::<Value>(),
-            "services": state.units.iter().map(service_json).collect::<Value>(),
+            "services": state.units.iter().map(service).collect::<Value>(),
             "undecided": undecided.and_then(|one| one.release.as_ref()),
             "stuck": state.stuck().map(stuck_json),
             "owed": state.owed_hooks().map(|OwedHooks { id, place }| {
@@ -397,10 +400,6 @@ pub fn status_json(hosts: &[(String, HostState)], context: StatusContext<'_>) ->
     let hosts: Vec<_> = hosts.iter().map(host).collect();
     let agree = hosts.windows(2).all(|pair| pair[0]["live"] == pair[1]["live"]);
     answer(json!({ "stage": context.stage, "agree": agree, "hosts": hosts }))
-}
-
-fn staged_json((id, until): (ReleaseId, DateTime<Utc>)) -> Value {
-    json!({ "release": id, "expires": until.to_rfc3339() })
 }
 
 fn stuck_json(entry: &Entry) -> Value {
@@ -429,10 +428,6 @@ fn stopped_json(one: &Interrupted) -> Value {
 fn slot_json(state: &SlotState) -> Value {
     let SlotState { slot, activity, release } = state;
     json!({ "name": slot.name, "port": slot.port, "state": activity.word(), "release": release })
-}
-
-fn service_json(unit: &UnitState) -> Value {
-    json!({ "name": unit.service, "unit": unit_json(unit) })
 }
 
 fn unit_json(unit: &UnitState) -> Value {
