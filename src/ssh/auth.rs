@@ -26,7 +26,7 @@ use crate::ssh::client::Client;
 use crate::ssh::given;
 use crate::ssh::host_key::fingerprint;
 use crate::ssh::key_text::{NoKey, private_key};
-use crate::ssh::ssh_config::{AgentSocket, HostSettings, is_default_key};
+use crate::ssh::ssh_config::{HostSettings, is_default_key};
 use crate::ssh::text;
 
 /// The limit for the answer of an agent.
@@ -269,7 +269,7 @@ fn of_agent(identity: AgentIdentity, certificates: &[(PathBuf, Certificate)]) ->
 }
 
 async fn agent_identities(settings: &HostSettings, notes: &mut Vec<String>) -> Vec<AgentIdentity> {
-    let AgentSocket::Path(path) = &settings.agent else { return Vec::new() };
+    let Some(path) = &settings.agent else { return Vec::new() };
     let asked = timeout(AGENT_LIMIT, async {
         let mut agent = AgentClient::connect_uds(path).await.map_err(|error| error.to_string())?;
         agent.request_identities().await.map_err(|error| error.to_string())
@@ -550,7 +550,7 @@ impl Signer<'_> {
         hash: Option<HashAlg>,
         to_sign: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        let AgentSocket::Path(path) = &self.settings.agent else {
+        let Some(path) = &self.settings.agent else {
             return Err(SignError::Cannot("the agent is gone".to_owned()));
         };
         let mut agent: AgentClient<UnixStream> = AgentClient::connect_uds(path)

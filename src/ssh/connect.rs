@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Address, Host, SshSettings, SshTransport};
 use crate::model::mutex::lock;
 use crate::remote::local::LocalSession;
-use crate::remote::session::{ByteStream, HUNG_UP, SessionError};
+use crate::remote::session::{BY_SETTING, ByteStream, HUNG_UP, SessionError};
 use crate::ssh::auth::{
     AskPassphrase, AskQuestion, Asked, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
 };
@@ -21,10 +21,10 @@ use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump;
 use crate::ssh::master::MasterDir;
-use crate::ssh::options::Options;
+use crate::ssh::options::{Options, SshAnswers};
 use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
-use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain, SettingsSource, SshAnswers};
+use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain};
 use crate::ssh::target::SshTarget;
 
 /// sshd counts every offered key and hangs up after six.
@@ -206,8 +206,8 @@ impl Connector {
         answers: Option<&SshAnswers>,
     ) -> Result<HostSettings, SessionError> {
         let ConnectionParts { settings, around, .. } = &*self.inner;
-        let (mut host, source) = ssh_config::resolve(answers, &wanted.target, settings, around)?;
-        if source == SettingsSource::Defaults {
+        let mut host = ssh_config::resolve(answers, &wanted.target, settings, around)?;
+        if answers.is_none() {
             let unread = around.home.join(".ssh/config").exists();
             let weight = if unread { Weight::Warning } else { Weight::Detail };
             let text = "there is no `ssh` here to ask, so ssh_config is not read";
@@ -429,7 +429,7 @@ impl Connecting<'_> {
                     let took = if is_command { began.elapsed() } else { took };
                     return Ok(Connection { handle, heard, way, took });
                 }
-                Err(ConnectError::Library(error)) if busy && hung_up(&error) => {
+                Err(ConnectError::Library(error)) if busy && library_text(&error) == HUNG_UP => {
                     tries += 1;
                     sleep(jitter()).await;
                 }
@@ -471,30 +471,24 @@ impl Connecting<'_> {
     }
 
     async fn stream(&self) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {
-        if !self.hops.is_empty() {
-            let hop = jump::last_hop(&self.hops, self.wanted, &self.settings)?;
+        if let Some(hop) = jump::last_hop(&self.hops, self.wanted, &self.settings)? {
             let failed = |source| {
                 let (hop, source) = (hop.target.host.clone(), Box::new(source));
                 SessionError::Jump { hop, source }
             };
             let connection = self.connector.open(&hop).await.map_err(failed)?;
-            let stream = jump::dial(&connection, &self.settings).await.map_err(failed)?;
-            return Ok((stream, Transport::Jump(Box::new(connection))));
+            let HostSettings { hostname, port, connect_timeout, .. } = &self.settings;
+            let dialing = connection.forward(hostname, *port, *connect_timeout, Some(BY_SETTING));
+            // The connection reads at all times, so the stream needs no buffer of its own.
+            let stream = dialing.await.map_err(failed)?.into_stream();
+            return Ok((Box::new(stream), Transport::Jump(Box::new(connection))));
         }
         if let Some(command) = &self.settings.proxy_command {
             let (stream, program) = Program::start(command, &self.connector.inner.around)?;
             return Ok((stream, Transport::Command(program)));
         }
         let stream = socket::connect(&self.settings).await?;
-        Ok((Box::new(stream), Transport::Direct))
-    }
-}
-
-fn hung_up(error: &russh::Error) -> bool {
-    match error {
-        russh::Error::HUP | russh::Error::Disconnect => true,
-        russh::Error::IO(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-        _ => false,
+        Ok((stream, Transport::Direct))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -39,13 +39,33 @@ type Writer = Arc<ChannelWriteHalf<Msg>>;
 
 /// Returns the two ends of a command that was started on `channel`. `beside`: the host is near.
 pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
+    carry(channel, beside, true)
+}
+
+/// Returns the two ends of a connection that the host has made on `channel`.
+pub(crate) fn start_tunnel(channel: russh::Channel<Msg>) -> Channel {
+    carry(channel, false, false)
+}
+
+fn carry(channel: russh::Channel<Msg>, beside: bool, exits: bool) -> Channel {
     let (read, write) = channel.split();
     let write = Arc::new(write);
     let (input, ours) = tokio::io::duplex(CHUNK);
     let (sender, output) = mpsc::channel(QUEUE);
     let pace = Arc::new(SendWindow::default());
     let pump = tokio::spawn(pump(ours, write.clone(), beside.then(|| Arc::clone(&pace))));
-    let drain = Drain::new(read, sender, pace);
+    let drain = Drain {
+        read,
+        sender,
+        queue: VecDeque::new(),
+        unread: 0,
+        exits,
+        exit: None,
+        eof: false,
+        closed: false,
+        deadline: None,
+        pace,
+    };
     tokio::spawn(async move {
         drain.run(&write).await;
         pump.abort();
@@ -57,10 +77,7 @@ pub(crate) fn start(channel: russh::Channel<Msg>, beside: bool) -> Channel {
 /// Carries what is written into the channel, then its end. Ends with an error, or is ended, when
 /// the channel is gone: then the other end of `input` breaks instead of waiting. Keeps to `pace` as
 /// long as the host says how far it is.
-pub(crate) async fn pump<R>(mut input: R, write: Writer, mut pace: Option<Arc<SendWindow>>)
-where
-    R: tokio::io::AsyncRead + Unpin,
-{
+async fn pump(mut input: DuplexStream, write: Writer, mut pace: Option<Arc<SendWindow>>) {
     let mut buffer = BytesMut::new();
     let mut room = FIRST_CHUNK;
     loop {
@@ -91,7 +108,8 @@ struct Drain {
     sender: mpsc::Sender<Output>,
     queue: VecDeque<Output>,
     unread: usize,
-    listening: bool,
+    /// It is a command, which ends with `exit`, and not a tunnel.
+    exits: bool,
     exit: Option<Exit>,
     /// The command prints nothing more.
     eof: bool,
@@ -103,21 +121,6 @@ struct Drain {
 }
 
 impl Drain {
-    fn new(read: ChannelReadHalf, sender: mpsc::Sender<Output>, pace: Arc<SendWindow>) -> Self {
-        Self {
-            read,
-            sender,
-            queue: VecDeque::new(),
-            unread: 0,
-            listening: true,
-            exit: None,
-            eof: false,
-            closed: false,
-            deadline: None,
-            pace,
-        }
-    }
-
     /// Reads until the command has ended and all its output is handed over. `Exit` comes last; it
     /// is missing if the connection broke or nobody listened.
     async fn run(mut self, write: &Writer) {
@@ -132,25 +135,26 @@ impl Drain {
     }
 
     /// Returns whether the channel has ended. The server chooses the order of end of file, exit and
-    /// close.
+    /// close. A tunnel that nobody listens to has no end to wait for.
     fn done(&self) -> bool {
-        self.closed || (self.eof && self.exit.is_some())
+        self.closed
+            || if self.exits {
+                self.eof && self.exit.is_some()
+            } else {
+                self.eof || self.sender.is_closed()
+            }
     }
 
     async fn step(&mut self) {
-        let has_output = self.listening && !self.queue.is_empty();
+        let has_output = !self.queue.is_empty();
         let deadline = self.deadline.unwrap_or_else(Instant::now);
         let sender = self.sender.clone();
         tokio::select! {
             message = self.read.wait() => self.take(message),
-            permit = sender.reserve(), if has_output => match permit {
-                Ok(permit) => {
-                    if let Some(output) = self.queue.pop_front() {
-                        self.unread -= size(&output);
-                        permit.send(output);
-                    }
-                }
-                Err(_) => self.stop_listening(),
+            // Where nobody listens any more, the piece is dropped.
+            permit = sender.reserve(), if has_output => if let Some(output) = self.queue.pop_front() {
+                self.unread -= size(&output);
+                _ = permit.map(|permit| permit.send(output));
             },
             () = sleep_until(deadline), if self.deadline.is_some() => self.closed = true,
         }
@@ -174,7 +178,7 @@ impl Drain {
     }
 
     fn keep(&mut self, output: Output) {
-        if self.listening {
+        if !self.sender.is_closed() {
             self.unread += size(&output);
             self.queue.push_back(output);
         }
@@ -183,12 +187,6 @@ impl Drain {
     fn exited(&mut self, exit: Exit) {
         self.exit = Some(exit);
         self.deadline = Some(Instant::now() + AFTER_EXIT);
-    }
-
-    fn stop_listening(&mut self) {
-        self.listening = false;
-        self.queue.clear();
-        self.unread = 0;
     }
 
     /// Hands over the rest of the output. The channel is dropped first, so that a slow listener

@@ -47,6 +47,7 @@ use shipit::report::unlock::holders;
 use shipit::ssh::expand::LocalEnv;
 use shipit::ssh::given::GivenTexts;
 use shipit::ssh::known_hosts::{KeyRecord, KnownHosts};
+use shipit::ssh::options::SshAnswers;
 use shipit::ssh::ssh_config;
 use shipit::ssh::target::SshTarget;
 
@@ -408,7 +409,7 @@ pub fn ssh_config(bytes: &[u8]) {
         given: GivenTexts::default(),
     };
     let target = SshTarget { host: "web".into(), user: None, port: None };
-    let settings = match ssh_config::read_answer(&text, "", &target, &around) {
+    let settings = match ssh_config::read_answer(&SshAnswers::read(&text, ""), &target, &around) {
         Ok(settings) => settings,
         Err(error) => return harmless(&shown(&error, SessionError::hint)),
     };
