@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::model::mutex::lock;
 use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
-use crate::ssh::host_key::{Accepted, HostKeyCheck};
+use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::ssh_config::HostSettings;
 use crate::ssh::text;
 
@@ -149,14 +149,8 @@ impl client::Handler for Client {
         &mut self,
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, ConnectError> {
-        match self.check.judge(shown) {
-            Ok(Accepted::Known) => {}
-            Ok(Accepted::WrittenDown { fingerprint, file }) => {
-                let notice = format!("new host key {fingerprint}, written to {}", file.display());
-                self.heard.note(|said| said.new_key = Some(notice));
-            }
-            Err(refusal) => return Err(ConnectError::Refused(refusal)),
-        }
+        let new_key = self.check.judge(shown).map_err(ConnectError::Refused)?;
+        self.heard.note(|said| said.new_key = new_key.or(said.new_key.take()));
         Ok(true)
     }
 

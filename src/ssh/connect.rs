@@ -25,7 +25,7 @@ use crate::ssh::options::{Options, SshAnswers};
 use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
 use crate::ssh::ssh_config::{self, HostSettings, KeyPolicy, Plain};
-use crate::ssh::target::SshTarget;
+use crate::ssh::target::{SshTarget, unusable};
 
 /// sshd counts every offered key and hangs up after six.
 const KEYS_PER_CONNECTION: usize = 5;
@@ -64,15 +64,11 @@ pub struct Callbacks {
     pub notice: Notice,
 }
 
-/// Connects to hosts. Clones share the keys that were unlocked.
-#[derive(Clone)]
+/// Connects to hosts, and keeps the keys that were unlocked.
 pub struct Connector {
-    inner: Arc<ConnectionParts>,
-}
-
-struct ConnectionParts {
-    settings: SshSettings,
-    around: LocalEnv,
+    /// The settings of deploy.toml.
+    pub(crate) settings: SshSettings,
+    pub(crate) around: LocalEnv,
     callbacks: Callbacks,
     keys: KeyRing,
     /// Held while a server's questions are answered: one host asks at a time.
@@ -81,54 +77,40 @@ struct ConnectionParts {
     /// The key that logged in, by user and address: it is offered first from then on. Servers count
     /// each refused key, and some shut out whole addresses for it.
     worked: Mutex<HashMap<String, String>>,
-    masters: MasterDir,
+    pub(crate) masters: MasterDir,
     /// Seconds since 1970, for certificates.
     now: u64,
 }
 
 impl Connector {
     /// Returns a connector. `now` is the time in seconds since 1970.
-    pub fn new(settings: &SshSettings, around: LocalEnv, callbacks: Callbacks, now: u64) -> Self {
-        let settings = settings.clone().at_home(&around.home);
-        let (keys, plain) = (KeyRing::default(), Plain::default());
-        let (worked, masters) = (Mutex::default(), MasterDir::default());
-        Self {
-            inner: Arc::new(ConnectionParts {
-                settings,
-                around,
-                callbacks,
-                keys,
-                questions: tokio::sync::Mutex::default(),
-                plain,
-                worked,
-                masters,
-                now,
-            }),
-        }
-    }
-
-    /// Returns the settings of deploy.toml.
-    pub(crate) fn ours(&self) -> &SshSettings {
-        &self.inner.settings
-    }
-
-    pub(crate) fn around(&self) -> &LocalEnv {
-        &self.inner.around
-    }
-
-    pub(crate) fn masters(&self) -> &MasterDir {
-        &self.inner.masters
+    pub fn new(
+        settings: &SshSettings,
+        around: LocalEnv,
+        callbacks: Callbacks,
+        now: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            settings: settings.clone().at_home(&around.home),
+            around,
+            callbacks,
+            keys: KeyRing::default(),
+            questions: tokio::sync::Mutex::default(),
+            plain: Plain::default(),
+            worked: Mutex::default(),
+            masters: MasterDir::default(),
+            now,
+        })
     }
 
     /// Returns what `ssh -G` says about a hop; `None` if there is no `ssh` program.
     pub(crate) async fn answers(&self, wanted: &Hop) -> Result<Option<SshAnswers>, SessionError> {
-        let ConnectionParts { settings, around, plain, .. } = &*self.inner;
-        ssh_config::answers(&wanted.target, settings, around, plain).await
+        ssh_config::answers(&wanted.target, &self.settings, &self.around, &self.plain).await
     }
 
     /// Returns a session with this machine.
     pub(crate) fn local(&self) -> LocalSession {
-        LocalSession::login(&self.inner.around.env)
+        LocalSession::login(&self.around.env)
     }
 
     /// Returns the hop to a host of the config; `None` if it is this machine.
@@ -136,7 +118,7 @@ impl Connector {
         let Address::Ssh { host: alias, user, port, fingerprint } = &host.address else {
             return None;
         };
-        let user = user.clone().or_else(|| self.inner.settings.user.clone());
+        let user = user.clone().or_else(|| self.settings.user.clone());
         Some(Hop {
             name: host.name.clone(),
             target: SshTarget { host: alias.clone(), user, port: *port },
@@ -149,12 +131,12 @@ impl Connector {
 
     /// Returns what comes after `ssh` to reach a host by hand; `None` if it is this machine.
     pub(crate) fn words(&self, host: &Host) -> Option<Vec<String>> {
-        Some(ssh_config::words(&self.hop(host)?.target, &self.inner.settings))
+        Some(ssh_config::words(&self.hop(host)?.target, &self.settings))
     }
 
     pub(crate) fn notice(&self, wanted: &Hop, weight: Weight, text: &str) {
         if !wanted.further {
-            (self.inner.callbacks.notice)(&wanted.name, weight, text);
+            (self.callbacks.notice)(&wanted.name, weight, text);
         }
     }
 
@@ -175,7 +157,7 @@ impl Connector {
         wanted: &Hop,
         answers: Option<&SshAnswers>,
     ) -> Result<Connection, SessionError> {
-        let settings = self.settings(wanted, answers)?;
+        let settings = Arc::new(self.settings(wanted, answers)?);
         let check = self.check(&settings, wanted)?;
         let keys = self.keys(&settings, wanted).await;
         let hops = jump::hops(&settings, wanted);
@@ -186,13 +168,12 @@ impl Connector {
     /// Returns the keys to try. A key given as text is the only one for hosts of the config, and the
     /// first for jump hosts.
     async fn keys(&self, settings: &HostSettings, wanted: &Hop) -> Candidates {
-        let ConnectionParts { around, keys, .. } = &*self.inner;
-        let given = around.given.key.as_ref();
+        let given = self.around.given.key.as_ref();
         let alone = given.is_some() && wanted.depth == 0;
         let found = if alone {
             Candidates::default()
         } else {
-            candidates(settings, &around.home, keys).await
+            candidates(settings, &self.around.home, &self.keys).await
         };
         match given {
             Some(key) => found.first(key, settings),
@@ -205,7 +186,7 @@ impl Connector {
         wanted: &Hop,
         answers: Option<&SshAnswers>,
     ) -> Result<HostSettings, SessionError> {
-        let ConnectionParts { settings, around, .. } = &*self.inner;
+        let Self { settings, around, .. } = self;
         let mut host = ssh_config::resolve(answers, &wanted.target, settings, around)?;
         if answers.is_none() {
             let unread = around.home.join(".ssh/config").exists();
@@ -243,10 +224,13 @@ impl Connector {
         }
     }
 
-    fn check(&self, settings: &HostSettings, wanted: &Hop) -> Result<HostKeyCheck, SessionError> {
-        let ConnectionParts { around, now, .. } = &*self.inner;
-        let given = around.given.known_hosts.as_deref();
-        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), given, *now)?;
+    fn check(
+        &self,
+        settings: &Arc<HostSettings>,
+        wanted: &Hop,
+    ) -> Result<HostKeyCheck, SessionError> {
+        let given = self.around.given.known_hosts.as_deref();
+        let check = HostKeyCheck::load(settings, wanted.pin.as_deref(), given, self.now)?;
         for place in check.damaged() {
             let at = format!("{} line {}", place.file.display(), place.line);
             let text = format!("{at} holds no key that can be read");
@@ -262,15 +246,13 @@ impl Connector {
         host: &HostSettings,
         wanted: &Hop,
     ) -> Result<(), SessionError> {
-        let ConnectionParts { settings, around, .. } = &*self.inner;
+        let Self { settings, around, .. } = self;
         let read = around.given.known_hosts.is_none();
         let named = settings.known_hosts.as_ref().filter(|file| read && !file.exists());
         match named {
             Some(file) if host.policy != KeyPolicy::AcceptNew && wanted.pin.is_none() => {
-                Err(SessionError::Setting {
-                    setting: format!("known_hosts {}", file.display()),
-                    reason: "there is no such file".to_owned(),
-                })
+                let setting = format!("known_hosts {}", file.display());
+                Err(unusable(&setting, "there is no such file"))
             }
             _ => Ok(()),
         }
@@ -299,7 +281,7 @@ enum Round {
 struct Connecting<'a> {
     connector: &'a Connector,
     wanted: &'a Hop,
-    settings: HostSettings,
+    settings: Arc<HostSettings>,
     check: HostKeyCheck,
     hops: Vec<SshTarget>,
 }
@@ -341,7 +323,7 @@ impl Connecting<'_> {
     }
 
     fn worked(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        lock(&self.connector.inner.worked)
+        lock(&self.connector.worked)
     }
 
     fn login(&self) -> String {
@@ -397,12 +379,12 @@ impl Connecting<'_> {
         connection: &mut Connection,
         candidate: &Candidate,
     ) -> Result<Attempt, SessionError> {
-        let ConnectionParts { callbacks, keys, .. } = &*self.connector.inner;
+        let Connector { callbacks, keys, questions, .. } = self.connector;
         let asked = Asked {
             passphrase: &callbacks.passphrase,
             question: (!self.wanted.further).then_some(&callbacks.question),
             host: &self.wanted.name,
-            questions: &self.connector.inner.questions,
+            questions,
         };
         let trying = attempt(&mut connection.handle, &self.settings, candidate, keys, &asked);
         let result = timeout(PERSON_LIMIT, trying).await;
@@ -477,14 +459,14 @@ impl Connecting<'_> {
                 SessionError::Jump { hop, source }
             };
             let connection = self.connector.open(&hop).await.map_err(failed)?;
-            let HostSettings { hostname, port, connect_timeout, .. } = &self.settings;
+            let HostSettings { hostname, port, connect_timeout, .. } = &*self.settings;
             let dialing = connection.forward(hostname, *port, *connect_timeout, Some(BY_SETTING));
             // The connection reads at all times, so the stream needs no buffer of its own.
             let stream = dialing.await.map_err(failed)?.into_stream();
             return Ok((Box::new(stream), Transport::Jump(Box::new(connection))));
         }
         if let Some(command) = &self.settings.proxy_command {
-            let (stream, program) = Program::start(command, &self.connector.inner.around)?;
+            let (stream, program) = Program::start(command, &self.connector.around)?;
             return Ok((stream, Transport::Command(program)));
         }
         let stream = socket::connect(&self.settings).await?;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::remote::session::SessionError;
+use crate::ssh::target::unusable;
 use crate::ssh::text;
 
 /// The most bytes of a command's output in one message.
@@ -94,10 +95,7 @@ impl Drop for Embedded {
 
 fn new_key() -> Result<PrivateKey, SessionError> {
     let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519);
-    key.map_err(|error| SessionError::Setting {
-        setting: "a new key".to_owned(),
-        reason: error.to_string(),
-    })
+    key.map_err(|error| unusable("a new key", &error.to_string()))
 }
 
 fn config(key: PrivateKey) -> server::Config {

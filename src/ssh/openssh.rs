@@ -11,10 +11,12 @@ use crate::config::{Host, SshTransport};
 use crate::remote::session::{ByteStream, Channel, HUNG_UP, Session, SessionError};
 use crate::ssh::connect::{Connector, Weight, jitter};
 use crate::ssh::connection::Hop;
+use crate::ssh::host_key::written_down;
 use crate::ssh::master::{Master, MasterPlan};
 use crate::ssh::mux::NoMuxChannel;
 use crate::ssh::options::SshAnswers;
 use crate::ssh::session::{Carrier, OPEN_LIMIT, SshSession, late};
+use crate::ssh::target::unusable;
 use crate::ssh::{mux_exec, ssh_config, text};
 
 /// The number of tries for a server that hangs up before the login.
@@ -22,17 +24,17 @@ const TRIES: u32 = 3;
 
 impl Connector {
     /// Returns a session with `host`: over SSH after a login, or on this machine.
-    pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
+    pub async fn connect(self: &Arc<Self>, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
         let Some(wanted) = self.hop(host) else { return Ok(Arc::new(self.local())) };
         let answers = Box::pin(self.answers(&wanted)).await?;
-        let (Some(answers), true) = (&answers, self.ours().transport != SshTransport::Builtin)
+        let (Some(answers), true) = (&answers, self.settings.transport != SshTransport::Builtin)
         else {
             return self.built_in(wanted, answers.as_ref()).await;
         };
         if let Some(session) = self.ride(&wanted, answers).await {
             return Ok(session);
         }
-        if self.ours().transport == SshTransport::OpenSsh {
+        if self.settings.transport == SshTransport::OpenSsh {
             return self.over_openssh(wanted, answers).await;
         }
         let error = match self.ask_of_openssh(answers) {
@@ -43,7 +45,7 @@ impl Connector {
             },
         };
         let Some(setting) = error.unsupported() else { return Err(error) };
-        if self.masters().is_first() {
+        if self.masters.is_first() {
             let text = format!(
                 "OpenSSH connects, because ssh_config has {setting} (`transport = \"openssh\"` in \
                  [ssh] chooses it without this notice)"
@@ -54,14 +56,12 @@ impl Connector {
     }
 
     async fn built_in(
-        &self,
+        self: &Arc<Self>,
         wanted: Hop,
         answers: Option<&SshAnswers>,
     ) -> Result<Arc<dyn Session>, SessionError> {
-        if self.ours().transport == SshTransport::OpenSsh {
-            let setting = "transport \"openssh\"".to_owned();
-            let reason = "there is no program `ssh` here".to_owned();
-            return Err(SessionError::Setting { setting, reason });
+        if self.settings.transport == SshTransport::OpenSsh {
+            return Err(unusable("transport \"openssh\"", "there is no program `ssh` here"));
         }
         let first = Box::pin(self.open_knowing(&wanted, answers)).await?;
         Ok(Arc::new(SshSession::new(self.clone(), wanted, first)))
@@ -70,13 +70,13 @@ impl Connector {
     /// Returns what lets OpenSSH in and not the built-in client: a Kerberos ticket. Distributions
     /// turn GSSAPI on for everybody, so the option alone says nothing.
     fn ask_of_openssh(&self, answers: &SshAnswers) -> Option<String> {
-        let around = self.around();
+        let around = &self.around;
         let ticket = || {
             let named = around.env.get("KRB5CCNAME").is_some_and(|name| !name.is_empty());
             let uid = rustix::process::getuid().as_raw();
             named || Path::new(&format!("/tmp/krb5cc_{uid}")).exists()
         };
-        let key_is_named = self.ours().identity_file.is_some() || around.given.key.is_some();
+        let key_is_named = self.settings.identity_file.is_some() || around.given.key.is_some();
         let asked = !key_is_named && answers.set("gssapiauthentication").is_some();
         let wanted = asked && ticket();
         wanted.then(|| "GSSAPIAuthentication, and there is a Kerberos ticket".to_owned())
@@ -84,14 +84,18 @@ impl Connector {
 
     /// Returns a session over the user's own master, if one lives and nothing in deploy.toml says
     /// how to connect.
-    async fn ride(&self, wanted: &Hop, answers: &SshAnswers) -> Option<Arc<dyn Session>> {
-        let ours = self.ours();
+    async fn ride(
+        self: &Arc<Self>,
+        wanted: &Hop,
+        answers: &SshAnswers,
+    ) -> Option<Arc<dyn Session>> {
+        let ours = &self.settings;
         let says = ours.identity_file.is_some()
             || ours.known_hosts.is_some()
             || ours.host_keys.is_some()
             || wanted.pin.is_some()
-            || self.around().given.key.is_some()
-            || self.around().given.known_hosts.is_some();
+            || self.around.given.key.is_some()
+            || self.around.given.known_hosts.is_some();
         let path = Path::new(answers.about.one("controlpath").filter(|_| !says)?);
         let master = Master::of_user(path).await?;
         let text = format!("it goes over the ssh that listens at {}", path.display());
@@ -100,7 +104,7 @@ impl Connector {
     }
 
     async fn over_openssh(
-        &self,
+        self: &Arc<Self>,
         wanted: Hop,
         answers: &SshAnswers,
     ) -> Result<Arc<dyn Session>, SessionError> {
@@ -111,16 +115,16 @@ impl Connector {
     /// Starts a master, and tells the user what it wrote down. A server with too many new
     /// connections hangs up without a word; it is tried again.
     async fn own_master(&self, wanted: &Hop, answers: &SshAnswers) -> Result<Master, SessionError> {
-        let (ours, around) = (self.ours(), self.around());
-        let host = ssh_config::for_openssh(answers, &wanted.target, ours, around)?;
+        let Self { settings, around, .. } = self;
+        let host = ssh_config::for_openssh(answers, &wanted.target, settings, around)?;
         self.notice_policy(wanted, &host);
         self.check_known_hosts(&host, wanted)?;
         let pin = wanted.pin.as_deref();
         let (target, host) = (&wanted.target, &host);
-        let plan = MasterPlan { target, pin, host, answers, settings: ours, around };
+        let plan = MasterPlan { target, pin, host, answers, settings, around };
         let mut tries = 1;
         let master = loop {
-            match Master::start(&plan, self.masters()).await {
+            match Master::start(&plan, &self.masters).await {
                 Err(SessionError::Handshake { reason, .. })
                     if reason == HUNG_UP && tries < TRIES =>
                 {
@@ -132,8 +136,7 @@ impl Connector {
         };
         if let Some(log) = master.log().filter(|log| log.wrote_key() && wanted.pin.is_none()) {
             let file = host.new_keys.as_deref().unwrap_or(Path::new("known_hosts"));
-            let (_, print) = log.shown_key();
-            let text = format!("new host key {print}, written to {}", file.display());
+            let text = written_down(&log.shown_key().1, file);
             self.notice(wanted, Weight::Warning, &text);
         }
         Ok(master)

@@ -10,6 +10,7 @@ use crate::model::clean::strip;
 use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
 use crate::ssh::host_key::{fingerprint, record_name};
 use crate::ssh::ssh_config::HostSettings;
+use crate::ssh::target::unusable;
 
 /// The last line after a host key was refused.
 const UNVERIFIED: &str = "Host key verification failed";
@@ -106,10 +107,7 @@ impl OpenSshLog {
             return SessionError::Unreachable { address, source: io::Error::other(why), by_hand };
         }
         if reason.starts_with("command-line") || reason.contains("Bad configuration option") {
-            return SessionError::Setting {
-                setting: "ssh_config".to_owned(),
-                reason: reason.into(),
-            };
+            return unusable("ssh_config", reason);
         }
         let hung_up = ENDED.iter().any(|word| reason.contains(word)) && self.beside.is_empty();
         let reason = match (hung_up, last_said(&self.beside)) {

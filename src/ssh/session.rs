@@ -66,7 +66,7 @@ pub(crate) trait Carrier: Send + Sync + Sized + 'static {
 
 /// A host that is reached by SSH.
 pub(crate) struct SshSession<C> {
-    connector: Connector,
+    connector: Arc<Connector>,
     wanted: Hop,
     first: C,
     /// Made when the server allows no second channel on the first.
@@ -100,7 +100,7 @@ async fn run_patiently(
 }
 
 impl<C: Carrier> SshSession<C> {
-    pub(crate) fn new(connector: Connector, wanted: Hop, first: C) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, wanted: Hop, first: C) -> Self {
         let (second, crowded) = (Mutex::default(), AtomicBool::new(false));
         Self { connector, wanted, first, second, crowded }
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::remote::session::{BY_SETTING, ByteStream, SessionError};
 use crate::ssh::ssh_config::{Family, HostSettings};
+use crate::ssh::target::unusable;
 
 /// If bytes are not acknowledged for this long, the network is gone. Keepalives do not notice it
 /// while a full socket blocks the writer.
@@ -71,12 +72,11 @@ fn is_like(from: IpAddr, address: &SocketAddr) -> bool {
 /// Returns the address that `BindAddress` names, if it is set.
 async fn bound(settings: &HostSettings) -> Result<Option<IpAddr>, SessionError> {
     let Some(name) = &settings.bind_address else { return Ok(None) };
-    let unusable =
-        |reason| SessionError::Setting { setting: format!("BindAddress {name}"), reason };
+    let unusable = |reason: &str| unusable(&format!("BindAddress {name}"), reason);
     let found = lookup_host((name.as_str(), 0)).await;
-    let mut found = found.map_err(|error| unusable(error.to_string()))?;
+    let mut found = found.map_err(|error| unusable(&error.to_string()))?;
     let first = found.find(|address| belongs(settings.family, address));
-    first.map(|address| Some(address.ip())).ok_or_else(|| unusable("it has no address".to_owned()))
+    first.map(|address| Some(address.ip())).ok_or_else(|| unusable("it has no address"))
 }
 
 async fn dial(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
