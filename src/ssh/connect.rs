@@ -1,7 +1,6 @@
 //! Connecting to a host of the config: settings, jump hosts, handshake, login.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, Host, SshSettings, SshTransport};
 use crate::model::mutex::lock;
-use crate::remote::local::LocalSession;
 use crate::remote::session::{BY_SETTING, ByteStream, HUNG_UP, SessionError};
 use crate::ssh::auth::{
     AskPassphrase, AskQuestion, Asked, Attempt, Candidate, Candidates, KeyRing, attempt, candidates,
@@ -106,11 +104,6 @@ impl Connector {
     /// Returns what `ssh -G` says about a hop; `None` if there is no `ssh` program.
     pub(crate) async fn answers(&self, wanted: &Hop) -> Result<Option<SshAnswers>, SessionError> {
         ssh_config::answers(&wanted.target, &self.settings, &self.around, &self.plain).await
-    }
-
-    /// Returns a session with this machine.
-    pub(crate) fn local(&self) -> LocalSession {
-        LocalSession::login(&self.around.env)
     }
 
     /// Returns the hop to a host of the config; `None` if it is this machine.
@@ -212,7 +205,12 @@ impl Connector {
         }
         self.check_known_hosts(&host, wanted)?;
         if let Some(file) = settings.identity_file.clone().filter(|_| around.given.key.is_none()) {
-            own_key(&mut host, file, wanted.depth == 0);
+            // The only key for hosts of the config, and the first for jump hosts.
+            if wanted.depth == 0 {
+                host.identity_files.clear();
+                host.identities_only = true;
+            }
+            host.identity_files.insert(0, file);
         }
         Ok(host)
     }
@@ -259,24 +257,6 @@ impl Connector {
     }
 }
 
-/// Adds the key that `deploy.toml` names: the only one for its hosts, and the first for jump hosts.
-fn own_key(host: &mut HostSettings, file: PathBuf, meant: bool) {
-    if meant {
-        host.identity_files.clear();
-        host.identities_only = true;
-    }
-    host.identity_files.insert(0, file);
-}
-
-/// The end of a round of keys on one connection.
-enum Round {
-    LoggedIn,
-    /// Keys are left; a new connection may try them.
-    Next,
-    /// No key will do.
-    Over,
-}
-
 /// The state of connecting to one host.
 struct Connecting<'a> {
     connector: &'a Connector,
@@ -302,22 +282,18 @@ impl Connecting<'_> {
                 }
                 connected => connected?,
             };
-            let round = self.try_keys(&mut connection, &mut rest, &mut tried).await?;
-            match round {
-                Round::LoggedIn => {
-                    let label = rest.first().map(|one| one.label.clone()).unwrap_or_default();
-                    self.worked().insert(self.login(), label);
-                    if let Some(notice) = connection.heard.get().new_key {
-                        self.connector.notice(self.wanted, Weight::Warning, &notice);
-                    }
-                    return Ok(connection);
+            if self.try_keys(&mut connection, &mut rest, &mut tried).await? {
+                let label = rest.first().map(|one| one.label.clone()).unwrap_or_default();
+                self.worked().insert(self.login(), label);
+                if let Some(notice) = connection.heard.get().new_key {
+                    self.connector.notice(self.wanted, Weight::Warning, &notice);
                 }
-                Round::Next if !rest.is_empty() => connection.goodbye().await,
-                Round::Next | Round::Over => {
-                    let said = connection.heard.get().banner;
-                    connection.goodbye().await;
-                    return Err(self.refused(tried, said.as_deref(), list.len()));
-                }
+                return Ok(connection);
+            }
+            connection.goodbye().await;
+            if rest.is_empty() {
+                let said = connection.heard.get().banner;
+                return Err(self.refused(tried, said.as_deref(), list.len()));
             }
         }
     }
@@ -343,21 +319,26 @@ impl Connecting<'_> {
         SessionError::Auth { user, address, tried, by_hand: self.settings.by_hand.clone() }
     }
 
+    /// Tries keys on one connection. Returns whether the first of the `rest` logged in. If not, a
+    /// new connection may try what is left of the `rest`.
     async fn try_keys(
         &self,
         connection: &mut Connection,
         rest: &mut &[Candidate],
         tried: &mut Vec<String>,
-    ) -> Result<Round, SessionError> {
+    ) -> Result<bool, SessionError> {
         for _ in 0..KEYS_PER_CONNECTION {
-            let Some((candidate, others)) = rest.split_first() else { return Ok(Round::Over) };
+            let Some((candidate, others)) = rest.split_first() else { break };
             let label = &candidate.label;
             match self.try_key(connection, candidate).await? {
-                Attempt::Accepted => return Ok(Round::LoggedIn),
-                Attempt::Rejected(reason) => tried.push(format!("{label}: {reason}")),
+                Attempt::Accepted => return Ok(true),
+                Attempt::Rejected(reason) => {
+                    tried.push(format!("{label}: {reason}"));
+                    *rest = others;
+                }
                 Attempt::Pointless(reason) => {
                     tried.push(format!("{label}: {reason}"));
-                    return Ok(Round::Over);
+                    *rest = &[];
                 }
                 Attempt::Gone => {
                     let reason = connection.heard.goodbye();
@@ -366,12 +347,11 @@ impl Connecting<'_> {
                     }
                     tried.push(format!("{label}: not accepted, too many keys"));
                     *rest = others;
-                    return Ok(Round::Next);
+                    break;
                 }
             }
-            *rest = others;
         }
-        Ok(Round::Next)
+        Ok(false)
     }
 
     async fn try_key(
@@ -437,19 +417,15 @@ impl Connecting<'_> {
                     if let Transport::Command(program) = way {
                         reason = program.explain(reason).await;
                     }
-                    if let Some(option) = self.restricting(&error) {
+                    if let russh::Error::NoCommonAlgo { kind, .. } = &error
+                        && let Some(option) = self.settings.options.allowed.restricting(kind)
+                    {
                         reason = format!("{reason}; ssh_config allows only `{option}`");
                     }
                     return Err(SessionError::Handshake { address, reason });
                 }
             }
         }
-    }
-
-    /// Returns the option of `ssh_config` that left nothing in common with the server, if one did.
-    fn restricting(&self, error: &russh::Error) -> Option<String> {
-        let russh::Error::NoCommonAlgo { kind, .. } = error else { return None };
-        self.settings.options.allowed.restricting(kind)
     }
 
     async fn stream(&self) -> Result<(Box<dyn ByteStream>, Transport), SessionError> {

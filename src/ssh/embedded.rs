@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinSet;
 
 use crate::remote::session::SessionError;
 use crate::ssh::target::unusable;
@@ -43,7 +43,8 @@ pub struct Embedded {
     pub host_key: PublicKey,
     /// The only key that it lets in.
     pub client_key: PrivateKey,
-    accepting: JoinHandle<()>,
+    /// Accepts connections.
+    _accepting: JoinSet<()>,
 }
 
 impl Embedded {
@@ -71,8 +72,9 @@ impl Embedded {
             let (allowed, options) = (allowed.clone(), options.clone());
             handler(Served { allowed, options, open: HashMap::new() })
         };
-        let accepting = tokio::spawn(accept(listener, Arc::new(config(host)), served));
-        Ok(Self { address, host_key, client_key, accepting })
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::new(config(host)), served));
+        Ok(Self { address, host_key, client_key, _accepting: accepting })
     }
 
     /// Returns the line for a known_hosts file.
@@ -84,12 +86,6 @@ impl Embedded {
     /// Returns the client's private key, as a key file holds it.
     pub fn client_key_file(&self) -> String {
         self.client_key.to_openssh(LineEnding::LF).map(|key| key.to_string()).unwrap_or_default()
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 
@@ -115,7 +111,7 @@ async fn accept<H: server::Handler + Send + 'static>(
     config: Arc<server::Config>,
     handler: impl Fn() -> H,
 ) {
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (config, handler) = (Arc::clone(&config), handler());
         connections.spawn(async move {
@@ -136,15 +132,7 @@ struct Open {
     idle: Option<Channel<Msg>>,
     /// Sends the output of the command. It ends with the channel: a write to a closed channel whose
     /// window is full would wait for ever.
-    telling: Option<AbortHandle>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(telling) = &self.telling {
-            telling.abort();
-        }
-    }
+    telling: JoinSet<()>,
 }
 
 /// The handler of one connection.
@@ -240,8 +228,7 @@ impl server::Handler for Served {
         }
         let (_, write) = channel.split();
         let end = End { write, handle: session.handle() };
-        let telling = tokio::spawn(async move { end.tell(child).await });
-        open.telling = Some(telling.abort_handle());
+        open.telling.spawn(async move { end.tell(child).await });
         Ok(())
     }
 

@@ -141,7 +141,7 @@ impl Master {
 
     /// Returns the user's own master that listens at `path`, if it lives.
     pub(crate) async fn of_user(path: &Path) -> Option<Self> {
-        let socket = ControlSocket::new(path);
+        let socket = ControlSocket(path.to_owned());
         let lives = path.exists() && socket.is_alive().await;
         lives.then(|| Self::new(socket, None))
     }
@@ -169,7 +169,7 @@ impl Master {
         args.push(path.clone().into());
         args.extend([OsString::from("-o"), format!("ControlPersist={IDLE_SECONDS}").into()]);
         if plan.run(args, &log.beside, &[]).await? {
-            return Ok(Self::new(ControlSocket::new(&path), Some((log, dir))));
+            return Ok(Self::new(ControlSocket(path), Some((log, dir))));
         }
         Err(log.read().failure(plan.host, plan.host.connect_timeout))
     }

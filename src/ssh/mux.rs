@@ -58,28 +58,18 @@ impl From<io::Error> for NoMuxChannel {
 
 /// The socket at which a master listens.
 #[derive(Debug, Clone)]
-pub(crate) struct ControlSocket(PathBuf);
+pub(crate) struct ControlSocket(pub(crate) PathBuf);
 
 /// A running command. It ends on the host when this is dropped.
 pub(crate) struct MuxCommand {
     pub(crate) input: PipeInput,
     pub(crate) stdout: pipe::Receiver,
     pub(crate) stderr: pipe::Receiver,
-    pub(crate) ending: Ending,
+    /// Tells how it ends.
+    pub(crate) connection: MuxConnection,
 }
 
-/// The end of a command, which is still to come.
-pub(crate) struct Ending(MuxConnection);
-
 impl ControlSocket {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// Returns whether a master listens there and answers.
     pub(crate) async fn is_alive(&self) -> bool {
         let asking = async {
@@ -132,9 +122,9 @@ impl ControlSocket {
             their_stdout.into_blocking_fd()?,
             their_stderr.into_blocking_fd()?,
         ];
-        let ending = Ending(self.open_channel(request, &theirs).await?);
+        let connection = self.open_channel(request, &theirs).await?;
         let input = PipeInput { pipe: Some(input), _connection: None };
-        Ok(MuxCommand { input, stdout, stderr, ending })
+        Ok(MuxCommand { input, stdout, stderr, connection })
     }
 
     /// Connects to `host:port`, as seen from the host. The tunnel ends when it is dropped.
@@ -172,20 +162,8 @@ impl ControlSocket {
     }
 }
 
-impl Ending {
-    /// Returns the exit code of the command; `None` if the channel ended without one.
-    pub(crate) async fn exit(&mut self) -> Option<u32> {
-        while let Ok(message) = self.0.receive().await {
-            if message.kind == EXIT {
-                return message.numbers().nth(1);
-            }
-        }
-        None
-    }
-}
-
 /// A connection to a master, for one channel.
-struct MuxConnection(UnixStream);
+pub(crate) struct MuxConnection(UnixStream);
 
 impl MuxConnection {
     /// Connects and greets. Fails if what listens there is no master.
@@ -197,6 +175,16 @@ impl MuxConnection {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(connection)
+    }
+
+    /// Returns the exit code of the command; `None` if the channel ended without one.
+    pub(crate) async fn exit(&mut self) -> Option<u32> {
+        while let Ok(message) = self.receive().await {
+            if message.kind == EXIT {
+                return message.numbers().nth(1);
+            }
+        }
+        None
     }
 
     async fn send(&mut self, message: MuxMessage) -> io::Result<()> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::remote::session::{Channel, Exit, Output};
-use crate::ssh::mux::{ControlSocket, Ending, MuxCommand};
+use crate::ssh::mux::{ControlSocket, MuxCommand, MuxConnection};
 
 /// The most pieces that wait in the receiver's queue.
 const QUEUE: usize = 64;
@@ -24,10 +24,10 @@ const AFTER_EXIT: Duration = Duration::from_secs(1);
 /// Returns the two ends of a command that runs.
 pub(crate) fn start(command: MuxCommand, socket: ControlSocket) -> Channel {
     let (sender, output) = mpsc::channel(QUEUE);
-    let MuxCommand { input, stdout, stderr, ending } = command;
+    let MuxCommand { input, stdout, stderr, connection } = command;
     let pieces = select(pieces(stdout, Output::Stdout), pieces(stderr, Output::Stderr));
     tokio::spawn(async move {
-        let exit = match carry(pieces, ending, &sender).await {
+        let exit = match carry(pieces, connection, &sender).await {
             Some(code) => Some(Exit::Code(code)),
             None => socket.is_alive().await.then_some(Exit::Untold),
         };
@@ -41,10 +41,10 @@ pub(crate) fn start(command: MuxCommand, socket: ControlSocket) -> Channel {
 /// Hands all pieces to the listener, if there is one yet. Returns the exit code.
 async fn carry(
     pieces: impl Stream<Item = Output>,
-    mut ending: Ending,
+    mut connection: MuxConnection,
     listener: &mpsc::Sender<Output>,
 ) -> Option<u32> {
-    let (mut pieces, mut ending) = (pin!(pieces), pin!(ending.exit()));
+    let (mut pieces, mut ending) = (pin!(pieces), pin!(connection.exit()));
     let (mut open, mut exit) = (true, None);
     // The end of waiting for more, without the time that the listener takes.
     let mut deadline = Instant::now();

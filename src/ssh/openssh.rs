@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Host, SshTransport};
+use crate::remote::local::LocalSession;
 use crate::remote::session::{ByteStream, Channel, HUNG_UP, Session, SessionError};
 use crate::ssh::connect::{Connector, Weight, jitter};
 use crate::ssh::connection::Hop;
@@ -25,7 +26,9 @@ const TRIES: u32 = 3;
 impl Connector {
     /// Returns a session with `host`: over SSH after a login, or on this machine.
     pub async fn connect(self: &Arc<Self>, host: &Host) -> Result<Arc<dyn Session>, SessionError> {
-        let Some(wanted) = self.hop(host) else { return Ok(Arc::new(self.local())) };
+        let Some(wanted) = self.hop(host) else {
+            return Ok(Arc::new(LocalSession::login(&self.around.env)));
+        };
         let answers = Box::pin(self.answers(&wanted)).await?;
         let (Some(answers), true) = (&answers, self.settings.transport != SshTransport::Builtin)
         else {
@@ -205,7 +208,7 @@ impl Carrier for Master {
     }
 
     fn lost(&self) -> SessionError {
-        let gone = || format!("the master of {} is gone", self.socket.path().display());
+        let gone = || format!("the master of {} is gone", self.socket.0.display());
         SessionError::Lost { reason: self.log().map_or_else(gone, |log| log.goodbye()) }
     }
 

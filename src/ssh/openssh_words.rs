@@ -92,7 +92,8 @@ impl OpenSshLog {
             return error;
         }
         let (address, by_hand) = (settings.address(), settings.by_hand.clone());
-        if let Some(methods) = self.after("Permission denied (").or_else(|| self.too_many()) {
+        let too_many = || self.own.contains("Too many authentication failures").then_some("");
+        if let Some(methods) = self.after("Permission denied (").or_else(too_many) {
             let tried = self.tried(methods.trim_end_matches(").").trim_end_matches(')'));
             let user = settings.user.clone();
             return SessionError::Auth { user, address, tried, by_hand };
@@ -201,9 +202,8 @@ impl OpenSshLog {
 
     /// Returns the server's reason why it opened no channel: the last one, if it said any.
     pub(crate) fn refusal(&self) -> Option<&str> {
-        let open_failed = |line: &'_ str| line.contains("open failed: ");
-        let line = self.own.lines().rev().find(|line| open_failed(line))?;
-        line.split_once("open failed: ").map(|(_, reason)| reason)
+        let mut lines = self.own.lines().rev();
+        lines.find_map(|line| line.split_once("open failed: ")).map(|(_, reason)| reason)
     }
 
     /// Returns the last words of a connection that is gone.
@@ -220,10 +220,6 @@ impl OpenSshLog {
     /// Returns the rest of the first line that contains `word`.
     fn after(&self, word: &str) -> Option<&str> {
         self.own.lines().find_map(|line| line.split_once(word)).map(|(_, rest)| rest.trim())
-    }
-
-    fn too_many(&self) -> Option<&str> {
-        self.own.contains("Too many authentication failures").then_some("")
     }
 
     /// Returns one line for each key that was tried, each trouble, and what the server would take.

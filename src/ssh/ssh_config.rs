@@ -247,15 +247,9 @@ fn with_settings(
         Some(HostKeys::Strict) => host.policy = KeyPolicy::Strict,
         None => {}
     }
-    host.by_hand = by_hand(target, settings).into();
+    let words: Vec<_> = words(target, settings).iter().map(|word| shown_word(word)).collect();
+    host.by_hand = format!("ssh {}", words.join(" ")).into();
     host
-}
-
-/// Returns the `ssh` command that connects to `target` as we do.
-fn by_hand(target: &SshTarget, settings: &SshSettings) -> String {
-    let words = words(target, settings);
-    let words: Vec<_> = words.iter().map(|word| shown_word(word)).collect();
-    format!("ssh {}", words.join(" "))
 }
 
 /// Returns what comes after `ssh` to connect to `target` as we do.
