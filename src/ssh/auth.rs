@@ -205,12 +205,10 @@ impl Candidates {
             let listed = none.then(|| "PubkeyAcceptedAlgorithms leaves it out".to_owned());
             allowed.weakness(one.public.key_data()).or(listed)
         };
-        self.list.retain(|one| match why(one) {
-            Some(why) => {
-                self.notes.push(format!("{}: {why}", one.label));
-                false
-            }
-            None => true,
+        self.list.retain(|one| {
+            let why = why(one);
+            self.notes.extend(why.iter().map(|why| format!("{}: {why}", one.label)));
+            why.is_none()
         });
         self
     }

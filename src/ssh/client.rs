@@ -6,10 +6,10 @@ use std::time::Duration;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, Names};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use crate::model::mutex::lock;
-use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
+use crate::remote::session::{BY_SETTING, ByteStream, HUNG_UP, SessionError};
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::ssh_config::HostSettings;
 use crate::ssh::text;
@@ -65,30 +65,19 @@ pub(crate) struct Client {
 }
 
 /// Speaks SSH over `stream` up to the point where the host has proved who it is.
-pub(crate) async fn handshake<S>(
-    stream: S,
+pub(crate) async fn handshake(
+    stream: Box<dyn ByteStream>,
     settings: &HostSettings,
     check: HostKeyCheck,
     heard: &Heard,
-) -> Result<Handle<Client>, ConnectError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let config = Arc::new(library_config(settings, &check));
+) -> Result<Handle<Client>, ConnectError> {
+    let (config, after) = (Arc::new(library_config(settings, &check)), settings.connect_timeout);
     let client = Client { check, heard: heard.clone() };
-    match tokio::time::timeout(
-        settings.connect_timeout,
-        client::connect_stream(config, stream, client),
-    )
-    .await
-    {
-        Ok(result) => result,
-        Err(_) => Err(ConnectError::Refused(SessionError::Timeout {
-            what: format!("the SSH handshake with {}", settings.address()),
-            after: settings.connect_timeout,
-            hint: Some(BY_SETTING),
-        })),
-    }
+    let connecting = timeout(after, client::connect_stream(config, stream, client));
+    connecting.await.unwrap_or_else(|_| {
+        let what = format!("the SSH handshake with {}", settings.address());
+        Err(ConnectError::Refused(SessionError::Timeout { what, after, hint: Some(BY_SETTING) }))
+    })
 }
 
 fn library_config(settings: &HostSettings, check: &HostKeyCheck) -> client::Config {

@@ -18,7 +18,7 @@ use crate::ssh::connection::{Connection, Hop, Transport};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::jump;
-use crate::ssh::master::MasterDir;
+use crate::ssh::master::{MasterDir, PERSON_LIMIT};
 use crate::ssh::options::{Options, SshAnswers};
 use crate::ssh::proxy_command::Program;
 use crate::ssh::socket;
@@ -29,8 +29,6 @@ use crate::ssh::target::{SshTarget, unusable};
 const KEYS_PER_CONNECTION: usize = 5;
 /// More keys than this are a mistake, and some servers punish it.
 const KEYS_AT_ALL: usize = 20;
-/// A passphrase or a touch takes a person; sshd waits two minutes.
-const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// The number of further tries for a server that hangs up before it says anything.
 const BUSY_TRIES: u32 = 3;
 /// The words about a server that does not answer any more after it refused keys.

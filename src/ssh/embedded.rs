@@ -20,13 +20,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::remote::session::SessionError;
+use crate::ssh::exec::STDERR;
 use crate::ssh::target::unusable;
 use crate::ssh::text;
 
 /// The most bytes of a command's output in one message.
 const CHUNK: usize = 32 << 10;
-/// The extended data that is standard error.
-const STDERR: u32 = 1;
 
 /// Settings of the server.
 #[derive(Debug, Clone, Default)]

@@ -22,18 +22,18 @@ use crate::ssh::text;
 /// More than this unread means that nobody listens any more; the channel is given up.
 const UNREAD_LIMIT: usize = 16 << 20;
 /// The most pieces that wait in the receiver's own queue.
-const QUEUE: usize = 64;
+pub(crate) const QUEUE: usize = 64;
 /// The most bytes that are taken from the writer at once.
 const CHUNK: usize = 256 << 10;
 /// The bytes that are taken first: a short message to each of a thousand hosts needs no more.
 const FIRST_CHUNK: usize = 4 << 10;
 /// A background child may hold the output open: after the exit status we wait this long for its
 /// end.
-const AFTER_EXIT: Duration = Duration::from_secs(1);
+pub(crate) const AFTER_EXIT: Duration = Duration::from_secs(1);
 /// The limit for telling the server that we are done with a channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The extended data that is standard error.
-const STDERR: u32 = 1;
+pub(crate) const STDERR: u32 = 1;
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
 

@@ -31,8 +31,8 @@ use crate::ssh::target::{SshTarget, unusable};
 
 /// A master that nobody uses ends after this many seconds, should this process be killed.
 const IDLE_SECONDS: &str = "60";
-/// A touch or an agent that asks takes a person; sshd waits two minutes.
-const PERSON_LIMIT: Duration = Duration::from_secs(100);
+/// A passphrase, a touch or an agent that asks takes a person; sshd waits two minutes.
+pub(crate) const PERSON_LIMIT: Duration = Duration::from_secs(100);
 /// A path of a socket is at most this long: 104 bytes less what ssh appends for a moment.
 const LONGEST_SOCKET: usize = 85;
 /// Kinds of host keys, in the order in which a pinned one is looked for.

@@ -2,7 +2,6 @@
 //! prints, only this channel waits, since each has a window of its own.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{Stream, StreamExt as _, select, unfold};
@@ -12,14 +11,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::remote::session::{Channel, Exit, Output};
+use crate::ssh::exec::{AFTER_EXIT, QUEUE};
 use crate::ssh::mux::{ControlSocket, MuxCommand, MuxConnection};
 
-/// The most pieces that wait in the receiver's queue.
-const QUEUE: usize = 64;
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
-/// A background child may hold the output open: after the exit code we wait this long for its end.
-const AFTER_EXIT: Duration = Duration::from_secs(1);
 
 /// Returns the two ends of a command that runs.
 pub(crate) fn start(command: MuxCommand, socket: ControlSocket) -> Channel {

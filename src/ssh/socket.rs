@@ -38,7 +38,8 @@ pub(crate) async fn connect(settings: &HostSettings) -> Result<Box<dyn ByteStrea
     let mut addresses: Vec<SocketAddr> = found.map_err(unreachable)?.collect();
     let from = bound(settings).await?;
     addresses.retain(|address| {
-        belongs(settings.family, address) && from.is_none_or(|from| is_like(from, address))
+        belongs(settings.family, address)
+            && from.is_none_or(|from| from.is_ipv4() == address.is_ipv4())
     });
     if addresses.is_empty() {
         let why = "it has no address that AddressFamily and BindAddress allow";
@@ -63,10 +64,6 @@ fn belongs(family: Family, address: &SocketAddr) -> bool {
         Family::Inet => address.is_ipv4(),
         Family::Inet6 => address.is_ipv6(),
     }
-}
-
-fn is_like(from: IpAddr, address: &SocketAddr) -> bool {
-    from.is_ipv4() == address.is_ipv4()
 }
 
 /// Returns the address that `BindAddress` names, if it is set.

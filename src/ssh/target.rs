@@ -22,18 +22,13 @@ pub(super) fn parse_jump(value: &str) -> Result<Vec<SshTarget>, SessionError> {
 fn parse_hop(hop: &str) -> Result<SshTarget, SessionError> {
     let bad = |reason: &str| unusable(&format!("ProxyJump {hop}"), reason);
     let bare = hop.strip_prefix("ssh://").map_or(hop, |rest| rest.trim_end_matches('/'));
-    let (user, place) = match bare.rsplit_once('@') {
-        Some((user, place)) => (Some(user.to_owned()), place),
-        None => (None, bare),
-    };
+    let (user, place) =
+        bare.rsplit_once('@').map_or((None, bare), |(user, place)| (Some(user), place));
     let (host, port) = split_port(place).ok_or_else(|| bad("a bracket is not closed"))?;
-    let port = match port {
-        Some(port) => Some(port.parse().map_err(|_| bad("the port is not a number"))?),
-        None => None,
-    };
+    let port = port.map(str::parse).transpose().map_err(|_| bad("the port is not a number"))?;
     check_word("ProxyJump", host)?;
-    user.as_deref().map(check_user).transpose()?;
-    Ok(SshTarget { host: host.to_owned(), user, port })
+    user.map(check_user).transpose()?;
+    Ok(SshTarget { host: host.to_owned(), user: user.map(str::to_owned), port })
 }
 
 /// Returns host and port. An IPv6 address without brackets has no port. Returns `None` if a bracket
