@@ -47,17 +47,12 @@ const RSA_BITS: u32 = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct List {
     /// The option, as `ssh_config` spells it.
-    option: &'static str,
-    /// `None`: `ssh_config` does not say.
-    names: Option<Vec<String>>,
+    pub(crate) option: &'static str,
+    /// `None`: `ssh_config` does not say, and every algorithm may be used.
+    pub(crate) names: Option<Vec<String>>,
 }
 
 impl List {
-    /// Returns the list of `option`; `None` allows every algorithm.
-    pub(crate) const fn new(option: &'static str, names: Option<Vec<String>>) -> Self {
-        Self { option, names }
-    }
-
     /// Returns whether the algorithm of this name may be used.
     pub(crate) fn allows(&self, name: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.iter().any(|allowed| allowed == name))

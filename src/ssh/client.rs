@@ -1,6 +1,6 @@
 //! Our side of one SSH connection: the handshake, and messages of the server outside of channels.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg, Session};
@@ -9,13 +9,14 @@ use russh::{Channel, Names};
 use tokio::time::timeout;
 
 use crate::model::mutex::lock;
-use crate::remote::session::{BY_SETTING, ByteStream, HUNG_UP, SessionError};
+use crate::remote::session::{ByteStream, HUNG_UP, SessionError};
 use crate::ssh::host_key::HostKeyCheck;
 use crate::ssh::ssh_config::HostSettings;
+use crate::ssh::target::too_slow;
 use crate::ssh::text;
 
 /// Messages of the server outside of channels.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct ServerMessages {
     /// The reason why it, or the library, ended the connection.
     pub(crate) goodbye: Option<String>,
@@ -31,17 +32,13 @@ pub(crate) struct ServerMessages {
 pub(crate) struct Heard(Arc<Mutex<ServerMessages>>);
 
 impl Heard {
-    pub(crate) fn get(&self) -> ServerMessages {
-        lock(&self.0).clone()
-    }
-
-    fn note(&self, change: impl FnOnce(&mut ServerMessages)) {
-        change(&mut lock(&self.0));
+    pub(crate) fn get(&self) -> MutexGuard<'_, ServerMessages> {
+        lock(&self.0)
     }
 
     /// Returns the reason why the connection is gone.
     pub(crate) fn goodbye(&self) -> String {
-        self.get().goodbye.unwrap_or_else(|| HUNG_UP.to_owned())
+        self.get().goodbye.clone().unwrap_or_else(|| HUNG_UP.to_owned())
     }
 }
 
@@ -76,7 +73,7 @@ pub(crate) async fn handshake(
     let connecting = timeout(after, client::connect_stream(config, stream, client));
     connecting.await.unwrap_or_else(|_| {
         let what = format!("the SSH handshake with {}", settings.address());
-        Err(ConnectError::Refused(SessionError::Timeout { what, after, hint: Some(BY_SETTING) }))
+        Err(ConnectError::Refused(too_slow(what, after)))
     })
 }
 
@@ -119,7 +116,7 @@ impl client::Handler for Client {
     type Error = ConnectError;
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ConnectError> {
-        self.heard.note(|said| said.banner = Some(text::plain(banner)));
+        self.heard.get().banner = Some(text::plain(banner));
         Ok(())
     }
 
@@ -130,7 +127,7 @@ impl client::Handler for Client {
         session: &mut Session,
     ) -> Result<(), ConnectError> {
         let program = text::plain(&String::from_utf8_lossy(session.remote_sshid()));
-        self.heard.note(|said| said.program = program);
+        self.heard.get().program = program;
         Ok(())
     }
 
@@ -139,7 +136,9 @@ impl client::Handler for Client {
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, ConnectError> {
         let new_key = self.check.judge(shown).map_err(ConnectError::Refused)?;
-        self.heard.note(|said| said.new_key = new_key.or(said.new_key.take()));
+        if new_key.is_some() {
+            self.heard.get().new_key = new_key;
+        }
         Ok(true)
     }
 
@@ -152,7 +151,7 @@ impl client::Handler for Client {
             DisconnectReason::Error(ConnectError::Library(error)) => library_text(error),
             DisconnectReason::Error(ConnectError::Refused(error)) => error.to_string(),
         };
-        self.heard.note(|said| said.goodbye = Some(text));
+        self.heard.get().goodbye = Some(text);
         match reason {
             DisconnectReason::ReceivedDisconnect(_) => Ok(()),
             DisconnectReason::Error(error) => Err(error),

@@ -283,14 +283,15 @@ impl Connecting<'_> {
             if self.try_keys(&mut connection, &mut rest, &mut tried).await? {
                 let label = rest.first().map(|one| one.label.clone()).unwrap_or_default();
                 self.worked().insert(self.login(), label);
-                if let Some(notice) = connection.heard.get().new_key {
+                let new_key = connection.heard.get().new_key.take();
+                if let Some(notice) = new_key {
                     self.connector.notice(self.wanted, Weight::Warning, &notice);
                 }
                 return Ok(connection);
             }
             connection.goodbye().await;
             if rest.is_empty() {
-                let said = connection.heard.get().banner;
+                let said = connection.heard.get().banner.take();
                 return Err(self.refused(tried, said.as_deref(), list.len()));
             }
         }

@@ -79,18 +79,16 @@ impl Connection {
         }
     }
 
-    /// Says goodbye and waits until it has been sent.
-    async fn leave(&self) {
-        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
-        while !self.handle.is_closed() {
-            sleep(CLOSE_POLL).await;
-        }
-    }
-
-    /// Ends this connection, then what carried it.
+    /// Says goodbye and waits until it has been sent. Then ends what carried this connection.
     pub(crate) fn goodbye(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let _ = timeout(CLOSE_LIMIT, self.leave()).await;
+            let leaving = async {
+                let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+                while !self.handle.is_closed() {
+                    sleep(CLOSE_POLL).await;
+                }
+            };
+            let _ = timeout(CLOSE_LIMIT, leaving).await;
             if let Transport::Jump(outer) = &self.way {
                 outer.goodbye().await;
             }

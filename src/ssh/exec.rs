@@ -78,26 +78,21 @@ fn carry(channel: russh::Channel<Msg>, beside: bool, exits: bool) -> Channel {
 /// the channel is gone: then the other end of `input` breaks instead of waiting. Keeps to `pace` as
 /// long as the host says how far it is.
 async fn pump(mut input: DuplexStream, write: Writer, mut pace: Option<Arc<SendWindow>>) {
-    let mut buffer = BytesMut::new();
     let mut room = FIRST_CHUNK;
-    loop {
-        buffer.reserve(room);
-        match input.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(taken) => {
-                if taken >= room {
-                    room = (room * 4).min(CHUNK);
-                }
-                if let Some(kept) = &pace
-                    && !kept.may_send(taken as u64).await
-                {
-                    pace = None;
-                }
-                if write.data_bytes(buffer.split().freeze()).await.is_err() {
-                    return;
-                }
-            }
+    let mut buffer = BytesMut::with_capacity(room);
+    while let Ok(taken @ 1..) = input.read_buf(&mut buffer).await {
+        if taken >= room {
+            room = (room * 4).min(CHUNK);
         }
+        if let Some(kept) = &pace
+            && !kept.may_send(taken as u64).await
+        {
+            pace = None;
+        }
+        if write.data_bytes(buffer.split().freeze()).await.is_err() {
+            return;
+        }
+        buffer.reserve(room);
     }
     let _ = write.eof().await;
 }

@@ -248,25 +248,24 @@ impl HostKeyCheck {
         if let Some(reason) = self.weak_signature(certificate) {
             return Some(reason);
         }
-        if certificate.cert_type() != CertType::Host {
-            return Some("it is not a host certificate".to_owned());
-        }
-        if !certificate.critical_options().is_empty() {
-            return Some("it has critical options, which host certificates never have".to_owned());
-        }
         let for_us =
             |p: &String| matches_pattern(p.to_lowercase().as_bytes(), self.bare.as_bytes());
-        if !certificate.valid_principals().iter().any(for_us) {
+        let flaw = if certificate.cert_type() != CertType::Host {
+            "it is not a host certificate"
+        } else if !certificate.critical_options().is_empty() {
+            "it has critical options, which host certificates never have"
+        } else if !certificate.valid_principals().iter().any(for_us) {
             return Some(format!("it is not for {}", self.bare));
-        }
-        if self.now < certificate.valid_after() {
-            return Some("it is not valid yet".to_owned());
-        }
-        if self.now >= certificate.valid_before() {
-            return Some("it has expired".to_owned());
-        }
-        let sound = certificate.validate_at(self.now, [&print]).is_ok();
-        (!sound).then(|| "its signature is wrong".to_owned())
+        } else if self.now < certificate.valid_after() {
+            "it is not valid yet"
+        } else if self.now >= certificate.valid_before() {
+            "it has expired"
+        } else if certificate.validate_at(self.now, [&print]).is_err() {
+            "its signature is wrong"
+        } else {
+            return None;
+        };
+        Some(flaw.to_owned())
     }
 
     fn write_down(&self, key: &PublicKey) -> Result<Option<String>, SessionError> {

@@ -21,8 +21,7 @@ use crate::ssh::target::unusable;
 /// One line that speaks of a key.
 #[derive(Debug, Clone)]
 struct KnownHostsLine {
-    file: PathBuf,
-    number: usize,
+    place: KnownHostsPlace,
     marker: Option<Marker>,
     names: HostPatterns,
     /// `None`: a type we do not know, or a key that is damaged.
@@ -56,12 +55,6 @@ pub struct KnownHostsPlace {
     pub file: PathBuf,
     /// The line, from 1; every line counts.
     pub line: usize,
-}
-
-impl KnownHostsLine {
-    fn place(&self) -> KnownHostsPlace {
-        KnownHostsPlace { file: self.file.clone(), line: self.number }
-    }
 }
 
 impl KnownHosts {
@@ -102,7 +95,7 @@ impl KnownHosts {
     pub(super) fn damaged(&self, name: &str) -> Vec<KnownHostsPlace> {
         let names = [name];
         let lines = self.about(&names).filter(|line| line.key.is_none());
-        lines.map(KnownHostsLine::place).collect()
+        lines.map(|line| line.place.clone()).collect()
     }
 
     /// Returns the types of the plain keys that are on record for these names.
@@ -118,7 +111,7 @@ impl KnownHosts {
 
     /// Returns the lines about `name`, as `ssh-keygen -F` lists them.
     pub fn lookup(&self, name: &str) -> Vec<KnownHostsPlace> {
-        self.about(&[&name.to_lowercase()]).map(KnownHostsLine::place).collect()
+        self.about(&[&name.to_lowercase()]).map(|line| line.place.clone()).collect()
     }
 
     /// Returns the record of a plain key of `name`. A revocation beats everything, then one line
@@ -130,12 +123,12 @@ impl KnownHosts {
         let (mut changed, mut other) = (None, None);
         for line in self.about(&[name]).filter(|line| line.marker.is_none()) {
             match &line.key {
-                Some(recorded) if recorded == key => return KeyRecord::Known(line.place()),
+                Some(recorded) if recorded == key => return KeyRecord::Known(line.place.clone()),
                 Some(recorded) if recorded.algorithm() == key.algorithm() => {
-                    changed.get_or_insert_with(|| line.place());
+                    changed.get_or_insert_with(|| line.place.clone());
                 }
                 _ => {
-                    other.get_or_insert_with(|| line.place());
+                    other.get_or_insert_with(|| line.place.clone());
                 }
             }
         }
@@ -147,7 +140,7 @@ impl KnownHosts {
 
     pub(super) fn revoked(&self, names: &[&str], key: &KeyData) -> Option<KnownHostsPlace> {
         let mut lines = self.about(names).filter(|line| line.marker == Some(Marker::Revoked));
-        lines.find(|line| line.key.as_ref() == Some(key)).map(KnownHostsLine::place)
+        lines.find(|line| line.key.as_ref() == Some(key)).map(|line| line.place.clone())
     }
 
     pub(super) fn authority(&self, names: &[&str], key: &KeyData) -> bool {
@@ -170,7 +163,8 @@ fn parse_line(file: &Path, number: usize, line: &str, wanted: &[&str]) -> Option
     let (kind, key) = (words.next()?, words.next().unwrap_or_default());
     let key = PublicKey::from_openssh(&format!("{kind} {key}")).ok();
     let key = key.map(|key| key.key_data().clone());
-    Some(KnownHostsLine { file: file.to_path_buf(), number, marker, names, key })
+    let place = KnownHostsPlace { file: file.to_path_buf(), line: number };
+    Some(KnownHostsLine { place, marker, names, key })
 }
 
 /// Returns whether one of `names`, in lower case, is among those of a line.

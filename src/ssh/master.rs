@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::config::{HostKeys, SshSettings};
 use crate::model::mutex::lock;
-use crate::remote::session::{BY_SETTING, KNOWN_HOSTS, SessionError};
+use crate::remote::session::{KNOWN_HOSTS, SessionError};
 use crate::ssh::expand::LocalEnv;
 use crate::ssh::given::KEY;
 use crate::ssh::host_key::{fingerprint, record_name, same_fingerprint};
@@ -27,7 +27,7 @@ use crate::ssh::mux::ControlSocket;
 use crate::ssh::openssh_words::OpenSshLog;
 use crate::ssh::options::SshAnswers;
 use crate::ssh::ssh_config::{HostSettings, KeyPolicy, is_default_key, naming};
-use crate::ssh::target::{SshTarget, unusable};
+use crate::ssh::target::{SshTarget, too_slow, unusable};
 
 /// A master that nobody uses ends after this many seconds, should this process be killed.
 const IDLE_SECONDS: &str = "60";
@@ -171,7 +171,7 @@ impl Master {
         if plan.run(args, &log.beside, &[]).await? {
             return Ok(Self::new(ControlSocket(path), Some((log, dir))));
         }
-        Err(log.read().failure(plan.host, plan.host.connect_timeout))
+        Err(log.read().failure(plan.host))
     }
 }
 
@@ -269,11 +269,7 @@ impl MasterPlan<'_> {
         let limit = self.host.connect_timeout + PERSON_LIMIT;
         match timeout(limit, child.wait()).await {
             Ok(status) => Ok(status.map_err(failed)?.success()),
-            Err(_) => Err(SessionError::Timeout {
-                what: format!("logging in to {}", self.host.address()),
-                after: limit,
-                hint: Some(BY_SETTING),
-            }),
+            Err(_) => Err(too_slow(format!("logging in to {}", self.host.address()), limit)),
         }
     }
 
@@ -296,7 +292,7 @@ impl MasterPlan<'_> {
                     pinned,
                 });
             } else if !said.lacks_key_kind() {
-                return Err(said.failure(self.host, self.host.connect_timeout));
+                return Err(said.failure(self.host));
             }
         }
         let none = || unusable("fingerprint", "the host has no key of a kind that is supported");

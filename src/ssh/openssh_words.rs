@@ -1,16 +1,15 @@
 //! The log of OpenSSH (`-v`) while it connects, as an error of ours.
 
 use std::path::PathBuf;
-use std::time::Duration;
 use std::{fs, io, slice};
 
 use russh::keys::PublicKey;
 
 use crate::model::clean::strip;
-use crate::remote::session::{BY_SETTING, HUNG_UP, SessionError};
+use crate::remote::session::{HUNG_UP, SessionError};
 use crate::ssh::host_key::{fingerprint, record_name};
 use crate::ssh::ssh_config::HostSettings;
-use crate::ssh::target::unusable;
+use crate::ssh::target::{too_slow, unusable};
 
 /// The last line after a host key was refused.
 const UNVERIFIED: &str = "Host key verification failed";
@@ -60,7 +59,7 @@ impl OpenSshLog {
     }
 
     /// Returns the reason why no connection was made.
-    pub(crate) fn failure(&self, settings: &HostSettings, limit: Duration) -> SessionError {
+    pub(crate) fn failure(&self, settings: &HostSettings) -> SessionError {
         if let Some(hop) = settings.proxy_jump.last().filter(|_| self.broke_before()) {
             let inner = Self { own: self.beside.clone(), beside: String::new() };
             let (hostname, port) = inner.place().unwrap_or((&hop.host, hop.port.unwrap_or(22)));
@@ -68,10 +67,10 @@ impl OpenSshLog {
             let user = user.unwrap_or_else(|| settings.user.clone());
             let of_hop =
                 HostSettings { hostname, port, user, host_key_alias: None, ..settings.clone() };
-            let source = Box::new(inner.own_failure(&of_hop, limit));
+            let source = Box::new(inner.own_failure(&of_hop));
             return SessionError::Jump { hop: hop.host.clone(), source };
         }
-        self.own_failure(settings, limit)
+        self.own_failure(settings)
     }
 
     /// Returns name and port of the host that it connected to.
@@ -87,7 +86,7 @@ impl OpenSshLog {
         !self.own.contains("Server host key:") && self.beside.lines().any(failed)
     }
 
-    fn own_failure(&self, settings: &HostSettings, limit: Duration) -> SessionError {
+    fn own_failure(&self, settings: &HostSettings) -> SessionError {
         if let Some(error) = self.host_key(settings) {
             return error;
         }
@@ -100,8 +99,7 @@ impl OpenSshLog {
         }
         let reason = self.last_line();
         if LATE.iter().any(|late| reason.contains(late)) {
-            let what = format!("connecting to {address}");
-            return SessionError::Timeout { what, after: limit, hint: Some(BY_SETTING) };
+            return too_slow(format!("connecting to {address}"), settings.connect_timeout);
         }
         if UNREACHED.iter().any(|word| reason.contains(word)) {
             let why = reason.rsplit(": ").next().unwrap_or(reason).to_owned();
@@ -153,17 +151,14 @@ impl OpenSshLog {
                 by_hand,
             });
         }
-        if let Some(reason) = self.after("Certificate invalid: ").filter(|_| self.unverified()) {
+        if !own.contains(UNVERIFIED) {
+            return None;
+        }
+        if let Some(reason) = self.after("Certificate invalid: ") {
             return Some(SessionError::HostCertificate { name, reason: reason.to_owned() });
         }
-        self.unverified().then(|| {
-            let (files, other) = (settings.known_hosts.clone(), None);
-            SessionError::HostKeyUnknown { name, kind, fingerprint, files, other, by_hand }
-        })
-    }
-
-    fn unverified(&self) -> bool {
-        self.own.contains(UNVERIFIED)
+        let (files, other) = (settings.known_hosts.clone(), None);
+        Some(SessionError::HostKeyUnknown { name, kind, fingerprint, files, other, by_hand })
     }
 
     /// Returns the name under which the key of a host, or of a jump host, was looked up.

@@ -158,7 +158,8 @@ fn allowed(answers: &SshAnswers) -> Result<Allowed, SessionError> {
     let list = |names: &[&'static str]| {
         let found = names.iter().find(|name| answers.differs(name));
         let found = found.and_then(|name| answers.about.first(name));
-        List::new(names[0], found.map(|list| list.split(',').map(str::to_owned).collect()))
+        let split = |list: &str| list.split(',').map(str::to_owned).collect();
+        List { option: names[0], names: found.map(split) }
     };
     let bits = ["requiredrsasize", "rsaminsize"];
     let bits = bits.iter().find_map(|keyword| answers.about.first(keyword)?.parse().ok());

@@ -10,9 +10,9 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::remote::session::{BY_SETTING, ByteStream, SessionError};
+use crate::remote::session::{ByteStream, SessionError};
 use crate::ssh::ssh_config::{Family, HostSettings};
-use crate::ssh::target::unusable;
+use crate::ssh::target::{too_slow, unusable};
 
 /// If bytes are not acknowledged for this long, the network is gone. Keepalives do not notice it
 /// while a full socket blocks the writer.
@@ -27,11 +27,7 @@ pub(crate) async fn connect(settings: &HostSettings) -> Result<Box<dyn ByteStrea
         let (address, by_hand) = (address.clone(), by_hand.clone());
         SessionError::Unreachable { address, source, by_hand }
     };
-    let late = || SessionError::Timeout {
-        what: format!("connecting to {address}"),
-        after: *limit,
-        hint: Some(BY_SETTING),
-    };
+    let late = || too_slow(format!("connecting to {address}"), *limit);
     let deadline = Instant::now() + *limit;
     let looking = lookup_host((hostname.as_str(), *port));
     let found = timeout_at(deadline, looking).await.map_err(|_| late())?;

@@ -13,10 +13,10 @@ use tokio::sync::OnceCell;
 
 use crate::config::{HostKeys, SshSettings};
 use crate::remote::quote::shown_word;
-use crate::remote::session::{BY_SETTING, SessionError};
+use crate::remote::session::SessionError;
 use crate::ssh::expand::{LocalEnv, Tokens};
 use crate::ssh::options::{Options, Said, SshAnswers};
-use crate::ssh::target::{SshTarget, check_user, check_word, parse_jump, unusable};
+use crate::ssh::target::{SshTarget, check_user, check_word, parse_jump, too_slow, unusable};
 use crate::ssh::text;
 
 /// The least time that `ssh -G` is given; a `Match exec` in the user's file may do anything.
@@ -182,11 +182,7 @@ async fn ask(
         Ok(Ok(output)) => answer_of(&output, target).map(Some),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(Err(error)) => Err(unusable(&format!("{}", around.ssh.display()), &error.to_string())),
-        Err(_) => Err(SessionError::Timeout {
-            what: format!("`ssh -G {}`", target.host),
-            after: limit,
-            hint: Some(BY_SETTING),
-        }),
+        Err(_) => Err(too_slow(format!("`ssh -G {}`", target.host), limit)),
     }
 }
 
@@ -254,20 +250,16 @@ fn with_settings(
 
 /// Returns what comes after `ssh` to connect to `target` as we do.
 pub(super) fn words(target: &SshTarget, settings: &SshSettings) -> Vec<String> {
-    let mut words = Vec::new();
-    let path = |path: &Path| path.display().to_string();
-    if let Some(config) = &settings.config {
-        words.extend(["-F".to_owned(), path(config)]);
-    }
-    if let Some(file) = &settings.identity_file {
-        words.extend(["-i".to_owned(), path(file)]);
-    }
-    if let Some(file) = &settings.known_hosts {
-        words.extend(["-o".to_owned(), format!("UserKnownHostsFile={}", path(file))]);
-    }
-    if let Some(port) = target.port {
-        words.extend(["-p".to_owned(), port.to_string()]);
-    }
+    let path = |path: &PathBuf| path.display().to_string();
+    let hosts = |file: &PathBuf| format!("UserKnownHostsFile={}", file.display());
+    let options = [
+        ("-F", settings.config.as_ref().map(path)),
+        ("-i", settings.identity_file.as_ref().map(path)),
+        ("-o", settings.known_hosts.as_ref().map(hosts)),
+        ("-p", target.port.map(|port| port.to_string())),
+    ];
+    let options = options.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?]));
+    let mut words: Vec<String> = options.flatten().collect();
     words.push(match &target.user {
         Some(user) => format!("{user}@{}", target.host),
         None => target.host.clone(),

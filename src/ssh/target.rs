@@ -1,6 +1,8 @@
 //! A host to connect to, as an alias of `ssh_config` or one hop of a ProxyJump names it.
 
-use crate::remote::session::SessionError;
+use std::time::Duration;
+
+use crate::remote::session::{BY_SETTING, SessionError};
 
 /// A host to connect to, with values that take the place of those of `ssh_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,11 @@ pub(super) fn check_user(user: &str) -> Result<(), SessionError> {
 
 pub(super) fn unusable(setting: &str, reason: &str) -> SessionError {
     SessionError::Setting { setting: setting.to_owned(), reason: reason.to_owned() }
+}
+
+/// Returns the error of what took longer than `connect_timeout` lets it.
+pub(super) fn too_slow(what: String, after: Duration) -> SessionError {
+    SessionError::Timeout { what, after, hint: Some(BY_SETTING) }
 }
 
 #[cfg(test)]
