@@ -16,8 +16,10 @@ pub(crate) fn start(channel: russh::Channel<Msg>) -> impl ByteStream {
     let Channel { input, mut output } = exec::start_tunnel(channel);
     let (from_host, mut to_us) = duplex(BUFFER);
     tokio::spawn(async move {
-        while let Some(Output::Stdout(bytes)) = output.recv().await {
-            if to_us.write_all(&bytes).await.is_err() {
+        while let Some(piece) = output.recv().await {
+            if let Output::Stdout(bytes) = piece
+                && to_us.write_all(&bytes).await.is_err()
+            {
                 return;
             }
         }
