@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-
 use super::context::{Connect, RunContext};
 use super::conversation::Conversation;
-use super::delta::manifest_text;
+use super::delta::manifest;
 use super::outcome::Failure;
 use super::payload::codec_for;
 use super::query::of_each;
-use super::source::{Source, StoredRelease};
+use super::source::Source;
 use super::verify::{env_files, nothing_live};
-use crate::artifact::{Artifact, Received};
+use crate::artifact::Artifact;
 use crate::config::{Config, Host};
 use crate::model::codec::Codec;
 use crate::model::digest::Digest;
@@ -31,6 +29,7 @@ use crate::remote::order::{DONE, ManifestOf, Order};
 const MOST_NAMES: usize = 10;
 
 /// The live release of a stage, which all of its hosts run.
+#[derive(Clone)]
 pub struct LiveRelease {
     pub id: ReleaseId,
     /// Its name for people.
@@ -134,14 +133,10 @@ async fn manifests(
     host: &Conversation<'_>,
     id: ReleaseId,
 ) -> Result<(Manifest, Option<Manifest>), Failure> {
-    let read = async |of| {
-        let text = manifest_text(host, id, of).await?;
-        Manifest::parse(&text).ok()
-    };
-    let sealed = read(ManifestOf::Release).await;
+    let sealed = manifest(host, id, ManifestOf::Release).await;
     let sealed =
         sealed.ok_or_else(|| Failure::new(format!("the manifest of {id} cannot be read")))?;
-    Ok((sealed, read(ManifestOf::Artifact).await))
+    Ok((sealed, manifest(host, id, ManifestOf::Artifact).await))
 }
 
 /// Fails if a release is not as it was released, byte for byte. Its env files do not
@@ -230,72 +225,40 @@ impl LiveRelease {
 
     /// Returns its files as the source of a build. They are read through `connect`.
     pub fn source(&self, connect: Arc<dyn Connect>) -> Source {
-        Source::release(StoredFiles {
-            connect,
-            host: self.host.clone(),
-            place: self.place.clone(),
-            codec: self.codec,
-            name: self.name.clone(),
-            manifest: self.manifest.clone(),
-        })
+        let release = self.clone();
+        Source::release(Arc::new(move |paths| {
+            let (release, connect) = (release.clone(), Arc::clone(&connect));
+            Box::pin(async move {
+                let what = format!("could not read {} from {}", release.name, release.host.name);
+                let read = release.read_files(&*connect, paths).await;
+                read.map_err(|failure| failure.titled(what))
+            })
+        }))
     }
-}
 
-/// The files of a release on a host.
-struct StoredFiles {
-    connect: Arc<dyn Connect>,
-    host: Host,
-    place: String,
-    codec: Codec,
-    name: String,
-    manifest: Manifest,
-}
-
-impl StoredRelease for StoredFiles {
-    fn read(&self, paths: Vec<String>) -> BoxFuture<'_, Result<Artifact, Failure>> {
-        Box::pin(async move {
-            let what = format!("could not read {} from {}", self.name, self.host.name);
-            let read = self.read_files(paths).await;
-            read.map_err(|failure| failure.titled(what))
-        })
-    }
-}
-
-impl StoredFiles {
-    async fn read_files(&self, paths: Vec<String>) -> Result<Artifact, Failure> {
+    async fn read_files(
+        self,
+        connect: &dyn Connect,
+        paths: Vec<String>,
+    ) -> Result<Artifact, Failure> {
         let failed =
             |error: std::io::Error| Failure::of("could not write to a temporary file", &error);
         let stream = tempfile::tempfile().map_err(failed)?;
         let (mut said, mut times) = (String::new(), Vec::new());
-        if paths.iter().any(|path| self.size(path) > 0) {
-            let session = self.connect.connect(&self.host).await?;
-            let contents =
-                download::contents(&*session, &self.place, self.codec, &paths, &stream).await;
+        let Self { name, manifest, host, place, codec, .. } = self;
+        let nodes = manifest.nodes();
+        let has_bytes =
+            |path: &String| matches!(nodes.get(path), Some(Node::File { size: 1.., .. }));
+        if paths.iter().any(has_bytes) {
+            let session = connect.connect(&host).await?;
+            let contents = download::contents(&*session, &place, codec, &paths, &stream).await;
             said = contents.map_err(Failure::from)?;
-            times = download::times(&*session, &self.place, &paths).await?;
+            times = download::times(&*session, &place, &paths).await?;
             session.close().await;
         }
-        let (name, manifest, codec) = (self.name.clone(), self.manifest.clone(), self.codec);
-        let work = move || {
-            let (paths, times) = (&paths, &times);
-            Artifact::received(&Received {
-                name: &name,
-                manifest: &manifest,
-                paths,
-                times,
-                stream: &stream,
-                codec,
-            })
-        };
+        let work = move || Artifact::received(name, manifest, &paths, &times, &stream, codec);
         let stopped = |_| Failure::new("the work was stopped");
         let received = tokio::task::spawn_blocking(work).await.map_err(stopped)?;
         received.map_err(|error| Failure::from_error(&error).because(said))
-    }
-
-    fn size(&self, path: &str) -> u64 {
-        match self.manifest.nodes().get(path) {
-            Some(Node::File { size, .. }) => *size,
-            _ => 0,
-        }
     }
 }

@@ -1,7 +1,5 @@
 //! Compression of uploads.
 
-use std::fmt;
-
 /// The compression of an upload. The host's tools decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
@@ -20,11 +18,5 @@ impl Codec {
             Self::Gzip => "gzip",
             Self::Plain => "plain",
         }
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
     }
 }

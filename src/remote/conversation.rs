@@ -20,7 +20,7 @@ use super::replies::{Replies, Reply};
 use super::script::{self, Parts};
 use super::session::{Channel, Output, Session};
 use super::tail::Tail;
-use super::upload::{self, Chunks, UploadCommands, UploadOptions};
+use super::upload::{self, Chunks, UploadOptions};
 use crate::model::codec::Codec;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
@@ -267,13 +267,14 @@ impl Agent {
         Ok(probe(&self.ask(&Order::Probe { shared, ports }).await?.text))
     }
 
-    /// Streams a release, about `len` bytes, to the host over a channel of its own, or several.
+    /// Streams a release, `chunks` and then `tail`, about `len` bytes, to the host over a channel of its own, or several.
     /// With `large`, the id of the release, its large files are read back while they arrive.
     pub async fn receive(
         &self,
         codec: Codec,
         large: Option<ReleaseId>,
         chunks: Chunks,
+        tail: Bytes,
         len: u64,
         options: &UploadOptions<'_>,
     ) -> Result<(), AgentError> {
@@ -284,8 +285,8 @@ impl Agent {
         let stage = large.map(|id| Layout::staging(id, run)).unwrap_or_default();
         let receive = command("receive", &[("codec", codec.word()), ("stage", &stage)]);
         let stripe = |descriptor: &str| command("stripe", &[("descriptor", descriptor)]);
-        let commands = UploadCommands { receive, stripe: &stripe };
-        upload::send(&self.session, &commands, chunks, len, options).await
+        // Its state is large, and most uploads go between the orders.
+        Box::pin(upload::send(&self.session, &receive, &stripe, chunks, tail, len, options)).await
     }
 
     /// Sends orders and `bye` as one message: the host obeys them, then unlocks and ends. Returns

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Fleet;
 use crate::config::{Config, Host};
-use crate::deploy::context::RunContext;
 use crate::deploy::delta::DeltaFinder;
 use crate::deploy::env_diff::live_keys;
 use crate::deploy::goal::{Build, Goal};
@@ -61,7 +60,7 @@ impl Fleet<'_> {
         let (Some(build), Some(finder)) = (goal.build(), self.finder.clone()) else {
             return self.hosts.all.iter().map(|_| None).collect();
         };
-        let RunContext { cache, config, .. } = self.cx;
+        let config = self.cx.config;
         let bases = Arc::new(bases);
         let found = self
             .hosts
@@ -70,7 +69,7 @@ impl Fleet<'_> {
                 Box::pin(async move {
                     let base = bases.get(host.name()).cloned().unwrap_or_default();
                     let (whole, brought, values) = tokio::join!(
-                        finder.live_manifest(&host.talk, cache, &base),
+                        finder.live_manifest(&host.talk, &base),
                         DeltaFinder::live_artifact(&host.talk),
                         live_keys(&host.talk)
                     );

@@ -85,14 +85,14 @@ impl<'a> Fleet<'a> {
     /// Returns for each host what it has of the release, given what it said of its live one.
     pub(super) async fn share(&mut self, bases: BTreeMap<String, BaseState>) -> Deltas {
         let Some(finder) = self.finder.clone() else { return Deltas::new() };
-        let (kept, bases) = (self.cx.cache, Arc::new(bases));
+        let bases = Arc::new(bases);
         let found = self
             .hosts
             .each_that(HostRun::takes_part, |host| {
                 let (finder, bases) = (Arc::clone(&finder), Arc::clone(&bases));
                 Box::pin(async move {
                     let base = bases.get(host.name()).cloned().unwrap_or_default();
-                    finder.delta(&host.talk, kept, &base).await
+                    finder.delta(&host.talk, &base).await
                 })
             })
             .await;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use globset::Glob;
 use insta::assert_snapshot;
 use shipit::artifact::{
-    ArtifactError, CredentialFault, LimitHit, Malformed, Offender, Refusal, Refused, RefusedFrom,
-    ServerSaid, SignatureFault,
+    ArtifactError, CredentialFault, LimitHit, Malformed, Offender, Refusal, Refused, ServerSaid,
+    SignatureFault,
 };
 use shipit::config::dotenv::{DotenvError, DotenvFault};
 use shipit::config::env::{EnvError, Missing};
@@ -962,8 +962,7 @@ fn entries<const N: usize>(bad: [(&str, Refusal); N], more: usize) -> Refused {
         Offender { entry: path.clone(), path: Some(path), why }
     };
     let (artifact, excluded) = (text("todo.tar"), vec![text("*.map")]);
-    let from = RefusedFrom { artifact, is_directory: false, excluded };
-    Refused::new(from, bad.map(offender).into(), more)
+    Refused::new(artifact, false, excluded, bad.map(offender).into(), more)
 }
 
 fn refusals() -> Vec<Refusal> {

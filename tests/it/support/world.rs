@@ -1,7 +1,6 @@
 //! A little fleet in a temporary directory: each host is a directory, reached through the local
 //! session.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{TimeZone as _, Utc};
 use futures::future::BoxFuture;
-use shipit::cache::{MakeManifest, ReleaseCache};
+use shipit::cache::LocalCache;
 use shipit::config::env::EnvFile;
 use shipit::config::file::ConfigFile;
 use shipit::config::resolve::Overrides;
@@ -27,7 +26,6 @@ use shipit::deploy::query::Answers;
 use shipit::deploy::run::Run;
 use shipit::deploy::source::Source;
 use shipit::deploy::verify::{Verified, verify};
-use shipit::model::digest::Digest;
 use shipit::remote::local::LocalSession;
 use shipit::remote::session::{Session, SessionError};
 use shipit::report::json::report_line;
@@ -41,7 +39,6 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) connect: Box<dyn Connect>,
     pub(crate) events: Mutex<Vec<Event>>,
-    pub(crate) cache: MemoryCache,
     /// Size of a further file in every build, in bytes. A large one needs a channel of its own.
     pub(crate) ballast: usize,
     /// The questions that were asked, and the answers to come, the last one first.
@@ -69,27 +66,6 @@ impl Connect for LocalConnect {
     fn connect<'a>(&'a self, _: &'a Host) -> BoxFuture<'a, Result<Arc<dyn Session>, SessionError>> {
         let session: Arc<dyn Session> = Arc::new(self.0.clone());
         Box::pin(async move { Ok(session) })
-    }
-}
-
-/// A cache in memory: manifests, and where large files are.
-#[derive(Default)]
-pub(crate) struct MemoryCache {
-    pub(crate) manifests: Mutex<BTreeMap<Digest, String>>,
-    pub(crate) large: Mutex<BTreeMap<Digest, PathBuf>>,
-}
-
-impl ReleaseCache for MemoryCache {
-    fn manifest(&self, digest: Digest) -> Option<String> {
-        self.manifests.lock().unwrap().get(&digest).cloned()
-    }
-
-    fn keep_manifest(&self, make: MakeManifest) {
-        self.manifests.lock().unwrap().extend(make());
-    }
-
-    fn file(&self, digest: Digest, _: u64) -> Option<fs::File> {
-        self.large.lock().unwrap().get(&digest).map(|path| fs::File::open(path).unwrap())
     }
 }
 
@@ -174,7 +150,6 @@ impl World {
             config,
             connect,
             events: Mutex::default(),
-            cache: MemoryCache::default(),
             ballast: 0,
             asked: Mutex::default(),
             approved: Mutex::default(),
@@ -259,37 +234,49 @@ impl World {
     pub(crate) async fn run_with(&self, goal: &Goal, cancel: &Cancel) -> Report {
         let values = self.run_values(goal.kind().word());
         let sink = |event| self.events.lock().unwrap().push(event);
-        run(self.context(&values, &sink, cancel), goal).await
+        run(self.context(&values, &sink, cancel, &self.cache()), goal).await
     }
 
     /// Runs the goal after `local.before`.
     pub(crate) async fn build_and_run(&self, goal: Goal) -> Report {
         let values = self.run_values(goal.kind().word());
         let sink = |event| self.events.lock().unwrap().push(event);
-        let cancel = Cancel::never();
-        let cx = self.context(&values, &sink, &cancel);
+        let (cancel, cache) = (Cancel::never(), self.cache());
+        let cx = self.context(&values, &sink, &cancel, &cache);
         build_and_run(cx, goal.kind(), async || Ok(goal)).await
     }
 
     /// Looks for what can be promoted from here; `whole` also compares every byte.
     pub(crate) async fn live_release(&self, whole: bool) -> Result<LiveRelease, Failure> {
         let values = self.run_values("promote");
-        live_release(self.context(&values, &|_| {}, &Cancel::never()), whole).await
+        live_release(self.context(&values, &|_| {}, &Cancel::never(), &self.cache()), whole).await
     }
 
     /// Returns the plan of a dry run for the first host, as users see it.
     pub(crate) async fn rehearsed(&self, goal: &Goal) -> Vec<String> {
         let values = self.run_values(goal.kind().word());
-        let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        let dry_run =
+            dry_run(self.context(&values, &|_| {}, &Cancel::never(), &self.cache()), goal).await;
         plan_lines(dry_run.plans[0].1.as_ref().unwrap())
     }
 
     /// The plan of a dry run for each host; `None` if it has none, or nothing is to be done.
     pub(crate) async fn planned(&self, goal: &Goal) -> Vec<(String, Option<HostPlan>)> {
         let values = self.run_values(goal.kind().word());
-        let dry_run = dry_run(self.context(&values, &|_| {}, &Cancel::never()), goal).await;
+        let dry_run =
+            dry_run(self.context(&values, &|_| {}, &Cancel::never(), &self.cache()), goal).await;
         let plan = |plan: Result<_, _>| plan.ok().filter(|_| !dry_run.unchanged);
         dry_run.plans.into_iter().map(|(host, found)| (host, plan(found))).collect()
+    }
+
+    /// The directory in which this machine keeps what it knows of releases.
+    pub(crate) fn cache_dir(&self) -> PathBuf {
+        self.dir.path().join("cache of this machine")
+    }
+
+    /// The cache for one run, which ends when everything is written.
+    fn cache(&self) -> LocalCache {
+        LocalCache::new(Some(&self.cache_dir()), std::time::SystemTime::now())
     }
 
     fn context<'a>(
@@ -297,6 +284,7 @@ impl World {
         run: &'a Run,
         sink: &'a (dyn Fn(Event) + Send + Sync),
         cancel: &'a Cancel,
+        cache: &'a LocalCache,
     ) -> RunContext<'a> {
         RunContext {
             config: &self.config,
@@ -306,7 +294,7 @@ impl World {
             approve: self,
             told: &report_line,
             cancel,
-            cache: &self.cache,
+            cache,
             wait: false,
         }
     }
@@ -315,20 +303,7 @@ impl World {
     pub(crate) async fn within<T>(&self, work: impl AsyncFnOnce(RunContext<'_>) -> T) -> T {
         let (run, cancel) = (self.run_values("after"), Cancel::never());
         let sink = |event| self.events.lock().unwrap().push(event);
-        let (config, connect) = (&self.config, self.connect.as_ref());
-        let events = Events::new(&sink);
-        work(RunContext {
-            config,
-            run: &run,
-            connect,
-            events,
-            approve: self,
-            cancel: &cancel,
-            cache: &self.cache,
-            wait: false,
-            told: &report_line,
-        })
-        .await
+        work(self.context(&run, &sink, &cancel, &self.cache())).await
     }
 
     pub(crate) async fn verify(&self, id: Option<&str>) -> Answers<Verified> {
