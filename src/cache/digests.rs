@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::LocalCache;
+use super::dir::name_of;
 use crate::artifact::{Artifact, KnownDigests};
-use crate::model::digest::Digest;
 
 /// Limit for all of them together.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
@@ -14,7 +14,7 @@ pub(super) const MOST_BYTES: u64 = 64 << 20;
 impl LocalCache {
     /// Returns what is known of the files of the artifact at `address`.
     pub fn digests(&self, address: &str) -> KnownDigests {
-        let bytes = self.digests.read(&file_name(address)).unwrap_or_default();
+        let bytes = self.digests.read(&name_of(address)).unwrap_or_default();
         let now = self.digests.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         KnownDigests::new(
             &String::from_utf8_lossy(&bytes),
@@ -25,16 +25,11 @@ impl LocalCache {
     /// Keeps what is known of the files of `artifact` now, in place of `before`. Returns at once:
     /// it is written in the background.
     pub fn keep_digests(&self, address: &str, before: KnownDigests, artifact: Arc<Artifact>) {
-        let (cache, name) = (self.digests.clone(), file_name(address));
+        let (cache, name) = (self.digests.clone(), name_of(address));
         self.in_background(move || {
             if let Some(text) = artifact.known(&before) {
                 cache.write(&name, text.as_bytes());
             }
         });
     }
-}
-
-/// Returns the name of the file: the digest of the address, which may hold any character.
-fn file_name(address: &str) -> String {
-    Digest::of(address.as_bytes()).to_string()
 }

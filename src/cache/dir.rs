@@ -6,6 +6,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::model::digest::Digest;
+
 /// Limit for every kind: the directory is listed for each file that is added.
 pub(super) const MOST_FILES: usize = 10_000;
 
@@ -82,6 +84,11 @@ impl DirCache {
         }
         Ok(())
     }
+}
+
+/// Returns the name of the file about something whose own name may hold any character.
+pub(super) fn name_of(subject: &str) -> String {
+    Digest::of(subject.as_bytes()).to_string()
 }
 
 #[cfg(test)]

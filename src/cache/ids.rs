@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::LocalCache;
-use crate::model::digest::Digest;
+use super::dir::name_of;
 use crate::model::id::ReleaseId;
 
 /// Limit for all of them together.
@@ -12,7 +12,7 @@ pub(super) const MOST_BYTES: u64 = 1 << 20;
 impl LocalCache {
     /// Returns the releases that the hosts of `stage` were seen to have.
     pub fn releases(&self, stage: &str) -> BTreeSet<ReleaseId> {
-        let bytes = self.ids.read(&name(stage)).unwrap_or_default();
+        let bytes = self.ids.read(&name_of(stage)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
@@ -20,12 +20,8 @@ impl LocalCache {
     /// Keeps the releases that the hosts of `stage` have, in place of those that are kept.
     pub fn keep_releases(&self, stage: &str, ids: &BTreeSet<ReleaseId>) {
         let lines: Vec<_> = ids.iter().map(ToString::to_string).collect();
-        self.ids.write(&name(stage), lines.join("\n").as_bytes());
+        self.ids.write(&name_of(stage), lines.join("\n").as_bytes());
     }
-}
-
-fn name(stage: &str) -> String {
-    Digest::of(stage.as_bytes()).to_string()
 }
 
 #[cfg(test)]
