@@ -71,22 +71,19 @@ pub async fn run_command(
     command: &str,
     hear: StreamListener<'_>,
 ) -> Answers<CommandEnd> {
-    let each = cx.config.hosts.iter().enumerate().map(|(place, host)| async move {
-        let ended = run_on(cx, host, command, &|heard| hear(place, heard)).await;
-        hear(place, StreamPiece::End);
-        (host.name.clone(), ended)
-    });
-    for_hosts(cx.config.parallel, each).await
+    of_each(cx, Scan::No, async |talk| {
+        let place = cx.config.hosts.iter().position(|host| host.name == talk.host.name);
+        run_on(talk, command, &|heard| hear(place.unwrap_or_default(), heard)).await
+    })
+    .await
 }
 
 async fn run_on(
-    cx: RunContext<'_>,
-    host: &Host,
+    talk: &mut Conversation<'_>,
     command: &str,
     hear: &(dyn Fn(StreamPiece) + Sync),
 ) -> Result<CommandEnd, Failure> {
-    let mut talk = Conversation::new(cx, host);
-    talk.open(false, Scan::No).await?;
+    let (cx, host) = (talk.cx, talk.host);
     let state = talk.looked()?;
     let id = live(&state)?;
     let note = noted(cx.run, &state, id);
@@ -103,7 +100,7 @@ async fn run_on(
         ("ran", &note),
         ("reason", &reason),
     ];
-    let ended = heard(&mut talk, "live_command", &[], &arguments, hear).await?;
+    let ended = heard(talk, "live_command", &[], &arguments, hear).await?;
     Ok(ended.map_or_else(|| CommandEnd::Lost(lost()), CommandEnd::Ended))
 }
 
