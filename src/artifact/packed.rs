@@ -39,8 +39,13 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// Returns the two ends through which hosts hear how far packing by `codec` is.
+    pub fn channel(codec: Codec) -> (watch::Sender<Self>, watch::Receiver<Self>) {
+        watch::channel(Self::begun(codec, false, 0))
+    }
+
     /// Returns what there is at the beginning: no chunks, and an estimate of their bytes.
-    pub const fn begun(codec: Codec, large: bool, likely: u64) -> Self {
+    pub(super) const fn begun(codec: Codec, large: bool, likely: u64) -> Self {
         Self { codec, large, chunks: Vec::new(), len: 0, likely, inline: None, end: None }
     }
 }

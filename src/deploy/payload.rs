@@ -179,7 +179,7 @@ impl Payload {
         prepared: &Arc<PreparedDelta>,
     ) -> watch::Receiver<Packed> {
         let begin = || {
-            let (to, packing) = watch::channel(Packed::begun(key.codec, false, 0));
+            let (to, packing) = Packed::channel(key.codec);
             let (release, prefix) = (Arc::clone(&self.release), Arc::clone(&self.prefix));
             let (artifact, prepared) = (Arc::clone(artifact), Arc::clone(prepared));
             let most = self.inline_limit;

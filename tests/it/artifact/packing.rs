@@ -11,7 +11,6 @@ use shipit::artifact::{Artifact, ArtifactError, Packed, PreparedDelta, pack_tail
 use shipit::model::codec::Codec;
 use shipit::model::manifest::Manifest;
 use shipit::remote::upload::FileRange;
-use tokio::sync::watch;
 
 use crate::support::archives::{
     Style, Tree, file, link, open, program, put, sample, tar_of, told, tree, write_tree,
@@ -36,7 +35,7 @@ fn pack_all(artifact: &Artifact, codec: Codec) -> Result<Packed, ArtifactError> 
 
 /// Packs the release. What can be seen on the way must agree with the result.
 fn pack(artifact: &Artifact, release: &Manifest, codec: Codec) -> Result<Packed, ArtifactError> {
-    let (to, mut packing) = watch::channel(Packed::begun(codec, false, 0));
+    let (to, mut packing) = Packed::channel(codec);
     let told = std::thread::scope(|scope| {
         let hearing = scope.spawn(move || {
             let mut told = Vec::new();
@@ -64,7 +63,7 @@ fn packing_ends_when_nobody_waits_any_more() {
     let dir = tempfile::tempdir().unwrap();
     write_tree(&dir.path().join("tree"), &sample());
     let artifact = open(&dir.path().join("tree")).unwrap();
-    let (to, packing) = watch::channel(Packed::begun(Codec::Plain, false, 0));
+    let (to, packing) = Packed::channel(Codec::Plain);
     drop(packing);
     let release = artifact.manifest().clone().into();
     let whole = PreparedDelta::default();

@@ -197,7 +197,7 @@ fn packs_and_opens_again(artifact: &Artifact, dir: &Path, scratch: &Path) {
     if artifact.manifest().nodes().keys().any(|path| path.len() > 3900) {
         return; // with the prefix it is longer than a path in an artifact may be
     }
-    let (to, packing) = tokio::sync::watch::channel(Packed::begun(Codec::Plain, false, 0));
+    let (to, packing) = Packed::channel(Codec::Plain);
     let release = artifact.manifest().clone().into();
     let whole = PreparedDelta::default();
     artifact.pack(&release, "p", Codec::Plain, u64::MAX, &whole, &to).unwrap();
