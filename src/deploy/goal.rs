@@ -190,7 +190,7 @@ pub fn describe_link(link: &SharedLink) -> String {
 pub fn describe_restart(service: &Service) -> Option<String> {
     match &service.what {
         ServiceKind::Unit(Unit { action: Action::None, .. }) => None,
-        ServiceKind::Unit(unit) => Some(format!("systemctl {} {}", unit.action.verb(), unit.name)),
+        ServiceKind::Unit(unit) => Some(format!("systemctl {} {}", unit.action.word(), unit.name)),
         ServiceKind::Command { restart, .. } => Some(restart.clone()),
     }
 }

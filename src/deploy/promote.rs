@@ -116,7 +116,7 @@ async fn seen(host: &mut Conversation<'_>, config: &Config, whole: bool) -> Resu
     let unknown = || Failure::new(format!("the ledger does not tell enough about {id}"));
     let history = history.ok_or_else(unknown)?;
     if history.status != ReleaseStatus::Good {
-        let what = format!("{id} is live, and its state is `{}`", history.status.words());
+        let what = format!("{id} is live, and its state is `{}`", history.status.word());
         let hint = format!("`shipit status {}` says how to recover it", config.stage);
         return Err(Failure::new(what).hint(Some(hint)));
     }

@@ -45,7 +45,6 @@ pub struct HostState {
     pub key: Vec<u8>,
     /// The holder of the lock, if it is not us: a record for [`LockHolder::read`].
     pub holder: Option<String>,
-    /// Details of the locks.
     pub lock: LockFacts,
     /// When maintenance was turned on, if it is on and somebody asked.
     pub maintenance: Option<DateTime<Utc>>,
@@ -129,7 +128,6 @@ pub struct Facts {
     pub clock: DateTime<Utc>,
     /// Free bytes for this user below `deploy_to`.
     pub free_bytes: Option<u64>,
-    /// Free inodes below `deploy_to`.
     pub free_inodes: Option<u64>,
     /// The user that we are on the host.
     pub user: String,
@@ -189,9 +187,8 @@ pub struct UnitState {
     pub since: String,
     /// Whether its file is not what systemd has read of it.
     pub needs_daemon_reload: bool,
-    /// The targets of `/proc/<pid>/cwd` and `exe`, if they could be read.
+    /// The targets of `/proc/<pid>/cwd` and, below, of `exe`, if they could be read.
     pub cwd: Option<String>,
-    /// See `cwd`.
     pub exe: Option<String>,
     /// The start of the main process, in clock ticks since boot.
     pub started: Option<u64>,

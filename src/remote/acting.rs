@@ -1,7 +1,6 @@
 //! Acts on a host as another user than the one that logs in, by sudo, doas or run0: one wrapper
 //! around every command. A password goes to sudo by standard input, once sudo asks for it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,12 +35,6 @@ pub struct Password {
     known: Arc<OnceCell<Result<Arc<str>, String>>>,
 }
 
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
-}
-
 impl Password {
     /// Returns the password that `ask` will have.
     pub fn new(ask: AskPassword) -> Self {
@@ -61,7 +54,7 @@ impl Password {
 }
 
 /// The rights that commands on a host get beside those of the login.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Rights {
     /// The words of sudo, doas or run0; with `-S`, it takes a password from its standard input.
     pub command: Vec<String>,

@@ -13,21 +13,22 @@ use tokio::time::{Instant, interval_at, timeout};
 
 use super::answer::{CheckFacts, Judgement, host_state, judgements, probe};
 use super::error::AgentError;
-use super::frames::{Frame, Frames, HookOutput, Response};
+use super::frames::{Frames, HookOutput, Response};
 use super::order::Order;
 use super::quote::list;
 use super::replies::{Replies, Reply};
-use super::script::{self, Parts};
+use super::script::{self, OF_STREAMS, Parts};
 use super::session::{Channel, Output, Session};
 use super::tail::Tail;
 use super::upload::{self, Chunks, UploadCommands, UploadOptions};
 use crate::model::codec::Codec;
+use crate::model::enum_words::words;
 use crate::model::host_state::HostState;
 use crate::model::id::ReleaseId;
 use crate::model::layout::Layout;
 use crate::model::link::SharedLink;
 use crate::model::mutex::lock;
-use crate::model::service::{Image, Scope, Service, ServiceKind, Unit, limit_of};
+use crate::model::service::{Image, Service, ServiceKind, Unit, limit_of};
 
 /// Limit for the greeting; it includes a slow `.bashrc` and a slow disk.
 const GREETING_LIMIT: Duration = Duration::from_mins(1);
@@ -81,23 +82,14 @@ impl Hello {
     }
 }
 
-/// The rule for looking for processes that run from a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scan {
-    No,
-    /// If there are releases that are not live, which may be pruned.
-    Others,
-    Yes,
-}
-
-impl Scan {
-    /// Returns the agent's word.
-    const fn word(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Others => "others",
-            Self::Yes => "yes",
-        }
+words! {
+    /// The rule for looking for processes that run from a release.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Scan {
+        No = "no",
+        /// If there are releases that are not live, which may be pruned.
+        Others = "others",
+        Yes = "yes",
     }
 }
 
@@ -322,8 +314,7 @@ impl Agent {
         services: &[Service],
         arguments: &[(&str, &str)],
     ) -> Result<HostStream, AgentError> {
-        let forms = script::of_streams();
-        let script = if self.packed { &forms.packed } else { &forms.plain };
+        let script = if self.packed { &OF_STREAMS.packed } else { &OF_STREAMS.plain };
         let (session, hello) = (Arc::clone(&self.session), self.hello.clone());
         let services: Vec<_> = services.iter().map(service_words).collect();
         let (services, seconds) = (list(&services), hello.deadline.as_secs().max(1).to_string());
@@ -414,8 +405,7 @@ fn service_words(service: &Service) -> String {
     let file = service.unit().and_then(|unit| unit.file.as_deref()).unwrap_or_default();
     let (scope, target, action, log) = match &service.what {
         ServiceKind::Unit(Unit { name, scope, action, .. }) => {
-            let scope = if *scope == Scope::User { "user" } else { "system" };
-            (scope, name, action.verb(), "")
+            (scope.word(), name, action.word(), "")
         }
         ServiceKind::Command { restart, stop, log } => {
             let [stop, log] = [stop, log].map(|text| text.as_deref().unwrap_or_default());
@@ -482,7 +472,9 @@ async fn read_frames(
             Output::Stdout(bytes) => {
                 let found = frames.feed(&bytes);
                 greeted |= found.as_ref().is_ok_and(|found| !found.is_empty());
-                if let Err(reason) = found.and_then(|found| hand_out(found, &replies)) {
+                let given = found.map(|found| found.into_iter().all(|frame| replies.give(frame)));
+                if given != Ok(true) {
+                    let reason = given.err().unwrap_or_else(|| "unexpected answer".to_owned());
                     return replies.end(AgentError::Garbled { reason });
                 }
             }
@@ -498,18 +490,4 @@ async fn read_frames(
         let noise = frames.noise();
         AgentError::NoGreeting { said: format!("{how}\n{noise}\n{said}").trim().to_owned() }
     });
-}
-
-/// Gives each frame to the request that is first in line. Fails if there is none.
-fn hand_out(found: Vec<Frame>, replies: &Replies) -> Result<(), String> {
-    for frame in found {
-        let asked = match frame {
-            Frame::Said(said) => replies.say(said),
-            Frame::Response(answer) => replies.answer(answer),
-        };
-        if !asked {
-            return Err("unexpected answer".to_owned());
-        }
-    }
-    Ok(())
 }

@@ -80,7 +80,8 @@ pub(super) struct Forms {
     pub(super) packed: String,
 }
 
-static OF_STREAMS: LazyLock<Forms> = LazyLock::new(|| Forms::of(STREAM_SCRIPT));
+/// The script of streams.
+pub(super) static OF_STREAMS: LazyLock<Forms> = LazyLock::new(|| Forms::of(STREAM_SCRIPT));
 
 /// The parts of the script that only some hosts need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,11 +139,6 @@ impl Forms {
         let packed = word(&format!("script=$({unpack}) && eval \"$script\""));
         Self { plain: word(&script), packed }
     }
-}
-
-/// Returns the script of streams.
-pub(super) fn of_streams() -> &'static Forms {
-    &OF_STREAMS
 }
 
 /// Returns the command that runs `script` (a word) with this verb and these arguments by name.

@@ -141,7 +141,7 @@ impl Release<'_> {
     fn status(&self) -> &'static str {
         match &self.history {
             _ if self.is_unknown() => "unknown",
-            Some(history) => history.status.words(),
+            Some(history) => history.status.word(),
             None => "unfinished",
         }
     }

@@ -260,7 +260,7 @@ impl Resolver<'_> {
                 self.file.rule(&shown, "unit", "a list that names each unit once", !twice)?;
                 let action = self.action(table, UnitKind::of(&name))?;
                 if let Some(written) = table.action.as_ref().filter(|_| name.contains(SLOT)) {
-                    let shown = Spanned::new(written.span(), action.verb());
+                    let shown = Spanned::new(written.span(), action.word());
                     let must = "`restart` for a unit in a slot";
                     self.file.rule(&shown, "action", must, action == Action::Restart)?;
                 }
@@ -294,7 +294,7 @@ impl Resolver<'_> {
             ActionValue::Start => Action::Start,
             ActionValue::None => Action::None,
         };
-        let shown = Spanned::new(written.span(), action.verb());
+        let shown = Spanned::new(written.span(), action.word());
         let must = "`restart`, `start` or `none` for a unit that is no service";
         let holds = kind == UnitKind::Service || !action.reloads();
         self.file.rule(&shown, "action", must, holds)?;

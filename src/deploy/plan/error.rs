@@ -125,7 +125,7 @@ pub enum PlanError {
 pub enum WhyNotStaged {
     #[error("it is not on this host")]
     Absent,
-    #[error("its state is `{}`", .0.words())]
+    #[error("its state is `{}`", .0.word())]
     Was(ReleaseStatus),
     #[error("no `shipit stage` that ended well made it")]
     Unfinished,

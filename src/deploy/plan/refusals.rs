@@ -48,7 +48,7 @@ impl Planner<'_> {
     fn check_sudo(&self, state: &HostState, service: &Service) -> Result<(), PlanError> {
         let Facts { user, sudo, .. } = &state.facts;
         for Unit { name, scope, action, .. } in self.config.units_of(service) {
-            let own = [action.verb()];
+            let own = [action.word()];
             let verbs = if service.is_in_slot() { &["restart", "enable"][..] } else { &own };
             for verb in verbs {
                 let command = format!("{verb} {name}");
