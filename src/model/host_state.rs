@@ -366,21 +366,13 @@ impl HostState {
     /// Returns the entry that the newest activation could not be reverted, if there is one: a
     /// person must look.
     pub fn stuck(&self) -> Option<&Entry> {
-        let mut newest = None;
-        let mut stuck = None;
-        for entry in self.ledger.entries() {
-            match entry.event {
-                LedgerEvent::Activated => (newest, stuck) = (Some(&entry.release), None),
-                LedgerEvent::Failed if newest == Some(&entry.release) => stuck = Some(entry),
-                LedgerEvent::Committed | LedgerEvent::Reverted
-                    if newest == Some(&entry.release) =>
-                {
-                    stuck = None;
-                }
-                _ => {}
-            }
-        }
-        stuck
+        let ends = [LedgerEvent::Failed, LedgerEvent::Committed, LedgerEvent::Reverted];
+        let entries = self.ledger.entries();
+        let newest = entries.iter().rposition(|entry| entry.event == LedgerEvent::Activated)?;
+        let (activated, later) = entries.get(newest..)?.split_first()?;
+        let mut ended = later.iter().filter(|entry| entry.release == activated.release);
+        let last = ended.rfind(|entry| ends.contains(&entry.event))?;
+        (last.event == LedgerEvent::Failed).then_some(last)
     }
 
     /// Returns the hooks that an interrupted run did not run to their end. A run that goes on may do

@@ -30,7 +30,8 @@ enum IdKind {
 impl ReleaseId {
     /// Returns the id of a release made at `now`, to the second.
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self(IdKind::Time(now.naive_utc().with_nanosecond(0).unwrap_or_default()))
+        let second = now.naive_utc().format(FORMAT).to_string();
+        Self(IdKind::Time(NaiveDateTime::parse_from_str(&second, FORMAT).unwrap_or_default()))
     }
 
     /// Returns the smallest id of its kind after `self`. After the last second of the year 9999 there is none:

@@ -226,7 +226,7 @@ fn read_time(text: &str) -> Option<DateTime<Utc>> {
 
 words! {
     /// The status of a release: the last event that decides. Its word is for people.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
     #[serde(rename_all = "kebab-case")]
     pub enum ReleaseStatus {
         /// Complete, and never activated.
@@ -236,13 +236,14 @@ words! {
         Good = "good",
         Reverted = "reverted",
         RolledBack = "rolled back",
+        #[default]
         Failed = "failed",
         Pruned = "pruned",
     }
 }
 
 /// The story of one release in the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub status: ReleaseStatus,
     /// Whether it was completed.
@@ -510,23 +511,10 @@ impl History {
     fn all<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> BTreeMap<String, Self> {
         let mut all = BTreeMap::<String, Self>::new();
         for entry in entries.into_iter().filter(|entry| entry.event != LedgerEvent::Ran) {
-            all.entry(entry.release.clone()).or_insert_with(|| Self::begin(entry)).apply(entry);
+            let begin = || Self { last: entry.clone(), ..Self::default() };
+            all.entry(entry.release.clone()).or_insert_with(begin).apply(entry);
         }
         all
-    }
-
-    fn begin(entry: &Entry) -> Self {
-        Self {
-            status: ReleaseStatus::Failed,
-            staged: false,
-            foreign: false,
-            pinned: false,
-            origin: None,
-            last: entry.clone(),
-            committed_at: None,
-            back: None,
-            before: ReleaseStatus::Failed,
-        }
     }
 
     /// Returns until when it may be activated by itself: it was staged for that, and never

@@ -128,24 +128,21 @@ words! {
     }
 }
 
-/// The kind of a unit, by the end of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnitKind {
-    Service,
-    Socket,
-    Timer,
-    Target,
+words! {
+    /// The kind of a unit, by the end of its name.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum UnitKind {
+        Service = "service",
+        Socket = "socket",
+        Timer = "timer",
+        Target = "target",
+    }
 }
 
 impl UnitKind {
     /// Returns the kind of the unit with this name.
     pub fn of(name: &str) -> Self {
-        match name.rsplit_once('.') {
-            Some((_, "socket")) => Self::Socket,
-            Some((_, "timer")) => Self::Timer,
-            Some((_, "target")) => Self::Target,
-            _ => Self::Service,
-        }
+        name.rsplit_once('.').and_then(|(_, kind)| Self::read(kind)).unwrap_or(Self::Service)
     }
 }
 

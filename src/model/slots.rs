@@ -45,13 +45,6 @@ pub struct TrafficFile {
     pub content: String,
 }
 
-impl Slots {
-    /// Returns the names of both.
-    pub fn names(&self) -> Vec<String> {
-        self.pair.iter().map(|slot| slot.name.clone()).collect()
-    }
-}
-
 /// The state of one slot, as a look finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotState {
@@ -95,6 +88,11 @@ pub struct SlotChange {
 }
 
 impl Slots {
+    /// Returns the names of both.
+    pub fn names(&self) -> Vec<String> {
+        self.pair.iter().map(|slot| slot.name.clone()).collect()
+    }
+
     /// Returns the slot that runs `back`, which serves, and the other one, in which the release
     /// `id` is or will be.
     pub fn choose(

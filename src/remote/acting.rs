@@ -41,15 +41,18 @@ impl Password {
         Self { ask, known: Arc::default() }
     }
 
-    async fn line(&self) -> Result<Bytes, SessionError> {
+    /// Writes it to sudo, which has asked for it.
+    async fn send(&self, channel: &mut Channel) -> Result<(), SessionError> {
         let known = self.known.get_or_init(async || (self.ask)().await.map(Arc::from)).await;
-        match known {
-            Ok(password) => Ok(Bytes::from(format!("{password}\n"))),
-            Err(reason) => Err(SessionError::Setting {
-                setting: "the password of sudo".to_owned(),
-                reason: reason.clone(),
-            }),
-        }
+        let password = known.as_ref().map_err(|reason| SessionError::Setting {
+            setting: "the password of sudo".to_owned(),
+            reason: reason.clone(),
+        })?;
+        let sent = async {
+            channel.input.write_all(format!("{password}\n").as_bytes()).await?;
+            channel.input.flush().await
+        };
+        sent.await.map_err(|error| SessionError::Lost { reason: error.to_string() })
     }
 }
 
@@ -118,30 +121,20 @@ impl ActingSession {
                 return Ok(with_rest(channel, rest));
             }
             if let Some(at) = find(&said, PROMPT) {
-                if self.rights.password.is_none() {
+                let Some(password) = &self.rights.password else {
                     return Err(refused(user, b"a password is required"));
-                }
+                };
                 if asked {
                     return Err(refused(user, b"the password was wrong"));
                 }
                 asked = true;
                 said.drain(..at + PROMPT.len());
-                self.answer(&mut channel).await?;
+                password.send(&mut channel).await?;
             }
             if out.len().max(said.len()) > MOST_NOISE {
                 return Err(refused(user, b"it printed more than a login does"));
             }
         }
-    }
-
-    async fn answer(&self, channel: &mut Channel) -> Result<(), SessionError> {
-        let Some(password) = &self.rights.password else { return Ok(()) };
-        let line = password.line().await?;
-        let sent = async {
-            channel.input.write_all(&line).await?;
-            channel.input.flush().await
-        };
-        sent.await.map_err(|error| SessionError::Lost { reason: error.to_string() })
     }
 }
 

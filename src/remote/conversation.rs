@@ -1,12 +1,13 @@
 //! Our end of one conversation with the agent.
 
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{iter, mem};
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
@@ -303,9 +304,7 @@ impl Agent {
             other => other.map(|_| ()),
         }
     }
-}
 
-impl Agent {
     /// Ends the conversation and starts a stream on the same connection: a channel that prints for
     /// a person until it ends. `services` are those that it is about.
     pub async fn into_stream(
@@ -367,14 +366,12 @@ impl Drop for Agent {
 
 /// Returns the limit for the answers to orders that are obeyed one after the other.
 fn limits<'a>(hello: &Hello, orders: impl Iterator<Item = &'a Order>) -> Duration {
-    orders.map(|order| limit(hello, order)).sum()
-}
-
-/// Returns the limit for the answer to an order.
-fn limit(hello: &Hello, order: &Order) -> Duration {
-    let spec = order.spec();
-    let restarts = if spec.restarts { limit_of(&hello.services) * 3 } else { Duration::ZERO };
-    spec.limit + hello.deadline + restarts
+    let restarts = limit_of(&hello.services) * 3;
+    let limit = |order: &Order| {
+        let spec = order.spec();
+        spec.limit + hello.deadline + if spec.restarts { restarts } else { Duration::ZERO }
+    };
+    orders.map(limit).sum()
 }
 
 /// Returns the command that begins a conversation.
@@ -427,11 +424,9 @@ fn service_words(service: &Service) -> String {
     list(&words)
 }
 
-type ChannelInput = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
-
 /// Writes messages as they come, and `hold` when none has come for `beat`.
 async fn write_lines(
-    mut input: ChannelInput,
+    mut input: Pin<Box<dyn AsyncWrite + Send>>,
     mut lines: mpsc::UnboundedReceiver<Vec<Bytes>>,
     beat: Duration,
 ) {

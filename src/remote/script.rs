@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::quote::{named, word};
+use super::quote::word;
 
 /// The whole script, as it stands in the files.
 pub const SCRIPT: &str = concat!(
@@ -143,6 +143,7 @@ impl Forms {
 
 /// Returns the command that runs `script` (a word) with this verb and these arguments by name.
 pub(super) fn command(script: &str, verb: &str, arguments: &[(&str, &str)]) -> String {
-    let arguments: String = arguments.iter().map(|(name, value)| named(name, value)).collect();
+    let named = arguments.iter().map(|(name, value)| format!(" {name}={}", word(value)));
+    let arguments: String = named.collect();
     format!("exec /bin/sh -c {script} shipit {}{arguments}", word(verb))
 }

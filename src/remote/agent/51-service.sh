@@ -222,14 +222,13 @@ quietly() {
 # Calls systemctl for the scope of the service, with all arguments.
 manage() {
     user_bus
-    if [ "$scope" = user ]; then
-        timeout -k 10 "$limit" systemctl --user "$@" </dev/null 9>&-
-    elif [ "$uid" = 0 ]; then
-        timeout -k 10 "$limit" systemctl "$@" </dev/null 9>&-
-    else
-        # shellcheck disable=SC2086
-        timeout -k 10 "$limit" $sudo systemctl "$@" </dev/null 9>&-
-    fi
+    # shellcheck disable=SC2086
+    case $scope$uid in
+        user*) set -- systemctl --user "$@" ;;
+        system0) set -- systemctl "$@" ;;
+        *) set -- $sudo systemctl "$@" ;;
+    esac
+    timeout -k 10 "$limit" "$@" </dev/null 9>&-
 }
 
 # Prints the last `lines` of the unit `of_unit` of the service `of_service`, or of each if it is
