@@ -173,7 +173,6 @@ is_only_judged() {
     [ "$scope" != command ] && { [ "$action" = none ] || [ "$action" = member ]; }
 }
 
-# Whether the service is a unit of systemd.
 is_unit() {
     [ "$scope" = system ] || [ "$scope" = user ]
 }
